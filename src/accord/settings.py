@@ -1,0 +1,224 @@
+"""Every stage's settings: one frozen dataclass a stage, the only place where a default stands.
+
+Flags and ``accord.toml`` are derived from these, so an unknown key is an error and every field does something. Nothing here
+imports torch. Defaults are sized for the built-in world on two CPU cores; docs/ says what InstructGPT used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from accord.errors import UsageError
+
+
+def require(condition: bool, stage: str, message: str) -> None:
+    """Raises UsageError naming the stage and the bad numbers unless the condition holds."""
+    if not condition:
+        raise UsageError(message, where=stage)
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """`accord init --world`: how much of the built-in world is written down."""
+
+    documents: int = 24_000
+    """Documents of raw text."""
+    prompts: int = 3_000
+    """Prompts, over all splits."""
+    demonstrations: int = 900
+    """Demonstrations the simulated labelers write for training prompts."""
+    users: int = 120
+    """Simulated users who ask the prompts; splits go by user."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """`accord pretrain`: a tokenizer and a decoder from raw text."""
+
+    vocab_size: int = 2048
+    """Entries of the BPE vocabulary, special tokens included."""
+    hidden_size: int = 128
+    """Width of the residual stream."""
+    layers: int = 4
+    """Decoder blocks."""
+    heads: int = 4
+    """Attention heads; divides hidden_size."""
+    intermediate_size: int = 384
+    """Width of the gated MLP."""
+    context: int = 256
+    """Longest sequence in tokens."""
+    tokens: int = 3_000_000
+    """Training tokens in all; the corpus is repeated when it is shorter."""
+    batch_tokens: int = 8192
+    """Tokens an optimiser step."""
+    lr: float = 3e-3
+    """Peak learning rate of AdamW; cosine to a tenth."""
+    warmup_steps: int = 20
+    """Linear warm-up."""
+    weight_decay: float = 0.1
+    """On matrices, not on norms."""
+    validation_documents: int = 200
+    """Documents held out for the validation loss."""
+    save_every: int = 50
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        require(self.hidden_size % self.heads == 0, "pretrain", f"hidden_size {self.hidden_size} is no multiple of heads {self.heads}")
+        require(self.vocab_size >= 300, "pretrain", f"vocab_size {self.vocab_size} is below 300 (256 bytes and the special tokens)")
+        require(self.batch_tokens >= self.context, "pretrain", f"batch_tokens {self.batch_tokens} is smaller than one context of {self.context}")
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    """`accord sft`: supervised fine-tuning on demonstrations, loss on response tokens only."""
+
+    epochs: int = 4
+    """How often the demonstrations are seen (InstructGPT: 16)."""
+    batch_size: int = 32
+    """Demonstrations an optimiser step."""
+    lr: float = 1e-3
+    """Peak learning rate; cosine to a tenth."""
+    warmup_steps: int = 10
+    """Linear warm-up."""
+    weight_decay: float = 0.0
+    """AdamW's, on matrices."""
+    max_tokens: int = 256
+    """Longest conversation; the right end is kept."""
+    select: Literal["validation_loss", "last"] = "validation_loss"
+    """Which epoch's weights are kept: lowest loss on the validation users' demonstrations, or the last."""
+    save_every: int = 20
+    """Steps between checkpoints."""
+    lora_rank: int = 0
+    """Rank of LoRA adapters; 0 trains all weights."""
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """`accord sample`: K responses a prompt."""
+
+    k: int = 6
+    """Responses a prompt (InstructGPT: 4 to 9)."""
+    prompts: int = 1200
+    """How many training prompts; 0 takes all."""
+    temperature: float = 1.0
+    """0 is greedy."""
+    top_k: int = 0
+    """Keep the k likeliest tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the smallest set of tokens with this probability."""
+    repetition_penalty: float = 1.0
+    """1 is off."""
+    max_tokens: int = 48
+    """Length limit of a response."""
+    batch_size: int = 64
+    """Prompts sampled at once."""
+
+    def __post_init__(self) -> None:
+        require(2 <= self.k <= 9, "sample", f"k is {self.k}; a ranking takes 2 to 9 responses")
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """`accord reward`: Bradley-Terry on all K-choose-2 pairs of a prompt."""
+
+    epochs: int = 1
+    """InstructGPT found that more overfits."""
+    batch_size: int = 16
+    """Prompts an optimiser step, each with all its pairs."""
+    lr: float = 5e-4
+    """Peak learning rate; cosine to a tenth."""
+    warmup_steps: int = 10
+    """Linear warm-up."""
+    ties: Literal["drop", "model"] = "drop"
+    """Drop tied pairs, or model them (Rao and Kupper 1967) with a learned threshold."""
+    max_tokens: int = 256
+    """Longest prompt and response together; the right end is kept."""
+    save_every: int = 20
+    """Steps between checkpoints."""
+    lora_rank: int = 0
+    """Rank of LoRA adapters; 0 trains all weights."""
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """`accord ppo`: InstructGPT's PPO (Ouyang et al. 2022, section 3.5 and appendix C.4)."""
+
+    steps: int = 60
+    """Rollout batches."""
+    batch_size: int = 128
+    """Episodes (prompt and response) a rollout."""
+    minibatch_size: int = 64
+    """Episodes an optimiser step."""
+    epochs: int = 2
+    """Passes over a rollout (InstructGPT: 1)."""
+    lr: float = 3e-4
+    """Policy learning rate, constant after warm-up."""
+    value_lr: float = 3e-4
+    """Value model's learning rate."""
+    warmup_steps: int = 10
+    """Optimiser steps of linear warm-up."""
+    clip: float = 0.2
+    """Ratio clipping of the policy loss."""
+    value_clip: float = 0.2
+    """Clipping of the value around its rollout value; 0 turns it off."""
+    gamma: float = 1.0
+    """Discount; 1 is none."""
+    lam: float = 0.95
+    """GAE's lambda."""
+    kl_coef: float = 0.05
+    """beta of the per-token KL penalty to the SFT model (InstructGPT: 0.02)."""
+    kl_target: float = 0.0
+    """Target KL in nats a response for the adaptive controller (Ziegler et al. 2019); 0 keeps kl_coef fixed."""
+    kl_horizon: int = 10_000
+    """Episodes over which the adaptive controller acts."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
+    """Per-token KL penalty estimator in the reward."""
+    kl_stop: float = 0.0
+    """Ends the epochs of a rollout early once the approximate KL to the rollout policy passes this; 0 is off."""
+    temperature: float = 1.0
+    """Sampling temperature; part of the policy everywhere."""
+    max_tokens: int = 48
+    """Length limit of a response."""
+    truncation: Literal["penalise", "terminate", "bootstrap", "mask"] = "penalise"
+    """What a response without stop token gets: `no_stop_reward` instead of its score; its score as if it had ended; its score plus the value after it; no part in the loss."""
+    no_stop_reward: float = -3.0
+    """Reward of an unfinished response under `penalise`."""
+    whiten_rewards: bool = False
+    """Divide rewards by their standard deviation, as lm-human-preferences did."""
+    whiten_advantages: bool = True
+    """Advantages to mean 0, variance 1 over kept tokens."""
+    ptx_coef: float = 1.0
+    """Weight of the pretraining mix (InstructGPT: 27.8); 0 is plain PPO."""
+    ptx_tokens: int = 2048
+    """Pretraining tokens mixed into each optimiser step."""
+    ema: float = 0.0
+    """Decay of an exponential moving average of the policy, which is then what is saved (InstructGPT: 0.992); 0 is off."""
+    max_grad_norm: float = 1.0
+    """Gradient norm is clipped here; 0 is off."""
+    logprob_gap: float = 0.1
+    """The run stops with an error when sampler and trainer log-probabilities differ by more than this on average."""
+    save_every: int = 10
+    """Steps between checkpoints."""
+    lora_rank: int = 0
+    """Rank of LoRA adapters; 0 trains all weights."""
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= self.minibatch_size > 0, "ppo", f"minibatch_size {self.minibatch_size} is not in 1..batch_size {self.batch_size}")
+        require(self.temperature > 0, "ppo", f"temperature {self.temperature} must be above 0")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """`accord evaluate`: win rates on held-out users' prompts."""
+
+    prompts: int = 400
+    """Held-out prompts; 0 takes all."""
+    best_of: int = 8
+    """n of best-of-n from the SFT model."""
+    temperature: float = 1.0
+    """Every model is sampled at this temperature."""
+    max_tokens: int = 48
+    """Length limit of a response."""
+    bootstrap: int = 2000
+    """Resamples of the prompts for each interval."""
