@@ -1,0 +1,4 @@
+"""Furniture that every stage calls: projects, runs, checkpoints, seeds, devices, lineage, progress. Nothing here calls a stage.
+
+``files``, ``project``, ``progress`` and ``lineage`` start without torch; ``checkpoints``, ``device`` and ``seeds`` load it when called.
+"""

@@ -1,0 +1,124 @@
+"""The machine a run stands on: device, number format, memory, and what to write down about it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import accord
+from accord.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+"""Parameters of glibc's mallopt (malloc.h)."""
+_TOP_PAD = 64 << 20
+_NAMES = {"fp32": "float32", "float32": "float32", "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16"}
+_NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Flags of /proc/cpuinfo; the last is ARM's."""
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of that name; ``auto`` takes the GPU when there is one. Raises UsageError for one that is not there."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"{name!r} is no device", where="device", hint="auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"{name} is not there: torch sees {torch.cuda.device_count()} GPUs", where="device", hint="auto or cpu")
+    return device
+
+
+def matmul_dtype(device: torch.device, requested: str = "auto") -> torch.dtype:
+    """The number format of matrix products: bfloat16 where the hardware multiplies it, else float32.
+
+    Raises:
+        UsageError: float16 on a CPU, or a format of no such name.
+    """
+    import torch
+
+    if requested == "auto":
+        native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_multiplies_bf16()
+        return torch.bfloat16 if native else torch.float32
+    if requested not in _NAMES:
+        raise UsageError(f"{requested!r} is no number format", where="dtype", hint="auto, float32, bfloat16 or float16")
+    dtype: torch.dtype = getattr(torch, _NAMES[requested])
+    if dtype is torch.float16 and device.type == "cpu":
+        raise UsageError("float16 on a CPU is about 300 times slower than float32", where="dtype", hint="auto, bfloat16 or float32")
+    return dtype
+
+
+def _cpu_multiplies_bf16() -> bool:
+    words = _proc("cpuinfo", "flags") or _proc("cpuinfo", "Features")
+    return bool(_NATIVE_BF16 & set(words.split()))
+
+
+def keep_freed_memory() -> str:
+    """Tells glibc's malloc to keep what is freed rather than hand it back and fetch fresh pages every step.
+
+    Fresh pages cost about ten times what kept ones do. Memory maps are turned off altogether because glibc caps their threshold at 32 MB,
+    below an activation. Returns what was done, or why nothing was.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return f"malloc left as it is: no glibc on this {sys.platform}"
+    if not all(_mallopt(parameter, value) for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, _TOP_PAD))):
+        return "malloc left as it is: mallopt refused"
+    return "malloc keeps freed memory (mallopt: no mmap, no trim)"
+
+
+def _mallopt(parameter: int, value: int) -> bool:
+    return ctypes.CDLL(None).mallopt(parameter, value) == 1
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has held, in MB."""
+    peak = _proc("self/status", "VmHWM")
+    if peak:  # getrusage would count what the parent held before exec
+        return int(peak.split()[0]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def _proc(file: str, key: str) -> str:
+    """The first value of a key in a file of /proc; empty where there is none."""
+    try:
+        lines = (Path("/proc") / file).read_text().splitlines()
+    except OSError:
+        return ""
+    return next((value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == key), "")
+
+
+def environment() -> dict[str, str | int]:
+    """What a figure depends on besides the code: versions, processor, threads and number format."""
+    import torch
+
+    packages = {name: _version(name) for name in ("torch", "transformers", "tokenizers", "numpy", "peft")}
+    gpu = {"gpu": torch.cuda.get_device_name(0)} if torch.cuda.is_available() else {}
+    return {
+        "accord": accord.__version__,
+        "python": platform.python_version(),
+        **packages,
+        "cpu": _proc("cpuinfo", "model name") or platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "dtype": str(matmul_dtype(pick_device())).removeprefix("torch."),
+        **gpu,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,164 @@
+"""Writes that are whole or not there: temporary name beside the target, fsync, rename. A full disk is said in one line."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from accord.errors import RunError
+
+TEMPORARY = ".tmp-"
+"""Every unfinished file or folder of ours starts with this."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_WORDS = ("No space left on device", "Disk quota exceeded", "File too large")
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def temporary(path: Path) -> Path:
+    """The name under which this process prepares ``path``, in the same folder, so that a rename never crosses file systems."""
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replaces a file's content in one step; the old content stays whole until then.
+
+    Raises:
+        RunError: the disk is full.
+    """
+    with disk_errors(path), replacing(path) as unfinished, unfinished.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def append(path: Path, text: str) -> None:
+    """Adds text to a file and hands it to the operating system at once. Raises RunError when the disk is full."""
+    with disk_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[Path]:
+    """Yields a temporary name for a file, which takes the place of ``path`` when the block ends well and is removed when it does not.
+
+    The block fsyncs what it writes; the rename is made durable here.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = temporary(path)
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+@contextmanager
+def new_folder(final: Path) -> Generator[Path]:
+    """Yields an empty folder that becomes ``final`` when the block ends well; until then an older ``final`` stays as it was.
+
+    Raises:
+        RunError: the disk is full.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    clean(final.parent, final.name)
+    unfinished = temporary(final)
+    unfinished.mkdir()
+    try:
+        with disk_errors(final):
+            yield unfinished
+            replace_folder(unfinished, final)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def replace_folder(tmp: Path, final: Path) -> None:
+    """Puts a finished folder in the place of another, which is removed. Both stand on one file system.
+
+    On Linux the two are exchanged in one system call. Elsewhere there is a moment with no ``final``: a kill in it leaves
+    the old folder under its temporary name.
+    """
+    for path in sorted(tmp.rglob("*")):
+        sync(path)
+    sync(tmp)
+    if not final.exists():
+        tmp.rename(final)
+    elif not _exchange(tmp, final):
+        aside = temporary(final).with_suffix(".old")
+        final.rename(aside)
+        tmp.rename(final)
+        aside.rename(tmp)
+    sync(final.parent)
+    shutil.rmtree(tmp, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two names atomically; False where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)) == 0
+
+
+def clean(folder: Path, name: str = "") -> None:
+    """Removes what killed processes left unfinished in a folder (of ``name`` alone, when given)."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        owner, _, target = path.name.removeprefix(TEMPORARY).partition("-")
+        if (name and target != name) or (owner != str(os.getpid()) and _alive(owner)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _alive(owner: str) -> bool:
+    try:
+        os.kill(int(owner), 0)
+    except PermissionError:
+        return True
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    return True
+
+
+def sync(path: Path) -> None:
+    """Makes a file's content, or a folder's names, last through a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Generator[None]:
+    """Turns a full disk, however a library words it, into a RunError; every other error passes."""
+    try:
+        yield
+    except RunError:
+        raise
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        hint = "free some space, then run the same command again with --resume"
+        raise RunError("the disk is full; what stood there before is untouched", where=str(path), hint=hint) from error
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether the error, or one it came from, says that nothing more can be written."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if any(words in str(error) for words in _FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,161 @@
+"""Where a model comes from: its parents and the very feedback it learned from, by digest, from the weights back to the clicks."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import accord
+from accord.errors import InputError
+from accord.runtime.files import write_atomic
+from accord.runtime.project import Project
+
+LINEAGE = "lineage.json"
+CARD = "README.md"
+_MODEL_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".bin"}
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """One model on the way back, with what its lineage.json says; ``record`` is empty for a model that has none (a downloaded base)."""
+
+    name: str
+    depth: int
+    """0 for the model asked for, 1 for its parents."""
+    digest: str
+    """The folder's digest now; empty when it is not here."""
+    state: Literal["same", "changed", "missing"]
+    """Whether the folder is what it was when its child learned from it (for the model itself: when it was written)."""
+    record: dict[str, Any]
+
+
+def digest_folder(folder: Path) -> str:
+    """sha256 over the names and contents of the files that make a model: configuration, weights, tokenizer, chat template.
+
+    Raises:
+        InputError: there is no such folder, or nothing of a model in it.
+    """
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if _makes_model(path, folder)}
+    if not paths:
+        raise InputError("holds no model", where=str(folder), hint="a model folder has config.json, *.safetensors and tokenizer files")
+    total = hashlib.sha256()
+    for name in sorted(paths):
+        with paths[name].open("rb") as file:
+            total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _makes_model(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.is_file() and not hidden and path.name != LINEAGE and path.suffix in _MODEL_SUFFIXES
+
+
+def digest_rows(rows: Iterable[object]) -> str:
+    """sha256 over rows in their order, each as JSON with sorted keys; dataclasses count as their fields."""
+    total = hashlib.sha256()
+    for row in rows:
+        line = json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_as_dict)
+        total.update(line.encode() + b"\n")
+    return total.hexdigest()
+
+
+def _as_dict(value: object) -> dict[str, Any]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    raise TypeError(f"a {type(value).__name__} has no digest; rows hold numbers, strings, lists, dicts and dataclasses")
+
+
+def write(
+    folder: Path,
+    *,
+    stage: str,
+    parents: Mapping[str, str],
+    data: Mapping[str, str],
+    settings: Mapping[str, object],
+    figures: Mapping[str, object],
+    name: str = "",
+) -> None:
+    """Writes lineage.json and the model card into a model folder whose weights and tokenizer are already there.
+
+    Args:
+        parents: digest by model name.
+        data: digest by what it is, e.g. ``rankings``.
+        figures: what the run measured in the end.
+        name: the model's name where the folder still has a temporary one.
+    """
+    record = {
+        "name": name or folder.name,
+        "stage": stage,
+        "digest": digest_folder(folder),
+        "parents": dict(parents),
+        "data": dict(data),
+        "settings": dict(settings),
+        "figures": dict(figures),
+        "accord": accord.__version__,
+        "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+    }
+    write_atomic(folder / LINEAGE, json.dumps(record, indent=2, ensure_ascii=False, default=_as_dict) + "\n")
+    write_atomic(folder / CARD, _card(record))
+
+
+def _card(record: Mapping[str, Any]) -> str:
+    parents = ", ".join(record["parents"]) or "none: trained from scratch"
+    parts = [
+        f"---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n# {record['name']}",
+        f"Made by `accord {record['stage']}` (Accord {record['accord']}) at {record['at']}. Learned from: {parents}.",
+        _section("Data, by sha256", record["data"]),
+        _section("Figures", record["figures"]),
+        _section("Settings", record["settings"]),
+        f"`{LINEAGE}` holds all of this; `accord lineage {record['name']}` walks back to the feedback.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _section(title: str, values: Mapping[str, object]) -> str:
+    rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
+    return f"## {title}\n\n| | |\n|---|---|\n{rows}" if rows else ""
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What lineage.json says; empty when there is none. Raises InputError when it is no JSON."""
+    path = folder / LINEAGE
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError("is no JSON", where=str(path), hint="make the model again with the command that its README.md names") from error
+
+
+def walk(project: Project, name: str) -> list[Ancestor]:
+    """The model and everything it descends from, children first. Raises InputError when the project has no such model."""
+    if not project.model(name).is_dir():
+        raise InputError(
+            f"there is no model {name!r}", where=str(project.path / "models"), hint=f"there are: {', '.join(project.models())}"
+        )
+    found: list[Ancestor] = []
+    waiting: list[tuple[str, int, str]] = [(name, 0, "")]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        current, depth, expected = waiting.pop(0)
+        if (current, expected) in seen:
+            continue
+        seen.add((current, expected))
+        ancestor = _ancestor(project, current, depth, expected)
+        found.append(ancestor)
+        waiting += [(parent, depth + 1, digest) for parent, digest in ancestor.record.get("parents", {}).items()]
+    return found
+
+
+def _ancestor(project: Project, name: str, depth: int, expected: str) -> Ancestor:
+    folder = project.path / "models" / name
+    if not folder.is_dir():
+        return Ancestor(name, depth, "", "missing", {})
+    record, digest = read(folder), digest_folder(folder)
+    return Ancestor(name, depth, digest, "same" if digest == (expected or record.get("digest", digest)) else "changed", record)

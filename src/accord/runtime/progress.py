@@ -1,0 +1,109 @@
+"""What a person sees while a stage works: a bar on a terminal, a plain line now and then in a log, a short table at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+_LINE_SECONDS = 10.0
+
+
+class Track(Protocol):
+    """Where a stage says how far it is."""
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        """Says that n more are done, and what was measured: ``advance(loss=2.1, tokens_per_s=18_000)``."""
+        ...
+
+
+@contextmanager
+def track(total: int, description: str, *, quiet: bool = False, done: int = 0) -> Generator[Track]:
+    """Shows the progress of ``total`` things on standard error, of which ``done`` were done by an earlier run.
+
+    On a terminal a bar with count, elapsed and remaining time and the figures; elsewhere a line at most every 10 seconds and one at
+    the end; nothing when ``quiet``.
+    """
+    console = Console(stderr=True)
+    if quiet:
+        yield _Silent()
+    elif console.is_terminal:
+        with _bar(console) as progress:
+            yield _Bar(progress, progress.add_task(description, total=total, completed=done, figures=""))
+    else:
+        lines = _Lines(total, description, done)
+        try:
+            yield lines
+        finally:
+            lines.write()
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a table on standard output; numbers stand to the right."""
+    drawn = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        drawn.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        drawn.add_row(*(short(cell) for cell in row))
+    Console(highlight=False).print(drawn, markup=False)
+
+
+def short(value: object) -> str:
+    """A number in few digits, anything else as it is."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _figures(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name.replace('_per_s', '/s').replace('_', ' ')} {short(value)}" for name, value in figures.items())
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[figures]}", markup=False), console=console)
+
+
+class _Silent:
+    def advance(self, n: int = 1, **figures: float) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class _Bar:
+    progress: Progress
+    task: TaskID
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        self.progress.advance(self.task, n)
+        if figures:
+            self.progress.update(self.task, figures=_figures(figures))
+
+
+@dataclass
+class _Lines:
+    total: int
+    description: str
+    done: int
+    figures: dict[str, float] = field(default_factory=dict[str, float])
+    start: float = field(default_factory=time.monotonic)
+    written: float = field(default_factory=time.monotonic)
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        self.done += n
+        self.figures |= figures
+        if time.monotonic() - self.written >= _LINE_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        self.written = time.monotonic()
+        line = f"{self.description}: {self.done}/{self.total} in {self.written - self.start:.0f} s  {_figures(self.figures)}"
+        print(line.rstrip(), file=sys.stderr, flush=True)

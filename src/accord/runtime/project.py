@@ -1,0 +1,197 @@
+"""A project on disk: one folder with its settings, its feedback, its models and its runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+from accord import settings as stages
+from accord.errors import InputError, UsageError
+from accord.runtime.files import write_atomic
+
+FILE = "accord.toml"
+
+
+@dataclass(frozen=True)
+class ProjectSection:
+    """[project]: what holds for every stage."""
+
+    name: str = ""
+    """What people call the project; the folder's name when empty."""
+    seed: int = 1
+    """Seed of every stage that is given none."""
+
+
+@dataclass(frozen=True)
+class StoreSection:
+    """[store]: where the feedback is kept."""
+
+    url: str = ""
+    """SQLAlchemy address of the feedback store; empty is feedback.db in the project."""
+
+
+def sections() -> dict[str, type[Any]]:
+    """The sections of accord.toml with their dataclasses: every ``XConfig`` of accord.settings is [x]."""
+    configs = {name: kind for name, kind in vars(stages).items() if name.endswith("Config") and dataclasses.is_dataclass(kind)}
+    named = {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name.removesuffix("Config")).lower(): kind for name, kind in configs.items()}
+    return {"project": ProjectSection, "store": StoreSection, **cast("dict[str, type[Any]]", named)}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder. ``settings`` holds accord.toml as it stands, checked when the project was opened."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path | str, *, settings: Mapping[str, object] | None = None) -> Project:
+        """Makes a project in a new or empty folder.
+
+        Args:
+            settings: sections of accord.toml, e.g. ``{"ppo": {"steps": 20}}``.
+
+        Raises:
+            InputError: a project, or anything else, stands there already.
+            UsageError: a setting that no stage knows.
+        """
+        folder = Path(path).expanduser().absolute()
+        if (folder / FILE).exists():
+            raise InputError("is a project already", where=str(folder), hint="choose another folder, or go on with this one")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError("exists and is not empty", where=str(folder), hint="choose a new folder for the project")
+        text = _toml({"project": {"name": folder.name}, **(settings or {})})
+        check(tomllib.loads(text), folder / FILE)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / FILE, text)
+        for part in ("models", "runs"):
+            (folder / part).mkdir(exist_ok=True)
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Project:
+        """Opens a project and checks its settings.
+
+        Raises:
+            InputError: there is no project.
+            UsageError: accord.toml cannot be read, or holds an unknown section or key or a value of the wrong type.
+        """
+        folder = Path(path).expanduser().absolute()
+        if not (folder / FILE).is_file():
+            raise InputError("is no project: it has no accord.toml", where=str(folder), hint=f"accord init {path}")
+        project = cls(folder)
+        check(project.settings, folder / FILE)
+        return project
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """accord.toml as nested dicts, without the defaults."""
+        try:
+            return tomllib.loads((self.path / FILE).read_text("utf-8"))
+        except ValueError as error:
+            raise UsageError(str(error), where=str(self.path / FILE), hint="mend the TOML at that place") from error
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy address of the feedback store; a relative SQLite path counts from the project's folder."""
+        url = str(self.settings.get("store", {}).get("url", "")) or "sqlite:///feedback.db"
+        scheme, slashes, place = url.partition(":///")
+        if scheme.startswith("sqlite") and slashes and place and not Path(place).is_absolute() and not place.startswith((":", "file:")):
+            return f"{scheme}:///{self.path / place}"
+        return url
+
+    def model(self, name: str) -> Path:
+        """The folder of a model of this project, there or not yet."""
+        return self.path / "models" / _inside(name, "model")
+
+    def run(self, name: str) -> Path:
+        """The folder of a run, there or not yet."""
+        return self.path / "runs" / _inside(name, "run")
+
+    def models(self) -> list[str]:
+        """The names of the models that are there."""
+        return _names(self.path / "models")
+
+    def runs(self) -> list[str]:
+        """The names of the runs that are there."""
+        return _names(self.path / "runs")
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
+
+
+def _inside(name: str, what: str) -> str:
+    if not name or name.startswith(".") or any(mark in name for mark in "/\\\0"):
+        raise UsageError(f"{name!r} cannot name a {what}", where="name", hint="a name has no slashes and starts with no dot")
+    return name
+
+
+def check(settings: Mapping[str, object], file: Path) -> None:
+    """Holds settings against the stages' dataclasses: sections, keys, types, and the stages' own rules.
+
+    Raises:
+        UsageError: names the file, the section, the key, and the nearest one that exists.
+    """
+    known = sections()
+    for section, values in settings.items():
+        if section not in known:
+            raise UsageError(f"unknown section [{section}]", where=str(file), hint=_nearest(section, known))
+        if not isinstance(values, Mapping):
+            raise UsageError(f"{section} is a section, not a value", where=str(file), hint=f"write [{section}] and its keys below")
+        _check_section(section, cast("Mapping[str, object]", values), known[section], str(file))
+
+
+def _check_section(section: str, values: Mapping[str, object], kind: type[Any], file: str) -> None:
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        if key not in hints:
+            raise UsageError(f"[{section}] has no key {key!r}", where=file, hint=_nearest(key, hints))
+        if not _fits(value, hints[key]):
+            raise UsageError(f"[{section}] {key} is {_show(value)}, not {_expected(hints[key])}", where=file, hint=f"mend {key}")
+    try:
+        kind(**values)
+    except UsageError as error:
+        raise UsageError(error.what, where=f"{file} [{section}]", hint=error.hint) from error
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _expected(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(get_args(hint))
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}.get(hint, str(hint))
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(names))}"
+
+
+def _toml(settings: Mapping[str, object]) -> str:
+    """Sections of plain values as TOML; JSON's strings, numbers and booleans are TOML's as well."""
+    parts: list[str] = []
+    for section, values in settings.items():
+        if not isinstance(values, Mapping):
+            raise UsageError(f"{section} is a section, not a value", where=FILE)
+        lines = [f"{key} = {_show(value)}" for key, value in cast("Mapping[str, object]", values).items()]
+        parts.append("\n".join([f"[{section}]", *lines]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _show(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
