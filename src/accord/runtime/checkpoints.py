@@ -46,8 +46,8 @@ def load(folder: Path) -> dict[str, object]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        hint = "start the run again under another --name"
-        raise RunError(f"the checkpoint is damaged ({str(error).splitlines()[0]})", where=str(path), hint=hint) from error
+        reason = (str(error).splitlines() or ["it ends too early"])[0]
+        raise RunError(f"the checkpoint is damaged ({reason})", where=str(path), hint="start the run again under another --name") from error
 
 
 def exists(folder: Path) -> bool:

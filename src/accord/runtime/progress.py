@@ -38,7 +38,7 @@ def track(total: int, description: str, *, quiet: bool = False, done: int = 0) -
         with _bar(console) as progress:
             yield _Bar(progress, progress.add_task(description, total=total, completed=done, figures=""))
     else:
-        lines = _Lines(total, description, done)
+        lines = _Lines(total, description, done, time.monotonic())
         try:
             yield lines
         finally:
@@ -93,9 +93,12 @@ class _Lines:
     total: int
     description: str
     done: int
+    start: float
     figures: dict[str, float] = field(default_factory=dict[str, float])
-    start: float = field(default_factory=time.monotonic)
-    written: float = field(default_factory=time.monotonic)
+    written: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.written = self.start
 
     def advance(self, n: int = 1, **figures: float) -> None:
         self.done += n

@@ -1,0 +1,11 @@
+"""What holds for every test: two threads, so that figures and times do not depend on the machine's size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "learning: trains a model and states what it must have learned")
+    torch.set_num_threads(2)
