@@ -22,6 +22,8 @@ def require(condition: bool, stage: str, message: str) -> None:
 class WorldConfig:
     """`accord init --world`: how much of the built-in world is written down."""
 
+    seed: int = 0
+    """Fixes every random choice of the stage."""
     documents: int = 24_000
     """Documents of raw text."""
     prompts: int = 3_000
@@ -36,6 +38,8 @@ class WorldConfig:
 class PretrainConfig:
     """`accord pretrain`: a tokenizer and a decoder from raw text."""
 
+    seed: int = 0
+    """Fixes every random choice of the stage."""
     vocab_size: int = 2048
     """Entries of the BPE vocabulary, special tokens included."""
     hidden_size: int = 128
@@ -73,6 +77,8 @@ class PretrainConfig:
 class SftConfig:
     """`accord sft`: supervised fine-tuning on demonstrations, loss on response tokens only."""
 
+    seed: int = 0
+    """Fixes every random choice of the stage."""
     epochs: int = 4
     """How often the demonstrations are seen (InstructGPT: 16)."""
     batch_size: int = 32
@@ -85,8 +91,12 @@ class SftConfig:
     """AdamW's, on matrices."""
     max_tokens: int = 256
     """Longest conversation; the right end is kept."""
+    ptx_tokens: int = 0
+    """Raw-text tokens mixed into each optimiser step, as InstructGPT's SFT before PPO had 10%; 0 is none."""
     select: Literal["validation_loss", "last"] = "validation_loss"
     """Which epoch's weights are kept: lowest loss on the validation users' demonstrations, or the last."""
+    micro_tokens: int = 16_384
+    """Tokens in one forward pass; a larger batch accumulates gradients over several."""
     save_every: int = 20
     """Steps between checkpoints."""
     lora_rank: int = 0
@@ -97,10 +107,14 @@ class SftConfig:
 class SampleConfig:
     """`accord sample`: K responses a prompt."""
 
+    seed: int = 0
+    """Fixes every random choice of the stage."""
     k: int = 6
     """Responses a prompt (InstructGPT: 4 to 9)."""
     prompts: int = 1200
     """How many training prompts; 0 takes all."""
+    held_out: int = 150
+    """How many prompts of validation users, to measure the reward model on; 0 takes none."""
     temperature: float = 1.0
     """0 is greedy."""
     top_k: int = 0
@@ -119,9 +133,21 @@ class SampleConfig:
 
 
 @dataclass(frozen=True)
+class LabelConfig:
+    """`accord label --by world`: the simulated labelers rank what was sampled."""
+
+    seed: int = 0
+    """Fixes who ranks what."""
+    overlap: float = 0.2
+    """Share of the prompts that a second labeler of the training groups ranks too, to measure agreement."""
+
+
+@dataclass(frozen=True)
 class RewardConfig:
     """`accord reward`: Bradley-Terry on all K-choose-2 pairs of a prompt."""
 
+    seed: int = 0
+    """Fixes every random choice of the stage."""
     epochs: int = 1
     """InstructGPT found that more overfits."""
     batch_size: int = 16
@@ -130,10 +156,14 @@ class RewardConfig:
     """Peak learning rate; cosine to a tenth."""
     warmup_steps: int = 10
     """Linear warm-up."""
+    held_out_group: str = ""
+    """Labelers of this group are kept out of training, and the model's accuracy on them is measured apart."""
     ties: Literal["drop", "model"] = "drop"
     """Drop tied pairs, or model them (Rao and Kupper 1967) with a learned threshold."""
     max_tokens: int = 256
     """Longest prompt and response together; the right end is kept."""
+    micro_tokens: int = 16_384
+    """Tokens in one forward pass; a larger batch accumulates gradients over several."""
     save_every: int = 20
     """Steps between checkpoints."""
     lora_rank: int = 0
@@ -144,6 +174,8 @@ class RewardConfig:
 class PpoConfig:
     """`accord ppo`: InstructGPT's PPO (Ouyang et al. 2022, section 3.5 and appendix C.4)."""
 
+    seed: int = 0
+    """Fixes every random choice of the stage."""
     steps: int = 60
     """Rollout batches."""
     batch_size: int = 128
@@ -181,7 +213,7 @@ class PpoConfig:
     max_tokens: int = 48
     """Length limit of a response."""
     truncation: Literal["penalise", "terminate", "bootstrap", "mask"] = "penalise"
-    """What a response without stop token gets: `no_stop_reward` instead of its score; its score as if it had ended; its score plus the value after it; no part in the loss."""
+    """What a response without stop token gets: `no_stop_reward` instead of its score; its score as if it had ended; the value after its last token instead of a score; no part in the loss."""
     no_stop_reward: float = -3.0
     """Reward of an unfinished response under `penalise`."""
     whiten_rewards: bool = False
@@ -198,6 +230,8 @@ class PpoConfig:
     """Gradient norm is clipped here; 0 is off."""
     logprob_gap: float = 0.1
     """The run stops with an error when sampler and trainer log-probabilities differ by more than this on average."""
+    micro_tokens: int = 16_384
+    """Tokens in one forward pass; a larger batch accumulates gradients over several."""
     save_every: int = 10
     """Steps between checkpoints."""
     lora_rank: int = 0
@@ -212,6 +246,8 @@ class PpoConfig:
 class EvaluateConfig:
     """`accord evaluate`: win rates on held-out users' prompts."""
 
+    seed: int = 0
+    """Fixes every random choice of the stage."""
     prompts: int = 400
     """Held-out prompts; 0 takes all."""
     best_of: int = 8

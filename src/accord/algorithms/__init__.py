@@ -1,0 +1,1 @@
+"""How a model learns: pure formulas in objectives, and one readable file an algorithm."""

@@ -1,0 +1,137 @@
+"""Every formula, once, as pure functions of tensors. Imports torch alone.
+
+Conventions: ``keep`` is True on tokens that count. Rewards, values and log-probabilities are float32 [rows, steps], right-padded,
+and whatever stands where ``keep`` is False has no influence on any result. Logarithms are natural.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def masked_mean(x: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"]) -> Float[Tensor, ""]:
+    """Mean over kept tokens (not a mean of row means); 0 when none is kept."""
+    return x.masked_fill(~keep, 0.0).sum() / keep.sum().clamp(min=1)
+
+
+def whiten(x: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"], *, shift: bool = True) -> Float[Tensor, "rows steps"]:
+    """Divides by the standard deviation over kept tokens (biased variance, plus 1e-8), subtracting the mean if ``shift``."""
+    mean = masked_mean(x, keep)
+    variance = masked_mean((x - mean) ** 2, keep)
+    centred = (x - mean) * (variance + 1e-8).rsqrt()
+    return (centred if shift else centred + mean * (variance + 1e-8).rsqrt()).masked_fill(~keep, 0.0)
+
+
+def ranked_pairs(ranks: Int[Tensor, " k"]) -> tuple[Int[Tensor, "2 pairs"], Int[Tensor, "2 ties"]]:
+    """Index pairs (better, worse) of one prompt's K responses, and its tied pairs. Rank 1 is best."""
+    first, second = torch.triu_indices(len(ranks), len(ranks), offset=1)
+    a, b = ranks[first], ranks[second]
+    better, worse = torch.where(a < b, first, second), torch.where(a < b, second, first)
+    return torch.stack([better, worse])[:, a != b], torch.stack([first, second])[:, a == b]
+
+
+def bradley_terry_loss(scores: Float[Tensor, " k"], ranks: Int[Tensor, " k"]) -> Float[Tensor, ""]:
+    """-1/C(K,2) sum log sigmoid(r_better - r_worse) over one prompt's pairs (Ouyang et al. 2022, equation 1); ties are dropped.
+
+    The weight counts untied pairs only, so that prompts weigh alike; a prompt that is all ties has loss 0.
+    """
+    (better, worse), _ = ranked_pairs(ranks)
+    return -F.logsigmoid(scores[better] - scores[worse]).sum() / max(len(better), 1)
+
+
+def rao_kupper_loss(scores: Float[Tensor, " k"], ranks: Int[Tensor, " k"], threshold: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """Bradley-Terry with ties (Rao and Kupper 1967): P(i over j) = sigmoid(s_i - s_j - eta), eta = softplus(threshold) > 0.
+
+    P(tie) = 1 - P(i over j) - P(j over i) = (e^(2 eta) - 1) sigmoid(d - eta) sigmoid(-d - eta). Mean over all C(K,2) pairs.
+    """
+    eta = F.softplus(threshold)
+    (better, worse), (first, second) = ranked_pairs(ranks)
+    won = F.logsigmoid(scores[better] - scores[worse] - eta).sum()
+    d = scores[first] - scores[second]
+    tied = (torch.log(torch.expm1(2 * eta)) + F.logsigmoid(d - eta) + F.logsigmoid(-d - eta)).sum()
+    return -(won + tied) / (len(better) + len(first))
+
+
+def kl_estimate(log_ratio: Float[Tensor, "..."], estimator: str) -> Float[Tensor, "..."]:
+    """Per-token estimate of KL(policy || reference) from a token the policy drew (Schulman 2020, "Approximating KL divergence").
+
+    With log_ratio = log policy - log reference: k1 = log_ratio, unbiased but negative at times; k2 = log_ratio^2 / 2, biased, never
+    negative; k3 = exp(-log_ratio) - 1 + log_ratio, unbiased and never negative.
+
+    Raises:
+        ValueError: there is no such estimator.
+    """
+    if estimator == "k1":
+        return log_ratio
+    if estimator == "k2":
+        return log_ratio**2 / 2
+    if estimator == "k3":
+        return torch.expm1(-log_ratio) + log_ratio
+    raise ValueError(f"unknown KL estimator {estimator!r}; k1, k2 and k3 are known")
+
+
+def kl_rewards(
+    scores: Float[Tensor, " rows"], kl: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"], beta: float
+) -> Float[Tensor, "rows steps"]:
+    """Token rewards: -beta * KL on each kept token, the score added on the last kept one.
+
+    A row's rewards sum to score - beta * (sum of its KL), the objective of Ouyang et al. 2022, equation 2.
+    """
+    rewards = (-beta * kl).masked_fill(~keep, 0.0)
+    last = keep.sum(1) - 1
+    return rewards.scatter_add(1, last[:, None].clamp(min=0), (scores * (last >= 0))[:, None])
+
+
+def gae(
+    rewards: Float[Tensor, "rows steps"],
+    values: Float[Tensor, "rows steps"],
+    keep: Bool[Tensor, "rows steps"],
+    after: Float[Tensor, " rows"],
+    gamma: float,
+    lam: float,
+) -> tuple[Float[Tensor, "rows steps"], Float[Tensor, "rows steps"]]:
+    """Generalised advantage estimation (Schulman et al. 2016) over kept tokens; returns advantages and returns.
+
+    ``values[r, t]`` is the value before token t; ``after[r]`` the value after row r's last token: 0 where the episode ended.
+    Tokens that are not kept are skipped, as if the row were compressed to its kept ones.
+    """
+    advantages = torch.zeros_like(rewards)
+    running, following = torch.zeros_like(after), after
+    for t in reversed(range(rewards.shape[1])):
+        delta = rewards[:, t] + gamma * following - values[:, t]
+        running = torch.where(keep[:, t], delta + gamma * lam * running, running)
+        following = torch.where(keep[:, t], values[:, t], following)
+        advantages[:, t] = torch.where(keep[:, t], running, 0.0)
+    return advantages, (advantages + values).masked_fill(~keep, 0.0)
+
+
+def clipped_policy_loss(
+    logprobs: Float[Tensor, "..."], old: Float[Tensor, "..."], advantages: Float[Tensor, "..."], clip: float
+) -> Float[Tensor, "..."]:
+    """Per-token PPO loss, -min(ratio A, clip(ratio, 1 - e, 1 + e) A) (Schulman et al. 2017, equation 7)."""
+    ratio = (logprobs - old).exp()
+    return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+
+
+def clipped_value_loss(values: Float[Tensor, "..."], old: Float[Tensor, "..."], returns: Float[Tensor, "..."], clip: float) -> Float[Tensor, "..."]:
+    """Per-token 1/2 max((V - R)^2, (clip(V, V_old - c, V_old + c) - R)^2); ``clip`` is in reward units, 0 turns it off."""
+    loss = (values - returns) ** 2
+    if clip > 0:
+        clipped = old + (values - old).clamp(-clip, clip)
+        loss = torch.maximum(loss, (clipped - returns) ** 2)
+    return loss / 2
+
+
+def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizon: int) -> float:
+    """Proportional controller on beta (Ziegler et al. 2019, section 2.2): beta (1 + clip(KL/target - 1, +-0.2) episodes/horizon)."""
+    error = min(max(kl / target - 1, -0.2), 0.2)
+    return coef * (1 + error * episodes / horizon)
+
+
+def explained_variance(values: Float[Tensor, "rows steps"], returns: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"]) -> float:
+    """1 - Var(returns - values) / Var(returns) over kept tokens: 1 is perfect, 0 is no better than the mean."""
+    error, target = (returns - values)[keep], returns[keep]
+    return float(1 - error.var(unbiased=False) / target.var(unbiased=False).clamp(min=1e-8))

@@ -1,0 +1,43 @@
+"""What every loop needs of an optimiser: AdamW with decay on matrices, a learning-rate curve, a clipped step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+def adamw(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float = 0.0, epsilon: float = 1e-8) -> torch.optim.AdamW:
+    """AdamW with betas (0.9, 0.95) and decay on matrices only; epsilon 1e-5 is what the 2019 RLHF code used, 1e-8 the default."""
+    trained = [p for p in parameters if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), eps=epsilon, fused=True)
+
+
+def cosine(step: int, total: int, warmup: int, floor: float = 0.1) -> float:
+    """Share of the peak learning rate at a step counted from 0: linear warm-up, then a cosine down to ``floor``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(total - warmup, 1)
+    return floor + (1 - floor) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+
+
+def constant(step: int, warmup: int) -> float:
+    """Share of the peak learning rate: linear warm-up, then constant."""
+    return min((step + 1) / max(warmup, 1), 1.0)
+
+
+def update(optimizer: torch.optim.Optimizer, lr: float, max_norm: float) -> float:
+    """One step at the given learning rate on gradients clipped to ``max_norm`` (0: unclipped); returns their norm, and clears them."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm if max_norm > 0 else math.inf)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(norm)

@@ -1,0 +1,83 @@
+"""Pretraining: next-token cross-entropy on raw text, documents end to end without padding and blind to one another.
+
+Step 1 draw a batch of documents, step 2 its loss, step 3 update, step 4 validation loss and checkpoint now and then.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from accord.algorithms.optim import adamw, cosine, update
+from accord.data.corpus import TokenCorpus
+from accord.models.loading import new_decoder
+from accord.models.policy import mean_loss, next_token_loss
+from accord.models.ragged import pack
+from accord.runtime.progress import track
+from accord.runtime.runs import Run
+from accord.runtime.seeds import derive
+from accord.settings import PretrainConfig
+
+
+def fresh(config: PretrainConfig, vocab_size: int, end: int, pad: int) -> Any:
+    """The decoder before its first step, drawn from the seed."""
+    torch.manual_seed(derive(config.seed, "pretrain", "init"))
+    return new_decoder(
+        vocab_size=vocab_size,
+        hidden_size=config.hidden_size,
+        layers=config.layers,
+        heads=config.heads,
+        intermediate_size=config.intermediate_size,
+        context=config.context,
+        end=end,
+        pad=pad,
+    )
+
+
+def split_documents(config: PretrainConfig, corpus: TokenCorpus) -> tuple[Any, list[list[int]]]:
+    """Row numbers to train on, and the validation documents, by the seed."""
+    order = np.random.default_rng(derive(config.seed, "pretrain", "validation")).permutation(len(corpus))
+    held = min(config.validation_documents, len(corpus) // 10)
+    return np.sort(order[held:]), [corpus.document(int(row)) for row in np.sort(order[:held])]
+
+
+def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, dtype: torch.dtype) -> Any:
+    """Trains ``model`` in place for ``config.tokens`` tokens and returns it; goes on from the run's checkpoint if it has one."""
+    rows, validation = split_documents(config, corpus)
+    steps = math.ceil(config.tokens / config.batch_tokens)
+    optimizer = adamw(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    done = 0
+    if (restored := run.restore()) is not None:
+        done, state = restored
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+
+    batches = corpus.batches(rows, derive(config.seed, "pretrain", "order"), config.batch_tokens, skip=done)
+    with track(steps, "pretrain", done=done) as bar:
+        for step in range(done + 1, steps + 1):
+            began = time.perf_counter()
+            # step 1: a batch of documents
+            batch = pack(next(batches)).to(model.device)
+
+            # step 2: the loss of every token given those before it in its document
+            loss = next_token_loss(model, batch, dtype=dtype)
+            loss.backward()
+
+            # step 3: update
+            lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
+            norm = update(optimizer, lr, max_norm=1.0)
+            speed = len(batch.tokens) / (time.perf_counter() - began)
+            figures = {"loss": loss.item(), "lr": lr, "grad_norm": norm, "tokens": len(batch.tokens), "tokens_per_second": speed}
+
+            # step 4: validation and checkpoint
+            if step % config.save_every == 0 or step == steps:
+                figures["validation_loss"] = mean_loss(model, validation, dtype=dtype)
+            run.log(step, **figures)
+            if step % config.save_every == 0 or step == steps:
+                run.checkpoint(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+            bar.advance(loss=figures["loss"], tokens_per_second=speed)
+    return model

@@ -1,0 +1,140 @@
+"""The reward model: Bradley-Terry on all K-choose-2 pairs of a prompt, one forward a response.
+
+Follows Ouyang et al. 2022, section 3.5 and appendix C.2: starts from the SFT model with its head replaced by a scalar read at the last
+token, one epoch, all comparisons of a prompt in one batch element with weight 1/C(K,2), ties dropped, and in the end a bias such that
+demonstrations score 0 on average. Ties can be modelled instead (Rao and Kupper 1967).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_kupper_loss
+from accord.algorithms.optim import adamw, cosine, update
+from accord.models.ragged import by_tokens, pack
+from accord.models.scalar import scores
+from accord.runtime.progress import track
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import RewardConfig
+
+
+@dataclass(frozen=True)
+class RankedRows:
+    """One prompt's K token sequences (prompt and response) with one labeler's ranks."""
+
+    rows: list[list[int]]
+    ranks: list[int]
+
+
+def ranked_rows(prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int) -> RankedRows:
+    """Joins a prompt to its responses; where both together are too long the right end is kept."""
+    return RankedRows([[*prompt, *response][-max_tokens:] for response in responses], list(ranks))
+
+
+def train(
+    config: RewardConfig,
+    *,
+    model: Any,
+    rankings: Sequence[RankedRows],
+    validation: Sequence[RankedRows],
+    demonstrations: Sequence[list[int]],
+    run: Run,
+    dtype: torch.dtype,
+) -> Any:
+    """Trains ``model`` in place, sets its bias on the demonstrations (prompt and response tokens), and returns it."""
+    a_pass = math.ceil(len(rankings) / config.batch_size)
+    steps = a_pass * config.epochs
+    threshold = nn.Parameter(torch.tensor(-1.0))
+    extra = [threshold] if config.ties == "model" else []
+    optimizer = adamw([*model.parameters(), *extra], lr=config.lr)
+    done = 0
+    if (restored := run.restore()) is not None:
+        done, state = restored
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        threshold.data.copy_(state["threshold"])
+
+    with track(steps, "reward", done=done) as bar:
+        for step in range(done + 1, steps + 1):
+            began = time.perf_counter()
+            # step 1: the prompts of this step, each with all its responses
+            epoch, place = divmod(step - 1, a_pass)
+            order = torch.randperm(len(rankings), generator=generator(config.seed, "reward", epoch)).tolist()
+            chosen = [rankings[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
+
+            # step 2: one forward a response, the loss of all pairs of each prompt, a mean over prompts
+            tie_threshold = threshold if config.ties == "model" else None
+            figures = _accumulate(model, chosen, tie_threshold, config.micro_tokens, dtype)
+
+            # step 3: update
+            lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
+            figures |= {"lr": lr, "grad_norm": update(optimizer, lr, max_norm=1.0)}
+            figures["pairs_per_second"] = figures.pop("pairs") / (time.perf_counter() - began)
+
+            # step 4: accuracy on held-out prompts at the end of an epoch, checkpoint
+            if step % a_pass == 0 and validation:
+                figures["validation_accuracy"] = accuracy(model, validation, dtype=dtype)
+            run.log(step, **figures)
+            if step % config.save_every == 0 or step == steps:
+                run.checkpoint(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "threshold": threshold.data})
+            bar.advance(loss=figures["loss"], accuracy=figures["accuracy"])
+    # step 5: the bias that sets the demonstrations' mean score to 0
+    if demonstrations:
+        model.config.reward_bias = 0.0
+        model.config.reward_bias = -float(score_rows(model, demonstrations, dtype=dtype).mean())
+    return model
+
+
+@torch.no_grad()
+def score_rows(model: Any, rows: Sequence[list[int]], *, dtype: torch.dtype, batch_tokens: int = 16_384) -> Tensor:
+    """Scores [rows] of token sequences, float32, in their own order."""
+    out = torch.empty(len(rows))
+    for group in by_tokens([len(row) for row in rows], batch_tokens):
+        out[group] = scores(model, pack([rows[i] for i in group]).to(model.device), dtype=dtype).cpu()
+    return out
+
+
+def accuracy(model: Any, rankings: Sequence[RankedRows], *, dtype: torch.dtype) -> float:
+    """Share of untied pairs whose better response scores higher, a mean over prompts."""
+    flat = score_rows(model, [row for ranking in rankings for row in ranking.rows], dtype=dtype)
+    parts = flat.split([len(ranking.rows) for ranking in rankings])
+    shares = [_right(part, torch.tensor(ranking.ranks)) for part, ranking in zip(parts, rankings, strict=True)]
+    return float(torch.tensor([right / pairs for right, pairs in shares if pairs]).mean())
+
+
+def _right(scored: Tensor, ranks: Tensor) -> tuple[float, int]:
+    (better, worse), _ = ranked_pairs(ranks)
+    return float((scored[better] > scored[worse]).sum()), len(better)
+
+
+def _accumulate(
+    model: Any, chosen: Sequence[RankedRows], threshold: Tensor | None, micro_tokens: int, dtype: torch.dtype
+) -> dict[str, float]:
+    """Gradients of the mean loss over the chosen prompts, a few prompts at a time; never cuts a prompt apart."""
+    totals = {"loss": 0.0, "margin": 0.0}
+    right, pairs = 0.0, 0
+    for group in by_tokens([sum(map(len, ranking.rows)) for ranking in chosen], micro_tokens):
+        part = [chosen[i] for i in group]
+        batch = pack([row for ranking in part for row in ranking.rows]).to(model.device)
+        by_prompt = scores(model, batch, dtype=dtype).split([len(ranking.rows) for ranking in part])
+        ranks = [torch.tensor(ranking.ranks, device=model.device) for ranking in part]
+        losses = [
+            bradley_terry_loss(s, r) if threshold is None else rao_kupper_loss(s, r, threshold) for s, r in zip(by_prompt, ranks, strict=True)
+        ]
+        loss = torch.stack(losses).sum() / len(chosen)
+        loss.backward()
+        totals["loss"] += loss.item()
+        for s, r in zip(by_prompt, ranks, strict=True):
+            (better, worse), _ = ranked_pairs(r)
+            totals["margin"] += float((s[better] - s[worse]).detach().sum())
+            share, count = _right(s.detach(), r)
+            right, pairs = right + share, pairs + count
+    return totals | {"margin": totals["margin"] / max(pairs, 1), "accuracy": right / max(pairs, 1), "pairs": float(pairs)}

@@ -1,0 +1,136 @@
+"""Supervised fine-tuning on demonstrations, loss on response tokens only.
+
+Follows Ouyang et al. 2022, appendix C.1, except: no residual dropout (log-probabilities must not depend on a mask drawn at random,
+and the same model is the KL reference later), and the epoch is chosen by validation loss or is the last one, since no reward model
+exists yet.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.algorithms.optim import adamw, cosine, update
+from accord.errors import InputError
+from accord.models.policy import logprobs, next_token_loss
+from accord.models.ragged import by_tokens, pack
+from accord.runtime.progress import track
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import SftConfig
+
+
+@dataclass(frozen=True)
+class Example:
+    """Token ids of a conversation, of which the last ``kept`` are the response with its stop token."""
+
+    tokens: list[int]
+    kept: int
+
+
+def example(prompt: list[int], response: list[int], max_tokens: int, name: str) -> Example:
+    """Joins prompt and response; when both together are too long the right end is kept.
+
+    Raises:
+        InputError: nothing of the prompt or nothing to learn would remain; names the example.
+    """
+    tokens = [*prompt, *response][-max_tokens:]
+    if len(response) < 2 or len(response) >= len(tokens):
+        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name)
+    return Example(tokens, len(response))
+
+
+def train(
+    config: SftConfig,
+    *,
+    model: Any,
+    examples: Sequence[Example],
+    validation: Sequence[Example],
+    pretraining: Callable[[int], Iterator[list[list[int]]]] | None = None,
+    run: Run,
+    dtype: torch.dtype,
+) -> Any:
+    """Trains ``model`` in place and returns it with the weights of the chosen epoch.
+
+    ``pretraining`` gives batches of raw-text documents from the n-th on, whose loss is added with weight 1.
+    """
+    a_pass = math.ceil(len(examples) / config.batch_size)
+    steps = a_pass * config.epochs
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = adamw(trained, lr=config.lr, weight_decay=config.weight_decay)
+    done, best, best_loss = 0, _copy(model), math.inf
+    if (restored := run.restore()) is not None:
+        done, state = restored
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        best, best_loss = state["best"], state["best_loss"]
+
+    raw_text = pretraining(done) if pretraining else None
+    with track(steps, "sft", done=done) as bar:
+        for step in range(done + 1, steps + 1):
+            began = time.perf_counter()
+            # step 1: the batch; each epoch has its own order, its last batch may be short
+            epoch, place = divmod(step - 1, a_pass)
+            order = torch.randperm(len(examples), generator=generator(config.seed, "sft", epoch)).tolist()
+            rows = [examples[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
+
+            # step 2: loss of the response tokens, averaged over the tokens of the whole batch
+            loss = _accumulate(model, rows, config.micro_tokens, dtype)
+
+            if raw_text:
+                next_token_loss(model, pack(next(raw_text)).to(model.device), dtype=dtype).backward()
+
+            # step 3: update
+            lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
+            norm = update(optimizer, lr, max_norm=1.0)
+            speed = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
+            figures = {"loss": loss, "lr": lr, "grad_norm": norm, "tokens_per_second": speed}
+
+            # step 4: after each epoch the validation loss; the best epoch's weights are remembered
+            if step % a_pass == 0 and validation:
+                figures["validation_loss"] = response_loss(model, validation, dtype=dtype)
+                if config.select == "validation_loss" and figures["validation_loss"] < best_loss:
+                    best, best_loss = _copy(model), figures["validation_loss"]
+            run.log(step, **figures)
+            if step % config.save_every == 0 or step == steps:
+                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "best": best, "best_loss": best_loss}
+                run.checkpoint(step, state)
+            bar.advance(loss=loss, tokens_per_second=speed)
+    if best_loss < math.inf:
+        model.load_state_dict(best)
+    return model
+
+
+@torch.no_grad()
+def response_loss(model: Any, examples: Sequence[Example], *, dtype: torch.dtype, batch_tokens: int = 16_384) -> float:
+    """Mean cross-entropy in nats a response token."""
+    total = sum(_loss_sum(model, part, dtype).item() for part in _parts(examples, batch_tokens))
+    return total / sum(example.kept for example in examples)
+
+
+def _accumulate(model: Any, rows: Sequence[Example], micro_tokens: int, dtype: torch.dtype) -> float:
+    kept, total = sum(row.kept for row in rows), 0.0
+    for part in _parts(rows, micro_tokens):
+        loss = _loss_sum(model, part, dtype) / kept
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def _loss_sum(model: Any, rows: Sequence[Example], dtype: torch.dtype) -> Tensor:
+    batch = pack([row.tokens for row in rows], [row.kept for row in rows]).to(model.device)
+    return -logprobs(model, batch, dtype=dtype)[0].sum()
+
+
+def _parts(rows: Sequence[Example], limit: int) -> list[list[Example]]:
+    return [[rows[i] for i in group] for group in by_tokens([len(row.tokens) for row in rows], limit)]
+
+
+def _copy(model: Any) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -1,0 +1,59 @@
+"""Tokenizers: a byte-level BPE trained on raw text, and loading one that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from accord.errors import ModelError
+
+END_OF_TEXT = "<|endoftext|>"
+END_OF_TURN = "<|end|>"
+SPECIAL_TOKENS = (END_OF_TEXT, END_OF_TURN, "<|system|>", "<|user|>", "<|assistant|>", "<|pad|>")
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+Tokenizer = Any
+"""transformers' PreTrainedTokenizerBase, which carries no usable types."""
+
+
+def train_tokenizer(documents: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Trains a byte-level BPE, so that any text of any language has tokens and a newline is always one of them."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    newline_apart = pre_tokenizers.Split(Regex(r"\n"), behavior="isolated")
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([newline_apart, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(documents, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token="<|pad|>", clean_up_tokenization_spaces=False
+    )
+
+
+def load_tokenizer(source: str | Path) -> Tokenizer:
+    """Opens the tokenizer of a model folder or hub name; code that comes with it is never run.
+
+    Raises:
+        ModelError: there is none, or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise ModelError("the model folder has no tokenizer", where=str(folder), hint="copy the tokenizer.json of its base model into it")
+    try:
+        return AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"the tokenizer cannot be read: {str(error).splitlines()[0]}", where=str(source)) from error

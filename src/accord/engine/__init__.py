@@ -1,0 +1,1 @@
+"""What generates. The local engine satisfies ``protocols.Sampler``."""

@@ -1,0 +1,73 @@
+"""The static key-value cache: rows share a clock, so a step writes one column for all of them.
+
+Prompts stand at the right end of the first ``width`` slots, each new token takes the next slot in every row, and a row sees slots
+from its own start on. Finished rows are dropped by keeping the others.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int
+from torch import Tensor
+
+from accord.models.attention import RaggedAttention
+
+
+class Cache:
+    """Keys and values of all layers, [rows, kv heads, slots, dim] each, allocated once."""
+
+    def __init__(self, lengths: Int[Tensor, " prompts"], n: int, steps: int) -> None:
+        self.lengths, self.n = lengths, n
+        self.width = int(lengths.max())
+        self.slots = self.width + steps
+        self.clock = self.width
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        starts = (self.width - lengths).repeat_interleave(n)
+        self.visible = torch.arange(self.slots, device=lengths.device) >= starts[:, None]
+
+    def fill(self, k: Tensor, v: Tensor) -> None:
+        """Takes a layer's keys and values [tokens, kv heads, dim] of the prompts, once for all n rows of each."""
+        prompts = len(self.lengths)
+        rows = torch.arange(prompts, device=k.device).repeat_interleave(self.lengths)
+        ends = self.lengths.cumsum(0)
+        slot = torch.arange(len(k), device=k.device) + (self.width - ends).repeat_interleave(self.lengths)
+        for store, x in ((self.keys, k), (self.values, v)):
+            block = x.new_zeros(prompts, self.slots, *x.shape[1:])
+            block[rows, slot] = x
+            store.append(block.transpose(1, 2).repeat_interleave(self.n, 0).contiguous())
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Drops every other row."""
+        self.keys = [k.index_select(0, rows) for k in self.keys]
+        self.values = [v.index_select(0, rows) for v in self.values]
+        self.visible = self.visible.index_select(0, rows)
+
+
+class Prefill:
+    """Attention of the prompts among themselves, filling the cache on the way."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache, self.ragged = cache, RaggedAttention(cache.lengths)
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        self.cache.fill(k, v)
+        return self.ragged(layer, q, k, v)
+
+
+class Decode:
+    """Attention of one new token a row to everything its row has in the cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        end = cache.clock + 1
+        self.mask = cache.visible[:, None, None, :end]
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        now, end = self.cache.clock, self.cache.clock + 1
+        keys, values = self.cache.keys[layer], self.cache.values[layer]
+        keys[:, :, now], values[:, :, now] = k, v
+        grouped = q.shape[1] != k.shape[1]
+        out = F.scaled_dot_product_attention(q[:, :, None], keys[:, :, :end], values[:, :, :end], attn_mask=self.mask, enable_gqa=grouped)
+        return out.squeeze(2)

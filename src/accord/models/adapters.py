@@ -1,0 +1,52 @@
+"""LoRA (Hu et al. 2021) by peft, put into the model's own modules, and merged into plain weights before a model is saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from accord.errors import UsageError
+
+
+def add_lora(model: Any, rank: int, generator: torch.Generator) -> Any:
+    """Freezes the model and gives its projections adapters of this rank, scaled by 2; they start as no change at all.
+
+    Raises:
+        UsageError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise UsageError("LoRA needs peft", hint="pip install 'accord-rlhf[lora]'") from error
+    head = [name for name, _ in model.named_children() if name == "score"]
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", exclude_modules=head or None)
+    model = inject_adapter_in_model(config, model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name or name.startswith("score"))
+        if "lora_A" in name:
+            with torch.no_grad():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter.shape[1] ** -0.5)
+    return model.eval()
+
+
+def merge_lora(model: Any) -> Any:
+    """Adds the adapters to the weights they adapt and takes them out; a model without adapters comes back as it is."""
+    for name, module in list(model.named_modules()):
+        if hasattr(module, "merge") and hasattr(module, "get_base_layer"):
+            module.merge()
+            parent = model.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    if hasattr(model, "peft_config"):
+        del model.peft_config
+    if hasattr(model, "_hf_peft_config_loaded"):
+        model._hf_peft_config_loaded = False
+    return model
+
+
+def trainable(model: nn.Module) -> int:
+    """Number of parameters that learn."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,0 +1,136 @@
+"""A decoder's forward pass over flat tokens: ``hidden(body, tokens, positions, attend)`` gives the final states.
+
+Llama-shaped bodies (Llama, SmolLM, Qwen2, Mistral without a window) take a short path of our own over the same parameters: fused
+projections, bf16 matrix products, a float32 residual stream. It is about a third faster than the modules' own forward at 1M
+parameters, and more when decoding. Every other architecture, and every body with adapters, runs its own modules, with our
+attention inside. Both paths give the same states (tests/models).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from accord.models.attention import Attend
+
+LLAMA_SHAPED = {"LlamaModel", "Qwen2Model", "MistralModel"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One block's weights, projections of the same input fused."""
+
+    norm_in: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    out: Tensor
+    norm_mlp: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A Llama-shaped body's weights in the dtype of its matrix products."""
+
+    layers: list[Layer]
+    embedding: Tensor
+    norm: Tensor
+    heads: int
+    kv_heads: int
+    head_dim: int
+    epsilon: float
+    dtype: torch.dtype
+
+
+def is_llama_shaped(body: nn.Module) -> bool:
+    """Whether the short path computes exactly what the body's modules would."""
+    config: Any = body.config
+    plain = type(body).__name__ in LLAMA_SHAPED and getattr(config, "hidden_act", "") == "silu"
+    adapted = any(hasattr(module, "lora_A") for module in body.modules())
+    odd = getattr(config, "mlp_bias", False) or (type(body).__name__ == "LlamaModel" and config.attention_bias)
+    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    return plain and not (adapted or odd or windowed)
+
+
+def fuse(body: Any, dtype: torch.dtype) -> Weights:
+    """The body's weights, cast and fused. Gradients flow back to the parameters; call it anew after each update."""
+    config = body.config
+    layers: list[Layer] = []
+    for block in body.layers:
+        attention, mlp = block.self_attn, block.mlp
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        biased = attention.q_proj.bias is not None
+        layers.append(
+            Layer(
+                norm_in=block.input_layernorm.weight,
+                qkv=torch.cat([p.weight for p in projections]).to(dtype),
+                qkv_bias=torch.cat([p.bias for p in projections]).to(dtype) if biased else None,
+                out=attention.o_proj.weight.to(dtype),
+                norm_mlp=block.post_attention_layernorm.weight,
+                gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).to(dtype),
+                down=mlp.down_proj.weight.to(dtype),
+            )
+        )
+    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Weights(
+        layers, body.embed_tokens.weight, body.norm.weight, config.num_attention_heads, config.num_key_value_heads, dim, config.rms_norm_eps, dtype
+    )
+
+
+def hidden(
+    body: Any, tokens: Int[Tensor, " tokens"], positions: Int[Tensor, " tokens"], attend: Attend, dtype: torch.dtype
+) -> Float[Tensor, "tokens width"]:
+    """Final normed states of a decoder body over flat tokens.
+
+    Args:
+        body: a transformers decoder without its head (``model.base_model``).
+        tokens: token ids, sequences end to end.
+        positions: each token's position in its own sequence.
+        attend: which token sees which.
+        dtype: of the matrix products; parameters and the residual stream stay float32.
+    """
+    if is_llama_shaped(body):
+        return llama_hidden(fuse(body, dtype), tokens, rotary(body, positions), attend)
+    with torch.autocast(tokens.device.type, dtype, enabled=dtype != torch.float32):
+        out = body(input_ids=tokens[None], position_ids=positions[None], use_cache=False, attend=attend)
+    return out.last_hidden_state[0]
+
+
+def rotary(body: Any, positions: Int[Tensor, " tokens"]) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [tokens, 1, dim] of the rotary embedding, by the body's own frequencies and scaling."""
+    frequencies = body.rotary_emb.inv_freq.float()
+    angles = positions[:, None].float() * frequencies
+    angles = torch.cat([angles, angles], -1)[:, None]
+    scale = body.rotary_emb.attention_scaling
+    return angles.cos() * scale, angles.sin() * scale
+
+
+def llama_hidden(
+    weights: Weights, tokens: Int[Tensor, " tokens"], cos_sin: tuple[Tensor, Tensor], attend: Attend
+) -> Float[Tensor, "tokens width"]:
+    """The Llama forward pass (Touvron et al. 2023) on fused weights."""
+    w, (cos, sin) = weights, cos_sin
+    x = F.embedding(tokens, w.embedding).float()
+    width = (x.shape[-1],)
+    sizes = [w.heads, w.kv_heads, w.kv_heads]
+    for index, layer in enumerate(w.layers):
+        h = F.rms_norm(x, width, layer.norm_in, w.epsilon).to(w.dtype)
+        qkv = F.linear(h, layer.qkv, layer.qkv_bias).float().view(len(x), -1, w.head_dim)
+        q, k, v = qkv.split(sizes, 1)
+        o = attend(index, _rotate(q, cos, sin), _rotate(k, cos, sin), v)
+        x = x + F.linear(o.flatten(1).to(w.dtype), layer.out)
+        h = F.rms_norm(x, width, layer.norm_mlp, w.epsilon).to(w.dtype)
+        gate, up = F.linear(h, layer.gate_up).chunk(2, -1)
+        x = x + F.linear(F.silu(gate) * up, layer.down)
+    return F.rms_norm(x, width, w.norm, w.epsilon)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat([-second, first], -1) * sin

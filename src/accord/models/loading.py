@@ -1,0 +1,93 @@
+"""Model folders in and out: plain Hugging Face folders with safetensors, never pickle, never remote code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accord.errors import ModelError
+from accord.models.attention import register
+
+
+def new_decoder(*, vocab_size: int, hidden_size: int, layers: int, heads: int, intermediate_size: int, context: int, end: int, pad: int) -> Any:
+    """A Llama (Touvron et al. 2023) with fresh weights and tied embeddings, drawn from torch's global generator."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=intermediate_size,
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=pad,
+    )
+    return prepared(LlamaForCausalLM(config))
+
+
+def prepared(model: Any) -> Any:
+    """Float32 master weights, dropout off for good, and our attention in every layer."""
+    model.set_attn_implementation(register())
+    return model.float().eval()
+
+
+def load_causal_lm(source: str | Path, *, gguf_file: str | None = None) -> Any:
+    """Opens a causal language model from a folder or hub name, float32, dropout off.
+
+    Raises:
+        ModelError: it is missing, damaged, or not a causal language model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    extra = {"gguf_file": gguf_file} if gguf_file else {}
+    return _load(AutoModelForCausalLM.from_pretrained, source, **extra)
+
+
+def load_scalar_model(source: str | Path) -> Any:
+    """Opens a one-label sequence classification model, float32, dropout off.
+
+    Raises:
+        ModelError: it is missing, damaged, or has no scalar head.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    model = _load(AutoModelForSequenceClassification.from_pretrained, source)
+    if model.config.num_labels != 1:
+        raise ModelError(f"the model has {model.config.num_labels} labels, a reward model has one", where=str(source))
+    return model
+
+
+def scalar_from(lm: Any, head: torch.Tensor) -> Any:
+    """A reward or value model on a copy of a causal LM's body, with the given head weight [1, width]."""
+    from transformers import AutoModelForSequenceClassification
+
+    config = lm.config.__class__.from_dict({**lm.config.to_dict(), "num_labels": 1, "architectures": None})
+    model = AutoModelForSequenceClassification.from_config(config)
+    model.base_model.load_state_dict(lm.base_model.state_dict())
+    with torch.no_grad():
+        model.score.weight.copy_(head)
+    return prepared(model)
+
+
+def save_model(folder: Path, model: Any, tokenizer: Any) -> None:
+    """Writes weights, configuration, tokenizer and chat template into ``folder``, which must be new."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _load(open_model: Callable[..., Any], source: str | Path, **extra: Any) -> Any:
+    folder = Path(source)
+    if folder.exists() and not (folder / "config.json").exists() and "gguf_file" not in extra:
+        raise ModelError("no config.json here, so this is not a model folder", where=str(source), hint="give the folder of a Hugging Face model")
+    try:
+        model = open_model(str(source), trust_remote_code=False, dtype=torch.float32, **extra)
+    except Exception as error:  # safetensors, json, hub and torch each raise their own kinds
+        raise ModelError(f"the model cannot be read: {str(error).splitlines()[0]}", where=str(source)) from error
+    return prepared(model)
