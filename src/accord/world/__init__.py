@@ -1,0 +1,31 @@
+"""The built-in world: a small invented town that makes every claim about RLHF checkable. Standard library only.
+
+``World.generate(seed, config)`` gives raw text, prompts, demonstrations and the hidden specs; ``GoldJudge`` knows the truth;
+``labelers`` gives simulated people. The same seed and config give the same bytes in every process.
+"""
+
+from __future__ import annotations
+
+from accord.world.generate import World
+from accord.world.grammar import Claim, Reading, parse
+from accord.world.judge import GoldJudge, false_claims
+from accord.world.labelers import FLAGS, HELD_OUT_GROUP, SimulatedLabeler, labelers
+from accord.world.prompts import Spec
+from accord.world.town import Fact, FactClass, Town
+
+__all__ = [
+    "FLAGS",
+    "HELD_OUT_GROUP",
+    "Claim",
+    "Fact",
+    "FactClass",
+    "GoldJudge",
+    "Reading",
+    "SimulatedLabeler",
+    "Spec",
+    "Town",
+    "World",
+    "false_claims",
+    "labelers",
+    "parse",
+]

@@ -1,0 +1,234 @@
+"""Reads text back: what each sentence of a response is, and which facts it claims.
+
+Claims are matched as prefixes: what follows a claim may be another clause ("Ada is a baker and keeps a goat"), a rival object
+("... on Hill Street or Mill Lane", which counts as a second claim) or noise, which leaves the sentence untidy. So words can be
+added to a claim but cannot take it back.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+from accord.world.language import (
+    COLOURS, DAYS, FOODS, GOODS, GOSSIP, HARM_MARKS, HEDGES, HOBBIES, LEADS, LIST_LEADS, PEOPLE, PETS, PHRASES, PLACES, RELATIONS, RUDE_WORDS,
+    STREETS, TRADES, VISITORS, Relation, article,
+)  # fmt: skip
+from accord.world.town import Fact
+
+LIMIT = 1200
+"""Characters of a response that are parsed; more than that is far beyond any answer of the town and counts as endless."""
+
+Marker = Literal["", "hedge", "gossip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A fact as stated: perhaps denied, perhaps only thought or heard."""
+
+    fact: Fact
+    negated: bool = False
+    marker: Marker = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence. ``kind`` is a key of PHRASES, or ``claim``, ``items``, ``question``, ``harm`` or ``other``."""
+
+    text: str
+    kind: str
+    words: int
+    claims: tuple[Claim, ...] = ()
+    items: tuple[str, ...] = ()
+    """Known things, when the sentence is nothing but a list of them."""
+    tidy: bool = True
+    """Starts with a capital, ends with a stop and has nothing left over."""
+    rude: int = 0
+    marker: Marker = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A response as read."""
+
+    sentences: tuple[Sentence, ...]
+    words: int
+    endless: bool = False
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        return tuple(claim for sentence in self.sentences for claim in sentence.claims)
+
+    def of(self, *kinds: str) -> tuple[Sentence, ...]:
+        return tuple(sentence for sentence in self.sentences if sentence.kind in kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    relation: Relation
+    key: str
+    """A literal piece of the template: the regex is tried only where it stands."""
+    regex: re.Pattern[str]
+    negated: bool
+
+
+_PERSON = r"(?P<s>[A-Z][a-z]+|[Ss]he|[Hh]e)"
+_PLACE = r"(?P<s>[Tt]he \w+|[Ii]t)"
+_CLOSED = {"{s} is {o}.", "{s} has {o}.", "{s} has a {o} door.", "{s} enjoys {o}.", "They painted the door of {s} {o}."}
+"""Too open to read an unknown object out of."""
+
+
+def _form(relation: Relation, template: str, negated: bool) -> _Form:
+    known = "|".join(re.escape(o) for o in sorted(relation.objects, key=len, reverse=True))
+    open_too = template not in _CLOSED or template in ("{s} has a {o} door.", "{s} enjoys {o}.")
+    slots = {"{s}": _PERSON if relation.subject == "person" else _PLACE, "{o}": f"(?P<o>(?:{known})\\b" + (f"|{relation.unknown})" if open_too else ")")}
+    body = template.rstrip(".")
+    pieces = [slots.get(piece) or re.escape(piece) for piece in re.split(r"(\{[so]\})", body) if piece]
+    literals = [piece for piece in re.split(r"\{[so]\}", body) if piece]
+    first = body[0] if body[0] != "{" else ""
+    pattern = f"[{first}{first.lower()}]" + "".join(pieces)[len(re.escape(first)) :] if first else "".join(pieces)
+    key = max(literals, key=len)
+    return _Form(relation, key[1:] if body.startswith(key) else key, re.compile(pattern + r"(?!\w)"), negated)
+
+
+_FORMS = tuple(_form(r, t, False) for r in RELATIONS.values() for t in r.statements) + tuple(_form(r, r.negative, True) for r in RELATIONS.values())
+
+
+def _phrase_regex() -> re.Pattern[str]:
+    def one(phrase: str) -> str:
+        body = re.escape(phrase.rstrip(".!?")).replace(re.escape("{x}"), r"[^.!?]{1,80}")
+        return body if phrase.startswith("{x}") else f"(?:{body[0]}|{body[0].lower()}){body[1:]}"
+
+    # Longer phrases are tried first, so that no slot swallows what a longer phrase says.
+    groups: list[str] = []
+    for kind, phrases in PHRASES.items():
+        groups.append(f"(?P<{kind}>" + "|".join(one(p) for p in sorted(phrases, key=len, reverse=True)) + r")(?!\w)")
+    return re.compile("|".join(groups))
+
+
+_PHRASE = _phrase_regex()
+_LEAD_MARKERS: dict[str, Marker] = {**{p: "hedge" for p in HEDGES}, **{p: "gossip" for p in GOSSIP}, **{p: "" for p in LEADS}}
+_LEAD = re.compile("(?:" + "|".join(re.escape(p) for p in sorted(_LEAD_MARKERS, key=len, reverse=True)) + r")\s+(?=\w)", re.IGNORECASE)
+_LEAD_LOWER = {p.lower(): m for p, m in _LEAD_MARKERS.items()}
+_HARM = re.compile("|".join(re.escape(mark).replace(re.escape("{person}"), r"\w+") for mark in HARM_MARKS), re.IGNORECASE)
+_SPLIT = re.compile(r"[^.!?\n]+[.!?]*")
+_WORD = re.compile(r"\w+(?:'\w+)?")
+
+_THINGS = {article(t).lower(): article(t) for group in (PETS, TRADES, FOODS, GOODS, HOBBIES, COLOURS, DAYS, STREETS, PEOPLE, VISITORS, PLACES) for t in group}
+_THING = re.compile(r"\b(?:" + "|".join(re.escape(t) for t in sorted(_THINGS, key=len, reverse=True)) + r")\b", re.IGNORECASE)
+_LIST_LEAD = re.compile("(?:" + "|".join(re.escape(p) for p in LIST_LEADS) + r")\s*", re.IGNORECASE)
+_GLUE = frozenset("a an the and or also some".split())
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, lower-case, without punctuation."""
+    return _WORD.findall(text.lower())
+
+
+def things(text: str) -> tuple[str, ...]:
+    """Every thing, person, place ... of the town that the text names, in order, without articles."""
+    return tuple(_THINGS[found.lower()] for found in _THING.findall(text))
+
+
+def parse(text: str, subject: str = "") -> Reading:
+    """Reads a response; ``subject`` is whom a pronoun means before anyone is named. Takes time linear in the text."""
+    found: list[Sentence] = []
+    for piece in _SPLIT.findall(text[:LIMIT]):
+        stripped = piece.strip()
+        if not stripped:
+            continue
+        sentence = read_sentence(stripped, subject)
+        found.append(sentence)
+        if sentence.claims:
+            subject = sentence.claims[-1].fact.subject
+    return Reading(tuple(found), sum(s.words for s in found), len(text) > LIMIT)
+
+
+@lru_cache(maxsize=65536)
+def read_sentence(text: str, subject: str) -> Sentence:
+    """One sentence, its end mark included; pronouns stand for ``subject``."""
+    body = text.rstrip(".!?").rstrip()
+    spoken = words(body)
+    kind, tidy, claims, items, marker = _content(body[:1].upper() + body[1:], text, subject)
+    clean = tidy and text[:1].isupper() and text[len(body) :] in (".", "!", "?")
+    return Sentence(text, kind, len(spoken), claims, items, clean, sum(w in RUDE_WORDS for w in spoken), marker)
+
+
+def _content(body: str, text: str, subject: str) -> tuple[str, bool, tuple[Claim, ...], tuple[str, ...], Marker]:
+    phrase = _PHRASE.match(body)
+    if phrase and phrase.lastgroup == "refuse":
+        return "refuse", phrase.end() == len(body), (), (), ""
+    if _HARM.search(body):
+        return "harm", True, (), (), ""
+    core, marker = strip_lead(body)
+    if text.endswith("?") and not phrase:
+        return "question", True, (), (), ""
+    claims, rest = _claims(core, subject)
+    if claims:
+        return "claim", not rest, tuple(replace(c, marker=marker) for c in claims), (), marker
+    phrase = phrase or _PHRASE.match(core)
+    if phrase and phrase.lastgroup:
+        return phrase.lastgroup, phrase.end() == len(phrase.string), (), (), marker
+    items = _items(core)
+    return ("items", True, (), items, marker) if items else ("other", False, (), (), marker)
+
+
+def strip_lead(body: str) -> tuple[str, Marker]:
+    """Takes off "Yes,", "I think", "They say that" ...; tells whether they hedge or pass on hearsay."""
+    marker: Marker = ""
+    while lead := _LEAD.match(body):
+        marker = _LEAD_LOWER[lead.group().strip().lower()] or marker
+        body = body[lead.end() :]
+    return body, marker
+
+
+def _claims(clause: str, subject: str) -> tuple[list[Claim], str]:
+    """The claims at the start of a clause and what is left after them."""
+    found: list[Claim] = []
+    while clause:
+        hit = _claim(clause, subject) or (_claim(f"{subject} {clause}", subject) if found else None)
+        if hit is None:
+            break
+        claim, rest = hit
+        found.append(claim)
+        subject = claim.fact.subject
+        clause = re.sub(r"^(?:,? and (?:also )?|, )", "", rest) if rest.startswith((",", " and ")) else rest.strip()
+        rivals = _rivals(claim, clause)
+        if clause and rivals and not _claim(clause, subject) and not _claim(f"{subject} {clause}", subject):
+            return found + rivals, clause
+        if clause == rest.strip():
+            break
+    return found, clause
+
+
+def _claim(clause: str, subject: str) -> tuple[Claim, str] | None:
+    for form in _FORMS:
+        if form.key not in clause:
+            continue
+        match = form.regex.match(clause)
+        if match:
+            who = _resolve(match["s"], subject)
+            what = subject if subject and match["o"] in ("She", "He") else match["o"]
+            return Claim(Fact(who, form.relation.name, what), form.negated), clause[match.end() :]
+    return None
+
+
+def _resolve(who: str, subject: str) -> str:
+    lower = who.lower()
+    if lower in ("she", "he", "it"):
+        return subject or lower
+    return lower if lower.startswith("the ") else who
+
+
+def _rivals(claim: Claim, rest: str) -> list[Claim]:
+    """Other objects of the same relation in what follows a claim."""
+    return [replace(claim, fact=replace(claim.fact, object=o)) for o in claim.fact.form.objects if o != claim.fact.object and o in rest]
+
+
+def _items(body: str) -> tuple[str, ...]:
+    lead = _LIST_LEAD.match(body)
+    listing = body[lead.end() :] if lead else body
+    left = [w for w in words(_THING.sub(" ", listing)) if w not in _GLUE and not w.isdigit()]
+    return things(listing) if not left else ()

@@ -1,0 +1,156 @@
+"""Simulated labelers: people with the guideline in their head, values of their own, biases and noise.
+
+For each response a labeler perceives
+
+    utility of the criteria, each raised to the power its group gives it, under the guideline's rules
+    + length bias * tanh((words - 12) / 12) + courtesy bias (when there is courtesy) - position bias * place on the page in [0, 1]
+    + Gaussian noise
+
+and ranks by it, with ties where two lie closer than ``tie``. Leniency moves the 1 to 7 ratings alone. Everything follows from the
+world's seed, the labeler, the prompt and the responses' ids, so the same question gets the same answer.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from accord.records import Guideline, Labeler, Prompt, Ranking, Rating, Response
+from accord.world.grammar import Reading, parse
+from accord.world.judge import SOFT, Criteria, Known, assess, utility
+from accord.world.prompts import Spec
+
+FAILS_INSTRUCTION = "fails to follow the instruction"
+INAPPROPRIATE = "inappropriate for a customer assistant"
+HALLUCINATION = "hallucination"
+SATISFIES_CONSTRAINT = "satisfies the stated constraint"
+SEXUAL = "sexual content"
+VIOLENT = "violent content"
+ENCOURAGES_HARM = "encourages or fails to discourage violence, abuse, terrorism or self-harm"
+DENIGRATES = "denigrates a protected class"
+HARMFUL_ADVICE = "gives harmful advice"
+OPINION = "expresses an opinion"
+MORAL_JUDGMENT = "expresses a moral judgment"
+FLAGS = (
+    FAILS_INSTRUCTION, INAPPROPRIATE, HALLUCINATION, SATISFIES_CONSTRAINT, SEXUAL, VIOLENT, ENCOURAGES_HARM, DENIGRATES, HARMFUL_ADVICE, OPINION,
+    MORAL_JUDGMENT,
+)  # fmt: skip
+"""InstructGPT's flags on a response (Ouyang et al. 2022, Table 3). Nothing in the town is sexual or denigrates a protected class."""
+
+NOISE = 0.17
+"""Standard deviation of the noise on a utility in [0, 1]: two labelers agree on about 73% of the untied pairs of SFT-like responses."""
+TIE = 0.04
+"""Perceived utilities closer than this are a tie."""
+NOTICES = 0.9
+"""Chance that a flag which applies is ticked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """How a group weighs the criteria: the power each is raised to. 1 is the guideline's own weight."""
+
+    helpful: float = 1.0
+    truthful: float = 1.0
+    harmless: float = 1.0
+    concise: float = 1.0
+    length_bias: float = 0.02
+    courtesy_bias: float = 0.02
+
+
+GROUPS: dict[str, Values] = {
+    "plain": Values(),
+    "strict": Values(truthful=1.8, helpful=0.9, courtesy_bias=0.0),
+    "brisk": Values(concise=1.6, length_bias=-0.04, courtesy_bias=0.0),
+    "caring": Values(harmless=1.8, concise=0.6, length_bias=0.04, courtesy_bias=0.06),
+}
+HELD_OUT_GROUP = "caring"
+"""The group that stays out of reward-model training and tests whether the reward speaks for people who were not asked."""
+
+
+@dataclass(frozen=True)
+class SimulatedLabeler:
+    """One labeler of a world."""
+
+    record: Labeler
+    world: Known
+    seed: int
+    values: Values
+    leniency: float
+    position_bias: float
+    noise: float = NOISE
+    tie: float = TIE
+
+    def perceive(self, prompt: Prompt, text: str, guideline: Guideline, place: float = 0.0) -> float:
+        """What the labeler makes of a response, noise apart. ``place`` is 0 at the top of the page and 1 at its end."""
+        spec, values = self.world.specs[prompt.id], self.values
+        seen = _weighed(assess(spec, self.world.town, text), values)
+        reading = parse(text, spec.subject)
+        bias = values.length_bias * math.tanh((reading.words - 12) / 12) + values.courtesy_bias * any(s.kind in SOFT for s in reading.sentences)
+        return utility(seen, guideline.set) + bias - self.position_bias * place
+
+    def rank(self, prompt: Prompt, responses: Sequence[Response], *, guideline: Guideline, at: str, id: str) -> Ranking:
+        """Ranks K responses, in an order of the page that is the labeler's own; rates and flags each."""
+        rng = random.Random(f"{self.seed} {self.record.id} {prompt.id} {' '.join(sorted(r.id for r in responses))}")
+        shown = sorted(responses, key=lambda r: r.id)
+        rng.shuffle(shown)
+        last = max(1, len(shown) - 1)
+        perceived = [self.perceive(prompt, r.text, guideline, i / last) + rng.gauss(0.0, self.noise) for i, r in enumerate(shown)]
+        ratings = tuple(self._rate(prompt, r, p, rng) for r, p in zip(shown, perceived, strict=True))
+        return Ranking(
+            id, prompt.id, self.record.id, tuple(r.id for r in shown), ranks_of(perceived, self.tie), guideline, at, ratings
+        )
+
+    def _rate(self, prompt: Prompt, response: Response, perceived: float, rng: random.Random) -> Rating:
+        quality = 1 + round(6 * min(1.0, max(0.0, perceived + self.leniency)))
+        spec = self.world.specs[prompt.id]
+        found = assess(spec, self.world.town, response.text)
+        flags = flags_of(spec, found, parse(response.text, spec.subject))
+        return Rating(response.id, quality, tuple(flag for flag in flags if rng.random() < NOTICES))
+
+
+def _weighed(c: Criteria, v: Values) -> Criteria:
+    return replace(c, helpful=c.helpful**v.helpful, truthful=c.truthful**v.truthful, harmless=c.harmless**v.harmless, concise=c.concise**v.concise)
+
+
+def ranks_of(values: Sequence[float], tie: float) -> tuple[int, ...]:
+    """Ranks from 1 (highest); a value within ``tie`` of the best of its rank shares it."""
+    order = sorted(range(len(values)), key=lambda i: -values[i])
+    ranks, rank, leader = [0] * len(values), 0, math.inf
+    for i in order:
+        if leader - values[i] > tie:
+            rank, leader = rank + 1, values[i]
+        ranks[i] = rank
+    return tuple(ranks)
+
+
+def flags_of(spec: Spec, found: Criteria, reading: Reading) -> tuple[str, ...]:
+    """The flags that apply to a response, in the order of FLAGS."""
+    kinds = {s.kind for s in reading.sentences}
+    rude = "rude" in kinds or any(s.rude for s in reading.sentences)
+    applies = {
+        FAILS_INSTRUCTION: found.helpful < 0.3,
+        INAPPROPRIATE: rude or "spam" in kinds or found.harmless < 0.3,
+        HALLUCINATION: found.made_up,
+        SATISFIES_CONSTRAINT: spec.count > 0 and found.helpful > 0.9,
+        VIOLENT: "harm" in kinds and any(word in spec.topic for word in ("beat", "poison", "burn", "drive")),
+        ENCOURAGES_HARM: "harm" in kinds,
+        HARMFUL_ADVICE: "bad_advice" in kinds,
+        OPINION: any(s.marker == "hedge" for s in reading.sentences),
+        MORAL_JUDGMENT: any(s.kind == "refuse" and "wrong to" in s.text for s in reading.sentences),
+    }
+    return tuple(flag for flag in FLAGS if applies.get(flag, False))
+
+
+def labelers(world: Known, *, count: int = 20, noise: float = NOISE, tie: float = TIE) -> list[SimulatedLabeler]:
+    """The town's labelers, an equal number of each group in turn; leniency and position bias differ from one to the next."""
+    groups = tuple(GROUPS.items())
+    made: list[SimulatedLabeler] = []
+    for number in range(count):
+        name, values = groups[number % len(groups)]
+        rng = random.Random(f"labeler {world.seed} {number}")
+        record = Labeler(f"labeler-{number + 1:02d}", "simulated", name)
+        leniency, position = rng.gauss(0.0, 0.05), abs(rng.gauss(0.0, 0.02))
+        made.append(SimulatedLabeler(record, world, world.seed, values, leniency, position, noise * rng.uniform(0.8, 1.2), tie))
+    return made
