@@ -13,7 +13,7 @@ from accord.runtime import progress
 def test_a_log_gets_one_line_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.track(100, "sft") as bar:
         for step in range(100):
-            bar.advance(loss=2.0 - step / 100, tokens_per_s=12_345.6)
+            bar.advance(loss=2.0 - step / 100, tokens_per_second=12_345.6)
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "sft: 100/100 in 0 s  loss 1.01  tokens/s 12,346\n"

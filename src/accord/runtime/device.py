@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import accord
+from accord import __version__
 from accord.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def environment() -> dict[str, str | int]:
     packages = {name: _version(name) for name in ("torch", "transformers", "tokenizers", "numpy", "peft")}
     gpu = {"gpu": torch.cuda.get_device_name(0)} if torch.cuda.is_available() else {}
     return {
-        "accord": accord.__version__,
+        "accord": __version__,
         "python": platform.python_version(),
         **packages,
         "cpu": _proc("cpuinfo", "model name") or platform.machine(),

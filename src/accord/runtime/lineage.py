@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import accord
+from accord import __version__
 from accord.errors import InputError
 from accord.runtime.files import write_atomic
 from accord.runtime.project import Project
@@ -97,7 +97,7 @@ def write(
         "data": dict(data),
         "settings": dict(settings),
         "figures": dict(figures),
-        "accord": accord.__version__,
+        "accord": __version__,
         "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     }
     write_atomic(folder / LINEAGE, json.dumps(record, indent=2, ensure_ascii=False, default=_as_dict) + "\n")

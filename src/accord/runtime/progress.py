@@ -20,7 +20,7 @@ class Track(Protocol):
     """Where a stage says how far it is."""
 
     def advance(self, n: int = 1, **figures: float) -> None:
-        """Says that n more are done, and what was measured: ``advance(loss=2.1, tokens_per_s=18_000)``."""
+        """Says that n more are done, and what was measured: ``advance(loss=2.1, tokens_per_second=18_000)``."""
         ...
 
 
@@ -64,7 +64,7 @@ def short(value: object) -> str:
 
 
 def _figures(figures: dict[str, float]) -> str:
-    return "  ".join(f"{name.replace('_per_s', '/s').replace('_', ' ')} {short(value)}" for name, value in figures.items())
+    return "  ".join(f"{name.replace('_per_second', '/s').replace('_', ' ')} {short(value)}" for name, value in figures.items())
 
 
 def _bar(console: Console) -> Progress:

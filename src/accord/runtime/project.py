@@ -26,8 +26,6 @@ class ProjectSection:
 
     name: str = ""
     """What people call the project; the folder's name when empty."""
-    seed: int = 1
-    """Seed of every stage that is given none."""
 
 
 @dataclass(frozen=True)

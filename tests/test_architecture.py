@@ -1,0 +1,127 @@
+"""DESIGN.md's table of who may import whom, held over every import in the source, those inside functions included."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "accord"
+SHARED = {"records", "errors", "settings"}
+EVERYTHING = {path.stem for path in SOURCE.iterdir()} - {"__pycache__", "py.typed"}
+HEAVY = {"torch", "transformers", "peft"}
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "records": set(),
+    "errors": set(),
+    "settings": {"errors"},
+    "protocols": {"records"},
+    "runtime": SHARED,
+    "data": SHARED | {"runtime"},
+    "world": SHARED,
+    "feedback": SHARED | {"protocols", "runtime"},
+    "feedback.web": SHARED | {"feedback"},
+    "models": SHARED | {"runtime"},
+    "engine": SHARED | {"protocols", "models", "runtime"},
+    "algorithms": SHARED | {"protocols", "models", "data", "runtime", "algorithms.objectives", "algorithms.optim", "algorithms.rollouts"},
+    "algorithms.objectives": set(),
+    "algorithms.optim": SHARED,
+    "evaluation": SHARED | {"protocols", "data", "runtime", "feedback"},
+    "serving": SHARED | {"protocols", "data", "engine", "feedback.store"},
+    "report": SHARED | {"runtime", "evaluation.statistics", "feedback"},
+    "stages": EVERYTHING - {"cli", "report", "serving"},
+    "cli": EVERYTHING,
+    "__main__": {"cli"},
+}
+"""The longest matching name rules. A package may import itself, except algorithms, whose shared parts are named."""
+TORCHLESS = ("records", "errors", "settings", "protocols", "world", "feedback", "report", "cli")
+
+
+def modules() -> dict[str, ast.Module]:
+    paths = {path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): path for path in SOURCE.rglob("*.py")}
+    return {name.removesuffix(".__init__"): ast.parse(path.read_text("utf-8"), str(path)) for name, path in paths.items()}
+
+
+MODULES = modules()
+
+
+def under(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
+
+
+def rule(module: str) -> str:
+    return max((key for key in ALLOWED if under(module, key)), key=len, default="")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every imported name, ``from a import b`` as ``a.b``; what serves type checking alone is left out."""
+    if isinstance(tree, ast.If) and ast.unparse(tree.test).endswith("TYPE_CHECKING"):
+        tree = ast.Module(tree.orelse, [])
+    if isinstance(tree, ast.Import):
+        yield from (alias.name for alias in tree.names)
+    elif isinstance(tree, ast.ImportFrom):
+        yield from (f"{'.' * tree.level}{tree.module or ''}.{alias.name}" for alias in tree.names)
+    for child in ast.iter_child_nodes(tree):
+        yield from imports(child)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_room_may(module: str) -> None:
+    room = rule(module)
+    assert room, f"accord.{module} is in no room: give it a line in ALLOWED and in DESIGN.md"
+    own = set() if module.split(".")[0] == "algorithms" else {room}
+    for name in imports(MODULES[module]):
+        assert not name.startswith("."), f"accord.{module} imports {name}: write it from accord on"
+        top, _, inner = name.partition(".")
+        if top == "accord" and not inner.startswith("__version__"):
+            assert any(under(inner, other) for other in ALLOWED[room] | own), f"accord.{module} may not import {name}"
+        assert not (top in HEAVY and module.split(".")[0] in TORCHLESS), f"accord.{module} may not import {name}"
+
+
+def test_the_objectives_import_torch_alone() -> None:
+    allowed = {"__future__", "torch", "jaxtyping", "math", "typing", "collections", "dataclasses", "itertools"}
+    assert {name.split(".")[0] for name in imports(MODULES["algorithms.objectives"])} <= allowed
+
+
+@pytest.mark.parametrize("room", ["algorithms", "models", "engine", "data", "feedback", "runtime"])
+def test_what_learns_cannot_reach_the_gold_judge(room: str) -> None:
+    reached, waiting = set[str](), [name for name in MODULES if under(name, room)]
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        inner = {name.removeprefix("accord.") for name in imports(MODULES[module]) if name.startswith("accord.")}
+        waiting += [other for other in MODULES if other not in reached and any(under(name, other) for name in inner)]
+    assert not [name for name in reached if under(name, "world") or under(name, "evaluation") or under(name, "stages")]
+
+
+def test_no_two_files_import_each_other() -> None:
+    edges = {(one, other) for one in MODULES for other in MODULES if one != other and f"accord.{other}" in _targets(one)}
+    assert not {(one, other) for one, other in edges if (other, one) in edges}
+
+
+def _targets(module: str) -> set[str]:
+    """The modules a file imports; ``from accord.x import y`` means accord.x.y when that is a file."""
+    names = set(imports(MODULES[module]))
+    return {name if name.removeprefix("accord.") in MODULES else name.rpartition(".")[0] for name in names}
+
+
+HELP = """
+import sys
+import accord.cli
+try:
+    accord.cli.main(["--help"])
+except SystemExit:
+    pass
+print(sorted({"torch", "transformers"} & set(sys.modules)))
+"""
+
+
+def test_help_comes_without_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pretrain" in done.stdout
+    assert done.stdout.endswith("[]\n")
