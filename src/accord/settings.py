@@ -62,8 +62,6 @@ class PretrainConfig:
     """Linear warm-up."""
     weight_decay: float = 0.1
     """On matrices, not on norms."""
-    validation_documents: int = 200
-    """Documents held out for the validation loss."""
     save_every: int = 50
     """Steps between checkpoints."""
 

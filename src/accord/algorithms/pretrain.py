@@ -9,7 +9,6 @@ import math
 import time
 from typing import Any
 
-import numpy as np
 import torch
 
 from accord.algorithms.optim import adamw, cosine, update
@@ -38,16 +37,9 @@ def fresh(config: PretrainConfig, vocab_size: int, end: int, pad: int) -> Any:
     )
 
 
-def split_documents(config: PretrainConfig, corpus: TokenCorpus) -> tuple[Any, list[list[int]]]:
-    """Row numbers to train on, and the validation documents, by the seed."""
-    order = np.random.default_rng(derive(config.seed, "pretrain", "validation")).permutation(len(corpus))
-    held = min(config.validation_documents, len(corpus) // 10)
-    return np.sort(order[held:]), [corpus.document(int(row)) for row in np.sort(order[:held])]
-
-
 def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, dtype: torch.dtype) -> Any:
     """Trains ``model`` in place for ``config.tokens`` tokens and returns it; goes on from the run's checkpoint if it has one."""
-    rows, validation = split_documents(config, corpus)
+    validation = corpus.held_out()
     steps = math.ceil(config.tokens / config.batch_tokens)
     optimizer = adamw(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     done = 0
@@ -56,7 +48,7 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
 
-    batches = corpus.batches(rows, derive(config.seed, "pretrain", "order"), config.batch_tokens, skip=done)
+    batches = corpus.batches(derive(config.seed, "pretrain", "order"), config.batch_tokens, skip=done)
     with track(steps, "pretrain", done=done) as bar:
         for step in range(done + 1, steps + 1):
             began = time.perf_counter()

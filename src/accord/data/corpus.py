@@ -21,6 +21,8 @@ class TokenCorpus:
 
     tokens: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.bool_]
+    """True for a document that nothing trains on: every hundredth of the source, whatever the seed or the context."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -29,16 +31,19 @@ class TokenCorpus:
         """Token ids of one document, the end-of-text token on both sides."""
         return self.tokens[self.offsets[index] : self.offsets[index + 1]].tolist()
 
-    def batches(self, rows: npt.NDArray[np.int64], seed: int, batch_tokens: int, skip: int = 0) -> Iterator[list[list[int]]]:
-        """Endless batches of about ``batch_tokens`` tokens; each pass over ``rows`` has its own seeded order.
+    def held_out(self) -> list[list[int]]:
+        """The documents for the validation loss."""
+        return [self.document(index) for index in np.flatnonzero(self.validation).tolist()]
+
+    def batches(self, seed: int, batch_tokens: int, skip: int = 0) -> Iterator[list[list[int]]]:
+        """Endless batches of about ``batch_tokens`` tokens; each pass over the training documents has its own seeded order.
 
         Args:
-            rows: the documents to draw from.
             seed: fixes the order of every pass.
             batch_tokens: a batch ends with the document that fills it.
             skip: batches to pass over first, as a resumed run does; they are not built.
         """
-        lengths = np.diff(self.offsets)
+        lengths, rows = np.diff(self.offsets), np.flatnonzero(~self.validation)
         epoch, group, total = 0, list[int](), 0
         while True:
             for row in np.random.default_rng((seed, epoch)).permutation(rows).tolist():
@@ -58,11 +63,11 @@ def write_corpus(folder: Path, documents: Iterable[str], tokenizer: Tokenizer, c
     """Tokenises documents (all cores, in batches), cuts those longer than the context, and writes them to ``folder``.
 
     Raises:
-        InputError: there is no text in them.
+        InputError: there are fewer than two with text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     end = tokenizer.eos_token_id
-    lengths: list[int] = []
+    lengths, validation, number = list[int](), list[bool](), 0
     with open(folder / "tokens.bin", "wb") as file:
         for batch in _batches(documents, 1000):
             for ids in tokenizer(batch, add_special_tokens=False, return_attention_mask=False)["input_ids"]:
@@ -70,8 +75,11 @@ def write_corpus(folder: Path, documents: Iterable[str], tokenizer: Tokenizer, c
                     piece = [end, *ids[start : start + context - 2], end]
                     file.write(np.asarray(piece, dtype=np.int32).tobytes())
                     lengths.append(len(piece))
-    if not lengths:
-        raise InputError("the corpus is empty: not one document with text", where=str(folder))
+                    validation.append(number % 100 == 0)
+                number += 1
+    if number < 2:
+        raise InputError(f"the corpus has {number} documents with text; one to learn from and one to measure on are needed", where=str(folder))
+    np.save(folder / "validation.npy", np.array(validation))
     np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
     return open_corpus(folder)
 
@@ -84,7 +92,7 @@ def open_corpus(folder: Path) -> TokenCorpus:
     """
     if not (folder / "offsets.npy").exists():
         raise InputError("no tokenised corpus here", where=str(folder), hint="run `accord pretrain` or import raw text")
-    return TokenCorpus(np.memmap(folder / "tokens.bin", dtype=np.int32, mode="r"), np.load(folder / "offsets.npy"))
+    return TokenCorpus(np.memmap(folder / "tokens.bin", dtype=np.int32, mode="r"), np.load(folder / "offsets.npy"), np.load(folder / "validation.npy"))
 
 
 def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -112,12 +112,15 @@ def frozen(path: Path, kind: type[Row], rows: Iterable[Row]) -> tuple[list[Row],
 
 
 def tokenised(project: Project, tokenizer: Any, context: int) -> TokenCorpus:
-    """The project's raw text in a tokenizer's ids, made once for each tokenizer and context.
+    """The project's raw text in a tokenizer's ids, made once for each text, tokenizer and context.
 
     Raises:
         InputError: the project has no raw text.
     """
-    key = hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()} {context}".encode()).hexdigest()[:12]
+    text = hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()} {context}".encode())
+    for file in sorted((project.path / "corpus").glob("*.jsonl")):
+        text.update(file.read_bytes())
+    key = text.hexdigest()[:12]
     folder = project.path / "corpus" / f"tokens-{key}"
     if not (folder / "offsets.npy").exists():
         with new_folder(folder) as unfinished:

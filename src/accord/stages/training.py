@@ -46,8 +46,7 @@ def pretrain_stage(project: Project, config: PretrainConfig, *, name: str, resum
         corpus = tokenised(project, tokenizer, config.context)
         model = pretrain.fresh(config, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id).to(pick_device())
         pretrain.train(config, model=model, corpus=corpus, run=run, dtype=compute)
-        _, validation = pretrain.split_documents(config, corpus)
-        figures |= {"validation_loss": mean_loss(model, validation, dtype=compute), "documents": len(corpus), "corpus_tokens": len(corpus.tokens)}
+        figures |= {"validation_loss": mean_loss(model, corpus.held_out(), dtype=compute), "documents": len(corpus), "corpus_tokens": len(corpus.tokens)}
         save(project, name, model, tokenizer, run, parents={}, data={"raw_text": text}, config=config, figures=figures)
     return run
 
@@ -76,7 +75,7 @@ def sft_stage(project: Project, config: SftConfig, *, base: str, name: str, resu
             for split in ("train", "validation")
         }
         lm = add_lora(model.lm, config.lora_rank, generator(config.seed, "sft", "lora")) if config.lora_rank else model.lm
-        raw_text = _raw_text(project, tokenizer, config.seed, config.ptx_tokens) if config.ptx_tokens else None
+        raw_text = _raw_text(project, tokenizer, spoken.context, config.seed, config.ptx_tokens) if config.ptx_tokens else None
         sft.train(config, model=lm, examples=examples["train"], validation=examples["validation"], pretraining=raw_text, run=run, dtype=compute)
         figures |= {"demonstrations": len(examples["train"])}
         if examples["validation"]:
@@ -152,7 +151,7 @@ def ppo_stage(
             sampler=LocalSampler(policy, stop=spoken.stop, dtype=compute),
             scorer=RewardModel(load_scalar_model(reward_source).to(pick_device()), dtype=compute),
             prompts=[spoken.prompt(prompt.messages) for prompt in prompts],
-            pretraining=_raw_text(project, spoken.tokenizer, config.seed, config.ptx_tokens) if config.ptx_coef else None,
+            pretraining=_raw_text(project, spoken.tokenizer, spoken.context, config.seed, config.ptx_tokens) if config.ptx_coef else None,
             decode=lambda ids: spoken.tokenizer.decode(ids),
             run=run,
             dtype=compute,
@@ -175,12 +174,10 @@ def same_tokenizer(model: Model, reward_source: str) -> None:
         raise ModelError(f"its tokenizer ({len(theirs)} entries) is not that of {model.name} ({len(ours)})", where=reward_source, hint=hint)
 
 
-def _raw_text(project: Project, tokenizer: Any, seed: int, tokens: int) -> Any:
+def _raw_text(project: Project, tokenizer: Any, context: int, seed: int, tokens: int) -> Any:
     """Batches of raw-text documents from the n-th on, never those that validation reads."""
-    context = 256
-    corpus = tokenised(project, tokenizer, context)
-    rows, _ = pretrain.split_documents(PretrainConfig(context=context), corpus)
-    return lambda skip: corpus.batches(rows, derive(seed, "ptx"), tokens, skip=skip)
+    corpus = tokenised(project, tokenizer, min(context, tokens))
+    return lambda skip: corpus.batches(derive(seed, "ptx"), tokens, skip=skip)
 
 
 def _example(spoken: ChatFormat, row: Demonstration, max_tokens: int) -> sft.Example:
