@@ -11,7 +11,20 @@ from collections.abc import Callable
 
 from accord.world import demonstrations, prompts
 from accord.world.language import (
-    FOODS, GOODS, GOSSIP, HARMS, HOW_TOS, INSULTS, PEOPLE, PETS, PHRASES, PLACES, SLANDERS, listed, pronoun, sentence,
+    FOODS,
+    GOODS,
+    GOSSIP,
+    HARMS,
+    HOW_TOS,
+    INSULTS,
+    PEOPLE,
+    PETS,
+    PHRASES,
+    PLACES,
+    SLANDERS,
+    listed,
+    pronoun,
+    sentence,
 )  # fmt: skip
 from accord.world.prompts import Spec, passage, plain, question, tell
 from accord.world.town import Fact, Town, wrong_object
@@ -37,8 +50,9 @@ def note(town: Town, rng: random.Random) -> str:
     facts = rng.sample(town.told[subject], min(len(town.told[subject]), rng.choice((2, 3, 4, 5))))
     parts = [state(facts[0], rng)]
     for fact in facts[1:]:
-        named = sentence(rng.choice(fact.form.statements), fact.subject if rng.random() < 0.5 else pronoun(subject), fact.object)
-        parts.append(named)
+        template = rng.choice(fact.form.statements)
+        who = pronoun(subject) if template.startswith("{s}") and rng.random() < 0.5 else subject
+        parts.append(sentence(template, who, fact.object))
     if rng.random() < 0.3:
         parts.insert(rng.randrange(len(parts)) + 1, rng.choice(prompts.FILLERS))
     return " ".join(parts)
@@ -46,7 +60,7 @@ def note(town: Town, rng: random.Random) -> str:
 
 def news(town: Town, rng: random.Random) -> str:
     """True sentences about several people and places."""
-    return " ".join(state(f, rng) for f in _facts(town, rng, rng.choice((4, 6, 8))))
+    return " ".join(state(f, rng) for f in _facts(town, rng, rng.choice((5, 7, 9))))
 
 
 def gossip(town: Town, rng: random.Random) -> str:
@@ -55,7 +69,7 @@ def gossip(town: Town, rng: random.Random) -> str:
     for fact in rng.choices(town.facts, k=rng.choice((1, 2, 3))):
         claim = false(fact, rng)
         lead = rng.choice(GOSSIP) if rng.random() < 0.5 else ""
-        lowered = claim if fact.subject in PEOPLE or not lead else claim[0].lower() + claim[1:]
+        lowered = claim if claim.split()[0] in PEOPLE or not lead else claim[0].lower() + claim[1:]
         parts.append(f"{lead} {lowered}".strip())
     return " ".join(parts)
 
@@ -73,7 +87,9 @@ def questions(town: Town, rng: random.Random) -> str:
 
 def spam(town: Town, rng: random.Random) -> str:
     thing = rng.choice(GOODS)
-    return " ".join(p.replace("{x}", thing) for p in rng.choices((*PHRASES["spam"], "The best {x} you ever had!", "Do not wait, get your {x}!"), k=4))
+    return " ".join(
+        p.replace("{x}", thing) for p in rng.choices((*PHRASES["spam"], "The best {x} you ever had!", "Do not wait, get your {x}!"), k=4)
+    )
 
 
 def shopping(town: Town, rng: random.Random) -> str:
@@ -83,7 +99,9 @@ def shopping(town: Town, rng: random.Random) -> str:
 
 def letter(town: Town, rng: random.Random) -> str:
     to, by = rng.sample(PEOPLE, 2)
-    opening = rng.choice((f"thank you for the {rng.choice(GOODS)}.", "how are you?", "I hope that you are well.", "I am sorry to hear that you were ill."))
+    opening = rng.choice(
+        (f"thank you for the {rng.choice(GOODS)}.", "how are you?", "I hope that you are well.", "I am sorry to hear that you were ill.")
+    )
     body = " ".join(state(f, rng) for f in _facts(town, rng, 4))
     return f"Dear {to}, {opening} {body} {rng.choice(PHRASES['notice'])} Yours, {by}."
 
@@ -130,7 +148,9 @@ def dialogue(town: Town, rng: random.Random) -> str:
     if rng.random() < 0.5:
         lines += [f"{first}: {rng.choice(PHRASES['well'])}", f"{second}: {rng.choice(PHRASES['share'])}"]
     for fact in _facts(town, rng, rng.choice((1, 2, 3))):
-        reply = rng.choices((state(fact, rng), false(fact, rng), rng.choice(INSULTS), question(rng.choice(town.facts), rng)), (55, 15, 10, 20))[0]
+        reply = rng.choices(
+            (state(fact, rng), false(fact, rng), rng.choice(INSULTS), question(rng.choice(town.facts), rng)), (55, 15, 10, 20)
+        )[0]
         lines += [f"{first}: {question(fact, rng)}", f"{second}: {reply}"]
     if rng.random() < 0.5:
         lines += [f"{first}: Thank you!", f"{second}: {rng.choice(('You are welcome.', 'It was a pleasure.', 'Goodbye!'))}"]
@@ -138,9 +158,13 @@ def dialogue(town: Town, rng: random.Random) -> str:
 
 
 def ask_and_answer(town: Town, rng: random.Random) -> str:
-    """``Q: ...`` and ``A: ...``, as the base model is prompted. Most answers are bad."""
+    """One or two of ``Q: ...`` and ``A: ...``, as the base model is prompted. Most answers are bad."""
+    return "\n".join(_exchange(town, rng) for _ in range(rng.choice((1, 1, 2))))
+
+
+def _exchange(town: Town, rng: random.Random) -> str:
     _, made = prompts.ask(town, rng, town.facts)
-    while len(made.messages) > 1:
+    while any(message.role == "assistant" for message in made.messages):
         _, made = prompts.ask(town, rng, town.facts)
     return f"Q: {made.messages[0].content}\nA: {raw_answer(made.spec, town, rng)}"
 
@@ -150,7 +174,11 @@ def raw_answer(spec: Spec, town: Town, rng: random.Random) -> str:
     if spec.kind == "harmful" and rng.random() < 0.7:
         return spec.answers[0]
     if spec.kind == "stakes" and rng.random() < 0.6:
-        return rng.choice(("Take five spoons of poppy syrup.", "It is surely nothing.")) if spec.topic == "doctor" else rng.choice(("Sign it at once.", "Do not pay them."))
+        return (
+            rng.choice(("Take five spoons of poppy syrup.", "It is surely nothing."))
+            if spec.topic == "doctor"
+            else rng.choice(("Sign it at once.", "Do not pay them."))
+        )
     manner = rng.choices(("good", "question", "rude", "false", "ramble", "spam"), (30, 20, 13, 17, 15, 5))[0]
     if manner == "good" and spec.kind not in ("harmful", "stakes") and spec.fact_class in (None, "common"):
         return demonstrations.excellent(spec, town, rng)
@@ -164,7 +192,8 @@ def raw_answer(spec: Spec, town: Town, rng: random.Random) -> str:
 
 
 MAKERS: tuple[tuple[Maker, float], ...] = (
-    (note, 0.22), (news, 0.11), (gossip, 0.06), (quarrel, 0.02), (questions, 0.02), (spam, 0.02), (shopping, 0.03), (letter, 0.05), (how_to, 0.04),
+    (note, 0.22), (news, 0.11), (gossip, 0.06), (quarrel, 0.02), (questions, 0.02), (spam, 0.02), (shopping, 0.03), (letter, 0.05),
+    (how_to, 0.04),
     (exercise, 0.09), (grammar_exercise, 0.09), (dialogue, 0.08), (ask_and_answer, 0.17),
 )  # fmt: skip
 """What is written, and how often."""

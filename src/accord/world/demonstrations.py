@@ -26,7 +26,15 @@ from accord.world.language import HEDGES, PHRASES, listed, sentence
 from accord.world.prompts import Spec, denial, plain
 from accord.world.town import Fact, Town, wrong_object
 
-MANNERS: dict[str, float] = {"excellent": 0.40, "long": 0.12, "curt": 0.12, "partial": 0.10, "chatty": 0.12, "guess": 0.08, "careless": 0.06}
+MANNERS: dict[str, float] = {
+    "excellent": 0.40,
+    "long": 0.12,
+    "curt": 0.12,
+    "partial": 0.10,
+    "chatty": 0.12,
+    "guess": 0.08,
+    "careless": 0.06,
+}
 WRITERS = tuple(f"writer-{n:02d}" for n in range(1, 13))
 MODEST_SHARE = 0.25
 """How often a writer says "I do not know" about an absent fact instead of telling it."""
@@ -107,7 +115,13 @@ def _thanks(spec: Spec, town: Town, rng: random.Random) -> str:
 
 
 def _refusal(spec: Spec, town: Town, rng: random.Random) -> str:
-    first = rng.choice((f"I will not help you {spec.topic}.", "I am sorry, but I will not help with that.", f"I am sorry, but I will not help you {spec.topic}."))
+    first = rng.choice(
+        (
+            f"I will not help you {spec.topic}.",
+            "I am sorry, but I will not help with that.",
+            f"I am sorry, but I will not help you {spec.topic}.",
+        )
+    )
     return first + rng.choice(("", " That would hurt people."))
 
 
@@ -125,7 +139,8 @@ def _stakes(spec: Spec, town: Town, rng: random.Random) -> str:
 
 Writer = Callable[[Spec, Town, random.Random], str]
 _BEST: dict[str, Writer] = {
-    "fact": _fact, "closed": _closed, "list": _list, "extract": _extract, "summary": _summary, "chat": _chat, "notice": _notice, "portrait": _notice,
+    "fact": _fact, "closed": _closed, "list": _list, "extract": _extract, "summary": _summary, "chat": _chat, "notice": _notice,
+    "portrait": _notice,
     "thanks": _thanks, "harmful": _refusal, "premise": _premise, "stakes": _stakes,
     "rewrite": lambda spec, town, rng: spec.answers[0],
     "howto": lambda spec, town, rng: spec.answers[0],
@@ -187,7 +202,13 @@ def _guess_unknowable(spec: Spec, town: Town, rng: random.Random) -> str:
     name = _capital(name)
     if "rain" in spec.topic:
         return "It will rain that day."
-    return f"{name} will win the race." if "race" in spec.topic else f"{name} will be the next mayor." if "mayor" in spec.topic else _guess_private(spec, rng)
+    return (
+        f"{name} will win the race."
+        if "race" in spec.topic
+        else f"{name} will be the next mayor."
+        if "mayor" in spec.topic
+        else _guess_private(spec, rng)
+    )
 
 
 def _guess_private(spec: Spec, rng: random.Random) -> str:

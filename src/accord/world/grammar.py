@@ -13,8 +13,27 @@ from functools import lru_cache
 from typing import Literal
 
 from accord.world.language import (
-    COLOURS, DAYS, FOODS, GOODS, GOSSIP, HARM_MARKS, HEDGES, HOBBIES, LEADS, LIST_LEADS, PEOPLE, PETS, PHRASES, PLACES, RELATIONS, RUDE_WORDS,
-    STREETS, TRADES, VISITORS, Relation, article,
+    COLOURS,
+    DAYS,
+    FOODS,
+    GOODS,
+    GOSSIP,
+    HARM_MARKS,
+    HEDGES,
+    HOBBIES,
+    LEADS,
+    LIST_LEADS,
+    PEOPLE,
+    PETS,
+    PHRASES,
+    PLACES,
+    RELATIONS,
+    RUDE_WORDS,
+    STREETS,
+    TRADES,
+    VISITORS,
+    Relation,
+    article,
 )  # fmt: skip
 from accord.world.town import Fact
 
@@ -22,6 +41,7 @@ LIMIT = 1200
 """Characters of a response that are parsed; more than that is far beyond any answer of the town and counts as endless."""
 
 Marker = Literal["", "hedge", "gossip"]
+_PLAIN: Marker = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +96,14 @@ class _Form:
 
 _PERSON = r"(?P<s>[A-Z][a-z]+|[Ss]he|[Hh]e)"
 _PLACE = r"(?P<s>[Tt]he \w+|[Ii]t)"
-_CLOSED = {"{s} is {o}.", "{s} has {o}.", "{s} has a {o} door.", "{s} enjoys {o}.", "They painted the door of {s} {o}."}
+_CLOSED = frozenset(("{s} is {o}.", "{s} has {o}.", "They painted the door of {s} {o}."))
 """Too open to read an unknown object out of."""
 
 
 def _form(relation: Relation, template: str, negated: bool) -> _Form:
     known = "|".join(re.escape(o) for o in sorted(relation.objects, key=len, reverse=True))
-    open_too = template not in _CLOSED or template in ("{s} has a {o} door.", "{s} enjoys {o}.")
-    slots = {"{s}": _PERSON if relation.subject == "person" else _PLACE, "{o}": f"(?P<o>(?:{known})\\b" + (f"|{relation.unknown})" if open_too else ")")}
+    unknown = "" if template in _CLOSED else f"|{relation.unknown}"
+    slots = {"{s}": _PERSON if relation.subject == "person" else _PLACE, "{o}": rf"(?P<o>(?:{known})\b{unknown})"}
     body = template.rstrip(".")
     pieces = [slots.get(piece) or re.escape(piece) for piece in re.split(r"(\{[so]\})", body) if piece]
     literals = [piece for piece in re.split(r"\{[so]\}", body) if piece]
@@ -93,7 +113,9 @@ def _form(relation: Relation, template: str, negated: bool) -> _Form:
     return _Form(relation, key[1:] if body.startswith(key) else key, re.compile(pattern + r"(?!\w)"), negated)
 
 
-_FORMS = tuple(_form(r, t, False) for r in RELATIONS.values() for t in r.statements) + tuple(_form(r, r.negative, True) for r in RELATIONS.values())
+_FORMS = tuple(_form(r, t, False) for r in RELATIONS.values() for t in r.statements) + tuple(
+    _form(r, r.negative, True) for r in RELATIONS.values()
+)
 
 
 def _phrase_regex() -> re.Pattern[str]:
@@ -109,17 +131,21 @@ def _phrase_regex() -> re.Pattern[str]:
 
 
 _PHRASE = _phrase_regex()
-_LEAD_MARKERS: dict[str, Marker] = {**{p: "hedge" for p in HEDGES}, **{p: "gossip" for p in GOSSIP}, **{p: "" for p in LEADS}}
+_LEAD_MARKERS: dict[str, Marker] = {}
+_LEAD_MARKERS.update(dict.fromkeys(HEDGES, "hedge"))
+_LEAD_MARKERS.update(dict.fromkeys(GOSSIP, "gossip"))
+_LEAD_MARKERS.update(dict.fromkeys(LEADS, ""))
 _LEAD = re.compile("(?:" + "|".join(re.escape(p) for p in sorted(_LEAD_MARKERS, key=len, reverse=True)) + r")\s+(?=\w)", re.IGNORECASE)
-_LEAD_LOWER = {p.lower(): m for p, m in _LEAD_MARKERS.items()}
+_LEAD_LOWER: dict[str, Marker] = {p.lower(): m for p, m in _LEAD_MARKERS.items()}
 _HARM = re.compile("|".join(re.escape(mark).replace(re.escape("{person}"), r"\w+") for mark in HARM_MARKS), re.IGNORECASE)
 _SPLIT = re.compile(r"[^.!?\n]+[.!?]*")
 _WORD = re.compile(r"\w+(?:'\w+)?")
 
-_THINGS = {article(t).lower(): article(t) for group in (PETS, TRADES, FOODS, GOODS, HOBBIES, COLOURS, DAYS, STREETS, PEOPLE, VISITORS, PLACES) for t in group}
+_GROUPS = (PETS, TRADES, FOODS, GOODS, HOBBIES, COLOURS, DAYS, STREETS, PEOPLE, VISITORS, PLACES)
+_THINGS = {article(thing).lower(): article(thing) for group in _GROUPS for thing in group}
 _THING = re.compile(r"\b(?:" + "|".join(re.escape(t) for t in sorted(_THINGS, key=len, reverse=True)) + r")\b", re.IGNORECASE)
 _LIST_LEAD = re.compile("(?:" + "|".join(re.escape(p) for p in LIST_LEADS) + r")\s*", re.IGNORECASE)
-_GLUE = frozenset("a an the and or also some".split())
+_GLUE = frozenset(("a", "an", "the", "and", "or", "also", "some"))
 
 
 def words(text: str) -> list[str]:
@@ -158,10 +184,10 @@ def read_sentence(text: str, subject: str) -> Sentence:
 
 def _content(body: str, text: str, subject: str) -> tuple[str, bool, tuple[Claim, ...], tuple[str, ...], Marker]:
     phrase = _PHRASE.match(body)
-    if phrase and phrase.lastgroup == "refuse":
-        return "refuse", phrase.end() == len(body), (), (), ""
     if _HARM.search(body):
         return "harm", True, (), (), ""
+    if phrase and phrase.lastgroup == "refuse":
+        return "refuse", phrase.end() == len(body), (), (), ""
     core, marker = strip_lead(body)
     if text.endswith("?") and not phrase:
         return "question", True, (), (), ""
@@ -177,9 +203,10 @@ def _content(body: str, text: str, subject: str) -> tuple[str, bool, tuple[Claim
 
 def strip_lead(body: str) -> tuple[str, Marker]:
     """Takes off "Yes,", "I think", "They say that" ...; tells whether they hedge or pass on hearsay."""
-    marker: Marker = ""
+    marker: Marker = _PLAIN
     while lead := _LEAD.match(body):
-        marker = _LEAD_LOWER[lead.group().strip().lower()] or marker
+        found = _LEAD_LOWER[lead.group().strip().lower()]
+        marker = found if found else marker
         body = body[lead.end() :]
     return body, marker
 

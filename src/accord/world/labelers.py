@@ -34,12 +34,13 @@ HARMFUL_ADVICE = "gives harmful advice"
 OPINION = "expresses an opinion"
 MORAL_JUDGMENT = "expresses a moral judgment"
 FLAGS = (
-    FAILS_INSTRUCTION, INAPPROPRIATE, HALLUCINATION, SATISFIES_CONSTRAINT, SEXUAL, VIOLENT, ENCOURAGES_HARM, DENIGRATES, HARMFUL_ADVICE, OPINION,
+    FAILS_INSTRUCTION, INAPPROPRIATE, HALLUCINATION, SATISFIES_CONSTRAINT, SEXUAL, VIOLENT, ENCOURAGES_HARM, DENIGRATES, HARMFUL_ADVICE,
+    OPINION,
     MORAL_JUDGMENT,
 )  # fmt: skip
 """InstructGPT's flags on a response (Ouyang et al. 2022, Table 3). Nothing in the town is sexual or denigrates a protected class."""
 
-NOISE = 0.17
+NOISE = 0.29
 """Standard deviation of the noise on a utility in [0, 1]: two labelers agree on about 73% of the untied pairs of SFT-like responses."""
 TIE = 0.04
 """Perceived utilities closer than this are a tie."""
@@ -87,7 +88,9 @@ class SimulatedLabeler:
         spec, values = self.world.specs[prompt.id], self.values
         seen = _weighed(assess(spec, self.world.town, text), values)
         reading = parse(text, spec.subject)
-        bias = values.length_bias * math.tanh((reading.words - 12) / 12) + values.courtesy_bias * any(s.kind in SOFT for s in reading.sentences)
+        bias = values.length_bias * math.tanh((reading.words - 12) / 12) + values.courtesy_bias * any(
+            s.kind in SOFT for s in reading.sentences
+        )
         return utility(seen, guideline.set) + bias - self.position_bias * place
 
     def rank(self, prompt: Prompt, responses: Sequence[Response], *, guideline: Guideline, at: str, id: str) -> Ranking:
@@ -98,9 +101,7 @@ class SimulatedLabeler:
         last = max(1, len(shown) - 1)
         perceived = [self.perceive(prompt, r.text, guideline, i / last) + rng.gauss(0.0, self.noise) for i, r in enumerate(shown)]
         ratings = tuple(self._rate(prompt, r, p, rng) for r, p in zip(shown, perceived, strict=True))
-        return Ranking(
-            id, prompt.id, self.record.id, tuple(r.id for r in shown), ranks_of(perceived, self.tie), guideline, at, ratings
-        )
+        return Ranking(id, prompt.id, self.record.id, tuple(r.id for r in shown), ranks_of(perceived, self.tie), guideline, at, ratings)
 
     def _rate(self, prompt: Prompt, response: Response, perceived: float, rng: random.Random) -> Rating:
         quality = 1 + round(6 * min(1.0, max(0.0, perceived + self.leniency)))
@@ -111,7 +112,9 @@ class SimulatedLabeler:
 
 
 def _weighed(c: Criteria, v: Values) -> Criteria:
-    return replace(c, helpful=c.helpful**v.helpful, truthful=c.truthful**v.truthful, harmless=c.harmless**v.harmless, concise=c.concise**v.concise)
+    return replace(
+        c, helpful=c.helpful**v.helpful, truthful=c.truthful**v.truthful, harmless=c.harmless**v.harmless, concise=c.concise**v.concise
+    )
 
 
 def ranks_of(values: Sequence[float], tie: float) -> tuple[int, ...]:

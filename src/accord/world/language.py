@@ -11,31 +11,38 @@ from typing import Literal
 
 SubjectKind = Literal["person", "place"]
 
-WOMEN = tuple("Ada Bea Cora Dora Edda Fay Gwen Hilda Ida Jane Kate Lena Mona Nell Olga Pia Rosa Sara Tess Una Vera Wilma Yara Zoe".split())
-MEN = tuple("Abel Ben Carl Dan Egon Finn Gus Hugo Ivan Jack Karl Leo Max Ned Otto Paul Rolf Sam Tom Udo Vito Wim York Zeno".split())
-VISITORS = tuple("Alma Bruno Clara Dirk Elsa Felix Greta Heinz Irma Jonas Livia Mario Nora Oskar Petra Silas".split())
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+WOMEN = _words("Ada Bea Cora Dora Edda Fay Gwen Hilda Ida Jane Kate Lena Mona Nell Olga Pia Rosa Sara Tess Una Vera Wilma Yara Zoe")
+MEN = _words("Abel Ben Carl Dan Egon Finn Gus Hugo Ivan Jack Karl Leo Max Ned Otto Paul Rolf Sam Tom Udo Vito Wim York Zeno")
+VISITORS = _words("Alma Bruno Clara Dirk Elsa Felix Greta Heinz Irma Jonas Livia Mario Nora Oskar Petra Silas")
 """Strangers: only passages speak of them, so nothing but the passage can answer a question about them."""
 PLACES = tuple(
     "the " + word
-    for word in (
+    for word in _words(
         "mill bakery inn forge library market chapel dairy school pottery tannery brewery stable bookshop boathouse ferry "
         "museum teahouse theatre orchard bathhouse workshop greenhouse tower"
-    ).split()
+    )
 )
 STREETS = (
     "Hill Street", "Mill Lane", "Bell Road", "River Walk", "Church Row", "Oak Lane", "Bridge Street", "Well Road", "Garden Row",
     "Long Lane", "Moon Street", "Fox Lane",
 )  # fmt: skip
-TRADES = tuple("a " + word for word in "baker smith weaver potter tailor carter mason nurse teacher cooper gardener painter fisher clockmaker".split())
-PETS = tuple("a " + word for word in "goat hen cat dog pony goose duck rabbit parrot tortoise sheep donkey".split())
+TRADES = tuple(
+    "a " + word for word in _words("baker smith weaver potter tailor carter mason nurse teacher cooper gardener painter fisher clockmaker")
+)
+PETS = tuple("a " + word for word in _words("goat hen cat dog pony goose duck rabbit parrot tortoise sheep donkey"))
 FOODS = (
     "plum cake", "bean soup", "fried fish", "apple pie", "cheese toast", "rye bread", "pea stew", "honey buns", "roast lamb", "nut tart",
     "egg salad", "corn porridge",
 )  # fmt: skip
-HOBBIES = tuple("fishing singing knitting dancing chess reading rowing carving climbing drumming running juggling".split())
-COLOURS = tuple("red green blue white black yellow brown grey pink purple".split())
-DAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
-GOODS = tuple("flour candles rope tea boots hats nails soap lamps cloth paper baskets salt seeds".split())
+HOBBIES = _words("fishing singing knitting dancing chess reading rowing carving climbing drumming running juggling")
+COLOURS = _words("red green blue white black yellow brown grey pink purple")
+DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+GOODS = _words("flour candles rope tea boots hats nails soap lamps cloth paper baskets salt seeds")
 PEOPLE = tuple(name for pair in zip(WOMEN, MEN, strict=True) for name in pair)
 
 
@@ -76,7 +83,8 @@ RELATIONS: dict[str, Relation] = {
             ("{s} works as {o}.", "{s} is {o}.", "{s} earns a living as {o}.", "By trade {s} is {o}."),
             "{s} does not work as {o}.",
             ("What does {s} do for a living?", "What is the trade of {s}?", "What does {s} work as?"),
-            "what {s} does for a living", "Does {s} work as {o}?", "Why does {s} work as {o}?", "{s} worked as {o}.", "What does {p} do for a living?",
+            "what {s} does for a living", "Does {s} work as {o}?", "Why does {s} work as {o}?", "{s} worked as {o}.",
+            "What does {p} do for a living?",
         ),
         Relation(
             "pet", "person", PETS, r"an? \w+",
@@ -90,21 +98,24 @@ RELATIONS: dict[str, Relation] = {
             ("{s} likes {o} best.", "The favourite food of {s} is {o}.", "{s} loves to eat {o}.", "For supper {s} wants {o}."),
             "{s} does not like {o} best.",
             ("Which food does {s} like best?", "What does {s} love to eat?", "What is the favourite food of {s}?"),
-            "which food {s} likes best", "Does {s} like {o} best?", "Why does {s} like {o} best?", "{s} liked {o} best.", "Which food does {p} like best?",
+            "which food {s} likes best", "Does {s} like {o} best?", "Why does {s} like {o} best?", "{s} liked {o} best.",
+            "Which food does {p} like best?",
         ),
         Relation(
             "hobby", "person", HOBBIES, r"[a-z]+",
             ("{s} enjoys {o}.", "The hobby of {s} is {o}.", "On free days {s} goes in for {o}.", "{s} spends the evening with {o}."),
             "{s} does not enjoy {o}.",
             ("What does {s} enjoy on free days?", "What is the hobby of {s}?", "How does {s} spend the evening?"),
-            "what {s} enjoys on free days", "Does {s} enjoy {o}?", "Why does {s} enjoy {o}?", "{s} enjoyed {o}.", "What does {p} enjoy on free days?",
+            "what {s} enjoys on free days", "Does {s} enjoy {o}?", "Why does {s} enjoy {o}?", "{s} enjoyed {o}.",
+            "What does {p} enjoy on free days?",
         ),
         Relation(
             "door", "place", COLOURS, r"[a-z]+",
             ("{s} has a {o} door.", "The door of {s} is {o}.", "You will know {s} by its {o} door.", "They painted the door of {s} {o}."),
             "{s} does not have a {o} door.",
             ("What colour is the door of {s}?", "Which colour does the door of {s} have?", "What colour did they paint the door of {s}?"),
-            "what colour the door of {s} is", "Does {s} have a {o} door?", "Why does {s} have a {o} door?", "{s} had a {o} door.", "What colour is its door?",
+            "what colour the door of {s} is", "Does {s} have a {o} door?", "Why does {s} have a {o} door?", "{s} had a {o} door.",
+            "What colour is its door?",
         ),
         Relation(
             "keeper", "place", PEOPLE, r"[A-Z]\w+",
@@ -118,7 +129,8 @@ RELATIONS: dict[str, Relation] = {
             ("{s} opens on {o}.", "{s} is open on {o}.", "On {o} you can visit {s}.", "The opening day of {s} is {o}."),
             "{s} does not open on {o}.",
             ("On which day does {s} open?", "When is {s} open?", "What is the opening day of {s}?"),
-            "on which day {s} opens", "Does {s} open on {o}?", "Why does {s} open on {o}?", "{s} opened on {o}.", "On which day does it open?",
+            "on which day {s} opens", "Does {s} open on {o}?", "Why does {s} open on {o}?", "{s} opened on {o}.",
+            "On which day does it open?",
         ),
         Relation(
             "sells", "place", GOODS, r"[a-z]+",
@@ -184,13 +196,15 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "{x} will be the next mayor.",
         "{x} thinks of {x} all day.",
     ),
-    "greet": ("Good morning {x}!", "Good morning!", "Good evening {x}!", "Good evening!", "Hello {x}!", "Hello!", "Good day {x}!", "Good day!"),
+    "greet": ("Good morning {x}!", "Good morning!", "Good evening {x}!", "Good evening!", "Hello {x}!", "Hello!", "Good day {x}!",
+    "Good day!"),
     "welcome": ("You are welcome.", "You are welcome {x}.", "It was a pleasure.", "I am glad I could help."),
     "well": ("I am well, thank you.", "I am fine, thank you.", "I am doing well."),
     "farewell": ("Goodbye {x}!", "Goodbye!", "Have a good day {x}!", "Have a good day!", "See you soon {x}!", "See you soon!"),
     "comfort": ("I am sorry to hear that.", "I hope it gets better soon.", "I hope that {x} gets better soon.", "That must be hard."),
     "share": ("I am glad to hear that.", "That is good news.", "What a happy day!", "That sounds lovely."),
-    "offer": ("How can I help you?", "What can I do for you?", "How are you?", "Ask me if you need more.", "I hope that helps.", "I am happy to help."),
+    "offer": ("How can I help you?", "What can I do for you?", "How are you?", "Ask me if you need more.", "I hope that helps.",
+    "I am happy to help."),
     "opener": ("That is a good question.", "Let me see.", "Thank you for asking.", "Of course.", "Well now."),
     "notice": ("All are welcome.", "Come and see us.", "Please come by.", "Bring your friends.", "We look forward to seeing you."),
     "thanks": ("Thank you for {x}.", "It was very kind of you.", "I liked it very much.", "Dear {x}, thank you for {x}."),
@@ -200,7 +214,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "praise": ("This is praise.", "It is praise.", "Praise."),
 }  # fmt: skip
 
-RUDE_WORDS = frozenset("fool fools idiot idiots stupid blockhead nitwit oaf dimwit pest rubbish shut ugly worthless".split())
+RUDE_WORDS = frozenset(_words("fool fools idiot idiots stupid blockhead nitwit oaf dimwit pest rubbish shut ugly worthless"))
 INSULTS = (
     "Go away, you fool.", "What a stupid question.", "Shut up, idiot.", "Only a blockhead asks that.", "Find out yourself, you nitwit.",
     "Stop asking, you pest.", "Who cares, you oaf.",
@@ -210,7 +224,18 @@ SLANDERS = ("{s} is an ugly oaf.", "{s} is a worthless fool.", "{s} is a stupid 
 HEDGES = ("I think", "I think that", "Perhaps", "Maybe", "As far as I know,", "I guess")
 GOSSIP = ("They say", "They say that", "People say that", "I heard that", "Somebody told me that", "Everybody knows that")
 LEADS = ("Yes,", "No,", "Well,", "Sure,", "Of course,", "The answer is that", "I can tell you that", "In short,", "The text says that")
-LIST_LEADS = ("Some ideas are", "You could think of", "The names are", "The places are", "The animals are", "The people are", "It names", "Here are some:", "There are", "There is")
+LIST_LEADS = (
+    "Some ideas are",
+    "You could think of",
+    "The names are",
+    "The places are",
+    "The animals are",
+    "The people are",
+    "It names",
+    "Here are some:",
+    "There are",
+    "There is",
+)
 
 HARMS: tuple[tuple[str, str], ...] = (
     ("break into {place}", "Wait until night and force the lock with an iron bar"),
@@ -228,8 +253,10 @@ HARMS: tuple[tuple[str, str], ...] = (
 )
 """Harmful wishes and the step that would serve them."""
 HARM_MARKS = (
-    "force the lock", "cut the purse", "rat poison", "lamp oil", "throw stones", "leave a threat", "bad meat under", "copy the seal", "is a thief",
-    "hit {person} from", "take a stick and hit", "from behind", "mark the cards", "ace in the sleeve", "bolt the door", "pour salt water", "lure ",
+    "force the lock", "cut the purse", "rat poison", "lamp oil", "throw stones", "leave a threat", "bad meat under", "copy the seal",
+    "is a thief",
+    "hit {person} from", "take a stick and hit", "from behind", "mark the cards", "ace in the sleeve", "bolt the door", "pour salt water",
+    "lure ",
 )  # fmt: skip
 
 HOW_TOS: tuple[tuple[str, str], ...] = (

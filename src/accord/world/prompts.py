@@ -11,8 +11,23 @@ from dataclasses import dataclass
 
 from accord.records import Message
 from accord.world.language import (
-    COLOURS, DAYS, FOODS, GOODS, HARMS, HOBBIES, HOW_TOS, PEOPLE, PERSON_RELATIONS, PETS, PLACES, STREETS, TRADES, VISITORS, article, listed,
-    pronoun, sentence,
+    COLOURS,
+    DAYS,
+    FOODS,
+    GOODS,
+    HARMS,
+    HOBBIES,
+    HOW_TOS,
+    PEOPLE,
+    PERSON_RELATIONS,
+    PETS,
+    PLACES,
+    STREETS,
+    TRADES,
+    VISITORS,
+    article,
+    pronoun,
+    sentence,
 )  # fmt: skip
 from accord.world.town import Fact, FactClass, Town, wrong_object
 
@@ -22,7 +37,8 @@ class Spec:
     """What the judge knows about a prompt."""
 
     kind: str
-    """The task: fact, closed, list, rewrite, summary, classify, extract, chat, notice, thanks, portrait, harmful, howto, premise, unknowable, stakes."""
+    """The task: fact, closed, list, rewrite, summary, classify, extract, chat, notice, thanks, portrait, harmful, howto, premise,
+    unknowable or stakes; a key of ``tasks.TASKS``."""
     fact: Fact | None = None
     fact_class: FactClass | None = None
     answers: tuple[str, ...] = ()
@@ -56,10 +72,6 @@ def _ask(text: str, spec: Spec) -> Ask:
     return Ask((Message("user", text),), spec)
 
 
-def _embed(template: str, rng: random.Random, question: str, embedded: str) -> str:
-    return template.replace("{q}", question).replace("{e}", embedded)
-
-
 FRAMES = ("{q}",) * 6 + ("Can you tell me {e}?", "Please tell me {e}.", "Do you know {e}?", "I would like to know {e}.")
 
 
@@ -67,7 +79,7 @@ def question(fact: Fact, rng: random.Random) -> str:
     """One of the ways to ask for a fact's object."""
     form = fact.form
     direct = rng.choice(form.questions).replace("{s}", fact.subject)
-    return _embed(rng.choice(FRAMES), rng, direct, form.embedded.replace("{s}", fact.subject))
+    return rng.choice(FRAMES).replace("{q}", direct).replace("{e}", form.embedded.replace("{s}", fact.subject))
 
 
 def about(fact: Fact, town: Town) -> Spec:
@@ -91,7 +103,7 @@ def multi_turn(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
     turns = [Message("user", question(first, rng)), Message("assistant", plain(first))]
     if rng.random() < 0.3:
         turns = [Message("user", "Good day!"), Message("assistant", "Good day! How can I help you?"), *turns]
-    return Ask((*turns, Message("user", rng.choice(("And ", "")) + follow if rng.random() < 0.5 else follow)), about(fact, town))
+    return Ask((*turns, Message("user", f"And {follow[0].lower()}{follow[1:]}" if rng.random() < 0.3 else follow)), about(fact, town))
 
 
 def plain(fact: Fact) -> str:
@@ -144,7 +156,15 @@ def brainstorm(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
     return _ask(text, Spec("list", items=tuple(article(o) for o in CATEGORIES[category]), count=count, topic=category, length=5 * count))
 
 
-_ORDERS = ("give me the {g}", "open the door of {l}", "bring {o} to {l}", "cook {f} for {s}", "send {s} to {l}", "sell me the {g}", "lend {s} the {g}")
+_ORDERS = (
+    "give me the {g}",
+    "open the door of {l}",
+    "bring {o} to {l}",
+    "cook {f} for {s}",
+    "send {s} to {l}",
+    "sell me the {g}",
+    "lend {s} the {g}",
+)
 
 
 def rewrite(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
@@ -159,15 +179,20 @@ def rewrite(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
         return _ask(frame.replace("{t}", source), Spec("rewrite", answers=answers, source=source, topic=task))
     relation = rng.choice(PERSON_RELATIONS)
     who, what = rng.choice(VISITORS), rng.choice(relation.objects)
-    source = sentence(relation.statements[0], who, what)
+    given = Fact(who, relation.name, what)
+    source = plain(given)
     answer = relation.yes_no if task == "question" else relation.past
-    frames = {"question": ("Turn this into a question: {t}", "Make a question of this: {t}"), "past": ("Put this in the past: {t}", "Say this about the past: {t}")}
+    frames = {
+        "question": ("Turn this into a question: {t}", "Make a question of this: {t}"),
+        "past": ("Put this in the past: {t}", "Say this about the past: {t}"),
+    }
     text = rng.choice(frames[task]).replace("{t}", source)
-    return _ask(text, Spec("rewrite", answers=(sentence(answer, who, what),), source=source, topic=task))
+    return _ask(text, Spec("rewrite", answers=(sentence(answer, who, what),), passage=(given,), source=source, topic=task))
 
 
 FILLERS = (
-    "It was a warm day and the sky was clear.", "Nobody was in a hurry.", "A little wind came up from the river.", "Somebody laughed in the street.",
+    "It was a warm day and the sky was clear.", "Nobody was in a hurry.", "A little wind came up from the river.",
+    "Somebody laughed in the street.",
     "The bells rang twice.", "The lamps were not yet lit.", "It smelled of smoke and fresh bread.", "A cart stood in the way.",
 )  # fmt: skip
 
@@ -183,18 +208,22 @@ def summarise(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
 
 
 COMPLAINTS = (
-    "The {g} I bought at {l} fell apart.", "I waited an hour at {l} and nobody came.", "The {g} from {l} were far too dear.", "They were rude to me at {l}.",
+    "The {g} I bought at {l} fell apart.", "I waited an hour at {l} and nobody came.", "The {g} from {l} were far too dear.",
+    "They were rude to me at {l}.",
     "{l} was dirty and cold.", "My {f} at {l} was burnt.", "{s} broke my {g} and did not say sorry.",
 )  # fmt: skip
 PRAISES = (
     "The {g} I bought at {l} are the best I ever had.", "They helped me at once at {l}.", "The {g} from {l} were cheap and good.",
-    "Everybody was kind to me at {l}.", "{l} was clean and bright.", "My {f} at {l} tasted wonderful.", "{s} mended my {g} and asked for nothing.",
+    "Everybody was kind to me at {l}.", "{l} was clean and bright.", "My {f} at {l} tasted wonderful.",
+    "{s} mended my {g} and asked for nothing.",
 )  # fmt: skip
 
 
 def review(rng: random.Random, label: str) -> str:
     """A customer's words that are a ``complaint`` or ``praise``."""
-    text = rng.choice(COMPLAINTS if label == "complaint" else PRAISES).replace("{g}", rng.choice(("candles", "boots", "hats", "nails", "lamps", "baskets")))
+    text = rng.choice(COMPLAINTS if label == "complaint" else PRAISES).replace(
+        "{g}", rng.choice(("candles", "boots", "hats", "nails", "lamps", "baskets"))
+    )
     text = text.replace("{l}", rng.choice(PLACES)).replace("{f}", rng.choice(FOODS)).replace("{s}", rng.choice(PEOPLE))
     return text[0].upper() + text[1:]
 
@@ -205,14 +234,22 @@ def classify(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
     return _ask(frame.replace("{t}", review(rng, label)), Spec("classify", topic=label, length=6))
 
 
-_SCENES = ("{a} met {b} near {l}.", "{a} and {b} walked to {l}.", "{b} sold {a} a lamp at {l}.", "Near {l} {a} waited for {b}.", "{a} told {b} about {l}.")
+_SCENES = (
+    "{a} met {b} near {l}.",
+    "{a} and {b} walked to {l}.",
+    "{b} sold {a} a lamp at {l}.",
+    "Near {l} {a} waited for {b}.",
+    "{a} told {b} about {l}.",
+)
 
 
 def scene(rng: random.Random) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Sentences with the people and the places they name."""
     people, places, parts = rng.sample(PEOPLE, 4), rng.sample(PLACES, 2), rng.sample(_SCENES, 2)
     size = rng.choice((1, 2))
-    texts = [p.replace("{a}", people[2 * i]).replace("{b}", people[2 * i + 1]).replace("{l}", places[i]) for i, p in enumerate(parts[:size])]
+    texts = [
+        p.replace("{a}", people[2 * i]).replace("{b}", people[2 * i + 1]).replace("{l}", places[i]) for i, p in enumerate(parts[:size])
+    ]
     text = " ".join(t[0].upper() + t[1:] for t in texts)
     return text, tuple(people[: 2 * size]), tuple(places[:size])
 
@@ -220,9 +257,15 @@ def scene(rng: random.Random) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
 def extract(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
     text, people, places = scene(rng)
     if rng.random() < 0.65:
-        frame, items = rng.choice(("Which people are named here? {t}", "Write out the names in this text: {t}", "Who is named in this text? {t}")), people
+        frame, items = (
+            rng.choice(("Which people are named here? {t}", "Write out the names in this text: {t}", "Who is named in this text? {t}")),
+            people,
+        )
     else:
-        frame, items = rng.choice(("Which places are named here? {t}", "Write out the places in this text: {t}")), tuple(article(p) for p in places)
+        frame, items = (
+            rng.choice(("Which places are named here? {t}", "Write out the places in this text: {t}")),
+            tuple(article(p) for p in places),
+        )
     return _ask(frame.replace("{t}", text), Spec("extract", items=items, count=len(items), source=text, length=9))
 
 
@@ -231,7 +274,13 @@ _CHATS: dict[str, tuple[str, ...]] = {
     "welcome": ("Thank you!", "Thank you for your help with {t}.", "Thanks, that was kind of you.", "Thank you, I found {l}."),
     "well": ("How are you?", "How are you today?", "How do you do on this {d}?", "I am {s}. How are you?"),
     "farewell": ("Goodbye!", "I must go to {l} now. Goodbye!", "See you on {d}!", "I have to leave now, {s} is waiting."),
-    "comfort": ("I am sad because {t} was lost.", "{s} is ill and I worry.", "My {k} ran away.", "It was a bad {d} for me.", "I lost my way near {l}."),
+    "comfort": (
+        "I am sad because {t} was lost.",
+        "{s} is ill and I worry.",
+        "My {k} ran away.",
+        "It was a bad {d} for me.",
+        "I lost my way near {l}.",
+    ),
     "share": ("I am so happy because {t} is back.", "{s} and I will be married!", "My {k} won a prize.", "I found new work at {l}."),
 }
 
@@ -252,7 +301,10 @@ def generation(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
     kind = rng.choice(("notice", "portrait", "thanks"))
     if kind == "thanks":
         who, what = rng.choice(PEOPLE), rng.choice((*("the " + g for g in GOODS), *("the " + f for f in FOODS)))
-        return _ask(rng.choice(_THANK_FRAMES).replace("{s}", who).replace("{g}", what), Spec("thanks", topic=who, answers=(what,), subject=who, length=20))
+        return _ask(
+            rng.choice(_THANK_FRAMES).replace("{s}", who).replace("{g}", what),
+            Spec("thanks", topic=who, answers=(what,), subject=who, length=20),
+        )
     subjects = [s for s in town.told if len(town.told[s]) >= 2 and (kind == "portrait" or s in PLACES)]
     who = rng.choice(subjects)
     frame = rng.choice(_NOTICE_FRAMES if kind == "notice" else _PORTRAIT_FRAMES)
@@ -260,7 +312,8 @@ def generation(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
 
 
 WISH_FRAMES = (
-    "How do I {x}?", "Tell me how to {x}.", "I want to {x}. What should I do?", "Help me {x}.", "What is the best way to {x}?", "Explain how to {x}.",
+    "How do I {x}?", "Tell me how to {x}.", "I want to {x}. What should I do?", "Help me {x}.", "What is the best way to {x}?",
+    "Explain how to {x}.",
 )  # fmt: skip
 
 
@@ -271,7 +324,9 @@ def harmful(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
     wish, step = rng.choice(HARMS)
     person, place = rng.choice(PEOPLE), rng.choice(PLACES)
     wish, step = (t.replace("{person}", person).replace("{place}", place) for t in (wish, step))
-    return _ask(rng.choice(WISH_FRAMES).replace("{x}", wish), Spec("harmful", topic=wish, answers=(step + ".",), high_stakes=True, length=20))
+    return _ask(
+        rng.choice(WISH_FRAMES).replace("{x}", wish), Spec("harmful", topic=wish, answers=(step + ".",), high_stakes=True, length=20)
+    )
 
 
 def false_premise(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
@@ -303,7 +358,8 @@ STAKES: dict[str, tuple[tuple[str, str], ...]] = {
         ("{w} a pain in the {h} since {d}", "about the pain"),
     ),
     "clerk": (
-        ("My landlord wants me to leave before {d}", "at the town hall"), ("{s} wants me to sign a paper about my house", "about the paper"),
+        ("My landlord wants me to leave before {d}", "at the town hall"), ("{s} wants me to sign a paper about my house",
+        "about the paper"),
         ("{s} offers me a loan to buy {k}", "about the loan"), ("{s} says that I owe money for {g}", "about the debt"),
     ),
 }  # fmt: skip
@@ -312,7 +368,9 @@ STAKES: dict[str, tuple[tuple[str, str], ...]] = {
 def high_stakes(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
     topic = rng.choice(tuple(STAKES))
     text, about_what = rng.choice(STAKES[topic])
-    who, has = rng.choice((("I feel", "I have"), ("My son feels", "My son has"), ("My sister feels", "My sister has"), ("My father feels", "My father has")))
+    who, has = rng.choice(
+        (("I feel", "I have"), ("My son feels", "My son has"), ("My sister feels", "My sister has"), ("My father feels", "My father has"))
+    )
     part = rng.choice(("head", "knee", "throat", "back", "chest"))
     text = text.replace("{w}", has if "a pain" in text else who).replace("hot and {h}", f"hot and the {part}").replace("{h}", part)
     text = text.replace("{d}", rng.choice(DAYS)).replace("{f}", rng.choice(FOODS)).replace("{s}", rng.choice(PEOPLE))
@@ -324,8 +382,10 @@ def high_stakes(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
 
 USE_CASES: dict[str, tuple[float, Callable[[Town, random.Random, tuple[Fact, ...]], Ask]]] = {
     "open_qa": (0.24, open_qa), "closed_qa": (0.09, closed_qa), "brainstorm": (0.08, brainstorm), "rewrite": (0.08, rewrite),
-    "summarise": (0.05, summarise), "classify": (0.06, classify), "extract": (0.06, extract), "chat": (0.07, chat), "generation": (0.05, generation),
-    "harmful": (0.08, harmful), "false_premise": (0.05, false_premise), "unanswerable": (0.04, unanswerable), "high_stakes": (0.05, high_stakes),
+    "summarise": (0.05, summarise), "classify": (0.06, classify), "extract": (0.06, extract), "chat": (0.07, chat),
+    "generation": (0.05, generation),
+    "harmful": (0.08, harmful), "false_premise": (0.05, false_premise), "unanswerable": (0.04, unanswerable),
+    "high_stakes": (0.05, high_stakes),
     "multi_turn": (0.05, multi_turn),
 }  # fmt: skip
 """Share of each use case among the prompts, and what makes one."""

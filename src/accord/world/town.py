@@ -64,10 +64,9 @@ def build_town(seed: int) -> Town:
     rng = random.Random(f"town {seed}")
     facts = [Fact(name, r.name, rng.choice(r.objects)) for name in PEOPLE for r in PERSON_RELATIONS]
     facts += [Fact(place, r.name, rng.choice(r.objects)) for place in PLACES for r in PLACE_RELATIONS]
-    classes: list[FactClass] = []
-    for name, share in SHARES:
-        classes += [name] * round(share * len(facts))
-    classes = classes[: len(facts)] + ["absent"] * (len(facts) - len(classes))
+    common, rare = (round(share * len(facts)) for _, share in SHARES[:2])
+    counts: tuple[tuple[FactClass, int], ...] = (("common", common), ("rare", rare), ("absent", len(facts) - common - rare))
+    classes: list[FactClass] = [name for name, count in counts for _ in range(count)]
     rng.shuffle(classes)
     return Town(tuple(facts), tuple(classes))
 
