@@ -1,0 +1,19 @@
+# Needs make and Python 3.11 or newer; everything else goes into .venv, which is renewed when pyproject.toml or constraints.txt change.
+# PYTHON=... chooses the interpreter, ARGS=... is handed on; pip's own settings (index, find-links) choose the build of torch.
+demo: venv ; PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/demo.sh $(ARGS)
+test: venv ; .venv/bin/python -m pytest $(ARGS)
+check: venv ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
+bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
+
+CANDIDATES := python3.14 python3.13 python3.12 python3.11 python3 python
+USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for each in $(CANDIDATES); do $$each -c '$(USABLE)' 2>/dev/null && echo $$each && break; done)
+
+venv: .venv/installed
+.venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "accord needs Python 3.11 or newer with venv (Debian and Ubuntu: apt install python3-venv)" >&2; exit 2; }
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || { echo "Making .venv with $(PYTHON)"; $(PYTHON) -m venv --clear .venv; }
+	@echo "Installing into .venv: torch and a few more, some minutes the first time"
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+.PHONY: demo test check bench venv

@@ -1,0 +1,70 @@
+"""Nothing a person can type or read in a run's files is left without a word: commands, settings, metrics."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from accord.runtime.project import sections
+
+ROOT = Path(__file__).parent.parent
+PAGES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+LOGGING = [path for path in sorted((ROOT / "src/accord/algorithms").glob("*.py")) if "run.log(" in path.read_text("utf-8")]
+
+
+def missing(names: set[str], page: str) -> list[str]:
+    return sorted(name for name in names if f"`{name}`" not in PAGES.get(page, ""))
+
+
+@pytest.mark.parametrize("section", sections())
+def test_every_setting_is_on_its_stages_page(section: str) -> None:
+    page = section if section in PAGES else "project"
+    assert not missing({field.name for field in fields(sections()[section])}, page), f"docs/{section}.md does not name these settings"
+
+
+@pytest.mark.parametrize("path", LOGGING, ids=lambda path: path.stem)
+def test_every_metric_is_on_its_stages_page(path: Path) -> None:
+    keys = metrics(ast.parse(path.read_text("utf-8")))
+    assert len(keys) >= 3, "no metrics were found: has `figures` in this file got another name?"
+    assert not missing(keys, path.stem), f"docs/{path.stem}.md does not define these metrics"
+
+
+def metrics(tree: ast.Module) -> set[str]:
+    """The keys that reach ``run.log(step, **figures)``: those given to ``figures``, and those of functions that return figures."""
+    logged, removed = set[str](), set[str]()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(returns=ast.expr() as returns) if ast.unparse(returns) == "dict[str, float]":
+                logged.update(_keys(node))
+            case ast.Assign(targets=[ast.Name("figures")]) | ast.AugAssign(target=ast.Name("figures")):
+                logged.update(_keys(node.value))
+            case ast.Subscript(value=ast.Name("figures"), slice=ast.Constant(str() as key), ctx=ast.Store()):
+                logged.add(key)
+            case ast.Call(func=ast.Attribute(value=ast.Name("figures"), attr="pop"), args=[ast.Constant(str() as key), *_]):
+                removed.add(key)
+            case ast.Call(func=ast.Attribute(attr="log"), keywords=keywords):
+                logged.update(keyword.arg for keyword in keywords if keyword.arg)
+            case _:
+                pass
+    return logged - removed
+
+
+def _keys(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            yield from (key.value for key in node.keys if isinstance(key, ast.Constant) and isinstance(key.value, str))
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and isinstance(node.slice, ast.Constant):
+            yield str(node.slice.value)
+
+
+def test_every_command_is_shown_in_the_docs() -> None:
+    from accord.cli import app
+
+    text = "\n".join([*PAGES.values(), (ROOT / "README.md").read_text("utf-8")])
+    commands = [name for name in app if not name.startswith("-")]
+    assert "pretrain" in commands
+    assert not [name for name in commands if f"accord {name}" not in text]
