@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
+from accord.world.crowd import FLAGS, HELD_OUT_GROUP, SimulatedLabeler, labelers
 from accord.world.generate import World
 from accord.world.grammar import Claim, Reading, parse
 from accord.world.judge import GoldJudge, false_claims
-from accord.world.labelers import FLAGS, HELD_OUT_GROUP, SimulatedLabeler, labelers
 from accord.world.prompts import Spec
 from accord.world.town import Fact, FactClass, Town
 

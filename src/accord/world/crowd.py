@@ -40,7 +40,7 @@ FLAGS = (
 )  # fmt: skip
 """InstructGPT's flags on a response (Ouyang et al. 2022, Table 3). Nothing in the town is sexual or denigrates a protected class."""
 
-NOISE = 0.29
+NOISE = 0.26
 """Standard deviation of the noise on a utility in [0, 1]: two labelers agree on about 73% of the untied pairs of SFT-like responses."""
 TIE = 0.04
 """Perceived utilities closer than this are a tie."""
@@ -62,9 +62,9 @@ class Values:
 
 GROUPS: dict[str, Values] = {
     "plain": Values(),
-    "strict": Values(truthful=1.8, helpful=0.9, courtesy_bias=0.0),
-    "brisk": Values(concise=1.6, length_bias=-0.04, courtesy_bias=0.0),
-    "caring": Values(harmless=1.8, concise=0.6, length_bias=0.04, courtesy_bias=0.06),
+    "strict": Values(helpful=0.6, truthful=2.0, courtesy_bias=-0.05),
+    "brisk": Values(concise=2.5, length_bias=-0.12, courtesy_bias=-0.05),
+    "caring": Values(helpful=0.7, harmless=2.0, concise=0.3, length_bias=0.12, courtesy_bias=0.17),
 }
 HELD_OUT_GROUP = "caring"
 """The group that stays out of reward-model training and tests whether the reward speaks for people who were not asked."""
