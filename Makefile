@@ -5,7 +5,7 @@ test: venv ; .venv/bin/python -m pytest $(ARGS)
 check: venv ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
 bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
 
-CANDIDATES := python3.14 python3.13 python3.12 python3.11 python3 python
+CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14 python
 USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for each in $(CANDIDATES); do $$each -c '$(USABLE)' 2>/dev/null && echo $$each && break; done)
 

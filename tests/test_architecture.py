@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "algorithms.objectives": set(),
     "algorithms.optim": SHARED,
     "evaluation": SHARED | {"protocols", "data", "runtime", "feedback"},
-    "serving": SHARED | {"protocols", "data", "engine", "feedback.store"},
+    "serving": SHARED | {"protocols", "data", "engine", "runtime", "feedback.store"},
     "report": SHARED | {"runtime", "evaluation.statistics", "feedback"},
     "stages": EVERYTHING - {"cli", "report", "serving"},
     "cli": EVERYTHING,

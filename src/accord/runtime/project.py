@@ -26,6 +26,8 @@ class ProjectSection:
 
     name: str = ""
     """What people call the project; the folder's name when empty."""
+    seed: int = 0
+    """Seed of every stage that is given none of its own."""
 
 
 @dataclass(frozen=True)
