@@ -55,9 +55,9 @@ def test_another_seed_is_another_town(world: World) -> None:
 
 def test_default_world_is_quick_and_counts_hold() -> None:
     """Common facts stand in the raw text 60 times or more, rare ones one to three times, absent ones never."""
-    start = time.perf_counter()
+    start = time.process_time()
     world = World.generate(0)
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 4
     assert len(world.documents) == 24_000
     assert 500_000 < sum(len(d.split()) for d in world.documents) < 1_000_000
     counts = plain_claims(world.documents)

@@ -78,6 +78,6 @@ def test_any_text_can_be_read(text: str) -> None:
     "text", ["a " * 5000, "Ada lives on " * 800, ", and " * 1700, "I do not know " * 700, "é\n" * 5000, "(" * 10_000, "Ada and " * 1250]
 )
 def test_long_text_is_read_in_linear_time(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert parse(text).endless
-    assert time.perf_counter() - start < 0.25
+    assert time.process_time() - start < 0.25

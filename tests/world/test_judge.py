@@ -194,11 +194,14 @@ def test_word_soup_is_worth_little(soups: list[list[str]], rng: random.Random) -
     assert mean(j.utility for j in judged) < 0.35
 
 
-@given(prompts, st.sampled_from(tuple(MANNERS)), junk)
-def test_appended_junk_never_pays(prompt: Prompt, manner: str, noise: str) -> None:
+@settings(max_examples=300)
+@given(prompts, st.sampled_from(tuple(MANNERS)), junk, st.booleans())
+def test_appended_junk_never_pays(prompt: Prompt, manner: str, noise: str, stop: bool) -> None:
+    """Also where the answer lacks its stop and the junk brings one."""
     text = write(SMALL_WORLD.specs[prompt.id], SMALL_WORLD.town, random.Random(1), manner)
+    text = text if stop else text.rstrip(".!?")
     before = JUDGE.judge(prompt, text)
-    for joined in (f"{text} {noise}", f"{text}\n{noise}", f"{text} {noise} {noise}"):
+    for joined in (f"{text} {noise}", f"{text} {noise.lower()}", f"{text}\n{noise}", f"{text} {noise} {noise}"):
         assert JUDGE.judge(prompt, joined).utility <= before.utility + 1e-9
 
 
@@ -225,14 +228,14 @@ def test_false_claims_name_what_is_false(world: World) -> None:
 
 
 def test_judging_is_fast(world: World, gold: GoldJudge) -> None:
-    """5,000 responses a second, sentences never seen before."""
+    """5,000 responses a second of processor time, sentences never seen before."""
     texts = [
         f"{name} lives on {street} and keeps {pet}. I hope that helps {n}."
         for n, name in enumerate(PEOPLE)
         for street in STREETS
         for pet in PETS[:3]
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     for i, text in enumerate(texts):
         gold.judge(world.prompts[i % len(world.prompts)], text)
-    assert len(texts) / (time.perf_counter() - start) > 5000
+    assert len(texts) / (time.process_time() - start) > 5000

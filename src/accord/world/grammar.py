@@ -19,8 +19,11 @@ from accord.world.language import (
     GOODS,
     GOSSIP,
     HARM_MARKS,
+    HARMS,
     HEDGES,
     HOBBIES,
+    HOW_TOS,
+    INSULTS,
     LEADS,
     LIST_LEADS,
     PEOPLE,
@@ -30,6 +33,7 @@ from accord.world.language import (
     RELATIONS,
     RUDE_WORDS,
     STREETS,
+    TOPICS,
     TRADES,
     VISITORS,
     Relation,
@@ -67,6 +71,12 @@ class Sentence:
     """Starts with a capital, ends with a stop and has nothing left over."""
     rude: int = 0
     marker: Marker = ""
+    strange: int = 0
+    """Words the town has never heard; ``text`` is without them, ``words`` counts them."""
+
+    @property
+    def heard(self) -> int:
+        return self.words - self.strange
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +149,7 @@ _LEAD = re.compile("(?:" + "|".join(re.escape(p) for p in sorted(_LEAD_MARKERS, 
 _LEAD_LOWER: dict[str, Marker] = {p.lower(): m for p, m in _LEAD_MARKERS.items()}
 _HARM = re.compile("|".join(re.escape(mark).replace(re.escape("{person}"), r"\w+") for mark in HARM_MARKS), re.IGNORECASE)
 _SPLIT = re.compile(r"[^.!?\n]+[.!?]*")
+_QUESTION = re.compile(r"(?:and )?(?:who|what|which|where|when|why|how|does|do|did|is|are|can|could|will|would|shall)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+(?:'\w+)?")
 
 _GROUPS = (PETS, TRADES, FOODS, GOODS, HOBBIES, COLOURS, DAYS, STREETS, PEOPLE, VISITORS, PLACES)
@@ -151,6 +162,23 @@ _GLUE = frozenset(("a", "an", "the", "and", "or", "also", "some"))
 def words(text: str) -> list[str]:
     """The words of a text, lower-case, without punctuation."""
     return _WORD.findall(text.lower())
+
+
+def _vocabulary() -> frozenset[str]:
+    forms = (part for r in RELATIONS.values() for part in (*r.statements, *r.questions, r.negative, r.embedded, r.yes_no, r.why, r.past))
+    texts = (
+        *forms,
+        *(p for kind in PHRASES.values() for p in kind),
+        *(t for pair in (*HARMS, *HOW_TOS) for t in pair),
+        *_LEAD_MARKERS,
+        *INSULTS,
+        *LIST_LEADS,
+    )
+    told = (word for text in (*texts, *_THINGS, TOPICS) for word in words(re.sub(r"\{\w+\}", " ", text)))
+    return frozenset(told) | RUDE_WORDS | _GLUE | {"she", "he", "it"}
+
+
+_VOCABULARY = _vocabulary()
 
 
 def things(text: str) -> tuple[str, ...]:
@@ -177,23 +205,38 @@ def read_sentence(text: str, subject: str) -> Sentence:
     """One sentence, its end mark included; pronouns stand for ``subject``."""
     body = text.rstrip(".!?").rstrip()
     spoken = words(body)
-    kind, tidy, claims, items, marker = _content(body[:1].upper() + body[1:], text, subject)
-    clean = tidy and text[:1].isupper() and text[len(body) :] in (".", "!", "?")
-    return Sentence(text, kind, len(spoken), claims, items, clean, sum(w in RUDE_WORDS for w in spoken), marker)
+    known = heard(body)
+    kind, tidy, claims, items, marker = _content(_upper(body), _upper(known), text.endswith("?"), subject)
+    strange = len(spoken) - len(words(known))
+    clean = tidy and not strange and text[:1].isupper() and text[len(body) :] in (".", "!", "?")
+    rude = sum(word in RUDE_WORDS for word in spoken)
+    return Sentence(known + text[len(body) :], kind, len(spoken), claims, items, clean, rude, marker, strange)
 
 
-def _content(body: str, text: str, subject: str) -> tuple[str, bool, tuple[Claim, ...], tuple[str, ...], Marker]:
-    phrase = _PHRASE.match(body)
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def heard(text: str) -> str:
+    """The text without the words that the town has never heard."""
+    return " ".join(token for token in text.split() if _VOCABULARY.issuperset(words(token)) and words(token))
+
+
+def _content(body: str, known: str, asks: bool, subject: str) -> tuple[str, bool, tuple[Claim, ...], tuple[str, ...], Marker]:
+    """Kind, whether nothing is left over, claims, items and manner. Claims may be about what nobody has heard of; the rest may not."""
     if _HARM.search(body):
         return "harm", True, (), (), ""
+    phrase = _PHRASE.match(known)
     if phrase and phrase.lastgroup == "refuse":
-        return "refuse", phrase.end() == len(body), (), (), ""
-    core, marker = strip_lead(body)
-    if text.endswith("?") and not phrase:
+        return "refuse", phrase.end() == len(known), (), (), ""
+    core, marker = strip_lead(known)
+    if asks and not phrase and _QUESTION.match(core):
         return "question", True, (), (), ""
-    claims, rest = _claims(core, subject)
+    claims, rest = _claims(strip_lead(body)[0], subject)
+    if not claims:
+        claims, rest = _claims(core, subject)
     if claims:
-        return "claim", not rest, tuple(replace(c, marker=marker) for c in claims), (), marker
+        return "claim", not rest and not asks, tuple(replace(c, marker=marker) for c in claims), (), marker
     phrase = phrase or _PHRASE.match(core)
     if phrase and phrase.lastgroup:
         return phrase.lastgroup, phrase.end() == len(phrase.string), (), (), marker

@@ -113,13 +113,13 @@ def assess(spec: Spec, town: Town, response: str) -> Criteria:
 
 
 def _shaped(sentence: Sentence) -> bool:
-    """For an answer in free words, whose grammar is not known: a capital and a stop."""
-    return sentence.text[:1].isupper() and sentence.text[-1] in ".!?"
+    """For an answer in free words, whose grammar is not known: a capital, a stop and no unheard-of word."""
+    return sentence.kind == "other" and sentence.text[:1].isupper() and sentence.text[-1] in ".!?" and not sentence.strange
 
 
 def _focus(reading: Reading, serving: tuple[Sentence, ...]) -> float:
-    on = sum(s.words for s in serving)
-    soft = sum(s.words for s in reading.sentences if s.kind in SOFT and s not in serving)
+    on = sum(s.heard for s in serving)
+    soft = sum(s.heard for s in reading.sentences if s.kind in SOFT and s not in serving)
     return min(1.0, (on + 0.5 * soft) / reading.words)
 
 
@@ -144,5 +144,5 @@ def _concise(spec: Spec, reading: Reading, serving: tuple[Sentence, ...]) -> flo
     if reading.endless:
         return 0.0
     length = min(1.0, spec.length / reading.words)
-    fresh = {s.text.lower().rstrip(".!? "): s.words for s in reading.sentences if s.kind != "other" or s in serving}
+    fresh = {s.text.lower().rstrip(".!? "): s.heard for s in reading.sentences if s.kind != "other" or s in serving}
     return length * sum(fresh.values()) / reading.words

@@ -278,6 +278,11 @@ HOW_TOS: tuple[tuple[str, str], ...] = (
 """Harmless wishes, some of which sound like harmful ones, and their answer."""
 
 
+TOPICS = """how many whether back chest head knee throat pain today town hall paper loan debt this
+me to give open bring cook send sell lend could would can will do for from not that day new boat forty last two three four five many"""
+"""Further words of the town: what one cannot know, what one sees the doctor or the clerk about, what one politely asks for."""
+
+
 def sentence(template: str, subject: str, object_: str = "") -> str:
     """Fills a relation's template and capitalises it."""
     text = template.replace("{s}", subject).replace("{o}", object_)

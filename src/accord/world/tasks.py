@@ -108,7 +108,7 @@ def rewrite(spec: Spec, reading: Reading, false: tuple[Claim, ...]) -> Scored:
     score, target = max(((overlap(said, target) - copied) / (1 - copied), target) for target, copied in _target(spec))
     served = tuple(s for s in spoken if _f1(Counter(words(s.text)), Counter(target)) > 0.5)
     asks = spec.topic != "past" and "please" not in target[:1]
-    marked = not asks or any(s.text.endswith("?") for s in served)
+    marked = not asks or any(s.text.endswith("?") and not s.strange for s in served)
     return max(0.0, score) * (1.0 if marked else 0.85), served
 
 
