@@ -1,0 +1,44 @@
+"""Frozen snapshots: what a model learned from, in a file whose bytes have a digest that its lineage names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from accord.errors import InputError
+from accord.feedback.codec import decode, encode
+from accord.runtime.files import write_atomic
+
+Row = TypeVar("Row")
+
+
+def freeze(rows: Iterable[Row], path: Path) -> str:
+    """Writes rows as canonical JSON lines, sorted, atomically; returns the sha256 of the file. The same rows give the same bytes."""
+    lines = sorted(json.dumps(encode(row), ensure_ascii=False, sort_keys=True, separators=(",", ":")) for row in rows)
+    text = "".join(line + "\n" for line in lines)
+    write_atomic(path, text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def thaw(path: Path, kind: type[Row], digest: str = "") -> list[Row]:
+    """The rows of a snapshot, in its order.
+
+    Raises:
+        InputError: the file is missing, is not what ``digest`` says, or a line is no record; names file and line.
+    """
+    if not path.is_file():
+        raise InputError("the snapshot is not there", where=str(path))
+    content = path.read_bytes()
+    if digest and hashlib.sha256(content).hexdigest() != digest:
+        raise InputError("the snapshot's content has changed since it was frozen", where=str(path), hint="restore the file, or start a new run")
+    return [decode(kind, _object(line, f"{path}:{n}"), f"{path}:{n}") for n, line in enumerate(content.decode().split("\n")[:-1], 1)]
+
+
+def _object(line: str, where: str) -> dict[str, object]:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise InputError(f"not JSON: {error}", where=where) from error
