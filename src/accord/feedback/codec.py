@@ -44,13 +44,18 @@ def _rating(v: dict[str, Any]) -> Rating:
 
 
 def _ranking(v: dict[str, Any]) -> Ranking:
-    parts = {"response_ids": tuple(v["response_ids"]), "ranks": tuple(v["ranks"]), "guideline": Guideline(**v["guideline"])}
-    return Ranking(**(v | parts | {"ratings": tuple(_rating(rating) for rating in v.get("ratings", ()))}))
+    parts: dict[str, Any] = {
+        "response_ids": tuple(v["response_ids"]),
+        "ranks": tuple(v["ranks"]),
+        "guideline": Guideline(**v["guideline"]),
+        "ratings": tuple(_rating(rating) for rating in v.get("ratings", ())),
+    }
+    return Ranking(**(v | parts))
 
 
 def _ranked_prompt(v: dict[str, Any]) -> RankedPrompt:
-    parts = {"prompt": _prompt(v["prompt"]), "responses": tuple(_response(r) for r in v["responses"]), "ranks": tuple(v["ranks"])}
-    return RankedPrompt(**(v | parts))
+    parts: dict[str, Any] = {"prompt": _prompt(v["prompt"]), "responses": tuple(_response(r) for r in v["responses"])}
+    return RankedPrompt(**(v | parts | {"ranks": tuple(v["ranks"])}))
 
 
 _DECODERS: dict[type[Any], Callable[[dict[str, Any]], Any]] = {

@@ -27,14 +27,26 @@ def thaw(path: Path, kind: type[Row], digest: str = "") -> list[Row]:
     """The rows of a snapshot, in its order.
 
     Raises:
-        InputError: the file is missing, is not what ``digest`` says, or a line is no record; names file and line.
+        InputError: the file is missing, is not what ``digest`` says, is cut off, or a line is no record; names file and line.
     """
     if not path.is_file():
         raise InputError("the snapshot is not there", where=str(path))
     content = path.read_bytes()
     if digest and hashlib.sha256(content).hexdigest() != digest:
-        raise InputError("the snapshot's content has changed since it was frozen", where=str(path), hint="restore the file, or start a new run")
-    return [decode(kind, _object(line, f"{path}:{n}"), f"{path}:{n}") for n, line in enumerate(content.decode().split("\n")[:-1], 1)]
+        hint = "restore the file, or start a new run"
+        raise InputError("the snapshot's content has changed since it was frozen", where=str(path), hint=hint)
+    return [decode(kind, _object(line, f"{path}:{n}"), f"{path}:{n}") for n, line in enumerate(_lines(content, path), 1)]
+
+
+def _lines(content: bytes, path: Path) -> list[str]:
+    """Lines end with a newline and with nothing else: U+2028 and its like stand inside texts."""
+    try:
+        *lines, rest = content.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8: {error}", where=str(path)) from error
+    if rest:
+        raise InputError("the last line is cut off", where=f"{path}:{len(lines) + 1}")
+    return lines
 
 
 def _object(line: str, where: str) -> dict[str, object]:

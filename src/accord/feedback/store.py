@@ -7,13 +7,15 @@ Nothing here updates or deletes. An answer is on disk (synchronous FULL) before 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, func, insert, select
+from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, func, insert, inspect, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from accord.errors import StoreError
 from accord.feedback import schema
@@ -21,6 +23,7 @@ from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, R
 
 Row = dict[str, Any]
 IN_ONE_QUERY = 500
+UNCHANGED = "nothing was stored"
 
 
 class Store:
@@ -28,33 +31,33 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._place = engine.url.database or str(engine.url)
 
     @classmethod
     def open(cls, url: str) -> Store:
         """Opens a store, creating its tables in a blank database.
 
         Raises:
-            StoreError: the address is none, or the database is corrupt, read-only, out of reach, or of a newer version.
+            StoreError: the address is none, or the database is corrupt, out of reach, of something else or of a newer version.
         """
-        try:
-            engine = create_engine(url)
-        except (ArgumentError, NoSuchModuleError) as error:
-            raise StoreError(f"not an address of a store: {error}", where=url) from error
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
-            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-        place = make_url(url).database or url
-        try:
-            with engine.begin() as connection:
-                schema.metadata.create_all(connection)
-                version = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "version"))
-                if version is None:
-                    connection.execute(insert(schema.meta).values(key="version", value=str(schema.VERSION)))
-        except DBAPIError as error:
-            raise StoreError(f"the store cannot be opened: {error.orig}", where=place, hint="check that it is a store, and writable") from error
+        store = cls(_engine(url))
+        with _errors(store._place, "cannot be opened"), store.engine.connect() as connection:
+            tables = inspect(connection).get_table_names()
+            version = connection.scalar(select(schema.meta.c.value)) if schema.meta.name in tables else None
+        if tables and version is None:
+            raise StoreError("a database of something else", where=store._place, hint="name another file; a new one is created")
         if version is not None and int(version) > schema.VERSION:
-            raise StoreError(f"the store has version {version}, this accord knows {schema.VERSION}", where=place, hint="install a newer accord")
-        return cls(engine)
+            what = f"the store has version {version}, this accord knows {schema.VERSION}"
+            raise StoreError(what, where=store._place, hint="install a newer accord")
+        if version is None:
+            store._create()
+        return store
+
+    def _create(self) -> None:
+        with self._write() as connection:
+            schema.metadata.create_all(connection)
+            if connection.scalar(select(func.count()).select_from(schema.meta)) == 0:
+                connection.execute(insert(schema.meta).values(key="version", value=str(schema.VERSION)))
 
     def __enter__(self) -> Store:
         return self
@@ -62,63 +65,53 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.engine.dispose()
 
+    def add(
+        self,
+        *,
+        prompts: Iterable[Prompt] = (),
+        labelers: Iterable[Labeler] = (),
+        demonstrations: Iterable[Demonstration] = (),
+        responses: Iterable[Response] = (),
+        rankings: Iterable[Ranking] = (),
+    ) -> dict[str, int]:
+        """Adds records of several kinds in one transaction; returns how many of each were new.
+
+        Records may name others that are added with them. A demonstration brings its prompt along.
+
+        Raises:
+            StoreError: a labeler, prompt or response is unknown, a response belongs to another prompt, an id is there with
+                another content, or the store cannot be written; nothing was stored.
+        """
+        people = [_labeler_row(person) for person in labelers]
+        asked, written, answers, judged = list(prompts), list(demonstrations), list(responses), list(rankings)
+        with self._write() as connection:
+            return {
+                "prompts": _add(connection, schema.prompts, [_prompt_row(p) for p in (*asked, *(d.prompt for d in written))]),
+                "labelers": _add(connection, schema.labelers, people),
+                "demonstrations": _add_demonstrations(connection, written),
+                "responses": _add_responses(connection, answers),
+                "rankings": _add_rankings(connection, judged),
+            }
+
     def add_prompts(self, prompts: Iterable[Prompt]) -> int:
         """Adds prompts; returns how many were new."""
-        rows = [_prompt_row(prompt) for prompt in prompts]
-        with self._write() as connection:
-            return _add(connection, schema.prompts, rows)
+        return self.add(prompts=prompts)["prompts"]
 
     def add_labelers(self, people: Iterable[Labeler]) -> int:
         """Adds labelers; returns how many were new."""
-        rows: list[Row] = [{"id": person.id, "kind": person.kind, "group": person.group} for person in people]
-        with self._write() as connection:
-            return _add(connection, schema.labelers, rows)
+        return self.add(labelers=people)["labelers"]
 
     def add_demonstrations(self, demonstrations: Iterable[Demonstration]) -> int:
-        """Adds demonstrations, and their prompts where they are new; their labelers must be known. Returns how many were new."""
-        given = list(demonstrations)
-        rows: list[Row] = [{"id": d.id, "prompt_id": d.prompt.id, "labeler": d.labeler, "text": d.text} for d in given]
-        with self._write() as connection:
-            _known(connection, schema.labelers, {row["labeler"] for row in rows}, "labeler")
-            _add(connection, schema.prompts, [_prompt_row(d.prompt) for d in given])
-            return _add(connection, schema.demonstrations, rows)
+        """Adds demonstrations by known labelers, and their prompts where they are new; returns how many demonstrations were new."""
+        return self.add(demonstrations=demonstrations)["demonstrations"]
 
     def add_responses(self, responses: Iterable[Response]) -> int:
         """Adds responses to known prompts; returns how many were new."""
-        rows: list[Row] = [
-            {
-                "id": r.id,
-                "prompt_id": r.prompt_id,
-                "text": r.text,
-                "model": r.model,
-                "tokens": ",".join(map(str, r.tokens)),
-                "finished": r.finished,
-            }
-            for r in responses
-        ]
-        with self._write() as connection:
-            _known(connection, schema.prompts, {row["prompt_id"] for row in rows}, "prompt")
-            return _add(connection, schema.responses, rows)
+        return self.add(responses=responses)["responses"]
 
     def add_rankings(self, rankings: Iterable[Ranking]) -> int:
-        """Adds rankings of known responses by known labelers; returns how many were new.
-
-        Raises:
-            StoreError: a labeler, prompt or response is unknown, or a response belongs to another prompt; nothing was stored.
-        """
-        given = list(rankings)
-        with self._write() as connection:
-            _known(connection, schema.labelers, {r.labeler for r in given}, "labeler")
-            _known(connection, schema.prompts, {r.prompt_id for r in given}, "prompt")
-            wanted = {id for r in given for id in r.response_ids}
-            owners = {row["id"]: row["prompt_id"] for row in _by_id(connection, schema.responses, wanted)}
-            for ranking in given:
-                _check_items(ranking, owners)
-            before = {row["id"] for row in _by_id(connection, schema.rankings, {r.id for r in given})}
-            added = _add(connection, schema.rankings, [_ranking_row(r) for r in given])
-            _insert(connection, schema.ranking_items, [item for r in given if r.id not in before for item in _items(r)])
-            _same_items(connection, [r for r in given if r.id in before])
-            return added
+        """Adds rankings of known responses by known labelers; returns how many were new."""
+        return self.add(rankings=rankings)["rankings"]
 
     def prompts(self, split: Split | None = None, use_case: str | None = None) -> Iterator[Prompt]:
         """Prompts in the order of their ids."""
@@ -170,50 +163,51 @@ class Store:
         with self.engine.begin() as connection:
             return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
 
-    def _rows(self, query: Select[Any]) -> Iterator[Mapping[str, Any]]:
-        with self.engine.connect() as connection:
+    def _rows(self, query: Select[Any]) -> Iterator[Mapping[Any, Any]]:
+        with _errors(self._place, "cannot be read"), self.engine.connect() as connection:
             yield from connection.execution_options(yield_per=2000).execute(query).mappings()
 
-    def _write(self) -> _Write:
-        return _Write(self.engine)
+    @contextmanager
+    def _write(self) -> Generator[Connection]:
+        with _errors(self._place, "cannot be written"), self.engine.execution_options(write=True).begin() as connection:
+            yield connection
 
 
-class _Write:
-    """A write transaction that turns the database's own errors into ours."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.place = engine.url.database or str(engine.url)
-
-    def __enter__(self) -> Connection:
-        self.connection = self.engine.connect()
-        if self.engine.dialect.name == "sqlite":
-            try:
-                self.connection.exec_driver_sql("ROLLBACK")
-                self.connection.exec_driver_sql("BEGIN IMMEDIATE")
-            except DatabaseError as error:
-                self.connection.close()
-                raise StoreError(f"the store cannot be written: {error.orig}", where=self.place) from error
-        return self.connection
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        try:
-            if kind is None:
-                self.connection.commit()
-            else:
-                self.connection.rollback()
-        except DatabaseError as failed:
-            raise StoreError(f"the store cannot be written: {failed.orig}", where=self.place) from failed
-        finally:
-            self.connection.close()
-        if isinstance(error, DatabaseError):
-            raise StoreError(f"the store refused: {error.orig}", where=self.place) from error
+def _engine(url: str) -> Engine:
+    try:
+        engine = create_engine(make_url(url))
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise StoreError("not the address of a store", where="store", hint="e.g. sqlite:///feedback.sqlite") from error
+    except ModuleNotFoundError as error:
+        raise StoreError(f"this kind of store needs the package {error.name}", where="store", hint="install it") from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """A writer takes its lock at once: one that reads first could find that another has written since, and fail without waiting."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
+
+
+@contextmanager
+def _errors(place: str, what: str) -> Generator[None]:
+    """Turns what the database says into a StoreError. The driver's own errors come unwrapped out of the connect event."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreError(f"the store {what}: {error.orig}", where=place) from error
+    except sqlite3.Error as error:
+        raise StoreError(f"the store {what}: {error}", where=place, hint="check that it is a store and writable") from error
+    except UnicodeEncodeError as error:
+        raise StoreError(f"the store {what}: a text holds half of a surrogate pair", where=place, hint=UNCHANGED) from error
 
 
 def _add(connection: Connection, table: Table, rows: Sequence[Row]) -> int:
@@ -225,10 +219,39 @@ def _add(connection: Connection, table: Table, rows: Sequence[Row]) -> int:
     there = {row["id"]: dict(row) for row in _by_id(connection, table, set(unique))}
     for id, row in there.items():
         if row != unique[id]:
-            raise StoreError(f"{table.name}: {id} is in the store with another content", hint="nothing was stored; history is not rewritten")
+            raise StoreError(f"{table.name}: {id} is in the store with another content", hint=f"{UNCHANGED}; history is not rewritten")
     new = [row for id, row in unique.items() if id not in there]
     _insert(connection, table, new)
     return len(new)
+
+
+def _add_demonstrations(connection: Connection, demonstrations: Sequence[Demonstration]) -> int:
+    _known(connection, schema.labelers, {d.labeler for d in demonstrations}, "labeler")
+    rows: list[Row] = [{"id": d.id, "prompt_id": d.prompt.id, "labeler": d.labeler, "text": d.text} for d in demonstrations]
+    return _add(connection, schema.demonstrations, rows)
+
+
+def _add_responses(connection: Connection, responses: Sequence[Response]) -> int:
+    _known(connection, schema.prompts, {response.prompt_id for response in responses}, "prompt")
+    return _add(connection, schema.responses, [_response_row(response) for response in responses])
+
+
+def _add_rankings(connection: Connection, rankings: Sequence[Ranking]) -> int:
+    _known(connection, schema.labelers, {r.labeler for r in rankings}, "labeler")
+    _known(connection, schema.prompts, {r.prompt_id for r in rankings}, "prompt")
+    wanted = {id for r in rankings for id in r.response_ids}
+    owners = {row["id"]: row["prompt_id"] for row in _by_id(connection, schema.responses, wanted)}
+    unique: dict[str, Ranking] = {}
+    for ranking in rankings:
+        _check(ranking, owners)
+        if unique.setdefault(ranking.id, ranking) != ranking:
+            raise StoreError(f"two different rankings share the id {ranking.id}", hint=UNCHANGED)
+    before = {row["id"] for row in _by_id(connection, schema.rankings, set(unique))}
+    added = _add(connection, schema.rankings, [_ranking_row(r) for r in unique.values()])
+    _insert(connection, schema.ranking_items, [item for id, r in unique.items() if id not in before for item in _items(r)])
+    for id in before:
+        _same_items(connection, unique[id])
+    return added
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
@@ -236,7 +259,7 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         connection.execute(insert(table), list(rows))
 
 
-def _by_id(connection: Connection, table: Table, ids: set[str]) -> Iterator[Mapping[str, Any]]:
+def _by_id(connection: Connection, table: Table, ids: set[str]) -> Iterator[Mapping[Any, Any]]:
     ordered = sorted(ids)
     for start in range(0, len(ordered), IN_ONE_QUERY):
         part = ordered[start : start + IN_ONE_QUERY]
@@ -247,23 +270,29 @@ def _known(connection: Connection, table: Table, ids: set[str], what: str) -> No
     missing = sorted(ids - {row["id"] for row in _by_id(connection, table, ids)})
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise StoreError(f"the store knows no {what} {missing[0]}{more}", hint="nothing was stored")
+        raise StoreError(f"the store knows no {what} {missing[0]}{more}", hint=UNCHANGED)
 
 
-def _check_items(ranking: Ranking, owners: Mapping[str, str]) -> None:
+def _check(ranking: Ranking, owners: Mapping[str, str]) -> None:
     for id in ranking.response_ids:
         if id not in owners:
-            raise StoreError(f"ranking {ranking.id}: the store knows no response {id}", hint="nothing was stored")
+            raise StoreError(f"ranking {ranking.id}: the store knows no response {id}", hint=UNCHANGED)
         if owners[id] != ranking.prompt_id:
-            raise StoreError(f"ranking {ranking.id}: response {id} answers prompt {owners[id]}, not {ranking.prompt_id}", hint="nothing was stored")
+            raise StoreError(f"ranking {ranking.id}: response {id} answers prompt {owners[id]}, not {ranking.prompt_id}", hint=UNCHANGED)
+    rated = [rating.response_id for rating in ranking.ratings]
+    if len(set(rated)) != len(rated) or not set(rated) <= set(ranking.response_ids):
+        raise StoreError(f"ranking {ranking.id}: its ratings are not one each of responses in it", hint=UNCHANGED)
 
 
-def _same_items(connection: Connection, rankings: Sequence[Ranking]) -> None:
+def _same_items(connection: Connection, ranking: Ranking) -> None:
     item = schema.ranking_items
-    for ranking in rankings:
-        query = select(item).where(item.c.ranking_id == ranking.id).order_by(item.c.position)
-        if [dict(row) for row in connection.execute(query).mappings()] != _items(ranking):
-            raise StoreError(f"rankings: {ranking.id} is in the store with another content", hint="nothing was stored; history is not rewritten")
+    query = select(item).where(item.c.ranking_id == ranking.id).order_by(item.c.position)
+    if [dict(row) for row in connection.execute(query).mappings()] != _items(ranking):
+        raise StoreError(f"rankings: {ranking.id} is in the store with another content", hint=f"{UNCHANGED}; history is not rewritten")
+
+
+def _labeler_row(person: Labeler) -> Row:
+    return {"id": person.id, "kind": person.kind, "group": person.group}
 
 
 def _prompt_row(prompt: Prompt) -> Row:
@@ -272,12 +301,17 @@ def _prompt_row(prompt: Prompt) -> Row:
     return fields | {"messages": messages}
 
 
-def _prompt(row: Mapping[str, Any]) -> Prompt:
+def _prompt(row: Mapping[Any, Any]) -> Prompt:
     messages = tuple(Message(role, content) for role, content in json.loads(row["messages"]))
     return Prompt(row["id"], messages, row["use_case"], row["user"], row["split"], row["source"])
 
 
-def _response(row: Mapping[str, Any]) -> Response:
+def _response_row(response: Response) -> Row:
+    fields = {"id": response.id, "prompt_id": response.prompt_id, "text": response.text, "model": response.model}
+    return fields | {"tokens": ",".join(map(str, response.tokens)), "finished": response.finished}
+
+
+def _response(row: Mapping[Any, Any]) -> Response:
     tokens = tuple(map(int, row["tokens"].split(","))) if row["tokens"] else ()
     return Response(row["id"], row["prompt_id"], row["text"], row["model"], tokens, row["finished"])
 
@@ -297,7 +331,7 @@ def _items(ranking: Ranking) -> list[Row]:
     return rows
 
 
-def _ranking(rows: Sequence[Mapping[str, Any]]) -> Ranking:
+def _ranking(rows: Sequence[Mapping[Any, Any]]) -> Ranking:
     first = rows[0]
     ratings = tuple(Rating(r["response_id"], r["quality"], tuple(json.loads(r["flags"]))) for r in rows if r["quality"] is not None)
     return Ranking(

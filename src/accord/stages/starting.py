@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from accord.data.corpus import write_documents
 from accord.data.importers import read
 from accord.feedback.store import Store
-from accord.runtime.files import clean_name
+from accord.records import Labeler
+from accord.runtime.lineage import digest_rows
 from accord.runtime.project import Project
 from accord.settings import WorldConfig
 from accord.world import World, labelers
@@ -22,6 +25,7 @@ def new_world(path: Path, config: WorldConfig) -> tuple[Project, dict[str, int]]
     with Store.open(project.store_url) as store:
         store.add_prompts(world.prompts)
         store.add_labelers(person.record for person in labelers(world))
+        store.add_labelers(Labeler(writer, "simulated", "writers") for writer in sorted({d.labeler for d in world.demonstrations}))
         store.add_demonstrations(world.demonstrations)
         return project, {"documents": documents, **store.counts()}
 
@@ -33,14 +37,21 @@ def import_file(project: Project, path: Path, *, format: str, limit: int | None)
         InputError: the file or a row of it cannot be used; names file, line and field.
     """
     found = read(path, format=format, limit=limit)
-    if found.documents:
-        write_documents(project.path / "corpus" / f"{clean_name(path.stem)}.jsonl", found.documents)
     with Store.open(project.store_url) as store:
-        added = {
-            "prompts": store.add_prompts(found.prompts),
-            "labelers": store.add_labelers(found.labelers),
-            "demonstrations": store.add_demonstrations(found.demonstrations),
-            "responses": store.add_responses(found.responses),
-            "rankings": store.add_rankings(found.rankings),
-        }
-    return {"documents": len(found.documents), **added}
+        added = store.add(
+            prompts=found.prompts,
+            labelers=found.labelers,
+            demonstrations=found.demonstrations,
+            responses=found.responses,
+            rankings=found.rankings,
+        )
+    return {**found.counts, "documents": _add_documents(project, path, found.documents), **added}
+
+
+def _add_documents(project: Project, source: Path, documents: Sequence[str]) -> int:
+    """Adds raw text to the project under the source's name and the text's digest; returns how many documents were new."""
+    if not documents:
+        return 0
+    name = re.sub(r"[^\w-]+", "-", source.name.removesuffix(".gz").rsplit(".", 1)[0]).strip("-")[:60] or "text"
+    path = project.path / "corpus" / f"{name}-{digest_rows(documents)[:8]}.jsonl"
+    return 0 if path.exists() else write_documents(path, documents)
