@@ -1,9 +1,12 @@
-"""What holds for every test: two threads, so that figures and times do not depend on the machine's size."""
+"""What holds for every test: shapes are checked, and two threads, so that figures and times do not depend on the machine's size."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+install_import_hook(["accord.models", "accord.algorithms", "accord.engine"], "shapes.check")  # before any of them is imported
 
 
 def pytest_configure(config: pytest.Config) -> None:
