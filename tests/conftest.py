@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook(["accord.models", "accord.algorithms", "accord.engine"], "shapes.check")  # before any of them is imported
+settings.register_profile("accord", deadline=None)  # a busy disk is no failure
+settings.load_profile("accord")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.errors import RunError
@@ -48,6 +48,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != "log.txt"}
 
 
+@settings(max_examples=25)
 @given(stop=st.integers(1, 9), torn=st.text('{}"abc:1é', max_size=9), save_every=st.integers(2, 5))
 def test_stopped_anywhere_and_resumed_the_files_are_those_of_an_uninterrupted_run(
     stop: int, torn: str, save_every: int, tmp_path_factory: pytest.TempPathFactory
