@@ -127,16 +127,20 @@ def _texts(files: Iterable[Path], found: _Found) -> Iterator[str]:
 
 
 def documents_of(text: str) -> Iterator[str]:
-    """A long text in documents of whole paragraphs."""
+    """A long text in documents of whole paragraphs; none is blank."""
     lines, size = list[str](), 0
     for line in text.split("\n"):
         lines.append(line)
         size += len(line) + 1
         if size >= 4 * DOCUMENT or (size >= DOCUMENT and not line.strip()):
-            yield "\n".join(lines).strip()
+            yield from _filled(lines)
             lines, size = [], 0
-    if size > 1:
-        yield "\n".join(lines).strip()
+    yield from _filled(lines)
+
+
+def _filled(lines: Sequence[str]) -> list[str]:
+    text = "\n".join(lines).strip()
+    return [text] if text else []
 
 
 def _document(text: str, found: _Found) -> str:

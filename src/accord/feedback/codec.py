@@ -1,4 +1,4 @@
-"""Records as plain JSON values and back: the one place that knows how, for the store and for snapshots."""
+"""Records as plain JSON values and back: the one place that knows how, for snapshots."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 from accord.errors import InputError
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response
+
+Value = dict[str, Any]
+"""A record's fields, a copy of the caller's."""
 
 
 def encode(record: Any) -> dict[str, Any]:
@@ -27,38 +30,41 @@ def decode(kind: type[Any], value: Mapping[str, Any], where: str = "") -> Any:
         raise InputError(f"not a {kind.__name__}: {error}", where=where) from error
 
 
-def _prompt(v: dict[str, Any]) -> Prompt:
-    return Prompt(**(v | {"messages": tuple(Message(**message) for message in v["messages"])}))
+def _prompt(v: Value) -> Prompt:
+    v["messages"] = tuple(Message(**message) for message in v["messages"])
+    return Prompt(**v)
 
 
-def _response(v: dict[str, Any]) -> Response:
-    return Response(**(v | {"tokens": tuple(v.get("tokens", ()))}))
+def _response(v: Value) -> Response:
+    v["tokens"] = tuple(v.get("tokens", ()))
+    return Response(**v)
 
 
-def _demonstration(v: dict[str, Any]) -> Demonstration:
-    return Demonstration(**(v | {"prompt": _prompt(v["prompt"])}))
+def _demonstration(v: Value) -> Demonstration:
+    v["prompt"] = _prompt(dict(v["prompt"]))
+    return Demonstration(**v)
 
 
-def _rating(v: dict[str, Any]) -> Rating:
-    return Rating(**(v | {"flags": tuple(v.get("flags", ()))}))
+def _rating(v: Value) -> Rating:
+    v["flags"] = tuple(v.get("flags", ()))
+    return Rating(**v)
 
 
-def _ranking(v: dict[str, Any]) -> Ranking:
-    parts: dict[str, Any] = {
-        "response_ids": tuple(v["response_ids"]),
-        "ranks": tuple(v["ranks"]),
-        "guideline": Guideline(**v["guideline"]),
-        "ratings": tuple(_rating(rating) for rating in v.get("ratings", ())),
-    }
-    return Ranking(**(v | parts))
+def _ranking(v: Value) -> Ranking:
+    v["response_ids"], v["ranks"] = tuple(v["response_ids"]), tuple(v["ranks"])
+    v["guideline"] = Guideline(**v["guideline"])
+    v["ratings"] = tuple(_rating(dict(rating)) for rating in v.get("ratings", ()))
+    return Ranking(**v)
 
 
-def _ranked_prompt(v: dict[str, Any]) -> RankedPrompt:
-    parts: dict[str, Any] = {"prompt": _prompt(v["prompt"]), "responses": tuple(_response(r) for r in v["responses"])}
-    return RankedPrompt(**(v | parts | {"ranks": tuple(v["ranks"])}))
+def _ranked_prompt(v: Value) -> RankedPrompt:
+    v["prompt"] = _prompt(dict(v["prompt"]))
+    v["responses"] = tuple(_response(dict(response)) for response in v["responses"])
+    v["ranks"] = tuple(v["ranks"])
+    return RankedPrompt(**v)
 
 
-_DECODERS: dict[type[Any], Callable[[dict[str, Any]], Any]] = {
+_DECODERS: dict[type[Any], Callable[[Value], Any]] = {
     Prompt: _prompt,
     Response: _response,
     Demonstration: _demonstration,
