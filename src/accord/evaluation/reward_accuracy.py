@@ -1,0 +1,76 @@
+"""How often a reward model orders two responses as someone else does: a labeler, a held-out group of labelers, or the truth.
+
+Follows Ouyang et al. 2022, section 4.1: accuracy over all untied pairs of a ranking. Pairs are averaged within their prompt first, so that
+K = 9 does not count six times as much as K = 4, and prompts are resampled for the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from accord.errors import InputError
+from accord.evaluation.statistics import Interval, group_means, interval, outcomes
+from accord.records import RankedPrompt
+
+Rows = Sequence[Sequence[float]]
+
+
+def prompt_accuracy(scores: Sequence[float], ranks: Sequence[float], *, margin: float = 1e-9) -> float | None:
+    """The share of one prompt's untied pairs that the scores order as the ranks do; equal scores count half.
+
+    Args:
+        scores: [K], higher is better.
+        ranks: [K], lower is better (1 is best); pairs whose ranks differ by at most ``margin`` are ties and left out.
+    Returns:
+        In [0, 1], or None when every pair is tied.
+    """
+    if len(scores) != len(ranks):
+        raise InputError(f"{len(scores)} scores but {len(ranks)} ranks", where="reward accuracy")
+    pairs = [(i, j) if ranks[i] < ranks[j] else (j, i) for i, j in combinations(range(len(ranks)), 2) if abs(ranks[i] - ranks[j]) > margin]
+    if not pairs:
+        return None
+    return float(outcomes([scores[i] for i, _ in pairs], [scores[j] for _, j in pairs]).mean())
+
+
+def pair_accuracy(
+    scores: Rows, ranks: Rows, *, prompt_ids: Sequence[str] | None = None, margin: float = 1e-9, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """``prompt_accuracy`` averaged over prompts, with its interval.
+
+    Args:
+        scores, ranks: one row a ranking, [K] numbers each.
+        prompt_ids: which prompt a row belongs to when several labelers ranked the same one; their rows then count as one prompt.
+    Raises:
+        InputError: rows do not fit each other, or no row has an untied pair.
+    """
+    if len(scores) != len(ranks):
+        raise InputError(f"{len(scores)} rows of scores but {len(ranks)} of ranks", where="reward accuracy")
+    keys = prompt_ids if prompt_ids is not None else [str(row) for row in range(len(scores))]
+    rows = [(key, prompt_accuracy(s, r, margin=margin)) for key, s, r in zip(keys, scores, ranks, strict=True)]
+    known = [(key, value) for key, value in rows if value is not None]
+    if not known:
+        raise InputError("no ranking has two responses of different rank", where="reward accuracy")
+    return interval(group_means([key for key, _ in known], [value for _, value in known]), resamples=resamples, seed=seed)
+
+
+def labeler_accuracy(scores: Rows, ranked: Sequence[RankedPrompt], *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Accuracy against labelers: ``scores[i]`` are the rewards of ``ranked[i].responses``."""
+    ids = [row.prompt.id for row in ranked]
+    return pair_accuracy(scores, [row.ranks for row in ranked], prompt_ids=ids, resamples=resamples, seed=seed)
+
+
+def group_accuracy(scores: Rows, ranked: Sequence[RankedPrompt], *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
+    """``labeler_accuracy`` of each labeler group alone: a group that training never saw shows how far the reward model carries."""
+    rows: dict[str, list[int]] = {}
+    for index, row in enumerate(ranked):
+        rows.setdefault(row.group, []).append(index)
+    return {
+        group: labeler_accuracy([scores[i] for i in part], [ranked[i] for i in part], resamples=resamples, seed=seed)
+        for group, part in sorted(rows.items())
+    }
+
+
+def gold_accuracy(scores: Rows, utilities: Rows, *, margin: float = 1e-9, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Accuracy against the truth: utilities of the same responses, higher is better, differences up to ``margin`` are ties."""
+    return pair_accuracy(scores, [[-value for value in row] for row in utilities], margin=margin, resamples=resamples, seed=seed)
