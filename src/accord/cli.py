@@ -208,7 +208,7 @@ def reward(
 ) -> None:
     """Trains a reward model on the rankings.
 
-    Example: accord reward my-town --sft sft --held-out-group visitors
+    Example: accord reward my-town --sft sft --held-out-group caring
     """
     from accord.runtime.project import Project
     from accord.stages.training import reward_stage

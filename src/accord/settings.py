@@ -52,17 +52,19 @@ class PretrainConfig:
     """Width of the gated MLP."""
     context: int = 256
     """Longest sequence in tokens."""
-    tokens: int = 3_000_000
+    tokens: int = 1_600_000
     """Training tokens in all; the corpus is repeated when it is shorter."""
-    batch_tokens: int = 8192
+    batch_tokens: int = 2048
     """Tokens an optimiser step."""
-    lr: float = 3e-3
-    """Peak learning rate of AdamW; cosine to a tenth."""
+    lr: float = 6e-3
+    """Peak learning rate of AdamW, for embeddings and norms; cosine to a twentieth."""
+    muon_lr: float = 0.02
+    """Peak learning rate of Muon, for the matrices in between; the same cosine."""
     warmup_steps: int = 20
     """Linear warm-up."""
     weight_decay: float = 0.1
-    """On matrices, not on norms."""
-    save_every: int = 50
+    """Muon's, on the matrices it updates."""
+    save_every: int = 200
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:

@@ -122,8 +122,8 @@ def train(
                 figures = _losses(config, policy, value, rollout, targets, rows, dtype)
                 figures["ptx_loss"] = _pretraining_mix(config, policy, next(raw_text), dtype) if raw_text else 0.0
                 share = constant(updates, config.warmup_steps)
-                figures["grad_norm"] = update(policy_optimizer, config.lr * share, config.max_grad_norm)
-                update(value_optimizer, config.value_lr * share, config.max_grad_norm)
+                figures["grad_norm"] = update({policy_optimizer: config.lr * share}, config.max_grad_norm)
+                update({value_optimizer: config.value_lr * share}, config.max_grad_norm)
                 updates += 1
                 _follow(average, policy, config.ema)
                 history.append(figures)

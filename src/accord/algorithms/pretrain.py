@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from accord.algorithms.optim import adamw, cosine, update
+from accord.algorithms.optim import adamw, cosine, muon, update
 from accord.data.corpus import TokenCorpus
 from accord.models.loading import new_decoder
 from accord.models.policy import mean_loss, next_token_loss
@@ -41,12 +41,15 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
     """Trains ``model`` in place for ``config.tokens`` tokens and returns it; goes on from the run's checkpoint if it has one."""
     validation = corpus.held_out()
     steps = math.ceil(config.tokens / config.batch_tokens)
-    optimizer = adamw(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    matrices = [p for name, p in model.base_model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    inner = muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay)
+    outer = adamw([p for p in model.parameters() if all(p is not matrix for matrix in matrices)], lr=config.lr)
     done = 0
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        inner.load_state_dict(state["muon"])
+        outer.load_state_dict(state["adamw"])
 
     batches = corpus.batches(derive(config.seed, "pretrain", "order"), config.batch_tokens, skip=done)
     with track(steps, "pretrain", done=done) as bar:
@@ -60,16 +63,16 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
             loss.backward()
 
             # step 3: update
-            lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
-            norm = update(optimizer, lr, max_norm=1.0)
+            share = cosine(step - 1, steps, config.warmup_steps, floor=0.05)
+            norm = update({inner: config.muon_lr * share, outer: config.lr * share}, max_norm=1.0)
             speed = len(batch.tokens) / (time.perf_counter() - began)
-            figures = {"loss": loss.item(), "lr": lr, "grad_norm": norm, "tokens": len(batch.tokens), "tokens_per_second": speed}
+            figures = {"loss": loss.item(), "lr": config.lr * share, "grad_norm": norm, "tokens": len(batch.tokens), "tokens_per_second": speed}
 
             # step 4: validation and checkpoint
             if step % config.save_every == 0 or step == steps:
                 figures["validation_loss"] = mean_loss(model, validation, dtype=dtype)
             run.log(step, **figures)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+                run.checkpoint(step, {"model": model.state_dict(), "muon": inner.state_dict(), "adamw": outer.state_dict()})
             bar.advance(loss=figures["loss"], tokens_per_second=speed)
     return model

@@ -76,7 +76,7 @@ def train(
 
             # step 3: update
             lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
-            figures |= {"lr": lr, "grad_norm": update(optimizer, lr, max_norm=1.0)}
+            figures |= {"lr": lr, "grad_norm": update({optimizer: lr}, max_norm=1.0)}
             figures["pairs_per_second"] = figures.pop("pairs") / (time.perf_counter() - began)
 
             # step 4: accuracy on held-out prompts at the end of an epoch, checkpoint

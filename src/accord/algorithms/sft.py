@@ -88,7 +88,7 @@ def train(
 
             # step 3: update
             lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
-            norm = update(optimizer, lr, max_norm=1.0)
+            norm = update({optimizer: lr}, max_norm=1.0)
             speed = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
             figures = {"loss": loss, "lr": lr, "grad_norm": norm, "tokens_per_second": speed}
 

@@ -1,7 +1,7 @@
 """From conversations to token ids and back: the one place where a chat template is applied.
 
-A response's tokens are built from structure (prompt ids, then the response's own ids, then the stop token), never found by
-searching the rendered text, so that the prompt's ids are a prefix of the whole by construction.
+A response's tokens are what the whole conversation's ids have beyond the prompt's ids, up to the first stop token: structure, not
+a search in the text. A template whose prompt is no prefix of the whole conversation is refused.
 """
 
 from __future__ import annotations
@@ -32,14 +32,26 @@ class ChatFormat:
         Raises:
             InputError: the prompt does not fit the context.
         """
-        ids = self._raw_prompt(messages) if self.raw else self._chat_prompt(messages)
+        ids = self._raw_prompt(messages) if self.raw else self._encode(self._render(messages))
         if self.context and len(ids) >= self.context:
             raise InputError(f"the prompt has {len(ids)} tokens, the model's context {self.context}", where=f"prompt {messages[-1].content[:40]!r}")
         return ids
 
-    def response(self, text: str) -> list[int]:
-        """Token ids of a response with its stop token, which is a token to learn like any other."""
-        return [*self._encode(text), self.stop[0]]
+    def response(self, messages: Sequence[Message], text: str) -> list[int]:
+        """Token ids of a response to a conversation, with its stop token, which is a token to learn like any other.
+
+        Raises:
+            InputError: the template writes the prompt differently once a response follows.
+        """
+        if self.raw:
+            return [*self._encode(" " + text), self.stop[0]]
+        prompt, whole = self._render(messages), self._render([*messages, Message("assistant", text)], reply=False)
+        ids, whole_ids = self._encode(prompt), self._encode(whole)
+        if whole_ids[: len(ids)] != ids:
+            raise InputError("the chat template's prompt is no prefix of prompt and response", where=f"prompt {messages[-1].content[:40]!r}")
+        rest = whole_ids[len(ids) :]
+        end = next((i for i, token in enumerate(rest) if token in self.stop), len(rest))
+        return [*rest[:end], rest[end] if end < len(rest) else self.stop[0]]
 
     def text(self, ids: Sequence[int]) -> str:
         """A response's text without its stop token."""
@@ -49,10 +61,9 @@ class ChatFormat:
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _chat_prompt(self, messages: Sequence[Message]) -> list[int]:
+    def _render(self, messages: Sequence[Message], *, reply: bool = True) -> str:
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        rendered = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        return self._encode(rendered)
+        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply)
 
     def _raw_prompt(self, messages: Sequence[Message]) -> list[int]:
         lines = [("A: " if message.role == "assistant" else "Q: ") + message.content for message in messages]

@@ -12,9 +12,12 @@ END_OF_TEXT = "<|endoftext|>"
 END_OF_TURN = "<|end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, END_OF_TURN, "<|system|>", "<|user|>", "<|assistant|>", "<|pad|>")
 
+# Turn tokens keep the roles apart; within them a turn is written as the question and answer lines that raw text has, so that a base
+# model which never saw a turn token knows where it is.
 CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>"
+    "{% if message['role'] == 'assistant' %}{{ '\nA: ' }}{% elif message['role'] == 'user' %}{{ 'Q: ' }}{% endif %}{{ message['content'] }}<|end|>"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{{ '\nA:' }}{% endif %}"
 )
 
 Tokenizer = Any

@@ -33,10 +33,11 @@ class RaggedAttention:
     needed at all. In float32, because bf16 attention's backward pass is slow on CPU.
     """
 
-    def __init__(self, lengths: Int[Tensor, " rows"], groups: int = 3) -> None:
+    def __init__(self, lengths: Int[Tensor, " rows"]) -> None:
         starts = lengths.cumsum(0) - lengths
         order = lengths.argsort()
-        self.rectangles = [_Rectangle(starts[rows], lengths[rows]) for rows in order.tensor_split(min(groups, len(order)))]
+        groups = min(max(len(order) // 16, 1), 8)
+        self.rectangles = [_Rectangle(starts[rows], lengths[rows]) for rows in order.tensor_split(groups)]
         self.back = torch.cat([rectangle.tokens for rectangle in self.rectangles]).argsort()
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -78,8 +79,11 @@ def _attend_for_transformers(
 
 
 def register() -> str:
-    """Makes ``attend`` known to transformers under the name it returns."""
+    """Makes ``attend`` known to transformers under the name it returns, and keeps its own progress bars out of ours."""
     from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
     AttentionInterface.register(NAME, _attend_for_transformers)
     AttentionMaskInterface.register(NAME, lambda *_, **__: None)

@@ -61,6 +61,8 @@ def is_llama_shaped(body: nn.Module) -> bool:
 def fuse(body: Any, dtype: torch.dtype) -> Weights:
     """The body's weights, cast and fused. Gradients flow back to the parameters; call it anew after each update."""
     config = body.config
+    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    order = _interleaved(config.num_attention_heads + config.num_key_value_heads, config.num_key_value_heads, dim, body.device)
     layers: list[Layer] = []
     for block in body.layers:
         attention, mlp = block.self_attn, block.mlp
@@ -69,15 +71,14 @@ def fuse(body: Any, dtype: torch.dtype) -> Weights:
         layers.append(
             Layer(
                 norm_in=block.input_layernorm.weight,
-                qkv=torch.cat([p.weight for p in projections]).to(dtype),
-                qkv_bias=torch.cat([p.bias for p in projections]).to(dtype) if biased else None,
+                qkv=torch.cat([p.weight for p in projections]).index_select(0, order).to(dtype),
+                qkv_bias=torch.cat([p.bias for p in projections]).index_select(0, order).to(dtype) if biased else None,
                 out=attention.o_proj.weight.to(dtype),
                 norm_mlp=block.post_attention_layernorm.weight,
                 gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).to(dtype),
                 down=mlp.down_proj.weight.to(dtype),
             )
         )
-    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Weights(
         layers, body.embed_tokens.weight, body.norm.weight, config.num_attention_heads, config.num_key_value_heads, dim, config.rms_norm_eps, dtype
     )
@@ -102,35 +103,40 @@ def hidden(
     return out.last_hidden_state[0]
 
 
-def rotary(body: Any, positions: Int[Tensor, " tokens"]) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [tokens, 1, dim] of the rotary embedding, by the body's own frequencies and scaling."""
-    frequencies = body.rotary_emb.inv_freq.float()
-    angles = positions[:, None].float() * frequencies
-    angles = torch.cat([angles, angles], -1)[:, None]
-    scale = body.rotary_emb.attention_scaling
-    return angles.cos() * scale, angles.sin() * scale
+def _interleaved(rotated: int, plain: int, dim: int, device: torch.device) -> Int[Tensor, " outputs"]:
+    """Row order of the fused projection that puts the two halves of each rotated pair side by side.
+
+    Hugging Face's Llama rotates component i with i + dim/2; side by side they are one complex number, and rotating is one product.
+    Queries and keys move alike, so their products stay as they were.
+    """
+    pairs = torch.arange(dim, device=device).view(2, dim // 2).T.flatten()
+    heads = torch.arange(rotated, device=device)[:, None] * dim + pairs
+    rest = torch.arange(rotated * dim, (rotated + plain) * dim, device=device)
+    return torch.cat([heads.flatten(), rest])
+
+
+def rotary(body: Any, positions: Int[Tensor, " tokens"]) -> Tensor:
+    """Rotations [tokens, 1, dim / 2] as complex numbers, by the body's own frequencies and scaling."""
+    angles = positions[:, None].float() * body.rotary_emb.inv_freq.float()
+    return torch.polar(torch.full_like(angles, body.rotary_emb.attention_scaling), angles)[:, None]
 
 
 def llama_hidden(
-    weights: Weights, tokens: Int[Tensor, " tokens"], cos_sin: tuple[Tensor, Tensor], attend: Attend
+    weights: Weights, tokens: Int[Tensor, " tokens"], rotations: Tensor, attend: Attend
 ) -> Float[Tensor, "tokens width"]:
     """The Llama forward pass (Touvron et al. 2023) on fused weights."""
-    w, (cos, sin) = weights, cos_sin
+    w = weights
     x = F.embedding(tokens, w.embedding).float()
     width = (x.shape[-1],)
-    sizes = [w.heads, w.kv_heads, w.kv_heads]
     for index, layer in enumerate(w.layers):
         h = F.rms_norm(x, width, layer.norm_in, w.epsilon).to(w.dtype)
         qkv = F.linear(h, layer.qkv, layer.qkv_bias).float().view(len(x), -1, w.head_dim)
-        q, k, v = qkv.split(sizes, 1)
-        o = attend(index, _rotate(q, cos, sin), _rotate(k, cos, sin), v)
+        qk, v = qkv.split([w.heads + w.kv_heads, w.kv_heads], 1)
+        rotated = torch.view_as_real(torch.view_as_complex(qk.unflatten(2, (-1, 2))) * rotations).flatten(2)
+        q, k = rotated.split([w.heads, w.kv_heads], 1)
+        o = attend(index, q, k, v)
         x = x + F.linear(o.flatten(1).to(w.dtype), layer.out)
         h = F.rms_norm(x, width, layer.norm_mlp, w.epsilon).to(w.dtype)
         gate, up = F.linear(h, layer.gate_up).chunk(2, -1)
         x = x + F.linear(F.silu(gate) * up, layer.down)
     return F.rms_norm(x, width, w.norm, w.epsilon)
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, -1)
-    return x * cos + torch.cat([-second, first], -1) * sin

@@ -83,6 +83,7 @@ def save_model(folder: Path, model: Any, tokenizer: Any) -> None:
 
 
 def _load(open_model: Callable[..., Any], source: str | Path, **extra: Any) -> Any:
+    register()
     folder = Path(source)
     if folder.exists() and not (folder / "config.json").exists() and "gguf_file" not in extra:
         raise ModelError("no config.json here, so this is not a model folder", where=str(source), hint="give the folder of a Hugging Face model")

@@ -28,29 +28,34 @@ class _TokenLogprobs(torch.autograd.Function):
         ctx: Any, states: Tensor, head: Tensor, targets: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
         logprobs = torch.empty(len(targets), dtype=torch.float32, device=states.device)
-        entropy, logsumexp = torch.empty_like(logprobs), torch.empty_like(logprobs)
+        entropy = torch.zeros_like(logprobs)
         for part in _chunks(len(targets), len(head)):
-            logits = (states[part] @ head.T).float() / temperature
-            logsumexp[part] = logits.logsumexp(-1)
-            logprobs[part] = logits.gather(1, targets[part, None]).squeeze(1) - logsumexp[part]
-            entropy[part] = logsumexp[part] - (logits.softmax(-1) * logits).sum(-1) if not ctx.needs_input_grad[0] else 0.0
-        ctx.save_for_backward(states, head, targets, logsumexp)
+            logits = _logits(states[part], head, temperature).float()
+            logsumexp = logits.logsumexp(-1)
+            logprobs[part] = logits.gather(1, targets[part, None]).squeeze(1) - logsumexp
+            if not ctx.needs_input_grad[0]:
+                entropy[part] = logsumexp - (logits.softmax(-1) * logits).sum(-1)
+        ctx.save_for_backward(states, head, targets)
         ctx.temperature = temperature
         ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
-        states, head, targets, logsumexp = ctx.saved_tensors
+        states, head, targets = ctx.saved_tensors
+        grad = (grad / ctx.temperature).to(states.dtype)
         d_states, d_head = torch.empty_like(states), torch.zeros(head.shape, dtype=torch.float32, device=head.device)
         for part in _chunks(len(targets), len(head)):
-            probs = ((states[part] @ head.T).float() / ctx.temperature - logsumexp[part, None]).exp_()
-            d_logits = probs.mul_(-grad[part, None])
+            d_logits = _logits(states[part], head, ctx.temperature).softmax(-1).mul_(-grad[part, None])
             d_logits.scatter_add_(1, targets[part, None], grad[part, None])
-            d_logits = d_logits.div_(ctx.temperature).to(states.dtype)
-            d_states[part] = d_logits @ head
+            torch.mm(d_logits, head, out=d_states[part])
             d_head += d_logits.T @ states[part]
         return d_states, d_head.to(head.dtype), None, None
+
+
+def _logits(states: Tensor, head: Tensor, temperature: float) -> Tensor:
+    logits = states @ head.T
+    return logits if temperature == 1.0 else logits / temperature
 
 
 def _chunks(rows: int, vocabulary: int) -> list[slice]:

@@ -181,15 +181,15 @@ def _raw_text(project: Project, tokenizer: Any, context: int, seed: int, tokens:
 
 
 def _example(spoken: ChatFormat, row: Demonstration, max_tokens: int) -> sft.Example:
-    return sft.example(spoken.prompt(row.prompt.messages), spoken.response(row.text), max_tokens, f"demonstration {row.id}")
+    return sft.example(spoken.prompt(row.prompt.messages), spoken.response(row.prompt.messages, row.text), max_tokens, f"demonstration {row.id}")
 
 
 def _ranked(spoken: ChatFormat, row: RankedPrompt, max_tokens: int) -> reward.RankedRows:
-    responses = [_tokens(spoken, response) for response in row.responses]
+    responses = [_tokens(spoken, row.prompt, response) for response in row.responses]
     return reward.ranked_rows(spoken.prompt(row.prompt.messages), responses, row.ranks, max_tokens)
 
 
-def _tokens(spoken: ChatFormat, response: Response) -> list[int]:
+def _tokens(spoken: ChatFormat, prompt: Prompt, response: Response) -> list[int]:
     """The very tokens that were sampled, unless they are of another tokenizer."""
     sampled = list(response.tokens)
-    return sampled if sampled and spoken.text(sampled) == response.text else spoken.response(response.text)
+    return sampled if sampled and spoken.text(sampled) == response.text else spoken.response(prompt.messages, response.text)
