@@ -1,1 +1,1 @@
-"""What people say: the store, frozen snapshots of it, agreement between labelers, guidelines. Imports no torch."""
+"""What people say: the store, frozen snapshots of it, agreement between labelers, the guidelines."""
