@@ -1,0 +1,254 @@
+"""TRL's SFT, reward and PPO trainers on the shared work. Runs inside an environment that holds TRL.
+
+The trainers are used as their documentation shows. Settings that are not a variant's are TRL's defaults, except: batch
+size, number of steps and seed (the work), and no logging, saving or progress bar. Work is counted where TRL hands a batch
+to the model; the clock is read when a step ends.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from measure import Lap, Outcome, Task, run, seconds_since_start
+from transformers import TrainerCallback
+from work import EOS, Pair, examples, pairs, prompts
+
+PACK = 512
+"""Tokens of a packed row."""
+
+
+class _Clock(TrainerCallback):
+    """Marks the lap at the end of each step."""
+
+    def __init__(self, lap: Lap) -> None:
+        self.lap = lap
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.lap.mark()
+
+
+def _arguments(task: Task, folder: str) -> dict[str, Any]:
+    """What SFTConfig, RewardConfig and PPOConfig are all given."""
+    quiet = {"report_to": "none", "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True}
+    given = {key: task.options[key] for key in ("gradient_checkpointing", "bf16") if key in task.options}
+    return {"output_dir": folder, "seed": task.seed, "use_cpu": True, **quiet, **given}
+
+
+def _attention(task: Task) -> dict[str, Any]:
+    return {"model_init_kwargs": {"attn_implementation": task.options["attention"]}} if "attention" in task.options else {}
+
+
+@contextmanager
+def _products() -> Iterator[dict[str, int]]:
+    """Counts the results of ``linear`` by dtype, which shows whether autocast is at work; used on warm-up steps alone."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    seen: dict[str, int] = {}
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.linear):
+                seen[str(out.dtype)] = seen.get(str(out.dtype), 0) + 1
+            return out
+
+    with Watch():
+        yield seen
+
+
+def _dtype(seen: dict[str, int]) -> str:
+    """The dtype most matrix products came out in, as the table names it."""
+    return "bf16" if seen.get("torch.bfloat16", 0) > seen.get("torch.float32", 0) else "fp32"
+
+
+def _counted(step: Callable[..., Any], lap: Lap, count: Callable[[dict[str, Any]], float], checks: dict[str, Any]) -> Callable[..., Any]:
+    """A trainer's ``training_step`` that counts its batch, and watches dtypes and shapes during the first call."""
+
+    def training_step(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        lap.add(count(inputs))
+        if checks:
+            return step(model, inputs, *args, **kwargs)
+        shape, tokens = list(inputs["input_ids"].shape), int(count_tokens(inputs))
+        with _products() as seen:
+            loss = step(model, inputs, *args, **kwargs)
+        recompute = bool(getattr(model, "is_gradient_checkpointing", False))
+        checks.update(products=seen, shape=shape, tokens=tokens, gradient_checkpointing=recompute)
+        return loss
+
+    return training_step
+
+
+def count_tokens(inputs: dict[str, Any]) -> float:
+    """Tokens of a batch without its padding; a padding-free batch has no attention mask."""
+    return float(inputs["attention_mask"].sum() if "attention_mask" in inputs else inputs["input_ids"].numel())
+
+
+def count_pairs(inputs: dict[str, Any]) -> float:
+    """Pairs of a batch: chosen rows, then rejected rows."""
+    return inputs["input_ids"].shape[0] / 2
+
+
+def _sft_trainer(task: Task, folder: str, callbacks: list[Any]) -> Any:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    size = task.size
+    data = examples(size, size.sft_batch * (task.steps + task.warmup), task.seed)
+    rows = [{"input_ids": e.prompt + e.response, "labels": [-100] * len(e.prompt) + e.response} for e in data]
+    batch: dict[str, Any] = {"per_device_train_batch_size": size.sft_batch}
+    if task.options.get("packing"):
+        accumulate = max(1, round(sum(len(row["input_ids"]) for row in rows) / (task.steps + task.warmup) / PACK))
+        batch = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": accumulate, "packing": True, "max_length": PACK}
+    config = SFTConfig(max_steps=task.steps + task.warmup, **batch, **_arguments(task, folder), **_attention(task))
+    return SFTTrainer(model=str(task.models / "policy"), args=config, train_dataset=Dataset.from_list(rows), callbacks=callbacks)
+
+
+def _reward_row(pair: Pair) -> dict[str, Any]:
+    return {"chosen_ids": pair.prompt + pair.chosen, "rejected_ids": pair.prompt + pair.rejected}
+
+
+def _by_length(rows: list[dict[str, Any]], batch: int) -> list[dict[str, Any]]:
+    """The same rows in batches of like length, the middle one first so that the warm-up step stands for the rest.
+
+    Trainer's own grouping acts within fifty batches, more than a benchmark has; this is the most it could give.
+    """
+    rows = sorted(rows, key=lambda row: max(len(row["chosen_ids"]), len(row["rejected_ids"])))
+    batches = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+    batches.insert(0, batches.pop(len(batches) // 2))
+    return [row for group in batches for row in group]
+
+
+def _reward_trainer(task: Task, folder: str, callbacks: list[Any]) -> Any:
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    size = task.size
+    rows = [_reward_row(pair) for pair in pairs(size, size.reward_batch * (task.steps + task.warmup), task.seed)]
+    extra: dict[str, Any] = {}
+    if task.options.get("grouped"):
+        rows, extra = _by_length(rows, size.reward_batch), {"train_sampling_strategy": "sequential"}
+    batch = {"max_steps": task.steps + task.warmup, "per_device_train_batch_size": size.reward_batch}
+    config = RewardConfig(**batch, **extra, **_arguments(task, folder), **_attention(task))
+    return RewardTrainer(model=str(task.models / "policy"), args=config, train_dataset=Dataset.from_list(rows), callbacks=callbacks)
+
+
+def _timed(task: Task, build: Callable[..., Any], count: Callable[[dict[str, Any]], float], unit: str) -> Outcome:
+    lap, checks = Lap(task.warmup), {}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = build(task, folder, [_Clock(lap)])
+        trainer.training_step = _counted(trainer.training_step, lap, count, checks)
+        trainer.train()
+    _require_in_force(task, checks)
+    return Outcome(_dtype(checks["products"]), lap.rate, unit, lap.seconds, checks=checks)
+
+
+def _require_in_force(task: Task, checks: dict[str, Any]) -> None:
+    """Raises when a setting that was asked for did nothing."""
+    if checks["gradient_checkpointing"] != task.options.get("gradient_checkpointing", True):
+        raise RuntimeError(f"gradient checkpointing is {checks['gradient_checkpointing']} against {task.options}")
+    if task.options.get("packing") and (checks["shape"][0] != 1 or checks["tokens"] != checks["shape"][1]):
+        raise RuntimeError(f"asked for packing, got a batch of shape {checks['shape']} with {checks['tokens']} tokens")
+
+
+def sft(task: Task) -> Outcome:
+    """Tokens a second, prompt and response, padding not counted."""
+    return _timed(task, _sft_trainer, count_tokens, "tokens/s")
+
+
+def reward(task: Task) -> Outcome:
+    """Pairs a second, each two responses."""
+    return _timed(task, _reward_trainer, count_pairs, "pairs/s")
+
+
+def startup(task: Task) -> Outcome:
+    """Seconds from the start of the process to an SFT trainer that stands ready with its model and data."""
+    with tempfile.TemporaryDirectory() as folder:
+        _sft_trainer(task, folder, [])
+        seconds = seconds_since_start()
+    return Outcome("fp32", seconds, "s", seconds)
+
+
+def _ppo_trainer(task: Task, folder: str, callbacks: list[Any]) -> Any:
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+    size, policy, scalar = task.size, str(task.models / "policy"), str(task.models / "reward")
+    extra = {"attn_implementation": task.options["attention"]} if "attention" in task.options else {}
+    config = PPOConfig(
+        per_device_train_batch_size=size.ppo_batch, num_ppo_epochs=size.ppo_epochs, num_mini_batches=1, response_length=size.ppo_new,
+        total_episodes=size.ppo_batch * (task.steps + task.warmup), temperature=1.0, num_sample_generations=0, **_arguments(task, folder),
+    )  # fmt: skip
+    rows = [{"input_ids": row} for row in prompts(size, size.ppo_batch, size.ppo_prompt, task.seed)]
+    return PPOTrainer(
+        args=config, processing_class=AutoTokenizer.from_pretrained(policy), train_dataset=Dataset.from_list(rows), callbacks=callbacks,
+        model=AutoModelForCausalLM.from_pretrained(policy, **extra), ref_model=AutoModelForCausalLM.from_pretrained(policy, **extra),
+        reward_model=AutoModelForSequenceClassification.from_pretrained(scalar, **extra),
+        value_model=AutoModelForSequenceClassification.from_pretrained(scalar, **extra),
+    )  # fmt: skip
+
+
+class _Phases(TrainerCallback):
+    """Splits a PPO iteration: time inside TRL's own ``batch_generation``, time inside its no-grad forwards, and the rest."""
+
+    def __init__(self, lap: Lap) -> None:
+        self.lap = lap
+        self.seconds: dict[str, list[float]] = {"sample": [0.0], "score": [0.0]}
+
+    def watch(self, function: Callable[..., Any], phase: str, checks: dict[str, Any] | None = None) -> Callable[..., Any]:
+        """``function`` with its time added to ``phase`` when gradients are off."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            if torch.is_grad_enabled():
+                return self._watch_update(function, checks, *args, **kwargs)
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            self.seconds[phase][-1] += time.perf_counter() - start
+            return result
+
+        return timed
+
+    def _watch_update(self, function: Callable[..., Any], checks: dict[str, Any] | None, *args: Any, **kwargs: Any) -> Any:
+        if checks is None or checks:
+            return function(*args, **kwargs)
+        with _products() as seen:
+            result = function(*args, **kwargs)
+        checks.update(products=seen, shape=list(args[1].shape))
+        return result
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for values in self.seconds.values():
+            values.append(0.0)
+
+    def means(self) -> dict[str, float]:
+        """Seconds an iteration by phase, over the iterations that count."""
+        timed = len(self.lap.marks) - self.lap.warmup
+        parts = {phase: sum(values[self.lap.warmup :]) / timed for phase, values in self.seconds.items()}
+        return {**parts, "update": self.lap.seconds / timed - sum(parts.values())}
+
+
+def ppo(task: Task) -> Outcome:
+    """Episodes a second over whole iterations: sample, score, and all epochs of updates."""
+    from trl.experimental.ppo import ppo_trainer
+
+    lap, checks = Lap(task.warmup), {}
+    phases = _Phases(lap)
+    ppo_trainer.batch_generation = phases.watch(ppo_trainer.batch_generation, "sample")
+    ppo_trainer.get_reward = phases.watch(ppo_trainer.get_reward, "score")
+    ppo_trainer.forward = phases.watch(ppo_trainer.forward, "score", checks)
+    with tempfile.TemporaryDirectory() as folder:
+        _ppo_trainer(task, folder, [phases, _Clock(lap)]).train()
+    lap.work = [float(task.size.ppo_batch)] * len(lap.marks)
+    full = task.size.ppo_prompt + task.size.ppo_new
+    if checks["shape"][1] != full:
+        raise RuntimeError(f"episodes have {checks['shape'][1]} tokens, not {full}: a stop token ended them (id {EOS}?)")
+    return Outcome(_dtype(checks["products"]), lap.rate, "episodes/s", lap.seconds, phases.means(), checks)
+
+
+if __name__ == "__main__":
+    run({"sft": sft, "reward": reward, "ppo": ppo, "startup": startup})

@@ -1,0 +1,235 @@
+"""`make bench`: ours against TRL and Hugging Face generate, side by side, on the same work and seed.
+
+Every measurement is a process of its own; the sides take turns, so that a machine that drifts drifts for all of them. The
+first round tries each candidate for the peer's best settings and the fastest one stays for the later rounds. Writes
+results/speed.json (one row a measure and size) and results/measurements.jsonl (every process's line).
+docs/benchmarks.md says what is measured and how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from measure import STARTED
+from peers import ENVIRONMENTS, HERE, JOBS, QUIET, Job, Variant, make_environment, make_models, python_of
+from rich.console import Console
+from rich.table import Table
+from work import SIZES, Size, pairs, ppo_flops
+
+OURS = Variant("ours")
+FAST_BF16 = 1.5
+"""bf16 products count as fast when they are this many times float32's."""
+WIDTH = 132
+"""Columns the table needs; a narrower terminal wraps it."""
+console = Console(stderr=True, soft_wrap=True)
+
+Line = dict[str, Any]
+"""A worker's JSON line, with the side and the variant it belongs to."""
+
+
+@dataclass
+class Sides:
+    """The lines of one job and size, by variant name."""
+
+    log: Path
+    """File to which every line is appended as it comes."""
+    lines: dict[str, list[Line]] = field(default_factory=dict[str, list[Line]])
+
+    def add(self, line: Line) -> None:
+        """Keeps, writes and shows a line."""
+        self.lines.setdefault(line["variant"], []).append(line)
+        with self.log.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        console.print(f"{line['name']:12} {line['size']:>4}  {line['side']:12} {line['variant']:36} {line['value']:>10.4g} {line['unit']}")
+
+    def of(self, variant: str) -> list[Line]:
+        return self.lines.get(variant, [])
+
+    def value(self, variant: str) -> float | None:
+        """Median over the repeats."""
+        return statistics.median(line["value"] for line in self.of(variant)) if self.of(variant) else None
+
+
+def run_worker(job: Job, variant: Variant, size: str, models: Path, seed: int) -> Line:
+    """Runs one measurement in a process of its own and returns its line. Raises SystemExit with the end of its error output."""
+    ours = variant is OURS
+    python, script = (sys.executable, "ours.py") if ours else (str(python_of(job.environment)), job.script)
+    steps = ["--steps", str(job.steps[size]), "--warmup", str(job.warmup), "--seed", str(seed), "--options", json.dumps(variant.options)]
+    env = {**os.environ, **QUIET, **variant.env, STARTED: repr(time.monotonic())}
+    command = [python, str(HERE / script), job.name, size, str(models), *steps]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        raise SystemExit(f"{job.name} {size} ({variant.name}) failed:\n{done.stderr[-3000:]}")
+    line: Line = json.loads(done.stdout.strip().splitlines()[-1])
+    if variant.dtype and line["dtype"] != variant.dtype:
+        raise SystemExit(f"{job.name} {size} ({variant.name}) ran in {line['dtype']}, not {variant.dtype}: the setting did nothing")
+    return {**line, "side": "ours" if ours else job.peer_name, "variant": variant.name, "env": variant.env}
+
+
+def candidates(job: Job, first: Line) -> tuple[Variant, ...]:
+    """The candidates for the best settings on this machine, by how fast it multiplies bf16."""
+    bf16, fp32 = max(first["matmul"]["bf16"]), max(first["matmul"]["fp32"])
+    return job.best if bf16 >= FAST_BF16 * fp32 else job.best_fp32
+
+
+def best_of(job: Job, sides: Sides, tried: tuple[Variant, ...]) -> Variant:
+    """The fastest variant of the peer, which may be the installed one."""
+    pick = min if job.lower_is_better else max
+    return pick((*tried, job.installed), key=lambda variant: sides.value(variant.name) or 0.0)
+
+
+def measure_job(job: Job, size: str, models: Path, log: Path, args: argparse.Namespace) -> tuple[Sides, Variant]:
+    """All rounds of one job: ours (where benchmarks/ours.py stands) and the peer in turns; the installed peer once."""
+    sides, best, seed = Sides(log), job.installed, args.seed
+    for round_ in range(1 if args.quick else 3):
+        if (HERE / "ours.py").exists():
+            sides.add(run_worker(job, OURS, size, models, seed))
+        if round_:
+            sides.add(run_worker(job, best, size, models, seed))
+            continue
+        first = run_worker(job, job.installed, size, models, seed)
+        tried = candidates(job, first)
+        for line in (first, *(run_worker(job, variant, size, models, seed) for variant in tried)):
+            sides.add(line)
+        best = best_of(job, sides, tried)
+    return sides, best
+
+
+def flops_per_unit(name: str, size: Size, seed: int) -> float | None:
+    """Matrix-product FLOPs of one token, pair or episode: 6 a weight and token in training, 2 in generation, attention excluded."""
+    if name == "sft":
+        return 6.0 * size.params
+    if name == "reward":
+        sample = pairs(size, 256, seed)
+        tokens = statistics.mean(2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in sample)
+        return 6.0 * size.body * tokens
+    if name == "ppo":
+        return ppo_flops(size)
+    return 2.0 * size.params if name.startswith("generate") else None
+
+
+def limit_share(lines: list[Line], size: Size, seed: int) -> float | None:
+    """Achieved FLOP/s over the fastest matrix product measured around these lines, in their dtype."""
+    flops = flops_per_unit(lines[0]["name"], size, seed) if lines else None
+    if flops is None:
+        return None
+    peak = max(product for line in lines for product in line["matmul"][lines[0]["dtype"]]) * 1e9
+    return statistics.median(line["value"] for line in lines) * flops / peak
+
+
+def drift(sides: Sides) -> float:
+    """How far apart the float32 products around this job's measurements were: fastest over slowest, minus 1."""
+    products = [product for lines in sides.lines.values() for line in lines for product in line["matmul"]["fp32"]]
+    return max(products) / min(products) - 1
+
+
+def ratio(job: Job, ours: float | None, peer: float | None) -> float | None:
+    """How many times better ours is."""
+    if ours is None or peer is None:
+        return None
+    return peer / ours if job.lower_is_better else ours / peer
+
+
+def _peak(lines: list[Line]) -> float | None:
+    return max(line["peak_rss_mb"] for line in lines) if lines else None
+
+
+def _phases(lines: list[Line]) -> dict[str, float]:
+    return {phase: statistics.median(line["phases"][phase] for line in lines) for phase in (lines[0]["phases"] if lines else ())}
+
+
+def summarise(job: Job, size: Size, seed: int, sides: Sides, best: Variant) -> Line:
+    """The row of results/speed.json. What was not measured is null."""
+    ours, peer, installed = (sides.value(name) for name in (OURS.name, best.name, job.installed.name))
+    mine, theirs = sides.of(OURS.name), sides.of(best.name)
+    return {
+        "name": job.name, "size": size.name, "dtype": (mine or theirs)[0]["dtype"], "unit": theirs[0]["unit"],
+        "ours": ours, "peer": peer, "peer_name": job.peer_name, "peer_settings": best.name, "peer_dtype": theirs[0]["dtype"],
+        "peer_installed": installed, "ratio": ratio(job, ours, peer), "ratio_installed": ratio(job, ours, installed),
+        "limit_share": limit_share(mine, size, seed), "peer_limit_share": limit_share(theirs, size, seed),
+        "peak_rss_mb": _peak(mine), "peer_peak_rss_mb": _peak(theirs), "peer_installed_peak_rss_mb": _peak(sides.of(job.installed.name)),
+        "phases": _phases(mine), "peer_phases": _phases(theirs), "repeats": len(theirs), "drift": drift(sides),
+    }  # fmt: skip
+
+
+def table_of(rows: list[Line]) -> Table:
+    """The rows as a person reads them."""
+    table = Table(title="Ours against the peer at its best settings and as installed")
+    for heading in (
+        "measure",
+        "size",
+        "unit",
+        "ours",
+        "peer, best",
+        "installed",
+        "ratio",
+        "to installed",
+        "of limit",
+        "MB",
+        "peer MB",
+        "drift",
+    ):
+        table.add_column(heading, justify="left" if heading in ("measure", "unit") else "right")
+    for row in rows:
+        table.add_row(row["name"], row["size"], row["unit"], *_cells(row))
+    return table
+
+
+def _cells(row: Line) -> Iterator[str]:
+    styles = {"ratio": "{:.2f}x", "ratio_installed": "{:.2f}x", "limit_share": "{:.1%}", "drift": "{:.0%}"}
+    keys = ("ours", "peer", "peer_installed", "ratio", "ratio_installed", "limit_share", "peak_rss_mb", "peer_peak_rss_mb", "drift")
+    for key in keys:
+        yield "-" if row[key] is None else styles.get(key, "{:,.4g}" if row[key] < 1000 else "{:,.0f}").format(row[key])
+
+
+def write_rows(rows: list[Line], path: Path) -> None:
+    """Writes the rows by rename, so that a stopped run leaves the old or the new file whole."""
+    temporary = path.with_suffix(".partial")
+    with temporary.open("w") as file:
+        file.write(json.dumps(rows, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure ours against TRL and Hugging Face generate.")
+    parser.add_argument("--quick", action="store_true", help="one repeat instead of three")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--only", nargs="+", choices=[job.name for job in JOBS], default=[job.name for job in JOBS])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for speed.json and measurements.jsonl")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = _arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    log = args.out / "measurements.jsonl"
+    log.unlink(missing_ok=True)
+    for name in ENVIRONMENTS:
+        make_environment(name)
+    if os.getloadavg()[0] > 0.5:
+        console.print("[yellow]Something else is running here. Two threads that wait for each other suffer most: figures may be far off.")
+    rows: list[Line] = []
+    for size in args.sizes:
+        models = make_models(size, args.seed)
+        for job in (job for job in JOBS if job.name in args.only):
+            sides, best = measure_job(job, size, models, log, args)
+            rows.append(summarise(job, SIZES[size], args.seed, sides, best))
+            write_rows(rows, args.out / "speed.json")
+    Console(width=max(WIDTH, console.width)).print(table_of(rows))
+
+
+if __name__ == "__main__":
+    main()

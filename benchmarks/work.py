@@ -1,0 +1,158 @@
+"""The work that every side does: models out of a configuration and a seed, and ragged synthetic data.
+
+The data is plain lists of token ids drawn with the standard library's generator, so each environment sees the very same
+numbers. Prompts have 16-64 tokens and responses 16-96, uniformly, which makes a padded random batch about 1.6 times as
+large as its tokens. Run as a program, the module writes a size's model folders: ``policy`` (LlamaForCausalLM, tied
+embeddings) and ``reward`` (LlamaForSequenceClassification, one label), float32, each with a word-level tokenizer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAD, EOS, FIRST_WORD = 0, 1, 3
+"""Special token ids (2 is the unknown word); content tokens are FIRST_WORD..vocab-1."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and the batches it is trained with. ``ppo_batch`` prompts of ``ppo_prompt`` tokens get ``ppo_new`` each."""
+
+    name: str
+    vocab: int
+    hidden: int
+    layers: int
+    heads: int
+    intermediate: int
+    sft_batch: int
+    reward_batch: int
+    ppo_batch: int
+    ppo_prompt: int
+    ppo_new: int
+    ppo_epochs: int = 4
+
+    @property
+    def body(self) -> int:
+        """Weights of the decoder blocks and norms: what a scalar model multiplies by."""
+        block = 4 * self.hidden**2 + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        return self.layers * block + self.hidden
+
+    @property
+    def params(self) -> int:
+        """All weights, the tied embedding once."""
+        return self.body + self.vocab * self.hidden
+
+
+SIZES = {
+    "1M": Size("1M", 2048, 128, 4, 4, 384, sft_batch=32, reward_batch=32, ppo_batch=64, ppo_prompt=16, ppo_new=32),
+    "15M": Size("15M", 32_000, 256, 6, 8, 1152, sft_batch=16, reward_batch=16, ppo_batch=32, ppo_prompt=16, ppo_new=48),
+}
+
+GENERATE_PROMPT, GENERATE_NEW = 16, 64
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and a response that ends with EOS."""
+
+    prompt: list[int]
+    response: list[int]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two responses of one prompt: K = 2."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+
+def _words(draw: random.Random, size: Size, low: int, high: int) -> list[int]:
+    return [draw.randrange(FIRST_WORD, size.vocab) for _ in range(draw.randint(low, high))]
+
+
+def _response(draw: random.Random, size: Size) -> list[int]:
+    return [*_words(draw, size, 15, 95), EOS]
+
+
+def examples(size: Size, count: int, seed: int) -> list[Example]:
+    """Demonstrations for SFT; the loss is on the response, EOS included."""
+    draw = random.Random(f"sft {seed}")
+    return [Example(_words(draw, size, 16, 64), _response(draw, size)) for _ in range(count)]
+
+
+def pairs(size: Size, count: int, seed: int) -> list[Pair]:
+    """Comparisons for the reward model."""
+    draw = random.Random(f"reward {seed}")
+    return [Pair(_words(draw, size, 16, 64), _response(draw, size), _response(draw, size)) for _ in range(count)]
+
+
+def prompts(size: Size, count: int, length: int, seed: int) -> list[list[int]]:
+    """Prompts of equal length, for PPO and for generation."""
+    draw = random.Random(f"prompts {seed}")
+    return [_words(draw, size, length, length) for _ in range(count)]
+
+
+def ppo_flops(size: Size) -> float:
+    """Matrix-product FLOPs of one PPO episode, attention excluded: sampling, reference, reward and value forward once,
+    policy and value model forward and backward once an epoch."""
+    tokens = size.ppo_prompt + size.ppo_new
+    rollout = 4 * size.params + 4 * size.body
+    update = 6 * (size.params + size.body) * size.ppo_epochs
+    return float(tokens * (rollout + update))
+
+
+def write_models(size: Size, root: Path, seed: int) -> None:
+    """Writes ``root/policy`` and ``root/reward``."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+
+    config = LlamaConfig(
+        vocab_size=size.vocab, hidden_size=size.hidden, intermediate_size=size.intermediate, num_hidden_layers=size.layers,
+        num_attention_heads=size.heads, max_position_embeddings=1024, tie_word_embeddings=True,
+        pad_token_id=PAD, eos_token_id=EOS, bos_token_id=None, num_labels=1,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    policy = LlamaForCausalLM(config)
+    reward = LlamaForSequenceClassification(config)
+    reward.model.load_state_dict(policy.model.state_dict())
+    torch.nn.init.normal_(reward.score.weight, std=(size.hidden + 1) ** -0.5)
+    for name, model in (("policy", policy), ("reward", reward)):
+        model.save_pretrained(root / name)
+        _tokenizer(size).save_pretrained(root / name)
+
+
+def _tokenizer(size: Size) -> PreTrainedTokenizerFast:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(FIRST_WORD, size.vocab))]
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="left", chat_template=template
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write a size's model folders.")
+    parser.add_argument("size", choices=SIZES)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    write_models(SIZES[args.size], args.root, args.seed)
+
+
+if __name__ == "__main__":
+    main()
