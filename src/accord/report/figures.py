@@ -1,0 +1,103 @@
+"""The curves of the page: which metrics stand in one picture, and a picture with its caption and key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from accord.report.markup import Html, both, join, tag
+from accord.report.plots import COLOURS, Line, draw, short
+from accord.report.reading import ProjectRecord, RunRecord, Series
+from accord.report.words import DEFINITIONS
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Metrics of one unit in one picture. ``title`` is the key of its definition."""
+
+    title: str
+    keys: tuple[str, ...]
+    unit: tuple[str, str] = ("", "")
+    percent: bool = False
+    against: str = ""
+    """A metric for the horizontal axis; the step when empty."""
+
+
+NATS_TOKEN, NATS_RESPONSE = ("nats a token", "nat / 词元"), ("nats a response", "nat / 回答")
+CHARTS: dict[str, tuple[Chart, ...]] = {
+    "pretrain": (Chart("loss", ("loss", "validation_loss"), NATS_TOKEN),),
+    "sft": (Chart("loss", ("loss", "validation_loss"), NATS_TOKEN),),
+    "reward": (
+        Chart("reward_loss", ("loss",), ("nats a pair", "nat / 对")),
+        Chart("accuracy", ("accuracy", "validation_accuracy"), percent=True),
+        Chart("margin", ("margin",)),
+    ),
+    "ppo": (
+        Chart("reward", ("reward", "reward_total")),
+        Chart("reward_kl", ("reward",), ("across: nats a response", "横轴：nat / 回答"), against="kl_k1"),
+        Chart("kl_k1", ("kl_k1", "kl_k3"), NATS_RESPONSE),
+        Chart("entropy", ("entropy",), NATS_TOKEN),
+        Chart("response_length", ("response_length",), ("tokens", "词元")),
+        Chart("finished", ("finished",), percent=True),
+    ),
+    "ppo more": (
+        Chart("ptx_loss", ("ptx_loss",), NATS_TOKEN),
+        Chart("value_explained_variance", ("value_explained_variance",)),
+        Chart("clip_fraction", ("clip_fraction",), percent=True),
+        Chart("approx_kl", ("approx_kl",), NATS_TOKEN),
+        Chart("logprob_gap", ("logprob_gap",), ("nats a token", "nat / 词元")),
+        Chart("seconds_train", ("seconds_rollout", "seconds_score", "seconds_measure", "seconds_train"), ("seconds a step", "秒 / 步")),
+        Chart("policy_loss", ("policy_loss",)),
+        Chart("value_loss", ("value_loss",)),
+        Chart("grad_norm", ("grad_norm",)),
+    ),
+}
+
+
+def definition_link(key: str) -> Html:
+    """A figure's name, pointing to what it means."""
+    return tag("a", DEFINITIONS[key].name, href=f"#def-{key}", class_="def")
+
+
+def charts(record: ProjectRecord, stage: str, group: str = "") -> list[Html]:
+    """The pictures of a stage out of its run; PPO's runs are laid over each other, four at the most."""
+    runs = record.of(stage)[: COLOURS if stage == "ppo" else 1]
+    pictures = [_picture(chart, [run for run in runs if _points(run, chart, chart.keys[0])]) for chart in CHARTS[group or stage]]
+    return [picture for picture in pictures if picture]
+
+
+def _points(run: RunRecord, chart: Chart, key: str) -> Series:
+    ups = run.series(key)
+    if not chart.against:
+        return ups if any(value for _, value in ups) or key != "ptx_loss" else []  # a run without the mix logs zeros
+    across = dict(run.series(chart.against))
+    return [(across[step], value) for step, value in ups if step in across]
+
+
+def _picture(chart: Chart, runs: Sequence[RunRecord]) -> Html | None:
+    if not runs:
+        return None
+    lines, entries = list[Line](), list[Html]()
+    for place, run in enumerate(runs):
+        for order, key in enumerate(chart.keys):
+            points = _points(run, chart, key)
+            if points:
+                line = _styled(points, chart, key, place, order, several=len(runs) > 1)
+                lines.append(line)
+                entries.append(_entry(line, run.name if len(runs) > 1 else "", key, chart.percent))
+    caption = tag("figcaption", definition_link(chart.title), tag("span", both(*chart.unit), class_="unit") if chart.unit[0] else None)
+    return tag("figure", caption, draw(lines, percent=chart.percent), tag("p", entries, class_="key"), class_="chart")
+
+
+def _styled(points: Series, chart: Chart, key: str, place: int, order: int, *, several: bool) -> Line:
+    """Several runs differ by colour and their metrics by dashes; the metrics of a single run differ by colour."""
+    dots = bool(chart.against) or key.startswith("validation")
+    return Line(points, place, order > 0, dots) if several else Line(points, order, False, dots)
+
+
+def _entry(line: Line, run: str, key: str, percent: bool) -> Html:
+    last = line.points[-1][1]
+    figure = f"{last:.0%}" if percent else short(float(f"{last:.3g}"))
+    kind = f"swatch c{line.colour % COLOURS + 1}" + (" dashed" if line.dashed else "")
+    words = [run, None if run and not line.dashed else DEFINITIONS[key].name]
+    return tag("span", tag("i", class_=kind), join(" ", [join(word, " ") for word in words if word], tag("b", figure)), class_="entry")

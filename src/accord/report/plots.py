@@ -1,0 +1,120 @@
+"""Curves as inline SVG. Words stand in the page, numbers in the picture: one picture serves both languages and both colour schemes.
+
+Drawn with matplotlib in stand-in colours that are exchanged for the page's own. Nothing depends on the time or the machine, so the same numbers
+give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from accord.errors import AccordError
+from accord.report.markup import Html
+from accord.report.reading import Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+POINTS = 400
+"""A longer curve is drawn as the means of so many stretches."""
+COLOURS = 4
+INK, RULE = "#b10001", "#b10002"
+_STAND_IN = [f"#a1000{number + 1}" for number in range(COLOURS)]
+_VARIABLES = {INK: "var(--quiet)", RULE: "var(--rule)"} | {stand: f"var(--c{number + 1})" for number, stand in enumerate(_STAND_IN)}
+_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "accord", "font.size": 8.0, "axes.unicode_minus": True, "path.simplify": True}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its points, which of the four colours it has, and how it is drawn."""
+
+    points: Series
+    colour: int = 0
+    dashed: bool = False
+    dots: bool = False
+    """Points alone are marked and joined thinly: few measurements, or a path through a plane."""
+
+
+def draw(lines: list[Line], *, percent: bool = False) -> Html:
+    """An SVG of the curves with numbered axes.
+
+    Raises:
+        AccordError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise AccordError("the plots need matplotlib", where="report", hint="pip install 'accord-rlhf[report]'") from error
+    with matplotlib.rc_context(_SETTINGS):
+        figure = Figure(figsize=(3.5, 1.9), layout=None)
+        axes = figure.add_axes((0.125, 0.12, 0.86, 0.84))
+        _axes(axes, percent)
+        for line in lines:
+            _line(axes, line)
+        picture = io.StringIO()
+        figure.savefig(picture, format="svg", transparent=True, metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
+    return _clean(picture.getvalue())
+
+
+def _axes(axes: Axes, percent: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(RULE)
+    axes.tick_params(colors=INK, length=0, pad=4, labelsize=8)
+    axes.grid(axis="y", color=RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(5, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(short))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0) if percent else FuncFormatter(short))
+    axes.margins(x=0.02, y=0.08)
+
+
+def short(value: float, _: object = None) -> str:
+    """A number as an axis shows it: 0.25, 1200, 12k, 3.5M."""
+    for size, unit in ((1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e6 if unit == 'M' else 1e3):.3g}{unit}"
+    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _line(axes: Axes, line: Line) -> None:
+    colour = _STAND_IN[line.colour % COLOURS]
+    points = thinned(line.points)
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    marked = line.dots or len(points) <= 3
+    width, alpha = (0.7, 0.45) if line.dots else (1.4, 1.0)
+    axes.plot(xs, ys, color=colour, linewidth=width, alpha=alpha, linestyle=(0, (3, 1.6)) if line.dashed else "-")
+    if marked:
+        axes.plot(xs, ys, color=colour, linestyle="none", marker="o", markersize=2.6, markeredgewidth=0)
+        axes.plot(xs[-1:], ys[-1:], color=colour, linestyle="none", marker="o", markersize=5, markeredgewidth=0)
+
+
+def thinned(points: Series, limit: int = POINTS) -> Series:
+    """At most ``limit`` points: the means of stretches of equal length where there are more."""
+    if len(points) <= limit:
+        return points
+    edges = [len(points) * number // limit for number in range(limit + 1)]
+    parts = [points[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
+
+
+def _clean(svg: str) -> Html:
+    """Leaves what an HTML page needs: no prologue, no addresses, no names that nothing points to, the page's colours and font."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", svg, count=5)
+    used = set(re.findall(r"#(\w+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r' transform="rotate\(-?0 [^"]*"', "", svg)
+    svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)
+    svg = re.sub(r"font(-family)?:[^;\"]*;? ?", lambda found: "" if found[1] else "font-size: 8px; ", svg)
+    for stand, variable in _VARIABLES.items():
+        svg = svg.replace(stand, variable)
+    svg = svg.replace("xlink:href", "href").replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
+    return Html(re.sub(r"\s*\n\s*", "\n", svg))

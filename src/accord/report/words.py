@@ -1,0 +1,218 @@
+"""What each figure is called and means, in English and Chinese: the page's captions and its list of definitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from accord.report.markup import Html, both
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A figure's name and meaning in both languages, and the page of docs/ that says more."""
+
+    english: str
+    chinese: str
+    means: str
+    means_chinese: str
+    page: str
+
+    @property
+    def name(self) -> Html:
+        return both(self.english, self.chinese)
+
+
+def _of(page: str, rows: dict[str, tuple[str, str, str, str]]) -> dict[str, Definition]:
+    return {key: Definition(*row, page) for key, row in rows.items()}
+
+
+_EVALUATION = {
+    "win_rate": (
+        "Win rate",
+        "胜率",
+        "Share of held-out users' prompts on which the judge prefers the first model's response to the second's; a tie counts half. "
+        "The interval is a 95% percentile bootstrap over prompts.",
+        "在训练中未出现过的用户的提示上，评判者更喜欢前一个模型回答的比例；平局算一半。区间为按提示重采样的 95% 自助法区间。",
+    ),
+    "helpful": ("Helpful", "有用", "0 to 1: the response does what was asked.", "0 到 1：回答是否完成了所要求的事。"),
+    "truthful": ("Truthful", "真实", "0 to 1: nothing made up, false premises corrected.", "0 到 1：没有编造，并纠正错误前提。"),
+    "harmless": ("Harmless", "无害", "0 to 1: no harm, no insult, no bad advice.", "0 到 1：不造成伤害、不辱骂、不给坏建议。"),
+    "concise": ("Concise", "简洁", "0 to 1: not long-winded, no repetition.", "0 到 1：不啰嗦、不重复。"),
+    "utility": (
+        "Utility",
+        "总效用",
+        "0 to 1: helpful, truthful, harmless and concise combined by the guideline's conflict rules.",
+        "0 到 1：按标注准则的冲突规则综合有用、真实、无害与简洁。",
+    ),
+    "hallucination": (
+        "Makes things up",
+        "编造率",
+        "Share of responses that state something false, on questions about facts that the raw text never contained. Lower is better.",
+        "在询问原始文本中从未出现的事实时，回答里出现虚假陈述的比例。越低越好。",
+    ),
+    "kl": (
+        "KL to SFT",
+        "与 SFT 的 KL",
+        "How far the model has moved from the SFT model: mean of log policy minus log SFT over its own responses, in nats a response. "
+        "For best-of-n it is log n \N{MINUS SIGN} (n \N{MINUS SIGN} 1)/n.",
+        "模型偏离 SFT 模型的程度：在自己的回答上 log 策略减 log SFT 的均值，单位为每个回答的 nat。n 选优为 log n \N{MINUS SIGN} (n \N{MINUS SIGN} 1)/n。",
+    ),
+    "alignment_tax": (
+        "Alignment tax",
+        "对齐税",
+        "Relative rise of the validation loss on raw text over the base model's. Lower is better; below zero is a gain.",
+        "原始文本验证损失相对基座模型的上升比例。越低越好；负值表示反而变好。",
+    ),
+    "accuracy_gold": (
+        "Reward model against gold",
+        "奖励模型对真值的准确率",
+        "Share of untied response pairs that the reward model orders as the gold utility does, averaged within each prompt first.",
+        "奖励模型与真值效用排序一致的非平局回答对比例，先在每个提示内平均。",
+    ),
+    "accuracy_labelers": (
+        "Reward model against labelers",
+        "奖励模型对标注者的准确率",
+        "The same against single labels of labelers whose other rankings it learned from.",
+        "同上，但对照训练所用标注者的单次标注。",
+    ),
+    "accuracy_heldout_group": (
+        "Reward model against a held-out group",
+        "奖励模型对留出组的准确率",
+        "The same against a group of labelers whose rankings were kept out of training.",
+        "同上，但对照未参与训练的一组标注者。",
+    ),
+    "noise_ceiling": (
+        "Noise ceiling",
+        "噪声上限",
+        "What a perfect model would reach against single labels: (1 + sqrt(2a \N{MINUS SIGN} 1)) / 2 at agreement a, under symmetric noise.",
+        "对称噪声下，完美模型对照单次标注所能达到的准确率：一致率为 a 时为 (1 + sqrt(2a \N{MINUS SIGN} 1)) / 2。",
+    ),
+    "agreement": (
+        "Labelers agree",
+        "标注者一致率",
+        "Share of untied pairs of responses that two labelers order the same way.",
+        "两位标注者对非平局回答对给出相同排序的比例。",
+    ),
+}
+_TRAINING = {
+    "loss": ("Loss", "损失", "Training loss of a step, in nats a token.", "每步的训练损失，单位为每个词元的 nat。"),
+    "validation_loss": (
+        "Validation loss",
+        "验证损失",
+        "Mean cross-entropy on text (SFT: response tokens) that is not trained on, in nats a token.",
+        "在未参与训练的文本（SFT 为回答词元）上的平均交叉熵，单位为每个词元的 nat。",
+    ),
+    "tokens_per_second": ("Tokens a second", "每秒词元数", "Median of the steps of a run.", "一次运行中各步的中位数。"),
+    "lr": ("Learning rate", "学习率", "Of the optimiser step.", "每个优化步的学习率。"),
+    "grad_norm": ("Gradient norm", "梯度范数", "Before clipping.", "裁剪之前。"),
+}
+_REWARD = {
+    "reward_loss": (
+        "Pair loss",
+        "成对损失",
+        "Bradley-Terry loss over all pairs of a prompt, \N{MINUS SIGN}log sigmoid of the margin; log 2 is guessing.",
+        "一个提示的所有回答对上的 Bradley-Terry 损失；log 2 相当于瞎猜。",
+    ),
+    "accuracy": (
+        "Pair accuracy",
+        "成对准确率",
+        "Share of labelled pairs whose preferred response scores higher.",
+        "标注对中被偏好的回答得分更高的比例。",
+    ),
+    "validation_accuracy": (
+        "On held-out prompts",
+        "留出提示上",
+        "Pair accuracy on prompts that are not trained on.",
+        "未参与训练的提示上的成对准确率。",
+    ),
+    "margin": ("Margin", "分差", "Mean score of the preferred minus the other response.", "被偏好回答与另一回答的平均分差。"),
+}
+_PPO = {
+    "reward": (
+        "Proxy reward",
+        "代理奖励",
+        "Mean score by the reward model, before the KL penalty.",
+        "奖励模型打分的均值，尚未扣除 KL 惩罚。",
+    ),
+    "reward_total": (
+        "After KL penalty",
+        "扣除 KL 后",
+        "Mean of a response's token rewards: score minus KL penalty.",
+        "回答各词元奖励之和的均值：分数减 KL 惩罚。",
+    ),
+    "kl_k1": (
+        "KL, k1",
+        "KL（k1）",
+        "Mean of log policy minus log SFT a response, in nats; may dip below 0.",
+        "每个回答 log 策略减 log SFT 的均值，单位 nat；个别可为负。",
+    ),
+    "kl_k3": (
+        "KL, k3",
+        "KL（k3）",
+        "Mean of r \N{MINUS SIGN} 1 \N{MINUS SIGN} log r, r = SFT / policy: never negative, less noise.",
+        "r \N{MINUS SIGN} 1 \N{MINUS SIGN} log r 的均值，r = SFT / 策略；恒非负、噪声更小。",
+    ),
+    "reward_kl": (
+        "Reward against KL",
+        "奖励与 KL",
+        "Proxy reward (up) bought with distance from the SFT model (right), step by step; the large dot is the last.",
+        "以偏离 SFT 的距离（横轴）换来的代理奖励（纵轴），逐步绘出；大点为最后一步。",
+    ),
+    "entropy": ("Entropy", "熵", "Of the next-token distribution, in nats a token.", "下一词元分布的熵，单位为每个词元的 nat。"),
+    "response_length": ("Response length", "回答长度", "Mean tokens a response, stop token included.", "每个回答的平均词元数，含停止符。"),
+    "finished": ("Finished", "正常结束", "Share of responses that end with a stop token.", "以停止符结束的回答比例。"),
+    "clip_fraction": ("Clipped", "裁剪比例", "Share of tokens whose policy ratio was clipped.", "策略比率被裁剪的词元比例。"),
+    "approx_kl": ("Step KL", "单步 KL", "KL to the rollout's policy, in nats a token.", "与采样时策略的 KL，单位为每个词元的 nat。"),
+    "value_explained_variance": (
+        "Value explains",
+        "价值解释方差",
+        "1 \N{MINUS SIGN} var(return \N{MINUS SIGN} value) / var(return); 1 is perfect, 0 useless.",
+        "1 \N{MINUS SIGN} var(回报 \N{MINUS SIGN} 价值) / var(回报)；1 为完美，0 为无用。",
+    ),
+    "logprob_gap": (
+        "Sampler-trainer gap",
+        "采样与训练差",
+        "Mean absolute difference of their log-probabilities; should be near 0.",
+        "两者对数概率之差的平均绝对值；应接近 0。",
+    ),
+    "ptx_loss": (
+        "Pretraining mix",
+        "预训练混合",
+        "Loss on raw text during PPO; flat is no alignment tax.",
+        "PPO 中原始文本的损失；持平即无对齐税。",
+    ),
+    "policy_loss": ("Policy loss", "策略损失", "Clipped surrogate loss.", "裁剪代理损失。"),
+    "value_loss": ("Value loss", "价值损失", "Clipped squared error of the value model.", "价值模型的裁剪平方误差。"),
+    "ratio": ("Ratio", "比率", "Mean policy ratio to the rollout's policy; near 1.", "与采样时策略之比的均值；应接近 1。"),
+    "kl_coef": ("KL coefficient", "KL 系数", "beta of the KL penalty.", "KL 惩罚系数 beta。"),
+    "seconds_rollout": ("Sampling", "采样", "Seconds a step spent sampling responses.", "每步采样回答的秒数。"),
+    "seconds_score": ("Scoring", "打分", "Seconds a step spent in the reward model.", "每步奖励模型打分的秒数。"),
+    "seconds_measure": ("Measuring", "测量", "Seconds a step spent on policy, SFT and value forwards.", "每步策略、SFT 与价值前向的秒数。"),
+    "seconds_train": ("Training", "训练", "Seconds a step spent updating.", "每步更新的秒数。"),
+}
+DEFINITIONS = MappingProxyType(_of("evaluation", _EVALUATION) | _of("pretrain", _TRAINING) | _of("reward", _REWARD) | _of("ppo", _PPO))
+
+MODELS = MappingProxyType(
+    {
+        "base": ("Base", "基座"),
+        "sft": ("SFT", "SFT"),
+        "ppo": ("PPO", "PPO"),
+        "ppo_ptx": ("PPO", "PPO"),
+        "ppo_no_ptx": ("PPO without ptx", "PPO（无 ptx）"),
+        "best_of_n": ("Best of n", "n 选优"),
+        "bon": ("Best of n", "n 选优"),
+        "reward": ("Reward model", "奖励模型"),
+    }
+)
+
+
+def model_key(name: str) -> str:
+    """One spelling for a model: best-of-n and bon are the same, ppo-no-ptx and ppo_no_ptx are."""
+    key = name.replace("-", "_")
+    return "best_of_n" if key == "bon" else key
+
+
+def model_name(name: str) -> Html:
+    """What a model is called on the page; a name of the user's own stays as it is."""
+    return both(*MODELS.get(model_key(name), (name, name)))
