@@ -28,7 +28,7 @@ class WorldConfig:
     """Documents of raw text."""
     prompts: int = 3_000
     """Prompts, over all splits."""
-    demonstrations: int = 900
+    demonstrations: int = 2_000
     """Demonstrations the simulated labelers write for training prompts."""
     users: int = 120
     """Simulated users who ask the prompts; splits go by user."""
@@ -79,9 +79,9 @@ class SftConfig:
 
     seed: int = 0
     """Fixes every random choice of the stage."""
-    epochs: int = 4
+    epochs: int = 3
     """How often the demonstrations are seen (InstructGPT: 16)."""
-    batch_size: int = 32
+    batch_size: int = 16
     """Demonstrations an optimiser step."""
     lr: float = 1e-3
     """Peak learning rate; cosine to a tenth."""
@@ -91,8 +91,8 @@ class SftConfig:
     """AdamW's, on matrices."""
     max_tokens: int = 256
     """Longest conversation; the right end is kept."""
-    ptx_tokens: int = 0
-    """Raw-text tokens mixed into each optimiser step, as InstructGPT's SFT before PPO had 10%; 0 is none."""
+    ptx_tokens: int = 512
+    """Raw-text tokens mixed into each optimiser step, as InstructGPT's SFT before PPO had 10%; 0 is none, and for a project without raw text."""
     select: Literal["validation_loss", "last"] = "validation_loss"
     """Which epoch's weights are kept: lowest loss on the validation users' demonstrations, or the last."""
     micro_tokens: int = 16_384

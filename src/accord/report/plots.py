@@ -1,7 +1,7 @@
 """Curves as inline SVG. Words stand in the page, numbers in the picture: one picture serves both languages and both colour schemes.
 
-Drawn with matplotlib in stand-in colours that are exchanged for the page's own. Nothing depends on the time or the machine, so the same numbers
-give the same bytes.
+Drawn with matplotlib in stand-in colours that are exchanged for the page's own. Nothing depends on the time or the machine, so the
+same numbers give the same bytes.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import Any
 
 from accord.errors import AccordError
 from accord.report.markup import Html
 from accord.report.reading import Series
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 POINTS = 400
 """A longer curve is drawn as the means of so many stretches."""
@@ -24,7 +22,7 @@ COLOURS = 4
 INK, RULE = "#b10001", "#b10002"
 _STAND_IN = [f"#a1000{number + 1}" for number in range(COLOURS)]
 _VARIABLES = {INK: "var(--quiet)", RULE: "var(--rule)"} | {stand: f"var(--c{number + 1})" for number, stand in enumerate(_STAND_IN)}
-_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "accord", "font.size": 8.0, "axes.unicode_minus": True, "path.simplify": True}
+_SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "accord", "font.size": 8.0, "axes.unicode_minus": True, "path.simplify": True}
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,12 @@ def draw(lines: list[Line], *, percent: bool = False) -> Html:
         AccordError: matplotlib is not installed.
     """
     try:
-        import matplotlib
+        from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]
         from matplotlib.figure import Figure
     except ImportError as error:
         raise AccordError("the plots need matplotlib", where="report", hint="pip install 'accord-rlhf[report]'") from error
-    with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(3.5, 1.9), layout=None)
+    with rc_context(_SETTINGS):
+        figure: Any = Figure(figsize=(3.5, 1.9), layout=None)
         axes = figure.add_axes((0.125, 0.12, 0.86, 0.84))
         _axes(axes, percent)
         for line in lines:
@@ -60,7 +58,7 @@ def draw(lines: list[Line], *, percent: bool = False) -> Html:
     return _clean(picture.getvalue())
 
 
-def _axes(axes: Axes, percent: bool) -> None:
+def _axes(axes: Any, percent: bool) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -83,7 +81,7 @@ def short(value: float, _: object = None) -> str:
     return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _line(axes: Axes, line: Line) -> None:
+def _line(axes: Any, line: Line) -> None:
     colour = _STAND_IN[line.colour % COLOURS]
     points = thinned(line.points)
     xs, ys = [x for x, _ in points], [y for _, y in points]
@@ -100,7 +98,7 @@ def thinned(points: Series, limit: int = POINTS) -> Series:
     if len(points) <= limit:
         return points
     edges = [len(points) * number // limit for number in range(limit + 1)]
-    parts = [points[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    parts = [points[start:end] for start, end in pairwise(edges)]
     return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
 
 

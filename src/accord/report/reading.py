@@ -105,8 +105,8 @@ def _text(path: Path, project: Path, broken: list[str]) -> str:
 
 def _object(path: Path, project: Path, broken: list[str]) -> Table:
     content = _text(path, project, broken)
-    found = _parse(content) if content else {}
-    if found is None:
+    found = _parse(content) if content else None
+    if content and found is None:
         broken.append(path.relative_to(project).as_posix())
     return found or {}
 
@@ -130,8 +130,9 @@ def _parse(content: str) -> Table | None:
 
 
 def _number(value: object) -> float | None:
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
 
 
 def number(value: object) -> float | None:

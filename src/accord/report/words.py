@@ -56,7 +56,8 @@ _EVALUATION = {
         "与 SFT 的 KL",
         "How far the model has moved from the SFT model: mean of log policy minus log SFT over its own responses, in nats a response. "
         "For best-of-n it is log n \N{MINUS SIGN} (n \N{MINUS SIGN} 1)/n.",
-        "模型偏离 SFT 模型的程度：在自己的回答上 log 策略减 log SFT 的均值，单位为每个回答的 nat。n 选优为 log n \N{MINUS SIGN} (n \N{MINUS SIGN} 1)/n。",
+        "模型偏离 SFT 模型的程度：在自己的回答上 log 策略减 log SFT 的均值，单位为每回答 nat。"
+        "n 选优为 log n \N{MINUS SIGN} (n \N{MINUS SIGN} 1)/n。",
     ),
     "alignment_tax": (
         "Alignment tax",
@@ -85,7 +86,7 @@ _EVALUATION = {
     "noise_ceiling": (
         "Noise ceiling",
         "噪声上限",
-        "What a perfect model would reach against single labels: (1 + sqrt(2a \N{MINUS SIGN} 1)) / 2 at agreement a, under symmetric noise.",
+        "What a perfect model would reach against single labels: (1 + sqrt(2a \N{MINUS SIGN} 1)) / 2 at agreement a and symmetric noise.",
         "对称噪声下，完美模型对照单次标注所能达到的准确率：一致率为 a 时为 (1 + sqrt(2a \N{MINUS SIGN} 1)) / 2。",
     ),
     "agreement": (

@@ -6,7 +6,7 @@ Only here does the gold judge meet a model's words, after all training is over.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ from accord.runtime.runs import Run
 from accord.settings import EvaluateConfig
 from accord.stages.asking import respond, world_of
 from accord.stages.opening import Model, compute_dtype, digest_of, finishing, load_model, locate, tokenised
-from accord.world import GoldJudge
+from accord.world import HELD_OUT_GROUP, GoldJudge
 
 GROUPS_FOR_GOLD = 4
 """Responses a prompt on which the reward model is held against the truth."""
@@ -60,7 +60,8 @@ def evaluate_stage(project: Project, config: EvaluateConfig, *, base: str, sft: 
     judge = GoldJudge(world, rules="evaluation")
     with Store.open(project.store_url) as store:
         prompts = list(store.prompts(split="test"))[: config.prompts or None]
-        agreement = pairwise_agreement(store.rankings()).dropped
+        groups = {person.id: person.group for person in store.labelers()}
+        agreement = pairwise_agreement(r for r in store.rankings() if groups[r.labeler] != HELD_OUT_GROUP).dropped
     if not prompts:
         raise InputError("the store has no prompts of held-out users", where=project.store_url)
     names = [base, sft, *policies]
@@ -209,5 +210,5 @@ def _median_speed(project: Project, name: str) -> float | None:
     return speeds[len(speeds) // 2] if speeds else None
 
 
-def _three(value: Interval) -> list[float]:
+def _three(value: Iterable[float]) -> list[float]:
     return [round(float(number), 4) for number in value]
