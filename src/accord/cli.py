@@ -77,7 +77,9 @@ def _report(stage: str, name: str, run: Run, as_json: bool) -> None:
 def init(
     path: Annotated[Path, Parameter(help="Folder of the new project.")],
     *,
-    world: Annotated[bool, Parameter(help="Put the built-in world into it: raw text, prompts, demonstrations, labelers.", negative="")] = False,
+    world: Annotated[
+        bool, Parameter(help="Put the built-in world into it: raw text, prompts, demonstrations, labelers.", negative="")
+    ] = False,
     json: AsJson = False,
     config: Annotated[WorldConfig, Flat] = WorldConfig(),
 ) -> None:
@@ -329,7 +331,11 @@ def config(project: ProjectPath, *, json: AsJson = False) -> None:
     if json:
         _say("config", force, True)
         return
-    rows = [(f"{name}.{key}", value, "accord.toml" if key in settings.get(name, {}) else "") for name, part in force.items() for key, value in part.items()]
+    rows = [
+        (f"{name}.{key}", value, "accord.toml" if key in settings.get(name, {}) else "")
+        for name, part in force.items()
+        for key, value in part.items()
+    ]
     table("settings", ["setting", "value", "from"], [(key, str(value), source) for key, value, source in rows])
 
 
@@ -347,8 +353,14 @@ def demo(
 
     if (out / FILE).exists() or (out.exists() and any(out.iterdir())):
         raise UsageError("exists and is not empty", where=str(out), hint="give another --out, or remove it")
-    script = next(path for path in (Path(accord.__file__).parent / "demo.sh", Path(accord.__file__).parents[2] / "runs" / "demo.sh") if path.is_file())
-    environment = os.environ | {"SEED": str(seed), "OUT": str(out), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    script = next(
+        path for path in (Path(accord.__file__).parent / "demo.sh", Path(accord.__file__).parents[2] / "runs" / "demo.sh") if path.is_file()
+    )
+    environment = os.environ | {
+        "SEED": str(seed),
+        "OUT": str(out),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     os.execvpe("bash", ["bash", str(script)], environment)
 
 
@@ -361,12 +373,23 @@ def _summary(path: Path, as_json: bool) -> None:
         print(json.dumps(summary, ensure_ascii=False))
         return
     percent: Callable[[list[float]], str] = lambda three: f"{three[0]:.0%}  ({three[1]:.0%} to {three[2]:.0%})"  # noqa: E731
-    table("who is preferred, by the gold judge (95% interval)", ["duel", "win rate"], [(k.replace("_", " "), percent(v)) for k, v in summary["win_rate"].items()])
+    table(
+        "who is preferred, by the gold judge (95% interval)",
+        ["duel", "win rate"],
+        [(k.replace("_", " "), percent(v)) for k, v in summary["win_rate"].items()],
+    )
     criteria = summary["criteria"]
     names = list(next(iter(criteria.values())))
     table("criteria, 0 to 1", ["model", *names], [(model, *(f"{row[name]:.2f}" for name in names)) for model, row in criteria.items()])
-    rows = [("labelers agree", percent(summary["agreement"])), ("reward model against gold", percent(summary["reward_model"]["accuracy_gold"]))]
-    rows += [(f"reward model: {key.replace('_', ' ')}", f"{value:.0%}") for key, value in summary["reward_model"].items() if key != "accuracy_gold"]
+    rows = [
+        ("labelers agree", percent(summary["agreement"])),
+        ("reward model against gold", percent(summary["reward_model"]["accuracy_gold"])),
+    ]
+    rows += [
+        (f"reward model: {key.replace('_', ' ')}", f"{value:.0%}")
+        for key, value in summary["reward_model"].items()
+        if key != "accuracy_gold"
+    ]
     rows += [(f"KL to SFT: {key}", f"{value:.1f} nats") for key, value in summary["kl"].items()]
     rows += [(f"alignment tax: {key}", f"{value:+.1%}") for key, value in summary["alignment_tax"].items()]
     rows += [(f"makes things up: {key}", percent(value)) for key, value in summary["hallucination"].items()]

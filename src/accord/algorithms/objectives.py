@@ -55,7 +55,7 @@ def rao_kupper_loss(scores: Float[Tensor, " k"], ranks: Int[Tensor, " k"], thres
     return -(won + tied) / (len(better) + len(first))
 
 
-def kl_estimate(log_ratio: Float[Tensor, "..."], estimator: str) -> Float[Tensor, "..."]:
+def kl_estimate(log_ratio: Float[Tensor, ...], estimator: str) -> Float[Tensor, ...]:
     """Per-token estimate of KL(policy || reference) from a token the policy drew (Schulman 2020, "Approximating KL divergence").
 
     With log_ratio = log policy - log reference: k1 = log_ratio, unbiased but negative at times; k2 = log_ratio^2 / 2, biased, never
@@ -109,14 +109,14 @@ def gae(
 
 
 def clipped_policy_loss(
-    logprobs: Float[Tensor, "..."], old: Float[Tensor, "..."], advantages: Float[Tensor, "..."], clip: float
-) -> Float[Tensor, "..."]:
+    logprobs: Float[Tensor, ...], old: Float[Tensor, ...], advantages: Float[Tensor, ...], clip: float
+) -> Float[Tensor, ...]:
     """Per-token PPO loss, -min(ratio A, clip(ratio, 1 - e, 1 + e) A) (Schulman et al. 2017, equation 7)."""
     ratio = (logprobs - old).exp()
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
 
 
-def clipped_value_loss(values: Float[Tensor, "..."], old: Float[Tensor, "..."], returns: Float[Tensor, "..."], clip: float) -> Float[Tensor, "..."]:
+def clipped_value_loss(values: Float[Tensor, ...], old: Float[Tensor, ...], returns: Float[Tensor, ...], clip: float) -> Float[Tensor, ...]:
     """Per-token 1/2 max((V - R)^2, (clip(V, V_old - c, V_old + c) - R)^2); ``clip`` is in reward units, 0 turns it off."""
     loss = (values - returns) ** 2
     if clip > 0:
@@ -131,7 +131,9 @@ def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizo
     return coef * (1 + error * episodes / horizon)
 
 
-def explained_variance(values: Float[Tensor, "rows steps"], returns: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"]) -> float:
+def explained_variance(
+    values: Float[Tensor, "rows steps"], returns: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"]
+) -> float:
     """1 - Var(returns - values) / Var(returns) over kept tokens: 1 is perfect, 0 is no better than the mean."""
     error, target = (returns - values)[keep], returns[keep]
     return float(1 - error.var(unbiased=False) / target.var(unbiased=False).clamp(min=1e-8))

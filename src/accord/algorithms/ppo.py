@@ -111,7 +111,9 @@ def train(
                 micro_tokens=config.micro_tokens,
             )
             if rollout.logprob_gap > config.logprob_gap:
-                raise RunError(f"sampler and trainer log-probabilities differ by {rollout.logprob_gap:.3f} on average", where=f"ppo step {step}")
+                raise RunError(
+                    f"sampler and trainer log-probabilities differ by {rollout.logprob_gap:.3f} on average", where=f"ppo step {step}"
+                )
 
             # step 2: token rewards (KL penalty, score at the end), advantages, returns
             targets = learning_targets(config, rollout, beta)
@@ -143,7 +145,13 @@ def train(
                 beta = adapted_kl_coef(beta, figures["kl_k1"], config.kl_target, config.batch_size, config.kl_horizon)
             if step % config.save_every == 0 or step == config.steps:
                 run.samples(step, _sample_table(rollout, targets, decode))
-                state = {"policy": policy.state_dict(), "value": value.state_dict(), "average": average, "kl_coef": beta, "updates": updates}
+                state = {
+                    "policy": policy.state_dict(),
+                    "value": value.state_dict(),
+                    "average": average,
+                    "kl_coef": beta,
+                    "updates": updates,
+                }
                 optimizers = {"policy_optimizer": policy_optimizer.state_dict(), "value_optimizer": value_optimizer.state_dict()}
                 run.checkpoint(step, state | optimizers)
             bar.advance(reward=figures["reward"], kl=figures["kl_k1"], episodes_per_second=figures["episodes_per_second"])
@@ -175,7 +183,10 @@ def learning_targets(config: PpoConfig, rollout: Rollout, beta: float) -> Target
 def _next_prompts(config: PpoConfig, prompts: Sequence[list[int]], step: int) -> list[list[int]]:
     """The prompts of a rollout: passes over all of them, each in its own seeded order."""
     wanted = range((step - 1) * config.batch_size, step * config.batch_size)
-    orders = {epoch: torch.randperm(len(prompts), generator=generator(config.seed, "ppo", "prompts", epoch)) for epoch in {i // len(prompts) for i in wanted}}
+    orders = {
+        epoch: torch.randperm(len(prompts), generator=generator(config.seed, "ppo", "prompts", epoch))
+        for epoch in {i // len(prompts) for i in wanted}
+    }
     return [prompts[int(orders[i // len(prompts)][i % len(prompts)])] for i in wanted]
 
 

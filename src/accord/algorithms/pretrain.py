@@ -66,7 +66,13 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
             share = cosine(step - 1, steps, config.warmup_steps, floor=0.05)
             norm = update({inner: config.muon_lr * share, outer: config.lr * share}, max_norm=1.0)
             speed = len(batch.tokens) / (time.perf_counter() - began)
-            figures = {"loss": loss.item(), "lr": config.lr * share, "grad_norm": norm, "tokens": len(batch.tokens), "tokens_per_second": speed}
+            figures = {
+                "loss": loss.item(),
+                "lr": config.lr * share,
+                "grad_norm": norm,
+                "tokens": len(batch.tokens),
+                "tokens_per_second": speed,
+            }
 
             # step 4: validation and checkpoint
             if step % config.save_every == 0 or step == steps:

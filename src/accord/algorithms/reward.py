@@ -127,7 +127,8 @@ def _accumulate(
         by_prompt = scores(model, batch, dtype=dtype).split([len(ranking.rows) for ranking in part])
         ranks = [torch.tensor(ranking.ranks, device=model.device) for ranking in part]
         losses = [
-            bradley_terry_loss(s, r) if threshold is None else rao_kupper_loss(s, r, threshold) for s, r in zip(by_prompt, ranks, strict=True)
+            bradley_terry_loss(s, r) if threshold is None else rao_kupper_loss(s, r, threshold)
+            for s, r in zip(by_prompt, ranks, strict=True)
         ]
         loss = torch.stack(losses).sum() / len(chosen)
         loss.backward()

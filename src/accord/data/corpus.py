@@ -78,7 +78,9 @@ def write_corpus(folder: Path, documents: Iterable[str], tokenizer: Tokenizer, c
                     validation.append(number % 100 == 0)
                 number += 1
     if number < 2:
-        raise InputError(f"the corpus has {number} documents with text; one to learn from and one to measure on are needed", where=str(folder))
+        raise InputError(
+            f"the corpus has {number} documents with text; one to learn from and one to measure on are needed", where=str(folder)
+        )
     np.save(folder / "validation.npy", np.array(validation))
     np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
     return open_corpus(folder)
@@ -92,7 +94,9 @@ def open_corpus(folder: Path) -> TokenCorpus:
     """
     if not (folder / "offsets.npy").exists():
         raise InputError("no tokenised corpus here", where=str(folder), hint="run `accord pretrain` or import raw text")
-    return TokenCorpus(np.memmap(folder / "tokens.bin", dtype=np.int32, mode="r"), np.load(folder / "offsets.npy"), np.load(folder / "validation.npy"))
+    return TokenCorpus(
+        np.memmap(folder / "tokens.bin", dtype=np.int32, mode="r"), np.load(folder / "offsets.npy"), np.load(folder / "validation.npy")
+    )
 
 
 def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -34,7 +34,9 @@ class ChatFormat:
         """
         ids = self._raw_prompt(messages) if self.raw else self._encode(self._render(messages))
         if self.context and len(ids) >= self.context:
-            raise InputError(f"the prompt has {len(ids)} tokens, the model's context {self.context}", where=f"prompt {messages[-1].content[:40]!r}")
+            raise InputError(
+                f"the prompt has {len(ids)} tokens, the model's context {self.context}", where=f"prompt {messages[-1].content[:40]!r}"
+            )
         return ids
 
     def response(self, messages: Sequence[Message], text: str) -> list[int]:
@@ -48,7 +50,9 @@ class ChatFormat:
         prompt, whole = self._render(messages), self._render([*messages, Message("assistant", text)], reply=False)
         ids, whole_ids = self._encode(prompt), self._encode(whole)
         if whole_ids[: len(ids)] != ids:
-            raise InputError("the chat template's prompt is no prefix of prompt and response", where=f"prompt {messages[-1].content[:40]!r}")
+            raise InputError(
+                "the chat template's prompt is no prefix of prompt and response", where=f"prompt {messages[-1].content[:40]!r}"
+            )
         rest = whole_ids[len(ids) :]
         end = next((i for i, token in enumerate(rest) if token in self.stop), len(rest))
         return [*rest[:end], rest[end] if end < len(rest) else self.stop[0]]
@@ -97,7 +101,9 @@ def give_chat_template(tokenizer: Tokenizer) -> bool:
     if tokenizer.chat_template:
         return False
     if tokenizer.convert_tokens_to_ids(END_OF_TURN) in (None, tokenizer.unk_token_id):
-        raise InputError("the tokenizer has neither a chat template nor turn tokens", hint="set tokenizer.chat_template and save the folder")
+        raise InputError(
+            "the tokenizer has neither a chat template nor turn tokens", hint="set tokenizer.chat_template and save the folder"
+        )
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.eos_token = END_OF_TURN
     return True

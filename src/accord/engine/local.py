@@ -81,7 +81,9 @@ class LocalSampler:
         keep = keep[:, :width]
         return Generation(tokens[:, :width] * keep, logprobs[:, :width] * keep, keep, finished, seconds)
 
-    def _prefill(self, prompts: Sequence[Sequence[int]], lengths: Int[Tensor, " prompts"], cache: Cache) -> Float[Tensor, "prompts vocabulary"]:
+    def _prefill(
+        self, prompts: Sequence[Sequence[int]], lengths: Int[Tensor, " prompts"], cache: Cache
+    ) -> Float[Tensor, "prompts vocabulary"]:
         flat = torch.tensor([token for prompt in prompts for token in prompt])
         positions = torch.arange(len(flat)) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
         states = self._hidden(flat, positions, Prefill(cache))

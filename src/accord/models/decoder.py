@@ -80,7 +80,14 @@ def fuse(body: Any, dtype: torch.dtype) -> Weights:
             )
         )
     return Weights(
-        layers, body.embed_tokens.weight, body.norm.weight, config.num_attention_heads, config.num_key_value_heads, dim, config.rms_norm_eps, dtype
+        layers,
+        body.embed_tokens.weight,
+        body.norm.weight,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        dim,
+        config.rms_norm_eps,
+        dtype,
     )
 
 
@@ -121,9 +128,7 @@ def rotary(body: Any, positions: Int[Tensor, " tokens"]) -> Tensor:
     return torch.polar(torch.full_like(angles, body.rotary_emb.attention_scaling), angles)[:, None]
 
 
-def llama_hidden(
-    weights: Weights, tokens: Int[Tensor, " tokens"], rotations: Tensor, attend: Attend
-) -> Float[Tensor, "tokens width"]:
+def llama_hidden(weights: Weights, tokens: Int[Tensor, " tokens"], rotations: Tensor, attend: Attend) -> Float[Tensor, "tokens width"]:
     """The Llama forward pass (Touvron et al. 2023) on fused weights."""
     w = weights
     x = F.embedding(tokens, w.embedding).float()

@@ -12,7 +12,9 @@ from accord.errors import ModelError
 from accord.models.attention import register
 
 
-def new_decoder(*, vocab_size: int, hidden_size: int, layers: int, heads: int, intermediate_size: int, context: int, end: int, pad: int) -> Any:
+def new_decoder(
+    *, vocab_size: int, hidden_size: int, layers: int, heads: int, intermediate_size: int, context: int, end: int, pad: int
+) -> Any:
     """A Llama (Touvron et al. 2023) with fresh weights and tied embeddings, drawn from torch's global generator."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -86,7 +88,9 @@ def _load(open_model: Callable[..., Any], source: str | Path, **extra: Any) -> A
     register()
     folder = Path(source)
     if folder.exists() and not (folder / "config.json").exists() and "gguf_file" not in extra:
-        raise ModelError("no config.json here, so this is not a model folder", where=str(source), hint="give the folder of a Hugging Face model")
+        raise ModelError(
+            "no config.json here, so this is not a model folder", where=str(source), hint="give the folder of a Hugging Face model"
+        )
     try:
         model = open_model(str(source), trust_remote_code=False, dtype=torch.float32, **extra)
     except Exception as error:  # safetensors, json, hub and torch each raise their own kinds

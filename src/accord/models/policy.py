@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from accord.models.ragged import Ragged, by_tokens, pack
 from accord.models.attention import RaggedAttention
 from accord.models.decoder import hidden
+from accord.models.ragged import Ragged, by_tokens, pack
 
 CHUNK_ELEMENTS = 2**21
 """Logits made at once: 8 MB in float32, which stays in cache."""
@@ -87,11 +87,15 @@ def head_weight(model: Any) -> Tensor:
     head, config = model.get_output_embeddings(), model.config
     odd = [key for key in ("final_logit_softcapping", "logits_scaling", "logit_scale") if getattr(config, key, None)]
     if odd or getattr(head, "bias", None) is not None:
-        raise ModelError(f"this architecture's head has {', '.join(odd) or 'a bias'}, which accord does not support", where=config.model_type)
+        raise ModelError(
+            f"this architecture's head has {', '.join(odd) or 'a bias'}, which accord does not support", where=config.model_type
+        )
     return head.weight
 
 
-def logprobs(model: Any, batch: Ragged, *, dtype: torch.dtype, temperature: float = 1.0) -> tuple[Float[Tensor, " kept"], Float[Tensor, " kept"]]:
+def logprobs(
+    model: Any, batch: Ragged, *, dtype: torch.dtype, temperature: float = 1.0
+) -> tuple[Float[Tensor, " kept"], Float[Tensor, " kept"]]:
     """Log-probability of each kept token given what precedes it, and the entropy there, flat in batch order."""
     states = hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), dtype)
     before = states.index_select(0, batch.targets - 1).to(dtype)

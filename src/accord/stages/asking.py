@@ -49,11 +49,30 @@ def sample_stage(project: Project, config: SampleConfig, *, model: str, name: st
             speaker = load_model(project, model)
             sampler = LocalSampler(speaker.lm, stop=speaker.format.stop, dtype=compute_dtype(dtype))
             sampling = Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty, config.max_tokens)
-            responses, speed = respond(speaker, sampler, prompts, n=config.k, sampling=sampling, seed=config.seed, batch_size=config.batch_size)
-            run.samples(0, [{"prompt": p.messages[-1].content, "responses": [r.text for r in rs]} for p, rs in zip(prompts[:20], responses, strict=False)])
-            store.add_responses(response for group in responses for response in group)
-            figures |= {"responses": len(prompts) * config.k, "prompts": len(prompts), "tokens_per_second": round(speed)}
+            responses, speed = respond(
+                speaker, sampler, prompts, n=config.k, sampling=sampling, seed=config.seed, batch_size=config.batch_size
+            )
+            run.samples(
+                0,
+                [
+                    {"prompt": p.messages[-1].content, "responses": [r.text for r in rs]}
+                    for p, rs in zip(prompts[:20], responses, strict=False)
+                ],
+            )
+            different = [distinct(group) for group in responses]
+            store.add_responses(response for group in different for response in group)
+            figures |= {
+                "responses": sum(map(len, different)),
+                "drawn": len(prompts) * config.k,
+                "prompts": len(prompts),
+                "tokens_per_second": round(speed),
+            }
     return run
+
+
+def distinct(responses: Sequence[Response]) -> list[Response]:
+    """The responses without repeats of a text: two that read alike cannot be ranked, only labeled with noise."""
+    return list({response.text: response for response in reversed(responses)}.values())[::-1]
 
 
 def chosen_prompts(config: SampleConfig, training: list[Prompt], validation: list[Prompt]) -> list[Prompt]:
@@ -78,7 +97,9 @@ def respond(
     with track(len(ids) * n, f"sample {speaker.name}") as bar:
         for number, start in enumerate(range(0, len(order), batch_size)):
             rows = order[start : start + batch_size]
-            drawn = sampler.sample([ids[i] for i in rows], n=n, sampling=sampling, generator=generator(seed, "sample", speaker.name, number))
+            drawn = sampler.sample(
+                [ids[i] for i in rows], n=n, sampling=sampling, generator=generator(seed, "sample", speaker.name, number)
+            )
             tokens, seconds = tokens + int(drawn.keep.sum()), seconds + sum(drawn.seconds.values())
             for i, group in zip(rows, _responses(speaker, drawn, [prompts[i] for i in rows], n, seed), strict=True):
                 responses[i] = group

@@ -51,7 +51,9 @@ class System:
     judgements: list[Judgement]
 
 
-def evaluate_stage(project: Project, config: EvaluateConfig, *, base: str, sft: str, reward: str, policies: Sequence[str], name: str, dtype: str) -> Run:
+def evaluate_stage(
+    project: Project, config: EvaluateConfig, *, base: str, sft: str, reward: str, policies: Sequence[str], name: str, dtype: str
+) -> Run:
     """Compares base, SFT, best-of-n and policies on held-out users' prompts by gold; writes summary.json into the project.
 
     The first policy is "ppo" in the summary; one whose name ends in "no-ptx" is the run without pretraining mix.
@@ -84,7 +86,9 @@ def evaluate_stage(project: Project, config: EvaluateConfig, *, base: str, sft: 
         figures["agreement"] = _three(agreement)
         figures["reward_model"]["noise_ceiling"] = round(single_label_accuracy(agreement.mean), 4)
         run.samples(0, _side_by_side(prompts, systems))
-    write_atomic(project.path / "summary.json", json.dumps(_summary(project, run, sft, base, policies), indent=2, ensure_ascii=False) + "\n")
+    write_atomic(
+        project.path / "summary.json", json.dumps(_summary(project, run, sft, base, policies), indent=2, ensure_ascii=False) + "\n"
+    )
     return run
 
 
@@ -152,7 +156,10 @@ def _hallucination(world: Any, prompts: Sequence[Prompt], systems: dict[str, Sys
     rows = [i for i, prompt in enumerate(prompts) if world.fact_class(prompt.id) == "absent"]
     if not rows:
         return {}
-    shares = {name: made_up_share([system.judgements[i] for i in rows], resamples=config.bootstrap, seed=config.seed) for name, system in systems.items()}
+    shares = {
+        name: made_up_share([system.judgements[i] for i in rows], resamples=config.bootstrap, seed=config.seed)
+        for name, system in systems.items()
+    }
     return {name: _three(share) for name, share in shares.items()}
 
 
@@ -192,7 +199,11 @@ def _summary(project: Project, run: Run, sft: str, base: str, policies: Sequence
         "peak_rss_mb": max(figures.get("peak_rss_mb", 0) for figures in runs.values()),
         "agreement": figures["agreement"],
         "reward_model": figures["reward_model"],
-        "win_rate": {"sft_vs_base": rate[f"{sft}_vs_{base}"], "ppo_vs_sft": rate[f"{ppo}_vs_{sft}"], "bon_vs_sft": rate[f"best-of-n_vs_{sft}"]}
+        "win_rate": {
+            "sft_vs_base": rate[f"{sft}_vs_{base}"],
+            "ppo_vs_sft": rate[f"{ppo}_vs_{sft}"],
+            "bon_vs_sft": rate[f"best-of-n_vs_{sft}"],
+        }
         | ({"ppo_no_ptx_vs_sft": rate[f"{plain}_vs_{sft}"]} if plain else {})
         | {"ppo_vs_bon": rate[f"{ppo}_vs_best-of-n"]},
         "kl": figures["kl"],
@@ -206,7 +217,9 @@ def _median_speed(project: Project, name: str) -> float | None:
     path = project.run(name) / "metrics.jsonl"
     if not path.exists():
         return None
-    speeds = sorted(row["tokens_per_second"] for row in map(json.loads, path.read_text("utf-8").splitlines()) if row.get("tokens_per_second"))
+    speeds = sorted(
+        row["tokens_per_second"] for row in map(json.loads, path.read_text("utf-8").splitlines()) if row.get("tokens_per_second")
+    )
     return speeds[len(speeds) // 2] if speeds else None
 
 

@@ -46,7 +46,11 @@ def pretrain_stage(project: Project, config: PretrainConfig, *, name: str, resum
         corpus = tokenised(project, tokenizer, config.context)
         model = pretrain.fresh(config, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id).to(pick_device())
         pretrain.train(config, model=model, corpus=corpus, run=run, dtype=compute)
-        figures |= {"validation_loss": mean_loss(model, corpus.held_out(), dtype=compute), "documents": len(corpus), "corpus_tokens": len(corpus.tokens)}
+        figures |= {
+            "validation_loss": mean_loss(model, corpus.held_out(), dtype=compute),
+            "documents": len(corpus),
+            "corpus_tokens": len(corpus.tokens),
+        }
         save(project, name, model, tokenizer, run, parents={}, data={"raw_text": text}, config=config, figures=figures)
     return run
 
@@ -71,16 +75,30 @@ def sft_stage(project: Project, config: SftConfig, *, base: str, name: str, resu
         spoken = chat_format(tokenizer, model.format.context)
         model.lm.config.eos_token_id = model.lm.generation_config.eos_token_id = spoken.stop[0]
         examples = {
-            split: [_example(spoken, row, config.max_tokens) for row in demonstrations if (row.prompt.split == "train") == (split == "train")]
+            split: [
+                _example(spoken, row, config.max_tokens) for row in demonstrations if (row.prompt.split == "train") == (split == "train")
+            ]
             for split in ("train", "validation")
         }
         lm = add_lora(model.lm, config.lora_rank, generator(config.seed, "sft", "lora")) if config.lora_rank else model.lm
         raw_text = _raw_text(project, tokenizer, spoken.context, config.seed, config.ptx_tokens) if config.ptx_tokens else None
-        sft.train(config, model=lm, examples=examples["train"], validation=examples["validation"], pretraining=raw_text, run=run, dtype=compute)
+        sft.train(
+            config, model=lm, examples=examples["train"], validation=examples["validation"], pretraining=raw_text, run=run, dtype=compute
+        )
         figures |= {"demonstrations": len(examples["train"])}
         if examples["validation"]:
             figures["validation_loss"] = sft.response_loss(lm, examples["validation"], dtype=compute)
-        save(project, name, lm, tokenizer, run, parents={base: inputs["base"]}, data={"demonstrations": digest}, config=config, figures=figures)
+        save(
+            project,
+            name,
+            lm,
+            tokenizer,
+            run,
+            parents={base: inputs["base"]},
+            data={"demonstrations": digest},
+            config=config,
+            figures=figures,
+        )
     return run
 
 
@@ -120,9 +138,7 @@ def reward_stage(project: Project, config: RewardConfig, *, sft_model: str, name
     return run
 
 
-def ppo_stage(
-    project: Project, config: PpoConfig, *, sft_model: str, reward_model: str, name: str, resume: bool, dtype: str
-) -> Run:
+def ppo_stage(project: Project, config: PpoConfig, *, sft_model: str, reward_model: str, name: str, resume: bool, dtype: str) -> Run:
     """Improves the SFT model against the reward model and saves models/NAME, and its critic as models/NAME-value."""
     source, reward_source = locate(project, sft_model), locate(project, reward_model)
     folder = project.run(name)
@@ -181,7 +197,9 @@ def _raw_text(project: Project, tokenizer: Any, context: int, seed: int, tokens:
 
 
 def _example(spoken: ChatFormat, row: Demonstration, max_tokens: int) -> sft.Example:
-    return sft.example(spoken.prompt(row.prompt.messages), spoken.response(row.prompt.messages, row.text), max_tokens, f"demonstration {row.id}")
+    return sft.example(
+        spoken.prompt(row.prompt.messages), spoken.response(row.prompt.messages, row.text), max_tokens, f"demonstration {row.id}"
+    )
 
 
 def _ranked(spoken: ChatFormat, row: RankedPrompt, max_tokens: int) -> reward.RankedRows:
