@@ -1,0 +1,286 @@
+"""What stands behind the figures: the loop with its numbers, cost, lineage, settings, definitions, and what is not there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from accord.report.markup import Html, both, join, tag
+from accord.report.reading import ProjectRecord, RunRecord, Table, interval_of, number, table
+from accord.report.results import percent, span
+from accord.report.words import DEFINITIONS, model_name
+
+Fact = tuple[str, Html]
+"""A figure as written, and what it counts."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One station of the loop."""
+
+    stage: str
+    english: str
+    chinese: str
+    command: str
+
+
+LOOP = (
+    Step("pretrain", "Pretrain on raw text", "在原始文本上预训练", "accord pretrain"),
+    Step("sft", "Learn demonstrations", "学习示范（SFT）", "accord sft"),
+    Step("sample", "Sample K responses", "采样 K 个回答", "accord sample"),
+    Step("label", "People rank them", "人来排序", "accord label"),
+    Step("reward", "Learn a reward", "学习奖励模型", "accord reward"),
+    Step("ppo", "Improve by PPO", "用 PPO 改进", "accord ppo"),
+    Step("evaluate", "Compare blind", "盲测比较", "accord evaluate"),
+    Step("chat", "Talk to it", "与它对话", "accord chat"),
+)
+
+
+# --- the loop -----------------------------------------------------------------------------------------------------------------------
+
+
+def loop(record: ProjectRecord) -> Html:
+    """Eight stations in a ring, each with this project's numbers."""
+    return tag("ol", [_station(record, step) for step in LOOP], class_="loop")
+
+
+def _station(record: ProjectRecord, step: Step) -> Html:
+    run = record.one(step.stage)
+    facts = list(_facts(record, step.stage, run))
+    lines = [tag("li", tag("b", figure), " ", words) for figure, words in facts]
+    if step.stage == "chat":
+        lines = [tag("li", both("and what people say goes into the next round", "人们的反馈进入下一轮"))]
+    elif not lines:
+        lines = [tag("li", _standing(run))]
+    done = step.stage == "chat" or (run is not None and bool(run.summary)) or bool(facts)
+    title = tag("h3", both(step.english, step.chinese))
+    return tag("li", title, tag("ul", lines), tag("code", step.command), class_=f"station{'' if done else ' waiting'}")
+
+
+def _standing(run: RunRecord | None) -> Html:
+    if run is None:
+        return both("not there yet", "尚未进行")
+    return both("done", "已完成") if run.summary else both("under way", "进行中")
+
+
+def _facts(record: ProjectRecord, stage: str, run: RunRecord | None) -> Iterator[Fact]:
+    match stage:
+        case "pretrain" | "sft":
+            yield from _counted(run, "corpus_tokens", both("tokens of raw text", "词元的原始文本"))
+            yield from _counted(run, "demonstrations", both("demonstrations", "条示范"))
+            yield from _figure(run.last("validation_loss") if run else None, "{:.2f}", both("validation loss", "验证损失"))
+        case "sample":
+            yield from _counted(run, "responses", both("responses", "个回答"))
+            yield from _counted(run, "prompts", both("prompts", "个提示"))
+        case "label":
+            yield from _counted(run, "rankings", both("rankings", "次排序"))
+            yield from _counted(run, "labelers", both("labelers", "位标注者"))
+            yield from _share(record.summary.get("agreement"), both("agreement", "一致率"))
+        case "reward":
+            figures = table(record.summary.get("reward_model"))
+            yield from _share(figures.get("accuracy_gold"), both("against gold", "对真值"))
+            yield from _share(figures.get("accuracy_labelers"), both("against labelers", "对标注者"))
+            yield from _share(figures.get("accuracy_heldout_group"), both("against a held-out group", "对留出组"))
+            yield from _share(figures.get("noise_ceiling"), both("noise ceiling", "噪声上限"))
+        case "ppo":
+            yield from _rise(run)
+            yield from _figure(run.last("kl_k1") if run else None, "{:.1f}", both("nats from SFT", "nat 偏离 SFT"))
+        case "evaluate":
+            rates = table(record.summary.get("win_rate"))
+            yield from _share(rates.get("sft_vs_base"), both("SFT over base", "SFT 胜基座"))
+            yield from _share(rates.get("ppo_vs_sft"), both("PPO over SFT", "PPO 胜 SFT"))
+        case _:
+            return
+
+
+def _counted(run: RunRecord | None, key: str, words: Html) -> Iterator[Fact]:
+    yield from _figure(number(run.summary.get(key)) if run else None, "{:,.0f}", words)
+
+
+def _figure(value: float | None, form: str, words: Html) -> Iterator[Fact]:
+    if value is not None:
+        yield form.format(value).replace("-", "\N{MINUS SIGN}"), words
+
+
+def _share(value: object, words: Html) -> Iterator[Fact]:
+    figure = number(value)
+    if figure is not None:
+        yield percent(figure), words
+
+
+def _rise(run: RunRecord | None) -> Iterator[Fact]:
+    line = run.series("reward") if run else []
+    if line:
+        ends = (f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for value in (line[0][1], line[-1][1]))
+        yield " \N{RIGHTWARDS ARROW} ".join(ends), both("proxy reward", "代理奖励")
+
+
+# --- cost ---------------------------------------------------------------------------------------------------------------------------
+
+
+def cost(record: ProjectRecord) -> Html | None:
+    """Seconds and tokens a second by stage, and the most memory held."""
+    seconds, speeds = _seconds(record), table(record.summary.get("tokens_per_second"))
+    if not seconds:
+        return None
+    total, longest = sum(seconds.values()), max(seconds.values())
+    head = [both("Run", "运行"), both("Seconds", "秒"), "", both("Tokens a second", "每秒词元")]
+    rows = [_cost_row(name, spent, longest, number(speeds.get(name)) or _median_speed(record, name)) for name, spent in seconds.items()]
+    said = [both("In all ", "总计 "), tag("b", _duration(total)), *_memory(record)]
+    return join(
+        tag("p", said),
+        tag("table", tag("thead", tag("tr", [tag("th", words, scope="col") for words in head])), tag("tbody", rows), class_="cost"),
+    )
+
+
+def _seconds(record: ProjectRecord) -> dict[str, float]:
+    known = table(record.summary.get("seconds")) or {run.name: run.summary.get("seconds") for run in record.runs}
+    return {name: figure for name, value in known.items() if name != "total" and (figure := number(value)) is not None}
+
+
+def _cost_row(name: str, spent: float, longest: float, speed: float | None) -> Html:
+    bar = tag("i", class_="bar", style=f"--v:{100 * spent / longest if longest else 0:.0f}%")
+    cells = tag("td", f"{spent:.1f}"), tag("td", bar, class_="barred"), tag("td", f"{speed:,.0f}" if speed else "\N{EN DASH}")
+    return tag("tr", tag("th", name, scope="row"), cells)
+
+
+def _median_speed(record: ProjectRecord, name: str) -> float | None:
+    speeds = sorted(value for run in record.runs if run.name == name for _, value in run.series("tokens_per_second"))
+    return speeds[len(speeds) // 2] if speeds else None
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _memory(record: ProjectRecord) -> Iterator[Html]:
+    peak = number(record.summary.get("peak_rss_mb")) or max(
+        (number(run.summary.get("peak_rss_mb")) or 0.0 for run in record.runs), default=0.0
+    )
+    if peak:
+        yield join(both(", peak memory ", "，内存峰值 "), tag("b", f"{peak:,.0f} MB"))
+
+
+# --- lineage and settings -----------------------------------------------------------------------------------------------------------
+
+
+def lineage(record: ProjectRecord) -> Html | None:
+    """Where each model comes from: parents and data by digest."""
+    rows = [_ancestor(name, record.models) for name in _from_the_root(record.models)]
+    head = [
+        both("Model", "模型"),
+        both("Made by", "由"),
+        both("From", "来自"),
+        both("Data", "数据"),
+        both("Digest", "摘要"),
+        both("When", "时间"),
+    ]
+    heads = tag("tr", [tag("th", words, scope="col") for words in head])
+    return tag("div", tag("table", tag("thead", heads), tag("tbody", rows), class_="lineage"), class_="scroll") if rows else None
+
+
+def _from_the_root(models: Mapping[str, Table]) -> list[str]:
+    """Parents before children; what is in a circle (a broken file) comes last."""
+    depth = dict.fromkeys(models, 0)
+    for _ in models:
+        for name in models:
+            parents = [parent for parent in table(models[name].get("parents")) if parent in depth and parent != name]
+            depth[name] = min(max((depth[parent] + 1 for parent in parents), default=0), len(models))
+    return sorted(models, key=lambda name: (depth[name], name))
+
+
+def _ancestor(name: str, models: Mapping[str, Table]) -> Html:
+    row = models[name]
+    parents = [_link(parent, digest, models) for parent, digest in table(row.get("parents")).items()]
+    data = [tag("div", key.replace("_", " "), " ", _digest(value)) for key, value in table(row.get("data")).items()]
+    cells = [
+        str(row.get("stage", "\N{EN DASH}")),
+        parents or "\N{EN DASH}",
+        data or "\N{EN DASH}",
+        _digest(row.get("digest", "")),
+        row.get("at", ""),
+    ]
+    return tag(
+        "tr",
+        tag("th", model_name(name), tag("div", name, class_="quiet") if str(name) else None, scope="row"),
+        [tag("td", cell) for cell in cells],
+    )
+
+
+def _link(parent: str, digest: object, models: Mapping[str, Table]) -> Html:
+    """A parent; says so when the model of that name is no longer the one that was learned from."""
+    now = models.get(parent, {}).get("digest")
+    changed = tag("em", both(" (has changed since)", "（此后已改动）")) if now and now != digest else None
+    return tag("div", parent, " ", _digest(digest), changed)
+
+
+def _digest(value: object) -> Html:
+    return tag("code", str(value)[:10], title=str(value))
+
+
+def settings(record: ProjectRecord) -> Html | None:
+    """Every run with its settings, inputs and versions, folded."""
+    folds = [_settings_of(run) for run in record.runs if run.config]
+    return tag("div", folds, class_="folds") if folds else None
+
+
+def _settings_of(run: RunRecord) -> Html:
+    flat = dict(_flattened({key: value for key, value in run.config.items() if key != "stage"}))
+    rows = [tag("tr", tag("th", key, scope="row"), tag("td", value)) for key, value in flat.items()]
+    return tag("details", tag("summary", run.name, " ", tag("span", run.stage, class_="quiet")), tag("table", rows, class_="settings"))
+
+
+def _flattened(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _flattened(cast("dict[str, Any]", item), f"{before}{key}.")
+        else:
+            yield f"{before}{key}".removeprefix("config."), str(item)
+
+
+# --- definitions and what is missing ------------------------------------------------------------------------------------------------
+
+
+def definitions() -> Html:
+    """What every figure means; each figure on the page points here."""
+    items = [
+        [
+            tag("dt", d.name, " ", tag("code", key), id=f"def-{key}"),
+            tag("dd", both(d.means, d.means_chinese), " ", tag("span", f"docs/{d.page}.md", class_="quiet")),
+        ]
+        for key, d in DEFINITIONS.items()
+    ]
+    return tag("dl", [tag("div", item) for item in items])
+
+
+def missing(record: ProjectRecord) -> Html | None:
+    """What a whole project has and this one has not yet, with the command that makes it, and what could not be read."""
+    absent = [step for step in LOOP[:-1] if not record.of(step.stage)]
+    open_runs = [run for run in record.runs if not run.summary]
+    items = [tag("li", both(step.english, step.chinese), ": ", tag("code", f"{step.command} {record.name}")) for step in absent]
+    items += [
+        tag("li", run.name, both(": under way, or stopped (--resume goes on)", "：进行中，或已停止（用 --resume 继续）"))
+        for run in open_runs
+    ]
+    items += (
+        [tag("li", both("summary.json is not there: ", "缺少 summary.json："), tag("code", f"accord evaluate {record.name}"))]
+        if not record.summary
+        else []
+    )
+    items += [tag("li", both("could not be read: ", "无法读取："), tag("code", name)) for name in record.broken]
+    return tag("ul", items, class_="missing") if items else None
+
+
+def yardsticks(record: ProjectRecord) -> Sequence[Html]:
+    """Reward-model accuracy against each yardstick, one line each."""
+    figures = table(record.summary.get("reward_model"))
+    keys = ("accuracy_labelers", "accuracy_heldout_group", "noise_ceiling", "accuracy_gold")
+    return [_yardstick(key, figures[key]) for key in keys if number(figures.get(key)) is not None]
+
+
+def _yardstick(key: str, value: object) -> Html:
+    three = interval_of(value)
+    figure = [tag("b", percent(number(value) or 0.0, 1)), tag("span", " ", span(three, 1), class_="quiet") if three else None]
+    return tag("li", tag("a", DEFINITIONS[key].name, href=f"#def-{key}"), tag("span", figure))
