@@ -10,9 +10,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import cyclopts
 from cyclopts import App, Parameter
@@ -30,6 +30,7 @@ app = App(
     help="Language models learn what your people prefer: raw text to a policy, with labels, proof and a chat in between.",
     help_epilogue="The whole loop on the built-in world: accord demo",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 Flat = Parameter(name="*")
@@ -396,14 +397,25 @@ def _summary(path: Path, as_json: bool) -> None:
     table("what it cost, and what it knows", ["figure", "value"], rows)
 
 
-def main() -> None:
-    """Runs a command: exit code 0 for success, 1 for work that failed, 2 for bad usage, 130 for Ctrl-C."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command: exit code 0 for success, 1 for work that failed, 2 for bad usage, 130 for Ctrl-C.
+
+    Args:
+        arguments: what stands after `accord`; the process's own when None.
+    """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        app()
+        app(arguments, print_error=False, exit_on_error=False)
     except AccordError as error:
-        print(f"accord: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except cyclopts.CycloptsError as error:
+        _fail(f"{' '.join(str(error).split())} (accord --help, or accord COMMAND --help)", UsageError.exit_code)
+    except OSError as error:
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", AccordError.exit_code)
     except KeyboardInterrupt:
-        print("accord: stopped; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        _fail("stopped; a training command goes on from its last checkpoint with --resume", 130)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"accord: {message}", file=sys.stderr)
+    sys.exit(code)

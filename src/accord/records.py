@@ -100,7 +100,8 @@ class Ranking:
 
     def __post_init__(self) -> None:
         if len(self.response_ids) != len(self.ranks) or len(self.ranks) < 2:
-            raise ValueError(f"ranking {self.id}: {len(self.response_ids)} responses but {len(self.ranks)} ranks (2 or more of each, as many)")
+            counts = f"{len(self.response_ids)} responses but {len(self.ranks)} ranks"
+            raise ValueError(f"ranking {self.id}: {counts} (2 or more of each, as many)")
         if len(set(self.response_ids)) != len(self.response_ids):
             raise ValueError(f"ranking {self.id}: a response stands in it twice")
 
@@ -182,7 +183,7 @@ class Generation:
     logprobs: torch.Tensor
     keep: torch.Tensor
     finished: torch.Tensor
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
     """Time spent in ``prefill`` and ``decode``."""
 
     def rows(self) -> list[list[int]]:

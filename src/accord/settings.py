@@ -6,8 +6,9 @@ imports torch. Defaults are sized for the built-in world on two CPU cores; docs/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from accord.errors import UsageError
 
@@ -16,6 +17,29 @@ def require(condition: bool, stage: str, message: str) -> None:
     """Raises UsageError naming the stage and the bad numbers unless the condition holds."""
     if not condition:
         raise UsageError(message, where=stage)
+
+
+_POSITIVE = {"documents", "users", "vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "tokens", "batch_tokens", "epochs"}
+_POSITIVE |= {"batch_size", "minibatch_size", "max_tokens", "micro_tokens", "save_every", "steps", "kl_horizon", "logprob_gap", "clip"}
+_POSITIVE |= {"best_of", "bootstrap", "repetition_penalty", "top_p"}
+_SHARES = {"overlap", "top_p", "gamma", "lam", "ema"}
+_SIGNED = {"no_stop_reward"}
+
+
+def check_numbers(config: Any, stage: str) -> None:
+    """Holds every number of a stage to its range: finite, not negative, above 0 or at most 1 where its name stands above.
+
+    Raises:
+        UsageError: names the setting and its value.
+    """
+    for name in (field.name for field in fields(config)):
+        value: object = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        require(math.isfinite(value), stage, f"{name} is {value}, which is no number to work with")
+        require(value > 0 or name not in _POSITIVE, stage, f"{name} is {value}; it must be above 0")
+        require(value >= 0 or name in _SIGNED, stage, f"{name} is {value}; it must not be negative")
+        require(value <= 1 or name not in _SHARES, stage, f"{name} is {value}; it is at most 1")
 
 
 @dataclass(frozen=True)
@@ -32,6 +56,10 @@ class WorldConfig:
     """Demonstrations the simulated labelers write for training prompts."""
     users: int = 120
     """Simulated users who ask the prompts; splits go by user."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "world")
+        require(self.prompts > 0, "world", "prompts is 0; without a prompt there is nothing to ask")
 
 
 @dataclass(frozen=True)
@@ -68,9 +96,13 @@ class PretrainConfig:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        require(self.hidden_size % self.heads == 0, "pretrain", f"hidden_size {self.hidden_size} is no multiple of heads {self.heads}")
+        check_numbers(self, "pretrain")
+        even = self.hidden_size % (2 * self.heads) == 0
+        require(even, "pretrain", f"hidden_size {self.hidden_size} over {self.heads} heads does not give each an even width")
+        require(self.context >= 8, "pretrain", f"context {self.context} is below 8 tokens")
         require(self.vocab_size >= 300, "pretrain", f"vocab_size {self.vocab_size} is below 300 (256 bytes and the special tokens)")
-        require(self.batch_tokens >= self.context, "pretrain", f"batch_tokens {self.batch_tokens} is smaller than one context of {self.context}")
+        fits = self.batch_tokens >= self.context
+        require(fits, "pretrain", f"batch_tokens {self.batch_tokens} is smaller than one context of {self.context}")
 
 
 @dataclass(frozen=True)
@@ -92,7 +124,8 @@ class SftConfig:
     max_tokens: int = 256
     """Longest conversation; the right end is kept."""
     ptx_tokens: int = 512
-    """Raw-text tokens mixed into each optimiser step, as InstructGPT's SFT before PPO had 10%; 0 is none, and for a project without raw text."""
+    """Raw-text tokens mixed into each optimiser step, as InstructGPT's SFT before PPO had 10%; 0 is none, and for a project without
+    raw text."""
     select: Literal["validation_loss", "last"] = "validation_loss"
     """Which epoch's weights are kept: lowest loss on the validation users' demonstrations, or the last."""
     micro_tokens: int = 16_384
@@ -101,6 +134,11 @@ class SftConfig:
     """Steps between checkpoints."""
     lora_rank: int = 0
     """Rank of LoRA adapters; 0 trains all weights."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "sft")
+        mixed = self.ptx_tokens == 0 or self.ptx_tokens >= 8
+        require(mixed, "sft", f"ptx_tokens is {self.ptx_tokens}; 8 at least, or 0 for none")
 
 
 @dataclass(frozen=True)
@@ -129,6 +167,7 @@ class SampleConfig:
     """Prompts sampled at once."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, "sample")
         require(2 <= self.k <= 9, "sample", f"k is {self.k}; a ranking takes 2 to 9 responses")
 
 
@@ -140,6 +179,9 @@ class LabelConfig:
     """Fixes who ranks what."""
     overlap: float = 0.2
     """Share of the prompts that a second labeler of the training groups ranks too, to measure agreement."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "label")
 
 
 @dataclass(frozen=True)
@@ -168,6 +210,9 @@ class RewardConfig:
     """Steps between checkpoints."""
     lora_rank: int = 0
     """Rank of LoRA adapters; 0 trains all weights."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "reward")
 
 
 @dataclass(frozen=True)
@@ -213,7 +258,8 @@ class PpoConfig:
     max_tokens: int = 48
     """Length limit of a response."""
     truncation: Literal["penalise", "terminate", "bootstrap", "mask"] = "penalise"
-    """What a response without stop token gets: `no_stop_reward` instead of its score; its score as if it had ended; the value after its last token instead of a score; no part in the loss."""
+    """What a response without stop token gets: `no_stop_reward` instead of its score; its score as if it had ended; the value after
+    its last token instead of a score; no part in the loss."""
     no_stop_reward: float = -3.0
     """Reward of an unfinished response under `penalise`."""
     whiten_rewards: bool = False
@@ -238,7 +284,12 @@ class PpoConfig:
     """Rank of LoRA adapters; 0 trains all weights."""
 
     def __post_init__(self) -> None:
-        require(self.batch_size >= self.minibatch_size > 0, "ppo", f"minibatch_size {self.minibatch_size} is not in 1..batch_size {self.batch_size}")
+        check_numbers(self, "ppo")
+        fits = self.minibatch_size <= self.batch_size
+        require(fits, "ppo", f"minibatch_size {self.minibatch_size} is larger than batch_size {self.batch_size}")
+        require(self.ema < 1, "ppo", "ema is 1, which would keep the first weights for ever")
+        mixed = self.ptx_coef == 0 or self.ptx_tokens >= 8
+        require(mixed, "ppo", f"ptx_tokens is {self.ptx_tokens} while ptx_coef is {self.ptx_coef}; 8 tokens at least, or ptx_coef 0")
         require(self.temperature > 0, "ppo", f"temperature {self.temperature} must be above 0")
 
 
@@ -258,3 +309,6 @@ class EvaluateConfig:
     """Length limit of a response."""
     bootstrap: int = 2000
     """Resamples of the prompts for each interval."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "evaluate")

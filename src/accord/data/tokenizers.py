@@ -16,7 +16,8 @@ SPECIAL_TOKENS = (END_OF_TEXT, END_OF_TURN, "<|system|>", "<|user|>", "<|assista
 # model which never saw a turn token knows where it is.
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>"
-    "{% if message['role'] == 'assistant' %}{{ '\nA: ' }}{% elif message['role'] == 'user' %}{{ 'Q: ' }}{% endif %}{{ message['content'] }}<|end|>"
+    "{% if message['role'] == 'assistant' %}{{ '\nA: ' }}{% elif message['role'] == 'user' %}{{ 'Q: ' }}{% endif %}"
+    "{{ message['content'] }}<|end|>"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{{ '\nA:' }}{% endif %}"
 )
 
