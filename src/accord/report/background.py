@@ -9,7 +9,7 @@ from typing import Any, cast
 from accord.report.markup import Html, both, join, tag
 from accord.report.reading import ProjectRecord, RunRecord, Table, interval_of, number, table
 from accord.report.results import percent, span
-from accord.report.words import DEFINITIONS, model_name
+from accord.report.words import DEFINITIONS
 
 Fact = tuple[str, Html]
 """A figure as written, and what it counts."""
@@ -171,7 +171,7 @@ def lineage(record: ProjectRecord) -> Html | None:
     rows = [_ancestor(name, record.models) for name in _from_the_root(record.models)]
     head = [
         both("Model", "模型"),
-        both("Made by", "由"),
+        both("Made by", "阶段"),
         both("From", "来自"),
         both("Data", "数据"),
         both("Digest", "摘要"),
@@ -202,11 +202,7 @@ def _ancestor(name: str, models: Mapping[str, Table]) -> Html:
         _digest(row.get("digest", "")),
         row.get("at", ""),
     ]
-    return tag(
-        "tr",
-        tag("th", model_name(name), tag("div", name, class_="quiet") if str(name) else None, scope="row"),
-        [tag("td", cell) for cell in cells],
-    )
+    return tag("tr", tag("th", name, scope="row"), [tag("td", cell) for cell in cells])
 
 
 def _link(parent: str, digest: object, models: Mapping[str, Table]) -> Html:
@@ -221,15 +217,19 @@ def _digest(value: object) -> Html:
 
 
 def settings(record: ProjectRecord) -> Html | None:
-    """Every run with its settings, inputs and versions, folded."""
-    folds = [_settings_of(run) for run in record.runs if run.config]
+    """Every run with its settings, inputs and versions, folded, in the order of the loop."""
+    order = [step.stage for step in LOOP]
+    runs = sorted(record.runs, key=lambda run: (order.index(run.stage) if run.stage in order else len(order), run.name))
+    folds = [_settings_of(run) for run in runs if run.config]
     return tag("div", folds, class_="folds") if folds else None
 
 
 def _settings_of(run: RunRecord) -> Html:
     flat = dict(_flattened({key: value for key, value in run.config.items() if key != "stage"}))
-    rows = [tag("tr", tag("th", key, scope="row"), tag("td", value)) for key, value in flat.items()]
-    return tag("details", tag("summary", run.name, " ", tag("span", run.stage, class_="quiet")), tag("table", rows, class_="settings"))
+    cells = {key: _digest(value) if key.startswith("inputs.") else value for key, value in flat.items()}
+    rows = [tag("tr", tag("th", key, scope="row"), tag("td", cell)) for key, cell in cells.items()]
+    stage = tag("span", run.stage, class_="quiet") if run.stage != run.name else None
+    return tag("details", tag("summary", run.name, " ", stage), tag("table", rows, class_="settings"))
 
 
 def _flattened(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:

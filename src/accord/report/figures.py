@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from accord.report.markup import Html, both, join, tag
+from accord.report.markup import Child, Html, both, join, tag
 from accord.report.plots import COLOURS, Line, draw, short
 from accord.report.reading import ProjectRecord, RunRecord, Series
 from accord.report.words import DEFINITIONS
@@ -21,9 +21,12 @@ class Chart:
     percent: bool = False
     against: str = ""
     """A metric for the horizontal axis; the step when empty."""
+    alone: bool = False
+    """Too many metrics to lay several runs over each other: the first run's only."""
 
 
 NATS_TOKEN, NATS_RESPONSE = ("nats a token", "nat / 词元"), ("nats a response", "nat / 回答")
+PHASES = ("seconds_rollout", "seconds_score", "seconds_measure", "seconds_train")
 CHARTS: dict[str, tuple[Chart, ...]] = {
     "pretrain": (Chart("loss", ("loss", "validation_loss"), NATS_TOKEN),),
     "sft": (Chart("loss", ("loss", "validation_loss"), NATS_TOKEN),),
@@ -34,7 +37,7 @@ CHARTS: dict[str, tuple[Chart, ...]] = {
     ),
     "ppo": (
         Chart("reward", ("reward", "reward_total")),
-        Chart("reward_kl", ("reward",), ("across: nats a response", "横轴：nat / 回答"), against="kl_k1"),
+        Chart("reward_kl", ("reward",), ("across: nats", "横轴：nat"), against="kl_k1"),
         Chart("kl_k1", ("kl_k1", "kl_k3"), NATS_RESPONSE),
         Chart("entropy", ("entropy",), NATS_TOKEN),
         Chart("response_length", ("response_length",), ("tokens", "词元")),
@@ -46,7 +49,7 @@ CHARTS: dict[str, tuple[Chart, ...]] = {
         Chart("clip_fraction", ("clip_fraction",), percent=True),
         Chart("approx_kl", ("approx_kl",), NATS_TOKEN),
         Chart("logprob_gap", ("logprob_gap",), ("nats a token", "nat / 词元")),
-        Chart("seconds_train", ("seconds_rollout", "seconds_score", "seconds_measure", "seconds_train"), ("seconds a step", "秒 / 步")),
+        Chart("seconds", PHASES, ("a step", "每步"), alone=True),
         Chart("policy_loss", ("policy_loss",)),
         Chart("value_loss", ("value_loss",)),
         Chart("grad_norm", ("grad_norm",)),
@@ -59,11 +62,18 @@ def definition_link(key: str) -> Html:
     return tag("a", DEFINITIONS[key].name, href=f"#def-{key}", class_="def")
 
 
-def charts(record: ProjectRecord, stage: str, group: str = "") -> list[Html]:
-    """The pictures of a stage out of its run; PPO's runs are laid over each other, four at the most."""
+def charts(record: ProjectRecord, stage: str, group: str = "", over: Html | None = None) -> list[Html]:
+    """The pictures of a stage out of its run, under the words ``over``; PPO's runs are laid over each other, four at the most."""
     runs = record.of(stage)[: COLOURS if stage == "ppo" else 1]
-    pictures = [_picture(chart, [run for run in runs if _points(run, chart, chart.keys[0])]) for chart in CHARTS[group or stage]]
+    pictures = [_picture(chart, [run for run in runs if _points(run, chart, chart.keys[0])], over) for chart in CHARTS[group or stage]]
     return [picture for picture in pictures if picture]
+
+
+def framed(title: Html, *content: Child, unit: tuple[str, str] = ("", ""), over: Html | None = None) -> Html:
+    """A figure with its caption, and the stage it belongs to above."""
+    stage = tag("span", over, class_="over") if over else None
+    caption = tag("figcaption", stage, tag("span", title), tag("span", both(*unit), class_="unit") if unit[0] else None)
+    return tag("figure", caption, content, class_="chart")
 
 
 def _points(run: RunRecord, chart: Chart, key: str) -> Series:
@@ -74,9 +84,10 @@ def _points(run: RunRecord, chart: Chart, key: str) -> Series:
     return [(across[step], value) for step, value in ups if step in across]
 
 
-def _picture(chart: Chart, runs: Sequence[RunRecord]) -> Html | None:
+def _picture(chart: Chart, runs: Sequence[RunRecord], over: Html | None) -> Html | None:
     if not runs:
         return None
+    runs = runs[:1] if chart.alone else runs
     lines, entries = list[Line](), list[Html]()
     for place, run in enumerate(runs):
         for order, key in enumerate(chart.keys):
@@ -85,8 +96,8 @@ def _picture(chart: Chart, runs: Sequence[RunRecord]) -> Html | None:
                 line = _styled(points, chart, key, place, order, several=len(runs) > 1)
                 lines.append(line)
                 entries.append(_entry(line, run.name if len(runs) > 1 else "", key, chart.percent))
-    caption = tag("figcaption", definition_link(chart.title), tag("span", both(*chart.unit), class_="unit") if chart.unit[0] else None)
-    return tag("figure", caption, draw(lines, percent=chart.percent), tag("p", entries, class_="key"), class_="chart")
+    drawn = draw(lines, percent=chart.percent), tag("p", entries, class_="key")
+    return framed(definition_link(chart.title), *drawn, unit=chart.unit, over=over)
 
 
 def _styled(points: Series, chart: Chart, key: str, place: int, order: int, *, several: bool) -> Line:

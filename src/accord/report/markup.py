@@ -11,7 +11,7 @@ Child = object
 """Html, anything with a str(), None (nothing), or an iterable of these."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_VOID = {"meta", "input", "br", "hr", "line", "circle", "rect"}
+_VOID = {"meta", "input", "br", "hr"}
 
 
 class Html(str):

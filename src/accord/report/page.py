@@ -8,7 +8,7 @@ from string import Template
 
 from accord import __version__
 from accord.report import background, results
-from accord.report.figures import charts
+from accord.report.figures import charts, framed
 from accord.report.markup import Child, Html, both, tag, text
 from accord.report.reading import ProjectRecord, read_project
 from accord.runtime.files import write_atomic
@@ -49,13 +49,12 @@ def _head(record: ProjectRecord) -> Html:
 
 
 def _sections(record: ProjectRecord) -> list[Html | None]:
-    training = [_curves(record, stage, names) for stage, names in _CURVES.items()]
     return [
         results.headline(record),
         _section("loop", "The loop", "整个循环", background.loop(record)),
         _section("better", "Did it get better?", "变好了吗？", results.duels(record), results.models(record)),
         _section("answers", "Answers side by side", "回答对照", results.answers(record)),
-        _section("training", "How it learned", "学习过程", *training),
+        _section("training", "How it learned", "学习过程", _training(record), _ppo(record)),
         _section("cost", "What it took", "代价", background.cost(record)),
         _section("lineage", "Where the models come from", "模型的来历", background.lineage(record)),
         _section("settings", "Settings", "设置", background.settings(record)),
@@ -64,27 +63,23 @@ def _sections(record: ProjectRecord) -> list[Html | None]:
     ]
 
 
-_CURVES = {
-    "pretrain": ("Pretraining", "预训练"),
-    "sft": ("Supervised fine-tuning", "监督微调"),
-    "reward": ("Reward model", "奖励模型"),
-    "ppo": ("PPO", "PPO"),
-}
+def _training(record: ProjectRecord) -> Html | None:
+    """Pretraining, SFT and the reward model, a row each or sharing one."""
+    stages = {"pretrain": ("Pretraining", "预训练"), "sft": ("Supervised fine-tuning", "监督微调"), "reward": ("Reward model", "奖励模型")}
+    pictures = [picture for stage, names in stages.items() for picture in charts(record, stage, over=both(*names))]
+    if lines := background.yardsticks(record):
+        ladder = tag("ul", lines, class_="yardsticks")
+        pictures.append(framed(both("Orders pairs as they do", "与其排序一致"), ladder, over=both(*stages["reward"])))
+    return tag("div", pictures, class_="charts") if pictures else None
 
 
-def _curves(record: ProjectRecord, stage: str, names: tuple[str, str]) -> Html | None:
-    pictures = charts(record, stage)
-    if stage == "reward" and (lines := background.yardsticks(record)):
-        pictures.append(tag("figure", tag("figcaption", both("In the end", "最终")), tag("ul", lines, class_="yardsticks"), class_="chart"))
+def _ppo(record: ProjectRecord) -> Html | None:
+    pictures, more = charts(record, "ppo"), charts(record, "ppo", "ppo more")
     if not pictures:
         return None
-    more = charts(record, stage, "ppo more") if stage == "ppo" else []
-    folded = (
-        tag("details", tag("summary", both("More for the practitioner", "更多诊断曲线")), tag("div", more, class_="charts"))
-        if more
-        else None
-    )
-    return tag("div", tag("h3", both(*names)), tag("div", pictures, class_="charts"), folded, class_=f"stage {stage}")
+    words = both("More for the practitioner", "更多诊断曲线")
+    folded = tag("details", tag("summary", words), tag("div", more, class_="charts")) if more else None
+    return tag("div", tag("h3", "PPO"), tag("div", pictures, class_="charts"), folded, class_="ppo")
 
 
 def _section(name: str, english: str, chinese: str, *content: Child) -> Html | None:

@@ -110,7 +110,7 @@ def _clean(svg: str) -> Html:
     used = set(re.findall(r"#(\w+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
     svg = re.sub(r' transform="rotate\(-?0 [^"]*"', "", svg)
-    svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)
+    svg = re.sub(r"(\.\d\d)\d+(?=[^<>]*>)", r"\1", svg)  # coordinates, not the words between tags
     svg = re.sub(r"font(-family)?:[^;\"]*;? ?", lambda found: "" if found[1] else "font-size: 8px; ", svg)
     for stand, variable in _VARIABLES.items():
         svg = svg.replace(stand, variable)

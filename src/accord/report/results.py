@@ -10,7 +10,7 @@ from accord.evaluation.statistics import Interval
 from accord.report.figures import definition_link
 from accord.report.markup import Html, both, join, tag, text
 from accord.report.reading import ProjectRecord, Table, interval_of, number, table
-from accord.report.words import DEFINITIONS, model_key, model_name
+from accord.report.words import DEFINITIONS, model_key, model_name, use_case
 
 CRITERIA = ("helpful", "truthful", "harmless", "concise", "utility")
 SHOWN, MORE = 4, 12
@@ -45,15 +45,15 @@ def headline(record: ProjectRecord) -> Html | None:
 def _headline_figures(record: ProjectRecord) -> Iterator[tuple[Html, object, str]]:
     summary = record.summary
     rates, tax, made_up = (table(summary.get(key)) for key in ("win_rate", "alignment_tax", "hallucination"))
-    yield both("of prompts: SFT preferred to base", "的提示上 SFT 优于基座"), rates.get("sft_vs_base"), "win_rate"
-    yield both("of prompts: PPO preferred to SFT", "的提示上 PPO 优于 SFT"), rates.get("ppo_vs_sft"), "win_rate"
+    yield both("of prompts: SFT preferred to base", "SFT 优于基座（按提示）"), rates.get("sft_vs_base"), "win_rate"
+    yield both("of prompts: PPO preferred to SFT", "PPO 优于 SFT（按提示）"), rates.get("ppo_vs_sft"), "win_rate"
     yield (
-        both("of pairs: reward model agrees with gold", "的回答对上奖励模型与真值一致"),
+        both("of pairs: reward model agrees with gold", "奖励模型与真值一致"),
         _reward_model(record, "accuracy_gold"),
         "accuracy_gold",
     )
-    yield both("of pairs: two labelers agree", "的回答对上两位标注者一致"), summary.get("agreement"), "agreement"
-    yield both("of absent facts: PPO makes things up", "的未知事实上 PPO 会编造"), made_up.get("ppo"), "hallucination"
+    yield both("of pairs: two labelers agree", "两位标注者一致"), summary.get("agreement"), "agreement"
+    yield both("of absent facts: PPO makes things up", "PPO 编造未知事实"), made_up.get("ppo"), "hallucination"
     yield both("alignment tax of PPO", "PPO 的对齐税"), tax.get("ppo_ptx", tax.get("ppo")), "alignment_tax"
 
 
@@ -133,7 +133,7 @@ def _use_cases(record: ProjectRecord) -> Html | None:
 
 
 def _case(case: str, three: Interval) -> Html:
-    name = tag("th", case.replace("_", " "), scope="row")
+    name = tag("th", use_case(case), scope="row")
     return tag("tr", name, tag("td", percent(three.mean), " ", tag("span", span(three), class_="quiet")), tag("td", strip(three)))
 
 
@@ -213,9 +213,7 @@ def _one_a_use_case(rows: Sequence[Table]) -> list[Table]:
 
 def _answer(row: Table) -> Html:
     utilities = table(row.get("utilities"))
-    asked = tag(
-        "p", tag("span", str(row.get("use_case", "")).replace("_", " "), class_="case"), tag("span", _words(row.get("prompt"))), dir="auto"
-    )
+    asked = tag("p", tag("span", use_case(str(row.get("use_case", ""))), class_="case"), tag("span", _words(row.get("prompt"))), dir="auto")
     cards = [_response(str(name), said, number(utilities.get(name))) for name, said in table(row.get("responses")).items()]
     return tag("article", tag("div", asked, class_="asked"), tag("div", cards, class_="answers"))
 

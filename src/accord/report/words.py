@@ -187,6 +187,7 @@ _PPO = {
     "value_loss": ("Value loss", "价值损失", "Clipped squared error of the value model.", "价值模型的裁剪平方误差。"),
     "ratio": ("Ratio", "比率", "Mean policy ratio to the rollout's policy; near 1.", "与采样时策略之比的均值；应接近 1。"),
     "kl_coef": ("KL coefficient", "KL 系数", "beta of the KL penalty.", "KL 惩罚系数 beta。"),
+    "seconds": ("Seconds by phase", "各阶段用时", "Where the time of a step goes.", "每一步的时间花在哪里。"),
     "seconds_rollout": ("Sampling", "采样", "Seconds a step spent sampling responses.", "每步采样回答的秒数。"),
     "seconds_score": ("Scoring", "打分", "Seconds a step spent in the reward model.", "每步奖励模型打分的秒数。"),
     "seconds_measure": ("Measuring", "测量", "Seconds a step spent on policy, SFT and value forwards.", "每步策略、SFT 与价值前向的秒数。"),
@@ -206,6 +207,33 @@ MODELS = MappingProxyType(
         "reward": ("Reward model", "奖励模型"),
     }
 )
+
+
+USE_CASES = MappingProxyType(
+    {
+        "open_qa": "开放问答",
+        "closed_qa": "封闭问答",
+        "brainstorm": "头脑风暴",
+        "rewrite": "改写",
+        "summarise": "摘要",
+        "classify": "分类",
+        "extract": "抽取",
+        "chat": "闲聊",
+        "generation": "生成",
+        "harmful": "有害请求",
+        "false_premise": "错误前提",
+        "unanswerable": "无法回答",
+        "high_stakes": "高风险",
+        "multi_turn": "多轮",
+        "other": "其他",
+    }
+)
+
+
+def use_case(name: str) -> Html:
+    """A use case as the page writes it; one that is not known here keeps its name."""
+    plain = name.replace("_", " ")
+    return both(plain, USE_CASES.get(name, plain))
 
 
 def model_key(name: str) -> str:
