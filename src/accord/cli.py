@@ -95,8 +95,8 @@ def init(
     else:
         from accord.runtime.project import Project
 
-        project, counts = Project.create(path), {}
-    _say(f"project {project.path.name}", counts, json)
+        project, counts = Project.create(path), dict[str, int]()
+    _say(f"project {project.path.name}", {"folder": str(path), **counts}, json)
 
 
 @app.command(name="import")

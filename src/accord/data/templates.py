@@ -34,9 +34,9 @@ class ChatFormat:
         """
         ids = self._raw_prompt(messages) if self.raw else self._encode(self._render(messages))
         if self.context and len(ids) >= self.context:
-            raise InputError(
-                f"the prompt has {len(ids)} tokens, the model's context {self.context}", where=f"prompt {messages[-1].content[:40]!r}"
-            )
+            hint = "shorten it, take it out, or use a model with a longer context"
+            where = f"prompt {messages[-1].content[:40]!r}"
+            raise InputError(f"the prompt has {len(ids)} tokens, the model's context {self.context}", where=where, hint=hint)
         return ids
 
     def response(self, messages: Sequence[Message], text: str) -> list[int]:

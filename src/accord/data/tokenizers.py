@@ -59,5 +59,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
         raise ModelError("the model folder has no tokenizer", where=str(folder), hint="copy the tokenizer.json of its base model into it")
     try:
         return AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"the tokenizer cannot be read: {str(error).splitlines()[0]}", where=str(source)) from error
+    except Exception as error:  # tokenizers raises bare Exception for a damaged file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        hint = "copy or download the model folder again"
+        raise ModelError(f"the tokenizer cannot be read: {reason}", where=str(source), hint=hint) from error

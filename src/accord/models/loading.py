@@ -70,7 +70,8 @@ def scalar_from(lm: Any, head: torch.Tensor) -> Any:
     """A reward or value model on a copy of a causal LM's body, with the given head weight [1, width]."""
     from transformers import AutoModelForSequenceClassification
 
-    config = lm.config.__class__.from_dict({**lm.config.to_dict(), "num_labels": 1, "architectures": None})
+    kept = {key: value for key, value in lm.config.to_dict().items() if key not in ("architectures", "id2label", "label2id")}
+    config = lm.config.__class__.from_dict({**kept, "num_labels": 1})
     model = AutoModelForSequenceClassification.from_config(config)
     model.base_model.load_state_dict(lm.base_model.state_dict())
     with torch.no_grad():
@@ -94,5 +95,10 @@ def _load(open_model: Callable[..., Any], source: str | Path, **extra: Any) -> A
     try:
         model = open_model(str(source), trust_remote_code=False, dtype=torch.float32, **extra)
     except Exception as error:  # safetensors, json, hub and torch each raise their own kinds
-        raise ModelError(f"the model cannot be read: {str(error).splitlines()[0]}", where=str(source)) from error
+        hint = "copy or download the model folder again"
+        raise ModelError(f"the model cannot be read: {_first_line(error)}", where=str(source), hint=hint) from error
     return prepared(model)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -69,6 +69,16 @@ class Run:
         return (self.folder / "summary.json").is_file()
 
     @property
+    def begun(self) -> bool:
+        """Whether it has taken a step: there is something a resume would keep."""
+        return self._metrics.exists() or checkpoints.exists(self.folder / "checkpoint")
+
+    @staticmethod
+    def started(folder: Path) -> bool:
+        """Whether a run was started in a folder, stopped or not."""
+        return (folder / "config.json").exists()
+
+    @property
     def digest_inputs(self) -> str:
         """One sha256 over the stage and everything the run learns from."""
         return digest_rows([self.stage, self.inputs])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from accord.data.corpus import TokenCorpus, open_corpus, read_documents, write_corpus
 from accord.data.templates import ChatFormat, chat_format, raw_format
 from accord.data.tokenizers import load_tokenizer
-from accord.errors import ModelError
+from accord.errors import AccordError, ModelError
 from accord.feedback.snapshot import freeze, thaw
 from accord.models.adapters import merge_lora
 from accord.models.loading import load_causal_lm, save_model
@@ -77,10 +78,18 @@ def digest_of(source: str) -> str:
 
 
 @contextmanager
-def finishing(run: Run) -> Iterator[dict[str, Any]]:
-    """Finishes the run with its seconds, peak memory and the figures that the block puts into what it is given."""
+def finishing(run: Run) -> Generator[dict[str, Any]]:
+    """Finishes the run with its seconds, peak memory and the figures that the block puts into what it is given.
+
+    A run whose input turns out to be unusable before its first step leaves nothing behind.
+    """
     started, figures = time.perf_counter(), dict[str, Any]()
-    yield figures
+    try:
+        yield figures
+    except AccordError:
+        if not run.begun:
+            shutil.rmtree(run.folder, ignore_errors=True)
+        raise
     run.finish(**figures, seconds=round(time.perf_counter() - started, 2), peak_rss_mb=round(peak_rss_mb()))
 
 
@@ -104,10 +113,16 @@ def save(
 
 
 def frozen(path: Path, kind: type[Row], rows: Iterable[Row]) -> tuple[list[Row], str]:
-    """The rows a run learns from, with their digest: frozen into its folder at first, read back from there ever after."""
-    if not path.exists():
+    """The rows a run learns from, with their digest: frozen into its folder at first, read back from there once it was started.
+
+    Nothing is written when there are none.
+    """
+    if not (path.exists() and Run.started(path.parent)):
+        present = list(rows)
+        if not present:
+            return [], ""
         path.parent.mkdir(parents=True, exist_ok=True)
-        freeze(rows, path)
+        freeze(present, path)
     return thaw(path, kind), hashlib.sha256(path.read_bytes()).hexdigest()
 
 

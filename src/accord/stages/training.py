@@ -108,9 +108,9 @@ def reward_stage(project: Project, config: RewardConfig, *, sft_model: str, name
     folder = project.run(name)
     with Store.open(project.store_url) as store:
         ranked, digest = frozen(folder / "rankings.jsonl", RankedPrompt, store.ranked_prompts())
+        if not ranked:
+            raise InputError("the store has no rankings", where=project.store_url, hint="`accord sample`, then `accord label`")
         demonstrations, shown = frozen(folder / "demonstrations.jsonl", Demonstration, store.demonstrations(split="train"))
-    if not ranked:
-        raise InputError("the store has no rankings", where=project.store_url, hint="`accord sample`, then `accord label`")
     inputs = {"sft": digest_of(source), "rankings": digest, "demonstrations": shown}
     run = Run.start(folder, stage="reward", config=config, inputs=inputs, resume=resume, seed=config.seed)
     if run.done:
