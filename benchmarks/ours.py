@@ -1,0 +1,167 @@
+"""Accord's own half of `make bench`: its training loops and its sampler on the shared work, called as the stages call them.
+
+Nothing is rebuilt here: ``sft.train``, ``reward.train`` and ``ppo.train`` run as they are. Work is counted where a loop takes its
+next example, a step ends where the loop logs it, and the folder that the run would write stays empty.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from measure import Lap, Outcome, Task, run, seconds_since_start
+from work import EOS, GENERATE_NEW, GENERATE_PROMPT, Pair, examples, pairs, prompts
+
+from accord.algorithms import ppo, reward, sft
+from accord.algorithms.optim import adamw
+from accord.engine.local import LocalSampler
+from accord.models.loading import load_causal_lm, load_scalar_model, scalar_from
+from accord.models.scalar import RewardModel, new_head
+from accord.records import Sampling
+from accord.runtime.device import keep_freed_memory, matmul_dtype, pick_device
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import PpoConfig, RewardConfig, SftConfig
+
+Row = TypeVar("Row")
+
+DTYPE = matmul_dtype(pick_device("cpu"))
+DTYPE_NAME = "bf16" if DTYPE is torch.bfloat16 else "fp32"
+
+
+class Counted(list[Row]):
+    """Training data that adds a row's work to the lap whenever the loop takes it."""
+
+    def __init__(self, rows: list[Row], work: list[float], lap: Lap) -> None:
+        super().__init__(rows)
+        self.work, self.lap = work, lap
+
+    def __getitem__(self, index: Any) -> Any:
+        self.lap.add(self.work[index])
+        return super().__getitem__(index)
+
+
+@dataclass(frozen=True)
+class Timed(Run):
+    """A run that marks the lap where a step is logged, and writes nothing."""
+
+    lap: Lap = field(default_factory=lambda: Lap(1))
+    figures: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+
+    def log(self, step: int, **metrics: float) -> None:
+        self.lap.mark()
+        self.figures.append(metrics)
+
+    def checkpoint(self, step: int, state: Any) -> None:
+        """The last step asks for one, after its mark."""
+
+    def samples(self, step: int, rows: Any) -> None:
+        """Likewise."""
+
+
+def _run(task: Task, lap: Lap) -> Timed:
+    return Timed(Path(f"never-written-{task.name}"), task.name, {}, lap)
+
+
+def _demonstrations(task: Task) -> list[sft.Example]:
+    data = examples(task.size, task.size.sft_batch * (task.steps + task.warmup), task.seed)
+    return [sft.Example(row.prompt + row.response, len(row.response)) for row in data]
+
+
+def train_sft(task: Task) -> Outcome:
+    """Tokens a second, prompt and response."""
+    lap, rows, steps = Lap(task.warmup), _demonstrations(task), task.steps + task.warmup
+    model = load_causal_lm(task.models / "policy")
+    config = SftConfig(seed=task.seed, epochs=1, batch_size=task.size.sft_batch, save_every=steps, select="last")
+    data = Counted(rows, [float(len(row.tokens)) for row in rows], lap)
+    sft.train(config, model=model, examples=data, validation=(), run=_run(task, lap), dtype=DTYPE)
+    return Outcome(DTYPE_NAME, lap.rate, "tokens/s", lap.seconds)
+
+
+def _ranking(pair: Pair) -> reward.RankedRows:
+    return reward.RankedRows([pair.prompt + pair.chosen, pair.prompt + pair.rejected], [1, 2])
+
+
+def train_reward(task: Task) -> Outcome:
+    """Pairs a second, each two responses, from the policy's body with a fresh head."""
+    lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
+    rows = [_ranking(pair) for pair in pairs(size, size.reward_batch * steps, task.seed)]
+    model = scalar_from(load_causal_lm(task.models / "policy"), new_head(size.hidden, generator(task.seed, "reward", "head")))
+    config = RewardConfig(seed=task.seed, epochs=1, batch_size=size.reward_batch, save_every=steps)
+    data = Counted(rows, [1.0] * len(rows), lap)
+    reward.train(config, model=model, rankings=data, validation=(), demonstrations=(), run=_run(task, lap), dtype=DTYPE)
+    return Outcome(DTYPE_NAME, lap.rate, "pairs/s", lap.seconds)
+
+
+def train_ppo(task: Task) -> Outcome:
+    """Episodes a second over whole iterations: sample, score (measuring by reference and value model included), update."""
+    lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
+    rows = prompts(size, size.ppo_batch, size.ppo_prompt, task.seed)
+    policy, reference = (load_causal_lm(task.models / "policy") for _ in range(2))
+    value, scorer = (load_scalar_model(task.models / "reward") for _ in range(2))
+    config = PpoConfig(
+        seed=task.seed, steps=steps, batch_size=size.ppo_batch, minibatch_size=size.ppo_batch, epochs=size.ppo_epochs,
+        max_tokens=size.ppo_new, temperature=1.0, ptx_coef=0.0, save_every=steps,
+    )  # fmt: skip
+    timed = _run(task, lap)
+    ppo.train(
+        config, policy=policy, reference=reference, value=value, sampler=LocalSampler(policy, stop=_no_stop(task), dtype=DTYPE),
+        scorer=RewardModel(scorer, dtype=DTYPE), prompts=Counted(rows, [1.0] * len(rows), lap), pretraining=_no_text, decode=str,
+        run=timed, dtype=DTYPE,
+    )  # fmt: skip
+    counted = timed.figures[task.warmup :]
+    length = statistics.mean(row["response_length"] for row in counted)
+    if length != size.ppo_new:
+        raise RuntimeError(f"episodes have {length} new tokens, not {size.ppo_new}")
+    checks = {key: statistics.mean(row[key] for row in counted) for key in ("response_length", "logprob_gap", "approx_kl")}
+    return Outcome(DTYPE_NAME, lap.rate, "episodes/s", lap.seconds, _phases(counted, lap), checks)
+
+
+def _phases(figures: list[dict[str, float]], lap: Lap) -> dict[str, float]:
+    """Seconds an iteration by phase; what is neither sampling nor scoring is the update's, as it is for the peer."""
+    sample = statistics.mean(row["seconds_rollout"] for row in figures)
+    score = statistics.mean(row["seconds_score"] + row["seconds_measure"] for row in figures)
+    return {"sample": sample, "score": score, "update": lap.seconds / len(figures) - sample - score}
+
+
+def _no_stop(task: Task) -> tuple[int]:
+    """A stop token that no model has."""
+    return (task.size.vocab + EOS,)
+
+
+def _no_text(skip: int) -> Any:
+    raise RuntimeError("the work has no pretraining mix")
+
+
+def generate(task: Task) -> Outcome:
+    """New tokens a second, the prompt's forward pass included: the median of the timed calls."""
+    batch, sampling = int(task.name.removeprefix("generate_b")), Sampling(temperature=1.0, max_tokens=GENERATE_NEW)
+    rows = prompts(task.size, batch, GENERATE_PROMPT, task.seed)
+    sampler = LocalSampler(load_causal_lm(task.models / "policy"), stop=_no_stop(task), dtype=DTYPE)
+    seconds: list[float] = []
+    for call in range(task.warmup + task.steps):
+        start = time.perf_counter()
+        out = sampler.sample(rows, n=1, sampling=sampling, generator=generator(task.seed, "generate", call))
+        seconds.append(time.perf_counter() - start)
+        if out.tokens.shape != (batch, GENERATE_NEW):
+            raise RuntimeError(f"sample returned {tuple(out.tokens.shape)} tokens, not {(batch, GENERATE_NEW)}")
+    timed = seconds[task.warmup :]
+    return Outcome(DTYPE_NAME, batch * GENERATE_NEW / statistics.median(timed), "tokens/s", sum(timed))
+
+
+def startup(task: Task) -> Outcome:
+    """Seconds from the start of the process to a model, its optimiser and its data."""
+    model, _ = load_causal_lm(task.models / "policy"), _demonstrations(task)
+    adamw(model.parameters(), lr=SftConfig.lr)
+    seconds = seconds_since_start()
+    return Outcome(DTYPE_NAME, seconds, "s", seconds)
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    generators = {f"generate_b{batch}": generate for batch in (1, 8, 64)}
+    run({"sft": train_sft, "reward": train_reward, "ppo": train_ppo, **generators, "startup": startup})
