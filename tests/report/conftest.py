@@ -111,6 +111,12 @@ CASES = ("brainstorm", "chat", "closed_qa", "harmful", "open_qa", "summarise")
 
 
 @pytest.fixture
+def nasty() -> str:
+    """What one prompt and one response of the project say."""
+    return NASTY
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A whole project: every stage has run."""
     folder = tmp_path / "linden"
