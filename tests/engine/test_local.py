@@ -1,0 +1,161 @@
+"""The rollout engine against full forward passes, and what it promises about rows, seeds and stopping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import END, FP32, VOCAB, llama, rng, sampled, sequences
+
+from accord.engine.cache import Cache
+from accord.engine.local import LocalSampler
+from accord.engine.sampling import shape_logits
+from accord.models.attention import RaggedAttention
+from accord.models.decoder import hidden
+from accord.models.loading import prepared
+from accord.models.policy import head_weight, logprobs
+from accord.models.ragged import pack
+from accord.records import Generation, Sampling
+
+PROMPTS = sequences([4, 9, 2, 6])
+STOPS = (END, *range(2, 12))
+
+
+@torch.no_grad()
+def full_logits(model: Any, row: list[int]) -> torch.Tensor:
+    batch = pack([row])
+    states = hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), FP32)
+    return states @ head_weight(model).T
+
+
+def gpt_neox() -> Any:
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(vocab_size=VOCAB, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, initializer_range=0.3)
+    return prepared(GPTNeoXForCausalLM(config))
+
+
+@pytest.mark.parametrize("model", [llama(), llama(heads=4, kv_heads=2), gpt_neox()], ids=["llama", "grouped", "neox"])
+def test_greedy_is_the_argmax_of_full_forwards(model: Any) -> None:
+    drawn = sampled(model, PROMPTS, temperature=0.0, max_tokens=10)
+    for prompt, response in zip(PROMPTS, drawn.rows(), strict=True):
+        row = list(prompt)
+        for token in response:
+            assert full_logits(model, row)[-1].argmax() == token
+            row.append(token)
+
+
+def trainers(model: Any, drawn: Generation, prompts: list[list[int]], temperature: float) -> torch.Tensor:
+    rows = drawn.rows()
+    batch = pack([[*prompt, *row] for prompt, row in zip(prompts, rows, strict=True)], [len(row) for row in rows])
+    with torch.no_grad():
+        return logprobs(model, batch, dtype=FP32, temperature=temperature)[0]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("model", [llama(), llama(heads=4, kv_heads=2), gpt_neox()], ids=["llama", "grouped", "neox"])
+def test_the_samplers_logprobs_are_the_trainers(model: Any, temperature: float) -> None:
+    drawn = sampled(model, PROMPTS, n=6, stop=STOPS, temperature=temperature, max_tokens=12)
+    assert 1 < drawn.keep.sum(1).float().mean() < 12, "rows must end at different steps, so that the batch is compacted"
+    prompts = [prompt for prompt in PROMPTS for _ in range(6)]
+    assert torch.allclose(drawn.logprobs[drawn.keep], trainers(model, drawn, prompts, temperature), atol=1e-4)
+
+
+def test_a_row_does_not_depend_on_which_others_are_still_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = sampled(llama(), PROMPTS, n=6, stop=STOPS, max_tokens=12)
+    monkeypatch.setattr("accord.engine.local.COMPACT_AT", 0.0)  # finished rows stay to the end
+    assert sampled(llama(), PROMPTS, n=6, stop=STOPS, max_tokens=12).rows() == together.rows()
+    monkeypatch.setattr("accord.engine.local.COMPACT_AT", 2.0)  # finished rows leave at once
+    assert sampled(llama(), PROMPTS, n=6, stop=STOPS, max_tokens=12).rows() == together.rows()
+
+
+def test_a_seed_is_a_text_and_another_seed_another() -> None:
+    one, again, other = (sampled(llama(), PROMPTS, n=3, seed=seed).rows() for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_the_n_rows_of_a_prompt_differ_and_stand_together() -> None:
+    drawn = sampled(llama(), PROMPTS, n=5, max_tokens=6)
+    groups = [drawn.rows()[i : i + 5] for i in range(0, 20, 5)]
+    assert all(len({tuple(row) for row in group}) > 1 for group in groups)
+    prompts = [prompt for prompt in PROMPTS for _ in range(5)]
+    assert torch.allclose(drawn.logprobs[drawn.keep], trainers(llama(), drawn, prompts, 1.0), atol=1e-4)
+
+
+class Counting(LocalSampler):
+    """Notes how many tokens each forward pass takes."""
+
+    def _hidden(self, tokens: Any, positions: Any, attend: Any) -> Any:
+        self.passes.append(len(tokens))
+        return super()._hidden(tokens, positions, attend)
+
+
+def test_a_prompt_is_prefilled_once_for_its_n_rows_and_finished_rows_leave() -> None:
+    sampler = Counting(llama(), stop=STOPS, dtype=FP32)
+    sampler.passes = []
+    drawn = sampler.sample(PROMPTS, n=8, sampling=Sampling(max_tokens=12), generator=rng())
+    first, *steps = sampler.passes
+    assert first == sum(map(len, PROMPTS))
+    assert steps[0] <= 32
+    assert steps == sorted(steps, reverse=True)
+    running = [int((drawn.keep.sum(1) > step + 1).sum()) for step in range(len(steps))]
+    assert all(taken * 0.75 <= alive or taken == alive for taken, alive in zip(steps, running, strict=True))
+    assert steps[-1] < 16
+
+
+def test_every_stop_token_ends_a_row_and_is_kept() -> None:
+    drawn = sampled(llama(), PROMPTS, n=16, stop=(5, 9, 30), max_tokens=20)
+    ends = {row[-1] for row, finished in zip(drawn.rows(), drawn.finished.tolist(), strict=True) if finished}
+    assert len(ends) > 1
+    for row, finished in zip(drawn.rows(), drawn.finished.tolist(), strict=True):
+        assert finished == (row[-1] in (5, 9, 30))
+        assert not {5, 9, 30} & set(row[:-1])
+        assert finished or len(row) == 20
+
+
+def test_nothing_stands_where_nothing_is_kept() -> None:
+    drawn = sampled(llama(), PROMPTS, n=6, stop=STOPS, max_tokens=12)
+    assert not drawn.tokens[~drawn.keep].any()
+    assert not drawn.logprobs[~drawn.keep].any()
+    assert torch.equal(drawn.keep, drawn.keep.sort(1, descending=True).values)
+    assert drawn.keep.any(1).all()
+
+
+def test_after_a_refresh_the_engine_is_as_a_fresh_one() -> None:
+    model = llama(1)
+    sampler = LocalSampler(model, stop=(END,), dtype=FP32)
+
+    def draw(engine: LocalSampler) -> list[list[int]]:
+        return engine.sample(PROMPTS, n=2, sampling=Sampling(max_tokens=8), generator=rng()).rows()
+
+    before = draw(sampler)
+    model.load_state_dict(llama(2).state_dict())
+    sampler.refresh()
+    assert draw(sampler) == draw(LocalSampler(model, stop=(END,), dtype=FP32)) != before
+
+
+def test_tokens_of_prompt_and_response_are_penalised_while_sampling() -> None:
+    model, sampling = llama(), Sampling(repetition_penalty=1.8, temperature=0.0)
+    drawn = sampled(model, PROMPTS, temperature=0.0, max_tokens=10, repetition_penalty=1.8, stop=(END, 2, 3, 4))
+    assert drawn.rows() != sampled(model, PROMPTS, temperature=0.0, max_tokens=10, stop=(END, 2, 3, 4)).rows()
+    for prompt, response in zip(PROMPTS, drawn.rows(), strict=True):
+        row = list(prompt)
+        for token in response:
+            seen = torch.zeros(1, VOCAB, dtype=torch.bool)
+            seen[0, row] = True
+            assert shape_logits(full_logits(model, row)[-1:], sampling, seen).argmax() == token
+            row.append(token)
+
+
+def test_the_cache_drops_rows_of_keys_values_and_masks_alike() -> None:
+    cache = Cache(torch.tensor([2, 3]), 2, 4)
+    k = torch.arange(5.0)[:, None, None].expand(5, 1, 2)
+    cache.fill(k, -k)
+    assert cache.keys[0][:, 0, :3, 0].tolist() == [[0, 0, 1], [0, 0, 1], [2, 3, 4], [2, 3, 4]]
+    assert cache.visible[:, :3].tolist() == [[False, True, True]] * 2 + [[True] * 3] * 2
+    cache.keep(torch.tensor([1, 3]))
+    assert cache.keys[0][:, 0, :3, 0].tolist() == [[0, 0, 1], [2, 3, 4]]
+    assert torch.equal(cache.values[0], -cache.keys[0])
+    assert cache.visible[:, 0].tolist() == [False, True]

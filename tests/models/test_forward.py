@@ -1,0 +1,158 @@
+"""Our forward pass against transformers' own, packed against alone, and the log-probabilities against the full softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import FP32, VOCAB, llama, rng, scalar, sequences
+
+from accord.errors import InputError, ModelError
+from accord.models.attention import RaggedAttention
+from accord.models.decoder import hidden, is_llama_shaped
+from accord.models.loading import prepared
+from accord.models.policy import head_weight, logprobs, mean_loss, next_token_loss, token_logprobs
+from accord.models.ragged import by_tokens, pack, pad
+from accord.models.scalar import RewardModel, scores
+
+SMALL: dict[str, Any] = {"vocab_size": VOCAB, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}
+BROAD: dict[str, Any] = {**SMALL, "initializer_range": 0.3, "bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 0}
+
+
+def architectures() -> dict[str, tuple[Any, bool]]:
+    """Model classes with configurations, and whether they take the short path."""
+    import transformers as t
+
+    gated = {**BROAD, "intermediate_size": 24}
+    return {
+        "llama": (t.LlamaForCausalLM(t.LlamaConfig(**gated)), True),
+        "llama grouped": (t.LlamaForCausalLM(t.LlamaConfig(**gated, num_key_value_heads=2)), True),
+        "llama mlp bias": (t.LlamaForCausalLM(t.LlamaConfig(**gated, mlp_bias=True, attention_bias=True)), False),
+        "qwen2 bias": (t.Qwen2ForCausalLM(t.Qwen2Config(**gated, num_key_value_heads=2, use_sliding_window=False)), True),
+        "gpt neox": (t.GPTNeoXForCausalLM(t.GPTNeoXConfig(**gated)), False),
+        "gpt2": (
+            t.GPT2LMHeadModel(t.GPT2Config(vocab_size=VOCAB, n_embd=16, n_layer=2, n_head=4, n_positions=64, initializer_range=0.3, eos_token_id=1, bos_token_id=1)),
+            False,
+        ),
+    }
+
+
+def plain_copy(model: Any) -> Any:
+    """The same weights in a model that runs transformers' own forward with its own attention."""
+    config = type(model.config).from_dict(model.config.to_dict())
+    config._attn_implementation = "eager"
+    copy = type(model)(config)
+    copy.load_state_dict(model.state_dict())
+    return copy.eval()
+
+
+@pytest.mark.parametrize("name", list(architectures()))
+def test_states_are_those_of_transformers_own_forward(name: str) -> None:
+    torch.manual_seed(5)
+    model, short = architectures()[name]
+    with torch.no_grad():
+        for parameter in model.parameters():  # biases start as zeros and norms as ones; neither may hide a mistake
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng(1)))
+    plain = plain_copy(model)
+    model = prepared(model)
+    assert is_llama_shaped(model.base_model) is short
+    rows = sequences([5, 9, 2, 17, 9])
+    batch = pack(rows)
+    with torch.no_grad():
+        ours = hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), FP32)
+        theirs = torch.cat([plain.base_model(torch.tensor([row]), use_cache=False).last_hidden_state[0] for row in rows])
+        assert torch.allclose(ours, theirs, atol=2e-5, rtol=1e-5), (ours - theirs).abs().max()
+        full = torch.cat([plain(torch.tensor([row])).logits[0, :-1].log_softmax(-1).gather(1, torch.tensor(row)[1:, None])[:, 0] for row in rows])
+        assert torch.allclose(logprobs(model, batch, dtype=FP32)[0], full, atol=5e-5)
+
+
+def test_a_packed_batch_has_the_losses_and_gradients_of_its_rows_alone() -> None:
+    rows = sequences([5, 30, 2, 17, 9])
+    packed, alone = llama(), llama()
+    next_token_loss(packed, pack(rows * 8), dtype=FP32).backward()  # enough rows for several rectangles
+    count = sum(len(row) - 1 for row in rows)
+    for row in rows:
+        (next_token_loss(alone, pack([row]), dtype=FP32) * (len(row) - 1) / count).backward()
+    for one, other in zip(packed.parameters(), alone.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_token_logprobs_are_the_full_softmax_with_its_gradients(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accord.models.policy.CHUNK_ELEMENTS", 3 * VOCAB)  # several chunks, the last one short
+    states, head = torch.randn(10, 8, generator=rng(1)), torch.randn(VOCAB, 8, generator=rng(2))
+    targets, weight = torch.randint(VOCAB, (10,), generator=rng(3)), torch.randn(10, generator=rng(4))
+    grads: list[tuple[torch.Tensor, ...]] = []
+    for full in (False, True):
+        s, h = states.clone().requires_grad_(), head.clone().requires_grad_()
+        if full:
+            values = ((s @ h.T) / temperature).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+        else:
+            values, _ = token_logprobs(s, h, targets, temperature)
+        (values * weight).sum().backward()
+        assert s.grad is not None
+        assert h.grad is not None
+        grads.append((values.detach(), s.grad, h.grad))
+    for one, other in zip(*grads, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_the_entropy_is_that_of_the_full_distribution() -> None:
+    states, head = torch.randn(4, 8, generator=rng(1)), torch.randn(VOCAB, 8, generator=rng(2))
+    _, entropy = token_logprobs(states, head, torch.zeros(4, dtype=torch.long), 0.7)
+    full = (states @ head.T / 0.7).log_softmax(-1)
+    assert torch.allclose(entropy, -(full.exp() * full).sum(-1), atol=1e-5)
+
+
+def test_scores_do_not_depend_on_who_else_is_in_the_batch() -> None:
+    model = scalar(llama())
+    rows = sequences([7, 20, 3, 12] * 10)
+    together = scores(model, pack(rows), dtype=FP32)
+    alone = torch.cat([scores(model, pack([row]), dtype=FP32) for row in rows])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert alone.std() > 0.1
+
+
+def test_a_scorer_keeps_the_order_and_the_right_end() -> None:
+    model = scalar(llama())
+    prompts, responses = sequences([9, 2, 5]), sequences([3, 8, 1], seed=9)
+    scorer = RewardModel(model, dtype=FP32, max_tokens=6, batch_tokens=8)
+    ends = [[*p, *r][-6:] for p, r in zip(prompts, responses, strict=True)]
+    assert torch.allclose(scorer.score(prompts, responses), scores(model, pack(ends), dtype=FP32), atol=1e-5)
+
+
+def test_mean_loss_weights_tokens_not_rows() -> None:
+    model, rows = llama(), sequences([3, 25, 8])
+    each = [next_token_loss(model, pack([row]), dtype=FP32).item() for row in rows]
+    by_tokens_ = sum(loss * (len(row) - 1) for loss, row in zip(each, rows, strict=True)) / sum(len(row) - 1 for row in rows)
+    assert mean_loss(model, rows, dtype=FP32, batch_tokens=20) == pytest.approx(by_tokens_, rel=1e-5)
+
+
+def test_bf16_products_stay_near_fp32() -> None:
+    model, batch = llama(std=0.1), pack(sequences([20, 30]))
+    with torch.no_grad():
+        exact, rough = logprobs(model, batch, dtype=FP32)[0], logprobs(model, batch, dtype=torch.bfloat16)[0]
+    assert 0 < (exact - rough).abs().mean() < 0.03
+
+
+def test_a_head_that_is_more_than_a_matrix_is_refused() -> None:
+    model = llama()
+    model.config.final_logit_softcapping = 30.0
+    with pytest.raises(ModelError, match="final_logit_softcapping"):
+        head_weight(model)
+
+
+def test_a_first_token_cannot_be_learned() -> None:
+    with pytest.raises(InputError, match="sequence 1"):
+        pack([[1, 2], [3, 4]], [1, 2])
+    with pytest.raises(InputError, match="sequence 0"):
+        pack([[]])
+
+
+def test_padding_and_grouping_lose_nothing() -> None:
+    flat, lengths = torch.arange(6.0), torch.tensor([2, 0, 4])
+    assert pad(flat, lengths).tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [2, 3, 4, 5]]
+    groups = list(by_tokens([5, 50, 3, 8, 4], 10))
+    assert sorted(index for group in groups for index in group) == [0, 1, 2, 3, 4]
+    assert all(len(group) == 1 or sum([5, 50, 3, 8, 4][i] for i in group) <= 10 for group in groups)
