@@ -266,7 +266,7 @@ def missing(record: ProjectRecord) -> Html | None:
     ]
     items += (
         [tag("li", both("summary.json is not there: ", "缺少 summary.json："), tag("code", f"accord evaluate {record.name}"))]
-        if not record.summary
+        if not record.summary and record.of("evaluate")
         else []
     )
     items += [tag("li", both("could not be read: ", "无法读取："), tag("code", name)) for name in record.broken]
