@@ -113,6 +113,13 @@ BAD = {
     "two ratings of a response": ("rankings", replace(RANKINGS[1], ratings=(Rating("r10", 3), Rating("r10", 4))), "ratings"),
     "response to an unknown prompt": ("responses", replace(RESPONSES[0], id="new", prompt_id="p9"), "no prompt p9"),
     "demonstration by nobody": ("demonstrations", replace(DEMONSTRATION, id="new", labeler="eve"), "no labeler eve"),
+    "quality above 7": ("rankings", replace(RANKINGS[1], ratings=(Rating("r10", 8),)), "bad: quality 8 of r10"),
+    "quality below 1": ("rankings", replace(RANKINGS[1], ratings=(Rating("r10", 0),)), "bad: quality 0 of r10"),
+    "rank below 1": ("rankings", replace(RANKINGS[1], ranks=(0, 1)), "bad: rank 0"),
+    "no such guideline set": ("rankings", replace(RANKINGS[1], guideline=Guideline("mood", "v1")), "bad: guideline set 'mood'"),
+    "no such split": ("prompts", replace(PROMPTS[0], split="dev"), "bad: split 'dev'"),
+    "no such role": ("prompts", replace(PROMPTS[0], messages=(Message("bot", "Hi."),)), "bad: role 'bot'"),
+    "no such kind of labeler": ("labelers", replace(LABELERS[0], kind="cat"), "bad: kind 'cat'"),
     "half a surrogate pair": ("responses", replace(RESPONSES[0], id="new", text="\ud83e"), "surrogate"),
 }
 

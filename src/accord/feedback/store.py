@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, func, insert, inspect, select
 from sqlalchemy.engine import make_url
@@ -19,7 +19,21 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from accord.errors import StoreError
 from accord.feedback import schema
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response, Split
+from accord.records import (
+    Demonstration,
+    Guideline,
+    GuidelineSet,
+    Labeler,
+    LabelerKind,
+    Message,
+    Prompt,
+    RankedPrompt,
+    Ranking,
+    Rating,
+    Response,
+    Role,
+    Split,
+)
 
 Row = dict[str, Any]
 IN_ONE_QUERY = 500
@@ -80,7 +94,7 @@ class Store:
 
         Raises:
             StoreError: a labeler, prompt or response is unknown, a response belongs to another prompt, an id is there with
-                another content, or the store cannot be written; nothing was stored.
+                another content, a field holds what it may not, or the store cannot be written; nothing was stored.
         """
         people = [_labeler_row(person) for person in labelers]
         asked, written, answers, judged = list(prompts), list(demonstrations), list(responses), list(rankings)
@@ -282,6 +296,12 @@ def _check(ranking: Ranking, owners: Mapping[str, str]) -> None:
     rated = [rating.response_id for rating in ranking.ratings]
     if len(set(rated)) != len(rated) or not set(rated) <= set(ranking.response_ids):
         raise StoreError(f"ranking {ranking.id}: its ratings are not one each of responses in it", hint=UNCHANGED)
+    if min(ranking.ranks) < 1:
+        raise StoreError(f"ranking {ranking.id}: rank {min(ranking.ranks)}; ranks start at 1 (best)", hint=UNCHANGED)
+    for rating in ranking.ratings:
+        if not 1 <= rating.quality <= 7:
+            raise StoreError(f"ranking {ranking.id}: quality {rating.quality} of {rating.response_id} is not in 1..7", hint=UNCHANGED)
+    _allowed(f"ranking {ranking.id}", "guideline set", ranking.guideline.set, get_args(GuidelineSet))
 
 
 def _same_items(connection: Connection, ranking: Ranking) -> None:
@@ -291,11 +311,20 @@ def _same_items(connection: Connection, ranking: Ranking) -> None:
         raise StoreError(f"rankings: {ranking.id} is in the store with another content", hint=f"{UNCHANGED}; history is not rewritten")
 
 
+def _allowed(id: str, field: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise StoreError(f"{id}: {field} {value!r} is none of {', '.join(known)}", hint=UNCHANGED)
+
+
 def _labeler_row(person: Labeler) -> Row:
+    _allowed(person.id, "kind", person.kind, get_args(LabelerKind))
     return {"id": person.id, "kind": person.kind, "group": person.group}
 
 
 def _prompt_row(prompt: Prompt) -> Row:
+    _allowed(prompt.id, "split", prompt.split, get_args(Split))
+    for message in prompt.messages:
+        _allowed(prompt.id, "role", message.role, get_args(Role))
     messages = json.dumps([[message.role, message.content] for message in prompt.messages], ensure_ascii=False)
     fields = {"id": prompt.id, "split": prompt.split, "use_case": prompt.use_case, "user": prompt.user, "source": prompt.source}
     return fields | {"messages": messages}
