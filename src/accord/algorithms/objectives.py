@@ -134,6 +134,8 @@ def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizo
 def explained_variance(
     values: Float[Tensor, "rows steps"], returns: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"]
 ) -> float:
-    """1 - Var(returns - values) / Var(returns) over kept tokens: 1 is perfect, 0 is no better than the mean."""
+    """1 - Var(returns - values) / Var(returns) over kept tokens: 1 is perfect, 0 is no better than the mean, or nothing kept."""
+    if not keep.any():
+        return 0.0
     error, target = (returns - values)[keep], returns[keep]
     return float(1 - error.var(unbiased=False) / target.var(unbiased=False).clamp(min=1e-8))
