@@ -137,10 +137,10 @@ def learn(
     policy = llama(1) if policy is None else policy
     value = scalar(llama(2), 3)
     run = run or Run.start(folder, stage="ppo", config=config, inputs={}, resume=False)
-    documents = sequences([12, 9, 14, 8, 11, 10] * 4, seed=50)
+    documents = sequences([12, 9, 14, 8], seed=50)
 
     def pretraining(skip: int) -> Any:
-        return iter([documents[i % 24 : i % 24 + 2] or documents[:2] for i in range(skip, skip + 200)])
+        return iter([[documents[i % 4], documents[(i + 1) % 4]] for i in range(skip, skip + 200)])
 
     ppo.train(
         config,
