@@ -149,7 +149,7 @@ def disk_errors(path: Path) -> Generator[None]:
     except Exception as error:
         if not _is_full(error):
             raise
-        hint = "free some space, then run the same command again with --resume"
+        hint = "free some space, then run the same command again; training goes on with --resume"
         raise RunError("the disk is full; what stood there before is untouched", where=str(path), hint=hint) from error
 
 

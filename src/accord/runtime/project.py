@@ -45,6 +45,20 @@ def sections() -> dict[str, type[Any]]:
     return {"project": ProjectSection, "store": StoreSection, **cast("dict[str, type[Any]]", named)}
 
 
+def vacant(path: Path | str) -> Path:
+    """The absolute path of a folder in which a project can be made.
+
+    Raises:
+        InputError: a project, or anything else, stands there already.
+    """
+    folder = Path(path).expanduser().absolute()
+    if (folder / FILE).exists():
+        raise InputError("is a project already", where=str(folder), hint="choose another folder, or go on with this one")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError("exists and is not empty", where=str(folder), hint="choose a new folder for the project")
+    return folder
+
+
 @dataclass(frozen=True)
 class Project:
     """A project folder. ``settings`` holds accord.toml as it stands, checked when the project was opened."""
@@ -62,11 +76,7 @@ class Project:
             InputError: a project, or anything else, stands there already.
             UsageError: a setting that no stage knows.
         """
-        folder = Path(path).expanduser().absolute()
-        if (folder / FILE).exists():
-            raise InputError("is a project already", where=str(folder), hint="choose another folder, or go on with this one")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError("exists and is not empty", where=str(folder), hint="choose a new folder for the project")
+        folder = vacant(path)
         text = _toml({"project": {"name": folder.name}, **(settings or {})})
         check(tomllib.loads(text), folder / FILE)
         folder.mkdir(parents=True, exist_ok=True)

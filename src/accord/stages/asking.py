@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -88,9 +89,12 @@ def respond(
 ) -> tuple[list[list[Response]], float]:
     """n responses to each prompt, in the prompts' order, and the tokens sampled a second.
 
-    Prompts of similar length are sampled together; each batch has random numbers of its own.
+    Prompts of similar length are sampled together; each batch has random numbers of its own. Ids name everything that a draw
+    depends on, so the same command gives the same records and another one never clashes with them.
     """
     ids = [speaker.format.prompt(prompt.messages) for prompt in prompts]
+    drawn_so = [speaker.digest, dataclasses.asdict(sampling), seed, n, batch_size, str(sampler.dtype), [prompt.id for prompt in prompts]]
+    key = lineage.digest_rows(drawn_so)[:12]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     responses: list[list[Response]] = [[] for _ in ids]
     tokens, seconds = 0, 0.0
@@ -101,20 +105,19 @@ def respond(
                 [ids[i] for i in rows], n=n, sampling=sampling, generator=generator(seed, "sample", speaker.name, number)
             )
             tokens, seconds = tokens + int(drawn.keep.sum()), seconds + sum(drawn.seconds.values())
-            for i, group in zip(rows, _responses(speaker, drawn, [prompts[i] for i in rows], n, seed), strict=True):
+            for i, group in zip(rows, _responses(speaker, drawn, [prompts[i] for i in rows], n, key), strict=True):
                 responses[i] = group
             bar.advance(len(rows) * n, tokens_per_second=tokens / seconds)
     return responses, tokens / max(seconds, 1e-9)
 
 
-def _responses(speaker: Model, drawn: Generation, prompts: Sequence[Prompt], n: int, seed: int) -> Iterator[list[Response]]:
+def _responses(speaker: Model, drawn: Generation, prompts: Sequence[Prompt], n: int, key: str) -> Iterator[list[Response]]:
     rows, finished = drawn.rows(), drawn.finished.tolist()
     for i, prompt in enumerate(prompts):
         group: list[Response] = []
         for k in range(n):
             ids, done = rows[i * n + k], finished[i * n + k]
-            key = f"{prompt.id}-{speaker.digest[:8]}-{seed}-{k}"
-            group.append(Response(key, prompt.id, speaker.format.text(ids), speaker.name, tuple(ids), done))
+            group.append(Response(f"{prompt.id}-{key}-{k}", prompt.id, speaker.format.text(ids), speaker.name, tuple(ids), done))
         yield group
 
 

@@ -11,23 +11,27 @@ from accord.data.corpus import write_documents
 from accord.data.importers import read
 from accord.feedback.store import Store
 from accord.records import Labeler
+from accord.runtime.files import new_folder
 from accord.runtime.lineage import digest_rows
-from accord.runtime.project import Project
+from accord.runtime.project import Project, vacant
 from accord.settings import WorldConfig
 from accord.world import World, labelers
 
 
 def new_world(path: Path, config: WorldConfig) -> tuple[Project, dict[str, int]]:
-    """A project with the built-in world in it: raw text in corpus/, prompts, labelers and demonstrations in the store."""
+    """A project with the built-in world in it, whole or not at all: raw text in corpus/; prompts, labelers, demonstrations in the store."""
+    folder = vacant(path)
     world = World.generate(config.seed, config)
-    project = Project.create(path, settings={"world": dataclasses.asdict(config)})
-    documents = write_documents(project.path / "corpus" / "world.jsonl", world.documents)
-    with Store.open(project.store_url) as store:
-        store.add_prompts(world.prompts)
-        store.add_labelers(person.record for person in labelers(world))
-        store.add_labelers(Labeler(writer, "simulated", "writers") for writer in sorted({d.labeler for d in world.demonstrations}))
-        store.add_demonstrations(world.demonstrations)
-        return project, {"documents": documents, **store.counts()}
+    with new_folder(folder) as unfinished:
+        project = Project.create(unfinished, settings={"project": {"name": folder.name}, "world": dataclasses.asdict(config)})
+        documents = write_documents(project.path / "corpus" / "world.jsonl", world.documents)
+        with Store.open(project.store_url) as store:
+            store.add_prompts(world.prompts)
+            store.add_labelers(person.record for person in labelers(world))
+            store.add_labelers(Labeler(writer, "simulated", "writers") for writer in sorted({d.labeler for d in world.demonstrations}))
+            store.add_demonstrations(world.demonstrations)
+            counts = {"documents": documents, **store.counts()}
+    return Project.open(folder), counts
 
 
 def import_file(project: Project, path: Path, *, format: str, limit: int | None) -> dict[str, int]:
