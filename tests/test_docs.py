@@ -13,6 +13,7 @@ from accord.runtime.project import sections
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+ELSEWHERE = {"sample": "feedback", "label": "feedback", "evaluate": "evaluation", "store": "project"}
 LOGGING = [path for path in sorted((ROOT / "src/accord/algorithms").glob("*.py")) if "run.log(" in path.read_text("utf-8")]
 
 
@@ -22,8 +23,8 @@ def missing(names: set[str], page: str) -> list[str]:
 
 @pytest.mark.parametrize("section", sections())
 def test_every_setting_is_on_its_stages_page(section: str) -> None:
-    page = section if section in PAGES else "project"
-    assert not missing({field.name for field in fields(sections()[section])}, page), f"docs/{section}.md does not name these settings"
+    page = ELSEWHERE.get(section, section)
+    assert not missing({field.name for field in fields(sections()[section])}, page), f"docs/{page}.md does not name these settings"
 
 
 @pytest.mark.parametrize("path", LOGGING, ids=lambda path: path.stem)
