@@ -80,7 +80,7 @@ class PretrainConfig:
     """Width of the gated MLP."""
     context: int = 256
     """Longest sequence in tokens."""
-    tokens: int = 1_600_000
+    tokens: int = 2_400_000
     """Training tokens in all; the corpus is repeated when it is shorter."""
     batch_tokens: int = 2048
     """Tokens an optimiser step."""
@@ -123,7 +123,7 @@ class SftConfig:
     """AdamW's, on matrices."""
     max_tokens: int = 256
     """Longest conversation; the right end is kept."""
-    ptx_tokens: int = 512
+    ptx_tokens: int = 1024
     """Raw-text tokens mixed into each optimiser step, as InstructGPT's SFT before PPO had 10%; 0 is none, and for a project without
     raw text."""
     select: Literal["validation_loss", "last"] = "validation_loss"
@@ -149,7 +149,7 @@ class SampleConfig:
     """Fixes every random choice of the stage."""
     k: int = 6
     """Responses a prompt (InstructGPT: 4 to 9)."""
-    prompts: int = 1200
+    prompts: int = 2000
     """How many training prompts; 0 takes all."""
     held_out: int = 150
     """How many prompts of validation users, to measure the reward model on; 0 takes none."""
@@ -192,12 +192,14 @@ class RewardConfig:
     """Fixes every random choice of the stage."""
     epochs: int = 1
     """InstructGPT found that more overfits."""
-    batch_size: int = 16
+    batch_size: int = 8
     """Prompts an optimiser step, each with all its pairs."""
     lr: float = 5e-4
     """Peak learning rate; cosine to a tenth."""
     warmup_steps: int = 10
     """Linear warm-up."""
+    mismatched: float = 1.0
+    """Share of the prompts that get the best response to another prompt as one more, worst response; 0 trains on labels alone."""
     held_out_group: str = ""
     """Labelers of this group are kept out of training, and the model's accuracy on them is measured apart."""
     ties: Literal["drop", "model"] = "drop"
@@ -221,7 +223,7 @@ class PpoConfig:
 
     seed: int = 0
     """Fixes every random choice of the stage."""
-    steps: int = 60
+    steps: int = 40
     """Rollout batches."""
     batch_size: int = 128
     """Episodes (prompt and response) a rollout."""
@@ -243,7 +245,7 @@ class PpoConfig:
     """Discount; 1 is none."""
     lam: float = 0.95
     """GAE's lambda."""
-    kl_coef: float = 0.05
+    kl_coef: float = 0.1
     """beta of the per-token KL penalty to the SFT model (InstructGPT: 0.02)."""
     kl_target: float = 0.0
     """Target KL in nats a response for the adaptive controller (Ziegler et al. 2019); 0 keeps kl_coef fixed."""
@@ -266,7 +268,7 @@ class PpoConfig:
     """Divide rewards by their standard deviation, as lm-human-preferences did."""
     whiten_advantages: bool = True
     """Advantages to mean 0, variance 1 over kept tokens."""
-    ptx_coef: float = 1.0
+    ptx_coef: float = 2.0
     """Weight of the pretraining mix (InstructGPT: 27.8); 0 is plain PPO."""
     ptx_tokens: int = 2048
     """Pretraining tokens mixed into each optimiser step."""

@@ -2,15 +2,17 @@
 
 Follows Ouyang et al. 2022, section 3.5 and appendix C.2: starts from the SFT model with its head replaced by a scalar read at the last
 token, one epoch, all comparisons of a prompt in one batch element with weight 1/C(K,2), ties dropped, and in the end a bias such that
-demonstrations score 0 on average. Ties can be modelled instead (Rao and Kupper 1967).
+demonstrations score 0 on average. Ties can be modelled instead (Rao and Kupper 1967). One addition: comparisons against the best
+response to another prompt, without which small models learn what is well made and not what fits the question.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_k
 from accord.algorithms.optim import adamw, cosine, update
 from accord.models.ragged import by_tokens, pack
 from accord.models.scalar import scores
+from accord.records import RankedPrompt
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -37,6 +40,24 @@ class RankedRows:
 def ranked_rows(prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int) -> RankedRows:
     """Joins a prompt to its responses; where both together are too long the right end is kept."""
     return RankedRows([[*prompt, *response][-max_tokens:] for response in responses], list(ranks))
+
+
+def with_mismatched(ranked: Sequence[RankedPrompt], share: float, seed: int) -> list[RankedPrompt]:
+    """Gives a share of the prompts another prompt's best response as one more response, tied with their worst.
+
+    Comparisons are within a prompt, so nothing in the labels says that an answer must fit its question: a reward model trained on
+    them alone may like a well-made answer under any prompt, and a policy finds that out (docs/notebook.md has the case).
+    """
+    rng = random.Random(seed)
+    given: list[RankedPrompt] = []
+    for row in ranked:
+        other = rng.choice(ranked)
+        stranger = other.responses[other.ranks.index(min(other.ranks))]
+        fits = other.prompt.id == row.prompt.id or any(stranger.text == response.text for response in row.responses)
+        if rng.random() < share and not fits:
+            row = replace(row, responses=(*row.responses, stranger), ranks=(*row.ranks, max(row.ranks)))
+        given.append(row)
+    return given
 
 
 def train(

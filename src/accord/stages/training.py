@@ -124,7 +124,8 @@ def reward_stage(project: Project, config: RewardConfig, *, sft_model: str, name
             scalar = add_lora(scalar, config.lora_rank, generator(config.seed, "reward", "lora"))
         insiders = [row for row in ranked if not config.held_out_group or row.group != config.held_out_group]
         outsiders = [row for row in ranked if config.held_out_group and row.group == config.held_out_group]
-        training = [_ranked(spoken, row, config.max_tokens) for row in insiders if row.prompt.split == "train"]
+        learned = reward.with_mismatched([row for row in insiders if row.prompt.split == "train"], config.mismatched, config.seed)
+        training = [_ranked(spoken, row, config.max_tokens) for row in learned]
         validation = [_ranked(spoken, row, config.max_tokens) for row in insiders if row.prompt.split != "train"]
         held_out = [_ranked(spoken, row, config.max_tokens) for row in outsiders if row.prompt.split != "train"]
         written = [_example(spoken, row, config.max_tokens).tokens for row in demonstrations]

@@ -192,9 +192,9 @@ def raw_answer(spec: Spec, town: Town, rng: random.Random) -> str:
 
 
 MAKERS: tuple[tuple[Maker, float], ...] = (
-    (note, 0.22), (news, 0.11), (gossip, 0.06), (quarrel, 0.02), (questions, 0.02), (spam, 0.02), (shopping, 0.03), (letter, 0.05),
-    (how_to, 0.04),
-    (exercise, 0.09), (grammar_exercise, 0.09), (dialogue, 0.08), (ask_and_answer, 0.17),
+    (note, 0.14), (news, 0.06), (gossip, 0.03), (quarrel, 0.01), (questions, 0.01), (spam, 0.01), (shopping, 0.02), (letter, 0.03),
+    (how_to, 0.03),
+    (exercise, 0.16), (grammar_exercise, 0.16), (dialogue, 0.06), (ask_and_answer, 0.28),
 )  # fmt: skip
 """What is written, and how often."""
 

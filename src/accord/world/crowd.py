@@ -40,7 +40,7 @@ FLAGS = (
 )  # fmt: skip
 """InstructGPT's flags on a response (Ouyang et al. 2022, Table 3). Nothing in the town is sexual or denigrates a protected class."""
 
-NOISE = 0.26
+NOISE = 0.2
 """Standard deviation of the noise on a utility in [0, 1]: two labelers agree on about 73% of the untied pairs of SFT-like responses."""
 TIE = 0.04
 """Perceived utilities closer than this are a tie."""

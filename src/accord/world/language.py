@@ -16,15 +16,14 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-WOMEN = _words("Ada Bea Cora Dora Edda Fay Gwen Hilda Ida Jane Kate Lena Mona Nell Olga Pia Rosa Sara Tess Una Vera Wilma Yara Zoe")
-MEN = _words("Abel Ben Carl Dan Egon Finn Gus Hugo Ivan Jack Karl Leo Max Ned Otto Paul Rolf Sam Tom Udo Vito Wim York Zeno")
+WOMEN = _words("Ada Bea Cora Dora Edda Fay Hilda Jane Kate Lena Mona Vera")
+MEN = _words("Ben Carl Dan Finn Gus Hugo Ivan Leo Max Otto Paul Tom")
 VISITORS = _words("Alma Bruno Clara Dirk Elsa Felix Greta Heinz Irma Jonas Livia Mario Nora Oskar Petra Silas")
 """Strangers: only passages speak of them, so nothing but the passage can answer a question about them."""
 PLACES = tuple(
     "the " + word
     for word in _words(
-        "mill bakery inn forge library market chapel dairy school pottery tannery brewery stable bookshop boathouse ferry "
-        "museum teahouse theatre orchard bathhouse workshop greenhouse tower"
+        "mill bakery inn forge library market chapel dairy school pottery brewery tower"
     )
 )
 STREETS = (
