@@ -15,7 +15,10 @@ if [[ $MODEL == *.gguf ]]; then
 import pathlib, sys
 from transformers import AutoModelForCausalLM, AutoTokenizer
 file, out = pathlib.Path(sys.argv[1]), sys.argv[2]
-AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(out)
+model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name)
+model.hf_quantizer, model.config.quantization_config = None, None  # the weights are plain numbers again
+del model.config.quantization_config
+model.save_pretrained(out)
 AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(out)
 PYTHON
   MODEL=$PWD/$OUT-base
