@@ -54,7 +54,7 @@ def _project_settings(_: App, commands: tuple[str, ...], arguments: cyclopts.Arg
     stage: Mapping[str, Any] = {"seed": settings.get("project", {}).get("seed", 0), **settings.get(commands[-1], {})}
     for argument in arguments:
         key = argument.name.removeprefix("--").replace("-", "_")
-        if key in stage and not argument.tokens and argument.field_info.kind is not None:
+        if key in stage and not argument.tokens:
             argument.append(cyclopts.Token(keyword=argument.name, value=str(stage[key]), source="accord.toml"))
 
 
@@ -311,11 +311,15 @@ def lineage(project: ProjectPath, model: Annotated[str, Parameter(help="A model 
     from accord.runtime.progress import table
     from accord.runtime.project import Project
 
-    rows = [dataclasses.asdict(ancestor) for ancestor in walk(Project.open(project), model)]
+    ancestors = walk(Project.open(project), model)
     if json:
-        _say("lineage", {"lineage": rows}, True)
-    else:
-        table(f"lineage of {model}", list(rows[0]), [tuple(str(value) for value in row.values()) for row in rows])
+        _say("lineage", {"lineage": [dataclasses.asdict(ancestor) for ancestor in ancestors]}, True)
+        return
+    rows = [
+        ("  " * a.depth + a.name, a.record.get("stage", ""), a.digest[:12], a.state, ", ".join(f"{k} {v[:12]}" for k, v in a.record.get("data", {}).items()))
+        for a in ancestors
+    ]
+    table(f"lineage of {model}", ["model", "made by", "digest", "weights", "learned from"], rows)
 
 
 @app.command
