@@ -71,3 +71,18 @@ def test_temperature_sharpens_and_greedy_takes_the_best() -> None:
 def test_the_repetition_penalty_lowers_seen_tokens_of_either_sign() -> None:
     logits, seen = torch.tensor([[2.0, -2.0, 1.0]]), torch.tensor([[True, True, False]])
     assert shape_logits(logits, Sampling(repetition_penalty=2.0), seen).tolist() == [[1.0, -4.0, 1.0]]
+
+
+def test_a_draw_in_two_levels_is_the_inverse_of_the_cumulative_distribution_too() -> None:
+    logits = torch.randn(64, 9001, generator=rng(1)) * 2  # no multiple of a block
+    logits[:, ::3] = -torch.inf
+    uniform = torch.rand(64, generator=rng(2))
+    uniform[:2] = torch.tensor([0.0, 1 - 2**-24])
+    tokens, logprobs = draw(logits, uniform)
+    cdf = logits.double().softmax(-1).cumsum(-1)
+    above = cdf.gather(1, tokens[:, None])[:, 0]
+    probability = logits.double().softmax(-1).gather(1, tokens[:, None])[:, 0]
+    assert (above - probability - 1e-5 <= uniform).all()
+    assert (uniform <= above + 1e-5).all()
+    assert torch.allclose(logprobs.double(), probability.log(), atol=1e-4)
+    assert (tokens % 3 != 0).all()

@@ -25,6 +25,7 @@ class Cache:
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         starts = (self.width - lengths).repeat_interleave(n)
+        self.padded = int(lengths.min()) < self.width
         self.visible = torch.arange(self.slots, device=lengths.device) >= starts[:, None]
 
     def fill(self, k: Tensor, v: Tensor) -> None:
@@ -62,12 +63,12 @@ class Decode:
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
         end = cache.clock + 1
-        self.mask = cache.visible[:, None, None, :end]
+        self.mask = torch.where(cache.visible[:, None, None, :end], 0.0, -torch.inf) if cache.padded else None
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         now, end = self.cache.clock, self.cache.clock + 1
         keys, values = self.cache.keys[layer], self.cache.values[layer]
         keys[:, :, now], values[:, :, now] = k, v
-        grouped = q.shape[1] != k.shape[1]
-        out = F.scaled_dot_product_attention(q[:, :, None], keys[:, :, :end], values[:, :, :end], attn_mask=self.mask, enable_gqa=grouped)
+        mask, grouped = None if self.mask is None else self.mask.to(q.dtype), q.shape[1] != k.shape[1]
+        out = F.scaled_dot_product_attention(q[:, :, None], keys[:, :, :end], values[:, :, :end], attn_mask=mask, enable_gqa=grouped)
         return out.squeeze(2)

@@ -25,61 +25,93 @@ from accord.records import Generation, Sampling
 COMPACT_AT = 0.75
 """The batch is compacted when fewer than this share of its rows still run: copying the cache costs about two steps."""
 
+SMALL_PRODUCT = 2**22
+"""Below this size (see ``_dtype``) a CPU makes a product faster in float32 than in bfloat16."""
+
 
 class LocalSampler:
     """Samples from a causal LM in this process. ``stop`` are the token ids that end a response."""
 
     def __init__(self, model: Any, *, stop: Sequence[int], dtype: torch.dtype) -> None:
-        self.model, self.stop, self.dtype = model, torch.tensor(list(stop)), dtype
-        self._fused: Weights | None = None
-        self._head: Tensor | None = None
+        self.model, self.stop, self.dtype = model, torch.tensor(list(stop), dtype=torch.long), dtype
+        self._rotations = torch.empty(0)
+        self._weights: Weights | None = None
+        self._head = torch.empty(0)
+        self.refresh()
 
     def refresh(self) -> None:
         """Drops the cast and fused copies of the weights. Call it after every update of them."""
-        self._fused, self._head = None, None
+        self._fused: dict[torch.dtype, Weights] = {}
+        self._heads: dict[torch.dtype, Tensor] = {}
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
         """Draws n responses for each prompt; see ``protocols.Sampler``."""
-        began = time.perf_counter()
         rows, steps = len(prompts) * n, sampling.max_tokens
         uniform = torch.rand(steps, rows, generator=generator) if sampling.temperature > 0 else None
-        tokens = torch.zeros(rows, steps, dtype=torch.long)
-        logprobs = torch.zeros(rows, steps)
-        length = torch.full((rows,), steps)
-        finished = torch.zeros(rows, dtype=torch.bool)
+        tokens, logprobs = torch.zeros(steps, rows, dtype=torch.long), torch.zeros(steps, rows)
+        with torch.inference_mode(is_llama_shaped(self.model.base_model)):  # other architectures may keep what they compute
+            seconds = self._fill(tokens, logprobs, prompts, n, sampling, uniform)
+        stops = torch.isin(tokens.T, self.stop)
+        finished = stops.any(1)
+        length = torch.where(finished, stops.int().argmax(1) + 1, steps)
+        keep = torch.arange(int(length.max())) < length[:, None]
+        width = keep.shape[1]
+        return Generation(tokens.T[:, :width] * keep, logprobs.T[:, :width] * keep, keep, finished, seconds)
 
+    def _fill(
+        self, tokens: Tensor, logprobs: Tensor, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, uniform: Tensor | None
+    ) -> dict[str, float]:
+        """Writes what is drawn into tokens and logprobs [steps, rows], some of it past a row's stop; returns the seconds it took."""
+        began, (steps, rows) = time.perf_counter(), tokens.shape
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         cache = Cache(lengths, n, steps)
+        self._prepare(rows, cache.slots)
         logits = self._prefill(prompts, lengths, cache).repeat_interleave(n, 0)
         position = lengths.repeat_interleave(n)
         seen = self._seen(prompts, n, logits.shape[-1]) if sampling.repetition_penalty != 1.0 else None
         prefilled = time.perf_counter()
 
-        alive = torch.arange(rows)
+        alive, running = torch.arange(rows), torch.ones(rows, dtype=torch.bool)
         for step in range(steps):
             shaped = shape_logits(logits, sampling, seen)
-            chosen, logprob = draw(shaped, None if uniform is None else uniform[step, alive])
-            tokens[alive, step], logprobs[alive, step] = chosen, logprob
+            chosen, logprob = draw(shaped, None if uniform is None else uniform[step].index_select(0, alive))
+            tokens[step].index_copy_(0, alive, chosen)
+            logprobs[step].index_copy_(0, alive, logprob)
             if seen is not None:
-                seen[torch.arange(len(alive)), chosen] = True
-            done = torch.isin(chosen, self.stop) & ~finished[alive]
-            finished[alive[done]] = True
-            length[alive[done]] = step + 1
-            running = (~finished[alive]).nonzero().squeeze(1)
-            if len(running) == 0 or step == steps - 1:
+                seen.scatter_(1, chosen[:, None], True)
+            running = running & (chosen[:, None] != self.stop).all(1)
+            left = int(running.sum())
+            if left == 0 or step == steps - 1:
                 break
-            if len(running) < COMPACT_AT * len(alive):
-                alive, chosen, position = alive[running], chosen[running], position[running]
-                seen = None if seen is None else seen[running]
-                cache.keep(running)
+            if left < COMPACT_AT * len(alive):
+                kept = running.nonzero().squeeze(1)
+                alive, running, chosen, position = alive[kept], running[kept], chosen[kept], position[kept]
+                seen = None if seen is None else seen[kept]
+                cache.keep(kept)
             logits = self._decode(chosen, position, cache)
             position = position + 1
-        keep = torch.arange(steps) < length[:, None]
-        width = int(length.max())
-        seconds = {"prefill": prefilled - began, "decode": time.perf_counter() - prefilled}
-        keep = keep[:, :width]
-        return Generation(tokens[:, :width] * keep, logprobs[:, :width] * keep, keep, finished, seconds)
+        return {"prefill": prefilled - began, "decode": time.perf_counter() - prefilled}
+
+    def _prepare(self, rows: int, slots: int) -> None:
+        """Casts and fuses the weights, in the dtype that suits a step of this many rows, unless that was done before."""
+        body, head = self.model.base_model, head_weight(self.model)
+        dtype = self._dtype(rows, head.numel())
+        if dtype not in self._heads:
+            self._heads[dtype] = head.to(dtype)
+        self._head = self._heads[dtype]
+        self._weights = None
+        if is_llama_shaped(body):
+            dtype = self._dtype(rows, 2 * body.config.hidden_size * body.config.intermediate_size)
+            if dtype not in self._fused:
+                self._fused[dtype] = fuse(body, dtype)
+            self._weights = self._fused[dtype]
+            self._rotations = rotary(body, torch.arange(slots))
+
+    def _dtype(self, rows: int, weights: int) -> torch.dtype:
+        """bfloat16 reads half the bytes and multiplies twice as fast, but setting up a product of it takes some 20 us."""
+        small = (rows + 20) * weights < SMALL_PRODUCT and self.dtype is torch.bfloat16 and self.model.device.type == "cpu"
+        return torch.float32 if small else self.dtype
 
     def _prefill(
         self, prompts: Sequence[Sequence[int]], lengths: Int[Tensor, " prompts"], cache: Cache
@@ -95,17 +127,12 @@ class LocalSampler:
         return self._logits(states)
 
     def _hidden(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        body = self.model.base_model
-        if not is_llama_shaped(body):
-            return hidden(body, tokens, positions, attend, self.dtype)
-        if self._fused is None:
-            self._fused = fuse(body, self.dtype)
-        return llama_hidden(self._fused, tokens, rotary(body, positions), attend)
+        if self._weights is None:
+            return hidden(self.model.base_model, tokens, positions, attend, self.dtype)
+        return llama_hidden(self._weights, tokens, self._rotations.index_select(0, positions), attend)
 
     def _logits(self, states: Tensor) -> Tensor:
-        if self._head is None:
-            self._head = head_weight(self.model).to(self.dtype)
-        return F.linear(states.to(self.dtype), self._head).float()
+        return F.linear(states.to(self._head.dtype), self._head).float()
 
     def _seen(self, prompts: Sequence[Sequence[int]], n: int, vocabulary: int) -> Tensor:
         seen = torch.zeros(len(prompts), vocabulary, dtype=torch.bool)

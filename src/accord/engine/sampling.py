@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from accord.records import Sampling
+
+BLOCK = 256
+"""Tokens of a block when a draw is made in two levels."""
+
+TWO_LEVELS = 8192
+"""Vocabulary from which on two levels are faster than one cumulative sum."""
 
 
 def shape_logits(logits: Float[Tensor, "rows vocabulary"], sampling: Sampling, seen: Bool[Tensor, "rows vocabulary"] | None) -> Tensor:
@@ -34,11 +41,28 @@ def draw(
 
     The cumulative sum is some ten times faster than ``torch.multinomial`` at a vocabulary of 32,000 on CPU.
     """
-    logsumexp = logits.logsumexp(-1)
     if uniform is None:
         tokens = logits.argmax(-1)
-    else:
-        cdf = (logits - logsumexp[:, None]).exp_().cumsum(-1)
-        point = (uniform * cdf[:, -1]).minimum(torch.nextafter(cdf[:, -1], cdf.new_zeros(())))
-        tokens = torch.searchsorted(cdf, point[:, None], right=True).squeeze(1)
-    return tokens, logits.gather(1, tokens[:, None]).squeeze(1) - logsumexp
+        return tokens, logits.log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
+    probabilities = logits.softmax(-1)
+    tokens = _invert(probabilities, uniform)
+    return tokens, probabilities.gather(1, tokens[:, None]).squeeze(1).log()
+
+
+def _invert(probabilities: Float[Tensor, "rows vocabulary"], uniform: Float[Tensor, " rows"]) -> Int[Tensor, " rows"]:
+    """First a block of tokens, by the blocks' sums, then a token in it: a sum is ten times faster than a cumulative one."""
+    if probabilities.shape[1] < TWO_LEVELS:
+        return _first_above(probabilities, uniform * probabilities.sum(-1))[0]
+    blocks = F.pad(probabilities, (0, -probabilities.shape[1] % BLOCK)).view(len(probabilities), -1, BLOCK)
+    sums = blocks.sum(-1)
+    block, before = _first_above(sums, uniform * sums.sum(-1))
+    inner = blocks.gather(1, block[:, None, None].expand(-1, 1, BLOCK)).squeeze(1)
+    return block * BLOCK + _first_above(inner, uniform * sums.sum(-1) - before)[0]
+
+
+def _first_above(weights: Float[Tensor, "rows n"], point: Float[Tensor, " rows"]) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"]]:
+    """Index of the first weight whose cumulative sum passes ``point``, never one of weight 0, and the sum before it."""
+    cdf = weights.cumsum(-1)
+    inside = point.clamp(min=0.0).minimum(torch.nextafter(cdf[:, -1], cdf.new_zeros(())))
+    index = torch.searchsorted(cdf, inside[:, None], right=True)
+    return index.squeeze(1), (cdf.gather(1, index) - weights.gather(1, index)).squeeze(1)
