@@ -21,7 +21,7 @@ del model.config.quantization_config
 model.save_pretrained(out)
 AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(out)
 PYTHON
-  MODEL=$PWD/$OUT-base
+  MODEL=$(realpath "$OUT-base")
 fi
 
 accord init "$OUT"
@@ -29,6 +29,6 @@ accord import "$OUT" "$COMPARISONS" --format hh-rlhf --limit "$ROWS"
 accord reward "$OUT" --sft "$MODEL" --lora-rank 8 --lr 2e-4 --batch-size 8 --max-tokens 192 --micro-tokens 1024 --mismatched 0
 accord init "$OUT-prompts"
 accord import "$OUT-prompts" "$PROMPTS" --format self-instruct --limit "$ROWS"
-accord ppo "$OUT-prompts" --sft "$MODEL" --reward "$PWD/$OUT/models/reward" --lora-rank 8 --ptx-coef 0 --lr 1e-4 --value-lr 1e-4 --warmup-steps 2 \
+accord ppo "$OUT-prompts" --sft "$MODEL" --reward "$(realpath "$OUT")/models/reward" --lora-rank 8 --ptx-coef 0 --lr 1e-4 --value-lr 1e-4 --warmup-steps 2 \
   --steps "$STEPS" --batch-size 8 --minibatch-size 8 --epochs 1 --max-tokens 32 --micro-tokens 1024 --save-every 1
 echo "Talk to it: accord chat $OUT-prompts --model ppo"

@@ -88,7 +88,7 @@ def train(
             began = time.perf_counter()
             # step 1: the prompts of this step, each with all its responses
             epoch, place = divmod(step - 1, a_pass)
-            order = torch.randperm(len(rankings), generator=generator(config.seed, "reward", epoch)).tolist()
+            order: list[int] = torch.randperm(len(rankings), generator=generator(config.seed, "reward", epoch)).tolist()
             chosen = [rankings[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
 
             # step 2: one forward a response, the loss of all pairs of each prompt, a mean over prompts
@@ -108,8 +108,8 @@ def train(
                 run.checkpoint(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "threshold": threshold.data})
             bar.advance(loss=figures["loss"], accuracy=figures["accuracy"])
     # step 5: the bias that sets the demonstrations' mean score to 0
+    model.config.reward_bias = 0.0
     if demonstrations:
-        model.config.reward_bias = 0.0
         model.config.reward_bias = -float(score_rows(model, demonstrations, dtype=dtype).mean())
     return model
 
@@ -126,7 +126,7 @@ def score_rows(model: Any, rows: Sequence[list[int]], *, dtype: torch.dtype, bat
 def accuracy(model: Any, rankings: Sequence[RankedRows], *, dtype: torch.dtype) -> float:
     """Share of untied pairs whose better response scores higher, a mean over prompts."""
     flat = score_rows(model, [row for ranking in rankings for row in ranking.rows], dtype=dtype)
-    parts = flat.split([len(ranking.rows) for ranking in rankings])
+    parts: tuple[Tensor, ...] = flat.split([len(ranking.rows) for ranking in rankings])
     shares = [_right(part, torch.tensor(ranking.ranks)) for part, ranking in zip(parts, rankings, strict=True)]
     return float(torch.tensor([right / pairs for right, pairs in shares if pairs]).mean())
 
@@ -145,7 +145,7 @@ def _accumulate(
     for group in by_tokens([sum(map(len, ranking.rows)) for ranking in chosen], micro_tokens):
         part = [chosen[i] for i in group]
         batch = pack([row for ranking in part for row in ranking.rows]).to(model.device)
-        by_prompt = scores(model, batch, dtype=dtype).split([len(ranking.rows) for ranking in part])
+        by_prompt: tuple[Tensor, ...] = scores(model, batch, dtype=dtype).split([len(ranking.rows) for ranking in part])
         ranks = [torch.tensor(ranking.ranks, device=model.device) for ranking in part]
         losses = [
             bradley_terry_loss(s, r) if threshold is None else rao_kupper_loss(s, r, threshold)
