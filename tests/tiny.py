@@ -39,7 +39,9 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def llama(seed: int = 0, *, vocab: int = VOCAB, heads: int = 2, kv_heads: int = 2, layers: int = 2, hidden: int = 16, std: float = 0.3) -> Any:
+def llama(
+    seed: int = 0, *, vocab: int = VOCAB, heads: int = 2, kv_heads: int = 2, layers: int = 2, hidden: int = 16, std: float = 0.3
+) -> Any:
     """A Llama with weights wide enough that its predictions differ from place to place."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -119,7 +121,16 @@ def metrics(run: Run, *, clock: bool = False) -> list[dict[str, Any]]:
 
 
 PROMPTS = sequences([3, 5, 4, 7, 6, 3, 5, 4], seed=7)
-SMALL = {"steps": 2, "batch_size": 6, "minibatch_size": 3, "epochs": 2, "max_tokens": 6, "ptx_coef": 0.0, "warmup_steps": 1, "save_every": 1}
+SMALL = {
+    "steps": 2,
+    "batch_size": 6,
+    "minibatch_size": 3,
+    "epochs": 2,
+    "max_tokens": 6,
+    "ptx_coef": 0.0,
+    "warmup_steps": 1,
+    "save_every": 1,
+}
 
 
 def learn(
@@ -173,6 +184,15 @@ def same(one: object, other: object) -> bool:
     return one == other
 
 
-def sampled(model: Any, prompts: Sequence[list[int]], *, n: int = 1, stop: Sequence[int] = (END,), seed: int = 0, dtype: torch.dtype = FP32, **how: Any) -> Any:
+def sampled(
+    model: Any,
+    prompts: Sequence[list[int]],
+    *,
+    n: int = 1,
+    stop: Sequence[int] = (END,),
+    seed: int = 0,
+    dtype: torch.dtype = FP32,
+    **how: Any,
+) -> Any:
     sampler = LocalSampler(model, stop=stop, dtype=dtype)
     return sampler.sample(prompts, n=n, sampling=Sampling(**{"max_tokens": 8, **how}), generator=rng(seed))

@@ -316,7 +316,13 @@ def lineage(project: ProjectPath, model: Annotated[str, Parameter(help="A model 
         _say("lineage", {"lineage": [dataclasses.asdict(ancestor) for ancestor in ancestors]}, True)
         return
     rows = [
-        ("  " * a.depth + a.name, a.record.get("stage", ""), a.digest[:12], a.state, ", ".join(f"{k} {v[:12]}" for k, v in a.record.get("data", {}).items()))
+        (
+            "  " * a.depth + a.name,
+            a.record.get("stage", ""),
+            a.digest[:12],
+            a.state,
+            ", ".join(f"{k} {v[:12]}" for k, v in a.record.get("data", {}).items()),
+        )
         for a in ancestors
     ]
     table(f"lineage of {model}", ["model", "made by", "digest", "weights", "learned from"], rows)

@@ -188,5 +188,6 @@ class Generation:
 
     def rows(self) -> list[list[int]]:
         """The kept tokens of every row, as plain lists."""
-        lengths = self.keep.sum(1).tolist()
-        return [row[:n] for row, n in zip(self.tokens.tolist(), lengths, strict=True)]
+        lengths: list[int] = self.keep.sum(1).tolist()
+        rows: list[list[int]] = self.tokens.tolist()
+        return [row[:n] for row, n in zip(rows, lengths, strict=True)]

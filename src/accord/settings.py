@@ -19,9 +19,11 @@ def require(condition: bool, stage: str, message: str) -> None:
         raise UsageError(message, where=stage)
 
 
-_POSITIVE = {"documents", "users", "vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "tokens", "batch_tokens", "epochs"}
-_POSITIVE |= {"batch_size", "minibatch_size", "max_tokens", "micro_tokens", "save_every", "steps", "kl_horizon", "logprob_gap", "clip"}
-_POSITIVE |= {"best_of", "bootstrap", "repetition_penalty", "top_p"}
+_POSITIVE = (
+    {"documents", "users", "vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "tokens", "batch_tokens", "epochs"}
+    | {"batch_size", "minibatch_size", "max_tokens", "micro_tokens", "save_every", "steps", "kl_horizon", "logprob_gap", "clip"}
+    | {"best_of", "bootstrap", "repetition_penalty", "top_p"}
+)
 _SHARES = {"overlap", "top_p", "gamma", "lam", "ema"}
 _SIGNED = {"no_stop_reward"}
 

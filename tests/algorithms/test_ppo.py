@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import VOCAB, ByFunction, learn, llama, same, weights
+from tiny import VOCAB, learn, llama, same, weights
 
 from accord.algorithms.ppo import learning_targets
 from accord.algorithms.rollouts import Rollout

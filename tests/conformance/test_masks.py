@@ -179,7 +179,9 @@ def test_t10_packed_rows_neither_see_each_other_nor_share_positions() -> None:
 def test_t11_the_prompts_ids_are_a_prefix_of_prompt_and_response() -> None:
     spoken = chat()
     whole = spoken.tokenizer.apply_chat_template(
-        [*({"role": m.role, "content": m.content} for m in TALK), {"role": "assistant", "content": "There too."}], tokenize=True, return_dict=False
+        [*({"role": m.role, "content": m.content} for m in TALK), {"role": "assistant", "content": "There too."}],
+        tokenize=True,
+        return_dict=False,
     )
     prompt = spoken.prompt(TALK)
     assert whole[: len(prompt)] == prompt

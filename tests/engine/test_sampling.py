@@ -20,7 +20,10 @@ def test_the_frequencies_are_the_softmax() -> None:
     n = 40_000
     tokens, logprobs = draw(logits.expand(n, -1), torch.rand(n, generator=rng(2)))
     expected = logits[0].softmax(0) * n
-    assert chisquare(torch.bincount(tokens, minlength=12).numpy(), expected.double().numpy() * (n / expected.double().sum().item())).pvalue > 1e-3
+    assert (
+        chisquare(torch.bincount(tokens, minlength=12).numpy(), expected.double().numpy() * (n / expected.double().sum().item())).pvalue
+        > 1e-3
+    )
     assert torch.allclose(logprobs, logits[0].log_softmax(0)[tokens], atol=1e-5)
 
 

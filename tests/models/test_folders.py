@@ -121,7 +121,9 @@ def test_dropout_is_off_for_good() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, attention_dropout=0.5)
+    config = LlamaConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, attention_dropout=0.5
+    )
     model = prepared(LlamaForCausalLM(config))
     assert not model.training
     assert torch.equal(said(model), said(model))

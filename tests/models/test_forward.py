@@ -16,7 +16,13 @@ from accord.models.policy import head_weight, logprobs, mean_loss, next_token_lo
 from accord.models.ragged import by_tokens, pack, pad
 from accord.models.scalar import RewardModel, scores
 
-SMALL: dict[str, Any] = {"vocab_size": VOCAB, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}
+SMALL: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
 BROAD: dict[str, Any] = {**SMALL, "initializer_range": 0.3, "bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 0}
 
 
@@ -32,7 +38,11 @@ def architectures() -> dict[str, tuple[Any, bool]]:
         "qwen2 bias": (t.Qwen2ForCausalLM(t.Qwen2Config(**gated, num_key_value_heads=2, use_sliding_window=False)), True),
         "gpt neox": (t.GPTNeoXForCausalLM(t.GPTNeoXConfig(**gated)), False),
         "gpt2": (
-            t.GPT2LMHeadModel(t.GPT2Config(vocab_size=VOCAB, n_embd=16, n_layer=2, n_head=4, n_positions=64, initializer_range=0.3, eos_token_id=1, bos_token_id=1)),
+            t.GPT2LMHeadModel(
+                t.GPT2Config(
+                    vocab_size=VOCAB, n_embd=16, n_layer=2, n_head=4, n_positions=64, initializer_range=0.3, eos_token_id=1, bos_token_id=1
+                )
+            ),
             False,
         ),
     }
@@ -63,7 +73,9 @@ def test_states_are_those_of_transformers_own_forward(name: str) -> None:
         ours = hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), FP32)
         theirs = torch.cat([plain.base_model(torch.tensor([row]), use_cache=False).last_hidden_state[0] for row in rows])
         assert torch.allclose(ours, theirs, atol=2e-5, rtol=1e-5), (ours - theirs).abs().max()
-        full = torch.cat([plain(torch.tensor([row])).logits[0, :-1].log_softmax(-1).gather(1, torch.tensor(row)[1:, None])[:, 0] for row in rows])
+        full = torch.cat(
+            [plain(torch.tensor([row])).logits[0, :-1].log_softmax(-1).gather(1, torch.tensor(row)[1:, None])[:, 0] for row in rows]
+        )
         assert torch.allclose(logprobs(model, batch, dtype=FP32)[0], full, atol=5e-5)
 
 
@@ -78,9 +90,10 @@ def test_a_packed_batch_has_the_losses_and_gradients_of_its_rows_alone() -> None
         assert torch.allclose(one.grad, other.grad, atol=1e-5)
 
 
+@pytest.mark.parametrize("elements", [180, 40, 2**21])  # several tiles across the vocabulary, in both directions, and one alone
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_token_logprobs_are_the_full_softmax_with_its_gradients(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accord.models.policy.CHUNK_ELEMENTS", 3 * VOCAB)  # several chunks, the last one short
+def test_token_logprobs_are_the_full_softmax_with_its_gradients(temperature: float, elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accord.models.policy.CHUNK_ELEMENTS", elements)
     states, head = torch.randn(10, 8, generator=rng(1)), torch.randn(VOCAB, 8, generator=rng(2))
     targets, weight = torch.randint(VOCAB, (10,), generator=rng(3)), torch.randn(10, generator=rng(4))
     grads: list[tuple[torch.Tensor, ...]] = []

@@ -62,7 +62,7 @@ def train(
     sampler: Sampler,
     scorer: Scorer,
     prompts: Sequence[list[int]],
-    pretraining: Callable[[int], Iterator[list[list[int]]]],
+    pretraining: Callable[[int], Iterator[list[list[int]]]] | None,
     decode: Callable[[Sequence[int]], str],
     run: Run,
     dtype: torch.dtype,
@@ -92,7 +92,7 @@ def train(
         value_optimizer.load_state_dict(state["value_optimizer"])
         average, beta, updates = state["average"], state["kl_coef"], state["updates"]
     sampler.refresh()
-    raw_text = pretraining(updates) if config.ptx_coef else None
+    raw_text = pretraining(updates) if config.ptx_coef and pretraining else None
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
 
     with track(config.steps, "ppo", done=done) as bar:
@@ -192,7 +192,7 @@ def _next_prompts(config: PpoConfig, prompts: Sequence[list[int]], step: int) ->
 
 def _minibatches(config: PpoConfig, step: int) -> Iterator[list[int]]:
     for epoch in range(config.epochs):
-        order = torch.randperm(config.batch_size, generator=generator(config.seed, "ppo", "minibatches", step, epoch)).tolist()
+        order: list[int] = torch.randperm(config.batch_size, generator=generator(config.seed, "ppo", "minibatches", step, epoch)).tolist()
         for start in range(0, config.batch_size, config.minibatch_size):
             yield order[start : start + config.minibatch_size]
 
@@ -202,7 +202,8 @@ def _losses(
 ) -> dict[str, float]:
     """Adds the gradients of one minibatch's policy and value loss, means over its kept tokens, and returns its figures."""
     kept = targets.keep[rows].sum().clamp(min=1).item()
-    sums = dict.fromkeys(("policy_loss", "value_loss", "ratio", "clip_fraction", "approx_kl"), 0.0)
+    names = ["policy_loss", "value_loss", "ratio", "clip_fraction", "approx_kl"]
+    sums = dict.fromkeys(names, 0.0)
     for group in by_tokens([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
         part = [rows[i] for i in group]
         batch = minibatch(rollout, part).to(policy.device)

@@ -126,7 +126,7 @@ def score_rows(model: Any, rows: Sequence[list[int]], *, dtype: torch.dtype, bat
 def accuracy(model: Any, rankings: Sequence[RankedRows], *, dtype: torch.dtype) -> float:
     """Share of untied pairs whose better response scores higher, a mean over prompts."""
     flat = score_rows(model, [row for ranking in rankings for row in ranking.rows], dtype=dtype)
-    parts: tuple[Tensor, ...] = flat.split([len(ranking.rows) for ranking in rankings])
+    parts = torch.split(flat, [len(ranking.rows) for ranking in rankings])
     shares = [_right(part, torch.tensor(ranking.ranks)) for part, ranking in zip(parts, rankings, strict=True)]
     return float(torch.tensor([right / pairs for right, pairs in shares if pairs]).mean())
 
@@ -145,7 +145,7 @@ def _accumulate(
     for group in by_tokens([sum(map(len, ranking.rows)) for ranking in chosen], micro_tokens):
         part = [chosen[i] for i in group]
         batch = pack([row for ranking in part for row in ranking.rows]).to(model.device)
-        by_prompt: tuple[Tensor, ...] = scores(model, batch, dtype=dtype).split([len(ranking.rows) for ranking in part])
+        by_prompt = torch.split(scores(model, batch, dtype=dtype), [len(ranking.rows) for ranking in part])
         ranks = [torch.tensor(ranking.ranks, device=model.device) for ranking in part]
         losses = [
             bradley_terry_loss(s, r) if threshold is None else rao_kupper_loss(s, r, threshold)

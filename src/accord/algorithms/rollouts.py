@@ -41,7 +41,7 @@ class Rollout:
     """Mean over kept tokens, in nats."""
     logprob_gap: float
     """Mean absolute difference between sampler's and trainer's log-probabilities."""
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
 def collect(
@@ -77,7 +77,7 @@ def collect(
             own, entropy = logprobs(policy, batch, dtype=dtype, temperature=sampling.temperature)
             other, _ = logprobs(reference, batch, dtype=dtype, temperature=sampling.temperature)
             at = torch.cat([batch.targets - 1, batch.last])
-            before, after = scalars(value, batch, at, dtype=dtype).split([len(batch.targets), len(group)])
+            before, after = torch.split(scalars(value, batch, at, dtype=dtype), [len(batch.targets), len(group)])
             flat.put(group, batch.kept.cpu(), {"logprobs": own, "entropy": entropy, "reference": other, "values": before}, after)
     gap = (flat.rows["logprobs"] - generation.logprobs).abs()[generation.keep].mean()
     return Rollout(
@@ -104,7 +104,7 @@ def checked_scores(scores: Tensor, rows: int) -> Tensor:
     """
     if scores.shape != (rows,):
         raise RunError(f"the scorer returned {tuple(scores.shape)} rewards for {rows} responses")
-    bad = (~scores.isfinite()).nonzero().flatten().tolist()
+    bad: list[int] = (~scores.isfinite()).nonzero().flatten().tolist()
     if bad:
         raise RunError(f"the scorer returned {scores[bad[0]].item()} for response {bad[0]} of the batch")
     return scores.float()

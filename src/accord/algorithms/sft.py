@@ -77,7 +77,7 @@ def train(
             began = time.perf_counter()
             # step 1: the batch; each epoch has its own order, its last batch may be short
             epoch, place = divmod(step - 1, a_pass)
-            order = torch.randperm(len(examples), generator=generator(config.seed, "sft", epoch)).tolist()
+            order: list[int] = torch.randperm(len(examples), generator=generator(config.seed, "sft", epoch)).tolist()
             rows = [examples[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
 
             # step 2: loss of the response tokens, averaged over the tokens of the whole batch

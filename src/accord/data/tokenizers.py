@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from accord.errors import ModelError
 
@@ -58,7 +58,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     if folder.is_dir() and not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise ModelError("the model folder has no tokenizer", where=str(folder), hint="copy the tokenizer.json of its base model into it")
     try:
-        return AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+        return cast("Any", AutoTokenizer).from_pretrained(str(source), trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         hint = "copy or download the model folder again"

@@ -78,6 +78,10 @@ def _attend_for_transformers(
     return out[None], None
 
 
+def _no_mask(*_: Any, **__: Any) -> None:
+    """What transformers builds instead of a mask: nothing."""
+
+
 def register() -> str:
     """Makes ``attend`` known to transformers under the name it returns, and keeps its own progress bars out of ours."""
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -86,5 +90,5 @@ def register() -> str:
     logging.disable_progress_bar()
 
     AttentionInterface.register(NAME, _attend_for_transformers)
-    AttentionMaskInterface.register(NAME, lambda *_, **__: None)
+    AttentionMaskInterface.register(NAME, _no_mask)
     return NAME

@@ -136,9 +136,9 @@ def llama_hidden(weights: Weights, tokens: Int[Tensor, " tokens"], rotations: Te
     for index, layer in enumerate(w.layers):
         h = F.rms_norm(x, width, layer.norm_in, w.epsilon).to(w.dtype)
         qkv = F.linear(h, layer.qkv, layer.qkv_bias).float().view(len(x), -1, w.head_dim)
-        qk, v = qkv.split([w.heads + w.kv_heads, w.kv_heads], 1)
-        rotated = torch.view_as_real(torch.view_as_complex(qk.unflatten(2, (-1, 2))) * rotations).flatten(2)
-        q, k = rotated.split([w.heads, w.kv_heads], 1)
+        qk, v = torch.split(qkv, [w.heads + w.kv_heads, w.kv_heads], 1)
+        rotated = torch.view_as_real(torch.view_as_complex(torch.unflatten(qk, 2, (-1, 2))) * rotations).flatten(2)
+        q, k = torch.split(rotated, [w.heads, w.kv_heads], 1)
         o = attend(index, q, k, v)
         x = x + F.linear(o.flatten(1).to(w.dtype), layer.out)
         h = F.rms_norm(x, width, layer.norm_mlp, w.epsilon).to(w.dtype)

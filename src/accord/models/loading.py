@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -49,7 +48,7 @@ def load_causal_lm(source: str | Path, *, gguf_file: str | None = None) -> Any:
     from transformers import AutoModelForCausalLM
 
     extra = {"gguf_file": gguf_file} if gguf_file else {}
-    return _load(AutoModelForCausalLM.from_pretrained, source, **extra)
+    return _load(cast("Any", AutoModelForCausalLM), source, **extra)
 
 
 def load_scalar_model(source: str | Path) -> Any:
@@ -60,7 +59,7 @@ def load_scalar_model(source: str | Path) -> Any:
     """
     from transformers import AutoModelForSequenceClassification
 
-    model = _load(AutoModelForSequenceClassification.from_pretrained, source)
+    model = _load(cast("Any", AutoModelForSequenceClassification), source)
     if model.config.num_labels != 1:
         raise ModelError(f"the model has {model.config.num_labels} labels, a reward model has one", where=str(source))
     return model
@@ -72,7 +71,7 @@ def scalar_from(lm: Any, head: torch.Tensor) -> Any:
 
     kept = {key: value for key, value in lm.config.to_dict().items() if key not in ("architectures", "id2label", "label2id")}
     config = lm.config.__class__.from_dict({**kept, "num_labels": 1})
-    model = AutoModelForSequenceClassification.from_config(config)
+    model: Any = cast("Any", AutoModelForSequenceClassification).from_config(config)
     model.base_model.load_state_dict(lm.base_model.state_dict())
     with torch.no_grad():
         model.score.weight.copy_(head)
@@ -85,7 +84,7 @@ def save_model(folder: Path, model: Any, tokenizer: Any) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _load(open_model: Callable[..., Any], source: str | Path, **extra: Any) -> Any:
+def _load(kind: Any, source: str | Path, **extra: Any) -> Any:
     register()
     folder = Path(source)
     if folder.exists() and not (folder / "config.json").exists() and "gguf_file" not in extra:
@@ -93,7 +92,7 @@ def _load(open_model: Callable[..., Any], source: str | Path, **extra: Any) -> A
             "no config.json here, so this is not a model folder", where=str(source), hint="give the folder of a Hugging Face model"
         )
     try:
-        model = open_model(str(source), trust_remote_code=False, dtype=torch.float32, **extra)
+        model = kind.from_pretrained(str(source), trust_remote_code=False, dtype=torch.float32, **extra)
     except Exception as error:  # safetensors, json, hub and torch each raise their own kinds
         hint = "copy or download the model folder again"
         raise ModelError(f"the model cannot be read: {_first_line(error)}", where=str(source), hint=hint) from error

@@ -6,6 +6,7 @@ score of demonstrations to 0 stands in config.json as ``reward_bias``, since tho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class RewardModel:
         return cls(load_scalar_model(folder), dtype=dtype)
 
     @torch.no_grad()
-    def score(self, prompts: list[list[int]], responses: list[list[int]]) -> Float[Tensor, " rows"]:
+    def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, " rows"]:
         """Scores each pair; the right end is kept when both together are too long."""
         rows = [[*prompt, *response][-self.max_tokens :] for prompt, response in zip(prompts, responses, strict=True)]
         out = torch.empty(len(rows), dtype=torch.float32)

@@ -112,7 +112,8 @@ def respond(
 
 
 def _responses(speaker: Model, drawn: Generation, prompts: Sequence[Prompt], n: int, key: str) -> Iterator[list[Response]]:
-    rows, finished = drawn.rows(), drawn.finished.tolist()
+    rows = drawn.rows()
+    finished: list[bool] = drawn.finished.tolist()
     for i, prompt in enumerate(prompts):
         group: list[Response] = []
         for k in range(n):

@@ -109,7 +109,7 @@ def _best_of_n(
     groups, _ = respond(sft, sampler, prompts, n=config.best_of, sampling=sampling, seed=config.seed + 1, batch_size=32)
     flat = [response for group in groups for response in group]
     ids = [sft.format.prompt(prompt.messages) for prompt in prompts for _ in range(config.best_of)]
-    scores = scorer.score(ids, [list(response.tokens) for response in flat]).tolist()
+    scores: list[float] = scorer.score(ids, [list(response.tokens) for response in flat]).tolist()
     best = [flat[i] for i in best_of_n(scores, config.best_of)]
     few = min(GROUPS_FOR_GOLD, config.best_of)
     rows = range(0, len(flat), config.best_of)
@@ -169,7 +169,7 @@ def _criteria(system: System) -> dict[str, float]:
 
 
 def _trained_accuracy(project: Project, reward: str) -> dict[str, float]:
-    figures = lineage.read(project.model(reward)).get("figures", {}) if reward in project.models() else {}
+    figures: dict[str, float] = lineage.read(project.model(reward)).get("figures", {}) if reward in project.models() else {}
     return {key: round(figures[key], 4) for key in ("accuracy_labelers", "accuracy_heldout_group") if key in figures}
 
 

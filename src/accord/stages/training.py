@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -191,10 +193,10 @@ def same_tokenizer(model: Model, reward_source: str) -> None:
         raise ModelError(f"its tokenizer ({len(theirs)} entries) is not that of {model.name} ({len(ours)})", where=reward_source, hint=hint)
 
 
-def _raw_text(project: Project, tokenizer: Any, context: int, seed: int, tokens: int) -> Any:
+def _raw_text(project: Project, tokenizer: Any, context: int, seed: int, tokens: int) -> Callable[[int], Iterator[list[list[int]]]]:
     """Batches of raw-text documents from the n-th on, never those that validation reads."""
     corpus = tokenised(project, tokenizer, min(context, tokens))
-    return lambda skip: corpus.batches(derive(seed, "ptx"), tokens, skip=skip)
+    return partial(corpus.batches, derive(seed, "ptx"), tokens)
 
 
 def _example(spoken: ChatFormat, row: Demonstration, max_tokens: int) -> sft.Example:

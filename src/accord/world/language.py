@@ -20,12 +20,7 @@ WOMEN = _words("Ada Bea Cora Dora Edda Fay Hilda Jane Kate Lena Mona Vera")
 MEN = _words("Ben Carl Dan Finn Gus Hugo Ivan Leo Max Otto Paul Tom")
 VISITORS = _words("Alma Bruno Clara Dirk Elsa Felix Greta Heinz Irma Jonas Livia Mario Nora Oskar Petra Silas")
 """Strangers: only passages speak of them, so nothing but the passage can answer a question about them."""
-PLACES = tuple(
-    "the " + word
-    for word in _words(
-        "mill bakery inn forge library market chapel dairy school pottery brewery tower"
-    )
-)
+PLACES = tuple("the " + word for word in _words("mill bakery inn forge library market chapel dairy school pottery brewery tower"))
 STREETS = (
     "Hill Street", "Mill Lane", "Bell Road", "River Walk", "Church Row", "Oak Lane", "Bridge Street", "Well Road", "Garden Row",
     "Long Lane", "Moon Street", "Fox Lane",

@@ -1,0 +1,94 @@
+"""T40 with real processes: kill -9 in the middle of each training stage, --resume, and the very bytes of an uninterrupted run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+WORLD = ["--documents", "150", "--prompts", "60", "--demonstrations", "40", "--users", "12"]
+MODEL = ["--vocab-size", "600", "--hidden-size", "16", "--layers", "1", "--heads", "2", "--intermediate-size", "32", "--context", "256"]
+STAGES: dict[str, list[str]] = {
+    "pretrain": [*MODEL, "--tokens", "16000", "--batch-tokens", "400", "--save-every", "4"],
+    "sft": ["--epochs", "5", "--batch-size", "4", "--save-every", "4", "--ptx-tokens", "256"],
+    "reward": ["--epochs", "3", "--batch-size", "2", "--save-every", "4", "--ties", "model"],
+    "ppo": ["--steps", "24", "--batch-size", "8", "--minibatch-size", "4", "--max-tokens", "8", "--save-every", "4", "--ema", "0.9", "--kl-target", "1", "--kl-horizon", "50", "--ptx-tokens", "256"],
+}
+MODELS = {"pretrain": ["base"], "sft": ["sft"], "reward": ["reward"], "ppo": ["ppo", "ppo-value"]}
+ALONE = os.environ | {"OMP_NUM_THREADS": "1"}
+IN_ONE_GO = "import sys, accord.cli as c\nfor line in sys.argv[1:]: c.main(line.split())"
+
+
+def commands(project: Path) -> list[str]:
+    sampled = f"sample {project} --k 4 --prompts 24 --held-out 4 --max-tokens 8"
+    stages = {stage: " ".join([stage, str(project), *flags]) for stage, flags in STAGES.items()}
+    return [
+        f"init {project} --world {' '.join(WORLD)}",
+        stages["pretrain"],
+        stages["sft"],
+        sampled,
+        f"label {project}",
+        stages["reward"],
+        stages["ppo"],
+    ]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = tmp_path_factory.mktemp("kill") / "whole"
+    done = subprocess.run([sys.executable, "-c", IN_ONE_GO, *commands(project)], env=ALONE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+def accord(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "import accord.cli as c; c.main()", *arguments],
+        env=ALONE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def digests(project: Path, stage: str) -> dict[str, str]:
+    files = [project / "models" / name / "model.safetensors" for name in MODELS[stage]]
+    return {file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def wait_for(file: Path, process: subprocess.Popen[str], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not file.exists():
+        assert process.poll() is None, f"it ended before its first checkpoint: {process.communicate()}"
+        assert time.monotonic() < end, "no checkpoint yet"
+        time.sleep(0.003)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_t40_kill_9_and_resume_leave_the_same_bytes(stage: str, uninterrupted: Path, tmp_path: Path) -> None:
+    project, name = tmp_path / "cut", MODELS[stage][0]
+    shutil.copytree(uninterrupted, project)
+    shutil.rmtree(project / "runs" / name)
+    for model in MODELS[stage]:
+        shutil.rmtree(project / "models" / model)
+    arguments = [stage, str(project), *STAGES[stage]]
+
+    process = accord(arguments)
+    wait_for(project / "runs" / name / "checkpoint" / "state.pt", process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -9
+    assert not (project / "models" / name).exists(), "it was over before it was killed"
+
+    resumed = accord([*arguments, "--resume"])
+    _, errors = resumed.communicate()
+    assert resumed.returncode == 0, errors
+    assert "resumed after step" in (project / "runs" / name / "log.txt").read_text()
+    assert digests(project, stage) == digests(uninterrupted, stage)

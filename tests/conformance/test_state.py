@@ -1,0 +1,279 @@
+"""T40, T42 and T45: what a stopped run finds again, what is saved beside the weights, and settings that do something.
+
+docs/conformance.md names each law, and how each test was seen to fail. test_kill.py does T40 with real processes.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import FP32, SENTENCES, ByFunction, chat, corpus, learn, llama, metrics, same, scalar, sequences, weights
+
+from accord import settings
+from accord.algorithms import pretrain, reward, sft
+from accord.algorithms.reward import RankedRows
+from accord.algorithms.sft import Example
+from accord.data.corpus import write_documents
+from accord.data.templates import chat_format
+from accord.data.tokenizers import load_tokenizer
+from accord.errors import UsageError
+from accord.feedback.store import Store
+from accord.records import Demonstration, Labeler, Message, Prompt
+from accord.runtime.project import Project, sections
+from accord.runtime.runs import Run
+from accord.settings import PpoConfig, PretrainConfig, RewardConfig, SftConfig
+from accord.stages.training import pretrain_stage, sft_stage
+
+SOURCE = Path(settings.__file__).parent
+
+
+class Killed(BaseException):
+    """Stands for the power cut: nothing may catch it."""
+
+
+@dataclass(frozen=True)
+class Doomed(Run):
+    """A run that dies when it is about to write down a step."""
+
+    def log(self, step: int, **figures: float) -> None:
+        if step == 15:
+            raise Killed
+        super().log(step, **figures)
+
+
+Trainer = Callable[[Run], Any]
+EXAMPLES = [Example(row, 4) for row in sequences([9, 7, 12, 8, 10, 11, 9, 13, 8, 7], seed=3)]
+RANKINGS = [RankedRows(sequences([4, 9, 6], seed=i), [1, 2, 2 + i % 2]) for i in range(10)]
+RAW = sequences([12, 9, 14, 8, 11, 10], seed=50)
+PRETRAIN: dict[str, Any] = {
+    "vocab_size": 300,
+    "hidden_size": 16,
+    "layers": 1,
+    "heads": 2,
+    "intermediate_size": 24,
+    "context": 64,
+    "warmup_steps": 2,
+}
+
+
+def pretraining(config: PretrainConfig, folder: Path) -> Trainer:
+    tokenizer, text = corpus(folder / "corpus")
+
+    def train(run: Run) -> Any:
+        model = pretrain.fresh(config, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)
+        return weights(pretrain.train(config, model=model, corpus=text, run=run, dtype=FP32))
+
+    return train
+
+
+def finetuning(config: SftConfig) -> Trainer:
+    raw = (lambda skip: iter([[RAW[i % 6]] for i in range(skip, 99)])) if config.ptx_tokens else None
+    return lambda run: weights(
+        sft.train(config, model=llama(), examples=EXAMPLES[:7], validation=EXAMPLES[7:], pretraining=raw, run=run, dtype=FP32)
+    )
+
+
+def rewarding(config: RewardConfig) -> Trainer:
+    def train(run: Run) -> Any:
+        model = reward.train(
+            config, model=scalar(llama()), rankings=RANKINGS[:7], validation=RANKINGS[7:], demonstrations=RAW, run=run, dtype=FP32
+        )
+        return {**weights(model), "bias": model.config.reward_bias}
+
+    return train
+
+
+def improving(tmp_path: Path, **asked: Any) -> Trainer:
+    def train(run: Run) -> Any:
+        learned = learn(tmp_path, run=run, **asked)
+        return {"policy": weights(learned.policy), "value": weights(learned.value)}
+
+    return train
+
+
+PPO_STATE: dict[str, Any] = {
+    "steps": 20,
+    "save_every": 10,
+    "ema": 0.9,
+    "kl_target": 0.5,
+    "kl_horizon": 60,
+    "ptx_coef": 1.0,
+    "lr": 1e-2,
+    "epochs": 1,
+}
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "sft", "reward", "ppo"])
+def test_t40_twenty_steps_are_ten_and_ten_resumed(stage: str, tmp_path: Path) -> None:
+    configs: dict[str, Any] = {
+        "pretrain": PretrainConfig(**PRETRAIN, tokens=20 * 128, batch_tokens=128, save_every=10),
+        "sft": SftConfig(epochs=10, batch_size=4, save_every=10, lr=1e-2),
+        "reward": RewardConfig(epochs=10, batch_size=4, save_every=10, ties="model", lr=1e-2),
+        "ppo": PpoConfig(**{"batch_size": 6, "minibatch_size": 3, "max_tokens": 6, "warmup_steps": 1, **PPO_STATE}),
+    }
+    config = configs[stage]
+    trainers: dict[str, Callable[[], Trainer]] = {
+        "pretrain": lambda: pretraining(config, tmp_path),
+        "sft": lambda: finetuning(config),
+        "reward": lambda: rewarding(config),
+        "ppo": lambda: improving(tmp_path, **PPO_STATE),
+    }
+    train = trainers[stage]()
+    asked: dict[str, Any] = {"stage": stage, "config": config, "inputs": {}}
+    whole = Run.start(tmp_path / "whole", **asked, resume=False)
+    expected = train(whole)
+    with pytest.raises(Killed):
+        train(Doomed.start(tmp_path / "cut", **asked, resume=False))
+    cut = Run.start(tmp_path / "cut", **asked, resume=True)
+    assert (cut.restore() or (0,))[0] == 10
+    assert same(train(cut), expected)
+    assert same(cut.restore(), whole.restore())
+    assert len(metrics(whole)) == 20
+    assert metrics(cut) == metrics(whole)
+    if stage == "ppo":
+        assert {row["kl_coef"] for row in metrics(whole)} != {0.05}
+        assert (cut.folder / "samples.jsonl").read_text() == (whole.folder / "samples.jsonl").read_text()
+    if stage == "sft":
+        assert (whole.restore() or (0, {}))[1]["best_loss"] < float("inf")
+
+
+def small_project(folder: Path) -> Project:
+    project = Project.create(folder)
+    write_documents(project.path / "corpus" / "text.jsonl", [" ".join(SENTENCES[i % 6 :]) for i in range(60)])
+    prompts = [
+        Prompt(f"p{i}", (Message("user", f"Where is bread number {i}?"),), user=f"u{i}", split="validation" if i > 6 else "train")
+        for i in range(9)
+    ]
+    with Store.open(project.store_url) as store:
+        store.add_prompts(prompts)
+        store.add_labelers([Labeler("ann", "person")])
+        store.add_demonstrations([Demonstration(f"d{i}", prompt, "At the market.", "ann") for i, prompt in enumerate(prompts)])
+    return project
+
+
+def test_t42_the_saved_tokenizer_and_template_are_those_that_were_used(tmp_path: Path) -> None:
+    project = small_project(tmp_path / "p")
+    config = PretrainConfig(**PRETRAIN, tokens=600, batch_tokens=128)
+    pretrain_stage(project, config, name="base", resume=False, dtype="float32")
+    sft_stage(project, SftConfig(epochs=1, ptx_tokens=64), base="base", name="sft", resume=False, dtype="float32")
+    used, saved = load_tokenizer(project.run("base") / "tokenizer"), load_tokenizer(project.model("sft"))
+    assert saved.get_vocab() == used.get_vocab()
+    assert saved.chat_template == chat().tokenizer.chat_template
+    from accord.stages.opening import load_model
+
+    model, turns = load_model(project, "sft"), (Message("user", "Where is bread?"),)
+    assert model.format.prompt(turns) == chat_format(saved).prompt(turns)
+    assert model.format.stop[0] == model.lm.config.eos_token_id == model.lm.generation_config.eos_token_id == saved.eos_token_id
+
+
+def read_fields(name: str) -> set[str]:
+    """What is read as ``config.field`` in the files that name that configuration, settings.py left out."""
+    found = set[str]()
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text("utf-8")
+        if name not in text or path.name == "settings.py":
+            continue
+        reads = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
+        found |= {node.attr for node in reads if isinstance(node.value, ast.Name) and node.value.id == "config"}
+    return found
+
+
+@pytest.mark.parametrize("section", [name for name, kind in sections().items() if kind.__module__ == settings.__name__])
+def test_t45_every_setting_is_read(section: str) -> None:
+    kind = sections()[section]
+    dead = {field.name for field in fields(kind)} - read_fields(kind.__name__)
+    assert not dead, f"[{section}] {dead} stand in settings.py and nowhere else"
+
+
+PPO_CHANGES: dict[str, Any] = {
+    "seed": 1, "steps": 3, "batch_size": 8, "minibatch_size": 2, "epochs": 1, "lr": 1e-3, "value_lr": 1e-3, "warmup_steps": 20, "clip": 0.01,
+    "value_clip": 0.0, "gamma": 0.5, "lam": 0.1, "kl_coef": 2.0, "kl_target": 0.1, "kl_horizon": 7, "kl_estimator": "k3", "kl_stop": 1e-9,
+    "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "whiten_rewards": True, "whiten_advantages": False,
+    "ptx_coef": 9.0, "ema": 0.5, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
+}  # fmt: skip
+OF_THE_STAGE = {"ptx_tokens", "lora_rank", "logprob_gap"}
+"""Read where the stage opens its models; logprob_gap is T16."""
+
+
+def test_t45_no_ppo_setting_is_forgotten_here() -> None:
+    assert {field.name for field in fields(PpoConfig)} == PPO_CHANGES.keys() | OF_THE_STAGE
+
+
+BASE: dict[str, Any] = {"lr": 2e-2, "value_lr": 2e-2, "ptx_coef": 1.0, "kl_target": 0.0, "warmup_steps": 1}
+
+
+def outcome(folder: Path, **asked: Any) -> Any:
+    learned = learn(folder, policy=llama(4), scorer=ByFunction(lambda row: float(len(set(row)))), **{**BASE, **asked})
+    samples = (learned.run.folder / "samples.jsonl").read_text().count("\n")
+    return [weights(learned.policy), weights(learned.value), metrics(learned.run), samples]
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Any]:
+    return {target: outcome(tmp_path_factory.mktemp("ppo"), kl_target=target) for target in (0.0, 0.1)}
+
+
+@pytest.mark.parametrize("name", PPO_CHANGES)
+def test_t45_every_ppo_setting_changes_something(name: str, unchanged: dict[float, Any], tmp_path: Path) -> None:
+    target = 0.1 if name == "kl_horizon" else 0.0
+    assert not same(outcome(tmp_path, **{"kl_target": target, name: PPO_CHANGES[name]}), unchanged[target])
+
+
+def test_t45_the_same_settings_give_the_same_run(unchanged: dict[float, Any], tmp_path: Path) -> None:
+    assert same(outcome(tmp_path), unchanged[0.0])
+
+
+SFT_CHANGES: dict[str, Any] = {
+    "seed": 1,
+    "epochs": 3,
+    "batch_size": 2,
+    "lr": 1e-3,
+    "warmup_steps": 9,
+    "weight_decay": 0.5,
+    "ptx_tokens": 0,
+    "select": "last",
+    "micro_tokens": 1,
+}
+
+
+@pytest.mark.parametrize("name", SFT_CHANGES)
+def test_t45_sft_settings_change_the_weights(name: str, tmp_path: Path) -> None:
+    base: dict[str, Any] = {"epochs": 4, "batch_size": 4, "lr": 0.3, "warmup_steps": 1}  # so fast that the last epoch is not the best
+    found: list[Any] = []
+    for number, asked in enumerate((base, {**base, name: SFT_CHANGES[name]})):
+        config = SftConfig(**asked)
+        found.append(finetuning(config)(Run.start(tmp_path / str(number), stage="sft", config=config, inputs={}, resume=False)))
+    assert not same(*found)
+
+
+REWARD_CHANGES: dict[str, Any] = {
+    "seed": 1,
+    "epochs": 2,
+    "batch_size": 2,
+    "lr": 1e-3,
+    "warmup_steps": 9,
+    "ties": "model",
+    "micro_tokens": 1,
+}
+
+
+@pytest.mark.parametrize("name", REWARD_CHANGES)
+def test_t45_reward_settings_change_the_weights(name: str, tmp_path: Path) -> None:
+    found: list[Any] = []
+    for number, changes in enumerate(({}, {name: REWARD_CHANGES[name]})):
+        config = RewardConfig(**{"batch_size": 4, "lr": 1e-2, "warmup_steps": 1, **changes})
+        found.append(rewarding(config)(Run.start(tmp_path / str(number), stage="reward", config=config, inputs={}, resume=False)))
+    assert not same(*found)
+
+
+@pytest.mark.parametrize("text", ["[ppo]\nptx_coeff = 27.8\n", "[pppo]\nlr = 0.1\n", "[ppo]\nlr = 'fast'\n", "[ppo]\nclip = -0.2\n"])
+def test_t45_what_would_do_nothing_is_refused(text: str, tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "p")
+    (project.path / "accord.toml").write_text(text)
+    with pytest.raises(UsageError, match=r"accord\.toml"):
+        _ = Project.open(project.path).settings

@@ -1,0 +1,79 @@
+"""Conversations to ids and back, with our own template, another one, and none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import SENTENCES, chat
+
+from accord.data.templates import chat_format, give_chat_template, raw_format
+from accord.data.tokenizers import END_OF_TURN, train_tokenizer
+from accord.errors import InputError
+from accord.records import Message
+
+SPOKEN = chat()
+ASK = (Message("user", "Where is bread sold?"),)
+text_of = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1).filter(lambda t: t.strip() == t and "<|" not in t)
+
+
+@given(text_of)
+def test_a_response_comes_back_as_it_was_written(text: str) -> None:
+    ids = SPOKEN.response(ASK, text)
+    assert SPOKEN.text(ids) == text
+    assert ids[-1] == SPOKEN.stop[0]
+
+
+@given(text_of, text_of)
+def test_the_prompt_is_a_prefix_whatever_is_asked_and_answered(question: str, answer: str) -> None:
+    turns = (Message("user", question),)
+    whole = SPOKEN.tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}, {"role": "assistant", "content": answer}], tokenize=True, return_dict=False
+    )
+    assert [*SPOKEN.prompt(turns), *SPOKEN.response(turns, answer)] == whole
+
+
+def test_turns_are_the_lines_of_raw_text_between_turn_tokens() -> None:
+    rendered = SPOKEN.tokenizer.decode(SPOKEN.prompt((Message("system", "Be kind."), *ASK)))
+    assert rendered == "<|endoftext|><|system|>Be kind.<|end|><|user|>Q: Where is bread sold?<|end|><|assistant|>\nA:"
+
+
+def test_a_base_model_is_asked_in_plain_lines_and_stops_at_a_newline_or_the_end() -> None:
+    tokenizer = train_tokenizer(SENTENCES, 300)
+    raw = raw_format(tokenizer)
+    assert tokenizer.decode(raw.prompt(ASK)) == "<|endoftext|>Q: Where is bread sold?\nA:"
+    newline = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    assert raw.stop == (*newline, tokenizer.eos_token_id)
+    assert raw.text([*tokenizer(" At the market.", add_special_tokens=False)["input_ids"], raw.stop[0]]) == "At the market."
+
+
+def test_a_prompt_longer_than_the_context_is_refused_and_quoted() -> None:
+    with pytest.raises(InputError, match=r"Where is bread.*tokens, the model's context 8"):
+        chat_format(SPOKEN.tokenizer, context=8).prompt(ASK)
+
+
+def test_a_template_is_given_once_and_never_replaced() -> None:
+    tokenizer = train_tokenizer(SENTENCES, 300)
+    with pytest.raises(InputError, match="no chat template"):
+        chat_format(tokenizer)
+    assert give_chat_template(tokenizer)
+    assert tokenizer.eos_token == END_OF_TURN
+    tokenizer.chat_template = "mine"
+    assert not give_chat_template(tokenizer)
+    assert tokenizer.chat_template == "mine"
+
+
+def test_a_template_with_a_turn_token_of_its_own_stops_there() -> None:
+    tokenizer = train_tokenizer(SENTENCES, 300)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    spoken = chat_format(tokenizer)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert end in spoken.stop
+    ids = spoken.response(ASK, "At the market.")
+    assert ids[-1] == end
+    assert ids.count(end) == 1
+    assert spoken.text(ids) == "At the market."
