@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ def test_the_cosine_warms_up_peaks_at_1_and_ends_at_its_floor() -> None:
     assert curve[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert curve[10] == pytest.approx(1)
     assert curve[55] == pytest.approx(0.55)
-    assert all(a > b for a, b in zip(curve[10:], curve[11:], strict=False))
+    assert all(a > b for a, b in pairwise(curve[10:]))
     assert cosine(100, 100, 10, 0.1) == pytest.approx(0.1)
 
 

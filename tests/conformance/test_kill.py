@@ -19,7 +19,26 @@ STAGES: dict[str, list[str]] = {
     "pretrain": [*MODEL, "--tokens", "16000", "--batch-tokens", "400", "--save-every", "4"],
     "sft": ["--epochs", "5", "--batch-size", "4", "--save-every", "4", "--ptx-tokens", "256"],
     "reward": ["--epochs", "3", "--batch-size", "2", "--save-every", "4", "--ties", "model"],
-    "ppo": ["--steps", "24", "--batch-size", "8", "--minibatch-size", "4", "--max-tokens", "8", "--save-every", "4", "--ema", "0.9", "--kl-target", "1", "--kl-horizon", "50", "--ptx-tokens", "256"],
+    "ppo": [
+        "--steps",
+        "24",
+        "--batch-size",
+        "8",
+        "--minibatch-size",
+        "4",
+        "--max-tokens",
+        "8",
+        "--save-every",
+        "4",
+        "--ema",
+        "0.9",
+        "--kl-target",
+        "1",
+        "--kl-horizon",
+        "50",
+        "--ptx-tokens",
+        "256",
+    ],
 }
 MODELS = {"pretrain": ["base"], "sft": ["sft"], "reward": ["reward"], "ppo": ["ppo", "ppo-value"]}
 ALONE = os.environ | {"OMP_NUM_THREADS": "1"}

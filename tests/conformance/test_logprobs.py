@@ -88,7 +88,7 @@ def test_t15_t23_rollouts_take_no_filter_no_penalty_and_no_length_rule() -> None
 
 def test_t15_a_filtered_draws_logprob_is_under_the_filtered_distribution() -> None:
     drawn = sampled(llama(1), [PROMPTS[0]], n=400, max_tokens=1, top_k=2)
-    seen = {token: logprob for token, logprob in zip(drawn.tokens[:, 0].tolist(), drawn.logprobs[:, 0].tolist(), strict=True)}
+    seen = dict(zip(drawn.tokens[:, 0].tolist(), drawn.logprobs[:, 0].tolist(), strict=True))
     assert len(seen) == 2
     assert sum(torch.tensor(list(seen.values())).exp()).item() == pytest.approx(1, abs=1e-5)
 
