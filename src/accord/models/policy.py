@@ -1,12 +1,13 @@
 """What a language model says of a batch: log-probabilities of kept tokens, entropy, next-token loss.
 
-Logits are made for the kept tokens alone, in chunks, and never kept: the backward pass makes each chunk again. A [tokens, vocabulary]
-tensor in float32 would be 0.5 GB for 4,096 tokens and a vocabulary of 32,000.
+Logits are made for the kept tokens alone, a tile of tokens by vocabulary at a time, and never kept: the backward pass makes each
+tile again. A [tokens, vocabulary] tensor in float32 would be 0.5 GB for 4,096 tokens and a vocabulary of 32,000.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -21,36 +22,53 @@ CHUNK_ELEMENTS = 2**21
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """log softmax(states @ head.T / temperature)[targets] without keeping the logits."""
+    """log softmax(states @ head.T / temperature)[targets] without keeping the logits.
+
+    The softmax of a tile times the tile's share of the whole sum is the whole softmax there, so only the shares are kept.
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, states: Tensor, head: Tensor, targets: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
-        logprobs = torch.empty(len(targets), dtype=torch.float32, device=states.device)
-        entropy = torch.zeros_like(logprobs)
-        for part in _chunks(len(targets), len(head)):
-            logits = _logits(states[part], head, temperature).float()
-            logsumexp = logits.logsumexp(-1)
-            logprobs[part] = logits.gather(1, targets[part, None]).squeeze(1) - logsumexp
-            if not ctx.needs_input_grad[0]:
-                entropy[part] = logsumexp - (logits.softmax(-1) * logits).sum(-1)
-        ctx.save_for_backward(states, head, targets)
-        ctx.temperature = temperature
+        weight, (parts, blocks) = head.to(states.dtype), _tiles(len(targets), len(head))
+        chosen = torch.zeros(len(targets), dtype=torch.float32, device=states.device)
+        sums, means = chosen.new_empty(len(blocks), len(targets)), chosen.new_zeros(len(blocks), len(targets))
+        for part in parts:
+            for i, block in enumerate(blocks):
+                logits = _logits(states[part], weight[block], temperature).float()
+                relative = logits.log_softmax(-1)
+                sums[i, part] = logits[:, 0] - relative[:, 0]
+                at = targets[part] - block.start
+                inside = (at >= 0) & (at < logits.shape[1])
+                chosen[part] += logits.gather(1, at.clamp(0, logits.shape[1] - 1)[:, None]).squeeze(1).masked_fill(~inside, 0.0)
+                if not ctx.needs_input_grad[0]:
+                    means[i, part] = (relative.exp_() * logits).sum(-1)
+        logsumexp = sums.logsumexp(0)
+        shares = (sums - logsumexp).exp()
+        entropy = logsumexp - (shares * means).sum(0)
+        ctx.save_for_backward(states, weight, targets, shares)
+        ctx.temperature, ctx.head_dtype = temperature, head.dtype
         ctx.mark_non_differentiable(entropy)
-        return logprobs, entropy
+        return chosen - logsumexp, torch.zeros_like(entropy) if ctx.needs_input_grad[0] else entropy
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
-        states, head, targets = ctx.saved_tensors
-        grad = (grad / ctx.temperature).to(states.dtype)
-        d_states, d_head = torch.empty_like(states), torch.zeros(head.shape, dtype=torch.float32, device=head.device)
-        for part in _chunks(len(targets), len(head)):
-            d_logits = _logits(states[part], head, ctx.temperature).softmax(-1).mul_(-grad[part, None])
-            d_logits.scatter_add_(1, targets[part, None], grad[part, None])
-            torch.mm(d_logits, head, out=d_states[part])
-            d_head += d_logits.T @ states[part]
-        return d_states, d_head.to(head.dtype), None, None
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # type: ignore[override]
+        states, head, targets, shares = ctx.saved_tensors
+        parts, blocks = _tiles(len(targets), len(head))
+        grad = grad[:, None] / ctx.temperature
+        d_states = head[targets].float() * grad
+        d_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if ctx.needs_input_grad[1] else None
+        for part in parts:
+            for i, block in enumerate(blocks):
+                pull = (-grad[part] * shares[i, part, None]).to(states.dtype)
+                d_logits = _logits(states[part], head[block], ctx.temperature).softmax(-1).mul_(pull)
+                d_states[part] += d_logits @ head[block]
+                if d_head is not None:
+                    d_head[block] += d_logits.T @ states[part]
+        if d_head is not None:
+            d_head = d_head.index_add_(0, targets, states.float() * grad).to(ctx.head_dtype)
+        return d_states.to(states.dtype), d_head, None, None
 
 
 def _logits(states: Tensor, head: Tensor, temperature: float) -> Tensor:
@@ -58,9 +76,14 @@ def _logits(states: Tensor, head: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1.0 else logits / temperature
 
 
-def _chunks(rows: int, vocabulary: int) -> list[slice]:
-    size = max(1, CHUNK_ELEMENTS // vocabulary)
-    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+def _tiles(rows: int, vocabulary: int) -> tuple[list[slice], list[slice]]:
+    """Cuts both sides such that a tile has CHUNK_ELEMENTS; about as wide as it is high when there are many rows."""
+    height = min(max(rows, 1), math.isqrt(2 * CHUNK_ELEMENTS))
+    return _slices(rows, height), _slices(vocabulary, CHUNK_ELEMENTS // height)
+
+
+def _slices(length: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
 def token_logprobs(
@@ -71,9 +94,9 @@ def token_logprobs(
 ) -> tuple[Float[Tensor, " kept"], Float[Tensor, " kept"]]:
     """Log-probabilities of the target tokens and the entropy of each prediction in nats, float32.
 
-    The entropy carries no gradient, and is computed only where none is asked for (zeros otherwise).
+    Products are made in the states' dtype. The entropy carries no gradient, and is computed only where none is asked for (zeros otherwise).
     """
-    return _TokenLogprobs.apply(states, head, targets, temperature)  # pyright: ignore[reportReturnType]
+    return cast("Any", _TokenLogprobs).apply(states, head, targets, temperature)
 
 
 def head_weight(model: Any) -> Tensor:
@@ -99,7 +122,7 @@ def logprobs(
     """Log-probability of each kept token given what precedes it, and the entropy there, flat in batch order."""
     states = hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), dtype)
     before = states.index_select(0, batch.targets - 1).to(dtype)
-    return token_logprobs(before, head_weight(model).to(dtype), batch.tokens[batch.targets], temperature)
+    return token_logprobs(before, head_weight(model), batch.tokens[batch.targets], temperature)
 
 
 def next_token_loss(model: Any, batch: Ragged, *, dtype: torch.dtype) -> Float[Tensor, ""]:
