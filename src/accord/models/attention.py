@@ -8,7 +8,7 @@ AttentionInterface, where ``attend`` travels as a keyword.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 NAME = "accord"
+
+ROWS = 8
+"""Sequences of a rectangle: fewer leave less padding, but more calls."""
 
 
 class Attend(Protocol):
@@ -30,39 +33,55 @@ class RaggedAttention:
     """Causal attention within each of the sequences laid end to end.
 
     Sequences of similar length share a rectangle, right-padded: under a causal mask no real query can see a pad, so no mask is
-    needed at all. In float32, because bf16 attention's backward pass is slow on CPU.
+    needed at all, and it does not matter what a pad holds. In float32, because bf16 attention's backward pass is slow on CPU.
     """
 
     def __init__(self, lengths: Int[Tensor, " rows"]) -> None:
         starts = lengths.cumsum(0) - lengths
-        order = lengths.argsort()
-        groups = min(max(len(order) // 16, 1), 8)
-        self.rectangles = [_Rectangle(starts[rows], lengths[rows]) for rows in order.tensor_split(groups)]
-        self.back = torch.cat([rectangle.tokens for rectangle in self.rectangles]).argsort()
+        order = lengths.argsort(stable=True)
+        groups = min(max(len(order) // ROWS, 1), 8)
+        self.shapes: list[tuple[int, int]] = []
+        tokens, keeps = list[Tensor](), list[Tensor]()
+        for rows in order.tensor_split(groups):
+            steps = torch.arange(int(lengths[rows].max()), device=lengths.device)
+            keep = steps < lengths[rows, None]
+            self.shapes.append((len(rows), len(steps)))
+            tokens.append(torch.where(keep, starts[rows, None] + steps, 0).flatten())
+            keeps.append(keep.flatten())
+        slots = torch.cat(keeps).nonzero().squeeze(1)
+        self.tokens = torch.cat(tokens)
+        """The token in each slot of the rectangles, laid end to end; 0 in a pad."""
+        self.slots = torch.empty_like(slots).index_copy_(0, self.tokens.index_select(0, slots), slots)
+        """The slot of each token."""
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        dtype = q.dtype
-        out = torch.cat([rectangle.attend(q.float(), k.float(), v.float()) for rectangle in self.rectangles])
-        return out.index_select(0, self.back).to(dtype)
+        sizes = [rows * steps for rows, steps in self.shapes]
+        spread = [_spread(x.float(), self.tokens, self.slots).split(sizes) for x in (q, k, v)]
+        out = [_rectangle(*qkv, shape) for *qkv, shape in zip(*spread, self.shapes, strict=True)]
+        return torch.cat(out).index_select(0, self.slots).to(q.dtype)
 
 
-class _Rectangle:
-    def __init__(self, starts: Tensor, lengths: Tensor) -> None:
-        steps = torch.arange(int(lengths.max()), device=lengths.device)
-        keep = steps < lengths[:, None]
-        self.tokens = (starts[:, None] + steps)[keep]
-        self.slots = keep.flatten().nonzero().squeeze(1)
-        self.shape = keep.shape
+def _rectangle(q: Tensor, k: Tensor, v: Tensor, shape: tuple[int, int]) -> Tensor:
+    q, k, v = (x.view(*shape, *x.shape[1:]).transpose(1, 2) for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+    return out.transpose(1, 2).flatten(0, 1)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        grouped = q.shape[1] != k.shape[1]
-        out = F.scaled_dot_product_attention(self._pad(q), self._pad(k), self._pad(v), is_causal=True, enable_gqa=grouped)
-        return out.transpose(1, 2).flatten(0, 1).index_select(0, self.slots)
 
-    def _pad(self, x: Tensor) -> Tensor:
-        rows, steps = self.shape
-        padded = x.new_zeros(rows * steps, *x.shape[1:]).index_copy(0, self.slots, x.index_select(0, self.tokens))
-        return padded.view(rows, steps, *x.shape[1:]).transpose(1, 2)
+class _Spread(torch.autograd.Function):
+    """Tokens into slots. A pad gets no gradient, so that of a token is what its own slot got: no sum over slots."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, tokens: Tensor, slots: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.slots = slots
+        return x.index_select(0, tokens)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return grad.index_select(0, ctx.slots), None, None
+
+
+def _spread(x: Tensor, tokens: Tensor, slots: Tensor) -> Tensor:
+    return cast("Any", _Spread).apply(x, tokens, slots)
 
 
 def _attend_for_transformers(
