@@ -55,14 +55,16 @@ class RaggedAttention:
         """The slot of each token."""
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        sizes = [rows * steps for rows, steps in self.shapes]
-        spread = [_spread(x.float(), self.tokens, self.slots).split(sizes) for x in (q, k, v)]
-        out = [_rectangle(*qkv, shape) for *qkv, shape in zip(*spread, self.shapes, strict=True)]
+        spread = (self._rectangles(x.float()) for x in (q, k, v))
+        out = [_attend(*qkv) for qkv in zip(*spread, strict=True)]
         return torch.cat(out).index_select(0, self.slots).to(q.dtype)
 
+    def _rectangles(self, x: Tensor) -> list[Tensor]:
+        parts = _spread(x, self.tokens, self.slots).split_with_sizes([rows * steps for rows, steps in self.shapes])
+        return [part.view(*shape, *x.shape[1:]).transpose(1, 2) for part, shape in zip(parts, self.shapes, strict=True)]
 
-def _rectangle(q: Tensor, k: Tensor, v: Tensor, shape: tuple[int, int]) -> Tensor:
-    q, k, v = (x.view(*shape, *x.shape[1:]).transpose(1, 2) for x in (q, k, v))
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
     return out.transpose(1, 2).flatten(0, 1)
 
