@@ -1,4 +1,4 @@
-"""What holds for every test: shapes are checked, and two threads, so that figures and times do not depend on the machine's size."""
+"""What holds for every test: shapes are checked, and one thread, for models so small that a second one costs more than it gives."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ settings.load_profile("accord")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "learning: trains a model and states what it must have learned")
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
