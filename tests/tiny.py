@@ -141,6 +141,7 @@ def learn(
     stop: Sequence[int] = (END, 2, 3, 4, 5, 6, 7, 8),
     run: Run | None = None,
     sampler: Callable[[Any], Sampler] | None = None,
+    prompts: Sequence[list[int]] = PROMPTS,
     **settings: Any,
 ) -> Learned:
     """A short PPO run on tiny models; by default a response is worth its number of distinct tokens."""
@@ -160,7 +161,7 @@ def learn(
         value=value,
         sampler=sampler(policy) if sampler else LocalSampler(policy, stop=stop, dtype=FP32),
         scorer=scorer or ByFunction(lambda response: float(len(set(response)))),
-        prompts=PROMPTS,
+        prompts=prompts,
         pretraining=pretraining,
         decode=lambda ids: " ".join(map(str, ids)),
         run=run,

@@ -9,6 +9,7 @@ A break that no test notices is printed as "no", and the exit code is 1.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import shutil
@@ -127,7 +128,8 @@ def run(copy: Path, file: str, names: str) -> int:
             quiet = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 found = int(pytest.main([*quiet, f"tests/conformance/{file}", "-k", names]))
-            code = found if str(sys.modules["accord"].__file__).startswith(str(copy)) else 9
+            spec = importlib.util.find_spec("accord")
+            code = found if spec and str(spec.origin).startswith(str(copy)) else 9
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
