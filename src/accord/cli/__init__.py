@@ -1,0 +1,43 @@
+"""The command line: one command a stage. Flags come from accord.settings, accord.toml stands between them and the defaults.
+
+Heavy imports stay inside the commands, so that `accord --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import cyclopts
+
+from accord.cli import labeling, looking, starting, training
+from accord.cli.app import app
+from accord.errors import AccordError, UsageError
+
+__all__ = ["app", "labeling", "looking", "main", "starting", "training"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command: exit code 0 for success, 1 for work that failed, 2 for bad usage, 130 for Ctrl-C.
+
+    Args:
+        arguments: what stands after `accord`; the process's own when None.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        app(arguments, print_error=False, exit_on_error=False)
+    except AccordError as error:
+        _fail(str(error), error.exit_code)
+    except cyclopts.CycloptsError as error:
+        _fail(f"{' '.join(str(error).split())} (accord --help, or accord COMMAND --help)", UsageError.exit_code)
+    except OSError as error:
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", AccordError.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped; a training command goes on from its last checkpoint with --resume", 130)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"accord: {message}", file=sys.stderr)
+    sys.exit(code)
