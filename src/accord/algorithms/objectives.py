@@ -55,6 +55,66 @@ def rao_kupper_loss(scores: Float[Tensor, " k"], ranks: Int[Tensor, " k"], thres
     return -(won + tied) / (len(better) + len(first))
 
 
+def dpo_loss(margins: Float[Tensor, " pairs"], smoothing: float = 0.0) -> Float[Tensor, " pairs"]:
+    """-(1 - e) log sigmoid(m) - e log sigmoid(-m) a pair (Rafailov et al. 2023, equation 7; Mitchell 2023, "cDPO", for e > 0).
+
+    ``margins`` are implied rewards of the better response minus the worse: beta times the difference of log policy - log reference.
+    SimPO (Meng et al. 2024, equation 6) is the same function of beta times mean log-probabilities, less its target margin.
+    """
+    return -(1 - smoothing) * F.logsigmoid(margins) - smoothing * F.logsigmoid(-margins)
+
+
+def robust_dpo_loss(margins: Float[Tensor, " pairs"], flips: float) -> Float[Tensor, " pairs"]:
+    """DPO's loss made unbiased when a share ``flips`` < 1/2 of the labels is flipped at random (Chowdhury et al. 2024, equation 12)."""
+    return (-(1 - flips) * F.logsigmoid(margins) + flips * F.logsigmoid(-margins)) / (1 - 2 * flips)
+
+
+def ipo_loss(gaps: Float[Tensor, " pairs"], tau: float) -> Float[Tensor, " pairs"]:
+    """(gap - 1 / (2 tau))^2 a pair (Azar et al. 2024, equation 17); a gap is a difference of log policy - log reference."""
+    return (gaps - 1 / (2 * tau)) ** 2
+
+
+def log_odds(logprobs: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    """log(p / (1 - p)) of p = exp(logprobs); finite also where p rounds to 1."""
+    logprobs = logprobs.clamp(max=-1e-6)
+    return logprobs - torch.log(-torch.expm1(logprobs))
+
+
+def odds_ratio_loss(better: Float[Tensor, " pairs"], worse: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
+    """-log sigmoid(log odds(better) - log odds(worse)) of mean token log-probabilities (ORPO: Hong et al. 2024, equation 7)."""
+    return -F.logsigmoid(log_odds(better) - log_odds(worse))
+
+
+def plackett_luce_loss(rewards: Float[Tensor, " k"], ranks: Int[Tensor, " k"], *, ties: bool = False) -> Float[Tensor, ""]:
+    """A whole ranking as choices: each response is chosen before all worse ones (Plackett 1975; Rafailov et al. 2023, appendix A.3).
+
+    The mean over the choices of -log(exp r_i / sum_j exp r_j), j over i and what i was chosen from; two responses give Bradley-Terry.
+    Responses of one rank are not chosen from one another; with ``ties`` they are, each from all of its rank (Breslow 1974), which draws
+    their rewards together. A ranking without a choice has loss 0.
+    """
+    mine, others = ranks[:, None], ranks[None, :]
+    itself = torch.eye(len(ranks), dtype=torch.bool, device=ranks.device)
+    among = (others >= mine) if ties else (others > mine) | itself
+    losses = rewards.expand(len(ranks), -1).masked_fill(~among, -torch.inf).logsumexp(1) - rewards
+    return losses.sum() / (among.sum(1) > 1).sum().clamp(min=1)
+
+
+def kto_loss(
+    log_ratios: Float[Tensor, " rows"], up: Bool[Tensor, " rows"], kl: Float[Tensor, ""], beta: float, weights: Float[Tensor, " rows"]
+) -> Float[Tensor, " rows"]:
+    """w (1 - sigmoid(beta (r - kl))) of a thumb up, w (1 - sigmoid(beta (kl - r))) of a thumb down (Ethayarajh et al. 2024, equation 8).
+
+    r is log policy - log reference of the response; ``kl`` is the reference point, held without gradient and not below 0.
+    """
+    ahead = torch.where(up, log_ratios - kl, kl - log_ratios)
+    return weights * torch.sigmoid(-beta * ahead)
+
+
+def share_above(better: Float[Tensor, " pairs"], worse: Float[Tensor, " pairs"]) -> float:
+    """Share of the pairs whose better side is larger; equal ones count half, so that not knowing is 0.5. 0 without pairs."""
+    return float(((better > worse).float() + (better == worse).float() / 2).sum() / max(len(better), 1))
+
+
 def kl_estimate(log_ratio: Float[Tensor, ...], estimator: str) -> Float[Tensor, ...]:
     """Per-token estimate of KL(policy || reference) from a token the policy drew (Schulman 2020, "Approximating KL divergence").
 
