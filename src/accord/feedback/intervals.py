@@ -1,0 +1,77 @@
+"""Figures with their uncertainty: prompts are drawn again with replacement, since what was said about one prompt goes together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Figure = Callable[[Floats], Floats]
+"""From sums over prompts, [..., *shape of a row], to a number for each: [...]. NaN where it is not defined."""
+CHUNK = 1 << 22
+"""Numbers drawn at once (32 MB), so that memory does not grow with the prompts."""
+
+
+class Interval(NamedTuple):
+    """A figure with its 95% interval; NaN thrice when it is not defined. In JSON it is ``[mean, low, high]``."""
+
+    mean: float
+    low: float
+    high: float
+
+
+UNDEFINED = Interval(float("nan"), float("nan"), float("nan"))
+
+
+def resampled(rows: Floats, figure: Figure, *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """A figure of the sum of rows, with the 2.5% and 97.5% quantiles of its draws (Efron 1979).
+
+    Args:
+        rows: [prompts, ...], what each prompt adds to the sums.
+        figure: gets sums [draws, ...] and gives [draws].
+        resamples: how often the prompts are drawn with replacement. Draws in which the figure is not defined are left out.
+        seed: fixes the draws.
+    """
+    if not len(rows):
+        return UNDEFINED
+    mean = float(figure(rows.sum(0)[None])[0])
+    if np.isnan(mean):
+        return UNDEFINED
+    flat, rng = rows.reshape(len(rows), -1), np.random.default_rng(seed)
+    step, found = max(1, CHUNK // len(rows)), list[Floats]()
+    for start in range(0, resamples, step):
+        counts = draws(rng, len(rows), min(step, resamples - start))
+        found.append(figure((counts @ flat).reshape(len(counts), *rows.shape[1:])))
+    low, high = np.nanquantile(np.concatenate(found), [0.025, 0.975])
+    return Interval(mean, float(low), float(high))
+
+
+def draws(rng: np.random.Generator, prompts: int, times: int) -> Floats:
+    """How often each prompt was drawn: [times, prompts], rows that sum to the number of prompts."""
+    drawn = rng.integers(0, prompts, (times, prompts)) + prompts * np.arange(times)[:, None]
+    return np.bincount(drawn.ravel(), minlength=times * prompts).reshape(times, prompts).astype(np.float64)
+
+
+def ratio(above: Floats, below: Floats) -> Floats:
+    """Elementwise above / below, NaN where below is 0."""
+    known = np.asarray(below) != 0
+    return np.where(known, above / np.where(known, below, 1.0), np.nan)
+
+
+def share(sums: Floats) -> Floats:
+    """A figure of rows (counted, all): [..., 2] to counted / all."""
+    return ratio(sums[..., 0], sums[..., 1])
+
+
+def wilson(hits: float, of: int) -> Interval:
+    """A share of independent trials with its 95% score interval (Wilson 1927), which holds for few trials too."""
+    if of == 0:
+        return UNDEFINED
+    z, p = 1.959964, hits / of
+    middle, reach = p + z * z / (2 * of), z * sqrt(p * (1 - p) / of + z * z / (4 * of * of))
+    scale = 1 + z * z / of
+    return Interval(p, max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale))
