@@ -11,9 +11,9 @@ from tiny import FP32, PROMPTS, ByFunction, corpus, learn, llama, metrics, rng, 
 
 from accord.algorithms import pretrain, reward, sft
 from accord.algorithms.objectives import clipped_value_loss, gae, kl_rewards, whiten
-from accord.algorithms.ppo import _minibatches, _next_prompts, learning_targets
+from accord.algorithms.ppo import learning_targets
 from accord.algorithms.reward import RankedRows, ranked_rows
-from accord.algorithms.rollouts import Rollout
+from accord.algorithms.rollouts import Rollout, minibatches, next_prompts
 from accord.algorithms.sft import Example
 from accord.models.loading import prepared, scalar_from
 from accord.models.ragged import pack
@@ -105,9 +105,8 @@ def test_t30_value_clipping_is_in_reward_units_takes_the_worse_and_halves() -> N
 
 
 def test_t32_the_last_short_minibatch_counts(tmp_path: Path) -> None:
-    config = PpoConfig(batch_size=5, minibatch_size=2, epochs=1)
-    assert sorted(i for rows in _minibatches(config, 1) for i in rows) == [0, 1, 2, 3, 4]
-    seen = [tuple(p) for step in range(1, 9) for p in _next_prompts(PpoConfig(batch_size=5, minibatch_size=5), PROMPTS, step)]
+    assert sorted(i for rows in minibatches(5, 2, 1, seed=0, stage="ppo", step=1) for i in rows) == [0, 1, 2, 3, 4]
+    seen = [tuple(p) for step in range(8) for p in next_prompts(PROMPTS, step * 5, 5, seed=0, stage="ppo")]
     assert sorted(seen) == sorted(tuple(p) for p in PROMPTS for _ in range(5))
     run = Run.start(tmp_path, stage="sft", config=SftConfig(), inputs={}, resume=False)
     examples = [Example(row, 3) for row in sequences([6] * 5)]
@@ -129,9 +128,9 @@ def test_t34_t38_t39_seeds_reach_prompts_minibatches_and_engine(tmp_path: Path) 
     samples = [(run.run.folder / "samples.jsonl").read_text() for run in runs]
     assert samples[0] == samples[1] != samples[2]
     assert runs[0].metrics == runs[1].metrics
-    orders = [_next_prompts(PpoConfig(seed=seed, batch_size=8, minibatch_size=8), PROMPTS, 1) for seed in (0, 1)]
+    orders = [next_prompts(PROMPTS, 0, 8, seed=seed, stage="ppo") for seed in (0, 1)]
     assert orders[0] != orders[1]
-    steps = [_next_prompts(PpoConfig(batch_size=8, minibatch_size=8), PROMPTS, step) for step in (1, 2)]
+    steps = [next_prompts(PROMPTS, start, 8, seed=0, stage="ppo") for start in (0, 8)]
     assert steps[0] != steps[1]
 
 

@@ -28,8 +28,20 @@ from accord.algorithms.objectives import (
     whiten,
 )
 from accord.algorithms.optim import adamw, constant, update
-from accord.algorithms.rollouts import Rollout, collect, minibatch
-from accord.errors import RunError
+from accord.algorithms.rollouts import (
+    Rollout,
+    check_gap,
+    collect,
+    learned_tokens,
+    minibatch,
+    minibatches,
+    next_prompts,
+    ratio_figures,
+    rollout_figures,
+    sample_table,
+    settled_scores,
+    speed_figures,
+)
 from accord.models.policy import logprobs, next_token_loss
 from accord.models.ragged import by_tokens, pack
 from accord.models.scalar import scalars
@@ -99,7 +111,7 @@ def train(
         for step in range(done + 1, config.steps + 1):
             # step 1: roll out the policy on the next prompts and measure what it said
             rollout = collect(
-                _next_prompts(config, prompts, step),
+                next_prompts(prompts, (step - 1) * config.batch_size, config.batch_size, seed=config.seed, stage="ppo"),
                 sampler=sampler,
                 scorer=scorer,
                 policy=policy,
@@ -110,17 +122,14 @@ def train(
                 dtype=dtype,
                 micro_tokens=config.micro_tokens,
             )
-            if rollout.logprob_gap > config.logprob_gap:
-                raise RunError(
-                    f"sampler and trainer log-probabilities differ by {rollout.logprob_gap:.3f} on average", where=f"ppo step {step}"
-                )
+            check_gap(rollout, config.logprob_gap, f"ppo step {step}")
 
             # step 2: token rewards (KL penalty, score at the end), advantages, returns
             targets = learning_targets(config, rollout, beta)
 
             # step 3: several passes over the rollout in minibatches
             started, history = time.perf_counter(), list[dict[str, float]]()
-            for rows in _minibatches(config, step):
+            for rows in minibatches(config.batch_size, config.minibatch_size, config.epochs, seed=config.seed, stage="ppo", step=step):
                 figures = _losses(config, policy, value, rollout, targets, rows, dtype)
                 figures["ptx_loss"] = _pretraining_mix(config, policy, next(raw_text), dtype) if raw_text else 0.0
                 share = constant(updates, config.warmup_steps)
@@ -136,15 +145,12 @@ def train(
 
             # step 4: log, adapt beta, keep a checkpoint
             figures = _summary(rollout, targets, history) | {"kl_coef": beta, "lr": config.lr * constant(updates - 1, config.warmup_steps)}
-            total = sum(rollout.seconds.values()) + seconds_train
-            figures |= {"seconds_rollout": rollout.seconds["rollout"], "seconds_score": rollout.seconds["score"]}
-            figures |= {"seconds_measure": rollout.seconds["measure"], "seconds_train": seconds_train}
-            figures |= {"episodes_per_second": config.batch_size / total, "tokens_per_second": float(rollout.keep.sum()) / total}
+            figures |= speed_figures(rollout, seconds_train)
             run.log(step, **figures)
             if config.kl_target:
                 beta = adapted_kl_coef(beta, figures["kl_k1"], config.kl_target, config.batch_size, config.kl_horizon)
             if step % config.save_every == 0 or step == config.steps:
-                run.samples(step, _sample_table(rollout, targets, decode))
+                run.samples(step, sample_table(rollout, targets.kl, decode))
                 state = {
                     "policy": policy.state_dict(),
                     "value": value.state_dict(),
@@ -162,14 +168,10 @@ def train(
 
 def learning_targets(config: PpoConfig, rollout: Rollout, beta: float) -> Targets:
     """Rewards, advantages and returns of a rollout under the truncation rule."""
-    keep, cut = rollout.keep, ~rollout.finished
-    scores, after = rollout.scores, torch.zeros_like(rollout.after)
-    if config.truncation == "penalise":
-        scores = torch.where(cut, config.no_stop_reward, scores)
-    elif config.truncation == "bootstrap":
-        scores, after = torch.where(cut, 0.0, scores), torch.where(cut, rollout.after, 0.0)
-    elif config.truncation == "mask":
-        keep = keep & rollout.finished[:, None]
+    keep = learned_tokens(rollout, config.truncation)
+    scores, after = settled_scores(rollout, config.truncation, config.no_stop_reward), torch.zeros_like(rollout.after)
+    if config.truncation == "bootstrap":
+        after = torch.where(~rollout.finished, rollout.after, 0.0)
     kl = (rollout.logprobs - rollout.reference).masked_fill(~keep, 0.0)
     rewards = kl_rewards(scores, kl_estimate(kl, config.kl_estimator), keep, beta)
     if config.whiten_rewards:
@@ -180,30 +182,12 @@ def learning_targets(config: PpoConfig, rollout: Rollout, beta: float) -> Target
     return Targets(keep, advantages, returns, rewards, kl)
 
 
-def _next_prompts(config: PpoConfig, prompts: Sequence[list[int]], step: int) -> list[list[int]]:
-    """The prompts of a rollout: passes over all of them, each in its own seeded order."""
-    wanted = range((step - 1) * config.batch_size, step * config.batch_size)
-    orders = {
-        epoch: torch.randperm(len(prompts), generator=generator(config.seed, "ppo", "prompts", epoch))
-        for epoch in {i // len(prompts) for i in wanted}
-    }
-    return [prompts[int(orders[i // len(prompts)][i % len(prompts)])] for i in wanted]
-
-
-def _minibatches(config: PpoConfig, step: int) -> Iterator[list[int]]:
-    for epoch in range(config.epochs):
-        order: list[int] = torch.randperm(config.batch_size, generator=generator(config.seed, "ppo", "minibatches", step, epoch)).tolist()
-        for start in range(0, config.batch_size, config.minibatch_size):
-            yield order[start : start + config.minibatch_size]
-
-
 def _losses(
     config: PpoConfig, policy: Any, value: Any, rollout: Rollout, targets: Targets, rows: list[int], dtype: torch.dtype
 ) -> dict[str, float]:
     """Adds the gradients of one minibatch's policy and value loss, means over its kept tokens, and returns its figures."""
     kept = targets.keep[rows].sum().clamp(min=1).item()
-    names = ["policy_loss", "value_loss", "ratio", "clip_fraction", "approx_kl"]
-    sums = dict.fromkeys(names, 0.0)
+    sums: dict[str, float] = {}
     for group in by_tokens([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
         part = [rows[i] for i in group]
         batch = minibatch(rollout, part).to(policy.device)
@@ -219,12 +203,9 @@ def _losses(
         value_loss = (clipped_value_loss(values, old_values, returns, config.value_clip) * counts).sum() / kept
         (policy_loss + value_loss).backward()
         with torch.no_grad():
-            log_ratio = (new - old)[counts]
-            sums["policy_loss"] += policy_loss.item()
-            sums["value_loss"] += value_loss.item()
-            sums["ratio"] += log_ratio.exp().sum().item() / kept
-            sums["clip_fraction"] += ((log_ratio.exp() - 1).abs() > config.clip).sum().item() / kept
-            sums["approx_kl"] += kl_estimate(-log_ratio, "k3").sum().item() / kept
+            losses = {"policy_loss": policy_loss.item(), "value_loss": value_loss.item()}
+            for name, share in (losses | ratio_figures((new - old)[counts], config.clip, config.clip, kept)).items():
+                sums[name] = sums.get(name, 0.0) + share
     return sums
 
 
@@ -243,30 +224,13 @@ def _follow(average: dict[str, Tensor], policy: Any, decay: float) -> None:
 
 def _summary(rollout: Rollout, targets: Targets, history: list[dict[str, float]]) -> dict[str, float]:
     """The figures of one step; docs/ppo.md defines each."""
-    keep = rollout.keep
     means = {name: sum(row[name] for row in history) / len(history) for name in history[0]}
-    return means | {
-        "reward": rollout.scores.mean().item(),
-        "reward_total": targets.rewards.sum(1).mean().item(),
-        "kl_k1": targets.kl.sum(1).mean().item(),
-        "kl_k3": kl_estimate(targets.kl, "k3").masked_fill(~keep, 0.0).sum(1).mean().item(),
-        "entropy": rollout.entropy,
-        "value_explained_variance": explained_variance(rollout.values, targets.returns, targets.keep),
-        "advantage": masked_mean(targets.advantages, targets.keep).item(),
-        "response_length": keep.sum(1).float().mean().item(),
-        "finished": rollout.finished.float().mean().item(),
-        "logprob_gap": rollout.logprob_gap,
-    }
-
-
-def _sample_table(rollout: Rollout, targets: Targets, decode: Callable[[Sequence[int]], str], rows: int = 8) -> list[dict[str, Any]]:
-    return [
-        {
-            "prompt": decode(rollout.prompts[i]),
-            "response": decode(rollout.responses[i]),
-            "score": round(rollout.scores[i].item(), 4),
-            "kl": round(targets.kl[i].sum().item(), 4),
-            "finished": bool(rollout.finished[i]),
+    return (
+        means
+        | rollout_figures(rollout, targets.kl)
+        | {
+            "reward_total": targets.rewards.sum(1).mean().item(),
+            "value_explained_variance": explained_variance(rollout.values, targets.returns, targets.keep),
+            "advantage": masked_mean(targets.advantages, targets.keep).item(),
         }
-        for i in range(min(rows, len(rollout.responses)))
-    ]
+    )

@@ -6,20 +6,56 @@ Shared by every method that learns from its own samples. Sampled tokens go to th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from accord.algorithms.objectives import kl_estimate
 from accord.errors import RunError
 from accord.models.policy import logprobs
 from accord.models.ragged import Ragged, by_tokens, keep_mask, pack, pad
 from accord.models.scalar import scalars
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling
+from accord.runtime.seeds import generator as stream
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Responses with their scores, before any forward pass of the trainer; the n responses of a prompt stand together."""
+
+    prompts: list[list[int]]
+    responses: list[list[int]]
+    finished: Bool[Tensor, " rows"]
+    scores: Float[Tensor, " rows"]
+    keep: Bool[Tensor, "rows steps"]
+    logprobs: Float[Tensor, "rows steps"]
+    """The sampler's own."""
+    seconds: dict[str, float]
+
+    def rows(self, chosen: Sequence[int]) -> Drawn:
+        """Some of the rows, in the order asked for."""
+        kept = list(chosen)
+        prompts, responses = [self.prompts[i] for i in kept], [self.responses[i] for i in kept]
+        width = max(map(len, responses))
+        tokens = (self.keep[kept][:, :width], self.logprobs[kept][:, :width])
+        return Drawn(prompts, responses, self.finished[kept], self.scores[kept], *tokens, self.seconds)
+
+    def __add__(self, other: Drawn) -> Drawn:
+        """Both one after the other, their seconds summed."""
+        width = max(self.keep.shape[1], other.keep.shape[1])
+        keep, logprobs = (
+            torch.cat([F.pad(one, (0, width - one.shape[1])) for one in pair])
+            for pair in ((self.keep, other.keep), (self.logprobs, other.logprobs))
+        )
+        finished, scores = torch.cat([self.finished, other.finished]), torch.cat([self.scores, other.scores])
+        seconds = {name: spent + other.seconds[name] for name, spent in self.seconds.items()}
+        return Drawn(self.prompts + other.prompts, self.responses + other.responses, finished, scores, keep, logprobs, seconds)
 
 
 @dataclass(frozen=True)
@@ -62,51 +98,167 @@ def collect(
     Raises:
         RunError: the scorer returned a number that is not finite, or not one for each response.
     """
+    drawn = draw(prompts, n=1, sampler=sampler, scorer=scorer, sampling=sampling, generator=generator)
+    return measure(
+        drawn, policy=policy, reference=reference, value=value, temperature=sampling.temperature, dtype=dtype, micro_tokens=micro_tokens
+    )
+
+
+def draw(
+    prompts: Sequence[list[int]], *, n: int, sampler: Sampler, scorer: Scorer, sampling: Sampling, generator: torch.Generator
+) -> Drawn:
+    """Samples n responses a prompt and scores them.
+
+    Raises:
+        RunError: the scorer returned a number that is not finite, or not one for each response.
+    """
     started = time.perf_counter()
-    generation = sampler.sample(prompts, n=1, sampling=sampling, generator=generator)
+    generation = sampler.sample(prompts, n=n, sampling=sampling, generator=generator)
     responses = generation.rows()
     sampled = time.perf_counter()
-    scores = checked_scores(scorer.score(list(prompts), responses), len(responses))
-    scored = time.perf_counter()
-    rows = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
-    counts = generation.keep.sum(1)
-    flat = _Flat(counts)
-    with torch.no_grad():
-        for group in by_tokens([len(row) for row in rows], micro_tokens):
-            batch = pack([rows[i] for i in group], [len(responses[i]) for i in group]).to(policy.device)
-            own, entropy = logprobs(policy, batch, dtype=dtype, temperature=sampling.temperature)
-            other, _ = logprobs(reference, batch, dtype=dtype, temperature=sampling.temperature)
+    asked = [prompt for prompt in prompts for _ in range(n)]
+    scores = checked_scores(scorer.score(asked, responses), len(responses))
+    seconds = {"rollout": sampled - started, "score": time.perf_counter() - sampled}
+    return Drawn(asked, responses, generation.finished, scores, generation.keep, generation.logprobs, seconds)
+
+
+@torch.no_grad()
+def measure(
+    drawn: Drawn, *, policy: Any, reference: Any, value: Any = None, temperature: float, dtype: torch.dtype, micro_tokens: int
+) -> Rollout:
+    """What policy, reference and value model think of what was drawn; without a value model every value is 0."""
+    began = time.perf_counter()
+    rows = [[*prompt, *response] for prompt, response in zip(drawn.prompts, drawn.responses, strict=True)]
+    flat = _Flat(drawn.keep.sum(1))
+    for group in by_tokens([len(row) for row in rows], micro_tokens):
+        batch = pack([rows[i] for i in group], [len(drawn.responses[i]) for i in group]).to(policy.device)
+        own, entropy = logprobs(policy, batch, dtype=dtype, temperature=temperature)
+        other, _ = logprobs(reference, batch, dtype=dtype, temperature=temperature)
+        before, after = torch.zeros_like(own), own.new_zeros(len(group))
+        if value is not None:
             at = torch.cat([batch.targets - 1, batch.last])
             before, after = torch.split(scalars(value, batch, at, dtype=dtype), [len(batch.targets), len(group)])
-            flat.put(group, batch.kept.cpu(), {"logprobs": own, "entropy": entropy, "reference": other, "values": before}, after)
-    gap = (flat.rows["logprobs"] - generation.logprobs).abs()[generation.keep].mean()
+        flat.put(group, batch.kept.cpu(), {"logprobs": own, "entropy": entropy, "reference": other, "values": before}, after)
+    gap = (flat.rows["logprobs"] - drawn.logprobs).abs()[drawn.keep].mean()
     return Rollout(
-        prompts=list(prompts),
-        responses=responses,
-        finished=generation.finished,
-        scores=scores,
-        keep=generation.keep,
+        prompts=drawn.prompts,
+        responses=drawn.responses,
+        finished=drawn.finished,
+        scores=drawn.scores,
+        keep=drawn.keep,
         logprobs=flat.rows["logprobs"],
         reference=flat.rows["reference"],
         values=flat.rows["values"],
         after=flat.after,
-        entropy=float(flat.rows["entropy"][generation.keep].mean()),
+        entropy=float(flat.rows["entropy"][drawn.keep].mean()),
         logprob_gap=float(gap),
-        seconds={"rollout": sampled - started, "score": scored - sampled, "measure": time.perf_counter() - scored},
+        seconds=drawn.seconds | {"measure": time.perf_counter() - began},
     )
 
 
-def checked_scores(scores: Tensor, rows: int) -> Tensor:
-    """The scores as float32, refused when there are too few or one is not a number.
+def check_gap(rollout: Rollout, limit: float, where: str) -> None:
+    """Stops a run whose sampler and trainer speak of different distributions.
+
+    Raises:
+        RunError: their log-probabilities differ by more than ``limit`` on average.
+    """
+    if rollout.logprob_gap > limit:
+        raise RunError(f"sampler and trainer log-probabilities differ by {rollout.logprob_gap:.3f} on average", where=where)
+
+
+def settled_scores(drawn: Drawn | Rollout, truncation: str, no_stop_reward: float) -> Float[Tensor, " rows"]:
+    """The scores under the truncation rule: what a response without stop token gets instead of its own.
+
+    ``penalise`` gives it ``no_stop_reward``, ``bootstrap`` 0; ``terminate`` and ``mask`` leave its score.
+    """
+    cut, scores = ~drawn.finished, drawn.scores
+    if truncation == "penalise":
+        return torch.where(cut, no_stop_reward, scores)
+    return torch.where(cut, 0.0, scores) if truncation == "bootstrap" else scores
+
+
+def learned_tokens(drawn: Drawn | Rollout, truncation: str) -> Bool[Tensor, "rows steps"]:
+    """The tokens that count in the loss: all kept ones, but for ``mask`` those of finished responses alone."""
+    return drawn.keep & drawn.finished[:, None] if truncation == "mask" else drawn.keep
+
+
+def next_prompts(prompts: Sequence[list[int]], start: int, count: int, *, seed: int, stage: str) -> list[list[int]]:
+    """``count`` prompts from the ``start``-th on: passes over all of them, each in its own seeded order."""
+    wanted = range(start, start + count)
+    orders = {
+        epoch: torch.randperm(len(prompts), generator=stream(seed, stage, "prompts", epoch))
+        for epoch in {i // len(prompts) for i in wanted}
+    }
+    return [prompts[int(orders[i // len(prompts)][i % len(prompts)])] for i in wanted]
+
+
+def minibatches(rows: int, size: int, epochs: int, *, seed: int, stage: str, step: int) -> Iterator[list[int]]:
+    """Row numbers of each minibatch of a rollout: ``epochs`` passes, each in its own seeded order; the last one may be short."""
+    for epoch in range(epochs):
+        order: list[int] = torch.randperm(rows, generator=stream(seed, stage, "minibatches", step, epoch)).tolist()
+        for start in range(0, rows, size):
+            yield order[start : start + size]
+
+
+def rollout_figures(rollout: Rollout, kl: Float[Tensor, "rows steps"]) -> dict[str, float]:
+    """What a rollout shows of the policy. ``kl`` is log policy - log reference of each token that counts, 0 elsewhere."""
+    return {
+        "reward": rollout.scores.mean().item(),
+        "kl_k1": kl.sum(1).mean().item(),
+        "kl_k3": kl_estimate(kl, "k3").masked_fill(~rollout.keep, 0.0).sum(1).mean().item(),
+        "entropy": rollout.entropy,
+        "response_length": rollout.keep.sum(1).float().mean().item(),
+        "finished": rollout.finished.float().mean().item(),
+        "logprob_gap": rollout.logprob_gap,
+    }
+
+
+def ratio_figures(log_ratio: Float[Tensor, " n"], clip: float, clip_high: float, kept: float) -> dict[str, float]:
+    """Sums over kept ratios new / old, divided by ``kept``: their mean, the share outside the clip, KL(old || new) by k3."""
+    ratio = log_ratio.exp()
+    return {
+        "ratio": ratio.sum().item() / kept,
+        "clip_fraction": ((ratio - 1 > clip_high) | (1 - ratio > clip)).sum().item() / kept,
+        "approx_kl": kl_estimate(-log_ratio, "k3").sum().item() / kept,
+    }
+
+
+def speed_figures(rollout: Rollout, seconds_train: float) -> dict[str, float]:
+    """Where a step's time went, and its episodes and sampled tokens a second."""
+    spent = rollout.seconds
+    total = sum(spent.values()) + seconds_train
+    seconds = {"seconds_rollout": spent["rollout"], "seconds_score": spent["score"], "seconds_measure": spent["measure"]}
+    speeds = {"episodes_per_second": len(rollout.responses) / total, "tokens_per_second": float(rollout.keep.sum()) / total}
+    return seconds | {"seconds_train": seconds_train} | speeds
+
+
+def sample_table(
+    rollout: Rollout, kl: Float[Tensor, "rows steps"], decode: Callable[[Sequence[int]], str], rows: int = 8
+) -> list[dict[str, Any]]:
+    """The first episodes as people read them, for samples.jsonl."""
+    return [
+        {
+            "prompt": decode(rollout.prompts[i]),
+            "response": decode(rollout.responses[i]),
+            "score": round(rollout.scores[i].item(), 4),
+            "kl": round(kl[i].sum().item(), 4),
+            "finished": bool(rollout.finished[i]),
+        }
+        for i in range(min(rows, len(rollout.responses)))
+    ]
+
+
+def checked_scores(scores: Tensor, rows: int, scorer: str = "the scorer") -> Tensor:
+    """The scores as float32, refused when there are too few or one is not a number; ``scorer`` is who gave them.
 
     Raises:
         RunError: says which response's score is unusable.
     """
     if scores.shape != (rows,):
-        raise RunError(f"the scorer returned {tuple(scores.shape)} rewards for {rows} responses")
+        raise RunError(f"{scorer} returned {tuple(scores.shape)} rewards for {rows} responses")
     bad: list[int] = (~scores.isfinite()).nonzero().flatten().tolist()
     if bad:
-        raise RunError(f"the scorer returned {scores[bad[0]].item()} for response {bad[0]} of the batch")
+        raise RunError(f"{scorer} returned {scores[bad[0]].item()} for response {bad[0]} of the batch")
     return scores.float()
 
 
