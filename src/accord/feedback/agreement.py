@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from accord.errors import InputError
+from accord.feedback.intervals import Interval, resampled, share
 from accord.records import Ranking
 
-
-class Agreement(NamedTuple):
-    """Share of pairs judged alike, in [0, 1], with the 95% interval from resampled prompts."""
-
-    mean: float
-    low: float
-    high: float
+Meeting = Callable[[Ranking, Ranking], bool]
 
 
 @dataclass(frozen=True)
 class PairwiseAgreement:
-    """Agreement under three rules for ties, over ``pairs`` judgements of one pair by two labelers."""
+    """Agreement under three rules for ties, over ``pairs`` judgements of one pair by two labelers.
 
-    dropped: Agreement
+    Each is a share of pairs judged alike, in [0, 1], with the 95% interval from resampled prompts.
+    """
+
+    dropped: Interval
     """Pairs that either labeler tied are left out: the rule of InstructGPT's 72.6%. NaN when that leaves none."""
-    disagreement: Agreement
+    disagreement: Interval
     """A tie agrees with a tie and with nothing else."""
-    half: Agreement
+    half: Interval
     """A tie against a preference counts half."""
     pairs: int
     untied_pairs: int
@@ -47,33 +45,49 @@ class _Sums(NamedTuple):
     half: float
 
 
-def pairwise_agreement(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: int = 0) -> PairwiseAgreement:
+def two_people(one: Ranking, other: Ranking) -> bool:
+    """Two labelers under one guideline set: the rule for who is held against whom."""
+    return one.labeler != other.labeler and one.guideline.set == other.guideline.set
+
+
+def one_person(one: Ranking, other: Ranking) -> bool:
+    """One labeler who ranked twice: self-consistency."""
+    return one.labeler == other.labeler and one.guideline.set == other.guideline.set
+
+
+def between(first: frozenset[str], second: frozenset[str]) -> Meeting:
+    """Two people, one of either side; the sides are ids of labelers."""
+
+    def meet(one: Ranking, other: Ranking) -> bool:
+        there = (one.labeler in first and other.labeler in second) or (one.labeler in second and other.labeler in first)
+        return there and two_people(one, other)
+
+    return meet
+
+
+def pairwise_agreement(
+    rankings: Iterable[Ranking], *, meet: Meeting = two_people, resamples: int = 2000, seed: int = 0
+) -> PairwiseAgreement:
     """Agreement over all pairs of responses that two labelers both ranked under the same guideline set.
 
     Args:
         rankings: of any prompts, in any order.
+        meet: which two rankings of a prompt are held against each other.
         resamples: how often prompts are drawn with replacement for the intervals (not pairs: those of a prompt go together).
         seed: fixes the draws.
 
     Raises:
         InputError: no two labelers ranked the same responses.
     """
-    by_prompt: dict[str, list[Ranking]] = {}
-    for ranking in rankings:
-        by_prompt.setdefault(ranking.prompt_id, []).append(ranking)
-    sums = [found for _, group in sorted(by_prompt.items()) if (found := _sums(group)).pairs]
+    sums = [found for group in by_prompt(rankings).values() if (found := _sums(group, meet)).pairs]
     if not sums:
         raise InputError("no two labelers ranked the same responses", where="agreement", hint="label with an overlap")
-    rows, rng = np.array(sums, dtype=float), np.random.default_rng(seed)
-    drawn = np.array([rows[rng.integers(0, len(rows), len(rows))].sum(0) for _ in range(resamples)])
-    pairs, untied, *alike = rows.sum(0)
-    return PairwiseAgreement(
-        dropped=_interval(alike[0] / untied if untied else np.nan, drawn[:, 2], drawn[:, 1]),
-        disagreement=_interval(alike[1] / pairs, drawn[:, 3], drawn[:, 0]),
-        half=_interval(alike[2] / pairs, drawn[:, 4], drawn[:, 0]),
-        pairs=int(pairs),
-        untied_pairs=int(untied),
+    rows = np.array(sums, dtype=np.float64)
+    dropped, disagreement, half = (
+        resampled(rows[:, [column, all]], share, resamples=resamples, seed=seed) for column, all in ((2, 1), (3, 0), (4, 0))
     )
+    pairs, untied = (int(n) for n in rows[:, :2].sum(0))
+    return PairwiseAgreement(dropped, disagreement, half, pairs, untied)
 
 
 def single_label_accuracy(agreement: float) -> float:
@@ -85,19 +99,28 @@ def single_label_accuracy(agreement: float) -> float:
     return (1 + max(2 * agreement - 1, 0.0) ** 0.5) / 2
 
 
-def majority_accuracy(agreement: float) -> float:
-    """How often the majority of three labels is right: p^3 + 3 p^2 (1 - p) with p of a single label."""
+def majority_accuracy(agreement: float, of: int = 3) -> float:
+    """How often the majority of an odd number of labels is right; of three: p^3 + 3 p^2 (1 - p) with p of a single label."""
     p = single_label_accuracy(agreement)
-    return p**3 + 3 * p**2 * (1 - p)
+    return sum(comb(of, right) * p**right * (1 - p) ** (of - right) for right in range(of // 2 + 1, of + 1))
 
 
-def _sums(group: Sequence[Ranking]) -> _Sums:
-    judged = [
-        pair
-        for one, other in combinations(group, 2)
-        if one.labeler != other.labeler and one.guideline.set == other.guideline.set
-        for pair in _judged_by_both(_ranks(one), _ranks(other))
-    ]
+def by_prompt(rankings: Iterable[Ranking]) -> dict[str, list[Ranking]]:
+    """Rankings of each prompt, prompts in the order of their ids."""
+    groups: dict[str, list[Ranking]] = {}
+    for ranking in rankings:
+        groups.setdefault(ranking.prompt_id, []).append(ranking)
+    return dict(sorted(groups.items()))
+
+
+def preferences(ranking: Ranking) -> dict[tuple[str, str], int]:
+    """What a ranking says of each pair of its responses, ids in order: -1 the first is better, 0 tie, 1 the second."""
+    ranks = _ranks(ranking)
+    return {(a, b): _sign(ranks[a] - ranks[b]) for a, b in combinations(sorted(ranks), 2)}
+
+
+def _sums(group: Sequence[Ranking], meet: Meeting) -> _Sums:
+    judged = [pair for one, other in combinations(group, 2) if meet(one, other) for pair in _judged_by_both(_ranks(one), _ranks(other))]
     untied = [(x, y) for x, y in judged if x and y]
     same = sum(x == y for x, y in judged)
     one_sided = sum((x == 0) != (y == 0) for x, y in judged)
@@ -115,12 +138,3 @@ def _judged_by_both(one: Mapping[str, int], other: Mapping[str, int]) -> list[tu
 
 def _sign(number: int) -> int:
     return (number > 0) - (number < 0)
-
-
-def _interval(mean: float, alike: npt.NDArray[np.float64], pairs: npt.NDArray[np.float64]) -> Agreement:
-    """The mean with the 2.5% and 97.5% quantiles of the draws that have pairs."""
-    shares = alike[pairs > 0] / pairs[pairs > 0]
-    if not len(shares):
-        return Agreement(float("nan"), float("nan"), float("nan"))
-    low, high = np.quantile(shares, [0.025, 0.975])
-    return Agreement(float(mean), float(low), float(high))

@@ -36,16 +36,21 @@ def resampled(rows: Floats, figure: Figure, *, resamples: int = 2000, seed: int 
         resamples: how often the prompts are drawn with replacement. Draws in which the figure is not defined are left out.
         seed: fixes the draws.
     """
-    if not len(rows):
-        return UNDEFINED
-    mean = float(figure(rows.sum(0)[None])[0])
+    flat = rows.reshape(len(rows), -1)
+
+    def of_counts(counts: Floats) -> Floats:
+        return figure((counts @ flat).reshape(len(counts), *rows.shape[1:]))
+
+    return over_draws(len(rows), of_counts, resamples=resamples, seed=seed)
+
+
+def over_draws(prompts: int, figure: Figure, *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """As ``resampled``, for a figure of how often each prompt was drawn: [draws, prompts] to [draws]."""
+    mean = float(figure(np.ones((1, prompts)))[0]) if prompts else float("nan")
     if np.isnan(mean):
         return UNDEFINED
-    flat, rng = rows.reshape(len(rows), -1), np.random.default_rng(seed)
-    step, found = max(1, CHUNK // len(rows)), list[Floats]()
-    for start in range(0, resamples, step):
-        counts = draws(rng, len(rows), min(step, resamples - start))
-        found.append(figure((counts @ flat).reshape(len(counts), *rows.shape[1:])))
+    rng, step = np.random.default_rng(seed), max(1, CHUNK // prompts)
+    found = [figure(draws(rng, prompts, min(step, resamples - start))) for start in range(0, resamples, step)]
     low, high = np.nanquantile(np.concatenate(found), [0.025, 0.975])
     return Interval(mean, float(low), float(high))
 
