@@ -101,7 +101,13 @@ def test_ranked_prompts_carry_responses_as_shown_and_the_labelers_group(store: S
     store.add(**EVERYTHING)
     shown = (RESPONSES[1], RESPONSES[0], RESPONSES[2])
     assert list(store.ranked_prompts(split="train")) == [RankedPrompt(PROMPTS[0], shown, (2, 1, 1), "ann", "a")]
-    assert [row.group for row in store.ranked_prompts()] == ["a", "b"]
+    assert [row.group for row in store.ranked_prompts(guideline=None)] == ["a", "b"]
+
+
+def test_models_do_not_learn_from_the_evaluation(store: Store) -> None:
+    store.add(**EVERYTHING)
+    assert [row.labeler for row in store.ranked_prompts()] == ["ann"]
+    assert [row.labeler for row in store.ranked_prompts(guideline="evaluation")] == ["bob"]
 
 
 BAD = {
@@ -176,10 +182,10 @@ def test_a_file_that_is_no_database(path: Path) -> None:
 
 
 def test_a_database_damaged_in_the_middle(store: Store, path: Path) -> None:
-    store.add_prompts(Prompt(f"p{i:05}", (Message("user", "word " * 50),)) for i in range(500))
+    store.add_prompts(Prompt(f"p{i:05}", (Message("user", "word " * 50),)) for i in range(1500))
     store.engine.dispose()
     content = bytearray(path.read_bytes())
-    content[20_000:-5_000] = b"\xff" * (len(content) - 25_000)
+    content[200_000:] = b"\xff" * (len(content) - 200_000)
     path.write_bytes(content)
     with Store.open(f"sqlite:///{path}") as damaged, pytest.raises(StoreError, match=r"cannot be read.*malformed"):
         list(damaged.prompts())

@@ -1,23 +1,70 @@
-"""The store's tables. History is only ever added to."""
+"""The store's tables. History (what people said) is only ever added to; leases, sessions and drafts are the state of the moment.
+
+A change here goes with a migration in migrations/ and a higher ``VERSION``.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text
+from typing import Any
 
-VERSION = 1
-"""Goes up with every change of the tables."""
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine
+
+VERSION = 2
+"""Goes up with every change of the tables; the migration that reaches it has this number."""
+
+
+def name(length: int) -> TypeEngine[str]:
+    """A short string that sorts by its bytes on every database, so that exports are the same everywhere."""
+    return String(length).with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
+
+
+class FreeText(TypeDecorator[str]):
+    """Any text. PostgreSQL stores no NUL character, so there it is written as two others, which are escaped in their turn."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or dialect.name != "postgresql":
+            return value
+        return value.replace("\x1a", "\x1a1").replace("\0", "\x1a0")
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:
+        if value is None or dialect.name != "postgresql":
+            return value
+        return value.replace("\x1a0", "\0").replace("\x1a1", "\x1a")
+
 
 metadata = MetaData()
 
-meta = Table("meta", metadata, Column("key", String(40), primary_key=True), Column("value", Text, nullable=False))
+meta = Table("meta", metadata, Column("key", name(40), primary_key=True), Column("value", Text, nullable=False))
+alembic_version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
 
 prompts = Table(
     "prompts",
     metadata,
-    Column("id", String(120), primary_key=True),
-    Column("split", String(12), nullable=False, index=True),
-    Column("use_case", String(40), nullable=False),
-    Column("user", String(120), nullable=False),
+    Column("id", name(120), primary_key=True),
+    Column("split", name(12), nullable=False, index=True),
+    Column("use_case", name(40), nullable=False),
+    Column("user", name(120), nullable=False),
     Column("source", Text, nullable=False),
     Column("messages", Text, nullable=False),
 )
@@ -25,26 +72,26 @@ prompts = Table(
 labelers = Table(
     "labelers",
     metadata,
-    Column("id", String(120), primary_key=True),
-    Column("kind", String(12), nullable=False),
-    Column("group", String(120), nullable=False),
+    Column("id", name(120), primary_key=True),
+    Column("kind", name(12), nullable=False),
+    Column("group", name(120), nullable=False),
 )
 
 demonstrations = Table(
     "demonstrations",
     metadata,
-    Column("id", String(160), primary_key=True),
-    Column("prompt_id", String(120), ForeignKey("prompts.id"), nullable=False, index=True),
-    Column("labeler", String(120), ForeignKey("labelers.id"), nullable=False),
-    Column("text", Text, nullable=False),
+    Column("id", name(160), primary_key=True),
+    Column("prompt_id", name(120), ForeignKey("prompts.id"), nullable=False, index=True),
+    Column("labeler", name(120), ForeignKey("labelers.id"), nullable=False),
+    Column("text", FreeText, nullable=False),
 )
 
 responses = Table(
     "responses",
     metadata,
-    Column("id", String(160), primary_key=True),
-    Column("prompt_id", String(120), ForeignKey("prompts.id"), nullable=False, index=True),
-    Column("text", Text, nullable=False),
+    Column("id", name(160), primary_key=True),
+    Column("prompt_id", name(120), ForeignKey("prompts.id"), nullable=False, index=True),
+    Column("text", FreeText, nullable=False),
     Column("model", Text, nullable=False),
     Column("tokens", Text, nullable=False),
     Column("finished", Boolean, nullable=False),
@@ -53,24 +100,183 @@ responses = Table(
 rankings = Table(
     "rankings",
     metadata,
-    Column("id", String(320), primary_key=True),
-    Column("prompt_id", String(120), ForeignKey("prompts.id"), nullable=False, index=True),
-    Column("labeler", String(120), ForeignKey("labelers.id"), nullable=False),
-    Column("guideline_set", String(12), nullable=False),
-    Column("guideline_version", String(40), nullable=False),
-    Column("at", String(40), nullable=False),
+    Column("id", name(320), primary_key=True),
+    Column("prompt_id", name(120), ForeignKey("prompts.id"), nullable=False, index=True),
+    Column("labeler", name(120), ForeignKey("labelers.id"), nullable=False),
+    Column("guideline_set", name(12), nullable=False),
+    Column("guideline_version", name(40), nullable=False),
+    Column("at", name(40), nullable=False),
 )
 
 ranking_items = Table(
     "ranking_items",
     metadata,
-    Column("ranking_id", String(320), ForeignKey("rankings.id"), nullable=False),
+    Column("ranking_id", name(320), ForeignKey("rankings.id"), nullable=False),
     Column("position", Integer, nullable=False),
-    Column("response_id", String(160), ForeignKey("responses.id"), nullable=False),
+    Column("response_id", name(160), ForeignKey("responses.id"), nullable=False),
     Column("rank", Integer, nullable=False),
     Column("quality", Integer),
     Column("flags", Text),
     PrimaryKeyConstraint("ranking_id", "position"),
 )
-
 Index("ranking_items_response", ranking_items.c.response_id)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", name(160), primary_key=True),
+    Column("kind", name(16), nullable=False),
+    Column("prompt_id", name(120), ForeignKey("prompts.id"), nullable=False, index=True),
+    Column("guideline_set", name(12), nullable=False),
+    Column("overlap", Integer, nullable=False),
+    Column("priority", Float, nullable=False),
+    Column("purpose", name(16), nullable=False),
+    Column("expected", Text),
+    Column("reserved_for", name(120), nullable=False),
+    Column("repeats", name(160), nullable=False),
+    Column("place", BigInteger, nullable=False),
+    Column("taken", Integer, nullable=False),
+    Column("open", Boolean, nullable=False),
+)
+Index("tasks_next", tasks.c.reserved_for, tasks.c.purpose, tasks.c.kind, tasks.c.open, tasks.c.priority.desc(), tasks.c.place, tasks.c.id)
+Index("tasks_place", tasks.c.place)
+
+task_responses = Table(
+    "task_responses",
+    metadata,
+    Column("task_id", name(160), ForeignKey("tasks.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("response_id", name(160), ForeignKey("responses.id"), nullable=False),
+    PrimaryKeyConstraint("task_id", "position"),
+)
+
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("task_id", name(160), ForeignKey("tasks.id"), nullable=False),
+    Column("labeler", name(120), ForeignKey("labelers.id"), nullable=False),
+    Column("state", name(12), nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("shown", Text, nullable=False),
+    Column("at", name(40), nullable=False),
+    PrimaryKeyConstraint("task_id", "labeler"),
+)
+Index("assignments_expiring", assignments.c.state, assignments.c.expires)
+Index("assignments_of_labeler", assignments.c.labeler, assignments.c.state)
+
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("task_id", name(160), ForeignKey("tasks.id"), nullable=False),
+    Column("labeler", name(120), ForeignKey("labelers.id"), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("at", name(40), nullable=False),
+    PrimaryKeyConstraint("task_id", "labeler"),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("id", name(40), primary_key=True),
+    Column("task_id", name(160), ForeignKey("tasks.id"), nullable=False),
+    Column("labeler", name(120), ForeignKey("labelers.id"), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("key", name(80), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("shown", Text, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("guideline_set", name(12), nullable=False),
+    Column("guideline_version", name(40), nullable=False),
+    Column("at", name(40), nullable=False),
+    UniqueConstraint("task_id", "labeler", "revision", name="answers_revision"),
+    UniqueConstraint("labeler", "key", name="answers_key"),
+)
+Index("answers_of_labeler", answers.c.labeler, answers.c.at)
+
+withdrawn = Table(
+    "withdrawn",
+    metadata,
+    Column("kind", name(16), nullable=False),
+    Column("record_id", name(320), nullable=False),
+    Column("replaced_by", name(40), nullable=False),
+    Column("by", name(120), nullable=False),
+    Column("why", FreeText, nullable=False),
+    Column("at", name(40), nullable=False),
+    PrimaryKeyConstraint("record_id", "kind"),
+)
+
+excluded = Table(
+    "excluded",
+    metadata,
+    Column("labeler", name(120), ForeignKey("labelers.id"), primary_key=True),
+    Column("by", name(120), nullable=False),
+    Column("why", FreeText, nullable=False),
+    Column("at", name(40), nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", name(120), ForeignKey("labelers.id"), primary_key=True),
+    Column("role", name(12), nullable=False),
+    Column("name", FreeText, nullable=False),
+    Column("created", name(40), nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("revoked", Boolean, nullable=False),
+    Column("qualified", Boolean, nullable=False),
+    Column("profile", FreeText, nullable=False),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("token", name(64), primary_key=True),
+    Column("account", name(120), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("expires", Float, nullable=False),
+    Column("by", name(120), nullable=False),
+    Column("redeemed", name(40), nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token", name(64), primary_key=True),
+    Column("account", name(120), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("created", name(40), nullable=False),
+    Column("expires", Float, nullable=False),
+)
+
+attempts = Table("attempts", metadata, Column("who", name(120), nullable=False), Column("at", Float, nullable=False))
+Index("attempts_of", attempts.c.who, attempts.c.at)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("who", name(120), nullable=False),
+    Column("what", name(40), nullable=False),
+    Column("on", name(320), nullable=False),
+    Column("why", FreeText, nullable=False),
+    Column("at", name(40), nullable=False),
+)
+
+guidelines = Table(
+    "guidelines",
+    metadata,
+    Column("set", name(12), nullable=False),
+    Column("version", name(40), nullable=False),
+    Column("language", name(8), nullable=False),
+    Column("text", FreeText, nullable=False),
+    Column("at", name(40), nullable=False),
+    PrimaryKeyConstraint("set", "version", "language"),
+)
+
+guidelines_read = Table(
+    "guidelines_read",
+    metadata,
+    Column("labeler", name(120), ForeignKey("labelers.id"), nullable=False),
+    Column("set", name(12), nullable=False),
+    Column("version", name(40), nullable=False),
+    Column("at", name(40), nullable=False),
+    PrimaryKeyConstraint("labeler", "set", "version"),
+)

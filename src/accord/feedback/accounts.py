@@ -1,0 +1,267 @@
+"""Who may use the site, and as what. By invitation only; of every secret the store keeps the SHA-256 alone.
+
+A lead sees everything and manages people, a labeler answers, a viewer looks at figures. An account's id is the labeler's id in the
+records, and is drawn at random, so that the name can be erased without touching what was said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from accord.errors import StoreError
+from accord.feedback import schema
+from accord.feedback.adding import by_id
+from accord.feedback.auditing import note
+from accord.feedback.refusals import Refused
+from accord.feedback.store import Store
+
+Role = Literal["lead", "labeler", "viewer"]
+SESSION_DAYS = 14
+ATTEMPTS = 10
+"""Log-ins that one address may try in ``WINDOW``."""
+WINDOW = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person with access to the site, as far as the site may know them."""
+
+    id: str
+    role: Role
+    name: str
+    group: str
+    paused: bool
+    revoked: bool
+    qualified: bool
+    """Has passed the screening, or was invited without one."""
+    excluded: bool
+    """What this labeler said is left out of what models learn from."""
+    profile: Mapping[str, Any]
+    """What the person chose or told, e.g. language and self-reported groups."""
+    created: str
+
+
+def invite(
+    store: Store,
+    role: Role,
+    name: str,
+    *,
+    by: str,
+    now: datetime,
+    days: float = 7,
+    group: str = "",
+    labeler: str = "",
+    screened: bool = False,
+) -> str:
+    """Makes an account and returns the one-time token of its invitation, which is not kept.
+
+    Args:
+        name: what the lead calls the person; erased with their other personal data.
+        by: the account of who invites, or ``operator`` for the command line.
+        days: how long the invitation holds.
+        group: of labelers, for agreement and held-out groups.
+        labeler: an id that is in the store already, e.g. of a simulated labeler, or an account's own to invite it once more.
+        screened: a labeler of this kind does the qualification tasks first.
+
+    Raises:
+        Refused: the role does not exist, or ``labeler`` is not in the store.
+    """
+    if role not in get_args(Role):
+        raise Refused("role", detail=role)
+    token, id = secrets.token_urlsafe(24), labeler or f"p-{secrets.token_hex(6)}"
+    with store.write() as connection:
+        if not labeler:
+            connection.execute(insert(schema.labelers).values(id=id, kind="person", group=group))
+        elif not list(by_id(connection, schema.labelers, {labeler})):
+            raise Refused("unknown_labeler", 403, labeler)
+        if not list(by_id(connection, schema.accounts, {id})):
+            connection.execute(insert(schema.accounts).values(_new(id, role, name, now, screened)))
+        expires = (now + timedelta(days=days)).timestamp()
+        made = {"token": hashed(token), "account": id, "expires": expires, "by": by, "redeemed": ""}
+        connection.execute(insert(schema.invitations).values(made))
+        note(connection, who=by, what="invite", on=id, why=role, at=now)
+    return token
+
+
+def redeem(store: Store, token: str, *, now: datetime, days: float = SESSION_DAYS) -> str:
+    """Turns an invitation into a new session and returns the session's token. An invitation works once.
+
+    Raises:
+        Refused: it is unknown, used, over or of a revoked account (403, one message for all).
+    """
+    i = schema.invitations
+    with store.write() as connection:
+        valid = (i.c.token == hashed(token), i.c.redeemed == "", i.c.expires > now.timestamp())
+        account = connection.scalar(select(i.c.account).where(*valid).with_for_update())
+        if account is None or _revoked(connection, account):
+            raise Refused("bad_link", 403)
+        connection.execute(update(i).where(i.c.token == hashed(token)).values(redeemed=now.isoformat()))
+        note(connection, who=account, what="redeem", on=account, why="", at=now)
+        return _begin_session(connection, account, now, days)
+
+
+def session(store: Store, token: str, *, now: datetime) -> Account | None:
+    """Whose session this is; None when it is unknown, over or revoked."""
+    s = schema.sessions
+    with store.read() as connection:
+        id = connection.scalar(select(s.c.account).where(s.c.token == hashed(token), s.c.expires > now.timestamp()))
+        found = _accounts(connection, id) if id else []
+    return found[0] if found and not found[0].revoked else None
+
+
+def end_session(store: Store, token: str) -> None:
+    """Logs one session out."""
+    with store.write() as connection:
+        connection.execute(delete(schema.sessions).where(schema.sessions.c.token == hashed(token)))
+
+
+def revoke(store: Store, account: str, *, by: str, why: str, now: datetime) -> None:
+    """Ends an account's access: its sessions, its open invitations and its leases. What was said stays."""
+    with store.write() as connection:
+        _change(connection, account, by, "revoke", why, now, revoked=True)
+        end_access(connection, account)
+
+
+def pause(store: Store, account: str, *, by: str, why: str, now: datetime) -> None:
+    """Gives a labeler no more tasks; the sessions go on."""
+    with store.write() as connection:
+        _change(connection, account, by, "pause", why, now, paused=True)
+
+
+def resume(store: Store, account: str, *, by: str, why: str = "", now: datetime) -> None:
+    """Gives a paused labeler tasks again, and a revoked one a way back by a new invitation."""
+    with store.write() as connection:
+        _change(connection, account, by, "resume", why, now, paused=False, revoked=False)
+
+
+def qualify(store: Store, account: str, passed: bool, *, by: str, why: str, now: datetime) -> None:
+    """Notes that a labeler passed the screening, or has to do it."""
+    with store.write() as connection:
+        _change(connection, account, by, "qualify", why, now, qualified=passed)
+
+
+def set_role(store: Store, account: str, role: Role, *, by: str, why: str, now: datetime) -> None:
+    """Gives an account another role. Raises Refused when there is no such role or account."""
+    if role not in get_args(Role):
+        raise Refused("role", detail=role)
+    with store.write() as connection:
+        _change(connection, account, by, "role", f"{role}: {why}" if why else role, now, role=role)
+
+
+def set_profile(store: Store, account: str, profile: Mapping[str, Any]) -> None:
+    """Keeps what a person chose or told about themselves, in place of what was kept before."""
+    a = schema.accounts
+    with store.write() as connection:
+        connection.execute(update(a).where(a.c.id == account).values(profile=json.dumps(profile, ensure_ascii=False, sort_keys=True)))
+
+
+def exclude(store: Store, labeler: str, *, by: str, why: str, now: datetime) -> None:
+    """Leaves everything a labeler said out of what models learn from, until ``include``; the records stay."""
+    with store.write() as connection:
+        if not list(by_id(connection, schema.labelers, {labeler})):
+            raise Refused("unknown_labeler", 403, labeler)
+        if not connection.scalar(select(func.count()).where(schema.excluded.c.labeler == labeler)):
+            connection.execute(insert(schema.excluded).values(labeler=labeler, by=by, why=why, at=now.isoformat()))
+        note(connection, who=by, what="exclude", on=labeler, why=why, at=now)
+
+
+def include(store: Store, labeler: str, *, by: str, why: str = "", now: datetime) -> None:
+    """Takes a labeler's records in again."""
+    with store.write() as connection:
+        connection.execute(delete(schema.excluded).where(schema.excluded.c.labeler == labeler))
+        note(connection, who=by, what="include", on=labeler, why=why, at=now)
+
+
+def people(store: Store) -> list[Account]:
+    """Every account, in the order of their making."""
+    with store.read() as connection:
+        return _accounts(connection)
+
+
+def account(store: Store, id: str) -> Account | None:
+    """One account."""
+    with store.read() as connection:
+        return next(iter(_accounts(connection, id)), None)
+
+
+def attempt(store: Store, who: str, *, now: datetime, limit: int = ATTEMPTS, window: timedelta = WINDOW) -> None:
+    """Counts a log-in attempt of an address.
+
+    Raises:
+        Refused: there were ``limit`` within ``window`` before this one (429).
+    """
+    a, who, since = schema.attempts, hashed(who), (now - window).timestamp()
+    with store.write() as connection:
+        connection.execute(delete(a).where(a.c.who == who, a.c.at <= since))
+        if (connection.scalar(select(func.count()).where(a.c.who == who)) or 0) >= limit:
+            raise Refused("too_many_attempts", 429)
+        connection.execute(insert(a).values(who=who, at=now.timestamp()))
+
+
+def hashed(token: str) -> str:
+    """What is kept of a secret. Tokens are 192 random bits, so no salt or slow hash is needed."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def end_access(connection: Connection, account: str) -> None:
+    """Ends the sessions, open invitations and leases of an account."""
+    i = schema.invitations
+    connection.execute(delete(schema.sessions).where(schema.sessions.c.account == account))
+    connection.execute(delete(i).where(i.c.account == account, i.c.redeemed == ""))
+    a = schema.assignments  # run out at once; the next sweep returns them
+    connection.execute(update(a).where(a.c.labeler == account, a.c.state == "leased").values(expires=0.0))
+
+
+def _new(id: str, role: str, name: str, now: datetime, screened: bool) -> dict[str, Any]:
+    values = {"id": id, "role": role, "name": name, "created": now.isoformat(), "profile": "{}"}
+    return values | {"paused": False, "revoked": False, "qualified": not screened}
+
+
+def _begin_session(connection: Connection, account: str, now: datetime, days: float) -> str:
+    token, expires = secrets.token_urlsafe(24), (now + timedelta(days=days)).timestamp()
+    values = {"token": hashed(token), "account": account, "created": now.isoformat(), "expires": expires}
+    connection.execute(insert(schema.sessions).values(values))
+    return token
+
+
+def _revoked(connection: Connection, account: str) -> bool:
+    return bool(connection.scalar(select(schema.accounts.c.revoked).where(schema.accounts.c.id == account)))
+
+
+def _change(connection: Connection, account: str, by: str, what: str, why: str, now: datetime, **values: Any) -> None:
+    table = schema.accounts
+    if connection.execute(update(table).where(table.c.id == account).values(**values)).rowcount == 0:
+        raise StoreError(f"there is no account {account}", hint="`accord labelers list` shows them")
+    note(connection, who=by, what=what, on=account, why=why, at=now)
+
+
+def _accounts(connection: Connection, id: str | None = None) -> list[Account]:
+    a, person, out = schema.accounts, schema.labelers, schema.excluded
+    query = (
+        select(a, person.c.group, out.c.labeler.label("out")).join(person, person.c.id == a.c.id).outerjoin(out, out.c.labeler == a.c.id)
+    )
+    if id is not None:
+        query = query.where(a.c.id == id)
+    return [
+        Account(
+            id=row["id"],
+            role=row["role"],
+            name=row["name"],
+            group=row["group"],
+            paused=row["paused"],
+            revoked=row["revoked"],
+            qualified=row["qualified"],
+            excluded=row["out"] is not None,
+            profile=json.loads(row["profile"]),
+            created=row["created"],
+        )
+        for row in connection.execute(query.order_by(a.c.created, a.c.id)).mappings()
+    ]

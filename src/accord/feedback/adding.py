@@ -1,0 +1,90 @@
+"""Adding records inside a transaction: each once by its id, the same id with another content never."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Table, insert, select
+
+from accord.errors import StoreError
+from accord.feedback import rows, schema
+from accord.records import Demonstration, Ranking, Response
+
+IN_ONE_QUERY = 500
+Item = TypeVar("Item")
+
+
+def batches(items: Iterable[Item], size: int = IN_ONE_QUERY) -> Iterator[list[Item]]:
+    """The items in lists of ``size``, the last one shorter."""
+    waiting = iter(items)
+    while batch := list(islice(waiting, size)):
+        yield batch
+
+
+def add_rows(connection: Connection, table: Table, records: Sequence[rows.Row]) -> int:
+    """Inserts the rows whose ids are new; refuses an id that is there with another content."""
+    unique: dict[str, rows.Row] = {}
+    for row in records:
+        if unique.setdefault(row["id"], row) != row:
+            raise StoreError(f"two different {table.name} share the id {row['id']}", hint="give each an id of its own")
+    there = {row["id"]: dict(row) for row in by_id(connection, table, set(unique))}
+    for id, row in there.items():
+        if row != unique[id]:
+            raise StoreError(f"{table.name}: {id} is in the store with another content", hint=f"{rows.UNCHANGED}; history is not rewritten")
+    new = [row for id, row in unique.items() if id not in there]
+    insert_rows(connection, table, new)
+    return len(new)
+
+
+def add_demonstrations(connection: Connection, demonstrations: Sequence[Demonstration]) -> int:
+    known(connection, schema.labelers, {d.labeler for d in demonstrations}, "labeler")
+    return add_rows(connection, schema.demonstrations, [rows.of_demonstration(d) for d in demonstrations])
+
+
+def add_responses(connection: Connection, responses: Sequence[Response]) -> int:
+    known(connection, schema.prompts, {response.prompt_id for response in responses}, "prompt")
+    return add_rows(connection, schema.responses, [rows.of_response(response) for response in responses])
+
+
+def add_rankings(connection: Connection, rankings: Sequence[Ranking]) -> int:
+    known(connection, schema.labelers, {r.labeler for r in rankings}, "labeler")
+    known(connection, schema.prompts, {r.prompt_id for r in rankings}, "prompt")
+    wanted = {id for r in rankings for id in r.response_ids}
+    owners = {row["id"]: row["prompt_id"] for row in by_id(connection, schema.responses, wanted)}
+    unique: dict[str, Ranking] = {}
+    for ranking in rankings:
+        rows.check_ranking(ranking, owners)
+        if unique.setdefault(ranking.id, ranking) != ranking:
+            raise StoreError(f"two different rankings share the id {ranking.id}", hint=rows.UNCHANGED)
+    before = {row["id"] for row in by_id(connection, schema.rankings, set(unique))}
+    added = add_rows(connection, schema.rankings, [rows.of_ranking(r) for r in unique.values()])
+    insert_rows(connection, schema.ranking_items, [item for id, r in unique.items() if id not in before for item in rows.of_items(r)])
+    for id in before:
+        _same_items(connection, unique[id])
+    return added
+
+
+def insert_rows(connection: Connection, table: Table, records: Sequence[rows.Row]) -> None:
+    if records:
+        connection.execute(insert(table), list(records))
+
+
+def by_id(connection: Connection, table: Table, ids: set[str]) -> Iterator[Mapping[Any, Any]]:
+    for part in batches(sorted(ids)):
+        yield from connection.execute(select(table).where(table.c.id.in_(part))).mappings()
+
+
+def known(connection: Connection, table: Table, ids: set[str], what: str) -> None:
+    missing = sorted(ids - {row["id"] for row in by_id(connection, table, ids)})
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise StoreError(f"the store knows no {what} {missing[0]}{more}", hint=rows.UNCHANGED)
+
+
+def _same_items(connection: Connection, ranking: Ranking) -> None:
+    item = schema.ranking_items
+    query = select(item).where(item.c.ranking_id == ranking.id).order_by(item.c.position)
+    if [dict(row) for row in connection.execute(query).mappings()] != rows.of_items(ranking):
+        raise StoreError(f"rankings: {ranking.id} is in the store with another content", hint=f"{rows.UNCHANGED}; history is not rewritten")

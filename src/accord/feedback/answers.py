@@ -1,0 +1,341 @@
+"""Answers: taken once, corrected as a new revision, retracted with a reason; nothing that was acknowledged is ever lost or changed.
+
+``submit`` is one transaction: the answer, the records that training reads, the withdrawal of what it replaces, the lease and the
+task's count stand together or not at all. Only answers to ``work`` tasks become records; gold, qualification and repeated tasks
+measure the labeler.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, exists, insert, select
+
+from accord.feedback import payloads, schema
+from accord.feedback.adding import add_demonstrations, add_rankings, add_responses
+from accord.feedback.auditing import note
+from accord.feedback.queue import Kind, Purpose, Task, digest, load
+from accord.feedback.refusals import Conflict, Refused
+from accord.feedback.store import Store
+from accord.feedback.tasks import last_revision, lock_labeler, lock_task, set_state
+from accord.records import Demonstration, Guideline, Ranking, Rating, Response
+
+__all__ = ["Answer", "Conflict", "Pace", "Refused", "Saved", "draft", "every", "own", "pace", "read_draft", "retract", "submit"]
+
+CORRECTION = "correction"
+"""The model named by a response that a labeler wrote by correcting another."""
+LONGEST_DRAFT = 400_000
+"""Characters of a draft as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """An answer that is on disk."""
+
+    id: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a labeler said, as it was said."""
+
+    id: str
+    task_id: str
+    kind: Kind
+    purpose: Purpose
+    prompt_id: str
+    labeler: str
+    revision: int
+    payload: Mapping[str, Any]
+    shown: tuple[str, ...]
+    """Response ids in the order of the page."""
+    seconds: float
+    guideline: Guideline
+    at: str
+    """ISO 8601 in UTC."""
+    withdrawn: bool
+    """Corrected by a later revision, or retracted."""
+    repeats: str
+    """The task that was shown again, for an answer to a repeated one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much a labeler has done. Skipped tasks count for nothing."""
+
+    total: int
+    today: int
+    last_hour: int
+    median_seconds: float
+    """Of the last 50 answers; 0 when there are none."""
+
+
+def submit(
+    store: Store,
+    labeler: str,
+    task_id: str,
+    payload: Mapping[str, Any],
+    *,
+    key: str,
+    revision: int,
+    seconds: float,
+    guideline: Guideline,
+    now: datetime,
+) -> Saved:
+    """Stores an answer; when this returns it is on disk.
+
+    Args:
+        payload: by the task's kind, see ``payloads.clean``; ``{"skip": reason}`` for any.
+        key: the submission's own; the same key with the same content is the same answer, however often it arrives.
+        revision: of the answer that the page showed, 0 for none.
+        seconds: spent on it.
+        guideline: which one the labeler read.
+        now: UTC.
+
+    Raises:
+        Conflict: the answer has another revision by now, or the key stands for another content (409).
+        Refused: the task was not given to this labeler (403), others filled it after the lease ran out (410), it was retracted
+            (410), or the payload does not fit (422).
+        StoreError: the store cannot be written.
+    """
+    with store.write() as connection:
+        lock_labeler(connection, labeler)
+        row, given = lock_task(connection, task_id), _given(connection, task_id, labeler)
+        if row is None or given is None:
+            raise Refused("not_yours", 403, task_id)
+        task = load(connection, task_id)
+        cleaned = payloads.clean(task, payload)
+        if saved := _sent_before(connection, labeler, task_id, key, cleaned):
+            return saved
+        last = last_revision(connection, task_id, labeler)
+        _check(task, given["state"], last, revision, row["open"] or "skip" in cleaned, guideline)
+        saved = Saved(_id(task_id, labeler, last + 1), last + 1)
+        spent = min(max(seconds, 0.0), 86_400.0) if math.isfinite(seconds) else 0.0
+        values = {"payload": _json(cleaned), "shown": given["shown"], "seconds": spent, "at": now.isoformat(), "key": key}
+        values |= {"guideline_set": guideline.set, "guideline_version": guideline.version}
+        where = {"id": saved.id, "task_id": task_id, "labeler": labeler, "revision": saved.revision}
+        connection.execute(insert(schema.answers).values(**where, **values))
+        if last:
+            _withdraw(connection, _id(task_id, labeler, last), saved.id, labeler, "corrected", now)
+        if task.purpose == "work" and "skip" not in cleaned:
+            shown: list[str] = json.loads(given["shown"])
+            _record(connection, task, saved.id, labeler, cleaned, shown, guideline, now)
+        set_state(connection, task_id, labeler, "skipped" if "skip" in cleaned else "answered")
+        _drop_draft(connection, task_id, labeler)
+        return saved
+
+
+def retract(store: Store, answer_id: str, *, by: str, why: str, now: datetime) -> None:
+    """Takes an answer and the records made of it out of every reader's sight, with an audit row; the task returns to the queue.
+
+    Raises:
+        Refused: there is no such answer (403), or it was corrected or retracted already (410).
+    """
+    with store.write() as connection:
+        a = schema.answers
+        row = connection.execute(select(a).where(a.c.id == answer_id)).mappings().first()
+        if row is None:
+            raise Refused("not_yours", 403, answer_id)
+        lock_labeler(connection, row["labeler"])
+        lock_task(connection, row["task_id"])
+        if connection.scalar(select(_is_withdrawn(answer_id))):
+            raise Refused("retracted", 410, answer_id)
+        _withdraw(connection, answer_id, "", by, why, now)
+        set_state(connection, row["task_id"], row["labeler"], "retracted")
+        note(connection, who=by, what="retract", on=answer_id, why=why, at=now)
+
+
+def draft(store: Store, labeler: str, task_id: str, payload: Mapping[str, Any], *, now: datetime) -> None:
+    """Keeps what a labeler has so far. Nothing of it is checked but its size; it counts for nothing.
+
+    Raises:
+        Refused: the task was not given to this labeler (403), or the draft is too long (422).
+    """
+    text, d = _json(payload), schema.drafts
+    if len(text) > LONGEST_DRAFT:
+        raise Refused("too_long")
+    with store.write() as connection:
+        lock_labeler(connection, labeler)
+        if _given(connection, task_id, labeler) is None:
+            raise Refused("not_yours", 403, task_id)
+        _drop_draft(connection, task_id, labeler)
+        connection.execute(insert(d).values(task_id=task_id, labeler=labeler, payload=text, at=now.isoformat()))
+
+
+def read_draft(store: Store, labeler: str, task_id: str) -> dict[str, Any] | None:
+    """The labeler's unsent work on a task."""
+    d = schema.drafts
+    with store.read() as connection:
+        text = connection.scalar(select(d.c.payload).where(d.c.task_id == task_id, d.c.labeler == labeler))
+    return None if text is None else json.loads(text)
+
+
+def own(store: Store, labeler: str, *, limit: int = 20, before: str = "") -> list[Answer]:
+    """A labeler's last answers that stand, newest first.
+
+    Args:
+        before: the ``at`` of the last one that was seen; those before it follow.
+    """
+    a = schema.answers
+    query = _query().where(a.c.labeler == labeler, ~_is_withdrawn(a.c.id)).order_by(a.c.at.desc(), a.c.id.desc()).limit(limit)
+    if before:
+        query = query.where(a.c.at < before)
+    with store.read() as connection:
+        return [_answer(row) for row in connection.execute(query).mappings()]
+
+
+def every(store: Store, *, purposes: Sequence[Purpose] = ("work",), labeler: str = "", withdrawn: bool = False) -> Iterator[Answer]:
+    """Answers in the order of their times, fetched as they are used; those of excluded labelers too.
+
+    Args:
+        purposes: of tasks with these purposes.
+        labeler: of this one alone.
+        withdrawn: corrected and retracted ones too.
+    """
+    a, t = schema.answers, schema.tasks
+    query = _query().where(t.c.purpose.in_(purposes)).order_by(a.c.at, a.c.id)
+    if labeler:
+        query = query.where(a.c.labeler == labeler)
+    if not withdrawn:
+        query = query.where(~_is_withdrawn(a.c.id))
+    return (_answer(row) for row in store.database.rows(query))
+
+
+def pace(store: Store, labeler: str, *, now: datetime) -> Pace:
+    """How much a labeler has done; days begin at midnight UTC."""
+    a = schema.answers
+    query = select(a.c.at, a.c.seconds).where(a.c.labeler == labeler, a.c.revision == 1, a.c.payload.not_like('{"skip"%'))
+    with store.read() as connection:
+        rows = connection.execute(query.order_by(a.c.at)).all()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    ages = [(now - datetime.fromisoformat(row.at)).total_seconds() for row in rows]
+    spent = sorted(row.seconds for row in rows[-50:])
+    today = sum(age <= (now - midnight).total_seconds() for age in ages)
+    return Pace(len(rows), today, sum(age <= 3600 for age in ages), spent[len(spent) // 2] if spent else 0.0)
+
+
+def _check(task: Task, state: str, last: int, revision: int, room: bool, guideline: Guideline) -> None:
+    if state == "retracted":
+        raise Refused("retracted", 410, task.id)
+    if revision != last:
+        raise Conflict("stale", f"it has revision {last}, the page had {revision}")
+    if guideline.set != task.guideline:
+        raise Refused("other_guideline", detail=f"{guideline.set}, not {task.guideline}")
+    if state not in ("leased", "answered") and not room:
+        raise Refused("late", 410, task.id)
+
+
+def _given(connection: Connection, task_id: str, labeler: str) -> Mapping[Any, Any] | None:
+    a = schema.assignments
+    return connection.execute(select(a).where(a.c.task_id == task_id, a.c.labeler == labeler)).mappings().first()
+
+
+def _sent_before(connection: Connection, labeler: str, task_id: str, key: str, cleaned: payloads.Payload) -> Saved | None:
+    """What was stored under the key. Raises Refused for no key, Conflict for another content."""
+    if not 1 <= len(key) <= 80 or not key.isprintable():
+        raise Refused("malformed", detail="key")
+    a = schema.answers
+    row = connection.execute(select(a).where(a.c.labeler == labeler, a.c.key == key)).mappings().first()
+    if row is None:
+        return None
+    if row["task_id"] != task_id or row["payload"] != _json(cleaned):
+        raise Conflict("key_reused", key)
+    return Saved(row["id"], row["revision"])
+
+
+def _record(
+    connection: Connection,
+    task: Task,
+    id: str,
+    labeler: str,
+    payload: payloads.Payload,
+    shown: list[str],
+    guideline: Guideline,
+    now: datetime,
+) -> None:
+    """Writes what training and evaluation read, under ids that follow from the answer's."""
+    at = now.isoformat()
+
+    def ranking(ranks: Mapping[str, int], ratings: tuple[Rating, ...] = ()) -> None:
+        order = tuple(ranks)
+        record = Ranking(f"k-{id}", task.prompt.id, labeler, order, tuple(ranks[id] for id in order), guideline, at, ratings)
+        add_rankings(connection, [record])
+
+    match task.kind:
+        case "rank" | "evaluate":
+            ratings = payload["ratings"]
+            ranking(
+                {id: payload["ranks"][id] for id in shown},
+                tuple(Rating(id, ratings[id]["quality"], tuple(ratings[id].get("flags", ()))) for id in shown if id in ratings),
+            )
+        case "compare":
+            ranks = {"first": (1, 2), "second": (2, 1)}.get(payload["choice"], (1, 1))
+            ranking(dict(zip(shown, ranks, strict=True)))
+        case "demonstrate":
+            add_demonstrations(connection, [Demonstration(f"d-{id}", task.prompt, payload["text"], labeler)])
+        case "correct":
+            corrected = Response(f"r-{id}", task.prompt.id, payload["text"], CORRECTION)
+            add_responses(connection, [corrected])
+            add_demonstrations(connection, [Demonstration(f"d-{id}", task.prompt, payload["text"], labeler)])
+            ranking({shown[0]: 2, corrected.id: 1})
+        case "conversation":
+            pass
+
+
+def _withdraw(connection: Connection, answer_id: str, replaced_by: str, by: str, why: str, now: datetime) -> None:
+    """Withdraws an answer and the records that were made of it."""
+    r, d = schema.rankings, schema.demonstrations
+    gone = [("answer", answer_id)]
+    gone += [("ranking", id) for id in connection.scalars(select(r.c.id).where(r.c.id == f"k-{answer_id}"))]
+    gone += [("demonstration", id) for id in connection.scalars(select(d.c.id).where(d.c.id == f"d-{answer_id}"))]
+    rest = {"replaced_by": replaced_by, "by": by, "why": why, "at": now.isoformat()}
+    connection.execute(insert(schema.withdrawn), [{"kind": kind, "record_id": id, **rest} for kind, id in gone])
+
+
+def _drop_draft(connection: Connection, task_id: str, labeler: str) -> None:
+    d = schema.drafts
+    connection.execute(delete(d).where(d.c.task_id == task_id, d.c.labeler == labeler))
+
+
+def _is_withdrawn(id: Any) -> Any:
+    w = schema.withdrawn
+    return exists().where(w.c.kind == "answer", w.c.record_id == id)
+
+
+def _query() -> Select[Any]:
+    a, t = schema.answers, schema.tasks
+    gone = _is_withdrawn(a.c.id).label("withdrawn")
+    return select(a, t.c.kind, t.c.purpose, t.c.prompt_id, t.c.repeats, gone).join(t, t.c.id == a.c.task_id)
+
+
+def _answer(row: Mapping[Any, Any]) -> Answer:
+    return Answer(
+        id=row["id"],
+        task_id=row["task_id"],
+        kind=row["kind"],
+        purpose=row["purpose"],
+        prompt_id=row["prompt_id"],
+        labeler=row["labeler"],
+        revision=row["revision"],
+        payload=json.loads(row["payload"]),
+        shown=tuple(json.loads(row["shown"])),
+        seconds=row["seconds"],
+        guideline=Guideline(row["guideline_set"], row["guideline_version"]),
+        at=row["at"],
+        withdrawn=bool(row["withdrawn"]),
+        repeats=row["repeats"],
+    )
+
+
+def _id(task_id: str, labeler: str, revision: int) -> str:
+    return "a-" + digest(task_id, labeler, str(revision))
+
+
+def _json(payload: Mapping[str, Any]) -> str:
+    return json.dumps(payload, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

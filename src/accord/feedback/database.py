@@ -1,0 +1,170 @@
+"""The store's database: one connection pool, transactions that hold, errors in words, tables of this version.
+
+A writer on SQLite takes its lock when it begins (``BEGIN IMMEDIATE``); the threads of a process queue for it here, so that it is
+only other processes that the busy timeout has to wait for. A commit is on disk (synchronous FULL) before ``write`` ends.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, create_engine, event, func, insert, inspect, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from accord.errors import StoreError
+from accord.feedback import schema
+
+BUSY_SECONDS = 30
+"""How long a writer waits for writers of other processes."""
+CONNECTIONS = 20
+"""Connections of one process; a thread that finds none free waits."""
+UPGRADING = 0x6163636F7264
+"""The advisory lock under which one process at a time makes or changes the tables of a PostgreSQL store."""
+
+
+class Database:
+    """An open database with the store's tables. Use it as a context manager."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.place = engine.url.database or str(engine.url)
+        self._queue = threading.Lock() if self.is_sqlite else nullcontext()
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def write(self) -> Generator[Connection]:
+        """One transaction that may write: all of it or nothing. Raises StoreError when the database refuses."""
+        with self._queue, errors(self.place, "cannot be written"), self.engine.execution_options(write=True).begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Generator[Connection]:
+        """One transaction that reads. Raises StoreError when the database refuses."""
+        with errors(self.place, "cannot be read"), self.engine.begin() as connection:
+            yield connection
+
+    def rows(self, query: Select[Any]) -> Iterator[Mapping[Any, Any]]:
+        """The rows of a query, fetched as they are used."""
+        with errors(self.place, "cannot be read"), self.engine.connect() as connection:
+            yield from connection.execution_options(yield_per=2000).execute(query).mappings()
+
+    def close(self) -> None:
+        """Gives every connection back."""
+        self.engine.dispose()
+
+
+def connect(url: str) -> Database:
+    """A database with the tables of this version: made in a blank one, brought forward in an older one.
+
+    Raises:
+        StoreError: the address is none, or the database is corrupt, out of reach, of something else or of a newer version.
+    """
+    database = Database(_engine(url))
+    try:
+        _prepare(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: Database) -> None:
+    version = _version(database)
+    if version > schema.VERSION:
+        what = f"the store has version {version}, this accord knows {schema.VERSION}"
+        raise StoreError(what, where=database.place, hint="install a newer accord")
+    if version < schema.VERSION:
+        with database.write() as connection:
+            bring_forward(connection)
+
+
+def _version(database: Database) -> int:
+    """The version of the tables, 0 in a blank database. Raises StoreError when the tables are not ours."""
+    with errors(database.place, "cannot be opened"), database.engine.connect() as connection:
+        tables = inspect(connection).get_table_names()
+        version = _stored_version(connection) if schema.meta.name in tables else None
+    if tables and version is None:
+        raise StoreError("a database of something else", where=database.place, hint="name another file; a new one is created")
+    return int(version or 0)
+
+
+def _stored_version(connection: Connection) -> str | None:
+    return connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "version"))
+
+
+def bring_forward(connection: Connection) -> None:
+    """Makes the tables, or migrates older ones, in the transaction it is given. A second process finds the work done."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING})
+    if not inspect(connection).has_table(schema.meta.name):
+        schema.metadata.create_all(connection)
+        connection.execute(insert(schema.meta).values(key="version", value=str(schema.VERSION)))
+        connection.execute(insert(schema.alembic_version).values(version_num=f"{schema.VERSION:04}"))
+    elif int(_stored_version(connection) or 0) < schema.VERSION:
+        from accord.feedback.migrations import upgrade
+
+        upgrade(connection)
+
+
+def count(connection: Connection, *where: Any) -> int:
+    """How many rows of the table that ``where`` speaks of meet it."""
+    return connection.scalar(select(func.count()).where(*where)) or 0
+
+
+def _engine(url: str) -> Engine:
+    try:
+        sqlite_options: dict[str, Any] = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
+        address = make_url(url)
+        in_memory = address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:")
+        engine = create_engine(address, **({} if in_memory else sqlite_options))
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise StoreError("not the address of a store", where="store", hint="e.g. sqlite:///feedback.sqlite") from error
+    except ModuleNotFoundError as error:
+        hint = "pip install 'accord-rlhf[postgres]'" if error.name == "psycopg" else "install it"
+        raise StoreError(f"this kind of store needs the package {error.name}", where="store", hint=hint) from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None
+    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """A writer takes its lock at once: one that reads first could find that another has written since, and fail without waiting."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
+
+
+@contextmanager
+def errors(place: str, what: str) -> Generator[None]:
+    """Turns what the database says into a StoreError. The driver's own errors come unwrapped out of the connect event."""
+    try:
+        yield
+    except DBAPIError as error:
+        said = " ".join(str(error.orig).split())
+        raise StoreError(f"the store {what}: {said}", where=place, hint=_hint(said)) from error
+    except PoolTimeout as error:
+        raise StoreError(f"the store {what}: every connection is busy", where=place, hint="try again in a moment") from error
+    except sqlite3.Error as error:
+        raise StoreError(f"the store {what}: {error}", where=place, hint="check that it is a store and writable") from error
+    except UnicodeEncodeError as error:
+        raise StoreError(f"the store {what}: a text holds half of a surrogate pair", where=place, hint="nothing was stored") from error
+
+
+def _hint(said: str) -> str:
+    if "connection failed" in said or "could not connect" in said:
+        return "is the server running, and is the address right?"
+    return ""

@@ -1,0 +1,217 @@
+"""Tasks: what labelers are to do, written down once. Who gets which, and when, is decided in ``accord.feedback.tasks``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Connection, func, select
+
+from accord.errors import StoreError
+from accord.feedback import rows, schema
+from accord.feedback.adding import add_responses, add_rows, batches, by_id, insert_rows
+from accord.feedback.store import Store
+from accord.records import GuidelineSet, Prompt, Response
+
+Kind = Literal["rank", "compare", "demonstrate", "correct", "conversation", "evaluate"]
+Purpose = Literal["work", "gold", "qualification", "repeat"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+RESPONSES: dict[Kind, tuple[int, int]] = {
+    "rank": (2, 9),
+    "compare": (2, 2),
+    "demonstrate": (0, 0),
+    "correct": (1, 1),
+    "conversation": (0, 1),
+    "evaluate": (2, 9),
+}
+"""How many responses a task of each kind shows, at least and at most."""
+EVERYBODY = 1_000_000_000
+"""The overlap of a task that every labeler is to do, as gold tasks are."""
+_STATE = {"place", "taken", "open"}
+"""Columns that say where a task stands and not what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something for a labeler to do.
+
+    rank: rate each response 1-7 with flags, then rank all with ties. compare: which of two. demonstrate: write a response.
+    correct: edit one. conversation: rate its assistant turns. evaluate: rank blindly, under the evaluation guideline.
+    """
+
+    id: str
+    kind: Kind
+    prompt: Prompt
+    responses: tuple[Response, ...] = ()
+    guideline: GuidelineSet = "training"
+    overlap: int = 1
+    """How many labelers answer it."""
+    priority: float = 0.0
+    """Higher comes first; equal ones in the order in which they were added."""
+    purpose: Purpose = "work"
+    expected: Mapping[str, Any] | None = None
+    """What the answer to a gold or qualification task should be, as the payload of an answer."""
+    reserved_for: str = ""
+    """The only labeler who may get it, when there is one."""
+    repeats: str = ""
+    """The task that this one shows again to the labeler it is reserved for."""
+
+    def __post_init__(self) -> None:
+        least, most = RESPONSES.get(self.kind, (1, 0))
+        _hold(least <= len(self.responses) <= most, self, f"{len(self.responses)} responses (a {self.kind} task takes {least} to {most})")
+        _hold(len({r.id for r in self.responses}) == len(self.responses), self, "a response stands in it twice")
+        _hold(all(r.prompt_id == self.prompt.id for r in self.responses), self, "a response of another prompt")
+        _hold(self.overlap >= 1, self, f"overlap {self.overlap}, which must be 1 at least")
+        _hold(self.priority == self.priority and abs(self.priority) < 1e300, self, f"priority {self.priority}")
+
+
+def _hold(condition: bool, task: Task, what: str) -> None:
+    if not condition:
+        raise StoreError(f"task {task.id}: {what}", hint=rows.UNCHANGED)
+
+
+def task_id(kind: Kind, guideline: GuidelineSet, prompt_id: str, response_ids: Iterable[str], *more: str) -> str:
+    """An id that says what the task is, whoever queues it and in whatever order."""
+    return "t-" + digest(kind, guideline, prompt_id, *sorted(response_ids), *more)
+
+
+def digest(*parts: str) -> str:
+    """20 hex digits of the SHA-256 of the parts, each taken with its length."""
+    return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()[:20]
+
+
+def shown_order(seed: int, labeler: str, task: Task) -> tuple[str, ...]:
+    """The ids of a task's responses in the order in which a labeler sees them.
+
+    A shuffle that follows from the seed, the labeler, the prompt and the set of responses alone. It is the one that the world's
+    simulated labelers make for themselves with the world's seed, so that they see the same page in the site and without it.
+    """
+    ids = sorted(response.id for response in task.responses)
+    shown = list(ids)
+    random.Random(f"{seed} {labeler} {task.prompt.id} {' '.join(ids)}").shuffle(shown)
+    return tuple(shown)
+
+
+def add(store: Store, tasks: Iterable[Task]) -> int:
+    """Queues tasks, with their prompts and responses where the store does not know them; returns how many tasks were new.
+
+    One transaction. The same task again adds nothing.
+
+    Raises:
+        StoreError: an id is there with another content, or a prompt or response is; nothing was stored.
+    """
+    added = 0
+    with store.write() as connection:
+        place = (connection.scalar(select(func.max(schema.tasks.c.place))) or 0) + 1
+        for batch in batches(tasks):
+            added += put(connection, batch, place + added)
+    return added
+
+
+def put(connection: Connection, tasks: Sequence[Task], place: int) -> int:
+    """Adds one batch of tasks inside a transaction, from ``place`` in the queue on."""
+    add_rows(connection, schema.prompts, [rows.of_prompt(task.prompt) for task in tasks])
+    add_responses(connection, [response for task in tasks for response in task.responses])
+    there = {task.id: task for task in load_all(connection, {task.id for task in tasks})}
+    new: dict[str, Task] = {}
+    for task in tasks:
+        known = there.get(task.id) or new.setdefault(task.id, task)
+        if known != task:
+            raise StoreError(f"task {task.id} is in the store with another content", hint=rows.UNCHANGED)
+    insert_rows(connection, schema.tasks, [_row(task, place + n) for n, task in enumerate(new.values())])
+    shown = [{"task_id": task.id, "position": n, "response_id": r.id} for task in new.values() for n, r in enumerate(task.responses)]
+    insert_rows(connection, schema.task_responses, shown)
+    return len(new)
+
+
+def load(connection: Connection, id: str) -> Task:
+    """The task of an id that is known to be there."""
+    return next(load_all(connection, {id}))
+
+
+def load_all(connection: Connection, ids: set[str]) -> Iterator[Task]:
+    """The tasks of those ids that are there, with their prompts and responses."""
+    found = list(by_id(connection, schema.tasks, ids))
+    prompts = {row["id"]: rows.prompt(row) for row in by_id(connection, schema.prompts, {row["prompt_id"] for row in found})}
+    responses = _responses(connection, [row["id"] for row in found])
+    return (_task(row, prompts[row["prompt_id"]], responses.get(row["id"], ())) for row in found)
+
+
+def _responses(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Response, ...]]:
+    link, response = schema.task_responses, schema.responses
+    found: dict[str, tuple[Response, ...]] = {}
+    for part in batches(sorted(ids)):
+        query = select(link.c.task_id, response).join(response, response.c.id == link.c.response_id)
+        query = query.where(link.c.task_id.in_(part)).order_by(link.c.task_id, link.c.position)
+        for id, group in groupby(connection.execute(query).mappings(), key=lambda row: row["task_id"]):
+            found[id] = tuple(rows.response(row) for row in group)
+    return found
+
+
+def _row(task: Task, place: int) -> rows.Row:
+    rows.allowed(task.id, "purpose", task.purpose, get_args(Purpose))
+    rows.allowed(task.id, "guideline set", task.guideline, get_args(GuidelineSet))
+    expected = None if task.expected is None else json.dumps(task.expected, ensure_ascii=False, sort_keys=True)
+    return {
+        "id": task.id,
+        "kind": task.kind,
+        "prompt_id": task.prompt.id,
+        "guideline_set": task.guideline,
+        "overlap": task.overlap,
+        "priority": float(task.priority),
+        "purpose": task.purpose,
+        "expected": expected,
+        "reserved_for": task.reserved_for,
+        "repeats": task.repeats,
+        "place": place,
+        "taken": 0,
+        "open": True,
+    }
+
+
+def _task(row: Mapping[Any, Any], prompt: Prompt, responses: tuple[Response, ...]) -> Task:
+    return Task(
+        id=row["id"],
+        kind=row["kind"],
+        prompt=prompt,
+        responses=responses,
+        guideline=row["guideline_set"],
+        overlap=row["overlap"],
+        priority=row["priority"],
+        purpose=row["purpose"],
+        expected=None if row["expected"] is None else json.loads(row["expected"]),
+        reserved_for=row["reserved_for"],
+        repeats=row["repeats"],
+    )
+
+
+def from_responses(
+    prompts: Mapping[str, Prompt],
+    responses: Iterable[Response],
+    *,
+    kind: Kind = "rank",
+    k: int = 9,
+    guideline: GuidelineSet = "training",
+    overlap: int = 1,
+    priority: float = 0.0,
+) -> Iterator[Task]:
+    """Tasks out of responses: those of one prompt together, k at most in a task; a rest too small for a task is left.
+
+    Args:
+        prompts: by id; responses of other prompts are passed over.
+        responses: in any order.
+        kind: rank, compare, correct or evaluate.
+        k: the most responses in one task, at least what the kind takes.
+    """
+    least, most = RESPONSES[kind]
+    ordered = sorted((r for r in responses if r.prompt_id in prompts), key=lambda r: (r.prompt_id, r.id))
+    for prompt_id, group in groupby(ordered, key=lambda r: r.prompt_id):
+        for part in batches(group, max(least, min(k, most))):
+            if len(part) >= least:
+                id = task_id(kind, guideline, prompt_id, (r.id for r in part))
+                yield Task(id, kind, prompts[prompt_id], tuple(part), guideline, overlap, priority)

@@ -1,0 +1,49 @@
+"""What the site must say no to, each with an HTTP status and a key by which it finds the words in the reader's language."""
+
+from __future__ import annotations
+
+from accord.errors import StoreError
+
+
+class Refused(StoreError):
+    """A request that was understood and is not carried out; nothing of it was stored.
+
+    Args:
+        key: names the message, e.g. ``late``; ``KEYS`` lists them all.
+        status: the HTTP status that fits.
+        detail: what exactly, e.g. the response's id; for the log and for tests, not for the reader.
+    """
+
+    def __init__(self, key: str, status: int = 422, detail: str = "") -> None:
+        self.key, self.status, self.detail = key, status, detail
+        super().__init__(f"{KEYS[key]}{f': {detail}' if detail else ''}")
+
+
+class Conflict(Refused):
+    """The request does not fit what is there by now (409): another revision, or another content under the same key."""
+
+    def __init__(self, key: str, detail: str = "") -> None:
+        super().__init__(key, 409, detail)
+
+
+KEYS = {
+    "stale": "the answer was changed elsewhere since this page was made",
+    "key_reused": "another answer was already sent under this key",
+    "not_yours": "this task was not given to this labeler",
+    "late": "the time for this task ran out and others have answered it since",
+    "retracted": "this answer was retracted",
+    "malformed": "the answer has a field that does not fit its task",
+    "ranks_incomplete": "every response needs a rank, and only these responses",
+    "rating_missing": "every response needs a rating from 1 to 7",
+    "text_missing": "the text is empty",
+    "text_unchanged": "the corrected text is the same as the response",
+    "choice_missing": "one of the choices must be taken",
+    "turn_missing": "every turn of the assistant needs a rating from 1 to 7",
+    "too_long": "the text is too long",
+    "other_guideline": "the answer was given under another guideline than its task asks for",
+    "unknown_labeler": "there is no such labeler",
+    "bad_link": "the invitation is not valid, was used already, or is over",
+    "too_many_attempts": "too many attempts; wait a while",
+    "paused": "the account is paused",
+    "role": "this role may not do that",
+}

@@ -1,0 +1,112 @@
+"""Records as rows of the store's tables and back, and what a record must hold to be stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from accord.errors import StoreError
+from accord.records import (
+    Demonstration,
+    Guideline,
+    GuidelineSet,
+    Labeler,
+    LabelerKind,
+    Message,
+    Prompt,
+    Ranking,
+    Rating,
+    Response,
+    Role,
+    Split,
+)
+
+Row = dict[str, Any]
+UNCHANGED = "nothing was stored"
+
+
+def check_ranking(ranking: Ranking, owners: Mapping[str, str]) -> None:
+    for id in ranking.response_ids:
+        if id not in owners:
+            raise StoreError(f"ranking {ranking.id}: the store knows no response {id}", hint=UNCHANGED)
+        if owners[id] != ranking.prompt_id:
+            raise StoreError(f"ranking {ranking.id}: response {id} answers prompt {owners[id]}, not {ranking.prompt_id}", hint=UNCHANGED)
+    rated = [rating.response_id for rating in ranking.ratings]
+    if len(set(rated)) != len(rated) or not set(rated) <= set(ranking.response_ids):
+        raise StoreError(f"ranking {ranking.id}: its ratings are not one each of responses in it", hint=UNCHANGED)
+    if min(ranking.ranks) < 1:
+        raise StoreError(f"ranking {ranking.id}: rank {min(ranking.ranks)}; ranks start at 1 (best)", hint=UNCHANGED)
+    for rating in ranking.ratings:
+        if not 1 <= rating.quality <= 7:
+            raise StoreError(f"ranking {ranking.id}: quality {rating.quality} of {rating.response_id} is not in 1..7", hint=UNCHANGED)
+    allowed(f"ranking {ranking.id}", "guideline set", ranking.guideline.set, get_args(GuidelineSet))
+
+
+def allowed(id: str, field: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise StoreError(f"{id}: {field} {value!r} is none of {', '.join(known)}", hint=UNCHANGED)
+
+
+def of_labeler(person: Labeler) -> Row:
+    allowed(person.id, "kind", person.kind, get_args(LabelerKind))
+    return {"id": person.id, "kind": person.kind, "group": person.group}
+
+
+def of_demonstration(demonstration: Demonstration) -> Row:
+    fields = {"id": demonstration.id, "prompt_id": demonstration.prompt.id}
+    return fields | {"labeler": demonstration.labeler, "text": demonstration.text}
+
+
+def of_prompt(prompt: Prompt) -> Row:
+    allowed(prompt.id, "split", prompt.split, get_args(Split))
+    for message in prompt.messages:
+        allowed(prompt.id, "role", message.role, get_args(Role))
+    messages = json.dumps([[message.role, message.content] for message in prompt.messages], ensure_ascii=False)
+    fields = {"id": prompt.id, "split": prompt.split, "use_case": prompt.use_case, "user": prompt.user, "source": prompt.source}
+    return fields | {"messages": messages}
+
+
+def prompt(row: Mapping[Any, Any]) -> Prompt:
+    messages = tuple(Message(role, content) for role, content in json.loads(row["messages"]))
+    return Prompt(row["id"], messages, row["use_case"], row["user"], row["split"], row["source"])
+
+
+def of_response(response: Response) -> Row:
+    fields = {"id": response.id, "prompt_id": response.prompt_id, "text": response.text, "model": response.model}
+    return fields | {"tokens": ",".join(map(str, response.tokens)), "finished": response.finished}
+
+
+def response(row: Mapping[Any, Any]) -> Response:
+    tokens = tuple(map(int, row["tokens"].split(","))) if row["tokens"] else ()
+    return Response(row["id"], row["prompt_id"], row["text"], row["model"], tokens, row["finished"])
+
+
+def of_ranking(ranking: Ranking) -> Row:
+    guideline = {"guideline_set": ranking.guideline.set, "guideline_version": ranking.guideline.version}
+    return {"id": ranking.id, "prompt_id": ranking.prompt_id, "labeler": ranking.labeler, **guideline, "at": ranking.at}
+
+
+def of_items(ranking: Ranking) -> list[Row]:
+    ratings = {rating.response_id: rating for rating in ranking.ratings}
+    rows: list[Row] = []
+    for position, (id, rank) in enumerate(zip(ranking.response_ids, ranking.ranks, strict=True)):
+        rating = ratings.get(id)
+        row = {"ranking_id": ranking.id, "position": position, "response_id": id, "rank": rank}
+        rows.append(row | {"quality": rating.quality if rating else None, "flags": json.dumps(rating.flags) if rating else None})
+    return rows
+
+
+def ranking(rows: Sequence[Mapping[Any, Any]]) -> Ranking:
+    first = rows[0]
+    ratings = tuple(Rating(r["response_id"], r["quality"], tuple(json.loads(r["flags"]))) for r in rows if r["quality"] is not None)
+    return Ranking(
+        id=first["id"],
+        prompt_id=first["prompt_id"],
+        labeler=first["labeler"],
+        response_ids=tuple(r["response_id"] for r in rows),
+        ranks=tuple(r["rank"] for r in rows),
+        guideline=Guideline(first["guideline_set"], first["guideline_version"]),
+        at=first["at"],
+        ratings=ratings,
+    )

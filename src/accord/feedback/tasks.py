@@ -1,0 +1,290 @@
+"""Who does what next. A task goes to so many labelers as its overlap says, and to none of them twice.
+
+Choosing a task, counting its labelers and leasing it are one transaction. On SQLite it holds the write lock; on PostgreSQL it
+locks the labeler's row, then one task's row, passing over tasks that others hold at the moment. Every other transaction on
+leases and answers locks in the same order. What it costs does not depend on how many tasks there are: the queue is an index.
+
+A labeler who asks again gets the same task again until it is answered, skipped or its lease runs out. A task whose lease ran out,
+or that was given back, returns to the queue, and may come to the same labeler again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
+
+from accord.feedback import schema
+from accord.feedback.queue import (
+    EVERYBODY,
+    KINDS,
+    Kind,
+    Purpose,
+    Task,
+    add,
+    digest,
+    from_responses,
+    load,
+    load_all,
+    put,
+    shown_order,
+    task_id,
+)
+from accord.feedback.refusals import Refused
+from accord.feedback.store import Store
+
+__all__ = [
+    "EVERYBODY", "KINDS", "Kind", "Leased", "Purpose", "Task", "add", "expire", "from_responses", "held", "left", "load", "load_all",
+    "next_task", "release", "shown_order", "task_id",
+]  # fmt: skip
+
+State = Literal["leased", "answered", "skipped", "retracted", "released", "expired"]
+TAKING: tuple[State, ...] = ("leased", "answered")
+"""States that count against a task's overlap."""
+FREE: tuple[State, ...] = ("released", "expired")
+"""States after which the same labeler may get the task again."""
+SWEPT = 50
+"""How many run-out leases one call returns to the queue."""
+REPEAT_AFTER = 10
+"""A task is shown again for consistency only after so many others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """A task in a labeler's hands."""
+
+    task: Task
+    order: tuple[str, ...]
+    """Response ids in the order in which this labeler sees them."""
+    expires: datetime
+    revision: int = 0
+    """Of the labeler's last answer to it; 0 when there is none."""
+
+
+def next_task(
+    store: Store,
+    labeler: str,
+    *,
+    now: datetime,
+    lease_seconds: float,
+    kinds: Sequence[Kind] | None = None,
+    purpose: Literal["work", "qualification"] = "work",
+    seed: int = 0,
+    gold_rate: float = 0.0,
+    repeat_rate: float = 0.0,
+) -> Leased | None:
+    """Leases the next task to a labeler, or the one in hand once more; None when nothing is left for this labeler.
+
+    Args:
+        now: UTC.
+        lease_seconds: for how long; asking again for the task in hand begins anew.
+        kinds: of these kinds alone; all when None.
+        purpose: ``qualification`` serves the screening tasks alone. ``work`` mixes gold and repeats in.
+        seed: fixes the order of responses and which task is followed by a gold or repeated one.
+        gold_rate: share of tasks in [0, 1] that are gold, while there are gold tasks left for this labeler.
+        repeat_rate: share of tasks that show an earlier one again.
+
+    Raises:
+        Refused: there is no such labeler.
+        StoreError: the store cannot be written.
+    """
+    wanted = tuple(kinds or KINDS)
+    with store.write() as connection:
+        lock_labeler(connection, labeler)
+        return_expired(connection, now)
+        id = _in_hand(connection, labeler, wanted, purpose)
+        if id is None:
+            mix = _mix(connection, labeler, seed, gold_rate, repeat_rate) if purpose == "work" else "work"
+            id = _choose(connection, labeler, wanted, purpose, mix)
+        return _lease(connection, labeler, load(connection, id), now, lease_seconds, seed) if id else None
+
+
+def release(store: Store, labeler: str, task_id: str) -> bool:
+    """Gives a leased task back to the queue unanswered; False when the labeler does not hold it."""
+    with store.write() as connection:
+        lock_labeler(connection, labeler)
+        lock_task(connection, task_id)
+        a = schema.assignments
+        mine = select(a.c.state).where(a.c.task_id == task_id, a.c.labeler == labeler)
+        if connection.scalar(mine) != "leased":
+            return False
+        set_state(connection, task_id, labeler, "released")
+        return True
+
+
+def expire(store: Store, now: datetime) -> int:
+    """Returns every lease that has run out to the queue; how many there were."""
+    done = 0
+    while True:
+        with store.write() as connection:
+            found = return_expired(connection, now)
+        if not found:
+            return done
+        done += found
+
+
+def held(store: Store, labeler: str, task_id: str) -> Leased | None:
+    """A task that was given to this labeler, answered or not, as it was shown; None when it never was."""
+    a = schema.assignments
+    with store.read() as connection:
+        row = connection.execute(select(a).where(a.c.task_id == task_id, a.c.labeler == labeler)).mappings().first()
+        if row is None:
+            return None
+        expires = datetime.fromtimestamp(row["expires"], UTC)
+        return Leased(load(connection, task_id), tuple(json.loads(row["shown"])), expires, last_revision(connection, task_id, labeler))
+
+
+def left(store: Store, labeler: str, *, kinds: Sequence[Kind] | None = None, most: int = 1000) -> int:
+    """How many tasks wait for this labeler, counted up to ``most``."""
+    t = schema.tasks
+    mine = t.c.reserved_for.in_(("", labeler))
+    query = select(t.c.id).where(mine, t.c.purpose == "work", t.c.kind.in_(tuple(kinds or KINDS)), t.c.open, _unseen(labeler))
+    with store.read() as connection:
+        return connection.scalar(select(func.count()).select_from(query.limit(most).subquery())) or 0
+
+
+def lock_labeler(connection: Connection, labeler: str) -> None:
+    """Makes this labeler's transactions take turns. Raises Refused when there is no such labeler."""
+    table = schema.labelers
+    if connection.scalar(select(table.c.id).where(table.c.id == labeler).with_for_update(key_share=True)) is None:
+        raise Refused("unknown_labeler", 403, labeler)
+
+
+def lock_task(connection: Connection, task_id: str) -> Mapping[Any, Any] | None:
+    """A task's row, which no other transaction changes until this one ends."""
+    table = schema.tasks
+    return connection.execute(select(table).where(table.c.id == task_id).with_for_update(key_share=True)).mappings().first()
+
+
+def return_expired(connection: Connection, now: datetime) -> int:
+    """Returns leases that have run out to the queue, ``SWEPT`` at most; tasks that others hold are left for the next time."""
+    a, t = schema.assignments, schema.tasks
+    over = (a.c.state == "leased", a.c.expires <= now.timestamp())
+    found = connection.scalars(select(a.c.task_id).where(*over).order_by(a.c.expires).limit(SWEPT)).all()
+    if not found:
+        return 0
+    locked = connection.scalars(select(t.c.id).where(t.c.id.in_(found)).with_for_update(key_share=True, skip_locked=True)).all()
+    done = connection.execute(update(a).where(a.c.task_id.in_(locked), *over).values(state="expired")).rowcount
+    for id in locked:
+        recount(connection, id)
+    return done
+
+
+def set_state(connection: Connection, task_id: str, labeler: str, state: State) -> None:
+    """Moves a labeler's assignment on and counts the task anew. The task must be locked."""
+    a = schema.assignments
+    connection.execute(update(a).where(a.c.task_id == task_id, a.c.labeler == labeler).values(state=state))
+    recount(connection, task_id)
+
+
+def recount(connection: Connection, task_id: str) -> None:
+    """Counts who has a task or has answered it, and opens or closes it. The task must be locked."""
+    a, t = schema.assignments, schema.tasks
+    taken = connection.scalar(select(func.count()).where(a.c.task_id == task_id, a.c.state.in_(TAKING))) or 0
+    connection.execute(update(t).where(t.c.id == task_id).values(taken=taken, open=t.c.overlap > taken))
+
+
+def last_revision(connection: Connection, task_id: str, labeler: str) -> int:
+    """Number of the labeler's last answer to a task, 0 when there is none."""
+    a = schema.answers
+    return connection.scalar(select(func.max(a.c.revision)).where(a.c.task_id == task_id, a.c.labeler == labeler)) or 0
+
+
+def _in_hand(connection: Connection, labeler: str, kinds: tuple[Kind, ...], purpose: str) -> str | None:
+    """The task that the labeler has and has not answered yet, locked."""
+    a, t = schema.assignments, schema.tasks
+    query = select(t.c.id).join(a, a.c.task_id == t.c.id).where(a.c.labeler == labeler, a.c.state == "leased", t.c.kind.in_(kinds))
+    query = query.where(t.c.purpose == purpose if purpose != "work" else t.c.purpose != "qualification").order_by(a.c.at, t.c.id).limit(1)
+    id = connection.scalar(query)
+    return id if id is None or lock_task(connection, id) else None
+
+
+def _mix(connection: Connection, labeler: str, seed: int, gold_rate: float, repeat_rate: float) -> Literal["work", "gold", "repeat"]:
+    """What the next task should be, drawn for the labeler's n-th."""
+    if gold_rate <= 0 and repeat_rate <= 0:
+        return "work"
+    n = connection.scalar(select(func.count()).where(schema.assignments.c.labeler == labeler)) or 0
+    drawn = random.Random(f"mix {seed} {labeler} {n}").random()
+    return "gold" if drawn < gold_rate else "repeat" if drawn < gold_rate + repeat_rate else "work"
+
+
+def _choose(connection: Connection, labeler: str, kinds: tuple[Kind, ...], purpose: str, mix: str) -> str | None:
+    """The id of the task to give, locked. Gold and repeats stand between work, never after its end."""
+    work = _first(connection, labeler, kinds, purpose)
+    if work is None or mix == "work":
+        return work
+    other = _first(connection, labeler, kinds, "gold") if mix == "gold" else _repeat(connection, labeler, kinds)
+    return other or work
+
+
+def _first(connection: Connection, labeler: str, kinds: tuple[Kind, ...], purpose: str) -> str | None:
+    """The most urgent open task that the labeler has not seen: reserved ones first, then everybody's.
+
+    Kinds are compared by the head of each one's queue. When all that is left is held by others at this moment, waits for them.
+    """
+    for owner in (labeler, ""):
+        heads: dict[Kind, tuple[float, int]] = {}
+        for kind in kinds:
+            if head := _head(connection, labeler, owner, kind, purpose):
+                heads[kind] = head
+        for wait in (False, True):
+            for kind in sorted(heads, key=heads.__getitem__):
+                query = _candidates(labeler, owner, kind, purpose).with_for_update(key_share=True, skip_locked=not wait)
+                if row := connection.execute(query).first():
+                    return row.id
+    return None
+
+
+def _head(connection: Connection, labeler: str, owner: str, kind: Kind, purpose: str) -> tuple[float, int] | None:
+    row = connection.execute(_candidates(labeler, owner, kind, purpose)).first()
+    return (-row.priority, row.place) if row else None
+
+
+def _candidates(labeler: str, owner: str, kind: Kind, purpose: str) -> Any:
+    t = schema.tasks
+    query = select(t.c.id, t.c.priority, t.c.place)
+    query = query.where(t.c.reserved_for == owner, t.c.purpose == purpose, t.c.kind == kind, t.c.open, _unseen(labeler))
+    return query.order_by(t.c.priority.desc(), t.c.place, t.c.id).limit(1)
+
+
+def _unseen(labeler: str) -> ColumnElement[bool]:
+    a, t = schema.assignments, schema.tasks
+    return ~exists().where(a.c.task_id == t.c.id, a.c.labeler == labeler, a.c.state.not_in(FREE))
+
+
+def _repeat(connection: Connection, labeler: str, kinds: tuple[Kind, ...]) -> str | None:
+    """A new task that shows this labeler again what was answered ``REPEAT_AFTER`` or more answers ago; each once."""
+    a, t = schema.answers, schema.tasks
+    mine = select(a.c.task_id).join(t, t.c.id == a.c.task_id).where(a.c.labeler == labeler, a.c.revision == 1)
+    mine = mine.where(t.c.purpose == "work", t.c.kind.in_(kinds), t.c.kind.not_in(("demonstrate", "correct"))).order_by(a.c.at, a.c.id)
+    number = (connection.scalar(select(func.count()).select_from(mine.subquery())) or 0) - REPEAT_AFTER
+    shown = connection.scalar(select(func.count()).where(t.c.reserved_for == labeler, t.c.purpose == "repeat")) or 0
+    original = connection.scalar(mine.offset(shown).limit(1)) if shown < number else None
+    if original is None:
+        return None
+    task = load(connection, original)
+    again = replace(
+        task, id="t-" + digest("repeat", labeler, original), purpose="repeat", overlap=1, reserved_for=labeler, repeats=original
+    )
+    put(connection, [again], 0)
+    return again.id
+
+
+def _lease(connection: Connection, labeler: str, task: Task, now: datetime, seconds: float, seed: int) -> Leased:
+    """Puts a task into a labeler's hands; one that is there already keeps the order in which it was shown."""
+    a, expires = schema.assignments, now.timestamp() + seconds
+    mine = (a.c.task_id == task.id, a.c.labeler == labeler)
+    row = connection.execute(select(a).where(*mine)).mappings().first()
+    order = tuple(json.loads(row["shown"])) if row and row["state"] == "leased" else shown_order(seed, labeler, task)
+    values = {"state": "leased", "expires": expires, "shown": json.dumps(order), "at": now.isoformat()}
+    if row is None:
+        connection.execute(insert(a).values(task_id=task.id, labeler=labeler, **values))
+    else:
+        connection.execute(update(a).where(*mine).values(values | ({"at": row["at"]} if row["state"] == "leased" else {})))
+    recount(connection, task.id)
+    return Leased(task, order, datetime.fromtimestamp(expires, UTC), last_revision(connection, task.id, labeler))
