@@ -78,7 +78,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "town"
     for words in (["init", path, "--world", *WORLD], ["pretrain", path, *PRETRAIN], ["sft", path, *SFT], ["sample", path, *SAMPLE]):
         main([str(word) for word in words])
-    main(["label", str(path)])
+    main(["label", str(path), "--by", "world"])
     main(["reward", str(path), "--max-tokens", "128"])
     return path
 

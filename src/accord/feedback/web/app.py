@@ -1,0 +1,117 @@
+"""The site as an ASGI application: what stands before every page, the pages, and how errors are told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from accord.errors import StoreError
+from accord.feedback.refusals import Refused
+from accord.feedback.store import Store
+from accord.feedback.web import entering, labeling, leading, words
+from accord.feedback.web.languages import choose
+from accord.feedback.web.security import Guard
+from accord.feedback.web.visiting import LANGUAGE_COOKIE, ForeignForm, LoggedOut, Site, Visit, visit
+from accord.settings import LabelConfig
+
+THREADS = 12
+"""Requests worked on at once: fewer than the store has connections."""
+OWN = ("127.0.0.1", "localhost", "::1")
+"""This machine's own names: nobody else reaches them."""
+log = logging.getLogger("accord.site")
+
+
+def create(store: Store, config: LabelConfig, *, name: str, secret: str = "", folder: Path | None = None) -> FastAPI:
+    """The labeling site over a store.
+
+    Args:
+        name: what people call the project.
+        secret: goes into the forms' tokens; processes that serve one site share it.
+        folder: the project's, whose ``guidelines/`` come before the ones that Accord brings.
+    """
+    hosts = [*OWN, "[::1]", config.host, *(part.strip() for part in config.names.split(",") if part.strip())]
+    app = FastAPI(
+        title="Accord",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=_few_threads,
+        middleware=[Middleware(Guard, https=config.https), Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
+    )
+    app.state.site = Site(store, config, name, secret, folder)
+    for part in (entering, labeling, leading):
+        app.include_router(part.router)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    return app
+
+
+@asynccontextmanager
+async def _few_threads(_: FastAPI) -> AsyncGenerator[None]:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield
+
+
+def _tell(request: Request, status: int, text: str, *, key: str = "", next: tuple[str, str] | None = None) -> Response:
+    """An error in the visitor's language, as a page or as JSON."""
+    try:
+        found = visit(request)
+    except StoreError:
+        language = choose(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language"))
+        found = Visit(request.app.state.site, request, None, "", language, datetime.now(UTC))
+    said = found.say(text)
+    if found.wants_json:
+        return JSONResponse({"error": said, "key": key, "status": status}, status)
+    to = next or ("/", words.HOME)
+    title = found.say(words.TITLES.get(status, words.TITLES[500]))
+    return found.page("error.html", status, title=title, text=said, next=(to[0], found.say(to[1])))
+
+
+def _refused(request: Request, error: Any) -> Response:
+    if error.detail:
+        log.info("%s %s: %s", error.status, error.key, error.detail[:200])
+    return _tell(request, error.status, words.REFUSALS[error.key], key=error.key)
+
+
+def _logged_out(request: Request, _: Exception) -> Response:
+    return _tell(request, 401, words.LOGIN, key="login", next=("/join", words.HAVE_LINK))
+
+
+def _foreign(request: Request, _: Exception) -> Response:
+    return _tell(request, 403, words.CSRF, key="csrf")
+
+
+def _no_page(request: Request, error: Any) -> Response:
+    return _tell(request, error.status_code, words.NO_PAGE)
+
+
+def _store_down(request: Request, error: Exception) -> Response:
+    log.error("%s", error)
+    return _tell(request, 503, words.STORE_DOWN)
+
+
+def _broken(request: Request, error: Exception) -> Response:
+    log.error("a page failed", exc_info=error)
+    return _tell(request, 500, words.BROKEN)
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Any], Response]] = {
+    Refused: _refused,
+    LoggedOut: _logged_out,
+    ForeignForm: _foreign,
+    HTTPException: _no_page,
+    StoreError: _store_down,
+    Exception: _broken,
+}

@@ -1,0 +1,81 @@
+"""Coming in and going out: invitations, sessions, the language, and the files that every page needs."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from accord.feedback import accounts
+from accord.feedback.refusals import Refused
+from accord.feedback.web.languages import LANGUAGES
+from accord.feedback.web.visiting import LANGUAGE_COOKIE, act, inside, posted, static_files, static_version, visit
+
+router = APIRouter()
+TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+@router.get("/join")
+def join_page(request: Request, token: str = "") -> Response:
+    """Looking at an invitation does not use it up: mail programs look at links as well."""
+    return visit(request).page("join.html", token=token[:200])
+
+
+@router.post("/join")
+def join(request: Request) -> Response:
+    """Redeems an invitation for a new session. Only failures count against an address, so a team behind one comes in at once."""
+    form, found = posted(request), visit(request)
+    site, who = found.site, request.client.host if request.client else ""
+    try:
+        session = accounts.redeem(site.store, form.get("token").strip(), now=found.now, days=site.config.session_days)
+    except Refused:
+        accounts.attempt(site.store, who, now=found.now)
+        raise
+    if found.session:
+        accounts.end_session(site.store, found.session)
+    response = found.go("/")
+    seconds = int(site.config.session_days * 86_400)
+    response.set_cookie(site.session_cookie, session, max_age=seconds, httponly=True, secure=site.config.https, samesite="lax", path="/")
+    return response
+
+
+@router.post("/leave")
+def leave(request: Request) -> Response:
+    """Ends the session in the store, not in the browser alone."""
+    found, _, _ = act(request)
+    accounts.end_session(found.site.store, found.session)
+    response = found.go("/join")
+    response.delete_cookie(found.site.session_cookie, path="/", secure=found.site.config.https, httponly=True, samesite="lax")
+    return response
+
+
+@router.post("/language")
+def language(request: Request) -> Response:
+    """Keeps the chosen language in the browser."""
+    form = posted(request)
+    response = RedirectResponse(inside(form.get("to")), 303)
+    if form.get("language") in LANGUAGES:
+        secure = visit(request).site.config.https
+        response.set_cookie(
+            LANGUAGE_COOKIE, form.get("language"), max_age=31_536_000, httponly=True, secure=secure, samesite="lax", path="/"
+        )
+    return response
+
+
+@router.get("/static/{version}/{name}")
+async def static(version: str, name: str) -> Response:
+    """A script or a style of ours, by its name in a list: no path leads out of it."""
+    content = static_files().get(name)
+    if content is None:
+        raise HTTPException(404)
+    headers = FOR_EVER if version == static_version() else {}
+    return Response(content, media_type=TYPES[name.rpartition(".")[2]], headers=headers)
+
+
+@router.get("/health")
+def health(request: Request) -> Response:
+    """For whoever watches the process: 200 when the store answers, else 503."""
+    with visit(request).site.store.read():
+        return JSONResponse({"status": "ok"})

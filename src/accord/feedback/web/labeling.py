@@ -1,0 +1,318 @@
+"""The pages of somebody who answers: the next task, an answer on its way, what was answered, the guidelines."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+from fastapi import APIRouter
+from sqlalchemy import select
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from accord.feedback import answers, schema, tasks
+from accord.feedback.accounts import Account, Role
+from accord.feedback.flags import FLAGS, PROMPT_FLAGS
+from accord.feedback.refusals import Refused
+from accord.feedback.tasks import Leased
+from accord.feedback.web import guides, words
+from accord.feedback.web.forms import Form, Payload, payload_of
+from accord.feedback.web.markdown import render
+from accord.feedback.web.visiting import Visit, act, enter
+from accord.records import Guideline, GuidelineSet, Message
+
+router = APIRouter()
+ANSWERING: tuple[Role, ...] = ("lead", "labeler")
+LETTERS = "ABCDEFGHI"
+ON_A_PAGE = 30
+COUNTED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A response on the page, with what the labeler has said of it so far. Its id stays on the server."""
+
+    letter: str
+    place: int
+    text: str
+    quality: int | None
+    flags: tuple[str, ...]
+    rank: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An answer of the assistant inside a conversation, and what came before it."""
+
+    index: str
+    before: tuple[Message, ...]
+    text: str
+    quality: int | None
+    flags: tuple[str, ...]
+
+
+@router.get("/")
+def home(request: Request) -> Response:
+    found, account = enter(request)
+    store = found.site.store
+    changed = [set for set in guides.SETS if guides.changed(found.site, account, set)]
+    own = [_listed(found, answer) for answer in answers.own(store, account.id, limit=5)]
+    return found.page("home.html", pace=_pace(found, account), changed_guidelines=changed, set_names=words.SETS, answers=own)
+
+
+@router.get("/next")
+def next_task(request: Request) -> Response:
+    """Leases the labeler's next task and shows it; the one in hand as long as it is."""
+    found, account = enter(request, *ANSWERING)
+    if account.paused:
+        raise Refused("paused", 403)
+    config = found.site.config
+    leased = tasks.next_task(
+        found.site.store,
+        account.id,
+        now=found.now,
+        lease_seconds=config.lease_minutes * 60,
+        purpose="work" if account.qualified else "qualification",
+        seed=config.seed,
+        gold_rate=config.gold_rate,
+        repeat_rate=config.repeat_rate,
+    )
+    if leased is None:
+        return JSONResponse({"task": None}) if found.wants_json else found.page("nothing.html")
+    return _show(found, account, leased, answers.read_draft(found.site.store, account.id, leased.task.id))
+
+
+@router.get("/tasks/{task_id:path}")
+def one_task(request: Request, task_id: str) -> Response:
+    """A task that was given to this labeler before: with the draft, or with the answer, to be corrected."""
+    found, account = enter(request, *ANSWERING)
+    leased = _held(found, account, task_id)
+    draft = answers.read_draft(found.site.store, account.id, task_id)
+    return _show(found, account, leased, draft or _answered(found, account, leased))
+
+
+@router.post("/tasks/{task_id:path}/answer")
+def answer(request: Request, task_id: str) -> Response:
+    """Takes an answer: on disk before the 2xx, once however often it arrives. A draft or a skip comes this way without scripts."""
+    found, account, form = act(request, *ANSWERING)
+    leased = _held(found, account, task_id)
+    if form.get("action") == "draft":
+        return _keep_draft(found, account, leased, form)
+    skipped = form.get("action") == "skip"
+    payload = {"skip": form.get("skip_reason")} if skipped else payload_of(leased.task, leased.order, form)
+    guideline = Guideline(leased.task.guideline, form.get("version"))
+    try:
+        saved = answers.submit(
+            found.site.store,
+            account.id,
+            task_id,
+            payload,
+            key=form.get("key"),
+            revision=form.whole("revision") or 0,
+            seconds=_seconds(found, form),
+            guideline=guideline,
+            now=found.now,
+        )
+    except Refused as refused:
+        if found.wants_json or refused.status != 422 or skipped:
+            raise
+        return _show(found, account, leased, payload, problems=[found.say(words.REFUSALS[refused.key])], status=422)
+    return found.go("/answers" if saved.revision > 1 else "/next", answer=saved.id, revision=saved.revision)
+
+
+@router.post("/tasks/{task_id:path}/draft")
+def draft(request: Request, task_id: str) -> Response:
+    """Keeps what is there so far."""
+    found, account, form = act(request, *ANSWERING)
+    return _keep_draft(found, account, _held(found, account, task_id), form)
+
+
+@router.get("/answers")
+def own_answers(request: Request, before: str = "") -> Response:
+    """A labeler's own last answers."""
+    found, account = enter(request, *ANSWERING)
+    page = answers.own(found.site.store, account.id, limit=ON_A_PAGE, before=before)
+    older = page[-1].at if len(page) == ON_A_PAGE else ""
+    return found.page("answers.html", answers=[_listed(found, answer) for answer in page], older=older)
+
+
+@router.get("/guidelines")
+@router.get("/guidelines/{set}")
+def guideline_page(request: Request, set: str = "training") -> Response:
+    """A guideline, and what changed in it since this person last read it."""
+    found, account = enter(request)
+    if set not in get_args(GuidelineSet):
+        raise HTTPException(404)
+    which = cast("GuidelineSet", set)
+    guide = guides.current(found.site, which, found.language)
+    read = guides.last_read(found.site, account, which)
+    old = guides.old_text(found.site, which, read, found.language) if read else ""
+    return found.page(
+        "guidelines.html",
+        sets=guides.SETS,
+        set=which,
+        set_names=words.SETS,
+        guideline=guide.reference,
+        guideline_html=render(guide.text),
+        read_version=read,
+        unread=read != guide.reference.version,
+        changes=guides.changes(old, guide.text) if old and read != guide.reference.version else [],
+    )
+
+
+@router.post("/guidelines/{set}/read")
+def guideline_read(request: Request, set: str) -> Response:
+    """Notes that this person has read a version."""
+    found, account, form = act(request)
+    if set not in get_args(GuidelineSet):
+        raise HTTPException(404)
+    guides.mark_read(found.site, account, Guideline(cast("GuidelineSet", set), form.get("version")), found.now)
+    return found.go("/")
+
+
+def _held(found: Visit, account: Account, task_id: str) -> Leased:
+    """A task of this labeler's; another's and none at all look the same."""
+    leased = tasks.held(found.site.store, account.id, task_id)
+    if leased is None:
+        raise Refused("not_yours", 404, task_id)
+    return leased
+
+
+def _keep_draft(found: Visit, account: Account, leased: Leased, form: Form) -> Response:
+    payload = payload_of(leased.task, leased.order, form)
+    answers.draft(found.site.store, account.id, leased.task.id, payload, now=found.now)
+    if found.wants_json:
+        return JSONResponse({"kept": True})
+    return _show(found, account, leased, payload, notice=found.say(words.DRAFT_KEPT))
+
+
+def _seconds(found: Visit, form: Form) -> float:
+    """Seconds in view as the browser counted them; without scripts, since the page was made."""
+    passed = max(0.0, found.now.timestamp() - form.number("opened"))
+    return min(form.number("seconds") or passed, passed)
+
+
+def _answered(found: Visit, account: Account, leased: Leased) -> Payload | None:
+    """What the labeler's answer to a task says, when there is one."""
+    a = schema.answers
+    query = select(a.c.payload).where(a.c.task_id == leased.task.id, a.c.labeler == account.id, a.c.revision == leased.revision)
+    with found.site.store.read() as connection:
+        text = connection.scalar(query)
+    return json.loads(text) if text else None
+
+
+def _show(
+    found: Visit,
+    account: Account,
+    leased: Leased,
+    payload: Mapping[str, Any] | None,
+    *,
+    problems: Sequence[str] = (),
+    notice: str = "",
+    status: int = 200,
+) -> Response:
+    task, said = leased.task, {} if payload is None or "skip" in payload else dict(payload)
+    guide = guides.current(found.site, task.guideline, found.language)
+    key = secrets.token_urlsafe(18)
+    if found.wants_json:
+        return JSONResponse({"task": _as_json(leased, said, guide.reference), "key": key, "csrf": found.csrf})
+    kind = "rank" if task.kind == "evaluate" else task.kind
+    return found.page(
+        f"task_{kind}.html",
+        status,
+        task=task,
+        heading=found.say(words.KINDS[task.kind]),
+        hint=found.say(words.HINTS[task.kind]),
+        shown_messages=task.prompt.messages,
+        responses=_shown(leased, said),
+        turns=_turns(leased, said) if task.kind == "conversation" else (),
+        payload=said,
+        revision=leased.revision,
+        revising=leased.revision > 0,
+        key=key,
+        opened=f"{found.now.timestamp():.1f}",
+        saved_at="",
+        problems=problems,
+        notice=notice,
+        guideline=guide.reference,
+        guideline_html=render(guide.text),
+        guideline_changed=guides.changed(found.site, account, task.guideline),
+        pace=_pace(found, account),
+        set_names=words.SETS,
+        choices=words.CHOICES,
+        response_flags=FLAGS,
+        prompt_flags=PROMPT_FLAGS,
+        flag_keys=words.FLAG_KEYS,
+        shortcuts=[(keys, found.say(what)) for keys, what in words.SHORTCUTS],
+    )
+
+
+def _as_json(leased: Leased, said: Payload, guideline: Guideline) -> dict[str, Any]:
+    """A task for a program. Responses come in their order without ids: an evaluation stays blind."""
+    texts = {response.id: response.text for response in leased.task.responses}
+    return {
+        "id": leased.task.id,
+        "kind": leased.task.kind,
+        "guideline": {"set": guideline.set, "version": guideline.version},
+        "messages": [{"role": message.role, "content": message.content} for message in leased.task.prompt.messages],
+        "responses": [texts[id] for id in leased.order],
+        "revision": leased.revision,
+        "said": said,
+    }
+
+
+def _shown(leased: Leased, said: Payload) -> list[Shown]:
+    texts = {response.id: response.text for response in leased.task.responses}
+    ratings, ranks = said.get("ratings", {}), said.get("ranks", {})
+    return [
+        Shown(
+            letter=LETTERS[place - 1],
+            place=place,
+            text=texts[id],
+            quality=ratings.get(id, {}).get("quality"),
+            flags=tuple(ratings.get(id, {}).get("flags", ())),
+            rank=ranks.get(id),
+        )
+        for place, id in enumerate(leased.order, 1)
+    ]
+
+
+def _turns(leased: Leased, said: Payload) -> list[Turn]:
+    messages = [*leased.task.prompt.messages, *(Message("assistant", response.text) for response in leased.task.responses)]
+    found, start = list[Turn](), 0
+    for index, message in enumerate(messages):
+        if message.role == "assistant":
+            rating = said.get("turns", {}).get(str(index), {})
+            before = tuple(messages[start:index])
+            found.append(Turn(str(index), before, message.content, rating.get("quality"), tuple(rating.get("flags", ()))))
+            start = index + 1
+    return found
+
+
+def _pace(found: Visit, account: Account) -> dict[str, Any]:
+    """Progress and pace, and how many tasks wait, counted as far as that is quick."""
+    pace = answers.pace(found.site.store, account.id, now=found.now)
+    waiting = tasks.left(found.site.store, account.id, most=COUNTED)
+    return {
+        "today": pace.today,
+        "total": pace.total,
+        "median_seconds": pace.median_seconds,
+        "waiting": str(waiting) if waiting < COUNTED else f"{COUNTED}+",
+    }
+
+
+def _listed(found: Visit, answer: answers.Answer) -> dict[str, Any]:
+    with found.site.store.read() as connection:
+        prompt = tasks.load(connection, answer.task_id).prompt
+    return {
+        "task_id": answer.task_id,
+        "kind": answer.kind,
+        "asked": " ".join(prompt.messages[-1].content.split())[:120],
+        "skipped": "skip" in answer.payload,
+        "at": answer.at[:16].replace("T", " "),
+        "revision": answer.revision,
+    }

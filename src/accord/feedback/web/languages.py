@@ -1,0 +1,51 @@
+"""English and Simplified Chinese: the message is the English text, its translation stands in locales/LANGUAGE.po (Babel)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Literal, get_args
+
+from babel import negotiate_locale
+from babel.messages.pofile import read_po
+
+Language = Literal["en", "zh_CN"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+NAMES: dict[Language, str] = {"en": "English", "zh_CN": "简体中文"}
+
+
+@cache
+def catalogue(language: Language) -> Mapping[str, str]:
+    """Translations by English text; empty for English."""
+    if language == "en":
+        return {}
+    with resources.files("accord.feedback.web").joinpath("locales", f"{language}.po").open("rb") as file:
+        return {str(message.id): str(message.string) for message in read_po(file, locale=language) if message.id and message.string}
+
+
+def translate(language: Language, text: str, **values: object) -> str:
+    """The text in a language, with ``{name}`` places filled in."""
+    found = catalogue(language).get(text, text)
+    return found.format(**values) if values else found
+
+
+def choose(asked: str | None, accepted: str | None, default: Language = "en") -> Language:
+    """A person's own choice first, then what the browser asks for (Accept-Language), then the default."""
+    if asked in LANGUAGES:
+        return asked
+    wanted = [part.split(";")[0].strip().replace("-", "_") for part in (accepted or "").split(",")]
+    aliases = {"zh": "zh_CN", "zh_hans": "zh_CN", "zh_hans_cn": "zh_CN", "zh_sg": "zh_CN"}
+    wanted = [aliases.get(tag.lower(), tag) for tag in wanted if tag]
+    found = negotiate_locale(wanted, list(LANGUAGES), sep="_")
+    return found if found in LANGUAGES else default
+
+
+def html_language(language: Language) -> str:
+    """What stands in ``<html lang>``."""
+    return "zh-Hans" if language == "zh_CN" else language
+
+
+def guideline_language(language: Language) -> Literal["en", "zh"]:
+    """The guideline's name of a language."""
+    return "zh" if language == "zh_CN" else "en"

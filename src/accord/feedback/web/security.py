@@ -1,0 +1,122 @@
+"""What protects the site whatever a page does: headers, a limit on bodies, the sender's origin, and tokens in forms.
+
+Nothing here has a default secret. A form's token is an HMAC under the session's own random token, which only the browser
+and (hashed) the store know; a configured secret goes into it as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LARGEST_BODY = 1_000_000
+"""Bytes of a request."""
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+}
+HSTS = "max-age=31536000"
+
+
+def form_token(session: str, secret: str) -> str:
+    """The token that every form of a session carries."""
+    return hmac.new(session.encode(), b"form:" + secret.encode(), hashlib.sha256).hexdigest()
+
+
+def token_fits(session: str, secret: str, given: str) -> bool:
+    """Whether a form's token is the session's, compared in constant time."""
+    return hmac.compare_digest(form_token(session, secret).encode(), given.encode())
+
+
+def same_origin(headers: Mapping[str, str], host: str) -> bool:
+    """Whether a browser says that a request came from our own pages. A program that sends neither header is judged by its token."""
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+
+
+class Guard:
+    """ASGI middleware: security headers on every answer, and 413 for a body that is announced or found too large.
+
+    The body is read here, once, and stands in the scope under ``accord.body``.
+    """
+
+    def __init__(self, app: ASGIApp, *, https: bool = False, largest: int = LARGEST_BODY) -> None:
+        self.app, self.largest = app, largest
+        self.headers = HEADERS | ({"Strict-Transport-Security": HSTS} if https else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "0")
+        if not announced.isdecimal() or int(announced) > self.largest:
+            await self._refuse(self._dressed(send))
+            return
+        body = await _body(receive, self.largest)
+        if body is None:
+            await self._refuse(self._dressed(send))
+            return
+        scope["accord.body"] = body
+        await self.app(scope, _replay(body, receive), self._dressed(send))
+
+    def _dressed(self, send: Send) -> Send:
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message.setdefault("headers", []))
+                for name, value in self.headers.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        return dressed
+
+    async def _refuse(self, send: Send) -> None:
+        text = b"413: the request is too large"
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode()), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": text})
+
+
+async def _body(receive: Receive, largest: int) -> bytes | None:
+    """The whole body, or None when it is larger than allowed or the sender went away."""
+    parts, size = list[bytes](), 0
+    while True:
+        message: MutableMapping[str, Any] = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > largest:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def replay() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

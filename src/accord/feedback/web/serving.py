@@ -1,0 +1,102 @@
+"""Opening the site: where it may listen, the lead's link, and the server itself."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+from accord.errors import RunError, UsageError
+from accord.feedback import accounts
+from accord.feedback.store import Store
+from accord.settings import LabelConfig
+
+SECRET = "ACCORD_SECRET"
+"""The environment's variable with the secret."""
+SHORTEST_SECRET = 32
+OPERATOR = "operator"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def secret_for(config: LabelConfig, *, insecure: bool) -> str:
+    """The secret that the site may open with; empty on this machine's own address when none is set.
+
+    Raises:
+        UsageError: the address is not this machine's own and there is no secret, a short one, or neither https nor ``insecure``.
+    """
+    secret = os.environ.get(SECRET, "")
+    if secret and len(secret) < SHORTEST_SECRET:
+        raise UsageError(f"the secret has {len(secret)} characters", where=SECRET, hint=f"give it {SHORTEST_SECRET} or more, at random")
+    if is_loopback(config.host):
+        return secret
+    if not secret:
+        hint = f"set {SECRET} to {SHORTEST_SECRET} or more random characters; there is no default"
+        raise UsageError("others can reach this address, and no secret is set", where=f"--host {config.host}", hint=hint)
+    if not config.https and not insecure:
+        hint = "put a proxy with https before it and give --https, or give --insecure for a network that you trust"
+        raise UsageError(
+            "others can reach this address, and passwords would go over it in the clear", where=f"--host {config.host}", hint=hint
+        )
+    return secret
+
+
+def lead_link(store: Store, address: str, now: datetime) -> str:
+    """A one-time link by which the operator comes in as lead; the account is the same each time."""
+    known = next((person.id for person in accounts.people(store) if person.role == "lead" and person.name == OPERATOR), "")
+    token = accounts.invite(store, "lead", OPERATOR, by=OPERATOR, now=now, days=1, labeler=known)
+    return f"{address}/join?token={token}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        RunError: the address is taken, or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise RunError(
+            error.strerror or str(error), where=f"{host}:{port}", hint="is the site open already? give another --port"
+        ) from error
+    made.set_inheritable(True)
+    return made
+
+
+def open_site(store: Store, config: LabelConfig, *, name: str, folder: Path, insecure: bool) -> None:
+    """Serves the site until it is stopped. On this machine's own address it prints a lead's link.
+
+    Raises:
+        UsageError: the address needs a secret and https.
+        RunError: the address is taken.
+    """
+    import uvicorn
+
+    from accord.feedback.web.app import create
+
+    secret = secret_for(config, insecure=insecure)
+    made = listen(config.host, config.port)
+    port = made.getsockname()[1]
+    address = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{port}"
+    print(f"The labeling site is at {address}  (Ctrl-C ends it)", flush=True)
+    if is_loopback(config.host):
+        print(f"Come in as lead, once: {lead_link(store, address, datetime.now(UTC))}", flush=True)
+    print(f"Invite labelers: accord labelers invite {folder} NAME", flush=True)
+    app = create(store, config, name=name, secret=secret, folder=folder)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5))
+    server.run(sockets=[made])

@@ -1,0 +1,60 @@
+// The keyboard. Single keys can be turned off (WCAG 2.1.4); Tab, arrows within a group, and Enter work as everywhere.
+const OFF = "accord.keys.off";
+
+export function startKeys(form, steps, ranking, act) {
+  const help = document.getElementById("help");
+  const toggle = document.getElementById("keys-on");
+  toggle.checked = localStorage.getItem(OFF) !== "yes";
+  toggle.onchange = () => localStorage.setItem(OFF, toggle.checked ? "no" : "yes");
+  document.addEventListener("keydown", (event) => {
+    if (help.open || event.isComposing) return;
+    const typing = event.target.matches?.("textarea, input:not([type]), input[type=text]");
+    if (event.key === "Enter") return enter(event, typing, act);
+    if (event.key === "Escape") return escape(event);
+    if (typing || event.altKey) return;
+    const done = (event.ctrlKey || event.metaKey) && event.key === "z" ? act.undo : pick(event, steps, ranking, act, toggle.checked);
+    if (!done) return;
+    event.preventDefault();
+    done();
+  });
+}
+
+function enter(event, typing, act) {
+  const target = event.target;
+  if (typing && target.name === "skip_reason") return event.preventDefault(), act.skip();
+  const free = !typing && !target.closest("button, a, summary");
+  if (!free && !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  act.next();
+}
+
+function escape(event) {
+  const skipping = event.target.closest?.(".skipping[open]");
+  if (skipping) skipping.open = false;
+  if (event.target.matches?.("textarea, input")) event.target.blur();
+}
+
+function pick(event, steps, ranking, act, singles) {
+  if (event.ctrlKey || event.metaKey) return null;
+  const group = event.target.matches?.("input[type=radio]");
+  const ranks = steps.current.dataset.keys === "rank";
+  if (ranks && !group && event.key.startsWith("Arrow") && ["ArrowUp", "ArrowDown"].includes(event.key)) {
+    const by = event.key === "ArrowUp" ? -1 : 1;
+    return () => (event.shiftKey ? ranking.move(ranking.card(), by) : ranking.step(by));
+  }
+  if (!group && event.key === "ArrowLeft") return act.back;
+  if (!group && event.key === "ArrowRight") return act.forward;
+  if (!singles) return null;
+  if (/^[1-9]$/.test(event.key)) return () => number(steps.current, Number(event.key), ranking);
+  const named = { z: act.undo, x: act.openSkip, v: act.guideline, r: act.reason, "?": act.help }[event.key.toLowerCase()];
+  if (named) return named;
+  const flag = steps.current.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+  return flag && (() => flag.click());
+}
+
+function number(step, value, ranking) {
+  if (step.dataset.keys === "rank") return ranking.number(value);
+  const radios = [...step.querySelectorAll("input[type=radio]")];
+  const radio = step.dataset.keys === "choice" ? radios[value - 1] : radios.find((r) => Number(r.value) === value);
+  radio?.click();
+}

@@ -1,0 +1,79 @@
+// A task page: its steps, its keys, its draft, and how the answer leaves.
+import { startKeys } from "./keys.js";
+import { Ranking } from "./ranking.js";
+import { Draft, Undo } from "./state.js";
+import { Steps } from "./steps.js";
+
+export function startTask(form, journal, words) {
+  const problems = document.getElementById("problems");
+  const draft = new Draft(form, words);
+  draft.restore();
+  const ranking = new Ranking(form, words);
+  const steps = new Steps(form, words);
+  const undo = new Undo(form);
+  const seconds = watch();
+  let sending = false;
+
+  const say = (text) => (problems.textContent = text);
+  form.addEventListener("input", (event) => {
+    if (event.target.name === "skip_reason") return;
+    say("");
+    draft.changed();
+  });
+  form.addEventListener("step", () => say(""));
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const action = event.submitter?.value ?? "save";
+    if (sending) return;
+    const problem = action === "save" ? steps.problem() : "";
+    if (problem) return say(problem);
+    sending = true;
+    form.elements.seconds.value = seconds().toFixed(1);
+    const body = new URLSearchParams(new FormData(form, event.submitter)).toString();
+    clearTimeout(draft.timer);
+    form.setAttribute("aria-busy", "true");
+    journal.send({ key: form.elements.key.value, url: form.getAttribute("action"), body }, (outcome) => {
+      sending = false;
+      form.removeAttribute("aria-busy");
+      if (!outcome.ok) return say(outcome.error);
+      draft.forget();
+      location.assign(outcome.next);
+    });
+  });
+
+  const save = document.getElementById("save");
+  const skipping = form.querySelector(".skipping");
+  const guide = document.getElementById("guide");
+  const act = {
+    back: () => steps.show(steps.index - 1),
+    forward: () => {
+      const problem = steps.problem([steps.current]);
+      if (problem) return say(problem);
+      if (!steps.last) steps.show(steps.index + 1);
+    },
+    next: () => (steps.last ? save.click() : act.forward()),
+    undo: () => undo.back() && (say(""), draft.changed()),
+    skip: () => skipping.querySelector("button").click(),
+    openSkip: () => ((skipping.open = true), skipping.querySelector("input").focus()),
+    guideline: () => (guide.open = !guide.open),
+    reason: () => steps.current.querySelector("[name=reason]")?.focus(),
+    help: () => document.getElementById("help").showModal(),
+  };
+  for (const button of document.querySelectorAll("[data-do]")) button.addEventListener("click", () => act[button.dataset.do]?.());
+  startKeys(form, steps, ranking, act);
+  guide.open = localStorage.getItem("accord.guide") !== "closed";
+  guide.addEventListener("toggle", () => localStorage.setItem("accord.guide", guide.open ? "open" : "closed"));
+  steps.begin();
+}
+
+// Seconds for which the page was in view.
+function watch() {
+  let total = 0;
+  let since = document.hidden ? 0 : performance.now();
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) total += performance.now() - since;
+    else since = performance.now();
+  });
+  return () => (total + (document.hidden ? 0 : performance.now() - since)) / 1000;
+}

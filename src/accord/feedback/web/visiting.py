@@ -1,0 +1,191 @@
+"""One request: who asks, in which language, and what may be done. Authorising alone; the pages do the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, partial
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from accord.feedback import accounts
+from accord.feedback.accounts import Account, Role
+from accord.feedback.refusals import Refused
+from accord.feedback.store import Store
+from accord.feedback.web import words
+from accord.feedback.web.forms import Form
+from accord.feedback.web.languages import NAMES, Language, choose, html_language, translate
+from accord.feedback.web.markdown import render
+from accord.feedback.web.security import form_token, same_origin, token_fits
+from accord.settings import LabelConfig
+
+LANGUAGE_COOKIE = "accord_language"
+
+
+class LoggedOut(Exception):
+    """The page needs a session and there is none."""
+
+
+class ForeignForm(Exception):
+    """A form that was not made by our page for this session."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What every page stands on."""
+
+    store: Store
+    config: LabelConfig
+    name: str
+    """What people call the project."""
+    secret: str = ""
+    """Goes into the forms' tokens."""
+    folder: Path | None = None
+    """The project's, whose guidelines come before the ones that Accord brings."""
+
+    @property
+    def session_cookie(self) -> str:
+        """Browsers take a __Host- cookie over https alone, from this host alone."""
+        return "__Host-accord" if self.config.https else "accord_session"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request of somebody, who may not be logged in."""
+
+    site: Site
+    request: Request
+    account: Account | None
+    session: str
+    language: Language
+    now: datetime
+
+    @property
+    def wants_json(self) -> bool:
+        return "application/json" in self.request.headers.get("accept", "")
+
+    @property
+    def csrf(self) -> str:
+        return form_token(self.session, self.site.secret) if self.session else ""
+
+    def say(self, text: str, **values: object) -> str:
+        """A text in the visitor's language."""
+        return translate(self.language, text, **values)
+
+    def page(self, template: str, status: int = 200, **values: Any) -> Response:
+        """An HTML page in the visitor's language."""
+        return HTMLResponse(_templates().get_template(template).render(self._frame() | values), status)
+
+    def go(self, to: str, **said: Any) -> Response:
+        """Where to go next: a redirection for a browser, its address for a program."""
+        return JSONResponse({"next": to, **said}) if self.wants_json else RedirectResponse(to, 303)
+
+    def _frame(self) -> dict[str, Any]:
+        path = self.request.url.path
+        return {
+            "_": partial(translate, self.language),
+            "account": self.account,
+            "csrf": self.csrf,
+            "project": self.site.name,
+            "language": self.language,
+            "html_language": html_language(self.language),
+            "languages": NAMES,
+            "path": path,
+            "here": partial(_here, path),
+            "notice": "",
+            "roles": {role: self.say(text) for role, text in words.ROLES.items()},
+            "kinds": {kind: self.say(text) for kind, text in words.KINDS.items()},
+            "script_words": json.dumps({key: self.say(text) for key, text in words.SCRIPT.items()}, ensure_ascii=False),
+        }
+
+
+def visit(request: Request) -> Visit:
+    """The request with its session looked up. Raises StoreError when the store does not answer."""
+    site = cast("Site", request.app.state.site)
+    now = datetime.now(UTC)
+    session = request.cookies.get(site.session_cookie, "")
+    account = accounts.session(site.store, session, now=now) if session else None
+    asked = request.cookies.get(LANGUAGE_COOKIE) or (account.profile.get("language") if account else None)
+    language = choose(asked, request.headers.get("accept-language"), site.config.language)
+    return Visit(site, request, account, session if account else "", language, now)
+
+
+def enter(request: Request, *roles: Role) -> tuple[Visit, Account]:
+    """The request of somebody who is logged in, in one of the roles (any when none is named).
+
+    Raises:
+        LoggedOut: there is no session.
+        Refused: the role may not do that (403).
+    """
+    found = visit(request)
+    if found.account is None:
+        raise LoggedOut
+    if roles and found.account.role not in roles:
+        raise Refused("role", 403, found.account.role)
+    return found, found.account
+
+
+def act(request: Request, *roles: Role) -> tuple[Visit, Account, Form]:
+    """As ``enter``, for a form that changes something.
+
+    Raises:
+        ForeignForm: it comes from another site, or without this session's token.
+    """
+    form = posted(request)
+    found, account = enter(request, *roles)
+    if not token_fits(found.session, found.site.secret, form.get("csrf")):
+        raise ForeignForm
+    return found, account, form
+
+
+def posted(request: Request) -> Form:
+    """The form of a request from our own pages, or from a program. Raises ForeignForm for another site's."""
+    if not same_origin(request.headers, request.headers.get("host", "")):
+        raise ForeignForm
+    return Form.parse(request.scope["accord.body"], request.headers.get("content-type", ""))
+
+
+def inside(address: str) -> str:
+    """An address of this site to go to, or the first page: never another site."""
+    plain = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable() and "\\" not in address
+    return address if plain else "/"
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("accord.feedback.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    cast("dict[str, Any]", environment.globals).update(static=static_address, markdown=render)
+    return environment
+
+
+def _here(path: str, start: str) -> Markup:
+    return Markup(' aria-current="page"') if path.startswith(start) else Markup("")
+
+
+@cache
+def static_files() -> Mapping[str, bytes]:
+    """The site's scripts and styles by name; nothing else can be asked for."""
+    folder = resources.files("accord.feedback.web").joinpath("static")
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+@cache
+def static_version() -> str:
+    """12 hex digits of what all of them hold."""
+    return hashlib.sha256(b"".join(content for _, content in sorted(static_files().items()))).hexdigest()[:12]
+
+
+def static_address(name: str) -> str:
+    """Where a script or style is, with its content's version, so that browsers may keep it for ever."""
+    return f"/static/{static_version()}/{name}"

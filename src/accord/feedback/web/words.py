@@ -1,0 +1,116 @@
+"""Every word of the site that does not stand in a template. The English is the message's name; locales/ has the Chinese."""
+
+from __future__ import annotations
+
+from accord.feedback.queue import Kind
+from accord.records import GuidelineSet, Role
+
+
+def _(text: str) -> str:
+    """Marks a text for translation; it is translated where it is shown."""
+    return text
+
+
+KINDS: dict[Kind, str] = {
+    "rank": _("Rank responses"),
+    "compare": _("Compare two responses"),
+    "demonstrate": _("Write a response"),
+    "correct": _("Correct a response"),
+    "conversation": _("Rate a conversation"),
+    "evaluate": _("Blind evaluation"),
+}
+HINTS: dict[Kind, str] = {
+    "rank": _("Look at each response by itself, then rank them all."),
+    "compare": _("Two responses to one prompt: which would you rather get?"),
+    "demonstrate": _("This is what somebody asked. Answer it as a good assistant would."),
+    "correct": _("One response to this prompt needs mending."),
+    "conversation": _("Rate every answer of the assistant, in its place in the conversation."),
+    "evaluate": _("Responses of different models, which are not named. Truthful and harmless come first here."),
+}
+ROLES: dict[Role, str] = {"system": _("Instruction to the assistant"), "user": _("Person"), "assistant": _("Assistant")}
+SETS: dict[GuidelineSet, str] = {"training": _("Guideline for training"), "evaluation": _("Guideline for evaluation")}
+CHOICES = {"first": _("A is better"), "second": _("B is better"), "tie": _("About equal"), "both_bad": _("Both are bad")}
+FLAGS = (
+    _("fails to follow the instruction"), _("inappropriate for a customer assistant"), _("hallucination"),
+    _("satisfies the stated constraint"), _("sexual content"), _("violent content"),
+    _("encourages or fails to discourage violence, abuse, terrorism or self-harm"), _("denigrates a protected class"),
+    _("gives harmful advice"), _("expresses an opinion"), _("expresses a moral judgment"),
+)  # fmt: skip
+PROMPT_FLAGS = (
+    _("ambiguous"), _("sensitive"), _("identity-dependent"), _("closed domain"), _("continuation style"), _("asks for an opinion"),
+    _("asks for advice"), _("asks for a moral judgment"), _("explicit safety constraint"), _("other constraint"), _("intent unclear"),
+)  # fmt: skip
+FLAG_KEYS = "asdfghjklqw"
+"""The key of each flag, along the home row."""
+
+REFUSALS = {
+    "stale": _("You changed this answer elsewhere since this page was opened. Open it again to see the newer one."),
+    "key_reused": _("This page was sent before with another answer. Open the task again."),
+    "not_yours": _("There is no such task for you."),
+    "late": _("The time for this task ran out, and others have answered it since. Nothing was stored; please go on with the next one."),
+    "retracted": _("This answer was taken back, and the task with it."),
+    "malformed": _("Something in this answer does not fit its task. Open the task again."),
+    "ranks_incomplete": _("Every response needs a rank."),
+    "rating_missing": _("Every response needs a rating from 1 to 7."),
+    "text_missing": _("Write a response first."),
+    "text_unchanged": _("This is the response as it was. Change what is wrong, or skip the task."),
+    "choice_missing": _("Choose one of the four."),
+    "turn_missing": _("Every answer of the assistant needs a rating from 1 to 7."),
+    "too_long": _("This text is too long."),
+    "other_guideline": _("This page was made under another guideline. Open the task again."),
+    "unknown_labeler": _("There is no such labeler."),
+    "bad_link": _("This invitation is not valid: it was used before, it is over, or it is not complete. Ask for a new one."),
+    "too_many_attempts": _("Too many attempts. Wait a quarter of an hour and try again."),
+    "paused": _("Your account is paused. Please ask the person who invited you."),
+    "role": _("Your role may not do that."),
+}
+"""What a reader is told for each of ``accord.feedback.refusals.KEYS``."""
+TITLES = {
+    400: _("That cannot be read"),
+    401: _("Please log in"),
+    403: _("That is not allowed"),
+    404: _("There is no such page"),
+    405: _("There is no such page"),
+    409: _("It changed in the meantime"),
+    410: _("Too late"),
+    422: _("Something is missing"),
+    429: _("Slowly, please"),
+    500: _("Something went wrong here"),
+    503: _("The store does not answer"),
+}
+LOGIN = _("You come in by the link that you were sent. If it is used up, ask for a new one; your answers are kept.")
+HOME = _("To the first page")
+HAVE_LINK = _("I have an invitation")
+NO_PAGE = _("Nothing is at this address.")
+CSRF = _("This page was made for another session. Open it again; what you wrote is kept.")
+BROKEN = _("This was our fault, not yours. What you sent is kept in your browser and is sent again.")
+STORE_DOWN = _("The database refuses at the moment. What you sent is kept in your browser and is sent again.")
+DRAFT_KEPT = _("The draft is kept.")
+
+SHORTCUTS = (
+    ("Enter", _("go on; save at the last step")),
+    ("← →", _("one step back or on")),
+    ("1 … 7", _("rate the response, rank it, or choose")),
+    ("A S D …", _("set the flag with this letter")),
+    ("↑ ↓", _("ranking: to the response before or after")),
+    ("Shift+↑ Shift+↓", _("ranking: one rank better or worse")),
+    ("B", _("ranking: all are bad")),
+    ("R", _("write a reason")),
+    ("Z", _("undo")),
+    ("X", _("skip the task")),
+    ("V", _("show or hide the guideline")),
+    ("Ctrl+Enter", _("go on, out of a text as well")),
+    ("Esc", _("leave a text, close a window")),
+    ("?", _("this list")),
+)
+SCRIPT = {
+    "waiting": _("No connection. {count} answers wait in this browser and are sent by themselves."),
+    "login": _("{count} answers wait in this browser. Log in again and they are sent."),
+    "refused": _("An answer was not taken:"),
+    "dismiss": _("Dismiss"),
+    "draft": _("draft kept"),
+    "local": _("draft kept in this browser"),
+    "unranked": _("Still to be ranked: {letters}"),
+    "ranked": _("{letter} has rank {rank}"),
+}
+"""What the browser's part says; placeholders are filled in there."""
