@@ -1,0 +1,276 @@
+"""What the labelers together hold to be true, who of them can be relied on, and what is still in doubt.
+
+Two models. *Dawid-Skene* (1979) is for categories: each labeler has a confusion matrix, each item one true category; both come out
+of expectation-maximisation. *Noisy Bradley-Terry* is for comparisons: each response has a strength, each labeler a reliability (how
+strongly the difference of strengths shows in what they prefer) and a pull to the response that stands first on the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import erf, pi, sqrt
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accord.errors import InputError
+from accord.feedback.agreement import preferences
+from accord.feedback.intervals import Floats
+from accord.records import Ranking
+
+Ints = NDArray[np.int64]
+Item = tuple[str, str, str]
+"""A prompt and two of its responses, in the order of their ids."""
+NODES = 9
+"""Of the Gauss-Hermite quadrature over strengths."""
+PREFERENCES = ("first", "tie", "second")
+
+
+class Answer(NamedTuple):
+    """One labeler's category for one item."""
+
+    item: Item
+    labeler: str
+    category: int
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """What Dawid-Skene found."""
+
+    items: tuple[Item, ...]
+    posterior: Floats
+    """[items, C]: how probable each category is to be the true one."""
+    prior: Floats
+    """[C]: how common each category is."""
+    confusion: dict[str, Floats]
+    """[C, C] of each labeler: what they say (column) of an item that is truly so (row). Rows sum to 1."""
+    log_likelihood: tuple[float, ...]
+    """With the smoothing's penalty, after each step; it never falls."""
+
+
+class Doubt(NamedTuple):
+    """An item that the answers do not settle."""
+
+    item: Item
+    likeliest: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Strengths:
+    """What noisy Bradley-Terry found."""
+
+    strength: dict[str, float]
+    """Of each response, in log-odds at reliability 1; comparable within a prompt only, mean about 0."""
+    spread: dict[str, float]
+    """Standard deviation of each strength."""
+    reliability: dict[str, float]
+    """Of each labeler: 1 is usual, 0 a coin."""
+    first_bias: dict[str, float]
+    """Of each labeler: log-odds that the response at the top of the page gets over an equal one at its end."""
+    beats: dict[Item, float]
+    """How probable the first response of a pair is to be truly the stronger."""
+
+
+def pair_answers(rankings: Iterable[Ranking]) -> list[Answer]:
+    """Each ranking's word on each pair of its responses, as an index into PREFERENCES; a labeler's last word on a pair counts."""
+    words = {((r.prompt_id, a, b), r.labeler): word + 1 for r in rankings for (a, b), word in preferences(r).items()}
+    return [Answer(item, labeler, category) for (item, labeler), category in words.items()]
+
+
+def dawid_skene(
+    answers: Sequence[Answer], *, categories: int, mirrored: bool = False, smoothing: float = 1.0, steps: int = 200, enough: float = 1e-6
+) -> Consensus:
+    """Estimates the true category of every item and the confusion matrix of every labeler (Dawid and Skene 1979).
+
+    Starts from the shares of the votes. Each step: matrices and prior from the posterior, then the posterior from them.
+
+    Args:
+        answers: an item may have any number of them.
+        categories: how many there are.
+        mirrored: category i of an item is category C - 1 - i of the same item turned round, as for PREFERENCES; matrices and prior
+            are then the same both ways, so that nothing depends on which response is called the first.
+        smoothing: so many answers of their own does each labeler start with, 3/4 of them right; it keeps few answers from saying much.
+        steps: at most this many.
+        enough: stops when the log-likelihood rises by less than this share of itself.
+
+    Raises:
+        InputError: there are no answers, or a category is out of range.
+    """
+    if not answers or not all(0 <= answer.category < categories for answer in answers):
+        raise InputError(f"needs answers in categories 0 to {categories - 1}", where="consensus")
+    items, people = sorted({a.item for a in answers}), sorted({a.labeler for a in answers})
+    place, seat = {item: i for i, item in enumerate(items)}, {person: i for i, person in enumerate(people)}
+    at, by, said = (np.array(column) for column in zip(*((place[a.item], seat[a.labeler], a.category) for a in answers), strict=True))
+    pseudo = smoothing * (np.eye(categories) * 0.75 + (1 - np.eye(categories)) * 0.25 / max(1, categories - 1))
+    posterior, prior, confusion, found = _votes(at, said, len(items), categories), np.empty(0), np.empty(0), list[float]()
+    for _ in range(steps):
+        prior, confusion = _maximise(posterior, at, by, said, len(people), pseudo, mirrored)
+        posterior, likelihood = _expect(prior, confusion, at, by, said, len(items))
+        found.append(likelihood + float((pseudo * np.log(confusion)).sum() + np.log(prior).sum()))
+        if len(found) > 1 and found[-1] - found[-2] < enough * abs(found[-1]):
+            break
+    return Consensus(tuple(items), posterior, prior, {person: confusion[i] for person, i in seat.items()}, tuple(found))
+
+
+def adjudication(consensus: Consensus, *, sure: float = 0.9) -> list[Doubt]:
+    """The items whose likeliest category is less probable than ``sure``, the most doubtful first: the list for a lead to settle."""
+    best = consensus.posterior.max(1)
+    order = sorted(np.flatnonzero(best < sure).tolist(), key=lambda i: (best[i], consensus.items[i]))
+    return [Doubt(consensus.items[i], int(consensus.posterior[i].argmax()), float(best[i])) for i in order]
+
+
+def noisy_bradley_terry(rankings: Iterable[Ranking], *, spread: float = 1.5, steps: int = 100) -> Strengths:
+    """Strengths of responses from labelers of unequal reliability, who may lean to what stands first on the page.
+
+    A labeler with reliability b and bias d prefers i to j with log-odds b (s_i - s_j) + d (place_j - place_i), places from 0 (top)
+    to 1 (end); a tie is half a preference each way. Priors: strengths Normal(0, spread^2), b Normal(1, 1/2), d Normal(0, 1).
+    Newton steps in turn: strengths with their covariance (Laplace), then (b, d) averaged over that covariance. Taking the strengths
+    as known there instead would let every labeler look reliable: with few answers a prompt, strengths bend to their noise. What is
+    left of that errs the other way: of a labeler twice as reliable as usual, two thirds is found (tests/feedback/test_consensus.py).
+
+    Raises:
+        InputError: there are no rankings.
+    """
+    rows = list(rankings)
+    if not rows:
+        raise InputError("needs rankings", where="consensus")
+    problem = _problem(rows)
+    theta, people = np.zeros(problem.slots), np.tile([1.0, 0.0], (len(problem.labelers), 1))
+    covariance = np.zeros((*problem.slots, problem.slots[1]))
+    for _ in range(steps):
+        before = people
+        theta, covariance = _strength_step(problem, theta, people, spread)
+        people = _people_step(problem, theta, covariance, people)
+        if float(np.abs(people - before).max()) < 1e-4:
+            break
+    return _strengths(problem, theta, people, covariance)
+
+
+def _votes(at: Ints, said: Ints, items: int, categories: int) -> Floats:
+    votes = np.zeros((items, categories))
+    np.add.at(votes, (at, said), 1.0)
+    return votes / votes.sum(1, keepdims=True)
+
+
+def _maximise(posterior: Floats, at: Ints, by: Ints, said: Ints, people: int, pseudo: Floats, mirrored: bool) -> tuple[Floats, Floats]:
+    """The prior [C] and the labelers' matrices [people, C, C] that suit the posterior."""
+    counts, prior = np.zeros((people, *pseudo.shape)), posterior.sum(0) + 1
+    np.add.at(counts.transpose(0, 2, 1), (by, said), posterior[at])
+    if mirrored:
+        counts, prior = (counts + counts[:, ::-1, ::-1]) / 2, (prior + prior[::-1]) / 2
+    counts = counts + pseudo
+    return prior / prior.sum(), counts / counts.sum(-1, keepdims=True)
+
+
+def _expect(prior: Floats, confusion: Floats, at: Ints, by: Ints, said: Ints, items: int) -> tuple[Floats, float]:
+    """The posterior [items, C] and the log-likelihood of the answers."""
+    joint = np.tile(np.log(prior), (items, 1))
+    np.add.at(joint, at, np.log(confusion[by, :, said]))
+    top = joint.max(1, keepdims=True)
+    scaled = np.exp(joint - top)
+    return scaled / scaled.sum(1, keepdims=True), float((top[:, 0] + np.log(scaled.sum(1))).sum())
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Comparisons as columns: prompt, labeler, the two responses' slots in the prompt, how far the first stands above, its share."""
+
+    prompts: list[str]
+    responses: list[list[str]]
+    labelers: list[str]
+    slots: tuple[int, int]
+    """Prompts, and responses of a prompt at most."""
+    prompt: Ints
+    labeler: Ints
+    i: Ints
+    j: Ints
+    above: Floats
+    won: Floats
+    """1, 1/2 or 0."""
+
+
+def _problem(rows: Sequence[Ranking]) -> _Problem:
+    known: dict[str, dict[str, int]] = {}
+    for row in rows:
+        slots = known.setdefault(row.prompt_id, {})
+        for id in row.response_ids:
+            slots.setdefault(id, len(slots))
+    seat = {person: n for n, person in enumerate(sorted({row.labeler for row in rows}))}
+    place = {prompt: n for n, prompt in enumerate(known)}
+    columns = [
+        (place[r.prompt_id], seat[r.labeler], known[r.prompt_id][a], known[r.prompt_id][b], (y - x) / (len(r.ranks) - 1), (1 - word) / 2)
+        for r in rows
+        for top in [{id: n for n, id in enumerate(r.response_ids)}]
+        for (a, b), word in preferences(r).items()
+        for x, y in [(top[a], top[b])]
+    ]
+    table = np.array(columns, dtype=np.float64)
+    whole = table[:, :4].astype(np.int64).T
+    responses = [list(slots) for slots in known.values()]
+    shape = (len(known), max(map(len, responses)))
+    return _Problem(list(known), responses, list(seat), shape, whole[0], whole[1], whole[2], whole[3], table[:, 4], table[:, 5])
+
+
+def _surprise(p: _Problem, gap: Floats, people: Floats) -> tuple[Floats, Floats]:
+    """Of each comparison: how far the answer is from what was expected, and its information."""
+    expected = 1 / (1 + np.exp(-(people[p.labeler, 0] * gap + people[p.labeler, 1] * p.above)))
+    return p.won - expected, expected * (1 - expected)
+
+
+def _strength_step(p: _Problem, theta: Floats, people: Floats, spread: float) -> tuple[Floats, Floats]:
+    """A Newton step in every prompt's strengths: the new ones [prompts, K] and their covariance [prompts, K, K]."""
+    surprise, information = _surprise(p, theta[p.prompt, p.i] - theta[p.prompt, p.j], people)
+    slope, weight = people[p.labeler, 0], information * people[p.labeler, 0] ** 2
+    gradient, curvature = -theta / spread**2, np.tile(np.eye(theta.shape[1]) / spread**2, (len(theta), 1, 1))
+    for slot, sign in ((p.i, 1.0), (p.j, -1.0)):
+        np.add.at(gradient, (p.prompt, slot), sign * slope * surprise)
+        np.add.at(curvature, (p.prompt, slot, slot), weight)
+    for one, other in ((p.i, p.j), (p.j, p.i)):
+        np.add.at(curvature, (p.prompt, one, other), -weight)
+    covariance: Floats = np.linalg.inv(curvature).astype(np.float64)
+    return theta + (covariance @ gradient[..., None])[..., 0], covariance
+
+
+def _people_step(p: _Problem, theta: Floats, covariance: Floats, people: Floats) -> Floats:
+    """A Newton step in every labeler's reliability and bias, averaged over where the strengths may lie; reliability stays above 0."""
+    middle, deviation = theta[p.prompt, p.i] - theta[p.prompt, p.j], np.sqrt(_variance(p, covariance))
+    precision = np.array([2.0, 1.0])
+    gradient, curvature = precision * (np.array([1.0, 0.0]) - people), np.tile(np.diag(precision), (len(people), 1, 1))
+    for node, weight in zip(*np.polynomial.hermite_e.hermegauss(NODES), strict=True):
+        gap = middle + deviation * float(node)
+        surprise, information = (part * float(weight) / sqrt(2 * pi) for part in _surprise(p, gap, people))
+        features = np.stack([gap, p.above], -1)
+        np.add.at(gradient, p.labeler, features * surprise[:, None])
+        np.add.at(curvature, p.labeler, features[:, :, None] * features[:, None, :] * information[:, None, None])
+    moved = people + np.linalg.solve(curvature, gradient[..., None])[..., 0]
+    return np.stack([np.maximum(moved[:, 0], 0.01), moved[:, 1]], -1)
+
+
+def _variance(p: _Problem, covariance: Floats) -> Floats:
+    """Of the difference of strengths in each comparison."""
+    return covariance[p.prompt, p.i, p.i] + covariance[p.prompt, p.j, p.j] - 2 * covariance[p.prompt, p.i, p.j]
+
+
+def _strengths(p: _Problem, theta: Floats, people: Floats, covariance: Floats) -> Strengths:
+    strength, spread, beats = dict[str, float](), dict[str, float](), dict[Item, float]()
+    for n, (prompt, ids) in enumerate(zip(p.prompts, p.responses, strict=True)):
+        for i, one in enumerate(ids):
+            strength[one], spread[one] = float(theta[n, i]), sqrt(float(covariance[n, i, i]))
+            for j, other in enumerate(ids):
+                if one < other:
+                    width = covariance[n, i, i] + covariance[n, j, j] - 2 * covariance[n, i, j]
+                    beats[prompt, one, other] = (1 + erf(float(theta[n, i] - theta[n, j]) / sqrt(2 * float(width)))) / 2
+    who = p.labelers
+    return Strengths(
+        strength, spread, dict(zip(who, people[:, 0].tolist(), strict=True)), dict(zip(who, people[:, 1].tolist(), strict=True)), beats
+    )
+
+
+def undecided(strengths: Strengths, *, sure: float = 0.9) -> list[Doubt]:
+    """The pairs of which neither response is probably the stronger, the most doubtful first; ``likeliest`` indexes PREFERENCES."""
+    found = [Doubt(item, 0 if beats >= 0.5 else 2, max(beats, 1 - beats)) for item, beats in strengths.beats.items()]
+    return sorted((doubt for doubt in found if doubt.probability < sure), key=lambda d: (d.probability, d.item))
