@@ -142,6 +142,17 @@ class RankedPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Thumb:
+    """A prompt, one response to it, and whether a labeler liked it: what KTO learns from."""
+
+    prompt: Prompt
+    response: Response
+    up: bool
+    labeler: str
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """A gold judge's word on a response, each in [0, 1]; ``utility`` combines them by the guideline's conflict rules."""
 

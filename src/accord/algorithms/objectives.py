@@ -65,7 +65,7 @@ def dpo_loss(margins: Float[Tensor, " pairs"], smoothing: float = 0.0) -> Float[
 
 
 def robust_dpo_loss(margins: Float[Tensor, " pairs"], flips: float) -> Float[Tensor, " pairs"]:
-    """DPO's loss made unbiased when a share ``flips`` < 1/2 of the labels is flipped at random (Chowdhury et al. 2024, equation 12)."""
+    """DPO's loss made unbiased when a share ``flips`` < 1/2 of the labels is flipped at random (Chowdhury et al. 2024)."""
     return (-(1 - flips) * F.logsigmoid(margins) + flips * F.logsigmoid(-margins)) / (1 - 2 * flips)
 
 
@@ -102,7 +102,7 @@ def plackett_luce_loss(rewards: Float[Tensor, " k"], ranks: Int[Tensor, " k"], *
 def kto_loss(
     log_ratios: Float[Tensor, " rows"], up: Bool[Tensor, " rows"], kl: Float[Tensor, ""], beta: float, weights: Float[Tensor, " rows"]
 ) -> Float[Tensor, " rows"]:
-    """w (1 - sigmoid(beta (r - kl))) of a thumb up, w (1 - sigmoid(beta (kl - r))) of a thumb down (Ethayarajh et al. 2024, equation 8).
+    """w (1 - sigmoid(beta (r - kl))) of a thumb up, w (1 - sigmoid(beta (kl - r))) of a thumb down (Ethayarajh et al. 2024, section 4).
 
     r is log policy - log reference of the response; ``kl`` is the reference point, held without gradient and not below 0.
     """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from accord.errors import InputError
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response
+from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response, Thumb
 
 Value = dict[str, Any]
 """A record's fields, a copy of the caller's."""
@@ -64,6 +64,11 @@ def _ranked_prompt(v: Value) -> RankedPrompt:
     return RankedPrompt(**v)
 
 
+def _thumb(v: Value) -> Thumb:
+    v["prompt"], v["response"] = _prompt(dict(v["prompt"])), _response(dict(v["response"]))
+    return Thumb(**v)
+
+
 _DECODERS: dict[type[Any], Callable[[Value], Any]] = {
     Prompt: _prompt,
     Response: _response,
@@ -71,4 +76,5 @@ _DECODERS: dict[type[Any], Callable[[Value], Any]] = {
     Labeler: lambda v: Labeler(**v),
     Ranking: _ranking,
     RankedPrompt: _ranked_prompt,
+    Thumb: _thumb,
 }

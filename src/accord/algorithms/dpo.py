@@ -1,0 +1,243 @@
+"""Direct preference optimisation: the policy learns from rankings without a reward model, by pairs or by the whole ranking.
+
+Follows Rafailov et al. 2023, section 4, except: rankings of K responses are kept together as in the reward model, one forward pass a
+response and weight 1/C(K,2) a pair (untied pairs alone); the reference is the policy before its first step, so its log-probabilities
+are computed once, go along in the checkpoint, and no second model is held; AdamW and a cosine take the place of RMSprop. Around one
+loop and one kind of data stand the losses of ``prompt_loss``: cDPO, robust DPO, IPO, ORPO, SimPO and Plackett-Luce. ORPO's likelihood
+term is taken on the best responses of a prompt, where its paper has pairs only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.algorithms.objectives import (
+    dpo_loss,
+    ipo_loss,
+    odds_ratio_loss,
+    plackett_luce_loss,
+    ranked_pairs,
+    rao_kupper_loss,
+    robust_dpo_loss,
+    share_above,
+)
+from accord.algorithms.optim import adamw, cosine, update
+from accord.errors import InputError
+from accord.models.ragged import by_tokens, pack
+from accord.models.responses import all_response_logprobs, response_logprobs
+from accord.runtime.progress import track
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import DpoConfig
+
+REFERENCE_FREE = ("orpo", "simpo")
+BY_MEAN = ("ipo", "orpo", "simpo")
+
+
+@dataclass(frozen=True)
+class RankedResponses:
+    """One prompt's K token sequences with one labeler's ranks; the last ``kept[i]`` tokens of row i are the response."""
+
+    rows: list[list[int]]
+    kept: list[int]
+    ranks: list[int]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A ranking and what the reference says of its responses: log-probabilities [K] in nats, zeros where there is no reference."""
+
+    ranked: RankedResponses
+    reference: Tensor
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One forward pass over some prompts: their share of the loss, implied rewards of each untied pair, the best responses' likelihood."""
+
+    loss: Tensor
+    better: Tensor
+    worse: Tensor
+    best: Tensor
+
+
+def ranked_responses(
+    prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int, name: str
+) -> RankedResponses:
+    """Joins a prompt to its responses; where both together are too long the right end is kept.
+
+    Raises:
+        InputError: nothing of the prompt, or no response, would remain; names the ranking.
+    """
+    rows = [[*prompt, *response][-max_tokens:] for response in responses]
+    for row, response in zip(rows, responses, strict=True):
+        if not 0 < len(response) < len(row):
+            hint = "raise max_tokens, or take it out"
+            raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
+    return RankedResponses(rows, [len(response) for response in responses], list(ranks))
+
+
+def train(
+    config: DpoConfig,
+    *,
+    policy: Any,
+    rankings: Sequence[RankedResponses],
+    validation: Sequence[RankedResponses],
+    outsiders: Sequence[RankedResponses] = (),
+    run: Run,
+    dtype: torch.dtype,
+) -> Mapping[str, float]:
+    """Trains ``policy`` in place, which starts as the reference, and returns its final figures on what it did not learn from.
+
+    Args:
+        rankings: each with a pair to learn from.
+        validation: of other users. outsiders: of the held-out group of labelers.
+    """
+    a_pass = math.ceil(len(rankings) / config.batch_size)
+    steps = a_pass * config.epochs
+    optimizer = adamw(policy.parameters(), lr=config.lr)
+    everything = [*rankings, *validation, *outsiders]
+    done = 0
+    if (restored := run.restore()) is None:
+        reference = reference_logprobs(config, policy, everything, dtype=dtype)
+    else:
+        done, state = restored
+        policy.load_state_dict(state["policy"])
+        optimizer.load_state_dict(state["optimizer"])
+        reference = state["reference"]
+    parts = torch.split(reference, [len(ranked.rows) for ranked in everything])
+    known = [Known(ranked, part) for ranked, part in zip(everything, parts, strict=True)]
+    learned, unseen = known[: len(rankings)], known[len(rankings) :]
+    unseen, strangers = unseen[: len(validation)], unseen[len(validation) :]
+
+    with track(steps, "dpo", done=done) as bar:
+        for step in range(done + 1, steps + 1):
+            began = time.perf_counter()
+            # step 1: the prompts of this step, each with all its responses
+            epoch, place = divmod(step - 1, a_pass)
+            order: list[int] = torch.randperm(len(rankings), generator=generator(config.seed, "dpo", epoch)).tolist()
+            chosen = [learned[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
+
+            # step 2: one forward pass a response, the loss of each prompt against the cached reference, a mean over prompts
+            measured = list[Measured]()
+            for part in _passes(config, policy, chosen, dtype):
+                part.loss.backward()
+                measured.append(replace(part, loss=part.loss.detach()))
+            figures = _summary(measured)
+
+            # step 3: update
+            lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
+            figures |= {"lr": lr, "grad_norm": update({optimizer: lr}, max_norm=1.0)}
+            figures["pairs_per_second"] = sum(len(part.better) for part in measured) / (time.perf_counter() - began)
+
+            # step 4: loss and accuracy on what it does not learn from at the end of an epoch, checkpoint
+            if step % a_pass == 0:
+                figures |= _held_out(config, policy, unseen, strangers, dtype)
+            run.log(step, **figures)
+            if step % config.save_every == 0 or step == steps:
+                run.checkpoint(step, {"policy": policy.state_dict(), "optimizer": optimizer.state_dict(), "reference": reference})
+            bar.advance(loss=figures["loss"], accuracy=figures["accuracy"])
+    return _held_out(config, policy, unseen, strangers, dtype)
+
+
+def reference_logprobs(config: DpoConfig, policy: Any, rankings: Sequence[RankedResponses], *, dtype: torch.dtype) -> Tensor:
+    """What the policy says now of every response, flat in order; zeros for the losses that have no reference."""
+    rows = [row for ranked in rankings for row in ranked.rows]
+    if config.loss in REFERENCE_FREE:
+        return torch.zeros(len(rows))
+    kept = [count for ranked in rankings for count in ranked.kept]
+    return all_response_logprobs(policy, rows, kept, dtype=dtype, batch_tokens=config.micro_tokens)
+
+
+def strength(config: DpoConfig) -> float:
+    """beta, or the method's own where none is asked for."""
+    return config.beta or (2.0 if config.loss == "simpo" else 0.1)
+
+
+def implied_rewards(config: DpoConfig, logprobs: Tensor, reference: Tensor, tokens: Tensor) -> Tensor:
+    """beta (log policy - log reference) of each response [K], by its length where the method has it; ``tokens`` are the lengths."""
+    by_mean = config.normalise == "mean" or (config.normalise == "auto" and config.loss in BY_MEAN)
+    return strength(config) * (logprobs - reference) / (tokens if by_mean else 1)
+
+
+def prompt_loss(config: DpoConfig, logprobs: Tensor, rewards: Tensor, tokens: Tensor, ranks: Tensor) -> Tensor:
+    """The loss of one prompt's K responses: of the whole ranking, or a mean over its untied pairs.
+
+    Args:
+        logprobs: the policy's, of each response [K]. rewards: as ``implied_rewards`` gives them [K].
+        tokens: lengths of the responses [K]. ranks: 1 is best [K].
+    """
+    (better, worse), _ = ranked_pairs(ranks)
+    beta, ahead = strength(config), rewards[better] - rewards[worse]
+    match config.loss:
+        case "plackett-luce":
+            return plackett_luce_loss(rewards, ranks, ties=config.ties == "model")
+        case "sigmoid" if config.ties == "model":
+            return rao_kupper_loss(rewards, ranks, rewards.new_tensor(math.log(math.expm1(config.tie_margin))))
+        case "sigmoid":
+            losses = dpo_loss(ahead, config.label_smoothing)
+        case "robust":
+            losses = robust_dpo_loss(ahead, config.label_smoothing)
+        case "ipo":
+            losses = ipo_loss(ahead / beta, beta)
+        case "simpo":
+            losses = dpo_loss(ahead - beta * config.margin, config.label_smoothing)
+        case "orpo":
+            means = logprobs / tokens
+            odds = odds_ratio_loss(means[better], means[worse]).sum() / max(len(better), 1)
+            return beta * odds - means[ranks == ranks.min()].mean()
+    return losses.sum() / max(len(better), 1)
+
+
+def _passes(config: DpoConfig, policy: Any, chosen: Sequence[Known], dtype: torch.dtype) -> Iterator[Measured]:
+    """Measures the chosen prompts a few at a time; the losses add up to the mean over prompts. Never cuts a prompt apart."""
+    for group in by_tokens([sum(map(len, known.ranked.rows)) for known in chosen], config.micro_tokens):
+        yield _measured(config, policy, [chosen[i] for i in group], len(chosen), dtype)
+
+
+def _measured(config: DpoConfig, policy: Any, part: Sequence[Known], prompts: int, dtype: torch.dtype) -> Measured:
+    rows, kept = [row for known in part for row in known.ranked.rows], [count for known in part for count in known.ranked.kept]
+    said = response_logprobs(policy, pack(rows, kept).to(policy.device), dtype=dtype)
+    losses, better, worse, best = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
+    for known, logprobs in zip(part, torch.split(said, [len(known.ranked.rows) for known in part]), strict=True):
+        ranks, tokens = torch.tensor(known.ranked.ranks, device=said.device), torch.tensor(known.ranked.kept, device=said.device)
+        rewards = implied_rewards(config, logprobs, known.reference.to(said.device), tokens)
+        losses.append(prompt_loss(config, logprobs, rewards, tokens, ranks))
+        (first, second), _ = ranked_pairs(ranks)
+        better.append(rewards.detach()[first])
+        worse.append(rewards.detach()[second])
+        best.append((logprobs / tokens).detach()[ranks == ranks.min()])
+    return Measured(torch.stack(losses).sum() / prompts, torch.cat(better), torch.cat(worse), torch.cat(best))
+
+
+def _summary(measured: Sequence[Measured]) -> dict[str, float]:
+    """The figures of a step; docs/dpo.md defines each."""
+    better, worse, best = (torch.cat([getattr(part, name) for part in measured]) for name in ("better", "worse", "best"))
+    return {
+        "loss": sum(part.loss.item() for part in measured),
+        "accuracy": share_above(better, worse),
+        "margin": (better - worse).mean().item(),
+        "reward_better": better.mean().item(),
+        "reward_worse": worse.mean().item(),
+        "best_logprob": best.mean().item(),
+    }
+
+
+@torch.no_grad()
+def _held_out(
+    config: DpoConfig, policy: Any, validation: Sequence[Known], outsiders: Sequence[Known], dtype: torch.dtype
+) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    if validation:
+        found = _summary(list(_passes(config, policy, validation, dtype)))
+        figures |= {"validation_loss": found["loss"], "validation_accuracy": found["accuracy"]}
+    if outsiders:
+        figures["heldout_accuracy"] = _summary(list(_passes(config, policy, outsiders, dtype)))["accuracy"]
+    return figures

@@ -1,0 +1,188 @@
+"""Kahneman-Tversky optimisation: the policy learns from thumbs up and down on single responses; nothing need be compared.
+
+Follows Ethayarajh et al. 2024, section 4, except: the reference point, KL(policy || reference), is estimated on each prompt with one
+fixed stranger, another prompt's response, drawn once by the seed instead of a batch's own neighbours. The reference is the policy
+before its first step, so its log-probabilities of responses and strangers are computed once, go along in the checkpoint, and no second
+model is held. AdamW and a cosine.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.algorithms.objectives import kto_loss
+from accord.algorithms.optim import adamw, cosine, update
+from accord.errors import InputError
+from accord.models.ragged import by_tokens, pack
+from accord.models.responses import all_response_logprobs, response_logprobs
+from accord.runtime.progress import track
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import KtoConfig
+
+
+@dataclass(frozen=True)
+class ThumbRow:
+    """Token ids of a prompt and a response to it, of which the last ``kept`` are the response, and whether people liked it."""
+
+    tokens: list[int]
+    kept: int
+    up: bool
+
+
+def thumb_row(prompt: list[int], response: list[int], up: bool, max_tokens: int, name: str) -> ThumbRow:
+    """Joins prompt and response; when both together are too long the right end is kept.
+
+    Raises:
+        InputError: nothing of the prompt, or no response, would remain; names the response.
+    """
+    tokens = [*prompt, *response][-max_tokens:]
+    if not 0 < len(response) < len(tokens):
+        hint = "raise max_tokens, or take it out"
+        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
+    return ThumbRow(tokens, len(response), up)
+
+
+def estranged(thumbs: Sequence[ThumbRow], *, max_tokens: int, seed: int) -> list[ThumbRow]:
+    """Each thumb's prompt with a stranger: the next response, in an order drawn once, that answers another prompt.
+
+    Raises:
+        InputError: there is no other prompt.
+    """
+    prompts = [thumb.tokens[: -thumb.kept] for thumb in thumbs]
+    order: list[int] = torch.randperm(len(thumbs), generator=generator(seed, "kto", "strangers")).tolist()
+    rows = list(thumbs)
+    for place, row in enumerate(order):
+        following = (order[(place + step) % len(order)] for step in range(1, len(order)))
+        other = next((i for i in following if prompts[i] != prompts[row]), None)
+        if other is None:
+            raise InputError("all thumbs are on one prompt; the reference point needs another prompt's response", where="kto")
+        stranger = thumbs[other].tokens[-thumbs[other].kept :]
+        rows[row] = thumb_row(prompts[row], stranger, thumbs[row].up, max_tokens, "kto")
+    return rows
+
+
+def train(
+    config: KtoConfig,
+    *,
+    policy: Any,
+    thumbs: Sequence[ThumbRow],
+    validation: Sequence[ThumbRow],
+    outsiders: Sequence[ThumbRow] = (),
+    run: Run,
+    dtype: torch.dtype,
+) -> Mapping[str, float]:
+    """Trains ``policy`` in place, which starts as the reference, and returns its final figures on what it did not learn from.
+
+    Args:
+        thumbs: of both kinds.
+        validation: of other users. outsiders: of the held-out group of labelers.
+    """
+    a_pass = math.ceil(len(thumbs) / config.batch_size)
+    steps = a_pass * config.epochs
+    optimizer = adamw(policy.parameters(), lr=config.lr)
+    strangers = estranged(thumbs, max_tokens=config.max_tokens, seed=config.seed)
+    done = 0
+    if (restored := run.restore()) is None:
+        reference = said(config, policy, [*thumbs, *validation, *outsiders], dtype)
+        stranger_reference = said(config, policy, strangers, dtype)
+    else:
+        done, state = restored
+        policy.load_state_dict(state["policy"])
+        optimizer.load_state_dict(state["optimizer"])
+        reference, stranger_reference = state["reference"], state["stranger_reference"]
+    weights = thumb_weights(config, torch.tensor([thumb.up for thumb in thumbs]))
+    references = torch.split(reference, [len(thumbs), len(validation), len(outsiders)])
+
+    with track(steps, "kto", done=done) as bar:
+        for step in range(done + 1, steps + 1):
+            began = time.perf_counter()
+            # step 1: the thumbs of this step
+            epoch, place = divmod(step - 1, a_pass)
+            order: list[int] = torch.randperm(len(thumbs), generator=generator(config.seed, "kto", epoch)).tolist()
+            chosen = order[place * config.batch_size : (place + 1) * config.batch_size]
+            rows = [thumbs[i] for i in chosen]
+
+            # step 2: the reference point, from what the policy says of strangers; it carries no gradient
+            kl = (said(config, policy, [strangers[i] for i in chosen], dtype) - stranger_reference[chosen]).mean().clamp(min=0)
+
+            # step 3: the loss against the cached reference, a mean over thumbs
+            figures = _accumulate(config, policy, rows, references[0][chosen], weights[chosen], kl, dtype)
+
+            # step 4: update
+            lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
+            figures |= {"kl": kl.item(), "lr": lr, "grad_norm": update({optimizer: lr}, max_norm=1.0)}
+            figures["thumbs_per_second"] = len(rows) / (time.perf_counter() - began)
+
+            # step 5: accuracy on what it does not learn from at the end of an epoch, checkpoint
+            if step % a_pass == 0:
+                figures |= _held_out(config, policy, (validation, outsiders), references[1:], dtype)
+            run.log(step, **figures)
+            if step % config.save_every == 0 or step == steps:
+                state = {"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}
+                run.checkpoint(step, state | {"reference": reference, "stranger_reference": stranger_reference})
+            bar.advance(loss=figures["loss"], accuracy=figures["accuracy"])
+    return _held_out(config, policy, (validation, outsiders), references[1:], dtype)
+
+
+def said(config: KtoConfig, policy: Any, rows: Sequence[ThumbRow], dtype: torch.dtype) -> Tensor:
+    """The policy's log-probability of each row's response in nats, without gradient."""
+    return all_response_logprobs(
+        policy, [row.tokens for row in rows], [row.kept for row in rows], dtype=dtype, batch_tokens=config.micro_tokens
+    )
+
+
+def thumb_weights(config: KtoConfig, up: Tensor) -> Tensor:
+    """The weight of each thumb; with ``up_weight`` 0 all ups together weigh as much as all downs."""
+    ups, downs = int(up.sum()), int((~up).sum())
+    up_weight = config.up_weight or config.down_weight * downs / max(ups, 1)
+    return torch.where(up, up_weight, config.down_weight)
+
+
+def _accumulate(
+    config: KtoConfig, policy: Any, rows: Sequence[ThumbRow], reference: Tensor, weights: Tensor, kl: Tensor, dtype: torch.dtype
+) -> dict[str, float]:
+    """Gradients of the mean loss over the rows, and the figures of a step; docs/kto.md defines each."""
+    up, log_ratios, total = torch.tensor([row.up for row in rows]), torch.zeros(len(rows)), 0.0
+    for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
+        batch = pack([rows[i].tokens for i in group], [rows[i].kept for i in group]).to(policy.device)
+        ratios = response_logprobs(policy, batch, dtype=dtype) - reference[group].to(policy.device)
+        device = ratios.device
+        losses = kto_loss(ratios, up[group].to(device), kl.to(device), config.beta, weights[group].to(device))
+        loss = losses.sum() / len(rows)
+        loss.backward()
+        total += loss.item()
+        log_ratios[group] = ratios.detach().cpu()
+    rewards = config.beta * log_ratios
+    return {
+        "loss": total,
+        "accuracy": _accuracy(log_ratios, up),
+        "reward_up": rewards[up].mean().item(),
+        "reward_down": rewards[~up].mean().item(),
+        "ups": up.float().mean().item(),
+    }
+
+
+def _accuracy(log_ratios: Tensor, up: Tensor) -> float:
+    """How often an up lies above a down, over all such pairs; equal counts half. 0 without pairs."""
+    ups, downs = log_ratios[up], log_ratios[~up].sort().values
+    below = torch.searchsorted(downs, ups) + torch.searchsorted(downs, ups, right=True)
+    return float(below.sum() / 2 / max(len(ups) * len(downs), 1))
+
+
+def _held_out(
+    config: KtoConfig, policy: Any, sets: tuple[Sequence[ThumbRow], Sequence[ThumbRow]], references: Sequence[Tensor], dtype: torch.dtype
+) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for rows, reference, strangers in zip(sets, references, (False, True), strict=True):
+        if rows:
+            found = _accuracy(said(config, policy, rows, dtype) - reference, torch.tensor([row.up for row in rows]))
+            figures |= {"heldout_accuracy": found} if strangers else {"validation_accuracy": found}
+    return figures

@@ -1,0 +1,32 @@
+"""What a language model says of whole responses: the log-probability of each, given its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from accord.models.policy import logprobs
+from accord.models.ragged import Ragged, by_tokens, pack
+
+
+def response_logprobs(model: Any, batch: Ragged, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:
+    """Log-probability of each row's kept tokens in nats, their sum; no row's sum depends on the rows beside it."""
+    flat, _ = logprobs(model, batch, dtype=dtype)
+    lengths: list[int] = batch.kept.tolist()
+    return torch.stack([part.sum() for part in torch.split(flat, lengths)])
+
+
+@torch.no_grad()
+def all_response_logprobs(
+    model: Any, rows: Sequence[list[int]], kept: Sequence[int], *, dtype: torch.dtype, batch_tokens: int = 16_384
+) -> Float[Tensor, " rows"]:
+    """Log-probabilities of the last ``kept[i]`` tokens of each row, without gradient, on the CPU, in the rows' own order."""
+    out = torch.empty(len(rows))
+    for group in by_tokens([len(row) for row in rows], batch_tokens):
+        batch = pack([rows[i] for i in group], [kept[i] for i in group]).to(model.device)
+        out[group] = response_logprobs(model, batch, dtype=dtype).cpu()
+    return out
