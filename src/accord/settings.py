@@ -22,7 +22,7 @@ def require(condition: bool, stage: str, message: str) -> None:
 _POSITIVE = (
     {"documents", "users", "vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "tokens", "batch_tokens", "epochs"}
     | {"batch_size", "minibatch_size", "max_tokens", "micro_tokens", "save_every", "steps", "kl_horizon", "logprob_gap", "clip"}
-    | {"best_of", "bootstrap", "repetition_penalty", "top_p"}
+    | {"best_of", "bootstrap", "repetition_penalty", "top_p", "lease_minutes", "session_days"}
 )
 _SHARES = {"overlap", "top_p", "gamma", "lam", "ema"}
 _SIGNED = {"no_stop_reward"}
@@ -175,15 +175,36 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """`accord label --by world`: the simulated labelers rank what was sampled."""
+    """`accord label`: people rank what was sampled in the labeling site, or with `--by world` the simulated labelers do."""
 
     seed: int = 0
-    """Fixes who ranks what."""
+    """Fixes who ranks what, and the order in which each labeler sees the responses."""
     overlap: float = 0.2
-    """Share of the prompts that a second labeler of the training groups ranks too, to measure agreement."""
+    """Share of the prompts that a second labeler (with `--by world` of the training groups) ranks too, to measure agreement."""
+    host: str = "127.0.0.1"
+    """Address that the site listens on; any but this machine's own needs a secret, and https or `--insecure`."""
+    port: int = 8400
+    """Port that the site listens on; 0 takes a free one."""
+    names: str = ""
+    """Host names under which the site is reached, with commas; requests for another name are refused."""
+    https: bool = False
+    """The site is reached through https, by a proxy before it."""
+    language: Literal["en", "zh_CN"] = "en"
+    """Language of the site for a browser that asks for neither."""
+    lease_minutes: float = 60.0
+    """How long a task is a labeler's own before it goes back."""
+    gold_rate: float = 0.0
+    """Share of the tasks whose answer is known and is compared with it, while there are any."""
+    repeat_rate: float = 0.0
+    """Share of the tasks that show a labeler something again, to measure consistency."""
+    session_days: float = 14.0
+    """How long a browser stays logged in."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "label")
+        mixed = self.gold_rate + self.repeat_rate
+        require(mixed <= 1, "label", f"gold_rate and repeat_rate together are {mixed}, above 1")
+        require(self.port < 65_536, "label", f"port is {self.port}; 65535 at most")
 
 
 @dataclass(frozen=True)
