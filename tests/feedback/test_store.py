@@ -44,11 +44,11 @@ ALL = {kind: len(records) for kind, records in EVERYTHING.items()}
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "feedback.sqlite"
+    return tmp_path / "feedback.db"
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
+def file_store(path: Path) -> Iterator[Store]:
     with Store.open(f"sqlite:///{path}") as opened:
         yield opened
 
@@ -57,10 +57,10 @@ def records(store: Store) -> dict[str, Any]:
     return {kind: tuple(getattr(store, kind)()) for kind in EVERYTHING}
 
 
-def test_every_record_comes_out_as_it_went_in(store: Store, path: Path) -> None:
+def test_every_record_comes_out_as_it_went_in(store: Store, url: str) -> None:
     assert store.add(**EVERYTHING) == ALL
     assert records(store) == EVERYTHING
-    with Store.open(f"sqlite:///{path}") as again:
+    with Store.open(url) as again:
         assert records(again) == EVERYTHING
         assert again.counts() == ALL
 
@@ -176,16 +176,16 @@ def test_more_ids_than_one_query_takes(store: Store) -> None:
 
 def test_a_file_that_is_no_database(path: Path) -> None:
     path.write_bytes(b"these are not the bytes of a database" * 100)
-    with pytest.raises(StoreError, match=r"feedback\.sqlite.*cannot be opened.*not a database"):
+    with pytest.raises(StoreError, match=r"feedback\.db.*cannot be opened.*not a database"):
         Store.open(f"sqlite:///{path}")
     assert path.read_bytes().startswith(b"these are not")
 
 
-def test_a_database_damaged_in_the_middle(store: Store, path: Path) -> None:
-    store.add_prompts(Prompt(f"p{i:05}", (Message("user", "word " * 50),)) for i in range(1500))
-    store.engine.dispose()
+def test_a_database_damaged_in_the_middle(file_store: Store, path: Path) -> None:
+    file_store.add_prompts(Prompt(f"p{i:05}", (Message("user", "word " * 50),)) for i in range(3000))
+    file_store.engine.dispose()
     content = bytearray(path.read_bytes())
-    content[200_000:] = b"\xff" * (len(content) - 200_000)
+    content[400_000:] = b"\xff" * (len(content) - 400_000)
     path.write_bytes(content)
     with Store.open(f"sqlite:///{path}") as damaged, pytest.raises(StoreError, match=r"cannot be read.*malformed"):
         list(damaged.prompts())
@@ -204,15 +204,15 @@ def test_a_database_of_something_else_is_left_alone(path: Path) -> None:
     assert len(path.read_bytes()) == len(before)
 
 
-def test_a_newer_version_is_refused(store: Store, path: Path) -> None:
-    with store.engine.begin() as connection:
+def test_a_newer_version_is_refused(file_store: Store, path: Path) -> None:
+    with file_store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE meta SET value = '99'")
     with pytest.raises(StoreError, match=r"version 99.*newer accord"):
         Store.open(f"sqlite:///{path}")
 
 
-def test_a_read_only_store_is_read_and_not_written(store: Store, path: Path) -> None:
-    store.add(**EVERYTHING)
+def test_a_read_only_store_is_read_and_not_written(file_store: Store, path: Path) -> None:
+    file_store.add(**EVERYTHING)
     with Store.open(f"sqlite:///file:{path}?mode=ro&uri=true") as reader:
         assert records(reader) == EVERYTHING
         with pytest.raises(StoreError, match="readonly"):
@@ -220,14 +220,14 @@ def test_a_read_only_store_is_read_and_not_written(store: Store, path: Path) -> 
         assert records(reader) == EVERYTHING
 
 
-def test_a_full_disk_stores_nothing_and_leaves_what_was_there(store: Store) -> None:
-    store.add(**EVERYTHING)
-    with store.engine.connect() as connection:
+def test_a_full_disk_stores_nothing_and_leaves_what_was_there(file_store: Store) -> None:
+    file_store.add(**EVERYTHING)
+    with file_store.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StoreError, match="full"):
-        store.add_prompts(Prompt(f"n{i}", (Message("user", "word " * 1000),)) for i in range(100))
-    assert records(store) == EVERYTHING
+        file_store.add_prompts(Prompt(f"n{i}", (Message("user", "word " * 1000),)) for i in range(100))
+    assert records(file_store) == EVERYTHING
 
 
 @pytest.mark.parametrize("url", ["", "feedback.sqlite", "nonsense://here", "sqlite:////no/such/folder/feedback.sqlite"])

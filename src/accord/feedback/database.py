@@ -165,6 +165,6 @@ def errors(place: str, what: str) -> Generator[None]:
 
 
 def _hint(said: str) -> str:
-    if "connection failed" in said or "could not connect" in said:
+    if "connection failed" in said or "connection is bad" in said:
         return "is the server running, and is the address right?"
     return ""
