@@ -2,38 +2,177 @@
 
 ``training`` puts helpfulness first, ``evaluation`` puts truthful and harmless first, as Ouyang et al. 2022 (section 3.4) changed
 their instructions between the labels they trained on and the final comparisons. The wording is our own.
+
+A project may have its own: a Markdown file ``guidelines/SET.LANGUAGE.md`` in its folder stands in for the one that is shipped.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from importlib import resources
+from itertools import product
+from pathlib import Path
 from typing import Literal, get_args
 
-from accord.errors import UsageError
+from sqlalchemy import Connection, func, insert, select
+
+from accord.errors import InputError, UsageError
+from accord.feedback import schema
+from accord.feedback.adding import insert_rows
+from accord.feedback.store import Store
 from accord.records import Guideline, GuidelineSet
+from accord.runtime.files import write_atomic
 
 Language = Literal["en", "zh"]
+SETS: tuple[GuidelineSet, ...] = get_args(GuidelineSet)
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+FOLDER = "guidelines"
+"""In a project's folder."""
+LONGEST = 200_000
+"""Characters of a guideline."""
 
 
-def load(set: GuidelineSet, language: Language = "en") -> str:
-    """A guideline as Markdown, in English or Simplified Chinese.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A line of a guideline against the version that a labeler read before."""
+
+    kind: Literal["same", "added", "removed"]
+    line: str
+
+
+def load(set: GuidelineSet, language: Language = "en", project: Path | None = None) -> str:
+    """A guideline as Markdown, in English or Simplified Chinese: the project's own where it has one, else the shipped one.
+
+    A project that has its own text in one language alone speaks that one in both, so that nobody works by an older rule.
 
     Raises:
         UsageError: there is no such set or language.
+        InputError: the project's file is empty, too long or not UTF-8.
     """
-    for what, name, known in (("set", set, get_args(GuidelineSet)), ("language", language, get_args(Language))):
+    for what, name, known in (("set", set, SETS), ("language", language, LANGUAGES)):
         if name not in known:
             raise UsageError(f"no guideline {what} {name!r}", where="guidelines", hint=f"there are {' and '.join(known)}")
-    return resources.files("accord.feedback").joinpath("guideline_texts", f"{set}.{language}.md").read_text("utf-8")
+    spoken: tuple[Language, ...] = (language, *LANGUAGES)
+    files = [path_of(project, set, each) for each in spoken] if project else []
+    own = next((file for file in files if file.is_file()), None)
+    return _read(own) if own else resources.files("accord.feedback").joinpath("guideline_texts", f"{set}.{language}.md").read_text("utf-8")
 
 
-def reference(set: GuidelineSet) -> Guideline:
-    """What an answer records: the set, and the first 12 hex digits of the SHA-256 of its English text.
+def reference(set: GuidelineSet, project: Path | None = None) -> Guideline:
+    """What an answer records: the set, and the first 12 hex digits of a SHA-256.
 
-    The translations follow the English text and share its version.
+    The shipped translations follow the English text and share its version, the SHA-256 of that text. Where a project has texts of
+    its own, it is that of all languages' texts: a change in any of them is another version.
 
     Raises:
         UsageError: there is no such set.
+        InputError: the project's file cannot be used.
     """
-    return Guideline(set, hashlib.sha256(load(set).encode()).hexdigest()[:12])
+    if project and any(path_of(project, set, language).is_file() for language in LANGUAGES):
+        return Guideline(set, _version("\0".join(load(set, language, project) for language in LANGUAGES)))
+    return Guideline(set, _version(load(set)))
+
+
+def path_of(project: Path, set: GuidelineSet, language: Language) -> Path:
+    """Where a project's own text stands, when it has one."""
+    return project / FOLDER / f"{set}.{language}.md"
+
+
+def write_out(project: Path) -> list[Path]:
+    """Puts the texts in force into the project's folder, to be edited there; returns the files that were not there before."""
+    texts: dict[Path, str] = {}
+    for set, language in product(SETS, LANGUAGES):
+        if not path_of(project, set, language).exists():
+            texts[path_of(project, set, language)] = load(set, language, project)
+    for path, text in texts.items():
+        write_atomic(path, text)
+    return list(texts)
+
+
+def keep(store: Store, set: GuidelineSet, *, now: datetime, project: Path | None = None) -> Guideline:
+    """Keeps the texts in force in the store, once a version, so that later ones can be compared with them; returns the reference."""
+    guideline, g = reference(set, project), schema.guidelines
+    texts = [{"set": set, "version": guideline.version, "language": each, "text": load(set, each, project)} for each in LANGUAGES]
+    with store.read() as connection:
+        if _kept(connection, guideline):
+            return guideline
+    with store.write() as connection:
+        if not _kept(connection, guideline):
+            insert_rows(connection, g, [text | {"at": now.isoformat()} for text in texts])
+    return guideline
+
+
+def text_of(store: Store, guideline: Guideline, language: Language = "en") -> str | None:
+    """The text of a version that was ever in force; None when the store never kept it."""
+    g = schema.guidelines
+    with store.read() as connection:
+        query = select(g.c.text).where(g.c.set == guideline.set, g.c.version == guideline.version, g.c.language == language)
+        return connection.scalar(query)
+
+
+def mark_read(store: Store, labeler: str, guideline: Guideline, *, now: datetime) -> None:
+    """Notes that a labeler has read a version. The first time stays."""
+    r, values = schema.guidelines_read, {"labeler": labeler, "set": guideline.set, "version": guideline.version}
+    with store.write() as connection:
+        there = select(func.count()).where(*(r.c[column] == value for column, value in values.items()))
+        if not connection.scalar(there):
+            connection.execute(insert(r).values(**values, at=now.isoformat()))
+
+
+def last_read(store: Store, labeler: str, set: GuidelineSet) -> Guideline | None:
+    """The version of a set that a labeler read last."""
+    r = schema.guidelines_read
+    with store.read() as connection:
+        query = select(r.c.version).where(r.c.labeler == labeler, r.c.set == set).order_by(r.c.at.desc(), r.c.version).limit(1)
+        version = connection.scalar(query)
+    return Guideline(set, version) if version else None
+
+
+def changes_since_read(store: Store, labeler: str, guideline: Guideline, language: Language = "en") -> list[Change]:
+    """What changed since the labeler last read the set, line by line; empty when nothing did, or when it is read for the first time."""
+    before = last_read(store, labeler, guideline.set)
+    if before is None or before == guideline:
+        return []
+    old, new = text_of(store, before, language), text_of(store, guideline, language)
+    return [] if old is None or new is None else differences(old, new)
+
+
+def differences(old: str, new: str) -> list[Change]:
+    """Every line of both texts, in order; a changed line is one removed and one added. Empty when the texts are equal."""
+    if old == new:
+        return []
+    before, after = old.splitlines(), new.splitlines()
+    changes = list[Change]()
+    for _, i, j, k, m in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if before[i:j] == after[k:m]:
+            changes += _changes("same", before[i:j])
+        else:
+            changes += [*_changes("removed", before[i:j]), *_changes("added", after[k:m])]
+    return changes
+
+
+def _changes(kind: Literal["same", "added", "removed"], lines: Iterable[str]) -> list[Change]:
+    return [Change(kind, line) for line in lines]
+
+
+def _kept(connection: Connection, guideline: Guideline) -> bool:
+    g = schema.guidelines
+    return bool(connection.scalar(select(func.count()).where(g.c.set == guideline.set, g.c.version == guideline.version)))
+
+
+def _read(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise InputError("not UTF-8", where=str(path), hint="save it as UTF-8") from error
+    if not text.strip() or len(text) > LONGEST:
+        raise InputError("an empty guideline" if not text.strip() else f"longer than {LONGEST} characters", where=str(path))
+    return text
+
+
+def _version(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
