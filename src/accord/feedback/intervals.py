@@ -36,6 +36,8 @@ def resampled(rows: Floats, figure: Figure, *, resamples: int = 2000, seed: int 
         resamples: how often the prompts are drawn with replacement. Draws in which the figure is not defined are left out.
         seed: fixes the draws.
     """
+    if not len(rows):
+        return UNDEFINED
     flat = rows.reshape(len(rows), -1)
 
     def of_counts(counts: Floats) -> Floats:
@@ -50,8 +52,9 @@ def over_draws(prompts: int, figure: Figure, *, resamples: int = 2000, seed: int
     if np.isnan(mean):
         return UNDEFINED
     rng, step = np.random.default_rng(seed), max(1, CHUNK // prompts)
-    found = [figure(draws(rng, prompts, min(step, resamples - start))) for start in range(0, resamples, step)]
-    low, high = np.nanquantile(np.concatenate(found), [0.025, 0.975])
+    found = np.concatenate([figure(draws(rng, prompts, min(step, resamples - start))) for start in range(0, resamples, step)])
+    known = found[~np.isnan(found)]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
     return Interval(mean, float(low), float(high))
 
 

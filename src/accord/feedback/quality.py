@@ -1,0 +1,279 @@
+"""Who may label, and how well each labeler does: the qualification run, gold items, repeats, pace, biases. Pure functions over records.
+
+Shares of a handful of trials carry Wilson's interval; what comes from many pairs of a few prompts carries one that resamples prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import NamedTuple
+
+import numpy as np
+
+from accord.errors import InputError
+from accord.feedback.agreement import by_prompt, one_person, pairwise_agreement, preferences
+from accord.feedback.intervals import UNDEFINED, Floats, Interval, resampled, share, wilson
+from accord.records import Ranking
+from accord.settings import ScreeningConfig
+
+
+class Checked(NamedTuple):
+    """An answer beside the one that was expected."""
+
+    given: Ranking
+    expected: Ranking
+
+
+@dataclass(frozen=True)
+class Qualification:
+    """How someone did in the qualification run, and what it was not enough in."""
+
+    sensitivity: Interval
+    """Share of contents whose sensitivity was judged as the researchers did."""
+    ranking: Interval
+    """Share of the researchers' untied pairs that were ordered as they did; a tie counts half."""
+    demonstrations: float
+    """Mean score of the demonstrations written on sensitive prompts, of 7."""
+    failed: tuple[str, ...]
+    """Of ``sensitivity``, ``ranking`` and ``demonstrations``: those below their cut-off."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.failed
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Time per item, in seconds."""
+
+    items: int
+    median: float
+    quickest: float
+    """The 5% quantile."""
+    slowest: float
+    """The 95% quantile."""
+    hurried: float
+    """Share of the items answered faster than they can be read."""
+
+
+@dataclass(frozen=True)
+class LengthBias:
+    """How often one labeler prefers the longer of two responses, and how often everybody else does on the very same pairs.
+
+    Longer may be better, so the share alone accuses nobody; ``excess``, the difference, does. NaN where nobody else judged them.
+    """
+
+    longer: Interval
+    others: float
+    excess: Interval
+
+
+@dataclass(frozen=True)
+class LabelerQuality:
+    """One labeler's line on the lead's page."""
+
+    labeler: str
+    rankings: int
+    agreement: Interval
+    """With the other labelers, ties dropped."""
+    gold: Interval
+    """On gold items."""
+    consistency: Interval
+    """With oneself on repeated items; a tie against a preference counts half."""
+    first_preferred: Interval
+    """Share of untied pairs in which the response higher on the page won; 0.5 is no bias, since the page is shuffled."""
+    length: LengthBias
+    pace: Pace | None
+
+
+def qualify(
+    *, sensitivity: Sequence[tuple[bool, bool]], rankings: Sequence[Checked], demonstrations: Sequence[float], cutoffs: ScreeningConfig
+) -> Qualification:
+    """Holds a qualification run to the cut-offs (Ouyang et al. 2022, appendix B.1, names the same three and what one reached).
+
+    Args:
+        sensitivity: (judged sensitive, is sensitive by the researchers) of each content.
+        rankings: beside the researchers' own.
+        demonstrations: scores of what was written on sensitive prompts, 1 to 7, by whoever reads them.
+
+    Raises:
+        InputError: one of the three parts is missing.
+    """
+    for what, part in (("sensitivity", sensitivity), ("ranking", rankings), ("demonstrations", demonstrations)):
+        if not part:
+            raise InputError(f"the qualification run has no answers on {what}", where="screening", hint="it is not finished")
+    judged = wilson(sum(given == expected for given, expected in sensitivity), len(sensitivity))
+    ordered, written = gold_agreement(rankings), fmean(demonstrations)
+    reached = {"sensitivity": judged.mean, "ranking": ordered.mean, "demonstrations": written}
+    failed = tuple(what for what, value in reached.items() if not value >= getattr(cutoffs, what))
+    return Qualification(judged, ordered, written, failed)
+
+
+def coverage(people: Mapping[str, Sequence[str]], wanted: Sequence[str] = ()) -> dict[str, int]:
+    """How many labelers report themselves as belonging to each group; wanted groups stand in it with 0 when nobody does."""
+    named = [group for groups in people.values() for group in set(groups)]
+    return {group: named.count(group) for group in sorted({*named, *wanted})}
+
+
+def gold_agreement(checked: Iterable[Checked], *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Share of the expected rankings' untied pairs that the given ones order alike; a tie counts half. Prompts are resampled."""
+    sums: dict[str, list[float]] = {}
+    for given, expected in checked:
+        found, wanted = preferences(given), preferences(expected)
+        words = [(found[pair], word) for pair, word in wanted.items() if word and pair in found]
+        row = sums.setdefault(given.prompt_id, [0.0, 0.0])
+        row[0] += sum((1 + said * word) / 2 for said, word in words)
+        row[1] += len(words)
+    return _share(sums, resamples, seed)
+
+
+def self_consistency(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """How often labelers say of a pair what they said before; a tie against a preference counts half. NaN without repeats.
+
+    Args:
+        rankings: those of repeated items among them, each prompt's all under the ids of the same responses.
+    """
+    try:
+        return pairwise_agreement(rankings, meet=one_person, resamples=resamples, seed=seed).half
+    except InputError:
+        return UNDEFINED
+
+
+def pace(seconds: Sequence[float], words: Sequence[int], *, words_per_second: float) -> Pace:
+    """Time per item.
+
+    Args:
+        seconds: [items] from the page to the answer.
+        words: [items] to be read, prompt and responses together.
+        words_per_second: nobody reads faster and understands.
+
+    Raises:
+        InputError: there are none, or not as many of the one as of the other.
+    """
+    if not seconds or len(seconds) != len(words):
+        raise InputError(f"{len(seconds)} times for {len(words)} items", where="pace")
+    quickest, slowest = np.quantile(seconds, [0.05, 0.95])
+    hurried = sum(s * words_per_second < w for s, w in zip(seconds, words, strict=True)) / len(seconds)
+    return Pace(len(seconds), median(seconds), float(quickest), float(slowest), hurried)
+
+
+def position_bias(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Share of untied pairs in which the response that stood higher on the page won. 0.5 is none, since pages are shuffled."""
+    sums: dict[str, list[float]] = {}
+    for ranking in rankings:
+        row, ranks = sums.setdefault(ranking.prompt_id, [0.0, 0.0]), ranking.ranks
+        for i in range(len(ranks)):
+            for rank in ranks[i + 1 :]:
+                row[0] += ranks[i] < rank
+                row[1] += ranks[i] != rank
+    return _share(sums, resamples, seed)
+
+
+def length_bias(
+    rankings: Iterable[Ranking], labeler: str, lengths: Mapping[str, int], *, resamples: int = 2000, seed: int = 0
+) -> LengthBias:
+    """How much more one labeler prefers longer responses than the others do on the same pairs.
+
+    Args:
+        rankings: everybody's; without the others' there is no excess.
+        lengths: of each response, in words or characters. Pairs of equal length and ties say nothing.
+    """
+    rows = np.array([_longer(group, labeler, lengths) for group in by_prompt(rankings).values()], dtype=np.float64).reshape(-1, 5)
+    rows = rows[rows[:, 1] > 0]
+    longer = resampled(rows[:, :2], share, resamples=resamples, seed=seed)
+
+    def excess(sums: Floats) -> Floats:
+        return share(sums[..., [2, 4]]) - share(sums[..., [3, 4]])
+
+    over = resampled(rows, excess, resamples=resamples, seed=seed)
+    others = float(share(rows[:, [3, 4]].sum(0)))
+    return LengthBias(longer, others, over)
+
+
+def labeler_quality(
+    rankings: Sequence[Ranking],
+    *,
+    gold: Sequence[Checked] = (),
+    repeats: Sequence[Ranking] = (),
+    lengths: Mapping[str, int] | None = None,
+    seconds: Mapping[str, float] | None = None,
+    words: Mapping[str, int] | None = None,
+    screening: ScreeningConfig | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[LabelerQuality]:
+    """A line for each labeler, in the order of their ids.
+
+    Args:
+        rankings: of work items; gold and repeated ones come apart.
+        repeats: second answers to items among ``rankings``.
+        lengths: of each response, for the length bias.
+        seconds: time of each ranking by its id, for the pace.
+        words: to be read for each ranking by its id.
+        screening: says how fast one can read.
+    """
+    limits, draw = screening or ScreeningConfig(), {"resamples": resamples, "seed": seed}
+    lines: list[LabelerQuality] = []
+    for who in sorted({r.labeler for r in (*rankings, *repeats, *(c.given for c in gold))}):
+        own = [r for r in rankings if r.labeler == who]
+        near = _near(rankings, own)
+        timed = [r.id for r in own if r.id in (seconds or {})]
+        again = [r for r in repeats if r.labeler == who]
+        lines.append(
+            LabelerQuality(
+                who,
+                len(own),
+                _with_others(near, who, resamples, seed),
+                gold_agreement([c for c in gold if c.given.labeler == who], **draw),
+                self_consistency([r for r in own if r.prompt_id in {a.prompt_id for a in again}] + again, **draw),
+                position_bias(own, **draw),
+                length_bias(near, who, lengths or {}, **draw),
+                pace(
+                    [(seconds or {})[id] for id in timed],
+                    [(words or {}).get(id, 0) for id in timed],
+                    words_per_second=limits.words_per_second,
+                )
+                if timed
+                else None,
+            )
+        )
+    return lines
+
+
+def _near(rankings: Sequence[Ranking], own: Sequence[Ranking]) -> list[Ranking]:
+    prompts = {r.prompt_id for r in own}
+    return [r for r in rankings if r.prompt_id in prompts]
+
+
+def _with_others(rankings: Sequence[Ranking], who: str, resamples: int, seed: int) -> Interval:
+    def meet(one: Ranking, other: Ranking) -> bool:
+        return (one.labeler == who) != (other.labeler == who) and one.guideline.set == other.guideline.set
+
+    try:
+        return pairwise_agreement(rankings, meet=meet, resamples=resamples, seed=seed).dropped
+    except InputError:
+        return UNDEFINED
+
+
+def _longer(group: Sequence[Ranking], labeler: str, lengths: Mapping[str, int]) -> list[float]:
+    """Of one prompt: the labeler's longer wins and pairs; of those also judged by others: its longer wins, theirs, and how many."""
+    sign: Callable[[int], int] = lambda n: (n > 0) - (n < 0)  # noqa: E731
+    voices: dict[tuple[str, str], list[float]] = {}
+    mine: dict[tuple[str, str], float] = {}
+    for ranking in group:
+        for (a, b), word in preferences(ranking).items():
+            toward = sign(lengths.get(b, 0) - lengths.get(a, 0)) * word
+            if toward and ranking.labeler == labeler:
+                mine[a, b] = float(toward > 0)
+            elif toward:
+                voices.setdefault((a, b), []).append(float(toward > 0))
+    shared = [pair for pair in mine if pair in voices]
+    others = sum(fmean(voices[pair]) for pair in shared)
+    return [sum(mine.values()), len(mine), sum(mine[pair] for pair in shared), others, len(shared)]
+
+
+def _share(sums: Mapping[str, Sequence[float]], resamples: int, seed: int) -> Interval:
+    rows = np.array([row for _, row in sorted(sums.items()) if row[1]], dtype=np.float64).reshape(-1, 2)
+    return resampled(rows, share, resamples=resamples, seed=seed)
