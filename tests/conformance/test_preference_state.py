@@ -93,7 +93,7 @@ CHANGES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
     },
 }  # fmt: skip
 OF_THE_STAGE = {"held_out_group", "max_tokens", "lora_rank", "save_every", "thumbs", "good_quality", "bad_quality"}
-"""Read where the stage opens its data and its model (tests/test_preferring.py), or not seen in the weights."""
+"""Read where the stage opens its data and its model (tests/test_preferring_stages.py), or not seen in the weights."""
 
 
 @pytest.mark.parametrize(("stage", "name"), [(stage, name) for stage, changes in CHANGES.items() for name in changes])

@@ -63,7 +63,8 @@ def estranged(thumbs: Sequence[ThumbRow], *, max_tokens: int, seed: int) -> list
         following = (order[(place + step) % len(order)] for step in range(1, len(order)))
         other = next((i for i in following if prompts[i] != prompts[row]), None)
         if other is None:
-            raise InputError("all thumbs are on one prompt; the reference point needs another prompt's response", where="kto")
+            hint = "label responses to more prompts"
+            raise InputError("all thumbs are on one prompt; the reference point needs another prompt's response", where="kto", hint=hint)
         stranger = thumbs[other].tokens[-thumbs[other].kept :]
         rows[row] = thumb_row(prompts[row], stranger, thumbs[row].up, max_tokens, "kto")
     return rows
