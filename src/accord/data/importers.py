@@ -23,7 +23,7 @@ GUIDELINE = Guideline("training", "imported")
 """What rankings from elsewhere were given under: unknown, and meant for training."""
 LABELER = "imported"
 """The labeler, and the labeler's group, of rows that name none."""
-Kept = TypeVar("Kept", Prompt, Demonstration, Ranking)
+Kept = TypeVar("Kept", Prompt, Demonstration, Ranking, Response)
 DOCUMENT = 2000
 """Characters after which a .txt file is cut at the next blank line into another document; at four times as many, at any line."""
 
@@ -52,6 +52,8 @@ class _Found:
         self.responses: dict[str, Response] = {}
         self.rankings: dict[str, Ranking] = {}
         self.documents: list[str] = []
+        self.asked: dict[tuple[Message, ...], Prompt] = {}
+        """Prompts by what they say, for responses that name theirs by its text alone."""
 
     def labeler(self, row: Row) -> str:
         """The id of the row's labeler. Raises InputError when an earlier row put it in another group."""
@@ -100,6 +102,8 @@ def _imported(found: _Found, counts: dict[str, int]) -> Imported:
 
 def _outcomes(path: Path, format: str, found: _Found) -> Iterator[str]:
     """For each row why it was dropped, or nothing."""
+    if path.is_dir() and format == "responses":
+        return _models(path, found)
     files = files_of(path)
     if files[0].name.removesuffix(".gz").endswith(".txt"):
         if format not in ("auto", "text"):
@@ -111,6 +115,19 @@ def _outcomes(path: Path, format: str, found: _Found) -> Iterator[str]:
         return iter(())
     take = FORMATS[_detect(first) if format == "auto" else format]
     return (take(row, found) for row in chain([first], rows))
+
+
+def _models(folder: Path, found: _Found) -> Iterator[str]:
+    """The responses of several models, a file each; tasks that stand beside them say whose the prompts are."""
+    files = [file for pattern in ("*.jsonl", "*.jsonl.gz") for file in folder.glob(pattern)]
+    kinds = {file: _detect(first) for file in sorted(files) if (first := next(read_rows(file), None))}
+    for row in chain.from_iterable(read_rows(file) for file, kind in kinds.items() if kind == "self-instruct"):
+        prompt = _task_prompt(row)
+        found.asked.setdefault(prompt.messages, prompt)
+    answered = [file for file, kind in kinds.items() if kind == "responses"]
+    if not answered:
+        raise InputError("a folder without a file of responses", where=str(folder), hint="rows with instruction, input and response")
+    return (_responses(row, found) for file in answered for row in read_rows(file))
 
 
 def _detect(row: Row) -> str:
@@ -190,16 +207,42 @@ def _hh_rlhf(row: Row, found: _Found) -> str:
 
 def _self_instruct(row: Row, found: _Found) -> str:
     """A task and its first input (Wang et al. 2022, arXiv 2212.10560). Tasks written for one application count as one user's."""
+    prompt = _task_prompt(row)
+    return _reason(prompt) or _new(found.prompts, prompt)
+
+
+def _task_prompt(row: Row) -> Prompt:
     instruction, given = row.text("instruction").strip(), row.first("instances").text("input", "").strip()
     text = f"{instruction}\n\n{given}" if given else instruction
-    prompt = _make_prompt(row, (Message("user", text),), user=row.text("motivation_app", ""))
-    return _reason(prompt) or _new(found.prompts, prompt)
+    return _make_prompt(row, (Message("user", text),), user=row.text("motivation_app", ""))
+
+
+def _responses(row: Row, found: _Found) -> str:
+    """One model's response, to be ranked beside those of others; one that is empty is kept, since a model that says nothing said that.
+
+    The model is the row's, or the file's name. The prompt is one that was read before with the same text, where there is one.
+    """
+    prompt = _instruction(row) if "instruction" in row.value else _prompt(row)
+    if reason := _reason(prompt):
+        return reason
+    prompt = found.asked.setdefault(prompt.messages, prompt)
+    model = row.text("model", row.file.name.removesuffix(".gz").rsplit(".", 1)[0].removesuffix("_predictions"))
+    text = row.text("response")
+    response = Response(_id("r", prompt.id, model, text, "0"), prompt.id, text, model)
+    _new(found.prompts, prompt)
+    return _new(found.responses, response)
+
+
+def _instruction(row: Row) -> Prompt:
+    instruction, given = row.text("instruction").strip(), row.text("input", "").strip()
+    return _make_prompt(row, (Message("user", f"{instruction}\n\n{given}" if given else instruction),), source="responses")
 
 
 FORMATS: dict[str, Callable[[Row, _Found], str]] = {
     "hh-rlhf": _hh_rlhf,
     "self-instruct": _self_instruct,
     "rankings": _rankings,
+    "responses": _responses,
     "demonstrations": _demonstrations,
     "prompts": _prompts,
     "text": _text_row,
@@ -208,6 +251,9 @@ _FIELDS: tuple[tuple[str, set[str]], ...] = (
     ("hh-rlhf", {"chosen", "rejected"}),
     ("self-instruct", {"instruction", "instances"}),
     ("rankings", {"responses", "ranks"}),
+    ("responses", {"instruction", "input", "response"}),
+    ("responses", {"prompt", "response", "model"}),
+    ("responses", {"messages", "response", "model"}),
     ("demonstrations", {"prompt", "response"}),
     ("demonstrations", {"messages", "response"}),
     ("prompts", {"prompt"}),
@@ -247,9 +293,9 @@ def _role(message: Row) -> Role:
             raise message.error("role", f"{other!r} is none of system, user, assistant")
 
 
-def _make_prompt(row: Row, messages: tuple[Message, ...], user: str = "") -> Prompt:
+def _make_prompt(row: Row, messages: tuple[Message, ...], user: str = "", source: str = "") -> Prompt:
     """A prompt with a split by its user; prompts without one go by their opening turn, so that no conversation is cut through."""
-    user, use_case, source = user or row.text("user", ""), row.text("use_case", "other"), row.file.name
+    user, use_case, source = user or row.text("user", ""), row.text("use_case", "other"), source or row.file.name
     opening = next((message.content for message in messages if message.role == "user"), "")
     id = _id("p", source, use_case, user, *(part for message in messages for part in (message.role, message.content)))
     return Prompt(id, messages, use_case, user, split_of(user or opening), source)

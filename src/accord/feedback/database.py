@@ -55,7 +55,8 @@ class Database:
     def rows(self, query: Select[Any]) -> Iterator[Mapping[Any, Any]]:
         """The rows of a query, fetched as they are used."""
         with errors(self.place, "cannot be read"), self.engine.connect() as connection:
-            yield from connection.execution_options(yield_per=2000).execute(query).mappings()
+            with connection.execution_options(yield_per=2000).execute(query) as result:
+                yield from result.mappings()
 
     def close(self) -> None:
         """Gives every connection back."""
@@ -139,7 +140,8 @@ def _engine(url: str) -> Engine:
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None
-    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    busy = f"busy_timeout={BUSY_SECONDS * 1000}"
+    for pragma in (busy, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

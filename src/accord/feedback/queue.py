@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, select, update
 
 from accord.errors import StoreError
 from accord.feedback import rows, schema
@@ -32,8 +32,6 @@ RESPONSES: dict[Kind, tuple[int, int]] = {
 """How many responses a task of each kind shows, at least and at most."""
 EVERYBODY = 1_000_000_000
 """The overlap of a task that every labeler is to do, as gold tasks are."""
-_STATE = {"place", "taken", "open"}
-"""Columns that say where a task stands and not what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +109,14 @@ def add(store: Store, tasks: Iterable[Task]) -> int:
         for batch in batches(tasks):
             added += put(connection, batch, place + added)
     return added
+
+
+def close(store: Store, ids: Iterable[str]) -> int:
+    """Takes tasks that nobody has had out of the queue; how many there were."""
+    t, a = schema.tasks, schema.assignments
+    untouched = (t.c.open, ~exists().where(a.c.task_id == t.c.id))
+    with store.write() as connection:
+        return sum(connection.execute(update(t).where(t.c.id.in_(part), *untouched).values(open=False)).rowcount for part in batches(ids))
 
 
 def put(connection: Connection, tasks: Sequence[Task], place: int) -> int:

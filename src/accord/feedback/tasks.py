@@ -27,6 +27,7 @@ from accord.feedback.queue import (
     Purpose,
     Task,
     add,
+    close,
     digest,
     from_responses,
     load,
@@ -39,8 +40,8 @@ from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 
 __all__ = [
-    "EVERYBODY", "KINDS", "Kind", "Leased", "Purpose", "Task", "add", "expire", "from_responses", "held", "left", "load", "load_all",
-    "next_task", "release", "shown_order", "task_id",
+    "EVERYBODY", "KINDS", "Kind", "Leased", "Purpose", "Task", "add", "close", "expire", "from_responses", "held", "left", "load",
+    "load_all", "next_task", "release", "shown_order", "task_id",
 ]  # fmt: skip
 
 State = Literal["leased", "answered", "skipped", "retracted", "released", "expired"]

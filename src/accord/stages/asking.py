@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from accord.engine.local import LocalSampler
-from accord.errors import InputError, UsageError
+from accord.errors import InputError
 from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
 from accord.records import Generation, Prompt, Ranking, Response, Sampling
@@ -17,23 +17,10 @@ from accord.runtime.progress import track
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import derive, generator
-from accord.settings import LabelConfig, SampleConfig, WorldConfig
+from accord.settings import LabelConfig, SampleConfig
 from accord.stages.opening import Model, compute_dtype, finishing, load_model
-from accord.world import HELD_OUT_GROUP, SimulatedLabeler, World, labelers
-
-
-def world_of(project: Project) -> World:
-    """The built-in world that the project was made with.
-
-    Raises:
-        UsageError: it was made without one.
-    """
-    settings = project.settings.get("world")
-    if settings is None:
-        hint = "`accord init PROJECT --world` makes one; people's rankings come in with `accord import`"
-        raise UsageError("the project has no built-in world, so nobody simulated can label it", where=str(project.path), hint=hint)
-    config = WorldConfig(**settings)
-    return World.generate(config.seed, config)
+from accord.stages.queueing import unranked, who_ranks_what, world_of
+from accord.world import SimulatedLabeler, labelers
 
 
 def sample_stage(project: Project, config: SampleConfig, *, model: str, name: str, dtype: str) -> Run:
@@ -123,43 +110,31 @@ def _responses(speaker: Model, drawn: Generation, prompts: Sequence[Prompt], n: 
 
 
 def label_stage(project: Project, config: LabelConfig, *, name: str) -> Run:
-    """Lets the world's labelers rank the responses that nobody has ranked yet, through the store as people would."""
-    world = world_of(project)
-    people = labelers(world)
+    """Lets the world's labelers rank the responses that nobody has ranked yet, through the store as people would.
+
+    Each sees the page in the order that the site would show (``tasks.shown_order`` with the world's seed).
+    """
+    people = labelers(world_of(project))
     with Store.open(project.store_url) as store:
-        asked = {prompt.id: prompt for prompt in store.prompts()}
-        ranked = {response for ranking in store.rankings() for response in ranking.response_ids}
-        groups = _by_prompt(response for response in store.responses() if response.id not in ranked)
-        if not groups:
+        waiting = unranked(store)
+        if not waiting:
             raise InputError("the store has no responses that wait to be ranked", where=project.store_url, hint="`accord sample` first")
-        inputs = {"responses": lineage.digest_rows(sorted(response.id for group in groups.values() for response in group))}
+        inputs = {"responses": lineage.digest_rows(sorted(response.id for _, group in waiting for response in group))}
         run = Run.start(project.run(name), stage="label", config=config, inputs=inputs, resume=False, seed=config.seed)
         with finishing(run) as figures:
             store.add_labelers(person.record for person in people)
-            rankings = list(_rankings(config, [(asked[key], group) for key, group in groups.items()], people))
+            rankings = list(_rankings(config, waiting, people))
             store.add_rankings(rankings)
-            figures |= {"rankings": len(rankings), "prompts": len(groups), "labelers": len(people)}
+            figures |= {"rankings": len(rankings), "prompts": len(waiting), "labelers": len(people)}
     return run
 
 
-def _by_prompt(responses: Iterable[Response]) -> dict[str, list[Response]]:
-    groups: dict[str, list[Response]] = {}
-    for response in responses:
-        groups.setdefault(response.prompt_id, []).append(response)
-    return {key: group for key, group in groups.items() if len(group) >= 2}
-
-
-def _rankings(config: LabelConfig, tasks: Sequence[tuple[Prompt, list[Response]]], people: Sequence[SimulatedLabeler]) -> Iterator[Ranking]:
-    """One labeler a prompt, a second for some; prompts of held-out users are also shown to the held-out group."""
-    rng = random.Random(derive(config.seed, "label"))
-    insiders = [person for person in people if person.record.group != HELD_OUT_GROUP]
-    outsiders = [person for person in people if person.record.group == HELD_OUT_GROUP]
+def _rankings(
+    config: LabelConfig, waiting: Sequence[tuple[Prompt, list[Response]]], people: Sequence[SimulatedLabeler]
+) -> Iterator[Ranking]:
     guideline, clock = reference("training"), datetime.now(UTC).replace(microsecond=0)
-    with track(len(tasks), "label") as bar:
-        for number, (prompt, responses) in enumerate(tasks):
-            chosen = rng.sample(insiders, 2 if rng.random() < config.overlap else 1)
-            if prompt.split != "train":
-                chosen.append(rng.choice(outsiders))
+    with track(len(waiting), "label") as bar:
+        for number, (prompt, responses, chosen) in enumerate(who_ranks_what(config, waiting, people)):
             for person in chosen:
                 at = (clock + timedelta(seconds=number)).isoformat()
                 key = f"{prompt.id}-{responses[0].id}-{person.record.id}"

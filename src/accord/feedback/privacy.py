@@ -1,0 +1,126 @@
+"""Erasing what is personal. The one place where something that was said is changed, and each time the audit says that it was.
+
+Rows stay, so that counts, ids and other people's work stay sound; what they held is gone, and readers leave them out.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, insert, select, update
+
+from accord.feedback import schema
+from accord.feedback.accounts import end_access
+from accord.feedback.adding import batches, by_id
+from accord.feedback.auditing import note
+from accord.feedback.refusals import Refused
+from accord.feedback.store import Store
+
+ERASED = "(erased)"
+"""Whom a task of an erased prompt is reserved for: nobody."""
+
+
+def erase_labeler(store: Store, labeler: str, *, by: str, why: str, now: datetime, answers: bool = False) -> dict[str, int]:
+    """Erases a labeler's name, group, profile, sessions, drafts and reading; with ``answers`` what they said as well.
+
+    Args:
+        answers: also empties their answers and demonstrations, and withdraws every record of theirs.
+
+    Returns:
+        How many rows of each kind were emptied or removed.
+
+    Raises:
+        Refused: there is no such labeler.
+    """
+    with store.write() as connection:
+        if not list(by_id(connection, schema.labelers, {labeler})):
+            raise Refused("unknown_labeler", 403, labeler)
+        connection.execute(update(schema.labelers).where(schema.labelers.c.id == labeler).values(group=""))
+        a = schema.accounts
+        emptied = {"accounts": _count(connection, update(a).where(a.c.id == labeler).values(name="", profile="{}", revoked=True))}
+        end_access(connection, labeler)
+        for table in (schema.drafts, schema.guidelines_read):
+            emptied[table.name] = _count(connection, delete(table).where(table.c.labeler == labeler))
+        connection.execute(delete(schema.invitations).where(schema.invitations.c.account == labeler))
+        if answers:
+            emptied |= _erase_said(connection, labeler, by, why, now)
+        note(connection, who=by, what="erase", on=labeler, why=why, at=now)
+    _forget(store)
+    return emptied
+
+
+def erase_user(store: Store, user: str, *, by: str, why: str, now: datetime) -> dict[str, int]:
+    """Empties every prompt of a user, the responses to it and what was written for it, and withdraws them.
+
+    Args:
+        user: as the prompts name them; the audit keeps how many prompts it were, not the name.
+
+    Raises:
+        Refused: no prompt is of this user.
+    """
+    p, r, d = schema.prompts, schema.responses, schema.demonstrations
+    with store.write() as connection:
+        ids = list(connection.scalars(select(p.c.id).where(p.c.user == user)))
+        if not user or not ids:
+            raise Refused("unknown_labeler", 403, "no prompt is of this user")
+        emptied = {"prompts": len(ids), "responses": 0, "demonstrations": 0}
+        for part in batches(ids):
+            connection.execute(update(p).where(p.c.id.in_(part)).values(messages="[]", user="", source=""))
+            emptied["responses"] += _count(connection, update(r).where(r.c.prompt_id.in_(part)).values(text="", tokens=""))
+            emptied["demonstrations"] += _count(connection, update(d).where(d.c.prompt_id.in_(part)).values(text=""))
+            _withdraw(connection, "prompt", part, by, now)
+            for kind, table in (("demonstration", d), ("ranking", schema.rankings)):
+                _withdraw(connection, kind, _ids(connection, table, table.c.prompt_id.in_(part)), by, now)
+            t, a = schema.tasks, schema.answers
+            of_them = select(t.c.id).where(t.c.prompt_id.in_(part))
+            connection.execute(update(t).where(t.c.prompt_id.in_(part)).values(expected=None, reserved_for=ERASED))
+            connection.execute(update(a).where(a.c.task_id.in_(of_them)).values(payload="{}"))
+            connection.execute(delete(schema.drafts).where(schema.drafts.c.task_id.in_(of_them)))
+            _withdraw(connection, "answer", _ids(connection, a, a.c.task_id.in_(of_them)), by, now)
+        note(connection, who=by, what="erase", on=f"{len(ids)} prompts of a user", why=why, at=now)
+    _forget(store)
+    return emptied
+
+
+def _erase_said(connection: Connection, labeler: str, by: str, why: str, now: datetime) -> dict[str, int]:
+    emptied = dict[str, int]()
+    values: tuple[tuple[str, Table, dict[str, Any]], ...] = (
+        ("answer", schema.answers, {"payload": "{}"}),
+        ("demonstration", schema.demonstrations, {"text": ""}),
+        ("ranking", schema.rankings, {}),
+    )
+    for kind, table, empty in values:
+        ids = _ids(connection, table, table.c.labeler == labeler)
+        if empty:
+            connection.execute(update(table).where(table.c.labeler == labeler).values(empty))
+        _withdraw(connection, kind, ids, by, now)
+        emptied[table.name] = len(ids)
+    corrected = [f"r-{id}" for id in _ids(connection, schema.answers, schema.answers.c.labeler == labeler)]
+    for part in batches(corrected):
+        connection.execute(update(schema.responses).where(schema.responses.c.id.in_(part)).values(text=""))
+    return emptied
+
+
+def _withdraw(connection: Connection, kind: str, ids: list[str], by: str, now: datetime) -> None:
+    w = schema.withdrawn
+    for part in batches(ids):
+        there = set(connection.scalars(select(w.c.record_id).where(w.c.kind == kind, w.c.record_id.in_(part))))
+        rest = {"kind": kind, "replaced_by": "", "by": by, "why": "erased", "at": now.isoformat()}
+        if new := [{"record_id": id, **rest} for id in part if id not in there]:
+            connection.execute(insert(w), new)
+
+
+def _ids(connection: Connection, table: Table, where: Any) -> list[str]:
+    return list(connection.scalars(select(table.c.id).where(where)))
+
+
+def _count(connection: Connection, statement: Any) -> int:
+    return connection.execute(statement).rowcount
+
+
+def _forget(store: Store) -> None:
+    """Empties SQLite's write-ahead log, which still holds what was erased; in the file itself free space is overwritten with zeros."""
+    if store.database.is_sqlite:
+        with store.database.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
