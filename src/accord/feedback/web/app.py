@@ -16,8 +16,10 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
 from accord.errors import StoreError
+from accord.feedback import guidelines
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.web import entering, labeling, leading, words
@@ -33,7 +35,7 @@ OWN = ("127.0.0.1", "localhost", "::1")
 log = logging.getLogger("accord.site")
 
 
-def create(store: Store, config: LabelConfig, *, name: str, secret: str = "", folder: Path | None = None) -> FastAPI:
+def create(store: Store, config: LabelConfig, *, name: str, secret: str = "", folder: Path | None = None) -> ASGIApp:
     """The labeling site over a store.
 
     Args:
@@ -48,14 +50,16 @@ def create(store: Store, config: LabelConfig, *, name: str, secret: str = "", fo
         redoc_url=None,
         openapi_url=None,
         lifespan=_few_threads,
-        middleware=[Middleware(Guard, https=config.https), Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
     )
     app.state.site = Site(store, config, name, secret, folder)
     for part in (entering, labeling, leading):
         app.include_router(part.router)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    return app
+    for set in guidelines.SETS:
+        guidelines.keep(store, set, now=datetime.now(UTC), project=folder)
+    return Guard(app, https=config.https)  # outermost, so that an error's page has the headers too
 
 
 @asynccontextmanager

@@ -1,22 +1,19 @@
-"""Guidelines for the pages: the one in force, what a labeler read last, and what changed between the two."""
+"""Guidelines for the pages: the one in force, and what changed in it since a labeler last read it."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import insert, select
-
-from accord.feedback import guidelines, schema
+from accord.feedback import guidelines
 from accord.feedback.accounts import Account
+from accord.feedback.guidelines import Change
 from accord.feedback.web.languages import Language, guideline_language
 from accord.feedback.web.visiting import Site
 from accord.records import Guideline, GuidelineSet
 
-SETS: tuple[GuidelineSet, ...] = ("training", "evaluation")
 AROUND = 1
 """Unchanged lines shown beside a change."""
 
@@ -32,7 +29,7 @@ class Guide:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of what changed."""
+    """A line of what changed; a gap stands for unchanged lines that are left out."""
 
     kind: Literal["added", "removed", "same", "gap"]
     text: str
@@ -40,79 +37,34 @@ class Line:
 
 def current(site: Site, set: GuidelineSet, language: Language) -> Guide:
     """The guideline in force."""
-    return Guide(guidelines.reference(set), guidelines.load(set, guideline_language(language)))
-
-
-def last_read(site: Site, account: Account, set: GuidelineSet) -> str:
-    """The version that this person said to have read last; empty when none."""
-    r = schema.guidelines_read
-    query = select(r.c.version).where(r.c.labeler == account.id, r.c.set == set).order_by(r.c.at.desc()).limit(1)
-    with site.store.read() as connection:
-        return connection.scalar(query) or ""
+    return Guide(guidelines.reference(set, site.folder), guidelines.load(set, guideline_language(language), site.folder))
 
 
 def changed(site: Site, account: Account, set: GuidelineSet) -> bool:
     """Whether this person has read an earlier version and not the one in force."""
-    return last_read(site, account, set) not in ("", guidelines.reference(set).version)
+    read = guidelines.last_read(site.store, account.id, set)
+    return read is not None and read != guidelines.reference(set, site.folder)
 
 
-def mark_read(site: Site, account: Account, guideline: Guideline, now: datetime) -> None:
-    """Notes that this person has read the guideline, and keeps its text, so that a later version can be compared with it."""
-    r, g = schema.guidelines_read, schema.guidelines
-    if guideline != guidelines.reference(guideline.set):
-        return
-    with site.store.write() as connection:
-        for language in ("en", "zh"):
-            kept = (g.c.set == guideline.set, g.c.version == guideline.version, g.c.language == language)
-            if connection.scalar(select(g.c.at).where(*kept)) is None:
-                text = guidelines.load(guideline.set, language)
-                values = {"set": guideline.set, "version": guideline.version, "language": language, "text": text, "at": now.isoformat()}
-                connection.execute(insert(g).values(values))
-        if (
-            connection.scalar(select(r.c.at).where(r.c.labeler == account.id, r.c.set == guideline.set, r.c.version == guideline.version))
-            is None
-        ):
-            connection.execute(insert(r).values(labeler=account.id, set=guideline.set, version=guideline.version, at=now.isoformat()))
+def changes(site: Site, account: Account, guideline: Guideline, language: Language) -> list[Line]:
+    """What changed since this person last read the set, with a line around it; empty when nothing did."""
+    return shortened(guidelines.changes_since_read(site.store, account.id, guideline, guideline_language(language)))
 
 
-def old_text(site: Site, set: GuidelineSet, version: str, language: Language) -> str:
-    """The text of an earlier version; empty when it was not kept."""
-    g = schema.guidelines
-    query = select(g.c.text).where(g.c.set == set, g.c.version == version, g.c.language == guideline_language(language))
-    with site.store.read() as connection:
-        return connection.scalar(query) or ""
-
-
-def changes(old: str, new: str) -> list[Line]:
-    """What was added and removed from one text to the other, with a line around it; empty when they are the same."""
-    before, after = _lines(old), _lines(new)
+def shortened(lines: Sequence[Change]) -> list[Line]:
+    """The changed lines with ``AROUND`` unchanged ones on each side; empty lines are left out."""
+    lines = [line for line in lines if line.line.strip()]
+    near = {at + by for at, line in enumerate(lines) if line.kind != "same" for by in range(-AROUND, AROUND + 1)}
     found: list[Line] = []
-    for group in difflib.SequenceMatcher(None, before, after, autojunk=False).get_grouped_opcodes(AROUND):
-        if found:
+    for at, line in enumerate(lines):
+        if at in near:
+            found.append(Line(line.kind, line.line))
+        elif found and found[-1].kind != "gap":
             found.append(Line("gap", "…"))
-        for tag, i, j, k, m in group:
-            if tag == "equal":
-                found += [Line("same", text) for text in before[i:j]]
-            else:
-                found += [Line("removed", text) for text in before[i:j]] + [Line("added", text) for text in after[k:m]]
     return found
 
 
-def _lines(text: str) -> list[str]:
-    return list(_joined(text))
-
-
-def _joined(text: str) -> Iterator[str]:
-    """Sentences, list items and headings, one a line however the file is wrapped."""
-    held = ""
-    for line in text.splitlines():
-        starts = not line.strip() or line.lstrip().startswith(("#", "-", "*", "|")) or line.lstrip()[:2].rstrip(".").isdigit()
-        if starts and held:
-            yield held
-            held = ""
-        held = f"{held} {line.strip()}".strip()
-        if line.startswith("#"):
-            yield held
-            held = ""
-    if held:
-        yield held
+def mark_read(site: Site, account: Account, version: str, set: GuidelineSet, now: datetime) -> None:
+    """Notes that this person has read the guideline in force; an older page notes nothing."""
+    if guidelines.keep(site.store, set, now=now, project=site.folder).version == version:
+        guidelines.mark_read(site.store, account.id, Guideline(set, version), now=now)

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from accord.feedback import answers, schema, tasks
+from accord.feedback import answers, guidelines, schema, tasks
 from accord.feedback.accounts import Account, Role
 from accord.feedback.flags import FLAGS, PROMPT_FLAGS
 from accord.feedback.refusals import Refused
@@ -59,7 +59,7 @@ class Turn:
 def home(request: Request) -> Response:
     found, account = enter(request)
     store = found.site.store
-    changed = [set for set in guides.SETS if guides.changed(found.site, account, set)]
+    changed = [set for set in guidelines.SETS if guides.changed(found.site, account, set)]
     own = [_listed(found, answer) for answer in answers.own(store, account.id, limit=5)]
     return found.page("home.html", pace=_pace(found, account), changed_guidelines=changed, set_names=words.SETS, answers=own)
 
@@ -149,18 +149,17 @@ def guideline_page(request: Request, set: str = "training") -> Response:
         raise HTTPException(404)
     which = cast("GuidelineSet", set)
     guide = guides.current(found.site, which, found.language)
-    read = guides.last_read(found.site, account, which)
-    old = guides.old_text(found.site, which, read, found.language) if read else ""
+    read = guidelines.last_read(found.site.store, account.id, which)
     return found.page(
         "guidelines.html",
-        sets=guides.SETS,
+        sets=guidelines.SETS,
         set=which,
         set_names=words.SETS,
         guideline=guide.reference,
         guideline_html=render(guide.text),
-        read_version=read,
-        unread=read != guide.reference.version,
-        changes=guides.changes(old, guide.text) if old and read != guide.reference.version else [],
+        read_version=read.version if read else "",
+        unread=read != guide.reference,
+        changes=guides.changes(found.site, account, guide.reference, found.language),
     )
 
 
@@ -170,7 +169,7 @@ def guideline_read(request: Request, set: str) -> Response:
     found, account, form = act(request)
     if set not in get_args(GuidelineSet):
         raise HTTPException(404)
-    guides.mark_read(found.site, account, Guideline(cast("GuidelineSet", set), form.get("version")), found.now)
+    guides.mark_read(found.site, account, form.get("version"), cast("GuidelineSet", set), found.now)
     return found.go("/")
 
 

@@ -2,39 +2,69 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from accord.feedback import accounts
+from accord.feedback.intervals import Interval
 from accord.feedback.refusals import Refused
+from accord.feedback.store import Store
+from accord.feedback.web import words
+from accord.feedback.web.figures import Cache
 from accord.feedback.web.visiting import act, enter
 
 router = APIRouter()
+CHANGES: dict[str, Callable[..., None]] = {
+    "pause": accounts.pause,
+    "resume": accounts.resume,
+    "exclude": accounts.exclude,
+    "include": accounts.include,
+}
+_CACHES: WeakKeyDictionary[Store, Cache] = WeakKeyDictionary()
 
 
 @router.get("/lead")
 def lead_page(request: Request) -> Response:
-    found, _ = enter(request, "lead", "viewer")
-    return found.page("lead.html", people=accounts.people(found.site.store))
+    """Every labeler's figures with plots, agreement by guideline and group, and what groups see differently."""
+    found, account = enter(request, "lead", "viewer")
+    picture = _cache(found.site.store).get(found.site.store, found.now)
+    return found.page(
+        "lead.html",
+        picture=picture,
+        figures={key: found.say(words.FIGURES.get(key, key)) for key in picture.agreement},
+        role_names={role: found.say(name) for role, name in words.ROLE_NAMES.items()},
+        may_change=account.role == "lead",
+        percent=percent,
+        plain=plain,
+    )
 
 
 @router.post("/lead/people/{id}/{what}")
 def change_person(request: Request, id: str, what: str) -> Response:
     """Pauses, resumes, excludes or includes a labeler; each leaves an audit row with its reason."""
     found, account, form = act(request, "lead")
-    store, why = found.site.store, form.get("why")[:400]
-    if accounts.account(store, id) is None:
-        raise Refused("unknown_labeler", 404, id)
-    match what:
-        case "pause":
-            accounts.pause(store, id, by=account.id, why=why, now=found.now)
-        case "resume":
-            accounts.resume(store, id, by=account.id, why=why, now=found.now)
-        case "exclude":
-            accounts.exclude(store, id, by=account.id, why=why, now=found.now)
-        case "include":
-            accounts.include(store, id, by=account.id, why=why, now=found.now)
-        case _:
-            raise Refused("malformed", 404, what)
+    known = accounts.account(found.site.store, id) is not None
+    if what not in CHANGES or (what in ("pause", "resume") and not known):
+        raise Refused("unknown_labeler", 404, f"{what} {id}")
+    CHANGES[what](found.site.store, id, by=account.id, why=form.get("why")[:400], now=found.now)
+    _cache(found.site.store).drop()
     return found.go("/lead")
+
+
+def percent(value: Interval) -> str:
+    """A share with its interval; a dash where there is none."""
+    return "–" if math.isnan(value.mean) else f"{value.mean:.0%} ({value.low:.0%}–{value.high:.0%})"
+
+
+def plain(value: Interval) -> str:
+    """A coefficient with its interval; a dash where there is none."""
+    return "–" if math.isnan(value.mean) else f"{value.mean:.2f} ({value.low:.2f} to {value.high:.2f})"
+
+
+def _cache(store: Store) -> Cache:
+    return _CACHES.setdefault(store, Cache())

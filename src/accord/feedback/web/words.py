@@ -114,3 +114,27 @@ SCRIPT = {
     "ranked": _("{letter} has rank {rank}"),
 }
 """What the browser's part says; placeholders are filled in there."""
+
+AGREEMENT = _("Agreement with the others")
+POSITION = _("Prefers what stands higher on the page")
+LENGTH = _("Prefers the longer one more than others do")
+USUAL_AGREEMENT = 0.726
+"""What InstructGPT's training labelers reached (Ouyang et al. 2022, section 4.1): the line in the plot."""
+FIGURES = {
+    "pairwise_dropped": _("pairs alike, ties left out"),
+    "pairwise_disagreement": _("pairs alike, a tie agrees with a tie alone"),
+    "pairwise_half": _("pairs alike, a tie counts half"),
+    "rank_tau_b": _("Kendall tau-b of the rankings"),
+    "comparison_alpha": _("Krippendorff alpha of comparisons"),
+    "comparison_fleiss": _("Fleiss kappa of comparisons"),
+    "comparison_cohen": _("Cohen kappa of comparisons"),
+    "rating_alpha_ordinal": _("Krippendorff alpha of ratings, ordinal"),
+    "rating_alpha_interval": _("Krippendorff alpha of ratings, interval"),
+    "rating_fleiss": _("Fleiss kappa of ratings"),
+    "rating_cohen": _("Cohen kappa of ratings, weighted"),
+    "flag_alpha": _("Krippendorff alpha of flags"),
+    "flag_fleiss": _("Fleiss kappa of flags"),
+    "flag_cohen": _("Cohen kappa of flags"),
+}
+"""Names of the figures that docs/agreement.md defines; one without a name is shown by its key."""
+ROLE_NAMES = {"lead": _("lead"), "labeler": _("labeler"), "viewer": _("viewer")}

@@ -30,7 +30,8 @@ export class Steps {
     const open = this.parts.findIndex((part) => this.missing(part));
     const begun = this.parts.some((part) => part.dataset.needs && !this.missing(part)) || this.form.querySelector("[name=prompt_flags]:checked");
     if (begun) this.parts.slice(0, open < 0 ? undefined : open).forEach((_, index) => this.seen.add(index));
-    this.show(begun ? (open < 0 ? this.parts.length - 1 : open) : 0, false);
+    const start = begun ? (open < 0 ? this.parts.length - 1 : open) : 0;
+    this.show(start, Boolean(this.parts[start].querySelector("textarea.long")));
   }
 
   show(index, focus = true) {

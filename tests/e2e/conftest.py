@@ -1,0 +1,161 @@
+"""A real server in a process of its own, on each database, and a real Chromium before it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from feedback.conftest import postgres, url
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from visitor import Visitor
+
+from accord.feedback import accounts, tasks
+from accord.feedback.accounts import Role
+from accord.feedback.store import Store
+from accord.feedback.tasks import Kind, Task
+from accord.records import Message, Prompt, Response
+from accord.runtime.project import Project
+
+__all__ = ["postgres", "url"]
+
+TEXTS = (
+    "Rye bread, **baked** at noon.",
+    "| day | bread |\n|---|---|\n| Tue | rye |",
+    "```python\nprint('bread')\n```",
+    "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>",
+    "[press me](javascript:window.hacked=1) and ![picture](http://127.0.0.1:9/p.png)",
+    "面包在中午烤好。",
+)
+
+
+def prompt(number: int) -> Prompt:
+    return Prompt(f"p{number}", (Message("user", f"Question {number}: which bread, and why?"),), source="tests")
+
+
+def task(number: int, kind: Kind = "rank", k: int = 6, overlap: int = 2, priority: float = 0.0) -> Task:
+    asked = prompt(number)
+    if kind == "conversation":
+        turns = (Message("user", "First?"), Message("assistant", "One."), Message("user", "Second?"), Message("assistant", "Two."))
+        asked = Prompt(f"p{number}", (*turns, Message("user", "Thanks")), source="tests")
+    responses = tuple(Response(f"r{number}-{n}", asked.id, f"{TEXTS[n]} ({number}.{n})", "sft") for n in range(k))
+    return Task(f"t{number}", kind, asked, responses, "evaluation" if kind == "evaluate" else "training", overlap, priority)
+
+
+class Server:
+    """``accord label`` on a project."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.project = Project.create(folder, settings={"store": {"url": url}, "label": {"seed": 3}})
+        self.store = Store.open(url)
+        self.port = 0
+        self.process: subprocess.Popen[str] | None = None
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-c", "from accord.cli import main; main()", "label", str(self.project.path), "--port", str(self.port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=quiet())
+        assert self.process.stdout
+        said = self.process.stdout.readline()
+        found = re.search(r"(http://\S+:(\d+))", said)
+        assert found, said + self.process.stdout.read()
+        self.address, self.port = found[1], int(found[2])
+        self.link = self.process.stdout.readline().split()[-1]
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    def stop(self) -> None:
+        self.kill()
+        self.store.__exit__()
+
+    def queue(self, *queued: Task) -> None:
+        tasks.add(self.store, queued)
+
+    def invite(self, name: str = "ann", role: Role = "labeler") -> str:
+        """The token of an invitation."""
+        return accounts.invite(self.store, role, name, by="tests", now=datetime.now(UTC))
+
+    def visitor(self, name: str = "ann", role: Role = "labeler") -> Visitor:
+        """A program that is logged in."""
+        found = Visitor(self.address)
+        assert found.join(self.invite(name, role)).status == 200
+        return found
+
+    def rankings(self) -> dict[tuple[str, str], tuple[int, ...]]:
+        """Ranks by prompt and labeler's name, in the order of the responses' ids."""
+        names = {person.id: person.name for person in accounts.people(self.store)}
+        found = {}
+        for r in self.store.rankings():
+            ranks = dict(zip(r.response_ids, r.ranks, strict=True))
+            found[r.prompt_id, names[r.labeler]] = tuple(ranks[id] for id in sorted(ranks))
+        return found
+
+
+def quiet() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def site(url: str, tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "bakery", url)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium; a machine without it fails the tests: .ci/chromium installs it."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path, "chromium is not installed; `bash .ci/chromium` installs it"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+Come = Callable[..., Page]
+
+
+@pytest.fixture
+def come(site: Server, browser: Browser) -> Iterator[Come]:
+    """Opens a browser of its own for a new labeler, logged in, on the first page. Errors on any page fail the test."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def enter(name: str = "ann", role: Role = "labeler", **options: object) -> Page:
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 720}, "locale": "en-GB"} | options))
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if "Content Security" in said.text else None)
+        page.goto(f"{site.address}/join?token={site.invite(name, role)}")
+        page.locator("main form button").click()
+        page.wait_for_url(f"{site.address}/")
+        return page
+
+    yield enter
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        time.sleep(0.05)
