@@ -30,8 +30,11 @@ ALLOWED: dict[str, set[str]] = {
     "feedback.web": SHARED | {"feedback"},
     "models": SHARED | {"runtime"},
     "engine": SHARED | {"protocols", "models", "runtime"},
-    "algorithms": SHARED | {"protocols", "models", "data", "runtime", "algorithms.objectives", "algorithms.optim", "algorithms.rollouts"},
+    "algorithms": SHARED
+    | {"protocols", "models", "data", "runtime", "algorithms.objectives", "algorithms.groupwise_objectives"}
+    | {"algorithms.optim", "algorithms.rewards", "algorithms.rollouts"},
     "algorithms.objectives": set(),
+    "algorithms.groupwise_objectives": set(),
     "algorithms.optim": SHARED,
     "evaluation": SHARED | {"protocols", "data", "runtime", "feedback"},
     "serving": SHARED | {"protocols", "data", "engine", "runtime", "feedback.store"},
@@ -85,9 +88,10 @@ def test_a_module_imports_only_what_its_room_may(module: str) -> None:
         assert not (top in HEAVY and module.split(".")[0] in TORCHLESS), f"accord.{module} may not import {name}"
 
 
-def test_the_objectives_import_torch_alone() -> None:
+@pytest.mark.parametrize("module", ["algorithms.objectives", "algorithms.groupwise_objectives"])
+def test_the_objectives_import_torch_alone(module: str) -> None:
     allowed = {"__future__", "torch", "jaxtyping", "math", "typing", "collections", "dataclasses", "itertools"}
-    assert {name.split(".")[0] for name in imports(MODULES["algorithms.objectives"])} <= allowed
+    assert {name.split(".")[0] for name in imports(MODULES[module])} <= allowed
 
 
 @pytest.mark.parametrize("room", ["algorithms", "models", "engine", "data", "feedback", "runtime"])

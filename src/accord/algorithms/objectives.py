@@ -169,11 +169,15 @@ def gae(
 
 
 def clipped_policy_loss(
-    logprobs: Float[Tensor, ...], old: Float[Tensor, ...], advantages: Float[Tensor, ...], clip: float
+    logprobs: Float[Tensor, ...], old: Float[Tensor, ...], advantages: Float[Tensor, ...], clip: float, clip_high: float | None = None
 ) -> Float[Tensor, ...]:
-    """Per-token PPO loss, -min(ratio A, clip(ratio, 1 - e, 1 + e) A) (Schulman et al. 2017, equation 7)."""
+    """Per-token PPO loss, -min(ratio A, clip(ratio, 1 - e, 1 + e) A) (Schulman et al. 2017, equation 7).
+
+    ``clip_high`` sets the upper e apart (DAPO's clip-higher, Yu et al. 2025, section 3.1).
+    """
     ratio = (logprobs - old).exp()
-    return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+    clipped = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
+    return -torch.minimum(ratio * advantages, clipped * advantages)
 
 
 def clipped_value_loss(values: Float[Tensor, ...], old: Float[Tensor, ...], returns: Float[Tensor, ...], clip: float) -> Float[Tensor, ...]:

@@ -145,7 +145,7 @@ def train(
 
             # step 4: log, adapt beta, keep a checkpoint
             figures = _summary(rollout, targets, history) | {"kl_coef": beta, "lr": config.lr * constant(updates - 1, config.warmup_steps)}
-            figures |= speed_figures(rollout, seconds_train)
+            figures |= speed_figures(rollout, rollout, seconds_train)
             run.log(step, **figures)
             if config.kl_target:
                 beta = adapted_kl_coef(beta, figures["kl_k1"], config.kl_target, config.batch_size, config.kl_horizon)

@@ -223,13 +223,18 @@ def ratio_figures(log_ratio: Float[Tensor, " n"], clip: float, clip_high: float,
     }
 
 
-def speed_figures(rollout: Rollout, seconds_train: float) -> dict[str, float]:
-    """Where a step's time went, and its episodes and sampled tokens a second."""
-    spent = rollout.seconds
+def speed_figures(drawn: Drawn | Rollout, measured: Rollout, seconds_train: float) -> dict[str, float]:
+    """Where a step's time went, and the episodes and sampled tokens of what was drawn a second."""
+    spent = measured.seconds
     total = sum(spent.values()) + seconds_train
-    seconds = {"seconds_rollout": spent["rollout"], "seconds_score": spent["score"], "seconds_measure": spent["measure"]}
-    speeds = {"episodes_per_second": len(rollout.responses) / total, "tokens_per_second": float(rollout.keep.sum()) / total}
-    return seconds | {"seconds_train": seconds_train} | speeds
+    return {
+        "seconds_rollout": spent["rollout"],
+        "seconds_score": spent["score"],
+        "seconds_measure": spent["measure"],
+        "seconds_train": seconds_train,
+        "episodes_per_second": len(drawn.responses) / total,
+        "tokens_per_second": float(drawn.keep.sum()) / total,
+    }
 
 
 def sample_table(

@@ -1,0 +1,231 @@
+"""Policy gradients from several responses to a prompt, without a value model: GRPO, RLOO and REINFORCE++.
+
+One flow of information; what tells the three apart is how an advantage is made of rewards, which is an argument:
+
+GRPO         Shao et al. 2024, section 4.1: reward minus its group's mean, over the group's standard deviation; KL by k3 in the loss.
+Dr. GRPO     Liu et al. 2025: ``scale="none", loss="constant"``, without the division and the weighing by length.
+DAPO         Yu et al. 2025: ``clip_high=0.28, loss="token", overlong_tokens=..., resample=..., kl_coef=0``.
+RLOO         Ahmadian et al. 2024: reward minus the mean of the others; KL in the reward; the whole response is one action.
+REINFORCE++  Hu et al. 2025: each token's reward to go, whitened over the batch; KL in the reward.
+
+Except: all of them clip the ratio and may pass over a rollout several times; unfinished responses get a fixed reward by default, as in
+our PPO; Adam's epsilon is 1e-5, as in the 2019 RLHF code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.algorithms.groupwise_objectives import (
+    group_advantages,
+    leave_one_out_advantages,
+    over_group_spread,
+    overlong_penalty,
+    response_sums,
+    rewards_to_go,
+    telling_groups,
+    token_weights,
+)
+from accord.algorithms.objectives import clipped_policy_loss, kl_estimate, kl_rewards, masked_mean, whiten
+from accord.algorithms.optim import adamw, constant, update
+from accord.algorithms.rewards import Mixture
+from accord.algorithms.rollouts import (
+    Drawn,
+    Rollout,
+    check_gap,
+    draw,
+    learned_tokens,
+    measure,
+    minibatch,
+    minibatches,
+    next_prompts,
+    ratio_figures,
+    rollout_figures,
+    sample_table,
+    settled_scores,
+    speed_figures,
+)
+from accord.models.policy import logprobs
+from accord.models.ragged import by_tokens, pad
+from accord.protocols import Sampler, Scorer
+from accord.records import Sampling
+from accord.runtime.progress import track
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import GrpoConfig
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a rollout is to be learned towards; [rows, steps] each. ``keep`` leaves out what the truncation rule masks."""
+
+    keep: Tensor
+    advantages: Tensor
+    rewards: Tensor
+    kl: Tensor
+    """log policy - log reference of each sampled token."""
+
+
+def train(
+    config: GrpoConfig,
+    *,
+    policy: Any,
+    reference: Any,
+    sampler: Sampler,
+    rewards: Mixture,
+    prompts: Sequence[list[int]],
+    decode: Callable[[Sequence[int]], str],
+    run: Run,
+    dtype: torch.dtype,
+) -> Any:
+    """Trains the policy in place and returns it.
+
+    Args:
+        config: GrpoConfig, or RlooConfig or ReinforceConfig, which are the same with other defaults.
+        policy: starts as the SFT model; ``reference`` is that model and stays.
+        sampler: draws from ``policy``. rewards: what a response is worth, part by part.
+        prompts: token ids of the training prompts. decode: token ids to text, for the sample tables.
+
+    Raises:
+        RunError: sampler and trainer disagree by more than ``config.logprob_gap``, or a reward is not a number.
+    """
+    optimizer = adamw(policy.parameters(), lr=config.lr, epsilon=1e-5)
+    done, asked, updates = 0, 0, 0
+    if (restored := run.restore()) is not None:
+        done, state = restored
+        policy.load_state_dict(state["policy"])
+        optimizer.load_state_dict(state["optimizer"])
+        asked, updates = state["asked"], state["updates"]
+    sampler.refresh()
+
+    with track(config.steps, config.stage, done=done) as bar:
+        for step in range(done + 1, config.steps + 1):
+            # step 1: draw groups of responses, score them, and measure what policy and reference say of them
+            scorer = rewards.at(step, config.steps)
+            drawn, shown, telling = _drawn(config, prompts, asked, step, sampler=sampler, scorer=scorer)
+            asked += shown
+            rollout = measure(
+                drawn, policy=policy, reference=reference, temperature=config.temperature, dtype=dtype, micro_tokens=config.micro_tokens
+            )
+            check_gap(rollout, config.logprob_gap, f"{config.stage} step {step}")
+
+            # step 2: advantages within each group
+            targets = learning_targets(config, rollout)
+
+            # step 3: several passes over the rollout in minibatches
+            started, history = time.perf_counter(), list[dict[str, float]]()
+            order = minibatches(config.batch_size, config.minibatch_size, config.epochs, seed=config.seed, stage=config.stage, step=step)
+            for rows in order:
+                figures = _losses(config, policy, rollout, targets, rows, dtype)
+                figures["grad_norm"] = update({optimizer: config.lr * constant(updates, config.warmup_steps)}, config.max_grad_norm)
+                updates += 1
+                history.append(figures)
+            sampler.refresh()
+            seconds_train = time.perf_counter() - started
+
+            # step 4: log, keep a checkpoint
+            figures = _summary(rollout, targets, history) | scorer.figures() | speed_figures(rollout, rollout, seconds_train)
+            figures |= {"telling_groups": telling, "prompts_asked": asked, "lr": config.lr * constant(updates - 1, config.warmup_steps)}
+            run.log(step, **figures)
+            if step % config.save_every == 0 or step == config.steps:
+                run.samples(step, sample_table(rollout, targets.kl, decode))
+                state = {"policy": policy.state_dict(), "optimizer": optimizer.state_dict(), "asked": asked, "updates": updates}
+                run.checkpoint(step, state)
+            bar.advance(reward=figures["reward"], kl=figures["kl_k1"], episodes_per_second=figures["episodes_per_second"])
+    return policy
+
+
+def _drawn(
+    config: GrpoConfig, prompts: Sequence[list[int]], asked: int, step: int, *, sampler: Sampler, scorer: Scorer
+) -> tuple[Drawn, int, float]:
+    """A batch of groups, telling ones first where more draws were allowed; how many prompts it took; the first draw's telling share."""
+    n, groups = config.group_size, config.batch_size // config.group_size
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+
+    def one(number: int) -> Drawn:
+        chosen = next_prompts(prompts, asked + number * groups, groups, seed=config.seed, stage=config.stage)
+        random = generator(config.seed, config.stage, "rollout", step, number)
+        return draw(chosen, n=n, sampler=sampler, scorer=scorer, sampling=sampling, generator=random)
+
+    drawn, draws = one(0), 1
+    useful = telling_groups(final_scores(config, drawn), n)
+    share = useful.float().mean().item()
+    while draws <= config.resample and int(useful.sum()) < groups:
+        drawn, draws = drawn + one(draws), draws + 1
+        useful = telling_groups(final_scores(config, drawn), n)
+    if draws > 1:
+        first: list[int] = useful.int().argsort(descending=True, stable=True)[:groups].tolist()
+        drawn = drawn.rows([group * n + i for group in first for i in range(n)])
+    return drawn, draws * groups, share
+
+
+def final_scores(config: GrpoConfig, drawn: Drawn | Rollout) -> Tensor:
+    """[rows] scores under the truncation rule and the punishment of overlong responses."""
+    scores = settled_scores(drawn, config.truncation, config.no_stop_reward)
+    return scores + overlong_penalty(drawn.keep.sum(1), config.max_tokens, config.overlong_tokens)
+
+
+def learning_targets(config: GrpoConfig, rollout: Rollout) -> Targets:
+    """Rewards and advantages of a rollout, by the chosen estimator."""
+    keep, n = learned_tokens(rollout, config.truncation), config.group_size
+    kl = (rollout.logprobs - rollout.reference).masked_fill(~keep, 0.0)
+    beta = config.kl_coef if config.kl_in == "reward" else 0.0
+    rewards = kl_rewards(final_scores(config, rollout), kl_estimate(kl, config.kl_estimator), rollout.keep, beta)
+    if config.advantage == "return":
+        advantages = rewards_to_go(rewards, keep)
+    else:
+        totals = rewards.sum(1)
+        each = leave_one_out_advantages(totals, n) if config.advantage == "leave-one-out" else group_advantages(totals, n)
+        each = over_group_spread(each, totals, n) if config.scale == "group" else each
+        advantages = each[:, None] * keep
+    if config.scale == "batch":
+        advantages = whiten(advantages, keep)
+    return Targets(keep, advantages, rewards, kl)
+
+
+def _losses(config: GrpoConfig, policy: Any, rollout: Rollout, targets: Targets, rows: list[int], dtype: torch.dtype) -> dict[str, float]:
+    """Adds the gradient of one minibatch's loss and returns its figures."""
+    whole, clip_high = config.loss == "sequence", config.clip_high or config.clip
+    weights = token_weights(targets.keep[rows], "token" if whole else config.loss, config.max_tokens)
+    units = (targets.keep[rows].any(1).sum() if whole else targets.keep[rows].sum()).clamp(min=1).item()
+    sums: dict[str, float] = {}
+    for group in by_tokens([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
+        part = [rows[i] for i in group]
+        batch = minibatch(rollout, part).to(policy.device)
+        flat, _ = logprobs(policy, batch, dtype=dtype, temperature=config.temperature)
+        new = pad(flat, batch.kept)
+        old, reference, advantages, keep = (
+            x[part][:, : new.shape[1]].to(policy.device) for x in (rollout.logprobs, rollout.reference, targets.advantages, targets.keep)
+        )
+        weight = weights[group][:, : new.shape[1]].to(policy.device)
+        if whole:
+            now, then = response_sums(new, keep), response_sums(old, keep)
+            losses = clipped_policy_loss(now, then, advantages[:, 0], config.clip, clip_high)
+            policy_loss, log_ratio = losses.sum() / len(rows), (now - then)[keep.any(1)]
+        else:
+            losses = clipped_policy_loss(new, old, advantages, config.clip, clip_high)
+            policy_loss, log_ratio = (losses * weight).sum(), (new - old)[keep]
+        kl_loss = (kl_estimate((new - reference).masked_fill(~keep, 0.0), config.kl_estimator) * weight).sum()
+        (policy_loss + (config.kl_coef * kl_loss if config.kl_in == "loss" else 0.0)).backward()
+        with torch.no_grad():
+            figures = {"policy_loss": policy_loss.item(), "kl_loss": kl_loss.item()}
+            for name, share in (figures | ratio_figures(log_ratio, config.clip, clip_high, units)).items():
+                sums[name] = sums.get(name, 0.0) + share
+    return sums
+
+
+def _summary(rollout: Rollout, targets: Targets, history: list[dict[str, float]]) -> dict[str, float]:
+    """The figures of one step; docs/grpo.md defines each."""
+    means = {name: sum(row[name] for row in history) / len(history) for name in history[0]}
+    own = {
+        "reward_total": targets.rewards.sum(1).mean().item(),
+        "advantage": masked_mean(targets.advantages, targets.keep).item(),
+        "advantage_size": masked_mean(targets.advantages.abs(), targets.keep).item(),
+    }
+    return means | rollout_figures(rollout, targets.kl) | own

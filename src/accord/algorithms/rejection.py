@@ -1,0 +1,153 @@
+"""Rejection sampling: draw n responses to each prompt, keep the good ones, fine-tune on them, and again (RAFT, expert iteration).
+
+Follows Dong et al. 2023 (RAFT): the best of n by reward, then cross-entropy on response tokens; ``select="threshold"`` keeps all that
+are good enough instead, as expert iteration on verifiable answers does, and ``restart`` learns from the SFT model anew each round
+(Singh et al. 2023, ReST-EM). One round distils best-of-n. Except: there is no KL term, the distance to the SFT model is only measured;
+a prompt's chosen responses are not mixed with those of earlier rounds; responses without stop token are never learned from.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.algorithms.groupwise_objectives import best_of_n_kl, best_rows
+from accord.algorithms.optim import adamw, constant, update
+from accord.algorithms.rewards import Mixture
+from accord.algorithms.rollouts import (
+    Drawn,
+    check_gap,
+    draw,
+    measure,
+    minibatches,
+    next_prompts,
+    rollout_figures,
+    sample_table,
+    speed_figures,
+)
+from accord.models.policy import logprobs
+from accord.models.ragged import by_tokens, pack
+from accord.protocols import Sampler
+from accord.records import Sampling
+from accord.runtime.progress import track
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import RaftConfig
+
+
+def train(
+    config: RaftConfig,
+    *,
+    policy: Any,
+    reference: Any,
+    sampler: Sampler,
+    rewards: Mixture,
+    prompts: Sequence[list[int]],
+    decode: Callable[[Sequence[int]], str],
+    run: Run,
+    dtype: torch.dtype,
+) -> Any:
+    """Trains the policy in place and returns it.
+
+    Args:
+        policy: starts as the SFT model; ``reference`` is that model and stays.
+        sampler: draws from ``policy``. rewards: what a response is worth, part by part.
+        prompts: token ids of the training prompts. decode: token ids to text, for the sample tables.
+
+    Raises:
+        RunError: sampler and trainer disagree by more than ``config.logprob_gap``, or a reward is not a number.
+    """
+    beginning = {name: value.detach().clone() for name, value in policy.state_dict().items()} if config.restart else {}
+    optimizer = adamw(policy.parameters(), lr=config.lr)
+    done, updates = 0, 0
+    if (restored := run.restore()) is not None:
+        done, state = restored
+        policy.load_state_dict(state["policy"])
+        optimizer.load_state_dict(state["optimizer"])
+        updates = state["updates"]
+    sampler.refresh()
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+
+    with track(config.rounds, "raft", done=done) as bar:
+        for step in range(done + 1, config.rounds + 1):
+            # step 1: draw n responses to each of the next prompts and score them
+            scorer = rewards.at(step, config.rounds)
+            drawn = draw(
+                next_prompts(prompts, (step - 1) * config.batch_size, config.batch_size, seed=config.seed, stage="raft"),
+                n=config.group_size,
+                sampler=sampler,
+                scorer=scorer,
+                sampling=sampling,
+                generator=generator(config.seed, "raft", "rollout", step),
+            )
+
+            # step 2: how far the policy is from the SFT model, by the first response to each prompt; keep the good ones
+            first = drawn.rows(range(0, len(drawn.responses), config.group_size))
+            rollout = measure(
+                first, policy=policy, reference=reference, temperature=config.temperature, dtype=dtype, micro_tokens=config.micro_tokens
+            )
+            check_gap(rollout, config.logprob_gap, f"raft round {step}")
+            kl = (rollout.logprobs - rollout.reference).masked_fill(~rollout.keep, 0.0)
+            chosen = selected(config, drawn)
+
+            # step 3: fine-tune on what was kept
+            started, history = time.perf_counter(), list[dict[str, float]]()
+            if config.restart:
+                policy.load_state_dict(beginning)
+                optimizer, updates = adamw(policy.parameters(), lr=config.lr), 0
+            for rows in minibatches(len(chosen), config.minibatch_size, config.epochs, seed=config.seed, stage="raft", step=step):
+                loss = _learn(config, policy, drawn, [chosen[i] for i in rows], dtype)
+                norm = update({optimizer: config.lr * constant(updates, config.warmup_steps)}, config.max_grad_norm)
+                updates += 1
+                history.append({"loss": loss, "grad_norm": norm})
+            sampler.refresh()
+            seconds_train = time.perf_counter() - started
+
+            # step 4: log, keep a checkpoint
+            figures = rollout_figures(rollout, kl) | scorer.figures() | _summary(config, drawn, chosen, history)
+            figures |= {"lr": config.lr * constant(max(updates - 1, 0), config.warmup_steps)}
+            figures |= speed_figures(drawn, rollout, seconds_train)
+            run.log(step, **figures)
+            if step % config.save_every == 0 or step == config.rounds:
+                run.samples(step, sample_table(rollout, kl, decode))
+                run.checkpoint(step, {"policy": policy.state_dict(), "optimizer": optimizer.state_dict(), "updates": updates})
+            bar.advance(reward=figures["reward"], chosen=figures["reward_chosen"], kl=figures["kl_k1"])
+    return policy
+
+
+def selected(config: RaftConfig, drawn: Drawn) -> list[int]:
+    """Row numbers of the responses to learn from: finished ones only."""
+    if config.select == "best":
+        return best_rows(drawn.scores, config.group_size, drawn.finished).tolist()
+    return (drawn.finished & (drawn.scores >= config.threshold)).nonzero().flatten().tolist()
+
+
+def _learn(config: RaftConfig, policy: Any, drawn: Drawn, rows: list[int], dtype: torch.dtype) -> float:
+    """Adds the gradient of the cross-entropy of some responses, mean over their tokens, and returns it."""
+    kept, total = sum(len(drawn.responses[i]) for i in rows), 0.0
+    for group in by_tokens([len(drawn.prompts[i]) + len(drawn.responses[i]) for i in rows], config.micro_tokens):
+        pairs = [(drawn.prompts[rows[i]], drawn.responses[rows[i]]) for i in group]
+        batch = pack([[*prompt, *response] for prompt, response in pairs], [len(response) for _, response in pairs])
+        flat, _ = logprobs(policy, batch.to(policy.device), dtype=dtype)
+        loss = -flat.sum() / kept
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def _summary(config: RaftConfig, drawn: Drawn, chosen: list[int], history: list[dict[str, float]]) -> dict[str, float]:
+    """What was drawn and chosen in a round; docs/rejection.md defines each."""
+    means = {name: sum(row[name] for row in history) / max(len(history), 1) for name in ("loss", "grad_norm")}
+    best: Tensor = best_rows(drawn.scores, config.group_size, drawn.finished)
+    log_p = (drawn.logprobs * drawn.keep).sum(1)[best]
+    return means | {
+        "reward": drawn.scores.mean().item(),
+        "reward_chosen": drawn.scores[chosen].mean().item() if chosen else float("nan"),
+        "chosen": float(len(chosen)),
+        "kl_best_of_n": best_of_n_kl(log_p, config.group_size),
+        "kl_best_of_n_formula": best_of_n_kl(torch.zeros(0), config.group_size),
+    }

@@ -1,0 +1,138 @@
+"""Rewards besides the reward model: what each gives, how they are mixed, and what is said of one that fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import ByFunction
+
+from accord.algorithms.rewards import (
+    Ended,
+    ExactAnswer,
+    Length,
+    Mixture,
+    PythonReward,
+    Repetition,
+    Term,
+    final_answer,
+    load_function,
+    parse_rewards,
+)
+from accord.errors import RunError, UsageError
+
+
+def test_terms_are_read_with_their_weights() -> None:
+    found = parse_rewards("model, exact=0..2, length = -0.01, my_rewards:polite=.5")
+    assert found == [Term("model", 1, 1), Term("exact", 0, 2), Term("length", -0.01, -0.01), Term("my_rewards:polite", 0.5, 0.5)]
+
+
+@pytest.mark.parametrize("text", ["", " , ", "model=0", "model=much", "model=1..", "model, model=2", "=1", "model=nan", "model=inf"])
+def test_terms_that_say_nothing_are_refused(text: str) -> None:
+    if text == "model=1..":
+        assert parse_rewards(text) == [Term("model")]
+        return
+    with pytest.raises(UsageError, match="rewards"):
+        parse_rewards(text)
+
+
+def test_weights_move_linearly_over_the_run() -> None:
+    mixture = Mixture([Term("long", 1, 0), Term("first", 0, 2)], {"long": Length(), "first": ByFunction(lambda row: float(row[0]))})
+    assert [mixture.at(step, 5).weights["long"] for step in range(1, 6)] == [1, 0.75, 0.5, 0.25, 0]
+    middle = mixture.at(3, 5)
+    assert middle.score([[1], [1]], [[7, 8], [9]]).tolist() == [0.5 * 2 + 7, 0.5 + 9]
+    assert middle.figures() == {"reward.long": 1.5, "reward.first": 8.0, "weight.long": 0.5, "weight.first": 1.0}
+    assert mixture.at(1, 1).weights == {"long": 1, "first": 0}
+
+
+def test_length_repetition_and_the_stop_token() -> None:
+    rows = [[5, 6, 7, 8], [5, 5, 5, 5, 5], [5, 2], [5]]
+    prompts = [[1]] * 4
+    assert Length().score(prompts, rows).tolist() == [4, 5, 2, 1]
+    assert Repetition().score(prompts, rows).tolist() == pytest.approx([0, 2 / 3, 0, 0])
+    assert Ended((2, 8)).score(prompts, rows).tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("2 and 2 make 4.\n#### 4", "4"), ("#### 1,234.", "1234"), ("#### $18.50 each", "18.5"), ("#### -3", "-3"), ("#### 7 #### 8", "8"),
+        ("so 42", None), ("####", None), ("#### many", None), ("", None), ("#### NaN", None), ("#### Infinity", None),
+    ],
+)  # fmt: skip
+def test_final_answers_are_read_as_gsm8k_writes_them(text: str, answer: str | None) -> None:
+    assert final_answer(text) == (None if answer is None else Decimal(answer))
+
+
+@given(st.integers(-(10**12), 10**12))
+def test_any_whole_number_is_read_back_with_and_without_commas(number: int) -> None:
+    assert final_answer(f"so\n#### {number}") == final_answer(f"#### {number:,}") == number
+
+
+def text_of(tokens: Sequence[int]) -> str:
+    return "#### " + "".join(map(str, tokens))
+
+
+def test_an_exact_answer_is_worth_1() -> None:
+    scorer = ExactAnswer({(1,): Decimal(42), (2,): Decimal("42.0")}, text_of)
+    assert scorer.score([[1], [2], [1]], [[4, 2], [4, 2], [4, 3]]).tolist() == [1, 1, 0]
+    with pytest.raises(RunError, match="without a known answer"):
+        scorer.score([[3]], [[4]])
+
+
+def test_a_python_function_sees_texts(tmp_path: Path) -> None:
+    (tmp_path / "town_rewards.py").write_text(
+        "def short(prompts, responses):\n    return [-len(p + r) for p, r in zip(prompts, responses)]\n"
+    )
+    function = load_function("town_rewards:short", tmp_path)
+    scorer = PythonReward("short", function, lambda ids: "p" * len(ids), lambda ids: "r" * len(ids))
+    scores = scorer.score([[1], [1, 2]], [[3], [3, 4]])
+    assert scores.dtype is torch.float32
+    assert scores.tolist() == [-2, -4]
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [("no_such_town:f", ""), ("town_a:g", "f = 1"), ("town_b:f", "f = 1"), ("town_c:f", "import nothing_here"), ("town_d:f", "f(")],
+)
+def test_a_function_that_is_not_there_is_a_usage_error(address: str, source: str, tmp_path: Path) -> None:
+    if source:
+        (tmp_path / f"{address.partition(':')[0]}.py").write_text(source)
+    with pytest.raises(UsageError, match=f"rewards, {address}"):
+        load_function(address, tmp_path)
+
+
+def failing(*_: Any) -> list[float]:
+    raise KeyError("politeness")
+
+
+def sleeping(*_: Any) -> list[float]:
+    time.sleep(0.5)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (failing, "raised KeyError: 'politeness'"),
+        (sleeping, r"did not come back within 0\.05 s"),
+        (lambda *_: None, "no list of numbers: None"),
+        (lambda *_: ["good", "bad"], "no list of numbers"),
+        (lambda *_: [1.0], r"the reward f returned \(1,\) rewards for 2 responses"),
+        (lambda *_: 1.0, r"returned \(\) rewards for 2 responses"),
+        (lambda *_: [0.0, float("nan")], "the reward f returned nan for response 1"),
+        (lambda *_: [float("inf"), 0.0], "the reward f returned inf for response 0"),
+    ],
+)
+def test_a_function_that_fails_is_named(function: Any, said: str) -> None:
+    scorer = PythonReward("f", function, str, str, seconds=0.05)
+    mixture = Mixture([Term("f")], {"f": scorer})
+    with pytest.raises(RunError, match=said):
+        mixture.at(1, 1).score([[1], [1]], [[2], [3]])

@@ -1,0 +1,78 @@
+"""Short runs, on tiny models, of what learns from several responses to a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiny import END, FP32, PROMPTS, ByFunction, llama, metrics
+
+from accord.algorithms import grpo, rejection
+from accord.algorithms.rewards import Mixture, Term
+from accord.engine.local import LocalSampler
+from accord.protocols import Sampler, Scorer
+from accord.runtime.runs import Run
+from accord.settings import GrpoConfig, RaftConfig, ReinforceConfig, RlooConfig
+
+KINDS: dict[str, Any] = {"grpo": GrpoConfig, "rloo": RlooConfig, "reinforce": ReinforceConfig, "raft": RaftConfig}
+SMALL: dict[str, Any] = {"batch_size": 6, "minibatch_size": 3, "epochs": 2, "max_tokens": 6, "warmup_steps": 1, "save_every": 1}
+STOPS = (END, 2, 3, 4, 5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class Improved:
+    """What a short run left."""
+
+    policy: Any
+    run: Run
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return metrics(self.run)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        restored = self.run.restore()
+        assert restored is not None
+        return restored[1]
+
+
+def settings(kind: str, **asked: Any) -> Any:
+    group = 2 if kind == "raft" else {"grpo": 3, "rloo": 3, "reinforce": 1}[kind]
+    return KINDS[kind](**{**SMALL, "group_size": group, ("rounds" if kind == "raft" else "steps"): 2, **asked})
+
+
+def by_default(response: list[int]) -> float:
+    """A response is worth its number of distinct tokens."""
+    return float(len(set(response)))
+
+
+def improve(
+    folder: Path,
+    kind: str = "grpo",
+    *,
+    policy: Any = None,
+    scorer: Scorer | None = None,
+    terms: Sequence[Term] = (Term("model"),),
+    stop: Sequence[int] = STOPS,
+    run: Run | None = None,
+    sampler: Callable[[Any], Sampler] | None = None,
+    prompts: Sequence[list[int]] = PROMPTS,
+    **asked: Any,
+) -> Improved:
+    config, policy = settings(kind, **asked), llama(1) if policy is None else policy
+    run = run or Run.start(folder, stage=kind, config=config, inputs={}, resume=False)
+    (rejection if kind == "raft" else grpo).train(
+        config,
+        policy=policy,
+        reference=llama(1),
+        sampler=sampler(policy) if sampler else LocalSampler(policy, stop=stop, dtype=FP32),
+        rewards=Mixture(terms, dict.fromkeys((term.name for term in terms), scorer or ByFunction(by_default))),
+        prompts=prompts,
+        decode=lambda ids: " ".join(map(str, ids)),
+        run=run,
+        dtype=FP32,
+    )
+    return Improved(policy, run)
