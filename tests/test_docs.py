@@ -20,6 +20,8 @@ ELSEWHERE = {
     "sample": "feedback",
     "label": "feedback",
     "evaluate": "evaluation",
+    "screening": "agreement",
+    "plan": "agreement",
     "store": "project",
 }
 ROLLOUTS = ROOT / "src/accord/algorithms/rollouts.py"

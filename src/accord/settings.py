@@ -262,7 +262,7 @@ class PlanConfig:
     """Share of the prompts kept out of training, to measure the reward model on."""
     k: int = 6
     """Responses a prompt, where nothing has been ranked yet."""
-    pilot: int = 400
+    pilot: int = 800
     """Prompts that the world's labelers rank to plan from."""
 
     def __post_init__(self) -> None:

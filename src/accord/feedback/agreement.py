@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from accord.errors import InputError
-from accord.feedback.intervals import Interval, resampled, share
+from accord.feedback.intervals import Floats, Interval, resampled, share
 from accord.records import Ranking
 
 Meeting = Callable[[Ranking, Ranking], bool]
@@ -88,6 +88,12 @@ def pairwise_agreement(
     )
     pairs, untied = (int(n) for n in rows[:, :2].sum(0))
     return PairwiseAgreement(dropped, disagreement, half, pairs, untied)
+
+
+def agreement_rows(rankings: Iterable[Ranking]) -> Floats:
+    """Of each prompt that two labelers ranked: pairs judged alike and pairs, without ties; [prompts, 2]."""
+    sums = [found for group in by_prompt(rankings).values() if (found := _sums(group, two_people)).untied]
+    return np.array([(each.dropped, each.untied) for each in sums], dtype=np.float64).reshape(-1, 2)
 
 
 def single_label_accuracy(agreement: float) -> float:
