@@ -85,6 +85,8 @@ BREAKS = [
     Break("t40_twenty", "20 = 10 + 10: KL coefficient", "algorithms/ppo.py", 'average, beta, updates = state["average"], state["kl_coef"], state["updates"]', 'average, updates = state["average"], state["updates"]', "state", "ppo"),
     Break("t40_twenty", "20 = 10 + 10: moving average", "algorithms/ppo.py", 'average, beta, updates = state["average"], state["kl_coef"], state["updates"]', 'beta, updates = state["kl_coef"], state["updates"]', "state", "ppo"),
     Break("t40_twenty", "20 = 10 + 10: value model", "algorithms/ppo.py", 'value.load_state_dict(state["value"])', "pass", "state", "ppo"),
+    Break("t40_twenty", "20 = 10 + 10: prompts asked so far", "algorithms/grpo.py", 'asked, updates = state["asked"], state["updates"]', 'updates = state["updates"]', "state", "grpo"),
+    Break("t40_twenty", "20 = 10 + 10: optimiser", "algorithms/rejection.py", 'optimizer.load_state_dict(state["optimizer"])', "pass", "state", "raft"),
     Break("t40_kill_9", "kill -9 and resume: the critic's optimiser", "algorithms/ppo.py", 'value_optimizer.load_state_dict(state["value_optimizer"])', "pass", "kill", "ppo"),
     Break("t41", "scores are float32", "models/scalar.py", "F.linear(states.index_select(0, at).float(), weight.float())", "F.linear(states.index_select(0, at).to(dtype), weight.to(dtype)).float()"),
     Break("t42", "the saved template is the used one", "models/loading.py", "    tokenizer.save_pretrained(folder)", "    tokenizer.chat_template = None\n    tokenizer.save_pretrained(folder)", "state"),

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from groups import improve
+from groups import settings as group_settings
 from tiny import FP32, SENTENCES, ByFunction, chat, corpus, learn, llama, metrics, same, scalar, sequences, weights
 
 from accord import settings
@@ -108,13 +110,25 @@ PPO_STATE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "sft", "reward", "ppo"])
+GROUP_STATE: dict[str, Any] = {"steps": 20, "save_every": 10, "lr": 1e-2, "epochs": 1}
+RAFT_STATE: dict[str, Any] = {"rounds": 20, "save_every": 10, "lr": 1e-2, "epochs": 1}
+
+
+def comparing(tmp_path: Path, kind: str, **asked: Any) -> Trainer:
+    return lambda run: weights(improve(tmp_path, kind, run=run, **asked).policy)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "sft", "reward", "ppo", "grpo", "rloo", "reinforce", "raft"])
 def test_t40_twenty_steps_are_ten_and_ten_resumed(stage: str, tmp_path: Path) -> None:
     configs: dict[str, Any] = {
         "pretrain": PretrainConfig(**PRETRAIN, tokens=20 * 128, batch_tokens=128, save_every=10),
         "sft": SftConfig(epochs=10, batch_size=4, save_every=10, lr=3e-2),
         "reward": RewardConfig(epochs=10, batch_size=4, save_every=10, ties="model", lr=1e-2),
         "ppo": PpoConfig(**{"batch_size": 6, "minibatch_size": 3, "max_tokens": 6, "warmup_steps": 1, **PPO_STATE}),
+        "grpo": group_settings("grpo", **GROUP_STATE, resample=2),
+        "rloo": group_settings("rloo", **GROUP_STATE),
+        "reinforce": group_settings("reinforce", **GROUP_STATE),
+        "raft": group_settings("raft", **RAFT_STATE),
     }
     config = configs[stage]
     trainers: dict[str, Callable[[], Trainer]] = {
@@ -122,6 +136,10 @@ def test_t40_twenty_steps_are_ten_and_ten_resumed(stage: str, tmp_path: Path) ->
         "sft": lambda: finetuning(config),
         "reward": lambda: rewarding(config),
         "ppo": lambda: improving(tmp_path, **PPO_STATE),
+        "grpo": lambda: comparing(tmp_path, "grpo", **GROUP_STATE, resample=2),
+        "rloo": lambda: comparing(tmp_path, "rloo", **GROUP_STATE),
+        "reinforce": lambda: comparing(tmp_path, "reinforce", **GROUP_STATE),
+        "raft": lambda: comparing(tmp_path, "raft", **RAFT_STATE),
     }
     train = trainers[stage]()
     asked: dict[str, Any] = {"stage": stage, "config": config, "inputs": {}}

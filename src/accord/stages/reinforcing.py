@@ -55,7 +55,7 @@ class Asked:
 
 
 def grpo_stage(project: Project, config: GrpoConfig, *, sft_model: str, reward_model: str, name: str, resume: bool, dtype: str) -> Run:
-    """Improves the SFT model by GRPO, RLOO or REINFORCE++, whichever ``config`` is of, and saves models/NAME."""
+    """Improves the SFT model by what ``config`` is of (GrpoConfig, RlooConfig, ReinforceConfig) and saves models/NAME."""
     return _stage(project, config, config.stage, grpo.train, sft_model, reward_model, name, resume, dtype)
 
 
