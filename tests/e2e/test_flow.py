@@ -177,7 +177,7 @@ def test_in_chinese(site: Server, come: Come) -> None:
     page.get_by_role("button", name="简体中文").click()
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
     keys(page, "Enter")
-    expect(page.locator("h1")).to_have_text("给回答排名")
+    expect(page.locator("#ask")).to_have_text("给回答排名")
     expect(page.locator(".guide")).to_contain_text("有用")
     keys(page, "Enter", "Enter")
     expect(page.locator("#problems")).to_contain_text("请给回答 A 打分")

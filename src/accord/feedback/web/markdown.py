@@ -59,11 +59,22 @@ def _link(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: 
     return renderer.renderToken(tokens, index, options, env)
 
 
+def _cell(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    """A cell's alignment as a class: the site's policy allows no style inside the page."""
+    token = tokens[index]
+    aligned = str(token.attrs.pop("style", "")).removeprefix("text-align:")
+    if aligned:
+        token.attrSet("class", f"align-{aligned}")
+    return renderer.renderToken(tokens, index, options, env)
+
+
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
     parser.validateLink = allowed
     parser.add_render_rule("image", _image)
     parser.add_render_rule("link_open", _link)
+    parser.add_render_rule("td_open", _cell)
+    parser.add_render_rule("th_open", _cell)
     return parser
 
 

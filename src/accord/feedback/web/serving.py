@@ -69,6 +69,7 @@ def listen(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
+        made.listen(2048)  # from here on nobody is turned away, though the answer may take a second
     except OSError as error:
         made.close()
         raise RunError(

@@ -1,0 +1,179 @@
+"""Bad, late, foreign and repeated submissions: the right status, the reader's language, nothing stored half."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from feedback.web.conftest import RANKED, Come, task
+
+from accord.feedback import answers, tasks
+from accord.feedback.store import Store
+from accord.settings import LabelConfig
+
+
+def stored(store: Store) -> list[answers.Answer]:
+    return list(answers.every(store, withdrawn=True))
+
+
+def test_an_answer_is_taken_once_however_often_it_arrives(queued: Store, come: Come) -> None:
+    ann = come()
+    sent = ann.frame(**RANKED)
+    first, again = (ann.post("/tasks/t1/answer", sent) for _ in range(2))
+    assert first.status_code == again.status_code == 200
+    assert first.json() == again.json() == {"next": "/next", "answer": stored(queued)[0].id, "revision": 1}
+    changed = ann.post("/tasks/t1/answer", sent | {"rank-1": "3"})
+    assert (changed.status_code, changed.json()["key"]) == (409, "key_reused")
+    assert len(stored(queued)) == 1
+
+
+def test_the_order_of_the_page_is_the_servers(queued: Store, come: Come) -> None:
+    ann = come()
+    texts = ann.get("/next").json()["task"]["responses"]
+    ann.post("/tasks/t1/answer", ann.frame(**RANKED))
+    (answer,) = stored(queued)
+    names = {r.id: r.text for r in queued.responses()}
+    assert [names[id] for id in answer.shown] == texts
+    assert [answer.payload["ranks"][id] for id in answer.shown] == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "key"),
+    [
+        ({"rank-2": ""}, 422, "ranks_incomplete"),
+        ({"rank-2": "0"}, 422, "ranks_incomplete"),
+        ({"rank-2": "-1"}, 422, "ranks_incomplete"),
+        ({"rank-2": "1e9"}, 422, "malformed"),
+        ({"rank-2": "first"}, 422, "malformed"),
+        ({"rank-2": "٣"}, 422, "malformed"),
+        ({"quality-1": "8"}, 422, "rating_missing"),
+        ({"quality-1": ""}, 422, "rating_missing"),
+        ({"flags-1": "none of ours"}, 422, "malformed"),
+        ({"prompt_flags": "<script>"}, 422, "malformed"),
+        ({"reason": "x" * 100_001}, 422, "too_long"),
+        ({"revision": "1"}, 409, "stale"),
+        ({"revision": "x"}, 422, "malformed"),
+        ({"key": ""}, 422, "malformed"),
+        ({"key": "k" * 200}, 422, "malformed"),
+        ({"csrf": ""}, 403, "csrf"),
+    ],
+)
+def test_what_does_not_fit_is_refused(queued: Store, come: Come, change: dict[str, str], status: int, key: str) -> None:
+    ann = come()
+    reply = ann.post("/tasks/t1/answer", ann.frame(**RANKED) | change)
+    assert (reply.status_code, reply.json()["key"]) == (status, key)
+    assert stored(queued) == []
+    assert ann.post("/tasks/t1/answer", ann.frame(**RANKED)).status_code == 200, "and the right one is taken afterwards"
+
+
+def test_a_refusal_keeps_what_was_written(queued: Store, come: Come) -> None:
+    ann = come(json=False)
+    page = ann.post("/tasks/t1/answer", ann.frame(**RANKED) | {"rank-3": "", "reason": "dear <b>reader</b>"})
+    assert page.status_code == 422
+    assert "Every response needs a rank." in page.text
+    assert "dear &lt;b&gt;reader&lt;/b&gt;" in page.text
+    assert len(re.findall(r'name="(?:rank|quality)-\d" value="\d" checked', page.text)) == 5
+
+
+def test_refusals_are_told_in_the_readers_language(queued: Store, come: Come) -> None:
+    ann = come()
+    reply = ann.post("/tasks/t1/answer", ann.frame(), **{"Accept-Language": "zh-CN"})
+    assert reply.json()["error"] == "每个回答都需要名次。"
+    assert "没有这个页面" in come(json=False).get("/nowhere", **{"Accept-Language": "zh-CN"}).text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"&&&===", b"csrf", b"\xff\xfe", b"%", b"a=%ff", b"csrf=\x00", "&".join(f"f{n}=1" for n in range(1000)).encode(), b'{"csrf": 1}'],
+)
+def test_any_body_gets_an_answer_of_its_own_fault(queued: Store, come: Come, body: bytes) -> None:
+    ann = come()
+    ann.frame()
+    reply = ann.client.post("/tasks/t1/answer", content=body, headers=ann.headers | {"Content-Type": "application/x-www-form-urlencoded"})
+    assert 400 <= reply.status_code < 500
+    assert stored(queued) == []
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/json", "text/plain"])
+def test_only_plain_forms_are_read(queued: Store, come: Come, kind: str) -> None:
+    ann = come()
+    assert ann.client.post("/tasks/t1/answer", content=b"x", headers=ann.headers | {"Content-Type": kind}).status_code == 415
+
+
+def test_half_a_surrogate_pair_is_refused_in_words(queued: Store, come: Come) -> None:
+    ann = come()
+    body = "&".join(f"{k}={v}" for k, v in ann.frame(**RANKED).items()) + "&reason=%ED%A0%80"
+    reply = ann.client.post("/tasks/t1/answer", content=body, headers=ann.headers | {"Content-Type": "application/x-www-form-urlencoded"})
+    assert reply.status_code == 400
+
+
+def test_a_late_answer_is_told_so(queued: Store, come: Come) -> None:
+    people = [come(name=name, config=LabelConfig(lease_minutes=1e-4)) for name in ("ann", "bob", "cid")]
+    frames = [person.frame(**RANKED) for person in people]
+    shown = [person.given["id"] for person in people]
+    assert shown == ["t1"] * 3, "the leases ran out one after the other"
+    replies = [person.post("/tasks/t1/answer", sent) for person, sent in zip(people, frames, strict=True)]
+    assert sorted(reply.status_code for reply in replies) == [200, 200, 410]
+    assert {reply.json()["key"] for reply in replies if reply.status_code == 410} == {"late"}
+    assert len(stored(queued)) == 2, "the overlap holds"
+
+
+def test_a_correction_is_a_new_revision(queued: Store, come: Come) -> None:
+    ann = come()
+    ann.post("/tasks/t1/answer", ann.frame(**RANKED))
+    given = ann.get("/tasks/t1").json()
+    assert given["task"]["revision"] == 1
+    assert given["task"]["said"]["ranks"], "the page shows what was said"
+    hidden = {
+        "csrf": given["csrf"],
+        "key": given["key"],
+        "revision": "1",
+        "version": given["task"]["guideline"]["version"],
+        "action": "save",
+    }
+    reply = ann.post("/tasks/t1/answer", hidden | RANKED | {"rank-1": "3"})
+    assert reply.json()["revision"] == 2
+    assert reply.json()["next"] == "/answers"
+    assert [answer.withdrawn for answer in stored(queued)] == [True, False]
+
+
+def test_a_draft_is_kept_and_counts_for_nothing(queued: Store, come: Come) -> None:
+    ann = come()
+    assert ann.post("/tasks/t1/draft", ann.frame(**{"rank-2": "1", "flags-3": "hallucination"})).json() == {"kept": True}
+    said = ann.get("/next").json()["task"]["said"]
+    assert list(said["ranks"].values()) == [1]
+    assert list(said["ratings"].values()) == [{"flags": ["hallucination"]}]
+    assert stored(queued) == []
+
+
+def test_a_skipped_task_goes_to_others(queued: Store, come: Come) -> None:
+    ann, bob = come(), come(name="bob")
+    ann.post("/tasks/t1/answer", ann.frame() | {"action": "skip", "skip_reason": "unpleasant"})
+    assert stored(queued)[0].payload == {"skip": "unpleasant"}
+    assert ann.get("/next").json()["task"]["id"] == "t2"
+    assert bob.get("/next").json()["task"]["id"] == "t1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "k", "fields", "payload"),
+    [
+        ("compare", 2, {"choice": "tie", "reason": "same"}, {"choice": "tie", "reason": "same"}),
+        ("demonstrate", 0, {"text": "one\r\ntwo"}, {"text": "one\ntwo"}),
+        ("correct", 1, {"text": "better"}, {"response_id": "r1-0", "text": "better"}),
+        ("evaluate", 2, {"rank-1": "5", "rank-2": "9", "quality-1": "7", "quality-2": "1"}, None),
+    ],
+)
+def test_each_kind_is_stored_as_its_payload(store: Store, come: Come, kind: Any, k: int, fields: dict[str, str], payload: Any) -> None:
+    tasks.add(store, [task(1, kind, k)])
+    ann = come()
+    assert ann.post("/tasks/t1/answer", ann.frame(**fields)).status_code == 200
+    said = stored(store)[0].payload
+    assert said == payload if payload else sorted(said["ranks"].values()) == [1, 2]
+
+
+def test_a_form_for_another_guideline_is_another_page(queued: Store, come: Come) -> None:
+    ann = come()
+    ann.post("/guidelines/training/read", {"csrf": ann.token(), "version": "of yesterday"})
+    page = come(name="bob", json=False).get("/guidelines/training").text
+    assert "I have read this" in page

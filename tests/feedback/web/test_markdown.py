@@ -1,0 +1,116 @@
+"""What a model wrote is shown, never run: no HTML of its own, no address that acts, nothing fetched."""
+
+from __future__ import annotations
+
+import time
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accord.feedback.web.markdown import LONGEST, allowed, render
+
+TAGS = {"p", "em", "strong", "s", "a", "code", "pre", "ul", "ol", "li", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6"}
+TAGS |= {"hr", "br", "span", "table", "thead", "tbody", "tr", "th", "td"}
+ATTRIBUTES = {
+    "a": {"href", "title", "rel", "target"},
+    "ol": {"start"},
+    "code": {"class"},
+    "span": {"class"},
+    "pre": {"class"},
+    "td": {"class"},
+    "th": {"class"},
+}
+ATTACKS = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "[a](javascript:alert(1))",
+    "[a](JaVaScRiPt:alert(1))",
+    "[a](java\tscript:alert(1))",
+    "[a](&#106;avascript:alert(1))",
+    "[a](javascript&colon;alert(1))",
+    "[a](data:text/html;base64,PHNjcmlwdD4=)",
+    "[a](vbscript:x)",
+    "[a](file:///etc/passwd)",
+    "[a](//evil.example)",
+    '[a](https://x.example "onmouseover=alert(1)")',
+    "[a]: javascript:alert(1)\n\n[a]",
+    "<javascript:alert(1)>",
+    "![a](javascript:alert(1))",
+    "![a](https://evil.example/p.png)",
+    '![a"onerror="alert(1)](https://x.example)',
+    "```html onload=alert(1)\n<b>\n```",
+    '```"><script>alert(1)</script>\nx\n```',
+    "| a |\n|---|\n| <script>alert(1)</script> |",
+    "<a href='javascript:alert(1)'>x</a>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "<style>*{display:none}</style>",
+    "<!-- --><iframe src=//evil.example>",
+    "\0<script>\0alert(1)",
+)
+
+
+class Checker(HTMLParser):
+    """Holds HTML to a short list of elements, attributes and addresses."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in TAGS, tag
+        for name, value in attrs:
+            assert name in ATTRIBUTES.get(tag, set()), (tag, name)
+            if name == "href":
+                assert (value or "").lower().startswith(("http://", "https://", "mailto:")), value
+        if tag == "a":
+            assert dict(attrs)["rel"] == "noopener noreferrer nofollow"
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(data)
+
+
+def check(html: str) -> None:
+    checker = Checker(convert_charrefs=True)
+    checker.feed(html)
+    checker.close()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_attacks_come_out_as_text(attack: str) -> None:
+    check(render(attack))
+    check(render(f"> - **{attack}** `x`\n"))
+
+
+@given(st.text(alphabet=st.sampled_from("<>[]()!\"'`*_#|-&;:/=\\ \n\tajscript:onerhtpsx"), max_size=80))
+def test_nothing_but_known_elements_comes_out_of_any_text(text: str) -> None:
+    check(render(text))
+
+
+@pytest.mark.parametrize("opened", ["[", "![", "*", "_a", "> ", "`", "(", "<", "- ", "|", "[a](", "**a _", "\\"])
+def test_no_text_takes_long(opened: str) -> None:
+    start = time.perf_counter()
+    render((opened * LONGEST)[:LONGEST])
+    render(opened * LONGEST)
+    assert time.perf_counter() - start < 20
+
+
+def test_what_people_need_is_there() -> None:
+    html = render("# T\n\n1. **b** *i* ~~s~~\n\n| a | b |\n|---|:-:|\n| 1 | 2 |\n\n```python\nx < 1\n```\n[s](https://x.example)")
+    for part in (
+        "<h1>T</h1>",
+        "<strong>b</strong>",
+        "<s>s</s>",
+        "<table>",
+        '<td class="align-center">2</td>',
+        "<pre><code",
+        "x &lt; 1",
+        'href="https://x.example"',
+    ):
+        assert part in html
+    assert "https://p.example/x.png" in render("![picture](https://p.example/x.png)")
+
+
+@pytest.mark.parametrize(
+    ("address", "good"), [("https://a.b", True), ("mailto:a@b.c", True), ("ftp://a", False), ("/x", False), ("http://[", False)]
+)
+def test_which_addresses_are_links(address: str, good: bool) -> None:
+    assert allowed(address) is good
