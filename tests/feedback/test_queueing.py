@@ -1,0 +1,197 @@
+"""Work is put before labelers out of what a project holds: the world's responses, imported ones, known answers."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accord.cli import main
+from accord.data.importers import read
+from accord.errors import InputError
+from accord.feedback import accounts, answers, auditing, tasks
+from accord.feedback.guidelines import reference
+from accord.feedback.snapshot import freeze
+from accord.feedback.store import Store
+from accord.records import Response
+from accord.runtime.project import Project
+from accord.settings import LabelConfig, WorldConfig
+from accord.stages.asking import label_stage
+from accord.stages.queueing import known_stage, queue_for_world, queue_stage, site_seed, world_of
+from accord.stages.starting import import_file, new_world
+from accord.world import labelers
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MODELS = ("davinci", "t0", "one", "two", "three", "four", "five", "six")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project.create(tmp_path / "project")
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    """A folder like Self-Instruct's human evaluation: tasks of users, and the outputs of eight models, a file each."""
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    rows = [("Shorten this.", "A long text."), ("Write a poem.", ""), ("Say nothing.", "")]
+    users = [{"id": f"u{n}", "motivation_app": "Mail", "instruction": i, "instances": [{"input": x}]} for n, (i, x) in enumerate(rows)]
+    (folder / "user_oriented.jsonl").write_text("".join(json.dumps(row) + "\n" for row in users))
+    for m, model in enumerate(MODELS):
+        said = [{"prompt": f"{i}\n{x}", "instruction": f"{i}\n", "input": x, "response": " same" if n == 1 else "" if n == 2 else model}
+                for n, (i, x) in enumerate(rows)]  # fmt: skip
+        text = "".join(json.dumps(row) + "\n" for row in said).encode()
+        (folder / f"{model}_predictions.jsonl{'.gz' if m % 2 else ''}").write_bytes(gzip.compress(text) if m % 2 else text)
+    return folder
+
+
+def test_the_outputs_of_eight_models_become_tasks_of_eight(project: Project, outputs: Path) -> None:
+    """Also those that say nothing or the same: that, too, is what the models said."""
+    figures = import_file(project, outputs, format="responses", limit=None)
+    assert (figures["read"], figures["kept"], figures["prompts"], figures["responses"]) == (24, 24, 3, 24)
+    assert import_file(project, outputs, format="responses", limit=None)["responses"] == 0
+    assert queue_stage(project, "rank", k=8) == {"tasks": 3, "new": 3}
+    assert queue_stage(project, "rank", k=8) == {"tasks": 3, "new": 0}
+    with Store.open(project.store_url) as store:
+        assert {prompt.user for prompt in store.prompts()} == {"Mail"}
+        assert {prompt.source for prompt in store.prompts()} == {"user_oriented.jsonl"}
+        accounts.invite(store, "labeler", "Ann", by="lead", now=NOW)
+        (ann,) = accounts.people(store)
+        leased = tasks.next_task(store, ann.id, now=NOW, lease_seconds=60)
+        assert leased
+        assert {response.model for response in leased.task.responses} == set(MODELS)
+
+
+def test_one_file_of_responses_is_told_by_its_fields(outputs: Path, tmp_path: Path) -> None:
+    found = read(outputs / "davinci_predictions.jsonl")
+    assert {response.model for response in found.responses} == {"davinci"}
+    other = tmp_path / "rows.jsonl"
+    other.write_text(json.dumps({"prompt": "Hi?", "response": "Yes.", "model": "ours"}) + "\n")
+    (response,) = read(other).responses
+    assert (response.model, response.text) == ("ours", "Yes.")
+
+
+def test_a_folder_without_responses_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "raw"}\n')
+    with pytest.raises(InputError, match="without a file of responses"):
+        read(tmp_path, "responses")
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [("rank", 3), ("compare", 12), ("correct", 24), ("evaluate", 3), ("demonstrate", 3), ("conversation", 0)]
+)
+def test_every_kind_of_task(project: Project, outputs: Path, kind: Any, count: int) -> None:
+    import_file(project, outputs, format="responses", limit=None)
+    if not count:
+        with pytest.raises(InputError, match="nothing to make"):
+            queue_stage(project, kind)
+    else:
+        assert queue_stage(project, kind)["new"] == count
+
+
+def test_known_answers_become_gold_and_nobody_sees_the_item_twice(project: Project, outputs: Path, tmp_path: Path) -> None:
+    import_file(project, outputs, format="responses", limit=None)
+    queue_stage(project, "compare")
+    with Store.open(project.store_url) as store, store.read() as connection:
+        ids = [row.id for row in connection.exec_driver_sql("SELECT id FROM tasks ORDER BY place")]
+    file = tmp_path / "gold.jsonl"
+    file.write_text(json.dumps({"task": ids[0], "expected": {"choice": "first"}}) + "\n")
+    assert known_stage(project, file, "gold") == {"tasks": 1, "new": 1, "closed": 1}
+    assert known_stage(project, file, "gold") == {"tasks": 1, "new": 0, "closed": 0}
+    with Store.open(project.store_url) as store:
+        accounts.invite(store, "labeler", "Ann", by="lead", now=NOW)
+        (ann,) = accounts.people(store)
+        seen = list[str]()
+        while leased := tasks.next_task(store, ann.id, now=NOW, lease_seconds=60, gold_rate=0.5, kinds=["compare"]):
+            seen.append(" ".join(sorted(response.id for response in leased.task.responses)))
+            rest = {"key": leased.task.id, "revision": 0, "seconds": 1.0, "guideline": reference("training"), "now": NOW}
+            answers.submit(store, ann.id, leased.task.id, {"choice": "tie"}, **rest)
+        assert len(seen) == len(set(seen)) == 12
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"task": "t-none", "expected": {}}, "no task t-none"),
+        ({"task": "ID", "expected": 1}, "not an object"),
+        ({"task": "ID", "expected": {}}, "choice"),
+    ],
+)
+def test_an_expected_answer_that_could_not_be_given_is_named(project: Project, outputs: Path, tmp_path: Path, row: Any, says: str) -> None:
+    import_file(project, outputs, format="responses", limit=None)
+    queue_stage(project, "compare")
+    with Store.open(project.store_url) as store, store.read() as connection:
+        id = connection.exec_driver_sql("SELECT min(id) FROM tasks").scalar_one()
+    file = tmp_path / "gold.jsonl"
+    file.write_text(json.dumps(row).replace("ID", id) + "\n")
+    with pytest.raises(InputError, match=rf"gold\.jsonl:1.*{says}"):
+        known_stage(project, file, "gold")
+
+
+def town(path: Path) -> Project:
+    project, _ = new_world(path, WorldConfig(seed=3, documents=10, prompts=30, demonstrations=4, users=10))
+    with Store.open(project.store_url) as store:
+        texts = ("I do not know.", "It is made of wool.", "Go away!", "Yes, certainly.")
+        prompts = sorted(store.prompts(), key=lambda prompt: prompt.id)
+        store.add_responses(Response(f"{p.id}-{n}", p.id, text, "sft") for p in prompts for n, text in enumerate(texts))
+    return project
+
+
+def test_the_worlds_labelers_say_the_same_through_the_queue_and_directly(tmp_path: Path) -> None:
+    """They are given the same pages, so what a model would learn from is the same to the byte."""
+    direct, queued, config = town(tmp_path / "direct"), town(tmp_path / "queued"), LabelConfig(seed=1, overlap=0.5)
+    label_stage(direct, config, name="label")
+    queue_for_world(queued, config)
+    people = {person.record.id: person for person in labelers(world_of(queued))}
+    with Store.open(queued.store_url) as store:
+        for id, person in people.items():
+            while leased := tasks.next_task(store, id, now=NOW, lease_seconds=60, seed=site_seed(queued)):
+                guideline = reference("training")
+                said = person.rank(leased.task.prompt, leased.task.responses, guideline=guideline, at="", id="")
+                assert said.response_ids == leased.order
+                ratings = {r.response_id: {"quality": r.quality, "flags": r.flags} for r in said.ratings}
+                payload = {"ranks": dict(zip(said.response_ids, said.ranks, strict=True)), "ratings": ratings}
+                rest = {"key": leased.task.id, "revision": 0, "seconds": 1.0, "guideline": guideline, "now": NOW}
+                answers.submit(store, id, leased.task.id, payload, **rest)
+        digest = freeze(store.ranked_prompts(), tmp_path / "queued.jsonl")
+    with Store.open(direct.store_url) as store:
+        assert freeze(store.ranked_prompts(), tmp_path / "direct.jsonl") == digest
+        assert store.counts()["rankings"] >= 30
+
+
+def test_the_commands_for_people(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*words: str) -> Any:
+        capsys.readouterr()
+        main([words[0], words[1], str(project.path), *words[2:], "--json"])
+        return json.loads(capsys.readouterr().out)
+
+    link = run("labelers", "invite", "Ann", "--group", "nurses", "--url", "https://labels.example/")["link"]
+    assert link.startswith("https://labels.example/join/")
+    with Store.open(project.store_url) as store:
+        session = accounts.redeem(store, link.rpartition("/")[2], now=datetime.now(UTC))
+        assert accounts.session(store, session, now=datetime.now(UTC))
+    for done, state in (("pause", "paused"), ("exclude", "excluded"), ("revoke", "revoked")):
+        run("labelers", done, "Ann", "--why", "a test")
+        (ann,) = run("labelers", "list")["labelers"]
+        assert ann[state]
+    run("labelers", "include", "Ann")
+    run("labelers", "resume", ann["id"])
+    (ann,) = run("labelers", "list")["labelers"]
+    assert [ann[state] for state in ("paused", "excluded", "revoked")] == [False] * 3
+    run("labelers", "erase", "Ann")
+    (ann,) = run("labelers", "list")["labelers"]
+    assert ann["name"] == ann["group"] == ""
+    with Store.open(project.store_url) as store:
+        assert {entry.who for entry in auditing.entries(store)} == {"operator", ann["id"]}
+
+
+def test_somebody_who_is_not_there_is_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["labelers", "pause", str(project.path), "nobody"])
+    assert caught.value.code == 2
+    assert "no account 'nobody'" in capsys.readouterr().err
