@@ -152,5 +152,5 @@ def _mixture(asked: Asked, model: Model, ids: Sequence[list[int]], seconds: floa
         else:
             parts[name] = {"length": Length(), "repetition": Repetition(), "eos": Ended(spoken.stop)}[name]
     mixture = Mixture(asked.terms, parts)
-    mixture.at(1, 1).score([ids[0]], [[spoken.stop[0]]])
+    mixture.at(1, 1).score([ids[0]] * 2, [[spoken.stop[0]]] * 2)
     return mixture
