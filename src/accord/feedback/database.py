@@ -54,9 +54,12 @@ class Database:
 
     def rows(self, query: Select[Any]) -> Iterator[Mapping[Any, Any]]:
         """The rows of a query, fetched as they are used."""
-        with errors(self.place, "cannot be read"), self.engine.connect() as connection:
-            with connection.execution_options(yield_per=2000).execute(query) as result:
-                yield from result.mappings()
+        with (
+            errors(self.place, "cannot be read"),
+            self.engine.connect() as connection,
+            connection.execution_options(yield_per=2000).execute(query) as result,
+        ):
+            yield from result.mappings()
 
     def close(self) -> None:
         """Gives every connection back."""
