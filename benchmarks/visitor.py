@@ -52,8 +52,8 @@ class Visitor:
         self._line = self._line or http.client.HTTPConnection(urlsplit(self.address).netloc, timeout=self.timeout)
         try:
             self._line.request(method, path, body, sent | dict(headers or {}))
-            answer = self._line.getresponse()
-            reply = Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            with self._line.getresponse() as answer:
+                reply = Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
         except (OSError, http.client.HTTPException):
             self.close()
             raise

@@ -18,7 +18,7 @@ ELSEWHERE = {
     "reinforce": "grpo",
     "raft": "rejection",
     "sample": "feedback",
-    "label": "feedback",
+    "label": "labeling",
     "evaluate": "evaluation",
     "screening": "agreement",
     "plan": "agreement",

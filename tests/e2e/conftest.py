@@ -27,6 +27,7 @@ from accord.runtime.project import Project
 
 __all__ = ["postgres", "url"]
 
+SEED = 5
 TEXTS = (
     "Rye bread, **baked** at noon.",
     "| day | bread |\n|---|---|\n| Tue | rye |",
@@ -54,7 +55,7 @@ class Server:
     """``accord label`` on a project."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        self.project = Project.create(folder, settings={"store": {"url": url}, "label": {"seed": 3}})
+        self.project = Project.create(folder, settings={"store": {"url": url}, "label": {"seed": SEED}})
         self.store = Store.open(url)
         self.port = 0
         self.process: subprocess.Popen[str] | None = None

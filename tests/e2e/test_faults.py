@@ -79,8 +79,7 @@ def test_double_submission_is_one_answer(site: Server, come: Come) -> None:
     site.queue(task(1, k=2), task(2, k=2))
     page = come()
     ranked(page, site)
-    keys(page, "Enter", "Enter")
-    page.locator("#save").evaluate_all("all => all.forEach(one => one.click())")
+    page.locator("#save").dblclick()
     expect(page.locator(".ask")).to_contain_text("Question 2")
     assert [answer.task_id for answer in said(site)] == ["t1"]
     plain = come("bob", java_script_enabled=False)
@@ -108,13 +107,12 @@ def test_a_killed_server_loses_nothing_that_was_written(site: Server, come: Come
 def test_a_page_out_of_date_is_told_so(site: Server, come: Come) -> None:
     site.queue(task(1, k=2))
     page = come()
-    ranked(page, site)
     stale = page.context.new_page()
-    ranked(stale, site)
+    stale.goto(f"{site.address}/next")
+    ranked(page, site)
     keys(page, "Enter")
     expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
-    stale.locator(".card").nth(0).focus()
-    keys(stale, "2", "Enter")
+    keys(stale, *RANKED, "Enter")
     expect(stale.locator("#problems")).to_contain_text("You changed this answer elsewhere")
     assert len(said(site)) == 1
 

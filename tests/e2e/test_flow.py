@@ -177,10 +177,10 @@ def test_in_chinese(site: Server, come: Come) -> None:
     page.get_by_role("button", name="简体中文").click()
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
     keys(page, "Enter")
-    expect(page.locator("#ask")).to_have_text("给回答排名")
+    expect(page.locator("#ask")).to_have_text("给回复排名")
     expect(page.locator(".guide")).to_contain_text("有用")
     keys(page, "Enter", "Enter")
-    expect(page.locator("#problems")).to_contain_text("请给回答 A 打分")
+    expect(page.locator("#problems")).to_contain_text("请给回复 A 打分")
     keys(page, "6", "Enter", "5", "Enter", "1", "2", "Enter")
     expect(page.locator("h1")).to_have_text("目前没有任务")
     asked = come("bob", locale="zh-CN")

@@ -19,7 +19,7 @@ def waiting(store: Store, config: LabelConfig) -> Iterator[tasks.Task]:
     """Ranking tasks for the responses that nobody has ranked yet; a share of the prompts goes to two labelers."""
     ranked = {id for ranking in store.rankings() for id in ranking.response_ids}
     with store.read() as connection:
-        queued = set(connection.scalars(select(schema.task_responses.c.response_id)))
+        queued = set(connection.scalars(select(schema.task_responses.c.response_id).distinct()))
     prompts = {prompt.id: prompt for prompt in store.prompts()}
     left = [response for response in store.responses() if response.id not in ranked | queued]
     for task in tasks.from_responses(prompts, left):

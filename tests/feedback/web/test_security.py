@@ -103,7 +103,7 @@ def test_a_labeler_cannot_reach_anothers_work(queued: Store, come: Come) -> None
     ann.post("/tasks/t1/answer", ann.frame(**RANKED, reason="private words"))
     ann.frame()
     ann.post("/tasks/t2/draft", ann.frame(text="x"))
-    for path in ("/tasks/t1", "/tasks/t2", "/tasks/none"):
+    for path in ("/tasks/t1", "/tasks/t2", "/tasks/none", "/tasks/%00", "/tasks/t1/../t1"):
         reply = bob.get(path)
         assert (reply.status_code, reply.json()["error"]) == (404, "There is no such task for you."), "another's and none look the same"
     frame = bob.frame(**RANKED)
@@ -149,7 +149,8 @@ def test_a_lead_pauses_and_leaves_out(queued: Store, come: Come) -> None:
     lead.post(f"/lead/people/{ann.id}/include", {"csrf": token})
     assert len(list(queued.rankings())) == 1
     assert lead.post(f"/lead/people/{ann.id}/erase", {"csrf": token}).status_code == 404
-    assert lead.post("/lead/people/nobody/pause", {"csrf": token}).status_code == 404
+    for nobody in ("nobody", "%00", "'--"):
+        assert lead.post(f"/lead/people/{nobody}/pause", {"csrf": token}).status_code == 404
 
 
 def test_an_invitation_works_once_and_looking_does_not_use_it(queued: Store, come: Come) -> None:

@@ -185,5 +185,5 @@ def _plot(title: str, values: Iterable[tuple[str, Interval]], span: tuple[float,
             off = value.high < aim or (value.low > aim and not low_is_off)
             rows.append(Row(name[:14], 18.0 * len(rows) + 12, place(value.mean), place(value.low), place(value.high), off))
     ticks = (least, (least + most) / 2, most)
-    marks = tuple((place(tick), f"{tick:.0%}" if least >= 0 else f"{tick:+.0%}") for tick in ticks)
+    marks = tuple((place(tick), f"{tick:.0%}" if least >= 0 or not tick else f"{tick:+.0%}") for tick in ticks)
     return Plot(title, 18.0 * len(rows) + 24, place(aim), marks, tuple(rows))

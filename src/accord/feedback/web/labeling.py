@@ -135,7 +135,7 @@ def draft(request: Request, task_id: str) -> Response:
 def own_answers(request: Request, before: str = "") -> Response:
     """A labeler's own last answers."""
     found, account = enter(request, *ANSWERING)
-    page = answers.own(found.site.store, account.id, limit=ON_A_PAGE, before=before)
+    page = answers.own(found.site.store, account.id, limit=ON_A_PAGE, before=before if before.isprintable() else "")
     older = page[-1].at if len(page) == ON_A_PAGE else ""
     return found.page("answers.html", answers=[_listed(found, answer) for answer in page], older=older)
 
@@ -175,7 +175,7 @@ def guideline_read(request: Request, set: str) -> Response:
 
 def _held(found: Visit, account: Account, task_id: str) -> Leased:
     """A task of this labeler's; another's and none at all look the same."""
-    leased = tasks.held(found.site.store, account.id, task_id)
+    leased = tasks.held(found.site.store, account.id, task_id) if task_id.isprintable() else None
     if leased is None:
         raise Refused("not_yours", 404, task_id)
     return leased

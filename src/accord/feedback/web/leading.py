@@ -48,8 +48,8 @@ def lead_page(request: Request) -> Response:
 def change_person(request: Request, id: str, what: str) -> Response:
     """Pauses, resumes, excludes or includes a labeler; each leaves an audit row with its reason."""
     found, account, form = act(request, "lead")
-    known = accounts.account(found.site.store, id) is not None
-    if what not in CHANGES or (what in ("pause", "resume") and not known):
+    known = id.isprintable() and accounts.account(found.site.store, id) is not None
+    if what not in CHANGES or not id.isprintable() or (what in ("pause", "resume") and not known):
         raise Refused("unknown_labeler", 404, f"{what} {id}")
     CHANGES[what](found.site.store, id, by=account.id, why=form.get("why")[:400], now=found.now)
     _cache(found.site.store).drop()

@@ -1,0 +1,67 @@
+"""The world's labelers answer through the site: a model then trains on the very rows it would get from them directly."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from e2e.conftest import SEED, Server
+from visitor import Visitor, ranking_form
+
+from accord.feedback import accounts, tasks
+from accord.feedback.guidelines import reference
+from accord.feedback.snapshot import freeze
+from accord.feedback.store import Store
+from accord.records import Prompt, Response
+from accord.settings import WorldConfig
+from accord.world import SimulatedLabeler, World, labelers
+
+WORLD = World.generate(SEED, WorldConfig(documents=600, prompts=80, demonstrations=60, users=20))
+PEOPLE = labelers(WORLD)[:4]
+
+
+def sampled() -> list[tuple[Prompt, list[Response]]]:
+    """Prompts with four responses each: what the world would write for this prompt and for others."""
+    texts = [demonstration.text for demonstration in WORLD.demonstrations]
+    asked = [prompt for prompt in WORLD.prompts if prompt.split == "train"][:12]
+    return [
+        (p, [Response(f"{p.id}-{k}", p.id, texts[(7 * n + 11 * k) % len(texts)], "sft") for k in range(4)]) for n, p in enumerate(asked)
+    ]
+
+
+def through_the_site(site: Server, person: SimulatedLabeler) -> int:
+    """One simulated labeler's browser, until nothing is left."""
+    prompts = {prompt.messages[-1].content: prompt for prompt in site.store.prompts()}
+    known = {(response.prompt_id, response.text): response for response in site.store.responses()}
+    token = accounts.invite(site.store, "labeler", person.record.id, by="tests", now=datetime.now(UTC), labeler=person.record.id)
+    visitor, done = Visitor(site.address), 0
+    assert visitor.join(token).status == 200
+    while given := visitor.next():
+        prompt = prompts[given["task"]["messages"][-1]["content"]]
+        shown = [known[prompt.id, text] for text in given["task"]["responses"]]
+        ranking = person.rank(prompt, shown, guideline=reference("training"), at="", id="")
+        assert list(ranking.response_ids) == [response.id for response in shown], "the site shows the order that the labeler would see"
+        assert visitor.answer(given, ranking_form(ranking)).status == 200
+        done += 1
+    visitor.close()
+    return done
+
+
+def test_training_rows_are_the_same_as_from_the_store_directly(site: Server, tmp_path: Path) -> None:
+    groups = sampled()
+    with Store.open(f"sqlite:///{tmp_path / 'direct.db'}") as direct:
+        for store in (site.store, direct):
+            store.add(
+                prompts=[p for p, _ in groups], responses=[r for _, group in groups for r in group], labelers=[p.record for p in PEOPLE]
+            )
+        tasks.add(site.store, tasks.from_responses({p.id: p for p, _ in groups}, site.store.responses(), overlap=len(PEOPLE)))
+        assert [through_the_site(site, person) for person in PEOPLE] == [len(groups)] * len(PEOPLE)
+        at, guideline = datetime.now(UTC).isoformat(), reference("training")
+        direct.add_rankings(
+            person.rank(prompt, responses, guideline=guideline, at=at, id=f"{prompt.id} {person.record.id}")
+            for prompt, responses in groups
+            for person in PEOPLE
+        )
+        through, plain = tmp_path / "site.jsonl", tmp_path / "direct.jsonl"
+        assert freeze(site.store.ranked_prompts(split="train"), through) == freeze(direct.ranked_prompts(split="train"), plain)
+        assert through.read_text().count("\n") == len(groups) * len(PEOPLE)
