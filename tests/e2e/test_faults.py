@@ -162,4 +162,6 @@ def test_what_was_acknowledged_under_load_is_there_after_kill_nine(site: Server)
     assert set(kept) <= {answer.id for answer in there}
     assert len({(answer.task_id, answer.labeler) for answer in there}) == len(there), "nobody answered twice"
     site.start()
-    assert site.visitor("late").next(), "and the site goes on"
+    late = site.visitor("late")
+    assert late.next(), "and the site goes on"
+    late.close()
