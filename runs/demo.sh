@@ -6,11 +6,11 @@ say() { printf '\n== %s\n' "$*"; }
 
 say "1. A town is invented: raw text, prompts, demonstrations, labelers (seed $SEED)"
 accord init "$OUT" --world --seed "$SEED"
-say "2. Pretraining: a tokenizer and a 1.1M-parameter Llama on untamed raw text"
+say "2. Pretraining: a tokenizer and a 1.3M-parameter Llama on untamed raw text"
 accord pretrain "$OUT" --seed "$SEED"
 say "3. Supervised fine-tuning on written demonstrations"
 accord sft "$OUT" --seed "$SEED"
-say "4. Six responses a prompt"
+say "4. Four responses a prompt"
 accord sample "$OUT" --seed "$SEED"
 say "5. Labelers rank them"
 accord label "$OUT" --by world --seed "$SEED"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,9 +23,24 @@ def adamw(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float 
 def muon(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Muon:
     """Muon (Jordan et al. 2024) for the matrices between embedding and head: orthogonalised momentum.
 
-    In pretraining it reaches a loss in two thirds of AdamW's tokens (docs/notebook.md); fine-tuning keeps AdamW.
+    It reaches a loss in two thirds of AdamW's tokens, in pretraining and in fine-tuning what was pretrained with it (docs/notebook.md).
     """
     return torch.optim.Muon(list(parameters), lr=lr, weight_decay=weight_decay)
+
+
+def optimizers(
+    model: Any, *, lr: float, muon_lr: float, weight_decay: float = 0.0, epsilon: float = 1e-8
+) -> dict[torch.optim.Optimizer, float]:
+    """What trains a whole model, each optimiser with its peak learning rate.
+
+    Muon takes the decoder's inner matrices when ``muon_lr`` is above 0, with the decay; AdamW takes the rest: embedding, norms, head.
+    Without Muon AdamW takes all.
+    """
+    inner = [p for name, p in model.base_model.named_parameters() if p.requires_grad and p.ndim == 2 and "embed" not in name]
+    if muon_lr == 0 or not inner:
+        return {adamw(model.parameters(), lr=lr, weight_decay=weight_decay, epsilon=epsilon): lr}
+    rest = [p for p in model.parameters() if all(p is not matrix for matrix in inner)]
+    return {muon(inner, lr=muon_lr, weight_decay=weight_decay): muon_lr, adamw(rest, lr=lr, epsilon=epsilon): lr}
 
 
 def cosine(step: int, total: int, warmup: int, floor: float = 0.1) -> float:

@@ -27,7 +27,7 @@ from accord.algorithms.objectives import (
     masked_mean,
     whiten,
 )
-from accord.algorithms.optim import adamw, constant, update
+from accord.algorithms.optim import constant, optimizers, update
 from accord.algorithms.rollouts import (
     Rollout,
     check_gap,
@@ -92,16 +92,18 @@ def train(
     Raises:
         RunError: sampler and trainer disagree by more than ``config.logprob_gap``, or a reward is not a number.
     """
-    policy_optimizer = adamw(policy.parameters(), lr=config.lr, epsilon=1e-5)
-    value_optimizer = adamw(value.parameters(), lr=config.value_lr, epsilon=1e-5)
+    policy_peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
+    value_peaks = optimizers(value, lr=config.value_lr, muon_lr=config.value_muon_lr, epsilon=1e-5)
+    trained = {"policy": [*policy_peaks], "value": [*value_peaks]}
     average = {name: p.detach().clone() for name, p in policy.named_parameters()} if config.ema else {}
     beta, done, updates = config.kl_coef, 0, 0
     if (restored := run.restore()) is not None:
         done, state = restored
         policy.load_state_dict(state["policy"])
         value.load_state_dict(state["value"])
-        policy_optimizer.load_state_dict(state["policy_optimizer"])
-        value_optimizer.load_state_dict(state["value_optimizer"])
+        for name, group in trained.items():
+            for optimizer, kept in zip(group, state[f"{name}_optimizers"], strict=True):
+                optimizer.load_state_dict(kept)
         average, beta, updates = state["average"], state["kl_coef"], state["updates"]
     sampler.refresh()
     raw_text = pretraining(updates) if config.ptx_coef and pretraining else None
@@ -133,8 +135,8 @@ def train(
                 figures = _losses(config, policy, value, rollout, targets, rows, dtype)
                 figures["ptx_loss"] = _pretraining_mix(config, policy, next(raw_text), dtype) if raw_text else 0.0
                 share = constant(updates, config.warmup_steps)
-                figures["grad_norm"] = update({policy_optimizer: config.lr * share}, config.max_grad_norm)
-                update({value_optimizer: config.value_lr * share}, config.max_grad_norm)
+                figures["grad_norm"] = update({o: peak * share for o, peak in policy_peaks.items()}, config.max_grad_norm)
+                update({o: peak * share for o, peak in value_peaks.items()}, config.max_grad_norm)
                 updates += 1
                 _follow(average, policy, config.ema)
                 history.append(figures)
@@ -158,8 +160,8 @@ def train(
                     "kl_coef": beta,
                     "updates": updates,
                 }
-                optimizers = {"policy_optimizer": policy_optimizer.state_dict(), "value_optimizer": value_optimizer.state_dict()}
-                run.checkpoint(step, state | optimizers)
+                moments = {f"{name}_optimizers": [o.state_dict() for o in group] for name, group in trained.items()}
+                run.checkpoint(step, state | moments)
             bar.advance(reward=figures["reward"], kl=figures["kl_k1"], episodes_per_second=figures["episodes_per_second"])
     if average:
         policy.load_state_dict(average, strict=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from accord.algorithms.optim import adamw, cosine, muon, update
+from accord.algorithms.optim import cosine, optimizers, update
 from accord.data.corpus import TokenCorpus
 from accord.models.loading import new_decoder
 from accord.models.policy import mean_loss, next_token_loss
@@ -41,15 +41,13 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
     """Trains ``model`` in place for ``config.tokens`` tokens and returns it; goes on from the run's checkpoint if it has one."""
     validation = corpus.held_out()
     steps = math.ceil(config.tokens / config.batch_tokens)
-    matrices = [p for name, p in model.base_model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    inner = muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay)
-    outer = adamw([p for p in model.parameters() if all(p is not matrix for matrix in matrices)], lr=config.lr)
+    peaks = optimizers(model, lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay)
     done = 0
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
-        inner.load_state_dict(state["muon"])
-        outer.load_state_dict(state["adamw"])
+        for optimizer, kept in zip(peaks, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
 
     batches = corpus.batches(derive(config.seed, "pretrain", "order"), config.batch_tokens, skip=done)
     with track(steps, "pretrain", done=done) as bar:
@@ -64,7 +62,7 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup_steps, floor=0.05)
-            norm = update({inner: config.muon_lr * share, outer: config.lr * share}, max_norm=1.0)
+            norm = update({optimizer: peak * share for optimizer, peak in peaks.items()}, max_norm=1.0)
             speed = len(batch.tokens) / (time.perf_counter() - began)
             figures = {
                 "loss": loss.item(),
@@ -79,6 +77,6 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
                 figures["validation_loss"] = mean_loss(model, validation, dtype=dtype)
             run.log(step, **figures)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"model": model.state_dict(), "muon": inner.state_dict(), "adamw": outer.state_dict()})
+                run.checkpoint(step, {"model": model.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in peaks]})
             bar.advance(loss=figures["loss"], tokens_per_second=speed)
     return model

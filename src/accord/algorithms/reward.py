@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_kupper_loss
-from accord.algorithms.optim import adamw, cosine, update
+from accord.algorithms.optim import adamw, cosine, optimizers, update
 from accord.models.ragged import by_tokens, pack
 from accord.models.scalar import scores
 from accord.records import RankedPrompt
@@ -74,13 +74,15 @@ def train(
     a_pass = math.ceil(len(rankings) / config.batch_size)
     steps = a_pass * config.epochs
     threshold = nn.Parameter(torch.tensor(-1.0))
-    extra = [threshold] if config.ties == "model" else []
-    optimizer = adamw([*model.parameters(), *extra], lr=config.lr)
+    peaks = optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
+    if config.ties == "model":
+        peaks[adamw([threshold], lr=config.lr)] = config.lr
     done = 0
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(peaks, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         threshold.data.copy_(state["threshold"])
 
     with track(steps, "reward", done=done) as bar:
@@ -96,8 +98,9 @@ def train(
             figures = _accumulate(model, chosen, tie_threshold, config.micro_tokens, dtype)
 
             # step 3: update
-            lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
-            figures |= {"lr": lr, "grad_norm": update({optimizer: lr}, max_norm=1.0)}
+            share = cosine(step - 1, steps, config.warmup_steps)
+            norm = update({optimizer: peak * share for optimizer, peak in peaks.items()}, max_norm=1.0)
+            figures |= {"lr": config.lr * share, "grad_norm": norm}
             figures["pairs_per_second"] = figures.pop("pairs") / (time.perf_counter() - began)
 
             # step 4: accuracy on held-out prompts at the end of an epoch, checkpoint
@@ -105,7 +108,8 @@ def train(
                 figures["validation_accuracy"] = accuracy(model, validation, dtype=dtype)
             run.log(step, **figures)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "threshold": threshold.data})
+                moments = [optimizer.state_dict() for optimizer in peaks]
+                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments, "threshold": threshold.data})
             bar.advance(loss=figures["loss"], accuracy=figures["accuracy"])
     # step 5: the bias that sets the demonstrations' mean score to 0
     model.config.reward_bias = 0.0

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord.algorithms.optim import adamw, cosine, update
+from accord.algorithms.optim import cosine, optimizers, update
 from accord.errors import InputError
 from accord.models.policy import logprobs, next_token_loss
 from accord.models.ragged import by_tokens, pack
@@ -62,13 +62,13 @@ def train(
     """
     a_pass = math.ceil(len(examples) / config.batch_size)
     steps = a_pass * config.epochs
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = adamw(trained, lr=config.lr, weight_decay=config.weight_decay)
+    peaks = optimizers(model, lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay)
     done, best, best_loss = 0, _copy(model), math.inf
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(peaks, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         best, best_loss = state["best"], state["best_loss"]
 
     raw_text = pretraining(done) if pretraining else None
@@ -87,10 +87,10 @@ def train(
                 next_token_loss(model, pack(next(raw_text)).to(model.device), dtype=dtype).backward()
 
             # step 3: update
-            lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
-            norm = update({optimizer: lr}, max_norm=1.0)
+            share = cosine(step - 1, steps, config.warmup_steps)
+            norm = update({optimizer: peak * share for optimizer, peak in peaks.items()}, max_norm=1.0)
             speed = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
-            figures = {"loss": loss, "lr": lr, "grad_norm": norm, "tokens_per_second": speed}
+            figures = {"loss": loss, "lr": config.lr * share, "grad_norm": norm, "tokens_per_second": speed}
 
             # step 4: after each epoch the validation loss; the best epoch's weights are remembered
             if step % a_pass == 0 and validation:
@@ -99,8 +99,8 @@ def train(
                     best, best_loss = _copy(model), figures["validation_loss"]
             run.log(step, **figures)
             if step % config.save_every == 0 or step == steps:
-                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "best": best, "best_loss": best_loss}
-                run.checkpoint(step, state)
+                moments = [optimizer.state_dict() for optimizer in peaks]
+                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments, "best": best, "best_loss": best_loss})
             bar.advance(loss=loss, tokens_per_second=speed)
     if best_loss < math.inf:
         model.load_state_dict(best)

@@ -128,13 +128,16 @@ def exercise(town: Town, rng: random.Random) -> str:
 
 
 def grammar_exercise(town: Town, rng: random.Random) -> str:
-    """Pairs in which a sentence is turned into another form, names are written out, or a review is labelled."""
+    """Pairs in which a sentence is turned into another form, a text is told in short, names are written out, a review is labelled."""
     pick = rng.random()
-    if pick < 0.5:
+    if pick < 0.4:
         spec = prompts.rewrite(town, rng, ()).spec
         label = {"polite": "In a polite way", "question": "As a question", "past": "In the past"}[spec.topic]
         return f"Sentence: {spec.source} {label}: {spec.answers[0]}"
-    if pick < 0.75:
+    if pick < 0.65:
+        spec = prompts.summarise(town, rng, ()).spec
+        return f"Text: {spec.source} In short: {demonstrations.excellent(spec, town, rng)}"
+    if pick < 0.85:
         text, people, places = prompts.scene(rng)
         return f"Text: {text} People: {listed(people)}. Places: {listed(places)}."
     kind = rng.choice(("complaint", "praise"))

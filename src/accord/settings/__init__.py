@@ -1,0 +1,35 @@
+"""Every stage's settings: one frozen dataclass a stage, the only place where a default stands.
+
+Flags and ``accord.toml`` are derived from these, so an unknown key is an error and every field does something. Nothing here
+imports torch. Defaults are sized for the built-in world on two CPU cores; docs/ says what InstructGPT used.
+"""
+
+from __future__ import annotations
+
+from accord.settings.labeling import AgreementConfig, LabelConfig, PlanConfig, ScreeningConfig
+from accord.settings.preferring import DpoConfig, KtoConfig
+from accord.settings.ranges import check_numbers, require
+from accord.settings.reinforcing import GrpoConfig, RaftConfig, ReinforceConfig, RlooConfig
+from accord.settings.training import EvaluateConfig, PpoConfig, PretrainConfig, RewardConfig, SampleConfig, SftConfig, WorldConfig
+
+__all__ = [
+    "AgreementConfig",
+    "DpoConfig",
+    "EvaluateConfig",
+    "GrpoConfig",
+    "KtoConfig",
+    "LabelConfig",
+    "PlanConfig",
+    "PpoConfig",
+    "PretrainConfig",
+    "RaftConfig",
+    "ReinforceConfig",
+    "RewardConfig",
+    "RlooConfig",
+    "SampleConfig",
+    "ScreeningConfig",
+    "SftConfig",
+    "WorldConfig",
+    "check_numbers",
+    "require",
+]
