@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from feedback.conftest import postgres, url
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from visitor import Visitor
 
 from accord.feedback import accounts, tasks
@@ -27,6 +27,7 @@ from accord.runtime.project import Project
 
 __all__ = ["postgres", "url"]
 
+expect.set_options(timeout=20_000)  # a busy machine is no failure
 SEED = 5
 TEXTS = (
     "Rye bread, **baked** at noon.",
