@@ -27,7 +27,7 @@ from accord.runtime.project import Project
 
 __all__ = ["postgres", "url"]
 
-expect.set_options(timeout=20_000)  # a busy machine is no failure
+expect.set_options(timeout=60_000)  # a busy machine is no failure
 SEED = 5
 TEXTS = (
     "Rye bread, **baked** at noon.",
@@ -140,7 +140,7 @@ def come(site: Server, browser: Browser) -> Iterator[Come]:
 
     def enter(name: str = "ann", role: Role = "labeler", **options: object) -> Page:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 720}, "locale": "en-GB"} | options))
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -156,7 +156,7 @@ def come(site: Server, browser: Browser) -> Iterator[Come]:
     assert not errors, errors
 
 
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
