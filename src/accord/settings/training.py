@@ -14,11 +14,11 @@ class WorldConfig:
 
     seed: int = 0
     """Fixes every random choice of the stage."""
-    documents: int = 88_000
+    documents: int = 72_000
     """Documents of raw text."""
-    prompts: int = 9_000
+    prompts: int = 6_000
     """Prompts, over all splits."""
-    demonstrations: int = 6_600
+    demonstrations: int = 4_400
     """Demonstrations the simulated labelers write for training prompts."""
     users: int = 120
     """Simulated users who ask the prompts; splits go by user."""
@@ -46,7 +46,7 @@ class PretrainConfig:
     """Width of the gated MLP."""
     context: int = 256
     """Longest sequence in tokens."""
-    tokens: int = 3_200_000
+    tokens: int = 2_600_000
     """Training tokens in all; the corpus is repeated when it is shorter."""
     batch_tokens: int = 2048
     """Tokens an optimiser step."""
@@ -77,7 +77,7 @@ class SftConfig:
 
     seed: int = 0
     """Fixes every random choice of the stage."""
-    epochs: int = 2
+    epochs: int = 3
     """How often the demonstrations are seen (InstructGPT: 16)."""
     batch_size: int = 32
     """Demonstrations an optimiser step."""
@@ -115,7 +115,7 @@ class SampleConfig:
 
     seed: int = 0
     """Fixes every random choice of the stage."""
-    k: int = 4
+    k: int = 6
     """Responses a prompt (InstructGPT: 4 to 9)."""
     prompts: int = 0
     """How many training prompts; 0 takes all."""
