@@ -111,8 +111,8 @@ def _summary(path: Path, as_json: bool) -> None:
     percent: Callable[[list[float]], str] = lambda three: f"{three[0]:.0%}  ({three[1]:.0%} to {three[2]:.0%})"  # noqa: E731
     table(
         "who is preferred, by the gold judge (95% interval)",
-        ["duel", "win rate"],
-        [(k.replace("_", " "), percent(v)) for k, v in summary["win_rate"].items()],
+        ["duel", "win rate, a tie half", "ties"],
+        [(k.replace("_", " "), percent(v), f"{summary['ties'][k]:.0%}") for k, v in summary["win_rate"].items()],
     )
     criteria = summary["criteria"]
     names = list(next(iter(criteria.values())))

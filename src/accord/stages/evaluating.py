@@ -122,12 +122,12 @@ def _win_rates(
     prompts: Sequence[Prompt], systems: dict[str, System], base: str, sft: str, policies: Sequence[str], config: EvaluateConfig
 ) -> dict[str, Any]:
     duels = [(sft, base), *((policy, sft) for policy in policies), ("best-of-n", sft), *((policy, "best-of-n") for policy in policies)]
-    rates, by_case = dict[str, list[float]](), dict[str, dict[str, list[float]]]()
+    rates, ties, by_case = dict[str, list[float]](), dict[str, float](), dict[str, dict[str, list[float]]]()
     for one, other in duels:
         won = compare(prompts, systems[one].judgements, systems[other].judgements, resamples=config.bootstrap, seed=config.seed)
-        rates[f"{one}_vs_{other}"] = _three(won.interval)
+        rates[f"{one}_vs_{other}"], ties[f"{one}_vs_{other}"] = _three(won.interval), round(won.ties, 4)
         by_case[f"{one}_vs_{other}"] = {case: _three(rate) for case, rate in won.by_use_case.items()}
-    return {"win_rate": rates, "win_rate_by_use_case": by_case, "prompts": len(prompts)}
+    return {"win_rate": rates, "ties": ties, "win_rate_by_use_case": by_case, "prompts": len(prompts)}
 
 
 @torch.no_grad()
@@ -193,19 +193,16 @@ def _summary(project: Project, run: Run, sft: str, base: str, policies: Sequence
     figures = run.summary
     ppo, plain = policies[0], next((name for name in policies if name.endswith("no-ptx")), "")
     rate, made_up, tax = figures["win_rate"], figures["hallucination"], figures["alignment_tax"]
+    duels = {"sft_vs_base": f"{sft}_vs_{base}", "ppo_vs_sft": f"{ppo}_vs_{sft}", "bon_vs_sft": f"best-of-n_vs_{sft}"}
+    duels |= ({"ppo_no_ptx_vs_sft": f"{plain}_vs_{sft}"} if plain else {}) | {"ppo_vs_bon": f"{ppo}_vs_best-of-n"}
     return {
         "seconds": seconds | {"total": round(sum(seconds.values()), 1)},
         "tokens_per_second": {name: round(speed) for name, speed in speeds.items() if speed},
         "peak_rss_mb": max(figures.get("peak_rss_mb", 0) for figures in runs.values()),
         "agreement": figures["agreement"],
         "reward_model": figures["reward_model"],
-        "win_rate": {
-            "sft_vs_base": rate[f"{sft}_vs_{base}"],
-            "ppo_vs_sft": rate[f"{ppo}_vs_{sft}"],
-            "bon_vs_sft": rate[f"best-of-n_vs_{sft}"],
-        }
-        | ({"ppo_no_ptx_vs_sft": rate[f"{plain}_vs_{sft}"]} if plain else {})
-        | {"ppo_vs_bon": rate[f"{ppo}_vs_best-of-n"]},
+        "win_rate": {name: rate[duel] for name, duel in duels.items()},
+        "ties": {name: figures["ties"][duel] for name, duel in duels.items()},
         "kl": figures["kl"],
         "alignment_tax": {"sft": tax[sft], "ppo_ptx": tax[ppo]} | ({"ppo_no_ptx": tax[plain]} if plain else {}),
         "hallucination": {key: made_up[name] for key, name in (("base", base), ("sft", sft), ("ppo", ppo)) if name in made_up},
