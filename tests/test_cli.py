@@ -327,7 +327,7 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(accord: Ty
         assert (again.code, "--resume" in again.complaint) == (1, True)
         other = accord("sft", trained, *SFT, "--resume", "--lr", 0.5)
     assert other.code == 1
-    assert "config.lr was 0.001, is 0.5" in other.complaint
+    assert "config.lr was 0.015, is 0.5" in other.complaint
 
 
 def test_the_same_prompts_can_be_sampled_again_in_another_way(accord: Typist, town: Path) -> None:

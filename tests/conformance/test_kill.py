@@ -53,7 +53,7 @@ def commands(project: Path) -> list[str]:
         stages["pretrain"],
         stages["sft"],
         sampled,
-        f"label {project}",
+        f"label {project} --by world",
         stages["reward"],
         stages["ppo"],
     ]

@@ -175,8 +175,8 @@ def test_t35_reward_gradients_accumulate_over_prompts() -> None:
 
 def test_t37_adams_epsilon_is_the_2019_codes(tmp_path: Path) -> None:
     state = learn(tmp_path, steps=1).state
-    for name in ("policy_optimizer", "value_optimizer"):
-        assert {group["eps"] for group in state[name]["param_groups"]} == {1e-5}
+    for name in ("policy_optimizers", "value_optimizers"):
+        assert {group["eps"] for optimizer in state[name] for group in optimizer["param_groups"]} == {1e-5}
 
 
 def test_t43_k_choose_2_is_one_forward_a_response_and_weight_1_over_the_pairs() -> None:

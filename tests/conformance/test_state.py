@@ -122,9 +122,19 @@ def comparing(tmp_path: Path, kind: str, **asked: Any) -> Trainer:
 def test_t40_twenty_steps_are_ten_and_ten_resumed(stage: str, tmp_path: Path) -> None:
     configs: dict[str, Any] = {
         "pretrain": PretrainConfig(**PRETRAIN, tokens=20 * 128, batch_tokens=128, save_every=10),
-        "sft": SftConfig(epochs=10, batch_size=4, save_every=10, lr=3e-2),
-        "reward": RewardConfig(epochs=10, batch_size=4, save_every=10, ties="model", lr=1e-2),
-        "ppo": PpoConfig(**{"batch_size": 6, "minibatch_size": 3, "max_tokens": 6, "warmup_steps": 1, **PPO_STATE}),
+        "sft": SftConfig(epochs=10, batch_size=4, save_every=10, lr=1e-1, muon_lr=1e-1),
+        "reward": RewardConfig(epochs=10, batch_size=4, save_every=10, ties="model", lr=1e-2, muon_lr=1e-2),
+        "ppo": PpoConfig(
+            **{
+                "batch_size": 6,
+                "minibatch_size": 3,
+                "max_tokens": 6,
+                "warmup_steps": 1,
+                "muon_lr": 1e-2,
+                "value_muon_lr": 1e-2,
+                **PPO_STATE,
+            }
+        ),
         "grpo": group_settings("grpo", **GROUP_STATE, resample=2),
         "rloo": group_settings("rloo", **GROUP_STATE),
         "reinforce": group_settings("reinforce", **GROUP_STATE),
@@ -210,7 +220,7 @@ def test_t45_every_setting_is_read(section: str) -> None:
 
 
 PPO_CHANGES: dict[str, Any] = {
-    "seed": 1, "steps": 3, "batch_size": 8, "minibatch_size": 2, "epochs": 1, "lr": 1e-3, "value_lr": 1e-3, "warmup_steps": 20, "clip": 0.01,
+    "seed": 1, "steps": 3, "batch_size": 8, "minibatch_size": 2, "epochs": 1, "lr": 1e-3, "muon_lr": 1e-2, "value_lr": 1e-3, "value_muon_lr": 1e-2, "warmup_steps": 20, "clip": 0.01,
     "value_clip": 0.0, "gamma": 0.5, "lam": 0.1, "kl_coef": 2.0, "kl_target": 0.1, "kl_horizon": 7, "kl_estimator": "k3", "kl_stop": 1e-9,
     "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "whiten_rewards": True, "whiten_advantages": False,
     "ptx_coef": 9.0, "ema": 0.5, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
@@ -252,6 +262,7 @@ SFT_CHANGES: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 2,
     "lr": 1e-3,
+    "muon_lr": 1e-2,
     "warmup_steps": 9,
     "weight_decay": 0.5,
     "ptx_tokens": 0,
@@ -275,6 +286,7 @@ REWARD_CHANGES: dict[str, Any] = {
     "epochs": 2,
     "batch_size": 2,
     "lr": 1e-3,
+    "muon_lr": 1e-2,
     "warmup_steps": 9,
     "ties": "model",
     "micro_tokens": 1,
