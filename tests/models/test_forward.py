@@ -79,6 +79,22 @@ def test_states_are_those_of_transformers_own_forward(name: str) -> None:
         assert torch.allclose(logprobs(model, batch, dtype=FP32)[0], full, atol=5e-5)
 
 
+@pytest.mark.parametrize("name", ["llama", "llama grouped", "qwen2 bias", "gpt neox"])
+def test_gradients_are_those_of_transformers_own_forward(name: str) -> None:
+    torch.manual_seed(5)
+    model, _ = architectures()[name]
+    plain, rows = plain_copy(model), sequences([5, 9, 2, 17, 9] * 5)
+    next_token_loss(prepared(model), pack(rows), dtype=FP32).backward()
+    count = sum(len(row) - 1 for row in rows)
+    for row in rows:
+        logits = plain(torch.tensor([row]), use_cache=False).logits[0, :-1]
+        (torch.nn.functional.cross_entropy(logits, torch.tensor(row[1:]), reduction="sum") / count).backward()
+    theirs = dict(plain.named_parameters())
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, theirs[key].grad, atol=1e-5, rtol=1e-3), key
+
+
 def test_a_packed_batch_has_the_losses_and_gradients_of_its_rows_alone() -> None:
     rows = sequences([5, 30, 2, 17, 9])
     packed, alone = llama(), llama()
