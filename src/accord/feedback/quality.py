@@ -107,7 +107,8 @@ def qualify(
     judged = wilson(sum(given == expected for given, expected in sensitivity), len(sensitivity))
     ordered, written = gold_agreement(rankings), fmean(demonstrations)
     reached = {"sensitivity": judged.mean, "ranking": ordered.mean, "demonstrations": written}
-    failed = tuple(what for what, value in reached.items() if not value >= getattr(cutoffs, what))
+    needed = {"sensitivity": cutoffs.sensitivity, "ranking": cutoffs.ranking, "demonstrations": cutoffs.demonstrations}
+    failed = tuple(what for what, value in reached.items() if not value >= needed[what])
     return Qualification(judged, ordered, written, failed)
 
 

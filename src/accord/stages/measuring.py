@@ -40,7 +40,8 @@ def agreement_stage(project: Project, config: AgreementConfig, *, by: By = "", k
     with Store.open(project.store_url) as store:
         rankings, groups = list(store.rankings()), {person.id: person.group for person in store.labelers()}
     draw = {"resamples": config.resamples, "seed": config.seed}
-    found: dict[str, Any] = _shown(reliability(rankings, **draw)) | {"in_doubt": _in_doubt(rankings, _screening(project).sure)}
+    limits = _screening(project)
+    found: dict[str, Any] = _shown(reliability(rankings, **draw)) | {"in_doubt": _in_doubt(rankings, limits.sure)}
     if by:
         found["by"] = {key: _part(part, draw) for key, part in split(rankings, _key(by, groups, kinds or {})).items()}
     if by == "group":
