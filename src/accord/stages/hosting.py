@@ -14,9 +14,6 @@ from accord.feedback.web.serving import open_site
 from accord.runtime.project import Project
 from accord.settings import LabelConfig
 
-ANYBODY = ""
-"""A labeler who has seen nothing yet."""
-
 
 def waiting(store: Store, config: LabelConfig) -> Iterator[tasks.Task]:
     """Ranking tasks for the responses that nobody has ranked yet; a share of the prompts goes to two labelers."""
@@ -34,6 +31,4 @@ def host_site(project: Project, config: LabelConfig, *, insecure: bool) -> None:
     """Queues what waits to be ranked and serves the site until it is stopped."""
     with Store.open(project.store_url) as store:
         tasks.add(store, list(waiting(store, config)))
-        if not tasks.left(store, ANYBODY, most=1):
-            print(f"No task waits: every response has been ranked. To have them ranked again: accord queue {project.path}")
         open_site(store, config, name=project.path.name, folder=project.path, insecure=insecure)

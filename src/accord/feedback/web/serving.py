@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from accord.errors import RunError, UsageError
-from accord.feedback import accounts
+from accord.feedback import accounts, tasks
 from accord.feedback.store import Store
 from accord.settings import LabelConfig
 
@@ -17,6 +17,8 @@ SECRET = "ACCORD_SECRET"
 """The environment's variable with the secret."""
 SHORTEST_SECRET = 32
 OPERATOR = "operator"
+ANYBODY = ""
+"""A labeler who has seen no task yet."""
 
 
 def is_loopback(host: str) -> bool:
@@ -98,6 +100,8 @@ def open_site(store: Store, config: LabelConfig, *, name: str, folder: Path, ins
     if is_loopback(config.host):
         print(f"Come in as lead, once: {lead_link(store, address, datetime.now(UTC))}", flush=True)
     print(f"Invite labelers: accord labelers invite {folder} NAME", flush=True)
+    if not tasks.left(store, ANYBODY, most=1):
+        print(f"No task waits. To have responses ranked that have been ranked before: accord queue {folder}", flush=True)
     app = create(store, config, name=name, secret=secret, folder=folder)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5))
     server.run(sockets=[made])
