@@ -303,7 +303,7 @@ def test_a_full_disk_leaves_no_half_made_world(accord: Typist, tmp_path: Path) -
 
 
 def test_ctrl_c_ends_in_one_line_and_the_run_goes_on(accord: Typist, town: Path) -> None:
-    words = ["pretrain", town, *SMALL, "--vocab-size", 400, "--tokens", 4_000, "--name", "long"]
+    words = ["pretrain", town, *SMALL, "--vocab-size", 400, "--tokens", 20_000, "--name", "long"]
     checkpoint = town / "runs" / "long" / "checkpoint" / "state.pt"
 
     def press() -> None:

@@ -175,7 +175,8 @@ def test_in_chinese(site: Server, come: Come) -> None:
     site.queue(task(1, k=2))
     page = come()
     page.get_by_role("button", name="简体中文").click()
-    assert page.locator("html").get_attribute("lang") == "zh-Hans"
+    expect(page.locator("html")).to_have_attribute("lang", "zh-Hans")
+    page.wait_for_load_state("load")
     keys(page, "Enter")
     expect(page.locator("#ask")).to_have_text("给回复排名")
     expect(page.locator(".guide")).to_contain_text("有用")
