@@ -23,7 +23,8 @@ def adamw(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float 
 def muon(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Muon:
     """Muon (Jordan et al. 2024) for the matrices between embedding and head: orthogonalised momentum.
 
-    In pretraining it reaches a loss in two thirds of AdamW's tokens, and what it pretrained is fine-tuned better with it (docs/notebook.md).
+    In pretraining it reaches a loss in two thirds of AdamW's tokens, and what it pretrained is fine-tuned better with it
+    (docs/notebook.md).
     """
     return torch.optim.Muon(list(parameters), lr=lr, weight_decay=weight_decay)
 
