@@ -22,7 +22,7 @@ from accord.engine.local import LocalSampler
 from accord.models.loading import load_causal_lm, load_scalar_model, scalar_from
 from accord.models.scalar import RewardModel, new_head
 from accord.records import Sampling
-from accord.runtime.device import keep_freed_memory, matmul_dtype, pick_device
+from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, pick_device
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
 from accord.settings import PpoConfig, RewardConfig, SftConfig
@@ -163,5 +163,6 @@ def startup(task: Task) -> Outcome:
 
 if __name__ == "__main__":
     keep_freed_memory()
+    keep_few_kernels()
     generators = {f"generate_b{batch}": generate for batch in (1, 8, 64)}
     run({"sft": train_sft, "reward": train_reward, "ppo": train_ppo, **generators, "startup": startup})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from accord.records import Generation, Judgement, Prompt, Sampling
+from accord.records import Generation, Judgement, Message, Prompt, Sampling
 
 if TYPE_CHECKING:
     import torch
@@ -35,3 +35,16 @@ class Judge(Protocol):
     """Knows the truth, or is asked for an opinion. Only evaluation sees one."""
 
     def judge(self, prompt: Prompt, response: str) -> Judgement: ...
+
+
+class Speaker(Protocol):
+    """Answers conversations in words: a model of ours, or one behind an OpenAI-compatible address."""
+
+    @property
+    def name(self) -> str:
+        """What answers are signed with."""
+        ...
+
+    def answer(self, conversations: Sequence[Sequence[Message]], *, n: int, sampling: Sampling, seed: int) -> list[list[str]]:
+        """Returns n answers to each conversation, which ends with the user's turn; the same seed gives a local model's same answers."""
+        ...

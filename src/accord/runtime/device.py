@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 """Parameters of glibc's mallopt (malloc.h)."""
 _TOP_PAD = 64 << 20
+_KERNELS = "64"
+"""As many as a step of these models needs; with them 120 reward steps of the demo took 0.78 GB instead of 1.09 (docs/notebook.md)."""
 _NAMES = {"fp32": "float32", "float32": "float32", "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16"}
 _NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 """Flags of /proc/cpuinfo; the last is ARM's."""
@@ -74,6 +76,15 @@ def keep_freed_memory() -> str:
     if not all(_mallopt(parameter, value) for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, _TOP_PAD))):
         return "malloc left as it is: mallopt refused"
     return "malloc keeps freed memory (mallopt: no mmap, no trim)"
+
+
+def keep_few_kernels() -> None:
+    """Bounds oneDNN's cache of compiled matrix products, which by default keeps 1,024 of them.
+
+    Batches without padding have another number of tokens at every step, so that most are compiled, kept and never met again. Counts only
+    before the process's first product; a value that the user has set stays.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS)
 
 
 def _mallopt(parameter: int, value: int) -> bool:

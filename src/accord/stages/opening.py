@@ -22,7 +22,7 @@ from accord.feedback.snapshot import freeze, thaw
 from accord.models.adapters import merge_lora
 from accord.models.loading import load_causal_lm, save_model
 from accord.runtime import lineage
-from accord.runtime.device import keep_freed_memory, matmul_dtype, peak_rss_mb, pick_device
+from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, peak_rss_mb, pick_device
 from accord.runtime.files import new_folder
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -43,6 +43,7 @@ class Model:
 def compute_dtype(requested: str = "auto") -> torch.dtype:
     """The dtype of matrix products here; also makes the allocator keep freed memory."""
     keep_freed_memory()
+    keep_few_kernels()
     return matmul_dtype(pick_device(), requested)
 
 
