@@ -1,7 +1,7 @@
 """Who may use the site, and as what. By invitation only; of every secret the store keeps the SHA-256 alone.
 
-A lead sees everything and manages people, a labeler answers, a viewer looks at figures. An account's id is the labeler's id in the
-records, and is drawn at random, so that the name can be erased without touching what was said.
+A lead sees everything and manages people, a labeler answers, a viewer looks at figures, a user talks in the chat. An account's id is
+the labeler's id in the records, and is drawn at random, so that the name can be erased without touching what was said.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from accord.feedback.auditing import note
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 
-Role = Literal["lead", "labeler", "viewer"]
+Role = Literal["lead", "labeler", "viewer", "user"]
 SESSION_DAYS = 14
 ATTEMPTS = 10
 """Log-ins that one address may try in ``WINDOW``."""
@@ -79,7 +79,8 @@ def invite(
     token, id = secrets.token_urlsafe(24), labeler or f"p-{secrets.token_hex(6)}"
     with store.write() as connection:
         if not labeler:
-            connection.execute(insert(schema.labelers).values(id=id, kind="person", group=group))
+            kind, group = ("user", group or "users") if role == "user" else ("person", group)
+            connection.execute(insert(schema.labelers).values(id=id, kind=kind, group=group))
         elif not list(by_id(connection, schema.labelers, {labeler})):
             raise Refused("unknown_labeler", 403, labeler)
         if not list(by_id(connection, schema.accounts, {id})):

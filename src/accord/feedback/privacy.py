@@ -5,6 +5,8 @@ Rows stay, so that counts, ids and other people's work stay sound; what they hel
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +27,7 @@ def erase_labeler(store: Store, labeler: str, *, by: str, why: str, now: datetim
     """Erases a labeler's name, group, profile, sessions, drafts and reading; with ``answers`` what they said as well.
 
     Args:
-        answers: also empties their answers and demonstrations, and withdraws every record of theirs.
+        answers: also empties their answers, demonstrations and conversations, and withdraws every record of theirs.
 
     Returns:
         How many rows of each kind were emptied or removed.
@@ -44,7 +46,7 @@ def erase_labeler(store: Store, labeler: str, *, by: str, why: str, now: datetim
             emptied[table.name] = _count(connection, delete(table).where(table.c.labeler == labeler))
         connection.execute(delete(schema.invitations).where(schema.invitations.c.account == labeler))
         if answers:
-            emptied |= _erase_said(connection, labeler, by, why, now)
+            emptied |= _erase_said(connection, labeler, by, why, now) | _erase_chats(connection, labeler, (), by, now)
         note(connection, who=by, what="erase", on=labeler, why=why, at=now)
     _forget(store)
     return emptied
@@ -59,27 +61,69 @@ def erase_user(store: Store, user: str, *, by: str, why: str, now: datetime) -> 
     Raises:
         Refused: no prompt is of this user.
     """
-    p, r, d = schema.prompts, schema.responses, schema.demonstrations
+    p = schema.prompts
     with store.write() as connection:
         ids = list(connection.scalars(select(p.c.id).where(p.c.user == user)))
         if not user or not ids:
             raise Refused("unknown_labeler", 403, "no prompt is of this user")
-        emptied = {"prompts": len(ids), "responses": 0, "demonstrations": 0}
-        for part in batches(ids):
-            connection.execute(update(p).where(p.c.id.in_(part)).values(messages="[]", user="", source=""))
-            emptied["responses"] += _count(connection, update(r).where(r.c.prompt_id.in_(part)).values(text="", tokens=""))
-            emptied["demonstrations"] += _count(connection, update(d).where(d.c.prompt_id.in_(part)).values(text=""))
-            _withdraw(connection, "prompt", part, by, now)
-            for kind, table in (("demonstration", d), ("ranking", schema.rankings)):
-                _withdraw(connection, kind, _ids(connection, table, table.c.prompt_id.in_(part)), by, now)
-            t, a = schema.tasks, schema.answers
-            of_them = select(t.c.id).where(t.c.prompt_id.in_(part))
-            connection.execute(update(t).where(t.c.prompt_id.in_(part)).values(expected=None, reserved_for=ERASED))
-            connection.execute(update(a).where(a.c.task_id.in_(of_them)).values(payload="{}"))
-            connection.execute(delete(schema.drafts).where(schema.drafts.c.task_id.in_(of_them)))
-            _withdraw(connection, "answer", _ids(connection, a, a.c.task_id.in_(of_them)), by, now)
+        emptied = _erase_prompts(connection, ids, by, now)
         note(connection, who=by, what="erase", on=f"{len(ids)} prompts of a user", why=why, at=now)
     _forget(store)
+    return emptied
+
+
+def erase_conversations(store: Store, user: str, *, ids: Sequence[str] = (), by: str, why: str, now: datetime) -> dict[str, int]:
+    """Empties a user's conversations, what they said of answers in them, and every record that was made of it.
+
+    Args:
+        ids: of the conversations; all of the user's when empty.
+
+    Raises:
+        Refused: one is not this user's (404).
+    """
+    with store.write() as connection:
+        emptied = _erase_chats(connection, user, ids, by, now)
+        if ids and emptied["conversations"] != len(set(ids)):
+            raise Refused("no_such_turn", 404)
+        note(connection, who=by, what="erase", on=f"{emptied['conversations']} conversations of {user}", why=why, at=now)
+    _forget(store)
+    return emptied
+
+
+def _erase_chats(connection: Connection, user: str, ids: Sequence[str], by: str, now: datetime) -> dict[str, int]:
+    c, t, r, v = schema.conversations, schema.turns, schema.reactions, schema.reviews
+    theirs = [id for id in _ids(connection, c, c.c.user == user) if not ids or id in ids]
+    turns = [id for part in batches(theirs) for id in _ids(connection, t, t.c.conversation.in_(part))]
+    said = [id for part in batches(turns) for id in _ids(connection, r, r.c.turn.in_(part))]
+    accepted = [v.c.verdict == "accepted"]
+    made = [
+        records for part in batches(said) for records in connection.scalars(select(v.c.records).where(v.c.reaction.in_(part), *accepted))
+    ]
+    prompts = sorted({id for records in made for kind, id in json.loads(records) if kind == "prompt"})
+    for table, rows, empty in ((c, theirs, {"title": "", "system": ""}), (t, turns, {"text": ""}), (r, said, {"payload": "{}"})):
+        for part in batches(rows):
+            connection.execute(update(table).where(table.c.id.in_(part)).values(empty))
+    _withdraw(connection, "conversation", theirs, by, now)
+    _withdraw(connection, "reaction", said, by, now)
+    return {"conversations": len(theirs), "turns": len(turns), "reactions": len(said)} | _erase_prompts(connection, prompts, by, now)
+
+
+def _erase_prompts(connection: Connection, ids: Sequence[str], by: str, now: datetime) -> dict[str, int]:
+    """Empties prompts with the responses to them and all that was made of them."""
+    p, r, d, t, a = schema.prompts, schema.responses, schema.demonstrations, schema.tasks, schema.answers
+    emptied = {"prompts": len(ids), "responses": 0, "demonstrations": 0}
+    for part in batches(ids):
+        connection.execute(update(p).where(p.c.id.in_(part)).values(messages="[]", user="", source=""))
+        emptied["responses"] += _count(connection, update(r).where(r.c.prompt_id.in_(part)).values(text="", tokens=""))
+        emptied["demonstrations"] += _count(connection, update(d).where(d.c.prompt_id.in_(part)).values(text=""))
+        _withdraw(connection, "prompt", part, by, now)
+        for kind, table in (("demonstration", d), ("ranking", schema.rankings), ("thumb", schema.thumbs)):
+            _withdraw(connection, kind, _ids(connection, table, table.c.prompt_id.in_(part)), by, now)
+        of_them = select(t.c.id).where(t.c.prompt_id.in_(part))
+        connection.execute(update(t).where(t.c.prompt_id.in_(part)).values(expected=None, reserved_for=ERASED))
+        connection.execute(update(a).where(a.c.task_id.in_(of_them)).values(payload="{}"))
+        connection.execute(delete(schema.drafts).where(schema.drafts.c.task_id.in_(of_them)))
+        _withdraw(connection, "answer", _ids(connection, a, a.c.task_id.in_(of_them)), by, now)
     return emptied
 
 

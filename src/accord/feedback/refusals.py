@@ -46,4 +46,10 @@ KEYS = {
     "too_many_attempts": "too many attempts; wait a while",
     "paused": "the account is paused",
     "role": "this role may not do that",
+    "no_such_turn": "there is no such conversation or turn of this person's",
+    "nothing_said": "there is nothing in what was sent",
+    "same_text": "the corrected text is the same as the answer",
+    "too_fast": "too many turns in a minute",
+    "reviewed": "it was reviewed already, or no longer stands",
+    "no_consent": "its user's consent is not in force",
 }

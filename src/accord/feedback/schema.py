@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 2
+VERSION = 3
 """Goes up with every change of the tables; the migration that reaches it has this number."""
 
 
@@ -279,4 +279,107 @@ guidelines_read = Table(
     Column("version", name(40), nullable=False),
     Column("at", name(40), nullable=False),
     PrimaryKeyConstraint("labeler", "set", "version"),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", name(40), primary_key=True),
+    Column("user", name(120), ForeignKey("labelers.id"), nullable=False),
+    Column("title", FreeText, nullable=False),
+    Column("system", FreeText, nullable=False),
+    Column("at", name(40), nullable=False),
+)
+Index("conversations_of", conversations.c.user, conversations.c.at)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", name(40), primary_key=True),
+    Column("conversation", name(40), ForeignKey("conversations.id"), nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("parent", name(40), nullable=False),
+    Column("role", name(12), nullable=False),
+    Column("text", FreeText, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("digest", name(120), nullable=False),
+    Column("sampling", Text, nullable=False),
+    Column("finish", name(12), nullable=False),
+    Column("pair", name(40), nullable=False),
+    Column("trial", name(40), nullable=False),
+    Column("at", name(40), nullable=False),
+    UniqueConstraint("conversation", "place", name="turns_place"),
+)
+Index("turns_trial", turns.c.trial)
+
+reactions = Table(
+    "reactions",
+    metadata,
+    Column("id", name(40), primary_key=True),
+    Column("user", name(120), ForeignKey("labelers.id"), nullable=False),
+    Column("turn", name(40), ForeignKey("turns.id"), nullable=False, index=True),
+    Column("other", name(40), nullable=False),
+    Column("kind", name(12), nullable=False),
+    Column("payload", FreeText, nullable=False),
+    Column("at", name(40), nullable=False),
+)
+Index("reactions_of", reactions.c.user, reactions.c.at)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("reaction", name(40), ForeignKey("reactions.id"), nullable=False, index=True),
+    Column("verdict", name(12), nullable=False),
+    Column("records", Text, nullable=False),
+    Column("by", name(120), nullable=False),
+    Column("why", FreeText, nullable=False),
+    Column("at", name(40), nullable=False),
+)
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("user", name(120), ForeignKey("labelers.id"), nullable=False, index=True),
+    Column("given", Boolean, nullable=False),
+    Column("version", name(40), nullable=False),
+    Column("at", name(40), nullable=False),
+)
+
+thumbs = Table(
+    "thumbs",
+    metadata,
+    Column("id", name(160), primary_key=True),
+    Column("prompt_id", name(120), ForeignKey("prompts.id"), nullable=False, index=True),
+    Column("response_id", name(160), ForeignKey("responses.id"), nullable=False),
+    Column("labeler", name(120), ForeignKey("labelers.id"), nullable=False),
+    Column("up", Boolean, nullable=False),
+    Column("flags", Text, nullable=False),
+    Column("at", name(40), nullable=False),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", name(40), primary_key=True),
+    Column("old", Text, nullable=False),
+    Column("old_digest", name(120), nullable=False),
+    Column("new", Text, nullable=False),
+    Column("new_digest", name(120), nullable=False),
+    Column("share", Float, nullable=False),
+    Column("by", name(120), nullable=False),
+    Column("at", name(40), nullable=False),
+    Column("ended", name(40), nullable=False),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("model", Text, nullable=False),
+    Column("digest", name(120), nullable=False),
+    Column("by", name(120), nullable=False),
+    Column("why", FreeText, nullable=False),
+    Column("at", name(40), nullable=False),
 )

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Select, func, select, text
 from accord.feedback import rows, schema
 from accord.feedback.adding import add_demonstrations, add_rankings, add_responses, add_rows, batches, by_id
 from accord.feedback.database import Database, connect
-from accord.records import Demonstration, GuidelineSet, Labeler, Prompt, RankedPrompt, Ranking, Response, Split
+from accord.records import Demonstration, GuidelineSet, Labeler, Prompt, RankedPrompt, Ranking, Response, Split, Thumb
 
 ADDING = 0x616464
 """The advisory lock that makes writers of many records take turns on PostgreSQL, as they do on SQLite."""
@@ -168,6 +168,17 @@ class Store:
             for r in batch:
                 shown = tuple(responses[id] for id in r.response_ids)
                 yield RankedPrompt(prompts[r.prompt_id], shown, r.ranks, r.labeler, groups[r.labeler])
+
+    def thumbs(self) -> Iterator[Thumb]:
+        """Thumbs that were given to single responses, in the order of their ids; those out of rankings are made by ``feedback.thumbs``."""
+        groups = {person.id: person.group for person in self.labelers()}
+        t, p, r = schema.thumbs, schema.prompts, schema.responses
+        query = select(t.c.labeler, t.c.up, *(c.label(f"prompt_{c.name}") for c in p.c), *(c.label(f"response_{c.name}") for c in r.c))
+        query = query.join(p, p.c.id == t.c.prompt_id).join(r, r.c.id == t.c.response_id)
+        query = query.where(_standing("thumb", t.c.id), _heard(t.c.labeler)).order_by(t.c.id)
+        for row in self.database.rows(query):
+            asked, said = ({c.name: row[f"{kind}_{c.name}"] for c in table.c} for kind, table in (("prompt", p), ("response", r)))
+            yield Thumb(rows.prompt(asked), rows.response(said), row["up"], row["labeler"], groups[row["labeler"]])
 
     def counts(self) -> dict[str, int]:
         """Rows of each kind, withdrawn ones included."""

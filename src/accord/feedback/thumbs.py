@@ -1,4 +1,4 @@
-"""Thumbs up and down out of rankings: by the ratings that were given with them, or by the place that a response got."""
+"""Thumbs up and down: those that were given, and those out of rankings, by the ratings in them or by the place that a response got."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Literal
 from accord.feedback.store import Store
 from accord.records import Ranking, Thumb
 
-Source = Literal["auto", "ratings", "ranks"]
+Source = Literal["auto", "ratings", "ranks", "given"]
 
 
 def thumbs(store: Store, source: Source, *, good: int, bad: int) -> Iterator[Thumb]:
-    """Every ranked response that was clearly liked or disliked, once for each labeler who said so.
+    """Every response that was clearly liked or disliked, once for each labeler who said so.
 
     Args:
-        source: ``ratings`` takes ratings alone, ``ranks`` places alone, ``auto`` a rating where there is one and else the place.
+        source: ``given`` takes thumbs that were given to a single response alone, ``ratings`` ratings alone, ``ranks`` places alone,
+            ``auto`` all of them: of a ranking a rating where there is one and else the place.
         good: ratings from here on are a thumb up. bad: ratings up to here are a thumb down.
     """
+    if source in ("auto", "given"):
+        yield from store.thumbs()
+    if source == "given":
+        return
     prompts = {prompt.id: prompt for prompt in store.prompts()}
     responses = {response.id: response for response in store.responses()}
     groups = {person.id: person.group for person in store.labelers()}

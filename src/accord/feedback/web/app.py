@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -22,48 +22,71 @@ from accord.errors import StoreError
 from accord.feedback import guidelines
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
-from accord.feedback.web import entering, labeling, leading, words
+from accord.feedback.web import entering, labeling, leading, profiles, screenings, words
 from accord.feedback.web.languages import choose
 from accord.feedback.web.security import Guard
 from accord.feedback.web.visiting import LANGUAGE_COOKIE, ForeignForm, LoggedOut, Site, Visit, visit
-from accord.settings import LabelConfig
+from accord.settings import LabelConfig, ScreeningConfig
 
 THREADS = 12
 """Requests worked on at once: fewer than the store has connections."""
 OWN = ("127.0.0.1", "localhost", "::1")
 """This machine's own names: nobody else reaches them."""
 log = logging.getLogger("accord.site")
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def create(store: Store, config: LabelConfig, *, name: str, secret: str = "", folder: Path | None = None) -> ASGIApp:
+def create(
+    store: Store,
+    config: LabelConfig,
+    *,
+    name: str,
+    secret: str = "",
+    folder: Path | None = None,
+    screening: ScreeningConfig = ScreeningConfig(),
+) -> ASGIApp:
     """The labeling site over a store.
 
     Args:
         name: what people call the project.
         secret: goes into the forms' tokens; processes that serve one site share it.
         folder: the project's, whose ``guidelines/`` come before the ones that Accord brings.
+        screening: cut-offs of the qualification run, and when an answer came too fast.
     """
+    for set in guidelines.SETS:
+        guidelines.keep(store, set, now=datetime.now(UTC), project=folder)
+    site = Site(store, config, name, secret, folder, screening)
+    return build(site, profiles.router, labeling.router, leading.router, screenings.router)
+
+
+def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None) -> ASGIApp:
+    """A site in this house: coming in and going out, errors in the visitor's language, and what protects every page.
+
+    Args:
+        routers: the site's own pages.
+        lifespan: what runs as long as the server does.
+    """
+    config = site.config
     hosts = [*OWN, "[::1]", config.host, *(part.strip() for part in config.names.split(",") if part.strip())]
     app = FastAPI(
         title="Accord",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        lifespan=_few_threads,
+        lifespan=lifespan or few_threads,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
     )
-    app.state.site = Site(store, config, name, secret, folder)
-    for part in (entering, labeling, leading):
-        app.include_router(part.router)
+    app.state.site = site
+    for router in (entering.router, *routers):
+        app.include_router(router)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    for set in guidelines.SETS:
-        guidelines.keep(store, set, now=datetime.now(UTC), project=folder)
     return Guard(app, https=config.https)  # outermost, so that an error's page has the headers too
 
 
 @asynccontextmanager
-async def _few_threads(_: FastAPI) -> AsyncGenerator[None]:
+async def few_threads(_: FastAPI) -> AsyncGenerator[None]:
+    """Holds requests back so that each has a connection to the store."""
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     yield
 

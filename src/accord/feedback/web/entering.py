@@ -65,12 +65,13 @@ def language(request: Request) -> Response:
 
 
 @router.get("/static/{version}/{name}")
-async def static(version: str, name: str) -> Response:
+async def static(request: Request, version: str, name: str) -> Response:
     """A script or a style of ours, by its name in a list: no path leads out of it."""
-    content = static_files().get(name)
+    packages = request.app.state.site.packages
+    content = static_files(packages).get(name)
     if content is None:
         raise HTTPException(404)
-    headers = FOR_EVER if version == static_version() else {}
+    headers = FOR_EVER if version == static_version(packages) else {}
     return Response(content, media_type=TYPES[name.rpartition(".")[2]], headers=headers)
 
 

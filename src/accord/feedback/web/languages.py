@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Literal, get_args
@@ -15,18 +15,21 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 NAMES: dict[Language, str] = {"en": "English", "zh_CN": "简体中文"}
 
 
+HERE = "accord.feedback.web"
+
+
 @cache
-def catalogue(language: Language) -> Mapping[str, str]:
-    """Translations by English text; empty for English."""
+def catalogue(language: Language, package: str = HERE) -> Mapping[str, str]:
+    """A package's translations by English text; empty for English."""
     if language == "en":
         return {}
-    with resources.files("accord.feedback.web").joinpath("locales", f"{language}.po").open("rb") as file:
+    with resources.files(package).joinpath("locales", f"{language}.po").open("rb") as file:
         return {str(message.id): str(message.string) for message in read_po(file, locale=language) if message.id and message.string}
 
 
-def translate(language: Language, text: str, **values: object) -> str:
-    """The text in a language, with ``{name}`` places filled in."""
-    found = catalogue(language).get(text, text)
+def translate(language: Language, text: str, packages: Sequence[str] = (HERE,), /, **values: object) -> str:
+    """The text in a language, with ``{name}`` places filled in; from the first of the packages whose catalogue has it."""
+    found = next((known[text] for package in packages if text in (known := catalogue(language, package))), text)
     return found.format(**values) if values else found
 
 

@@ -8,10 +8,12 @@ import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
+from starlette.types import ASGIApp
+
 from accord.errors import RunError, UsageError
 from accord.feedback import accounts, tasks
 from accord.feedback.store import Store
-from accord.settings import LabelConfig
+from accord.settings import LabelConfig, ScreeningConfig
 
 SECRET = "ACCORD_SECRET"
 """The environment's variable with the secret."""
@@ -81,27 +83,35 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
-def open_site(store: Store, config: LabelConfig, *, name: str, folder: Path, insecure: bool) -> None:
+def open_site(store: Store, config: LabelConfig, screening: ScreeningConfig, *, name: str, folder: Path, insecure: bool) -> None:
     """Serves the site until it is stopped. On this machine's own address it prints a lead's link.
 
     Raises:
         UsageError: the address needs a secret and https.
         RunError: the address is taken.
     """
-    import uvicorn
-
     from accord.feedback.web.app import create
 
     secret = secret_for(config, insecure=insecure)
-    made = listen(config.host, config.port)
-    port = made.getsockname()[1]
-    address = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{port}"
+    made, address = bound(config)
     print(f"The labeling site is at {address}  (Ctrl-C ends it)", flush=True)
     if is_loopback(config.host):
         print(f"Come in as lead, once: {lead_link(store, address, datetime.now(UTC))}", flush=True)
     print(f"Invite labelers: accord labelers invite {folder} NAME", flush=True)
     if not tasks.left(store, ANYBODY, most=1):
         print(f"No task waits. To have responses ranked that have been ranked before: accord queue {folder}", flush=True)
-    app = create(store, config, name=name, secret=secret, folder=folder)
+    serve(create(store, config, name=name, secret=secret, folder=folder, screening=screening), made)
+
+
+def bound(config: LabelConfig) -> tuple[socket.socket, str]:
+    """A socket where the configuration says, and its address for a browser. Raises RunError when it is taken."""
+    made = listen(config.host, config.port)
+    return made, f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{made.getsockname()[1]}"
+
+
+def serve(app: ASGIApp, made: socket.socket) -> None:
+    """Serves a site until it is stopped; requests in flight get five seconds to end."""
+    import uvicorn
+
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5))
     server.run(sockets=[made])

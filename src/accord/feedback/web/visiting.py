@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -23,10 +23,10 @@ from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.web import words
 from accord.feedback.web.forms import Form
-from accord.feedback.web.languages import NAMES, Language, choose, html_language, translate
+from accord.feedback.web.languages import HERE, NAMES, Language, choose, html_language, translate
 from accord.feedback.web.markdown import render
 from accord.feedback.web.security import form_token, same_origin, token_fits
-from accord.settings import LabelConfig
+from accord.settings import LabelConfig, ScreeningConfig
 
 LANGUAGE_COOKIE = "accord_language"
 
@@ -51,6 +51,10 @@ class Site:
     """Goes into the forms' tokens."""
     folder: Path | None = None
     """The project's, whose guidelines come before the ones that Accord brings."""
+    screening: ScreeningConfig = ScreeningConfig()
+    """Cut-offs of the qualification run, and when an answer came too fast."""
+    packages: tuple[str, ...] = (HERE,)
+    """Where templates, static files and translations are looked for, in this order."""
 
     @property
     def session_cookie(self) -> str:
@@ -79,11 +83,11 @@ class Visit:
 
     def say(self, text: str, **values: object) -> str:
         """A text in the visitor's language."""
-        return translate(self.language, text, **values)
+        return translate(self.language, text, self.site.packages, **values)
 
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
         """An HTML page in the visitor's language."""
-        return HTMLResponse(_templates().get_template(template).render(self._frame() | values), status)
+        return HTMLResponse(_templates(self.site.packages).get_template(template).render(self._frame() | values), status)
 
     def go(self, to: str, **said: Any) -> Response:
         """Where to go next: a redirection for a browser, its address for a program."""
@@ -92,7 +96,7 @@ class Visit:
     def _frame(self) -> dict[str, Any]:
         path = self.request.url.path
         return {
-            "_": partial(translate, self.language),
+            "_": self.say,
             "account": self.account,
             "csrf": self.csrf,
             "project": self.site.name,
@@ -161,11 +165,11 @@ def inside(address: str) -> str:
 
 
 @cache
-def _templates() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("accord.feedback.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    cast("dict[str, Any]", environment.globals).update(static=static_address, markdown=render)
+def _templates(packages: tuple[str, ...]) -> Environment:
+    loader = ChoiceLoader([PackageLoader(package) for package in packages])
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    static = partial(static_address, packages=packages)
+    cast("dict[str, Any]", environment.globals).update(static=static, markdown=render)
     return environment
 
 
@@ -174,18 +178,18 @@ def _here(path: str, start: str) -> Markup:
 
 
 @cache
-def static_files() -> Mapping[str, bytes]:
-    """The site's scripts and styles by name; nothing else can be asked for."""
-    folder = resources.files("accord.feedback.web").joinpath("static")
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+def static_files(packages: tuple[str, ...] = (HERE,)) -> Mapping[str, bytes]:
+    """A site's scripts and styles by name; nothing else can be asked for."""
+    folders = [resources.files(package).joinpath("static") for package in reversed(packages)]
+    return {file.name: file.read_bytes() for folder in folders for file in folder.iterdir() if file.is_file()}
 
 
 @cache
-def static_version() -> str:
+def static_version(packages: tuple[str, ...] = (HERE,)) -> str:
     """12 hex digits of what all of them hold."""
-    return hashlib.sha256(b"".join(content for _, content in sorted(static_files().items()))).hexdigest()[:12]
+    return hashlib.sha256(b"".join(content for _, content in sorted(static_files(packages).items()))).hexdigest()[:12]
 
 
-def static_address(name: str) -> str:
+def static_address(name: str, packages: tuple[str, ...] = (HERE,)) -> str:
     """Where a script or style is, with its content's version, so that browsers may keep it for ever."""
-    return f"/static/{static_version()}/{name}"
+    return f"/static/{static_version(packages)}/{name}"

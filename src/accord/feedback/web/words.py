@@ -63,6 +63,12 @@ REFUSALS = {
     "too_many_attempts": _("Too many attempts. Wait a quarter of an hour and try again."),
     "paused": _("Your account is paused. Please ask the person who invited you."),
     "role": _("Your role may not do that."),
+    "no_such_turn": _("There is no such conversation of yours."),
+    "nothing_said": _("Write something first."),
+    "same_text": _("This is the answer as it was. Change what is wrong in it."),
+    "too_fast": _("That was a lot in one minute. Wait a moment and go on."),
+    "reviewed": _("This was reviewed already, or was taken back."),
+    "no_consent": _("The person who said this has not agreed to its use, or no longer does."),
 }
 """What a reader is told for each of ``accord.feedback.refusals.KEYS``."""
 TITLES = {
@@ -137,4 +143,11 @@ FIGURES = {
     "flag_cohen": _("Cohen kappa of flags"),
 }
 """Names of the figures that docs/agreement.md defines; one without a name is shown by its key."""
-ROLE_NAMES = {"lead": _("lead"), "labeler": _("labeler"), "viewer": _("viewer")}
+SIDES = {"first": _("the first is better"), "tie": _("about equal"), "second": _("the second is better")}
+SCREENED = {
+    "sensitivity": _("Says as the researchers what is sensitive"),
+    "ranking": _("Ranks as the researchers"),
+    "demonstrations": _("Mean score of the demonstrations, of 7"),
+}
+"""The parts of ``accord.feedback.quality.Qualification``."""
+ROLE_NAMES = {"lead": _("lead"), "labeler": _("labeler"), "viewer": _("viewer"), "user": _("user of the chat")}

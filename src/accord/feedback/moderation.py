@@ -1,0 +1,90 @@
+"""What a machine finds in a text before a person reviews it: personal data, marks of harm, orders to the model, mere noise.
+
+Pure functions. They find what can be found by its form and say where; judging is the reviewer's. What is personal is taken out of
+whatever becomes a record, on every path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+What = Literal["personal", "harm", "injection", "noise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a text that a reviewer should look at."""
+
+    what: What
+    name: str
+    """e.g. ``email``; it stands in the text's place where personal data is taken out."""
+    start: int
+    end: int
+
+
+Screen = Callable[[str], Sequence[Finding]]
+"""Finds things in a text."""
+
+PERSONAL = {
+    "email": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+    "card": re.compile(r"(?<!\d)(?:\d[ -]?){12,18}\d(?!\d)"),
+    "iban": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
+    "chinese-id": re.compile(r"(?<!\d)\d{17}[\dXx](?!\w)"),
+    "phone": re.compile(r"(?<![\w+])(?:\+|00)?\d(?:[ ()./-]{0,2}\d){7,13}(?!\w)"),
+    "ip-address": re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"),
+}
+HARM = {
+    "self-harm": re.compile(r"\b(?:kill (?:myself|yourself)|suicide|self[- ]harm)\b|自杀|自残", re.I),
+    "violence": re.compile(r"\b(?:how to (?:make|build) (?:a )?(?:bomb|explosive)|shoot up|poison (?:him|her|them|someone))\b|炸弹", re.I),
+    "sexual": re.compile(r"\b(?:porn\w*|sex with (?:a )?(?:child|minor)\w*)\b|色情", re.I),
+}
+INJECTION = {
+    "order-to-the-model": re.compile(
+        r"\b(?:ignore|disregard|forget) (?:all |any )?(?:the |your )?(?:previous|above|prior|earlier) "
+        r"(?:instructions?|prompts?|messages?)\b"
+        r"|忽略(?:之前|以上|上面)的?(?:所有)?(?:指令|指示|提示)",
+        re.I,
+    ),
+    "asks-for-the-system-prompt": re.compile(r"\b(?:reveal|print|show|repeat) (?:me )?(?:your|the) system (?:prompt|message)\b", re.I),
+    "chat-marks": re.compile(r"<\|[\w/]{1,30}\|>|\[/?INST\]|<</?SYS>>"),
+}
+NOISE = re.compile(r"(\w.{0,19}?)\1{9,}", re.S)
+
+
+def screen(text: str) -> list[Finding]:
+    """Everything that is found by its form, in the order of the places; of two that overlap, the one that starts first."""
+    groups: tuple[tuple[What, dict[str, re.Pattern[str]]], ...] = (("personal", PERSONAL), ("harm", HARM), ("injection", INJECTION))
+    found = [
+        Finding(what, name, match.start(), match.end())
+        for what, patterns in groups
+        for name, pattern in patterns.items()
+        for match in pattern.finditer(text)
+    ]
+    found += [Finding("noise", "repetition", match.start(), match.end()) for match in NOISE.finditer(text)]
+    return apart(found)
+
+
+def together(*screens: Screen) -> Screen:
+    """One screen out of several."""
+    return lambda text: apart([finding for one in screens for finding in one(text)])
+
+
+def apart(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings in the order of their places; one of personal data goes before others of its place, and one of a kind is enough."""
+    kept: list[Finding] = []
+    for finding in sorted(findings, key=lambda f: (f.start, f.what != "personal", -f.end)):
+        if not any(finding.start < other.end and finding.what == other.what for other in kept):
+            kept.append(finding)
+    return kept
+
+
+def redacted(text: str, findings: Sequence[Finding]) -> str:
+    """The text with ``[email]`` and its like in the place of personal data."""
+    parts, at = list[str](), 0
+    for finding in (f for f in findings if f.what == "personal"):
+        parts += [text[at : finding.start], f"[{finding.name}]"]
+        at = finding.end
+    return "".join(parts) + text[at:]

@@ -1,0 +1,40 @@
+"""What a user of the chat may do with what is theirs: see it whole, take it with them, delete it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from accord.feedback import chats, consents, reactions, schema
+from accord.feedback.privacy import erase_conversations
+from accord.feedback.store import Store
+
+
+def exported(store: Store, user: str) -> dict[str, Any]:
+    """Everything of a user's as JSON values: account, consents, conversations with every turn, reactions with their state."""
+    c = schema.consents
+    with store.read() as connection:
+        words = [dict(row) for row in connection.execute(select(c).where(c.c.user == user).order_by(c.c.number)).mappings()]
+    talked = [chats.opened(store, user, conversation.id) for conversation in chats.listed(store, user, limit=1_000_000)]
+    return {
+        "user": user,
+        "consents": [{key: word[key] for key in ("given", "version", "at")} for word in words],
+        "consent_text": consents.TEXT,
+        "conversations": [
+            dataclasses.asdict(conversation) | {"turns": [dataclasses.asdict(turn) for turn in turns]} for conversation, turns in talked
+        ],
+        "reactions": [dataclasses.asdict(reaction) for reaction in reactions.own(store, user)],
+    }
+
+
+def delete(store: Store, user: str, *, conversations: Sequence[str] = (), now: datetime) -> dict[str, int]:
+    """Empties conversations of a user's, all when none is named, and everything made of them; the audit keeps that it was done.
+
+    Raises:
+        Refused: one is not this user's (404).
+    """
+    return erase_conversations(store, user, ids=conversations, by=user, why="deleted by the user", now=now)

@@ -1,0 +1,219 @@
+"""What a person says of an answer, in its place: a thumb, a choice of two, a correction, a report of harm.
+
+A second word of the same kind on the same answer takes the place of the first, which gets a row in ``withdrawn``. Nothing here is
+learned from: ``accord.feedback.reviewing`` makes records of it after consent and a lead's review.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from sqlalchemy import ColumnElement, Connection, insert, select
+
+from accord.feedback import schema
+from accord.feedback.auditing import note
+from accord.feedback.chats import Turn, one
+from accord.feedback.payloads import CHOICES
+from accord.feedback.refusals import Refused
+from accord.feedback.store import Store
+
+Kind = Literal["thumb", "choice", "correction", "report"]
+State = Literal["waiting", "accepted", "refused", "lapsed", "withdrawn"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+REASONS = ("helpful", "untrue", "harmful", "other")
+LONGEST_NOTE, LONGEST_TEXT = 4_000, 20_000
+"""Characters of a remark, and of a correction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What a person said of an answer."""
+
+    id: str
+    user: str
+    turn: str
+    other: str
+    """The second answer of a choice."""
+    kind: Kind
+    payload: Mapping[str, Any]
+    at: str
+    state: State
+    """``waiting`` for consent or review; ``lapsed`` was accepted, and the consent taken back since."""
+
+
+def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, Any], *, other: str = "", now: datetime) -> Reaction:
+    """Keeps a reaction of the person whose conversation it is; on disk when this returns.
+
+    Args:
+        turn: the answer; of a choice the first one.
+        payload: thumb: ``up``, ``reasons``, ``note``; choice: ``choice`` (first, second, tie, both_bad); correction: ``text``;
+            report: ``note``.
+        other: the second answer of a choice.
+
+    Raises:
+        Refused: an answer is not in this person's conversations (404), or the payload does not fit (422).
+    """
+    said = _answer(store, user, turn)
+    if kind == "choice" and _answer(store, user, other).parent != said.parent:
+        raise Refused("no_such_turn", 404, other)
+    cleaned = _CLEANERS[kind](said, payload)
+    made = Reaction(f"f-{secrets.token_hex(10)}", user, turn, other if kind == "choice" else "", kind, cleaned, now.isoformat(), "waiting")
+    with store.write() as connection:
+        for earlier in _same(connection, made):
+            take_back(connection, earlier, by=user, why="said again", replaced_by=made.id, now=now)
+        values = {"id": made.id, "user": user, "turn": turn, "other": made.other, "kind": kind, "at": made.at}
+        connection.execute(insert(schema.reactions).values(values | {"payload": json.dumps(cleaned, ensure_ascii=False)}))
+    return made
+
+
+def own(store: Store, user: str, *, conversation: str = "") -> list[Reaction]:
+    """A person's reactions that stand, newest first; those in one conversation, when it is named."""
+    r, t = schema.reactions, schema.turns
+    where = [r.c.user == user, ~gone(r.c.id)]
+    if conversation:
+        where.append(r.c.turn.in_(select(t.c.id).where(t.c.conversation == conversation)))
+    with store.read() as connection:
+        return found(connection, *where)
+
+
+def withdraw(store: Store, user: str, id: str, *, now: datetime) -> None:
+    """Takes one's own reaction back, and what was made of it out of training.
+
+    Raises:
+        Refused: there is none of this person's that stands (404).
+    """
+    with store.write() as connection:
+        r = schema.reactions
+        mine = found(connection, r.c.id == id, r.c.user == user, ~gone(r.c.id)) if id.isprintable() else []
+        if not mine:
+            raise Refused("no_such_turn", 404, id)
+        take_back(connection, mine[0].id, by=user, why="taken back", now=now)
+        note(connection, who=user, what="retract", on=id, why="taken back", at=now)
+
+
+def take_back(connection: Connection, id: str, *, by: str, why: str, replaced_by: str = "", now: datetime) -> None:
+    """Withdraws a reaction and the records that were made of it, inside a transaction."""
+    withdraw_record(connection, "reaction", id, by=by, why=why, replaced_by=replaced_by, now=now)
+    withdraw_records(connection, id, by=by, why=why, now=now)
+
+
+def withdraw_records(connection: Connection, reaction: str, *, by: str, why: str, now: datetime) -> None:
+    """Takes what was made of a reaction out of training; its prompt too, when nothing else that stands was made for it."""
+    v = schema.reviews
+    accepted = select(v.c.records).where(v.c.reaction == reaction, v.c.verdict == "accepted").order_by(v.c.number.desc())
+    made: list[list[str]] = [pair for records in connection.scalars(accepted) for pair in json.loads(records)]
+    for kind, id in made:
+        if kind in ("ranking", "demonstration", "thumb"):
+            withdraw_record(connection, kind, id, by=by, why=why, now=now)
+    for kind, id in made:
+        if kind == "prompt" and not _still_used(connection, id):
+            withdraw_record(connection, "prompt", id, by=by, why=why, now=now)
+
+
+def withdraw_record(connection: Connection, kind: str, id: str, *, by: str, why: str, replaced_by: str = "", now: datetime) -> None:
+    """Adds the row that takes a record out of every reader's sight, once."""
+    w = schema.withdrawn
+    if connection.scalar(select(w.c.record_id).where(w.c.kind == kind, w.c.record_id == id)) is None:
+        values = {"kind": kind, "record_id": id, "replaced_by": replaced_by, "by": by, "why": why, "at": now.isoformat()}
+        connection.execute(insert(w).values(values))
+
+
+def found(connection: Connection, *where: ColumnElement[bool]) -> list[Reaction]:
+    """Reactions, newest first, each with the state that follows from its reviews."""
+    r, v, w = schema.reactions, schema.reviews, schema.withdrawn
+    verdict = select(v.c.verdict).where(v.c.reaction == r.c.id).order_by(v.c.number.desc()).limit(1).scalar_subquery()
+    back = select(w.c.record_id).where(w.c.kind == "reaction", w.c.record_id == r.c.id).exists()
+    query = select(r, verdict.label("verdict"), back.label("back")).where(*where).order_by(r.c.at.desc(), r.c.id)
+    return [
+        Reaction(
+            row["id"],
+            row["user"],
+            row["turn"],
+            row["other"],
+            row["kind"],
+            json.loads(row["payload"]),
+            row["at"],
+            "withdrawn" if row["back"] else row["verdict"] or "waiting",
+        )
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def gone(id: Any) -> ColumnElement[bool]:
+    """The reaction was taken back or said again."""
+    w = schema.withdrawn
+    return select(w.c.record_id).where(w.c.kind == "reaction", w.c.record_id == id).exists()
+
+
+def _same(connection: Connection, made: Reaction) -> list[str]:
+    """What the same person said before in the same way of the same answer, or of the same two."""
+    r = schema.reactions
+    same = (r.c.turn == made.turn) & (r.c.other == made.other)
+    if made.kind == "choice":
+        same = same | ((r.c.turn == made.other) & (r.c.other == made.turn))
+    query = select(r.c.id).where(r.c.user == made.user, r.c.kind == made.kind, same, ~gone(r.c.id))
+    return list(connection.scalars(query))
+
+
+def _still_used(connection: Connection, prompt: str) -> bool:
+    w = schema.withdrawn
+    for kind, table in (("ranking", schema.rankings), ("demonstration", schema.demonstrations), ("thumb", schema.thumbs)):
+        back = select(w.c.record_id).where(w.c.kind == kind, w.c.record_id == table.c.id).exists()
+        if connection.scalar(select(table.c.id).where(table.c.prompt_id == prompt, ~back).limit(1)) is not None:
+            return True
+    return False
+
+
+def _answer(store: Store, user: str, id: str) -> Turn:
+    turn = one(store, user, id)
+    if turn.role != "assistant":
+        raise Refused("no_such_turn", 404, id)
+    return turn
+
+
+def _thumb(_: Turn, payload: Mapping[str, Any]) -> dict[str, Any]:
+    up, reasons = payload.get("up"), list(payload.get("reasons", ()))
+    if not isinstance(up, bool) or not all(reason in REASONS for reason in reasons):
+        raise Refused("malformed", detail="thumb")
+    return {"up": up, "reasons": sorted(set(reasons)), "note": _text(payload, "note", LONGEST_NOTE)}
+
+
+def _choice(_: Turn, payload: Mapping[str, Any]) -> dict[str, Any]:
+    if payload.get("choice") not in CHOICES:
+        raise Refused("choice_missing")
+    return {"choice": payload["choice"]}
+
+
+def _correction(said: Turn, payload: Mapping[str, Any]) -> dict[str, Any]:
+    text = _text(payload, "text", LONGEST_TEXT).strip()
+    if not text:
+        raise Refused("text_missing")
+    if text == said.text.strip():
+        raise Refused("same_text")
+    return {"text": text}
+
+
+def _report(_: Turn, payload: Mapping[str, Any]) -> dict[str, Any]:
+    return {"note": _text(payload, "note", LONGEST_NOTE)}
+
+
+def _text(payload: Mapping[str, Any], name: str, longest: int) -> str:
+    text = payload.get(name, "")
+    if not isinstance(text, str):
+        raise Refused("malformed", detail=name)
+    if len(text) > longest:
+        raise Refused("too_long")
+    return text
+
+
+_CLEANERS: dict[Kind, Callable[[Turn, Mapping[str, Any]], dict[str, Any]]] = {
+    "thumb": _thumb,
+    "choice": _choice,
+    "correction": _correction,
+    "report": _report,
+}
