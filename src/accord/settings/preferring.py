@@ -68,8 +68,8 @@ class KtoConfig:
 
     seed: int = 0
     """Fixes every random choice of the stage."""
-    thumbs: Literal["auto", "ratings", "ranks"] = "auto"
-    """Where thumbs come from: the 1 to 7 ratings, the place in the ranking, or ratings where they are given and else ranks."""
+    thumbs: Literal["auto", "ratings", "ranks", "given"] = "auto"
+    """Where thumbs come from: the 1 to 7 ratings, the place in the ranking, what users of the chat gave, or all (a rating before a place)."""
     good_quality: int = 5
     """Ratings from here on are a thumb up."""
     bad_quality: int = 3
