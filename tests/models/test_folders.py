@@ -10,7 +10,7 @@ import torch
 from tiny import FP32, chat, llama, rng, scalar, sequences, weights
 
 from accord.errors import ModelError
-from accord.models.adapters import add_lora, merge_lora, trainable
+from accord.models.adapters import add_lora, merge_lora, sharing, trainable
 from accord.models.loading import load_causal_lm, load_scalar_model, prepared, save_model
 from accord.models.policy import logprobs
 from accord.models.ragged import pack
@@ -99,6 +99,23 @@ def test_fresh_adapters_change_nothing_and_trained_ones_merge_to_the_same_functi
     merge_lora(model)
     assert torch.allclose(said(model), after, atol=1e-5)
     assert weights(model).keys() == weights(llama()).keys()
+
+
+def test_adapters_in_a_sharing_copy_leave_the_model_alone_and_take_no_second_copy_of_it() -> None:
+    model = scalar(llama())
+    batch = pack(sequences([6, 11]))
+    before = scores(model, batch, dtype=FP32).detach()
+    adapted = add_lora(sharing(model), 2, rng(1))
+    theirs = dict(model.named_parameters())
+    for name, parameter in adapted.named_parameters():
+        shared = theirs.get(name.replace("base_layer.", ""))
+        assert (shared is parameter) == ("lora_" not in name and not name.startswith("score")), name
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.5)
+    assert torch.equal(scores(model, batch, dtype=FP32), before)
+    assert not torch.allclose(scores(adapted, batch, dtype=FP32), before)
 
 
 def test_a_merged_model_is_saved_without_adapters(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from tiny import FP32, VOCAB, llama, rng, scalar, sequences
 
 from accord.errors import InputError, ModelError
+from accord.models.adapters import add_lora
 from accord.models.attention import RaggedAttention
 from accord.models.decoder import hidden, is_llama_shaped
 from accord.models.loading import prepared
@@ -185,3 +186,38 @@ def test_padding_and_grouping_lose_nothing() -> None:
     groups = list(by_tokens([5, 50, 3, 8, 4], 10))
     assert sorted(index for group in groups for index in group) == [0, 1, 2, 3, 4]
     assert all(len(group) == 1 or sum([5, 50, 3, 8, 4][i] for i in group) <= 10 for group in groups)
+
+
+def adapted_pair() -> tuple[Any, Any]:
+    """A model with adapters that say something, and the same as transformers and peft run it themselves."""
+    torch.manual_seed(5)
+    model, plain = (add_lora(model, 4, rng(1)) for model in (llama(), plain_copy(llama())))
+    for one in (model, plain):
+        with torch.no_grad():
+            for name, parameter in one.named_parameters():
+                if "lora_B" in name:
+                    parameter.copy_(0.3 * torch.randn(parameter.shape, generator=rng(len(name))))
+    return model, plain
+
+
+def test_adapters_take_the_short_path_with_the_states_and_gradients_of_pefts_own_forward() -> None:
+    model, plain = adapted_pair()
+    assert is_llama_shaped(model.base_model)
+    rows = sequences([5, 9, 2, 17])
+    ours = logprobs(model, pack(rows), dtype=FP32)[0]
+    logits = [plain(torch.tensor([row])).logits[0, :-1].log_softmax(-1) for row in rows]
+    theirs = torch.cat([one.gather(1, torch.tensor(row)[1:, None])[:, 0] for one, row in zip(logits, rows, strict=True)])
+    assert torch.allclose(ours, theirs, atol=5e-5)
+    ours.mean().backward()
+    theirs.mean().backward()
+    wanted = {name: parameter.grad for name, parameter in plain.named_parameters() if parameter.requires_grad}
+    assert wanted
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert torch.allclose(parameter.grad, wanted[name], atol=1e-5, rtol=1e-4), name
+
+
+def test_fresh_adapters_are_the_reference_to_the_last_bit_in_bfloat16() -> None:
+    batch = pack(sequences([5, 9, 2, 17]))
+    reference = logprobs(llama(), batch, dtype=torch.bfloat16)[0]
+    assert torch.equal(logprobs(add_lora(llama(), 4, rng(1)), batch, dtype=torch.bfloat16)[0], reference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -29,6 +30,15 @@ def add_lora(model: Any, rank: int, generator: torch.Generator) -> Any:
             with torch.no_grad():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter.shape[1] ** -0.5)
     return model.eval()
+
+
+def sharing(model: nn.Module) -> Any:
+    """A copy of the model's modules over the very same parameters, but for a head named ``score``, which is copied.
+
+    Adapters put into the copy leave the model as it is, and the two take hardly more memory than one. Merging them changes both.
+    """
+    shared = {id(tensor): tensor for name, tensor in (*model.named_parameters(), *model.named_buffers()) if not name.startswith("score")}
+    return copy.deepcopy(model, shared)
 
 
 def merge_lora(model: Any) -> Any:

@@ -13,8 +13,9 @@ from accord.data.templates import ChatFormat, chat_format, give_chat_template
 from accord.data.tokenizers import load_tokenizer, train_tokenizer
 from accord.engine.local import LocalSampler
 from accord.errors import InputError, ModelError
+from accord.feedback.kinds import said_by
 from accord.feedback.store import Store
-from accord.models.adapters import add_lora
+from accord.models.adapters import add_lora, sharing
 from accord.models.loading import load_scalar_model, scalar_from
 from accord.models.policy import mean_loss
 from accord.models.scalar import RewardModel, new_head
@@ -62,9 +63,13 @@ def sft_stage(project: Project, config: SftConfig, *, base: str, name: str, resu
     source = locate(project, base)
     folder = project.run(name)
     with Store.open(project.store_url) as store:
-        demonstrations, digest = frozen(folder / "demonstrations.jsonl", Demonstration, store.demonstrations())
+        demonstrations, digest = frozen(
+            folder / "demonstrations.jsonl", Demonstration, said_by(store, store.demonstrations(), config.kinds)
+        )
     if not demonstrations:
-        raise InputError("the store has no demonstrations", where=project.store_url, hint="`accord import` some, or write them")
+        raise InputError(
+            f"the store has no demonstrations by {config.kinds}", where=project.store_url, hint="`accord import` some, or write them"
+        )
     inputs = {"base": digest_of(source), "demonstrations": digest}
     run = Run.start(folder, stage="sft", config=config, inputs=inputs, resume=resume, seed=config.seed)
     if run.done:
@@ -109,9 +114,11 @@ def reward_stage(project: Project, config: RewardConfig, *, sft_model: str, name
     source = locate(project, sft_model)
     folder = project.run(name)
     with Store.open(project.store_url) as store:
-        ranked, digest = frozen(folder / "rankings.jsonl", RankedPrompt, store.ranked_prompts())
+        ranked, digest = frozen(folder / "rankings.jsonl", RankedPrompt, said_by(store, store.ranked_prompts(), config.kinds))
         if not ranked:
-            raise InputError("the store has no rankings", where=project.store_url, hint="`accord sample`, then `accord label`")
+            raise InputError(
+                f"the store has no rankings by {config.kinds}", where=project.store_url, hint="`accord sample`, then `accord label`"
+            )
         demonstrations, shown = frozen(folder / "demonstrations.jsonl", Demonstration, store.demonstrations(split="train"))
     inputs = {"sft": digest_of(source), "rankings": digest, "demonstrations": shown}
     run = Run.start(folder, stage="reward", config=config, inputs=inputs, resume=resume, seed=config.seed)
@@ -158,17 +165,19 @@ def ppo_stage(project: Project, config: PpoConfig, *, sft_model: str, reward_mod
         model = load_model(project, sft_model)
         same_tokenizer(model, reward_source)
         spoken = model.format
-        policy = add_lora(model.lm, config.lora_rank, generator(config.seed, "ppo", "lora")) if config.lora_rank else model.lm
-        value = load_scalar_model(reward_source).to(pick_device())
+        scorer = load_scalar_model(reward_source).to(pick_device())
         if config.lora_rank:
-            value = add_lora(value, config.lora_rank, generator(config.seed, "ppo", "value-lora"))
+            policy = add_lora(sharing(model.lm), config.lora_rank, generator(config.seed, "ppo", "lora"))
+            value = add_lora(sharing(scorer), config.lora_rank, generator(config.seed, "ppo", "value-lora"))
+        else:
+            policy, value = load_model(project, sft_model).lm, load_scalar_model(reward_source).to(pick_device())
         ppo.train(
             config,
             policy=policy,
-            reference=load_model(project, sft_model).lm,
+            reference=model.lm,
             value=value,
             sampler=LocalSampler(policy, stop=spoken.stop, dtype=compute),
-            scorer=RewardModel(load_scalar_model(reward_source).to(pick_device()), dtype=compute),
+            scorer=RewardModel(scorer, dtype=compute),
             prompts=[spoken.prompt(prompt.messages) for prompt in prompts],
             pretraining=_raw_text(project, spoken.tokenizer, spoken.context, config.seed, config.ptx_tokens) if config.ptx_coef else None,
             decode=lambda ids: spoken.tokenizer.decode(ids),
