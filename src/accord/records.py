@@ -153,6 +153,17 @@ class Thumb:
 
 
 @dataclass(frozen=True, slots=True)
+class Worth:
+    """A prompt, one response to it, and what a labeler held it to be worth, from -1 to 1: what Q-learning learns from."""
+
+    prompt: Prompt
+    response: Response
+    worth: float
+    labeler: str
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """A gold judge's word on a response, each in [0, 1]; ``utility`` combines them by the guideline's conflict rules."""
 
@@ -179,6 +190,8 @@ class Sampling:
     """Divides positive and multiplies negative logits of tokens already used; 1 is off."""
     max_tokens: int = 64
     """Length limit of a response, stop token included."""
+    min_p: float = 0.0
+    """Keep the tokens at least this probable relative to the likeliest one; 0 keeps all."""
 
 
 @dataclass(frozen=True)

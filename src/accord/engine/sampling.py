@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -17,7 +19,10 @@ TWO_LEVELS = 8192
 
 
 def shape_logits(logits: Float[Tensor, "rows vocabulary"], sampling: Sampling, seen: Bool[Tensor, "rows vocabulary"] | None) -> Tensor:
-    """Applies repetition penalty (Keskar et al. 2019), temperature, top-k and top-p (Holtzman et al. 2020), in this order."""
+    """Applies repetition penalty (Keskar et al. 2019), temperature, top-k, min-p (Nguyen et al. 2024), top-p (Holtzman et al. 2020).
+
+    In this order.
+    """
     if seen is not None:
         penalty = sampling.repetition_penalty
         logits = torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
@@ -26,6 +31,8 @@ def shape_logits(logits: Float[Tensor, "rows vocabulary"], sampling: Sampling, s
     if 0 < sampling.top_k < logits.shape[-1]:
         floor = logits.topk(sampling.top_k, -1).values[:, -1:]
         logits = logits.masked_fill(logits < floor, -torch.inf)
+    if sampling.min_p > 0.0:
+        logits = logits.masked_fill(logits < logits.max(-1, keepdim=True).values + math.log(sampling.min_p), -torch.inf)
     if sampling.top_p < 1.0:
         ordered, order = logits.sort(-1, descending=True)
         before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)

@@ -1,0 +1,271 @@
+"""Continuous batching: requests join and leave a batch that goes on running, one token a step for every request in it.
+
+A request's text depends on its prompt, sampling and seed alone, whoever runs beside it: it draws from random numbers of its own, every
+product has the same form for a row alone as for many (``FLOOR``), and attention is summed over the same slots. Prompts are read in
+chunks of ``CHUNK`` tokens beside the running batch, so that a long one holds nobody up, and chunks that were read before are reused.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from accord.engine.places import Places, Window, rounded
+from accord.engine.prefixes import Prefixes
+from accord.engine.sampling import draw, shape_logits
+from accord.models.decoder import fuse, hidden, is_llama_shaped, llama_hidden, rotary
+from accord.models.policy import head_weight
+from accord.records import Sampling
+
+Finish = Literal["", "stop", "length"]
+CHUNK = 32
+"""Prompt tokens of one request that are read in a step."""
+READERS = 16
+"""Requests whose prompts are read side by side."""
+FLOOR = 16
+"""Rows of a product come in multiples of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be drawn. ``sampling.max_tokens`` ends it, or the model's context."""
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    seed: int
+    logprobs: int | None = None
+    """How many of the likeliest tokens are told with each drawn one; None tells no log-probabilities at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One token of a request. Log-probabilities are the model's own, before any temperature or filter, in nats."""
+
+    ticket: int
+    token: int
+    finish: Finish
+    logprob: float = 0.0
+    likeliest: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(slots=True)
+class _Row:
+    """A request on its way through the engine."""
+
+    ticket: int
+    request: Request
+    chance: random.Random
+    tokens: list[int] = field(default_factory=list[int])
+    filled: int = 0
+    """Tokens whose keys and values stand in the place."""
+    seen: Tensor | None = None
+
+
+class BatchEngine:
+    """Draws for many requests at once. Not thread-safe: one thread submits, cancels and steps.
+
+    Args:
+        model: a causal language model as ``models.loading`` opens it.
+        stop: token ids that end a response.
+        context: longest prompt and response together, in tokens.
+        places: most requests that run at once; others wait.
+        remembered: tokens of prompts whose keys and values are kept for later requests; 0 keeps none.
+    """
+
+    def __init__(
+        self, model: Any, *, stop: Sequence[int], dtype: torch.dtype, context: int, places: int = 64, remembered: int = 16_384
+    ) -> None:
+        self.network, self.stop, self.context, self.most = _Network(model, dtype), frozenset(stop), context, places
+        self.waiting: deque[_Row] = deque()
+        self.reading: list[_Row] = []
+        self.running: list[_Row] = []
+        self._read, self._run = Places(), Places()
+        self.prefixes = Prefixes(CHUNK, remembered)
+        self.reused = 0
+        """Prompt tokens that did not have to be read."""
+        self._tickets = itertools.count()
+
+    def submit(self, request: Request) -> int:
+        """Queues a request; its tokens come out of ``step`` under the ticket that this returns.
+
+        Raises:
+            ValueError: the prompt is empty or leaves no room in the context.
+        """
+        if not 0 < len(request.prompt) < self.context:
+            raise ValueError(f"the prompt has {len(request.prompt)} tokens, the context {self.context}")
+        row = _Row(next(self._tickets), request, random.Random(request.seed), list(request.prompt))
+        self.waiting.append(row)
+        return row.ticket
+
+    @torch.inference_mode()
+    def cancel(self, ticket: int) -> None:
+        """Drops a request, wherever it is; its place is free for the next step. Unknown tickets are nothing to do."""
+        self.waiting = deque(row for row in self.waiting if row.ticket != ticket)
+        for rows, places in ((self.reading, self._read), (self.running, self._run)):
+            for place, row in enumerate(rows):
+                if row.ticket == ticket:
+                    _leave(rows, places, place)
+                    return
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step has anything to do."""
+        return bool(self.waiting or self.reading or self.running)
+
+    @property
+    def count(self) -> int:
+        """Requests that are in the engine, waiting ones included."""
+        return len(self.waiting) + len(self.reading) + len(self.running)
+
+    @torch.inference_mode()
+    def step(self) -> list[Drawn]:
+        """Reads a chunk of the prompts that wait and draws one token for every running request; returns what was drawn."""
+        self._admit()
+        drawn = self._read_chunk() if self.reading else []
+        return drawn + self._decode() if self.running else drawn
+
+    def _admit(self) -> None:
+        while self.waiting and len(self.reading) < READERS and len(self.reading) + len(self.running) < self.most:
+            row = self.waiting.popleft()
+            place = len(self.reading)
+            self._read.reserve(rounded(place + 1, FLOOR), rounded(len(row.tokens), CHUNK))
+            self.reading.append(row)
+            self._read.count += 1
+            row.filled = self.prefixes.restore(row.tokens, self._read, place)
+            self.reused += row.filled
+            if row.request.sampling.repetition_penalty != 1.0:
+                row.seen = torch.zeros(self.network.vocabulary, dtype=torch.bool).index_fill_(0, torch.tensor(row.tokens), True)
+
+    def _read_chunk(self) -> list[Drawn]:
+        """The next chunk of every prompt that is being read; those that end in it move into the running batch with their first token."""
+        chunks = [row.tokens[row.filled : row.filled + CHUNK] for row in self.reading]
+        padded = [chunk + [0] * (CHUNK - len(chunk)) for chunk in chunks]
+        starts = torch.tensor([row.filled for row in self.reading])
+        self._read.reserve(0, int(starts.max()) + CHUNK)
+        states = self.network.states(torch.tensor(padded), starts, self._read)
+        for row, chunk in zip(self.reading, chunks, strict=True):
+            row.filled += len(chunk)
+        done = [place for place, row in enumerate(self.reading) if row.filled == len(row.tokens)]
+        if not done:
+            return []
+        last = torch.tensor([place * CHUNK + len(chunks[place]) - 1 for place in done])
+        logits = self.network.logits(states.index_select(0, last))
+        rows = [self.reading[place] for place in done]
+        drawn = self._draw(rows, logits)
+        ended = {token.ticket for token in drawn if token.finish}
+        for place in reversed(done):
+            row = self.reading[place]
+            self.prefixes.keep(row.request.prompt, self._read, place)
+            if row.ticket not in ended:
+                self._join(row, place)
+            _leave(self.reading, self._read, place)
+        return drawn
+
+    def _join(self, row: _Row, place: int) -> None:
+        longest = min(len(row.request.prompt) + row.request.sampling.max_tokens, self.context)
+        rows = len(self.running) + 1
+        if rows > self._run.rows:
+            rows = min(2 * rows, self.most)
+        self._run.reserve(rounded(rows, FLOOR), longest)
+        self._run.take(self._read, place, row.filled)
+        self.running.append(row)
+
+    def _decode(self) -> list[Drawn]:
+        idle = rounded(len(self.running), FLOOR) - len(self.running)
+        tokens = torch.tensor([[row.tokens[-1]] for row in self.running] + [[0]] * idle)
+        starts = torch.tensor([row.filled for row in self.running] + [0] * idle)
+        states = self.network.states(tokens, starts, self._run)
+        logits = self.network.logits(states)[: len(self.running)]
+        for row in self.running:
+            row.filled += 1
+        drawn = self._draw(self.running, logits)
+        for place in reversed([place for place, token in enumerate(drawn) if token.finish]):
+            self.prefixes.keep(self.running[place].tokens[: self.running[place].filled], self._run, place)
+            _leave(self.running, self._run, place)
+        return drawn
+
+    def _draw(self, rows: list[_Row], logits: Tensor) -> list[Drawn]:
+        """The next token of each row. Rows that ask for the same sampling are drawn together."""
+        groups: dict[tuple[float, ...], list[int]] = {}
+        for place, row in enumerate(rows):
+            s = row.request.sampling
+            groups.setdefault((s.temperature, s.top_k, s.top_p, s.repetition_penalty, s.min_p), []).append(place)
+        chosen = [0] * len(rows)
+        for places in groups.values():
+            picked = _pick([rows[place] for place in places], logits if len(groups) == 1 else logits[places])
+            for place, token in zip(places, picked, strict=True):
+                chosen[place] = token
+        told = _told(rows, logits, chosen)
+        return [self._noted(row, token, told.get(place)) for place, (row, token) in enumerate(zip(rows, chosen, strict=True))]
+
+    def _noted(self, row: _Row, token: int, told: tuple[float, tuple[tuple[int, float], ...]] | None) -> Drawn:
+        row.tokens.append(token)
+        if row.seen is not None:
+            row.seen[token] = True
+        made = len(row.tokens) - len(row.request.prompt)
+        full = made >= row.request.sampling.max_tokens or len(row.tokens) >= self.context
+        finish: Finish = "stop" if token in self.stop else "length" if full else ""
+        return Drawn(row.ticket, token, finish, *(told or (0.0, ())))
+
+
+def _leave(rows: list[_Row], places: Places, place: int) -> None:
+    places.remove(place)
+    rows[place] = rows[-1]
+    rows.pop()
+
+
+def _pick(rows: list[_Row], logits: Tensor) -> list[int]:
+    sampling = rows[0].request.sampling
+    seen = torch.stack([row.seen for row in rows if row.seen is not None]) if sampling.repetition_penalty != 1.0 else None
+    uniform = torch.tensor([row.chance.random() for row in rows]) if sampling.temperature > 0 else None
+    return draw(shape_logits(logits, sampling, seen), uniform)[0].tolist()
+
+
+def _told(rows: list[_Row], logits: Tensor, chosen: list[int]) -> dict[int, tuple[float, tuple[tuple[int, float], ...]]]:
+    """Log-probability of the chosen token and the likeliest ones, for the rows that ask."""
+    asking = [place for place, row in enumerate(rows) if row.request.logprobs is not None]
+    told = dict[int, tuple[float, tuple[tuple[int, float], ...]]]()
+    for place in asking:
+        logprobs = logits[place].log_softmax(-1)
+        top = logprobs.topk(min(rows[place].request.logprobs or 0, len(logprobs)))
+        told[place] = float(logprobs[chosen[place]]), tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+    return told
+
+
+class _Network:
+    """A model's forward pass over new tokens of several places, with its weights cast and fused once."""
+
+    def __init__(self, model: Any, dtype: torch.dtype) -> None:
+        self.body, self.dtype = model.base_model, dtype
+        with torch.inference_mode():
+            self.head = head_weight(model).detach().to(dtype)
+            self.weights = fuse(self.body, dtype) if is_llama_shaped(self.body) else None
+        self.vocabulary = len(self.head)
+        self.limit = int(getattr(model.config, "max_position_embeddings", 0) or 0)
+        self._rotations = torch.empty(0)
+
+    def states(self, tokens: Tensor, starts: Tensor, places: Places) -> Tensor:
+        """Final states [rows * steps, width] of tokens [rows, steps], which follow the ``starts`` tokens in the first places."""
+        steps = tokens.shape[1]
+        positions = (starts[:, None] + torch.arange(steps)).flatten()
+        attend = Window(places, starts, steps)
+        if self.weights is None:
+            capped = positions.clamp(max=self.limit - 1) if self.limit else positions
+            return hidden(self.body, tokens.flatten(), capped, attend, self.dtype)
+        if len(self._rotations) < places.slots:
+            self._rotations = rotary(self.body, torch.arange(places.slots))
+        return llama_hidden(self.weights, tokens.flatten(), self._rotations.index_select(0, positions), attend)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits [rows, vocabulary], float32, in products of the same form however few rows there are."""
+        rows = len(states)
+        states = F.pad(states, (0, 0, 0, rounded(rows, FLOOR) - rows)).to(self.dtype)
+        return F.linear(states, self.head).float()[:rows]

@@ -1,0 +1,213 @@
+"""A model behind an OpenAI-compatible address as a ``Speaker``: vLLM, llama.cpp, another accord, or a provider.
+
+What fails for a moment is tried again (no connection, 408, 409, 425, 429, 5xx), as long as the server says in Retry-After or else a
+little longer each time. Answers can be kept in a folder, so that an evaluation that is run again asks for nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from accord.errors import RunError, UsageError
+from accord.records import Message, Sampling
+from accord.runtime.files import write_atomic
+
+KEY = "OPENAI_API_KEY"
+"""The environment's variable with the key."""
+TRY_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+LONGEST_WAIT = 60.0
+"""Seconds between two tries, whatever the server asks for."""
+
+
+@dataclass
+class Spent:
+    """Tokens that were asked and answered, as the server counts them, and how often it was asked."""
+
+    requests: int = 0
+    retries: int = 0
+    cached: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class RemoteSpeaker:
+    """Answers through ``{address}/chat/completions``; conversations are asked side by side.
+
+    Args:
+        address: up to and with ``/v1``.
+        model: the model's name there.
+        key: the API key; by default the environment's ``OPENAI_API_KEY``. It goes nowhere but into the request's header.
+        seconds: how long one request may take.
+        tries: how often a request is made before giving up.
+        side_by_side: requests under way at once.
+        keep: folder in which answers are kept, by everything that they depend on; no two seeds share one.
+        length_field: what the server calls the length limit; newer models of some providers want ``max_completion_tokens``.
+        extra: more fields of the request, as they are.
+    """
+
+    address: str
+    model: str
+    key: str = field(default="", repr=False)
+    seconds: float = 120.0
+    tries: int = 5
+    side_by_side: int = 8
+    keep: Path | None = None
+    length_field: str = "max_tokens"
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    spent: Spent = field(default_factory=Spent, compare=False)
+    pause: float = 0.5
+    """Seconds before the second try; doubles with every further one."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.address.startswith(("http://", "https://")):
+            raise UsageError("is no address", where=self.address, hint="e.g. http://127.0.0.1:8000/v1")
+
+    @property
+    def name(self) -> str:
+        return self.model
+
+    def answer(self, conversations: Sequence[Sequence[Message]], *, n: int, sampling: Sampling, seed: int) -> list[list[str]]:
+        """n answers to each conversation, in their order. How far a seed fixes them is up to the server.
+
+        Raises:
+            RunError: the server refused a request, or did not answer after every try.
+        """
+        numbered = list(enumerate(conversations))
+        with self._client() as client, ThreadPoolExecutor(max(1, min(self.side_by_side, len(numbered)))) as pool:
+            asked = [pool.submit(self._answers, client, said, n, sampling, seed + 1000 * place) for place, said in numbered]
+            try:
+                return [answers.result() for answers in asked]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def models(self) -> list[str]:
+        """What the server says that it has. Raises RunError when it does not answer."""
+        with self._client() as client:
+            listed = self._exchange(client, "GET", "/models", None)
+        return [str(row.get("id", "")) for row in listed.get("data", [])]
+
+    def _client(self) -> httpx.Client:
+        key = self.key or os.environ.get(KEY, "")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.address.rstrip("/"), headers=headers, timeout=httpx.Timeout(self.seconds, connect=10.0))
+
+    def _answers(self, client: httpx.Client, conversation: Sequence[Message], n: int, sampling: Sampling, seed: int) -> list[str]:
+        """Servers that know no ``n`` give one answer a request, so whatever is missing is asked for again under another seed."""
+        answers = list[str]()
+        while len(answers) < n:
+            body = self._body(conversation, n - len(answers), sampling, seed + len(answers))
+            answers += self._choices(self._kept(client, body))
+        return answers[:n]
+
+    def _body(self, conversation: Sequence[Message], n: int, sampling: Sampling, seed: int) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "messages": [{"role": message.role, "content": message.content} for message in conversation],
+            "n": n,
+            "seed": seed,
+            self.length_field: sampling.max_tokens,
+            **sampling_fields(sampling),
+            **self.extra,
+        }
+
+    def _kept(self, client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
+        if self.keep is None:
+            return self._counted(client, body)
+        words = json.dumps([self.address, body], sort_keys=True, ensure_ascii=False)
+        file = self.keep / f"{hashlib.sha256(words.encode('utf-8', 'surrogatepass')).hexdigest()}.json"
+        if file.exists():
+            with self._lock:
+                self.spent.cached += 1
+            return json.loads(file.read_text("utf-8"))
+        answer = self._counted(client, body)
+        write_atomic(file, json.dumps(answer))
+        return answer
+
+    def _counted(self, client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
+        answer = self._exchange(client, "POST", "/chat/completions", body)
+        usage: Mapping[str, Any] = answer.get("usage") or {}
+        with self._lock:
+            self.spent.prompt_tokens += int(usage.get("prompt_tokens") or 0)
+            self.spent.completion_tokens += int(usage.get("completion_tokens") or 0)
+        return answer
+
+    def _choices(self, answer: Mapping[str, Any]) -> list[str]:
+        try:
+            texts = [str(choice["message"]["content"] or "") for choice in answer["choices"]]
+        except (KeyError, TypeError) as error:
+            raise RunError("the answer has no choices with messages", where=self.address, hint="is it OpenAI-compatible?") from error
+        if not texts:
+            raise RunError("the server gave no answer at all", where=self.address)
+        return texts
+
+    def _exchange(self, client: httpx.Client, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        """One request with its tries. Raises RunError."""
+        problem = ""
+        for number in range(self.tries):
+            with self._lock:
+                self.spent.requests += 1
+                self.spent.retries += number > 0
+            wait = self.pause * 2**number * random.uniform(0.5, 1.5)
+            try:
+                response = client.request(method, path, json=body)
+                if response.is_success:
+                    return self._parsed(response)
+                problem = f"{response.status_code}: {told(response)}"
+                if response.status_code not in TRY_AGAIN:
+                    raise RunError(f"the server refused with {problem}", where=self.address, hint=_hint(response.status_code))
+                wait = asked_wait(response.headers) or wait
+            except httpx.TransportError as error:
+                problem = f"{type(error).__name__}: {error}"
+            if number + 1 < self.tries:
+                time.sleep(min(wait, LONGEST_WAIT))
+        raise RunError(f"no answer in {self.tries} tries, the last {problem}", where=self.address, hint="is the server there and well?")
+
+    def _parsed(self, response: httpx.Response) -> dict[str, Any]:
+        try:
+            return dict(response.json())
+        except (ValueError, TypeError) as error:
+            raise RunError("the server's answer is no JSON object", where=self.address, hint="does the address end in /v1?") from error
+
+
+def sampling_fields(sampling: Sampling) -> dict[str, Any]:
+    """OpenAI's own fields, and those that only local servers know where they ask for something."""
+    plain = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    more = {"top_k": sampling.top_k, "min_p": sampling.min_p}
+    penalty = {"repetition_penalty": sampling.repetition_penalty} if sampling.repetition_penalty != 1.0 else {}
+    return plain | {name: value for name, value in more.items() if value} | penalty
+
+
+def asked_wait(headers: Mapping[str, str]) -> float:
+    """Seconds that a server asks one to wait; 0 when it does not say (a date is taken as not saying)."""
+    try:
+        return max(0.0, float(headers.get("retry-after", "0")))
+    except ValueError:
+        return 0.0
+
+
+def told(response: httpx.Response) -> str:
+    """What a refusal says, in OpenAI's error form or as text, in one line."""
+    try:
+        text = str(response.json()["error"]["message"])
+    except (ValueError, TypeError, KeyError):
+        text = response.text
+    return " ".join(text.split())[:300]
+
+
+def _hint(status: int) -> str:
+    return {401: f"set {KEY}", 403: "does the key have access to this model?", 404: "is the model's name right?"}.get(status, "")

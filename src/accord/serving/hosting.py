@@ -1,0 +1,334 @@
+"""The models of a project in this process: many requests at once, a model exchanged for another while requests run.
+
+Opening a model is handed in (``accord.stages.serving``), so that this room needs no project on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+
+from accord.data.templates import ChatFormat
+from accord.engine.batching import BatchEngine, Drawn, Request
+from accord.records import Message, Sampling
+from accord.serving.pieces import (
+    Ask,
+    Busy,
+    Finish,
+    NotUnderstood,
+    Piece,
+    RefusedRequest,
+    Token,
+    TooLong,
+    TooSlow,
+    Unavailable,
+    UnknownModel,
+)
+from accord.serving.wording import Words
+from accord.serving.working import Seat, Worker
+
+__all__ = ["Capacity", "ModelHost", "Opened", "Piece"]
+
+LONG_TEXT = 20_000
+"""Characters from which on a prompt is tokenised beside the event loop."""
+DIGEST = 12
+"""Characters of a digest that a version shows."""
+
+
+class Opened(Protocol):
+    """A model that was opened, as ``stages.opening.load_model`` gives it."""
+
+    @property
+    def lm(self) -> Any: ...
+
+    @property
+    def format(self) -> ChatFormat: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How much one model takes on at once."""
+
+    places: int = 256
+    """Requests that run together."""
+    waiting: int = 256
+    """Requests that wait for a place; further ones are refused (Busy)."""
+    seconds: float = 300.0
+    """How long a request may take, waiting included."""
+    remembered: int = 32_768
+    """Prompt tokens whose keys and values are kept for the next turn of a conversation."""
+    context: int = 4096
+    """Context of a model that does not say its own."""
+
+
+class _Served:
+    """A model under a name: its engine, its format, and who is in it."""
+
+    def __init__(self, name: str, model: Opened, capacity: Capacity, dtype: torch.dtype) -> None:
+        self.format, self.context = model.format, model.format.context or capacity.context
+        self.version = f"{name}@{model.digest[:DIGEST]}"
+        engine = BatchEngine(
+            model.lm,
+            stop=model.format.stop,
+            dtype=dtype,
+            context=self.context,
+            places=capacity.places,
+            remembered=capacity.remembered,
+        )
+        self.seat = Seat(engine)
+        self.active = 0
+        self.left = asyncio.Event()
+        """Set when the last request has left a model that is being replaced."""
+        self.replaced = False
+        self.took: deque[float] = deque([1.0], maxlen=64)
+        """Seconds that the last requests took."""
+
+    def leave(self, seconds: float) -> None:
+        self.active -= 1
+        self.took.append(seconds)
+        if self.replaced and not self.active:
+            self.left.set()
+
+
+class ModelHost:
+    """Serves models by name. Use it between ``start`` and ``close``, in one event loop.
+
+    Args:
+        open_model: a model's name to the model; called in a thread.
+        names: the models that are served.
+        dtype: of the matrix products.
+    """
+
+    def __init__(
+        self,
+        open_model: Callable[[str], Opened],
+        names: Sequence[str],
+        *,
+        capacity: Capacity | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._open, self._names, self._dtype = open_model, list(names), dtype
+        self.capacity = capacity or Capacity()
+        self._served: dict[str, _Served] = {}
+        self._worker: Worker | None = None
+
+    def models(self) -> list[str]:
+        """The names that are served."""
+        return list(self._served) or self._names
+
+    def version(self, model: str) -> str:
+        """Name and digest of the weights that answer under a name now. Raises UnknownModel."""
+        return self._find(model).version
+
+    def state(self) -> dict[str, dict[str, float]]:
+        """What each model is doing: requests ``running`` and ``waiting``, prompt tokens ``reused``."""
+        engines = {name: served.seat.engine for name, served in self._served.items()}
+        return {
+            name: {"running": len(e.running) + len(e.reading), "waiting": len(e.waiting), "reused": e.reused} for name, e in engines.items()
+        }
+
+    async def start(self) -> None:
+        """Opens the models. Raises ModelError when one cannot be opened."""
+        self._worker = Worker(asyncio.get_running_loop())
+        self._worker.start()
+        for name in self._names:
+            await self.swap(name, name)
+
+    async def close(self) -> None:
+        """Ends the worker; requests that still run are told that the server closes."""
+        worker, self._worker = self._worker, None
+        self._served = {}
+        if worker:
+            for seat in worker.seats:
+                for deliver in list(seat.deliver.values()):
+                    deliver(Unavailable("the server is closing", seconds=5))
+            worker.post(None)
+            await asyncio.to_thread(worker.join)
+
+    async def swap(self, name: str, model: str) -> None:
+        """Has another model answer under a name from now on; requests under way end with the one that they began with.
+
+        Returns when the old one has left.
+
+        Raises:
+            ModelError: the model cannot be opened; the old one goes on.
+        """
+        worker = self._running()
+        opened = await asyncio.to_thread(self._open, model)
+        new = await asyncio.to_thread(_Served, model, opened, self.capacity, self._dtype)
+        old = self._served.get(name)
+        worker.post(lambda: worker.seats.append(new.seat))
+        self._served[name] = new
+        if old is None:
+            return
+        old.replaced = True
+        if old.active:
+            await old.left.wait()
+        worker.post(lambda: worker.seats.remove(old.seat))
+
+    async def stream(
+        self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()
+    ) -> AsyncGenerator[Piece]:
+        """Pieces of an answer to a conversation. Closing the iterator cancels the request and frees its place.
+
+        Raises:
+            RefusedRequest: there is no such model, the prompt is too long, every place is taken, or the time is over.
+        """
+        pieces = self.ask(model, Ask(sampling, tuple(conversation), seed=seed, stop=tuple(stop)))
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            await pieces.aclose()
+
+    async def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
+        """Pieces of one answer; see ``pieces.Host``."""
+        served, worker, began = self._find(model), self._running(), time.monotonic()
+        self._refuse_when_full(model, served)
+        served.active += 1
+        answer = None
+        try:
+            prompt = await _tokens(served, ask)
+            answer = _Answer(served, ask, prompt, asyncio.get_running_loop().time() + self.capacity.seconds)
+            worker.submit(served.seat, answer.request, answer.deliver, answer.accepted)
+            async for piece in answer.pieces():
+                yield piece
+        finally:
+            served.leave(time.monotonic() - began)
+            if answer and not answer.ended:
+                worker.post(lambda: worker.cancel(served.seat, answer.ticket))
+
+    def _find(self, model: str) -> _Served:
+        if model not in self._served:
+            raise UnknownModel("no such model is served", where=model, hint=f"there are: {', '.join(self.models()) or 'none'}")
+        return self._served[model]
+
+    def _running(self) -> Worker:
+        if self._worker is None:
+            raise Unavailable("the models are not open", hint="start the host first", seconds=5)
+        return self._worker
+
+    def _refuse_when_full(self, model: str, served: _Served) -> None:
+        most = self.capacity.places + self.capacity.waiting
+        if served.active >= most:
+            mean = sum(served.took) / len(served.took)
+            seconds = min(max(math.ceil(mean * self.capacity.waiting / self.capacity.places), 1), 60)
+            raise Busy(f"{served.active} requests are under way, {most} at the most", where=model, seconds=seconds)
+
+
+class _Answer:
+    """A request under way, seen from the event loop."""
+
+    def __init__(self, served: _Served, ask: Ask, prompt: tuple[int, ...], deadline: float) -> None:
+        sampling = replace(ask.sampling, max_tokens=min(ask.sampling.max_tokens, served.context - len(prompt)))
+        seed = secrets.randbits(63) if ask.seed is None else ask.seed
+        self.request = Request(prompt, sampling, seed, ask.logprobs)
+        self.served, self.deadline = served, deadline
+        self.ended, self.ticket = False, -1
+        self._words = Words(self._decode, ask.stop, strip=bool(ask.conversation))
+        self._came = asyncio.Event()
+        self._drawn: list[Drawn] = []
+        self._error: Exception | None = None
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return self.served.format.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def accepted(self, ticket: int) -> None:
+        self.ticket = ticket
+
+    def deliver(self, drawn: list[Drawn] | Exception) -> None:
+        """Takes tokens, in the event loop."""
+        if isinstance(drawn, Exception):
+            self._error = drawn
+        else:
+            self._drawn += drawn
+        self._came.set()
+
+    async def pieces(self) -> AsyncGenerator[Piece]:
+        """The answer's pieces; tokens without text of their own (half a character, what may begin a stop string) count in the next."""
+        count, prompt_tokens = 0, len(self.request.prompt)
+        while not self.ended:
+            drawn = await self._next()
+            finish: Finish = drawn[-1].finish
+            self.ended = bool(finish)
+            text = self._words.push([token.token for token in drawn if token.finish != "stop"], last=self.ended)
+            finish = "stop" if self._words.stopped else finish
+            told = () if self.request.logprobs is None else tuple(self._told(token) for token in drawn)
+            count += len(drawn)
+            if text or finish or told:
+                yield Piece(text, finish, told, count, prompt_tokens, self.served.version)
+                count = 0
+            if finish:
+                return
+
+    async def _next(self) -> list[Drawn]:
+        while not self._drawn:
+            if self._error is not None:
+                self.ended = True
+                known = isinstance(self._error, RefusedRequest)
+                raise self._error if known else Unavailable("the model failed while it was answering", seconds=5) from self._error
+            self._came.clear()
+            try:
+                async with asyncio.timeout_at(self.deadline):
+                    await self._came.wait()
+            except TimeoutError as error:
+                raise TooSlow("the answer took longer than a request may", hint="ask for fewer tokens, or later", seconds=5) from error
+        drawn, self._drawn = self._drawn, []
+        return drawn
+
+    def _told(self, token: Drawn) -> Token:
+        likeliest = tuple((self._decode([id]), logprob) for id, logprob in token.likeliest)
+        return Token(token.token, self._decode([token.token]), token.logprob, likeliest)
+
+
+async def _tokens(served: _Served, ask: Ask) -> tuple[int, ...]:
+    """A request's prompt in tokens; long ones are made beside the event loop. Raises TooLong."""
+    size = len(ask.prompt) + sum(len(message.content) for message in ask.conversation)
+    ids = await asyncio.to_thread(_prompt, served, ask) if size > LONG_TEXT else _prompt(served, ask)
+    wanted = len(ids) + (ask.sampling.max_tokens if ask.exact else 1)
+    if wanted > served.context:
+        asked = f"and {ask.sampling.max_tokens} for the answer " if ask.exact else ""
+        hint = "shorten the prompt, ask for fewer tokens, or give truncation: auto"
+        raise TooLong(f"the prompt has {len(ids)} tokens {asked}and the model's context {served.context}", where=served.version, hint=hint)
+    return tuple(ids)
+
+
+def _prompt(served: _Served, ask: Ask) -> list[int]:
+    whole = replace(served.format, context=0)
+    if not ask.conversation:
+        if not isinstance(ask.prompt, str):
+            return _known(ask.prompt, served.seat.engine.network.vocabulary)
+        ids = whole.tokenizer(ask.prompt, add_special_tokens=False)["input_ids"]
+        return ids or [whole.tokenizer.bos_token_id or 0]
+    said = list(ask.conversation)
+    ids = whole.prompt(said)
+    room = served.context - (ask.sampling.max_tokens if ask.exact else 1)
+    while ask.shorten and len(ids) > room and (oldest := _oldest(said)) is not None:
+        del said[oldest]
+        ids = whole.prompt(said)
+    return ids
+
+
+def _known(ids: Sequence[int], vocabulary: int) -> list[int]:
+    odd = next((id for id in ids if not 0 <= id < vocabulary), None)
+    if odd is not None or not ids:
+        raise NotUnderstood(
+            f"the prompt has the token {odd}" if ids else "the prompt is empty", hint=f"tokens go from 0 to {vocabulary - 1}"
+        )
+    return list(ids)
+
+
+def _oldest(said: list[Message]) -> int | None:
+    """The oldest turn that can be left out: never the system's, never the last."""
+    return next((place for place, message in enumerate(said[:-1]) if message.role != "system"), None)

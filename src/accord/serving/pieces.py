@@ -1,0 +1,133 @@
+"""What a host of models is asked and what it answers in, piece by piece; and how it refuses. Nothing here loads torch.
+
+RefusedRequest                 the request itself cannot be served
+├── UnknownModel               nothing of this name is served                     404
+├── NotUnderstood              a field is not what it should be                   400
+├── TooLong                    prompt and answer do not fit the context           400
+├── Busy                       every place is taken and the queue is full         429, with Retry-After
+├── TooSlow                    the request ran out of its time                    504
+└── Unavailable                the model, or the server behind this one, failed   503, with Retry-After
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from accord.errors import RunError
+from accord.records import Message, Sampling
+
+Finish = Literal["", "stop", "length"]
+
+
+class RefusedRequest(RunError):
+    """A request that is not served.
+
+    Args:
+        seconds: after which it may be tried again; 0 when trying again does not help.
+    """
+
+    status, code = 400, "refused"
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "", seconds: float = 0.0) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.seconds = seconds
+
+
+class UnknownModel(RefusedRequest):
+    status, code = 404, "model_not_found"
+
+
+class NotUnderstood(RefusedRequest):
+    status, code = 400, "invalid_value"
+
+
+class TooLong(RefusedRequest):
+    status, code = 400, "context_length_exceeded"
+
+
+class Busy(RefusedRequest):
+    status, code = 429, "busy"
+
+
+class TooSlow(RefusedRequest):
+    status, code = 504, "timeout"
+
+
+class Unavailable(RefusedRequest):
+    status, code = 503, "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A drawn token with the model's own log-probability, in nats, and the likeliest ones there."""
+
+    id: int
+    text: str
+    logprob: float
+    likeliest: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next part of an answer. Its text is whole characters; the last piece alone has a ``finish``."""
+
+    text: str
+    finish: Finish = ""
+    tokens: tuple[Token, ...] = ()
+    """The tokens drawn since the piece before, where log-probabilities were asked for."""
+    count: int = 0
+    """How many tokens were drawn since the piece before."""
+    prompt_tokens: int = 0
+    version: str = ""
+    """Name and digest of the very weights that answer, e.g. ``ppo@1f3a9c0b2d4e``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One answer that is wanted: to a conversation, or as the continuation of raw text or tokens."""
+
+    sampling: Sampling
+    conversation: tuple[Message, ...] = ()
+    prompt: str | tuple[int, ...] = ""
+    """Used when there is no conversation."""
+    seed: int | None = None
+    """None draws one."""
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    """How many of the likeliest tokens are told with each; None tells no log-probabilities."""
+    exact: bool = False
+    """Refuses (TooLong) when ``sampling.max_tokens`` do not fit behind the prompt, instead of ending at the context's end."""
+    shorten: bool = False
+    """Drops the oldest turns of a conversation that does not fit."""
+
+
+class Host(Protocol):
+    """Where answers come from: models in this process, or a server behind this one."""
+
+    def models(self) -> list[str]: ...
+
+    def version(self, model: str) -> str:
+        """Name and digest of what answers under this name now."""
+        ...
+
+    def state(self) -> dict[str, dict[str, float]]:
+        """What each model is doing: requests ``running`` and ``waiting``, prompt tokens ``reused``."""
+        ...
+
+    def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
+        """Pieces of one answer. Closing the generator cancels the request and frees its place.
+
+        Raises:
+            RefusedRequest: at the first piece, or later when the model fails on the way.
+        """
+        ...
+
+    def stream(
+        self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()
+    ) -> AsyncGenerator[Piece]: ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...

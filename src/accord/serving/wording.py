@@ -1,0 +1,62 @@
+"""From tokens that come one by one to text that can be shown: whole characters only, and nothing past a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+UNFINISHED = "\ufffd"
+"""What half a character decodes to."""
+
+
+class Words:
+    """The text of one answer as it grows. Held back are half characters, spaces at the end and what may begin a stop string.
+
+    Args:
+        decode: token ids to text, as the tokenizer writes it, special tokens left out.
+        strip: an answer of a chat begins and ends with a word; raw text keeps its spaces.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = (), *, strip: bool = True) -> None:
+        self.decode, self.stops, self.strip = decode, [word for word in stop if word], strip
+        self.stopped = False
+        """Whether a stop string came; nothing is given out after it."""
+        self._ids: list[int] = []
+        self._context, self._read = 0, 0
+        self._held = ""
+        self._begun = False
+
+    def push(self, ids: Sequence[int], *, last: bool = False) -> str:
+        """Takes the next tokens and returns the text that is certain by now; with ``last`` all that is left."""
+        if self.stopped:
+            return ""
+        self._ids += ids
+        self._held += self._decoded(last)
+        if self.strip and not self._begun:
+            self._held = self._held.lstrip()
+        if (end := self._stop_at()) >= 0:
+            self.stopped, self._held, last = True, self._held[:end], True
+        keep = 0 if last else self._kept_back()
+        out, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        if last and self.strip:
+            out = out.rstrip()
+        self._begun = self._begun or bool(out)
+        return out
+
+    def _decoded(self, last: bool) -> str:
+        """New text, decoded behind the tokens before it: some tokenizers write a word's space only where another one precedes."""
+        before = self.decode(self._ids[self._context : self._read])
+        now = self.decode(self._ids[self._context :])
+        if not last and (now.endswith(UNFINISHED) or len(now) <= len(before)):
+            return ""
+        self._context, self._read = self._read, len(self._ids)
+        return now[len(before) :]
+
+    def _stop_at(self) -> int:
+        found = [at for at in (self._held.find(word) for word in self.stops) if at >= 0]
+        return min(found, default=-1)
+
+    def _kept_back(self) -> int:
+        """How many characters at the end may yet turn out not to be the answer's."""
+        spaces = len(self._held) - len(self._held.rstrip()) if self.strip else 0
+        begun = [size for word in self.stops for size in range(1, len(word)) if self._held.endswith(word[:size])]
+        return max([spaces, *begun])

@@ -1,0 +1,123 @@
+"""The thread in which models draw: it steps every engine that has work, in turn, and hands what was drawn to the event loop.
+
+Tokens of a stream are handed over together, every ``PACE`` seconds: nobody reads faster, and each hand-over costs more than a token.
+The first token and the last one go at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from accord.engine.batching import BatchEngine, Drawn, Request
+
+PACE = 0.02
+"""Seconds between two hand-overs of a stream."""
+log = logging.getLogger("accord.serve")
+
+Deliver = Callable[[list[Drawn] | Exception], None]
+"""Called in the event loop with a request's next tokens, or with what went wrong."""
+
+
+class Seat:
+    """An engine with the requests that it works on. Touched by the worker's thread alone."""
+
+    def __init__(self, engine: BatchEngine) -> None:
+        self.engine = engine
+        self.deliver: dict[int, Deliver] = {}
+        self.held: dict[int, list[Drawn]] = {}
+        self.fresh = set[int]()
+        """Tickets without a token yet."""
+        self.due = 0.0
+
+    def ready(self, drawn: list[Drawn]) -> dict[int, list[Drawn]]:
+        """What is to be handed over after a step."""
+        for token in drawn:
+            self.held.setdefault(token.ticket, []).append(token)
+        now = time.monotonic()
+        if now >= self.due:
+            self.due, ready, self.held = now + PACE, self.held, {}
+        else:
+            urgent = {token.ticket for token in drawn if token.finish or token.ticket in self.fresh}
+            ready = {ticket: self.held.pop(ticket) for ticket in urgent}
+        self.fresh -= ready.keys()
+        return ready
+
+
+class Worker(threading.Thread):
+    """Runs engines until it is stopped. Everything that it is told is told by ``post``."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(name="accord-models", daemon=True)
+        self.loop = loop
+        self.seats = list[Seat]()
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+
+    def post(self, work: Callable[[], None] | None) -> None:
+        """Has something done in the worker's thread before the next step; None ends the thread."""
+        self._inbox.put(work)
+
+    def submit(self, seat: Seat, request: Request, deliver: Deliver, accepted: Callable[[int], None]) -> None:
+        """Queues a request. ``accepted`` is told its ticket, in the worker's thread."""
+
+        def work() -> None:
+            ticket = seat.engine.submit(request)
+            seat.deliver[ticket] = deliver
+            seat.fresh.add(ticket)
+            accepted(ticket)
+
+        self.post(work)
+
+    def cancel(self, seat: Seat, ticket: int) -> None:
+        """Drops a request."""
+
+        def work() -> None:
+            seat.engine.cancel(ticket)
+            for left in (seat.deliver, seat.held):
+                left.pop(ticket, None)
+            seat.fresh.discard(ticket)
+
+        self.post(work)
+
+    def run(self) -> None:
+        while self._told():
+            for seat in self.seats:
+                if seat.engine.busy:
+                    self._step(seat)
+
+    def _told(self) -> bool:
+        """Does what was posted, and waits for it while there is nothing else to do; False when the thread is to end."""
+        idle = not any(seat.engine.busy for seat in self.seats)
+        while True:
+            try:
+                work = self._inbox.get(block=idle)
+            except queue.Empty:
+                return True
+            if work is None:
+                return False
+            work()
+            idle = False
+
+    def _step(self, seat: Seat) -> None:
+        try:
+            ready: Mapping[int, list[Drawn] | Exception] = seat.ready(seat.engine.step())
+        except Exception as error:  # out of memory, or a model that breaks: its requests are told, the others go on
+            log.exception("a model failed while it was answering")
+            ready = dict.fromkeys(seat.deliver, error)
+            for ticket in seat.deliver:
+                seat.engine.cancel(ticket)
+        if ready:
+            given = [(seat.deliver[ticket], drawn) for ticket, drawn in ready.items()]
+            ended = [ticket for ticket, drawn in ready.items() if isinstance(drawn, Exception) or drawn[-1].finish]
+            for ticket in ended:
+                del seat.deliver[ticket]
+            self.loop.call_soon_threadsafe(_hand_over, given)
+
+
+def _hand_over(given: list[tuple[Deliver, list[Drawn] | Exception]]) -> None:
+    for deliver, drawn in given:
+        deliver(drawn)

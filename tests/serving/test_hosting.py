@@ -1,0 +1,171 @@
+"""The host of models: pieces of answers, company, cancelling, a full house, time, exchanging a model under way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from opened import CONTEXT, FORMAT, hello, host, open_model, sampling, served, whole
+
+from accord.records import Message
+from accord.serving.hosting import Capacity, ModelHost
+from accord.serving.pieces import Ask, Busy, NotUnderstood, TooLong, TooSlow, Unavailable, UnknownModel
+
+
+def test_pieces_make_up_the_answer_and_the_last_alone_says_how_it_ended() -> None:
+    hosting = host()
+
+    async def work() -> None:
+        text, pieces = await whole(hosting.stream("tiny-1", hello(), sampling=sampling(40), seed=3))
+        assert text
+        assert text == text.strip()
+        assert [bool(piece.finish) for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+        assert pieces[-1].finish == ("length" if sum(p.count for p in pieces) == 40 else "stop")
+        assert {piece.version for piece in pieces} == {"tiny-1@tiny-1-01234"} == {hosting.version("tiny-1")}
+        assert pieces[0].prompt_tokens == len(FORMAT.prompt(hello()))
+
+    served(hosting, work)
+
+
+def test_the_same_seed_gives_the_same_text_alone_and_among_thirty() -> None:
+    hosting = host(places=8, waiting=64)
+
+    async def work() -> None:
+        def one(seed: int) -> Any:
+            said = hello(f"Who keeps mill {seed}?" * (1 + seed % 3))
+            return whole(hosting.stream("tiny-1", said, sampling=sampling(5 + seed, temperature=0.9), seed=seed))
+
+        lonely = [(await one(seed))[0] for seed in range(30)]
+        together = await asyncio.gather(*(one(seed) for seed in range(30)))
+        assert [text for text, _ in together] == lonely
+        assert len(set(lonely)) > 20
+
+    served(hosting, work)
+
+
+def test_a_closed_iterator_frees_its_place() -> None:
+    hosting = host(places=1, waiting=4)
+
+    async def work() -> None:
+        first = hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=1)
+        await anext(first)
+        await first.aclose()
+        async with asyncio.timeout(10):
+            await whole(hosting.stream("tiny-1", hello(), sampling=sampling(3), seed=1))
+        assert hosting.state()["tiny-1"]["running"] == 0
+
+    served(hosting, work)
+
+
+def test_a_full_house_refuses_and_says_when_to_come_back() -> None:
+    hosting = host(places=1, waiting=1)
+
+    async def work() -> None:
+        streams = [hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=i) for i in range(2)]
+        tasks = [asyncio.create_task(anext(stream)) for stream in streams]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy) as refused:
+            await whole(hosting.stream("tiny-1", hello(), sampling=sampling(), seed=1))
+        assert refused.value.seconds >= 1
+        for task in tasks:
+            await task
+        for stream in streams:
+            await stream.aclose()
+        await whole(hosting.stream("tiny-1", hello(), sampling=sampling(2), seed=1))
+
+    served(hosting, work)
+
+
+def test_a_request_that_takes_too_long_is_ended_with_a_word() -> None:
+    hosting = host(places=1, waiting=4, seconds=0.0)
+
+    async def work() -> None:
+        with pytest.raises(TooSlow):
+            await whole(hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=1))
+
+    served(hosting, work)
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers() -> None:
+    hosting = host()
+
+    async def work() -> None:
+        long = hello("Ask the baker. " * 80)
+        count = len(FORMAT.prompt(long))
+        with pytest.raises(TooLong, match=f"{count} tokens and the model's context {CONTEXT}"):
+            await whole(hosting.stream("tiny-1", long, sampling=sampling()))
+        with pytest.raises(TooLong, match="and 119 for the answer"):
+            await whole(hosting.ask("tiny-1", Ask(sampling(119), tuple(hello()), exact=True)))
+        said = (Message("system", "Be brief."), *(Message("user", "Ask the baker. " * 10), Message("assistant", "No.")) * 4, *hello())
+        _, pieces = await whole(hosting.ask("tiny-1", Ask(sampling(10), said, exact=True, shorten=True)))
+        assert pieces[0].prompt_tokens <= CONTEXT - 10
+
+    served(hosting, work)
+
+
+def test_a_stop_string_ends_the_answer_before_it() -> None:
+    hosting = host()
+
+    async def work() -> None:
+        text, _ = await whole(hosting.stream("tiny-1", hello(), sampling=sampling(60, temperature=1.0), seed=5))
+        stop = text[len(text) // 2 :][:3]
+        cut, pieces = await whole(hosting.stream("tiny-1", hello(), sampling=sampling(60, temperature=1.0), seed=5, stop=[stop]))
+        assert cut == text[: text.index(stop)].rstrip()
+        assert pieces[-1].finish == "stop"
+
+    served(hosting, work)
+
+
+def test_a_model_is_exchanged_without_dropping_a_request() -> None:
+    hosting = host("tiny-1")
+
+    async def work() -> None:
+        before, _ = await whole(hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=2))
+        running = hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=2)
+        first = await anext(running)
+        change = asyncio.create_task(hosting.swap("tiny-1", "tiny-2"))
+        while hosting.version("tiny-1").startswith("tiny-1"):
+            await asyncio.sleep(0.01)
+        after, pieces = await whole(hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=2))
+        rest, _ = await whole(running)
+        await change
+        assert first.text + rest == before != after
+        assert pieces[0].version.startswith("tiny-2@")
+
+    served(hosting, work)
+
+
+def test_what_is_unknown_is_refused_by_name_and_a_failed_exchange_changes_nothing() -> None:
+    def opening(name: str) -> Any:
+        if name == "broken":
+            raise OSError("no such folder")
+        return open_model(name)
+
+    hosting = ModelHost(opening, ["tiny-1"], capacity=Capacity())
+
+    async def work() -> None:
+        with pytest.raises(UnknownModel, match="tiny-1"):
+            await whole(hosting.stream("tiny-9", hello(), sampling=sampling()))
+        with pytest.raises(NotUnderstood):
+            await whole(hosting.ask("tiny-1", Ask(sampling(), prompt=(1, 100_000))))
+        with pytest.raises(OSError, match="no such folder"):
+            await hosting.swap("tiny-1", "broken")
+        await whole(hosting.stream("tiny-1", hello(), sampling=sampling(2)))
+
+    served(hosting, work)
+
+
+def test_closing_tells_whoever_still_waits() -> None:
+    hosting = host(places=1)
+
+    async def work() -> None:
+        running = [whole(hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=seed)) for seed in range(20)]
+        tasks = [asyncio.create_task(each) for each in running]
+        await asyncio.sleep(0.01)
+        await hosting.close()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(ends[-1], Unavailable)
+        assert all(isinstance(end, Unavailable | tuple) for end in ends)
+
+    served(hosting, work)
