@@ -1,0 +1,96 @@
+"""Does a reward model know how sure it is? Its probabilities against what labelers preferred.
+
+Bradley-Terry reads a difference of rewards as a probability, ``sigmoid(r_first - r_second)``. Pairs are oriented by chance, so that a
+model that always said "the first" would gain nothing (an orientation by the label would make every probability compare to 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from accord.errors import InputError
+from accord.evaluation.statistics import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Pairs whose probability fell between two bounds."""
+
+    low: float
+    high: float
+    predicted: float
+    """Mean probability that the first is preferred."""
+    observed: float
+    """Share in which it was."""
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How well probabilities match shares."""
+
+    ece: float
+    """Expected calibration error: mean over pairs of |observed - predicted| of their bin (Naeini et al. 2015)."""
+    brier: float
+    """Mean squared difference between probability and outcome (Brier 1950); 0.25 for a coin."""
+    log_loss: float
+    """In nats; 0.693 for a coin."""
+    scale: float
+    """What rewards would have to be multiplied with to be calibrated best; below 1 the model is too sure of itself."""
+    bins: tuple[Bin, ...]
+
+
+def calibration(differences: Sequence[float] | Floats, *, bins: int = 10, seed: int = 0) -> Calibration:
+    """Of the rewards of preferred minus not preferred responses, over untied pairs.
+
+    Raises:
+        InputError: there are none.
+    """
+    won = np.asarray(differences, dtype=np.float64)
+    if not won.size:
+        raise InputError("not one untied pair", where="calibration")
+    first = np.random.default_rng(seed).random(won.size) < 0.5
+    gap = np.where(first, won, -won)
+    p, y = _sigmoid(gap), first.astype(np.float64)
+    table = reliability(p, y, bins)
+    return Calibration(
+        sum(each.pairs * abs(each.observed - each.predicted) for each in table) / won.size,
+        float(((p - y) ** 2).mean()),
+        float(np.logaddexp(0.0, -won).mean()),
+        best_scale(won),
+        table,
+    )
+
+
+def reliability(probabilities: Floats, outcomes: Floats, bins: int) -> tuple[Bin, ...]:
+    """Bins of equal width that hold anything; a probability of 1 falls into the last."""
+    place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    found: list[Bin] = []
+    for number in range(bins):
+        inside = place == number
+        if inside.any():
+            predicted, observed = float(probabilities[inside].mean()), float(outcomes[inside].mean())
+            found.append(Bin(number / bins, (number + 1) / bins, predicted, observed, int(inside.sum())))
+    return tuple(found)
+
+
+def best_scale(differences: Floats) -> float:
+    """The factor a that makes sigmoid(a * difference) likeliest (Guo et al. 2017's temperature, inverted), in [0, 1000]."""
+    low, high = 0.0, 1.0
+    while high < 1000 and _slope(differences, high) > 0:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _slope(differences, middle) > 0 else (low, middle)
+    return min((low + high) / 2, 1000.0)
+
+
+def _slope(differences: Floats, scale: float) -> float:
+    return float((differences * _sigmoid(-scale * differences)).mean())
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return 0.5 * (1 + np.tanh(0.5 * x))

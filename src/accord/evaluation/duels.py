@@ -1,0 +1,132 @@
+"""Every system against every other on the same prompts: a table of who was preferred, and all that is read off it.
+
+``values[p, i, j]`` is what prompt p was worth to system i against system j: 1 preferred, 0 not, 1/2 a tie, between when several judged;
+NaN where nobody did. ``values[p, j, i]`` is one minus it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from types import MappingProxyType
+
+import numpy as np
+
+from accord.errors import InputError
+from accord.evaluation.length_control import LengthControlled, length_controlled
+from accord.evaluation.power import more_prompts
+from accord.evaluation.slices import by_language, sliced
+from accord.evaluation.statistics import Floats, Interval, interval
+from accord.records import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """The first of two systems against the second."""
+
+    first: str
+    second: str
+    win_rate: Interval
+    ties: float
+    prompts: int
+    """On how many it was judged."""
+    more_prompts: int | None
+    """How many more would settle it; 0 when it is settled, None when they are too close for any number."""
+    length_controlled: LengthControlled
+    by_use_case: Mapping[str, Interval]
+    by_language: Mapping[str, Interval]
+    by_criterion: Mapping[str, Interval] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def name(self) -> str:
+        return f"{self.first}_vs_{self.second}"
+
+
+def from_scores(scores: Floats, margin: float = 0.0) -> Floats:
+    """The table when every response has a score of its own: [prompts, systems] to [prompts, systems, systems].
+
+    Args:
+        margin: scores this close are a tie.
+    """
+    gap = scores[:, :, None] - scores[:, None, :]
+    tied = np.abs(gap) <= max(margin, 1e-9)
+    values = np.where(tied, 0.5, (gap > 0).astype(np.float64))
+    values[np.isnan(gap)] = np.nan
+    return values
+
+
+def from_pairs(prompts: int, systems: int, judged: Mapping[tuple[int, int], Sequence[float]]) -> Floats:
+    """The table when pairs were judged: ``judged[i, j]`` has what each prompt was worth to i, NaN where it was not asked."""
+    values = np.full((prompts, systems, systems), np.nan)
+    for (i, j), worth in judged.items():
+        values[:, i, j] = worth
+        values[:, j, i] = 1 - values[:, i, j]
+    return values
+
+
+def duels(
+    names: Sequence[str],
+    prompts: Sequence[Prompt],
+    texts: Sequence[Sequence[str]],
+    values: Floats,
+    *,
+    criteria: Mapping[str, Floats] = MappingProxyType({}),
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Duel]:
+    """All pairs of systems, in the order in which they were named; pairs on which nothing was judged are left out.
+
+    Args:
+        texts: [systems][prompts].
+        values: [prompts, systems, systems].
+        criteria: such a table by criterion.
+    Raises:
+        InputError: there is no prompt, or no pair was judged at all.
+    """
+    if not prompts or np.isnan(values).all():
+        raise InputError("not one comparison was judged", where="compare")
+    return [
+        _duel(names, prompts, texts, values, criteria, i, j, resamples, seed)
+        for i, j in combinations(range(len(names)), 2)
+        if not np.isnan(values[:, i, j]).all()
+    ]
+
+
+def _duel(
+    names: Sequence[str],
+    prompts: Sequence[Prompt],
+    texts: Sequence[Sequence[str]],
+    values: Floats,
+    criteria: Mapping[str, Floats],
+    i: int,
+    j: int,
+    resamples: int,
+    seed: int,
+) -> Duel:
+    worth = values[:, i, j]
+    known: list[int] = np.flatnonzero(~np.isnan(worth)).tolist()
+    won = interval(worth[known], resamples=resamples, seed=seed)
+    lengths = [np.array([len(texts[system][p]) for p in known], dtype=np.float64) for system in (i, j)]
+    controlled = length_controlled(worth[known], *lengths, resamples=min(resamples, 500), seed=seed)
+    draw = {"resamples": resamples, "seed": seed}
+    return Duel(
+        names[i],
+        names[j],
+        won,
+        float((worth[known] == 0.5).mean()),
+        len(known),
+        more_prompts(worth[known], won),
+        controlled,
+        sliced([prompt.use_case for prompt in prompts], worth, **draw),
+        sliced(by_language(prompts), worth, **draw),
+        {name: interval(table[known, i, j], **draw) for name, table in criteria.items() if not np.isnan(table[known, i, j]).any()},
+    )
+
+
+def distinct_texts(texts: Sequence[Sequence[str]], prompt: int) -> Iterator[tuple[str, list[int]]]:
+    """The different answers to one prompt, each with the systems that gave it: what reads alike is shown once and ties."""
+    found: dict[str, list[int]] = {}
+    for system, answers in enumerate(texts):
+        found.setdefault(answers[prompt].strip(), []).append(system)
+    yield from found.items()
