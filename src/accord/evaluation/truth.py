@@ -20,9 +20,9 @@ def made_up_rate(judge: Judge, prompts: Sequence[Prompt], responses: Sequence[st
     Raises:
         InputError: no prompts, or not one response a prompt.
     """
-    return made_up_share(judge_all(judge, prompts, responses), resamples=resamples, seed=seed)
+    return made_up_share([[word] for word in judge_all(judge, prompts, responses)], resamples=resamples, seed=seed)
 
 
-def made_up_share(judgements: Sequence[Judgement], *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """``made_up_rate`` on judgements that are there already."""
-    return interval([float(word.made_up) for word in judgements], resamples=resamples, seed=seed)
+def made_up_share(groups: Sequence[Sequence[Judgement]], *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """``made_up_rate`` on judgements that are there already, one or more a prompt; the interval is over prompts."""
+    return interval([sum(word.made_up for word in words) / len(words) for words in groups], resamples=resamples, seed=seed)

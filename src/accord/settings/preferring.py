@@ -33,9 +33,13 @@ class DpoConfig:
     batch_size: int = 8
     """Rankings an optimiser step, each with all its pairs."""
     lr: float = 1e-4
-    """Peak learning rate; cosine to a tenth."""
+    """Peak learning rate of AdamW; cosine to a tenth."""
+    muon_lr: float = 0.0
+    """Peak learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models that Muon pretrained."""
     warmup_steps: int = 10
     """Linear warm-up."""
+    kinds: str = "person simulated"
+    """Kinds of labelers whose word counts, of person, simulated, model and user."""
     held_out_group: str = ""
     """Labelers of this group are kept out of training, and the policy's accuracy on them is measured apart."""
     max_tokens: int = 256
@@ -85,9 +89,13 @@ class KtoConfig:
     batch_size: int = 32
     """Thumbs an optimiser step."""
     lr: float = 1e-4
-    """Peak learning rate; cosine to a tenth."""
+    """Peak learning rate of AdamW; cosine to a tenth."""
+    muon_lr: float = 0.0
+    """Peak learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models that Muon pretrained."""
     warmup_steps: int = 10
     """Linear warm-up."""
+    kinds: str = "person simulated"
+    """Kinds of labelers whose word counts, of person, simulated, model and user."""
     held_out_group: str = ""
     """Labelers of this group are kept out of training, and the policy's accuracy on them is measured apart."""
     max_tokens: int = 256

@@ -18,7 +18,7 @@ def require(condition: bool, stage: str, message: str) -> None:
 _POSITIVE = (
     {"documents", "users", "vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "tokens", "batch_tokens", "epochs"}
     | {"batch_size", "minibatch_size", "max_tokens", "micro_tokens", "save_every", "steps", "kl_horizon", "logprob_gap", "clip"}
-    | {"best_of", "bootstrap", "repetition_penalty", "top_p", "group_size", "reward_seconds", "lease_minutes", "session_days"}
+    | {"best_of", "bootstrap", "draws", "repetition_penalty", "top_p", "group_size", "reward_seconds", "lease_minutes", "session_days"}
 )
 _SHARES = {"overlap", "top_p", "gamma", "lam", "ema"}
 _SIGNED = {"no_stop_reward", "threshold"}

@@ -266,6 +266,8 @@ class EvaluateConfig:
     """Held-out prompts; 0 takes all."""
     best_of: int = 8
     """n of best-of-n from the SFT model."""
+    draws: int = 8
+    """Responses a prompt for the share of made-up answers, which few prompts ask for."""
     temperature: float = 1.0
     """Every model is sampled at this temperature."""
     max_tokens: int = 48

@@ -80,7 +80,7 @@ def evaluate_stage(
         figures["kl"] = {policy: _kl(models[policy], models[sft], systems[policy], prompts, compute) for policy in policies}
         figures["kl"]["best_of_n"] = round(best_of_n_kl(config.best_of), 3)
         figures["alignment_tax"], figures["raw_text_loss"] = _taxes(project, models, base, compute)
-        figures["hallucination"] = _hallucination(world, prompts, systems, config)
+        figures["hallucination"] = _hallucination(world, judge, prompts, models, config, compute)
         figures["criteria"] = {model: _criteria(system) for model, system in systems.items()}
         figures["reward_model"] = {"accuracy_gold": _three(accuracy)} | _trained_accuracy(project, reward)
         figures["agreement"] = _three(agreement)
@@ -151,16 +151,26 @@ def _taxes(project: Project, models: dict[str, Model], base: str, dtype: torch.d
     return taxes, {name: round(loss, 4) for name, loss in losses.items()}
 
 
-def _hallucination(world: Any, prompts: Sequence[Prompt], systems: dict[str, System], config: EvaluateConfig) -> dict[str, list[float]]:
-    """Share of made-up answers where the fact asked for never stood in the raw text."""
-    rows = [i for i, prompt in enumerate(prompts) if world.fact_class(prompt.id) == "absent"]
-    if not rows:
+def _hallucination(
+    world: Any, judge: Judge, prompts: Sequence[Prompt], models: dict[str, Model], config: EvaluateConfig, dtype: torch.dtype
+) -> dict[str, list[float]]:
+    """Share of made-up answers where the fact asked for never stood in the raw text, several draws a prompt."""
+    asked = [prompt for prompt in prompts if world.fact_class(prompt.id) == "absent"]
+    if not asked:
         return {}
-    shares = {
-        name: made_up_share([system.judgements[i] for i in rows], resamples=config.bootstrap, seed=config.seed)
-        for name, system in systems.items()
-    }
+    shares = dict[str, Interval]()
+    for name, model in models.items():
+        drawn = zip(asked, _drawn(model, asked, config, dtype), strict=True)
+        judged = [[judge.judge(prompt, text) for text in texts] for prompt, texts in drawn]
+        shares[name] = made_up_share(judged, resamples=config.bootstrap, seed=config.seed)
     return {name: _three(share) for name, share in shares.items()}
+
+
+def _drawn(model: Model, prompts: Sequence[Prompt], config: EvaluateConfig, dtype: torch.dtype) -> list[list[str]]:
+    sampler = LocalSampler(model.lm, stop=model.format.stop, dtype=dtype)
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    groups, _ = respond(model, sampler, prompts, n=config.draws, sampling=sampling, seed=config.seed + 2, batch_size=64)
+    return [[response.text for response in group] for group in groups]
 
 
 def _criteria(system: System) -> dict[str, float]:
