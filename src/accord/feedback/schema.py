@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 3
+VERSION = 4
 """Goes up with every change of the tables; the migration that reaches it has this number."""
 
 
@@ -381,5 +381,18 @@ deployments = Table(
     Column("digest", name(120), nullable=False),
     Column("by", name(120), nullable=False),
     Column("why", FreeText, nullable=False),
+    Column("at", name(40), nullable=False),
+)
+
+provenance = Table(
+    "provenance",
+    metadata,
+    Column("prompt_id", name(120), ForeignKey("prompts.id"), primary_key=True),
+    Column("origin", Text, nullable=False),
+    Column("kind", name(12), nullable=False),
+    Column("language", name(12), nullable=False),
+    Column("use_case", name(40), nullable=False),
+    Column("consent", name(12), nullable=False),
+    Column("terms", Text, nullable=False),
     Column("at", name(40), nullable=False),
 )

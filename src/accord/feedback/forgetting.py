@@ -1,0 +1,194 @@
+"""Forgetting a person: what they asked and said is emptied, the copies that runs learned from lose their rows, and the models are named.
+
+The weights keep what they learned. The audit says that somebody was forgotten, and not who.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from accord.errors import StoreError
+from accord.feedback import schema
+from accord.feedback.adding import batches
+from accord.feedback.auditing import note
+from accord.feedback.privacy import erase_labeler, erase_user
+from accord.feedback.store import Store
+from accord.runtime.files import append, write_atomic
+
+_RECORDS = ("metrics.jsonl",)
+"""Files of a run that hold numbers alone."""
+_SHORTEST = 12
+"""Texts shorter than this are anybody's, and are not looked for in the samples of runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What a store holds of somebody."""
+
+    user: str
+    prompts: frozenset[str]
+    texts: frozenset[str]
+    """The last turn of each of their prompts, where it is long enough to be theirs."""
+    labels: bool
+    """Whether they are a labeler too (everybody who uses the chat is one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A file of a run that holds rows of a person."""
+
+    path: Path
+    digest: str
+    """sha256 of the file as it was when a model learned from it; lineage names it."""
+    rows: int
+
+
+def person(store: Store, user: str) -> Person:
+    """What the store holds of a user.
+
+    Raises:
+        StoreError: nothing; or the name is empty.
+    """
+    p = schema.prompts
+    with store.read() as connection:
+        found = list(connection.execute(select(p.c.id, p.c.messages).where(p.c.user == user))) if user else []
+        labels = connection.scalar(select(func.count()).where(schema.labelers.c.id == user)) or 0
+    if not found and not labels:
+        raise StoreError(f"the store holds nothing of a user {user!r}", hint="`accord export PROJECT --what prompts` names the users")
+    texts = {str(turns[-1][1]) for _, messages in found if (turns := json.loads(messages))}
+    return Person(user, frozenset(id for id, _ in found), frozenset(text for text in texts if len(text) >= _SHORTEST), labels > 0)
+
+
+def forget(store: Store, who: Person, *, by: str, why: str, now: datetime) -> dict[str, int]:
+    """Empties a person's prompts, the responses to them, what was written, ranked and said of them, and their chats.
+
+    Returns:
+        How many rows of each kind were emptied.
+    """
+    emptied = dict[str, int]()
+    with store.write() as connection:
+        v = schema.provenance
+        for part in batches(sorted(who.prompts)):
+            connection.execute(delete(v).where(v.c.prompt_id.in_(part)))
+    if who.labels:
+        emptied |= erase_labeler(store, who.user, by=by, why=why, now=now, answers=True)
+    if who.prompts:
+        with store.read() as connection:
+            left = connection.scalar(select(func.count()).where(schema.prompts.c.user == who.user))
+        for kind, count in (erase_user(store, who.user, by=by, why=why, now=now) if left else {}).items():
+            emptied[kind] = emptied.get(kind, 0) + count
+    return emptied
+
+
+def traces(runs: Path, who: Person) -> list[Trace]:
+    """The files of runs that hold rows of a person: what they learned from, and their samples."""
+    found: list[Trace] = []
+    for path in sorted(runs.glob("*/*.jsonl")):
+        if path.name in _RECORDS:
+            continue
+        count = sum(_theirs(row, who) for _, row in _rows(path))
+        if count:
+            with path.open("rb") as file:
+                found.append(Trace(path, hashlib.file_digest(file, "sha256").hexdigest(), count))
+    return found
+
+
+def remove(found: Iterable[Trace], who: Person, *, now: datetime) -> int:
+    """Writes the files again without the person's rows, each whole or not at all; returns how many rows are gone."""
+    gone = 0
+    for trace in found:
+        write_atomic(trace.path, "".join(line for line, row in _rows(trace.path) if not _theirs(row, who)))
+        append(trace.path.parent / "log.txt", f"{now:%Y-%m-%dT%H:%M:%SZ} {trace.rows} rows of a forgotten user left {trace.path.name}\n")
+        gone += trace.rows
+    return gone
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            try:
+                yield line, json.loads(line)
+            except ValueError:
+                yield line, None
+
+
+def _theirs(row: Any, who: Person) -> bool:
+    if not isinstance(row, Mapping):
+        return False
+    prompt: Any = row.get("prompt")
+    if isinstance(prompt, Mapping) and (prompt.get("id") in who.prompts or prompt.get("user") == who.user):
+        return True
+    if isinstance(prompt, str) and any(text in prompt for text in who.texts):
+        return True
+    ids: Collection[Any] = (row.get("id"), row.get("prompt_id"))
+    return any(id in who.prompts for id in ids) or row.get("labeler") == who.user or row.get("user") == who.user
+
+
+Change = Callable[[str], str]
+"""A text without its personal data; the same text when it holds none."""
+
+
+def rewrite(store: Store, change: Change, *, by: str, why: str, now: datetime) -> dict[str, int]:
+    """Replaces personal data in every stored text: prompts, responses, demonstrations, answers, chats. Ids stay, so the file that a prompt
+    came from can no longer be imported over it.
+
+    Returns:
+        How many rows of each kind changed.
+    """
+    changed = dict[str, int]()
+    with store.write() as connection:
+        for table, columns, emptied in _TEXTS:
+            changed[table.name] = _rewrite(connection, table, columns, emptied, change)
+        note(connection, who=by, what="redact", on=f"{sum(changed.values())} rows", why=why, at=now)
+    return changed
+
+
+def _rewrite(connection: Connection, table: Any, columns: Sequence[str], emptied: Mapping[str, str], change: Change) -> int:
+    ids, count = list(connection.scalars(select(table.c.id).order_by(table.c.id))), 0
+    for part in batches(ids):
+        for row in list(connection.execute(select(table).where(table.c.id.in_(part))).mappings()):
+            new = {name: value for name in columns if (value := clean(row[name], change)) != row[name]}
+            if new:
+                connection.execute(update(table).where(table.c.id == row["id"]).values(**new, **emptied))
+                count += 1
+    return count
+
+
+def clean(text: str | None, change: Change) -> str | None:
+    """A text, or the strings inside a JSON value that it is, after a change."""
+    if not text or text[0] not in "[{":
+        return change(text) if text else text
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        return change(text)
+    new = _inside(value, change)
+    return text if new == value else json.dumps(new, ensure_ascii=False)
+
+
+def _inside(value: Any, change: Change) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_inside(part, change) for part in value]
+    return {key: _inside(part, change) for key, part in value.items()} if isinstance(value, dict) else value
+
+
+_TEXTS: tuple[tuple[Any, tuple[str, ...], Mapping[str, str]], ...] = (
+    (schema.prompts, ("messages",), {}),
+    (schema.responses, ("text",), {"tokens": ""}),
+    (schema.demonstrations, ("text",), {}),
+    (schema.answers, ("payload",), {}),
+    (schema.tasks, ("expected",), {}),
+    (schema.conversations, ("title", "system"), {}),
+    (schema.turns, ("text",), {}),
+    (schema.reactions, ("payload",), {}),
+)
