@@ -1,4 +1,4 @@
-"""A person is forgotten in the store and in the copies that runs hold, and nobody else is; papers of prompts; leaving out and taking back."""
+"""A person is forgotten in the store and in the copies that runs hold, and nobody else is; papers of prompts; leaving out."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from accord.feedback.auditing import note
 from accord.feedback.store import Store
 
 PromptKind = Literal["", "plain", "few-shot", "user-based"]
-"""The three kinds that labelers write (Ouyang et al. 2022, App. A.1): any task at all; an instruction with several query and answer pairs; one
-that a stated use case of a waiting user asks for. Empty for a prompt that a user wrote."""
+"""The three kinds that labelers write (Ouyang et al. 2022, App. A.1): any task at all; an instruction with several pairs of query and
+answer; one that a stated use case of a waiting user asks for. Empty for a prompt that a user wrote."""
 Consent = Literal["unknown", "given", "refused", "public"]
 """``public`` is for data under a licence that allows it; ``terms`` names the licence, or the version of the text that was agreed to."""
 
