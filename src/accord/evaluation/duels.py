@@ -75,7 +75,7 @@ def duels(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[Duel]:
-    """All pairs of systems, in the order in which they were named; pairs on which nothing was judged are left out.
+    """All pairs of systems, each named later against each named before it; pairs on which nothing was judged are left out.
 
     Args:
         texts: [systems][prompts].
@@ -88,7 +88,7 @@ def duels(
         raise InputError("not one comparison was judged", where="compare")
     return [
         _duel(names, prompts, texts, values, criteria, i, j, resamples, seed)
-        for i, j in combinations(range(len(names)), 2)
+        for j, i in combinations(range(len(names)), 2)
         if not np.isnan(values[:, i, j]).all()
     ]
 

@@ -6,6 +6,7 @@ imports torch. Defaults are sized for the built-in world on two CPU cores; docs/
 
 from __future__ import annotations
 
+from accord.settings.evaluating import CompareConfig
 from accord.settings.labeling import AgreementConfig, LabelConfig, PlanConfig, ScreeningConfig
 from accord.settings.preferring import DpoConfig, KtoConfig
 from accord.settings.ranges import check_numbers, require
@@ -14,6 +15,7 @@ from accord.settings.training import EvaluateConfig, PpoConfig, PretrainConfig, 
 
 __all__ = [
     "AgreementConfig",
+    "CompareConfig",
     "DpoConfig",
     "EvaluateConfig",
     "GrpoConfig",
