@@ -163,12 +163,13 @@ def test_a_reward_that_is_no_number_stops_the_run_where_it_can_go_on(tmp_path: P
 
 
 CHANGES: dict[str, Any] = {
-    "seed": 1, "steps": 3, "batch_size": 9, "group_size": 2, "minibatch_size": 2, "epochs": 1, "lr": 1e-3, "warmup_steps": 20,
+    "seed": 1, "steps": 3, "batch_size": 9, "group_size": 2, "minibatch_size": 2, "epochs": 1, "lr": 1e-3,
+    "muon_lr": 1e-2, "warmup_steps": 20,
     "advantage": "leave-one-out", "scale": "none", "loss": "constant", "clip": 0.01, "clip_high": 0.5, "kl_coef": 2.0, "kl_in": "reward",
     "kl_estimator": "k2", "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "overlong_tokens": 4,
     "resample": 3, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
 }  # fmt: skip
-OF_THE_STAGE = {"rewards", "reward_seconds", "lora_rank", "logprob_gap"}
+OF_THE_STAGE = {"rewards", "reward_seconds", "limit_rate", "kinds", "lora_rank", "logprob_gap"}
 
 
 def test_no_setting_is_forgotten_here() -> None:

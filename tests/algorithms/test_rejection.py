@@ -112,9 +112,10 @@ def test_the_best_of_one_is_refused() -> None:
 
 CHANGES: dict[str, Any] = {
     "seed": 1, "rounds": 3, "batch_size": 5, "group_size": 3, "select": "threshold", "restart": True, "epochs": 1, "minibatch_size": 2,
-    "lr": 1e-3, "warmup_steps": 20, "temperature": 0.5, "max_tokens": 3, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
+    "lr": 1e-3, "muon_lr": 1e-2, "warmup_steps": 20, "temperature": 0.5, "max_tokens": 3,
+    "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
 }  # fmt: skip
-OF_THE_STAGE = {"rewards", "reward_seconds", "lora_rank", "logprob_gap", "threshold"}
+OF_THE_STAGE = {"rewards", "reward_seconds", "limit_rate", "kinds", "lora_rank", "logprob_gap", "threshold"}
 
 
 def outcome(folder: Path, **asked: Any) -> Any:

@@ -11,12 +11,14 @@ import pytest
 from test_state import Doomed, Killed
 from tiny import FP32, llama, metrics, rng, same, sequences, weights
 
-from accord.algorithms import dpo, kto
+from accord.algorithms import dpo, ilql, kto
 from accord.algorithms.dpo import ranked_responses
+from accord.algorithms.ilql import episode
 from accord.algorithms.kto import thumb_row
 from accord.models.adapters import add_lora
+from accord.models.qvalues import QNetwork
 from accord.runtime.runs import Run
-from accord.settings import DpoConfig, KtoConfig
+from accord.settings import DpoConfig, IlqlConfig, KtoConfig
 
 RANKINGS = [
     ranked_responses(sequences([3 + i % 4], seed=i)[0], sequences([4, 2, 6], seed=90 + i), [2, 1, 2 + i % 2], 64, str(i)) for i in range(10)
@@ -24,6 +26,7 @@ RANKINGS = [
 THUMBS = [
     thumb_row(sequences([3 + i % 4], seed=i % 6)[0], sequences([2 + i % 5], seed=200 + i)[0], i % 3 > 0, 64, str(i)) for i in range(10)
 ]
+EPISODES = [episode(row.tokens[: -row.kept], row.tokens[-row.kept :], i / 5 - 0.9, 64, str(i)) for i, row in enumerate(THUMBS)]
 
 
 def model(config: Any) -> Any:
@@ -45,7 +48,21 @@ def by_kto(config: KtoConfig, run: Run, other: int | None = None) -> Any:
     return {"policy": weights(policy), "found": dict(found)}
 
 
-STAGES: dict[str, tuple[type[Any], Callable[..., Any]]] = {"dpo": (DpoConfig, by_dpo), "kto": (KtoConfig, by_kto)}
+def by_ilql(config: IlqlConfig, run: Run, other: int | None = None) -> Any:
+    episodes = [replace(row, worth=-row.worth) if i == other else row for i, row in enumerate(EPISODES)]
+    network = QNetwork(llama())
+    if config.lora_rank:
+        network.body = add_lora(network.body, config.lora_rank, rng(5))
+    found = ilql.train(config, network=network, episodes=episodes[:7], validation=episodes[7:], run=run, dtype=FP32)
+    return {"policy": weights(network), "found": dict(found)}
+
+
+STAGES: dict[str, tuple[type[Any], Callable[..., Any]]] = {
+    "dpo": (DpoConfig, by_dpo),
+    "kto": (KtoConfig, by_kto),
+    "ilql": (IlqlConfig, by_ilql),
+}
+"""A new algorithm that learns from what people said takes its place in these laws by a line here and one in CHANGES."""
 TWENTY: dict[str, Any] = {"epochs": 10, "batch_size": 4, "save_every": 10, "lr": 1e-2}
 
 
@@ -85,14 +102,30 @@ CHANGES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
     "dpo": {
         "seed": ({}, 2), "loss": ({}, "plackett-luce"), "beta": ({}, 0.5), "margin": ({"loss": "simpo"}, 0.1), "label_smoothing": ({}, 0.2),
         "normalise": ({}, "mean"), "ties": ({}, "model"), "tie_margin": ({"ties": "model"}, 0.3), "epochs": ({}, 2), "batch_size": ({}, 2),
-        "lr": ({}, 1e-3), "warmup_steps": ({}, 9), "micro_tokens": ({}, 1),
+        "lr": ({}, 1e-3), "muon_lr": ({}, 1e-2), "warmup_steps": ({}, 9), "micro_tokens": ({}, 1),
     },
     "kto": {
         "seed": ({}, 1), "beta": ({}, 0.5), "up_weight": ({}, 2.0), "down_weight": ({"up_weight": 1.0}, 2.0), "epochs": ({}, 2),
-        "batch_size": ({}, 2), "lr": ({}, 1e-3), "warmup_steps": ({}, 9), "micro_tokens": ({}, 1),
+        "batch_size": ({}, 2), "lr": ({}, 1e-3), "muon_lr": ({}, 1e-2), "warmup_steps": ({}, 9), "micro_tokens": ({}, 1),
+    },
+    "ilql": {
+        "seed": ({}, 1), "backup": ({}, "max"), "expectile": ({}, 0.9), "gamma": ({}, 0.5), "lam": ({}, 0.1), "conservative": ({}, 1.0),
+        "target_rate": ({}, 0.9), "epochs": ({}, 2), "batch_size": ({}, 2), "lr": ({}, 1e-3), "muon_lr": ({}, 1e-2),
+        "warmup_steps": ({}, 9), "micro_tokens": ({}, 1),
     },
 }  # fmt: skip
-OF_THE_STAGE = {"held_out_group", "max_tokens", "lora_rank", "save_every", "thumbs", "good_quality", "bad_quality"}
+OF_THE_STAGE = {
+    "held_out_group",
+    "kinds",
+    "max_tokens",
+    "lora_rank",
+    "save_every",
+    "thumbs",
+    "good_quality",
+    "bad_quality",
+    "returns",
+    "beta",
+}
 """Read where the stage opens its data and its model (tests/test_preferring_stages.py), or not seen in the weights."""
 
 

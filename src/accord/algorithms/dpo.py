@@ -28,7 +28,7 @@ from accord.algorithms.objectives import (
     robust_dpo_loss,
     share_above,
 )
-from accord.algorithms.optim import adamw, cosine, update
+from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
 from accord.errors import InputError
 from accord.models.ragged import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
@@ -102,7 +102,7 @@ def train(
     """
     a_pass = math.ceil(len(rankings) / config.batch_size)
     steps = a_pass * config.epochs
-    optimizer = adamw(policy.parameters(), lr=config.lr)
+    peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
     everything = [*rankings, *validation, *outsiders]
     done = 0
     if (restored := run.restore()) is None:
@@ -110,7 +110,7 @@ def train(
     else:
         done, state = restored
         policy.load_state_dict(state["policy"])
-        optimizer.load_state_dict(state["optimizer"])
+        restore(peaks, state["optimizers"])
         reference = state["reference"]
     parts = torch.split(reference, [len(ranked.rows) for ranked in everything])
     known = [Known(ranked, part) for ranked, part in zip(everything, parts, strict=True)]
@@ -133,8 +133,8 @@ def train(
             figures = _summary(measured)
 
             # step 3: update
-            lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
-            figures |= {"lr": lr, "grad_norm": update({optimizer: lr}, max_norm=1.0)}
+            share = cosine(step - 1, steps, config.warmup_steps)
+            figures |= {"lr": config.lr * share, "grad_norm": update(scaled(peaks, share), max_norm=1.0)}
             figures["pairs_per_second"] = sum(len(part.better) for part in measured) / (time.perf_counter() - began)
 
             # step 4: loss and accuracy on what it does not learn from at the end of an epoch, checkpoint
@@ -142,7 +142,7 @@ def train(
                 figures |= _held_out(config, policy, unseen, strangers, dtype)
             run.log(step, **figures)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"policy": policy.state_dict(), "optimizer": optimizer.state_dict(), "reference": reference})
+                run.checkpoint(step, {"policy": policy.state_dict(), "optimizers": moments(peaks), "reference": reference})
             bar.advance(loss=figures["loss"], accuracy=figures["accuracy"])
     return _held_out(config, policy, unseen, strangers, dtype)
 

@@ -33,7 +33,7 @@ from accord.algorithms.groupwise_objectives import (
     token_weights,
 )
 from accord.algorithms.objectives import clipped_policy_loss, kl_estimate, kl_rewards, masked_mean, whiten
-from accord.algorithms.optim import adamw, constant, update
+from accord.algorithms.optim import constant, moments, optimizers, restore, scaled, update
 from accord.algorithms.rewards import Mixture
 from accord.algorithms.rollouts import (
     Drawn,
@@ -95,12 +95,13 @@ def train(
     Raises:
         RunError: sampler and trainer disagree by more than ``config.logprob_gap``, or a reward is not a number.
     """
-    optimizer = adamw(policy.parameters(), lr=config.lr, epsilon=1e-5)
+    peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
     done, asked, updates = 0, 0, 0
     if (restored := run.restore()) is not None:
         done, state = restored
         policy.load_state_dict(state["policy"])
-        optimizer.load_state_dict(state["optimizer"])
+        restore(peaks, state["optimizers"])
+        rewards.multipliers.update(state["multipliers"])
         asked, updates = state["asked"], state["updates"]
     sampler.refresh()
 
@@ -123,7 +124,7 @@ def train(
             order = minibatches(config.batch_size, config.minibatch_size, config.epochs, seed=config.seed, stage=config.stage, step=step)
             for rows in order:
                 figures = _losses(config, policy, rollout, targets, rows, dtype)
-                figures["grad_norm"] = update({optimizer: config.lr * constant(updates, config.warmup_steps)}, config.max_grad_norm)
+                figures["grad_norm"] = update(scaled(peaks, constant(updates, config.warmup_steps)), config.max_grad_norm)
                 updates += 1
                 history.append(figures)
             sampler.refresh()
@@ -133,10 +134,11 @@ def train(
             figures = _summary(rollout, targets, history) | scorer.figures() | speed_figures(rollout, rollout, seconds_train)
             figures |= {"telling_groups": telling, "prompts_asked": asked, "lr": config.lr * constant(updates - 1, config.warmup_steps)}
             run.log(step, **figures)
+            rewards.adapt(scorer, config.limit_rate)
             if step % config.save_every == 0 or step == config.steps:
                 run.samples(step, sample_table(rollout, targets.kl, decode))
-                state = {"policy": policy.state_dict(), "optimizer": optimizer.state_dict(), "asked": asked, "updates": updates}
-                run.checkpoint(step, state)
+                state = {"policy": policy.state_dict(), "optimizers": moments(peaks), "multipliers": rewards.multipliers}
+                run.checkpoint(step, state | {"asked": asked, "updates": updates})
             bar.advance(reward=figures["reward"], kl=figures["kl_k1"], episodes_per_second=figures["episodes_per_second"])
     return policy
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.objectives import kto_loss
-from accord.algorithms.optim import adamw, cosine, update
+from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
 from accord.errors import InputError
 from accord.models.ragged import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
@@ -88,7 +88,7 @@ def train(
     """
     a_pass = math.ceil(len(thumbs) / config.batch_size)
     steps = a_pass * config.epochs
-    optimizer = adamw(policy.parameters(), lr=config.lr)
+    peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
     strangers = estranged(thumbs, max_tokens=config.max_tokens, seed=config.seed)
     done = 0
     if (restored := run.restore()) is None:
@@ -97,7 +97,7 @@ def train(
     else:
         done, state = restored
         policy.load_state_dict(state["policy"])
-        optimizer.load_state_dict(state["optimizer"])
+        restore(peaks, state["optimizers"])
         reference, stranger_reference = state["reference"], state["stranger_reference"]
     weights = thumb_weights(config, torch.tensor([thumb.up for thumb in thumbs]))
     references = torch.split(reference, [len(thumbs), len(validation), len(outsiders)])
@@ -118,8 +118,8 @@ def train(
             figures = _accumulate(config, policy, rows, references[0][chosen], weights[chosen], kl, dtype)
 
             # step 4: update
-            lr = config.lr * cosine(step - 1, steps, config.warmup_steps)
-            figures |= {"kl": kl.item(), "lr": lr, "grad_norm": update({optimizer: lr}, max_norm=1.0)}
+            share = cosine(step - 1, steps, config.warmup_steps)
+            figures |= {"kl": kl.item(), "lr": config.lr * share, "grad_norm": update(scaled(peaks, share), max_norm=1.0)}
             figures["thumbs_per_second"] = len(rows) / (time.perf_counter() - began)
 
             # step 5: accuracy on what it does not learn from at the end of an epoch, checkpoint
@@ -127,7 +127,7 @@ def train(
                 figures |= _held_out(config, policy, (validation, outsiders), references[1:], dtype)
             run.log(step, **figures)
             if step % config.save_every == 0 or step == steps:
-                state = {"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}
+                state = {"policy": policy.state_dict(), "optimizers": moments(peaks)}
                 run.checkpoint(step, state | {"reference": reference, "stranger_reference": stranger_reference})
             bar.advance(loss=figures["loss"], accuracy=figures["accuracy"])
     return _held_out(config, policy, (validation, outsiders), references[1:], dtype)

@@ -189,6 +189,36 @@ def clipped_value_loss(values: Float[Tensor, ...], old: Float[Tensor, ...], retu
     return loss / 2
 
 
+def lambda_returns(
+    rewards: Float[Tensor, "rows steps"],
+    following: Float[Tensor, "rows steps"],
+    keep: Bool[Tensor, "rows steps"],
+    gamma: float,
+    lam: float,
+) -> Float[Tensor, "rows steps"]:
+    """G_t = r_t + gamma ((1 - lambda) following_t + lambda G_{t+1}) (Sutton and Barto 2018, equation 12.2), what Q(s_t, a_t) learns.
+
+    ``following[r, t]`` is the worth of the state after token t, and after a row's last kept token it counts whole: 0 there says that
+    the episode ended. lambda 0 is y = r + gamma following, one token ahead. Kept tokens come first in each row.
+    """
+    returns, after = torch.zeros_like(rewards), torch.zeros_like(rewards[:, 0])
+    last = keep.sum(1) - 1
+    for t in reversed(range(rewards.shape[1])):
+        ahead = torch.where(last == t, following[:, t], (1 - lam) * following[:, t] + lam * after)
+        after = torch.where(keep[:, t], rewards[:, t] + gamma * ahead, after)
+        returns[:, t] = torch.where(keep[:, t], after, 0.0)
+    return returns
+
+
+def expectile_loss(values: Float[Tensor, " n"], targets: Float[Tensor, " n"], expectile: float) -> Float[Tensor, " n"]:
+    """|tau - 1(target < value)| (target - value)^2 (Newey and Powell 1987; Kostrikov et al. 2022, equation 5).
+
+    Its minimum over draws of the target is their tau-expectile: 1/2 gives the mean, towards 1 the largest.
+    """
+    error = targets - values
+    return torch.where(error < 0, 1 - expectile, expectile) * error**2
+
+
 def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizon: int) -> float:
     """Proportional controller on beta (Ziegler et al. 2019, section 2.2): beta (1 + clip(KL/target - 1, +-0.2) episodes/horizon)."""
     error = min(max(kl / target - 1, -0.2), 0.2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,22 @@ def cosine(step: int, total: int, warmup: int, floor: float = 0.1) -> float:
 def constant(step: int, warmup: int) -> float:
     """Share of the peak learning rate: linear warm-up, then constant."""
     return min((step + 1) / max(warmup, 1), 1.0)
+
+
+def scaled(peaks: Mapping[torch.optim.Optimizer, float], share: float) -> dict[torch.optim.Optimizer, float]:
+    """Each optimiser's learning rate at a share of its peak."""
+    return {optimizer: peak * share for optimizer, peak in peaks.items()}
+
+
+def moments(peaks: Iterable[torch.optim.Optimizer]) -> list[dict[str, Any]]:
+    """What a checkpoint keeps of them, in their order."""
+    return [optimizer.state_dict() for optimizer in peaks]
+
+
+def restore(peaks: Iterable[torch.optim.Optimizer], kept: Sequence[dict[str, Any]]) -> None:
+    """Puts back what ``moments`` gave."""
+    for optimizer, state in zip(peaks, kept, strict=True):
+        optimizer.load_state_dict(state)
 
 
 def update(steps: Mapping[torch.optim.Optimizer, float], max_norm: float) -> float:

@@ -28,6 +28,7 @@ from accord.algorithms.objectives import (
     whiten,
 )
 from accord.algorithms.optim import constant, optimizers, update
+from accord.algorithms.rewards import Mixture, mixture_of
 from accord.algorithms.rollouts import (
     Rollout,
     check_gap,
@@ -72,7 +73,7 @@ def train(
     reference: Any,
     value: Any,
     sampler: Sampler,
-    scorer: Scorer,
+    scorer: Scorer | Mixture,
     prompts: Sequence[list[int]],
     pretraining: Callable[[int], Iterator[list[list[int]]]] | None,
     decode: Callable[[Sequence[int]], str],
@@ -84,7 +85,7 @@ def train(
     Args:
         policy: starts as the SFT model; ``reference`` is that model and stays.
         value: starts as the reward model.
-        sampler: draws from ``policy``. scorer: gives the reward, and nothing else does.
+        sampler: draws from ``policy``. scorer: gives the reward, and nothing else does; a mixture moves its weights over the run.
         prompts: token ids of the training prompts.
         pretraining: gives batches of raw-text documents from the n-th on, for the pretraining mix.
         decode: token ids to text, for the sample tables.
@@ -97,6 +98,7 @@ def train(
     trained = {"policy": [*policy_peaks], "value": [*value_peaks]}
     average = {name: p.detach().clone() for name, p in policy.named_parameters()} if config.ema else {}
     beta, done, updates = config.kl_coef, 0, 0
+    rewards = mixture_of(scorer)
     if (restored := run.restore()) is not None:
         done, state = restored
         policy.load_state_dict(state["policy"])
@@ -105,6 +107,7 @@ def train(
             for optimizer, kept in zip(group, state[f"{name}_optimizers"], strict=True):
                 optimizer.load_state_dict(kept)
         average, beta, updates = state["average"], state["kl_coef"], state["updates"]
+        rewards.multipliers.update(state["multipliers"])
     sampler.refresh()
     raw_text = pretraining(updates) if config.ptx_coef and pretraining else None
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
@@ -112,10 +115,11 @@ def train(
     with track(config.steps, "ppo", done=done) as bar:
         for step in range(done + 1, config.steps + 1):
             # step 1: roll out the policy on the next prompts and measure what it said
+            scored = rewards.at(step, config.steps)
             rollout = collect(
                 next_prompts(prompts, (step - 1) * config.batch_size, config.batch_size, seed=config.seed, stage="ppo"),
                 sampler=sampler,
-                scorer=scorer,
+                scorer=scored,
                 policy=policy,
                 reference=reference,
                 value=value,
@@ -147,8 +151,9 @@ def train(
 
             # step 4: log, adapt beta, keep a checkpoint
             figures = _summary(rollout, targets, history) | {"kl_coef": beta, "lr": config.lr * constant(updates - 1, config.warmup_steps)}
-            figures |= speed_figures(rollout, rollout, seconds_train)
+            figures |= scored.figures() | speed_figures(rollout, rollout, seconds_train)
             run.log(step, **figures)
+            rewards.adapt(scored, config.limit_rate)
             if config.kl_target:
                 beta = adapted_kl_coef(beta, figures["kl_k1"], config.kl_target, config.batch_size, config.kl_horizon)
             if step % config.save_every == 0 or step == config.steps:
@@ -159,9 +164,12 @@ def train(
                     "average": average,
                     "kl_coef": beta,
                     "updates": updates,
+                    "multipliers": rewards.multipliers,
                 }
                 moments = {f"{name}_optimizers": [o.state_dict() for o in group] for name, group in trained.items()}
                 run.checkpoint(step, state | moments)
+            if config.keep_every and step % config.keep_every == 0:
+                run.keep(step, {"policy": policy.state_dict()})
             bar.advance(reward=figures["reward"], kl=figures["kl_k1"], episodes_per_second=figures["episodes_per_second"])
     if average:
         policy.load_state_dict(average, strict=False)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.groupwise_objectives import best_of_n_kl, best_rows
-from accord.algorithms.optim import adamw, constant, update
+from accord.algorithms.optim import constant, moments, optimizers, restore, scaled, update
 from accord.algorithms.rewards import Mixture
 from accord.algorithms.rollouts import (
     Drawn,
@@ -62,12 +62,13 @@ def train(
         RunError: sampler and trainer disagree by more than ``config.logprob_gap``, or a reward is not a number.
     """
     beginning = {name: value.detach().clone() for name, value in policy.state_dict().items()} if config.restart else {}
-    optimizer = adamw(policy.parameters(), lr=config.lr)
+    peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
     done, updates = 0, 0
     if (restored := run.restore()) is not None:
         done, state = restored
         policy.load_state_dict(state["policy"])
-        optimizer.load_state_dict(state["optimizer"])
+        restore(peaks, state["optimizers"])
+        rewards.multipliers.update(state["multipliers"])
         updates = state["updates"]
     sampler.refresh()
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
@@ -98,10 +99,10 @@ def train(
             started, history = time.perf_counter(), list[dict[str, float]]()
             if config.restart:
                 policy.load_state_dict(beginning)
-                optimizer, updates = adamw(policy.parameters(), lr=config.lr), 0
+                peaks, updates = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr), 0
             for rows in minibatches(len(chosen), config.minibatch_size, config.epochs, seed=config.seed, stage="raft", step=step):
                 loss = _learn(config, policy, drawn, [chosen[i] for i in rows], dtype)
-                norm = update({optimizer: config.lr * constant(updates, config.warmup_steps)}, config.max_grad_norm)
+                norm = update(scaled(peaks, constant(updates, config.warmup_steps)), config.max_grad_norm)
                 updates += 1
                 history.append({"loss": loss, "grad_norm": norm})
             sampler.refresh()
@@ -112,9 +113,11 @@ def train(
             figures |= {"lr": config.lr * constant(max(updates - 1, 0), config.warmup_steps)}
             figures |= speed_figures(drawn, rollout, seconds_train)
             run.log(step, **figures)
+            rewards.adapt(scorer, config.limit_rate)
             if step % config.save_every == 0 or step == config.rounds:
                 run.samples(step, sample_table(rollout, kl, decode))
-                run.checkpoint(step, {"policy": policy.state_dict(), "optimizer": optimizer.state_dict(), "updates": updates})
+                state = {"policy": policy.state_dict(), "optimizers": moments(peaks), "multipliers": rewards.multipliers}
+                run.checkpoint(step, state | {"updates": updates})
             bar.advance(reward=figures["reward"], chosen=figures["reward_chosen"], kl=figures["kl_k1"])
     return policy
 

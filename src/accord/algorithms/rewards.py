@@ -1,6 +1,7 @@
 """Rewards besides the reward model: a Python function, verifiable answers, length, repetition, the stop token, and mixtures of all.
 
-Each is a ``Scorer``; a mixture weighs them by name, with weights that may move linearly over a run, and remembers what each gave.
+Each is a ``Scorer``; a mixture weighs them by name, with weights that may move linearly over a run, and remembers what each gave. A
+part may be held above a limit instead of weighed: its weight is then a Lagrange multiplier that rises while the limit is missed.
 """
 
 from __future__ import annotations
@@ -23,26 +24,30 @@ from accord.errors import RunError, UsageError
 from accord.protocols import Scorer
 
 Tokens = Sequence[int]
-HINT = 'for example "model=1, exact=0..2, length=-0.01, my_rewards:polite=0.5"'
+HINT = 'for example "model=1, exact=0..2, length=-0.01, my_rewards:polite=0.5, harmless>=0.5"'
 
 
 @dataclass(frozen=True)
 class Term:
-    """One part of the reward: ``start`` is its weight at the first step, ``end`` at the last."""
+    """One part of the reward: ``start`` is its weight at the first step, ``end`` at the last.
+
+    With a ``limit`` its mean is to reach that instead, and ``start`` is the first value of its multiplier.
+    """
 
     name: str
     start: float = 1.0
     end: float = 1.0
+    limit: float | None = None
 
 
 def parse_rewards(text: str) -> list[Term]:
-    """Reads ``name=weight, name=start..end, ...``; a name without weight has 1.
+    """Reads ``name=weight, name=start..end, name>=limit, ...``; a name without weight has 1.
 
     Raises:
         UsageError: nothing is rewarded, a weight is no number, or a name stands twice.
     """
     terms = [_term(part.strip()) for part in text.split(",") if part.strip()]
-    if not any(term.start or term.end for term in terms):
+    if not any((term.start or term.end) and term.limit is None for term in terms):
         raise UsageError(f"rewards is {text!r}: nothing is rewarded", where="rewards", hint=HINT)
     if len({term.name for term in terms}) < len(terms):
         raise UsageError(f"rewards is {text!r}: a name stands in it twice", where="rewards", hint=HINT)
@@ -50,40 +55,61 @@ def parse_rewards(text: str) -> list[Term]:
 
 
 def _term(text: str) -> Term:
-    name, _, weight = (part.strip() for part in text.partition("="))
+    name, limited, weight = (part.strip() for part in text.partition(">=" if ">=" in text else "="))
     start, _, end = (weight or "1").partition("..")
     try:
-        term = Term(name, float(start), float(end or start))
+        term = Term(name, limit=float(weight)) if limited == ">=" else Term(name, float(start), float(end or start))
     except ValueError:
         raise UsageError(f"{weight!r} is no weight", where=f"rewards, {name}", hint=HINT) from None
-    if not name or not all(abs(value) < float("inf") for value in (term.start, term.end)):
+    if not name or not all(abs(value) < float("inf") for value in (term.start, term.end, term.limit or 0.0)):
         raise UsageError(f"{text!r} is no reward with a weight", where="rewards", hint=HINT)
     return term
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """A weighted sum of scorers. ``parts`` gives each term's scorer by its name."""
+    """A weighted sum of scorers. ``parts`` gives each term's scorer by its name; ``multipliers`` are of the terms with limits."""
 
     terms: Sequence[Term]
     parts: Mapping[str, Scorer]
+    multipliers: dict[str, float] = field(default_factory=dict[str, float])
 
     def at(self, step: int, steps: int) -> Weighted:
         """The reward of one step of a run, counted from 1."""
         share = (step - 1) / max(steps - 1, 1)
-        return Weighted({term.name: term.start + share * (term.end - term.start) for term in self.terms}, self.parts)
+        moving = {term.name: term.start + share * (term.end - term.start) for term in self.terms}
+        weights = {term.name: moving[term.name] if term.limit is None else self._multiplier(term) for term in self.terms}
+        return Weighted(weights, self.parts, {term.name: term.limit for term in self.terms if term.limit is not None})
+
+    def adapt(self, scored: Weighted, rate: float) -> None:
+        """Moves each multiplier by ``rate`` times how far its part's mean missed the limit, not below 0 (Dai et al. 2024, section 3.3)."""
+        for term in self.terms:
+            if term.limit is not None:
+                missed = term.limit - scored.mean(term.name)
+                self.multipliers[term.name] = max(0.0, self._multiplier(term) + rate * missed)
+
+    def _multiplier(self, term: Term) -> float:
+        return self.multipliers.get(term.name, term.start)
+
+
+def mixture_of(scorer: Scorer | Mixture) -> Mixture:
+    """A mixture as it is, or a scorer alone as the part ``model``."""
+    return scorer if isinstance(scorer, Mixture) else Mixture((Term("model"),), {"model": scorer})
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """A mixture at fixed weights, which remembers what each part gave."""
+    """A mixture at fixed weights, which remembers what each part gave; ``limits`` are of those whose weight is a multiplier."""
 
     weights: Mapping[str, float]
     parts: Mapping[str, Scorer]
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
     given: dict[str, list[Tensor]] = field(default_factory=dict[str, "list[Tensor]"])
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
-        """The weighted sum of every part's scores.
+        """The weighted sum of every part's scores; a limited part counts from its limit on.
+
+        With limits all of it is divided by 1 plus their multipliers, so that a high multiplier makes no high reward.
 
         Raises:
             RunError: a part returned too few scores or one that is not a number; names the part.
@@ -92,12 +118,16 @@ class Weighted:
         for name, weight in self.weights.items():
             scores = checked_scores(self.parts[name].score(prompts, responses), len(responses), f"the reward {name}").cpu()
             self.given.setdefault(name, []).append(scores)
-            total += weight * scores
-        return total
+            total += weight * (scores - self.limits.get(name, 0.0))
+        return total / (1 + sum(self.weights[name] for name in self.limits)) if self.limits else total
+
+    def mean(self, name: str) -> float:
+        """Mean of what a part gave so far, before its weight."""
+        return torch.cat(self.given[name]).mean().item()
 
     def figures(self) -> dict[str, float]:
         """Of each part, its mean over all that was scored, before its weight, and the weight."""
-        means = {f"reward.{name}": torch.cat(scores).mean().item() for name, scores in self.given.items()}
+        means = {f"reward.{name}": self.mean(name) for name in self.given}
         return means | {f"weight.{name}": weight for name, weight in self.weights.items()}
 
 

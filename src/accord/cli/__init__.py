@@ -12,11 +12,24 @@ from typing import NoReturn
 
 import cyclopts
 
-from accord.cli import evaluating, labeling, looking, measuring, people, preferring, reinforcing, starting, training
+from accord.cli import evaluating, labeling, looking, measuring, people, preferring, reinforcing, starting, training, valuing
 from accord.cli.app import app
 from accord.errors import AccordError, UsageError
 
-__all__ = ["app", "evaluating", "labeling", "looking", "main", "measuring", "people", "preferring", "reinforcing", "starting", "training"]
+__all__ = [
+    "app",
+    "evaluating",
+    "labeling",
+    "looking",
+    "main",
+    "measuring",
+    "people",
+    "preferring",
+    "reinforcing",
+    "starting",
+    "training",
+    "valuing",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

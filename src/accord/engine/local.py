@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -29,11 +29,31 @@ SMALL_PRODUCT = 2**22
 """Below this size (see ``_dtype``) a CPU makes a product faster in float32 than in bfloat16."""
 
 
+class Guide(Protocol):
+    """A hook on the logits: it reads along with the rows of one batch and says what to add before a token is drawn."""
+
+    def start(self, prompts: Sequence[Sequence[int]], n: int, steps: int, dtype: torch.dtype) -> Tensor:
+        """What to add to the first logits [rows, vocabulary] of the n responses to each prompt."""
+        ...
+
+    def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """What to add next, after the rows drew these tokens."""
+        ...
+
+    def keep(self, rows: Tensor) -> None:
+        """Says that every other row is done."""
+        ...
+
+
 class LocalSampler:
-    """Samples from a causal LM in this process. ``stop`` are the token ids that end a response."""
+    """Samples from a causal LM in this process. ``stop`` are the token ids that end a response.
+
+    A model that was opened with a ``guide`` (see ``engine.guided``) is sampled under it.
+    """
 
     def __init__(self, model: Any, *, stop: Sequence[int], dtype: torch.dtype) -> None:
         self.model, self.stop, self.dtype = model, torch.tensor(list(stop), dtype=torch.long), dtype
+        self.guide: Guide | None = getattr(model, "guide", None)
         self._rotations = torch.empty(0)
         self._weights: Weights | None = None
         self._head = torch.empty(0)
@@ -68,6 +88,8 @@ class LocalSampler:
         cache = Cache(lengths, n, steps)
         self._prepare(rows, cache.slots)
         logits = self._prefill(prompts, lengths, cache).repeat_interleave(n, 0)
+        if self.guide:
+            logits = logits + self.guide.start(prompts, n, steps, self.dtype)
         position = lengths.repeat_interleave(n)
         seen = self._seen(prompts, n, logits.shape[-1]) if sampling.repetition_penalty != 1.0 else None
         prefilled = time.perf_counter()
@@ -89,7 +111,11 @@ class LocalSampler:
                 alive, running, chosen, position = alive[kept], running[kept], chosen[kept], position[kept]
                 seen = None if seen is None else seen[kept]
                 cache.keep(kept)
+                if self.guide:
+                    self.guide.keep(kept)
             logits = self._decode(chosen, position, cache)
+            if self.guide:
+                logits = logits + self.guide.step(chosen, position)
             position = position + 1
         return {"prefill": prefilled - began, "decode": time.perf_counter() - prefilled}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from accord.errors import InputError
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response, Thumb
+from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response, Thumb, Worth
 
 Value = dict[str, Any]
 """A record's fields, a copy of the caller's."""
@@ -69,6 +69,11 @@ def _thumb(v: Value) -> Thumb:
     return Thumb(**v)
 
 
+def _worth(v: Value) -> Worth:
+    v["prompt"], v["response"] = _prompt(dict(v["prompt"])), _response(dict(v["response"]))
+    return Worth(**v)
+
+
 _DECODERS: dict[type[Any], Callable[[Value], Any]] = {
     Prompt: _prompt,
     Response: _response,
@@ -77,4 +82,5 @@ _DECODERS: dict[type[Any], Callable[[Value], Any]] = {
     Ranking: _ranking,
     RankedPrompt: _ranked_prompt,
     Thumb: _thumb,
+    Worth: _worth,
 }

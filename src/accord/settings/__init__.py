@@ -12,6 +12,7 @@ from accord.settings.preferring import DpoConfig, KtoConfig
 from accord.settings.ranges import check_numbers, require
 from accord.settings.reinforcing import GrpoConfig, RaftConfig, ReinforceConfig, RlooConfig
 from accord.settings.training import EvaluateConfig, PpoConfig, PretrainConfig, RewardConfig, SampleConfig, SftConfig, WorldConfig
+from accord.settings.valuing import IlqlConfig
 
 __all__ = [
     "AgreementConfig",
@@ -19,6 +20,7 @@ __all__ = [
     "DpoConfig",
     "EvaluateConfig",
     "GrpoConfig",
+    "IlqlConfig",
     "KtoConfig",
     "LabelConfig",
     "PlanConfig",

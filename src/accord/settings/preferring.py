@@ -73,7 +73,7 @@ class KtoConfig:
     seed: int = 0
     """Fixes every random choice of the stage."""
     thumbs: Literal["auto", "ratings", "ranks", "given"] = "auto"
-    """Where thumbs come from: the 1 to 7 ratings, the place in the ranking, what users of the chat gave, or all (a rating before a place)."""
+    """Where thumbs come from: the 1 to 7 ratings, the places, what users of the chat gave, or all (a rating before a place)."""
     good_quality: int = 5
     """Ratings from here on are a thumb up."""
     bad_quality: int = 3

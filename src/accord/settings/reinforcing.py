@@ -25,7 +25,9 @@ class GrpoConfig:
     epochs: int = 2
     """Passes over a rollout."""
     lr: float = 3e-4
-    """Learning rate, constant after warm-up."""
+    """Learning rate of AdamW, constant after warm-up."""
+    muon_lr: float = 0.0
+    """Learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models that Muon pretrained."""
     warmup_steps: int = 10
     """Optimiser steps of linear warm-up."""
     advantage: Literal["group", "leave-one-out", "return"] = "group"
@@ -61,6 +63,10 @@ class GrpoConfig:
     """What is rewarded, and its weights: `model=1, exact=0..2, length=-0.01, my_rewards:polite`; docs/grpo.md."""
     reward_seconds: int = 600
     """A Python reward that takes longer over one batch stops the run."""
+    limit_rate: float = 0.1
+    """How fast the multiplier of a reward with a limit follows what is missing to it."""
+    kinds: str = "person simulated"
+    """Kinds of labelers whose demonstrations and ratings the rewards take, of person, simulated, model and user."""
     max_grad_norm: float = 1.0
     """Gradient norm is clipped here; 0 is off."""
     logprob_gap: float = 0.1
@@ -146,7 +152,9 @@ class RaftConfig:
     minibatch_size: int = 32
     """Responses an optimiser step."""
     lr: float = 3e-4
-    """Learning rate, constant after warm-up."""
+    """Learning rate of AdamW, constant after warm-up."""
+    muon_lr: float = 0.0
+    """Learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models that Muon pretrained."""
     warmup_steps: int = 10
     """Optimiser steps of linear warm-up."""
     temperature: float = 1.0
@@ -157,6 +165,10 @@ class RaftConfig:
     """What is rewarded, and its weights; as in `accord grpo`."""
     reward_seconds: int = 600
     """A Python reward that takes longer over one batch stops the run."""
+    limit_rate: float = 0.1
+    """How fast the multiplier of a reward with a limit follows what is missing to it."""
+    kinds: str = "person simulated"
+    """Kinds of labelers whose demonstrations and ratings the rewards take, of person, simulated, model and user."""
     max_grad_norm: float = 1.0
     """Gradient norm is clipped here; 0 is off."""
     logprob_gap: float = 0.1

@@ -94,6 +94,8 @@ class SftConfig:
     ptx_tokens: int = 1024
     """Raw-text tokens mixed into each optimiser step, as InstructGPT's SFT before PPO had 10%; 0 is none, and for a project without
     raw text."""
+    kinds: str = "person simulated"
+    """Kinds of labelers whose demonstrations are learned from, of person, simulated, model and user."""
     select: Literal["validation_loss", "last"] = "validation_loss"
     """Which epoch's weights are kept: lowest loss on the validation users' demonstrations, or the last."""
     micro_tokens: int = 16_384
@@ -155,8 +157,12 @@ class RewardConfig:
     """Peak learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models that Muon pretrained."""
     warmup_steps: int = 10
     """Linear warm-up."""
+    criterion: Literal["overall", "helpful", "harmless"] = "overall"
+    """What it learns of: the rankings; those among responses that nobody flagged as harmful; or the flags for harm alone."""
     mismatched: float = 1.0
     """Share of the prompts that get the best response to another prompt as one more, worst response; 0 trains on labels alone."""
+    kinds: str = "person simulated"
+    """Kinds of labelers whose word counts, of person, simulated, model and user."""
     held_out_group: str = ""
     """Labelers of this group are kept out of training, and the model's accuracy on them is measured apart."""
     ties: Literal["drop", "model"] = "drop"
@@ -235,6 +241,14 @@ class PpoConfig:
     """Pretraining tokens mixed into each optimiser step."""
     ema: float = 0.0
     """Decay of an exponential moving average of the policy, which is then what is saved (InstructGPT: 0.992); 0 is off."""
+    rewards: str = "model"
+    """What is rewarded, and its weights: `model=1, exact=0..2, length=-0.01, harmless>=0.5`; docs/rewards.md."""
+    reward_seconds: int = 600
+    """A Python reward that takes longer over one batch stops the run."""
+    limit_rate: float = 0.1
+    """How fast the multiplier of a reward with a limit follows what is missing to it."""
+    kinds: str = "person simulated"
+    """Kinds of labelers whose demonstrations and ratings the rewards take, of person, simulated, model and user."""
     max_grad_norm: float = 1.0
     """Gradient norm is clipped here; 0 is off."""
     logprob_gap: float = 0.1
@@ -243,6 +257,8 @@ class PpoConfig:
     """Tokens in one forward pass; a larger batch accumulates gradients over several."""
     save_every: int = 10
     """Steps between checkpoints."""
+    keep_every: int = 0
+    """Steps between the policies that are kept for `accord frontier`, each as large as the model; 0 keeps none."""
     lora_rank: int = 0
     """Rank of LoRA adapters; 0 trains all weights."""
 

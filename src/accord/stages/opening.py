@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import shutil
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,12 @@ import torch
 from accord.data.corpus import TokenCorpus, open_corpus, read_documents, write_corpus
 from accord.data.templates import ChatFormat, chat_format, raw_format
 from accord.data.tokenizers import load_tokenizer
+from accord.engine.guided import QGuide
 from accord.errors import AccordError, ModelError
 from accord.feedback.snapshot import freeze, thaw
 from accord.models.adapters import merge_lora
 from accord.models.loading import load_causal_lm, save_model
+from accord.models.qvalues import load_q
 from accord.runtime import lineage
 from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, peak_rss_mb, pick_device
 from accord.runtime.files import new_folder
@@ -68,6 +70,9 @@ def load_model(project: Project, name: str) -> Model:
     """
     source = locate(project, name)
     tokenizer, lm = load_tokenizer(source), load_causal_lm(source).to(pick_device())
+    if guide := load_q(Path(source), lm):
+        network, beta = guide
+        lm.guide = QGuide(network, beta=beta)
     context = int(getattr(lm.config, "max_position_embeddings", 0) or 0)
     spoken = chat_format(tokenizer, context) if tokenizer.chat_template else raw_format(tokenizer, context)
     return Model(name, lm, spoken, digest_of(source))
@@ -105,10 +110,13 @@ def save(
     data: Mapping[str, str],
     config: Any,
     figures: Mapping[str, Any],
+    beside: Callable[[Path], None] | None = None,
 ) -> None:
-    """Writes models/NAME whole or not at all, with its lineage and card."""
+    """Writes models/NAME whole or not at all, with its lineage and card, and what ``beside`` puts into its folder."""
     with new_folder(project.model(name)) as folder:
         save_model(folder, merge_lora(model), tokenizer)
+        if beside:
+            beside(folder)
         settings = dataclasses.asdict(config)
         lineage.write(folder, stage=run.stage, parents=parents, data=data, settings=settings, figures=figures, name=name)
 

@@ -12,13 +12,14 @@ from accord.data.corpus import read_documents
 from accord.data.templates import ChatFormat, chat_format, give_chat_template
 from accord.data.tokenizers import load_tokenizer, train_tokenizer
 from accord.engine.local import LocalSampler
-from accord.errors import InputError, ModelError
+from accord.errors import InputError
+from accord.feedback.criteria import ranked_by
 from accord.feedback.kinds import said_by
 from accord.feedback.store import Store
 from accord.models.adapters import add_lora, sharing
 from accord.models.loading import load_scalar_model, scalar_from
 from accord.models.policy import mean_loss
-from accord.models.scalar import RewardModel, new_head
+from accord.models.scalar import new_head
 from accord.records import Demonstration, Prompt, RankedPrompt, Response
 from accord.runtime import lineage
 from accord.runtime.device import pick_device
@@ -27,7 +28,8 @@ from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import derive, generator
 from accord.settings import PpoConfig, PretrainConfig, RewardConfig, SftConfig
-from accord.stages.opening import Model, compute_dtype, digest_of, finishing, frozen, load_model, locate, save, tokenised
+from accord.stages.opening import compute_dtype, digest_of, finishing, frozen, load_model, locate, save, tokenised
+from accord.stages.rewarding import ask, mixture, same_tokenizer
 
 TOKENIZER_DOCUMENTS = 20_000
 """Documents that the tokenizer is trained on."""
@@ -114,7 +116,7 @@ def reward_stage(project: Project, config: RewardConfig, *, sft_model: str, name
     source = locate(project, sft_model)
     folder = project.run(name)
     with Store.open(project.store_url) as store:
-        ranked, digest = frozen(folder / "rankings.jsonl", RankedPrompt, said_by(store, store.ranked_prompts(), config.kinds))
+        ranked, digest = frozen(folder / "rankings.jsonl", RankedPrompt, said_by(store, _ranked_prompts(store, config), config.kinds))
         if not ranked:
             raise InputError(
                 f"the store has no rankings by {config.kinds}", where=project.store_url, hint="`accord sample`, then `accord label`"
@@ -133,7 +135,7 @@ def reward_stage(project: Project, config: RewardConfig, *, sft_model: str, name
             scalar = add_lora(scalar, config.lora_rank, generator(config.seed, "reward", "lora"))
         insiders = [row for row in ranked if not config.held_out_group or row.group != config.held_out_group]
         outsiders = [row for row in ranked if config.held_out_group and row.group == config.held_out_group]
-        learned = reward.with_mismatched([row for row in insiders if row.prompt.split == "train"], config.mismatched, config.seed)
+        learned = reward.with_mismatched([row for row in insiders if row.prompt.split == "train"], _mismatched(config), config.seed)
         training = [_ranked(spoken, row, config.max_tokens) for row in learned]
         validation = [_ranked(spoken, row, config.max_tokens) for row in insiders if row.prompt.split != "train"]
         held_out = [_ranked(spoken, row, config.max_tokens) for row in outsiders if row.prompt.split != "train"]
@@ -151,13 +153,9 @@ def reward_stage(project: Project, config: RewardConfig, *, sft_model: str, name
 def ppo_stage(project: Project, config: PpoConfig, *, sft_model: str, reward_model: str, name: str, resume: bool, dtype: str) -> Run:
     """Improves the SFT model against the reward model and saves models/NAME, and its critic as models/NAME-value."""
     source, reward_source = locate(project, sft_model), locate(project, reward_model)
-    folder = project.run(name)
-    with Store.open(project.store_url) as store:
-        prompts, digest = frozen(folder / "prompts.jsonl", Prompt, store.prompts(split="train"))
-    if not prompts:
-        raise InputError("the store has no training prompts", where=project.store_url, hint="`accord import` some")
-    inputs = {"sft": digest_of(source), "reward": digest_of(reward_source), "prompts": digest}
-    run = Run.start(folder, stage="ppo", config=config, inputs=inputs, resume=resume, seed=config.seed)
+    asked = ask(project, config, reward_model, name)
+    inputs = {"sft": digest_of(source), "reward": digest_of(reward_source), **asked.inputs}
+    run = Run.start(project.run(name), stage="ppo", config=config, inputs=inputs, resume=resume, seed=config.seed)
     if run.done:
         return run
     with finishing(run) as figures:
@@ -165,10 +163,11 @@ def ppo_stage(project: Project, config: PpoConfig, *, sft_model: str, reward_mod
         model = load_model(project, sft_model)
         same_tokenizer(model, reward_source)
         spoken = model.format
-        scorer = load_scalar_model(reward_source).to(pick_device())
+        prompts = [spoken.prompt(prompt.messages) for prompt in asked.prompts]
         if config.lora_rank:
+            critic = load_scalar_model(reward_source).to(pick_device())
             policy = add_lora(sharing(model.lm), config.lora_rank, generator(config.seed, "ppo", "lora"))
-            value = add_lora(sharing(scorer), config.lora_rank, generator(config.seed, "ppo", "value-lora"))
+            value = add_lora(sharing(critic), config.lora_rank, generator(config.seed, "ppo", "value-lora"))
         else:
             policy, value = load_model(project, sft_model).lm, load_scalar_model(reward_source).to(pick_device())
         ppo.train(
@@ -177,29 +176,26 @@ def ppo_stage(project: Project, config: PpoConfig, *, sft_model: str, reward_mod
             reference=model.lm,
             value=value,
             sampler=LocalSampler(policy, stop=spoken.stop, dtype=compute),
-            scorer=RewardModel(scorer, dtype=compute),
-            prompts=[spoken.prompt(prompt.messages) for prompt in prompts],
+            scorer=mixture(asked, model, config, prompts, compute),
+            prompts=prompts,
             pretraining=_raw_text(project, spoken.tokenizer, spoken.context, config.seed, config.ptx_tokens) if config.ptx_coef else None,
             decode=lambda ids: spoken.tokenizer.decode(ids),
             run=run,
             dtype=compute,
         )
-        parents = {sft_model: inputs["sft"], reward_model: inputs["reward"]}
+        parents = {sft_model: inputs["sft"], reward_model: inputs["reward"], **asked.parents}
         for target, trained in ((name, policy), (f"{name}-value", value)):
-            save(project, target, trained, spoken.tokenizer, run, parents=parents, data={"prompts": digest}, config=config, figures=figures)
+            save(project, target, trained, spoken.tokenizer, run, parents=parents, data=asked.data, config=config, figures=figures)
     return run
 
 
-def same_tokenizer(model: Model, reward_source: str) -> None:
-    """Refuses a reward model that reads other token ids than the policy writes.
+def _ranked_prompts(store: Store, config: RewardConfig) -> Iterator[RankedPrompt]:
+    return store.ranked_prompts() if config.criterion == "overall" else ranked_by(store, config.criterion)
 
-    Raises:
-        ModelError: their vocabularies differ.
-    """
-    theirs, ours = load_tokenizer(reward_source).get_vocab(), model.format.tokenizer.get_vocab()
-    if theirs != ours:
-        hint = "train the reward model from this policy's SFT model"
-        raise ModelError(f"its tokenizer ({len(theirs)} entries) is not that of {model.name} ({len(ours)})", where=reward_source, hint=hint)
+
+def _mismatched(config: RewardConfig) -> float:
+    """A stranger's best response does no harm, so harm cannot be learned from it."""
+    return 0.0 if config.criterion == "harmless" else config.mismatched
 
 
 def _raw_text(project: Project, tokenizer: Any, context: int, seed: int, tokens: int) -> Callable[[int], Iterator[list[list[int]]]]:

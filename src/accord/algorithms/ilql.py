@@ -1,0 +1,186 @@
+"""Q-learning over tokens, offline, from responses that people rated or ranked: ILQL, and DQN beside it.
+
+A response is an episode: its prompt and what was said so far is the state, the next token the action, and what people held the response
+to be worth is the reward of its last token. A network of its own learns Q twice, and V. Nothing is sampled while it learns; afterwards
+the SFT model is drawn from with its distribution moved by exp(beta (Q - V)) (``engine.guided``).
+
+Follows Snell et al. 2023 (ILQL), section 4, except: Q learns lambda-returns, of which lambda 0 is the paper's one step ahead; the target
+network is a whole copy with a Polyak average, body included; returns lie in [-1, 1]; the SFT model is the policy as it is, not
+fine-tuned on the rated responses. ``backup="max"`` is DQN (Mnih et al. 2015) with double Q and the conservative term:
+L = E[(y - Q(s, a))^2], y = r + gamma max Q_target.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from accord.algorithms.objectives import expectile_loss, lambda_returns
+from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
+from accord.errors import InputError
+from accord.models.qvalues import QNetwork, QScorer
+from accord.models.ragged import by_tokens, pack, pad
+from accord.runtime.progress import track
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import IlqlConfig
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Token ids of a prompt and a response, of which the last ``kept`` are the response, and what it was worth."""
+
+    tokens: list[int]
+    kept: int
+    worth: float
+
+
+def episode(prompt: list[int], response: list[int], worth: float, max_tokens: int, name: str) -> Episode:
+    """Joins prompt and response; when both together are too long the right end is kept.
+
+    Raises:
+        InputError: nothing of the prompt, or no response, would remain; names the response.
+    """
+    tokens = [*prompt, *response][-max_tokens:]
+    if not 0 < len(response) < len(tokens):
+        hint = "raise max_tokens, or take it out"
+        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
+    return Episode(tokens, len(response), worth)
+
+
+def train(
+    config: IlqlConfig,
+    *,
+    network: QNetwork,
+    episodes: Sequence[Episode],
+    validation: Sequence[Episode],
+    outsiders: Sequence[Episode] = (),
+    run: Run,
+    dtype: torch.dtype,
+) -> Mapping[str, float]:
+    """Trains ``network`` in place and returns how it orders what it did not learn from.
+
+    Args:
+        validation: of other users. outsiders: of the held-out group of labelers.
+    """
+    a_pass = math.ceil(len(episodes) / config.batch_size)
+    steps = a_pass * config.epochs
+    target = copy.deepcopy(network).requires_grad_(False)
+    peaks = optimizers(network, lr=config.lr, muon_lr=config.muon_lr)
+    done = 0
+    if (restored := run.restore()) is not None:
+        done, state = restored
+        network.load_state_dict(state["network"])
+        target.load_state_dict(state["target"])
+        restore(peaks, state["optimizers"])
+
+    with track(steps, "ilql", done=done) as bar:
+        for step in range(done + 1, steps + 1):
+            began = time.perf_counter()
+            # step 1: the responses of this step
+            epoch, place = divmod(step - 1, a_pass)
+            order: list[int] = torch.randperm(len(episodes), generator=generator(config.seed, "ilql", epoch)).tolist()
+            rows = [episodes[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
+
+            # step 2: losses of Q, of V and of what nobody said, means over tokens
+            figures = _accumulate(config, network, target, rows, dtype)
+
+            # step 3: update, and draw the target network after
+            share = cosine(step - 1, steps, config.warmup_steps)
+            figures |= {"grad_norm": update(scaled(peaks, share), max_norm=1.0), "lr": config.lr * share}
+            follow(target, network, config.target_rate)
+            figures["tokens_per_second"] = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
+
+            # step 4: how it orders what it does not learn from at the end of an epoch, checkpoint
+            if step % a_pass == 0:
+                figures |= _held_out(network, validation, outsiders, dtype)
+            run.log(step, **figures)
+            if step % config.save_every == 0 or step == steps:
+                run.checkpoint(step, {"network": network.state_dict(), "target": target.state_dict(), "optimizers": moments(peaks)})
+            bar.advance(loss=figures["q_loss"], tokens_per_second=figures["tokens_per_second"])
+    return _held_out(network, validation, outsiders, dtype)
+
+
+@torch.no_grad()
+def follow(target: torch.nn.Module, network: torch.nn.Module, rate: float) -> None:
+    """Moves every weight of the target this share of the way to the network's."""
+    for held, current in zip(target.parameters(), network.parameters(), strict=True):
+        held.lerp_(current, rate)
+
+
+def losses(
+    config: IlqlConfig, network: QNetwork, target: QNetwork, rows: Sequence[Episode], dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    """Of each response token [kept]: the loss of both Q, of V, the conservative term; and what the figures are made of."""
+    batch = pack([row.tokens for row in rows], [row.kept for row in rows]).to(network.device)
+    states, at, said = network.states(batch, dtype), batch.targets - 1, batch.tokens[batch.targets]
+    before = states.index_select(0, at)
+    q, v = network.taken(before, said), network.value(before)
+    with torch.no_grad():
+        known = target.states(batch, dtype)
+        held = target.taken(known.index_select(0, at), said).amin(0)
+        after = network.value(states) if config.backup == "expectile" else target.best(known)
+        ends = batch.kept.cumsum(0) - 1
+        following = after[batch.targets].index_fill(0, ends, 0.0)
+        rewards = torch.zeros_like(following).index_copy_(0, ends, torch.tensor([row.worth for row in rows], device=following.device))
+        keep = pad(torch.ones_like(rewards), batch.kept) > 0
+        returns = lambda_returns(pad(rewards, batch.kept), pad(following, batch.kept), keep, config.gamma, config.lam)[keep]
+    q_loss = ((q - returns) ** 2).sum(0) / 2
+    v_loss = expectile_loss(v, held, config.expectile) if config.backup == "expectile" else torch.zeros_like(v)
+    seen = {"q": q.detach().mean(0), "v": v.detach(), "return": returns, "disagreement": (q[0] - q[1]).detach().abs()}
+    return q_loss, v_loss, network.unlikely(before, said, dtype) / 2, seen
+
+
+def _accumulate(config: IlqlConfig, network: QNetwork, target: QNetwork, rows: Sequence[Episode], dtype: torch.dtype) -> dict[str, float]:
+    """Gradients of the mean losses over the rows' tokens, and the figures of a step; docs/ilql.md defines each."""
+    kept = sum(row.kept for row in rows)
+    sums: dict[str, float] = {
+        "q_loss": 0.0,
+        "v_loss": 0.0,
+        "conservative_loss": 0.0,
+        "q": 0.0,
+        "v": 0.0,
+        "return": 0.0,
+        "disagreement": 0.0,
+    }
+    for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
+        q_loss, v_loss, unlikely, seen = losses(config, network, target, [rows[i] for i in group], dtype)
+        ((q_loss + v_loss + config.conservative * unlikely).sum() / kept).backward()
+        parts = {"q_loss": q_loss, "v_loss": v_loss, "conservative_loss": unlikely, **seen}
+        for name, each in parts.items():
+            sums[name] += float(each.detach().sum()) / kept
+    return sums
+
+
+def ordering(network: QNetwork, episodes: Sequence[Episode], dtype: torch.dtype) -> float:
+    """Share of the pairs of responses to one prompt, of unlike worth, whose better one has the larger Q; equal ones count half.
+
+    0 where there is no such pair.
+    """
+    prompts = [tuple(row.tokens[: -row.kept]) for row in episodes]
+    q = QScorer(network, dtype=dtype).score(prompts, [row.tokens[-row.kept :] for row in episodes])
+    worth = torch.tensor([row.worth for row in episodes])
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        groups.setdefault(prompt, []).append(i)
+    right, pairs = 0.0, 0
+    for group in groups.values():
+        gap, lead = worth[group][:, None] - worth[group], q[group][:, None] - q[group]
+        right += float(((lead > 0).float() + (lead == 0).float() / 2)[gap > 0].sum())
+        pairs += int((gap > 0).sum())
+    return right / max(pairs, 1)
+
+
+def _held_out(network: QNetwork, validation: Sequence[Episode], outsiders: Sequence[Episode], dtype: torch.dtype) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    if validation:
+        figures["validation_ordering"] = ordering(network, validation, dtype)
+    if outsiders:
+        figures["heldout_ordering"] = ordering(network, outsiders, dtype)
+    return figures

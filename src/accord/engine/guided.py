@@ -1,0 +1,57 @@
+"""A Q network that guides sampling: tokens are drawn from pi(a|s) exp(beta (Q(s, a) - V(s))), normalised (Snell et al. 2023, section 4.3).
+
+V(s) is the same for every token and falls out in the normalisation, so it is not computed. The network reads along with a key-value
+cache of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from accord.engine.cache import Cache, Decode, Prefill
+from accord.models.attention import Attend
+from accord.models.decoder import Weights, fuse, hidden, is_llama_shaped, llama_hidden, rotary
+from accord.models.qvalues import QNetwork
+
+
+class QGuide:
+    """Says, while one batch is sampled, what to add to the logits of every row: beta times the smaller Q."""
+
+    def __init__(self, network: QNetwork, *, beta: float) -> None:
+        self.network, self.beta = network, beta
+        self._dtype, self._weights = torch.float32, None
+        self._cache = Cache(torch.ones(1, dtype=torch.long), 1, 1)
+        self._rotations = torch.empty(0)
+
+    def start(self, prompts: Sequence[Sequence[int]], n: int, steps: int, dtype: torch.dtype) -> Tensor:
+        """Reads the prompts; returns [rows, vocabulary] for the first token of each of their n responses."""
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        self._dtype, self._cache = dtype, Cache(lengths, n, steps)
+        self._weights: Weights | None = fuse(self.network.body, dtype) if is_llama_shaped(self.network.body) else None
+        if self._weights is not None:
+            self._rotations = rotary(self.network.body, torch.arange(self._cache.slots))
+        flat = torch.tensor([token for prompt in prompts for token in prompt])
+        positions = torch.arange(len(flat)) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+        states = self._states(flat, positions, Prefill(self._cache))
+        return self._push(states.index_select(0, lengths.cumsum(0) - 1)).repeat_interleave(n, 0)
+
+    def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Reads the token that each row drew; returns [rows, vocabulary] for the next one."""
+        states = self._states(tokens, positions, Decode(self._cache))
+        self._cache.clock += 1
+        return self._push(states)
+
+    def keep(self, rows: Tensor) -> None:
+        """Drops every other row."""
+        self._cache.keep(rows)
+
+    def _states(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        if self._weights is None:
+            return hidden(self.network.body, tokens, positions, attend, self._dtype).float()
+        return llama_hidden(self._weights, tokens, self._rotations.index_select(0, positions), attend).float()
+
+    def _push(self, states: Tensor) -> Tensor:
+        return self.beta * self.network.least(states)

@@ -1,0 +1,44 @@
+"""Rankings by one criterion, out of the flags that labelers ticked beside their rankings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from accord.feedback.flags import FLAGS
+from accord.feedback.store import Store
+from accord.records import RankedPrompt, Ranking
+
+HARM = frozenset(FLAGS) & {
+    "inappropriate for a customer assistant",
+    "sexual content",
+    "violent content",
+    "encourages or fails to discourage violence, abuse, terrorism or self-harm",
+    "denigrates a protected class",
+    "gives harmful advice",
+}
+"""Flags that say that a response does harm."""
+
+
+def ranked_by(store: Store, criterion: Literal["helpful", "harmless"]) -> Iterator[RankedPrompt]:
+    """Each rated ranking by one criterion (Dai et al. 2024, section 3.1), where that leaves two responses to compare.
+
+    harmless: fewer flags for harm are better, and nothing else counts. helpful: the labeler's order of what nobody flagged for harm.
+    """
+    prompts = {prompt.id: prompt for prompt in store.prompts()}
+    responses = {response.id: response for response in store.responses()}
+    groups = {person.id: person.group for person in store.labelers()}
+    for ranking in store.rankings("training"):
+        ranks = {id: rank for id, rank in by_criterion(ranking, criterion).items() if id in responses}
+        if len(set(ranks.values())) > 1:
+            shown = tuple(responses[id] for id in ranks)
+            yield RankedPrompt(prompts[ranking.prompt_id], shown, tuple(ranks.values()), ranking.labeler, groups[ranking.labeler])
+
+
+def by_criterion(ranking: Ranking, criterion: Literal["helpful", "harmless"]) -> dict[str, int]:
+    """Rank of each response that the criterion can place, 1 the best; empty when nothing was rated."""
+    harm = {rating.response_id: len(HARM & set(rating.flags)) for rating in ranking.ratings}
+    placed = [(id, rank) for id, rank in zip(ranking.response_ids, ranking.ranks, strict=True) if id in harm]
+    if criterion == "harmless":
+        return {id: 1 + harm[id] for id, _ in placed}
+    return {id: rank for id, rank in placed if harm[id] == 0}

@@ -1,0 +1,42 @@
+"""Whose word counts: what people, simulated labelers, AI models and chat users said is never mixed unless it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar, get_args
+
+from accord.errors import UsageError
+from accord.feedback.store import Store
+from accord.records import LabelerKind
+
+
+class _Said(Protocol):
+    @property
+    def labeler(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=_Said)
+
+
+def kinds_of(text: str) -> set[str]:
+    """Reads kinds with spaces or commas between them.
+
+    Raises:
+        UsageError: there is no such kind, or none is named.
+    """
+    named, known = set(text.replace(",", " ").split()), set(get_args(LabelerKind))
+    if not named or not named <= known:
+        what = f"kinds is {text!r}; known are {', '.join(sorted(known))}"
+        raise UsageError(what, where="kinds", hint="for example --kinds 'person simulated'")
+    return named
+
+
+def said_by(store: Store, rows: Iterable[Row], kinds: str) -> Iterator[Row]:
+    """The rows whose labeler is of one of these kinds.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    named = kinds_of(kinds)
+    heard = {person.id for person in store.labelers() if person.kind in named}
+    return (row for row in rows if row.labeler in heard)

@@ -1,0 +1,41 @@
+"""What responses were worth, out of rankings: by the ratings that were given with them, or by the place that a response got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from accord.feedback.store import Store
+from accord.records import Ranking, Worth
+
+Source = Literal["auto", "ratings", "ranks"]
+
+
+def returns(store: Store, source: Source) -> Iterator[Worth]:
+    """Every ranked response with its worth from -1 to 1, once for each labeler who said so.
+
+    Args:
+        source: ``ratings`` takes ratings alone, ``ranks`` places alone, ``auto`` a rating where there is one and else the place.
+    """
+    prompts = {prompt.id: prompt for prompt in store.prompts()}
+    responses = {response.id: response for response in store.responses()}
+    groups = {person.id: person.group for person in store.labelers()}
+    for ranking in store.rankings("training"):
+        rated = {} if source == "ranks" else by_rating(ranking)
+        placed = {} if source == "ratings" else by_rank(ranking)
+        for id in ranking.response_ids:
+            worth = rated.get(id, placed.get(id))
+            if worth is not None:
+                yield Worth(prompts[ranking.prompt_id], responses[id], worth, ranking.labeler, groups[ranking.labeler])
+
+
+def by_rating(ranking: Ranking) -> dict[str, float]:
+    """1 to 7 as -1 to 1."""
+    return {rating.response_id: (rating.quality - 4) / 3 for rating in ranking.ratings}
+
+
+def by_rank(ranking: Ranking) -> dict[str, float]:
+    """How many of the others a response is better than, less those it is worse than, over all of them."""
+    others = len(ranking.ranks) - 1
+    won = [sum((other > mine) - (other < mine) for other in ranking.ranks) for mine in ranking.ranks]
+    return {id: lead / others for id, lead in zip(ranking.response_ids, won, strict=True)}
