@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from accord.cli import main
+from accord.feedback import answers, tasks
+from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
 from accord.runtime.project import Project
-from accord.settings import AgreementConfig, PlanConfig
+from accord.settings import PlanConfig
 from accord.stages.asking import world_of
-from accord.stages.measuring import agreement_stage, simulated
+from accord.stages.measuring import simulated
 from accord.world import labelers
 
 WORLD = ["--documents", "60", "--prompts", "150", "--demonstrations", "24", "--users", "20"]
@@ -84,11 +88,23 @@ def test_by_version_and_by_kind_are_parts_of_the_whole(typed: Typed, town: Path)
     (version,) = whole["by"]
     assert version.startswith("training ")
     assert whole["by"][version]["figures"] == whole["figures"]
-    with Store.open(Project.open(town).store_url) as store:
-        kinds = {r.id: "evaluate" if r.prompt_id < "world-0-00075" else "rank" for r in store.rankings()}
-    parts = agreement_stage(Project.open(town), AgreementConfig(resamples=20), by="kind", kinds=kinds)["by"]
-    assert set(parts) == {"evaluate", "rank"}
-    assert sum(part["pairs"] for part in parts.values()) == whole["pairs"]
+    assert answer(typed, "agreement", town, "--by", "kind", "--resamples", "20")["by"] == {"rank": whole["by"][version]}
+
+
+def test_by_kind_knows_what_was_asked_in_the_site(typed: Typed, town: Path, tmp_path: Path) -> None:
+    project = Project(Path(shutil.copytree(town, tmp_path / "town")))
+    with Store.open(project.store_url) as store:
+        prompts = {prompt.id: prompt for prompt in store.prompts()}
+        people = [person.id for person in store.labelers()][:2]
+        before = sum(1 for _ in store.rankings())
+        tasks.add(store, list(tasks.from_responses(prompts, store.responses(), kind="compare", overlap=2, priority=1.0))[:20])
+        for who in people:
+            while leased := tasks.next_task(store, who, now=datetime.now(UTC), lease_seconds=60, kinds=["compare"]):
+                rest = {"key": leased.task.id, "revision": 0, "seconds": 1.0, "guideline": reference("training"), "now": datetime.now(UTC)}
+                answers.submit(store, who, leased.task.id, {"choice": "tie"}, **rest)
+    parts = answer(typed, "agreement", project.path, "--by", "kind", "--resamples", "20")["by"]
+    assert {kind: part["rankings"] for kind, part in parts.items()} == {"compare": 40, "rank": before}
+    assert parts["compare"]["figures"]["pairwise_disagreement"][0] == 1.0
 
 
 def test_tables_name_figures_and_intervals(typed: Typed, town: Path) -> None:

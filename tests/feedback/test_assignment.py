@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
+from feedback.conftest import empty
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from accord.feedback import answers, tasks
 from accord.feedback.answers import Conflict, Refused
@@ -37,13 +36,14 @@ def ranked(leased: tasks.Leased, best: int = 0) -> dict[str, object]:
 class Crowd(RuleBasedStateMachine):
     """A model of what should be there beside the store: who answered what, at which revision."""
 
-    folder: TemporaryDirectory[str]
-    store: Store
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self.store, self.begun = store, False
 
     @initialize(n=st.integers(1, 4), overlap=st.integers(1, 3))
     def begin(self, n: int, overlap: int) -> None:
-        self.folder = TemporaryDirectory()
-        self.store = Store.open(f"sqlite:///{Path(self.folder.name) / 'feedback.db'}")
+        empty(self.store)
+        self.begun = True
         self.store.add_labelers(Labeler(name, "person") for name in PEOPLE)
         self.overlap, self.now, self.keys = overlap, datetime(2026, 1, 1, tzinfo=UTC), 0
         tasks.add(self.store, queue(n, overlap))
@@ -52,11 +52,6 @@ class Crowd(RuleBasedStateMachine):
         self.saved: dict[tuple[str, str], answers.Saved] = {}
         self.skipped: set[tuple[str, str]] = set()
         self.retracted: set[tuple[str, str]] = set()
-
-    def teardown(self) -> None:
-        if hasattr(self, "store"):
-            self.store.database.close()
-            self.folder.cleanup()
 
     def submit(self, who: str, page: tasks.Leased, payload: dict[str, object], revision: int) -> answers.Saved:
         self.keys += 1
@@ -125,7 +120,7 @@ class Crowd(RuleBasedStateMachine):
 
     @invariant()
     def every_acknowledged_answer_is_there_and_no_other(self) -> None:
-        if not hasattr(self, "store"):
+        if not self.begun:
             return
         found = {(a.labeler, a.task_id): answers.Saved(a.id, a.revision) for a in answers.every(self.store) if "skip" not in a.payload}
         assert found == self.saved
@@ -133,12 +128,12 @@ class Crowd(RuleBasedStateMachine):
 
     @invariant()
     def no_item_is_over_its_overlap(self) -> None:
-        if not hasattr(self, "store"):
+        if not self.begun:
             return
         live = {(who, page.task.id) for who, page in self.hands.items() if page.expires > self.now}
         count = Counter(task for _, task in {*live, *self.saved})
         assert all(n <= self.overlap for n in count.values()), count
 
 
-TestCrowd = Crowd.TestCase
-TestCrowd.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+def test_whatever_a_crowd_does_the_queue_keeps_its_promises(store: Store) -> None:
+    run_state_machine_as_test(lambda: Crowd(store), settings=settings(max_examples=25, stateful_step_count=25, deadline=None))

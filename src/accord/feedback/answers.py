@@ -11,10 +11,10 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, exists, insert, select
+from sqlalchemy import Connection, Select, delete, exists, func, insert, select
 
 from accord.feedback import payloads, schema
 from accord.feedback.adding import add_demonstrations, add_rankings, add_responses
@@ -25,12 +25,14 @@ from accord.feedback.store import Store
 from accord.feedback.tasks import last_revision, lock_labeler, lock_task, set_state
 from accord.records import Demonstration, Guideline, Ranking, Rating, Response
 
-__all__ = ["Answer", "Conflict", "Pace", "Refused", "Saved", "draft", "every", "own", "pace", "read_draft", "retract", "submit"]
+__all__ = ["Answer", "Conflict", "Pace", "Refused", "Saved", "draft", "every", "kinds", "own", "pace", "read_draft", "retract", "submit"]
 
 CORRECTION = "correction"
 """The model named by a response that a labeler wrote by correcting another."""
 LONGEST_DRAFT = 400_000
 """Characters of a draft as JSON."""
+LAST = 50
+"""Answers whose median time is a labeler's pace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Pace:
     today: int
     last_hour: int
     median_seconds: float
-    """Of the last 50 answers; 0 when there are none."""
+    """Of the last ``LAST`` answers; 0 when there are none."""
 
 
 def submit(
@@ -208,16 +210,28 @@ def every(store: Store, *, purposes: Sequence[Purpose] = ("work",), labeler: str
 
 
 def pace(store: Store, labeler: str, *, now: datetime) -> Pace:
-    """How much a labeler has done; days begin at midnight UTC."""
-    a = schema.answers
-    query = select(a.c.at, a.c.seconds).where(a.c.labeler == labeler, a.c.revision == 1, a.c.payload.not_like('{"skip"%'))
-    with store.read() as connection:
-        rows = connection.execute(query.order_by(a.c.at)).all()
+    """How much a labeler has done; days begin at midnight UTC.
+
+    Reads what was answered today and the last few answers; all in all is counted in an index, without a look at the answers.
+    """
+    a, given = schema.answers, schema.assignments
+    mine = (a.c.labeler == labeler, a.c.revision == 1, a.c.payload.not_like('{"skip"%'))
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    ages = [(now - datetime.fromisoformat(row.at)).total_seconds() for row in rows]
-    spent = sorted(row.seconds for row in rows[-50:])
-    today = sum(age <= (now - midnight).total_seconds() for age in ages)
-    return Pace(len(rows), today, sum(age <= 3600 for age in ages), spent[len(spent) // 2] if spent else 0.0)
+    counts = [
+        select(func.count()).where(given.c.labeler == labeler, given.c.state == "answered"),
+        *(select(func.count()).where(*mine, a.c.at >= since.isoformat()) for since in (midnight, now - timedelta(hours=1))),
+    ]
+    with store.read() as connection:
+        total, today, last_hour = (connection.scalar(query) or 0 for query in counts)
+        spent = sorted(connection.scalars(select(a.c.seconds).where(*mine).order_by(a.c.at.desc()).limit(LAST)))
+    return Pace(total, today, last_hour, spent[len(spent) // 2] if spent else 0.0)
+
+
+def kinds(store: Store) -> dict[str, Kind]:
+    """The kind of task that each ranking given in the site answered, by the ranking's id. Those that came otherwise are not in it."""
+    a, t = schema.answers, schema.tasks
+    query: Select[Any] = select(*[a.c.id, t.c.kind]).join(t, t.c.id == a.c.task_id)
+    return {f"k-{row['id']}": row["kind"] for row in store.database.rows(query)}
 
 
 def _check(task: Task, state: str, last: int, revision: int, room: bool, guideline: Guideline) -> None:

@@ -19,7 +19,7 @@ class Entry:
     number: int
     who: str
     what: str
-    """invite, redeem, role, pause, resume, revoke, qualify, exclude, include, retract, erase."""
+    """invite, redeem, role, pause, resume, revoke, qualify, exclude, include, retract, erase, score."""
     on: str
     why: str
     at: str

@@ -123,6 +123,22 @@ def adjudication(consensus: Consensus, *, sure: float = 0.9) -> list[Doubt]:
     return [Doubt(consensus.items[i], int(consensus.posterior[i].argmax()), float(best[i])) for i in order]
 
 
+def in_doubt(rankings: Sequence[Ranking], *, sure: float = 0.9) -> tuple[list[Doubt], int]:
+    """Of the pairs that two labelers or more judged: those whose consensus is not sure, and how many pairs there were.
+
+    Args:
+        rankings: those under the training guideline count, or all of them where there are none.
+    """
+    answers = pair_answers(r for r in rankings if r.guideline.set == "training") or pair_answers(rankings)
+    voices: dict[Item, int] = {}
+    for answer in answers:
+        voices[answer.item] = voices.get(answer.item, 0) + 1
+    shared = [answer for answer in answers if voices[answer.item] > 1]
+    if not shared:
+        return [], 0
+    return adjudication(dawid_skene(shared, categories=len(PREFERENCES), mirrored=True), sure=sure), len({a.item for a in shared})
+
+
 def noisy_bradley_terry(rankings: Iterable[Ranking], *, spread: float = 1.5, steps: int = 100) -> Strengths:
     """Strengths of responses from labelers of unequal reliability, who may lean to what stands first on the page.
 

@@ -119,6 +119,16 @@ def close(store: Store, ids: Iterable[str]) -> int:
         return sum(connection.execute(update(t).where(t.c.id.in_(part), *untouched).values(open=False)).rowcount for part in batches(ids))
 
 
+def prioritise(store: Store, priorities: Mapping[str, float]) -> int:
+    """Gives tasks that are in the queue other priorities, whatever they had; how many there were."""
+    t, moved = schema.tasks, 0
+    with store.write() as connection:
+        for part in batches(sorted(priorities)):
+            for id in connection.scalars(select(t.c.id).where(t.c.id.in_(part)).order_by(t.c.id)).all():
+                moved += connection.execute(update(t).where(t.c.id == id).values(priority=float(priorities[id]))).rowcount
+    return moved
+
+
 def put(connection: Connection, tasks: Sequence[Task], place: int) -> int:
     """Adds one batch of tasks inside a transaction, from ``place`` in the queue on."""
     add_rows(connection, schema.prompts, [rows.of_prompt(task.prompt) for task in tasks])

@@ -32,6 +32,7 @@ from accord.feedback.queue import (
     from_responses,
     load,
     load_all,
+    prioritise,
     put,
     shown_order,
     task_id,
@@ -41,7 +42,7 @@ from accord.feedback.store import Store
 
 __all__ = [
     "EVERYBODY", "KINDS", "Kind", "Leased", "Purpose", "Task", "add", "close", "expire", "from_responses", "held", "left", "load",
-    "load_all", "next_task", "release", "shown_order", "task_id",
+    "load_all", "next_task", "prioritise", "release", "shown_order", "task_id",
 ]  # fmt: skip
 
 State = Literal["leased", "answered", "skipped", "retracted", "released", "expired"]

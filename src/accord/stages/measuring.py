@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from accord.errors import InputError, UsageError
-from accord.feedback.consensus import PREFERENCES, adjudication, dawid_skene, pair_answers
+from accord.feedback import answers
+from accord.feedback.consensus import PREFERENCES, in_doubt
 from accord.feedback.guidelines import reference
 from accord.feedback.planning import Pilot, Point, anchored, by_redundancy, labels_for, pilot, plan
 from accord.feedback.reliability import Reliability, between_groups, contested, reliability, split
@@ -27,23 +28,24 @@ SLIPS = 0.12
 """Share of a pilot's responses that answer another prompt, as a small SFT model's do."""
 
 
-def agreement_stage(project: Project, config: AgreementConfig, *, by: By = "", kinds: Mapping[str, str] | None = None) -> dict[str, Any]:
+def agreement_stage(project: Project, config: AgreementConfig, *, by: By = "") -> dict[str, Any]:
     """Every coefficient over the project's rankings, and again for each part of them.
 
     Args:
-        by: the parts: labelers' groups (and every two groups against each other), kinds of task, or guideline versions.
-        kinds: the kind of task that each ranking answered, by ranking id; "rank" when it is not named.
+        by: the parts: labelers' groups (and every two groups against each other), kinds of task (a ranking that was not given in
+            the site counts as "rank"), or guideline versions.
 
     Raises:
         InputError: no two labelers ranked the same responses.
     """
     with Store.open(project.store_url) as store:
         rankings, groups = list(store.rankings()), {person.id: person.group for person in store.labelers()}
+        kinds = answers.kinds(store) if by == "kind" else {}
     draw = {"resamples": config.resamples, "seed": config.seed}
     limits = _screening(project)
     found: dict[str, Any] = _shown(reliability(rankings, **draw)) | {"in_doubt": _in_doubt(rankings, limits.sure)}
     if by:
-        found["by"] = {key: _part(part, draw) for key, part in split(rankings, _key(by, groups, kinds or {})).items()}
+        found["by"] = {key: _part(part, draw) for key, part in split(rankings, _key(by, groups, kinds)).items()}
     if by == "group":
         named = {labeler: group or "(none)" for labeler, group in groups.items()}
         between = between_groups(rankings, named, **draw)
@@ -161,14 +163,7 @@ def _part(rankings: Sequence[Ranking], draw: Mapping[str, int]) -> dict[str, Any
 
 def _in_doubt(rankings: Sequence[Ranking], sure: float) -> dict[str, Any]:
     """Pairs that two labelers or more judged and whose Dawid-Skene consensus is not sure: how many, and the first for adjudication."""
-    answers = pair_answers(r for r in rankings if r.guideline.set == "training") or pair_answers(rankings)
-    voices: dict[tuple[str, str, str], int] = {}
-    for answer in answers:
-        voices[answer.item] = voices.get(answer.item, 0) + 1
-    shared = [answer for answer in answers if voices[answer.item] > 1]
-    if not shared:
-        return {"pairs": 0, "of": 0, "first": []}
-    doubts = adjudication(dawid_skene(shared, categories=len(PREFERENCES), mirrored=True), sure=sure)
+    doubts, judged = in_doubt(rankings, sure=sure)
     first = [
         {
             "prompt_id": d.item[0],
@@ -179,7 +174,7 @@ def _in_doubt(rankings: Sequence[Ranking], sure: float) -> dict[str, Any]:
         }
         for d in doubts[:10]
     ]
-    return {"pairs": len(doubts), "of": len({answer.item for answer in shared}), "first": first}
+    return {"pairs": len(doubts), "of": judged, "first": first}
 
 
 def _plain(value: Any) -> Any:

@@ -43,7 +43,7 @@ def create(
     name: str,
     secret: str = "",
     folder: Path | None = None,
-    screening: ScreeningConfig = ScreeningConfig(),
+    screening: ScreeningConfig | None = None,
 ) -> ASGIApp:
     """The labeling site over a store.
 
@@ -55,7 +55,7 @@ def create(
     """
     for set in guidelines.SETS:
         guidelines.keep(store, set, now=datetime.now(UTC), project=folder)
-    site = Site(store, config, name, secret, folder, screening)
+    site = Site(store, config, name, secret, folder, screening or ScreeningConfig())
     return build(site, profiles.router, labeling.router, leading.router, screenings.router)
 
 

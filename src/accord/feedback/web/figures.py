@@ -7,26 +7,28 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import select
 
 from accord.errors import InputError
-from accord.feedback import accounts, answers, schema, tasks
+from accord.feedback import accounts, answers, rows, schema
 from accord.feedback.accounts import Account
-from accord.feedback.answers import Answer
+from accord.feedback.adding import by_id
+from accord.feedback.consensus import PREFERENCES, Item, in_doubt, pair_answers
 from accord.feedback.intervals import Interval
-from accord.feedback.quality import Checked, LabelerQuality, labeler_quality
+from accord.feedback.quality import LabelerQuality, coverage, labeler_quality
 from accord.feedback.reliability import between_groups, contested, reliability, split
+from accord.feedback.screening import as_ranking, checked, tasks_of
 from accord.feedback.store import Store
 from accord.feedback.web import words
-from accord.records import Ranking
+from accord.records import Prompt, Ranking, Response
+from accord.settings import ScreeningConfig
 
 RESAMPLES = 200
 KEPT_SECONDS = 60.0
 """How old the page's figures may be: they read every answer."""
 SHOWN = 8
-"""Contested pairs on the page."""
+"""Pairs of each list on the page."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,16 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two responses to a prompt that people should look at, and why."""
+
+    prompt: Prompt
+    responses: tuple[Response, Response]
+    shares: Mapping[str, float]
+    """Of each group: how many prefer the first. Of a pair in doubt: the likeliest preference and its probability."""
+
+
+@dataclass(frozen=True)
 class Picture:
     """Everything that the page shows."""
 
@@ -73,9 +85,15 @@ class Picture:
     counts: Mapping[str, int]
     agreement: Mapping[str, Interval]
     by_version: Mapping[str, tuple[int, Interval]]
+    by_kind: Mapping[str, tuple[int, Interval]]
     by_group: Mapping[tuple[str, str], Interval]
-    contested: list[tuple[str, Mapping[str, float]]]
-    """A prompt's id, and each group's share that prefers the first of two responses."""
+    contested: list[Pair]
+    doubts: list[Pair]
+    """The most doubtful ones that no lead has judged yet."""
+    in_doubt: tuple[int, int]
+    """How many pairs, of how many that several labelers judged."""
+    coverage: Mapping[str, int]
+    """How many people say that they can judge what is sensitive for a group or in a matter."""
     plots: list[Plot]
 
 
@@ -86,57 +104,67 @@ class Cache:
         self._lock = threading.Lock()
         self._kept: tuple[float, Picture] | None = None
 
-    def get(self, store: Store, now: datetime) -> Picture:
+    def get(self, store: Store, now: datetime, screening: ScreeningConfig) -> Picture:
         with self._lock:
             if self._kept is None or not 0 <= now.timestamp() - self._kept[0] < KEPT_SECONDS:
-                self._kept = (now.timestamp(), draw(store))
+                self._kept = (now.timestamp(), draw(store, screening))
             return self._kept[1]
 
     def drop(self) -> None:
         self._kept = None
 
 
-def draw(store: Store) -> Picture:
+def draw(store: Store, screening: ScreeningConfig) -> Picture:
     """Reads the store and works the figures out."""
     rankings, groups = list(store.rankings()), {person.id: person.group or "–" for person in store.labelers()}
-    lines = {line.labeler: line for line in _quality(store, rankings)}
+    lines = {line.labeler: line for line in _quality(store, rankings, screening)}
     people = _people(store, lines, groups)
     names = {person.id: person.name for person in people}
+    kinds = answers.kinds(store)
+    wide = {(c.prompt_id, c.first, c.second): c.prefers_first for c in contested(rankings, groups)[:SHOWN]}
+    doubts, judged = in_doubt(rankings, sure=screening.sure)
+    settled = {answer.item for answer in pair_answers(r for r in rankings if r.labeler in _leads(people))}
+    left = {d.item: {PREFERENCES[d.likeliest]: d.probability} for d in doubts if d.item not in settled}
+    told = {person.id: person.account.profile.get("groups", ()) for person in people if person.account}
     return Picture(
-        people,
-        store.counts(),
-        _agreement(rankings),
-        {version: (len(part), _pairwise(part)) for version, part in split(rankings, _version).items()},
-        {pair: found.dropped for pair, found in between_groups(rankings, groups, resamples=RESAMPLES).items()},
-        [(pair.prompt_id, pair.prefers_first) for pair in contested(rankings, groups)[:SHOWN]],
-        _plots([line for line in lines.values() if line.rankings], names),
+        people=people,
+        counts=store.counts(),
+        agreement=_agreement(rankings),
+        by_version={version: (len(part), _pairwise(part)) for version, part in split(rankings, _version).items()},
+        by_kind={kind: (len(part), _pairwise(part)) for kind, part in split(rankings, lambda r: kinds.get(r.id, "rank")).items()},
+        by_group={pair: found.dropped for pair, found in between_groups(rankings, groups, resamples=RESAMPLES).items()},
+        contested=_pairs(store, wide),
+        doubts=_pairs(store, dict(list(left.items())[:SHOWN])),
+        in_doubt=(len(left), judged),
+        coverage=coverage(told),
+        plots=_plots([line for line in lines.values() if line.rankings], names),
     )
 
 
-def _quality(store: Store, rankings: Sequence[Ranking]) -> list[LabelerQuality]:
+def _leads(people: Sequence[Person]) -> set[str]:
+    return {person.id for person in people if person.account and person.account.role == "lead"}
+
+
+def _pairs(store: Store, found: Mapping[Item, Mapping[str, float]]) -> list[Pair]:
+    with store.read() as connection:
+        prompts = {row["id"]: rows.prompt(row) for row in by_id(connection, schema.prompts, {prompt for prompt, _, _ in found})}
+        wanted = {id for _, *pair in found for id in pair}
+        responses = {row["id"]: rows.response(row) for row in by_id(connection, schema.responses, wanted)}
+    return [Pair(prompts[p], (responses[a], responses[b]), shares) for (p, a, b), shares in found.items()]
+
+
+def _quality(store: Store, rankings: Sequence[Ranking], screening: ScreeningConfig) -> list[LabelerQuality]:
     said = list(answers.every(store, purposes=("work", "gold", "repeat")))
     lengths = {response.id: len(response.text.split()) for response in store.responses()} if rankings else {}
     read = {r.id: sum(lengths.get(id, 0) for id in r.response_ids) for r in rankings}
-    gold = _gold(store, [answer for answer in said if answer.purpose == "gold"])
-    repeats = [found for answer in said if answer.purpose == "repeat" and (found := _ranking(answer, answer.payload))]
+    known = [answer for answer in said if answer.purpose == "gold"]
+    expected = tasks_of(store, known)
+    gold = checked([(answer, expected[answer.task_id]) for answer in known])
+    repeats = [r for answer in said if answer.purpose == "repeat" and (r := as_ranking(answer, answer.payload, answer.shown))]
     seconds = {f"k-{answer.id}": answer.seconds for answer in said if answer.purpose == "work"}
-    return labeler_quality(rankings, gold=gold, repeats=repeats, lengths=lengths, seconds=seconds, words=read, resamples=RESAMPLES)
-
-
-def _gold(store: Store, said: Sequence[Answer]) -> list[Checked]:
-    with store.read() as connection:
-        expected = {task.id: task.expected for task in tasks.load_all(connection, {answer.task_id for answer in said})}
-    pairs = [(_ranking(answer, answer.payload), _ranking(answer, expected[answer.task_id] or {})) for answer in said]
-    return [Checked(given, wanted) for given, wanted in pairs if given and wanted]
-
-
-def _ranking(answer: Answer, payload: Mapping[str, Any]) -> Ranking | None:
-    """The ranking that a payload of this answer's task stands for; None for kinds without ranks."""
-    ranks: dict[str, int] = payload.get("ranks") or {}
-    if len(answer.shown) < 2 or set(ranks) != set(answer.shown):
-        return None
-    order = tuple(ranks[id] for id in answer.shown)
-    return Ranking(answer.id, answer.prompt_id, answer.labeler, answer.shown, order, answer.guideline, answer.at)
+    return labeler_quality(
+        rankings, gold=gold, repeats=repeats, lengths=lengths, seconds=seconds, words=read, screening=screening, resamples=RESAMPLES
+    )
 
 
 def _people(store: Store, lines: Mapping[str, LabelerQuality], groups: Mapping[str, str]) -> list[Person]:

@@ -10,13 +10,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from accord.feedback import accounts
+from accord.feedback import accounts, tasks
 from accord.feedback.intervals import Interval
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.web import words
-from accord.feedback.web.figures import Cache
-from accord.feedback.web.visiting import act, enter
+from accord.feedback.web.figures import Cache, Picture
+from accord.feedback.web.visiting import Visit, act, enter
 
 router = APIRouter()
 CHANGES: dict[str, Callable[..., None]] = {
@@ -32,12 +32,13 @@ _CACHES: WeakKeyDictionary[Store, Cache] = WeakKeyDictionary()
 def lead_page(request: Request) -> Response:
     """Every labeler's figures with plots, agreement by guideline and group, and what groups see differently."""
     found, account = enter(request, "lead", "viewer")
-    picture = _cache(found.site.store).get(found.site.store, found.now)
+    picture = _picture(found)
     return found.page(
         "lead.html",
         picture=picture,
         figures={key: found.say(words.FIGURES.get(key, key)) for key in picture.agreement},
         role_names={role: found.say(name) for role, name in words.ROLE_NAMES.items()},
+        sides={side: found.say(name) for side, name in words.SIDES.items()},
         may_change=account.role == "lead",
         percent=percent,
         plain=plain,
@@ -56,6 +57,27 @@ def change_person(request: Request, id: str, what: str) -> Response:
     return found.go("/lead")
 
 
+@router.post("/lead/doubts")
+def settle(request: Request) -> Response:
+    """Puts the pairs in doubt that the page shows before the lead who asks for them."""
+    found, account, _ = act(request, "lead")
+    store, me = found.site.store, account.id
+    made = [
+        tasks.Task(
+            tasks.task_id("compare", "training", pair.prompt.id, (r.id for r in pair.responses), me),
+            "compare",
+            pair.prompt,
+            pair.responses,
+            priority=1.0,
+            reserved_for=me,
+        )
+        for pair in _picture(found).doubts
+    ]
+    tasks.add(store, made)
+    _cache(store).drop()
+    return found.go("/next")
+
+
 def percent(value: Interval) -> str:
     """A share with its interval; a dash where there is none."""
     return "–" if math.isnan(value.mean) else f"{value.mean:.0%} ({value.low:.0%}–{value.high:.0%})"
@@ -64,6 +86,10 @@ def percent(value: Interval) -> str:
 def plain(value: Interval) -> str:
     """A coefficient with its interval; a dash where there is none."""
     return "–" if math.isnan(value.mean) else f"{value.mean:.2f} ({value.low:.2f} to {value.high:.2f})"
+
+
+def _picture(found: Visit) -> Picture:
+    return _cache(found.site.store).get(found.site.store, found.now, found.site.screening)
 
 
 def _cache(store: Store) -> Cache:

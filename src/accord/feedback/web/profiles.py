@@ -1,0 +1,35 @@
+"""What people tell of themselves, as far as they like: the groups that they can speak for, and their language."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from accord.feedback import accounts
+from accord.feedback.web.languages import LANGUAGES
+from accord.feedback.web.visiting import LANGUAGE_COOKIE, act, enter
+
+router = APIRouter()
+MOST_GROUPS = 20
+LONGEST_GROUP = 80
+
+
+@router.get("/profile")
+def profile_page(request: Request) -> Response:
+    """A person's own page. Nothing on it has to be filled in."""
+    found, account = enter(request)
+    return found.page("profile.html", groups=account.profile.get("groups", ()), chosen=account.profile.get("language", ""))
+
+
+@router.post("/profile")
+def keep_profile(request: Request) -> Response:
+    """Keeps what the form says in place of what was kept before; an empty one keeps nothing."""
+    found, account, form = act(request)
+    lines = [" ".join(line.split())[:LONGEST_GROUP] for line in form.get("groups").split("\n")]
+    groups = list(dict.fromkeys(line for line in lines if line.isprintable() and line))[:MOST_GROUPS]
+    told = {"groups": groups, "language": form.get("language") if form.get("language") in LANGUAGES else ""}
+    accounts.set_profile(found.site.store, account.id, {key: value for key, value in told.items() if value})
+    response = found.go("/")
+    response.delete_cookie(LANGUAGE_COOKIE, path="/", secure=found.site.config.https, httponly=True, samesite="lax")
+    return response

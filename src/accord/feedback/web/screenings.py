@@ -1,0 +1,58 @@
+"""A labeler's qualification run, for a lead to read: what was judged against the researchers, demonstrations to score, and the word."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from accord.feedback import accounts, screening
+from accord.feedback.accounts import Account
+from accord.feedback.refusals import Refused
+from accord.feedback.web import words
+from accord.feedback.web.leading import percent
+from accord.feedback.web.visiting import Visit, act, enter
+
+router = APIRouter()
+
+
+@router.get("/lead/screening/{id}")
+def screening_page(request: Request, id: str) -> Response:
+    """How one labeler does in the qualification run, with every demonstration beside the researchers' own."""
+    found, account = enter(request, "lead", "viewer")
+    person = _person(found, id)
+    run = screening.screening(found.site.store, person.id, found.site.screening)
+    return found.page(
+        "screening.html",
+        person=person,
+        run=run,
+        cutoffs=found.site.screening,
+        parts_said={part: found.say(name) for part, name in words.SCREENED.items()},
+        may_change=account.role == "lead",
+        percent=percent,
+    )
+
+
+@router.post("/lead/screening/{id}")
+def judge(request: Request, id: str) -> Response:
+    """Keeps a lead's scores; lets the labeler in or not when the lead says so. Each leaves an audit row."""
+    found, account, form = act(request, "lead")
+    person, store = _person(found, id), found.site.store
+    written = screening.screening(store, person.id, found.site.screening).written
+    given = {each.answer_id: form.whole(f"score-{n}") for n, each in enumerate(written, 1)}
+    for each in written:
+        value = given[each.answer_id]
+        if value is not None and value != each.score:
+            screening.score(store, each.answer_id, value, by=account.id, now=found.now)
+    if form.get("action") in ("pass", "fail"):
+        passed = form.get("action") == "pass"
+        accounts.qualify(store, person.id, passed, by=account.id, why=form.get("why")[:400], now=found.now)
+        return found.go("/lead")
+    return found.go(request.url.path)
+
+
+def _person(found: Visit, id: str) -> Account:
+    person = accounts.account(found.site.store, id) if id.isprintable() else None
+    if person is None:
+        raise Refused("unknown_labeler", 404, id)
+    return person
