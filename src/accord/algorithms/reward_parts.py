@@ -58,7 +58,7 @@ class Ensemble:
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
         """The pooled score; the standard deviation is over members, with biased variance."""
-        each = torch.stack([member.score(prompts, responses).cpu() for member in self.members])
+        each = torch.stack([member.score(prompts, responses).float().cpu() for member in self.members])
         if self.how == "min":
             return each.amin(0)
         return each.mean(0) - self.spread * each.std(0, unbiased=False)
