@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accord.data.importers import DOCUMENT, documents_of, read, split_of
+from accord.data.documents import DOCUMENT, documents_of
+from accord.data.importers import read
+from accord.data.making import split_of
 from accord.errors import InputError, StoreError, UsageError
 from accord.feedback.store import Store
 from accord.records import Guideline, Labeler, Message
 from accord.runtime.project import Project
-from accord.stages.starting import import_file
+from accord.stages.importing import import_file
 
 ASKED = "\n\nHuman: Hello?\n\nAssistant: Hi.\n\nHuman: How do I bake bread?\n\nAssistant:"
 TURNS = (Message("user", "Hello?"), Message("assistant", "Hi."), Message("user", "How do I bake bread?"))
@@ -25,6 +27,7 @@ HH = {"chosen": f"{ASKED} With flour.\n\nAnd water.", "rejected": f"{ASKED} No."
 TASK = {"id": "t", "motivation_app": "Mail", "instruction": "Shorten this.", "instances": [{"input": "A long text.", "output": "Text."}]}
 RANKED = {"prompt": "Name a colour.", "responses": ["Red.", "Blue.", "Red."], "ranks": [1, 1, 2], "labeler": "ann", "group": "g"}
 DEMONSTRATION = {"prompt": "Name a colour.", "response": "Green.", "labeler": "bob"}
+ADDED = ("documents", "labelers", "prompts", "demonstrations", "responses", "rankings", "thumbs")
 EXAMPLES: dict[str, dict[str, Any]] = {
     "hh-rlhf": HH,
     "self-instruct": TASK,
@@ -65,14 +68,17 @@ def test_comparisons_that_teach_nothing_are_counted(tmp_path: Path) -> None:
         {"chosen": f"{ASKED} Yes?\n\nHuman: Well.", "rejected": f"{ASKED} Yes?\n\nHuman: So."},
     ]
     found = read(write(tmp_path, *rows))
-    assert found.counts == {
+    assert found.figures == {
+        "format": "hh-rlhf",
         "read": 6,
         "kept": 1,
-        "dropped: dialogue that does not end with a question and its answer": 1,
-        "dropped: dialogues that part before the last answer": 1,
-        "dropped: empty response": 1,
-        "dropped: identical responses": 1,
-        "dropped: repetition": 1,
+        "dropped": {
+            "dialogue that does not end with a question and its answer": 1,
+            "dialogues that part before the last answer": 1,
+            "empty response": 1,
+            "identical responses": 1,
+            "repetition": 1,
+        },
     }
     assert len(found.rankings) == 1
 
@@ -105,7 +111,7 @@ def test_demonstrations_and_their_labelers(tmp_path: Path) -> None:
     found = read(write(tmp_path, DEMONSTRATION, DEMONSTRATION | {"response": " "}, DEMONSTRATION | {"prompt": ""}))
     (demonstration,) = found.demonstrations
     assert (demonstration.prompt, demonstration.text, demonstration.labeler) == (found.prompts[0], "Green.", "bob")
-    assert found.counts == {"read": 3, "kept": 1, "dropped: empty prompt": 1, "dropped: empty response": 1}
+    assert found.figures == {"format": "demonstrations", "read": 3, "kept": 1, "dropped": {"empty prompt": 1, "empty response": 1}}
 
 
 def test_rankings_keep_ties_and_equal_texts(tmp_path: Path) -> None:
@@ -130,12 +136,12 @@ def test_raw_text_in_three_forms(tmp_path: Path) -> None:
     assert read(tmp_path / "books" / "b.txt").documents == ["Second.\nLine."]
     rows = write(tmp_path, {"text": "One."}, {"text": ""}, {"text": "Two."})
     assert read(rows).documents == ["One.", "Two."]
-    assert read(rows).counts == {"read": 3, "kept": 2, "dropped: empty text": 1}
+    assert read(rows).figures == {"format": "text", "read": 3, "kept": 2, "dropped": {"empty text": 1}}
 
 
 @given(st.lists(st.text(alphabet="ab \n", max_size=3 * DOCUMENT), max_size=3).map("\n\n".join))
 def test_a_long_text_is_cut_between_lines_and_nothing_is_lost(text: str) -> None:
-    documents = list(documents_of(text))
+    documents = list(documents_of(text.split("\n")))
     assert "".join("".join(documents).split()) == "".join(text.split())
     longest = max(map(len, text.split("\n")))
     assert all(len(document) <= 4 * DOCUMENT + longest for document in documents)
@@ -143,17 +149,17 @@ def test_a_long_text_is_cut_between_lines_and_nothing_is_lost(text: str) -> None
 
 def test_a_book_becomes_many_documents_of_whole_paragraphs() -> None:
     paragraph = "word " * 100 + "end."
-    documents = list(documents_of("\n\n".join([paragraph] * 40)))
+    documents = list(documents_of("\n\n".join([paragraph] * 40).split("\n")))
     assert len(documents) == 10
     assert all(document.startswith("word") and document.endswith("end.") for document in documents)
-    assert len(list(documents_of("a line\n" * 5000))) > 2
+    assert len(list(documents_of(["a line"] * 5000))) > 2
 
 
 @pytest.mark.parametrize("format", EXAMPLES)
 def test_the_format_is_told_from_the_fields(tmp_path: Path, format: str) -> None:
     path = write(tmp_path, "", EXAMPLES[format])
     assert read(path) == read(path, format=format)
-    assert read(path).counts == {"read": 1, "kept": 1}
+    assert read(path).figures["kept"] == 1
 
 
 def test_the_limit_counts_rows(tmp_path: Path) -> None:
@@ -171,8 +177,12 @@ BAD: dict[str, tuple[str, object, str]] = {
     "a use case that is none": ("prompts", {"prompt": "x", "use_case": []}, 'rows.jsonl:2, field "use_case"'),
     "messages of nothing": ("prompts", {"messages": []}, 'rows.jsonl:2, field "messages": a prompt ends'),
     "no list": ("prompts", {"messages": "x"}, 'rows.jsonl:2, field "messages": not a list'),
-    "the assistant's turn last": ("prompts", {"messages": [{"role": "assistant", "content": "x"}]}, 'field "messages"'),
-    "an unknown role": ("prompts", {"messages": [{"role": "bot", "content": "x"}]}, r'field "messages\[0\]\.role": \'bot\''),
+    "the assistant's turn last": (
+        "prompts",
+        {"messages": [{"role": "assistant", "content": "x"}]},
+        r'field "messages\[0\]\.role": roles out of order',
+    ),
+    "an unknown role": ("prompts", {"messages": [{"role": "robot", "content": "x"}]}, r'field "messages\[0\]\.role": \'robot\''),
     "no content": ("prompts", {"messages": [{"role": "user"}]}, r'rows.jsonl:2, field "messages\[0\]\.content": missing'),
     "no response": ("demonstrations", {"prompt": "x"}, 'rows.jsonl:2, field "response": missing'),
     "no dialogue": ("hh-rlhf", {"chosen": "Hello", "rejected": "Bye"}, 'rows.jsonl:2, field "chosen": not a dialogue'),
@@ -208,7 +218,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         cut: r"cut\.jsonl\.gz: it cannot be read",
         plain: r"plain\.jsonl\.gz: it cannot be read",
         tmp_path / "missing.jsonl": "no such file",
-        tmp_path / "folder": r"without \.txt",
+        tmp_path / "folder": r"a folder without data",
         write(tmp_path, name="empty.jsonl"): r"empty\.jsonl: there is nothing in it",
         write(tmp_path, "", " ", name="blank.txt"): r"blank\.txt: there is nothing in it",
         write(tmp_path, {"question": "x"}, name="other.jsonl"): r"other\.jsonl:1: no known format has the fields question",
@@ -235,7 +245,7 @@ def test_importing_twice_adds_nothing(tmp_path: Path, format: str) -> None:
     assert (first["read"], first["kept"]) == (1, 1)
     assert first["documents"] + first["prompts"] == 1
     again = import_file(project, path, format="auto", limit=None)
-    assert {key: count for key, count in again.items() if key not in ("read", "kept")} == dict.fromkeys(list(first)[2:], 0)
+    assert {key: count for key, count in again.items() if key not in ("format", "read", "kept", "dropped")} == dict.fromkeys(ADDED, 0)
 
 
 def test_a_bad_row_leaves_the_project_as_it_was(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from accord.cli import main
 from accord.data.importers import read
 from accord.errors import InputError
@@ -21,8 +20,9 @@ from accord.records import Response
 from accord.runtime.project import Project
 from accord.settings import LabelConfig, WorldConfig
 from accord.stages.asking import label_stage
+from accord.stages.importing import import_file
 from accord.stages.queueing import known_stage, queue_for_world, queue_stage, site_seed, world_of
-from accord.stages.starting import import_file, new_world
+from accord.stages.starting import new_world
 from accord.world import labelers
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

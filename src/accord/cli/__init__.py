@@ -12,7 +12,19 @@ from typing import NoReturn
 
 import cyclopts
 
-from accord.cli import evaluating, labeling, looking, measuring, people, preferring, reinforcing, starting, training, valuing
+from accord.cli import (
+    evaluating,
+    labeling,
+    looking,
+    measuring,
+    moving,
+    people,
+    preferring,
+    reinforcing,
+    starting,
+    training,
+    valuing,
+)
 from accord.cli.app import app
 from accord.errors import AccordError, UsageError
 
@@ -23,6 +35,7 @@ __all__ = [
     "looking",
     "main",
     "measuring",
+    "moving",
     "people",
     "preferring",
     "reinforcing",

@@ -180,37 +180,6 @@ def queue(
     say(f"queued for {kind}", figures, json)
 
 
-@app.command
-def export(
-    project: ProjectPath,
-    *,
-    what: Annotated[
-        Literal["prompts", "demonstrations", "responses", "rankings", "comparisons", "labelers", "answers", "audit"],
-        Parameter(help="Which records."),
-    ] = "rankings",
-    format: Annotated[Literal["jsonl"], Parameter(help="One JSON object a line.")] = "jsonl",
-    out: Annotated[Path | None, Parameter(help="File to write, whole or not at all; standard output when not given.")] = None,
-) -> None:
-    """Writes what the store holds, row by row; the same content gives the same bytes.
-
-    Example: accord export my-project --what rankings --out rankings.jsonl
-    """
-    import sys
-
-    from accord.feedback.export import lines
-    from accord.runtime.files import disk_errors, replacing, sync
-
-    assert format == "jsonl"
-    with _store(project) as store:
-        if out is None:
-            sys.stdout.writelines(lines(store, what))
-            return
-        with disk_errors(out), replacing(out) as unfinished:
-            with unfinished.open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines(lines(store, what))
-            sync(unfinished)
-
-
 def _store(project: Path) -> Store:
     from accord.feedback.store import Store
     from accord.runtime.project import Project

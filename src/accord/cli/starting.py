@@ -1,4 +1,4 @@
-"""Beginning a project, filling it, its settings, and the demo."""
+"""Beginning a project, its settings, and the demo."""
 
 from __future__ import annotations
 
@@ -39,25 +39,6 @@ def init(
 
         project, counts = Project.create(path), dict[str, int]()
     say(f"project {project.path.name}", {"folder": str(path), **counts}, json)
-
-
-@app.command(name="import")
-def import_(
-    project: ProjectPath,
-    file: Annotated[Path, Parameter(help="A file or folder of prompts, demonstrations, comparisons or raw text.")],
-    *,
-    format: Annotated[str, Parameter(help="What it holds; auto looks.")] = "auto",
-    limit: Annotated[int | None, Parameter(help="Read at most so many rows.")] = None,
-    json: AsJson = False,
-) -> None:
-    """Reads prompts, demonstrations, comparisons or raw text into the project; all of a file, or nothing.
-
-    Example: accord import my-project harmless-base-test.jsonl.gz --format hh-rlhf --limit 500
-    """
-    from accord.runtime.project import Project
-    from accord.stages.starting import import_file
-
-    say(f"imported {file.name}", import_file(Project.open(project), file, format=format, limit=limit), json)
 
 
 @app.command

@@ -1,4 +1,4 @@
-"""What comes in from files: prompts, demonstrations, comparisons, rankings and raw text, checked whole before any of it is stored.
+"""What comes in from files: prompts, demonstrations, comparisons, rankings, thumbs, spans and raw text, a row at a time.
 
 A row of the wrong form is refused by file, line and field. A row that is sound but teaches nothing (an empty response, two equal
 ones, a repetition) is dropped and counted. Ids are hashes of the content, so that the same file again adds nothing.
@@ -6,328 +6,295 @@ ones, a repetition) is dropped and counted. Ids are hashes of the content, so th
 
 from __future__ import annotations
 
-import hashlib
-import re
+import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from accord.data.rows import Row, files_of, read_rows, read_text
+from accord.data import formats_own, formats_probes
+from accord.data.documents import documents_of
+from accord.data.making import Known, Record, Take, Taken
+from accord.data.reading import Tell, kind_of, rows_of, text_lines
+from accord.data.registry import FORMATS, detect
+from accord.data.rows import Fault, Row
+from accord.data.sources import Source, files_of
 from accord.errors import InputError, UsageError
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response, Role, Split
+from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response, Split
 
-GUIDELINE = Guideline("training", "imported")
-"""What rankings from elsewhere were given under: unknown, and meant for training."""
-LABELER = "imported"
-"""The labeler, and the labeler's group, of rows that name none."""
-Kept = TypeVar("Kept", Prompt, Demonstration, Ranking, Response)
-DOCUMENT = 2000
-"""Characters after which a .txt file is cut at the next blank line into another document; at four times as many, at any line."""
+Reject = Callable[[Fault], object]
+Outcome = tuple[Row | None, Taken | Fault]
+"""A row, if it can be read, and what came of it."""
+
+
+@dataclass
+class Tally:
+    """What was read: ``read`` is ``kept`` and all that was ``dropped``."""
+
+    formats: dict[str, None] = field(default_factory=dict[str, None])
+    read: int = 0
+    kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter[str])
+    left_out: Counter[str] = field(default_factory=Counter[str])
+    """Parts of rows that were kept."""
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        parts = {"left_out": dict(sorted(self.left_out.items()))} if self.left_out else {}
+        figures = {"format": ", ".join(self.formats), "read": self.read, "kept": self.kept}
+        return {**figures, "dropped": dict(sorted(self.dropped.items())), **parts}
+
+
+class Intake:
+    """Reads sources row by row, passes on what came of each, and counts.
+
+    Args:
+        sources: what is read, one after another.
+        split: the split of every prompt; by their users when None.
+        reject: takes rows that cannot be used, which are then dropped as "bad row"; when None the first one ends the reading.
+        tell: is told the number of bytes read from files.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, split: Split | None = None, reject: Reject | None = None, tell: Tell = id) -> None:
+        self.sources, self.split, self.reject, self.tell = sources, split, reject, tell
+        self.tally = Tally()
+        self._people = dict[str, Labeler]()
+        self._seen = set[int]()
+
+    def rows(self) -> Iterator[tuple[Row, Taken]]:
+        """Each kept row with what came of it.
+
+        Raises:
+            UsageError: a format is unknown.
+            InputError: a source is missing, empty or broken, or a row has the wrong form and nothing takes rejects.
+        """
+        for source in self.sources:
+            before = self.tally.read
+            for row, taken in outcomes(source, self.tally.formats, self.tell):
+                self.tally.read += 1
+                taken = taken if isinstance(taken, Fault) or row is None else self._checked(row, taken)
+                if isinstance(taken, Fault):
+                    self._refuse(taken)
+                elif taken.dropped:
+                    self.tally.dropped[taken.dropped] += 1
+                elif row is not None:
+                    self.tally.kept += 1
+                    self.tally.left_out.update(taken.left_out)
+                    yield row, taken
+            if self.tally.read == before:
+                raise InputError("there is nothing in it", where=str(source.path))
+
+    def _refuse(self, fault: Fault) -> None:
+        if self.reject is None:
+            raise fault.error
+        self.reject(fault)
+        self.tally.dropped["bad row"] += 1
+
+    def _checked(self, row: Row, taken: Taken) -> Taken | Fault:
+        """What came of a row, unless it came of an earlier one, or puts a labeler into another group."""
+        for person in taken.records:
+            if isinstance(person, Labeler) and self._people.setdefault(person.id, person) != person:
+                known = self._people[person.id]
+                what = f"labeler {person.id} was in group {known.group!r} as a {known.kind} in an earlier row"
+                return row.fault(row.error("group", what))
+        if taken.dropped:
+            return taken
+        ids = (getattr(record, "id", repr(record)) for record in taken.records if not isinstance(record, Labeler))
+        key = hash((*ids, *taken.documents))
+        if key in self._seen:
+            return Taken(dropped="repetition")
+        self._seen.add(key)
+        return replace(taken, records=tuple(map(self._of_split, taken.records))) if self.split else taken
+
+    def _of_split(self, record: Record) -> Record:
+        split = self.split
+        if split and isinstance(record, Prompt):
+            return replace(record, split=split)
+        return replace(record, prompt=replace(record.prompt, split=split)) if split and isinstance(record, Demonstration) else record
+
+
+def outcomes(source: Source, formats: dict[str, None], tell: Tell = id) -> Iterator[Outcome]:
+    """For each row what came of it; ``formats`` gets the names of those that were met."""
+    if source.format != "auto" and source.format not in FORMATS:
+        raise UsageError(f"unknown format {source.format!r}", where="--format", hint=f"one of auto, {', '.join(FORMATS)}")
+    chosen = drawn(source)
+    everything = _everything(source, formats, tell)
+    if chosen is not None:
+        everything = (pair for number, pair in enumerate(everything) if number in chosen)
+    return islice(everything, source.limit)
+
+
+def drawn(source: Source) -> set[int] | None:
+    """The numbers of the rows that a sample takes, from all that are there; None for every row."""
+    if source.sample is None:
+        return None
+    count = counted(source)
+    return set(random.Random(source.seed).sample(range(count), min(source.sample, count)))
+
+
+def counted(source: Source) -> int:
+    """How many rows a source holds, bad ones included."""
+    return sum(1 for _ in _everything(source, {}, id, count_only=True))
+
+
+def _everything(source: Source, formats: dict[str, None], tell: Tell, *, count_only: bool = False) -> Iterator[Outcome]:
+    files = files_of(source.path)
+    known = _known(files) if len(files) > 1 and source.format in ("auto", "responses", "mt-bench-answers") else Known()
+    if source.format == "responses" and source.path.is_dir():
+        files = _with_responses(files, source.path)
+    for file in files:
+        yield from _file(source, file, known, formats, tell, count_only=count_only)
+
+
+def _file(source: Source, file: Path, known: Known, formats: dict[str, None], tell: Tell, *, count_only: bool) -> Iterator[Outcome]:
+    if kind_of(file) == ".txt":
+        if source.format not in ("auto", "text"):
+            raise InputError(f"a .txt file holds raw text, not {source.format}", where=str(file))
+        formats.setdefault("text")
+        yield from _texts(file, tell)
+        return
+    rows = (_named(row, source) for row in rows_of(file, tell))
+    faults, first = list[Fault](), None
+    for first in rows:
+        if isinstance(first, Row):
+            break
+        yield None, first
+    if not isinstance(first, Row):
+        return
+    try:
+        name = detect(first) if source.format == "auto" else source.format
+    except InputError as error:
+        yield None, first.fault(error)
+        return
+    formats.setdefault(name)
+    take = _take(name, known)
+    for row in FORMATS[name].gather(_sound(chain([first], rows), faults)):
+        yield from ((None, fault) for fault in faults)
+        faults.clear()
+        yield (None, row) if isinstance(row, Fault) else (row, Taken() if count_only else _tried(take, row))
+    yield from ((None, fault) for fault in faults)
+
+
+def _take(name: str, known: Known) -> Take:
+    if name == "responses":
+        return partial(formats_own.responses, known=known)
+    return partial(formats_probes.mt_bench_answers, known=known) if name == "mt-bench-answers" else FORMATS[name].take
+
+
+def _tried(take: Take, row: Row) -> Taken | Fault:
+    try:
+        return take(row)
+    except InputError as error:
+        return row.fault(error)
+
+
+def _named(row: Row | Fault, source: Source) -> Row | Fault:
+    if isinstance(row, Fault) or not source.columns:
+        return row
+    try:
+        return row.named(source.columns)
+    except InputError as error:
+        return row.fault(error)
+
+
+def _sound(rows: Iterator[Row | Fault], faults: list[Fault]) -> Iterator[Row]:
+    """The rows that can be read; the others are put aside."""
+    for row in rows:
+        if isinstance(row, Row):
+            yield row
+        else:
+            faults.append(row)
+
+
+def _texts(file: Path, tell: Tell) -> Iterator[Outcome]:
+    """The documents of a text file. What was read before a fault stands, as with rows."""
+    number = 0
+    try:
+        for number, said in enumerate(documents_of(text_lines(file, tell)), 1):
+            yield Row({"text": said}, file, number), formats_own.document(said)
+    except InputError as error:
+        yield None, Fault(error, "")
+
+
+def _known(files: Sequence[Path]) -> Known:
+    """The prompts of tasks and questions that stand beside files of answers to them."""
+    by_text, by_number = dict[tuple[Message, ...], Prompt](), dict[str, Prompt]()
+    for file, name in _kinds(files).items():
+        for row in rows_of(file) if name in ("self-instruct", "mt-bench") else ():
+            taken = _tried(FORMATS[name].take, row) if isinstance(row, Row) else row
+            if isinstance(row, Row) and isinstance(taken, Taken) and taken.records and isinstance(prompt := taken.records[0], Prompt):
+                by_text.setdefault(prompt.messages, prompt)
+                by_number.setdefault(row.word("question_id"), prompt)
+    return Known(by_text, by_number)
+
+
+def _kinds(files: Sequence[Path]) -> dict[Path, str]:
+    """The formats of files by their first rows; files of which it cannot be told are left to their own import."""
+    kinds = dict[Path, str]()
+    for file in files:
+        first = next(iter(rows_of(file)), None) if kind_of(file) != ".txt" else None
+        if isinstance(first, Row):
+            try:
+                kinds[file] = detect(first)
+            except InputError:
+                continue
+    return kinds
+
+
+def _with_responses(files: Sequence[Path], folder: Path) -> list[Path]:
+    """Of a folder of several models' responses those files; the tasks beside them only say whose the prompts are."""
+    answered = [file for file, name in _kinds(files).items() if name == "responses"]
+    if not answered:
+        raise InputError("a folder without a file of responses", where=str(folder), hint="rows with instruction, input and response")
+    return answered
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file holds, ready for the store and the corpus."""
+    """What small sources hold, in memory."""
 
     prompts: Sequence[Prompt]
     labelers: Sequence[Labeler]
     demonstrations: Sequence[Demonstration]
     responses: Sequence[Response]
     rankings: Sequence[Ranking]
+    others: Sequence[Record]
+    """Thumbs and spans."""
     documents: Sequence[str]
-    counts: dict[str, int]
-    """``read`` and ``kept`` rows, and for each reason ``dropped: <reason>``."""
+    figures: dict[str, Any]
+    """``format``, ``read``, ``kept``, and ``dropped`` by reason."""
 
 
-class _Found:
-    """Records by id, as they are read."""
-
-    def __init__(self) -> None:
-        self.prompts: dict[str, Prompt] = {}
-        self.labelers: dict[str, Labeler] = {}
-        self.demonstrations: dict[str, Demonstration] = {}
-        self.responses: dict[str, Response] = {}
-        self.rankings: dict[str, Ranking] = {}
-        self.documents: list[str] = []
-        self.asked: dict[tuple[Message, ...], Prompt] = {}
-        """Prompts by what they say, for responses that name theirs by its text alone."""
-
-    def labeler(self, row: Row) -> str:
-        """The id of the row's labeler. Raises InputError when an earlier row put it in another group."""
-        person = Labeler(row.text("labeler", LABELER), "person", row.text("group", LABELER))
-        if self.labelers.setdefault(person.id, person) != person:
-            raise row.error("group", f"labeler {person.id} was in group {self.labelers[person.id].group!r} in an earlier row")
-        return person.id
-
-
-def read(path: Path, format: str = "auto", limit: int | None = None) -> Imported:
-    """Reads a file or a folder of .txt files; ``auto`` tells the format from the name and the first row's fields.
+def read(path: Path, format: str = "auto", limit: int | None = None, *, reject: Reject | None = None, **options: Any) -> Imported:
+    """Reads a whole source into memory.
 
     Args:
-        path: .jsonl or .txt, plain or with .gz behind, or a folder of .txt files.
-        format: a key of ``FORMATS``, or ``auto``.
+        path: a file, a folder, or a data set of the hub.
+        format: a key of ``FORMATS``, or ``auto``, which looks at the first row's fields.
         limit: read at most so many rows (of raw text: documents).
+        reject: takes rows that cannot be used.
+        options: further fields of ``Source``.
 
     Raises:
         UsageError: the format is unknown, or the limit below 1.
         InputError: the file is missing, empty, broken or not UTF-8, or a row has the wrong form; names file, line and field.
     """
-    if format != "auto" and format not in FORMATS:
-        raise UsageError(f"unknown format {format!r}", where="--format", hint=f"one of auto, {', '.join(FORMATS)}")
-    if limit is not None and limit < 1:
-        raise UsageError(f"the limit is {limit}; at least 1 row", where="--limit")
-    found, counts = _Found(), Counter[str]()
-    for reason in islice(_outcomes(path, format, found), limit):
-        counts["read"] += 1
-        counts[f"dropped: {reason}" if reason else "kept"] += 1
-    if not counts["read"]:
-        raise InputError("there is nothing in it", where=str(path))
-    return _imported(found, {"read": counts["read"], "kept": counts["kept"]} | dict(sorted(counts.items())))
-
-
-def _imported(found: _Found, counts: dict[str, int]) -> Imported:
+    intake = Intake([Source(path, format, limit=limit, **options)], reject=reject)
+    records, documents = dict[str, Record](), list[str]()
+    for _, taken in intake.rows():
+        records.update((getattr(record, "id", repr(record)), record) for record in taken.records)
+        documents += taken.documents
+    every = list(records.values())
     return Imported(
-        prompts=list(found.prompts.values()),
-        labelers=list(found.labelers.values()),
-        demonstrations=list(found.demonstrations.values()),
-        responses=list(found.responses.values()),
-        rankings=list(found.rankings.values()),
-        documents=found.documents,
-        counts=counts,
+        prompts=[record for record in every if isinstance(record, Prompt)],
+        labelers=[record for record in every if isinstance(record, Labeler)],
+        demonstrations=[record for record in every if isinstance(record, Demonstration)],
+        responses=[record for record in every if isinstance(record, Response)],
+        rankings=[record for record in every if isinstance(record, Ranking)],
+        others=[record for record in every if not isinstance(record, Prompt | Labeler | Demonstration | Response | Ranking)],
+        documents=documents,
+        figures=intake.tally.figures,
     )
-
-
-def _outcomes(path: Path, format: str, found: _Found) -> Iterator[str]:
-    """For each row why it was dropped, or nothing."""
-    if path.is_dir() and format == "responses":
-        return _models(path, found)
-    files = files_of(path)
-    if files[0].name.removesuffix(".gz").endswith(".txt"):
-        if format not in ("auto", "text"):
-            raise InputError(f"a .txt file holds raw text, not {format}", where=str(files[0]))
-        return _texts(files, found)
-    rows = read_rows(path)
-    first = next(rows, None)
-    if first is None:
-        return iter(())
-    take = FORMATS[_detect(first) if format == "auto" else format]
-    return (take(row, found) for row in chain([first], rows))
-
-
-def _models(folder: Path, found: _Found) -> Iterator[str]:
-    """The responses of several models, a file each; tasks that stand beside them say whose the prompts are."""
-    files = [file for pattern in ("*.jsonl", "*.jsonl.gz") for file in folder.glob(pattern)]
-    kinds = {file: _detect(first) for file in sorted(files) if (first := next(read_rows(file), None))}
-    for row in chain.from_iterable(read_rows(file) for file, kind in kinds.items() if kind == "self-instruct"):
-        prompt = _task_prompt(row)
-        found.asked.setdefault(prompt.messages, prompt)
-    answered = [file for file, kind in kinds.items() if kind == "responses"]
-    if not answered:
-        raise InputError("a folder without a file of responses", where=str(folder), hint="rows with instruction, input and response")
-    return (_responses(row, found) for file in answered for row in read_rows(file))
-
-
-def _detect(row: Row) -> str:
-    for format, fields in _FIELDS:
-        if fields <= row.value.keys():
-            return format
-    known = "; ".join(" and ".join(sorted(fields)) for _, fields in _FIELDS)
-    raise InputError(f"no known format has the fields {', '.join(row.value) or '(none)'}", where=row.where, hint=f"known: {known}")
-
-
-def _texts(files: Iterable[Path], found: _Found) -> Iterator[str]:
-    for document in chain.from_iterable(map(documents_of, map(read_text, files))):
-        yield _document(document, found)
-
-
-def documents_of(text: str) -> Iterator[str]:
-    """A long text in documents of whole paragraphs; none is blank."""
-    lines, size = list[str](), 0
-    for line in text.split("\n"):
-        lines.append(line)
-        size += len(line) + 1
-        if size >= 4 * DOCUMENT or (size >= DOCUMENT and not line.strip()):
-            yield from _filled(lines)
-            lines, size = [], 0
-    yield from _filled(lines)
-
-
-def _filled(lines: Sequence[str]) -> list[str]:
-    text = "\n".join(lines).strip()
-    return [text] if text else []
-
-
-def _document(text: str, found: _Found) -> str:
-    if not text.strip():
-        return "empty text"
-    found.documents.append(text)
-    return ""
-
-
-def _text_row(row: Row, found: _Found) -> str:
-    return _document(row.text("text"), found)
-
-
-def _prompts(row: Row, found: _Found) -> str:
-    prompt = _prompt(row)
-    return _reason(prompt) or _new(found.prompts, prompt)
-
-
-def _demonstrations(row: Row, found: _Found) -> str:
-    prompt, text = _prompt(row), row.text("response")
-    if reason := _reason(prompt, text):
-        return reason
-    labeler = found.labeler(row)
-    _new(found.prompts, prompt)
-    return _new(found.demonstrations, Demonstration(_id("d", prompt.id, labeler, text), prompt, text, labeler))
-
-
-def _rankings(row: Row, found: _Found) -> str:
-    prompt, texts, ranks = _prompt(row), row.texts("responses"), row.ranks("ranks")
-    if not 2 <= len(texts) <= 9:
-        raise row.error("responses", f"a ranking takes 2 to 9 responses, here are {len(texts)}")
-    if len(texts) != len(ranks):
-        raise row.error("ranks", f"{len(texts)} responses but {len(ranks)} ranks")
-    return _reason(prompt, *texts) or _rank(found, row, prompt, texts, ranks)
-
-
-def _hh_rlhf(row: Row, found: _Found) -> str:
-    """Two dialogues that differ in the last answer: what they share is the prompt (Bai et al. 2022, arXiv 2204.05862)."""
-    (*asked, chosen), (*other, rejected) = (_dialogue(row, field) for field in ("chosen", "rejected"))
-    if asked != other:
-        return "dialogues that part before the last answer"
-    if not asked or asked[-1].role != "user" or chosen.role != "assistant" or rejected.role != "assistant":
-        return "dialogue that does not end with a question and its answer"
-    prompt = _make_prompt(row, tuple(asked))
-    return _reason(prompt, chosen.content, rejected.content) or _rank(found, row, prompt, (chosen.content, rejected.content), (1, 2))
-
-
-def _self_instruct(row: Row, found: _Found) -> str:
-    """A task and its first input (Wang et al. 2022, arXiv 2212.10560). Tasks written for one application count as one user's."""
-    prompt = _task_prompt(row)
-    return _reason(prompt) or _new(found.prompts, prompt)
-
-
-def _task_prompt(row: Row) -> Prompt:
-    instruction, given = row.text("instruction").strip(), row.first("instances").text("input", "").strip()
-    text = f"{instruction}\n\n{given}" if given else instruction
-    return _make_prompt(row, (Message("user", text),), user=row.text("motivation_app", ""))
-
-
-def _responses(row: Row, found: _Found) -> str:
-    """One model's response, to be ranked beside those of others; one that is empty is kept, since a model that says nothing said that.
-
-    The model is the row's, or the file's name. The prompt is one that was read before with the same text, where there is one.
-    """
-    prompt = _instruction(row) if "instruction" in row.value else _prompt(row)
-    if reason := _reason(prompt):
-        return reason
-    prompt = found.asked.setdefault(prompt.messages, prompt)
-    model = row.text("model", row.file.name.removesuffix(".gz").rsplit(".", 1)[0].removesuffix("_predictions"))
-    text = row.text("response")
-    response = Response(_id("r", prompt.id, model, text, "0"), prompt.id, text, model)
-    _new(found.prompts, prompt)
-    return _new(found.responses, response)
-
-
-def _instruction(row: Row) -> Prompt:
-    instruction, given = row.text("instruction").strip(), row.text("input", "").strip()
-    return _make_prompt(row, (Message("user", f"{instruction}\n\n{given}" if given else instruction),), source="responses")
-
-
-FORMATS: dict[str, Callable[[Row, _Found], str]] = {
-    "hh-rlhf": _hh_rlhf,
-    "self-instruct": _self_instruct,
-    "rankings": _rankings,
-    "responses": _responses,
-    "demonstrations": _demonstrations,
-    "prompts": _prompts,
-    "text": _text_row,
-}
-_FIELDS: tuple[tuple[str, set[str]], ...] = (
-    ("hh-rlhf", {"chosen", "rejected"}),
-    ("self-instruct", {"instruction", "instances"}),
-    ("rankings", {"responses", "ranks"}),
-    ("responses", {"instruction", "input", "response"}),
-    ("responses", {"prompt", "response", "model"}),
-    ("responses", {"messages", "response", "model"}),
-    ("demonstrations", {"prompt", "response"}),
-    ("demonstrations", {"messages", "response"}),
-    ("prompts", {"prompt"}),
-    ("prompts", {"messages"}),
-    ("text", {"text"}),
-)
-
-
-def _rank(found: _Found, row: Row, prompt: Prompt, texts: Sequence[str], ranks: Sequence[int]) -> str:
-    """Keeps a ranking with what it speaks of. Texts that stand in it twice are told apart by how often they came before."""
-    if len(set(texts)) == 1:
-        return "identical responses"
-    labeler, at, model = found.labeler(row), row.text("at", ""), prompt.source
-    numbers = [texts[:i].count(text) for i, text in enumerate(texts)]
-    responses = [Response(_id("r", prompt.id, model, text, str(n)), prompt.id, text, model) for text, n in zip(texts, numbers, strict=True)]
-    ids = tuple(response.id for response in responses)
-    _new(found.prompts, prompt)
-    found.responses.update((response.id, response) for response in responses)
-    id = _id("k", prompt.id, labeler, *ids, *map(str, ranks), at)
-    return _new(found.rankings, Ranking(id, prompt.id, labeler, ids, tuple(ranks), GUIDELINE, at))
-
-
-def _prompt(row: Row) -> Prompt:
-    if "messages" not in row.value:
-        return _make_prompt(row, (Message("user", row.text("prompt")),))
-    messages = tuple(Message(_role(message), message.text("content")) for message in row.rows("messages"))
-    if not messages or messages[-1].role != "user":
-        raise row.error("messages", "a prompt ends with the user's turn")
-    return _make_prompt(row, messages)
-
-
-def _role(message: Row) -> Role:
-    match message.text("role"):
-        case "system" | "user" | "assistant" as role:
-            return role
-        case other:
-            raise message.error("role", f"{other!r} is none of system, user, assistant")
-
-
-def _make_prompt(row: Row, messages: tuple[Message, ...], user: str = "", source: str = "") -> Prompt:
-    """A prompt with a split by its user; prompts without one go by their opening turn, so that no conversation is cut through."""
-    user, use_case, source = user or row.text("user", ""), row.text("use_case", "other"), source or row.file.name
-    opening = next((message.content for message in messages if message.role == "user"), "")
-    id = _id("p", source, use_case, user, *(part for message in messages for part in (message.role, message.content)))
-    return Prompt(id, messages, use_case, user, split_of(user or opening), source)
-
-
-def split_of(key: str) -> Split:
-    """80% train, 10% validation, 10% test, by a hash that never changes."""
-    share = int(hashlib.sha256(f"split\0{key}".encode()).hexdigest()[:8], 16) / 16**8
-    return "train" if share < 0.8 else "validation" if share < 0.9 else "test"
-
-
-def _dialogue(row: Row, field: str) -> tuple[Message, ...]:
-    head, *parts = re.split(r"\n\n(Human|Assistant):", row.text(field))
-    if head.strip() or parts[:1] != ["Human"]:
-        raise row.error(field, 'not a dialogue of "\\n\\nHuman: ...\\n\\nAssistant: ..."')
-    turns = zip(parts[::2], parts[1::2], strict=True)
-    return tuple(Message("user" if name == "Human" else "assistant", text.strip()) for name, text in turns)
-
-
-def _reason(prompt: Prompt, *responses: str) -> str:
-    if not prompt.messages[-1].content.strip():
-        return "empty prompt"
-    return "" if all(text.strip() for text in responses) else "empty response"
-
-
-def _new(kept: dict[str, Kept], record: Kept) -> str:
-    if record.id in kept:
-        return "repetition"
-    kept[record.id] = record
-    return ""
-
-
-def _id(kind: str, *parts: str) -> str:
-    """A short stable hash; each part is hashed with its length, so that no two lists of parts run together."""
-    return f"{kind}-{hashlib.sha256(''.join(f'{len(part)}:{part}' for part in parts).encode()).hexdigest()[:20]}"

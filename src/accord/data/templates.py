@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TURN, Tokenizer
+from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, Tokenizer
 from accord.errors import InputError
 from accord.records import Message
 
@@ -107,6 +107,16 @@ def give_chat_template(tokenizer: Tokenizer) -> bool:
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.eos_token = END_OF_TURN
     return True
+
+
+def plainly(messages: Sequence[Message], text: str | None) -> tuple[str, str]:
+    """A conversation and what follows it by our own template, for when there is no tokenizer yet."""
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    template = ImmutableSandboxedEnvironment().from_string(CHAT_TEMPLATE)
+    prompt = template.render(messages=turns, bos_token=END_OF_TEXT, add_generation_prompt=text is not None) if turns else ""
+    return prompt, "" if text is None else f" {text}{END_OF_TURN}" if turns else text
 
 
 def _stops(tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -58,11 +58,16 @@ def add_rankings(connection: Connection, rankings: Sequence[Ranking]) -> int:
         rows.check_ranking(ranking, owners)
         if unique.setdefault(ranking.id, ranking) != ranking:
             raise StoreError(f"two different rankings share the id {ranking.id}", hint=rows.UNCHANGED)
-    before = {row["id"] for row in by_id(connection, schema.rankings, set(unique))}
-    added = add_rows(connection, schema.rankings, [rows.of_ranking(r) for r in unique.values()])
-    insert_rows(connection, schema.ranking_items, [item for id, r in unique.items() if id not in before for item in rows.of_items(r)])
+    return add_ranking_rows(connection, [rows.of_ranking(r) for r in unique.values()], {id: rows.of_items(r) for id, r in unique.items()})
+
+
+def add_ranking_rows(connection: Connection, rankings: Sequence[rows.Row], items: Mapping[str, Sequence[rows.Row]]) -> int:
+    """Inserts rankings whose ids are new with their items; refuses one that is there with other items."""
+    before = {row["id"] for row in by_id(connection, schema.rankings, set(items))}
+    added = add_rows(connection, schema.rankings, rankings)
+    insert_rows(connection, schema.ranking_items, [item for id, own in items.items() if id not in before for item in own])
     for id in before:
-        _same_items(connection, unique[id])
+        _same_items(connection, id, items[id])
     return added
 
 
@@ -83,8 +88,8 @@ def known(connection: Connection, table: Table, ids: set[str], what: str) -> Non
         raise StoreError(f"the store knows no {what} {missing[0]}{more}", hint=rows.UNCHANGED)
 
 
-def _same_items(connection: Connection, ranking: Ranking) -> None:
+def _same_items(connection: Connection, id: str, items: Sequence[rows.Row]) -> None:
     item = schema.ranking_items
-    query = select(item).where(item.c.ranking_id == ranking.id).order_by(item.c.position)
-    if [dict(row) for row in connection.execute(query).mappings()] != rows.of_items(ranking):
-        raise StoreError(f"rankings: {ranking.id} is in the store with another content", hint=f"{rows.UNCHANGED}; history is not rewritten")
+    query = select(item).where(item.c.ranking_id == id).order_by(item.c.position)
+    if [dict(row) for row in connection.execute(query).mappings()] != list(items):
+        raise StoreError(f"rankings: {id} is in the store with another content", hint=f"{rows.UNCHANGED}; history is not rewritten")

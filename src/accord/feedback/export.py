@@ -1,6 +1,7 @@
 """The store as JSON lines: the same content gives the same bytes, on either database, and a row is written as it is read.
 
-Prompts, demonstrations and rankings are written in the forms that ``accord import`` reads.
+Prompts, demonstrations, responses and rankings say in ``accord`` what they are and hold all there is to know, ids included, so that
+``accord import`` makes the very same records of them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from accord.feedback import answers, rows, schema
 from accord.feedback.adding import batches, by_id
 from accord.feedback.auditing import entries
 from accord.feedback.store import Store
-from accord.records import Prompt
+from accord.records import Labeler, Prompt
 
-What = Literal["prompts", "demonstrations", "responses", "rankings", "comparisons", "labelers", "answers", "audit"]
+What = Literal["prompts", "demonstrations", "responses", "rankings", "comparisons", "thumbs", "labelers", "answers", "audit"]
 Line = dict[str, Any]
 
 
@@ -32,34 +33,52 @@ def lines(store: Store, what: What) -> Iterator[str]:
     """
     if what not in get_args(What):
         raise UsageError(f"there is no {what!r} to export", where="--what", hint=f"one of {', '.join(get_args(What))}")
-    return (json.dumps(line, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n" for line in _LINES[what](store))
+    return (json.dumps(line, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n" for line in values(store, what))
+
+
+def values(store: Store, what: What) -> Iterable[Line]:
+    """The same as objects."""
+    return _LINES[what](store)
 
 
 def _prompts(store: Store) -> Iterator[Line]:
-    return ({"id": prompt.id, "split": prompt.split} | _asked(prompt) for prompt in store.prompts())
+    return ({"accord": "prompt", "id": prompt.id} | _asked(prompt) for prompt in store.prompts())
 
 
 def _demonstrations(store: Store) -> Iterator[Line]:
-    groups = _groups(store)
+    people = _people(store)
     for d in store.demonstrations():
-        yield {"id": d.id, **_asked(d.prompt), "response": d.text, "labeler": d.labeler, "group": groups[d.labeler]}
+        said = {"accord": "demonstration", "id": d.id, "prompt_id": d.prompt.id, "response": d.text}
+        yield said | _asked(d.prompt) | _by(people[d.labeler])
 
 
 def _responses(store: Store) -> Iterator[Line]:
-    return map(_plain, store.responses())
+    for batch in batches(store.responses()):
+        with store.read() as connection:
+            asked = {row["id"]: rows.prompt(row) for row in by_id(connection, schema.prompts, {r.prompt_id for r in batch})}
+        for r in batch:
+            said = {"accord": "response", "id": r.id, "prompt_id": r.prompt_id, "response": r.text, "model": r.model}
+            yield said | {"tokens": r.tokens, "finished": r.finished} | _asked(asked[r.prompt_id])
+
+
+def _thumbs(store: Store) -> Iterator[Line]:
+    for thumb in store.thumbs():
+        said = {"up": thumb.up, "response": thumb.response.text, "model": thumb.response.model, "response_id": thumb.response.id}
+        yield said | _asked(thumb.prompt) | {"labeler": thumb.labeler, "group": thumb.group}
 
 
 def _rankings(store: Store) -> Iterator[Line]:
-    groups = _groups(store)
+    people = _people(store)
     for batch in batches(store.rankings()):
         with store.read() as connection:
             wanted = {id for ranking in batch for id in ranking.response_ids}
-            texts = {row["id"]: (row["text"], row["model"]) for row in by_id(connection, schema.responses, wanted)}
+            answers = {row["id"]: rows.response(row) for row in by_id(connection, schema.responses, wanted)}
             asked = {row["id"]: rows.prompt(row) for row in by_id(connection, schema.prompts, {r.prompt_id for r in batch})}
         for r in batch:
-            shown = [texts[id] for id in r.response_ids]
-            line = _plain(r) | _asked(asked[r.prompt_id]) | {"group": groups[r.labeler]}
-            yield line | {"responses": [text for text, _ in shown], "models": [model for _, model in shown]}
+            shown = [answers[id] for id in r.response_ids]
+            line = {"accord": "ranking"} | _plain(r) | _asked(asked[r.prompt_id]) | _by(people[r.labeler])
+            line |= {"responses": [a.text for a in shown], "models": [a.model for a in shown]}
+            yield line | {"tokens": [a.tokens for a in shown], "finished": [a.finished for a in shown]}
 
 
 def _comparisons(store: Store) -> Iterator[Line]:
@@ -82,6 +101,7 @@ _LINES: dict[What, Callable[[Store], Iterable[Line]]] = {
     "responses": _responses,
     "rankings": _rankings,
     "comparisons": _comparisons,
+    "thumbs": _thumbs,
     "labelers": lambda store: map(_plain, store.labelers()),
     "answers": _answers,
     "audit": lambda store: map(_plain, entries(store)),
@@ -94,8 +114,12 @@ def _plain(record: Any) -> Line:
 
 def _asked(prompt: Prompt) -> Line:
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    return {"messages": messages, "user": prompt.user, "use_case": prompt.use_case}
+    return {"messages": messages, "user": prompt.user, "use_case": prompt.use_case, "split": prompt.split, "source": prompt.source}
 
 
-def _groups(store: Store) -> dict[str, str]:
-    return {person.id: person.group for person in store.labelers()}
+def _people(store: Store) -> dict[str, Labeler]:
+    return {person.id: person for person in store.labelers()}
+
+
+def _by(person: Labeler) -> Line:
+    return {"labeler": person.id, "group": person.group, "kind": person.kind}

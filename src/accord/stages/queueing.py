@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from accord.data.rows import Row, read_rows
+from accord.data.reading import read_rows
+from accord.data.rows import Row
 from accord.errors import InputError, UsageError
 from accord.feedback import payloads, tasks
 from accord.feedback.answers import CORRECTION

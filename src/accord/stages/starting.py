@@ -1,18 +1,14 @@
-"""The stages before any model: a new project, with the built-in world in it or with what is imported."""
+"""The stage before any other: a new project with the built-in world in it."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from accord.data.corpus import write_documents
-from accord.data.importers import read
 from accord.feedback.store import Store
 from accord.records import Labeler
 from accord.runtime.files import new_folder
-from accord.runtime.lineage import digest_rows
 from accord.runtime.project import Project, vacant
 from accord.settings import WorldConfig
 from accord.world import World, labelers
@@ -39,30 +35,3 @@ def new_world(path: Path, config: WorldConfig) -> tuple[Project, dict[str, int]]
             store.add_demonstrations(world.demonstrations)
             counts = {"documents": documents, **store.counts()}
     return Project.open(folder), counts
-
-
-def import_file(project: Project, path: Path, *, format: str, limit: int | None) -> dict[str, int]:
-    """Stores what a file holds, all of it or nothing; the same file again adds nothing.
-
-    Raises:
-        InputError: the file or a row of it cannot be used; names file, line and field.
-    """
-    found = read(path, format=format, limit=limit)
-    with Store.open(project.store_url) as store:
-        added = store.add(
-            prompts=found.prompts,
-            labelers=found.labelers,
-            demonstrations=found.demonstrations,
-            responses=found.responses,
-            rankings=found.rankings,
-        )
-    return {**found.counts, "documents": _add_documents(project, path, found.documents), **added}
-
-
-def _add_documents(project: Project, source: Path, documents: Sequence[str]) -> int:
-    """Adds raw text to the project under the source's name and the text's digest; returns how many documents were new."""
-    if not documents:
-        return 0
-    name = re.sub(r"[^\w-]+", "-", source.name.removesuffix(".gz").rsplit(".", 1)[0]).strip("-")[:60] or "text"
-    path = project.path / "corpus" / f"{name}-{digest_rows(documents)[:8]}.jsonl"
-    return 0 if path.exists() else write_documents(path, documents)

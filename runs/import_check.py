@@ -1,0 +1,84 @@
+"""Imports every file of the shared data folder into a new project and prints the table that stands in docs/import.md.
+
+    python runs/import_check.py ../shared/data
+
+Reads nothing else, and nothing depends on that folder: it says so when it is not there.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from accord.data.sources import Source
+from accord.errors import AccordError
+from accord.runtime.project import Project
+from accord.stages.importing import import_stage
+
+KINDS = ("prompts", "demonstrations", "responses", "rankings", "documents", "spans")
+FORMATS = {"seed_tasks.jsonl": "self-instruct-written"}
+
+
+def main(root: Path) -> int:
+    if not root.is_dir():
+        print(f"{root}: no such folder; nothing was checked")
+        return 0
+    print("| file | rows in SOURCE.txt | format | read | kept | dropped, left out | becomes |\n|---|---|---|---|---|---|---|")
+    wrong = 0
+    for folder in sorted(path for path in root.iterdir() if (path / "SOURCE.txt").is_file()):
+        for file, rows in stated(folder):
+            line, agrees = checked(folder, file, rows)
+            print(line)
+            wrong += not agrees
+    return min(wrong, 1)
+
+
+def stated(folder: Path) -> list[tuple[Path, int | None]]:
+    """The data files that SOURCE.txt names, with their rows; for raw text it gives none."""
+    found = list[tuple[Path, int | None]]()
+    for line in (folder / "SOURCE.txt").read_text("utf-8").splitlines():
+        if match := re.match(r"\s*(\S+)\s+<-.*rows (\d+)", line):
+            found.append((folder / match[1], int(match[2])))
+    return found or [(folder, None)]
+
+
+def checked(folder: Path, file: Path, rows: int | None) -> tuple[str, bool]:
+    name = f"{folder.name}/{file.name}" if file != folder else f"{folder.name}/"
+    try:
+        figures = imported(folder, file)
+    except AccordError as error:
+        return f"| {name} | {rows} | - | - | - | refused: {error.what[:70]} | |", rows is None
+    parts = {**figures["dropped"], **{f"{reason} (part)": n for reason, n in figures.get("left_out", {}).items()}}
+    aside = "; ".join(f"{n:,} {reason}" for reason, n in parts.items())
+    made = ", ".join(f"{figures[kind]:,} {kind}" for kind in KINDS if figures.get(kind))
+    agrees = rows in (None, figures["read"]) and figures["read"] == figures["kept"] + sum(figures["dropped"].values())
+    said = "" if rows is None else f"{rows:,}"
+    return f"| {name} | {said} | {figures['format']} | {figures['read']:,} | {figures['kept']:,} | {aside} | {made} |", agrees
+
+
+def imported(folder: Path, file: Path) -> dict[str, Any]:
+    """The figures of an import into a project of its own. Answers of a bench come in with the folder of its questions."""
+    with tempfile.TemporaryDirectory() as scratch:
+        project = Project.create(Path(scratch) / "project")
+        if file.name == "gpt-4.jsonl":
+            return import_stage(project, Source(together(folder, Path(scratch)), "auto"), quiet=True)
+        first = import_stage(project, Source(file, FORMATS.get(file.name, "auto")), quiet=True)
+        again = import_stage(project, Source(file, FORMATS.get(file.name, "auto")), quiet=True)
+        assert not any(again.get(kind) for kind in KINDS), f"{file}: importing twice added something"
+        return first
+
+
+def together(folder: Path, scratch: Path) -> Path:
+    """Questions and answers alone, in a folder."""
+    place = scratch / "bench"
+    place.mkdir()
+    for name in ("mt_bench_question.jsonl", "gpt-4.jsonl"):
+        (place / name).write_bytes((folder / name).read_bytes())
+    return place
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data")))

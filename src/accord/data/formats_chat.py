@@ -1,0 +1,134 @@
+"""Conversations: OpenAI's messages, ShareGPT, and OpenAssistant's trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from accord.data.making import (
+    MOST,
+    Taken,
+    answered,
+    conversation,
+    demonstrated,
+    make_prompt,
+    ranked,
+    unusable,
+)
+from accord.data.rows import Fault, Row
+from accord.errors import InputError
+from accord.records import Message, Prompt
+
+
+def messages(row: Row) -> Taken:
+    """OpenAI's chat form: a conversation that ends with the assistant is a demonstration of its last turn, any other a prompt."""
+    return _ended(row, conversation(row, "messages"), "messages")
+
+
+def sharegpt(row: Row) -> Taken:
+    """Turns with ``from`` (human, gpt, system) and ``value``. The last answer is what is demonstrated; a question after it is left out."""
+    field = "conversations" if row.has("conversations") else "conversation"
+    if any(isinstance(turn, dict) and "content" in turn for turn in row.items(field)):
+        turns = conversation(row, field)
+    else:
+        turns = conversation(row, field, role="from", content="value")
+    if row.has("system") and row.text("system").strip() and turns[:1] and turns[0].role != "system":
+        turns = (Message("system", row.text("system")), *turns)
+    return _ended(row, turns, field)
+
+
+def _ended(row: Row, turns: tuple[Message, ...], field: str) -> Taken:
+    if not turns or turns[-1].role == "system":
+        raise row.error(field, "a conversation without a turn of the user's")
+    if turns[-1].role == "user":
+        prompt = make_prompt(row, turns)
+        reason = unusable(prompt)
+        return Taken(dropped=reason) if reason else Taken((prompt,))
+    return demonstrated(row, make_prompt(row, turns[:-1]), turns[-1].content)
+
+
+def openassistant(row: Row) -> Taken:
+    """A tree of messages (Köpf et al. 2023, arXiv 2304.07327), its root in ``prompt`` or the row itself.
+
+    Ranked replies of the assistant become a ranking, a human's only reply a demonstration, other replies responses to be ranked.
+    Deleted messages, those that review did not accept, and what hangs below them stay out.
+    """
+    root = row.row("prompt") if isinstance(row.value.get("prompt"), dict) else row
+    taken = _replies(root, ())
+    return taken if taken.records or taken.dropped else Taken(dropped="no reply of the assistant")
+
+
+def _replies(message: Row, before: tuple[Message, ...]) -> Taken:
+    """What came of the part of a tree that hangs below a message."""
+    if reason := _refused(message):
+        return Taken(dropped=reason)
+    said = (*before, Message("user" if message.text("role") == "prompter" else "assistant", message.text("text")))
+    replies = message.rows("replies") if message.has("replies") else ()
+    sound = [reply for reply in replies if not _refused(reply)]
+    taken = _answers(message, said, sound) if said[-1].role == "user" else Taken()
+    for reply in replies:
+        taken += _replies(reply, said)
+    return taken
+
+
+def _refused(message: Row) -> str:
+    if message.has("deleted") and message.truth("deleted"):
+        return "deleted message"
+    accepted = "review_result" not in message.value or (message.has("review_result") and message.truth("review_result"))
+    return "" if accepted else "message that review did not accept"
+
+
+def _answers(message: Row, said: tuple[Message, ...], replies: list[Row]) -> Taken:
+    if not replies:
+        return Taken()
+    prompt = make_prompt(message, said, user=message.word("user_id"))
+    best = sorted((reply for reply in replies if reply.has("rank")), key=lambda reply: reply.number("rank"))
+    taken = Taken()
+    if len(best) >= 2:
+        kept, beyond = best[:MOST], best[MOST:]
+        ranks = [reply.whole("rank") - kept[0].whole("rank") + 1 for reply in kept]
+        taken += ranked(message, prompt, [r.text("text") for r in kept], ranks, models=[_writer(r) for r in kept])
+        taken += Taken(left_out=("ranked reply beyond the ninth",) * len(beyond))
+    for reply in replies if len(best) < 2 else [reply for reply in replies if not reply.has("rank")]:
+        taken += _unranked(reply, prompt, alone=len(replies) == 1)
+    return taken
+
+
+def _unranked(reply: Row, prompt: Prompt, *, alone: bool) -> Taken:
+    written = not reply.has("synthetic") or not reply.truth("synthetic")
+    if alone and written:
+        return demonstrated(Row({"labeler": reply.word("user_id")}, reply.file, reply.line, reply.inside), prompt, reply.text("text"))
+    if reason := unusable(prompt, reply.text("text")):
+        return Taken(dropped=reason)
+    return Taken((prompt, answered(prompt, reply.text("text"), _writer(reply))))
+
+
+def _writer(reply: Row) -> str:
+    """Who wrote a reply: the model that did, or people."""
+    synthetic = reply.has("synthetic") and reply.truth("synthetic")
+    return reply.word("model_name", "model") if synthetic else "people"
+
+
+def trees(rows: Iterator[Row]) -> Iterator[Row | Fault]:
+    """Flat rows, a message each, as trees: those of one ``message_tree_id`` stand together in the file, parents before their replies."""
+    for _, group in groupby(rows, key=lambda row: row.value.get("message_tree_id")):
+        together = list(group)
+        try:
+            yield from _tree(together)
+        except InputError as error:
+            yield together[0].fault(error)
+
+
+def _tree(rows: list[Row]) -> list[Row]:
+    by_id: dict[Any, dict[str, Any]] = {}
+    for row in rows:
+        message = {**row.value, "replies": list[Any]()}
+        parent = by_id.get(row.value.get("parent_id"))
+        if parent is None and row.has("parent_id"):
+            raise row.error("parent_id", "no message before it in its tree has this id", "messages of a tree stand together, parents first")
+        by_id[row.text("message_id")] = message
+        if parent is not None:
+            parent["replies"].append(message)
+    roots = [row for row in rows if not row.has("parent_id")]
+    return [Row(by_id[row.text("message_id")], row.file, row.line) for row in roots]

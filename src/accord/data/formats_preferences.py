@@ -1,0 +1,216 @@
+"""What was preferred: hh-rlhf, TRL's forms, ratings (UltraFeedback, HelpSteer), fine-grained feedback, thumbs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations, groupby, islice
+
+from accord.data.making import (
+    MOST,
+    Taken,
+    answered,
+    asked,
+    conversation,
+    demonstrated,
+    id_of,
+    labeler_of,
+    make_prompt,
+    places,
+    prompt_of,
+    quality_of,
+    ranked,
+    unusable,
+)
+from accord.data.rows import Fault, Row
+from accord.data.spans import Span
+from accord.records import Message, Prompt, Response, Thumb
+
+_HUMAN = re.compile(r"\n\n(Human|Assistant):")
+
+
+def comparisons(row: Row) -> Taken:
+    """``chosen`` and ``rejected``: hh-rlhf's dialogues, or TRL's texts or messages with or without their ``prompt``."""
+    if row.has("prompt"):
+        return _with_prompt(row)
+    if isinstance(row.value.get("chosen"), list):
+        return _pair(row, conversation(row, "chosen"), conversation(row, "rejected"))
+    return hh_rlhf(row)
+
+
+def hh_rlhf(row: Row) -> Taken:
+    """Two dialogues that differ in the last answer: what they share is the prompt (Bai et al. 2022, arXiv 2204.05862)."""
+    return _pair(row, _dialogue(row, "chosen"), _dialogue(row, "rejected"))
+
+
+def _dialogue(row: Row, field: str) -> tuple[Message, ...]:
+    head, *parts = _HUMAN.split(row.text(field))
+    if head.strip() or parts[:1] != ["Human"]:
+        hint = "TRL's comparisons of plain texts have a column prompt"
+        raise row.error(field, 'not a dialogue of "\\n\\nHuman: ...\\n\\nAssistant: ..."', hint)
+    turns = zip(parts[::2], parts[1::2], strict=True)
+    return tuple(Message("user" if name == "Human" else "assistant", text.strip()) for name, text in turns)
+
+
+def _pair(row: Row, better: tuple[Message, ...], worse: tuple[Message, ...]) -> Taken:
+    if better[:-1] != worse[:-1]:
+        return Taken(dropped="dialogues that part before the last answer")
+    if len(better) < 2 or better[-2].role != "user" or {better[-1].role, worse[-1].role} != {"assistant"}:
+        return Taken(dropped="dialogue that does not end with a question and its answer")
+    return ranked(row, make_prompt(row, better[:-1]), (better[-1].content, worse[-1].content), (1, 2))
+
+
+def _with_prompt(row: Row) -> Taken:
+    prompt = prompt_of(row)
+    return ranked(row, prompt, (_completion(row, "chosen", prompt), _completion(row, "rejected", prompt)), (1, 2))
+
+
+def _completion(row: Row, field: str, prompt: Prompt) -> str:
+    """A completion as text: one turn of the assistant's, with or without the conversation before it."""
+    if not isinstance(row.value.get(field), list):
+        return row.text(field)
+    turns = row.rows(field)
+    last = turns[-1] if turns else None
+    if last is None or last.text("role") != "assistant":
+        raise row.error(field, "does not end with the assistant's turn")
+    before = tuple(Message("user", turn.text("content")) for turn in turns[:-1] if turn.text("role") == "user")
+    if before and before[-1].content != prompt.messages[-1].content:
+        raise row.error(field, "answers another prompt than the row's")
+    return last.text("content")
+
+
+def completions(row: Row) -> Taken:
+    """TRL's ``prompt`` and ``completion``: a demonstration, or with ``label`` a thumb up or down (KTO)."""
+    prompt = prompt_of(row)
+    text = _completion(row, "completion", prompt)
+    if not row.has("label"):
+        return demonstrated(row, prompt, text)
+    if reason := unusable(prompt, text):
+        return Taken(dropped=reason)
+    person, up = labeler_of(row), row.truth("label")
+    response = answered(prompt, text, prompt.source)
+    return Taken((person, prompt, response, Thumb(prompt, response, up, person.id, person.group)))
+
+
+def ultrafeedback(row: Row) -> Taken:
+    """An instruction with the completions of several models, rated by a model (Cui et al. 2023, arXiv 2310.01377).
+
+    Order and quality come from ``overall_score`` (1 to 10), or, where one is missing, from the mean of the aspects' ratings (1 to 5).
+    """
+    prompt = make_prompt(row, asked(row.text("instruction"), ""))
+    given, beyond = row.rows("completions")[:MOST], row.rows("completions")[MOST:]
+    texts, models = [c.text("response") for c in given], [c.word("model", "model") for c in given]
+    rated = [_overall(completion) for completion in given]
+    left_out = ("completion beyond the ninth",) * len(beyond)
+    if len(given) < 2:
+        return Taken(dropped="fewer than two completions")
+    if any(score is None for score in rated):
+        return Taken(dropped="completion without a rating")
+    quality = [score for score in rated if score is not None]
+    taken = ranked(row, prompt, texts, places(quality), models=models, quality=[quality_of(q, 0, 1) for q in quality], default="gpt-4")
+    return Taken(taken.records, dropped=taken.dropped, left_out=left_out if taken.records else ())
+
+
+def _overall(completion: Row) -> float | None:
+    """A completion's score on a scale from 0 to 1."""
+    if completion.has("overall_score"):
+        score = completion.number("overall_score")
+        return (min(score, 10.0) - 1) / 9
+    aspects = completion.row("annotations") if completion.has("annotations") else None
+    found = list[float]()
+    for name in aspects.value if aspects else ():
+        word = aspects.row(name).word("Rating", "N/A") if aspects and isinstance(aspects.value[name], dict) else "N/A"
+        if word.replace(".", "", 1).isdigit():
+            found.append((float(word) - 1) / 4)
+    return sum(found) / len(found) if found else None
+
+
+def helpsteer(row: Row) -> Taken:
+    """The responses to one prompt, rated 0 to 4 (Wang et al. 2023, arXiv 2311.09528); ``helpfulness`` gives order and quality."""
+    prompt = make_prompt(row, (Message("user", row.text("prompt")),))
+    given = row.rows("rated")
+    texts, scores = [r.text("response") for r in given], [r.number("helpfulness") for r in given]
+    if len(given) == 1:
+        reason = unusable(prompt, *texts)
+        kept = Taken((prompt, answered(prompt, texts[0], prompt.source)), left_out=("rating of a response that stands alone",))
+        return Taken(dropped=reason) if reason else kept
+    return ranked(row, prompt, texts, places(scores), quality=[quality_of(score, 0, 4) for score in scores])
+
+
+def same_prompt(rows: Iterator[Row]) -> Iterator[Row | Fault]:
+    """Rows of one prompt that follow one another as one row, at most nine at a time."""
+    for _, group in groupby(rows, key=lambda row: row.value.get("prompt")):
+        while together := list(islice(group, MOST)):
+            first = together[0]
+            yield Row({**first.value, "rated": [row.value for row in together]}, first.file, first.line)
+
+
+def fine_grained(row: Row) -> Taken:
+    """A question with passages and four predictions: six pairs, marked errors and a correction of the first (Wu et al. 2023, arXiv
+    2306.01693).
+
+    The six pairs become one ranking where they agree with an order, and else a ranking each.
+    """
+    prompt = make_prompt(row, (Message("user", _question(row)),), use_case="closed QA")
+    texts = [row.text(f"prediction {n}") for n in range(1, 5)]
+    if reason := unusable(prompt, *texts):
+        return Taken(dropped=reason)
+    responses = [answered(prompt, text, "predictions", texts[:i].count(text)) for i, text in enumerate(texts)]
+    taken = _preferred(row, prompt, texts) + Taken((prompt, *responses))
+    if row.has("feedback"):
+        taken += _marked(row.row("feedback"), prompt, responses[0])
+    return taken
+
+
+def grounded(row: Row) -> Taken:
+    """The same questions without feedback: the first answer that people wrote is a demonstration."""
+    answers = row.texts("answer")
+    if not answers:
+        return Taken(dropped="question without an answer")
+    return demonstrated(row, make_prompt(row, (Message("user", _question(row)),), use_case="closed QA"), answers[0])
+
+
+def _question(row: Row) -> str:
+    passages = list[str]()
+    for i, passage in enumerate(row.items("passages")):
+        if isinstance(passage, dict):
+            inner = row.rows("passages")[i]
+            passages.append(inner.text("content"))
+        else:
+            passages.append(" ".join(Row({"p": passage}, row.file, row.line, f"passages[{i}].").texts("p")[1:]))
+    return "\n\n".join([*(text.strip() for text in passages), row.text("question").strip()])
+
+
+def _preferred(row: Row, prompt: Prompt, texts: list[str]) -> Taken:
+    said = [int(value) if isinstance(value, int) and value in (0, 1, 2) else -1 for value in row.items("preference")]
+    pairs = list(combinations(range(4), 2))
+    if len(said) != len(pairs) or -1 in said:
+        raise row.error("preference", "six of 0, 1 and 2: the pairs 1-2, 1-3, 1-4, 2-3, 2-4, 3-4")
+    won = [0] * 4
+    for (i, j), value in zip(pairs, said, strict=True):
+        won[i] += (0, 1, -1)[value]
+        won[j] += (0, -1, 1)[value]
+    ranks = places(won)
+    if all(value == (0 if ranks[i] == ranks[j] else 1 if ranks[i] < ranks[j] else 2) for (i, j), value in zip(pairs, said, strict=True)):
+        return ranked(row, prompt, texts, ranks, models=["predictions"] * 4)
+    taken, orders = Taken(), {0: (1, 1), 1: (1, 2), 2: (2, 1)}
+    for (i, j), value in zip(pairs, said, strict=True):
+        taken += ranked(row, prompt, (texts[i], texts[j]), orders[value], models=["predictions"] * 2)
+    return taken
+
+
+def _marked(feedback: Row, prompt: Prompt, response: Response) -> Taken:
+    """The marked errors of a response as spans; one without any gets a span without kind, which says that it was read."""
+    person, spans = labeler_of(feedback), list[Span]()
+    for error in feedback.rows("errors"):
+        start, end = error.whole("start"), error.whole("end")
+        if not 0 <= start <= end <= len(response.text):
+            raise error.error("end", f"{start} to {end} is not within the {len(response.text)} characters of the response")
+        spans.append(Span(response.id, start, end, error.text("error type"), person.id, error.text("explanation", "")))
+    taken = Taken((person, *(spans or [Span(response.id, 0, len(response.text), "", person.id)])))
+    correction = feedback.text("corrected-prediction", "").strip()
+    return taken + demonstrated(feedback, prompt, correction) if correction else taken
+
+
+def thumb_id(thumb: Thumb) -> str:
+    return id_of("t", thumb.response.id, thumb.labeler, str(thumb.up))

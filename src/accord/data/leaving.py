@@ -1,0 +1,128 @@
+"""Our records in the forms of others: the lines of ``accord export`` as rows of a foreign format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from accord.errors import InputError, UsageError
+
+Line = Mapping[str, Any]
+Row = dict[str, Any]
+_MARK = re.compile(r"\n\n(Human|Assistant):")
+
+
+def shape(what: str, format: str) -> Callable[[Line], Row | None]:
+    """What turns lines of a kind into rows of a format; None for a line that the format has no word for, such as a tie.
+
+    Raises:
+        UsageError: the format does not take such records.
+    """
+    if (found := SHAPES.get((what, format))) is None:
+        formats = sorted(name for kind, name in SHAPES if kind == what)
+        hint = f"jsonl{''.join(f', {name}' for name in formats)}"
+        raise UsageError(f"{what} cannot be written as {format!r}", where="--format", hint=f"{what} can as {hint}")
+    return found
+
+
+def _messages(line: Line) -> Row:
+    return {"messages": [*line["messages"], {"role": "assistant", "content": line["response"]}]}
+
+
+def _prompt_messages(line: Line) -> Row:
+    return {"messages": list(line["messages"])}
+
+
+def _prompt(line: Line) -> Row:
+    return {"prompt": _only(line, "prompts"), "user": line["user"], "use_case": line["use_case"]}
+
+
+def _sharegpt(line: Line) -> Row:
+    names = {"system": "system", "user": "human", "assistant": "gpt"}
+    turns = [*line["messages"], {"role": "assistant", "content": line["response"]}]
+    return {"conversations": [{"from": names[turn["role"]], "value": turn["content"]} for turn in turns]}
+
+
+def _alpaca(line: Line) -> Row:
+    return {"instruction": _only(line, "alpaca"), "input": "", "output": line["response"]}
+
+
+def _completion(line: Line) -> Row:
+    return {"prompt": list(line["messages"]), "completion": _said(line["response"])}
+
+
+def _kto(line: Line) -> Row:
+    return {"prompt": list(line["messages"]), "completion": _said(line["response"]), "label": line["up"]}
+
+
+def _preference(line: Line) -> Row | None:
+    if line["tie"]:
+        return None
+    return {"prompt": list(line["messages"]), "chosen": _said(line["chosen"]), "rejected": _said(line["rejected"])}
+
+
+def _hh(line: Line) -> Row | None:
+    if line["tie"]:
+        return None
+    names = {"user": "Human", "assistant": "Assistant"}
+    for turn in (*line["messages"], {"role": "assistant", "content": line["chosen"]}, {"role": "assistant", "content": line["rejected"]}):
+        if turn["role"] not in names or _MARK.search(f"\n\n{turn['content']}") or turn["content"] != turn["content"].strip():
+            what = "hh-rlhf has no word for a system turn, for its own marks in a text, or for blanks around it"
+            raise InputError(what, where=_where(line), hint="write trl-preference")
+    asked = "".join(f"\n\n{names[turn['role']]}: {turn['content']}" for turn in line["messages"])
+    return {side: f"{asked}\n\nAssistant: {line[side]}" for side in ("chosen", "rejected")}
+
+
+def _history(line: Line) -> Row:
+    return {"history": list(line["messages"]), "responses": [line["response"]]}
+
+
+def _ranked_history(line: Line) -> Row:
+    return {"history": list(line["messages"]), "responses": list(line["responses"]), "ranks": list(line["ranks"])}
+
+
+def _ranking(line: Line) -> Row:
+    names = ("messages", "responses", "models", "ranks", "labeler", "group", "at", "user", "use_case")
+    return {name: line[name] for name in names}
+
+
+def _response(line: Line) -> Row:
+    return {name: line[name] for name in ("messages", "response", "model", "user", "use_case")}
+
+
+def _demonstration(line: Line) -> Row:
+    return {name: line[name] for name in ("messages", "response", "labeler", "group", "user", "use_case")}
+
+
+def _only(line: Line, format: str) -> str:
+    """The text of a prompt that is one turn of the user's."""
+    if len(line["messages"]) != 1:
+        raise InputError(f"{format} has no word for a conversation", where=_where(line), hint="write messages")
+    return line["messages"][0]["content"]
+
+
+def _said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def _where(line: Line) -> str:
+    return str(line.get("id") or line.get("ranking") or line.get("response_id"))
+
+
+SHAPES: dict[tuple[str, str], Callable[[Line], Row | None]] = {
+    ("prompts", "prompts"): _prompt,
+    ("prompts", "messages"): _prompt_messages,
+    ("demonstrations", "demonstrations"): _demonstration,
+    ("demonstrations", "messages"): _messages,
+    ("demonstrations", "sharegpt"): _sharegpt,
+    ("demonstrations", "alpaca"): _alpaca,
+    ("demonstrations", "trl-completion"): _completion,
+    ("demonstrations", "history"): _history,
+    ("responses", "responses"): _response,
+    ("rankings", "rankings"): _ranking,
+    ("rankings", "history"): _ranked_history,
+    ("comparisons", "trl-preference"): _preference,
+    ("comparisons", "hh-rlhf"): _hh,
+    ("thumbs", "trl-kto"): _kto,
+}

@@ -1,0 +1,86 @@
+"""The formats by name, and how each is told from a row's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from accord.data import formats_chat, formats_own, formats_preferences, formats_probes, formats_tasks
+from accord.data.making import Gather, Known, Take
+from accord.data.rows import Fault, Row
+from accord.errors import InputError
+
+
+def _each(rows: Iterator[Row]) -> Iterator[Row | Fault]:
+    return rows
+
+
+def _anything(_: dict[str, Any]) -> bool:
+    return True
+
+
+def _a_dialogue(value: dict[str, Any]) -> bool:
+    return isinstance(value["chosen"], str) and "prompt" not in value
+
+
+@dataclass(frozen=True)
+class Format:
+    """How rows of a format become records."""
+
+    take: Take
+    fields: tuple[frozenset[str], ...]
+    """A row that has all of one of these is of the format."""
+    gather: Gather = _each
+    """Puts rows together that belong together, or takes one apart."""
+    looks: Callable[[dict[str, Any]], bool] = _anything
+
+
+def _format(take: Take, *fields: str, gather: Gather = _each, looks: Callable[[dict[str, Any]], bool] = _anything) -> Format:
+    return Format(take, tuple(frozenset(names.split("+")) for names in fields), gather, looks)
+
+
+FORMATS: dict[str, Format] = {
+    "accord": _format(formats_own.accord, "accord"),
+    "openassistant": _format(formats_chat.openassistant, "message_tree_id+prompt", "message_id+role+text+replies"),
+    "openassistant-flat": _format(formats_chat.openassistant, "message_tree_id+message_id+role+text", gather=formats_chat.trees),
+    "fine-grained": _format(formats_preferences.fine_grained, "question+passages+prediction 1+preference"),
+    "grounded": _format(formats_preferences.grounded, "question+passages+answer"),
+    "ultrafeedback": _format(formats_preferences.ultrafeedback, "instruction+completions"),
+    "helpsteer": _format(formats_preferences.helpsteer, "prompt+response+helpfulness", gather=formats_preferences.same_prompt),
+    "hh-rlhf": _format(formats_preferences.hh_rlhf, "chosen+rejected", looks=_a_dialogue),
+    "trl-preference": _format(formats_preferences.comparisons, "chosen+rejected"),
+    "trl-kto": _format(formats_preferences.completions, "prompt+completion+label"),
+    "trl-completion": _format(formats_preferences.completions, "prompt+completion"),
+    "self-instruct": _format(formats_tasks.self_instruct, "instruction+instances"),
+    "self-instruct-written": _format(formats_tasks.self_instruct_written),
+    "natural-instructions": _format(
+        formats_tasks.natural_instructions, "Definition+Instances", "definition+inputs+targets", gather=formats_tasks.instances
+    ),
+    "history": _format(formats_own.history, "history+responses"),
+    "rankings": _format(formats_own.rankings, "responses+ranks"),
+    "dolly": _format(formats_tasks.dolly, "instruction+context+response"),
+    "responses": _format(formats_own.responses, "instruction+input+response", "prompt+response+model", "messages+response+model"),
+    "alpaca": _format(formats_tasks.alpaca, "instruction+output"),
+    "bbq": _format(formats_probes.bbq, "context+question+ans0+ans1+ans2+label"),
+    "gsm8k": _format(formats_tasks.gsm8k, "question+answer", "question+ground_truth"),
+    "mt-bench": _format(formats_probes.mt_bench, "question_id+turns"),
+    "mt-bench-answers": _format(lambda row: formats_probes.mt_bench_answers(row, Known()), "question_id+choices"),
+    "winogender": _format(formats_probes.winogender, "sentid+sentence", "occupation(0)+sentence"),
+    "sharegpt": _format(formats_chat.sharegpt, "conversations", "conversation"),
+    "demonstrations": _format(formats_own.demonstrations, "prompt+response", "messages+response"),
+    "messages": _format(formats_chat.messages, "messages"),
+    "prompts": _format(formats_own.prompts, "prompt"),
+    "text": _format(formats_own.text, "text"),
+}
+"""In the order in which they are looked for: what has more fields first."""
+
+
+def detect(row: Row) -> str:
+    """The name of a row's format. Raises InputError when it has the fields of none."""
+    for name, format in FORMATS.items():
+        if any(fields <= row.value.keys() for fields in format.fields) and format.looks(row.value):
+            return name
+    known = "; ".join(" and ".join(sorted(fields)) for format in FORMATS.values() for fields in format.fields)
+    what = f"no known format has the fields {', '.join(map(str, row.value))[:200] or '(none)'}"
+    raise InputError(what, where=row.where, hint=f"name columns with --map field=column; known: {known}")

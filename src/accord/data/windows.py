@@ -1,0 +1,98 @@
+"""A JSON file value by value, through a window that moves over it, so that a list of any length takes the memory of one element."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from accord.errors import InputError
+
+_NEAR = 32
+"""Characters before the window's end within which an error may come from a value that goes on after it."""
+
+
+class Window:
+    """The part of a file that is being read. ``line`` is where it stands."""
+
+    def __init__(self, path: Path, chunks: Iterator[bytes], longest: int) -> None:
+        self.path, self.chunks, self.longest = path, chunks, longest
+        self.decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self.text, self.place, self.line, self.ended = "", 0, 1, False
+
+    def values(self) -> Iterator[tuple[int, object]]:
+        """The elements of a list, or the values that follow one another, each with its line.
+
+        Raises:
+            InputError: the file breaks off, or holds what is no JSON; names the line.
+        """
+        if listed := self._next() == "[":
+            self.place += 1
+        while mark := self._next():
+            if listed and mark == "]":
+                self.place += 1
+                if self._next():
+                    raise self._error("something stands after the list's end")
+                return
+            yield self.line, self._value()
+            if listed and self._next() == ",":
+                self.place += 1
+            elif listed and self._next() != "]":
+                raise self._error("the list breaks off" if self.ended else "no comma between two elements")
+        if listed:
+            raise self._error("the list breaks off")
+
+    def _next(self) -> str:
+        """The next character that is no blank, nothing at the file's end."""
+        while True:
+            while self.place < len(self.text) and self.text[self.place] in " \t\r\n":
+                self.line += self.text[self.place] == "\n"
+                self.place += 1
+            if self.place < len(self.text):
+                return self.text[self.place]
+            if not self._more():
+                return ""
+
+    def _value(self) -> object:
+        wanted = 0
+        while True:
+            try:
+                value, end = json.JSONDecoder().raw_decode(self.text, self.place)
+            except json.JSONDecodeError as error:
+                unfinished = error.msg.startswith("Unterminated") or error.pos > len(self.text) - _NEAR
+                if not unfinished or not self._grow(wanted):
+                    raise self._error(f"broken JSON: {error.msg}", self.text.count("\n", self.place, error.pos)) from error
+                wanted = 2 * (len(self.text) - self.place)
+            except (ValueError, RecursionError) as error:
+                raise self._error(f"broken JSON: {error}") from error
+            else:
+                self.line += self.text.count("\n", self.place, end)
+                self.place = end
+                return value
+
+    def _grow(self, wanted: int) -> bool:
+        """Reads on until the window holds so much beyond its place; says whether anything came."""
+        before = len(self.text) - self.place
+        if before > self.longest:
+            raise self._error(f"a value of more than {self.longest >> 20} MiB", hint="split it")
+        while self._more() and len(self.text) - self.place < wanted:
+            pass
+        return len(self.text) - self.place > before
+
+    def _more(self) -> bool:
+        if self.ended:
+            return False
+        chunk = next(self.chunks, b"")
+        self.ended = not chunk
+        try:
+            decoded = self.decoder.decode(chunk, final=self.ended)
+        except UnicodeDecodeError as error:
+            bad = error.object[error.start]
+            more = self.text.count("\n", self.place) + error.object.count(b"\n", 0, error.start)
+            raise self._error(f"not UTF-8 (byte {bad:#04x})", more, "convert it to UTF-8") from error
+        self.text, self.place = self.text[self.place :] + decoded, 0
+        return True
+
+    def _error(self, what: str, after: int = 0, hint: str = "") -> InputError:
+        return InputError(what, where=f"{self.path}:{self.line + after}", hint=hint)

@@ -1,0 +1,121 @@
+"""Rows as files, a piece at a time: JSON lines, JSON, CSV, TSV and Parquet, packed as .gz or .zst. The same rows give the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import importlib
+import io
+import json
+import re
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any, cast
+
+from accord.data.reading import bare_name
+from accord.errors import InputError, UsageError
+
+KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+_FORMULA = re.compile(r"'*[=+@\t\r-]")
+_BATCH = 1000
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], name: Path) -> None:
+    """Writes rows to ``path`` in the form that ``name`` ends with.
+
+    Raises:
+        UsageError: the ending is none that can be written, or its package is not installed.
+        InputError: a row has other columns than the first, in a table.
+    """
+    kind = Path(bare_name(name)).suffix.lower()
+    if kind not in KINDS:
+        hint = f"{', '.join(KINDS)}, each with .gz or .zst"
+        raise UsageError(f"cannot write a {kind or 'file without ending'}", where="--out", hint=hint)
+    if kind == ".parquet":
+        _parquet(path, rows, name)
+        return
+    with _packed(path, name) as file:
+        writers = {".jsonl": json_lines, ".json": _json, ".csv": _comma, ".tsv": _tab}
+        for piece in writers[kind](rows):
+            file.write(piece.encode())
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    return (_object(row) + "\n" for row in rows)
+
+
+def _json(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    yield "["
+    for number, row in enumerate(rows):
+        yield f"{',' if number else ''}\n{_object(row)}"
+    yield "\n]\n"
+
+
+def _object(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _comma(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    return _table(rows, ",")
+
+
+def _tab(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    return _table(rows, "\t")
+
+
+def _table(rows: Iterable[Mapping[str, Any]], comma: str) -> Iterator[str]:
+    waiting = iter(rows)
+    first = next(waiting, None)
+    if first is None:
+        return
+    names, buffer = list(first), io.StringIO()
+    table = csv.writer(buffer, delimiter=comma, lineterminator="\n")
+    table.writerow(names)
+    for row in chain([first], waiting):
+        if list(row) != names:
+            raise InputError("a row has other columns than the first", where=", ".join(row))
+        table.writerow([_cell(value) for value in row.values()])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+
+
+def _cell(value: Any) -> str:
+    """A value as a cell. What a spreadsheet would take for a formula gets an apostrophe before it, which our import takes off."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return f"'{text}" if isinstance(value, str) and _FORMULA.match(text) else text
+
+
+def _parquet(path: Path, rows: Iterable[Mapping[str, Any]], name: Path) -> None:
+    if bare_name(name) != name.name:
+        raise UsageError("a Parquet file is packed inside", where="--out", hint=f"write {bare_name(name)}")
+    try:
+        arrow = importlib.import_module("pyarrow")
+    except ModuleNotFoundError as error:
+        raise UsageError("Parquet files need the package pyarrow", where="--out", hint="pip install 'accord-rlhf[data]'") from error
+    waiting, writer = iter(rows), None
+    try:
+        while batch := list(islice(waiting, _BATCH)):
+            table = arrow.Table.from_pylist(batch, schema=writer.schema if writer else None)
+            writer = writer or importlib.import_module("pyarrow.parquet").ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer:
+            writer.close()
+
+
+@contextmanager
+def _packed(path: Path, name: Path) -> Generator[IO[bytes]]:
+    with path.open("wb") as file:
+        if name.name.endswith(".gz"):
+            with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
+                yield cast(IO[bytes], packed)
+        elif name.name.endswith(".zst"):
+            from accord.data.zstandards import packing
+
+            with packing(file) as packed:
+                yield packed
+        else:
+            yield file

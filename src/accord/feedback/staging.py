@@ -1,0 +1,108 @@
+"""Many records on their way into the store: in files first, as they are read, and then in one transaction.
+
+The store is locked only while it is written, and nothing of a source that turns out to be broken at its end was ever in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import Connection, text
+
+from accord.feedback import rows, schema
+from accord.feedback.adding import add_ranking_rows, add_rows, batches
+from accord.feedback.store import ADDING, Store
+from accord.records import Demonstration, Labeler, Prompt, Ranking, Response, Thumb
+
+Storable = Prompt | Labeler | Demonstration | Response | Ranking | Thumb
+TABLES: tuple[str, ...] = ("labelers", "prompts", "demonstrations", "responses", "rankings", "thumbs")
+"""In the order in which they are written, so that a row finds what it names."""
+IN_ONE_BATCH = 2000
+CACHE_KIB = 128 << 10
+"""SQLite's page cache while much is written: ids are hashes, so that every insert goes to another page."""
+
+
+class Spool:
+    """Rows for the store in files of a folder, a file a table. Use it as a context manager; ``add`` comes before ``store``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.counts = folder, dict[str, int].fromkeys(TABLES, 0)
+        self._files: dict[str, IO[str]] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Spool:
+        for table in TABLES:
+            self._files[table] = self._open.enter_context((self.folder / f"{table}.jsonl").open("w+", encoding="utf-8", newline="\n"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def add(self, records: Iterable[Storable]) -> None:
+        """Notes records down."""
+        for record in records:
+            table, row = _row(record)
+            self._files[table].write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+            self.counts[table] += 1
+
+    def store(
+        self, store: Store, *, before_commit: Callable[[], object] = lambda: None, tell: Callable[[int], object] = id
+    ) -> dict[str, int]:
+        """Writes what was noted down, all of it or nothing, each record once by its id; returns how many of each kind were new.
+
+        Args:
+            before_commit: is called when everything was accepted; what it raises takes everything back.
+            tell: is told of rows as they are written.
+
+        Raises:
+            StoreError: an id is there with another content, or the store cannot be written; nothing was stored.
+        """
+        with store.write() as connection:
+            if store.database.is_sqlite:
+                connection.exec_driver_sql(f"PRAGMA cache_size=-{CACHE_KIB}")
+            else:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADDING})
+            added = {table: sum(self._written(connection, table, tell)) for table in TABLES}
+            before_commit()
+            return added
+
+    def _written(self, connection: Connection, table: str, tell: Callable[[int], object]) -> Iterator[int]:
+        file = self._files[table]
+        file.seek(0)
+        for batch in batches(map(json.loads, file), IN_ONE_BATCH):
+            yield _add(connection, table, batch)
+            tell(len(batch))
+
+
+def _add(connection: Connection, table: str, batch: Sequence[Any]) -> int:
+    if table == "rankings":
+        return add_ranking_rows(connection, [row for row, _ in batch], {row["id"]: items for row, items in batch})
+    return add_rows(connection, schema.metadata.tables[table], batch)
+
+
+def _row(record: Storable) -> tuple[str, Any]:
+    match record:
+        case Prompt():
+            return "prompts", rows.of_prompt(record)
+        case Labeler():
+            return "labelers", rows.of_labeler(record)
+        case Demonstration():
+            return "demonstrations", rows.of_demonstration(record)
+        case Response():
+            return "responses", rows.of_response(record)
+        case Ranking():
+            return "rankings", (rows.of_ranking(record), rows.of_items(record))
+        case Thumb():
+            return "thumbs", _thumb(record)
+
+
+def _thumb(thumb: Thumb) -> rows.Row:
+    """A thumb that was given elsewhere: its id is a hash of what it says, so that it comes in once."""
+    content = "\0".join((thumb.response.id, thumb.labeler, str(thumb.up)))
+    row = {"id": f"t-{hashlib.sha256(content.encode()).hexdigest()[:20]}", "prompt_id": thumb.prompt.id, "response_id": thumb.response.id}
+    return row | {"labeler": thumb.labeler, "up": thumb.up, "flags": "[]", "at": ""}
