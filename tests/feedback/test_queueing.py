@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from accord.cli import main
 from accord.data.importers import read
 from accord.errors import InputError
@@ -171,14 +172,17 @@ def test_the_commands_for_people(project: Project, capsys: pytest.CaptureFixture
         return json.loads(capsys.readouterr().out)
 
     link = run("labelers", "invite", "Ann", "--group", "nurses", "--url", "https://labels.example/")["link"]
-    assert link.startswith("https://labels.example/join/")
+    assert link.startswith("https://labels.example/join?token=")
     with Store.open(project.store_url) as store:
-        session = accounts.redeem(store, link.rpartition("/")[2], now=datetime.now(UTC))
+        session = accounts.redeem(store, link.rpartition("=")[2], now=datetime.now(UTC))
         assert accounts.session(store, session, now=datetime.now(UTC))
     for done, state in (("pause", "paused"), ("exclude", "excluded"), ("revoke", "revoked")):
         run("labelers", done, "Ann", "--why", "a test")
         (ann,) = run("labelers", "list")["labelers"]
         assert ann[state]
+    assert not run("labelers", "qualify", "Ann", "--failed")["qualified"]
+    assert not run("labelers", "list")["labelers"][0]["qualified"]
+    assert run("labelers", "qualify", "Ann")["qualified"]
     run("labelers", "include", "Ann")
     run("labelers", "resume", ann["id"])
     (ann,) = run("labelers", "list")["labelers"]
@@ -188,6 +192,55 @@ def test_the_commands_for_people(project: Project, capsys: pytest.CaptureFixture
     assert ann["name"] == ann["group"] == ""
     with Store.open(project.store_url) as store:
         assert {entry.who for entry in auditing.entries(store)} == {"operator", ann["id"]}
+
+
+@pytest.mark.parametrize(
+    ("label", "address"),
+    [
+        ({}, "http://127.0.0.1:8400"),
+        ({"port": 9000}, "http://127.0.0.1:9000"),
+        ({"names": "labels.example, other.example", "https": True}, "https://labels.example"),
+    ],
+)
+def test_an_invitation_leads_to_where_the_site_is(tmp_path: Path, label: Any, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    project = Project.create(tmp_path / "p", settings={"label": label})
+    main(["labelers", "invite", str(project.path), "Ann", "--json"])
+    assert json.loads(capsys.readouterr().out)["link"].startswith(f"{address}/join?token=")
+
+
+def answered(store: Store, who: str, payloads: Any) -> list[str]:
+    """One labeler's answers to what comes next; the payload follows from what is shown."""
+    said = list[str]()
+    while leased := tasks.next_task(store, who, now=NOW, lease_seconds=60):
+        rest = {"key": leased.task.id, "revision": 0, "seconds": 1.0, "guideline": reference("training"), "now": NOW}
+        answers.submit(store, who, leased.task.id, payloads(leased), **rest)
+        said.append(leased.task.id)
+    return said
+
+
+def test_a_leads_answers_become_known_ones_as_they_were_exported(
+    project: Project, outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the order on the lead's page was, the expected choice is the response that the lead chose."""
+    import_file(project, outputs, format="responses", limit=None)
+    queue_stage(project, "compare", split="train")
+    with Store.open(project.store_url) as store:
+        accounts.invite(store, "lead", "Lea", by="tests", now=NOW)
+        (lead,) = accounts.people(store)
+        done = answered(store, lead.id, lambda leased: {"choice": "first" if leased.order[0] < leased.order[1] else "second"})
+        shown = {answer.task_id: answer.shown for answer in answers.every(store)}
+    assert {order[0] < order[1] for order in shown.values()} == {True, False}, "both orders are tried"
+    main(["export", str(project.path), "--what", "answers", "--out", str(tmp_path / "known.jsonl")])
+    main(["queue", str(project.path), "--gold", str(tmp_path / "known.jsonl"), "--json"])
+    assert json.loads(capsys.readouterr().out)["new"] == len(done) == 12
+    main(["export", str(project.path), "--what", "tasks", "--out", str(tmp_path / "tasks.jsonl")])
+    rows = [json.loads(line) for line in (tmp_path / "tasks.jsonl").read_text().splitlines()]
+    gold = [row["id"] for row in rows if row["purpose"] == "gold"]
+    assert len(gold) == 12
+    assert {row["taken"] for row in rows if row["id"] in done} == {1}
+    with Store.open(project.store_url) as store, store.read() as connection:
+        known = tasks.load_all(connection, set(gold))
+        assert all(task.expected == {"choice": "first"} and task.responses[0].id < task.responses[1].id for task in known)
 
 
 def test_somebody_who_is_not_there_is_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from accord.feedback.accounts import Account
     from accord.feedback.store import Store
 
-labelers = App(name="labelers", help="Invites labelers, shows them, and pauses, resumes, revokes, excludes or erases one.")
+labelers = App(name="labelers", help="Invites labelers, shows them, and qualifies, pauses, resumes, revokes, excludes or erases one.")
 app.command(labelers)
 
 OPERATOR = "operator"
@@ -36,7 +36,7 @@ def invite(
     days: Annotated[float, Parameter(help="How long the link holds.")] = 7,
     screened: Annotated[bool, Parameter(help="Begins with the qualification tasks.", negative="")] = False,
     again: Annotated[bool, Parameter(help="A new link for somebody who is there: NAME is the id or name.", negative="")] = False,
-    url: Annotated[str, Parameter(help="Address of the site, as labelers reach it.")] = "http://127.0.0.1:8000",
+    url: Annotated[str, Parameter(help="Address of the site, as labelers reach it; the project's own when not given.")] = "",
     json: AsJson = False,
 ) -> None:
     """Prints a link that opens the site once for a person; the store keeps its hash alone.
@@ -54,7 +54,8 @@ def invite(
         token = accounts.invite(
             store, role, name, by=OPERATOR, now=datetime.now(UTC), days=days, group=group, labeler=known, screened=screened
         )
-    say(f"invited {name}", {"name": name, "role": role, "link": f"{url.rstrip('/')}/join/{token}", "days": days}, json)
+    address = url.rstrip("/") or _address(project)
+    say(f"invited {name}", {"name": name, "role": role, "link": f"{address}/join?token={token}", "days": days}, json)
 
 
 @labelers.command(name="list")
@@ -91,6 +92,29 @@ def resume(project: ProjectPath, who: Who, *, why: Why = "", json: AsJson = Fals
     Example: accord labelers resume my-project ann
     """
     _change(project, who, "resumed", why, json)
+
+
+@labelers.command
+def qualify(
+    project: ProjectPath,
+    who: Who,
+    *,
+    failed: Annotated[bool, Parameter(help="Back to the screening.", negative="")] = False,
+    why: Why = "",
+    json: AsJson = False,
+) -> None:
+    """Lets a screened labeler work; the site shows leads how each did in the screening.
+
+    Example: accord labelers qualify my-project ann --why "79% and 6.2"
+    """
+    from datetime import UTC, datetime
+
+    from accord.feedback import accounts
+
+    with _store(project) as store:
+        id = _find(store, who).id
+        accounts.qualify(store, id, not failed, by=OPERATOR, why=why, now=datetime.now(UTC))
+    say(f"qualified {id}", {"labeler": id, "qualified": not failed}, json)
 
 
 @labelers.command
@@ -155,6 +179,12 @@ def queue(
     priority: Annotated[float, Parameter(help="Higher comes first.")] = 0.0,
     split: Annotated[Literal["train", "validation", "test"] | None, Parameter(help="Of these prompts alone.")] = None,
     model: Annotated[tuple[str, ...], Parameter(help="Of these models' responses alone.", negative="")] = (),
+    by: Annotated[
+        Literal["order", "random", "uncertainty", "information"],
+        Parameter(help="What comes first: as it stands, by chance, what reward models are unsure of, or what would tell most."),
+    ] = "order",
+    reward: Annotated[tuple[str, ...], Parameter(help="For --by uncertainty; two or more are an ensemble.", negative="")] = (),
+    count: Annotated[int, Parameter(help="The most tasks, of those that come first; 0 takes all.")] = 0,
     gold: Annotated[Path | None, Parameter(help="JSON lines of task and expected answer: gold tasks, mixed in for every labeler.")] = None,
     qualification: Annotated[Path | None, Parameter(help="The same, as the screening of new labelers.")] = None,
     as_world: Annotated[bool, Parameter(help="Reserve for each simulated labeler what it would rank.", negative="")] = False,
@@ -166,17 +196,19 @@ def queue(
     Example: accord queue my-project --kind rank --k 8 --overlap 2
     """
     from accord.runtime.project import Project
+    from accord.stages.choosing import gain_by
     from accord.stages.queueing import known_stage, queue_for_world, queue_stage
 
-    if not 2 <= k <= 9 or overlap < 1:
-        raise UsageError(f"k is {k} and overlap {overlap}; 2 to 9, and 1 at least", where="queue")
+    if not 2 <= k <= 9 or overlap < 1 or count < 0:
+        raise UsageError(f"k is {k}, overlap {overlap} and count {count}; 2 to 9, 1 at least, and 0 at least", where="queue")
     opened = Project.open(project)
     if gold or qualification:
         figures = known_stage(opened, gold or qualification or Path(), "gold" if gold else "qualification")
     elif as_world:
         figures = queue_for_world(opened, config)
     else:
-        figures = queue_stage(opened, kind, k=k, overlap=overlap, priority=priority, split=split, models=model)
+        gain = gain_by(opened, by, rewards=reward, seed=config.seed)
+        figures = queue_stage(opened, kind, k=k, overlap=overlap, priority=priority, split=split, models=model, gain=gain, count=count)
     say(f"queued for {kind}", figures, json)
 
 
@@ -185,6 +217,15 @@ def _store(project: Path) -> Store:
     from accord.runtime.project import Project
 
     return Store.open(Project.open(project).store_url)
+
+
+def _address(project: Path) -> str:
+    """Where the project's site is, as accord.toml has it."""
+    from accord.runtime.project import Project
+
+    config = LabelConfig(**Project.open(project).settings.get("label", {}))
+    host = config.names.split(",")[0].strip() or config.host
+    return f"https://{host}" if config.https else f"http://{host}:{config.port}"  # https is a proxy's, at its usual port
 
 
 def _find(store: Store, who: str) -> Account:

@@ -11,14 +11,17 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, get_args
 
+from sqlalchemy import Select, select
+
 from accord.errors import UsageError
 from accord.feedback import answers, rows, schema
 from accord.feedback.adding import batches, by_id
 from accord.feedback.auditing import entries
+from accord.feedback.queue import load_all
 from accord.feedback.store import Store
 from accord.records import Labeler, Prompt
 
-What = Literal["prompts", "demonstrations", "responses", "rankings", "comparisons", "thumbs", "labelers", "answers", "audit"]
+What = Literal["prompts", "demonstrations", "responses", "rankings", "comparisons", "thumbs", "labelers", "tasks", "answers", "audit"]
 Line = dict[str, Any]
 
 
@@ -91,6 +94,20 @@ def _comparisons(store: Store) -> Iterator[Line]:
                 yield pair | {"ranking": r["id"], "messages": r["messages"], "labeler": r["labeler"], "group": r["group"]}
 
 
+def _tasks(store: Store) -> Iterator[Line]:
+    """Each task with its texts, to be read, and to name those whose answer is known (``accord queue --gold``)."""
+    t = schema.tasks
+    query: Select[Any] = select(*[t.c.id, t.c.taken, t.c.open]).order_by(t.c.id)
+    for batch in batches(store.database.rows(query)):
+        with store.read() as connection:
+            tasks = {task.id: task for task in load_all(connection, {row["id"] for row in batch})}
+        for row in batch:
+            task = tasks[row["id"]]
+            line = {"id": task.id, "kind": task.kind, "guideline": task.guideline, "purpose": task.purpose, **_asked(task.prompt)}
+            shown = [{"id": response.id, "text": response.text, "model": response.model} for response in task.responses]
+            yield line | {"responses": shown, "overlap": task.overlap, "taken": row["taken"], "open": row["open"]}
+
+
 def _answers(store: Store) -> Iterator[Line]:
     return map(_plain, answers.every(store, purposes=("work", "gold", "qualification", "repeat"), withdrawn=True))
 
@@ -103,6 +120,7 @@ _LINES: dict[What, Callable[[Store], Iterable[Line]]] = {
     "comparisons": _comparisons,
     "thumbs": _thumbs,
     "labelers": lambda store: map(_plain, store.labelers()),
+    "tasks": _tasks,
     "answers": _answers,
     "audit": lambda store: map(_plain, entries(store)),
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,6 +14,7 @@ from accord.data.rows import Row
 from accord.errors import InputError, UsageError
 from accord.feedback import payloads, tasks
 from accord.feedback.answers import CORRECTION
+from accord.feedback.choosing import choose
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.tasks import EVERYBODY, Kind, Task
@@ -21,6 +23,10 @@ from accord.runtime.project import Project
 from accord.runtime.seeds import derive
 from accord.settings import LabelConfig, WorldConfig
 from accord.world import HELD_OUT_GROUP, SimulatedLabeler, World, labelers
+
+Gain = Callable[[Store, Sequence[Task]], Mapping[str, float]]
+"""What each task would teach, by its id, in nats or any other unit; see ``accord.stages.choosing``."""
+TURNED = {"first": "second", "second": "first"}
 
 
 def world_of(project: Project) -> World:
@@ -52,6 +58,8 @@ def queue_stage(
     priority: float = 0.0,
     split: Split | None = None,
     models: Sequence[str] = (),
+    gain: Gain | None = None,
+    count: int = 0,
 ) -> dict[str, int]:
     """Makes tasks of what the store holds; what is queued already is not queued again.
 
@@ -61,6 +69,9 @@ def queue_stage(
         overlap: how many labelers do each task.
         split: of prompts of this split alone.
         models: only responses of these; of every model when empty.
+        gain: what each task would teach, added to its priority; tasks that wait already are moved. For compare tasks the candidates
+            are then all pairs of a prompt's responses.
+        count: the most tasks; those of the highest gain, or the first. 0 takes all.
 
     Raises:
         InputError: there is nothing to make such a task of.
@@ -72,8 +83,24 @@ def queue_stage(
         else:
             chosen = (r for r in store.responses() if (r.model in models if models else r.model != CORRECTION))
             set: Literal["training", "evaluation"] = "evaluation" if kind == "evaluate" else "training"
-            made = tasks.from_responses(prompts, chosen, kind=kind, k=k, guideline=set, overlap=overlap, priority=priority)
-        return _queue(store, list(made), f"nothing to make a {kind} task of", project.store_url)
+            parts = pairs(chosen) if gain and kind == "compare" else [chosen]
+            rest: dict[str, Any] = {"kind": kind, "k": k, "guideline": set, "overlap": overlap, "priority": priority}
+            made = chain.from_iterable(tasks.from_responses(prompts, part, **rest) for part in parts)
+        candidates = list(made)
+        gains: Mapping[str, float] = gain(store, candidates) if gain and candidates else {}
+        kept = choose(gains, count or len(gains)) if gain else [task.id for task in candidates[: count or None]]
+        by_id = {task.id: task for task in candidates}
+        queued = [replace(by_id[id], priority=priority + gains.get(id, 0.0)) for id in kept]
+        moved = {"moved": tasks.prioritise(store, {task.id: task.priority for task in queued})} if gain else {}
+        return _queue(store, queued, f"nothing to make a {kind} task of", project.store_url) | moved
+
+
+def pairs(responses: Iterable[Response]) -> Iterator[list[Response]]:
+    """Every two responses of one prompt."""
+    groups: dict[str, list[Response]] = {}
+    for response in responses:
+        groups.setdefault(response.prompt_id, []).append(response)
+    return (list(pair) for group in groups.values() for pair in combinations(group, 2))
 
 
 def queue_for_world(project: Project, config: LabelConfig) -> dict[str, int]:
@@ -94,6 +121,8 @@ def queue_for_world(project: Project, config: LabelConfig) -> dict[str, int]:
 def known_stage(project: Project, file: Path, purpose: Literal["gold", "qualification"]) -> dict[str, int]:
     """Queues tasks whose answer is known, from JSON lines: ``task`` (an id in the queue) and ``expected`` (the payload of an answer).
 
+    Lines that ``accord export --what answers`` wrote will do as well. An expected ``choice`` names the task's first or second response.
+
     Every labeler gets each once. The task itself is closed, so that nobody sees it twice, unless somebody has had it already.
 
     Raises:
@@ -102,7 +131,7 @@ def known_stage(project: Project, file: Path, purpose: Literal["gold", "qualific
     with Store.open(project.store_url) as store:
         rows = list(read_rows(file))
         figures = _queue(store, [_known(store, row, purpose) for row in rows], "there is nothing in it", str(file))
-        return figures | {"closed": tasks.close(store, [row.text("task") for row in rows])}
+        return figures | {"closed": tasks.close(store, [_named(row) for row in rows])}
 
 
 def unranked(store: Store) -> list[tuple[Prompt, list[Response]]]:
@@ -147,17 +176,23 @@ def _reserved(prompt: Prompt, responses: Sequence[Response], labeler: str) -> Ta
     return Task(id, "rank", prompt, tuple(responses), reserved_for=labeler)
 
 
+def _named(row: Row) -> str:
+    return row.text("task_id" if "task_id" in row.value else "task")
+
+
 def _known(store: Store, row: Row, purpose: Literal["gold", "qualification"]) -> Task:
     with store.read() as connection:
-        found = next(tasks.load_all(connection, {row.text("task")}), None)
+        found = next(tasks.load_all(connection, {_named(row)}), None)
     if found is None:
-        raise row.error("task", f"the queue has no task {row.text('task')}")
-    expected: Any = row.value.get("expected")
+        raise row.error("task", f"the queue has no task {_named(row)}")
+    expected: Any = row.value.get("expected", row.value.get("payload"))
     if not isinstance(expected, dict):
         raise row.error("expected", "not an object")
     try:
         payload = payloads.clean(found, cast("dict[str, Any]", expected))
     except Refused as error:
         raise row.error("expected", str(error)) from error
+    if row.value.get("shown") == [response.id for response in reversed(found.responses)]:  # an answer to the page, not to the task
+        payload |= {"choice": TURNED[payload["choice"]]} if payload.get("choice") in TURNED else {}
     id = tasks.task_id(found.kind, found.guideline, found.prompt.id, (r.id for r in found.responses), purpose)
     return replace(found, id=id, purpose=purpose, overlap=EVERYBODY, expected=payload, reserved_for="", repeats="")
