@@ -87,7 +87,7 @@ BREAKS = [
     Break("t40_twenty", "20 = 10 + 10: value model", "algorithms/ppo.py", 'value.load_state_dict(state["value"])', "pass", "state", "ppo"),
     Break("t40_twenty", "20 = 10 + 10: prompts asked so far", "algorithms/grpo.py", 'asked, updates = state["asked"], state["updates"]', 'updates = state["updates"]', "state", "grpo"),
     Break("t40_twenty", "20 = 10 + 10: optimiser", "algorithms/rejection.py", 'restore(peaks, state["optimizers"])', "pass", "state", "raft"),
-    Break("t40_kill_9", "kill -9 and resume: the critic's optimiser", "algorithms/ppo.py", "for name, group in trained.items():\n            for", "for name, group in [*trained.items()][:1]:\n            for", "kill", "ppo"),
+    Break("t40_kill_9", "kill -9 and resume: the critic's optimiser", "algorithms/ppo.py", "for name, peaks in trained.items():\n            restore", "for name, peaks in [*trained.items()][:1]:\n            restore", "kill", "ppo"),
     Break("t41", "scores are float32", "models/scalar.py", "F.linear(states.index_select(0, at).float(), weight.float())", "F.linear(states.index_select(0, at).to(dtype), weight.to(dtype)).float()"),
     Break("t42", "the saved template is the used one", "models/loading.py", "    tokenizer.save_pretrained(folder)", "    tokenizer.chat_template = None\n    tokenizer.save_pretrained(folder)", "state"),
     Break("t43", "weight 1/C(K,2)", "algorithms/objectives.py", "scores[worse]).sum() / max(len(better), 1)", "scores[worse]).sum()", "rewards"),

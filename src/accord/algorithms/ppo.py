@@ -27,7 +27,7 @@ from accord.algorithms.objectives import (
     masked_mean,
     whiten,
 )
-from accord.algorithms.optim import constant, optimizers, update
+from accord.algorithms.optim import constant, moments, optimizers, restore, scaled, update
 from accord.algorithms.rewards import Mixture, mixture_of
 from accord.algorithms.rollouts import (
     Rollout,
@@ -95,7 +95,7 @@ def train(
     """
     policy_peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
     value_peaks = optimizers(value, lr=config.value_lr, muon_lr=config.value_muon_lr, epsilon=1e-5)
-    trained = {"policy": [*policy_peaks], "value": [*value_peaks]}
+    trained = {"policy_optimizers": policy_peaks, "value_optimizers": value_peaks}
     average = {name: p.detach().clone() for name, p in policy.named_parameters()} if config.ema else {}
     beta, done, updates = config.kl_coef, 0, 0
     rewards = mixture_of(scorer)
@@ -103,9 +103,8 @@ def train(
         done, state = restored
         policy.load_state_dict(state["policy"])
         value.load_state_dict(state["value"])
-        for name, group in trained.items():
-            for optimizer, kept in zip(group, state[f"{name}_optimizers"], strict=True):
-                optimizer.load_state_dict(kept)
+        for name, peaks in trained.items():
+            restore(peaks, state[name])
         average, beta, updates = state["average"], state["kl_coef"], state["updates"]
         rewards.multipliers.update(state["multipliers"])
     sampler.refresh()
@@ -139,8 +138,8 @@ def train(
                 figures = _losses(config, policy, value, rollout, targets, rows, dtype)
                 figures["ptx_loss"] = _pretraining_mix(config, policy, next(raw_text), dtype) if raw_text else 0.0
                 share = constant(updates, config.warmup_steps)
-                figures["grad_norm"] = update({o: peak * share for o, peak in policy_peaks.items()}, config.max_grad_norm)
-                update({o: peak * share for o, peak in value_peaks.items()}, config.max_grad_norm)
+                figures["grad_norm"] = update(scaled(policy_peaks, share), config.max_grad_norm)
+                update(scaled(value_peaks, share), config.max_grad_norm)
                 updates += 1
                 _follow(average, policy, config.ema)
                 history.append(figures)
@@ -166,8 +165,7 @@ def train(
                     "updates": updates,
                     "multipliers": rewards.multipliers,
                 }
-                moments = {f"{name}_optimizers": [o.state_dict() for o in group] for name, group in trained.items()}
-                run.checkpoint(step, state | moments)
+                run.checkpoint(step, state | {name: moments(peaks) for name, peaks in trained.items()})
             if config.keep_every and step % config.keep_every == 0:
                 run.keep(step, {"policy": policy.state_dict()})
             bar.advance(reward=figures["reward"], kl=figures["kl_k1"], episodes_per_second=figures["episodes_per_second"])

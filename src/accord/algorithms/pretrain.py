@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from accord.algorithms.optim import cosine, optimizers, update
+from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
 from accord.data.corpus import TokenCorpus
 from accord.models.loading import new_decoder
 from accord.models.policy import mean_loss, next_token_loss
@@ -46,8 +46,7 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
-        for optimizer, kept in zip(peaks, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+        restore(peaks, state["optimizers"])
 
     batches = corpus.batches(derive(config.seed, "pretrain", "order"), config.batch_tokens, skip=done)
     with track(steps, "pretrain", done=done) as bar:
@@ -62,7 +61,7 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup_steps, floor=0.05)
-            norm = update({optimizer: peak * share for optimizer, peak in peaks.items()}, max_norm=1.0)
+            norm = update(scaled(peaks, share), max_norm=1.0)
             speed = len(batch.tokens) / (time.perf_counter() - began)
             figures = {
                 "loss": loss.item(),
@@ -77,6 +76,6 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
                 figures["validation_loss"] = mean_loss(model, validation, dtype=dtype)
             run.log(step, **figures)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"model": model.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in peaks]})
+                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments(peaks)})
             bar.advance(loss=figures["loss"], tokens_per_second=speed)
     return model

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_kupper_loss
-from accord.algorithms.optim import adamw, cosine, optimizers, update
+from accord.algorithms.optim import adamw, cosine, moments, optimizers, restore, scaled, update
 from accord.models.ragged import by_tokens, pack
 from accord.models.scalar import scores
 from accord.records import RankedPrompt
@@ -81,8 +81,7 @@ def train(
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
-        for optimizer, kept in zip(peaks, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+        restore(peaks, state["optimizers"])
         threshold.data.copy_(state["threshold"])
 
     with track(steps, "reward", done=done) as bar:
@@ -99,7 +98,7 @@ def train(
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup_steps)
-            norm = update({optimizer: peak * share for optimizer, peak in peaks.items()}, max_norm=1.0)
+            norm = update(scaled(peaks, share), max_norm=1.0)
             figures |= {"lr": config.lr * share, "grad_norm": norm}
             figures["pairs_per_second"] = figures.pop("pairs") / (time.perf_counter() - began)
 
@@ -108,8 +107,7 @@ def train(
                 figures["validation_accuracy"] = accuracy(model, validation, dtype=dtype)
             run.log(step, **figures)
             if step % config.save_every == 0 or step == steps:
-                moments = [optimizer.state_dict() for optimizer in peaks]
-                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments, "threshold": threshold.data})
+                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments(peaks), "threshold": threshold.data})
             bar.advance(loss=figures["loss"], accuracy=figures["accuracy"])
     # step 5: the bias that sets the demonstrations' mean score to 0
     model.config.reward_bias = 0.0

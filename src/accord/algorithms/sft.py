@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord.algorithms.optim import cosine, optimizers, update
+from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
 from accord.errors import InputError
 from accord.models.policy import logprobs, next_token_loss
 from accord.models.ragged import by_tokens, pack
@@ -67,8 +67,7 @@ def train(
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
-        for optimizer, kept in zip(peaks, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+        restore(peaks, state["optimizers"])
         best, best_loss = state["best"], state["best_loss"]
 
     raw_text = pretraining(done) if pretraining else None
@@ -88,7 +87,7 @@ def train(
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup_steps)
-            norm = update({optimizer: peak * share for optimizer, peak in peaks.items()}, max_norm=1.0)
+            norm = update(scaled(peaks, share), max_norm=1.0)
             speed = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
             figures = {"loss": loss, "lr": config.lr * share, "grad_norm": norm, "tokens_per_second": speed}
 
@@ -99,8 +98,7 @@ def train(
                     best, best_loss = _copy(model), figures["validation_loss"]
             run.log(step, **figures)
             if step % config.save_every == 0 or step == steps:
-                moments = [optimizer.state_dict() for optimizer in peaks]
-                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments, "best": best, "best_loss": best_loss})
+                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments(peaks), "best": best, "best_loss": best_loss})
             bar.advance(loss=loss, tokens_per_second=speed)
     if best_loss < math.inf:
         model.load_state_dict(best)
