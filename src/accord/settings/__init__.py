@@ -6,32 +6,45 @@ imports torch. Defaults are sized for the built-in world on two CPU cores; docs/
 
 from __future__ import annotations
 
-from accord.settings.evaluating import CompareConfig
+from accord.settings.chatting import ChatConfig, RoundConfig
+from accord.settings.contesting import AlgorithmsConfig
+from accord.settings.curating import InspectConfig, PromptsConfig
+from accord.settings.evaluating import CompareConfig, ExamineConfig, FrontierConfig, ProbeConfig
 from accord.settings.labeling import AgreementConfig, LabelConfig, PlanConfig, ScreeningConfig
 from accord.settings.preferring import DpoConfig, KtoConfig
 from accord.settings.ranges import check_numbers, require
 from accord.settings.reinforcing import GrpoConfig, RaftConfig, ReinforceConfig, RlooConfig
+from accord.settings.serving import ServeConfig
 from accord.settings.training import EvaluateConfig, PpoConfig, PretrainConfig, RewardConfig, SampleConfig, SftConfig, WorldConfig
 from accord.settings.valuing import IlqlConfig
 
 __all__ = [
     "AgreementConfig",
+    "AlgorithmsConfig",
+    "ChatConfig",
     "CompareConfig",
     "DpoConfig",
     "EvaluateConfig",
+    "ExamineConfig",
+    "FrontierConfig",
     "GrpoConfig",
     "IlqlConfig",
+    "InspectConfig",
     "KtoConfig",
     "LabelConfig",
     "PlanConfig",
     "PpoConfig",
     "PretrainConfig",
+    "ProbeConfig",
+    "PromptsConfig",
     "RaftConfig",
     "ReinforceConfig",
     "RewardConfig",
     "RlooConfig",
+    "RoundConfig",
     "SampleConfig",
     "ScreeningConfig",
+    "ServeConfig",
     "SftConfig",
     "WorldConfig",
     "check_numbers",

@@ -1,0 +1,82 @@
+"""Which language a text is in: by its script, and among languages of the Latin script by its commonest words. No model.
+
+Made for tagging prompts: docs/prompts.md says how often it is right. A text of too few words for a verdict is ``und``.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+UNKNOWN = "und"
+_LOOKED_AT = 600
+"""Characters; what a text is in shows at its beginning."""
+_SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("ja", re.compile("[\u3040-\u30ff]")),
+    ("ko", re.compile("[\uac00-\ud7af\u1100-\u11ff]")),
+    ("zh", re.compile("[\u4e00-\u9fff\u3400-\u4dbf]")),
+    ("ru", re.compile("[\u0400-\u04ff]")),
+    ("ar", re.compile("[\u0600-\u06ff]")),
+    ("he", re.compile("[\u0590-\u05ff]")),
+    ("el", re.compile("[\u0370-\u03ff]")),
+    ("th", re.compile("[\u0e00-\u0e7f]")),
+    ("hi", re.compile("[\u0900-\u097f]")),
+)
+_LATIN = re.compile(r"[a-zà-öø-ÿāăąćčďđęěğıłńňőœřśşšťůűźżž]+(?:['’][a-zà-ÿ]+)?")
+_WEIGHT = {"zh": 3, "ja": 3, "ko": 3}
+"""A character of these says as much as so many Latin letters."""
+_WORDS: dict[str, str] = {
+    "en": "the of and to in is that it for was on are with as at be this have from or by not but what which "
+    "how write a an i you your my me can "
+    "do does why when who where please give list make explain describe would should will there their about into if between some more than "
+    "following sentence story name create find best like need want help tell use good may go we he she they all "
+    "any out up so only has had were was "
+    "his her our its them then than too very just because over under after before new first people get got let "
+    "us many much these those each",
+    "es": "el la los las de que y en un una es por con para del se no lo como más pero sus al ya cómo qué "
+    "escribe cuál dónde está son mi me puedes",
+    "fr": "le la les de des et en un une est que pour dans qui du ce il au ne pas sur par avec je vous plus "
+    "écris comment quel quelle sont mon c'est d'un",
+    "de": "der die das und in zu den von mit ist auf für im ein eine nicht dem sich des auch es an werden "
+    "aus wie was ich wir schreibe kannst warum mir über",
+    "it": "il lo la i gli le di che e in un una è per con non del della sono come più ma si al scrivi perché quale cosa mi nel alla puoi",
+    "pt": "o a os as de que e em um uma é por com para do da não se no na como mais mas ao dos escreva qual são meu você uma pode sobre",
+    "nl": "de het een en van in is dat op te zijn met voor niet aan er ook als bij maar om uit wat hoe schrijf kun je mijn waarom deze",
+    "pl": "i w na z do się nie to jest że jak o za po od co dla ale czy przez jego napisz proszę który jakie dlaczego mi są",
+    "tr": "ve bir bu da de için ile ne mi çok gibi daha olan olarak nasıl yaz neden değil bana benim var kadar en",
+    "sv": "och att det i en på är som för med av till den inte om har ett jag hur vad skriv kan varför mig eller från",
+    "vi": "và của là có cho trong một những các được với không này người tôi bạn hãy viết như thế nào",
+    "id": "dan yang di untuk dengan dari ini itu pada adalah tidak dalam akan ke apa bagaimana buat tulis saya anda bisa",
+    "ro": "și de la în cu pe un o este care nu pentru din mai ce sunt scrie cum dar sau al",
+    "cs": "a se na je že v to s z do o jak pro ale by za jako co napiš proč jsou které pod",
+}
+_COMMON: dict[str, list[str]] = {}
+for _language, _list in _WORDS.items():
+    for _word in _list.split():
+        _COMMON.setdefault(_word, []).append(_language)
+
+
+def language(text: str) -> str:
+    """ISO 639-1 code of a text's language, or ``und`` where it does not show."""
+    start = unicodedata.normalize("NFC", text[:_LOOKED_AT]).lower()
+    latin = _LATIN.findall(start)
+    letters = sum(map(len, latin))
+    if not start.isascii():
+        for code, script in _SCRIPTS:
+            count = len(script.findall(start))
+            if count * _WEIGHT.get(code, 1) > letters or (code == "ja" and count and count * 8 > len(start)):
+                return code
+    return _by_words(latin) if latin else UNKNOWN
+
+
+def _by_words(words: list[str]) -> str:
+    """The language whose common words are most of those that are there; a word of several languages counts for each in part."""
+    scores: dict[str, float] = {}
+    for word in words:
+        codes = _COMMON.get(word, ())
+        for code in codes:
+            scores[code] = scores.get(code, 0.0) + 1 / len(codes)
+    if not scores:
+        return UNKNOWN
+    best = max(scores, key=lambda code: (scores[code], code == "en"))
+    return best if scores[best] >= 0.08 * len(words) else UNKNOWN

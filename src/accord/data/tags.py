@@ -1,0 +1,66 @@
+"""What a prompt asks for and how it is built, told by rule: InstructGPT's use cases (Ouyang et al. 2022, Table 1), few-shot or plain.
+
+A rule is a guess. It fills in where nobody said, is kept apart from what people said, and is right as often as docs/prompts.md says.
+"""
+
+from __future__ import annotations
+
+import re
+
+from accord.records import Message
+
+_OPENING = 400
+"""Characters of a prompt's beginning and of its end that the rules look at: instructions stand there."""
+_RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (case, re.compile(pattern, re.IGNORECASE))
+    for case, pattern in (
+        ("summarization", r"\bsummar(?:y|i[sz]e|i[sz]ation)\b|\btl;?dr\b|key (?:facts|points)|in (?:one|a few) sentences?\b"
+         r"|总结|概括|摘要|归纳"),
+        ("rewrite", r"\b(?:rewrite|rephrase|paraphrase|reword|translate|correct (?:the|this|my)|fix the grammar"
+         r"|proofread|edit (?:the|this|my)"
+         r"|make (?:it|this) (?:more|less|shorter)|convert (?:the|this|it)|say (?:this|it) (?:more )?politely|simplify)\b"
+         r"|改写|润色|翻译|修改|重写"),
+        ("classification", r"\b(?:classify|categori[sz]e|sentiment|which (?:category|class|label|genre)|true or false"
+         r"|is (?:this|it|the following)"
+         r"(?: \w+){0,4} (?:positive|negative|spam|a complaint|praise|true|sarcastic)|say whether|rate the)\b|分类"
+         r"|情感|判断.{0,12}(?:是否|还是)"),
+        ("extraction", r"\b(?:extract|find all|pull out|identify (?:the|all)|list (?:all )?the (?:names|entities"
+         r"|dates|places|people) (?:in|from|mentioned)"
+         r"|who is named|which (?:names|places|people) (?:are|stand))\b|提取|抽取|找出"),
+        ("closed_qa", r"(?:based on|according to|using|given|read|here is) (?:the|this|a) (?:\w+ )?(?:text|passage"
+         r"|article|paragraph|context|document|following)"
+         r"|^\s*(?:context|passage|text|read this)\s?:|根据(?:上|下|以|这|文|材)|阅读"),
+        ("brainstorming", r"\b(?:brainstorm|ideas?|list (?:\w+ )?(?:\d+|two|three|four|five|six|seven|eight|nine"
+         r"|ten|some|several|a few|ways|things)"
+         r"|(?:give|name|tell|suggest|think of|come up with)(?: me| us)? (?:\d+|two|three|four|five|six|seven|eight"
+         r"|nine|ten|some|several|a few))\b"
+         r"|suggest(?:ions)?\b|列(?:出|举)|想法|建议|点子|几个"),
+        ("generation", r"\b(?:write|compose|draft|create|generate|continue|design|invent|tell me a (?:story|joke)"
+         r"|make up|develop)\b|写|创作|生成|续写|编"),
+        ("chat", r"^\s*(?:hi|hello|hey|good (?:morning|evening)|thanks|thank you|how are you|i(?:'m| am| feel| think"
+         r"| like| have)\b)|^\s*(?:你好|谢谢|我(?:是|觉得|喜欢|想))"),
+        ("open_qa", r"\?\s*$|？\s*$|^\s*(?:what|who|whom|whose|where|when|why|how|which|is|are|was|were|do|does"
+         r"|did|can|could|should|would|will|has|have"
+         r"|explain|describe|tell me|define|solve|calculate|compare)\b|什么|为何|为什么|怎么|如何|多少|谁|哪|吗|解释|介绍|计算"),
+    )
+)  # fmt: skip
+_PAIR = re.compile(
+    r"^\s*(?:(?:example|示例|例)\s?\d*\s?[:：]?\s*)?(?:q|question|input|query|text|english|review|tweet|problem"
+    r"|sentence|问题?|输入|题目)\s?\d*\s?[:：.].*\n"
+    r"(?:.*\n){0,3}?\s*(?:a|answer|output|response|label|sentiment|french|category|solution|答案?|输出|分类)\s?\d*\s?[:：.]",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def use_case(messages: tuple[Message, ...]) -> str:
+    """InstructGPT's use case that a prompt looks like; ``other`` when no rule speaks. A conversation of several turns is a chat."""
+    if sum(message.role != "system" for message in messages) > 1:
+        return "chat"
+    text = messages[-1].content if messages else ""
+    seen = text if len(text) <= 2 * _OPENING else f"{text[:_OPENING]}\n{text[-_OPENING:]}"
+    return next((case for case, rule in _RULES if rule.search(seen)), "other")
+
+
+def is_few_shot(messages: tuple[Message, ...]) -> bool:
+    """Whether a prompt shows two or more pairs of query and answer before it asks."""
+    return bool(messages) and len(_PAIR.findall(messages[-1].content)) >= 2
