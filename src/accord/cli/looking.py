@@ -1,4 +1,4 @@
-"""How good it became: evaluation, the report, a talk with a model, and where it came from."""
+"""How good it became: evaluation, the report, and where a model came from."""
 
 from __future__ import annotations
 
@@ -49,28 +49,6 @@ def report(project: ProjectPath, *, json: AsJson = False) -> None:
     from accord.runtime.project import Project
 
     say("report", {"report": str(write_report(Project.open(project).path))}, json)
-
-
-@app.command
-def chat(
-    project: ProjectPath,
-    *,
-    model: Annotated[str, Parameter(help="Who answers; the newest of ppo, sft and base when not given.")] = "",
-    temperature: Annotated[float, Parameter(help="0 is greedy.")] = 0.7,
-    max_tokens: Annotated[int, Parameter(help="Length limit of an answer.")] = 64,
-    seed: Annotated[int, Parameter(help="Fixes the answers.")] = 0,
-) -> None:
-    """Talks in the terminal to a model of the project. /model NAME changes it, /new forgets, /quit ends.
-
-    Example: accord chat demo --model sft
-    """
-    from accord.runtime.project import Project
-    from accord.serving.terminal import talk
-    from accord.stages.opening import compute_dtype, load_model
-
-    opened = Project.open(project)
-    chosen = model or next((name for name in ("ppo", "sft", "base") if name in opened.models()), "base")
-    talk(lambda name: load_model(opened, name), chosen, temperature=temperature, max_tokens=max_tokens, seed=seed, dtype=compute_dtype())
 
 
 @app.command

@@ -1,7 +1,7 @@
-"""What a machine finds in a text before a person reviews it: personal data, marks of harm, orders to the model, mere noise.
+"""What a machine finds in a text before a person reviews it: marks of harm, orders to the model, mere noise.
 
-Pure functions. They find what can be found by its form and say where; judging is the reviewer's. What is personal is taken out of
-whatever becomes a record, on every path.
+Pure functions. They find what can be found by its form and say where; judging is the reviewer's. Personal data is found by a screen
+that is handed in (``accord.data.personal`` in the chat), and is taken out of whatever becomes a record.
 """
 
 from __future__ import annotations
@@ -28,14 +28,6 @@ class Finding:
 Screen = Callable[[str], Sequence[Finding]]
 """Finds things in a text."""
 
-PERSONAL = {
-    "email": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
-    "card": re.compile(r"(?<!\d)(?:\d[ -]?){12,18}\d(?!\d)"),
-    "iban": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
-    "chinese-id": re.compile(r"(?<!\d)\d{17}[\dXx](?!\w)"),
-    "phone": re.compile(r"(?<![\w+])(?:\+|00)?\d(?:[ ()./-]{0,2}\d){7,13}(?!\w)"),
-    "ip-address": re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"),
-}
 HARM = {
     "self-harm": re.compile(r"\b(?:kill (?:myself|yourself)|suicide|self[- ]harm)\b|自杀|自残", re.I),
     "violence": re.compile(r"\b(?:how to (?:make|build) (?:a )?(?:bomb|explosive)|shoot up|poison (?:him|her|them|someone))\b|炸弹", re.I),
@@ -55,8 +47,8 @@ NOISE = re.compile(r"(\w.{0,19}?)\1{9,}", re.S)
 
 
 def screen(text: str) -> list[Finding]:
-    """Everything that is found by its form, in the order of the places; of two that overlap, the one that starts first."""
-    groups: tuple[tuple[What, dict[str, re.Pattern[str]]], ...] = (("personal", PERSONAL), ("harm", HARM), ("injection", INJECTION))
+    """Harm, orders and noise, in the order of the places."""
+    groups: tuple[tuple[What, dict[str, re.Pattern[str]]], ...] = (("harm", HARM), ("injection", INJECTION))
     found = [
         Finding(what, name, match.start(), match.end())
         for what, patterns in groups

@@ -16,12 +16,13 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
-from accord.feedback import consents, schema
+from accord.feedback import consents, provenance, schema
 from accord.feedback.adding import add_demonstrations, add_rankings, add_responses, add_rows, by_id, insert_rows
 from accord.feedback.answers import CORRECTION
 from accord.feedback.auditing import note
 from accord.feedback.chats import Turn, messages, told
 from accord.feedback.moderation import Finding, Screen, redacted
+from accord.feedback.provenance import Provenance
 from accord.feedback.reactions import Reaction, found, gone, withdraw_records
 from accord.feedback.refusals import Refused
 from accord.feedback.rows import of_prompt
@@ -154,7 +155,7 @@ def _item(connection: Connection, reaction: Reaction, screen: Screen) -> Item:
 
 def _records(connection: Connection, item: Item, held_out: float, now: datetime) -> list[tuple[str, str]]:
     labeler = voice(connection, item.reaction.user)
-    prompt = _prompt(connection, item, labeler, held_out)
+    prompt = _prompt(connection, item, labeler, held_out, now)
     suffix = prompt.id.removeprefix(f"chat-{item.answers[0].parent}")
     responses = [Response(f"chat-{a.id}{suffix}", prompt.id, a.text, a.signature, (), a.finish == "stop") for a in item.answers]
     there = {row["id"] for row in by_id(connection, schema.responses, {response.id for response in responses})}
@@ -178,7 +179,7 @@ def _records(connection: Connection, item: Item, held_out: float, now: datetime)
     return made
 
 
-def _prompt(connection: Connection, item: Item, labeler: str, held_out: float) -> Prompt:
+def _prompt(connection: Connection, item: Item, labeler: str, held_out: float, now: datetime) -> Prompt:
     """The prompt of the turn that was answered; the one that is there already, if it stands."""
     asked = item.answers[0].parent
     p, w = schema.prompts, schema.withdrawn
@@ -190,6 +191,8 @@ def _prompt(connection: Connection, item: Item, labeler: str, held_out: float) -
     prompt = Prompt(id, item.messages, "chat", labeler, "validation" if held else "train", f"chat {conversation} {asked}")
     if connection.scalar(select(p.c.id).where(p.c.id == id)) is None:
         add_rows(connection, p, [of_prompt(prompt)])
+        papers = Provenance(id, "chat", consent="given", terms=consents.VERSION, at=now.isoformat())
+        provenance.write(connection, [papers])
     return prompt
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -51,7 +51,7 @@ class Site:
     """Goes into the forms' tokens."""
     folder: Path | None = None
     """The project's, whose guidelines come before the ones that Accord brings."""
-    screening: ScreeningConfig = ScreeningConfig()
+    screening: ScreeningConfig = field(default_factory=ScreeningConfig)
     """Cut-offs of the qualification run, and when an answer came too fast."""
     packages: tuple[str, ...] = (HERE,)
     """Where templates, static files and translations are looked for, in this order."""
@@ -166,7 +166,8 @@ def inside(address: str) -> str:
 
 @cache
 def _templates(packages: tuple[str, ...]) -> Environment:
-    loader = ChoiceLoader([PackageLoader(package) for package in packages])
+    house = PrefixLoader({"house": PackageLoader(HERE)})  # so that another site's page.html can extend this one's
+    loader = ChoiceLoader([*(PackageLoader(package) for package in packages), house])
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     static = partial(static_address, packages=packages)
     cast("dict[str, Any]", environment.globals).update(static=static, markdown=render)

@@ -1,0 +1,220 @@
+"""Answers on their way: drawn in the background, followed by whoever looks, stored before they count as said.
+
+An answer goes on when the line is cut; whoever comes back finds it. Two answers to one turn are a pair, in an order that says
+nothing of who gave which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from anyio import to_thread
+
+from accord.errors import AccordError
+from accord.feedback import chats, deploying
+from accord.feedback.chats import Conversation, Turn
+from accord.feedback.web.markdown import render
+from accord.records import Message, Sampling
+from accord.runtime.seeds import derive
+from accord.serving.pieces import Busy, RefusedRequest, TooLong, TooSlow
+from accord.serving.web import words
+from accord.serving.web.site import ChatSite
+
+PACE = 0.08
+"""Seconds between two pictures of an answer that is being written."""
+ALIVE = 15.0
+"""Seconds after which a silent stream says that it is there."""
+Say = Callable[[str], str]
+"""Translates."""
+log = logging.getLogger("accord.chat")
+
+
+@dataclass
+class Slot:
+    """One answer on its way."""
+
+    model: str
+    id: str = field(default_factory=lambda: f"a-{secrets.token_hex(10)}")
+    text: str = ""
+    version: str = ""
+    finish: str = ""
+    problem: str = ""
+    """What went wrong, in English; translated where it is shown."""
+    detail: str = ""
+    """Its numbers."""
+
+
+@dataclass
+class Live:
+    """The answer, or the two, that a turn is being given."""
+
+    asked: Turn
+    slots: list[Slot]
+    trial: str = ""
+    stopping: bool = False
+    ended: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    def problem(self, say: Say) -> str:
+        """What went wrong, in the reader's language; empty when nothing did."""
+        return next((f"{say(slot.problem)} {slot.detail}".strip() for slot in self.slots if slot.problem), "")
+
+    def tell(self) -> None:
+        """Wakes whoever follows."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+def choose(site: ChatSite, asked: Turn, model: str = "", against: str = "") -> tuple[list[str], str]:
+    """Which models answer a turn, in the order of the page, and the trial that they are in.
+
+    Args:
+        model: the person's choice; empty leaves it to the site: a share of the turns goes to the trial that runs, a share gets two
+            answers of one model.
+        against: a second model to compare it with.
+    """
+    rng = random.Random(derive(site.chat.seed, "who answers", asked.id))
+    names = list(site.library.names())
+    first = model if model in names else site.answering()
+    if against in names:
+        return rng.sample([first, against], 2), ""
+    if model in names:
+        return [first], ""
+    running = deploying.trial(site.store)
+    if running and {running.old, running.new} <= set(names) and rng.random() < running.share:
+        return rng.sample([running.old, running.new], 2), running.id
+    return [first] * (2 if rng.random() < site.chat.two else 1), ""
+
+
+async def begin(
+    site: ChatSite, conversation: Conversation, said: Sequence[Turn], models: Sequence[str], sampling: Sampling, trial: str
+) -> Live:
+    """Starts to answer the last of the turns; what was still being said in the conversation ends first."""
+    await stop(site, conversation.id)
+    live = Live(said[-1], [Slot(model) for model in models], trial)
+    site.live[conversation.id] = live
+    live.task = asyncio.create_task(_run(site, live, chats.messages(conversation, said), sampling))
+    return live
+
+
+async def stop(site: ChatSite, conversation: str) -> None:
+    """Ends what is being said in a conversation; what was said so far is stored."""
+    live = site.live.get(conversation)
+    if live:
+        live.stopping = True
+        await ended(live)
+
+
+async def ended(live: Live) -> None:
+    """Waits until an answer is stored, or could not be."""
+    if live.task:
+        await asyncio.wait([live.task])
+
+
+async def follow(site: ChatSite, conversation: str, say: Say) -> AsyncGenerator[str]:
+    """Server-sent events: pictures of each answer as it grows, then ``done``, at once when nothing is being said."""
+    live, shown = site.live.get(conversation), dict[int, str]()
+    while live and not live.ended:
+        changed = live.changed
+        for number, slot in enumerate(live.slots):
+            if slot.text and shown.get(number) != slot.text:
+                shown[number] = slot.text
+                yield _event("text", {"slot": number, "html": str(render(slot.text))})
+        try:
+            async with asyncio.timeout(ALIVE):
+                await changed.wait()
+        except TimeoutError:
+            yield ": still here\n\n"
+        await asyncio.sleep(PACE)
+    yield _event("done", {"problem": live.problem(say) if live else ""})
+
+
+async def _run(site: ChatSite, live: Live, messages: tuple[Message, ...], sampling: Sampling) -> None:
+    try:
+        await asyncio.gather(*(_draw(site, live, slot, messages, sampling) for slot in live.slots))
+        await to_thread.run_sync(_store, site, live, sampling)
+    except Exception as error:  # whatever it is, the person is told, and nothing counts as said
+        log.error("an answer could not be kept", exc_info=error)
+        live.slots[0].problem = words.NOT_KEPT
+    finally:
+        live.ended = True
+        if site.live.get(live.asked.conversation) is live:
+            del site.live[live.asked.conversation]
+        live.tell()
+
+
+async def _draw(site: ChatSite, live: Live, slot: Slot, messages: tuple[Message, ...], sampling: Sampling) -> None:
+    """Draws one answer into its slot; why there is none stands in ``problem``."""
+    try:
+        await ready(site, slot.model)
+        seed = derive(site.chat.seed, "answer", slot.id)
+        stream = site.models.stream(slot.model, messages, sampling=sampling, seed=seed)
+        try:
+            async for piece in stream:
+                slot.text, slot.version = slot.text + piece.text, piece.version or slot.version
+                slot.finish = piece.finish or slot.finish
+                live.tell()
+                if live.stopping:
+                    slot.finish = slot.finish or "stopped"
+                    break
+        finally:
+            await stream.aclose()
+        if not slot.text.strip() and slot.finish != "stopped":
+            slot.problem = words.NOTHING_CAME
+    except AccordError as error:
+        log.warning("%s: %s", slot.model, error)
+        slot.problem, slot.detail = problem_of(error), error.what if isinstance(error, TooLong) else ""
+
+
+async def ready(site: ChatSite, model: str) -> None:
+    """Opens a model that was made, or made anew, since the server was started; those under way end with the old one."""
+    wanted = await to_thread.run_sync(site.library.digest, model)
+    there = site.models.version(model).rpartition("@")[2] if model in site.models.models() else ""
+    if wanted and wanted != there:
+        await site.models.swap(model, model)
+
+
+def problem_of(error: AccordError) -> str:
+    """What the person is told."""
+    match error:
+        case TooLong():
+            return words.TOO_LONG
+        case Busy() | TooSlow():
+            return words.BUSY
+        case RefusedRequest():
+            return words.UNAVAILABLE
+        case _:
+            return words.MODEL_FAILED
+
+
+def _store(site: ChatSite, live: Live, sampling: Sampling) -> None:
+    said = [slot for slot in live.slots if slot.text.strip() and not slot.problem]
+    pair = f"p-{secrets.token_hex(8)}" if len(said) > 1 else ""
+    for slot in said:
+        name, _, digest = (slot.version or site.models.version(slot.model)).rpartition("@")
+        chats.answer(
+            site.store,
+            live.asked,
+            slot.text,
+            model=name or slot.model,
+            digest=digest,
+            sampling=sampling,
+            seed=derive(site.chat.seed, "answer", slot.id),
+            finish=slot.finish or "stop",
+            id=slot.id,
+            pair=pair,
+            trial=live.trial if pair else "",
+            now=datetime.now(UTC),
+        )
+
+
+def _event(name: str, data: dict[str, object]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

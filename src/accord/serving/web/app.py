@@ -1,0 +1,50 @@
+"""The chat as an ASGI application, and the server that it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from accord.feedback.web.app import build, few_threads
+from accord.feedback.web.serving import bound, is_loopback, lead_link, secret_for, serve
+from accord.serving.web import answering, deciding, reacting, talking
+from accord.serving.web.site import ChatSite
+
+
+def create(site: ChatSite) -> ASGIApp:
+    """The chat over a site; its models are opened when the server starts and closed when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with few_threads(app):
+            await site.models.start()
+            try:
+                yield
+            finally:
+                for conversation in list(site.live):
+                    await answering.stop(site, conversation)  # what was said so far is stored
+                await site.models.close()
+
+    return build(site, talking.router, reacting.router, deciding.router, lifespan=lifespan)
+
+
+def open_chat(site: ChatSite, *, insecure: bool, folder: Path) -> None:
+    """Serves the chat until it is stopped. On this machine's own address it prints a lead's link.
+
+    Raises:
+        UsageError: the address needs a secret and https.
+        RunError: the address is taken.
+    """
+    site = replace(site, secret=secret_for(site.config, insecure=insecure))
+    made, address = bound(site.config)
+    print(f"The chat is at {address}  (Ctrl-C ends it)", flush=True)
+    if is_loopback(site.config.host):
+        print(f"Come in as lead, once: {lead_link(site.store, address, datetime.now(UTC))}", flush=True)
+    print(f"Invite users: accord labelers invite {folder} NAME --role user --url {address}", flush=True)
+    serve(create(site), made)

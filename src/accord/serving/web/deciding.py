@@ -1,0 +1,63 @@
+"""The lead's page: what users said and agreed to, to be accepted or refused one by one, and the trial that runs. Viewers look on."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from accord.feedback import deploying, reviewing
+from accord.feedback.refusals import Refused
+from accord.feedback.web.visiting import act, enter
+from accord.serving.web import site, words
+
+router = APIRouter()
+ON_A_PAGE = 30
+
+
+@router.get("/review")
+def review_page(request: Request) -> Response:
+    """What waits for a review, oldest first, as it would be learned from."""
+    found, account = enter(request, "lead", "viewer")
+    house = site.of(found)
+    running = deploying.trial(house.store)
+    return found.page(
+        "review.html",
+        items=reviewing.waiting(house.store, house.screen, limit=ON_A_PAGE),
+        waiting=reviewing.count_waiting(house.store),
+        may_change=account.role == "lead",
+        running=running,
+        votes=len(deploying.votes(house.store, running)) if running else 0,
+        answering=house.answering(),
+        what=words.WHAT,
+        reasons=words.REASONS,
+        choices=words.CHOICES,
+        findings=words.FINDINGS,
+    )
+
+
+@router.post("/review/{id}")
+def decide(request: Request, id: str) -> Response:
+    """Accepts or refuses one reaction."""
+    found, account, form = act(request, "lead")
+    house = site.of(found)
+    match form.get("verdict"):
+        case "accept":
+            reviewing.accept(house.store, id, by=account.id, screen=house.screen, now=found.now, held_out=house.chat.held_out)
+        case "refuse":
+            reviewing.refuse(house.store, id, by=account.id, why=form.get("why")[:400], now=found.now)
+        case _:
+            raise Refused("choice_missing")
+    return found.go("/review")
+
+
+@router.post("/review")
+def accept_clean(request: Request) -> Response:
+    """Accepts at once those of the page's reactions in which nothing was found that a person should look at."""
+    found, account, form = act(request, "lead")
+    house = site.of(found)
+    asked = set(form.all("id"))
+    for item in reviewing.waiting(house.store, house.screen, limit=ON_A_PAGE):
+        if item.clean and item.reaction.id in asked:
+            reviewing.accept(house.store, item.reaction.id, by=account.id, screen=house.screen, now=found.now, held_out=house.chat.held_out)
+    return found.go("/review")

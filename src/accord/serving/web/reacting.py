@@ -1,0 +1,102 @@
+"""What a person says of an answer, where it stands; and the page of everything that is theirs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from accord.feedback import chats, consents, owning, reactions
+from accord.feedback.reactions import Kind
+from accord.feedback.refusals import Refused
+from accord.feedback.web.visiting import Visit, act, enter
+from accord.serving.web import shown, words
+
+router = APIRouter()
+
+
+@router.post("/t/{id}/thumb")
+def thumb(request: Request, id: str) -> Response:
+    """Up or down; sent again with reasons it takes the place of the first."""
+    found, account, form = act(request)
+    if form.get("up") not in ("yes", "no"):
+        raise Refused("choice_missing")
+    payload = {"up": form.get("up") == "yes", "reasons": form.all("reasons"), "note": form.get("note").strip()}
+    return _kept(found, account.id, "thumb", id, payload)
+
+
+@router.post("/t/{id}/choice")
+def choice(request: Request, id: str) -> Response:
+    """Which of two answers is better."""
+    found, account, form = act(request)
+    return _kept(found, account.id, "choice", id, {"choice": form.get("choice")}, other=form.get("other"))
+
+
+@router.post("/t/{id}/correction")
+def correction(request: Request, id: str) -> Response:
+    """What the answer should have been."""
+    found, account, form = act(request)
+    return _kept(found, account.id, "correction", id, {"text": form.get("text")})
+
+
+@router.post("/t/{id}/report")
+def report(request: Request, id: str) -> Response:
+    """That an answer does harm."""
+    found, account, form = act(request)
+    return _kept(found, account.id, "report", id, {"note": form.get("note").strip()})
+
+
+@router.get("/mine")
+def mine(request: Request) -> Response:
+    """Everything that is kept of a person: consent, conversations, and what they said of answers with what became of it."""
+    found, account = enter(request)
+    store = found.site.store
+    said, given = reactions.own(store, account.id), consents.current(store, account.id)
+    return found.page(
+        "mine.html",
+        consent=given,
+        consent_text=found.say(consents.TEXT),
+        talks=chats.listed(store, account.id),
+        reactions=[(reaction, chats.one(store, account.id, reaction.turn)) for reaction in said],
+        states=shown.states(given),
+        what=words.WHAT,
+        reasons=words.REASONS,
+        choices=words.CHOICES,
+    )
+
+
+@router.get("/mine/export")
+def export(request: Request) -> Response:
+    """All of it as a file."""
+    found, account = enter(request)
+    text = json.dumps(owning.exported(found.site.store, account.id), ensure_ascii=False, indent=2, sort_keys=True)
+    headers = {"Content-Disposition": f'attachment; filename="accord-{account.id}.json"'}
+    return Response(text + "\n", media_type="application/json", headers=headers)
+
+
+@router.post("/mine/reactions/{id}/withdraw")
+def withdraw(request: Request, id: str) -> Response:
+    """Takes back something that was said of an answer, and what was made of it out of training."""
+    found, account, form = act(request)
+    reactions.withdraw(found.site.store, account.id, id, now=found.now)
+    return found.go("/mine" if form.get("to") == "/mine" else "/")
+
+
+@router.post("/mine/delete")
+def delete_all(request: Request) -> Response:
+    """Empties every conversation of this person's and everything that was made of them."""
+    found, account, form = act(request)
+    if form.get("sure") != "yes":
+        raise Refused("choice_missing")
+    owning.delete(found.site.store, account.id, now=found.now)
+    return found.go("/mine")
+
+
+def _kept(found: Visit, user: str, kind: Kind, turn: str, payload: dict[str, Any], *, other: str = "") -> Response:
+    made = reactions.react(found.site.store, user, kind, turn, payload, other=other, now=found.now)
+    conversation = chats.one(found.site.store, user, turn).conversation
+    to = f"/c/{conversation}?at={turn}#{turn}"
+    return JSONResponse({"next": to, "reaction": made.id}) if found.wants_json else found.go(to)

@@ -1,0 +1,117 @@
+// Entry. Every page works without scripts; these show an answer while it is written and keep the place on the page.
+const words = JSON.parse(document.body.dataset.words || "{}");
+const stage = () => document.getElementById("stage");
+// What is being typed, who was chosen to answer, and how, stay while the page is renewed around them.
+const STAYS = new Set(["text", "model", "against", "temperature", "top_p", "top_k", "repetition_penalty", "max_tokens"]);
+let source = null;
+
+// A form that says something: the server stores it, tells where the answer can be followed, and the page goes there.
+// A form that keeps what is said of an answer: the page is fetched again and what changed is put in its place.
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  const says = form.hasAttribute("data-say");
+  if (!says && !form.hasAttribute("data-keep") && !form.classList.contains("stopping")) return;
+  event.preventDefault();
+  const body = new URLSearchParams(new FormData(form, event.submitter));
+  form.querySelectorAll("button").forEach((button) => (button.disabled = true));
+  const said = await post(form.getAttribute("action"), body);
+  form.querySelectorAll("button").forEach((button) => (button.disabled = false));
+  if (said.error) return tell(said.error);
+  if (says && form.id === "composer") form.elements.text.value = "";
+  const place = form.closest("article")?.id;
+  await show(said.next, place);
+  if (!says) status(words.kept);
+});
+
+async function post(url, body) {
+  try {
+    const response = await fetch(url, { method: "POST", body, headers: { Accept: "application/json" } });
+    const said = await response.json().catch(() => ({}));
+    return response.ok ? said : { error: said.error || response.statusText };
+  } catch {
+    return { error: words.lost };
+  }
+}
+
+// Fetches a page and puts its conversation in the place of this one's.
+async function show(url, place) {
+  const response = await fetch(url.split("#")[0], { headers: { Accept: "text/html" } }).catch(() => null);
+  if (!response?.ok) return location.assign(url);
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const kept = [...(document.getElementById("composer")?.elements || [])].filter((field) => STAYS.has(field.name)).map((field) => [field.name, field.value]);
+  stage().replaceWith(document.adoptNode(page.getElementById("stage")));
+  document.getElementById("talks").replaceWith(document.adoptNode(page.getElementById("talks")));
+  document.title = page.title;
+  if (stage().dataset.at !== location.pathname) history.pushState(null, "", stage().dataset.at);
+  const text = document.getElementById("text");
+  for (const [name, value] of kept) if (value && text.form.elements[name]) text.form.elements[name].value = value;
+  if (place) document.getElementById(place)?.querySelector("button, summary")?.focus({ preventScroll: true });
+  else text.focus({ preventScroll: true });
+  follow();
+}
+
+function follow() {
+  source?.close();
+  source = null;
+  const live = stage()?.dataset.live;
+  if (!live) return;
+  bottom(true);
+  status(words.writing);
+  source = new EventSource(live);
+  source.addEventListener("text", (event) => {
+    const { slot, html } = JSON.parse(event.data);
+    const near = nearBottom();
+    const shown = stage().querySelector(`[data-slot="${slot}"]`);
+    if (shown) shown.innerHTML = html; // made by the server's safe Markdown; the policy lets nothing in it run
+    if (near) bottom();
+  });
+  source.addEventListener("done", async (event) => {
+    source.close();
+    source = null;
+    const { problem } = JSON.parse(event.data);
+    const near = nearBottom();
+    await show(stage().dataset.at);
+    if (near) bottom();
+    problem ? tell(problem) : status(words.done);
+  });
+}
+
+const nearBottom = () => innerHeight + scrollY > document.documentElement.scrollHeight - 160;
+const bottom = () => scrollTo(0, document.documentElement.scrollHeight);
+const tell = (text) => (document.getElementById("problems").textContent = text);
+const status = (text) => (document.getElementById("status").textContent = text);
+
+document.addEventListener("click", async (event) => {
+  const copy = event.target.closest?.("[data-copy]");
+  if (copy) {
+    const said = copy.textContent;
+    await navigator.clipboard.writeText(copy.dataset.copy).catch(() => null);
+    copy.textContent = words.copied;
+    setTimeout(() => (copy.textContent = said), 1500);
+  }
+  const drawer = document.querySelector(".settings[open]");
+  if (drawer && !drawer.contains(event.target)) drawer.open = false;
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.isComposing) return;
+  const text = document.getElementById("text");
+  const typing = event.target.matches?.("textarea, input, select");
+  if (event.key === "Enter" && event.target === text && !event.shiftKey) {
+    event.preventDefault();
+    if (text.value.trim()) text.form.requestSubmit();
+  } else if (event.key === "Escape") {
+    const open = event.target.closest?.("details[open]") || document.querySelector(".settings[open]");
+    if (open) open.open = false;
+    else document.querySelector(".stopping")?.requestSubmit();
+  } else if (event.key === "/" && !typing && text) {
+    event.preventDefault();
+    text.focus();
+  }
+});
+
+addEventListener("popstate", () => location.reload());
+if (stage()) {
+  follow();
+  if (location.pathname !== "/") document.getElementById("text")?.focus({ preventScroll: true });
+}

@@ -1,0 +1,234 @@
+"""The conversation's pages: what was said, saying something, editing it, asking again, stopping, deleting.
+
+Every form works without scripts: the server answers with the whole page once the answer is stored. A script asks for JSON instead,
+gets the address at once, and follows the answer as it is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from anyio import to_thread
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from accord.errors import UsageError
+from accord.feedback import chats, consents, owning, reactions, reviewing
+from accord.feedback.accounts import Account
+from accord.feedback.chats import Conversation, Turn
+from accord.feedback.refusals import Refused
+from accord.feedback.web.forms import Form
+from accord.feedback.web.visiting import Visit, act, enter
+from accord.records import Sampling
+from accord.serving.web import answering, shown, site, words
+from accord.serving.web.site import ChatSite
+from accord.settings import ChatConfig
+
+router = APIRouter()
+SAMPLED = ("temperature", "top_p", "top_k", "repetition_penalty", "max_tokens")
+"""What a lead may set for a turn."""
+WHOLE = ("top_k", "max_tokens")
+MOST_TOKENS = 4096
+MINUTE = timedelta(minutes=1)
+Result = TypeVar("Result")
+
+
+@router.get("/")
+def first_page(request: Request) -> Response:
+    """A new conversation, beside the list of those there are."""
+    found, account = enter(request)
+    return _page(found, account, None, [], {})
+
+
+@router.get("/c/{id}")
+def conversation_page(request: Request, id: str, at: str = "") -> Response:
+    """A conversation; ``at`` names a turn whose branch is shown instead of the newest."""
+    found, account = enter(request)
+    conversation, turns = chats.opened(found.site.store, account.id, id)
+    return _page(found, account, conversation, turns, {"at": at})
+
+
+@router.get("/c/{id}/live")
+async def live(request: Request, id: str) -> Response:
+    """What is being said in a conversation, as server-sent events."""
+    found, account = await _thread(enter, request)
+    await _thread(chats.opened, found.site.store, account.id, id)
+    events = answering.follow(site.of(found), id, found.say)
+    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+@router.post("/say")
+async def say_first(request: Request) -> Response:
+    """Starts a conversation."""
+    found, account, form = await _thread(act, request)
+    text = await _thread(_text, found, account, form)
+    system = form.get("system").strip() or site.of(found).chat.system
+    _hold(system, site.of(found).chat)
+    asked = await _thread(chats.begin, found.site.store, account.id, text, system=system, key=form.get("key"), now=found.now)
+    return await _answer(found, account, form, asked)
+
+
+@router.post("/c/{id}/say")
+async def say_next(request: Request, id: str) -> Response:
+    """Says something in a conversation: after its last answer, or with another ``parent`` in place of an earlier turn."""
+    found, account, form = await _thread(act, request)
+    text = await _thread(_text, found, account, form)
+    parent, key = form.get("parent"), form.get("key")
+    asked = await _thread(chats.say, found.site.store, account.id, id, text, parent=parent, key=key, now=found.now)
+    return await _answer(found, account, form, asked)
+
+
+@router.post("/t/{id}/again")
+async def again(request: Request, id: str) -> Response:
+    """Has a turn of the person's answered once more."""
+    found, account, form = await _thread(act, request)
+    asked = await _thread(chats.one, found.site.store, account.id, id)
+    if asked.role != "user":
+        raise Refused("no_such_turn", 404, id)
+    await _thread(_slowly, found, account)
+    return await _answer(found, account, form, asked, alone=True)
+
+
+@router.post("/c/{id}/stop")
+async def stop(request: Request, id: str) -> Response:
+    """Ends what is being said; what was said so far is stored."""
+    found, account, _ = await _thread(act, request)
+    await _thread(chats.opened, found.site.store, account.id, id)
+    await answering.stop(site.of(found), id)
+    return found.go(f"/c/{id}")
+
+
+@router.post("/c/{id}/delete")
+async def delete(request: Request, id: str) -> Response:
+    """Empties a conversation and everything that was made of it."""
+    found, account, _ = await _thread(act, request)
+    await _thread(chats.opened, found.site.store, account.id, id)
+    await answering.stop(site.of(found), id)
+    await _thread(owning.delete, found.site.store, account.id, conversations=(id,), now=found.now)
+    return found.go("/")
+
+
+@router.post("/consent")
+def consent(request: Request) -> Response:
+    """Keeps a person's yes or no; after a no nothing of theirs is learned from any more."""
+    found, account, form = act(request)
+    if form.get("given") not in ("yes", "no"):
+        raise Refused("choice_missing")
+    given = form.get("given") == "yes"
+    consents.answer(found.site.store, account.id, given, now=found.now)
+    if not given:
+        reviewing.lapse(found.site.store, account.id, now=found.now)
+    return found.go("/mine" if form.get("to") == "/mine" else "/")
+
+
+async def _thread(work: Callable[..., Result], *values: Any, **named: Any) -> Result:
+    """Runs what waits for the store in a thread."""
+    return await to_thread.run_sync(lambda: work(*values, **named))
+
+
+async def _answer(found: Visit, account: Account, form: Form, asked: Turn, *, alone: bool = False) -> Response:
+    """Has a turn answered. A turn that came twice (a form sent again) is answered once."""
+    house = site.of(found)
+    conversation, turns = await _thread(chats.opened, house.store, account.id, asked.conversation)
+    to = f"/c/{asked.conversation}"
+    running = house.live.get(asked.conversation)
+    answered = any(turn.parent == asked.id for turn in turns) or (running is not None and running.asked.id == asked.id)
+    live = running
+    if alone or not answered:
+        against = "" if alone else form.get("against")
+        models, trial = await _thread(answering.choose, house, asked, form.get("model"), against)
+        if not models[0]:
+            return await _thread(_page, found, account, conversation, turns, {"problem": found.say(words.NO_MODEL)})
+        if alone:
+            models, trial = models[:1], ""
+        sampling = _sampling(house, account, form)
+        live = await answering.begin(house, conversation, chats.path(turns, asked.id), models, sampling, trial)
+    if found.wants_json:
+        return JSONResponse({"next": to, "live": f"{to}/live"})
+    if live and live.task:
+        await answering.ended(live)
+    if live and (problem := live.problem(found.say)):
+        conversation, turns = await _thread(chats.opened, house.store, account.id, asked.conversation)
+        return await _thread(_page, found, account, conversation, turns, {"problem": problem})
+    return found.go(to)
+
+
+def _page(found: Visit, account: Account, conversation: Conversation | None, turns: list[Turn], said: dict[str, str]) -> Response:
+    house = site.of(found)
+    given = consents.current(house.store, account.id)
+    own = reactions.own(house.store, account.id, conversation=conversation.id) if conversation else []
+    running = house.live.get(conversation.id) if conversation else None
+    thread = shown.thread(turns, own, at=said.get("at", ""), live=running)
+    last = thread[-1].turn if thread else None
+    parent = shown.continued(thread)
+    return found.page(
+        "chat.html",
+        talks=chats.listed(house.store, account.id),
+        conversation=conversation,
+        thread=thread,
+        waiting=running,
+        unanswered=bool(last and last.role == "user" and running is None),
+        parent=parent.id if parent else "",
+        key=secrets.token_urlsafe(18),
+        models=list(house.library.names()),
+        answering=house.answering(),
+        longest=house.chat.longest,
+        system=conversation.system if conversation else house.chat.system,
+        sampling=dataclasses.asdict(house.sampling) | (dict(parent.sampling) if parent else {}),
+        consent=given,
+        consent_text=found.say(consents.TEXT),
+        problem=said.get("problem", ""),
+        reasons=words.REASONS,
+        choices=words.CHOICES,
+        better=words.BETTER,
+        states=shown.states(given),
+        finishes=words.FINISHES,
+        script_words=shown.script_words(found.say),
+    )
+
+
+def _text(found: Visit, account: Account, form: Form) -> str:
+    """What is said, held to its length, and the person to their pace."""
+    text = form.get("text").strip()
+    if not text:
+        raise Refused("nothing_said")
+    _hold(text, site.of(found).chat)
+    _slowly(found, account)
+    return text
+
+
+def _hold(text: str, chat: ChatConfig) -> None:
+    if len(text) > chat.longest:
+        raise Refused("too_long", detail=f"{len(text)} characters, {chat.longest} at most")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise Refused("malformed", detail="half of a surrogate pair")
+
+
+def _slowly(found: Visit, account: Account) -> None:
+    most = site.of(found).chat.turns_per_minute
+    if most and chats.recent(found.site.store, account.id, now=found.now, window=MINUTE) >= most:
+        raise Refused("too_fast", 429)
+
+
+def _sampling(house: ChatSite, account: Account, form: Form) -> Sampling:
+    """The site's sampling, or what a lead set for this turn.
+
+    Raises:
+        Refused: a number does not fit (422).
+    """
+    given = {name: form.get(name) for name in SAMPLED if form.get(name)}
+    if account.role != "lead" or not given:
+        return house.sampling
+    try:
+        values: dict[str, Any] = {name: int(text) if name in WHOLE else float(text) for name, text in given.items()}
+        checked = dataclasses.replace(house.chat, **values)
+    except (ValueError, UsageError) as error:
+        raise Refused("malformed", detail=str(error)) from error
+    if checked.max_tokens > MOST_TOKENS:
+        raise Refused("malformed", detail="max_tokens")
+    return dataclasses.replace(house, chat=checked).sampling
