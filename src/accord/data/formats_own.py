@@ -19,8 +19,8 @@ from accord.data.making import (
     ranked,
     unusable,
 )
-from accord.data.reading import bare_name
 from accord.data.rows import Row, listed
+from accord.data.unpacking import bare_name
 from accord.records import (
     Demonstration,
     Guideline,

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-from accord.data.reading import bare_name
+from accord.data.unpacking import bare_name
 from accord.errors import InputError, UsageError
 
 KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
