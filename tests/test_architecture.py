@@ -38,8 +38,9 @@ ALLOWED: dict[str, set[str]] = {
     "algorithms.optim": SHARED,
     "evaluation": SHARED | {"protocols", "data", "runtime", "feedback"},
     "serving": SHARED | {"protocols", "data", "engine", "runtime", "feedback.store"},
-    "report": SHARED | {"runtime", "evaluation.statistics", "feedback"},
-    "stages": EVERYTHING - {"cli", "report", "serving"},
+    "serving.web": SHARED | {"protocols", "data", "runtime", "feedback", "serving.pieces"},
+    "report": SHARED | {"runtime", "evaluation.statistics", "evaluation.findings", "evaluation.examining", "feedback"},
+    "stages": EVERYTHING - {"cli", "report"},
     "cli": EVERYTHING,
     "__main__": {"cli"},
 }

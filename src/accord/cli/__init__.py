@@ -13,6 +13,8 @@ from typing import NoReturn
 import cyclopts
 
 from accord.cli import (
+    chatting,
+    doctoring,
     evaluating,
     labeling,
     looking,
@@ -31,6 +33,8 @@ from accord.errors import AccordError, UsageError
 __all__ = [
     "app",
     "evaluating",
+    "chatting",
+    "doctoring",
     "labeling",
     "looking",
     "main",
