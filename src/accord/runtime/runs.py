@@ -4,6 +4,7 @@ config.json       stage, settings, inputs by digest, seed, versions
 metrics.jsonl     one line a step
 samples.jsonl     one line a sample
 checkpoint/       where a resume goes on
+policies/         policies of earlier steps, where they were asked to be kept
 log.txt           remarks, with their time
 summary.json      the last figures; its presence says that the run is finished
 """
@@ -25,6 +26,7 @@ from accord.runtime.device import environment
 from accord.runtime.files import append, clean, sync, write_atomic
 from accord.runtime.lineage import digest_rows
 
+POLICIES = "policies"
 _FIXED = ("stage", "config", "inputs", "seed")
 """What a resume may not change; versions may (they are remarked in log.txt)."""
 
@@ -114,6 +116,18 @@ class Run:
             return None
         saved = cast("dict[str, Any]", checkpoints.load(self.folder / "checkpoint"))
         return saved["step"], saved["state"]
+
+    def keep(self, step: int, state: Mapping[str, object]) -> None:
+        """Keeps a policy as it is after ``step`` steps, beside the checkpoint, which is replaced. Raises RunError when the disk is full."""
+        checkpoints.save(self.folder / POLICIES / f"{step:06d}", state)
+
+    def kept(self) -> list[int]:
+        """The steps whose policies were kept, in order."""
+        return sorted(int(path.name) for path in (self.folder / POLICIES).glob("[0-9]*") if checkpoints.exists(path))
+
+    def policy(self, step: int) -> dict[str, Any]:
+        """A policy that was kept. Raises RunError when it was not, or is damaged."""
+        return cast("dict[str, Any]", checkpoints.load(self.folder / POLICIES / f"{step:06d}"))
 
     def finish(self, **summary: object) -> None:
         """Writes summary.json, which marks the run as done."""
