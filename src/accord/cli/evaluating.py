@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from accord.cli.app import AsJson, Flat, Name, Precision, ProjectPath, app, say
-from accord.settings import CompareConfig
+from accord.settings import CompareConfig, ExamineConfig, FrontierConfig
 
+ACCURACIES = ("accuracy", "accuracy_train", "accuracy_heldout_group", "accuracy_gold", "longer_is_better", "agreement", "noise_ceiling")
 Again = Annotated[bool, Parameter(help="Take the place of a finished run of this name.", negative="")]
 
 
@@ -53,6 +54,82 @@ def compare(
         again=again,
     )
     _compared(found, json)
+
+
+@app.command
+def frontier(
+    project: ProjectPath,
+    run: Annotated[str, Parameter(help="A run of ppo (or another that was rewarded by a reward model).")],
+    *,
+    gold: Annotated[str, Parameter(help="A second reward model in the place of the world's gold judge.")] = "",
+    name: Annotated[str, Parameter(help="Name of this run.")] = "frontier",
+    again: Again = False,
+    json: AsJson = False,
+    dtype: Precision = "auto",
+    config: Annotated[FrontierConfig, Flat] = FrontierConfig(),
+) -> None:
+    """Draws reward against KL for a run's kept policies and for best-of-n, and says where to stop.
+
+    Example: accord ppo my-town --keep-every 5 --name ppo2 && accord frontier my-town ppo2
+    """
+    from accord.runtime.progress import table
+    from accord.runtime.project import Project
+    from accord.stages.frontier import frontier_stage
+
+    found = frontier_stage(Project.open(project), config, run=run, name=name, gold=gold, again=again, dtype=dtype).summary
+    if json:
+        return say("frontier", found, True)
+    points = [
+        (f"step {p['step']}", _three(p["kl"], 2), _three(p["proxy"]), _three(p["gold"]) if "gold" in p else "") for p in found["policies"]
+    ]
+    best = [
+        (f"best of {p['n']}", f"{p['kl']:.2f}", _three(p["proxy"]), _three(p["gold"]) if "gold" in p else "") for p in found["best_of_n"]
+    ]
+    table(f"{run}: reward against KL, {found['prompts']} prompts", ["policy", "KL", "proxy", f"gold by {found['gold_by']}"], points + best)
+    print(
+        found["stop"]["line"]
+        if "stop" in found
+        else "There is no gold reward to say where to stop: --gold NAME takes a second reward model."
+    )
+
+
+@app.command
+def examine(
+    project: ProjectPath,
+    reward: Annotated[str, Parameter(help="A reward model of the project.")] = "reward",
+    *,
+    name: Annotated[str, Parameter(help="Name of this run.")] = "examine",
+    again: Again = False,
+    json: AsJson = False,
+    dtype: Precision = "auto",
+    config: Annotated[ExamineConfig, Flat] = ExamineConfig(),
+) -> None:
+    """Says how good a reward model is: accuracy, calibration, ceiling, biases, and the comparisons it gets most wrong.
+
+    Example: accord examine my-town reward --curve 4 --requeue 20
+    """
+    from accord.runtime.progress import table
+    from accord.runtime.project import Project
+    from accord.stages.examining import examine_stage
+
+    found = examine_stage(Project.open(project), config, reward=reward, name=name, again=again, dtype=dtype).summary
+    if json:
+        return say("examine", found, True)
+    rows = [(key, _three(found[key])) for key in ACCURACIES if found.get(key)]
+    rows += [(f"calibration: {key}", f"{value:.3f}") for key, value in found["calibration"].items() if not isinstance(value, list)]
+    table(f"{reward} on {found['comparisons']} held-out comparisons", ["figure", "value"], rows)
+    form = [(name, *(_number(each[key]) for key in ("score", "labels", "excess"))) for name, each in found["form"].items()]
+    table("correlation with form, within prompts", ["form", "reward", "labels", "beyond labels"], form)
+    moved = [(name, f"{each['shift']:.3f}", f"{each['turned']:.1%}") for name, each in found["invariance"].items()]
+    table("changes that should not matter", ["change", "shift in sd", "pairs turned"], moved)
+    if "curve" in found:
+        table("learning curve", ["comparisons", "accuracy"], [(p["comparisons"], _three(p["accuracy"])) for p in found["curve"]])
+        print(f"Twice the labels would bring about {found['twice_the_labels']:+.3f}.")
+    print(f"{found['wrong']} comparisons are ordered otherwise than labelers do; the worst stand in runs/{name}/samples.jsonl.")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}"
 
 
 def _compared(found: dict[str, Any], json: bool) -> None:

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from accord.errors import InputError
-from accord.evaluation.statistics import Floats, Interval
+from accord.evaluation.statistics import Floats, Interval, interval
 
 Kind = Literal["rl", "best_of_n"]
 
@@ -123,11 +123,14 @@ def resampled(rows: Floats, figure: Callable[[Floats], float | None], *, resampl
     return Interval(point, float(low), float(high))
 
 
-def stop_at(kl: Sequence[float], gold: Sequence[Interval]) -> int:
-    """The place of the policy to stop at: the one of least KL whose gold interval reaches the highest mean.
+def stop_at(kl: Sequence[float], gold: Floats, *, resamples: int = 1000, seed: int = 0) -> int:
+    """The place of the policy to stop at: the one of least KL that the best one does not certainly beat on the same prompts.
 
     Past it the gold reward no longer rises measurably, while the KL and the risk do.
+
+    Args:
+        kl: [policies]. gold: [policies, prompts].
     """
-    best = max(range(len(gold)), key=lambda i: gold[i].mean)
-    near = [i for i in range(len(gold)) if gold[i].high >= gold[best].mean and kl[i] <= kl[best]]
+    best = int(gold.mean(1).argmax())
+    near = [i for i in range(len(gold)) if kl[i] <= kl[best] and interval(gold[best] - gold[i], resamples=resamples, seed=seed).low <= 0]
     return min(near, key=lambda i: kl[i])

@@ -1,0 +1,235 @@
+"""`accord compare` on trained models: by every judge, with prompting baselines, and no answer generated twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from evaluated import Answered, Typed, samples
+
+from accord.errors import UsageError
+from accord.evaluation.duels import from_pairs, from_scores
+from accord.evaluation.opinions import Opinion, ask, position_bias, verdict
+from accord.evaluation.prompting import System, conversation, final_answer, parse_system
+from accord.evaluation.slices import language_of
+from accord.feedback.guidelines import reference
+from accord.feedback.store import Store
+from accord.records import Demonstration, Message, Prompt, Sampling
+from accord.runtime.project import Project
+from accord.stages.queueing import world_of
+from accord.world import labelers
+
+FEW = ("--prompts", "24", "--max-tokens", "12", "--bootstrap", "200", "--dtype", "float32")
+
+
+ASKED: list[str] = []
+"""What the judge below was asked."""
+
+
+def judge_by_length(request: BaseHTTPRequestHandler) -> None:
+    """An OpenAI-compatible judge: the longer answer wins by far, near ties go to whatever is shown first."""
+    said = json.loads(request.rfile.read(int(request.headers["content-length"])))["messages"][-1]["content"]
+    ASKED.append(said)
+    a, b = (re.search(rf"\[Answer {side}\]\n(.*?)\n\n", said, re.DOTALL) for side in "AB")
+    word = "A" if len(a[1] if a else "") - len(b[1] if b else "") > -8 else "B"
+    reply = {"choices": [{"message": {"role": "assistant", "content": f"Answer A is fine, but I choose {word}."}}]}
+    sent = json.dumps(reply | {"usage": {"prompt_tokens": 100, "completion_tokens": 9}}).encode()
+    request.send_response(200)
+    request.send_header("content-length", str(len(sent)))
+    request.end_headers()
+    request.wfile.write(sent)
+
+
+Judging = type("Judging", (BaseHTTPRequestHandler,), {"do_POST": judge_by_length, "log_message": lambda *_: None})
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Judging)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_by_gold_every_figure_is_there_and_the_second_time_nothing_is_generated(answered: Answered, town: Path) -> None:
+    found = answered("compare", town, "base", "base+few-shot", "sft", *FEW)
+    assert found["generated"] == 3 * 24
+    assert set(found["win_rate"]) == {"base+few-shot_vs_base", "sft_vs_base", "sft_vs_base+few-shot"}
+    for duel, (mean, low, high) in found["win_rate"].items():
+        assert 0 <= low <= mean <= high <= 1
+        assert found["more_prompts"][duel] is None or (found["more_prompts"][duel] == 0) == (not low <= 0.5 <= high)
+        assert set(found["win_rate_by_criterion"][duel]) == {"helpful", "truthful", "harmless", "concise"}
+        assert set(found["win_rate_by_language"][duel]) == {"en"}
+    assert sorted(each["rank"] for each in found["strength"].values())[0] == 1
+    rows = samples(town, "compare")
+    values = [row["preferred"]["sft_vs_base"] for row in rows]
+    assert np.mean(values) == pytest.approx(found["win_rate"]["sft_vs_base"][0], abs=1e-4)
+    again = answered("compare", town, "sft", "base", *FEW, "--again")
+    assert again["generated"] == 0
+    assert again["win_rate"]["base_vs_sft"][0] == pytest.approx(1 - found["win_rate"]["sft_vs_base"][0], abs=2e-4)
+
+
+def test_by_reward_a_margin_makes_ties(answered: Answered, town: Path) -> None:
+    sharp = answered("compare", town, "sft", "ppo", "--by", "reward", *FEW)
+    blunt = answered("compare", town, "sft", "ppo", "--by", "reward", *FEW, "--margin", "1000", "--name", "blunt")
+    assert sharp["ties"]["ppo_vs_sft"] < blunt["ties"]["ppo_vs_sft"] == 1.0
+    assert blunt["win_rate"]["ppo_vs_sft"] == [0.5, 0.5, 0.5]
+    scores = np.array([[row["scores"]["ppo"], row["scores"]["sft"]] for row in samples(town, "compare")])
+    assert scores.mean(0) == pytest.approx([sharp["reward"]["ppo"], sharp["reward"]["sft"]], abs=1e-3)
+
+
+def test_by_llm_in_both_orders_with_its_bias_its_cost_and_nothing_asked_twice(answered: Answered, town: Path, judge: str) -> None:
+    words = ("compare", town, "sft", "base", "--by", "llm", "--judge", judge, "--judge-model", "short", *FEW, "--criteria", "truthful")
+    found, asked = answered(*words), len(ASKED)
+    bias = found["position_bias"]
+    assert asked == found["judge_spent"]["requests"] > 0
+    assert found["judge_spent"]["prompt_tokens"] == 100 * asked
+    assert bias["first_place"] > 0.5 > bias["unreadable"] == 0
+    assert bias["consistent"] < 1
+    assert set(found["win_rate_by_criterion"]["base_vs_sft"]) == {"truthful"}
+    for row in samples(town, "compare"):
+        gap = len(row["responses"]["base"]) - len(row["responses"]["sft"])
+        if abs(gap) > 8 and row["responses"]["base"].strip() and row["responses"]["sft"].strip():
+            assert row["preferred"]["base_vs_sft"] == float(gap > 0)
+    again = answered(*words, "--again")
+    assert len(ASKED) == asked
+    assert again["judge_spent"]["cached"] == asked
+    assert again["win_rate"] == found["win_rate"]
+
+
+def test_by_people_the_site_gets_blind_tasks_and_their_answers_count(answered: Answered, typed: Typed, town: Path) -> None:
+    words = ("compare", town, "base", "sft", "--by", "people", *FEW)
+    first = answered(*words)["people"]
+    assert first["new_tasks"] == first["waiting"] == first["tasks"] > 5
+    assert not (town / "runs" / "compare").exists()
+    assert "Nobody has answered yet" in typed(*words)[1]
+    project = Project.open(town)
+    person = labelers(world_of(project), noise=0.0, tie=0.0)[0]
+    with Store.open(project.store_url) as store:
+        prompts = {prompt.id: prompt for prompt in store.prompts()}
+        shown: dict[str, list[Any]] = {}
+        for response in store.responses(model="compare"):
+            shown.setdefault(response.prompt_id, []).append(response)
+        guide = reference("evaluation")
+        given = [person.rank(prompts[id], group, guideline=guide, at="", id=f"k-{id}") for id, group in [*shown.items()][:-2]]
+        store.add(labelers=[person.record], rankings=given)
+    found = answered(*words)
+    assert found["people"]["answers"] == len(given)
+    assert found["people"]["waiting"] == 2
+    assert found["judged"]["sft_vs_base"] == 24 - 2
+    for row in samples(town, "compare"):
+        said = {name: text.strip() for name, text in row["responses"].items()}
+        ranking = next((r for r in given if r.prompt_id == row["prompt_id"]), None)
+        if ranking and said["sft"] != said["base"]:
+            of = {response.text: ranking.ranks[ranking.response_ids.index(response.id)] for response in shown[row["prompt_id"]]}
+            assert row["preferred"]["sft_vs_base"] == 0.5 + 0.5 * float(np.sign(of[said["base"]] - of[said["sft"]]))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "part"),
+    [
+        (["sft"], 2, "two different systems"),
+        (["sft", "sft"], 2, "two different systems"),
+        (["sft", "nobody"], 1, "no such model"),
+        (["sft", "sft+shouting"], 2, "shouting"),
+        (["sft", "http://127.0.0.1:1/v1"], 2, "which model"),
+        (["sft", "base", "--by", "llm"], 2, "needs an address"),
+        (["sft", "base", "--use-case", "knitting"], 1, "knitting"),
+        (["sft", "base", "--by", "reward", "--reward", "none"], 1, "no such model"),
+        (["sft", "base", "--bootstrap", "0"], 2, "bootstrap is 0"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(typed: Typed, trained: Path, words: list[str], code: int, part: str) -> None:
+    found, _, complaint = typed("compare", trained, *words, "--prompts", "4", "--max-tokens", "4")
+    assert found == code
+    assert complaint.startswith("accord: ")
+    assert part in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_tables_speak(typed: Typed, town: Path) -> None:
+    code, out, _ = typed("compare", town, "sft", "sft+honest", *FEW)
+    assert code == 0
+    assert "win rates by gold" in out
+    assert "Bradley-Terry" in out
+
+
+def test_scores_make_a_table_that_mirrors_itself() -> None:
+    values = from_scores(np.array([[1.0, 1.05, 3.0], [0.0, np.nan, 0.0]]), margin=0.1)
+    assert values[0].tolist() == [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [1.0, 1.0, 0.5]]
+    assert np.isnan(values[1, 1]).all()
+    pairs = from_pairs(2, 2, {(0, 1): [1.0, 0.5]})
+    assert (pairs[:, 0, 1] + pairs[:, 1, 0]).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "worth"),
+    [("A", 1.0), ("b", 0.0), ("TIE.", 0.5), ("A is vague and B a bit rude. B", 0.0), ("This is a mess", float("nan")), ("", float("nan"))],
+)
+def test_a_judges_word_is_read(text: str, worth: float) -> None:
+    assert verdict(text) == pytest.approx(worth, nan_ok=True)
+
+
+class Scripted:
+    """A judge with a fixed opinion of places."""
+
+    name = "scripted"
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def answer(self, conversations: Any, *, n: int, sampling: Sampling, seed: int) -> list[list[str]]:
+        half = len(conversations) // 2
+        return [[self.words[row // half]] for row in range(len(conversations))]
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "worth"), [("A", "B", 1.0), ("B", "A", 0.0), ("A", "A", 0.5), ("A", "?", 1.0), ("TIE", "B", 0.75)]
+)
+def test_orders_that_contradict_each_other_are_a_tie(there: str, back: str, worth: float) -> None:
+    prompts = [Prompt("p", (Message("user", "Why {braces}?"),))] * 3
+    found = ask(Scripted(there, back), prompts, ["x", "y", "same"], ["z", "w", "same "], sampling=Sampling())
+    assert [opinion.worth for opinion in found] == [worth, worth, 0.5]
+
+
+def test_position_bias_tells_a_place_from_an_opinion() -> None:
+    fair = position_bias([Opinion(1.0, 1.0), Opinion(0.0, 0.0)])
+    assert (fair.first_place, fair.consistent) == (0.5, 1.0)
+    biased = position_bias([Opinion(1.0, 0.0)] * 4)
+    assert (biased.first_place, biased.consistent) == (1.0, 0.0)
+
+
+def test_ways_of_prompting_keep_the_users_turn_last() -> None:
+    turns = (Message("user", "Who is Ada?"), Message("assistant", "A baker."), Message("user", "Where does she live?"))
+    shot = Demonstration("d", Prompt("q", (Message("user", "Hi"),)), "Hello.", "ann")
+    few = conversation("few-shot", turns, [shot])
+    assert [turn.content for turn in few[:2]] == ["Hi", "Hello."]
+    assert few[2:] == turns
+    honest = conversation("honest", turns)
+    assert honest[:-1] == turns[:-1]
+    assert "do not know" in honest[-1].content
+    assert honest[-1].content.endswith(turns[-1].content)
+    assert "不知道" in conversation("honest", (Message("user", "谁住在这里？"),))[-1].content
+    assert final_answer("chain-of-thought", "Ada bakes.\nAnswer: a baker") == "a baker"
+    assert final_answer("zero-shot", "Answer: x") == "Answer: x"
+    assert parse_system("my+model+few-shot") == System("my+model", "few-shot")
+    assert parse_system("http://h/v1#m+honest").address == ("http://h/v1", "m")
+    with pytest.raises(UsageError, match="known are"):
+        parse_system("sft+loud")
+
+
+@pytest.mark.parametrize(
+    ("text", "language"), [("Where is it?", "en"), ("面包在哪里？", "zh"), ("用 Python 写一个函数", "zh"), ("Где хлеб?", "other")]
+)
+def test_languages_are_told_apart(text: str, language: str) -> None:
+    assert language_of(text) == language
