@@ -9,7 +9,7 @@ from __future__ import annotations
 from accord.settings.chatting import ChatConfig, RoundConfig
 from accord.settings.contesting import AlgorithmsConfig
 from accord.settings.curating import InspectConfig, PromptsConfig
-from accord.settings.evaluating import CompareConfig, ExamineConfig, FrontierConfig
+from accord.settings.evaluating import CompareConfig, ExamineConfig, FrontierConfig, ProbeConfig
 from accord.settings.labeling import AgreementConfig, LabelConfig, PlanConfig, ScreeningConfig
 from accord.settings.preferring import DpoConfig, KtoConfig
 from accord.settings.ranges import check_numbers, require
