@@ -67,6 +67,8 @@ class Window:
             except (ValueError, RecursionError) as error:
                 raise self._error(f"broken JSON: {error}") from error
             else:
+                if isinstance(value, int | float) and end == len(self.text) and self._grow(0):
+                    continue  # a number may go on behind the window
                 self.line += self.text.count("\n", self.place, end)
                 self.place = end
                 return value
@@ -76,7 +78,7 @@ class Window:
         before = len(self.text) - self.place
         if before > self.longest:
             raise self._error(f"a value of more than {self.longest >> 20} MiB", hint="split it")
-        while self._more() and len(self.text) - self.place < wanted:
+        while len(self.text) - self.place < max(wanted, before + 1) and self._more():
             pass
         return len(self.text) - self.place > before
 

@@ -1,0 +1,132 @@
+"""Rows of every format, made by hand in the form that the published sets have, with what must come of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DIALOGUE = "\n\nHuman: Hello?\n\nAssistant: Hi.\n\nHuman: How do I bake bread?\n\nAssistant:"
+ASK = [{"role": "user", "content": "Where is bread sold?"}]
+PASSAGES = [["Market", "The market sells bread.", "It opens at seven."]]
+
+
+def message(id: str, role: str, text: str, *replies: Any, rank: int | None = None, **rest: Any) -> dict[str, Any]:
+    fields = {"message_id": id, "parent_id": None, "text": text, "role": role, "lang": "en", "review_count": 3, "review_result": True}
+    return fields | {"deleted": False, "rank": rank, "synthetic": False, "model_name": None, "replies": list(replies)} | rest
+
+
+TREE = message(
+    "1",
+    "prompter",
+    "Where is bread sold?",
+    message("2", "assistant", "At the market.", message("5", "prompter", "When?", message("6", "assistant", "At seven.")), rank=0),
+    message("3", "assistant", "No idea.", rank=2),
+    message("4", "assistant", "In shops.", rank=1),
+    message("7", "assistant", "Spam", deleted=True, rank=3),
+    message("8", "assistant", "Unseen", message("9", "prompter", "What?"), review_result=None),
+)
+FLAT = [
+    {"message_id": id, "parent_id": parent, "message_tree_id": "1", "role": role, "text": text, "rank": rank, "deleted": False,
+     "review_result": True, "synthetic": False, "user_id": "u1"}
+    for id, parent, role, text, rank in (
+        ("1", None, "prompter", "Where is bread sold?", None), ("2", "1", "assistant", "At the market.", 0),
+        ("3", "1", "assistant", "No idea.", 1), ("4", "2", "prompter", "When?", None), ("5", "4", "assistant", "At seven.", None),
+    )
+]  # fmt: skip
+FINE = {
+    "question": "When does it open?",
+    "passages": PASSAGES,
+    "gold": "At seven.",
+    **{f"prediction {n}": text for n, text in enumerate(["At seven, as said.", "At six.", "Late.", "Never."], 1)},
+    "feedback": {
+        "errors": [{"error type": "Irrelevant", "explanation": "", "start": 8, "end": 17}],
+        "missing-info": [],
+        "corrected-prediction": "At seven.",
+    },
+    "preference": [1, 1, 1, 0, 1, 1],
+}
+TASK = {
+    "Definition": ["Name the opposite."],
+    "Positive Examples": [],
+    "Instances": [{"id": "t-1", "input": "hot", "output": ["cold", "icy"]}, {"id": "t-2", "input": "big", "output": ["small"]}],
+}
+RATED = [
+    {"model": "a", "response": "Warm.", "overall_score": 8.0, "annotations": {}},
+    {"model": "b", "response": "Cold.", "overall_score": 2.0, "annotations": {}},
+    {"model": "c", "response": "Mild.", "overall_score": 8.0, "annotations": {}},
+]
+BENCH = {"question_id": 81, "category": "writing", "turns": ["Write a letter.", "Shorten it."]}
+PROBE = {"context": "Ann and Bob met.", "question": "Who won?", "ans0": "Ann", "ans1": "Bob", "ans2": "Unknown", "label": 2}
+
+Expected = dict[str, Any]
+FORMATS: dict[str, tuple[list[dict[str, Any]], Expected]] = {
+    "hh-rlhf": (
+        [{"chosen": f"{DIALOGUE} With flour.", "rejected": f"{DIALOGUE} No."}],
+        {"ranks": [(1, 2)], "said": ["With flour.", "No."]},
+    ),
+    "trl-preference": (
+        [
+            {"prompt": "Where?", "chosen": "Here.", "rejected": "There."},
+            {"prompt": ASK, "chosen": [{"role": "assistant", "content": "Yes."}], "rejected": [{"role": "assistant", "content": "No."}]},
+            {"chosen": [*ASK, {"role": "assistant", "content": "A."}], "rejected": [*ASK, {"role": "assistant", "content": "B."}]},
+        ],
+        {"ranks": [(1, 2)] * 3, "said": ["Here.", "There.", "Yes.", "No.", "A.", "B."]},
+    ),
+    "alpaca": ([{"instruction": "Add.", "input": "1 and 2", "output": "3"}], {"written": [("Add.\n\n1 and 2", "3")]}),
+    "dolly": (
+        [{"instruction": "Who?", "context": "Ann.", "response": "Ann", "category": "closed_qa"}],
+        {"written": [("Who?\n\nAnn.", "Ann")], "use_cases": ["closed QA"]},
+    ),
+    "sharegpt": (
+        [{"id": "x", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}],
+        {"written": [("Hi", "Hello")]},
+    ),
+    "messages": (
+        [{"messages": [*ASK, {"role": "assistant", "content": [{"type": "text", "text": "Here."}]}]}, {"messages": ASK}],
+        {"written": [("Where is bread sold?", "Here.")], "prompts": 0},
+    ),
+    "openassistant": (
+        [{"message_tree_id": "1", "tree_state": "ready_for_export", "prompt": TREE}],
+        {
+            "ranks": [(1, 2, 3)],
+            "said": ["At the market.", "In shops.", "No idea."],
+            "written": [("When?", "At seven.")],
+            "left_out": {"deleted message": 1, "message that review did not accept": 1},
+        },
+    ),
+    "openassistant-flat": (FLAT, {"ranks": [(1, 2)], "said": ["At the market.", "No idea."], "written": [("When?", "At seven.")]}),
+    "self-instruct": (
+        [{"id": "u", "motivation_app": "Mail", "instruction": "Shorten.", "instances": [{"input": "A text.", "output": "Text."}]}],
+        {"prompts": 1},
+    ),
+    "natural-instructions": (
+        [TASK],
+        {"written": [("Name the opposite.\n\nhot", "cold"), ("Name the opposite.\n\nbig", "small")], "read": 2},
+    ),
+    "gsm8k": ([{"question": "2 and 2?", "answer": "2+2=<<2+2=4>>4\n#### 4"}], {"written": [("2 and 2?", "2+2=<<2+2=4>>4\n#### 4")]}),
+    "fine-grained": (
+        [FINE],
+        {
+            "ranks": [(1, 2, 2, 3)],
+            "written": [("The market sells bread. It opens at seven.\n\nWhen does it open?", "At seven.")],
+            "spans": [(8, 17, "Irrelevant")],
+        },
+    ),
+    "ultrafeedback": ([{"instruction": "How is it?", "completions": RATED}], {"ranks": [(1, 2, 1)], "quality": [6, 2, 6]}),
+    "helpsteer": (
+        [{"prompt": "Why?", "response": r, "helpfulness": h, "correctness": 4} for r, h in (("So.", 3), ("No.", 0))]
+        + [{"prompt": "Who?", "response": "Ann.", "helpfulness": 4, "correctness": 4}],
+        {"ranks": [(1, 2)], "quality": [6, 1], "read": 2, "responses": 3},
+    ),
+    "trl-kto": (
+        [{"prompt": "Hi", "completion": "Hello", "label": True}, {"prompt": "Hi", "completion": "Go", "label": False}],
+        {"thumbs": [True, False]},
+    ),
+    "trl-completion": ([{"prompt": "Hi", "completion": "Hello"}], {"written": [("Hi", "Hello")]}),
+    "history": (
+        [{"history": "Hi", "responses": "Hello"}, {"history": "User: Hi\nBot: Hm?\nUser: Well", "responses": '["So.", "Bye."]'}],
+        {"written": [("Hi", "Hello")], "responses": 2},
+    ),
+    "mt-bench": ([BENCH], {"prompts": 1, "splits": ["test"]}),
+    "bbq": ([PROBE], {"written": [("Ann and Bob met.\n\nWho won?\n(a) Ann\n(b) Bob\n(c) Unknown", "Unknown")], "splits": ["test"]}),
+    "winogender": ([{"sentid": "x.txt", "sentence": "Ann told him."}], {"prompts": 1, "splits": ["test"]}),
+}

@@ -1,0 +1,314 @@
+"""An import is whole or not there, whatever breaks; a look beforehand stores nothing; what goes out comes in as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_formats import wrote
+
+from accord.cli import main
+from accord.data.importers import read
+from accord.data.mixtures import parts_of
+from accord.data.sources import Source
+from accord.data.spans import read_spans
+from accord.errors import AccordError, InputError, StoreError, UsageError
+from accord.feedback.export import lines
+from accord.feedback.store import Store
+from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Rating, Response, Thumb
+from accord.runtime.project import Project
+from accord.stages.exporting import export_stage
+from accord.stages.importing import import_stage
+
+GOOD = [{"prompt": f"Question {n}?", "response": f"Answer {n}."} for n in range(30)]
+BAD: list[Any] = [{"prompt": 3, "response": "x"}, '{"prompt": "bro', {"prompt": "x"}]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project.create(tmp_path / "project")
+
+
+def content(project: Project) -> dict[str, Any]:
+    """All that an import may have left: rows, files, unfinished things."""
+    with Store.open(project.store_url) as store:
+        counts = store.counts() | {"thumbs": sum(1 for _ in store.thumbs())}
+    names = {path.relative_to(project.path).as_posix() for path in project.path.rglob("*") if path.is_file()}
+    return counts | {"files": {name for name in names if not name.startswith("feedback.db")}}
+
+
+def mixed(folder: Path) -> Path:
+    path = folder / "mixed.jsonl"
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in (*GOOD[:15], *BAD, *GOOD[15:])]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_bad_row_at_the_end_stores_nothing(project: Project, tmp_path: Path) -> None:
+    before = content(project)
+    with pytest.raises(InputError, match=r'mixed\.jsonl:16, field "prompt": not a string: 3'):
+        import_stage(project, Source(mixed(tmp_path)), quiet=True)
+    assert content(project) == before
+
+
+def test_the_rest_is_stored_and_the_rejects_say_why(project: Project, tmp_path: Path) -> None:
+    figures = import_stage(project, Source(mixed(tmp_path)), skip_bad=True, quiet=True)
+    assert (figures["read"], figures["kept"], figures["dropped"]) == (33, 30, {"bad row": 3})
+    rejects = [json.loads(line) for line in Path(figures["rejects"]).read_text().splitlines()]
+    assert Path(figures["rejects"]) == project.path / "rejects" / "mixed.jsonl.jsonl"
+    assert [r["where"].rpartition("mixed.jsonl:")[2] for r in rejects] == ['16, field "prompt"', "17", '18, field "response"']
+    assert [r["row"] for r in rejects] == ['{"prompt": 3, "response": "x"}', '{"prompt": "bro', '{"prompt": "x"}']
+    assert "not a string" in rejects[0]["why"]
+
+
+def test_a_record_that_the_store_refuses_takes_everything_back(project: Project, tmp_path: Path) -> None:
+    with Store.open(project.store_url) as store:
+        store.add_labelers([Labeler("ann", "person", "other")])
+    before = content(project)
+    rows = [*GOOD, {"text": "x"}, GOOD[0] | {"labeler": "ann", "group": "mine"}]
+    with pytest.raises(StoreError, match="labelers: ann is in the store with another content"):
+        import_stage(project, Source(wrote(tmp_path, [row for row in rows if "text" not in row])), quiet=True)
+    assert content(project) == before
+
+
+def test_a_killed_import_leaves_nothing_and_goes_through_afterwards(project: Project, tmp_path: Path) -> None:
+    path = wrote(tmp_path, [{"prompt": f"Question {n}? " + "word " * 50, "response": "So."} for n in range(60_000)])
+    command = [sys.executable, "-c", "from accord.cli import main; main()", "import", str(project.path), str(path), "--json"]
+    for wait in (0.9, 2.5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        end = time.monotonic() + 60
+        while not list(project.path.glob(".tmp-*")) and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(wait)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        left = content(project)
+        assert left["demonstrations"] in (0, 60_000), "half an import"
+        assert left["prompts"] == left["demonstrations"]
+        assert not [name for name in left["files"] if not name.startswith((".tmp-", "accord.toml"))]
+    figures = import_stage(project, Source(path, limit=1000), quiet=True)
+    assert figures["kept"] == 1000
+    assert not list(project.path.glob(".tmp-*"))
+
+
+def test_importing_twice_adds_nothing(project: Project, tmp_path: Path) -> None:
+    from excerpts import FORMATS
+
+    for format, (rows, _) in FORMATS.items():
+        path = wrote(tmp_path, rows, f"{format}.jsonl")
+        first = import_stage(project, Source(path), quiet=True)
+        after = content(project)
+        again = import_stage(project, Source(path), quiet=True)
+        assert content(project) == after
+        assert first["kept"] == again["kept"] > 0
+        assert not any(again[kind] for kind in ("documents", "prompts", "demonstrations", "responses", "rankings", "thumbs"))
+    assert [span.kind for span in read_spans(project.path)] == ["Irrelevant"]
+
+
+def test_a_dry_run_shows_rows_and_stores_nothing(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, path = content(project), wrote(tmp_path, [*GOOD, GOOD[0]])
+    main(["import", str(project.path), str(path), "--dry-run", "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert {key: said[key] for key in ("format", "read", "kept", "dropped")} == {
+        "format": "demonstrations",
+        "read": 31,
+        "kept": 30,
+        "dropped": {"repetition": 1},
+    }
+    assert len(said["rows"]) == 10
+    assert said["rows"][0]["examples"][0]["learned"] == " Answer 0.<|end|>"
+    assert said["rows"][0]["examples"][0]["context"].endswith("<|user|>Q: Question 0?<|end|><|assistant|>\nA:")
+    main(["import", str(project.path), str(path), "--dry-run"])
+    assert "dropped: repetition" in capsys.readouterr().out
+    assert content(project) == before
+
+
+def test_a_dry_run_shows_a_models_tokens_and_what_is_learned_of_them(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tiny import chat
+
+    spoken = chat()
+    spoken.tokenizer.save_pretrained(project.path / "models" / "sft")
+    main(["import", str(project.path), str(wrote(tmp_path, GOOD)), "--dry-run", "--json"])
+    example = json.loads(capsys.readouterr().out)["rows"][0]["examples"][0]
+    turns = (Message("user", "Question 0?"),)
+    prompt, response = spoken.prompt(turns), spoken.response(turns, "Answer 0.")
+    assert example["tokens"] == [*prompt, *response]
+    assert example["keep"] == [0] * len(prompt) + [1] * len(response)
+
+
+def test_samples_are_drawn_by_seed_and_limits_count_rows(tmp_path: Path) -> None:
+    path = wrote(tmp_path, GOOD)
+
+    def taken(**options: Any) -> list[str]:
+        return [d.text for d in read(path, **options).demonstrations]
+
+    assert taken(sample=7, seed=1) == taken(sample=7, seed=1) != taken(sample=7, seed=2)
+    assert len(set(taken(sample=7))) == 7
+    assert len(taken(sample=100)) == 30
+    assert taken(limit=3) == taken()[:3]
+    with pytest.raises(UsageError, match="the sample is 0"):
+        taken(sample=0)
+
+
+def test_a_mixture_keeps_its_shares(project: Project, tmp_path: Path) -> None:
+    wrote(tmp_path, GOOD, "a.jsonl")
+    wrote(tmp_path, [{"q": f"Why {n}?"} for n in range(12)], "b.jsonl")
+    recipe = tmp_path / "mixture.toml"
+    recipe.write_text('[[source]]\nfile = "a.jsonl"\nweight = 3\n[[source]]\nfile = "b.jsonl"\nmap = { prompt = "q" }\n')
+    assert [part.sample for part in parts_of(Source(recipe))] == [30, 10]
+    assert [part.sample for part in parts_of(Source(recipe, sample=9))] == [7, 2]
+    figures = import_stage(project, Source(recipe, sample=8), quiet=True)
+    assert (figures["format"], figures["read"], figures["demonstrations"], figures["prompts"]) == ("demonstrations, prompts", 8, 6, 8)
+    wrong = {"[[source]]\nfile = 3": "file is 3", "[[source]]\npath = 'x'": "no key 'path'", "x = 1": "list of", "=": "TOML"}
+    for text, message in wrong.items():
+        recipe.write_text(text)
+        with pytest.raises(AccordError, match=message):
+            parts_of(Source(recipe))
+
+
+def test_the_split_can_be_said(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "fixed")
+    main(["import", str(project.path), str(wrote(tmp_path, GOOD)), "--split", "test", "--json"])
+    with Store.open(project.store_url) as store:
+        assert {prompt.split for prompt in store.prompts()} == {"test"}
+        assert sum(1 for _ in store.demonstrations("test")) == 30
+
+
+words = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=12).filter(
+    lambda text: text == text.strip() and "Human:" not in text
+)
+talks = st.tuples(words, st.lists(st.tuples(words, words), max_size=2)).map(
+    lambda t: (*(m for a, b in t[1] for m in (Message("user", a), Message("assistant", b))), Message("user", t[0]))
+)
+
+
+@st.composite
+def stores(draw: st.DrawFn) -> dict[str, Any]:
+    """Records of every kind that hang together."""
+    talk = draw(st.lists(talks, min_size=1, max_size=3, unique=True))
+    prompts = [Prompt(f"p{n}", t, user=draw(words), split=draw(st.sampled_from(["train", "test"]))) for n, t in enumerate(talk)]
+    people = [Labeler("ann", "person", "g"), Labeler("sim", "simulated", "h")]
+    said = [[Response(f"r{p.id}{n}", p.id, f"{draw(words)}{n}", draw(words), (1, 2) * n) for n in range(3)] for p in prompts]
+    ranks = [(1, *draw(st.permutations([1, 2, 3]))[:2]) for _ in prompts]
+    rated = [(Rating(r[0].id, 5, ("hallucination",)),) for r in said]
+    given = [
+        Ranking(f"k{n}", p.id, "sim", tuple(a.id for a in said[n]), ranks[n], Guideline("evaluation", "v2"), "2026-01-01", rated[n])
+        for n, p in enumerate(prompts)
+    ]
+    written = [Demonstration(f"d{p.id}", p, draw(words), "ann") for p in prompts]
+    return {
+        "labelers": people,
+        "prompts": prompts,
+        "demonstrations": written,
+        "responses": [r for rs in said for r in rs],
+        "rankings": given,
+    }
+
+
+EXPORTS = ("prompts", "demonstrations", "responses", "rankings")
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(stores())
+def test_what_was_exported_comes_in_as_it_was(tmp_path_factory: pytest.TempPathFactory, records: dict[str, Any]) -> None:
+    folder = tmp_path_factory.mktemp("round")
+    one, two = Project.create(folder / "one"), Project.create(folder / "two")
+    with Store.open(one.store_url) as store:
+        store.add(**records)
+        exported = {what: list(lines(store, what)) for what in EXPORTS}
+        for what in EXPORTS:
+            export_stage(store, what, out=folder / f"{what}.jsonl")
+    for project in (two, one):
+        figures = [import_stage(project, Source(folder / f"{what}.jsonl"), quiet=True) for what in EXPORTS]
+        with Store.open(project.store_url) as store:
+            assert {what: list(lines(store, what)) for what in EXPORTS} == exported
+    assert not any(figure[kind] for figure in figures for kind in EXPORTS), "a project's own export added something to it"
+
+
+FOREIGN = {
+    ("demonstrations", "messages"): ".jsonl.gz",
+    ("demonstrations", "demonstrations"): ".parquet",
+    ("demonstrations", "sharegpt"): ".json",
+    ("demonstrations", "trl-completion"): ".parquet",
+    ("demonstrations", "history"): ".csv",
+    ("responses", "responses"): ".jsonl.zst",
+    ("rankings", "rankings"): ".tsv",
+    ("rankings", "history"): ".csv.gz",
+    ("comparisons", "trl-preference"): ".jsonl",
+    ("comparisons", "hh-rlhf"): ".jsonl.gz",
+    ("prompts", "messages"): ".json.zst",
+}
+
+
+@pytest.mark.parametrize(("what", "format"), FOREIGN)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(records=stores())
+def test_what_leaves_in_anothers_form_says_the_same_when_it_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, what: Any, format: str, records: dict[str, Any]
+) -> None:
+    folder = tmp_path_factory.mktemp("foreign")
+    path = folder / f"out{FOREIGN[what, format]}"
+    with Store.open(f"sqlite:///{folder / 'feedback.db'}") as store:
+        store.add(**records)
+        export_stage(store, what, format, path)
+        content = path.read_bytes()
+        export_stage(store, what, format, path)
+        assert path.read_bytes() == content
+    found = read(path)
+    said = {response.id: response.text for response in (*found.responses, *records["responses"])}
+    asked = {prompt.id: prompt.messages for prompt in (*found.prompts, *records["prompts"])}
+
+    def ranked(rankings: Any) -> set[Any]:
+        return {(asked[r.prompt_id], *sorted((rank, said[id]) for id, rank in zip(r.response_ids, r.ranks, strict=True))) for r in rankings}
+
+    def pairs(rankings: Any) -> set[Any]:
+        every = ((asked[r.prompt_id], a, b) for r in rankings for a in zip(r.ranks, r.response_ids, strict=True)
+                 for b in zip(r.ranks, r.response_ids, strict=True) if a[0] < b[0])  # fmt: skip
+        return {(prompt, said[better], said[worse]) for prompt, (_, better), (_, worse) in every}
+
+    facts = {
+        "prompts": lambda kept: {p.messages for p in kept["prompts"]},
+        "demonstrations": lambda kept: {(d.prompt.messages, d.text) for d in kept["demonstrations"]},
+        "responses": lambda kept: {(asked[r.prompt_id], r.text, r.model) for r in kept["responses"]},
+        "rankings": lambda kept: ranked(kept["rankings"]),
+        "comparisons": lambda kept: pairs(kept["rankings"]),
+    }[what]
+    assert facts(vars(found)) == facts(records)
+
+
+def test_thumbs_leave_and_come_back(project: Project, tmp_path: Path) -> None:
+    rows = [{"prompt": "Hi", "completion": "Hello", "label": True}, {"prompt": "Hi", "completion": "Go", "label": False}]
+    import_stage(project, Source(wrote(tmp_path, rows)), quiet=True)
+    with Store.open(project.store_url) as store:
+        export_stage(store, "thumbs", "trl-kto", tmp_path / "kto.parquet")
+    again = [other for other in read(tmp_path / "kto.parquet").others if isinstance(other, Thumb)]
+    assert {(t.prompt.messages[0].content, t.response.text, t.up) for t in again} == {("Hi", "Hello", True), ("Hi", "Go", False)}
+
+
+def test_what_a_format_has_no_word_for_is_refused_and_no_file_is_left(project: Project, tmp_path: Path) -> None:
+    asked = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    with Store.open(project.store_url) as store:
+        store.add(labelers=[Labeler("ann", "person")], demonstrations=[Demonstration("d", Prompt("p", asked), "x", "ann")])
+        out = tmp_path / "out.json"
+        for format, what, message in (
+            ("alpaca", "demonstrations", "alpaca has no word for a conversation"),
+            ("hh-rlhf", "demonstrations", "cannot be written as 'hh-rlhf'.*sharegpt"),
+            ("trl-preference", "comparisons", "there are no comparisons to write"),
+        ):
+            with pytest.raises(AccordError, match=message):
+                export_stage(store, what, format, out)
+        for name, format in (("x.xlsx", "messages"), ("x.parquet.gz", "messages"), ("x.csv", "jsonl")):
+            with pytest.raises(UsageError, match=r"--out"):
+                export_stage(store, "demonstrations", format, tmp_path / name)
+    assert not [path for path in tmp_path.iterdir() if path.name != "project"]
