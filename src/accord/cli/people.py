@@ -31,7 +31,7 @@ def invite(
     project: ProjectPath,
     name: Annotated[str, Parameter(help="What you call the person.")],
     *,
-    role: Annotated[Literal["lead", "labeler", "viewer"], Parameter(help="What the person may do.")] = "labeler",
+    role: Annotated[Literal["lead", "labeler", "viewer", "user"], Parameter(help="What the person may do; a user chats.")] = "labeler",
     group: Annotated[str, Parameter(help="Group of labelers, for agreement and held-out groups.")] = "",
     days: Annotated[float, Parameter(help="How long the link holds.")] = 7,
     screened: Annotated[bool, Parameter(help="Begins with the qualification tasks.", negative="")] = False,
