@@ -17,11 +17,14 @@ ELSEWHERE = {
     "rloo": "grpo",
     "reinforce": "grpo",
     "raft": "rejection",
+    "problems": "star",
+    "solve": "star",
     "sample": "feedback",
     "label": "labeling",
     "evaluate": "evaluation",
     "screening": "agreement",
     "plan": "agreement",
+    "serve": "serving",
     "store": "project",
 }
 ROLLOUTS = ROOT / "src/accord/algorithms/rollouts.py"

@@ -63,6 +63,7 @@ def served(host: ModelHost, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any
         finally:
             await host.close()
 
+    before = set(threading.enumerate())
     done = asyncio.run(run())
-    assert not [thread for thread in threading.enumerate() if thread.name == "accord-models"]
+    assert not set(threading.enumerate()) - before
     return done

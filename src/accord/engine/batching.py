@@ -236,7 +236,9 @@ def _told(rows: list[_Row], logits: Tensor, chosen: list[int]) -> dict[int, tupl
     for place in asking:
         logprobs = logits[place].log_softmax(-1)
         top = logprobs.topk(min(rows[place].request.logprobs or 0, len(logprobs)))
-        told[place] = float(logprobs[chosen[place]]), tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+        ids: list[int] = top.indices.tolist()
+        values: list[float] = top.values.tolist()
+        told[place] = float(logprobs[chosen[place]]), tuple(zip(ids, values, strict=True))
     return told
 
 

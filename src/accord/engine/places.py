@@ -91,14 +91,18 @@ class Window:
         self.flat = (rows + slots).flatten()
         seen = torch.arange(self.width, device=starts.device) <= slots[..., None]
         self.mask = torch.where(seen, 0.0, -torch.inf)[:, None]
+        self.rows, self.twin = len(starts), steps == 1
+        if self.twin:
+            self.mask = self.mask.expand(-1, -1, 2, -1)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """A lone query goes in twice: with several threads its own kernel sums in an order that depends on how many rows there are."""
         keys, values = self.places.layer(layer, k)
-        rows = len(self.mask)
         for store, new in ((keys, k), (values, v)):
             store.view(-1, *store.shape[2:]).index_copy_(0, self.flat, new)
-        queries = q.view(rows, self.steps, *q.shape[1:]).transpose(1, 2)
-        held = (store[:rows, : self.width].transpose(1, 2) for store in (keys, values))
+        queries = q.view(self.rows, self.steps, *q.shape[1:]).transpose(1, 2)
+        queries = queries.expand(-1, -1, 2, -1) if self.twin else queries
+        held = (store[: self.rows, : self.width].transpose(1, 2) for store in (keys, values))
         mask, grouped = self.mask.to(q.dtype), q.shape[1] != k.shape[1]
         out = F.scaled_dot_product_attention(queries, *held, attn_mask=mask, enable_gqa=grouped)
-        return out.transpose(1, 2).reshape(q.shape)
+        return out[:, :, : self.steps].transpose(1, 2).reshape(q.shape)

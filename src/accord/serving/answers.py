@@ -1,0 +1,139 @@
+"""Pieces as OpenAI's JSON: whole answers, and the events of a stream."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from accord.serving.pieces import Piece, Token
+
+LEAST_LOGPROB = -9999.0
+"""What OpenAI writes for a token of no probability."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one kind of request is answered."""
+
+    prefix: str
+    whole: str
+    part: str
+    chat: bool
+
+
+CHAT = Form("chatcmpl-", "chat.completion", "chat.completion.chunk", True)
+TEXT = Form("cmpl-", "text_completion", "text_completion", False)
+
+
+@dataclass
+class Choice:
+    """One answer as it stands."""
+
+    text: str = ""
+    finish: str = ""
+    tokens: tuple[Token, ...] = ()
+    count: int = 0
+    prompt_tokens: int = 0
+    version: str = ""
+
+    def add(self, piece: Piece) -> None:
+        self.text += piece.text
+        self.finish, self.version = piece.finish, piece.version
+        self.tokens += piece.tokens
+        self.count += piece.count
+        self.prompt_tokens = piece.prompt_tokens
+
+
+def usage(choices: Sequence[Choice], n: int) -> dict[str, Any]:
+    """Tokens of a request: a prompt counts once for its n answers."""
+    prompt, drawn = sum(choice.prompt_tokens for choice in choices[::n]), sum(choice.count for choice in choices)
+    return {"prompt_tokens": prompt, "completion_tokens": drawn, "total_tokens": prompt + drawn}
+
+
+def whole(form: Form, model: str, choices: Sequence[Choice], n: int, *, logprobs: bool) -> dict[str, Any]:
+    """The body of an answer that is not streamed."""
+    return {
+        **_head(form, form.whole, model, choices[0].version),
+        "choices": [
+            {"index": i, **_content(form, choice.text), "logprobs": _logprobs(form, choice.tokens) if logprobs else None}
+            | {"finish_reason": choice.finish}
+            for i, choice in enumerate(choices)
+        ],
+        "usage": usage(choices, n),
+    }
+
+
+class Events:
+    """The events of one stream. Its unchanging head is written once, for a stream has hundreds of them."""
+
+    def __init__(self, form: Form, model: str, version: str) -> None:
+        self.form = form
+        head = json.dumps(_head(form, form.part, model, version), ensure_ascii=False)
+        self._head = f"data: {head[:-1]}, "
+        self._begun = set[int]()
+
+    def part(self, index: int, piece: Piece, *, logprobs: bool) -> bytes:
+        """A piece of the answer with this number."""
+        content = json.dumps(piece.text, ensure_ascii=False)
+        if not self.form.chat:
+            said = f'"text": {content}'
+        elif index in self._begun:
+            said = f'"delta": {{"content": {content}}}'
+        else:
+            self._begun.add(index)
+            said = f'"delta": {{"role": "assistant", "content": {content}}}'
+        told = json.dumps(_logprobs(self.form, piece.tokens), ensure_ascii=False) if logprobs else "null"
+        finish = f'"{piece.finish}"' if piece.finish else "null"
+        event = f'{self._head}"choices": [{{"index": {index}, {said}, "logprobs": {told}, "finish_reason": {finish}}}]}}\n\n'
+        return event.encode("utf-8", "replace")
+
+    def usage(self, choices: Sequence[Choice], n: int) -> bytes:
+        """The event that counts the tokens."""
+        return f'{self._head}"choices": [], "usage": {json.dumps(usage(choices, n))}}}\n\n'.encode()
+
+    def failed(self, body: bytes) -> bytes:
+        """An error in the midst of a stream."""
+        return b"data: " + body + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+async def gather(pieces: AsyncGenerator[Piece]) -> Choice:
+    """All the pieces of one answer."""
+    choice = Choice()
+    try:
+        async for piece in pieces:
+            choice.add(piece)
+    finally:
+        await pieces.aclose()
+    return choice
+
+
+def _head(form: Form, object: str, model: str, version: str) -> dict[str, Any]:
+    id = f"{form.prefix}{secrets.token_hex(12)}"
+    return {"id": id, "object": object, "created": int(time.time()), "model": model, "system_fingerprint": version}
+
+
+def _content(form: Form, text: str) -> dict[str, Any]:
+    return {"message": {"role": "assistant", "content": text, "refusal": None}} if form.chat else {"text": text}
+
+
+def _logprobs(form: Form, tokens: Sequence[Token]) -> dict[str, Any]:
+    if form.chat:
+        return {"content": [{**_told(t.text, t.logprob), "top_logprobs": [_told(*pair) for pair in t.likeliest]} for t in tokens]}
+    starts = [sum(len(t.text) for t in tokens[:i]) for i in range(len(tokens))]
+    return {
+        "tokens": [t.text for t in tokens],
+        "token_logprobs": [max(t.logprob, LEAST_LOGPROB) for t in tokens],
+        "top_logprobs": [{text: max(logprob, LEAST_LOGPROB) for text, logprob in t.likeliest} for t in tokens],
+        "text_offset": starts,
+    }
+
+
+def _told(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": max(logprob, LEAST_LOGPROB), "bytes": list(text.encode("utf-8", "replace"))}

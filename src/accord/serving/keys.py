@@ -1,0 +1,122 @@
+"""API keys: made once and shown once; the project's ``keys.json`` holds their SHA-256 alone.
+
+A key is 256 random bits, so that no salt or slow hash is needed, and nobody guesses one. The file is read again when it changes: a key
+that is revoked stops working at once, in a server that runs as well.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from accord.errors import InputError
+from accord.runtime.files import write_atomic
+
+FILE = "keys.json"
+PREFIX = "accord-"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Who may use the API, and how much."""
+
+    id: str
+    name: str
+    digest: str
+    created: str
+    revoked: str = ""
+    """When it was revoked; empty while it works."""
+    requests_per_minute: int = 0
+    """0 takes the server's own limit."""
+    tokens_per_minute: int = 0
+    """Prompt and answer tokens; 0 takes the server's own limit."""
+    models: tuple[str, ...] = ()
+    """The models that it may use; empty means all."""
+
+
+class Keys:
+    """The keys of a project's file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self._stamp: tuple[int, int] | None = None
+        self._known: dict[str, Key] = {}
+
+    def all(self) -> list[Key]:
+        """Every key, revoked ones too, the oldest first. Raises InputError when the file is damaged."""
+        self._refresh()
+        return list(self._known.values())
+
+    def find(self, token: str) -> Key | None:
+        """Whose key this is; None when there is none or it was revoked."""
+        self._refresh()
+        key = self._known.get(hashed(token))
+        return key if key and not key.revoked else None
+
+    def add(self, name: str, *, requests_per_minute: int = 0, tokens_per_minute: int = 0, models: tuple[str, ...] = ()) -> tuple[str, Key]:
+        """Makes a key; returns it, which is kept nowhere, and its record."""
+        token = PREFIX + secrets.token_urlsafe(32)
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        key = Key(secrets.token_hex(4), name, hashed(token), made, "", requests_per_minute, tokens_per_minute, models)
+        with self._changing() as known:
+            known.append(key)
+        return token, key
+
+    def revoke(self, which: str) -> Key:
+        """Ends a key, named by its id or by a name that one working key alone has.
+
+        Raises:
+            InputError: there is none, or several.
+        """
+        with self._changing() as known:
+            working = [place for place, key in enumerate(known) if not key.revoked]
+            found = [place for place in working if known[place].id == which] or [place for place in working if known[place].name == which]
+            if len(found) != 1:
+                what = f"{len(found)} working keys have this name" if found else "there is no such working key"
+                raise InputError(what, where=which, hint="`accord keys list` shows their ids")
+            known[found[0]] = replace(known[found[0]], revoked=datetime.now(UTC).isoformat(timespec="seconds"))
+        return known[found[0]]
+
+    @contextmanager
+    def _changing(self) -> Generator[list[Key]]:
+        """The keys to change, written back when the block ends well; one process at a time."""
+        with self.path.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._stamp = None
+            known = self.all()
+            yield known
+            write_atomic(self.path, json.dumps([asdict(key) for key in known], indent=1) + "\n")
+            self.path.chmod(0o600)
+
+    def _refresh(self) -> None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            self._known, self._stamp = {}, None
+            return
+        stamp = (found.st_mtime_ns, found.st_ino)
+        if stamp != self._stamp:
+            self._known = {key.digest: key for key in _read(self.path)}
+            self._stamp = stamp
+
+
+def hashed(token: str) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _read(path: Path) -> list[Key]:
+    try:
+        rows: Any = json.loads(path.read_text("utf-8"))
+        return [Key(**row | {"models": tuple(row.get("models", ()))}) for row in rows]
+    except (ValueError, TypeError, AttributeError) as error:
+        hint = "move it away and make new keys with `accord keys add`"
+        raise InputError(f"the keys cannot be read: {error}", where=str(path), hint=hint) from error

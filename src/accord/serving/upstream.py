@@ -1,0 +1,216 @@
+"""A host whose models run behind another OpenAI-compatible server: accord is the gate (keys, limits, filters, metrics), it the engine.
+
+What fails for a moment before the first token is tried again. After it an answer cannot be begun anew, and the stream says that it broke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from accord.engine.remote import KEY, LONGEST_WAIT, TRY_AGAIN, asked_wait, sampling_fields, told
+from accord.errors import UsageError
+from accord.records import Message, Sampling
+from accord.serving.pieces import Ask, Busy, Finish, NotUnderstood, Piece, RefusedRequest, Token, TooSlow, Unavailable, UnknownModel
+
+log = logging.getLogger("accord.serve")
+
+
+class Upstream:
+    """Answers through an OpenAI-compatible address.
+
+    Args:
+        address: up to and with ``/v1``.
+        key: its API key; by default the environment's ``OPENAI_API_KEY``.
+        seconds: how long one answer may take.
+        tries: how often a request is made before its first token.
+        pause: seconds before the second try; doubles with every further one.
+    """
+
+    def __init__(self, address: str, *, key: str = "", seconds: float = 300.0, tries: int = 3, pause: float = 0.5) -> None:
+        if not address.startswith(("http://", "https://")):
+            raise UsageError("is no address", where=address, hint="e.g. http://127.0.0.1:8000/v1")
+        self.address, self.seconds, self.tries, self.pause = address.rstrip("/"), seconds, tries, pause
+        self._key = key or os.environ.get(KEY, "")
+        self._names: list[str] = []
+        self._running: dict[str, int] = {}
+        self._client: httpx.AsyncClient | None = None
+
+    def models(self) -> list[str]:
+        """The names that the server gave when it was asked last."""
+        return list(self._names)
+
+    def version(self, model: str) -> str:
+        """The name with the server's, which alone knows the weights."""
+        return f"{model}@{urlsplit(self.address).netloc}"
+
+    def state(self) -> dict[str, dict[str, float]]:
+        return {model: {"running": count} for model, count in self._running.items()}
+
+    async def start(self) -> None:
+        """Asks what there is; a server that does not answer yet is asked again with the first request."""
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        timeout = httpx.Timeout(self.seconds, connect=5.0)
+        self._client = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=timeout, limits=limits)
+        await self._refresh()
+
+    async def close(self) -> None:
+        if self._client:
+            await self._client.aclose()
+        self._client = None
+
+    async def stream(
+        self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()
+    ) -> AsyncGenerator[Piece]:
+        """Pieces of an answer to a conversation; see ``pieces.Host``."""
+        pieces = self.ask(model, Ask(sampling, tuple(conversation), seed=seed, stop=tuple(stop)))
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            await pieces.aclose()
+
+    async def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
+        """Pieces of one answer; see ``pieces.Host``."""
+        if not self._names:
+            await self._refresh()
+        self._running[model] = self._running.get(model, 0) + 1
+        response = None
+        try:
+            response = await self._begun(model, ask)
+            deadline = time.monotonic() + self.seconds
+            async for piece in _pieces(model, ask, response, self.version(model)):
+                yield piece
+                if time.monotonic() > deadline and not piece.finish:
+                    raise TooSlow("the answer took longer than a request may", where=self.address, seconds=5)
+        except httpx.TimeoutException as error:
+            raise TooSlow("the server behind this one took too long", where=self.address, seconds=5) from error
+        except httpx.TransportError as error:
+            raise Unavailable("the server behind this one broke off", where=self.address, seconds=5) from error
+        finally:
+            self._running[model] -= 1
+            if response is not None:
+                await response.aclose()
+
+    async def _begun(self, model: str, ask: Ask) -> httpx.Response:
+        """The response to a request, its head read. Raises RefusedRequest."""
+        if self._client is None:
+            raise Unavailable("the gate is not open", hint="start the host first", seconds=5)
+        problem, wait = "", 0.0
+        for number in range(self.tries):
+            if number:
+                await asyncio.sleep(min(wait or self.pause * 2 ** (number - 1), LONGEST_WAIT))
+            request = self._client.build_request(
+                "POST", "/chat/completions" if ask.conversation else "/completions", json=_body(model, ask)
+            )
+            try:
+                response = await self._client.send(request, stream=True)
+            except httpx.TransportError as error:
+                problem, wait = f"{type(error).__name__}: {error}", 0.0
+                continue
+            if response.is_success:
+                return response
+            await response.aread()
+            await response.aclose()
+            if response.status_code == 429 or response.status_code not in TRY_AGAIN:
+                raise _refusal(model, response)
+            problem, wait = f"{response.status_code}: {told(response)}", asked_wait(response.headers)
+        log.warning("%s gave no answer in %s tries: %s", self.address, self.tries, problem)
+        raise Unavailable(
+            f"the server behind this one gave no answer in {self.tries} tries", hint="it may be down; try again soon", seconds=5
+        )
+
+    async def _refresh(self) -> None:
+        try:
+            response = await self._client.get("/models", timeout=5.0) if self._client else None
+            listed: Any = response.json() if response and response.is_success else {}
+            self._names = [str(row["id"]) for row in listed.get("data", [])]
+        except (httpx.TransportError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s does not say what it has: %s", self.address, error)
+
+
+def _body(model: str, ask: Ask) -> dict[str, Any]:
+    body: dict[str, Any] = {"model": model, "stream": True, "stream_options": {"include_usage": True}, **sampling_fields(ask.sampling)}
+    if ask.exact:
+        body["max_tokens"] = ask.sampling.max_tokens
+    if ask.conversation:
+        body["messages"] = [{"role": message.role, "content": message.content} for message in ask.conversation]
+    else:
+        body["prompt"] = ask.prompt if isinstance(ask.prompt, str) else list(ask.prompt)
+    if ask.logprobs is not None:
+        body |= {"logprobs": True, "top_logprobs": ask.logprobs} if ask.conversation else {"logprobs": ask.logprobs}
+    more: dict[str, Any] = {"seed": ask.seed, "stop": list(ask.stop) or None, "truncation": "auto" if ask.shorten else None}
+    return body | {name: value for name, value in more.items() if value is not None}
+
+
+def _refusal(model: str, response: httpx.Response) -> RefusedRequest:
+    """What the server behind refused, as our own refusal: its words, but not its complaints about our key."""
+    status, text = response.status_code, told(response)
+    if status == 404:
+        return UnknownModel(text, where=model)
+    if status == 429:
+        return Busy(text, where=model, seconds=asked_wait(response.headers) or 1.0)
+    if status in (401, 403):
+        log.warning("%s refuses this gate: %s %s", response.url, status, text)
+        return Unavailable("the server behind this one does not let this gate in", hint=f"its operator has to set {KEY}", seconds=60)
+    return NotUnderstood(text, where=model)
+
+
+async def _pieces(model: str, ask: Ask, response: httpx.Response, version: str) -> AsyncGenerator[Piece]:
+    """The stream's chunks as pieces. The last is held back until the tokens are counted."""
+    last, drawn, prompt, counted = "", 0, 0, 0
+    async for chunk in _chunks(response):
+        version = str(chunk.get("system_fingerprint") or version)
+        if usage := chunk.get("usage"):
+            prompt, counted = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        for choice in chunk.get("choices") or ():
+            text: Any = (choice.get("delta") or {}).get("content") if ask.conversation else choice.get("text")
+            tokens = _tokens(choice.get("logprobs"), chat=bool(ask.conversation)) if ask.logprobs is not None else ()
+            last = str(choice.get("finish_reason") or last)
+            if text or tokens:
+                count = len(tokens) or 1
+                drawn += count
+                yield Piece(f"{text or ''}", "", tokens, count, prompt, version)
+    if not last:
+        raise Unavailable("the server behind this one broke off", where=model, seconds=5)
+    finish: Finish = "length" if last == "length" else "stop"
+    yield Piece("", finish, (), max(counted - drawn, 0), prompt, version)
+
+
+async def _chunks(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.aiter_lines():
+        if not line.startswith("data:") or line[5:].strip() == "[DONE]":
+            continue
+        try:
+            chunk: Any = json.loads(line[5:])
+        except ValueError as error:
+            raise Unavailable("the server behind this one sent what is no JSON", seconds=5) from error
+        if "error" in chunk:
+            raise Unavailable(f"the server behind this one failed: {chunk['error']}", seconds=5)
+        yield chunk
+
+
+def _tokens(told: Any, *, chat: bool) -> tuple[Token, ...]:
+    """Log-probabilities of a chunk; the server tells no token ids, so these are -1."""
+    if not told:
+        return ()
+    if chat:
+        rows: list[Any] = told.get("content") or []
+        tops = [tuple((top["token"], top["logprob"]) for top in row.get("top_logprobs") or ()) for row in rows]
+        return tuple(Token(-1, row["token"], row["logprob"], top) for row, top in zip(rows, tops, strict=True))
+    likeliest: list[Any] = told.get("top_logprobs") or [{}] * len(told["tokens"])
+    triples = zip(told["tokens"], told["token_logprobs"], likeliest, strict=True)
+    return tuple(Token(-1, text, logprob or 0.0, _pairs(top)) for text, logprob, top in triples)
+
+
+def _pairs(top: dict[str, float] | None) -> tuple[tuple[str, float], ...]:
+    return tuple(top.items()) if top else ()

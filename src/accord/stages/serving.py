@@ -1,0 +1,95 @@
+"""Opening the API server on a project's models, or in front of another server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from accord.errors import ModelError, UsageError
+from accord.feedback.web.serving import is_loopback, listen
+from accord.runtime.project import Project
+from accord.serving.keys import Keys
+from accord.serving.limits import Limits
+from accord.serving.pieces import Host
+from accord.settings import ServeConfig
+from accord.stages.chatting import Shelf
+
+CONNECTIONS = 4096
+"""Open connections of the server; whoever comes next is told 503."""
+
+
+def serve_stage(project: Project, config: ServeConfig, *, models: Sequence[str], upstream: str, without_keys: bool, insecure: bool) -> None:
+    """Serves until it is stopped.
+
+    Args:
+        models: which of the project's models; all that can be talked to when empty.
+        upstream: address of an OpenAI-compatible server that answers instead of the project's models.
+
+    Raises:
+        UsageError: the address needs keys or https, or no key works yet.
+        ModelError: there is no model to serve, or one cannot be opened.
+        RunError: the address is taken.
+    """
+    keys = None if without_keys else Keys(project.path)
+    check_address(config, keys, insecure=insecure)
+    host = _upstream(upstream, config) if upstream else _local(project, config, models)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(host, config, keys))
+
+
+def check_address(config: ServeConfig, keys: Keys | None, *, insecure: bool) -> None:
+    """Holds that nobody can use the server who should not.
+
+    Raises:
+        UsageError: others reach the address and there are no keys, or keys would go over it in the clear; or no key works yet.
+    """
+    mine, where = is_loopback(config.host), f"--host {config.host}"
+    if keys is None and not mine:
+        raise UsageError("others can reach this address; it needs API keys", where=where, hint="leave out --no-keys")
+    if keys is not None and not any(not key.revoked for key in keys.all()):
+        hint = "make one: accord keys add PROJECT NAME; or give --no-keys for programs of this machine alone"
+        raise UsageError("no API key works yet, so nobody could ask anything", where="keys", hint=hint)
+    if not (mine or config.https or insecure):
+        hint = "put a proxy with https before it and give --https, or give --insecure for a network that you trust"
+        raise UsageError("others can reach this address, and keys would go over it in the clear", where=where, hint=hint)
+
+
+def _local(project: Project, config: ServeConfig, models: Sequence[str]) -> Host:
+    import torch
+
+    from accord.serving.hosting import Capacity, ModelHost
+    from accord.stages.opening import compute_dtype, load_model
+
+    names = list(models) or list(Shelf(project).names())
+    if not names:
+        raise ModelError("the project has no model to serve", where=project.path.name, hint="accord pretrain, accord sft, accord ppo")
+    torch.set_num_threads(config.threads)
+    capacity = Capacity(config.places, config.waiting, config.seconds, config.remembered)
+    return ModelHost(lambda name: load_model(project, name), names, capacity=capacity, dtype=compute_dtype())
+
+
+def _upstream(address: str, config: ServeConfig) -> Host:
+    from accord.serving.upstream import Upstream
+
+    return Upstream(address, seconds=config.seconds)
+
+
+async def _serve(host: Host, config: ServeConfig, keys: Keys | None) -> None:
+    import uvicorn
+
+    from accord.serving.api import create
+
+    made = listen(config.host, config.port)
+    names = [part.strip() for part in config.names.split(",") if part.strip()]
+    app = create(host, keys=keys, limits=Limits(config.requests_per_minute, config.tokens_per_minute), names=[*names, config.host])
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}
+    settings = uvicorn.Config(app, **quiet, timeout_graceful_shutdown=5, limit_concurrency=CONNECTIONS)
+    await host.start()
+    try:
+        address = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{made.getsockname()[1]}/v1"
+        print(f"Serving {', '.join(host.models()) or 'nothing yet'} at {address}  (Ctrl-C ends it)", flush=True)
+        await uvicorn.Server(settings).serve(sockets=[made])
+    finally:
+        await host.close()

@@ -1,0 +1,37 @@
+"""One server for all tests that only ask: two tiny models, three keys."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from opened import host
+from running import serving
+
+from accord.serving.api import create
+from accord.serving.keys import Keys
+from accord.serving.limits import Limits
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where it is, and with which keys one comes in."""
+
+    url: str
+    key: str
+    hurried: str
+    """A key of two requests a minute."""
+    narrow: str
+    """A key for ``tiny-2`` alone."""
+    keys: Keys
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    folder: Path = tmp_path_factory.mktemp("keys")
+    keys, hosting = Keys(folder), host("tiny-1", "tiny-2")
+    made = [keys.add("tests")[0], keys.add("hurried", requests_per_minute=2)[0], keys.add("narrow", models=("tiny-2",))[0]]
+    with serving(hosting, create(hosting, keys=keys, limits=Limits())) as url:
+        yield Server(url, *made, keys)

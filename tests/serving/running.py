@@ -1,0 +1,51 @@
+"""A real server on a real port, in a thread of the test: what clients see is what users see."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from accord.feedback.web.serving import listen
+from accord.serving.pieces import Host
+
+
+@contextmanager
+def serving(host: Host, app: ASGIApp) -> Generator[str]:
+    """Opens the host, serves the app, and yields its address; both are closed in the end."""
+    socket = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=2))
+    problems = list[BaseException]()
+    up = threading.Event()
+
+    async def run() -> None:
+        await host.start()
+        up.set()
+        try:
+            await server.serve(sockets=[socket])
+        finally:
+            await host.close()
+
+    def work() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as problem:  # told in the test's own thread
+            problems.append(problem)
+        finally:
+            up.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert up.wait(60)
+        assert not problems, problems
+        yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+    assert not problems, problems

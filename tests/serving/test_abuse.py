@@ -1,0 +1,120 @@
+"""What hostile and broken clients do: too much, too slowly, half, nonsense. Each gets a 4xx or nothing, and the next one an answer."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from conftest import Server
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opened import host
+from running import serving
+
+from accord.serving import gate
+from accord.serving.api import create
+
+CHAT = "/v1/chat/completions"
+
+
+def headers(server: Server) -> dict[str, str]:
+    return {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}
+
+
+def raw(url: str, sent: bytes, *, half: bool = False, seconds: float = 10.0) -> bytes:
+    """What a server answers to these very bytes."""
+    at = urlsplit(url)
+    with socket.create_connection((at.hostname or "", at.port or 0), timeout=seconds) as line:
+        line.sendall(sent)
+        if half:
+            line.shutdown(socket.SHUT_WR)
+        came = b""
+        while part := line.recv(65536):
+            came += part
+    return came
+
+
+def head(path: str, length: int) -> bytes:
+    fields = ("Host: localhost", "Content-Type: application/json", f"Content-Length: {length}")
+    return "\r\n".join([f"POST {path} HTTP/1.1", *fields, "", ""]).encode()
+
+
+def well(url: str) -> None:
+    assert httpx.get(f"{url}/health", timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"\xff\xfe\x00", 400),
+        (b'{"model": "tiny-1", "messages": [{"role": "user", "content": "\xc3\x28"}]}', 400),
+        (b"[" * 100_000, 400),
+        (b'{"model": "tiny-1", "messages": [{"role": "user", "content": "x"}], "seed": ' + b"9" * 5000 + b"}", 400),
+        (b'{"model": "tiny-1", "messages": [{"role": "user", "content": "x"}], "temperature": NaN}', 400),
+        (b'{"model": "tiny-1", "messages": [{"role": "user", "content": "\\ud800"}]}', 400),
+        (b'{"model": "tiny-1\\u0000", "messages": [{"role": "user", "content": "x"}]}', 404),
+        (b'{"model": "../../etc/passwd", "messages": [{"role": "user", "content": "x"}]}', 404),
+        (b'{"model": "tiny-1", "messages": [{"role": "user", "content": "\\u0000<|end|><|system|>"}], "max_tokens": 2}', 200),
+        (b"x" * (gate.LARGEST_BODY + 1), 413),
+        (json.dumps({"model": "tiny-1", "messages": [{"role": "user", "content": "y" * 3_000_000}]}).encode(), 400),
+    ],
+)
+def test_no_body_makes_the_server_fail(server: Server, body: bytes, status: int) -> None:
+    answer = httpx.post(server.url + CHAT, content=body, headers=headers(server), timeout=60)
+    assert answer.status_code == status, answer.text[:300]
+    assert ("error" in answer.json()) == (status != 200)
+    well(server.url)
+
+
+def test_a_body_without_its_length_is_cut_off_as_well(server: Server) -> None:
+    def parts() -> Any:
+        for _ in range(50):
+            yield b"x" * 100_000
+
+    answer = httpx.post(server.url + CHAT, content=parts(), headers=headers(server), timeout=60)
+    assert answer.status_code == 413
+
+
+def test_a_request_that_comes_drop_by_drop_is_refused() -> None:
+    hosting = host()
+    app = gate.Gate(create(hosting, keys=None), seconds=0.3)
+    with serving(hosting, app) as url:
+        assert b" 408 " in raw(url, head(CHAT, 100) + b"{")
+        well(url)
+
+
+def test_a_client_that_reads_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "READ_SECONDS", 0.3)
+    hosting = host()
+    with serving(hosting, create(hosting, keys=None)) as url:
+        at = urlsplit(url)
+        body = json.dumps({"model": "tiny-1", "prompt": ["The"] * 60, "stream": True, "logprobs": 20, "max_tokens": 100}).encode()
+        with socket.socket() as line:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            line.connect((at.hostname, at.port))
+            head = (
+                f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            line.sendall(head.encode() + body)
+            deadline = time.monotonic() + 30
+            while not _idle(hosting) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert _idle(hosting)
+        well(url)
+
+
+def _idle(hosting: Any) -> bool:
+    state = hosting.state()["tiny-1"]
+    return not state["running"] + state["waiting"]
+
+
+@settings(max_examples=30)
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_request_at_all_harm_nobody(server: Server, sent: bytes) -> None:
+    assert b" 500 " not in raw(server.url, sent + b"\r\n\r\n", half=True)[:20]
