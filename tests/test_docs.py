@@ -19,6 +19,8 @@ ELSEWHERE = {
     "raft": "rejection",
     "problems": "star",
     "solve": "star",
+    "problems": "star",
+    "solve": "star",
     "sample": "feedback",
     "label": "labeling",
     "evaluate": "evaluation",

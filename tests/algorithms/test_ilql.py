@@ -111,6 +111,13 @@ def taught(seed: int = 0) -> QNetwork:
     return network
 
 
+def test_the_two_q_start_apart_by_the_seed() -> None:
+    one, same_, other = (QNetwork(llama(5), rng(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one.q, same_.q)
+    assert not torch.equal(one.q, other.q)
+    assert not torch.equal(one.q[0], one.q[1])
+
+
 def test_the_target_network_follows_by_its_rate() -> None:
     network, target = taught(0), taught(7)
     before = weights(target)

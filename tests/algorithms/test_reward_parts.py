@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conformance_run import Doomed, Killed
 from groups import improve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,19 +108,6 @@ def test_a_scorer_alone_is_the_part_model_at_weight_1() -> None:
     scored = mixture_of(Length()).at(1, 5)
     assert scored.score([[1]], [[2, 3]]).tolist() == [2]
     assert scored.figures() == {"reward.model": 2.0, "weight.model": 1.0}
-
-
-class Killed(BaseException):
-    """Stands for the power cut."""
-
-
-class Doomed(Run):
-    """A run that dies when it is about to write down step 15."""
-
-    def log(self, step: int, **figures: float) -> None:
-        if step == 15:
-            raise Killed
-        super().log(step, **figures)
 
 
 def limited() -> Mixture:

@@ -195,6 +195,11 @@ class ExactAnswer:
             raise RunError("a prompt without a known answer was asked", where="the reward exact") from None
 
 
+def is_answer_key(text: str) -> bool:
+    """Whether it is an answer without a way to it: nothing to learn to say, but enough to check by."""
+    return text.lstrip().startswith("####")
+
+
 Function = Callable[[list[str], list[str]], Sequence[float]]
 
 

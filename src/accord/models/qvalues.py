@@ -27,13 +27,17 @@ ROWS = 512
 
 
 class QNetwork(nn.Module):
-    """A copy of a causal LM's body with linear heads, which start at 0: nothing is worth more than anything else."""
+    """A copy of a causal LM's body with linear heads, which start near 0: hardly anything is worth more than anything else.
 
-    def __init__(self, lm: Any) -> None:
+    The two Q start from other numbers of ``generator``, so that the smaller of them is a cautious guess; without one both start at 0.
+    """
+
+    def __init__(self, lm: Any, generator: torch.Generator | None = None) -> None:
         super().__init__()
         vocabulary, width = lm.get_output_embeddings().weight.shape
         self.body = copy.deepcopy(lm.base_model)
-        self.q = nn.Parameter(torch.zeros(2, vocabulary, width))
+        start = torch.zeros(2, vocabulary, width) if generator is None else torch.randn(2, vocabulary, width, generator=generator) * 0.02
+        self.q = nn.Parameter(start)
         self.v = nn.Parameter(torch.zeros(1, width))
 
     @property

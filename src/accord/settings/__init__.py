@@ -13,6 +13,7 @@ from accord.settings.evaluating import CompareConfig, ExamineConfig, FrontierCon
 from accord.settings.labeling import AgreementConfig, LabelConfig, PlanConfig, ScreeningConfig
 from accord.settings.preferring import DpoConfig, KtoConfig
 from accord.settings.ranges import check_numbers, require
+from accord.settings.reasoning import ProblemsConfig, SolveConfig, StarConfig
 from accord.settings.reinforcing import GrpoConfig, RaftConfig, ReinforceConfig, RlooConfig
 from accord.settings.serving import ServeConfig
 from accord.settings.training import EvaluateConfig, PpoConfig, PretrainConfig, RewardConfig, SampleConfig, SftConfig, WorldConfig
@@ -36,6 +37,7 @@ __all__ = [
     "PpoConfig",
     "PretrainConfig",
     "ProbeConfig",
+    "ProblemsConfig",
     "PromptsConfig",
     "RaftConfig",
     "ReinforceConfig",
@@ -46,6 +48,8 @@ __all__ = [
     "ScreeningConfig",
     "ServeConfig",
     "SftConfig",
+    "SolveConfig",
+    "StarConfig",
     "WorldConfig",
     "check_numbers",
     "require",

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from accord.algorithms import ppo, pretrain, reward, sft
+from accord.algorithms.rewards import is_answer_key
 from accord.data.corpus import read_documents
 from accord.data.templates import ChatFormat, chat_format, give_chat_template
 from accord.data.tokenizers import load_tokenizer, train_tokenizer
@@ -65,9 +66,7 @@ def sft_stage(project: Project, config: SftConfig, *, base: str, name: str, resu
     source = locate(project, base)
     folder = project.run(name)
     with Store.open(project.store_url) as store:
-        demonstrations, digest = frozen(
-            folder / "demonstrations.jsonl", Demonstration, said_by(store, store.demonstrations(), config.kinds)
-        )
+        demonstrations, digest = frozen(folder / "demonstrations.jsonl", Demonstration, said_by(store, _written(store), config.kinds))
     if not demonstrations:
         raise InputError(
             f"the store has no demonstrations by {config.kinds}", where=project.store_url, hint="`accord import` some, or write them"
@@ -121,7 +120,8 @@ def reward_stage(project: Project, config: RewardConfig, *, sft_model: str, name
             raise InputError(
                 f"the store has no rankings by {config.kinds}", where=project.store_url, hint="`accord sample`, then `accord label`"
             )
-        demonstrations, shown = frozen(folder / "demonstrations.jsonl", Demonstration, store.demonstrations(split="train"))
+        written = (row for row in _written(store) if row.prompt.split == "train")
+        demonstrations, shown = frozen(folder / "demonstrations.jsonl", Demonstration, written)
     inputs = {"sft": digest_of(source), "rankings": digest, "demonstrations": shown}
     run = Run.start(folder, stage="reward", config=config, inputs=inputs, resume=resume, seed=config.seed)
     if run.done:
@@ -139,8 +139,8 @@ def reward_stage(project: Project, config: RewardConfig, *, sft_model: str, name
         training = [_ranked(spoken, row, config.max_tokens) for row in learned]
         validation = [_ranked(spoken, row, config.max_tokens) for row in insiders if row.prompt.split != "train"]
         held_out = [_ranked(spoken, row, config.max_tokens) for row in outsiders if row.prompt.split != "train"]
-        written = [_example(spoken, row, config.max_tokens).tokens for row in demonstrations]
-        reward.train(config, model=scalar, rankings=training, validation=validation, demonstrations=written, run=run, dtype=compute)
+        scored = [_example(spoken, row, config.max_tokens).tokens for row in demonstrations]
+        reward.train(config, model=scalar, rankings=training, validation=validation, demonstrations=scored, run=run, dtype=compute)
         figures |= {"rankings": len(training), "reward_bias": scalar.config.reward_bias}
         for key, rows in (("accuracy_labelers", validation), ("accuracy_heldout_group", held_out)):
             if rows:
@@ -187,6 +187,11 @@ def ppo_stage(project: Project, config: PpoConfig, *, sft_model: str, reward_mod
         for target, trained in ((name, policy), (f"{name}-value", value)):
             save(project, target, trained, spoken.tokenizer, run, parents=parents, data=asked.data, config=config, figures=figures)
     return run
+
+
+def _written(store: Store) -> Iterator[Demonstration]:
+    """What somebody wrote out; a problem's answer alone is no demonstration of how to answer."""
+    return (row for row in store.demonstrations() if not is_answer_key(row.text))
 
 
 def _ranked_prompts(store: Store, config: RewardConfig) -> Iterator[RankedPrompt]:

@@ -42,7 +42,7 @@ def ilql_stage(project: Project, config: IlqlConfig, *, sft_model: str, name: st
             raise InputError(what, where=project.store_url, hint="label more, or mind held_out_group")
         compute = compute_dtype(dtype)
         model = load_model(project, sft_model)
-        network = QNetwork(model.lm)
+        network = QNetwork(model.lm, generator(config.seed, "ilql", "heads"))
         if config.lora_rank:
             network.body = add_lora(network.body, config.lora_rank, generator(config.seed, "ilql", "lora"))
         made = partial(_episode, model.format, config.max_tokens)

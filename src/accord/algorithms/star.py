@@ -1,0 +1,181 @@
+"""Self-taught reasoning: the model tries, what led to a right answer is learned from, and again (STaR).
+
+Follows Zelikman et al. 2022, section 3, except: several rationales are drawn for a problem, and ``kept`` of the right ones are learned
+from, no text twice; a hint is the answer behind the question, and what comes of it is learned without the hint; with ``restart`` a round
+learns from the SFT model anew, as there, on the rationales of all rounds so far. Rationales without stop token are never kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from accord.algorithms.optim import constant, moments, optimizers, restore, scaled, update
+from accord.algorithms.rollouts import Drawn, draw, minibatches
+from accord.models.policy import logprobs
+from accord.models.ragged import by_tokens, pack
+from accord.protocols import Sampler, Scorer
+from accord.records import Sampling
+from accord.runtime.progress import track
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import StarConfig
+
+Pairs = list[list[list[int]]]
+"""Prompt and response of each kept rationale, as lists, so that a checkpoint can hold them."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A problem's token ids, and the same with its answer said beforehand."""
+
+    plain: list[int]
+    hinted: list[int]
+
+
+def train(
+    config: StarConfig,
+    *,
+    policy: Any,
+    sampler: Sampler,
+    scorer: Scorer,
+    questions: Sequence[Question],
+    decode: Callable[[Sequence[int]], str],
+    run: Run,
+    dtype: torch.dtype,
+) -> Any:
+    """Trains the policy in place, which starts as the SFT model, and returns it.
+
+    Args:
+        sampler: draws from ``policy``. scorer: 1 for a right response to a plain prompt, else 0.
+        decode: token ids to text, for the sample tables.
+
+    Raises:
+        RunError: a reward is not a number.
+    """
+    beginning = {name: value.detach().clone() for name, value in policy.state_dict().items()} if config.restart else {}
+    peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
+    done, updates, pool = 0, 0, Pairs()
+    if (restored := run.restore()) is not None:
+        done, state = restored
+        policy.load_state_dict(state["policy"])
+        restore(peaks, state["optimizers"])
+        updates, pool = state["updates"], state["pool"]
+    sampler.refresh()
+
+    with track(config.rounds, "star", done=done) as bar:
+        for step in range(done + 1, config.rounds + 1):
+            # step 1: try the next problems, and with the answer as a hint those that nothing right came of
+            began = time.perf_counter()
+            asked = _next(questions, (step - 1) * config.batch_size, config.batch_size, config.seed)
+            tried = _tries(config, [q.plain for q in asked], sampler, scorer, step, "plain")
+            found = kept(config, [q.plain for q in asked], tried)
+            unsolved = [q for q, own in zip(asked, found, strict=True) if not own] if config.hints else []
+            hinted = Pairs()
+            if unsolved:
+                helped = _tries(config, [q.hinted for q in unsolved], sampler, _Unhinted(scorer, unsolved), step, "hinted")
+                hinted = [pair for own in kept(config, [q.plain for q in unsolved], helped) for pair in own]
+
+            # step 2: what is learned from
+            mine = [pair for own in found for pair in own] + hinted
+            pool = _without_repeats([*pool, *mine]) if config.restart else mine
+
+            # step 3: fine-tune on it
+            sampled, history = time.perf_counter(), list[dict[str, float]]()
+            if config.restart:
+                policy.load_state_dict(beginning)
+                peaks, updates = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr), 0
+            for rows in minibatches(len(pool), config.minibatch_size, config.epochs, seed=config.seed, stage="star", step=step):
+                loss = _learn(config, policy, [pool[i] for i in rows], dtype)
+                norm = update(scaled(peaks, constant(updates, config.warmup_steps)), config.max_grad_norm)
+                updates += 1
+                history.append({"loss": loss, "grad_norm": norm})
+            sampler.refresh()
+
+            # step 4: log, keep a checkpoint
+            figures = {name: sum(row[name] for row in history) / max(len(history), 1) for name in ("loss", "grad_norm")}
+            figures |= {
+                "accuracy": tried.scores.mean().item(),
+                "solved": sum(map(bool, found)) / len(found),
+                "hinted": len(hinted) / max(len(unsolved), 1),
+                "kept": float(len(mine)),
+                "pool": float(len(pool)),
+                "finished": tried.finished.float().mean().item(),
+                "seconds_rollout": sampled - began,
+                "seconds_train": time.perf_counter() - sampled,
+            }
+            run.log(step, **figures)
+            if step % config.save_every == 0 or step == config.rounds:
+                run.samples(step, _table(tried, decode))
+                state = {"policy": policy.state_dict(), "optimizers": moments(peaks), "updates": updates, "pool": pool}
+                run.checkpoint(step, state)
+            bar.advance(accuracy=figures["accuracy"], solved=figures["solved"], pool=figures["pool"])
+    return policy
+
+
+def kept(config: StarConfig, prompts: Sequence[list[int]], tried: Drawn) -> list[Pairs]:
+    """For each problem up to ``config.kept`` right and finished responses, no one twice, each behind the prompt that it is learned with."""
+    found: list[Pairs] = []
+    right = (tried.finished & (tried.scores >= 1)).tolist()
+    for number, prompt in enumerate(prompts):
+        rows = range(number * config.attempts, (number + 1) * config.attempts)
+        different = {tuple(tried.responses[i]): i for i in reversed(rows) if right[i]}
+        first = sorted(different.values())[: config.kept]
+        found.append([[list(prompt), list(tried.responses[i])] for i in first])
+    return found
+
+
+@dataclass(frozen=True)
+class _Unhinted:
+    """Scores responses to hinted prompts as responses to the plain ones."""
+
+    scorer: Scorer
+    questions: Sequence[Question]
+
+    def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
+        plain = {tuple(question.hinted): question.plain for question in self.questions}
+        return self.scorer.score([plain[tuple(prompt)] for prompt in prompts], responses)
+
+
+def _tries(config: StarConfig, prompts: Sequence[list[int]], sampler: Sampler, scorer: Scorer, step: int, which: str) -> Drawn:
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    random = generator(config.seed, "star", which, step)
+    return draw(prompts, n=config.attempts, sampler=sampler, scorer=scorer, sampling=sampling, generator=random)
+
+
+def _next(questions: Sequence[Question], start: int, count: int, seed: int) -> list[Question]:
+    """The next problems: passes over all of them, each in its own seeded order; none twice in a round."""
+    wanted = range(start, start + min(count, len(questions)))
+    orders = {
+        epoch: torch.randperm(len(questions), generator=generator(seed, "star", "questions", epoch))
+        for epoch in {i // len(questions) for i in wanted}
+    }
+    return [questions[int(orders[i // len(questions)][i % len(questions)])] for i in wanted]
+
+
+def _without_repeats(pairs: Pairs) -> Pairs:
+    return list({(tuple(prompt), tuple(response)): [prompt, response] for prompt, response in pairs}.values())
+
+
+def _learn(config: StarConfig, policy: Any, pairs: Pairs, dtype: torch.dtype) -> float:
+    """Adds the gradient of the cross-entropy of some responses, mean over their tokens, and returns it."""
+    tokens, total = sum(len(response) for _, response in pairs), 0.0
+    for group in by_tokens([len(prompt) + len(response) for prompt, response in pairs], config.micro_tokens):
+        part = [pairs[i] for i in group]
+        batch = pack([[*prompt, *response] for prompt, response in part], [len(response) for _, response in part])
+        flat, _ = logprobs(policy, batch.to(policy.device), dtype=dtype)
+        loss = -flat.sum() / tokens
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def _table(tried: Drawn, decode: Callable[[Sequence[int]], str], rows: int = 8) -> list[dict[str, Any]]:
+    return [
+        {"prompt": decode(tried.prompts[i]), "response": decode(tried.responses[i]), "right": bool(tried.scores[i] >= 1)}
+        for i in range(min(rows, len(tried.responses)))
+    ]
