@@ -1,4 +1,4 @@
-"""A real server in a process of its own, on each database, and a real Chromium before it."""
+"""A real server in a process of its own on each database, emptied for every test, and a real Chromium before it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from feedback.conftest import postgres, url
+from feedback.conftest import Postgres, empty, postgres
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from visitor import Visitor
 
@@ -25,10 +25,12 @@ from accord.feedback.tasks import Kind, Task
 from accord.records import Message, Prompt, Response
 from accord.runtime.project import Project
 
-__all__ = ["postgres", "url"]
+__all__ = ["postgres"]
 
 expect.set_options(timeout=60_000)  # a busy machine is no failure
 SEED = 5
+KEPT = frozenset({"meta", "alembic_version", "guidelines"})
+"""Tables that a server fills when it starts."""
 TEXTS = (
     "Rye bread, **baked** at noon.",
     "| day | bread |\n|---|---|\n| Tue | rye |",
@@ -57,7 +59,7 @@ class Server:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.project = Project.create(folder, settings={"store": {"url": url}, "label": {"seed": SEED}})
-        self.store = Store.open(url)
+        self.url, self.store = url, Store.open(url)
         self.port = 0
         self.process: subprocess.Popen[str] | None = None
         self.start()
@@ -83,6 +85,12 @@ class Server:
     def stop(self) -> None:
         self.kill()
         self.store.__exit__()
+
+    def refresh(self) -> None:
+        """Empties the store, and starts the server again when a test left it killed."""
+        empty(self.store, KEPT)
+        if self.process is None or self.process.poll() is not None:
+            self.start()
 
     def queue(self, *queued: Task) -> None:
         tasks.add(self.store, queued)
@@ -111,11 +119,19 @@ def quiet() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
-@pytest.fixture
-def site(url: str, tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "bakery", url)
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("site")
+    private: Postgres | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    server = Server(folder / "bakery", private.database() if private else f"sqlite:///{folder / 'feedback.db'}")
     yield server
     server.stop()
+
+
+@pytest.fixture
+def site(server: Server) -> Server:
+    server.refresh()
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from e2e.conftest import Come, Server, task, wait_until
 from playwright.sync_api import Page, expect
 
-from accord.feedback import answers
+from accord.feedback import accounts, answers
 
 KINDS = ("rank", "compare", "demonstrate", "correct", "conversation", "evaluate")
 SIZES = {"compare": 2, "demonstrate": 0, "correct": 1, "conversation": 0}
@@ -188,23 +189,30 @@ def test_in_chinese(site: Server, come: Come) -> None:
     expect(asked.get_by_role("link", name="开始")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_task_is_accessible(site: Server, come: Come, kind: Any, scheme: Any) -> None:
-    site.queue(task(1, kind, SIZES.get(kind, 3)))
-    page = come(color_scheme=scheme, reduced_motion="reduce")
-    page.goto(f"{site.address}/next")
-    steps = page.locator(".steps button")
-    for index in range(max(1, steps.count())):
-        if steps.count() > 1:
-            steps.nth(index).click()
-        accessible(page)
+def test_every_kind_of_task_is_accessible_light_and_dark(site: Server, come: Come) -> None:
+    site.queue(*(task(n, kind, SIZES.get(kind, 3), priority=-float(n)) for n, kind in enumerate(KINDS)))
+    page = come(reduced_motion="reduce")
+    for kind in KINDS:
+        page.goto(f"{site.address}/next")
+        expect(page.locator("#task")).to_have_attribute("data-kind", kind)
+        steps = page.locator(".steps button")
+        for index in range(max(1, steps.count())):
+            if steps.count() > 1:
+                steps.nth(index).click()
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+                accessible(page)
+        page.locator(".skipping summary").click()
+        page.locator("[name=skip_reason]").press("Enter")
+        expect(page.locator(f"#task[data-kind={kind}]")).to_have_count(0)
 
 
 def test_the_other_pages_are_accessible(site: Server, come: Come) -> None:
     site.queue(task(1, k=2))
     page = come("lea", "lead", reduced_motion="reduce")
-    for path in ("/", "/answers", "/guidelines", "/guidelines/evaluation", "/lead", "/join", "/nowhere"):
+    accounts.invite(site.store, "labeler", "Ann", by="tests", now=datetime.now(UTC), screened=True)
+    ann = next(person.id for person in accounts.people(site.store) if person.name == "Ann")
+    for path in ("/", "/answers", "/guidelines", "/lead", f"/lead/screening/{ann}", "/profile", "/join", "/nowhere"):
         page.goto(site.address + path)
         accessible(page)
     page.goto(f"{site.address}/next")
@@ -220,19 +228,22 @@ def accessible(page: Page) -> None:
     assert not found.response["violations"], found.generate_report()
 
 
-@pytest.mark.parametrize("width", [768, 1024, 390])
-def test_it_fits_a_tablet_and_a_telephone(site: Server, come: Come, width: int) -> None:
+def test_it_fits_a_tablet_and_a_telephone(site: Server, come: Come) -> None:
     site.queue(task(1))
-    page = come(viewport={"width": width, "height": 1024}, has_touch=True)
-    page.goto(f"{site.address}/next")
-    for _ in range(3):
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing stands out to the side"
-        page.locator("#next").tap()
-    page.locator(".pill").nth(0).wait_for(state="attached")
-    sizes = page.locator(".step:not([hidden]) .pill:visible, .actions button:visible").evaluate_all(
-        "all => all.map(one => Math.min(one.getBoundingClientRect().width, one.getBoundingClientRect().height))"
-    )
-    assert min(sizes) >= 38, "big enough for a finger"
+    page = come("lea", "lead", viewport={"width": 1024, "height": 1024}, has_touch=True)
+    for width in (1024, 768, 390):
+        page.set_viewport_size({"width": width, "height": 1024})
+        for path in ("/", "/lead", "/profile", "/next"):
+            page.goto(f"{site.address}{path}")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path}: nothing stands out to the side"
+        for _ in range(2):
+            page.locator("#next").tap()
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nor on any step"
+        page.locator(".pill").nth(0).wait_for(state="attached")
+        sizes = page.locator(".step:not([hidden]) .pill:visible, .actions button:visible").evaluate_all(
+            "all => all.map(one => Math.min(one.getBoundingClientRect().width, one.getBoundingClientRect().height))"
+        )
+        assert min(sizes) >= 38, "big enough for a finger"
 
 
 def test_single_keys_can_be_turned_off(site: Server, come: Come) -> None:

@@ -1,23 +1,30 @@
-"""The world's labelers answer through the site: a model then trains on the very rows it would get from them directly."""
+"""The world's labelers answer through the site: the reward model is bit for bit the one that trains on the same rankings directly."""
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import pytest
 from e2e.conftest import SEED, Server
 from visitor import Visitor, ranking_form
 
+from accord.data.corpus import write_documents
 from accord.feedback import accounts, tasks
 from accord.feedback.guidelines import reference
 from accord.feedback.snapshot import freeze
 from accord.feedback.store import Store
-from accord.records import Prompt, Response
-from accord.settings import WorldConfig
+from accord.records import Labeler, Prompt, Response
+from accord.runtime.project import Project
+from accord.settings import PretrainConfig, RewardConfig, SftConfig, WorldConfig
+from accord.stages.training import pretrain_stage, reward_stage, sft_stage
 from accord.world import SimulatedLabeler, World, labelers
 
 WORLD = World.generate(SEED, WorldConfig(documents=600, prompts=80, demonstrations=60, users=20))
 PEOPLE = labelers(WORLD)[:4]
+TINY: dict[str, Any] = {"vocab_size": 400, "hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 24, "context": 256}
 
 
 def sampled() -> list[tuple[Prompt, list[Response]]]:
@@ -47,7 +54,28 @@ def through_the_site(site: Server, person: SimulatedLabeler) -> int:
     return done
 
 
-def test_training_rows_are_the_same_as_from_the_store_directly(site: Server, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def sft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a small SFT model of this world's."""
+    project = Project.create(tmp_path_factory.mktemp("simulated") / "sft")
+    write_documents(project.path / "corpus" / "text.jsonl", WORLD.documents[:200])
+    with Store.open(project.store_url) as store:
+        store.add(labelers={d.labeler: Labeler(d.labeler, "person") for d in WORLD.demonstrations}.values())
+        store.add_demonstrations(WORLD.demonstrations)
+    pretrain_stage(project, PretrainConfig(**TINY, tokens=1000, batch_tokens=256), name="base", resume=False, dtype="float32")
+    sft_stage(project, SftConfig(epochs=1, ptx_tokens=0), base="base", name="sft", resume=False, dtype="float32")
+    return project.path
+
+
+def rewarded(folder: Path, url: str, sft: Path) -> bytes:
+    """The weights of a reward model that was trained on what a store holds."""
+    project = Project.create(folder, settings={"store": {"url": url}})
+    shutil.copytree(sft / "models" / "sft", project.model("sft"))
+    reward_stage(project, RewardConfig(lr=1e-3), sft_model="sft", name="reward", resume=False, dtype="float32")
+    return (project.model("reward") / "model.safetensors").read_bytes()
+
+
+def test_a_reward_model_is_the_same_bit_for_bit_as_from_the_store_directly(site: Server, tmp_path: Path, sft: Path) -> None:
     groups = sampled()
     with Store.open(f"sqlite:///{tmp_path / 'direct.db'}") as direct:
         for store in (site.store, direct):
@@ -65,3 +93,7 @@ def test_training_rows_are_the_same_as_from_the_store_directly(site: Server, tmp
         through, plain = tmp_path / "site.jsonl", tmp_path / "direct.jsonl"
         assert freeze(site.store.ranked_prompts(split="train"), through) == freeze(direct.ranked_prompts(split="train"), plain)
         assert through.read_text().count("\n") == len(groups) * len(PEOPLE)
+    first = rewarded(tmp_path / "one", site.url, sft)
+    second = rewarded(tmp_path / "two", f"sqlite:///{tmp_path / 'direct.db'}", sft)
+    assert first == second
+    assert first != (sft / "models" / "sft" / "model.safetensors").read_bytes()
