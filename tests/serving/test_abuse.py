@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opened import host
 from running import serving
+from serving_fuzz import attack
 
 from accord.serving import gate
 from accord.serving.api import create
@@ -118,3 +119,10 @@ def _idle(hosting: Any) -> bool:
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_request_at_all_harm_nobody(server: Server, sent: bytes) -> None:
     assert b" 500 " not in raw(server.url, sent + b"\r\n\r\n", half=True)[:20]
+
+
+def test_requests_out_of_the_apis_own_description_never_make_it_fail(server: Server) -> None:
+    found = attack(server.url, server.key, "tiny-1", requests=150)
+    assert not found["failures"]
+    assert {200, 400} <= found["statuses"].keys()
+    well(server.url)
