@@ -17,6 +17,8 @@ ELSEWHERE = {
     "rloo": "grpo",
     "reinforce": "grpo",
     "raft": "rejection",
+    "critique": "constitution",
+    "prefer": "constitution",
     "problems": "star",
     "solve": "star",
     "problems": "star",

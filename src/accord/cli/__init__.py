@@ -13,6 +13,7 @@ from typing import NoReturn
 import cyclopts
 
 from accord.cli import (
+    advising,
     chatting,
     doctoring,
     evaluating,
@@ -32,6 +33,7 @@ from accord.cli.app import app
 from accord.errors import AccordError, UsageError
 
 __all__ = [
+    "advising",
     "app",
     "evaluating",
     "chatting",

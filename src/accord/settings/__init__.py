@@ -6,6 +6,7 @@ imports torch. Defaults are sized for the built-in world on two CPU cores; docs/
 
 from __future__ import annotations
 
+from accord.settings.advising import CritiqueConfig, PreferConfig
 from accord.settings.chatting import ChatConfig, RoundConfig
 from accord.settings.contesting import AlgorithmsConfig
 from accord.settings.curating import InspectConfig, PromptsConfig
@@ -24,6 +25,7 @@ __all__ = [
     "AlgorithmsConfig",
     "ChatConfig",
     "CompareConfig",
+    "CritiqueConfig",
     "DpoConfig",
     "EvaluateConfig",
     "ExamineConfig",
@@ -35,6 +37,7 @@ __all__ = [
     "LabelConfig",
     "PlanConfig",
     "PpoConfig",
+    "PreferConfig",
     "PretrainConfig",
     "ProbeConfig",
     "ProblemsConfig",
