@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -36,6 +36,39 @@ def doctor(
             _tell(name, findings)
     if grave:
         raise SystemExit(1)
+
+
+@app.command
+def report(
+    project: ProjectPath,
+    *,
+    watch: Annotated[
+        bool, Parameter(help="Serve the page on this machine and renew it while runs go on, until Ctrl-C.", negative="")
+    ] = False,
+    port: Annotated[int, Parameter(help="Port of --watch; 0 takes a free one.")] = 8500,
+    mirror: Annotated[
+        tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...],
+        Parameter(help="Also send the runs' metrics to a tracker that is installed.", negative=""),
+    ] = (),
+    json: AsJson = False,
+) -> None:
+    """Writes report.html: one page with the project's figures, curves, findings and samples. --json prints the figures instead.
+
+    Example: accord report my-town --watch
+    """
+    from accord.report.facts import facts
+    from accord.report.page import read_everything, write_report
+    from accord.runtime.project import Project
+    from accord.runtime.trackers import mirrored
+
+    path = Project.open(project).path
+    with mirrored(path, mirror, live=watch) as sent:
+        if watch:
+            from accord.report.live import watch as serve
+
+            return serve(path, port, lambda address: print(f"{address}  (Ctrl-C ends it)", flush=True))
+        figures = {"report": str(write_report(path))} | ({"sent_to_trackers": sent} if mirror else {})
+        say("report", figures | (facts(*read_everything(path)) if json else {}), json)
 
 
 def _tell(name: str, findings: list[Finding]) -> None:

@@ -40,30 +40,21 @@ def evaluate(
 
 
 @app.command
-def report(project: ProjectPath, *, json: AsJson = False) -> None:
-    """Writes report.html: one page with the project's figures, curves and samples.
-
-    Example: accord report my-town
-    """
-    from accord.report.page import write_report
-    from accord.runtime.project import Project
-
-    say("report", {"report": str(write_report(Project.open(project).path))}, json)
-
-
-@app.command
 def lineage(project: ProjectPath, model: Annotated[str, Parameter(help="A model of the project.")], *, json: AsJson = False) -> None:
-    """Walks from a model back to the models and the feedback it came from.
+    """Walks from a model back to the models and the feedback it came from, turns of the chat by their ids.
 
     Example: accord lineage my-town ppo
     """
     from accord.runtime.lineage import walk
     from accord.runtime.progress import table
     from accord.runtime.project import Project
+    from accord.stages.tracing import chat_turns
 
-    ancestors = walk(Project.open(project), model)
+    opened = Project.open(project)
+    ancestors, turns = walk(opened, model), chat_turns(opened, model)
     if json:
-        say("lineage", {"lineage": [dataclasses.asdict(ancestor) for ancestor in ancestors]}, True)
+        rows = {"lineage": [dataclasses.asdict(a) for a in ancestors], "chat_turns": [dataclasses.asdict(turn) for turn in turns]}
+        say("lineage", rows, True)
         return
     rows = [
         (
@@ -76,6 +67,9 @@ def lineage(project: ProjectPath, model: Annotated[str, Parameter(help="A model 
         for a in ancestors
     ]
     table(f"lineage of {model}", ["model", "made by", "digest", "weights", "learned from"], rows)
+    if turns:
+        shown = [(turn.model, turn.what, turn.conversation, turn.turn) for turn in turns]
+        table("turns of the chat in it", ["learned by", "as", "conversation", "turn"], shown)
 
 
 def _summary(path: Path, as_json: bool) -> None:

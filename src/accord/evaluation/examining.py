@@ -15,6 +15,7 @@ from accord.evaluation.diagnoses import REINFORCING, Facts, diagnose
 from accord.evaluation.findings import ALARMS, Finding, Said, in_order
 from accord.evaluation.hacking import alarms, drift
 from accord.runtime.logs import Metrics, Table, read_metrics, read_object, read_samples
+from accord.runtime.runs import Run
 
 RESULTS = "doctor.json"
 """What `accord doctor` leaves in a run's folder: findings that took the store or a model to make."""
@@ -145,6 +146,19 @@ def remarks(findings: Iterable[Finding]) -> list[str]:
             about = f" ({finding.about})" if finding.about else ""
             lines.append(f"ALARM {finding.name}{about}, {finding.severity}, {finding.sure:.0%} sure: {finding.what()}{quote}")
     return lines
+
+
+def note_alarms(run: Run, findings: Sequence[Finding] | None = None) -> None:
+    """Adds alarms to a run's log.txt, each once; those that its own files set off when none are given."""
+    if findings is None:
+        facts = read_facts(run.folder)
+        rows = read_samples(run.folder / "samples.jsonl").rows if facts.stage == "evaluate" else ()
+        findings = examine(facts, rows)
+    log = run.folder / "log.txt"
+    said = log.read_text("utf-8", "replace") if log.is_file() else ""
+    for line in remarks(findings):
+        if line not in said:
+            run.note(line)
 
 
 def _short(text: str, length: int = 160) -> str:

@@ -110,10 +110,10 @@ def _share(value: object, words: Html) -> Iterator[Fact]:
 
 
 def _rise(run: RunRecord | None) -> Iterator[Fact]:
-    line = run.series("reward") if run else []
-    if line:
-        ends = (f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for value in (line[0][1], line[-1][1]))
-        yield " \N{RIGHTWARDS ARROW} ".join(ends), both("proxy reward", "代理奖励")
+    ends = run.ends("reward") if run else None
+    if ends:
+        written = (f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for value in ends)
+        yield " \N{RIGHTWARDS ARROW} ".join(written), both("proxy reward", "代理奖励")
 
 
 # --- cost ---------------------------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def _cost_row(name: str, spent: float, longest: float, speed: float | None) -> H
 
 
 def _median_speed(record: ProjectRecord, name: str) -> float | None:
-    speeds = sorted(value for run in record.runs if run.name == name for _, value in run.series("tokens_per_second"))
+    speeds = sorted(value for run in record.runs if run.name == name for value in run.metrics.values("tokens_per_second").tolist())
     return speeds[len(speeds) // 2] if speeds else None
 
 
@@ -179,6 +179,42 @@ def lineage(record: ProjectRecord) -> Html | None:
     ]
     heads = tag("tr", [tag("th", words, scope="col") for words in head])
     return tag("div", tag("table", tag("thead", heads), tag("tbody", rows), class_="lineage"), class_="scroll") if rows else None
+
+
+def descent(record: ProjectRecord) -> Html | None:
+    """From each last model back over its parents to what people wrote and ranked; what was told above is not told again."""
+    fathers = {parent for row in record.models.values() for parent in table(row.get("parents"))}
+    last = [name for name in record.models if name not in fathers and not name.endswith("-value")]
+    told = set[str]()
+    return tag("ul", [_branch(record, name, told) for name in last], class_="tree") if last else None
+
+
+def _branch(record: ProjectRecord, name: str, told: set[str]) -> Html:
+    row = record.models.get(name, {})
+    head = tag("a", name, href=f"#model-{name}") if name in record.models else name
+    if name in told:
+        return tag("li", head, tag("span", both(" (above)", "（见上）"), class_="quiet"))
+    told.add(name)
+    data = [tag("li", _amount(record, name, key), " ", _digest(value)) for key, value in table(row.get("data")).items()]
+    parents = [_branch(record, parent, told) for parent in table(row.get("parents"))]
+    made = tag("span", both(" made by ", "，由 "), f"accord {row.get('stage', '')}", class_="quiet") if row else None
+    return tag("li", head, made, tag("ul", data, parents) if data or parents else None)
+
+
+AMOUNTS = {
+    "rankings": ("rankings by labelers", "标注者的排序"),
+    "demonstrations": ("demonstrations that people wrote", "人写的示范"),
+    "prompts": ("prompts", "提示"),
+    "raw_text": ("documents of raw text", "篇原始文本"),
+}
+
+
+def _amount(record: ProjectRecord, name: str, key: str) -> Html:
+    """How much of what a model learned from, where its run counted it."""
+    run = next((run for run in record.runs if run.name == name), None)
+    counted = number(run.summary.get({"raw_text": "documents"}.get(key, key))) if run else None
+    words = both(*AMOUNTS.get(key, (key.replace("_", " "), key)))
+    return join(f"{counted:,.0f} " if counted else "", words)
 
 
 def _from_the_root(models: Mapping[str, Table]) -> list[str]:
@@ -214,6 +250,25 @@ def _link(parent: str, digest: object, models: Mapping[str, Table]) -> Html:
 
 def _digest(value: object) -> Html:
     return tag("code", str(value)[:10], title=str(value))
+
+
+def versions(record: ProjectRecord) -> Html | None:
+    """Seed and versions of every run; a column for each thing that differs or matters."""
+    runs = [run for run in record.runs if run.config]
+    keys = list(dict.fromkeys(key for run in runs for key in table(run.config.get("versions"))))
+    if not keys:
+        return None
+    heads = [both("Run", "运行"), both("Seed", "种子"), *keys]
+    rows = [
+        tag("tr", tag("th", run.name, scope="row"), [tag("td", cell) for cell in (run.config.get("seed", ""), *_versions(run, keys))])
+        for run in runs
+    ]
+    head = tag("thead", tag("tr", [tag("th", words, scope="col") for words in heads]))
+    return tag("div", tag("table", head, tag("tbody", rows), class_="lineage"), class_="scroll versions")
+
+
+def _versions(run: RunRecord, keys: Sequence[str]) -> list[object]:
+    return [table(run.config.get("versions")).get(key, "") for key in keys]
 
 
 def settings(record: ProjectRecord) -> Html | None:

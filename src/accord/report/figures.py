@@ -77,11 +77,8 @@ def framed(title: Html, *content: Child, unit: tuple[str, str] = ("", ""), over:
 
 
 def _points(run: RunRecord, chart: Chart, key: str) -> Series:
-    ups = run.series(key)
-    if not chart.against:
-        return ups if any(value for _, value in ups) or key != "ptx_loss" else []  # a run without the mix logs zeros
-    across = dict(run.series(chart.against))
-    return [(across[step], value) for step, value in ups if step in across]
+    points = run.series(key, chart.against)
+    return points if key != "ptx_loss" or any(value for _, value in points) else []  # a run without the mix logs zeros
 
 
 def _picture(chart: Chart, runs: Sequence[RunRecord], over: Html | None) -> Html | None:

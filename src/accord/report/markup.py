@@ -40,7 +40,7 @@ def _flat(children: Iterable[Child]) -> Iterable[str]:
             yield from _flat(cast("Iterable[Child]", child))
 
 
-def tag(name: str, *children: Child, **attributes: object) -> Html:
+def tag(name: str, /, *children: Child, **attributes: object) -> Html:
     """An element. ``class_`` gives class, ``aria_label`` aria-label; an attribute that is None or False is left out."""
     given = [(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None and value is not False]
     written = "".join(f" {key}" if value is True else f' {key}="{text(value)}"' for key, value in given)

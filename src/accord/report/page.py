@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from accord import __version__
-from accord.report import background, results
+from accord.evaluation.findings import Finding
+from accord.report import background, browse, cards, matrix, results
+from accord.report.checkup import checkup, findings_of
 from accord.report.figures import charts, framed
 from accord.report.markup import Child, Html, both, tag, text
+from accord.report.people import People, data_and_labelers, read_people
 from accord.report.reading import ProjectRecord, read_project
 from accord.runtime.files import write_atomic
+
+Everything = tuple[ProjectRecord, People | None, dict[str, list[Finding]]]
+TITLES = {
+    "doctor": ("What the doctor finds", "诊断"),
+    "loop": ("The loop", "整个循环"),
+    "people": ("Data and labelers", "数据与标注者"),
+    "better": ("Did it get better?", "变好了吗？"),
+    "answers": ("Answers side by side", "回答对照"),
+    "training": ("How it learned", "学习过程"),
+    "models": ("The models", "各模型"),
+    "cost": ("What it took", "代价"),
+    "lineage": ("Where the models come from", "模型的来历"),
+    "settings": ("Settings, seeds, versions", "设置、种子与版本"),
+    "missing": ("Not there yet", "尚缺"),
+    "definitions": ("What the figures mean", "各数字的含义"),
+}
+
+
+def read_everything(project_path: Path) -> Everything:
+    """What the page is made of. Raises InputError when there is no such project folder."""
+    record = read_project(project_path)
+    return record, read_people(project_path), findings_of(record)
 
 
 def write_report(project_path: Path, out: Path | None = None) -> Path:
@@ -24,21 +52,40 @@ def write_report(project_path: Path, out: Path | None = None) -> Path:
         AccordError: matplotlib is not installed.
     """
     target = out or project_path / "report.html"
-    write_atomic(target, page(read_project(project_path)))
+    write_atomic(target, page(*read_everything(project_path)))
     return target
 
 
-def page(record: ProjectRecord) -> str:
-    """The whole page; the same record gives the same bytes."""
-    here = files("accord.report")
-    template = Template(here.joinpath("page.html").read_text("utf-8"))
-    return template.substitute(
+def page(record: ProjectRecord, people: People | None, findings: dict[str, list[Finding]], *, live: str = "") -> str:
+    """The whole page; the same project gives the same bytes. ``live`` is the state that a served page shows."""
+    parts = _sections(record, people, findings)
+    return Template(_file("page.html")).substitute(
         title=text(record.name),
-        style=here.joinpath("page.css").read_text("utf-8"),
+        live=f' data-live="{text(live)}"' if live else "",
+        policy=live_policy() if live else policy(),
+        style=_file("page.css"),
+        script=_file("page.js"),
         head=_head(record),
-        body="\n".join(section for section in _sections(record) if section),
+        contents=_contents(parts),
+        body="\n".join([str(results.headline(record) or ""), *parts.values()]),
         version=text(__version__),
     )
+
+
+@cache
+def _file(name: str) -> str:
+    return files("accord.report").joinpath(name).read_text("utf-8")
+
+
+def policy() -> str:
+    """The page's content security policy: nothing is loaded, and of scripts its own runs alone, known by its digest."""
+    digest = base64.b64encode(hashlib.sha256(_file("page.js").encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def live_policy() -> str:
+    """The same for the served page, which asks its server whether there is something new."""
+    return f"{policy()}; connect-src 'self'"
 
 
 def _head(record: ProjectRecord) -> Html:
@@ -48,19 +95,31 @@ def _head(record: ProjectRecord) -> Html:
     return tag("div", tag("h1", record.name), tag("p", lead, class_="lead"))
 
 
-def _sections(record: ProjectRecord) -> list[Html | None]:
-    return [
-        results.headline(record),
-        _section("loop", "The loop", "整个循环", background.loop(record)),
-        _section("better", "Did it get better?", "变好了吗？", results.duels(record), results.models(record)),
-        _section("answers", "Answers side by side", "回答对照", results.answers(record)),
-        _section("training", "How it learned", "学习过程", _training(record), _ppo(record)),
-        _section("cost", "What it took", "代价", background.cost(record)),
-        _section("lineage", "Where the models come from", "模型的来历", background.lineage(record)),
-        _section("settings", "Settings", "设置", background.settings(record)),
-        _section("missing", "Not there yet", "尚缺", background.missing(record)),
-        _section("definitions", "What the figures mean", "各数字的含义", background.definitions()),
-    ]
+def _contents(parts: dict[str, Html]) -> Html:
+    return tag("nav", [tag("a", both(*TITLES[name]), href=f"#{name}") for name in parts], class_="contents", aria_label="sections")
+
+
+def _sections(record: ProjectRecord, people: People | None, findings: dict[str, list[Finding]]) -> dict[str, Html]:
+    """Every section that has something to show; what has nothing is listed under "not there yet"."""
+    content: dict[str, list[Child]] = {
+        "loop": [background.loop(record)],
+        "doctor": [checkup(findings)],
+        "better": [results.duels(record), matrix.matrices(record), results.models(record), matrix.frontier(record)],
+        "answers": [results.answers(record), browse.browser(record)],
+        "people": [data_and_labelers(people)],
+        "training": [_training(record), _ppo(record)],
+        "models": [cards.cards(record)],
+        "lineage": [background.descent(record), background.lineage(record)],
+        "cost": [background.cost(record)],
+        "settings": [background.versions(record), background.settings(record)],
+        "missing": [background.missing(record)],
+        "definitions": [background.definitions()],
+    }
+    return {name: _section(name, *parts) for name, parts in content.items() if any(parts)}
+
+
+def _section(name: str, *content: Child) -> Html:
+    return tag("section", tag("h2", both(*TITLES[name])), content, id=name)
 
 
 def _training(record: ProjectRecord) -> Html | None:
@@ -80,8 +139,3 @@ def _ppo(record: ProjectRecord) -> Html | None:
     words = both("More for the practitioner", "更多诊断曲线")
     folded = tag("details", tag("summary", words), tag("div", more, class_="charts")) if more else None
     return tag("div", tag("h3", "PPO"), tag("div", pictures, class_="charts"), folded, class_="ppo")
-
-
-def _section(name: str, english: str, chinese: str, *content: Child) -> Html | None:
-    """A section; what has nothing to show is left out here and listed under "not there yet"."""
-    return tag("section", tag("h2", both(english, chinese)), content, id=name) if any(content) else None

@@ -9,15 +9,12 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from accord.errors import AccordError
 from accord.report.markup import Html
 from accord.report.reading import Series
 
-POINTS = 400
-"""A longer curve is drawn as the means of so many stretches."""
 COLOURS = 4
 INK, RULE = "#b10001", "#b10002"
 _STAND_IN = [f"#a1000{number + 1}" for number in range(COLOURS)]
@@ -83,23 +80,13 @@ def short(value: float, _: object = None) -> str:
 
 def _line(axes: Any, line: Line) -> None:
     colour = _STAND_IN[line.colour % COLOURS]
-    points = thinned(line.points)
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    marked = line.dots or len(points) <= 3
+    xs, ys = [x for x, _ in line.points], [y for _, y in line.points]
+    marked = line.dots or len(line.points) <= 3
     width, alpha = (0.7, 0.45) if line.dots else (1.4, 1.0)
     axes.plot(xs, ys, color=colour, linewidth=width, alpha=alpha, linestyle=(0, (3, 1.6)) if line.dashed else "-")
     if marked:
         axes.plot(xs, ys, color=colour, linestyle="none", marker="o", markersize=2.6, markeredgewidth=0)
         axes.plot(xs[-1:], ys[-1:], color=colour, linestyle="none", marker="o", markersize=5, markeredgewidth=0)
-
-
-def thinned(points: Series, limit: int = POINTS) -> Series:
-    """At most ``limit`` points: the means of stretches of equal length where there are more."""
-    if len(points) <= limit:
-        return points
-    edges = [len(points) * number // limit for number in range(limit + 1)]
-    parts = [points[start:end] for start, end in pairwise(edges)]
-    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
 
 
 def _clean(svg: str) -> Html:

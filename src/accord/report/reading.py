@@ -5,18 +5,22 @@ Nothing here fails on a missing or unreadable file; what could not be read is re
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from accord.errors import InputError
 from accord.evaluation.statistics import Interval
+from accord.runtime.logs import Floats, Metrics, Samples, parse, read_metrics, read_samples
 
 Table = Mapping[str, Any]
 Series = list[tuple[float, float]]
+POINTS = 400
+"""A longer curve is drawn as the means of so many stretches."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +29,40 @@ class RunRecord:
 
     name: str
     stage: str
+    folder: Path
     config: Table
-    rows: list[Table]
-    """metrics.jsonl, one row a step."""
+    metrics: Metrics
     summary: Table
     """Empty while the run is not finished."""
-    samples: list[Table]
+    samples: Samples
 
-    def series(self, key: str) -> Series:
-        """(step, value) in order of steps; a step that was logged twice (a resume) keeps its last value."""
-        found = {_number(row.get("step", at)): _number(row.get(key)) for at, row in enumerate(self.rows, 1) if key in row}
-        return sorted((step, value) for step, value in found.items() if step is not None and value is not None)
+    def series(self, key: str, against: str = "") -> Series:
+        """(step, value) in order of steps, or (value of another metric, value); a long one as the means of ``POINTS`` stretches."""
+        steps, values = self.metrics.series(key)
+        if against:
+            others, across = self.metrics.series(against)
+            _, here, there = np.intersect1d(steps, others, assume_unique=True, return_indices=True)
+            steps, values = across[there], values[here]
+        return list(zip(thinned(steps).tolist(), thinned(values).tolist(), strict=True))
 
     def last(self, key: str) -> float | None:
         """The run's final figure: out of its summary, else the last one that was logged."""
-        line = self.series(key)
-        return value if (value := number(self.summary.get(key))) is not None else (line[-1][1] if line else None)
+        values = self.metrics.values(key)
+        said = number(self.summary.get(key))
+        return said if said is not None else (float(values[-1]) if values.size else None)
+
+    def ends(self, key: str) -> tuple[float, float] | None:
+        """A metric's first and last value."""
+        values = self.metrics.values(key)
+        return (float(values[0]), float(values[-1])) if values.size else None
+
+
+def thinned(values: Floats, limit: int = POINTS) -> Floats:
+    """At most ``limit`` values: the means of stretches of equal length where there are more."""
+    if values.size <= limit:
+        return values
+    edges = np.arange(limit + 1) * values.size // limit
+    return np.add.reduceat(values, edges[:-1]) / np.diff(edges)
 
 
 @dataclass(frozen=True)
@@ -48,6 +70,7 @@ class ProjectRecord:
     """All that the page is made of."""
 
     name: str
+    path: Path
     summary: Table
     runs: list[RunRecord]
     models: dict[str, Table]
@@ -79,7 +102,7 @@ def read_project(path: Path) -> ProjectRecord:
     broken: list[str] = []
     runs = [_run(folder, path, broken) for folder in _folders(path / "runs")]
     models = {folder.name: _object(folder / "lineage.json", path, broken) for folder in _folders(path / "models")}
-    return ProjectRecord(path.resolve().name, _object(path / "summary.json", path, broken), runs, models, broken)
+    return ProjectRecord(path.resolve().name, path, _object(path / "summary.json", path, broken), runs, models, broken)
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -89,44 +112,45 @@ def _folders(parent: Path) -> list[Path]:
 def _run(folder: Path, project: Path, broken: list[str]) -> RunRecord:
     config = _object(folder / "config.json", project, broken)
     stage = str(config.get("stage") or next((stage for start, stage in STAGES.items() if folder.name.startswith(start)), folder.name))
-    rows, samples = (_lines(folder / name, project, broken) for name in ("metrics.jsonl", "samples.jsonl"))
-    return RunRecord(folder.name, stage, config, rows, _object(folder / "summary.json", project, broken), samples)
+    metrics, samples = _metrics(folder / "metrics.jsonl", project, broken), _samples(folder / "samples.jsonl", project, broken)
+    return RunRecord(folder.name, stage, folder, config, metrics, _object(folder / "summary.json", project, broken), samples)
 
 
-def _text(path: Path, project: Path, broken: list[str]) -> str:
+def _metrics(path: Path, project: Path, broken: list[str]) -> Metrics:
     try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError):
+        found = read_metrics(path)
+    except OSError:
         broken.append(path.relative_to(project).as_posix())
-        return ""
+        return Metrics()
+    _lost(path, project, broken, found.lost, found.lost + found.rows)
+    return found
+
+
+def _samples(path: Path, project: Path, broken: list[str]) -> Samples:
+    try:
+        found = read_samples(path)
+    except OSError:
+        broken.append(path.relative_to(project).as_posix())
+        return Samples()
+    _lost(path, project, broken, found.lost, found.total)
+    return found
+
+
+def _lost(path: Path, project: Path, broken: list[str], lost: int, of: int) -> None:
+    if lost:
+        broken.append(f"{path.relative_to(project).as_posix()} ({lost} of {of} lines)")
 
 
 def _object(path: Path, project: Path, broken: list[str]) -> Table:
-    content = _text(path, project, broken)
-    found = _parse(content) if content else None
+    try:
+        content = path.read_text("utf-8") if path.exists() else ""
+    except (OSError, UnicodeDecodeError):
+        broken.append(path.relative_to(project).as_posix())
+        return {}
+    found = parse(content) if content else None
     if content and found is None:
         broken.append(path.relative_to(project).as_posix())
     return found or {}
-
-
-def _lines(path: Path, project: Path, broken: list[str]) -> list[Table]:
-    content = _text(path, project, broken)
-    lines = content.splitlines() if content.endswith("\n") else content.splitlines()[:-1]  # the last line is still being written
-    found = [_parse(line) for line in lines]
-    lost = found.count(None)
-    if lost:
-        broken.append(f"{path.relative_to(project).as_posix()} ({lost} of {len(lines)} lines)")
-    return [row for row in found if row is not None]
-
-
-def _parse(content: str) -> Table | None:
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return cast("Table", found) if isinstance(found, dict) else None
 
 
 def _number(value: object) -> float | None:

@@ -39,7 +39,7 @@ def measured(record: ProjectRecord, key: str) -> Table:
 def headline(record: ProjectRecord) -> Html | None:
     """The figures to read first, each with its interval where it has one."""
     tiles = [_tile(label, value, key) for label, value, key in _headline_figures(record) if number(value) is not None]
-    return tag("div", tiles, class_="tiles") if tiles else None
+    return tag("div", tiles, class_="tiles", id="headline") if tiles else None
 
 
 def _headline_figures(record: ProjectRecord) -> Iterator[tuple[Html, object, str]]:
@@ -189,17 +189,17 @@ def _bar(value: float) -> Html:
 def answers(record: ProjectRecord) -> Html | None:
     """The first prompt of each use case, answered by every model. Not chosen by outcome; the page says so."""
     run = record.one("evaluate")
-    rows = [row for row in run.samples if table(row.get("responses"))] if run else []
+    rows = [row for row in run.samples.rows if table(row.get("responses"))] if run else []
     if not rows:
         return None
     chosen = _one_a_use_case(rows)
     shown, more = chosen[:SHOWN], chosen[SHOWN : SHOWN + MORE]
-    folded = tag("details", tag("summary", both(f"{len(more)} more", f"另外 {len(more)} 个")), map(_answer, more)) if more else None
+    folded = tag("details", tag("summary", both(f"{len(more)} more", f"另外 {len(more)} 个")), map(answer, more)) if more else None
     said = both(
         "The first held-out prompt of each use case, whatever came out; not picked by result.",
         "每种用途的第一个留出提示，不按结果挑选。",
     )
-    return join(tag("p", said, class_="quiet"), map(_answer, shown), folded)
+    return join(tag("p", said, class_="quiet"), map(answer, shown), folded)
 
 
 def _one_a_use_case(rows: Sequence[Table]) -> list[Table]:
@@ -211,8 +211,9 @@ def _one_a_use_case(rows: Sequence[Table]) -> list[Table]:
     return [*chosen, *(row for row in rows if not any(row is one for one in chosen))]
 
 
-def _answer(row: Table) -> Html:
-    utilities = table(row.get("utilities"))
+def answer(row: Table) -> Html:
+    """A prompt with each model's response beside the others', and what the judge thought of them."""
+    utilities = table(row.get("utilities")) or table(row.get("scores"))
     asked = tag("p", tag("span", use_case(str(row.get("use_case", ""))), class_="case"), tag("span", _words(row.get("prompt"))), dir="auto")
     cards = [_response(str(name), said, number(utilities.get(name))) for name, said in table(row.get("responses")).items()]
     return tag("article", tag("div", asked, class_="asked"), tag("div", cards, class_="answers"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from accord.report.markup import Html, both
@@ -193,7 +193,44 @@ _PPO = {
     "seconds_measure": ("Measuring", "测量", "Seconds a step spent on policy, SFT and value forwards.", "每步策略、SFT 与价值前向的秒数。"),
     "seconds_train": ("Training", "训练", "Seconds a step spent updating.", "每步更新的秒数。"),
 }
-DEFINITIONS = MappingProxyType(_of("evaluation", _EVALUATION) | _of("pretrain", _TRAINING) | _of("reward", _REWARD) | _of("ppo", _PPO))
+_REPORT = {
+    "sure": (
+        "How sure",
+        "把握",
+        "Of a finding: from the figure's own noise, as the normal probability of its distance from the limit; 100% where it was read "
+        "from a file.",
+        "针对一项发现：由该数字自身的噪声算出，即其偏离界限的正态概率；直接读自文件的为 100%。",
+    ),
+    "agreement_within": (
+        "Agree among themselves",
+        "组内一致率",
+        "Share of untied pairs of responses that two labelers of the group order the same way; 95% interval over prompts.",
+        "同组两位标注者对非平局回答对给出相同排序的比例；区间为按提示的 95% 区间。",
+    ),
+    "win_rate_matrix": (
+        "Who is preferred to whom",
+        "谁优于谁",
+        "Win rate of the row's system over the column's on the same prompts; green where the 95% interval lies above one half, red below.",
+        "同一批提示上行系统对列系统的胜率；95% 区间高于一半为绿，低于为红。",
+    ),
+    "rank_range": (
+        "Rank",
+        "名次",
+        "Best and worst rank that the 95% intervals of Bradley-Terry strengths allow.",
+        "由 Bradley-Terry 强度的 95% 区间得出的最好与最差名次。",
+    ),
+    "frontier": (
+        "Gold utility against KL",
+        "真值效用与 KL",
+        "Mean utility by the gold judge (up) at the distance from the SFT model (right) of every model that was evaluated. A model further "
+        "right and lower has been overoptimised.",
+        "每个被评估模型的真值效用均值（纵轴）与其偏离 SFT 的距离（横轴）。更靠右却更低的模型即过度优化。",
+    ),
+}
+_DRAWN = {"reward_loss", "reward_kl", "seconds"}
+"""Figures that the page makes out of metrics: defined on its own page of docs/."""
+_ALL = _of("report", _REPORT) | _of("evaluation", _EVALUATION) | _of("pretrain", _TRAINING) | _of("reward", _REWARD) | _of("ppo", _PPO)
+DEFINITIONS = MappingProxyType({key: replace(found, page="report") if key in _DRAWN else found for key, found in _ALL.items()})
 
 MODELS = MappingProxyType(
     {

@@ -14,7 +14,7 @@ from typing import Any
 
 from accord.errors import AccordError, InputError
 from accord.evaluation.diagnoses import REINFORCING, Facts
-from accord.evaluation.examining import RESULTS, changed, examine, read_facts, remarks
+from accord.evaluation.examining import RESULTS, changed, examine, note_alarms, read_facts
 from accord.evaluation.findings import Finding, Said
 from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.store import Store
@@ -62,17 +62,7 @@ def _keep(folder: Path, findings: Sequence[Finding], facts: Facts) -> None:
     """Writes doctor.json, and into log.txt the alarms that do not stand there yet."""
     kept = {"rows": facts.metrics.rows, "findings": [finding.as_json() for finding in findings]}
     write_atomic(folder / RESULTS, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
-    note_alarms(folder, findings)
-
-
-def note_alarms(folder: Path, findings: Sequence[Finding]) -> None:
-    """Adds alarms to a run's log.txt, each once."""
-    log = folder / "log.txt"
-    said = log.read_text("utf-8", "replace") if log.is_file() else ""
-    run = Run(folder, "", {})
-    for line in remarks(findings):
-        if line not in said:
-            run.note(line)
+    note_alarms(Run(folder, facts.stage, {}), findings)
 
 
 def _agreement(project: Project) -> tuple[float, float, float] | None:

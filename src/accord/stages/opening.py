@@ -19,6 +19,7 @@ from accord.data.templates import ChatFormat, chat_format, raw_format
 from accord.data.tokenizers import load_tokenizer
 from accord.engine.guided import QGuide
 from accord.errors import AccordError, ModelError
+from accord.evaluation.examining import note_alarms
 from accord.feedback.snapshot import freeze, thaw
 from accord.models.adapters import merge_lora
 from accord.models.loading import load_causal_lm, save_model
@@ -65,6 +66,8 @@ def locate(project: Project, name: str) -> str:
 def load_model(project: Project, name: str) -> Model:
     """Opens a language model with its tokenizer; it speaks by its chat template, or as raw text when it has none.
 
+    One that ``accord ilql`` made brings the Q network that guides it: samplers find it as ``lm.guide``.
+
     Raises:
         ModelError: it is missing or damaged.
     """
@@ -97,6 +100,7 @@ def finishing(run: Run) -> Generator[dict[str, Any]]:
             shutil.rmtree(run.folder, ignore_errors=True)
         raise
     run.finish(**figures, seconds=round(time.perf_counter() - started, 2), peak_rss_mb=round(peak_rss_mb()))
+    note_alarms(run)
 
 
 def save(

@@ -1,0 +1,71 @@
+"""A card for each model: what it is, what it learned from, how it measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+from accord.report.figures import definition_link
+from accord.report.markup import Html, both, join, tag
+from accord.report.reading import ProjectRecord, Table, number, table
+from accord.report.results import measured, percent
+from accord.report.words import DEFINITIONS, model_key, model_name
+
+Fact = tuple[Html, str]
+
+
+def cards(record: ProjectRecord) -> Html | None:
+    """The project's models in the order of their making."""
+    made = sorted(record.models, key=lambda name: (str(record.models[name].get("at", "")), name))
+    return tag("div", [_card(record, name) for name in made], class_="cards") if made else None
+
+
+def _card(record: ProjectRecord, name: str) -> Html:
+    facts = [*_body(record.path / "models" / name), *_figures(record.models[name]), *_measured(record, name)]
+    rows = [tag("tr", tag("th", words, scope="row"), tag("td", figure)) for words, figure in facts]
+    stage = tag("span", str(record.models[name].get("stage", "")), class_="quiet")
+    return tag("article", tag("h3", model_name(name), " ", stage), tag("table", rows, class_="small"), class_="card", id=f"model-{name}")
+
+
+def _body(folder: Path) -> Iterator[Fact]:
+    weights = parameters(folder)
+    if weights:
+        yield both("parameters", "参数"), f"{weights / 1e6:,.2f} M" if weights < 1e9 else f"{weights / 1e9:,.2f} B"
+
+
+def parameters(folder: Path) -> int:
+    """Numbers in a model folder's safetensors files, from their headers alone; 0 when there are none that can be read."""
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with path.open("rb") as file:
+                header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), 1 << 26)))
+            total += sum(prod(table(tensor).get("shape", [0])) for name, tensor in header.items() if name != "__metadata__")
+        except (OSError, ValueError, TypeError, AttributeError):
+            continue
+    return total
+
+
+def _figures(lineage: Table) -> Iterator[Fact]:
+    """What its own run measured, the figures that the page defines; counts first."""
+    for key, value in table(lineage.get("figures")).items():
+        figure = number(value)
+        if figure is None:
+            continue
+        name = definition_link(key) if key in DEFINITIONS else join(key.replace("_", " "))
+        yield name, percent(figure, 1) if key.startswith("accuracy") else f"{figure:,.0f}" if figure == int(figure) else f"{figure:.3f}"
+
+
+def _measured(record: ProjectRecord, name: str) -> Iterator[Fact]:
+    key = model_key(name)
+    criteria = {model_key(model): table(row) for model, row in measured(record, "criteria").items()}
+    for criterion in ("utility", "helpful", "truthful", "harmless"):
+        if (value := number(criteria.get(key, {}).get(criterion))) is not None:
+            yield definition_link(criterion), f"{value:.2f}"
+    for figure, form in (("kl", "{:.1f}"), ("hallucination", "{:.0%}"), ("alignment_tax", "{:+.1%}")):
+        values = {model_key(model): number(value) for model, value in measured(record, figure).items()}
+        found = values.get(key, values.get("ppo_ptx") if key == "ppo" else None)
+        if found is not None:
+            yield definition_link(figure), form.format(found).replace("-", "\N{MINUS SIGN}")

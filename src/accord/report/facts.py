@@ -1,0 +1,28 @@
+"""The report for machines: the same figures as the page, as one JSON object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accord.evaluation.findings import Finding
+from accord.report.people import People, as_json
+from accord.report.reading import ProjectRecord, RunRecord
+
+
+def facts(record: ProjectRecord, people: People | None, findings: dict[str, list[Finding]]) -> dict[str, Any]:
+    """Summary, runs with their last figures, models with their lineage, data and labelers, the doctor's findings."""
+    return {
+        "project": record.name,
+        "summary": dict(record.summary),
+        "people": as_json(people),
+        "runs": {run.name: _run(run, findings.get(run.name, [])) for run in record.runs},
+        "models": {name: dict(lineage) for name, lineage in record.models.items()},
+        "could_not_be_read": record.broken,
+    }
+
+
+def _run(run: RunRecord, findings: list[Finding]) -> dict[str, Any]:
+    last = {key: figure for key in run.metrics.columns if (figure := run.last(key)) is not None}
+    head = {"stage": run.stage, "finished": bool(run.summary), "steps": run.metrics.rows, "samples": run.samples.total}
+    made = {"seed": run.config.get("seed"), "versions": run.config.get("versions", {}), "settings": run.config.get("config", {})}
+    return head | made | {"last": last, "summary": dict(run.summary), "findings": [finding.as_json() for finding in findings]}

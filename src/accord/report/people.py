@@ -1,0 +1,186 @@
+"""The data and the people behind it: how much there is of what, who labeled, and how far they agree."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from accord.errors import AccordError, InputError
+from accord.evaluation.statistics import Interval
+from accord.feedback.agreement import pairwise_agreement
+from accord.feedback.store import Store
+from accord.records import Labeler, Ranking
+from accord.report.figures import definition_link
+from accord.report.markup import Html, both, join, tag
+from accord.report.results import percent, span
+from accord.report.words import use_case
+from accord.runtime.project import Project
+
+RESAMPLES = 500
+SPLITS = {"train": ("training", "训练"), "validation": ("validation", "验证"), "test": ("held out", "留出")}
+KINDS = {"person": ("people", "人"), "simulated": ("simulated", "模拟"), "model": ("models", "模型"), "user": ("users", "用户")}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Labelers of one group: how many, their rankings, and how far two of them agree."""
+
+    name: str
+    labelers: int
+    rankings: int
+    agreement: Interval | None
+
+
+@dataclass(frozen=True)
+class People:
+    """What a feedback store holds."""
+
+    prompts: dict[str, int] = field(default_factory=dict[str, int])
+    """By split."""
+    use_cases: dict[str, int] = field(default_factory=dict[str, int])
+    demonstrations: int = 0
+    responses: int = 0
+    rankings: int = 0
+    answered: dict[int, int] = field(default_factory=dict[int, int])
+    """Rankings by number of responses."""
+    kinds: dict[str, int] = field(default_factory=dict[str, int])
+    """Labelers by kind."""
+    agreement: dict[str, Interval] = field(default_factory=dict[str, Interval])
+    """By tie rule."""
+    groups: list[Group] = field(default_factory=list[Group])
+
+
+def read_people(path: Path) -> People | None:
+    """What the project's store holds; None when it has none, or one that cannot be opened."""
+    try:
+        url = Project.open(path).store_url
+        if url.startswith("sqlite") and not Path(url.partition(":///")[2]).is_file():
+            return None
+        with Store.open(url) as store:
+            return _people(store)
+    except AccordError:
+        return None
+
+
+def _people(store: Store) -> People:
+    prompts, labelers, rankings = list(store.prompts()), list(store.labelers()), list(store.rankings())
+    counts = store.counts()
+    active = {ranking.labeler for ranking in rankings}
+    return People(
+        prompts=dict(Counter(str(prompt.split) for prompt in prompts)),
+        use_cases=dict(Counter(prompt.use_case for prompt in prompts).most_common()),
+        demonstrations=counts.get("demonstrations", 0),
+        responses=counts.get("responses", 0),
+        rankings=len(rankings),
+        answered=dict(sorted(Counter(len(ranking.response_ids) for ranking in rankings).items())),
+        kinds=dict(Counter(str(person.kind) for person in labelers if person.id in active)),
+        agreement=_agreement(rankings),
+        groups=_groups(labelers, rankings),
+    )
+
+
+def _agreement(rankings: Sequence[Ranking]) -> dict[str, Interval]:
+    try:
+        found = pairwise_agreement(rankings, resamples=RESAMPLES)
+    except InputError:
+        return {}
+    rules = {"dropped": found.dropped, "disagreement": found.disagreement, "half": found.half}
+    return {rule: Interval(*three) for rule, three in rules.items() if three[0] == three[0]}
+
+
+def _groups(labelers: Sequence[Labeler], rankings: Sequence[Ranking]) -> list[Group]:
+    group = {person.id: person.group or "\N{EN DASH}" for person in labelers}
+    parts: dict[str, list[Ranking]] = {}
+    for ranking in rankings:
+        parts.setdefault(group[ranking.labeler], []).append(ranking)
+    return [
+        Group(name, len({ranking.labeler for ranking in part}), len(part), _agreement(part).get("dropped"))
+        for name, part in sorted(parts.items())
+    ]
+
+
+def as_json(people: People | None) -> dict[str, object]:
+    """For machines."""
+    return dataclasses.asdict(people) if people else {}
+
+
+# --- the section --------------------------------------------------------------------------------------------------------------------
+
+
+def data_and_labelers(people: People | None) -> Html | None:
+    """Sizes, use cases, groups, agreement."""
+    if people is None or not (people.prompts or people.rankings):
+        return None
+    left = tag("div", _sizes(people), _rules(people))
+    right = tag("div", _by_group(people), _by_case(people))
+    return tag("div", left, right, class_="columns")
+
+
+def _sizes(people: People) -> Html:
+    splits = [(both(*SPLITS.get(split, (split, split))), count) for split, count in sorted(people.prompts.items())]
+    rows = [(join(both("prompts, ", "提示，"), words), count) for words, count in splits]
+    rows += [(both("demonstrations", "示范"), people.demonstrations), (both("responses", "回答"), people.responses)]
+    rows += [(both(f"rankings of {k}", f"{k} 个回答的排序"), count) for k, count in people.answered.items()]
+    rows += [(join(both("labelers, ", "标注者，"), both(*KINDS.get(kind, (kind, kind)))), count) for kind, count in people.kinds.items()]
+    lines = [tag("tr", tag("th", words, scope="row"), tag("td", f"{count:,}")) for words, count in rows if count]
+    return tag("table", lines, class_="sizes")
+
+
+RULES = {
+    "dropped": ("ties dropped", "去掉平局"),
+    "disagreement": ("a tie is a disagreement", "平局算不一致"),
+    "half": ("a tie counts half", "平局算一半"),
+}
+
+
+def _rules(people: People) -> Html | None:
+    if not people.agreement:
+        return None
+    rows = [
+        tag("tr", tag("th", both(*RULES[rule]), scope="row"), tag("td", tag("b", percent(three.mean)), " ", _interval(three)))
+        for rule, three in people.agreement.items()
+    ]
+    return join(tag("h3", definition_link("agreement")), tag("table", rows, class_="sizes"))
+
+
+def _interval(three: Interval | None) -> Html | None:
+    return tag("span", span(three), class_="quiet") if three else None
+
+
+def _by_group(people: People) -> Html | None:
+    if not people.groups:
+        return None
+    head = [both("Group", "组"), both("Labelers", "标注者"), both("Rankings", "排序"), definition_link("agreement_within")]
+    rows = [
+        tag(
+            "tr",
+            tag("th", group.name, scope="row"),
+            tag("td", group.labelers),
+            tag("td", f"{group.rankings:,}"),
+            tag("td", tag("b", percent(group.agreement.mean)) if group.agreement else "\N{EN DASH}", " ", _interval(group.agreement)),
+        )
+        for group in people.groups
+    ]
+    heads = tag("tr", [tag("th", words, scope="col") for words in head])
+    return tag("table", tag("thead", heads), tag("tbody", rows), class_="groups")
+
+
+def _by_case(people: People) -> Html | None:
+    most = max(people.use_cases.values(), default=0)
+    rows = [
+        tag(
+            "tr",
+            tag("th", use_case(name), scope="row"),
+            tag("td", f"{count:,}"),
+            tag("td", tag("i", class_="bar", style=f"--v:{100 * count / most:.0f}%"), class_="barred"),
+        )
+        for name, count in people.use_cases.items()
+    ]
+    return (
+        tag("details", tag("summary", both("Prompts by use case", "各用途的提示")), tag("table", rows, class_="cases small"))
+        if rows
+        else None
+    )

@@ -1,0 +1,162 @@
+"""What the page says beyond curves: findings with quotes, people and groups, matrices, cards, samples to search, figures as JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import save_file
+from sick import ppo_run, upper
+
+from accord.cli import main
+from accord.evaluation.examining import RESULTS, examine, read_facts
+from accord.feedback.store import Store
+from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Response
+from accord.report.browse import Piece, fitting
+from accord.report.cards import parameters
+from accord.report.facts import facts
+from accord.report.markup import Html
+from accord.report.matrix import rates_of
+from accord.report.page import TITLES, read_everything, write_report
+from accord.report.people import read_people
+from accord.report.reading import read_project
+from accord.report.words import DEFINITIONS
+from accord.runtime.project import Project
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_findings_stand_on_the_page_with_what_was_said(project: Path) -> None:
+    ppo_run(project / "runs" / "hacked", reward=upper, lr=5e-3, max_tokens=32, kl_coef=0.0, batch_size=32, phrases={59: "<b>certainly</b>"})
+    page = write_report(project).read_text("utf-8")
+    part = page[page.index('id="doctor"') : page.index('id="better"')]
+    assert 'class="finding high"' in part
+    for name in ("length_runaway", "repetition", "authority"):
+        assert f">{name}</code>" in part
+    assert "&lt;b&gt;certainly&lt;/b&gt;" in part
+    assert "<b>certainly" not in page
+    assert "Nothing is wrong with " in part
+
+
+def test_what_the_doctor_left_is_shown_until_the_run_goes_on(project: Path) -> None:
+    folder = project / "runs" / "ppo"
+    rows = read_facts(folder).metrics.rows
+    row = {"name": "disagreement", "about": "", "severity": "medium", "sure": 0.97, "causes": [], "quotes": []}
+    kept = {"rows": rows, "findings": [row | {"figures": {"models": 2.0, "first": 0.3, "last": 0.9}}]}
+    (folder / RESULTS).write_text(json.dumps(kept), "utf-8")
+    assert "2 reward models" in write_report(project).read_text("utf-8")
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": rows + 1, "reward": 2.6}) + "\n")
+    assert "2 reward models" not in write_report(project).read_text("utf-8")
+    (folder / RESULTS).write_text('{"rows": 61, "findings": [{"name": "<script>"}]}', "utf-8")
+    assert "&lt;script&gt;alert" in write_report(project).read_text("utf-8")  # the page stands; the words are a prompt's
+
+
+@pytest.fixture
+def store(project: Path) -> Path:
+    """The project with a store: two groups that agree within and disagree between."""
+    (project / "accord.toml").write_text('[project]\nname = "linden"\n', "utf-8")
+    prompts = [Prompt(f"p{n}", (Message("user", f"Question {n}"),), use_case="open_qa", split="train") for n in range(12)]
+    responses = [Response(f"p{n}-{k}", f"p{n}", f"Answer {k}", "sft") for n in range(12) for k in range(3)]
+    people = [Labeler(f"l{n}", "person", "red" if n < 2 else "blue") for n in range(4)]
+    rankings = [
+        Ranking(f"r{n}-{m}", f"p{n}", f"l{m}", tuple(f"p{n}-{k}" for k in range(3)), (1, 2, 3) if m < 2 else (3, 2, 1), _guideline(), AT)
+        for n in range(12)
+        for m in range(4)
+    ]
+    with Store.open(Project.open(project).store_url) as opened:
+        opened.add(prompts=prompts, labelers=people, responses=responses, rankings=rankings)
+    return project
+
+
+AT = "2026-01-02T03:04:05+00:00"
+
+
+def _guideline() -> Guideline:
+    return Guideline("training", "1")
+
+
+def test_people_and_groups_are_counted_and_their_agreement_measured(store: Path) -> None:
+    people = read_people(store)
+    assert people is not None
+    assert (people.rankings, people.responses, people.prompts, people.answered) == (48, 36, {"train": 12}, {3: 48})
+    assert [(g.name, g.labelers, g.rankings, g.agreement and g.agreement.mean) for g in people.groups] == [
+        ("blue", 2, 24, 1.0),
+        ("red", 2, 24, 1.0),
+    ]
+    assert people.agreement["dropped"].mean == pytest.approx(1 / 3)
+    page = write_report(store).read_text("utf-8")
+    part = page[page.index('id="people"') : page.index('id="training"')]
+    assert "rankings of 3" in part
+    assert ">red</th>" in part
+
+
+def test_a_project_without_a_store_is_left_without_one(project: Path) -> None:
+    (project / "accord.toml").write_text('[project]\nname = "linden"\n', "utf-8")
+    assert read_people(project) is None
+    assert not (project / "feedback.db").exists()
+
+
+def test_a_matrix_reads_each_duel_both_ways(project: Path) -> None:
+    run = read_project(project).one("evaluate")
+    assert run is not None
+    rates = rates_of(run)
+    assert rates["sft", "base"].mean == pytest.approx(0.912)
+    assert rates["base", "sft"] == pytest.approx((0.088, 0.062, 0.115))
+    page = write_report(project).read_text("utf-8")
+    matrix = page[page.index('class="matrix"') :]
+    assert matrix.index(">91%<") > 0
+    assert ">9%<" in matrix
+
+
+def test_cards_count_parameters_from_headers(project: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    save_file({"a": np.zeros((3, 4), np.float32), "b": np.zeros(5, np.float16)}, project / "models" / "sft" / "model.safetensors")
+    assert parameters(project / "models" / "sft") == 17
+    (project / "models" / "ppo" / "model.safetensors").write_bytes(b"\xff" * 40)
+    assert parameters(project / "models" / "ppo") == 0
+    assert 'id="model-sft"' in write_report(project).read_text("utf-8")
+
+
+def test_samples_of_every_run_are_there_within_their_share() -> None:
+    many = [Piece("a", "", "", Html("x" * 1000)) for _ in range(5000)]
+    few = [Piece("b", "", "", Html("y" * 100)) for _ in range(10)]
+    kept = fitting([many, few], 1_000_000)
+    assert [piece.run for piece in kept].count("b") == 10
+    assert sum(len(piece.html) for piece in kept) <= 1_000_000
+    assert fitting([few], 10_000) == few
+    assert fitting([], 10) == []
+
+
+def test_figures_for_machines_are_those_of_the_page(project: Path) -> None:
+    found: dict[str, Any] = json.loads(json.dumps(facts(*read_everything(project))))
+    assert found["summary"]["agreement"] == [0.732, 0.721, 0.744]
+    assert found["runs"]["ppo"]["steps"] == 60
+    assert set(found["models"]) == {"base", "sft", "reward", "ppo"}
+    assert {name for name, run in found["runs"].items() if run["findings"]} <= set(found["runs"])
+
+
+def test_the_command_writes_and_prints(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["report", str(store), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["project"] == "linden"
+    assert Path(found["report"]).stat().st_size < 5_000_000
+
+
+@pytest.mark.parametrize("key", DEFINITIONS)
+def test_every_figure_is_defined_in_the_docs(key: str) -> None:
+    page = (DOCS / f"{DEFINITIONS[key].page}.md").read_text("utf-8")
+    assert f"`{key}`" in page, f"docs/{DEFINITIONS[key].page}.md does not define {key}"
+
+
+def test_sections_have_two_names_and_no_run_is_no_section(project: Path) -> None:
+    assert all(english and chinese for english, chinese in TITLES.values())
+    shutil.rmtree(project / "runs")
+    shutil.rmtree(project / "models")
+    page = write_report(project).read_text("utf-8")
+    assert 'id="doctor"' not in page
+    assert examine(read_facts(project / "runs" / "none")) == []
