@@ -1,0 +1,213 @@
+"""What a set of texts is like, and which records look wrong: demonstrations that answer nothing, comparisons that contradict each other,
+texts that a labeler wrote twice.
+
+Refusals and insults are told by words, which finds the plain ones and no more: a profile to compare sets by, not a judgement of a text.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from accord.data.duplicates import near, normal, sketch
+from accord.data.languages import language
+from accord.data.personal import find
+from accord.data.pipeline import whole_text
+from accord.records import Demonstration, RankedPrompt
+
+_REFUSAL = re.compile(
+    r"\b(?:i(?:'m| am) (?:really |very |so )?sorry,? (?:but |that )?i|i (?:can(?:'t|not)|won't|will not|am (?:not able"
+    r"|unable) to|'m (?:not able|unable) to)"
+    r"(?: \w+){0,3} (?:help|assist|do that|provide|answer|comply|discuss|fulfil)|as an ai(?: language model)?,? i (?:can|do)|i must decline"
+    r"|i(?:'d| would) rather not|not (?:comfortable|willing) (?:to|with))|抱歉.{0,8}(?:不能|无法)|我(?:不能|无法)(?:帮"
+    r"|提供|回答|协助)|作为(?:一个)?(?:AI|人工智能)",
+    re.IGNORECASE,
+)
+_INSULT = re.compile(
+    r"\b(?:idiots?|morons?|stupid|dumb(?:ass)?|nitwits?|imbeciles?|scum|bastards?|bitch(?:es)?|assholes?|fuck\w*"
+    r"|shit(?:ty|head)?|cunts?|dick ?heads?"
+    r"|sluts?|whores?|retard(?:s|ed)?|faggots?|n[i1]gg(?:er|a)s?|kikes?|spics?|chinks?|trann(?:y|ies)|shut up|kill yourself"
+    r"|go to hell|piece of (?:shit|trash))\b"
+    r"|傻[逼屄瓜]|白痴|脑残|混蛋|王八蛋|滚蛋|他妈的|操你|婊子|贱人|废物|去死",
+    re.IGNORECASE,
+)
+_PLACEHOLDER = re.compile(
+    r"^\W*(?:todo|tbd|n/?a|none|null|nan|test(?:ing)?|asdf\w*|lorem ipsum.*|xxx+|\?+|\.+"
+    r"|-+|无|暂无|测试|略)\W*$",
+    re.IGNORECASE | re.DOTALL,
+)
+_WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\W_\u3040-\u30ff\u4e00-\u9fff]+(?:['’][^\W_]+)?")
+_SHORT_IS_FINE = frozenset({"open_qa", "closed_qa", "classification", "classify", "extraction", "extract", "chat"})
+_SHOWN = 20
+_OWN = 40
+"""Characters from which two people do not write the same by chance."""
+QUANTILES = (0, 5, 25, 50, 75, 95, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A record that looks wrong."""
+
+    id: str
+    why: str
+    text: str
+    labeler: str = ""
+    like: str = ""
+    """The record that it is like."""
+
+
+def words(text: str) -> int:
+    """How many words a text has; a Chinese or Japanese character counts as one."""
+    return len(_WORD.findall(text))
+
+
+def refuses(text: str) -> bool:
+    """Whether a response declines, as its first 300 characters say."""
+    return bool(_REFUSAL.search(text[:300]))
+
+
+def insults(text: str) -> bool:
+    """Whether a text holds a slur or an insult of a short list."""
+    return bool(_INSULT.search(text))
+
+
+def profile(texts: Sequence[str], *, threshold: float) -> dict[str, Any]:
+    """Lengths, languages, duplicates, insults, refusals and personal data of a set; shares are of all its texts.
+
+    Args:
+        threshold: similarity from which texts count as near duplicates.
+    """
+    if not texts:
+        return {"texts": 0}
+    plain = [normal(text) for text in texts]
+    like = near(sketch(plain), np.arange(len(texts)), threshold)
+    repeated = len(plain) - len(set(plain))
+    tests = {"toxic": insults, "refusals": refuses, "personal": _personal, "empty": _blank}
+    return {
+        "texts": len(texts),
+        "words": _quantiles([words(text) for text in texts]),
+        "characters": _quantiles([len(text) for text in texts]),
+        "languages": _shares(Counter(map(language, texts)), len(texts)),
+        "exact_duplicates": round(repeated / len(texts), 4),
+        "near_duplicates": round((int((like >= 0).sum()) - repeated) / len(texts), 4),
+        **{name: round(sum(map(test, texts)) / len(texts), 4) for name, test in tests.items()},
+    }
+
+
+def answer_nothing(demonstrations: Iterable[Demonstration], *, short: int) -> list[Suspect]:
+    """Demonstrations whose response says nothing to its prompt, and why.
+
+    Args:
+        short: fewer words than this are too few, except where one word can be the answer.
+    """
+    found: list[Suspect] = []
+    for demonstration in demonstrations:
+        if why := _nothing(demonstration, short):
+            found.append(Suspect(demonstration.id, why, demonstration.text[:200], demonstration.labeler))
+    return found
+
+
+def _nothing(demonstration: Demonstration, short: int) -> str:
+    text, asked = demonstration.text.strip(), whole_text(demonstration.prompt)
+    plain = normal(text)
+    if not plain:
+        return "empty"
+    if _PLACEHOLDER.match(text):
+        return "a placeholder"
+    if len(plain) > 20 and plain in normal(asked):
+        return "repeats the prompt"
+    sentences = [part for part in re.split(r"(?<=[.!?。！？])\s*", text) if part]
+    if all(part.endswith(("?", "？")) for part in sentences) and demonstration.prompt.use_case not in ("brainstorm", "brainstorming"):
+        return "only asks back"
+    return "few words" if words(text) < short and demonstration.prompt.use_case not in _SHORT_IS_FINE else ""
+
+
+def near_identical(demonstrations: Sequence[Demonstration], *, threshold: float) -> list[Suspect]:
+    """Demonstrations for different prompts whose texts are near-identical, with who wrote them: pasted, or copied from each other."""
+    if not demonstrations:
+        return []
+    plain = [normal(demonstration.text) for demonstration in demonstrations]
+    order = np.flatnonzero([len(text) >= _OWN for text in plain])
+    like = near(sketch(plain), order, threshold)
+    found: list[Suspect] = []
+    for demonstration, original in zip(demonstrations, map(int, like), strict=True):
+        other = demonstrations[original]
+        if original >= 0 and other.prompt.id != demonstration.prompt.id:
+            why = "like the labeler's own" if other.labeler == demonstration.labeler else f"like {other.labeler}'s"
+            found.append(Suspect(demonstration.id, why, demonstration.text[:200], demonstration.labeler, other.id))
+    return found
+
+
+def contradictions(ranked: Iterable[RankedPrompt]) -> dict[str, Any]:
+    """Comparisons that cannot all be right, prompt by prompt; responses with the same text count as one.
+
+    Returns:
+        ``pairs`` that were judged, ``disputed`` ones that were judged both ways (``by_one`` of them by one labeler), ``self_ties`` (a text
+        ranked above itself), ``cycles`` of three in the majority's preferences, and examples of each.
+    """
+    counts, examples = Counter[str](), list[dict[str, Any]]()
+    for _, group in itertools.groupby(sorted(ranked, key=lambda r: r.prompt.id), key=lambda r: r.prompt.id):
+        wins = _wins(list(group), counts)
+        pairs = {tuple(sorted(pair)) for pair in wins}
+        counts["pairs"] += len(pairs)
+        for one, other in sorted(pairs):
+            both = (wins.get((one, other), []), wins.get((other, one), []))
+            if all(both):
+                counts["disputed"] += 1
+                same = sorted(set(both[0]) & set(both[1]))
+                counts["by_one"] += bool(same)
+                if len(examples) < _SHOWN:
+                    examples.append({"better": one[:200], "worse": other[:200], "for": len(both[0]), "against": len(both[1]), "both": same})
+        counts["cycles"] += _cycles({pair: len(by) for pair, by in wins.items()})
+    return {name: counts[name] for name in ("pairs", "disputed", "by_one", "self_ties", "cycles")} | {"examples": examples}
+
+
+def _wins(group: Sequence[RankedPrompt], counts: Counter[str]) -> dict[tuple[str, str], list[str]]:
+    """Who preferred which text to which."""
+    wins: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for each in group:
+        placed = [(response.text, rank) for response, rank in zip(each.responses, each.ranks, strict=True)]
+        for (one, first), (other, second) in itertools.combinations(placed, 2):
+            if first == second:
+                continue
+            if one == other:
+                counts["self_ties"] += 1
+                continue
+            wins[(one, other) if first < second else (other, one)].append(each.labeler)
+    return wins
+
+
+def _cycles(wins: dict[tuple[str, str], int]) -> int:
+    """How many threes of texts the majority prefers in a circle."""
+    better = {(one, other) for (one, other), count in wins.items() if count > wins.get((other, one), 0)}
+    texts = sorted({text for pair in better for text in pair})
+    circles = (
+        ((a, b) in better and (b, c) in better and (c, a) in better) or ((b, a) in better and (c, b) in better and (a, c) in better)
+        for a, b, c in itertools.combinations(texts, 3)
+    )
+    return sum(circles)
+
+
+def _personal(text: str) -> bool:
+    return bool(find(text))
+
+
+def _blank(text: str) -> bool:
+    return not text.strip()
+
+
+def _quantiles(values: Sequence[int]) -> dict[str, float]:
+    cuts = np.percentile(np.array(values), QUANTILES).tolist()
+    return {f"p{cut}": round(float(value), 1) for cut, value in zip(QUANTILES, cuts, strict=True)} | {
+        "mean": round(sum(values) / len(values), 1)
+    }
+
+
+def _shares(counts: Counter[str], total: int) -> dict[str, float]:
+    return {name: round(count / total, 4) for name, count in counts.most_common(12)}
