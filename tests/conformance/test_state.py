@@ -207,8 +207,11 @@ def read_fields(name: str) -> set[str]:
         text = path.read_text("utf-8")
         if path.parent.name == "settings" or not (name in text or ".config" in text):
             continue
-        reads = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
-        found |= {node.attr for node in reads if ast.unparse(node.value).split(".")[-1] in ("config", "limits", "cutoffs")}
+        nodes = [*ast.walk(ast.parse(text))]
+        arguments = {node.arg for node in nodes if isinstance(node, ast.arg) and node.annotation and name in ast.unparse(node.annotation)}
+        called = {"config", "limits", "cutoffs"} | arguments
+        reads = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
+        found |= {node.attr for node in reads if ast.unparse(node.value).split(".")[-1] in called}
     return found
 
 
@@ -225,7 +228,7 @@ PPO_CHANGES: dict[str, Any] = {
     "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "whiten_rewards": True, "whiten_advantages": False,
     "ptx_coef": 9.0, "ema": 0.5, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
 }  # fmt: skip
-OF_THE_STAGE = {"ptx_tokens", "lora_rank", "logprob_gap", "rewards", "reward_seconds", "limit_rate", "kinds"}
+OF_THE_STAGE = {"ptx_tokens", "lora_rank", "logprob_gap", "rewards", "reward_seconds", "limit_rate", "kinds", "keep_every"}
 """Read where the stage opens its models; logprob_gap is T16."""
 
 
