@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 
 from accord.report.figures import definition_link
-from accord.report.markup import Html, both, join, tag
+from accord.report.markup import Html, both, tag
 from accord.report.reading import ProjectRecord, Table, number, table
 from accord.report.results import measured, percent
 from accord.report.words import DEFINITIONS, model_key, model_name
@@ -48,13 +48,22 @@ def parameters(folder: Path) -> int:
     return total
 
 
+COUNTS = {
+    "demonstrations": ("demonstrations", "示范"),
+    "documents": ("documents", "文档"),
+    "corpus_tokens": ("tokens of raw text", "原始文本词元"),
+    "rankings": ("rankings", "排序"),
+    "reward_bias": ("bias of the score", "分数偏置"),
+}
+
+
 def _figures(lineage: Table) -> Iterator[Fact]:
     """What its own run measured, the figures that the page defines; counts first."""
     for key, value in table(lineage.get("figures")).items():
         figure = number(value)
         if figure is None:
             continue
-        name = definition_link(key) if key in DEFINITIONS else join(key.replace("_", " "))
+        name = definition_link(key) if key in DEFINITIONS else both(*COUNTS.get(key, (key.replace("_", " "), key)))
         yield name, percent(figure, 1) if key.startswith("accuracy") else f"{figure:,.0f}" if figure == int(figure) else f"{figure:.3f}"
 
 
