@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import corpus
 
@@ -34,6 +35,29 @@ def test_a_pass_reads_every_training_document_once_and_no_held_out_one(tmp_path:
         if len(seen) >= len(training):
             break
     assert sorted(seen[: len(training)]) == training
+
+
+def test_shards_are_read_one_after_another_and_hold_every_document_once(tmp_path: Path) -> None:
+    texts = [f"Document {n} of the town." for n in range(150)]
+    tokenizer = train_tokenizer(texts, 300)
+    one = write_corpus(tmp_path / "one", texts, tokenizer, 64)
+    many = write_corpus(tmp_path / "many", texts, tokenizer, 64, shard_tokens=400)
+    assert len(one.shards) == 1
+    assert len(many.shards) > 3
+    assert [many.document(i) for i in range(len(many))] == [one.document(i) for i in range(len(one))]
+    owner = {tuple(many.document(i)): int(np.searchsorted(many.starts, i, side="right")) for i in range(len(many))}
+    passes = [list(chain.from_iterable(islice(many.batches(seed, 1), 148))) for seed in (0, 1)]
+    assert sorted(passes[0]) == sorted(passes[1]) == sorted(many.document(i) for i in np.flatnonzero(~many.validation).tolist())
+    assert passes[0] != passes[1]
+    visits = [[key for key, _ in groupby(owner[tuple(document)] for document in read)] for read in passes]
+    assert all(len(set(visit)) == len(visit) == len(many.shards) for visit in visits)
+    whole = list(islice(many.batches(3, 250), 40))
+    assert list(islice(many.batches(3, 250, skip=23), 17)) == whole[23:]
+
+
+def test_a_corpus_is_mapped_and_not_read(tmp_path: Path) -> None:
+    _, text = corpus(tmp_path / "c")
+    assert all(isinstance(shard, np.memmap) for shard in text.shards)
 
 
 def test_a_resumed_reader_finds_its_place(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ OTHER = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "y"}
 ODD: dict[str, tuple[Any, str]] = {
     "roles out of order": ({"messages": [*ASK, *ASK]}, r'messages\[1\]\.role": roles out of order: \'user\' after \'user\''),
     "an answer first": ({"conversations": [{"from": "gpt", "value": "x"}]}, r'conversations\[0\]\.from": roles out of order'),
+    "a parent that is no id": (FLAT[1] | {"parent_id": {"a": 1}}, 'field "parent_id": not a string'),
     "a late system turn": ({"messages": [*ASK, {"role": "system", "content": "x"}]}, "a system turn that is not the first"),
     "a picture": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, r'content\[0\]\.type": only text'),
     "a NUL": ({"prompt": "a\0b"}, 'field "prompt": holds a NUL'),

@@ -104,6 +104,7 @@ def damaged(folder: Path) -> dict[Path, str]:
         "twice.csv": (b"prompt,prompt\nx,y\n", r"twice\.csv:1: the column 'prompt' stands twice"),
         "formula.csv": (b'prompt\n"=HYPERLINK(""x"")"\n', r'formula\.csv:2, field "prompt": a spreadsheet formula \(put \''),
         "command.tsv": (b"prompt\n@SUM(1+1)*cmd|' /C calc'!A0\n", r"command\.tsv:2.*spreadsheet formula"),
+        "return.csv": (b"pro\rmpt\nx\n", r"return\.csv:1: broken table: new-line character"),
         "kind.xlsx": (b"PK", r"unknown kind '\.xlsx'"),
     }
     for name, (data, _) in content.items():

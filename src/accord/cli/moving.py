@@ -59,7 +59,7 @@ def export(
     project: ProjectPath,
     *,
     what: Annotated[
-        Literal["prompts", "demonstrations", "responses", "rankings", "comparisons", "thumbs", "labelers", "tasks", "answers", "audit"],
+        Literal["prompts", "demonstrations", "responses", "rankings", "comparisons", "thumbs", "labelers", "answers", "audit"],
         Parameter(help="Which records."),
     ] = "rankings",
     format: Annotated[str, Parameter(help="jsonl keeps everything; other formats: see docs/import.md.")] = "jsonl",
@@ -88,9 +88,11 @@ def _columns(given: tuple[str, ...]) -> dict[str, str]:
 
 
 def _flat(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures for a table: what was dropped, and what was left out, by reason."""
+    """Figures for a table: what was dropped, and what was left out, by reason; kinds of which nothing is new are not named."""
     flat = dict[str, Any]()
     for key, value in figures.items():
+        if value == 0 and key not in ("read", "kept"):
+            continue
         words = key.replace("_", " ")
         flat.update({f"{words}: {reason}": n for reason, n in value.items()} if isinstance(value, dict) else {words: value})
     return flat

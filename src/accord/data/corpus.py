@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from accord.data.tokenizers import Tokenizer
 from accord.errors import InputError
-from accord.runtime.files import write_atomic
+from accord.runtime.files import disk_errors, replacing, sync
+
+SHARD_TOKENS = 1 << 27
+"""Tokens of one file, 512 MiB: as much as is read from disk in random order at a time."""
 
 
 @dataclass(frozen=True)
 class TokenCorpus:
-    """Documents end to end in ``tokens`` (memory-mapped); document i is ``tokens[offsets[i]:offsets[i + 1]]``."""
+    """Documents end to end in shards of memory-mapped tokens: nothing but the documents in use is in memory, and their lengths."""
 
-    tokens: npt.NDArray[np.int32]
+    shards: tuple[npt.NDArray[np.int32], ...]
     offsets: npt.NDArray[np.int64]
+    """Document i is tokens ``offsets[i]`` to ``offsets[i + 1]`` of all shards laid end to end; none is cut by the end of a shard."""
+    starts: npt.NDArray[np.int64]
+    """The first document of each shard, and the number of documents."""
     validation: npt.NDArray[np.bool_]
     """True for a document that nothing trains on: every hundredth of the source, whatever the seed or the context."""
 
@@ -29,7 +37,9 @@ class TokenCorpus:
 
     def document(self, index: int) -> list[int]:
         """Token ids of one document, the end-of-text token on both sides."""
-        return self.tokens[self.offsets[index] : self.offsets[index + 1]].tolist()
+        shard = int(np.searchsorted(self.starts, index, side="right")) - 1
+        before = self.offsets[self.starts[shard]]
+        return self.shards[shard][self.offsets[index] - before : self.offsets[index + 1] - before].tolist()
 
     def held_out(self) -> list[list[int]]:
         """The documents for the validation loss."""
@@ -43,37 +53,46 @@ class TokenCorpus:
             batch_tokens: a batch ends with the document that fills it.
             skip: batches to pass over first, as a resumed run does; they are not built.
         """
-        lengths, rows = np.diff(self.offsets), np.flatnonzero(~self.validation)
-        epoch, group, total = 0, list[int](), 0
+        lengths, group, total = np.diff(self.offsets), list[int](), 0
+        for row in self._order(seed):
+            group.append(row)
+            total += int(lengths[row])
+            if total < batch_tokens:
+                continue
+            if skip:
+                skip -= 1
+            else:
+                yield [self.document(index) for index in group]
+            group, total = [], 0
+
+    def _order(self, seed: int) -> Iterator[int]:
+        """Training documents without end: in each pass the shards in a new order, and the documents of each, so that a pass reads one
+        shard after another from disk."""
+        rows, epoch = np.flatnonzero(~self.validation), 0
+        cuts = np.searchsorted(rows, self.starts)
         while True:
-            for row in np.random.default_rng((seed, epoch)).permutation(rows).tolist():
-                group.append(row)
-                total += int(lengths[row])
-                if total < batch_tokens:
-                    continue
-                if skip:
-                    skip -= 1
-                else:
-                    yield [self.document(index) for index in group]
-                group, total = [], 0
+            rng = np.random.default_rng((seed, epoch))
+            for shard in rng.permutation(len(self.shards)).tolist():
+                yield from rng.permutation(rows[cuts[shard] : cuts[shard + 1]]).tolist()
             epoch += 1
 
 
-def write_corpus(folder: Path, documents: Iterable[str], tokenizer: Tokenizer, context: int) -> TokenCorpus:
+def write_corpus(
+    folder: Path, documents: Iterable[str], tokenizer: Tokenizer, context: int, *, shard_tokens: int = SHARD_TOKENS
+) -> TokenCorpus:
     """Tokenises documents (all cores, in batches), cuts those longer than the context, and writes them to ``folder``.
 
     Raises:
         InputError: there are fewer than two with text.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    end = tokenizer.eos_token_id
-    lengths, validation, number = list[int](), list[bool](), 0
-    with open(folder / "tokens.bin", "wb") as file:
+    lengths, validation, number = array("q"), array("b"), 0
+    with _Shards(folder, shard_tokens) as shards:
         for batch in _batches(documents, 1000):
             for ids in tokenizer(batch, add_special_tokens=False, return_attention_mask=False)["input_ids"]:
                 for start in range(0, len(ids), context - 2):
-                    piece = [end, *ids[start : start + context - 2], end]
-                    file.write(np.asarray(piece, dtype=np.int32).tobytes())
+                    piece = [tokenizer.eos_token_id, *ids[start : start + context - 2], tokenizer.eos_token_id]
+                    shards.write(piece)
                     lengths.append(len(piece))
                     validation.append(number % 100 == 0)
                 number += 1
@@ -81,9 +100,42 @@ def write_corpus(folder: Path, documents: Iterable[str], tokenizer: Tokenizer, c
         raise InputError(
             f"the corpus has {number} documents with text; one to learn from and one to measure on are needed", where=str(folder)
         )
-    np.save(folder / "validation.npy", np.array(validation))
-    np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    np.save(folder / "validation.npy", np.array(validation, dtype=np.bool_))
+    np.save(folder / "starts.npy", np.array([*shards.starts, len(lengths)], dtype=np.int64))
+    np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(np.array(lengths, dtype=np.int64))]).astype(np.int64))
     return open_corpus(folder)
+
+
+class _Shards:
+    """Token files of about so many tokens each, one open at a time."""
+
+    def __init__(self, folder: Path, tokens: int) -> None:
+        self.folder, self.tokens = folder, tokens
+        self.starts = list[int]()
+        self.documents, self.written = 0, tokens
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> _Shards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, document: Sequence[int]) -> None:
+        if self._file is None or self.written >= self.tokens:
+            self.__exit__()
+            self._file = (self.folder / f"tokens-{len(self.starts):05}.bin").open("wb")
+            self.starts.append(self.documents)
+            self.written = 0
+        self._file.write(np.asarray(document, dtype=np.int32).tobytes())
+        self.documents += 1
+        self.written += len(document)
+
+
+def whole(folder: Path) -> bool:
+    """Whether a tokenised corpus of this form stands there."""
+    return all((folder / f"{name}.npy").exists() for name in ("offsets", "starts", "validation"))
 
 
 def open_corpus(folder: Path) -> TokenCorpus:
@@ -92,11 +144,10 @@ def open_corpus(folder: Path) -> TokenCorpus:
     Raises:
         InputError: it is not there.
     """
-    if not (folder / "offsets.npy").exists():
+    if not whole(folder):
         raise InputError("no tokenised corpus here", where=str(folder), hint="run `accord pretrain` or import raw text")
-    return TokenCorpus(
-        np.memmap(folder / "tokens.bin", dtype=np.int32, mode="r"), np.load(folder / "offsets.npy"), np.load(folder / "validation.npy")
-    )
+    shards = tuple(np.memmap(path, dtype=np.int32, mode="r") for path in sorted(folder.glob("tokens-*.bin")))
+    return TokenCorpus(shards, *(np.load(folder / f"{name}.npy") for name in ("offsets", "starts", "validation")))
 
 
 def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
@@ -117,11 +168,19 @@ def write_documents(path: Path, texts: Iterable[str]) -> int:
     Raises:
         InputError: there is not one document with text, and nothing was written.
     """
-    lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts if text.strip()]
-    if not lines:
+    lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts if text.strip())
+    first = next(lines, None)
+    if first is None:
         raise InputError("the corpus is empty: not one document with text", where=str(path))
-    write_atomic(path, "\n".join(lines) + "\n")
-    return len(lines)
+    written = 1
+    with disk_errors(path), replacing(path) as unfinished:
+        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(first)
+            for line in lines:
+                file.write(line)
+                written += 1
+        sync(unfinished)
+    return written
 
 
 def read_documents(folder: Path) -> Iterator[str]:

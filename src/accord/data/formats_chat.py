@@ -121,14 +121,14 @@ def trees(rows: Iterator[Row]) -> Iterator[Row | Fault]:
 
 
 def _tree(rows: list[Row]) -> list[Row]:
-    by_id: dict[Any, dict[str, Any]] = {}
+    by_id: dict[str, dict[str, Any]] = {}
     for row in rows:
         message = {**row.value, "replies": list[Any]()}
-        parent = by_id.get(row.value.get("parent_id"))
+        parent = by_id.get(row.word("parent_id")) if row.has("parent_id") else None
         if parent is None and row.has("parent_id"):
             raise row.error("parent_id", "no message before it in its tree has this id", "messages of a tree stand together, parents first")
-        by_id[row.text("message_id")] = message
+        by_id[row.word("message_id")] = message
         if parent is not None:
             parent["replies"].append(message)
     roots = [row for row in rows if not row.has("parent_id")]
-    return [Row(by_id[row.text("message_id")], row.file, row.line) for row in roots]
+    return [Row(by_id[row.word("message_id")], row.file, row.line) for row in roots]

@@ -107,7 +107,8 @@ def ultrafeedback(row: Row) -> Taken:
     if any(score is None for score in rated):
         return Taken(dropped="completion without a rating")
     quality = [score for score in rated if score is not None]
-    taken = ranked(row, prompt, texts, places(quality), models=models, quality=[quality_of(q, 0, 1) for q in quality], default="gpt-4")
+    sevenths = [quality_of(score, 0, 1) for score in quality]
+    taken = ranked(row, prompt, texts, places(quality), models=models, quality=sevenths, default="gpt-4", kind="model")
     return Taken(taken.records, dropped=taken.dropped, left_out=left_out if taken.records else ())
 
 

@@ -118,4 +118,4 @@ def gsm8k(row: Row) -> Taken:
     if len(set(right)) < 2 or len(set(texts)) < 2:
         records = (answered(prompt, text, model) for model, text in zip(solved, texts, strict=True))
         return Taken((prompt, *records), left_out=("ranking of solutions that are all right or all wrong",))
-    return ranked(row, prompt, texts, places(right), models=list(solved), default="checked")
+    return ranked(row, prompt, texts, places(right), models=list(solved), default="checked", kind="simulated")

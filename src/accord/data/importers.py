@@ -24,7 +24,7 @@ from accord.data.rows import Fault, Row
 from accord.data.sources import Source, files_of
 from accord.data.unpacking import Tell, kind_of, text_lines
 from accord.errors import InputError, UsageError
-from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response, Split
+from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response, Split, Thumb
 
 Reject = Callable[[Fault], object]
 Outcome = tuple[Row | None, Taken | Fault]
@@ -103,8 +103,7 @@ class Intake:
                 return row.fault(row.error("group", what))
         if taken.dropped:
             return taken
-        ids = (getattr(record, "id", repr(record)) for record in taken.records if not isinstance(record, Labeler))
-        key = hash((*ids, *taken.documents))
+        key = hash((*(_key(record) for record in taken.records if not isinstance(record, Labeler)), *taken.documents))
         if key in self._seen:
             return Taken(dropped="repetition")
         self._seen.add(key)
@@ -253,6 +252,10 @@ def _with_responses(files: Sequence[Path], folder: Path) -> list[Path]:
     return answered
 
 
+def _key(record: Record) -> str:
+    return repr(record) if isinstance(record, Thumb) else record.id
+
+
 @dataclass(frozen=True)
 class Imported:
     """What small sources hold, in memory."""
@@ -286,7 +289,7 @@ def read(path: Path, format: str = "auto", limit: int | None = None, *, reject: 
     intake = Intake([Source(path, format, limit=limit, **options)], reject=reject)
     records, documents = dict[str, Record](), list[str]()
     for _, taken in intake.rows():
-        records.update((getattr(record, "id", repr(record)), record) for record in taken.records)
+        records.update((_key(record), record) for record in taken.records)
         documents += taken.documents
     every = list(records.values())
     return Imported(

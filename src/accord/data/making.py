@@ -9,7 +9,7 @@ from typing import get_args
 
 from accord.data.rows import Fault, Row
 from accord.data.spans import Span
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Rating, Response, Role, Split, Thumb
+from accord.records import Demonstration, Guideline, Labeler, LabelerKind, Message, Prompt, Ranking, Rating, Response, Role, Split, Thumb
 
 GUIDELINE = Guideline("training", "imported")
 """What rankings from elsewhere were given under: unknown, and meant for training."""
@@ -128,12 +128,12 @@ def asked(instruction: str, given: str) -> tuple[Message, ...]:
     return (Message("user", f"{instruction}\n\n{given}" if given else instruction),)
 
 
-def labeler_of(row: Row, default: str = LABELER) -> Labeler:
+def labeler_of(row: Row, default: str = LABELER, kind: LabelerKind = "person") -> Labeler:
     id, group = row.word("labeler", default), row.word("group", default)
     for name, value in (("labeler", id), ("group", group)):
         if len(value) > 120:
             raise row.error(name, "longer than 120 characters")
-    return Labeler(id, "person", group)
+    return Labeler(id, kind, group)
 
 
 def demonstrated(row: Row, prompt: Prompt, text: str) -> Taken:
@@ -158,13 +158,14 @@ def ranked(
     models: Sequence[str] = (),
     quality: Sequence[int] = (),
     default: str = LABELER,
+    kind: LabelerKind = "person",
 ) -> Taken:
     """A ranking with what it speaks of. Texts that stand in it twice are told apart by how often they came before."""
     if reason := unusable(prompt, *texts):
         return Taken(dropped=reason)
     if len(set(texts)) == 1:
         return Taken(dropped="identical responses")
-    person, at = labeler_of(row, default), row.word("at")
+    person, at = labeler_of(row, default, kind), row.word("at")
     if len(at) > 40:
         raise row.error("at", "longer than 40 characters; times are written as in ISO 8601")
     models = models or [prompt.source] * len(texts)

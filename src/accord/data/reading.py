@@ -88,11 +88,10 @@ def _csv(path: Path, tell: Tell) -> Iterator[Row | Fault]:
     given = (decoded(line, path, number) + "\n" for number, line in lines(path, tell))
     head = next(given, "")
     comma = "\t" if kind_of(path) == ".tsv" else ";" if ";" in head and "," not in head else ","
-    names = next(csv.reader([head], delimiter=comma), list[str]())
-    _check_names(names, path)
     cells = csv.reader(given, delimiter=comma, strict=True)
     try:
-        start = 2
+        names, start = next(csv.reader([head], delimiter=comma), list[str]()), 2
+        _check_names(names, path)
         for row in cells:
             if row:
                 yield _cells(names, row, path, start)

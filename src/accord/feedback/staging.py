@@ -25,6 +25,7 @@ TABLES: tuple[str, ...] = ("labelers", "prompts", "demonstrations", "responses",
 IN_ONE_BATCH = 2000
 CACHE_KIB = 128 << 10
 """SQLite's page cache while much is written: ids are hashes, so that every insert goes to another page."""
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Spool:
@@ -33,7 +34,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self.folder, self.counts = folder, dict[str, int].fromkeys(TABLES, 0)
         self._files: dict[str, IO[str]] = {}
-        self._open = ExitStack()
+        self._open, self._people = ExitStack(), set[Labeler]()
 
     def __enter__(self) -> Spool:
         for table in TABLES:
@@ -46,8 +47,12 @@ class Spool:
     def add(self, records: Iterable[Storable]) -> None:
         """Notes records down."""
         for record in records:
+            if isinstance(record, Labeler):
+                if record in self._people:
+                    continue
+                self._people.add(record)
             table, row = _row(record)
-            self._files[table].write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+            self._files[table].write(_ENCODE(row) + "\n")
             self.counts[table] += 1
 
     def store(

@@ -118,7 +118,7 @@ class _Sheet:
     path: Path
     lines: int = 0
     _hash: Any = field(default_factory=hashlib.sha256)
-    _file: IO[str] | None = None
+    _file: IO[bytes] | None = None
 
     def __enter__(self) -> _Sheet:
         return self
@@ -134,10 +134,10 @@ class _Sheet:
 
     def add(self, *values: dict[str, Any]) -> None:
         for value in values:
-            self._file = self._file or self.path.open("w", encoding="utf-8", newline="\n")
-            line = json.dumps(value, ensure_ascii=False) + "\n"
+            self._file = self._file or self.path.open("wb")
+            line = (json.dumps(value, ensure_ascii=False) + "\n").encode(errors="backslashreplace")  # half a pair stays JSON's escape
             self._file.write(line)
-            self._hash.update(line.encode())
+            self._hash.update(line)
             self.lines += 1
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from accord.data.corpus import TokenCorpus, open_corpus, read_documents, write_corpus
+from accord.data.corpus import TokenCorpus, open_corpus, read_documents, whole, write_corpus
 from accord.data.templates import ChatFormat, chat_format, raw_format
 from accord.data.tokenizers import load_tokenizer
 from accord.engine.guided import QGuide
@@ -147,10 +147,11 @@ def tokenised(project: Project, tokenizer: Any, context: int) -> TokenCorpus:
     """
     text = hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()} {context}".encode())
     for file in sorted((project.path / "corpus").glob("*.jsonl")):
-        text.update(file.read_bytes())
+        with file.open("rb") as content:
+            text.update(hashlib.file_digest(content, "sha256").digest())
     key = text.hexdigest()[:12]
     folder = project.path / "corpus" / f"tokens-{key}"
-    if not (folder / "offsets.npy").exists():
+    if not whole(folder):
         with new_folder(folder) as unfinished:
             write_corpus(unfinished, read_documents(project.path / "corpus"), tokenizer, context)
     return open_corpus(folder)
