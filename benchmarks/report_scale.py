@@ -69,7 +69,12 @@ def measured(folder: Path) -> dict[str, float]:
     seconds = time.perf_counter() - began
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu, peak = spent.ru_utime + spent.ru_stime, spent.ru_maxrss / 1024
-    return {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "peak_mb": round(peak), "html_mb": round((folder / "report.html").stat().st_size / 1e6, 2)}
+    return {
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu, 1),
+        "peak_mb": round(peak),
+        "html_mb": round((folder / "report.html").stat().st_size / 1e6, 2),
+    }
 
 
 def main() -> None:
