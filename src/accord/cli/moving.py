@@ -59,7 +59,7 @@ def export(
     project: ProjectPath,
     *,
     what: Annotated[
-        Literal["prompts", "demonstrations", "responses", "rankings", "comparisons", "thumbs", "labelers", "answers", "audit"],
+        Literal["prompts", "demonstrations", "responses", "rankings", "comparisons", "thumbs", "labelers", "tasks", "answers", "audit"],
         Parameter(help="Which records."),
     ] = "rankings",
     format: Annotated[str, Parameter(help="jsonl keeps everything; other formats: see docs/import.md.")] = "jsonl",
