@@ -117,7 +117,7 @@ def switch(
     if bool(to) == back:
         if to:
             raise UsageError("--to or --back, not both", where="accord switch")
-        _show("switches", {"switches": trials.history(opened)}, json)
+        _show("switches", trials.history(opened), json)
     elif back:
         _show("switch", trials.back(opened, why=why), json)
     else:

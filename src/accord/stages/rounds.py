@@ -180,7 +180,10 @@ def _counted(store: Store, new: dict[str, list[Any]]) -> dict[str, dict[str, int
 def _agreement(store: Store, new: Sequence[RankedPrompt]) -> list[float] | None:
     """How far rankings of the prompts that have a new one agree; None when no two judged the same."""
     prompts = {row.prompt.id for row in new}
-    found = pairwise_agreement(r for r in store.rankings("training") if r.prompt_id in prompts).dropped
+    try:
+        found = pairwise_agreement(r for r in store.rankings("training") if r.prompt_id in prompts).dropped
+    except InputError:  # no two labelers ranked the same responses
+        return None
     return None if math.isnan(found.mean) else [round(value, 4) for value in (found.mean, found.low, found.high)]
 
 

@@ -129,10 +129,10 @@ def back(project: Project, *, why: str) -> dict[str, Any]:
         return {"before": before, "answering": previous.model, "digest": _digest(Shelf(project), previous.model)}
 
 
-def history(project: Project) -> list[dict[str, Any]]:
-    """Every switch, oldest first."""
+def history(project: Project) -> dict[str, Any]:
+    """The model that answers, and every switch, oldest first."""
     with Store.open(project.store_url) as store:
-        return [dataclasses.asdict(one) for one in deploying.history(store)]
+        return {"answering": answering(project, store), "switches": [dataclasses.asdict(one) for one in deploying.history(store)]}
 
 
 def _deploy(project: Project, store: Store, model: str, why: str) -> None:

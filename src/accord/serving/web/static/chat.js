@@ -18,9 +18,9 @@ document.addEventListener("submit", async (event) => {
   form.querySelectorAll("button").forEach((button) => (button.disabled = false));
   if (said.error) return tell(said.error);
   if (says && form.id === "composer") form.elements.text.value = "";
-  const place = form.closest("article")?.id;
-  await show(said.next, place);
-  if (!says) status(words.kept);
+  if (says) return show(said.next);
+  await renew(said.next, form.closest("article")?.id);
+  status(words.kept);
 });
 
 async function post(url, body) {
@@ -33,22 +33,40 @@ async function post(url, body) {
   }
 }
 
-// Fetches a page and puts its conversation in the place of this one's.
-async function show(url, place) {
+async function fetched(url) {
   const response = await fetch(url.split("#")[0], { headers: { Accept: "text/html" } }).catch(() => null);
-  if (!response?.ok) return location.assign(url);
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const kept = [...(document.getElementById("composer")?.elements || [])].filter((field) => STAYS.has(field.name)).map((field) => [field.name, field.value]);
-  stage().replaceWith(document.adoptNode(page.getElementById("stage")));
-  document.getElementById("talks").replaceWith(document.adoptNode(page.getElementById("talks")));
+  if (!response?.ok) return void location.assign(url);
+  return new DOMParser().parseFromString(await response.text(), "text/html");
+}
+
+// Goes to another page of the chat without leaving this one: a new key, a new place, and the models and settings as they were.
+async function show(url) {
+  const page = await fetched(url);
+  if (!page) return;
+  const kept = [...document.getElementById("composer").elements].filter((field) => STAYS.has(field.name)).map((field) => [field.name, field.value]);
+  put(page, "stage");
+  put(page, "talks");
   document.title = page.title;
   if (stage().dataset.at !== location.pathname) history.pushState(null, "", stage().dataset.at);
   const text = document.getElementById("text");
   for (const [name, value] of kept) if (value && text.form.elements[name]) text.form.elements[name].value = value;
-  if (place) document.getElementById(place)?.querySelector("button, summary")?.focus({ preventScroll: true });
-  else text.focus({ preventScroll: true });
+  text.focus({ preventScroll: true });
   follow();
 }
+
+// Renews what was said. The field below, and what is being typed in it, is left alone.
+async function renew(url, place) {
+  const page = await fetched(url);
+  if (!page) return;
+  const within = document.getElementById("thread").contains(document.activeElement) || document.activeElement === document.body;
+  put(page, "thread");
+  const parent = (from) => from.querySelector("#composer [name=parent]");
+  parent(document).value = parent(page).value;
+  stage().dataset.live = page.getElementById("stage").dataset.live;
+  if (place && within) document.getElementById(place)?.querySelector("button, summary")?.focus({ preventScroll: true });
+}
+
+const put = (page, id) => document.getElementById(id).replaceWith(document.adoptNode(page.getElementById(id)));
 
 function follow() {
   source?.close();
@@ -70,7 +88,7 @@ function follow() {
     source = null;
     const { problem } = JSON.parse(event.data);
     const near = nearBottom();
-    await show(stage().dataset.at);
+    await renew(stage().dataset.at);
     if (near) bottom();
     problem ? tell(problem) : status(words.done);
   });
