@@ -6,8 +6,11 @@ docs/conformance.md names each law, and how each test was seen to fail. test_kil
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -200,25 +203,38 @@ def test_t42_the_saved_tokenizer_and_template_are_those_that_were_used(tmp_path:
     assert model.format.stop[0] == model.lm.config.eos_token_id == model.lm.generation_config.eos_token_id == saved.eos_token_id
 
 
-def read_fields(name: str) -> set[str]:
-    """What is read as ``config.field`` in the files that name that configuration or are handed it, settings/ left out."""
-    found = set[str]()
-    for path in SOURCE.rglob("*.py"):
-        text = path.read_text("utf-8")
-        if path.parent.name == "settings" or not (name in text or ".config" in text):
-            continue
-        nodes = [*ast.walk(ast.parse(text))]
-        arguments = {node.arg for node in nodes if isinstance(node, ast.arg) and node.annotation and name in ast.unparse(node.annotation)}
-        called = {"config", "limits", "cutoffs"} | arguments
+@cache
+def sources() -> list[tuple[str, list[ast.AST]]]:
+    """Every source file's text and syntax, settings/ left out."""
+    texts = [path.read_text("utf-8") for path in SOURCE.rglob("*.py") if path.parent.name != "settings"]
+    return [(text, [*ast.walk(ast.parse(text))]) for text in texts]
+
+
+def read_fields(kind: type) -> set[str]:
+    """What is read of a configuration, by itself or through its properties: as ``config.field``, or by the name a function or class gives it."""
+    name, found = kind.__name__, set[str]()
+    held = {
+        ast.unparse(n.target) for _, nodes in sources() for n in nodes if isinstance(n, ast.AnnAssign) and name in ast.unparse(n.annotation)
+    }
+    for text, nodes in sources():
+        asked = {n.arg for n in nodes if isinstance(n, ast.arg) and n.annotation and name in ast.unparse(n.annotation)}
+        called = {f".{field}" for field in held} | asked | ({"config", "limits", "cutoffs"} if name in text or ".config" in text else set())
         reads = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
-        found |= {node.attr for node in reads if ast.unparse(node.value).split(".")[-1] in called}
-    return found
+        found |= {node.attr for node in reads if called & endings(ast.unparse(node.value))}
+    derived = [inspect.getsource(value.fget) for key, value in vars(kind).items() if key in found and isinstance(value, property)]
+    return found | {key for text in derived for key in re.findall(r"self\.(\w+)", text)}
+
+
+def endings(path: str) -> set[str]:
+    """The last word of a dotted name, and with its dot where something stands before it."""
+    before, dot, last = path.rpartition(".")
+    return {last, dot + last} if before else {last}
 
 
 @pytest.mark.parametrize("section", [name for name, kind in sections().items() if kind.__module__.startswith(settings.__name__)])
 def test_t45_every_setting_is_read(section: str) -> None:
     kind = sections()[section]
-    dead = {field.name for field in fields(kind)} - read_fields(kind.__name__)
+    dead = {field.name for field in fields(kind)} - read_fields(kind)
     assert not dead, f"[{section}] {dead} stand in settings/ and nowhere else"
 
 
