@@ -114,7 +114,7 @@ def train(
     with track(config.steps, "ppo", done=done) as bar:
         for step in range(done + 1, config.steps + 1):
             # step 1: roll out the policy on the next prompts and measure what it said
-            scored = rewards.at(step, config.steps)
+            scored = rewards.at(step, config.steps, dense=True)
             rollout = collect(
                 next_prompts(prompts, (step - 1) * config.batch_size, config.batch_size, seed=config.seed, stage="ppo"),
                 sampler=sampler,
@@ -175,13 +175,15 @@ def train(
 
 
 def learning_targets(config: PpoConfig, rollout: Rollout, beta: float) -> Targets:
-    """Rewards, advantages and returns of a rollout under the truncation rule."""
+    """Rewards (those of single tokens included), advantages and returns of a rollout under the truncation rule."""
     keep = learned_tokens(rollout, config.truncation)
     scores, after = settled_scores(rollout, config.truncation, config.no_stop_reward), torch.zeros_like(rollout.after)
     if config.truncation == "bootstrap":
         after = torch.where(~rollout.finished, rollout.after, 0.0)
     kl = (rollout.logprobs - rollout.reference).masked_fill(~keep, 0.0)
     rewards = kl_rewards(scores, kl_estimate(kl, config.kl_estimator), keep, beta)
+    if rollout.dense is not None:
+        rewards = rewards + rollout.dense.masked_fill(~keep, 0.0)
     if config.whiten_rewards:
         rewards = whiten(rewards, keep, shift=False)
     advantages, returns = gae(rewards, rollout.values, keep, after, config.gamma, config.lam)

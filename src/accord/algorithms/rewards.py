@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -74,12 +74,12 @@ class Mixture:
     parts: Mapping[str, Scorer]
     multipliers: dict[str, float] = field(default_factory=dict[str, float])
 
-    def at(self, step: int, steps: int) -> Weighted:
-        """The reward of one step of a run, counted from 1."""
+    def at(self, step: int, steps: int, *, dense: bool = False) -> Weighted:
+        """The reward of one step of a run, counted from 1; ``dense`` leaves what parts give single tokens where they give it."""
         share = (step - 1) / max(steps - 1, 1)
         moving = {term.name: term.start + share * (term.end - term.start) for term in self.terms}
         weights = {term.name: moving[term.name] if term.limit is None else self._multiplier(term) for term in self.terms}
-        return Weighted(weights, self.parts, {term.name: term.limit for term in self.terms if term.limit is not None})
+        return Weighted(weights, self.parts, {term.name: term.limit for term in self.terms if term.limit is not None}, dense)
 
     def adapt(self, scored: Weighted, rate: float) -> None:
         """Moves each multiplier by ``rate`` times how far its part's mean missed the limit, not below 0 (Dai et al. 2024, section 3.3)."""
@@ -97,6 +97,13 @@ def mixture_of(scorer: Scorer | Mixture) -> Mixture:
     return scorer if isinstance(scorer, Mixture) else Mixture((Term("model"),), {"model": scorer})
 
 
+@runtime_checkable
+class DenseScorer(Protocol):
+    """A part that knows what each token is worth: [rows, steps], 0 behind a row's end. Its ``score`` is their sum."""
+
+    def score_tokens(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Weighted:
     """A mixture at fixed weights, which remembers what each part gave; ``limits`` are of those whose weight is a multiplier."""
@@ -104,7 +111,9 @@ class Weighted:
     weights: Mapping[str, float]
     parts: Mapping[str, Scorer]
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
+    dense: bool = False
     given: dict[str, list[Tensor]] = field(default_factory=dict[str, "list[Tensor]"])
+    spread: list[Tensor] = field(default_factory=list["Tensor"])
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
         """The weighted sum of every part's scores; a limited part counts from its limit on.
@@ -114,12 +123,26 @@ class Weighted:
         Raises:
             RunError: a part returned too few scores or one that is not a number; names the part.
         """
-        total = torch.zeros(len(responses))
+        total, share = torch.zeros(len(responses)), 1 + sum(self.weights[name] for name in self.limits)
+        self.spread.clear()
         for name, weight in self.weights.items():
-            scores = checked_scores(self.parts[name].score(prompts, responses), len(responses), f"the reward {name}").cpu()
+            tokens = self._tokens(name, prompts, responses)
+            scores = self.parts[name].score(prompts, responses) if tokens is None else tokens.sum(1)
+            scores = checked_scores(scores, len(responses), f"the reward {name}").cpu()
             self.given.setdefault(name, []).append(scores)
+            if tokens is not None:
+                self.spread.append(tokens * (weight / share))
+                scores = torch.zeros_like(scores)
             total += weight * (scores - self.limits.get(name, 0.0))
-        return total / (1 + sum(self.weights[name] for name in self.limits)) if self.limits else total
+        return total / share if self.limits else total
+
+    def token_rewards(self) -> Tensor | None:
+        """What the parts gave single tokens when they last scored, weighed [rows, steps]; None when all of it is in the scores."""
+        return torch.stack(self.spread).sum(0) if self.spread else None
+
+    def _tokens(self, name: str, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Tensor | None:
+        part = self.parts[name]
+        return part.score_tokens(prompts, responses).float().cpu() if self.dense and isinstance(part, DenseScorer) else None
 
     def mean(self, name: str) -> float:
         """Mean of what a part gave so far, before its weight."""

@@ -37,6 +37,8 @@ class Drawn:
     logprobs: Float[Tensor, "rows steps"]
     """The sampler's own."""
     seconds: dict[str, float]
+    dense: Float[Tensor, "rows steps"] | None = None
+    """Rewards of single tokens, beside the scores, where the scorer spreads some."""
 
     def rows(self, chosen: Sequence[int]) -> Drawn:
         """Some of the rows, in the order asked for."""
@@ -44,7 +46,8 @@ class Drawn:
         prompts, responses = [self.prompts[i] for i in kept], [self.responses[i] for i in kept]
         width = max(map(len, responses))
         tokens = (self.keep[kept][:, :width], self.logprobs[kept][:, :width])
-        return Drawn(prompts, responses, self.finished[kept], self.scores[kept], *tokens, self.seconds)
+        dense = None if self.dense is None else self.dense[kept][:, :width]
+        return Drawn(prompts, responses, self.finished[kept], self.scores[kept], *tokens, self.seconds, dense)
 
     def __add__(self, other: Drawn) -> Drawn:
         """Both one after the other, their seconds summed."""
@@ -78,6 +81,8 @@ class Rollout:
     logprob_gap: float
     """Mean absolute difference between sampler's and trainer's log-probabilities."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+    dense: Float[Tensor, "rows steps"] | None = None
+    """Rewards of single tokens, beside the scores."""
 
 
 def collect(
@@ -119,7 +124,9 @@ def draw(
     asked = [prompt for prompt in prompts for _ in range(n)]
     scores = checked_scores(scorer.score(asked, responses), len(responses))
     seconds = {"rollout": sampled - started, "score": time.perf_counter() - sampled}
-    return Drawn(asked, responses, generation.finished, scores, generation.keep, generation.logprobs, seconds)
+    spread: Callable[[], Tensor | None] | None = getattr(scorer, "token_rewards", None)
+    dense = spread() if spread else None
+    return Drawn(asked, responses, generation.finished, scores, generation.keep, generation.logprobs, seconds, dense)
 
 
 @torch.no_grad()
@@ -153,6 +160,7 @@ def measure(
         entropy=float(flat.rows["entropy"][drawn.keep].mean()),
         logprob_gap=float(gap),
         seconds=drawn.seconds | {"measure": time.perf_counter() - began},
+        dense=drawn.dense,
     )
 
 

@@ -13,6 +13,7 @@ from accord.settings.curating import InspectConfig, PromptsConfig
 from accord.settings.evaluating import CompareConfig, ExamineConfig, FrontierConfig, ProbeConfig
 from accord.settings.labeling import AgreementConfig, LabelConfig, PlanConfig, ScreeningConfig
 from accord.settings.preferring import DpoConfig, KtoConfig
+from accord.settings.processing import ProcessConfig
 from accord.settings.ranges import check_numbers, require
 from accord.settings.reasoning import ProblemsConfig, SolveConfig, StarConfig
 from accord.settings.reinforcing import GrpoConfig, RaftConfig, ReinforceConfig, RlooConfig
@@ -41,6 +42,7 @@ __all__ = [
     "PretrainConfig",
     "ProbeConfig",
     "ProblemsConfig",
+    "ProcessConfig",
     "PromptsConfig",
     "RaftConfig",
     "ReinforceConfig",

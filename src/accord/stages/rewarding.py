@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from accord.algorithms.process import ProcessReward
 from accord.algorithms.reward_parts import Ensemble, HumanRatings, Similarity, parse_pooling
 from accord.algorithms.rewards import (
     Ended,
@@ -42,6 +44,8 @@ PLAIN: dict[str, Callable[[tuple[int, ...]], Scorer]] = {
     "repetition": lambda _: Repetition(),
     "eos": Ended,
 }
+PROCESS = re.compile(r"process\((.+)\)")
+"""A part that rewards single tokens by a model of where responses go wrong."""
 FROM_PEOPLE = ("exact", "similarity", "ratings")
 Ids = tuple[int, ...]
 
@@ -124,6 +128,8 @@ def _models(project: Project, part: str) -> tuple[str, ...]:
     """
     if pooled := parse_pooling(part):
         return pooled.models
+    if found := PROCESS.fullmatch(part):
+        return (found.group(1),)
     if part == "model" or part in project.models():
         return (part,)
     if part in PLAIN or part in FROM_PEOPLE or ":" in part:
@@ -154,6 +160,8 @@ def mixture(asked: Asked, model: Model, config: Rewarded, ids: Sequence[list[int
     def part(name: str) -> Scorer:
         if pooled := parse_pooling(name):
             return Ensemble([scorers[each] for each in pooled.models], pooled.how, pooled.spread)
+        if found := PROCESS.fullmatch(name):
+            return ProcessReward(scorers[found.group(1)].model, dtype=dtype)
         if name in scorers:
             return scorers[name]
         if name in asked.functions:
@@ -169,7 +177,7 @@ def mixture(asked: Asked, model: Model, config: Rewarded, ids: Sequence[list[int
     return made
 
 
-def _reward_model(model: Model, source: str, dtype: torch.dtype) -> Scorer:
+def _reward_model(model: Model, source: str, dtype: torch.dtype) -> RewardModel:
     same_tokenizer(model, source)
     return RewardModel(load_scalar_model(source).to(pick_device()), dtype=dtype)
 

@@ -1,0 +1,165 @@
+"""A process reward: a model that says of every token of a response whether it stands in a part that people would mark as wrong.
+
+Follows Wu et al. 2023 (fine-grained RLHF), sections 3 and 4, except: the model decides for every token, not for a sentence, so that no
+splitter is needed; one model stands for all the kinds of error that it was asked for; a reward is minus the probability of an error,
+spread over the tokens, where theirs is a constant at the end of a segment. Starts from the SFT model with its head replaced by a scalar.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
+from accord.errors import InputError
+from accord.models.ragged import by_tokens, pack
+from accord.models.scalar import scalars
+from accord.runtime.progress import track
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import ProcessConfig
+
+
+@dataclass(frozen=True)
+class MarkedRow:
+    """Token ids of a prompt and a response, and which of the response's tokens, the last ``len(wrong)``, stand in a marked part."""
+
+    tokens: list[int]
+    wrong: list[bool]
+
+
+def marked_row(prompt: list[int], response: list[int], wrong: list[bool], max_tokens: int, name: str) -> MarkedRow:
+    """Joins prompt and response; when both together are too long the right end is kept.
+
+    Raises:
+        InputError: nothing of the prompt, or no response, would remain; names the response.
+    """
+    tokens = [*prompt, *response][-max_tokens:]
+    if not 0 < len(response) < len(tokens):
+        hint = "raise max_tokens, or take it out"
+        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
+    return MarkedRow(tokens, wrong)
+
+
+def marks(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[bool]:
+    """Which of a text's pieces (the texts of its tokens, in order) touch one of the spans of its characters."""
+    wrong, at = list[bool](), 0
+    for piece in pieces:
+        wrong.append(any(start < at + len(piece) and at < end for start, end in spans))
+        at += len(piece)
+    return wrong
+
+
+def train(
+    config: ProcessConfig, *, model: Any, rows: Sequence[MarkedRow], validation: Sequence[MarkedRow], run: Run, dtype: torch.dtype
+) -> dict[str, float]:
+    """Trains a scalar model in place and returns its figures on what it did not learn from."""
+    a_pass = math.ceil(len(rows) / config.batch_size)
+    steps = a_pass * config.epochs
+    peaks = optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
+    weight = mark_weight(config, rows)
+    done = 0
+    if (restored := run.restore()) is not None:
+        done, state = restored
+        model.load_state_dict(state["model"])
+        restore(peaks, state["optimizers"])
+
+    with track(steps, "process", done=done) as bar:
+        for step in range(done + 1, steps + 1):
+            began = time.perf_counter()
+            # step 1: the responses of this step
+            epoch, place = divmod(step - 1, a_pass)
+            order: list[int] = torch.randperm(len(rows), generator=generator(config.seed, "process", epoch)).tolist()
+            chosen = [rows[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
+
+            # step 2: is each token in a marked part? cross-entropy, a mean over response tokens
+            figures = _accumulate(config, model, chosen, weight, dtype)
+
+            # step 3: update
+            share = cosine(step - 1, steps, config.warmup_steps)
+            figures |= {"grad_norm": update(scaled(peaks, share), max_norm=1.0), "lr": config.lr * share}
+            figures["tokens_per_second"] = sum(len(row.tokens) for row in chosen) / (time.perf_counter() - began)
+
+            # step 4: accuracy on what it does not learn from at the end of an epoch, checkpoint
+            if step % a_pass == 0 and validation:
+                figures |= _held_out(config, model, validation, dtype)
+            run.log(step, **figures)
+            if step % config.save_every == 0 or step == steps:
+                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments(peaks)})
+            bar.advance(loss=figures["loss"], tokens_per_second=figures["tokens_per_second"])
+    return _held_out(config, model, validation, dtype) if validation else {}
+
+
+def mark_weight(config: ProcessConfig, rows: Sequence[MarkedRow]) -> float:
+    """What a marked token weighs; with ``weight`` 0 all of them together weigh as much as all others."""
+    marked, all_ = sum(sum(row.wrong) for row in rows), sum(len(row.wrong) for row in rows)
+    return config.weight or (all_ - marked) / max(marked, 1)
+
+
+def error_logits(model: Any, rows: Sequence[MarkedRow], dtype: torch.dtype) -> Float[Tensor, " tokens"]:
+    """The model's word on every response token, read at the token itself, rows end to end."""
+    batch = pack([row.tokens for row in rows], [len(row.wrong) for row in rows]).to(model.device)
+    return scalars(model, batch, batch.targets, dtype=dtype)
+
+
+def _accumulate(config: ProcessConfig, model: Any, rows: Sequence[MarkedRow], weight: float, dtype: torch.dtype) -> dict[str, float]:
+    kept, total, right = sum(len(row.wrong) for row in rows), 0.0, 0.0
+    for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
+        part = [rows[i] for i in group]
+        wrong = torch.tensor([mark for row in part for mark in row.wrong], device=model.device)
+        logits = error_logits(model, part, dtype)
+        losses = F.binary_cross_entropy_with_logits(
+            logits, wrong.float(), pos_weight=torch.tensor(weight, device=model.device), reduction="sum"
+        )
+        (losses / kept).backward()
+        total += losses.item() / kept
+        right += float(((logits > 0) == wrong).sum()) / kept
+    return {"loss": total, "accuracy": right, "marked": sum(sum(row.wrong) for row in rows) / kept}
+
+
+@torch.no_grad()
+def _held_out(config: ProcessConfig, model: Any, rows: Sequence[MarkedRow], dtype: torch.dtype) -> dict[str, float]:
+    logits, wrong = list[Tensor](), list[Tensor]()
+    for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
+        part = [rows[i] for i in group]
+        logits.append(error_logits(model, part, dtype).cpu())
+        wrong.append(torch.tensor([mark for row in part for mark in row.wrong]))
+    return {"validation_auc": _auc(torch.cat(logits), torch.cat(wrong))}
+
+
+def _auc(logits: Float[Tensor, " n"], wrong: Bool[Tensor, " n"]) -> float:
+    """How often a marked token has the larger logit than one that is not; equal counts half; 0 without both."""
+    marked, others = logits[wrong], logits[~wrong].sort().values
+    below = torch.searchsorted(others, marked) + torch.searchsorted(others, marked, right=True)
+    return float(below.sum() / 2 / max(len(marked) * len(others), 1))
+
+
+class ProcessReward:
+    """Such a model as a reward: each token of a response gets minus the probability that it stands in an error."""
+
+    def __init__(self, model: Any, *, dtype: torch.dtype, batch_tokens: int = 16_384) -> None:
+        self.model, self.dtype, self.batch_tokens = model.eval(), dtype, batch_tokens
+
+    def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, " rows"]:
+        """The sum over each response's tokens, for methods that reward whole responses."""
+        return self.score_tokens(prompts, responses).sum(1)
+
+    @torch.no_grad()
+    def score_tokens(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, "rows steps"]:
+        """Of each response token, 0 behind a row's end."""
+        rows = [MarkedRow([*prompt, *response], [False] * len(response)) for prompt, response in zip(prompts, responses, strict=True)]
+        out = torch.zeros(len(rows), max(len(row.wrong) for row in rows))
+        for group in by_tokens([len(row.tokens) for row in rows], self.batch_tokens):
+            part = [rows[i] for i in group]
+            flat = -torch.sigmoid(error_logits(self.model, part, self.dtype)).cpu()
+            for i, each in zip(group, torch.split(flat, [len(row.wrong) for row in part]), strict=True):
+                out[i, : len(each)] = each
+        return out
