@@ -11,6 +11,20 @@ from accord.records import Message
 
 _OPENING = 400
 """Characters of a prompt's beginning and of its end that the rules look at: instructions stand there."""
+_TRIGGERS: dict[str, frozenset[str]] = {
+    case: frozenset(words.split())
+    for case, words in (
+        ("summarization", "summary summarize summarise summarization summarisation tl tldr facts points sentence sentences"),
+        ("rewrite", "rewrite rephrase paraphrase reword translate correct fix proofread edit make convert say simplify"),
+        ("classification", "classify categorize categorise sentiment which true is say rate"),
+        ("extraction", "extract find pull identify list who which"),
+        ("closed_qa", "based according using given read here context passage text"),
+        ("brainstorming", "brainstorm idea ideas list give name tell suggest suggestion suggestions think come"),
+        ("generation", "write compose draft create generate continue design invent tell make develop"),
+    )
+}
+"""English words of which a rule needs one; for speed alone. Text beyond ASCII is tried on every rule."""
+_ENGLISH = re.compile("[a-z]+")
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (case, re.compile(pattern, re.IGNORECASE))
     for case, pattern in (
@@ -58,7 +72,12 @@ def use_case(messages: tuple[Message, ...]) -> str:
         return "chat"
     text = messages[-1].content if messages else ""
     seen = text if len(text) <= 2 * _OPENING else f"{text[:_OPENING]}\n{text[-_OPENING:]}"
-    return next((case for case, rule in _RULES if rule.search(seen)), "other")
+    words = frozenset(_ENGLISH.findall(seen.lower())) if seen.isascii() else None
+    return next((case for case, rule in _RULES if _may(case, words) and rule.search(seen)), "other")
+
+
+def _may(case: str, words: frozenset[str] | None) -> bool:
+    return words is None or case not in _TRIGGERS or not words.isdisjoint(_TRIGGERS[case])
 
 
 def is_few_shot(messages: tuple[Message, ...]) -> bool:
