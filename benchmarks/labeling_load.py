@@ -43,7 +43,7 @@ from accord.runtime.project import Project
 
 ROOT = Path(__file__).parent.parent
 PROMPTS, K = 250, 4
-BATCH = 5_000
+BATCH = 100_000
 Answered = TypeVar("Answered")
 
 
@@ -125,25 +125,26 @@ def fill(store: Store, size: int) -> None:
     with store.read() as connection:
         there = connection.scalar(select(func.count()).select_from(schema.tasks)) or 0
     for start in range(there, size, BATCH):
-        numbers = range(start, min(start + BATCH, size))
         with store.write() as connection:
-            connection.execute(insert(schema.tasks), [task_row(n) for n in numbers])
-            shown = [{"task_id": f"t{n:07}", "position": k, "response_id": f"r{n % PROMPTS}-{k}"} for n in numbers for k in range(K)]
-            connection.execute(insert(schema.task_responses), shown)
+            if not store.database.is_sqlite:
+                connection.execute(text("SET LOCAL session_replication_role = replica"))  # the keys are right by construction
+            for statement in (TASKS, SHOWN):
+                connection.execute(text(statement), {"start": start, "end": min(start + BATCH, size), "prompts": PROMPTS, "k": K})
+    with store.write() as connection:
+        connection.execute(text("ANALYZE"))  # a server's autovacuum comes to it by itself
 
 
-def task_row(number: int) -> dict[str, Any]:
-    fixed = {
-        "kind": "rank",
-        "guideline_set": "training",
-        "priority": 0.0,
-        "purpose": "work",
-        "expected": None,
-        "reserved_for": "",
-        "repeats": "",
-    }
-    where = {"id": f"t{number:07}", "prompt_id": f"p{number % PROMPTS}", "place": number}
-    return fixed | where | {"overlap": 1 + number % 2, "taken": 0, "open": True}
+NUMBERS = "WITH RECURSIVE n(i) AS (SELECT CAST(:start AS INTEGER) UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :end)"
+NAME = "'t' || substr(CAST(10000000 + i AS TEXT), 2)"
+TASKS = f"""
+INSERT INTO tasks (id, kind, prompt_id, guideline_set, overlap, priority, purpose, reserved_for, repeats, place, taken, open)
+{NUMBERS} SELECT {NAME}, 'rank', 'p' || CAST(i % :prompts AS TEXT), 'training', 1 + i % 2, 0.0, 'work', '', '', i, 0, true FROM n
+"""
+SHOWN = f"""
+INSERT INTO task_responses (task_id, position, response_id)
+{NUMBERS}, places(k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM places WHERE k + 1 < :k)
+SELECT {NAME}, k, 'r' || CAST(i % :prompts AS TEXT) || '-' || CAST(k AS TEXT) FROM n, places
+"""
 
 
 def next_task_ms(store: Store, size: Size) -> float:

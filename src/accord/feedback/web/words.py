@@ -132,6 +132,7 @@ FIGURES = {
     "pairwise_half": _("pairs alike, a tie counts half"),
     "rank_tau_b": _("Kendall tau-b of the rankings"),
     "comparison_alpha": _("Krippendorff alpha of comparisons"),
+    "comparison_alpha_ordinal": _("Krippendorff alpha of comparisons, ordinal"),
     "comparison_fleiss": _("Fleiss kappa of comparisons"),
     "comparison_cohen": _("Cohen kappa of comparisons"),
     "rating_alpha_ordinal": _("Krippendorff alpha of ratings, ordinal"),

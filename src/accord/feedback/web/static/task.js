@@ -62,8 +62,10 @@ export function startTask(form, journal, words) {
   };
   for (const button of document.querySelectorAll("[data-do]")) button.addEventListener("click", () => act[button.dataset.do]?.());
   startKeys(form, steps, ranking, act);
-  guide.open = localStorage.getItem("accord.guide") !== "closed";
-  guide.addEventListener("toggle", () => localStorage.setItem("accord.guide", guide.open ? "open" : "closed"));
+  const narrow = matchMedia("(max-width: 980px)").matches; // there the guideline would stand before the work
+  const place = narrow ? "accord.guide.narrow" : "accord.guide";
+  guide.open = (localStorage.getItem(place) ?? (narrow ? "closed" : "open")) === "open";
+  guide.addEventListener("toggle", () => localStorage.setItem(place, guide.open ? "open" : "closed"));
   steps.begin();
 }
 
