@@ -53,7 +53,7 @@ def marks(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[bool]
     """Which of a text's pieces (the texts of its tokens, in order) touch one of the spans of its characters."""
     wrong, at = list[bool](), 0
     for piece in pieces:
-        wrong.append(any(start < at + len(piece) and at < end for start, end in spans))
+        wrong.append(any(max(start, at) < min(end, at + len(piece)) for start, end in spans))
         at += len(piece)
     return wrong
 

@@ -96,6 +96,10 @@ class SftConfig:
     raw text."""
     kinds: str = "person simulated"
     """Kinds of labelers whose demonstrations are learned from, of person, simulated, model and user."""
+    tasks: str = ""
+    """Weights of use cases in a mixture, e.g. `closed_qa=2, chat=0.5`: how often each demonstration is seen; what is not named has 1."""
+    held_out_tasks: str = ""
+    """Use cases that are kept out of training, with commas; the loss on them is measured apart."""
     select: Literal["validation_loss", "last"] = "validation_loss"
     """Which epoch's weights are kept: lowest loss on the validation users' demonstrations, or the last."""
     micro_tokens: int = 16_384

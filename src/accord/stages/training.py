@@ -10,6 +10,7 @@ from typing import Any
 from accord.algorithms import ppo, pretrain, reward, sft
 from accord.algorithms.rewards import is_answer_key
 from accord.data.corpus import read_documents
+from accord.data.tasks import mixed, parse_weights, without
 from accord.data.templates import ChatFormat, chat_format, give_chat_template
 from accord.data.tokenizers import load_tokenizer, train_tokenizer
 from accord.engine.local import LocalSampler
@@ -82,11 +83,11 @@ def sft_stage(project: Project, config: SftConfig, *, base: str, name: str, resu
         give_chat_template(tokenizer)
         spoken = chat_format(tokenizer, model.format.context)
         model.lm.config.eos_token_id = model.lm.generation_config.eos_token_id = spoken.stop[0]
+        shown, strange = without(demonstrations, config.held_out_tasks)
+        training = mixed([row for row in shown if row.prompt.split == "train"], parse_weights(config.tasks), config.seed)
         examples = {
-            split: [
-                _example(spoken, row, config.max_tokens) for row in demonstrations if (row.prompt.split == "train") == (split == "train")
-            ]
-            for split in ("train", "validation")
+            split: [_example(spoken, row, config.max_tokens) for row in rows]
+            for split, rows in (("train", training), ("validation", [row for row in shown if row.prompt.split != "train"]))
         }
         lm = add_lora(model.lm, config.lora_rank, generator(config.seed, "sft", "lora")) if config.lora_rank else model.lm
         raw_text = _raw_text(project, tokenizer, spoken.context, config.seed, config.ptx_tokens) if config.ptx_tokens else None
@@ -96,6 +97,9 @@ def sft_stage(project: Project, config: SftConfig, *, base: str, name: str, resu
         figures |= {"demonstrations": len(examples["train"])}
         if examples["validation"]:
             figures["validation_loss"] = sft.response_loss(lm, examples["validation"], dtype=compute)
+        if strange:
+            unseen = [_example(spoken, row, config.max_tokens) for row in strange]
+            figures["held_out_task_loss"] = sft.response_loss(lm, unseen, dtype=compute)
         save(
             project,
             name,
