@@ -15,9 +15,9 @@ _TRIGGERS: dict[str, frozenset[str]] = {
     case: frozenset(words.split())
     for case, words in (
         ("summarization", "summary summarize summarise summarization summarisation tl tldr facts points sentence sentences"),
-        ("rewrite", "rewrite rephrase paraphrase reword translate correct fix proofread edit make convert say simplify"),
-        ("classification", "classify categorize categorise sentiment which true is say rate"),
-        ("extraction", "extract find pull identify list who which"),
+        ("rewrite", "rewrite rephrase paraphrase reword translate correct fix proofread edit make put convert say simplify"),
+        ("classification", "classify categorize categorise sentiment which true is say rate or"),
+        ("extraction", "extract find pull identify list who which write"),
         ("closed_qa", "based according using given read here context passage text"),
         ("brainstorming", "brainstorm idea ideas list give name tell suggest suggestion suggestions think come"),
         ("generation", "write compose draft create generate continue design invent tell make develop"),
@@ -32,13 +32,15 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
          r"|总结|概括|摘要|归纳"),
         ("rewrite", r"\b(?:rewrite|rephrase|paraphrase|reword|translate|correct (?:the|this|my)|fix the grammar"
          r"|proofread|edit (?:the|this|my)"
-         r"|make (?:it|this) (?:more|less|shorter)|convert (?:the|this|it)|say (?:this|it) (?:more )?politely|simplify)\b"
+         r"|make (?:it|this) (?:more|less|shorter)|convert (?:the|this|it)|(?:make|put|say) (?:this|it|that)\b.{0,30}(?:polite"
+         r"|formal|past|future|tense|other words|shorter|simpler)|simplify)\b"
          r"|改写|润色|翻译|修改|重写"),
         ("classification", r"\b(?:classify|categori[sz]e|sentiment|which (?:category|class|label|genre)|true or false"
          r"|is (?:this|it|the following)"
-         r"(?: \w+){0,4} (?:positive|negative|spam|a complaint|praise|true|sarcastic)|say whether|rate the)\b|分类"
+         r"(?: \w+){0,4} (?:positive|negative|spam|a complaint|praise|true|sarcastic)|say whether|rate the)\b|^\W*\w+(?: \w+)? or \w+(?: \w+)?\?"
+         r"|分类"
          r"|情感|判断.{0,12}(?:是否|还是)"),
-        ("extraction", r"\b(?:extract|find all|pull out|identify (?:the|all)|list (?:all )?the (?:names|entities"
+        ("extraction", r"\b(?:extract|find all|pull out|identify (?:the|all)|(?:list|write out|write down) (?:all )?the (?:names|entities"
          r"|dates|places|people) (?:in|from|mentioned)"
          r"|who is named|which (?:names|places|people) (?:are|stand))\b|提取|抽取|找出"),
         ("closed_qa", r"(?:based on|according to|using|given|read|here is) (?:the|this|a) (?:\w+ )?(?:text|passage"
@@ -55,7 +57,8 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
          r"| like| have)\b)|^\s*(?:你好|谢谢|我(?:是|觉得|喜欢|想))"),
         ("open_qa", r"\?\s*$|？\s*$|^\s*(?:what|who|whom|whose|where|when|why|how|which|is|are|was|were|do|does"
          r"|did|can|could|should|would|will|has|have"
-         r"|explain|describe|tell me|define|solve|calculate|compare)\b|什么|为何|为什么|怎么|如何|多少|谁|哪|吗|解释|介绍|计算"),
+         r"|explain|describe|tell me|define|solve|calculate|compare|please tell me|i would like to know)\b|什么"
+         r"|为何|为什么|怎么|如何|多少|谁|哪|吗|解释|介绍|计算"),
     )
 )  # fmt: skip
 _PAIR = re.compile(
