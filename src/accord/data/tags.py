@@ -37,7 +37,8 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
          r"|改写|润色|翻译|修改|重写"),
         ("classification", r"\b(?:classify|categori[sz]e|sentiment|which (?:category|class|label|genre)|true or false"
          r"|is (?:this|it|the following)"
-         r"(?: \w+){0,4} (?:positive|negative|spam|a complaint|praise|true|sarcastic)|say whether|rate the)\b|^\W*\w+(?: \w+)? or \w+(?: \w+)?\?"
+         r"(?: \w+){0,4} (?:positive|negative|spam|a complaint|praise|true|sarcastic)|say whether|rate the)\b"
+            r"|^\W*\w+(?: \w+)? or \w+(?: \w+)?\?"
          r"|分类"
          r"|情感|判断.{0,12}(?:是否|还是)"),
         ("extraction", r"\b(?:extract|find all|pull out|identify (?:the|all)|(?:list|write out|write down) (?:all )?the (?:names|entities"
