@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +63,76 @@ def test_a_template_is_given_once_and_never_replaced() -> None:
     tokenizer.chat_template = "mine"
     assert not give_chat_template(tokenizer)
     assert tokenizer.chat_template == "mine"
+
+
+def foreign(*special: str, bos: bool = True) -> Any:
+    """A tokenizer like those of other base models: no turn tokens, no template, pad is the end of text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=["</s>", *special], initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator(SENTENCES, trainer)
+    begin = {"bos_token": "</s>"} if bos else {}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, eos_token="</s>", pad_token="</s>", additional_special_tokens=list(special), **begin
+    )
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_base_model_without_template_gets_one_of_its_own_tokens(bos: bool) -> None:
+    tokenizer = foreign(bos=bos)
+    assert tokenizer.decode(raw_format(tokenizer).prompt(ASK)) == f"{'</s>' * bos}Q: Where is bread sold?\nA:"
+    size = len(tokenizer)
+    assert give_chat_template(tokenizer)
+    assert len(tokenizer) == size
+    spoken = chat_format(tokenizer)
+    assert spoken.stop == (tokenizer.eos_token_id,)
+    talk = (Message("system", "Be kind."), *ASK, Message("assistant", "At the market."), Message("user", "When?"))
+    prompt, response = spoken.prompt(talk), spoken.response(talk, "At seven.")
+    said = "Be kind.\nQ: Where is bread sold?\nA: At the market.</s>\nQ: When?\nA:"
+    assert tokenizer.decode([*prompt, *response]) == f"{'</s>' * bos}{said} At seven.</s>"
+    assert response[-1] == tokenizer.eos_token_id == tokenizer.pad_token_id
+    assert spoken.text(response) == "At seven."
+
+
+def test_a_tokenizer_without_any_end_is_refused() -> None:
+    tokenizer = foreign()
+    tokenizer.eos_token = None
+    with pytest.raises(InputError, match="neither a chat template nor an end of text"):
+        give_chat_template(tokenizer)
+
+
+def test_an_end_of_turn_is_found_where_the_template_writes_it_whatever_its_name() -> None:
+    tokenizer = foreign("<fin>")
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<fin>\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    spoken = chat_format(tokenizer)
+    end = tokenizer.convert_tokens_to_ids("<fin>")
+    assert spoken.stop == (tokenizer.eos_token_id, end)
+    response = spoken.response(ASK, "At the market.")
+    assert (response[-1], response.count(end), spoken.text(response)) == (end, 1, "At the market.")
+
+
+STRICT = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system role here') }}{% endif %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{{ m['role'] + ': ' + m['content'] + '</s>' }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+def test_a_system_turn_that_a_template_refuses_goes_before_the_users_words() -> None:
+    tokenizer = foreign()
+    tokenizer.chat_template = STRICT
+    spoken = chat_format(tokenizer)
+    told = (Message("system", "Be kind."), *ASK)
+    assert tokenizer.decode(spoken.prompt(told)) == "user: Be kind.\n\nWhere is bread sold?</s>assistant:"
+    assert [*spoken.prompt(told), *spoken.response(told, "There.")][-1] == tokenizer.eos_token_id
+    with pytest.raises(InputError, match="refuses the conversation: roles must alternate"):
+        spoken.prompt((*ASK, *ASK))
 
 
 def test_a_template_with_a_turn_token_of_its_own_stops_there() -> None:

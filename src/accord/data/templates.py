@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, Tokenizer
+from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAIN_TEMPLATE, Tokenizer
 from accord.errors import InputError
 from accord.records import Message
 
@@ -66,12 +66,22 @@ class ChatFormat:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _render(self, messages: Sequence[Message], *, reply: bool = True) -> str:
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply)
+        """The template's text. A system turn that the template refuses goes before the user's first words."""
+        from jinja2 import TemplateError
+
+        for given in (messages, merged(messages)):
+            try:
+                turns = [{"role": message.role, "content": message.content} for message in given]
+                return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply)
+            except TemplateError as error:
+                refused = error
+        where, hint = f"prompt {messages[-1].content[:40]!r}", "roles alternate in most templates; mend the conversation or the template"
+        raise InputError(f"the chat template refuses the conversation: {refused}", where=where, hint=hint)
 
     def _raw_prompt(self, messages: Sequence[Message]) -> list[int]:
         lines = [("A: " if message.role == "assistant" else "Q: ") + message.content for message in messages]
-        return [self.tokenizer.bos_token_id, *self._encode("\n".join([*lines, "A:"]))]
+        begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+        return [*begin, *self._encode("\n".join([*lines, "A:"]))]
 
 
 def chat_format(tokenizer: Tokenizer, context: int = 0) -> ChatFormat:
@@ -93,19 +103,22 @@ def raw_format(tokenizer: Tokenizer, context: int = 0) -> ChatFormat:
 
 
 def give_chat_template(tokenizer: Tokenizer) -> bool:
-    """Gives a tokenizer of ours without template the project's own; says whether it did.
+    """Gives a tokenizer without template one of the project's; says whether it did.
+
+    Ours has turn tokens. For another base model, whose vocabulary stays as it is, turns are lines, and its end of text ends an answer.
 
     Raises:
-        InputError: it has neither a template nor the turn tokens that ours needs.
+        InputError: it has neither a template nor an end of text.
     """
     if tokenizer.chat_template:
         return False
-    if tokenizer.convert_tokens_to_ids(END_OF_TURN) in (None, tokenizer.unk_token_id):
-        raise InputError(
-            "the tokenizer has neither a chat template nor turn tokens", hint="set tokenizer.chat_template and save the folder"
-        )
-    tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.eos_token = END_OF_TURN
+    if END_OF_TURN in tokenizer.get_vocab():
+        tokenizer.chat_template = CHAT_TEMPLATE
+        tokenizer.eos_token = END_OF_TURN
+        return True
+    if tokenizer.eos_token is None:
+        raise InputError("the tokenizer has neither a chat template nor an end of text", hint="set tokenizer.eos_token and save the folder")
+    tokenizer.chat_template = PLAIN_TEMPLATE
     return True
 
 
@@ -122,5 +135,27 @@ def plainly(messages: Sequence[Message], text: str | None) -> tuple[str, str]:
 def _stops(tokenizer: Tokenizer) -> tuple[int, ...]:
     names = ("<|end|>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>")
     present = [tokenizer.get_vocab()[name] for name in names if name in tokenizer.get_vocab()]
-    stops = [tokenizer.eos_token_id, *present]
+    stops = [tokenizer.eos_token_id, *present, *_written_after_answers(tokenizer)]
     return tuple(dict.fromkeys(stop for stop in stops if stop is not None))
+
+
+def _written_after_answers(tokenizer: Tokenizer) -> list[int]:
+    """The special token that the template puts behind an answer, whatever its name."""
+    from jinja2 import TemplateError
+
+    answer = "answer"
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": answer}]
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False)
+    except TemplateError:
+        return []
+    after = tokenizer(text.rpartition(answer)[2], add_special_tokens=False)["input_ids"]
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    return [token for token in after if token in special][:1]
+
+
+def merged(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """A conversation whose system turn stands before the first words of the user's."""
+    if len(messages) < 2 or messages[0].role != "system":
+        return tuple(messages)
+    return (Message(messages[1].role, f"{messages[0].content}\n\n{messages[1].content}"), *messages[2:])

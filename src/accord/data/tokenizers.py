@@ -21,6 +21,13 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{{ '\nA:' }}{% endif %}"
 )
 
+PLAIN_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}{{ 'A: ' + message['content'] + eos_token + '\n' }}"
+    "{% elif message['role'] == 'user' %}{{ 'Q: ' + message['content'] + '\n' }}{% else %}{{ message['content'] + '\n' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'A:' }}{% endif %}"
+)
+"""For base models of others: no token that they do not have."""
+
 Tokenizer = Any
 """transformers' PreTrainedTokenizerBase, which carries no usable types."""
 
