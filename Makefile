@@ -5,6 +5,7 @@ test: venv ; .venv/bin/python -m pytest $(ARGS)
 check: venv ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
 bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
 load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
+claims: venv ; PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/claims/all.sh $(ARGS)
 
 CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14 python
 USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
@@ -17,4 +18,4 @@ venv: .venv/installed
 	@echo "Installing into .venv: torch and a few more, some minutes the first time"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
-.PHONY: demo test check bench load venv
+.PHONY: demo test check bench load claims venv

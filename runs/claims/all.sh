@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The claims of the papers, run again: three demos (made when they are not there), then every script. `make claims` runs this.
+set -euo pipefail
+HERE=$(dirname "$0") FOLDER=${FOLDER:-claims} SEEDS=${SEEDS:-0 1 2}
+projects=()
+for seed in $SEEDS; do
+    [ -f "$FOLDER/demo-$seed/summary.json" ] || accord demo --seed "$seed" --out "$FOLDER/demo-$seed"
+    projects+=("$FOLDER/demo-$seed")
+done
+failed=0
+for script in reward_accuracy pretraining_mix best_of_n hallucination held_out_labelers order_of_models reward_epochs batch_element kl_coefficient; do
+    printf '\n== %s\n' "$script"
+    python "$HERE/$script.py" "${projects[@]}" || failed=1
+done
+exit $failed
