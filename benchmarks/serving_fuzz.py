@@ -149,7 +149,7 @@ def main() -> None:
     project = Project.open(options.project)
     keys = Keys(project.path)
     token, key = keys.add("fuzz")
-    command = [sys.executable, "-m", "accord", "serve", str(project.path), "--port", "0"]
+    command = [str(Path(sys.executable).parent / "accord"), "serve", str(project.path), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout

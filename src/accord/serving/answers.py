@@ -6,10 +6,11 @@ import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from accord.serving.pieces import Piece, Token
+from accord.serving.retrieval import Quote
 
 LEAST_LOGPROB = -9999.0
 """What OpenAI writes for a token of no probability."""
@@ -39,13 +40,21 @@ class Choice:
     count: int = 0
     prompt_tokens: int = 0
     version: str = ""
+    reasoning: str = ""
+    quotes: tuple[Quote, ...] = ()
 
     def add(self, piece: Piece) -> None:
         self.text += piece.text
-        self.finish, self.version = piece.finish, piece.version
+        self.finish, self.version = ended(piece), piece.version
+        self.reasoning, self.quotes = piece.reasoning, piece.quotes
         self.tokens += piece.tokens
         self.count += piece.count
         self.prompt_tokens = piece.prompt_tokens
+
+
+def ended(piece: Piece) -> str:
+    """OpenAI's word for how an answer ended."""
+    return "content_filter" if piece.withheld in ("input", "output") else piece.finish
 
 
 def usage(choices: Sequence[Choice], n: int) -> dict[str, Any]:
@@ -59,7 +68,7 @@ def whole(form: Form, model: str, choices: Sequence[Choice], n: int, *, logprobs
     return {
         **_head(form, form.whole, model, choices[0].version),
         "choices": [
-            {"index": i, **_content(form, choice.text), "logprobs": _logprobs(form, choice.tokens) if logprobs else None}
+            {"index": i, **_content(form, choice), "logprobs": _logprobs(form, choice.tokens) if logprobs else None}
             | {"finish_reason": choice.finish}
             for i, choice in enumerate(choices)
         ],
@@ -81,13 +90,13 @@ class Events:
         content = json.dumps(piece.text, ensure_ascii=False)
         if not self.form.chat:
             said = f'"text": {content}'
-        elif index in self._begun:
-            said = f'"delta": {{"content": {content}}}'
         else:
+            role = "" if index in self._begun else '"role": "assistant", '
             self._begun.add(index)
-            said = f'"delta": {{"role": "assistant", "content": {content}}}'
+            beside = json.dumps(_beside(piece), ensure_ascii=False)[1:-1]
+            said = f'"delta": {{{role}"content": {content}{", " if beside else ""}{beside}}}'
         told = json.dumps(_logprobs(self.form, piece.tokens), ensure_ascii=False) if logprobs else "null"
-        finish = f'"{piece.finish}"' if piece.finish else "null"
+        finish = f'"{ended(piece)}"' if piece.finish else "null"
         event = f'{self._head}"choices": [{{"index": {index}, {said}, "logprobs": {told}, "finish_reason": {finish}}}]}}\n\n'
         return event.encode("utf-8", "replace")
 
@@ -119,8 +128,16 @@ def _head(form: Form, object: str, model: str, version: str) -> dict[str, Any]:
     return {"id": id, "object": object, "created": int(time.time()), "model": model, "system_fingerprint": version}
 
 
-def _content(form: Form, text: str) -> dict[str, Any]:
-    return {"message": {"role": "assistant", "content": text, "refusal": None}} if form.chat else {"text": text}
+def _content(form: Form, choice: Choice) -> dict[str, Any]:
+    if not form.chat:
+        return {"text": choice.text}
+    return {"message": {"role": "assistant", "content": choice.text, "refusal": None, **_beside(choice)}}
+
+
+def _beside(said: Choice | Piece) -> dict[str, Any]:
+    """What only accord's answers have: folded reasoning, and quotes with their places."""
+    more: dict[str, Any] = {"reasoning_content": said.reasoning} if said.reasoning else {}
+    return more | ({"quotes": [asdict(quote) for quote in said.quotes]} if said.quotes else {})
 
 
 def _logprobs(form: Form, tokens: Sequence[Token]) -> dict[str, Any]:

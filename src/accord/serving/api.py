@@ -27,6 +27,7 @@ from accord.errors import AccordError
 from accord.serving import answers
 from accord.serving.answers import DONE, Choice, Events, Form
 from accord.serving.gate import Gate, Gone, problem
+from accord.serving.guards import Guarded, Rules
 from accord.serving.keys import Key, Keys
 from accord.serving.limits import Limits
 from accord.serving.metrics import Meter
@@ -63,16 +64,21 @@ class Caller:
         return self.key is None or not self.key.models or model in self.key.models
 
 
-def create(host: Host, *, keys: Keys | None, limits: Limits | None = None, names: Sequence[str] = ()) -> ASGIApp:
+def create(
+    host: Host, *, keys: Keys | None, limits: Limits | None = None, names: Sequence[str] = (), rules: Rules | None = None
+) -> ASGIApp:
     """The API as an ASGI application over a host that is open.
 
     Args:
         keys: who may use it; None lets everybody, which only an address of this machine's own should.
         names: host names under which it is reached, beside this machine's own.
+        rules: what holds for every conversation.
     """
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=[*OWN, *names], www_redirect=False)]
     app = FastAPI(title="Accord", version=__version__, docs_url=None, redoc_url=None, middleware=middleware)
-    app.state.service = Service(host, keys, limits or Limits(), Meter(host.state))
+    meter = Meter(host.state)
+    guarded = Guarded(host, rules or Rules(), lambda side, kind: meter.filtered.labels(side, kind).inc())
+    app.state.service = Service(guarded, keys, limits or Limits(), meter)
     _routes(app)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)

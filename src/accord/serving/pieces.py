@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 
 from accord.errors import RunError
 from accord.records import Message, Sampling
+from accord.serving.retrieval import Document, Quote
 
 Finish = Literal["", "stop", "length"]
 
@@ -82,6 +83,12 @@ class Piece:
     prompt_tokens: int = 0
     version: str = ""
     """Name and digest of the very weights that answer, e.g. ``ppo@1f3a9c0b2d4e``."""
+    withheld: Literal["", "input", "output", "unsure"] = ""
+    """Why these are not the model's words: the prompt or the answer was filtered, or the model was not sure."""
+    reasoning: str = ""
+    """The chain of thought before the answer, where it is folded away."""
+    quotes: tuple[Quote, ...] = ()
+    """The sentences of the given documents that make up the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,8 @@ class Ask:
     """Refuses (TooLong) when ``sampling.max_tokens`` do not fit behind the prompt, instead of ending at the context's end."""
     shorten: bool = False
     """Drops the oldest turns of a conversation that does not fit."""
+    documents: tuple[Document, ...] = ()
+    """Texts that the answer may quote, and do nothing but quote; see ``guards``."""
 
 
 class Host(Protocol):

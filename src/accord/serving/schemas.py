@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from accord.records import Message, Role, Sampling
 from accord.serving.pieces import Ask, NotUnderstood
+from accord.serving.retrieval import Document
 
 LONGEST = 2_000_000
 """Characters of a text; the body's limit is lower, so that this only bounds what the schema promises."""
@@ -43,6 +44,13 @@ class ChatMessage(Strict):
     def record(self) -> Message:
         role: Role = "system" if self.role == "developer" else self.role
         return Message(role, self.content if isinstance(self.content, str) else "".join(part.text for part in self.content))
+
+
+class DocumentPart(Strict):
+    """A text that the answer may quote."""
+
+    title: Annotated[str, StringConstraints(max_length=300)] = ""
+    text: Text
 
 
 class StreamOptions(Strict):
@@ -95,6 +103,8 @@ class ChatRequest(Drawing):
     top_logprobs: int | None = Field(None, ge=0, le=20)
     truncation: Literal["disabled", "auto"] = Field("disabled", description="auto leaves out the oldest turns that do not fit.")
 
+    documents: Annotated[list[DocumentPart], Field(max_length=64)] = Field([], description="Answers with quotes from these alone.")
+
     def ask(self, default: int) -> Ask:
         """The request without its seed. Raises NotUnderstood when two fields contradict each other."""
         wanted = {self.max_tokens, self.max_completion_tokens} - {None}
@@ -109,6 +119,7 @@ class ChatRequest(Drawing):
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             exact=bool(wanted),
             shorten=self.truncation == "auto",
+            documents=tuple(Document(part.title, part.text) for part in self.documents),
         )
 
 
@@ -137,5 +148,6 @@ class CompletionRequest(Drawing):
         return [Ask(sampling, prompt=prompt, stop=stops, logprobs=self.logprobs, exact=True) for prompt in prompts]
 
 
-FIELDS = {name for kind in (ChatRequest, CompletionRequest, ChatMessage, TextPart, StreamOptions) for name in kind.model_fields}
+KINDS = (ChatRequest, CompletionRequest, ChatMessage, TextPart, DocumentPart, StreamOptions)
+FIELDS = {name for kind in KINDS for name in kind.model_fields}
 """Every field's name."""

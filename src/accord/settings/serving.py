@@ -47,7 +47,7 @@ class ServeConfig:
     unsure_below: float = 0.0
     """Answers whose tokens have a lower mean probability than this become "I don't know"; 0 lets all pass."""
     system: str = ""
-    """System prompt from the library, for conversations that bring none; see `accord serve --systems`."""
+    """System prompt from the library (docs/serving.md), for conversations that bring none."""
     shots: int = 0
     """Demonstrations of the store that stand before a conversation as examples, the most similar ones."""
     reasoning: Literal["off", "fold", "show"] = "off"

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from accord.data import personal
 from accord.errors import ModelError, UsageError
+from accord.feedback import moderation
+from accord.feedback.store import Store
 from accord.feedback.web.serving import is_loopback, listen
+from accord.records import Demonstration, Message
 from accord.runtime.project import Project
+from accord.serving.guards import Rules, Score
 from accord.serving.keys import Keys
 from accord.serving.limits import Limits
 from accord.serving.pieces import Host
+from accord.serving.prompting import system_prompt
 from accord.settings import ServeConfig
 from accord.stages.chatting import Shelf
 
@@ -34,9 +41,10 @@ def serve_stage(project: Project, config: ServeConfig, *, models: Sequence[str],
     """
     keys = None if without_keys else Keys(project.path)
     check_address(config, keys, insecure=insecure)
+    rules = _rules(project, config)
     host = _upstream(upstream, config) if upstream else _local(project, config, models)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(host, config, keys))
+        asyncio.run(_serve(host, config, keys, rules))
 
 
 def check_address(config: ServeConfig, keys: Keys | None, *, insecure: bool) -> None:
@@ -54,6 +62,50 @@ def check_address(config: ServeConfig, keys: Keys | None, *, insecure: bool) -> 
     if not (mine or config.https or insecure):
         hint = "put a proxy with https before it and give --https, or give --insecure for a network that you trust"
         raise UsageError("others can reach this address, and keys would go over it in the clear", where=where, hint=hint)
+
+
+def _rules(project: Project, config: ServeConfig) -> Rules:
+    """What the settings ask for. Raises UsageError or ModelError for a system prompt or a reward model that is not there."""
+    shown: tuple[Demonstration, ...] = ()
+    if config.shots:
+        with Store.open(project.store_url) as store:
+            shown = tuple(store.demonstrations("train"))
+    return Rules(
+        input_filter=config.input_filter,
+        output_filter=config.output_filter,
+        screen=screen,
+        unsure_below=config.unsure_below,
+        best_of=config.best_of,
+        seconds=config.best_of_seconds,
+        score=_score(project, config.reward) if config.best_of > 1 else None,
+        system=system_prompt(config.system),
+        demonstrations=shown,
+        shots=config.shots,
+        reasoning=config.reasoning,
+    )
+
+
+def screen(text: str) -> list[str]:
+    """Kinds of what is found in a text by its form: ``harm``, ``injection``, ``personal``. Noise is no harm."""
+    found = [finding.what for finding in moderation.screen(text) if finding.what != "noise"]
+    return [*found, *(["personal"] if personal.find(text) else [])]
+
+
+def _score(project: Project, name: str) -> Score:
+    """A reward model of the project as a function on words."""
+    from accord.data.templates import chat_format
+    from accord.data.tokenizers import load_tokenizer
+    from accord.models.scalar import RewardModel
+    from accord.stages.opening import compute_dtype, locate
+
+    folder = Path(locate(project, name))
+    model, spoken = RewardModel.load(folder, dtype=compute_dtype()), chat_format(load_tokenizer(folder))
+
+    def score(conversation: Sequence[Message], answers: Sequence[str]) -> list[float]:
+        prompts = [spoken.prompt(conversation)] * len(answers)
+        return model.score(prompts, [spoken.response(conversation, answer) for answer in answers]).tolist()
+
+    return score
 
 
 def _local(project: Project, config: ServeConfig, models: Sequence[str]) -> Host:
@@ -76,14 +128,15 @@ def _upstream(address: str, config: ServeConfig) -> Host:
     return Upstream(address, seconds=config.seconds)
 
 
-async def _serve(host: Host, config: ServeConfig, keys: Keys | None) -> None:
+async def _serve(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules) -> None:
     import uvicorn
 
     from accord.serving.api import create
 
     made = listen(config.host, config.port)
     names = [part.strip() for part in config.names.split(",") if part.strip()]
-    app = create(host, keys=keys, limits=Limits(config.requests_per_minute, config.tokens_per_minute), names=[*names, config.host])
+    limits = Limits(config.requests_per_minute, config.tokens_per_minute)
+    app = create(host, keys=keys, limits=limits, names=[*names, config.host], rules=rules)
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}
     settings = uvicorn.Config(app, **quiet, timeout_graceful_shutdown=5, limit_concurrency=CONNECTIONS)
     await host.start()

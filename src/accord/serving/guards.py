@@ -1,0 +1,215 @@
+"""What stands around a model at run time: how it is asked, the best of several answers, filters, "I don't know", quotes alone.
+
+The rules are plain values and functions that are handed in; the decisions are pure functions, each with its own test. A rule that has to
+see a whole answer makes a stream come in one piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from accord.records import Demonstration, Message, Sampling
+from accord.serving import prompting, retrieval
+from accord.serving.pieces import Ask, Host, Piece, RefusedRequest, Token
+
+Mode = Literal["off", "report", "refuse"]
+Screen = Callable[[str], Sequence[str]]
+"""A text to the kinds of what was found in it, e.g. ``harm``, ``personal``, ``injection``."""
+Score = Callable[[Sequence[Message], Sequence[str]], Sequence[float]]
+"""A conversation and answers to it to what each is worth."""
+DECLINED = {"en": "I can't help with that.", "zh": "这个我不能帮忙。"}
+WITHHELD = {"en": "I had an answer, but it held something that I may not give out.", "zh": "我有一个回答，但其中有不便给出的内容。"}
+UNSURE = {"en": "I don't know.", "zh": "我不知道。"}
+NOT_THERE = {"en": "The documents do not say.", "zh": "文档里没有写。"}
+READ = {"en": "Answer with sentences of this text, word for word:", "zh": "请用下文的原句回答："}
+
+
+def nothing(_: str) -> Sequence[str]:
+    """The screen that finds nothing."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for every conversation."""
+
+    input_filter: Mode = "off"
+    output_filter: Mode = "off"
+    screen: Screen = nothing
+    unsure_below: float = 0.0
+    best_of: int = 1
+    seconds: float = 2.0
+    """Budget of ``best_of``."""
+    score: Score | None = None
+    system: str = ""
+    demonstrations: tuple[Demonstration, ...] = ()
+    shots: int = 0
+    reasoning: Literal["off", "fold", "show"] = "off"
+
+    @property
+    def whole(self) -> bool:
+        """Whether an answer must be seen whole before any of it is given."""
+        return self.output_filter != "off" or self.unsure_below > 0 or self.best_of > 1 or self.reasoning == "fold"
+
+
+def confidence(tokens: Sequence[Token]) -> float:
+    """Geometric mean of the tokens' probabilities under the model; 1 where none are known."""
+    return math.exp(sum(token.logprob for token in tokens) / len(tokens)) if tokens else 1.0
+
+
+def new_kinds(answer: str, conversation: Sequence[Message], screen: Screen) -> list[str]:
+    """What is found in an answer and was not in the conversation: repeating what the user said gives nothing away."""
+    before = {kind for message in conversation for kind in screen(message.content)}
+    return [kind for kind in dict.fromkeys(screen(answer)) if kind not in before]
+
+
+def words(text: dict[str, str], conversation: Sequence[Message]) -> str:
+    """A sentence of ours in the language that the user wrote."""
+    return text["zh" if prompting.chinese(prompting.asked(conversation)) else "en"]
+
+
+def shaped(rules: Rules, conversation: Sequence[Message]) -> tuple[Message, ...]:
+    """The conversation as it is put to the model."""
+    said = prompting.with_system(conversation, rules.system)
+    if rules.shots:
+        said = prompting.few_shot(said, prompting.examples(conversation, rules.demonstrations, rules.shots))
+    return said if rules.reasoning == "off" else prompting.chain_of_thought(said)
+
+
+class Guarded:
+    """A host with rules around it.
+
+    Args:
+        note: told of everything that a filter finds: its side (``input``, ``output``) and its kind.
+    """
+
+    def __init__(self, host: Host, rules: Rules, note: Callable[[str, str], None] = lambda side, kind: None) -> None:
+        self.host, self.rules, self.note = host, rules, note
+
+    def models(self) -> list[str]:
+        return self.host.models()
+
+    def version(self, model: str) -> str:
+        return self.host.version(model)
+
+    def state(self) -> dict[str, dict[str, float]]:
+        return self.host.state()
+
+    async def start(self) -> None:
+        await self.host.start()
+
+    async def close(self) -> None:
+        await self.host.close()
+
+    async def stream(
+        self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()
+    ) -> AsyncGenerator[Piece]:
+        """Pieces of an answer to a conversation; see ``pieces.Host``."""
+        async with aclosing(self.ask(model, Ask(sampling, tuple(conversation), seed=seed, stop=tuple(stop)))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
+        """Pieces of one answer; raw text is continued as it is, without any rule."""
+        said = ask.conversation
+        if said and self._declined(said):
+            version = self.host.version(model)
+            yield Piece(words(DECLINED, said), "stop", version=version, withheld="input")
+            return
+        if not said or not (self.rules.whole or ask.documents):
+            asked = replace(ask, conversation=shaped(self.rules, said)) if said else ask
+            async with aclosing(self.host.ask(model, asked)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        yield await (self._quoted(model, ask) if ask.documents else self._checked(model, ask))
+
+    def _declined(self, said: Sequence[Message]) -> bool:
+        if self.rules.input_filter == "off":
+            return False
+        found = [kind for kind in dict.fromkeys(self.rules.screen(prompting.asked(said))) if kind != "personal"]
+        for kind in found:
+            self.note("input", kind)
+        return bool(found) and self.rules.input_filter == "refuse"
+
+    async def _checked(self, model: str, ask: Ask) -> Piece:
+        """The answer, whole, after every rule that has to see it so."""
+        rules, said = self.rules, ask.conversation
+        wanted = replace(ask, conversation=shaped(rules, said), logprobs=ask.logprobs or 0)
+        answer = await self._best(model, wanted)
+        if confidence(answer.tokens) < rules.unsure_below:
+            self.note("output", "unsure")
+            return _instead(answer, words(UNSURE, said), "unsure")
+        if rules.reasoning == "fold":
+            reasoning, text = prompting.folded(answer.text)
+            answer = replace(answer, text=text, reasoning=reasoning)
+        found = new_kinds(f"{answer.reasoning}\n{answer.text}", said, rules.screen) if rules.output_filter != "off" else []
+        for kind in found:
+            self.note("output", kind)
+        if found and rules.output_filter == "refuse":
+            return _instead(answer, words(WITHHELD, said), "output")
+        return answer if ask.logprobs is not None else replace(answer, tokens=())
+
+    async def _best(self, model: str, ask: Ask) -> Piece:
+        """The answer that is worth most, of those that are finished within the budget; the first one is always waited for."""
+        rules = self.rules
+        if rules.best_of == 1 or rules.score is None:
+            return await _whole(self.host.ask(model, ask))
+        seed = secrets.randbits(62) if ask.seed is None else ask.seed
+        asks = [replace(ask, seed=seed + number) for number in range(rules.best_of)]
+        tasks = [asyncio.create_task(_whole(self.host.ask(model, one))) for one in asks]
+        try:
+            done, rest = await asyncio.wait(tasks, timeout=rules.seconds)
+            if not any(task.exception() is None for task in done):
+                done, _ = await asyncio.wait(rest or done, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finished = [task for task in tasks if task in done]
+        answers = [task.result() for task in finished if task.exception() is None]
+        if not answers:
+            return finished[0].result()
+        worth = await asyncio.to_thread(rules.score, ask.conversation, [answer.text for answer in answers])
+        best = max(range(len(answers)), key=lambda place: worth[place])
+        return replace(answers[best], count=sum(answer.count for answer in answers))
+
+    async def _quoted(self, model: str, ask: Ask) -> Piece:
+        """Quotes from the documents, chosen by the model, or by the words that they share with the question; or that there are none."""
+        question = prompting.asked(ask.conversation)
+        known = retrieval.sentences(ask.documents)
+        near = [known[place] for place in retrieval.rank(question, [quote.text for quote in known], 6)]
+        text = " ".join(quote.text for quote in near)
+        said = (*ask.conversation[:-1], Message("user", f"{words(READ, ask.conversation)}\n{text}\n\n{question}"))
+        try:
+            answer = await _whole(self.host.ask(model, replace(ask, conversation=said, documents=(), shorten=True))) if near else None
+        except RefusedRequest:
+            answer = None  # the sentences do not fit a short context: they are still there to be quoted
+        quotes = retrieval.quotes_in(answer.text, near) if answer else []
+        quotes = quotes or [quote for quote in near[:1] if retrieval.covered(question, quote.text) >= retrieval.COVERED]
+        given = answer or Piece("", version=self.host.version(model))
+        if not quotes:
+            return _instead(given, words(NOT_THERE, ask.conversation), "unsure")
+        titles = [ask.documents[quote.document].title or f"document {quote.document + 1}" for quote in quotes]
+        lines = [f"“{quote.text}” ({title})" for quote, title in zip(quotes, titles, strict=True)]
+        return replace(given, text="\n".join(lines), finish="stop", tokens=(), quotes=tuple(quotes))
+
+
+def _instead(answer: Piece, text: str, why: Literal["unsure", "output"]) -> Piece:
+    return replace(answer, text=text, finish="stop", tokens=(), withheld=why, reasoning="")
+
+
+async def _whole(pieces: AsyncGenerator[Piece]) -> Piece:
+    """All the pieces of an answer in one."""
+    text, tokens, count, last = "", list[Token](), 0, Piece("", "stop")
+    async with aclosing(pieces):
+        async for last in pieces:
+            text, count = text + last.text, count + last.count
+            tokens += last.tokens
+    return replace(last, text=text, tokens=tuple(tokens), count=count)
