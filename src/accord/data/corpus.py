@@ -35,6 +35,11 @@ class TokenCorpus:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @property
+    def size(self) -> int:
+        """Tokens in all."""
+        return int(self.offsets[-1])
+
     def document(self, index: int) -> list[int]:
         """Token ids of one document, the end-of-text token on both sides."""
         shard = int(np.searchsorted(self.starts, index, side="right")) - 1

@@ -81,6 +81,14 @@ def detect(row: Row) -> str:
     for name, format in FORMATS.items():
         if any(fields <= row.value.keys() for fields in format.fields) and format.looks(row.value):
             return name
-    known = "; ".join(" and ".join(sorted(fields)) for format in FORMATS.values() for fields in format.fields)
     what = f"no known format has the fields {', '.join(map(str, row.value))[:200] or '(none)'}"
-    raise InputError(what, where=row.where, hint=f"name columns with --map field=column; known: {known}")
+    near = "; ".join(f"{name} needs {' and '.join(sorted(missing))}" for name, missing in _nearest(row)[:3])
+    raise InputError(what, where=row.where, hint=f"name columns with --map field=column, or the format with --format: {near}")
+
+
+def _nearest(row: Row) -> list[tuple[str, frozenset[str]]]:
+    """Formats with the fields that a row lacks of them, those with the most that it has first."""
+    lacking = [(name, fields - row.value.keys(), len(fields & row.value.keys())) for name, f in FORMATS.items() for fields in f.fields]
+    lacking.sort(key=lambda found: (-found[2] / (found[2] + len(found[1])), len(found[1])))
+    plain = [("prompts", frozenset({"prompt"})), ("demonstrations", frozenset({"prompt", "response"})), ("text", frozenset({"text"}))]
+    return [(name, missing) for name, missing, there in lacking if there] + [(name, need - row.value.keys()) for name, need in plain]

@@ -56,7 +56,7 @@ def pretrain_stage(project: Project, config: PretrainConfig, *, name: str, resum
         figures |= {
             "validation_loss": mean_loss(model, corpus.held_out(), dtype=compute),
             "documents": len(corpus),
-            "corpus_tokens": len(corpus.tokens),
+            "corpus_tokens": corpus.size,
         }
         save(project, name, model, tokenizer, run, parents={}, data={"raw_text": text}, config=config, figures=figures)
     return run
