@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import random
 import tempfile
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import exists, func, select
 
@@ -21,12 +22,12 @@ from accord.data.quality import Suspect, answer_nothing, contradictions, near_id
 from accord.data.reading import read_rows
 from accord.data.tags import is_few_shot
 from accord.data.unpacking import chunks, kind_of, text_lines
-from accord.errors import InputError, UsageError
+from accord.errors import InputError, StoreError, UsageError
 from accord.feedback import provenance, rows, schema, withdrawing
 from accord.feedback.auditing import note
 from accord.feedback.store import Store
 from accord.records import Prompt
-from accord.runtime.files import disk_errors, replacing, sync
+from accord.runtime.files import TEMPORARY, disk_errors, replacing, sync
 from accord.runtime.progress import Track, track
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -37,6 +38,12 @@ PIPELINE = "pipeline"
 """Who withdrew what `accord prompts` left out; a later run decides anew about those."""
 OPERATOR = "operator"
 Record = TypeVar("Record")
+
+
+class Digest(Protocol):
+    """What hashlib makes."""
+
+    def update(self, data: bytes, /) -> None: ...
 
 
 def prompts_stage(project: Project, config: PromptsConfig, *, against: Sequence[Path] = (), dry_run: bool = False) -> dict[str, Any]:
@@ -51,6 +58,7 @@ def prompts_stage(project: Project, config: PromptsConfig, *, against: Sequence[
 
     Raises:
         InputError: the project has no prompts, or an evaluation set cannot be read.
+        StoreError: prompts came or went while it looked at them.
     """
     started = time.perf_counter()
     with Store.open(project.store_url) as store:
@@ -58,12 +66,13 @@ def prompts_stage(project: Project, config: PromptsConfig, *, against: Sequence[
         if not total:
             raise InputError("the project has no prompts", where=str(project.path), hint="`accord import PROJECT FILE` reads some")
         evaluation = Evaluation.of(_strings(against), config.ngram) if against and config.ngram else None
-        with tempfile.TemporaryDirectory(prefix="accord-", dir=project.path) as folder, track(total, "looking at prompts") as bar:
-            curated = curate(_asked(store), config, Path(folder), evaluation=evaluation, track=_Rated(bar))
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=project.path) as folder, track(total, "looking at prompts") as bar:
+            seen = hashlib.sha256()
+            curated = curate(_asked(store, seen), config, Path(folder), evaluation=evaluation, track=_Rated(bar))
         figures = curated.figures() | {"withdrawn": 0}
         if not dry_run:
             with track(total, "writing") as bar:
-                figures["withdrawn"] = _write(store, curated, bar)
+                figures["withdrawn"] = _write(store, curated, seen.hexdigest(), bar)
     seconds = time.perf_counter() - started
     return figures | {"seconds": round(seconds, 1), "rows_per_second": round(total / seconds)}
 
@@ -91,24 +100,31 @@ def _count(store: Store) -> int:
         return connection.scalar(select(func.count()).select_from(p).where(_open_to_it(p.c.id))) or 0
 
 
-def _asked(store: Store) -> Iterator[Asked]:
-    """The prompts with their consent, in the order of their ids; those come first that were kept before, or that somebody answered."""
+def _asked(store: Store, seen: Digest) -> Iterator[Asked]:
+    """The prompts with their consent, in the order of their ids, which ``seen`` takes in; marks those kept before, or answered."""
     p, v, w = schema.prompts, schema.provenance, schema.withdrawn
     answered = [exists(select(t.c.id).where(t.c.prompt_id == p.c.id)) for t in (schema.responses, schema.demonstrations)]
     left_out = exists(select(w.c.record_id).where(w.c.kind == "prompt", w.c.record_id == p.c.id))
     columns = (*p.c, v.c.consent, v.c.language, (answered[0] | answered[1]).label("answered"), left_out.label("left_out"))
     query = select(*columns).select_from(p.outerjoin(v, v.c.prompt_id == p.c.id)).where(_open_to_it(p.c.id)).order_by(p.c.id)
     for row in store.database.rows(query):
+        seen.update(row["id"].encode() + b"\0")
         kept_before = bool(row["language"]) and not row["left_out"]
         yield Asked(rows.prompt(row), row["consent"] or "unknown", first=kept_before or bool(row["answered"]))
 
 
-def _write(store: Store, curated: Curated, bar: Track) -> int:
-    """One transaction: what the pipeline withdrew before comes back, what it leaves out now goes, everything is tagged."""
+def _write(store: Store, curated: Curated, seen: str, bar: Track) -> int:
+    """One transaction: what the pipeline withdrew before comes back, what it leaves out now goes, everything is tagged.
+
+    Raises:
+        StoreError: the prompts are others by now.
+    """
     now = datetime.now(UTC)
     p = schema.prompts
     with store.write() as connection:
         ids = list(connection.scalars(select(p.c.id).where(_open_to_it(p.c.id)).order_by(p.c.id)))
+        if hashlib.sha256("".join(f"{id}\0" for id in ids).encode()).hexdigest() != seen:
+            raise StoreError("prompts came or went meanwhile", hint="nothing was changed; run the same command again")
         withdrawing.take_back(connection, "prompt", by=PIPELINE)
         dropped = ((ids[row], _why(curated, row, ids)) for row in curated.reasons.nonzero()[0].tolist())
         count = withdrawing.withdraw(connection, "prompt", dropped, by=PIPELINE, now=now)
