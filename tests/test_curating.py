@@ -100,8 +100,15 @@ def test_personal_data_of_a_project_is_reviewed_then_replaced(project: Project, 
         assert {p.id: p for p in store.prompts()}["c"].messages[0].content == MAIL.replace("susan.clark@example.org", "[EMAIL_1]")
         assert next(store.responses()).text == "Call [PHONE_1]."
         assert "redact" in [entry.what for entry in entries(store)]
-    assert said(capsys, "redact", project.path, "--mode", "drop")["withdrawn"] == {"prompt": 1, "demonstration": 1}
+    assert said(capsys, "redact", project.path, "--mode", "drop")["withdrawn"] == {"prompt": 1, "demonstration": 1, "ranking": 0}
     assert "c" not in held(project)
+
+
+def test_rankings_of_responses_with_personal_data_are_left_out(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    withdrawn = said(capsys, "redact", project.path, "--mode", "drop", "--kinds", "phone")["withdrawn"]
+    assert withdrawn == {"prompt": 0, "demonstration": 0, "ranking": 1}
+    with Store.open(project.store_url) as store:
+        assert list(store.rankings()) == []
 
 
 def test_personal_data_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from accord.data.reading import read_rows
 from accord.data.unpacking import kind_of, text_lines
 from accord.errors import UsageError
 from accord.feedback import forgetting, schema, withdrawing
+from accord.feedback.adding import batches
 from accord.feedback.store import Store
 from accord.runtime import lineage
 from accord.runtime.files import disk_errors, replacing, sync
@@ -49,12 +50,22 @@ def redact_project(project: Project, mode: Mode, kinds: Collection[Kind], *, out
             tags = _Tags(kinds)
             figures["changed"] = forgetting.rewrite(store, tags.text, by=OPERATOR, why=why, now=now)
         elif mode == "drop":
-            with store.write() as connection:
-                reasons = [(where, id, "personal data") for where, id, _ in found if where in ("prompt", "demonstration")]
-                withdrawn = {where: sorted({(i, r) for w, i, r in reasons if w == where}) for where in ("prompt", "demonstration")}
-                figures["withdrawn"] = {k: withdrawing.withdraw(connection, k, v, by=OPERATOR, now=now) for k, v in withdrawn.items()}
+            figures["withdrawn"] = _withdraw(store, found, now)
     runs = {path.parent.name for path in (project.path / "runs").glob("*/*.jsonl") if path.name != "metrics.jsonl"}
     return figures | {"runs_with_copies": sorted(runs)}
+
+
+def _withdraw(store: Store, found: Sequence[Found], now: datetime) -> dict[str, int]:
+    """Leaves out prompts and demonstrations with personal data, and rankings of responses with some."""
+    ids = {kind: sorted({id for where, id, _ in found if where == kind}) for kind in ("prompt", "demonstration", "response")}
+    item = schema.ranking_items
+    with store.write() as connection:
+        parts = [item.c.response_id.in_(part) for part in batches(ids.pop("response"))]
+        ids["ranking"] = sorted({id for part in parts for id in connection.scalars(select(item.c.ranking_id).where(part))})
+        return {
+            kind: withdrawing.withdraw(connection, kind, ((id, "personal data") for id in those), by=OPERATOR, now=now)
+            for kind, those in ids.items()
+        }
 
 
 class _Tags:
