@@ -177,6 +177,15 @@ def test_a_mixture_keeps_its_shares(project: Project, tmp_path: Path) -> None:
             parts_of(Source(recipe))
 
 
+def test_columns_are_named_on_the_command_line(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(wrote(tmp_path, [{"q": "Why?", "best": {"text": "So."}}]))
+    main(["import", str(project.path), path, "--map", "prompt=q", "--map", "response=best.text", "--json"])
+    assert json.loads(capsys.readouterr().out)["demonstrations"] == 1
+    with pytest.raises(SystemExit) as stopped:
+        main(["import", str(project.path), path, "--map", "prompt"])
+    assert stopped.value.code == 2
+
+
 def test_the_split_can_be_said(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "fixed")
     main(["import", str(project.path), str(wrote(tmp_path, GOOD)), "--split", "test", "--json"])

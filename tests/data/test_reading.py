@@ -202,6 +202,21 @@ def test_a_name_of_the_hub_without_a_network_is_said(monkeypatch: pytest.MonkeyP
         files_of(Path("nobody/nothing"))
 
 
+def test_a_set_of_the_hub_is_read_from_its_cache_whose_files_are_links(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commit, place = "a" * 40, tmp_path / "cache" / "datasets--me--pairs"
+    for part in ("blobs", "refs", f"snapshots/{commit}/data"):
+        (place / part).mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    for name in ("train", "test"):
+        (place / "blobs" / name).write_text(json.dumps({"prompt": name}) + "\n")
+        (place / "snapshots" / commit / "data" / f"{name}.jsonl").symlink_to(f"../../../blobs/{name}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub._snapshot_download.HF_HUB_CACHE", str(tmp_path / "cache"), raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert [row.value["prompt"] for file in files_of(Path("me/pairs")) for row in read_rows(file)] == ["test", "train"]
+
+
 MEMORY = """
 import sys
 from pathlib import Path
