@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
 from accord.cli.app import AsJson, Flat, Name, Precision, ProjectPath, app, say
-from accord.settings import CompareConfig, ExamineConfig, FrontierConfig
+from accord.settings import CompareConfig, ExamineConfig, FrontierConfig, ProbeConfig
 
 ACCURACIES = ("accuracy", "accuracy_train", "accuracy_heldout_group", "accuracy_gold", "longer_is_better", "agreement", "noise_ceiling")
 Again = Annotated[bool, Parameter(help="Take the place of a finished run of this name.", negative="")]
@@ -126,6 +127,82 @@ def examine(
         table("learning curve", ["comparisons", "accuracy"], [(p["comparisons"], _three(p["accuracy"])) for p in found["curve"]])
         print(f"Twice the labels would bring about {found['twice_the_labels']:+.3f}.")
     print(f"{found['wrong']} comparisons are ordered otherwise than labelers do; the worst stand in runs/{name}/samples.jsonl.")
+
+
+@app.command
+def probe(
+    project: ProjectPath,
+    *systems: Annotated[str, Parameter(help="Models, or MODEL+CONDITION as in compare; every language model when none is named.")],
+    measure: Annotated[
+        tuple[Literal["tax", "truth", "safety", "fairness"], ...],
+        Parameter(help="What is measured; everything when neither this nor --file is given.", negative=""),
+    ] = (),
+    file: Annotated[
+        tuple[Path, ...], Parameter(help="A public test: TruthfulQA, BBQ, winogender, CrowS-Pairs, multiple choice, GSM8K.", negative="")
+    ] = (),
+    base: Annotated[str, Parameter(help="What the alignment tax is counted from.")] = "base",
+    reward: Annotated[str, Parameter(help="A reward model to be tried with swapped groups.")] = "",
+    lexicon: Annotated[Path | None, Parameter(help="More words that count as toxic, one a line.")] = None,
+    name: Annotated[str, Parameter(help="Name of this run.")] = "probe",
+    again: Again = False,
+    json: AsJson = False,
+    dtype: Precision = "auto",
+    config: Annotated[ProbeConfig, Flat] = ProbeConfig(),
+) -> None:
+    """Says what training cost and taught besides: alignment tax, truthfulness, safety, fairness, public tests.
+
+    Example: accord probe my-town sft ppo --measure truth --file bbq/Age.jsonl.gz
+    """
+    from accord.runtime.project import Project
+    from accord.stages.probing import probe_stage
+
+    found = probe_stage(
+        Project.open(project),
+        config,
+        systems=systems,
+        measures=measure,
+        files=file,
+        base=base,
+        reward=reward,
+        lexicon=lexicon,
+        name=name,
+        again=again,
+        dtype=dtype,
+    ).summary
+    if json:
+        return say("probe", found, True)
+    _probed(found)
+
+
+def _probed(found: dict[str, Any]) -> None:
+    from accord.runtime.progress import table
+
+    if "raw_text_loss" in found:
+        taxes = [(model, f"{loss:.4f}", _percent(found["alignment_tax"].get(model))) for model, loss in found["raw_text_loss"].items()]
+        table("alignment tax on raw text", ["model", "nats a byte", "tax"], taxes)
+    for part in ("truth", "safety", "swaps", "served"):
+        if found.get(part):
+            table(part, ["of", "figure", "value"], [(name, *row) for name, each in found[part].items() for row in _flat(each)])
+    for name, each in found.get("files", {}).items():
+        rows = [(system, *row) for system in found["systems"] if system in each for row in _flat(each[system])]
+        table(f"{name}: {each['kind']}, {each['items']} items", ["model", "figure", "value"], rows)
+
+
+def _flat(figures: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """Figures inside figures as rows; long lists by occupation stay in the JSON."""
+    rows: list[tuple[str, str]] = []
+    for key, value in figures.items():
+        if isinstance(value, dict) and key != "by_occupation":
+            rows += _flat(cast("dict[str, Any]", value), f"{before}{key} ")
+        elif isinstance(value, list):
+            rows.append((before + key, _three(cast("list[float | None]", value))))
+        elif isinstance(value, int | float):
+            rows.append((before + key, f"{value:g}"))
+    return rows
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:+.1%}"
 
 
 def _number(value: float | None) -> str:
