@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 import torch
 from measure import Lap, Outcome, Task, run, seconds_since_start
-from work import EOS, GENERATE_NEW, GENERATE_PROMPT, Pair, examples, pairs, prompts
+from work import EOS, GENERATE_NEW, GENERATE_PROMPT, GROUP, Pair, even_share, examples, pairs, prompts
 
-from accord.algorithms import ppo, reward, sft
+from accord.algorithms import dpo, grpo, ppo, reward, sft
 from accord.algorithms.optim import adamw
+from accord.algorithms.rewards import Mixture, Term
 from accord.engine.local import LocalSampler
 from accord.models.loading import load_causal_lm, load_scalar_model, scalar_from
 from accord.models.scalar import RewardModel, new_head
@@ -25,7 +26,7 @@ from accord.records import Sampling
 from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, pick_device
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
-from accord.settings import PpoConfig, RewardConfig, SftConfig
+from accord.settings import DpoConfig, GrpoConfig, PpoConfig, RewardConfig, SftConfig
 
 Row = TypeVar("Row")
 
@@ -97,6 +98,49 @@ def train_reward(task: Task) -> Outcome:
     return Outcome(DTYPE_NAME, lap.rate, "pairs/s", lap.seconds)
 
 
+def train_dpo(task: Task) -> Outcome:
+    """Pairs a second; the reference's forward pass, which the loop makes once before its first step, is counted for the timed pairs."""
+    lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
+    data = pairs(size, size.reward_batch * steps, task.seed)
+    rows = [dpo.ranked_responses(pair.prompt, [pair.chosen, pair.rejected], [1, 2], 1024, "") for pair in data]
+    policy, config = load_causal_lm(task.models / "policy"), DpoConfig(seed=task.seed, batch_size=size.reward_batch, save_every=steps)
+    timed = size.reward_batch * task.steps
+    dpo.reference_logprobs(config, policy, rows[: size.reward_batch], dtype=DTYPE)
+    began = time.perf_counter()
+    dpo.reference_logprobs(config, policy, rows[:timed], dtype=DTYPE)
+    reference = time.perf_counter() - began
+    dpo.train(config, policy=policy, rankings=rows, validation=(), run=_run(task, lap), dtype=DTYPE)
+    seconds = lap.seconds + reference
+    phases = {"reference": reference / task.steps, "update": lap.seconds / task.steps}
+    return Outcome(DTYPE_NAME, timed / seconds, "pairs/s", seconds, phases)
+
+
+class EvenShare:
+    """The reward that both sides give."""
+
+    def score(self, prompts: Any, responses: list[list[int]]) -> torch.Tensor:
+        return torch.tensor([even_share(row) for row in responses])
+
+
+def train_grpo(task: Task) -> Outcome:
+    """Episodes a second over whole iterations: sample groups, measure by policy and reference, update ``ppo_epochs`` times."""
+    lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
+    policy, reference = (load_causal_lm(task.models / "policy") for _ in range(2))
+    config = GrpoConfig(
+        seed=task.seed, steps=steps, batch_size=size.ppo_batch, group_size=GROUP, minibatch_size=size.ppo_batch, epochs=size.ppo_epochs,
+        max_tokens=size.ppo_new, truncation="terminate", save_every=steps,
+    )  # fmt: skip
+    timed = _run(task, lap)
+    grpo.train(
+        config, policy=policy, reference=reference, sampler=LocalSampler(policy, stop=_no_stop(task), dtype=DTYPE),
+        rewards=Mixture([Term("even")], {"even": EvenShare()}), prompts=prompts(size, size.ppo_batch // GROUP, size.ppo_prompt, task.seed),
+        decode=str, run=timed, dtype=DTYPE,
+    )  # fmt: skip
+    counted = timed.figures[task.warmup :]
+    checks = {key: statistics.mean(row[key] for row in counted) for key in ("response_length", "logprob_gap", "approx_kl")}
+    return Outcome(DTYPE_NAME, size.ppo_batch * task.steps / lap.seconds, "episodes/s", lap.seconds, _phases(counted, lap), checks)
+
+
 def train_ppo(task: Task) -> Outcome:
     """Episodes a second over whole iterations: sample, score (measuring by reference and value model included), update."""
     lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
@@ -165,4 +209,5 @@ if __name__ == "__main__":
     keep_freed_memory()
     keep_few_kernels()
     generators = {f"generate_b{batch}": generate for batch in (1, 8, 64)}
-    run({"sft": train_sft, "reward": train_reward, "ppo": train_ppo, **generators, "startup": startup})
+    trainers = {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "grpo": train_grpo}
+    run({**trainers, **generators, "startup": startup})

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from measure import Lap, Outcome, Task, run, seconds_since_start
 from transformers import TrainerCallback
-from work import EOS, Pair, examples, pairs, prompts
+from work import EOS, GROUP, Pair, even_share, examples, pairs, prompts
 
 PACK = 512
 """Tokens of a packed row."""
@@ -165,6 +165,87 @@ def reward(task: Task) -> Outcome:
     return _timed(task, _reward_trainer, count_pairs, "pairs/s")
 
 
+def _words(tokens: list[int]) -> str:
+    """Token ids as the text that the word-level tokenizer reads them from; the end is the trainer's to add."""
+    return " ".join(f"w{token}" for token in tokens if token != EOS)
+
+
+def _dpo_trainer(task: Task, folder: str, callbacks: list[Any]) -> Any:
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    size = task.size
+    data = pairs(size, size.reward_batch * (task.steps + task.warmup), task.seed)
+    rows = [{"prompt": _words(p.prompt), "chosen": " " + _words(p.chosen), "rejected": " " + _words(p.rejected)} for p in data]
+    batch = {"max_steps": task.steps + task.warmup, "per_device_train_batch_size": size.reward_batch}
+    config = DPOConfig(**batch, **_arguments(task, folder), **_attention(task))
+    return DPOTrainer(model=str(task.models / "policy"), args=config, train_dataset=Dataset.from_list(rows), callbacks=callbacks)
+
+
+def dpo(task: Task) -> Outcome:
+    """Pairs a second, the reference's forward pass included."""
+    return _timed(task, _dpo_trainer, count_pairs, "pairs/s")
+
+
+class _Rollouts(TrainerCallback):
+    """Marks the lap after the last update on a rollout."""
+
+    def __init__(self, lap: Lap, size: Any) -> None:
+        self.lap, self.size, self.updates = lap, size, 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.updates += 1
+        if self.updates % self.size.ppo_epochs == 0:
+            self.lap.add(float(self.size.ppo_batch))
+            self.lap.mark()
+
+
+def _watched_once(trainer: Any) -> dict[str, int]:
+    """Watches the products of the first training step, which is warm-up: watching all of them would slow the peer down."""
+    found: dict[str, int] = {}
+    step = trainer.training_step
+
+    def training_step(*args: Any, **kwargs: Any) -> Any:
+        if found:
+            return step(*args, **kwargs)
+        with _products() as seen:
+            loss = step(*args, **kwargs)
+        found.update(seen)
+        return loss
+
+    trainer.training_step = training_step
+    return found
+
+
+def grpo(task: Task) -> Outcome:
+    """Episodes a second over whole iterations: groups of responses, and all updates on them."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    size, lap, lengths = task.size, Lap(task.warmup), list[int]()
+
+    def even(completion_ids: list[list[int]], **_: Any) -> list[float]:
+        lengths.extend(map(len, completion_ids))
+        return [even_share(row) for row in completion_ids]
+
+    rows = [{"prompt": _words(row)} for row in prompts(size, size.ppo_batch // GROUP, size.ppo_prompt, task.seed)]
+    with tempfile.TemporaryDirectory() as folder:
+        config = GRPOConfig(
+            per_device_train_batch_size=size.ppo_batch, num_generations=GROUP, max_completion_length=size.ppo_new, temperature=1.0,
+            num_iterations=size.ppo_epochs, max_steps=size.ppo_epochs * (task.steps + task.warmup), beta=0.04,
+            generation_kwargs={"min_new_tokens": size.ppo_new}, **_arguments(task, folder), **_attention(task),
+        )  # fmt: skip
+        trainer = GRPOTrainer(
+            model=str(task.models / "policy"), reward_funcs=even, args=config, train_dataset=Dataset.from_list(rows),
+            callbacks=[_Rollouts(lap, size)],
+        )  # fmt: skip
+        seen = _watched_once(trainer)
+        trainer.train()
+    if set(lengths) != {size.ppo_new}:
+        raise RuntimeError(f"responses have {min(lengths)} to {max(lengths)} tokens, not {size.ppo_new}")
+    return Outcome(_dtype(seen), lap.rate, "episodes/s", lap.seconds, checks={"products": seen})
+
+
 def startup(task: Task) -> Outcome:
     """Seconds from the start of the process to an SFT trainer that stands ready with its model and data."""
     with tempfile.TemporaryDirectory() as folder:
@@ -251,4 +332,4 @@ def ppo(task: Task) -> Outcome:
 
 
 if __name__ == "__main__":
-    run({"sft": sft, "reward": reward, "ppo": ppo, "startup": startup})
+    run({"sft": sft, "reward": reward, "dpo": dpo, "ppo": ppo, "grpo": grpo, "startup": startup})

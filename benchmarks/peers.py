@@ -89,6 +89,22 @@ PPO = Job(
     (_tuned("sdpa", "bf16", AUTOCAST), _tuned("eager attention", "bf16", AUTOCAST, attention="eager")),
     (_tuned("sdpa", "fp32"),),
 )  # fmt: skip
+DPO = Job(
+    "dpo", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 6, "15M": 3}, Variant("as installed", dtype="bf16"),
+    (
+        _tuned("sdpa", "bf16", **NO_RECOMPUTE),
+        _tuned("eager attention", "bf16", attention="eager", **NO_RECOMPUTE),
+    ),
+    (_tuned("sdpa", "fp32", bf16=False, **NO_RECOMPUTE),),
+)  # fmt: skip
+GRPO = Job(
+    "grpo", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 4, "15M": 1}, Variant("as installed", dtype="bf16"),
+    (
+        _tuned("sdpa", "bf16", **NO_RECOMPUTE),
+        _tuned("eager attention", "bf16", attention="eager", **NO_RECOMPUTE),
+    ),
+    (_tuned("sdpa", "fp32", bf16=False, **NO_RECOMPUTE),),
+)  # fmt: skip
 GENERATE = tuple(
     Job(
         f"generate_b{batch}", "HF generate", "trl-1.16", "peer_generate.py", {"1M": 3, "15M": 2}, Variant("as installed", dtype="fp32"),
@@ -100,7 +116,7 @@ GENERATE = tuple(
 STARTUP = Job(
     "startup", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 1, "15M": 1}, Variant("as installed"), lower_is_better=True
 )  # fmt: skip
-JOBS = (SFT, REWARD, PPO, *GENERATE, STARTUP)
+JOBS = (SFT, REWARD, DPO, PPO, GRPO, *GENERATE, STARTUP)
 
 
 def python_of(environment: str) -> Path:

@@ -24,7 +24,7 @@ from measure import STARTED
 from peers import ENVIRONMENTS, HERE, JOBS, QUIET, Job, Variant, make_environment, make_models, python_of
 from rich.console import Console
 from rich.table import Table
-from work import SIZES, Size, pairs, ppo_flops
+from work import SIZES, Size, grpo_flops, pairs, ppo_flops
 
 OURS = Variant("ours")
 FAST_BF16 = 1.5
@@ -113,8 +113,12 @@ def flops_per_unit(name: str, size: Size, seed: int) -> float | None:
         sample = pairs(size, 256, seed)
         tokens = statistics.mean(2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in sample)
         return 6.0 * size.body * tokens
-    if name == "ppo":
-        return ppo_flops(size)
+    if name == "dpo":
+        sample = pairs(size, 256, seed)
+        tokens = statistics.mean(2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in sample)
+        return 8.0 * size.params * tokens
+    if name in ("ppo", "grpo"):
+        return ppo_flops(size) if name == "ppo" else grpo_flops(size)
     return 2.0 * size.params if name.startswith("generate") else None
 
 

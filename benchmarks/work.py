@@ -56,6 +56,8 @@ SIZES = {
 }
 
 GENERATE_PROMPT, GENERATE_NEW = 16, 64
+GROUP = 8
+"""Responses a prompt in GRPO."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,16 @@ def prompts(size: Size, count: int, length: int, seed: int) -> list[list[int]]:
     """Prompts of equal length, for PPO and for generation."""
     draw = random.Random(f"prompts {seed}")
     return [_words(draw, size, length, length) for _ in range(count)]
+
+
+def even_share(tokens: list[int]) -> float:
+    """GRPO's reward: it costs nothing, so that generation and updates are what is measured."""
+    return sum(token % 2 == 0 for token in tokens) / max(len(tokens), 1)
+
+
+def grpo_flops(size: Size) -> float:
+    """Matrix-product FLOPs of one GRPO episode, attention excluded: sampling, policy and reference forward, the update's epochs."""
+    return float((size.ppo_prompt + size.ppo_new) * size.params * (6 + 6 * size.ppo_epochs))
 
 
 def ppo_flops(size: Size) -> float:

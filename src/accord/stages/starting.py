@@ -17,6 +17,13 @@ SETTINGS: dict[str, dict[str, object]] = {
     "sft": {"lr": 1.5e-2, "muon_lr": 0.015},
     "reward": {"lr": 2e-3, "muon_lr": 0.003},
     "ppo": {"lr": 3e-3, "muon_lr": 0.003, "value_lr": 3e-3, "value_muon_lr": 0.003, "ptx_coef": 4.0, "ema": 0.95},
+    "dpo": {"lr": 1e-3, "muon_lr": 0.001},
+    "kto": {"lr": 1e-3, "muon_lr": 0.001},
+    "ilql": {"lr": 3e-3, "muon_lr": 0.003},
+    "grpo": {"lr": 1e-3, "muon_lr": 0.002, "kl_coef": 0.3},
+    "rloo": {"lr": 1e-3, "muon_lr": 0.002},
+    "reinforce": {"lr": 1e-3, "muon_lr": 0.002},
+    "raft": {"lr": 1e-3, "muon_lr": 0.002, "rounds": 4},
 }
 """What the world's small model learns best with: a thousand times the rates of a large pretrained one, which are the defaults."""
 
