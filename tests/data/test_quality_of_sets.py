@@ -49,7 +49,7 @@ def test_texts_that_were_pasted_are_told_from_those_that_were_copied() -> None:
     )
     assert [(suspect.id, suspect.like, suspect.why) for suspect in found] == [
         ("1", "0", "like the labeler's own"),
-        ("2", "0", "like ann's"),
+        ("2", "0", "like another's"),
     ]
     same_prompt = [demonstration(LONG, id="x"), demonstration(LONG, by="bob", id="x")]
     assert near_identical(same_prompt, threshold=0.8) == [], "two answers to one prompt may agree"
