@@ -23,7 +23,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "grpo": {"lr": 1e-3, "muon_lr": 0.002, "kl_coef": 0.3},
     "rloo": {"lr": 1e-3, "muon_lr": 0.002},
     "reinforce": {"lr": 1e-3, "muon_lr": 0.002},
-    "raft": {"lr": 1e-3, "muon_lr": 0.002, "rounds": 4},
+    "raft": {"lr": 3e-3, "muon_lr": 0.003, "rounds": 4},
 }
 """What the world's small model learns best with: a thousand times the rates of a large pretrained one, which are the defaults."""
 
