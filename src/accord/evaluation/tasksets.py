@@ -14,6 +14,7 @@ harm        prompt, harmful (true or false)
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ def read_task_set(path: Path, limit: int = 0) -> TaskSet:
     """Reads a file of a known kind.
 
     Args:
-        limit: of rows (of winogender: sentences of one template count once); evenly over the file; 0 takes all.
+        limit: of items (of winogender: the sentences of one template are one), drawn so that the same file gives the same; 0 takes all.
     Raises:
         InputError: it cannot be read, holds nothing, is of no known kind, or a row lacks what its kind needs.
     """
@@ -62,7 +63,7 @@ def read_task_set(path: Path, limit: int = 0) -> TaskSet:
     kind = _kind(rows[0])
     items = list(_READERS[kind](iter(rows)))
     if limit and len(items) > limit:
-        items = [items[i * len(items) // limit] for i in range(limit)]
+        items = [items[i] for i in sorted(random.Random(len(items)).sample(range(len(items)), limit))]
     return TaskSet(path.name, kind, tuple(items))
 
 
