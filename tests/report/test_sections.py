@@ -160,3 +160,38 @@ def test_sections_have_two_names_and_no_run_is_no_section(project: Path) -> None
     page = write_report(project).read_text("utf-8")
     assert 'id="doctor"' not in page
     assert examine(read_facts(project / "runs" / "none")) == []
+
+
+def frontier_run(project: Path, golds: list[float]) -> None:
+    """A frontier as `accord frontier` writes it."""
+    policies = [
+        {
+            "step": 10 * n,
+            "kl": [float(n), n - 0.1, n + 0.1],
+            "proxy": [n / 2, n / 2 - 0.1, n / 2 + 0.1],
+            "gold": [gold, gold - 0.05, gold + 0.05],
+        }
+        for n, gold in enumerate(golds)
+    ]
+    best = [{"n": 2**n, "kl": 0.3 * n, "proxy": [n / 3, 0, 1], "gold": [n / 5, 0, 1]} for n in range(4)]
+    folder = project / "runs" / "frontier"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"stage": "frontier", "config": {}}), "utf-8")
+    stop = {"step": 20, "kl": 2.0, "gold": 0.9}
+    summary = {"run": "ppo", "gold_by": "gold", "policies": policies, "best_of_n": best, "stop": stop, "gold_peak": {"rl": [2.0, 1.5, 2.5]}}
+    (folder / "summary.json").write_text(json.dumps(summary), "utf-8")
+
+
+def test_a_measured_frontier_is_drawn_with_its_stopping_point_and_told_when_it_was_passed(project: Path) -> None:
+    frontier_run(project, [0.5, 0.7, 0.9, 0.6])
+    page = write_report(project).read_text("utf-8")
+    better = page[page.index('id="better"') : page.index('id="answers"')]
+    assert "Stop at step 20, 2.0 nats" in better
+    assert 'href="#def-reward_frontier"' in better
+    assert [f.name for f in examine(read_facts(project / "runs" / "frontier"))] == ["proxy_gold"]
+    measured = page[page.index('id="measured"') : page.index('id="answers"')]
+    assert "gold_peak.rl" in measured
+    assert "docs/frontier.md" in measured
+    shutil.rmtree(project / "runs" / "frontier")
+    frontier_run(project, [0.5, 0.7, 0.9, 0.92])
+    assert examine(read_facts(project / "runs" / "frontier")) == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -46,7 +47,7 @@ ROWS = 6
 def alarms(facts: Facts) -> list[Finding]:
     """The alarms of a run, the gravest first: its metrics over steps, its first samples against its last."""
     before, after = first_and_last(facts.samples)
-    over_time = [*proxy_gold(facts), *length_runaway(facts.metrics)]
+    over_time = [*proxy_gold(facts), *past_the_peak(facts), *length_runaway(facts.metrics)]
     return in_order([*over_time, *drift(before, after), *other_judges(facts.samples)])
 
 
@@ -86,6 +87,32 @@ def proxy_gold(facts: Facts) -> Iterator[Finding]:
     for judge, line in _watched(facts):
         if len(line) >= 4 and (there := ends(line)).z < -2:
             yield _gap(judge, (proxy.first, proxy.last), there, sure(-there.z))
+
+
+def past_the_peak(facts: Facts) -> Iterator[Finding]:
+    """High: of a frontier's policies the last one's gold interval lies below the best one's, while its proxy reward is no lower."""
+    rows = cast("list[Any]", facts.summary.get("policies") or []) if facts.stage == "frontier" else []
+    policies = [
+        (three[0], three[1]) for row in rows if len(three := [each for key in ("proxy", "gold") if (each := _three(row, key))]) == 2
+    ]
+    if len(policies) < 3:
+        return
+    (proxy, gold), (last_proxy, last_gold) = max(policies, key=lambda pair: pair[1][0]), policies[-1]
+    error = float(np.hypot(gold[2] - gold[1], last_gold[2] - last_gold[1])) / 3.92
+    z = (gold[0] - last_gold[0]) / max(error, 1e-6)
+    if last_gold[2] < gold[1] and last_proxy[0] >= proxy[0]:
+        judge = str(facts.summary.get("gold_by", "gold"))
+        yield _gap(judge, (proxy[0], last_proxy[0]), Ends(gold[0], last_gold[0], 0.0), sure(z))
+
+
+def _three(row: Any, key: str) -> tuple[float, float, float] | None:
+    """A figure with its interval; None where it has none."""
+    value: Any = cast("dict[str, Any]", row).get(key) if isinstance(row, dict) else None
+    try:
+        mean, low, high = map(float, value)
+    except (TypeError, ValueError):
+        return None
+    return mean, low, high
 
 
 def _gap(judge: str, proxy: tuple[float, float], there: Ends, certainty: float, quotes: tuple[Said, ...] = ()) -> Finding:

@@ -11,7 +11,7 @@ from string import Template
 
 from accord import __version__
 from accord.evaluation.findings import Finding
-from accord.report import background, browse, cards, matrix, results
+from accord.report import background, browse, cards, matrix, measures, results
 from accord.report.checkup import checkup, findings_of
 from accord.report.figures import charts, framed
 from accord.report.markup import Child, Html, both, tag, text
@@ -25,6 +25,7 @@ TITLES = {
     "loop": ("The loop", "整个循环"),
     "people": ("Data and labelers", "数据与标注者"),
     "better": ("Did it get better?", "变好了吗？"),
+    "measured": ("What else was measured", "其他测量"),
     "answers": ("Answers side by side", "回答对照"),
     "training": ("How it learned", "学习过程"),
     "models": ("The models", "各模型"),
@@ -104,7 +105,14 @@ def _sections(record: ProjectRecord, people: People | None, findings: dict[str, 
     content: dict[str, list[Child]] = {
         "loop": [background.loop(record)],
         "doctor": [checkup(findings)],
-        "better": [results.duels(record), matrix.matrices(record), results.models(record), matrix.frontier(record)],
+        "better": [
+            results.duels(record),
+            matrix.matrices(record),
+            results.models(record),
+            matrix.frontier(record),
+            measures.frontiers(record),
+        ],
+        "measured": [measures.others(record)],
         "answers": [results.answers(record), browse.browser(record)],
         "people": [data_and_labelers(people)],
         "training": [_training(record), _ppo(record)],

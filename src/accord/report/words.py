@@ -219,6 +219,14 @@ _REPORT = {
         "Best and worst rank that the 95% intervals of Bradley-Terry strengths allow.",
         "由 Bradley-Terry 强度的 95% 区间得出的最好与最差名次。",
     ),
+    "reward_frontier": (
+        "Reward against KL, kept policies",
+        "奖励与 KL（保留的策略）",
+        "Reward by proxy and by gold (up) of every policy that a run kept, at its distance from the SFT model (right), on held-out "
+        "prompts; best-of-n beside it. Where gold turns down while proxy rises, the policy is overoptimised.",
+        "一次运行保留的每个策略在留出提示上的代理奖励与真值奖励（纵轴）及其偏离 SFT 的距离（横轴）；旁为 n 选优。"
+        "代理上升而真值下降处即过度优化。",
+    ),
     "frontier": (
         "Gold utility against KL",
         "真值效用与 KL",

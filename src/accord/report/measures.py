@@ -1,0 +1,108 @@
+"""What other measurements found: frontiers as pictures with their stopping point, everything else as its figures with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from accord.evaluation.statistics import Interval
+from accord.report.figures import definition_link, framed
+from accord.report.markup import Html, both, join, tag
+from accord.report.plots import Line, draw
+from accord.report.reading import ProjectRecord, RunRecord, Series, interval_of, number, table
+
+KNOWN = {"pretrain", "sft", "sample", "label", "reward", "ppo", "evaluate", "compare", "dpo", "kto", "grpo", "rloo", "reinforce", "raft"}
+"""Stages whose figures stand elsewhere on the page, or in their curves and cards."""
+PLAIN = {"seconds", "peak_rss_mb", "tokens_per_second"}
+ROWS = 120
+"""Figures of one run that are shown at most."""
+
+
+def frontiers(record: ProjectRecord) -> Html | None:
+    """Reward against KL of every run whose frontier was measured, by proxy and by gold, with best-of-n beside it."""
+    pictures = [picture for run in record.of("frontier") if (picture := _frontier(run))]
+    return tag("div", pictures, class_="charts") if pictures else None
+
+
+CURVES = (
+    ("policies", "proxy", "proxy reward", "代理奖励"),
+    ("policies", "gold", "gold reward", "真值奖励"),
+    ("best_of_n", "proxy", "best of n, proxy", "n 选优，代理"),
+    ("best_of_n", "gold", "best of n, gold", "n 选优，真值"),
+)
+
+
+def _frontier(run: RunRecord) -> Html | None:
+    lines, keys = list[Line](), list[Html]()
+    for colour, (group, judge, *words) in enumerate(CURVES):
+        points = _points(run.summary.get(group), judge)
+        if points:
+            lines.append(Line(points, colour, judge == "proxy"))
+            dashed = " dashed" if judge == "proxy" else ""
+            keys.append(tag("span", tag("i", class_=f"swatch c{colour + 1}{dashed}"), both(words[0], words[1]), class_="entry"))
+    if not lines:
+        return None
+    about = both(str(run.summary.get("run", run.name)), str(run.summary.get("run", run.name)))
+    drawn = draw(lines), tag("p", keys, class_="key"), _stop(table(run.summary.get("stop")))
+    return framed(definition_link("reward_frontier"), *drawn, unit=("across: nats", "横轴：nat"), over=about)
+
+
+def _points(rows: object, judge: str) -> Series:
+    """(KL, reward) of each entry that has both, in order of KL."""
+    entries = [table(row) for row in cast("list[object]", rows)] if isinstance(rows, list) else []
+    pairs = [(number(row.get("kl")), number(row.get(judge))) for row in entries]
+    return sorted((kl, reward) for kl, reward in pairs if kl is not None and reward is not None)
+
+
+def _stop(stop: Mapping[str, Any]) -> Html | None:
+    step, kl = number(stop.get("step")), number(stop.get("kl"))
+    if step is None or kl is None:
+        return None
+    return tag(
+        "p", both(f"Stop at step {step:.0f}, {kl:.1f} nats: ", f"宜止于第 {step:.0f} 步（{kl:.1f} nat）："), _beyond(), class_="quiet"
+    )
+
+
+def _beyond() -> Html:
+    return both("past it the gold reward no longer rises measurably.", "此后真值奖励不再有可测的上升。")
+
+
+def others(record: ProjectRecord) -> Html | None:
+    """A fold for every other finished run, with all its figures and the page of docs/ that defines them."""
+    runs = [run for run in record.runs if run.stage not in KNOWN and run.summary]
+    folds = [fold for run in runs if (fold := _fold(run))]
+    return tag("div", folds, class_="folds") if folds else None
+
+
+def _fold(run: RunRecord) -> Html | None:
+    figures = [(name, value) for name, value in flattened(run.summary) if name not in PLAIN]
+    if not figures:
+        return None
+    rows = [tag("tr", tag("th", name, scope="row"), tag("td", _written(value))) for name, value in figures[:ROWS]]
+    docs = tag("span", f"docs/{run.stage}.md", class_="quiet")
+    left = tag("p", f"\N{HORIZONTAL ELLIPSIS} {len(figures) - ROWS}", class_="quiet") if len(figures) > ROWS else None
+    return tag("details", tag("summary", run.name, " ", docs), tag("table", rows, class_="settings"), left)
+
+
+def flattened(value: object, before: str = "") -> Iterator[tuple[str, float | Interval | str]]:
+    """Figures by dotted name: numbers, intervals, and names of things; lists of other things are left to --json."""
+    for key, item in table(value).items():
+        name = f"{before}{key}"
+        if isinstance(item, dict):
+            yield from flattened(cast("object", item), f"{name}.")
+        elif (three := interval_of(item)) is not None:
+            yield name, three
+        elif (figure := number(item)) is not None:
+            yield name, figure
+        elif isinstance(item, str) and len(item) < 80:
+            yield name, item
+
+
+def _written(value: float | Interval | str) -> Html:
+    if isinstance(value, Interval):
+        return join(tag("b", _short(value.mean)), " ", tag("span", f"{_short(value.low)} \N{EN DASH} {_short(value.high)}", class_="quiet"))
+    return tag("b", _short(value)) if isinstance(value, float) else join(value)
+
+
+def _short(value: float) -> str:
+    return (f"{value:,.0f}" if value == int(value) and abs(value) >= 10 else f"{value:.3g}").replace("-", "\N{MINUS SIGN}")
