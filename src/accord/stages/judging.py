@@ -46,6 +46,9 @@ class Judged:
 
 def by_gold(project: Project, said: Answered, config: CompareConfig) -> Judged:
     """Under the evaluation guidelines. Raises UsageError when the project has no world."""
+    if "world" not in project.settings:
+        hint = "judge --by reward, --by llm or --by people"
+        raise UsageError("the project has no built-in world, so there is no gold judge", where=str(project.path), hint=hint)
     judge = GoldJudge(world_of(project), rules="evaluation")
     words = [judge_all(judge, said.prompts, texts) for texts in said.texts]
     tables = {name: np.array([[getattr(word, name) for word in row] for row in words]).T for name in CRITERIA}
