@@ -44,6 +44,7 @@ _PLACEHOLDER = re.compile(
 )
 _WORD = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]|[^\W_\u3040-\u30ff\u4e00-\u9fff]+(?:['’][^\W_]+)?")
 _SHORT_IS_FINE = frozenset({"open_qa", "closed_qa", "classification", "classify", "extraction", "extract", "chat"})
+_QUESTIONS_ARE_FINE = frozenset({"brainstorm", "brainstorming", "rewrite"})
 _SHOWN = 20
 _OWN = 40
 """Characters from which two people do not write the same by chance."""
@@ -123,7 +124,7 @@ def _nothing(demonstration: Demonstration, short: int) -> str:
     if len(plain) > 20 and plain in normal(asked):
         return "repeats the prompt"
     sentences = [part for part in re.split(r"(?<=[.!?。！？])\s*", text) if part]
-    if all(part.endswith(("?", "？")) for part in sentences) and demonstration.prompt.use_case not in ("brainstorm", "brainstorming"):
+    if all(part.endswith(("?", "？")) for part in sentences) and demonstration.prompt.use_case not in _QUESTIONS_ARE_FINE:
         return "only asks back"
     return "few words" if words(text) < short and demonstration.prompt.use_case not in _SHORT_IS_FINE else ""
 
@@ -139,7 +140,7 @@ def near_identical(demonstrations: Sequence[Demonstration], *, threshold: float)
     for demonstration, original in zip(demonstrations, map(int, like), strict=True):
         other = demonstrations[original]
         if original >= 0 and other.prompt.id != demonstration.prompt.id:
-            why = "like the labeler's own" if other.labeler == demonstration.labeler else f"like {other.labeler}'s"
+            why = "like the labeler's own" if other.labeler == demonstration.labeler else "like another's"
             found.append(Suspect(demonstration.id, why, demonstration.text[:200], demonstration.labeler, other.id))
     return found
 
