@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
-from accord.cli.app import AsJson, Flat, Name, Precision, ProjectPath, app, say
+from accord.cli.app import AsJson, Flat, Precision, ProjectPath, app, say
 from accord.settings import CompareConfig, ExamineConfig, FrontierConfig, ProbeConfig
 
 ACCURACIES = ("accuracy", "accuracy_train", "accuracy_heldout_group", "accuracy_gold", "longer_is_better", "agreement", "noise_ceiling")
+RunName = Annotated[str, Parameter(help="Name of this run.")]
 Again = Annotated[bool, Parameter(help="Take the place of a finished run of this name.", negative="")]
 
 
@@ -28,7 +29,7 @@ def compare(
     criteria: Annotated[
         tuple[str, ...], Parameter(help="Also ask an LLM judge for helpful, truthful or harmless alone.", negative="")
     ] = (),
-    name: Name = "compare",
+    name: RunName = "compare",
     again: Again = False,
     json: AsJson = False,
     dtype: Precision = "auto",
@@ -63,7 +64,7 @@ def frontier(
     run: Annotated[str, Parameter(help="A run of ppo (or another that was rewarded by a reward model).")],
     *,
     gold: Annotated[str, Parameter(help="A second reward model in the place of the world's gold judge.")] = "",
-    name: Annotated[str, Parameter(help="Name of this run.")] = "frontier",
+    name: RunName = "frontier",
     again: Again = False,
     json: AsJson = False,
     dtype: Precision = "auto",
@@ -99,7 +100,7 @@ def examine(
     project: ProjectPath,
     reward: Annotated[str, Parameter(help="A reward model of the project.")] = "reward",
     *,
-    name: Annotated[str, Parameter(help="Name of this run.")] = "examine",
+    name: RunName = "examine",
     again: Again = False,
     json: AsJson = False,
     dtype: Precision = "auto",
@@ -143,7 +144,7 @@ def probe(
     base: Annotated[str, Parameter(help="What the alignment tax is counted from.")] = "base",
     reward: Annotated[str, Parameter(help="A reward model to be tried with swapped groups.")] = "",
     lexicon: Annotated[Path | None, Parameter(help="More words that count as toxic, one a line.")] = None,
-    name: Annotated[str, Parameter(help="Name of this run.")] = "probe",
+    name: RunName = "probe",
     again: Again = False,
     json: AsJson = False,
     dtype: Precision = "auto",
