@@ -5,6 +5,7 @@ test: venv ; .venv/bin/python -m pytest $(ARGS)
 check: venv ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
 bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
 load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
+serve-load: venv ; .venv/bin/python benchmarks/serving_load.py demo $(ARGS)
 claims: venv ; PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/claims/all.sh $(ARGS)
 
 CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14 python

@@ -21,8 +21,6 @@ ELSEWHERE = {
     "prefer": "constitution",
     "problems": "star",
     "solve": "star",
-    "problems": "star",
-    "solve": "star",
     "sample": "feedback",
     "label": "labeling",
     "evaluate": "evaluation",

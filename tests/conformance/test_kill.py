@@ -39,8 +39,19 @@ STAGES: dict[str, list[str]] = {
         "--ptx-tokens",
         "256",
     ],
+    "dpo": ["--epochs", "6", "--batch-size", "2", "--save-every", "4", "--loss", "plackett-luce", "--muon-lr", "0.01"],
+    "kto": ["--epochs", "6", "--batch-size", "8", "--save-every", "4", "--thumbs", "ranks"],
+    "ilql": ["--epochs", "6", "--batch-size", "8", "--save-every", "4", "--returns", "ranks"],
 }
-MODELS = {"pretrain": ["base"], "sft": ["sft"], "reward": ["reward"], "ppo": ["ppo", "ppo-value"]}
+MODELS = {
+    "pretrain": ["base"],
+    "sft": ["sft"],
+    "reward": ["reward"],
+    "ppo": ["ppo", "ppo-value"],
+    "dpo": ["dpo"],
+    "kto": ["kto"],
+    "ilql": ["ilql"],
+}
 ALONE = os.environ | {"OMP_NUM_THREADS": "1"}
 IN_ONE_GO = "import sys, accord.cli as c\nfor line in sys.argv[1:]: c.main(line.split())"
 
@@ -56,6 +67,9 @@ def commands(project: Path) -> list[str]:
         f"label {project} --by world",
         stages["reward"],
         stages["ppo"],
+        stages["dpo"],
+        stages["kto"],
+        stages["ilql"],
     ]
 
 
@@ -78,8 +92,8 @@ def accord(arguments: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def digests(project: Path, stage: str) -> dict[str, str]:
-    files = [project / "models" / name / "model.safetensors" for name in MODELS[stage]]
-    return {file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    files = [file for name in MODELS[stage] for file in (project / "models" / name).glob("*.safetensors")]
+    return {f"{file.parent.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def wait_for(file: Path, process: subprocess.Popen[str], seconds: float = 300) -> None:

@@ -91,7 +91,7 @@ class Window:
         self.flat = (rows + slots).flatten()
         seen = torch.arange(self.width, device=starts.device) <= slots[..., None]
         self.mask = torch.where(seen, 0.0, -torch.inf)[:, None]
-        self.rows, self.twin = len(starts), steps == 1
+        self.rows, self.twin = len(starts), steps == 1 and torch.get_num_threads() > 1
         if self.twin:
             self.mask = self.mask.expand(-1, -1, 2, -1)
 

@@ -14,6 +14,7 @@ from itertools import combinations, combinations_with_replacement
 from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accord.errors import InputError
 from accord.feedback.agreement import PairwiseAgreement, between, by_prompt, pairwise_agreement, preferences
@@ -162,11 +163,11 @@ def labeler_kappas(
 
 
 def _of_scale(units: Units, scale: _Scale, resamples: int, seed: int) -> dict[str, Interval]:
-    counts = [_counted(part, scale.size) for part in units]
-    if not any((part.sum(-1) > 1).any() for part in counts):
+    counts, prompts = _counted(units, scale.size)
+    if not (counts.sum(-1) > 1).any():
         return {}
-    matrices = np.array([coincidences(part).sum(0) for part in counts])
-    sums = np.array([fleiss_sums(part).sum(0) for part in counts])
+    matrices = _summed(coincidences(counts), prompts, len(units))
+    sums = _summed(fleiss_sums(counts), prompts, len(units))
     if scale.mirrored:
         matrices, sums = (matrices + matrices[:, ::-1, ::-1]) / 2, sums + np.concatenate([sums[:, :2] * 0, sums[:, :1:-1]], -1)
     found = {name: resampled(matrices, figure, resamples=resamples, seed=seed) for name, figure in scale.alphas.items()}
@@ -267,12 +268,19 @@ def _tau(one: Ranking, other: Ranking) -> float:
     return kendall_tau_b([mine[id] for id in both], [theirs[id] for id in both])
 
 
-def _counted(units: Sequence[Unit], size: int) -> Floats:
-    """How many labelers put each unit into each category: [units, size]."""
-    counts = np.zeros((len(units), size))
-    for row, unit in zip(counts, units, strict=True):
-        np.add.at(row, list(unit.values()), 1.0)
-    return counts
+def _counted(units: Units, size: int) -> tuple[Floats, NDArray[np.intp]]:
+    """How many labelers put each unit into each category, [units, size], and which prompt each unit is of, [units]."""
+    flat = [unit for part in units for unit in part]
+    cells = [at * size + value for at, unit in enumerate(flat) for value in unit.values()]
+    counts = np.bincount(np.array(cells, dtype=np.intp), minlength=len(flat) * size).reshape(-1, size).astype(np.float64)
+    return counts, np.repeat(np.arange(len(units)), [len(part) for part in units])
+
+
+def _summed(rows: Floats, prompts: NDArray[np.intp], of: int) -> Floats:
+    """Rows of units, [units, ...], summed over each prompt's: [of, ...]."""
+    sums = np.zeros((of, *rows.shape[1:]))
+    np.add.at(sums, prompts, rows)
+    return sums
 
 
 def _contested(prompt: str, pair: tuple[str, str, str], unit: Unit, groups: Mapping[str, str], least: int) -> Contested:

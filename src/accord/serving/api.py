@@ -85,11 +85,11 @@ def create(
     return Gate(app)
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-def _caller(request: Request, service: Annotated[Service, Depends(_service)]) -> Caller:
+async def _caller(request: Request, service: Annotated[Service, Depends(_service)]) -> Caller:
     """Whose request it is. Raises HTTPException 401 without a key that works."""
     if service.keys is None:
         return Caller(NOBODY, None)

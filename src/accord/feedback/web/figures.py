@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from accord.errors import InputError
+from accord.errors import InputError, StoreError
 from accord.feedback import accounts, answers, rows, schema
 from accord.feedback.accounts import Account
 from accord.feedback.adding import by_id
+from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.consensus import PREFERENCES, Item, in_doubt, pair_answers
-from accord.feedback.intervals import Interval
+from accord.feedback.intervals import UNDEFINED, Interval
 from accord.feedback.quality import LabelerQuality, coverage, labeler_quality
 from accord.feedback.reliability import between_groups, contested, reliability, split
 from accord.feedback.screening import as_ranking, checked, tasks_of
@@ -27,6 +31,10 @@ from accord.settings import ScreeningConfig
 RESAMPLES = 200
 KEPT_SECONDS = 60.0
 """How old the page's figures may be: they read every answer."""
+RARELY = 20.0
+"""They are drawn at most once in so many times as long as drawing takes."""
+PATIENCE = 2.0
+"""Seconds that a page waits for newer figures."""
 SHOWN = 8
 """Pairs of each list on the page."""
 
@@ -83,6 +91,8 @@ class Picture:
 
     people: list[Person]
     counts: Mapping[str, int]
+    lines: Mapping[str, LabelerQuality]
+    """Each labeler's figures, by the labeler's id."""
     agreement: Mapping[str, Interval]
     by_version: Mapping[str, tuple[int, Interval]]
     by_kind: Mapping[str, tuple[int, Interval]]
@@ -97,38 +107,85 @@ class Picture:
     plots: list[Plot]
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A picture, what the store held when it was drawn, when that was and how long it took."""
+
+    picture: Picture
+    version: tuple[int, ...]
+    at: float
+    took: float
+
+
 class Cache:
-    """The last picture of a store, as long as it is fresh. One thread draws; the others wait for it."""
+    """The last picture of a store. Only the first one is waited for: later ones are drawn beside, at most a twentieth of the time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: tuple[float, Picture] | None = None
+        self._kept: _Kept | None = None
+        self._drawing: threading.Thread | None = None
 
     def get(self, store: Store, now: datetime, screening: ScreeningConfig) -> Picture:
+        """The picture, drawn anew when the store has changed since; who the people are is read each time.
+
+        A new picture is waited for at most ``PATIENCE`` seconds; after that the last one is shown once more.
+        """
         with self._lock:
-            if self._kept is None or not 0 <= now.timestamp() - self._kept[0] < KEPT_SECONDS:
-                self._kept = (now.timestamp(), draw(store, screening))
-            return self._kept[1]
+            if self._kept is None:
+                self._kept = _drawn(store, now, screening)
+            elif self._is_due(self._kept, store, now):
+                self._drawing = threading.Thread(target=self._draw, args=(self._kept, store, now, screening), daemon=True)
+                self._drawing.start()
+            drawing = self._drawing
+        if drawing:
+            drawing.join(PATIENCE)
+        kept = self._kept or _drawn(store, now, screening)
+        return replace(kept.picture, **_of_people(store, kept.picture.lines))
 
     def drop(self) -> None:
         self._kept = None
 
+    def _is_due(self, kept: _Kept, store: Store, now: datetime) -> bool:
+        if self._drawing and self._drawing.is_alive():
+            return False
+        return not 0 <= now.timestamp() - kept.at < max(KEPT_SECONDS, RARELY * kept.took) and kept.version != _version_of(store)
+
+    def _draw(self, last: _Kept, store: Store, now: datetime, screening: ScreeningConfig) -> None:
+        with suppress(StoreError):  # the next visitor's own queries will say it, and try again
+            drawn = _drawn(store, now, screening)
+            with self._lock:
+                if self._kept is last:  # else a lead has changed something since
+                    self._kept = drawn
+
+
+def _drawn(store: Store, now: datetime, screening: ScreeningConfig) -> _Kept:
+    version, start = _version_of(store), time.monotonic()
+    picture = draw(store, screening)
+    return _Kept(picture, version, now.timestamp(), time.monotonic() - start)
+
+
+def _version_of(store: Store) -> tuple[int, ...]:
+    """Changes with every answer, correction, withdrawal and exclusion: nothing of these is ever taken away, but an exclusion."""
+    tables = (schema.rankings, schema.answers, schema.withdrawn, schema.excluded, schema.audit)
+    with store.read() as connection:
+        return tuple(connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
+
 
 def draw(store: Store, screening: ScreeningConfig) -> Picture:
     """Reads the store and works the figures out."""
-    rankings, groups = list(store.rankings()), {person.id: person.group or "–" for person in store.labelers()}
+    rankings, groups = list(store.rankings()), _groups(store)
     lines = {line.labeler: line for line in _quality(store, rankings, screening)}
-    people = _people(store, lines, groups)
+    about = _of_people(store, lines)
+    people: list[Person] = about["people"]
     names = {person.id: person.name for person in people}
     kinds = answers.kinds(store)
     wide = {(c.prompt_id, c.first, c.second): c.prefers_first for c in contested(rankings, groups)[:SHOWN]}
     doubts, judged = in_doubt(rankings, sure=screening.sure)
     settled = {answer.item for answer in pair_answers(r for r in rankings if r.labeler in _leads(people))}
     left = {d.item: {PREFERENCES[d.likeliest]: d.probability} for d in doubts if d.item not in settled}
-    told = {person.id: person.account.profile.get("groups", ()) for person in people if person.account}
     return Picture(
-        people=people,
-        counts=store.counts(),
+        **about,
+        lines=lines,
         agreement=_agreement(rankings),
         by_version={version: (len(part), _pairwise(part)) for version, part in split(rankings, _version).items()},
         by_kind={kind: (len(part), _pairwise(part)) for kind, part in split(rankings, lambda r: kinds.get(r.id, "rank")).items()},
@@ -136,9 +193,19 @@ def draw(store: Store, screening: ScreeningConfig) -> Picture:
         contested=_pairs(store, wide),
         doubts=_pairs(store, dict(list(left.items())[:SHOWN])),
         in_doubt=(len(left), judged),
-        coverage=coverage(told),
         plots=_plots([line for line in lines.values() if line.rankings], names),
     )
+
+
+def _of_people(store: Store, lines: Mapping[str, LabelerQuality]) -> dict[str, Any]:
+    """What costs little and is never old: who there is, and how many records."""
+    people = _people(store, lines, _groups(store))
+    told = {person.id: person.account.profile.get("groups", ()) for person in people if person.account}
+    return {"people": people, "counts": store.counts(), "coverage": coverage(told)}
+
+
+def _groups(store: Store) -> dict[str, str]:
+    return {person.id: person.group or "–" for person in store.labelers()}
 
 
 def _leads(people: Sequence[Person]) -> set[str]:
@@ -183,7 +250,10 @@ def _agreement(rankings: Sequence[Ranking]) -> dict[str, Interval]:
 
 
 def _pairwise(rankings: Sequence[Ranking]) -> Interval:
-    return _agreement(rankings).get("pairwise_dropped", Interval(math.nan, math.nan, math.nan))
+    try:
+        return pairwise_agreement(rankings, resamples=RESAMPLES).dropped
+    except InputError:
+        return UNDEFINED
 
 
 def _version(ranking: Ranking) -> str:

@@ -1,0 +1,224 @@
+"""Two hundred conversations at once with one model: time to the first token and tokens a second, ours beside llama.cpp's server.
+
+    python benchmarks/serving_load.py demo                    200 streams, 30 seconds each server; `make serve-load`
+    python benchmarks/serving_load.py demo --streams 16 --seconds 5 --out ""      a look; writes nothing
+
+Both serve the same weights (nothing quantised: ours makes bfloat16 products where the processor has them, llama.cpp float32 or float16)
+by the same requests: each stream asks one of the project's prompts, reads the answer as it comes, and asks the next one. The client is one
+process on the same cores. Then some of the answers are asked for again, alone: with the same seed they must be the same.
+
+llama.cpp comes in an environment of its own: python -m venv .bench/llama/env && .bench/llama/env/bin/pip install xllamacpp==2026.10.11549
+(its wheel has its server, with continuous batching, built for any x86-64: no AVX-512).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peer_gguf import convert
+
+from accord.feedback.store import Store
+from accord.runtime.files import write_atomic
+from accord.runtime.project import Project
+
+ROOT = Path(__file__).parent.parent
+LLAMA = ROOT / ".bench" / "llama" / "env" / "bin" / "python"
+RESULTS = ROOT / "benchmarks" / "results" / "serving_load.json"
+TEXT = re.compile(rb'"content": ?"((?:[^"\\]|\\.)+)"')
+COUNT = re.compile(rb'"completion_tokens": ?(\d+)')
+CHECKED = 20
+"""Answers that are asked for again, alone."""
+
+
+@dataclass
+class Log:
+    """What the streams saw."""
+
+    first: list[float] = field(default_factory=list[float])
+    """Seconds to the first text of each answer."""
+    rates: list[float] = field(default_factory=list[float])
+    """Tokens a second of each answer, after its first text."""
+    tokens: int = 0
+    answers: int = 0
+    errors: int = 0
+    lost: int = 0
+    """Answers that broke off."""
+    texts: dict[int, str] = field(default_factory=dict[int, str])
+    """What was answered to the request of each number."""
+
+
+def request(number: int, model: str, prompts: Sequence[Any]) -> bytes:
+    """The request of this number, the same for every server."""
+    how = {"temperature": 0.7, "seed": number, "max_tokens": 64, "stream": True, "stream_options": {"include_usage": True}}
+    body = json.dumps({"model": model, "messages": prompts[number % len(prompts)], **how}).encode()
+    fields = ("Host: 127.0.0.1", "Content-Type: application/json", "Connection: close", f"Content-Length: {len(body)}")
+    return "\r\n".join(["POST /v1/chat/completions HTTP/1.1", *fields, "", ""]).encode() + body
+
+
+async def answer(port: int, sent: bytes, number: int, log: Log, *, counted: bool) -> None:
+    """Asks once and reads the stream to its end. ``counted`` is False after the bell: the answer is read, and left out of the figures."""
+    began, first, came = time.perf_counter(), 0.0, b""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        while part := await reader.read(65536):
+            came += part
+            if not first and TEXT.search(part):
+                first = time.perf_counter()
+        writer.close()
+    except OSError:
+        log.errors += 1
+        return
+    if b" 200 " not in came[:20]:
+        log.errors += 1
+        return
+    if b"[DONE]" not in came:
+        log.lost += 1
+        return
+    spoken = b"".join(TEXT.findall(came)).decode("utf-8", "replace")
+    log.texts[number] = spoken
+    if counted and (found := COUNT.findall(came)):
+        tokens, now = int(found[-1]), time.perf_counter()
+        log.answers, log.tokens = log.answers + 1, log.tokens + tokens
+        if first:
+            log.first.append(first - began)
+            if tokens > 1:
+                log.rates.append((tokens - 1) / max(now - first, 1e-6))
+
+
+async def load(port: int, model: str, prompts: Sequence[Any], streams: int, seconds: float) -> tuple[Log, float]:
+    """The streams, all at once, until the time is over; returns what they saw and the seconds that it took."""
+    log, numbers = Log(), iter(range(10**9))
+    began = time.perf_counter()
+
+    async def stream() -> None:
+        while time.perf_counter() - began < seconds:
+            number = next(numbers)
+            await answer(port, request(number, model, prompts), number, log, counted=True)
+
+    await asyncio.gather(*(stream() for _ in range(streams)))
+    return log, time.perf_counter() - began
+
+
+async def differing(port: int, model: str, prompts: Sequence[Any], log: Log) -> int:
+    """How many of the answers are others when they are asked for again, one at a time."""
+    again = Log()
+    for number in sorted(log.texts)[:CHECKED]:
+        await answer(port, request(number, model, prompts), number, again, counted=False)
+    return sum(again.texts[number] != log.texts[number] for number in again.texts)
+
+
+def figures(log: Log, seconds: float) -> dict[str, float]:
+    """Milliseconds and tokens a second."""
+    first, rates = sorted(log.first) or [0.0], sorted(log.rates) or [0.0]
+    return {
+        "ttft_p50_ms": round(statistics.median(first) * 1e3, 1),
+        "ttft_p99_ms": round(first[int(0.99 * (len(first) - 1))] * 1e3, 1),
+        "tokens_per_s": round(log.tokens / seconds, 1),
+        "stream_tokens_per_s_p50": round(statistics.median(rates), 1),
+        "stream_tokens_per_s_p1": round(rates[int(0.01 * (len(rates) - 1))], 1),
+        "answers": log.answers,
+        "tokens": log.tokens,
+        "errors": log.errors,
+        "lost_turns": log.lost,
+    }
+
+
+@contextmanager
+def ours(project: Path, model: str, streams: int, threads: int) -> Generator[int]:
+    """`accord serve`, and the port that it is on."""
+    command = [str(Path(sys.executable).parent / "accord"), "serve", str(project), "--model", model, "--no-keys", "--port", "0"]
+    command += ["--places", str(streams), "--threads", str(threads)]
+    with _running(command, {"OMP_NUM_THREADS": str(threads)}) as line:
+        yield int(line.split("127.0.0.1:")[1].split("/")[0])
+
+
+@contextmanager
+def theirs(model: Path, streams: int, threads: int, context: int, *, half: bool) -> Generator[int]:
+    """llama.cpp's server on the same weights."""
+    with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        convert(model, Path(folder) / "model.gguf", half=half)
+        numbers = (str(number) for number in (streams, context, threads, port))
+        with _running([str(LLAMA), str(ROOT / "benchmarks" / "peer_llama_cpp.py"), f"{folder}/model.gguf", *numbers], {}):
+            yield port
+
+
+@contextmanager
+def _running(command: Sequence[str], environment: dict[str, str]) -> Generator[str]:
+    """A server from its first line to the end of the block; yields that line."""
+    kept: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    server = subprocess.Popen(command, env={**os.environ, **environment}, **kept)
+    try:
+        assert server.stdout
+        line = server.stdout.readline()
+        if not line:
+            sys.exit(f"the server did not start: {' '.join(command)}")
+        yield line
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def prompts_of(project: Project) -> list[Any]:
+    """The project's prompts as OpenAI's messages, those of held-out users first."""
+    with Store.open(project.store_url) as store:
+        found = sorted(store.prompts(), key=lambda prompt: (prompt.split != "test", prompt.id))
+    return [[{"role": message.role, "content": message.content} for message in prompt.messages] for prompt in found[:1000]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("project", type=Path)
+    parser.add_argument("--model", default="ppo")
+    parser.add_argument("--streams", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--threads", type=int, default=1, help="of our server's products")
+    parser.add_argument("--peer-threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--half", action="store_true", help="llama.cpp with float16 weights instead of float32")
+    parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--out", default=str(RESULTS))
+    options = parser.parse_args()
+    project = Project.open(options.project)
+    prompts = prompts_of(project)
+    with ours(project.path, options.model, options.streams, options.threads) as port:
+        asyncio.run(load(port, options.model, prompts, 4, 2.0))
+        log, seconds = asyncio.run(load(port, options.model, prompts, options.streams, options.seconds))
+        different = asyncio.run(differing(port, options.model, prompts, log))
+    found: dict[str, Any] = {"streams": options.streams, **figures(log, seconds), "checked": CHECKED, "different_alone": different}
+    found |= {"peer_name": "", "peer_tokens_per_s": 0.0, "ratio": 0.0}
+    if LLAMA.exists() and not options.no_peer:
+        context = json.loads((project.model(options.model) / "config.json").read_text())["max_position_embeddings"]
+        with theirs(project.model(options.model), options.streams, options.peer_threads, context, half=options.half) as port:
+            asyncio.run(load(port, options.model, prompts, 4, 2.0))
+            peer = figures(*asyncio.run(load(port, options.model, prompts, options.streams, options.seconds)))
+        found["peer_name"] = f"llama.cpp server (xllamacpp 2026.10.11549, {'float16' if options.half else 'float32'})"
+        found |= {f"peer_{name}": value for name, value in peer.items()}
+        found["ratio"] = round(found["tokens_per_s"] / max(peer["tokens_per_s"], 1e-9), 2)
+    print(json.dumps(found, indent=1))
+    if options.out:
+        write_atomic(Path(options.out), json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
