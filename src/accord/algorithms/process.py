@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ def marks(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[bool]
 
 def train(
     config: ProcessConfig, *, model: Any, rows: Sequence[MarkedRow], validation: Sequence[MarkedRow], run: Run, dtype: torch.dtype
-) -> dict[str, float]:
+) -> Mapping[str, float]:
     """Trains a scalar model in place and returns its figures on what it did not learn from."""
     a_pass = math.ceil(len(rows) / config.batch_size)
     steps = a_pass * config.epochs
