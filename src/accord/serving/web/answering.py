@@ -11,8 +11,7 @@ import json
 import logging
 import random
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
 from anyio import to_thread
@@ -25,52 +24,14 @@ from accord.records import Message, Sampling
 from accord.runtime.seeds import derive
 from accord.serving.pieces import Busy, RefusedRequest, TooLong, TooSlow
 from accord.serving.web import words
+from accord.serving.web.live import Live, Say, Slot
 from accord.serving.web.site import ChatSite
 
 PACE = 0.08
 """Seconds between two pictures of an answer that is being written."""
 ALIVE = 15.0
 """Seconds after which a silent stream says that it is there."""
-Say = Callable[[str], str]
-"""Translates."""
 log = logging.getLogger("accord.chat")
-
-
-@dataclass
-class Slot:
-    """One answer on its way."""
-
-    model: str
-    id: str = field(default_factory=lambda: f"a-{secrets.token_hex(10)}")
-    text: str = ""
-    version: str = ""
-    finish: str = ""
-    problem: str = ""
-    """What went wrong, in English; translated where it is shown."""
-    detail: str = ""
-    """Its numbers."""
-
-
-@dataclass
-class Live:
-    """The answer, or the two, that a turn is being given."""
-
-    asked: Turn
-    slots: list[Slot]
-    trial: str = ""
-    stopping: bool = False
-    ended: bool = False
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-
-    def problem(self, say: Say) -> str:
-        """What went wrong, in the reader's language; empty when nothing did."""
-        return next((f"{say(slot.problem)} {slot.detail}".strip() for slot in self.slots if slot.problem), "")
-
-    def tell(self) -> None:
-        """Wakes whoever follows."""
-        self.changed.set()
-        self.changed = asyncio.Event()
 
 
 def choose(site: ChatSite, asked: Turn, model: str = "", against: str = "") -> tuple[list[str], str]:

@@ -11,7 +11,7 @@ from accord.feedback.chats import Turn, newest_below, path
 from accord.feedback.consents import Consent
 from accord.feedback.reactions import Reaction
 from accord.serving.web import words
-from accord.serving.web.answering import Live
+from accord.serving.web.live import Live
 
 
 @dataclass(frozen=True, slots=True)

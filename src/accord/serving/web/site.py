@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from accord.data import personal
 from accord.feedback import deploying
@@ -13,10 +13,8 @@ from accord.feedback.web.languages import HERE
 from accord.feedback.web.visiting import Site, Visit
 from accord.records import Sampling
 from accord.serving.pieces import Host
+from accord.serving.web.live import Live
 from accord.settings import ChatConfig, LabelConfig
-
-if TYPE_CHECKING:
-    from accord.serving.web.answering import Live
 
 PACKAGE = "accord.serving.web"
 
@@ -53,7 +51,7 @@ class ChatSite(Site):
     library: Library
     screen: Screen = field(default=together(personal_data, screen))
     """Finds what a reviewer should look at, personal data to be taken out among it."""
-    live: dict[str, Live] = field(default_factory=dict[str, "Live"])
+    live: dict[str, Live] = field(default_factory=dict[str, Live])
     """Answers that are being written, by conversation."""
     packages: tuple[str, ...] = (PACKAGE, HERE)
 
