@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +20,7 @@ from opened import host
 from running import serving
 from serving_fuzz import attack
 
+from accord.cli import main
 from accord.serving import gate
 from accord.serving.api import create
 
@@ -71,6 +75,26 @@ def test_no_body_makes_the_server_fail(server: Server, body: bytes, status: int)
     assert answer.status_code == status, answer.text[:300]
     assert ("error" in answer.json()) == (status != 200)
     well(server.url)
+
+
+def test_a_client_that_goes_away_is_an_error_and_not_the_end_of_the_process() -> None:
+    handler = signal.getsignal(signal.SIGPIPE)
+    main(["--version"])
+    assert signal.getsignal(signal.SIGPIPE) == handler == signal.SIG_IGN
+    here, there = socket.socketpair()
+    there.close()
+    with here, pytest.raises(BrokenPipeError):
+        here.sendall(b"data: ...")
+
+
+def test_a_command_whose_output_nobody_reads_ends_in_silence() -> None:
+    command = [sys.executable, "-c", "from accord.cli import main; main()", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout
+        run.stdout.close()
+        assert run.stderr
+        assert run.stderr.read() == b""
+    assert run.returncode == 1
 
 
 def test_a_body_without_its_length_is_cut_off_as_well(server: Server) -> None:

@@ -157,15 +157,19 @@ def test_what_is_unknown_is_refused_by_name_and_a_failed_exchange_changes_nothin
 
 
 def test_closing_tells_whoever_still_waits() -> None:
+    """Those that the worker's thread has not seen yet as well: at once after asking, and while a long prompt is being read."""
     hosting = host(places=1)
 
     async def work() -> None:
-        running = [whole(hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=seed)) for seed in range(20)]
-        tasks = [asyncio.create_task(each) for each in running]
-        await asyncio.sleep(0.01)
+        asked = [whole(hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=seed)) for seed in range(20)]
+        asked += [whole(hosting.stream("tiny-1", hello("long " * 10_000), sampling=sampling(100), seed=1))]
+        tasks = [asyncio.create_task(each) for each in asked]
+        await asyncio.sleep(0)
         await hosting.close()
         ends = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(ends[-1], Unavailable)
-        assert all(isinstance(end, Unavailable | tuple) for end in ends)
+        assert isinstance(ends[-2], Unavailable)
+        assert all(isinstance(end, Unavailable | TooLong | tuple) for end in ends)
+        with pytest.raises(Unavailable):
+            await whole(hosting.stream("tiny-1", hello(), sampling=sampling()))
 
     served(hosting, work)

@@ -5,7 +5,7 @@ Heavy imports stay inside the commands, so that `accord --help` answers at once.
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -63,17 +63,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: what stands after `accord`; the process's own when None.
     """
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         app(arguments, print_error=False, exit_on_error=False)
+        sys.stdout.flush()
     except AccordError as error:
         _fail(str(error), error.exit_code)
     except cyclopts.CycloptsError as error:
         _fail(f"{' '.join(str(error).split())} (accord --help, or accord COMMAND --help)", UsageError.exit_code)
+    except BrokenPipeError:
+        _unread()
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", AccordError.exit_code)
     except KeyboardInterrupt:
         _fail("stopped; a training command goes on from its last checkpoint with --resume", 130)
+
+
+def _unread() -> NoReturn:
+    """Ends in silence: whoever read the output is gone (`| head`). The signal stays ignored, for a server's clients go away as well."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(AccordError.exit_code)
 
 
 def _fail(message: str, code: int) -> NoReturn:

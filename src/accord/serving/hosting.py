@@ -150,9 +150,6 @@ class ModelHost:
         worker, self._worker = self._worker, None
         self._served = {}
         if worker:
-            for seat in worker.seats:
-                for deliver in list(seat.deliver.values()):
-                    deliver(Unavailable("the server is closing", seconds=5))
             worker.post(None)
             await asyncio.to_thread(worker.join)
 
@@ -194,12 +191,13 @@ class ModelHost:
 
     async def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
         """Pieces of one answer; see ``pieces.Host``."""
-        served, worker, began = self._find(model), self._running(), time.monotonic()
+        worker, served, began = self._running(), self._find(model), time.monotonic()
         self._refuse_when_full(model, served)
         served.active += 1
         answer = None
         try:
             prompt = await _tokens(served, ask)
+            worker = self._running()  # it may have closed meanwhile
             answer = _Answer(served, ask, prompt, asyncio.get_running_loop().time() + self.capacity.seconds)
             worker.submit(served.seat, answer.request, answer.deliver, answer.accepted)
             async for piece in answer.pieces():

@@ -11,9 +11,10 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from accord.engine.batching import BatchEngine, Drawn, Request
+from accord.serving.pieces import Unavailable
 
 PACE = 0.02
 """Seconds between two hand-overs of a stream."""
@@ -58,7 +59,7 @@ class Worker(threading.Thread):
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
     def post(self, work: Callable[[], None] | None) -> None:
-        """Has something done in the worker's thread before the next step; None ends the thread."""
+        """Has something done in the worker's thread before the next step; None ends the thread, which tells whoever still waits."""
         self._inbox.put(work)
 
     def submit(self, seat: Seat, request: Request, deliver: Deliver, accepted: Callable[[int], None]) -> None:
@@ -88,6 +89,9 @@ class Worker(threading.Thread):
             for seat in self.seats:
                 if seat.engine.busy:
                     self._step(seat)
+        closing = Unavailable("the server is closing", seconds=5)
+        waiting = [deliver for seat in self.seats for deliver in seat.deliver.values()]
+        self.loop.call_soon_threadsafe(_hand_over, [(deliver, closing) for deliver in waiting])
 
     def _told(self) -> bool:
         """Does what was posted, and waits for it while there is nothing else to do; False when the thread is to end."""
@@ -118,6 +122,6 @@ class Worker(threading.Thread):
             self.loop.call_soon_threadsafe(_hand_over, given)
 
 
-def _hand_over(given: list[tuple[Deliver, list[Drawn] | Exception]]) -> None:
+def _hand_over(given: Sequence[tuple[Deliver, list[Drawn] | Exception]]) -> None:
     for deliver, drawn in given:
         deliver(drawn)
