@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CLAIMS = sorted(path for path in (ROOT / "runs" / "claims").glob("*.py") if path.stem != "frame")
+SHARED = ("frame", "rewarders")
+CLAIMS = sorted(path for path in (ROOT / "runs" / "claims").glob("*.py") if path.stem not in SHARED)
 KEYS = {"claim", "source", "theirs", "ours", "low", "high", "seeds", "verdict"}
 
 

@@ -1,0 +1,47 @@
+"""More passes over each rollout do not make PPO diverge: six, where InstructGPT takes one and Accord two."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from frame import OUYANG, Row, above, below, row, run
+
+from accord.runtime.project import Project
+from accord.settings import CompareConfig, PpoConfig
+from accord.stages.comparing import compare_stage
+from accord.stages.training import ppo_stage
+
+PASSES = 6
+NAME, TWO = "claims-passes-6", "ppo-no-ptx"
+"""The demo's own PPO without the mix makes two passes."""
+
+
+def last(project: Project, name: str, figure: str) -> float:
+    """Mean of a logged figure over the last ten steps."""
+    rows = [json.loads(line) for line in (project.run(name) / "metrics.jsonl").read_text("utf-8").splitlines()][-10:]
+    return sum(line[figure] for line in rows) / len(rows)
+
+
+def measured(project: Project) -> tuple[float, float, float]:
+    """Win rates of six passes over SFT and over two passes, and how much further they went from SFT, in nats."""
+    config = dataclasses.replace(PpoConfig(**project.settings.get("ppo", {})), epochs=PASSES, ptx_coef=0.0)
+    ppo_stage(project, config, sft_model="sft", reward_model="reward", name=NAME, resume=True, dtype="auto")
+    asked = {"systems": (NAME, "sft", TWO), "by": "gold", "name": "claims-passes", "dtype": "auto", "again": True}
+    found = compare_stage(project, CompareConfig(prompts=300), **asked)["win_rate"]
+    return found[f"{NAME}_vs_sft"][0], found[f"{NAME}_vs_{TWO}"][0], last(project, NAME, "kl_k3") - last(project, TWO, "kl_k3")
+
+
+def measure(given: Sequence[Project]) -> list[Row]:
+    found = [measured(project) for project in given]
+    source = f"{OUYANG}, appendix C.4"
+    return [
+        row("PPO with six passes is preferred to SFT", [each[0] for each in found], above(0.5), source=source),
+        row("Six passes lose no more than 5 points to two", [each[1] for each in found], above(0.45), source=source, note="win rate"),
+        row("Six passes go less than 5 nats further from SFT than two", [each[2] for each in found], below(5.0), source=source, note="KL"),
+    ]
+
+
+if __name__ == "__main__":
+    run(measure)
