@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 from frame import Row, above, below, row, run
-from rewarders import rankings, trained
+from rewarders import rankings, settings, trained
 from small_against_large import small_sft
 
 from accord.engine.local import LocalSampler
 from accord.evaluation.frontier import best_of_n_values
 from accord.evaluation.statistics import Floats
+from accord.models.loading import load_scalar_model
 from accord.models.scalar import RewardModel
 from accord.records import Sampling
+from accord.runtime.device import pick_device
 from accord.runtime.project import Project
 from accord.stages.answering import held_out
 from accord.stages.asking import respond
@@ -22,7 +24,7 @@ from accord.stages.opening import Model, compute_dtype, load_model
 from accord.stages.queueing import world_of
 from accord.world import GoldJudge
 
-PROMPTS, DRAWS, SHARE = 200, 64, 8
+PROMPTS, DRAWS, SHARE = 150, 64, 8
 """Held-out prompts, responses to each, and one in how many rankings the starved reward model sees."""
 NS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -48,13 +50,14 @@ class Draws:
 
 
 def curves(project: Project) -> dict[str, list[float]]:
-    """By reward model: all rankings, an eighth of them, and all with a smaller model."""
+    """By reward model: the demo's, one that saw an eighth of its rankings, and a smaller one that saw them all."""
     sft, small = load_model(project, "sft"), small_sft(project)
-    (training, _), draws = rankings(project, sft), Draws(project, sft)
+    training, _ = rankings(project, sft, mismatched=settings(project).mismatched)
+    draws = Draws(project, sft)
     found = {
-        "all": draws.curve(trained(project, sft, training, "rankings-all", epochs=1)),
-        "eighth": draws.curve(trained(project, sft, training[::SHARE], "rankings-eighth", epochs=1)),
-        "small": draws.curve(trained(project, small, training, "rankings-small", epochs=1)),
+        "all": draws.curve(load_scalar_model(project.model("reward")).to(pick_device())),
+        "eighth": draws.curve(trained(project, sft, training[::SHARE], "rankings-eighth")),
+        "small": draws.curve(trained(project, small, training, "rankings-small")),
     }
     for name, curve in found.items():
         print(f"{project.path.name} {name}: {', '.join(f'{n}: {gold:.3f}' for n, gold in zip(NS, curve, strict=True))}", flush=True)

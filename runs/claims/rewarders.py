@@ -1,4 +1,4 @@
-"""Reward models on chosen rankings, as several claims need them: same rates as the demo's, labels alone, nothing saved."""
+"""Reward models on chosen rankings, as several claims need them: with the demo's learning rates, and nothing saved."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ def settings(project: Project) -> RewardConfig:
     return RewardConfig(**project.settings.get("reward", {}))
 
 
-def rankings(project: Project, model: Model) -> tuple[Rows, Rows]:
-    """Of labelers of the training groups: those of training prompts, and those of held-out prompts, in the model's tokens."""
+def rankings(project: Project, model: Model, *, mismatched: float = 0.0) -> tuple[Rows, Rows]:
+    """Of labelers of the training groups: those of training prompts, and those of held-out prompts, in the model's tokens.
+
+    Args:
+        mismatched: share of the training prompts that get a stranger's best response as their worst; the demo's is 1, 0 is labels alone.
+    """
     with Store.open(project.store_url) as store:
         ranked = [each for each in store.ranked_prompts() if each.group != HELD_OUT_GROUP]
-    training = [each for each in ranked if each.prompt.split == "train"]
+    training = reward.with_mismatched([each for each in ranked if each.prompt.split == "train"], mismatched, settings(project).seed)
     return _rows(model, training), _rows(model, [each for each in ranked if each.prompt.split != "train"])
 
 
