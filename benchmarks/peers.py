@@ -149,3 +149,8 @@ def make_models(size: str, seed: int) -> Path:
         command = [python_of("trl-1.16"), str(HERE / "work.py"), size, str(folder), "--seed", str(seed)]
         subprocess.run(command, check=True, env={**os.environ, **QUIET})
     return folder
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:]:
+        make_environment(wanted)

@@ -196,6 +196,17 @@ def _cells(row: Line) -> Iterator[str]:
         yield "-" if row[key] is None else styles.get(key, "{:,.4g}" if row[key] < 1000 else "{:,.0f}").format(row[key])
 
 
+def standing(path: Path) -> dict[tuple[str, str], Line]:
+    """The rows that were measured before, by measure and size: what --only and --sizes leave out stays."""
+    rows: list[Line] = json.loads(path.read_text()) if path.exists() else []
+    return {(row["name"], row["size"]): row for row in rows}
+
+
+def in_order(rows: dict[tuple[str, str], Line]) -> list[Line]:
+    """Size by size, in the order of the jobs."""
+    return [rows[job.name, size] for size in SIZES for job in JOBS if (job.name, size) in rows]
+
+
 def write_rows(rows: list[Line], path: Path) -> None:
     """Writes the rows by rename, so that a stopped run leaves the old or the new file whole."""
     temporary = path.with_suffix(".partial")
@@ -219,20 +230,21 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     args = _arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    log = args.out / "measurements.jsonl"
-    log.unlink(missing_ok=True)
+    log, table = args.out / "measurements.jsonl", args.out / "speed.json"
+    rows = standing(table)
+    if len(args.only) == len(JOBS):
+        log.unlink(missing_ok=True)
     for name in ENVIRONMENTS:
         make_environment(name)
     if os.getloadavg()[0] > 0.5:
         console.print("[yellow]Something else is running here. Two threads that wait for each other suffer most: figures may be far off.")
-    rows: list[Line] = []
     for size in args.sizes:
         models = make_models(size, args.seed)
         for job in (job for job in JOBS if job.name in args.only):
             sides, best = measure_job(job, size, models, log, args)
-            rows.append(summarise(job, SIZES[size], args.seed, sides, best))
-            write_rows(rows, args.out / "speed.json")
-    Console(width=max(WIDTH, console.width)).print(table_of(rows))
+            rows[job.name, size] = summarise(job, SIZES[size], args.seed, sides, best)
+            write_rows(in_order(rows), table)
+    Console(width=max(WIDTH, console.width)).print(table_of(in_order(rows)))
 
 
 if __name__ == "__main__":
