@@ -5,10 +5,11 @@
 
 Both serve the same weights (nothing quantised: ours makes bfloat16 products where the processor has them, llama.cpp float32 or float16)
 by the same requests: each stream asks one of the project's prompts, reads the answer as it comes, and asks the next one. The client is one
-process on the same cores. Then some of the answers are asked for again, alone: with the same seed they must be the same.
+process on the same cores. Then some of the answers are asked for again, alone: with the same seed they must be the same. Last, people
+talk on the chat page while it is killed (chat_kills.py): ``lost_turns`` counts what the page had kept or shown and the store has not.
 
-llama.cpp comes in an environment of its own: python -m venv .bench/llama/env && .bench/llama/env/bin/pip install xllamacpp==2026.10.11549
-(its wheel has its server, with continuous batching, built for any x86-64: no AVX-512).
+llama.cpp is installed once into an environment of its own, .bench/llama/env (the wheel of xllamacpp has its server, with continuous
+batching, built for any x86-64: no AVX-512).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peer_gguf import convert
+import chat_kills
 
 from accord.feedback.store import Store
 from accord.runtime.files import write_atomic
@@ -38,6 +39,7 @@ from accord.runtime.project import Project
 
 ROOT = Path(__file__).parent.parent
 LLAMA = ROOT / ".bench" / "llama" / "env" / "bin" / "python"
+PEER = "xllamacpp==2026.10.11549"
 RESULTS = ROOT / "benchmarks" / "results" / "serving_load.json"
 TEXT = re.compile(rb'"content": ?"((?:[^"\\]|\\.)+)"')
 COUNT = re.compile(rb'"completion_tokens": ?(\d+)')
@@ -56,7 +58,7 @@ class Log:
     tokens: int = 0
     answers: int = 0
     errors: int = 0
-    lost: int = 0
+    broken: int = 0
     """Answers that broke off."""
     texts: dict[int, str] = field(default_factory=dict[int, str])
     """What was answered to the request of each number."""
@@ -88,7 +90,7 @@ async def answer(port: int, sent: bytes, number: int, log: Log, *, counted: bool
         log.errors += 1
         return
     if b"[DONE]" not in came:
-        log.lost += 1
+        log.broken += 1
         return
     spoken = b"".join(TEXT.findall(came)).decode("utf-8", "replace")
     log.texts[number] = spoken
@@ -115,10 +117,10 @@ async def load(port: int, model: str, prompts: Sequence[Any], streams: int, seco
     return log, time.perf_counter() - began
 
 
-async def differing(port: int, model: str, prompts: Sequence[Any], log: Log) -> int:
+async def differing(port: int, model: str, prompts: Sequence[Any], log: Log, checked: int = CHECKED) -> int:
     """How many of the answers are others when they are asked for again, one at a time."""
     again = Log()
-    for number in sorted(log.texts)[:CHECKED]:
+    for number in sorted(log.texts)[:checked]:
         await answer(port, request(number, model, prompts), number, again, counted=False)
     return sum(again.texts[number] != log.texts[number] for number in again.texts)
 
@@ -134,8 +136,7 @@ def figures(log: Log, seconds: float) -> dict[str, float]:
         "stream_tokens_per_s_p1": round(rates[int(0.01 * (len(rates) - 1))], 1),
         "answers": log.answers,
         "tokens": log.tokens,
-        "errors": log.errors,
-        "lost_turns": log.lost,
+        "errors": log.errors + log.broken,
     }
 
 
@@ -148,9 +149,23 @@ def ours(project: Path, model: str, streams: int, threads: int) -> Generator[int
         yield int(line.split("127.0.0.1:")[1].split("/")[0])
 
 
+def installed() -> bool:
+    """Whether llama.cpp's server is there; installs it the first time."""
+    if not LLAMA.exists():
+        print(f"installing {PEER} into {LLAMA.parents[1]}", file=sys.stderr)
+        try:
+            subprocess.run([sys.executable, "-m", "venv", str(LLAMA.parents[1])], check=True)
+            subprocess.run([str(LLAMA), "-m", "pip", "install", "--quiet", PEER], check=True)
+        except subprocess.CalledProcessError as error:
+            print(f"no peer beside us: {error}", file=sys.stderr)
+    return subprocess.run([str(LLAMA), "-c", "import xllamacpp"], capture_output=True).returncode == 0 if LLAMA.exists() else False
+
+
 @contextmanager
 def theirs(model: Path, streams: int, threads: int, context: int, *, half: bool) -> Generator[int]:
     """llama.cpp's server on the same weights."""
+    from peer_gguf import convert
+
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -194,9 +209,10 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--threads", type=int, default=1, help="of our server's products")
-    parser.add_argument("--peer-threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--peer-threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}), help="the best of these counts")
     parser.add_argument("--half", action="store_true", help="llama.cpp with float16 weights instead of float32")
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--kills", type=int, default=5, help="kill -9 of the chat while people talk")
     parser.add_argument("--out", default=str(RESULTS))
     options = parser.parse_args()
     project = Project.open(options.project)
@@ -206,15 +222,22 @@ def main() -> None:
         log, seconds = asyncio.run(load(port, options.model, prompts, options.streams, options.seconds))
         different = asyncio.run(differing(port, options.model, prompts, log))
     found: dict[str, Any] = {"streams": options.streams, **figures(log, seconds), "checked": CHECKED, "different_alone": different}
+    print(json.dumps(found), file=sys.stderr)
     found |= {"peer_name": "", "peer_tokens_per_s": 0.0, "ratio": 0.0}
-    if LLAMA.exists() and not options.no_peer:
+    if not options.no_peer and installed():
         context = json.loads((project.model(options.model) / "config.json").read_text())["max_position_embeddings"]
-        with theirs(project.model(options.model), options.streams, options.peer_threads, context, half=options.half) as port:
-            asyncio.run(load(port, options.model, prompts, 4, 2.0))
-            peer = figures(*asyncio.run(load(port, options.model, prompts, options.streams, options.seconds)))
-        found["peer_name"] = f"llama.cpp server (xllamacpp 2026.10.11549, {'float16' if options.half else 'float32'})"
+        tried = dict[int, dict[str, float]]()
+        for threads in options.peer_threads:
+            with theirs(project.model(options.model), options.streams, threads, context, half=options.half) as port:
+                asyncio.run(load(port, options.model, prompts, 4, 2.0))
+                tried[threads] = figures(*asyncio.run(load(port, options.model, prompts, options.streams, options.seconds)))
+        best = max(tried, key=lambda threads: tried[threads]["tokens_per_s"])
+        peer = {**tried[best], "threads": best}
+        found["peer_name"] = f"llama.cpp server ({PEER}, {'float16' if options.half else 'float32'})"
         found |= {f"peer_{name}": value for name, value in peer.items()}
         found["ratio"] = round(found["tokens_per_s"] / max(peer["tokens_per_s"], 1e-9), 2)
+    killed = chat_kills.measure(project.model(options.model), kills=options.kills)
+    found |= {"lost_turns": killed.pop("lost_turns"), "killed": killed}
     print(json.dumps(found, indent=1))
     if options.out:
         write_atomic(Path(options.out), json.dumps(found, indent=1) + "\n")
