@@ -132,4 +132,5 @@ addEventListener("popstate", () => location.reload());
 if (stage()) {
   follow();
   if (location.pathname !== "/") document.getElementById("text")?.focus({ preventScroll: true });
+  if (location.pathname !== "/" && !location.hash && !location.search) bottom();
 }
