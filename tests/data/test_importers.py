@@ -57,6 +57,14 @@ def test_comparisons_share_their_prompt(tmp_path: Path, name: str) -> None:
     assert found.labelers == [Labeler(ranking.labeler, "person", "imported")]
 
 
+def test_what_one_side_says_twice_in_a_row_is_one_turn(tmp_path: Path) -> None:
+    twice = "\n\nHuman: Hi.\n\nAssistant: Wait.\n\nAssistant: Yes?\n\nHuman: Well?\n\nHuman: How?"
+    found = read(write(tmp_path, {side: f"{twice}\n\nAssistant: {side}." for side in ("chosen", "rejected")}))
+    (prompt,) = found.prompts
+    assert [(m.role, m.content) for m in prompt.messages] == [("user", "Hi."), ("assistant", "Wait.\n\nYes?"), ("user", "Well?\n\nHow?")]
+    assert [response.text for response in found.responses] == ["chosen.", "rejected."]
+
+
 def test_comparisons_that_teach_nothing_are_counted(tmp_path: Path) -> None:
     elsewhere = "\n\nHuman: Hello?\n\nAssistant: Go away."
     rows = [
@@ -201,8 +209,9 @@ BAD: dict[str, tuple[str, object, str]] = {
 
 @pytest.mark.parametrize(("format", "row", "message"), BAD.values(), ids=BAD)
 def test_a_bad_row_is_named_by_file_line_and_field(tmp_path: Path, format: str, row: object, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as found:
         read(write(tmp_path, EXAMPLES[format], row), format=format)
+    assert found.value.hint, "and what to do"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

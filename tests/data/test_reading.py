@@ -159,6 +159,15 @@ def test_formulas_are_shielded_on_the_way_out_and_bared_on_the_way_in(tmp_path: 
     assert [row.value for row in read_rows(path)] == rows
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_every_line_end_within_a_cell_comes_back(tmp_path: Path, name: str) -> None:
+    rows = [{"prompt": text, "user": ""} for text in ("a\rb", "\r", "a\r\nb", "\n\r", "a\x0b\x0c\x1c\x85\u2028b", "a\tb,c;d")]
+    path = tmp_path / name
+    write_rows(path, rows, path)
+    assert [row.value for row in read_rows(path)] == rows
+    assert path.read_bytes().split(b"\n")[0] in (b"prompt,user", b"prompt\tuser")
+
+
 def test_links_out_of_a_folder_are_refused(tmp_path: Path) -> None:
     outside, folder = tmp_path / "secret.jsonl", tmp_path / "set"
     outside.write_text('{"prompt": "x"}\n')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import combinations, groupby, islice
+from operator import attrgetter
 
 from accord.data.making import (
     MOST,
@@ -57,7 +58,13 @@ def _pair(row: Row, better: tuple[Message, ...], worse: tuple[Message, ...]) -> 
         return Taken(dropped="dialogues that part before the last answer")
     if len(better) < 2 or better[-2].role != "user" or {better[-1].role, worse[-1].role} != {"assistant"}:
         return Taken(dropped="dialogue that does not end with a question and its answer")
-    return ranked(row, make_prompt(row, better[:-1]), (better[-1].content, worse[-1].content), (1, 2))
+    return ranked(row, make_prompt(row, _joined(better[:-1])), (better[-1].content, worse[-1].content), (1, 2))
+
+
+def _joined(turns: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The turns with what one side said twice in a row made one, which hh-rlhf has and neither templates nor other formats take."""
+    sides = groupby(turns, key=attrgetter("role"))
+    return tuple(Message(role, "\n\n".join(turn.content for turn in said if turn.content)) for role, said in sides)
 
 
 def _with_prompt(row: Row) -> Taken:

@@ -30,6 +30,9 @@ Reject = Callable[[Fault], object]
 Outcome = tuple[Row | None, Taken | Fault]
 """A row, if it can be read, and what came of it."""
 
+_ADVICE = "mend it, take the field from a column by --map FIELD=COLUMN, or leave such rows out with --skip-bad"
+"""What to do about a row whose error says no more."""
+
 
 @dataclass
 class Tally:
@@ -90,7 +93,8 @@ class Intake:
 
     def _refuse(self, fault: Fault) -> None:
         if self.reject is None:
-            raise fault.error
+            error = fault.error
+            raise error if error.hint else InputError(error.what, where=error.where, hint=_ADVICE)
         self.reject(fault)
         self.tally.dropped["bad row"] += 1
 

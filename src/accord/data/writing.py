@@ -70,16 +70,19 @@ def _table(rows: Iterable[Mapping[str, Any]], comma: str) -> Iterator[str]:
     first = next(waiting, None)
     if first is None:
         return
-    names, buffer = list(first), io.StringIO()
-    table = csv.writer(buffer, delimiter=comma, lineterminator="\n")
-    table.writerow(names)
+    names = list(first)
+    yield _line(names, comma)
     for row in chain([first], waiting):
         if list(row) != names:
             raise InputError("a row has other columns than the first", where=", ".join(row))
-        table.writerow([_cell(value) for value in row.values()])
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
+        yield _line([_cell(value) for value in row.values()], comma)
+
+
+def _line(cells: list[str], comma: str) -> str:
+    """A line of a table. Written to end in both marks, since only then older Pythons put a cell with a carriage return in quotes."""
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=comma, lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: Any) -> str:
