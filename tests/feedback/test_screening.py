@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -44,12 +44,13 @@ def ann(store: Store) -> str:
 
 
 def say(store: Store, who: str, payloads: dict[str, Any]) -> dict[str, answers.Saved]:
+    """Answers to everything in the run, a second apart: of answers with one time the order is anybody's."""
     said: dict[str, answers.Saved] = {}
     while leased := tasks.next_task(store, who, now=NOW, lease_seconds=60, purpose="qualification"):
         payload = payloads[leased.task.id]
         if payload == "r20":
             payload = {"choice": "first" if leased.order[0] == "r20" else "second"}
-        rest = {"key": leased.task.id, "revision": 0, "seconds": 1.0, "guideline": GUIDELINE, "now": NOW}
+        rest = {"key": leased.task.id, "revision": 0, "seconds": 1.0, "guideline": GUIDELINE, "now": NOW + timedelta(seconds=len(said))}
         said[leased.task.id] = answers.submit(store, who, leased.task.id, payload, **rest)
     return said
 

@@ -123,6 +123,7 @@ class Cache:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: _Kept | None = None
+        self._outdated = False
         self._drawing: threading.Thread | None = None
 
     def get(self, store: Store, now: datetime, screening: ScreeningConfig) -> Picture:
@@ -131,31 +132,31 @@ class Cache:
         A new picture is waited for at most ``PATIENCE`` seconds; after that the last one is shown once more.
         """
         with self._lock:
-            if self._kept is None:
-                self._kept = _drawn(store, now, screening)
-            elif self._is_due(self._kept, store, now):
-                self._drawing = threading.Thread(target=self._draw, args=(self._kept, store, now, screening), daemon=True)
+            self._kept = self._kept or _drawn(store, now, screening)
+            if self._is_due(self._kept, store, now):
+                self._drawing = threading.Thread(target=self._draw, args=(store, now, screening), daemon=True)
                 self._drawing.start()
             drawing = self._drawing
         if drawing:
             drawing.join(PATIENCE)
-        kept = self._kept or _drawn(store, now, screening)
-        return replace(kept.picture, **_of_people(store, kept.picture.lines))
+        picture = self._kept.picture
+        return replace(picture, **_of_people(store, picture.lines))
 
-    def drop(self) -> None:
-        self._kept = None
+    def renew(self) -> None:
+        """Has the next visit draw a new picture, however young the last one is: a lead has changed whose answers count."""
+        self._outdated = True
 
     def _is_due(self, kept: _Kept, store: Store, now: datetime) -> bool:
         if self._drawing and self._drawing.is_alive():
             return False
+        if self._outdated:
+            return True
         return not 0 <= now.timestamp() - kept.at < max(KEPT_SECONDS, RARELY * kept.took) and kept.version != _version_of(store)
 
-    def _draw(self, last: _Kept, store: Store, now: datetime, screening: ScreeningConfig) -> None:
+    def _draw(self, store: Store, now: datetime, screening: ScreeningConfig) -> None:
+        self._outdated = False  # before it is read: what changes meanwhile is drawn by the next one
         with suppress(StoreError):  # the next visitor's own queries will say it, and try again
-            drawn = _drawn(store, now, screening)
-            with self._lock:
-                if self._kept is last:  # else a lead has changed something since
-                    self._kept = drawn
+            self._kept = _drawn(store, now, screening)
 
 
 def _drawn(store: Store, now: datetime, screening: ScreeningConfig) -> _Kept:

@@ -53,7 +53,8 @@ def change_person(request: Request, id: str, what: str) -> Response:
     if what not in CHANGES or not id.isprintable() or (what in ("pause", "resume") and not known):
         raise Refused("unknown_labeler", 404, f"{what} {id}")
     CHANGES[what](found.site.store, id, by=account.id, why=form.get("why")[:400], now=found.now)
-    _cache(found.site.store).drop()
+    if what in ("exclude", "include"):
+        _cache(found.site.store).renew()
     return found.go("/lead")
 
 
@@ -74,7 +75,7 @@ def settle(request: Request) -> Response:
         for pair in _picture(found).doubts
     ]
     tasks.add(store, made)
-    _cache(store).drop()
+    _cache(store).renew()
     return found.go("/next")
 
 
@@ -85,7 +86,7 @@ def percent(value: Interval) -> str:
 
 def plain(value: Interval) -> str:
     """A coefficient with its interval; a dash where there is none."""
-    return "–" if math.isnan(value.mean) else f"{value.mean:.2f} ({value.low:.2f} to {value.high:.2f})"
+    return "–" if math.isnan(value.mean) else f"{value.mean:.2f} ({value.low:.2f}, {value.high:.2f})"
 
 
 def _picture(found: Visit) -> Picture:
