@@ -55,7 +55,7 @@ def task(number: int, kind: Kind = "rank", k: int = 6, overlap: int = 2, priorit
 
 
 class Server:
-    """``accord label`` on a project."""
+    """``accord label`` on a project. It ends with these tests, also when they are killed: its watcher's pipe closes then."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.project = Project.create(folder, settings={"store": {"url": url}, "label": {"seed": SEED}})
@@ -67,6 +67,8 @@ class Server:
     def start(self) -> None:
         command = [sys.executable, "-c", "from accord.cli import main; main()", "label", str(self.project.path), "--port", str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=quiet())
+        end_with_us = ["sh", "-c", 'read -r _; kill -9 "$1"', "sh", str(self.process.pid)]
+        self.watch = subprocess.Popen(end_with_us, stdin=subprocess.PIPE, start_new_session=True)
         assert self.process.stdout
         said = self.process.stdout.readline()
         found = re.search(r"(http://\S+:(\d+))", said)
@@ -77,6 +79,8 @@ class Server:
     def kill(self) -> None:
         """kill -9."""
         assert self.process
+        self.watch.kill()  # first: it would kill whoever gets the number next
+        self.watch.communicate()
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         if self.process.stdout:
