@@ -217,22 +217,28 @@ def child(command: list[str], python: Path | str = sys.executable, **extra: str)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def beside_datatrove(rows: int, path: Path) -> dict[str, Any]:
+    """Near-duplicate removal alone, by turns."""
+    make(rows, path)
+    beside: dict[str, Any] = {"rows": rows, "ours": [], "peer": []}
+    for _ in range(2):
+        beside["ours"].append(child(["near", str(path)]))
+        beside["peer"].append(child(["peer", str(path)], PEER / "bin" / "python"))
+    if all("cpu_seconds" in side for side in (*beside["ours"], *beside["peer"])):
+        best = {side: min(one["cpu_seconds"] for one in beside[side]) for side in ("ours", "peer")}
+        beside["times_faster_in_cpu_seconds"] = round(best["peer"] / best["ours"], 1)
+    return beside
+
+
 def everything(rows: int, peer_rows: int, out: Path) -> None:
-    """Every measurement, one after another."""
+    """Every measurement, one after another; without rows for the peer, its part of the file stays as it was."""
+    known: dict[str, Any] = json.loads(out.read_text("utf-8")) if out.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        large, small = Path(folder) / "large.jsonl", Path(folder) / "small.jsonl"
+        large = Path(folder) / "large.jsonl"
         make(rows, large)
-        make(peer_rows, small)
-        figures: dict[str, Any] = {"rows": rows, "pipeline": child(["ours", str(large)]), "store": through_the_store(large)}
-        beside: dict[str, Any] = {"rows": peer_rows, "ours": [], "peer": []}
-        for _ in range(2):
-            beside["ours"].append(child(["near", str(small)]))
-            beside["peer"].append(child(["peer", str(small)], PEER / "bin" / "python"))
-        good = all("cpu_seconds" in side for side in (*beside["ours"], *beside["peer"]))
-        if good:
-            best = {side: min(one["cpu_seconds"] for one in beside[side]) for side in ("ours", "peer")}
-            beside["times_faster_in_cpu_seconds"] = round(best["peer"] / best["ours"], 1)
-        figures["near_duplicates_beside_datatrove"] = beside
+        figures = known | {"rows": rows, "pipeline": child(["ours", str(large)]), "store": through_the_store(large)}
+        if peer_rows:
+            figures["near_duplicates_beside_datatrove"] = beside_datatrove(peer_rows, Path(folder) / "small.jsonl")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     print(json.dumps(figures, indent=1))
@@ -243,7 +249,7 @@ def main() -> None:
     parser.add_argument("what", choices=["make", "ours", "near", "peer", "store", "all"])
     parser.add_argument("path", type=Path, nargs="?")
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--peer-rows", type=int, default=100_000)
+    parser.add_argument("--peer-rows", type=int, default=100_000, help="of the comparison with datatrove; 0 leaves it out")
     parser.add_argument("--threshold", type=float, default=0.8)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "pipeline.json")
     asked = parser.parse_args()
