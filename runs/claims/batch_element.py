@@ -10,7 +10,7 @@ from rewarders import accuracy, rankings, settings, shuffled, trained
 from accord.runtime.project import Project
 from accord.stages.opening import load_model
 
-PROMPTS = 1500
+PROMPTS = 1000
 """Rankings that both learn from."""
 
 

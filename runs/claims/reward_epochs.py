@@ -10,7 +10,7 @@ from rewarders import accuracy, rankings, trained
 from accord.runtime.project import Project
 from accord.stages.opening import load_model
 
-PROMPTS = 1500
+PROMPTS = 1000
 """Rankings that both learn from; the fewer, the sooner more epochs overfit."""
 
 

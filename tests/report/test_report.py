@@ -192,6 +192,15 @@ def test_a_long_curve_is_thinned_to_means() -> None:
 
 def test_axis_numbers_are_short() -> None:
     assert [short(value) for value in (0.25, 1200.0, 12_000.0, 3.5e6, -2.0, 0.0)] == ["0.25", "1200", "12k", "3.5M", "−2", "0"]
+    assert [short(value) for value in (0.00012, 4.63e-5, -8e-12, 0.002)] == ["1.2e−4", "4.63e−5", "−8e−12", "0.002"]
+
+
+def test_the_headline_and_every_station_say_what_their_figures_mean(project: Path) -> None:
+    page = write_report(project).read_text("utf-8")
+    for part in (page[page.index('id="headline"') : page.index('id="loop"')], page[page.index('id="loop"') : page.index('id="doctor"')]):
+        figures = re.findall(r"<strong>|<li><b>", part)
+        assert figures
+        assert len(re.findall(r'href="#def-', part)) == len(figures)
 
 
 def test_every_curve_has_a_definition() -> None:

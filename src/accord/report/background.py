@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from accord.report.figures import definition_link
 from accord.report.markup import Html, both, join, tag
 from accord.report.reading import ProjectRecord, RunRecord, Table, interval_of, number, table
 from accord.report.results import percent, span
 from accord.report.words import DEFINITIONS
 
-Fact = tuple[str, Html]
-"""A figure as written, and what it counts."""
+Fact = tuple[str, Html, str]
+"""A figure as written, what it counts, and the key of its definition."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def loop(record: ProjectRecord) -> Html:
 def _station(record: ProjectRecord, step: Step) -> Html:
     run = record.one(step.stage)
     facts = list(_facts(record, step.stage, run))
-    lines = [tag("li", tag("b", figure), " ", words) for figure, words in facts]
+    lines = [tag("li", tag("b", figure), " ", tag("a", words, href=f"#def-{key}")) for figure, words, key in facts]
     if step.stage == "chat":
         lines = [tag("li", both("and what people say goes into the next round", "人们的反馈进入下一轮"))]
     elif not lines:
@@ -69,51 +70,52 @@ def _facts(record: ProjectRecord, stage: str, run: RunRecord | None) -> Iterator
         case "pretrain" | "sft":
             yield from _counted(run, "corpus_tokens", both("tokens of raw text", "词元的原始文本"))
             yield from _counted(run, "demonstrations", both("demonstrations", "条示范"))
-            yield from _figure(run.last("validation_loss") if run else None, "{:.2f}", both("validation loss", "验证损失"))
+            loss = run.last("validation_loss") if run else None
+            yield from _figure(loss, "{:.2f}", both("validation loss", "验证损失"), "validation_loss")
         case "sample":
             yield from _counted(run, "responses", both("responses", "个回答"))
             yield from _counted(run, "prompts", both("prompts", "个提示"))
         case "label":
             yield from _counted(run, "rankings", both("rankings", "次排序"))
             yield from _counted(run, "labelers", both("labelers", "位标注者"))
-            yield from _share(record.summary.get("agreement"), both("agreement", "一致率"))
+            yield from _share(record.summary.get("agreement"), both("agreement", "一致率"), "agreement")
         case "reward":
             figures = table(record.summary.get("reward_model"))
-            yield from _share(figures.get("accuracy_gold"), both("against gold", "对真值"))
-            yield from _share(figures.get("accuracy_labelers"), both("against labelers", "对标注者"))
-            yield from _share(figures.get("accuracy_heldout_group"), both("against a held-out group", "对留出组"))
-            yield from _share(figures.get("noise_ceiling"), both("noise ceiling", "噪声上限"))
+            yield from _share(figures.get("accuracy_gold"), both("against gold", "对真值"), "accuracy_gold")
+            yield from _share(figures.get("accuracy_labelers"), both("against labelers", "对标注者"), "accuracy_labelers")
+            yield from _share(figures.get("accuracy_heldout_group"), both("against a held-out group", "对留出组"), "accuracy_heldout_group")
+            yield from _share(figures.get("noise_ceiling"), both("noise ceiling", "噪声上限"), "noise_ceiling")
         case "ppo":
             yield from _rise(run)
-            yield from _figure(run.last("kl_k1") if run else None, "{:.1f}", both("nats from SFT", "nat 偏离 SFT"))
+            yield from _figure(run.last("kl_k1") if run else None, "{:.1f}", both("nats from SFT", "nat 偏离 SFT"), "kl_k1")
         case "evaluate":
             rates = table(record.summary.get("win_rate"))
-            yield from _share(rates.get("sft_vs_base"), both("SFT over base", "SFT 胜基座"))
-            yield from _share(rates.get("ppo_vs_sft"), both("PPO over SFT", "PPO 胜 SFT"))
+            yield from _share(rates.get("sft_vs_base"), both("SFT over base", "SFT 胜基座"), "win_rate")
+            yield from _share(rates.get("ppo_vs_sft"), both("PPO over SFT", "PPO 胜 SFT"), "win_rate")
         case _:
             return
 
 
 def _counted(run: RunRecord | None, key: str, words: Html) -> Iterator[Fact]:
-    yield from _figure(number(run.summary.get(key)) if run else None, "{:,.0f}", words)
+    yield from _figure(number(run.summary.get(key)) if run else None, "{:,.0f}", words, "counted")
 
 
-def _figure(value: float | None, form: str, words: Html) -> Iterator[Fact]:
+def _figure(value: float | None, form: str, words: Html, key: str) -> Iterator[Fact]:
     if value is not None:
-        yield form.format(value).replace("-", "\N{MINUS SIGN}"), words
+        yield form.format(value).replace("-", "\N{MINUS SIGN}"), words, key
 
 
-def _share(value: object, words: Html) -> Iterator[Fact]:
+def _share(value: object, words: Html, key: str) -> Iterator[Fact]:
     figure = number(value)
     if figure is not None:
-        yield percent(figure), words
+        yield percent(figure), words, key
 
 
 def _rise(run: RunRecord | None) -> Iterator[Fact]:
     ends = run.ends("reward") if run else None
     if ends:
         written = (f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for value in ends)
-        yield " \N{RIGHTWARDS ARROW} ".join(written), both("proxy reward", "代理奖励")
+        yield " \N{RIGHTWARDS ARROW} ".join(written), both("proxy reward", "代理奖励"), "reward"
 
 
 # --- cost ---------------------------------------------------------------------------------------------------------------------------
@@ -125,7 +127,7 @@ def cost(record: ProjectRecord) -> Html | None:
     if not seconds:
         return None
     total, longest = sum(seconds.values()), max(seconds.values())
-    head = [both("Run", "运行"), both("Seconds", "秒"), "", both("Tokens a second", "每秒词元")]
+    head = [both("Run", "运行"), definition_link("run_seconds"), "", definition_link("tokens_per_second")]
     rows = [_cost_row(name, spent, longest, number(speeds.get(name)) or _median_speed(record, name)) for name, spent in seconds.items()]
     said = [both("In all ", "总计 "), tag("b", _duration(total)), *_memory(record)]
     return join(
@@ -150,9 +152,9 @@ def _median_speed(record: ProjectRecord, name: str) -> float | None:
     return speeds[len(speeds) // 2] if speeds else None
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float) -> Html:
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return both(f"{minutes} min {rest} s", f"{minutes} 分 {rest} 秒") if minutes else both(f"{rest} s", f"{rest} 秒")
 
 
 def _memory(record: ProjectRecord) -> Iterator[Html]:
@@ -160,7 +162,7 @@ def _memory(record: ProjectRecord) -> Iterator[Html]:
         (number(run.summary.get("peak_rss_mb")) or 0.0 for run in record.runs), default=0.0
     )
     if peak:
-        yield join(both(", peak memory ", "，内存峰值 "), tag("b", f"{peak:,.0f} MB"))
+        yield join(both(", ", "，"), definition_link("peak_memory"), " ", tag("b", f"{peak:,.0f} MB"))
 
 
 # --- lineage and settings -----------------------------------------------------------------------------------------------------------
@@ -207,6 +209,13 @@ AMOUNTS = {
     "prompts": ("prompts", "提示"),
     "raw_text": ("documents of raw text", "篇原始文本"),
 }
+DATA = {
+    "rankings": ("rankings", "排序"),
+    "demonstrations": ("demonstrations", "示范"),
+    "prompts": ("prompts", "提示"),
+    "raw_text": ("raw text", "原始文本"),
+}
+MACHINE = {"cpu": ("cpu", "处理器"), "cores": ("cores", "核数"), "threads": ("threads", "线程"), "dtype": ("dtype", "精度")}
 
 
 def _amount(record: ProjectRecord, name: str, key: str) -> Html:
@@ -230,7 +239,7 @@ def _from_the_root(models: Mapping[str, Table]) -> list[str]:
 def _ancestor(name: str, models: Mapping[str, Table]) -> Html:
     row = models[name]
     parents = [_link(parent, digest, models) for parent, digest in table(row.get("parents")).items()]
-    data = [tag("div", key.replace("_", " "), " ", _digest(value)) for key, value in table(row.get("data")).items()]
+    data = [tag("div", both(*DATA.get(key, (key.replace("_", " "), key))), " ", _digest(v)) for key, v in table(row.get("data")).items()]
     cells = [
         str(row.get("stage", "\N{EN DASH}")),
         parents or "\N{EN DASH}",
@@ -258,7 +267,7 @@ def versions(record: ProjectRecord) -> Html | None:
     keys = list(dict.fromkeys(key for run in runs for key in table(run.config.get("versions"))))
     if not keys:
         return None
-    heads = [both("Run", "运行"), both("Seed", "种子"), *keys]
+    heads = [both("Run", "运行"), both("Seed", "种子"), *(both(*MACHINE.get(key, (key, key))) for key in keys)]
     rows = [
         tag("tr", tag("th", run.name, scope="row"), [tag("td", cell) for cell in (run.config.get("seed", ""), *_versions(run, keys))])
         for run in runs

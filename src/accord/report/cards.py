@@ -32,7 +32,7 @@ def _card(record: ProjectRecord, name: str) -> Html:
 def _body(folder: Path) -> Iterator[Fact]:
     weights = parameters(folder)
     if weights:
-        yield both("parameters", "参数"), f"{weights / 1e6:,.2f} M" if weights < 1e9 else f"{weights / 1e9:,.2f} B"
+        yield definition_link("parameters"), f"{weights / 1e6:,.2f} M" if weights < 1e9 else f"{weights / 1e9:,.2f} B"
 
 
 def parameters(folder: Path) -> int:
@@ -53,18 +53,23 @@ COUNTS = {
     "documents": ("documents", "文档"),
     "corpus_tokens": ("tokens of raw text", "原始文本词元"),
     "rankings": ("rankings", "排序"),
-    "reward_bias": ("bias of the score", "分数偏置"),
 }
 
 
 def _figures(lineage: Table) -> Iterator[Fact]:
-    """What its own run measured, the figures that the page defines; counts first."""
+    """What its own run measured, in its order; what was counted points to one definition."""
     for key, value in table(lineage.get("figures")).items():
         figure = number(value)
         if figure is None:
             continue
-        name = definition_link(key) if key in DEFINITIONS else both(*COUNTS.get(key, (key.replace("_", " "), key)))
-        yield name, percent(figure, 1) if key.startswith("accuracy") else f"{figure:,.0f}" if figure == int(figure) else f"{figure:.3f}"
+        name = definition_link(key) if key in DEFINITIONS else _counted(key)
+        written = percent(figure, 1) if key.startswith("accuracy") else f"{figure:,.0f}" if figure == int(figure) else f"{figure:.3f}"
+        yield name, written.replace("-", "\N{MINUS SIGN}")
+
+
+def _counted(key: str) -> Html:
+    words = both(*COUNTS.get(key, (key.replace("_", " "), key)))
+    return tag("a", words, href="#def-counted", class_="def") if key in COUNTS else words
 
 
 def _measured(record: ProjectRecord, name: str) -> Iterator[Fact]:

@@ -10,7 +10,7 @@ from accord.report.markup import Html, both, join, tag
 from accord.report.plots import Line, draw
 from accord.report.reading import ProjectRecord, RunRecord, Table, interval_of, number, table
 from accord.report.results import measured, percent, span
-from accord.report.words import model_key, model_name
+from accord.report.words import judge_name, model_key, model_name
 
 COMPARING = ("evaluate", "compare")
 
@@ -46,7 +46,7 @@ def _matrix(run: RunRecord, rates: Mapping[tuple[str, str], Interval]) -> Html:
     if strength:
         heads.append(tag("th", definition_link("rank_range"), scope="col"))
     rows = [_row(name, names, rates, table(strength.get(name)) if strength else None) for name in names]
-    judge = str(run.summary.get("judge", "gold"))
+    judge = judge_name(str(run.summary.get("judge", "gold")))
     caption = tag("figcaption", definition_link("win_rate_matrix"), tag("span", run.name, both(", by ", "，评判："), judge, class_="unit"))
     grid = tag(
         "table", tag("thead", tag("tr", tag("th", both("row preferred to column", "行优于列"), scope="col"), heads)), tag("tbody", rows)

@@ -14,6 +14,7 @@ from accord.evaluation.findings import Finding
 from accord.report import background, browse, cards, matrix, measures, results
 from accord.report.checkup import checkup, findings_of
 from accord.report.figures import charts, framed
+from accord.report.intake import intake
 from accord.report.markup import Child, Html, both, tag, text
 from accord.report.people import People, data_and_labelers, read_people
 from accord.report.reading import ProjectRecord, read_project
@@ -114,7 +115,7 @@ def _sections(record: ProjectRecord, people: People | None, findings: dict[str, 
         ],
         "measured": [measures.others(record)],
         "answers": [results.answers(record), browse.browser(record)],
-        "people": [data_and_labelers(people)],
+        "people": [data_and_labelers(people), intake(record)],
         "training": [_training(record), _ppo(record)],
         "models": [cards.cards(record)],
         "lineage": [background.descent(record), background.lineage(record)],

@@ -126,7 +126,7 @@ def _sizes(people: People) -> Html:
     rows += [(both(f"rankings of {k}", f"{k} 个回答的排序"), count) for k, count in people.answered.items()]
     rows += [(join(both("labelers, ", "标注者，"), both(*KINDS.get(kind, (kind, kind)))), count) for kind, count in people.kinds.items()]
     lines = [tag("tr", tag("th", words, scope="row"), tag("td", f"{count:,}")) for words, count in rows if count]
-    return tag("table", lines, class_="sizes")
+    return join(tag("h3", definition_link("counted")), tag("table", lines, class_="sizes"))
 
 
 RULES = {

@@ -56,7 +56,7 @@ def draw(lines: list[Line], *, percent: bool = False) -> Html:
 
 
 def _axes(axes: Any, percent: bool) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(RULE)
@@ -66,16 +66,23 @@ def _axes(axes: Any, percent: bool) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(FuncFormatter(short))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0) if percent else FuncFormatter(short))
+    axes.yaxis.set_major_formatter(FuncFormatter(_percent if percent else short))
     axes.margins(x=0.02, y=0.08)
 
 
 def short(value: float, _: object = None) -> str:
-    """A number as an axis shows it: 0.25, 1200, 12k, 3.5M."""
+    """A number as an axis shows it: 0.25, 1200, 12k, 3.5M, 1.2e\N{MINUS SIGN}4."""
     for size, unit in ((1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1e6 if unit == 'M' else 1e3):.3g}{unit}"
+    if 0 < abs(value) < 1e-3:
+        digits, _, power = f"{value:.2e}".partition("e")
+        return f"{float(digits):g}e{int(power)}".replace("-", "\N{MINUS SIGN}")
     return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _percent(value: float, _: object = None) -> str:
+    return f"{100 * value:.4g}%".replace("-", "\N{MINUS SIGN}")
 
 
 def _line(axes: Any, line: Line) -> None:

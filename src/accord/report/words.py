@@ -194,6 +194,33 @@ _PPO = {
     "seconds_train": ("Training", "训练", "Seconds a step spent updating.", "每步更新的秒数。"),
 }
 _REPORT = {
+    "counted": (
+        "How many",
+        "数量",
+        "Counted in the project's store, or by the run that used them: prompts by split, demonstrations, sampled responses, rankings by "
+        "the number of responses in each, labelers who ranked; tokens and documents of raw text.",
+        "在项目的存储中清点，或由使用它们的运行清点：各划分的提示、示范、采样的回答、按回答数划分的排序、做过排序的标注者；"
+        "原始文本的词元与文档。",
+    ),
+    "parameters": (
+        "Parameters",
+        "参数",
+        "Numbers in the model's weights; M is a million, B a thousand million.",
+        "模型权重中的数字个数；M 为百万，B 为十亿。",
+    ),
+    "reward_bias": (
+        "Bias of the score",
+        "分数偏置",
+        "Added to every score, so that demonstrations score 0 on average.",
+        "加在每个分数上，使示范的平均得分为 0。",
+    ),
+    "run_seconds": ("Seconds", "秒", "Wall-clock time of a run.", "一次运行的实际用时。"),
+    "peak_memory": (
+        "peak memory",
+        "内存峰值",
+        "Most memory that the process held (resident set); 1 MB is 2^20 bytes.",
+        "进程占用的最大常驻内存；1 MB 为 2^20 字节。",
+    ),
     "sure": (
         "How sure",
         "把握",
@@ -273,6 +300,16 @@ USE_CASES = MappingProxyType(
         "other": "其他",
     }
 )
+
+
+JUDGES = MappingProxyType(
+    {"gold": ("gold", "真值"), "reward": ("reward model", "奖励模型"), "llm": ("LLM", "LLM"), "people": ("people", "人")}
+)
+
+
+def judge_name(name: str) -> Html:
+    """Who judged a comparison; an address or a name of the user's own stays as it is."""
+    return both(*JUDGES.get(name, (name, name)))
 
 
 def use_case(name: str) -> Html:
