@@ -142,6 +142,11 @@ def _show(title: str, figures: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _words(value: Any) -> str:
+    match value:
+        case [float(share), float(low), float(high)]:
+            return f"{share:.2f} ({low:.2f} to {high:.2f})"
+        case _:
+            pass
     if isinstance(value, dict):
         return ", ".join(f"{name} {part}" for name, part in value.items()) or "none"
     return "–" if value is None else str(value)
