@@ -302,6 +302,15 @@ def test_a_full_disk_leaves_no_half_made_world(accord: Typist, tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def ctrl_c_heard() -> Iterator[None]:
+    """A process that a shell started with & has Ctrl-C ignored; these tests press it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_heard")
 def test_ctrl_c_ends_in_one_line_and_the_run_goes_on(accord: Typist, town: Path) -> None:
     words = ["pretrain", town, *SMALL, "--vocab-size", 400, "--tokens", 20_000, "--name", "long"]
     checkpoint = town / "runs" / "long" / "checkpoint" / "state.pt"

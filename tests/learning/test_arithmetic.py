@@ -72,7 +72,7 @@ def test_grpo_raises_accuracy_on_other_pupils_problems(spoken: ChatFormat, tmp_p
     model = taught(spoken, tmp_path)
     before = accuracy(spoken, model, TEST)
     config = GrpoConfig(
-        steps=25, batch_size=128, group_size=8, minibatch_size=64, lr=2e-3, max_tokens=28, kl_coef=0.0, truncation="terminate",
+        steps=80, batch_size=128, group_size=8, minibatch_size=64, lr=5e-4, max_tokens=28, kl_coef=0.0, truncation="terminate",
         rewards="exact", save_every=100,
     )  # fmt: skip
     run = Run.start(tmp_path / "grpo", stage="grpo", config=config, inputs={}, resume=False)

@@ -74,9 +74,11 @@ def algorithms(
 
     from accord.runtime.progress import table
     from accord.runtime.project import Project
-    from accord.stages.contesting import algorithms_stage, write_page
+    from accord.stages.contesting import algorithms_stage, read_page, write_page
 
     opened = Project.open(project)
+    if page:
+        read_page(page)  # said before hours of training, not after
     rows = algorithms_stage(opened, config, base=base, sft=sft, reward=reward, out=out or opened.path / "algorithms.json", dtype=dtype)
     if page:
         write_page(page, rows)

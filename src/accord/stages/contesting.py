@@ -253,14 +253,19 @@ def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write_page(page: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Puts the table between the page's marks.
+def read_page(page: Path) -> str:
+    """The text of a page that has a place for the table.
 
     Raises:
-        InputError: the page has no such marks.
+        InputError: there is no such page, or it has no such marks.
     """
-    text = page.read_text("utf-8")
+    text = page.read_text("utf-8") if page.is_file() else ""
     if PAGE_START not in text or PAGE_END not in text:
         raise InputError("the page has no place for the table", where=str(page), hint=f"put {PAGE_START} and {PAGE_END} into it")
-    before, rest = text.split(PAGE_START)
+    return text
+
+
+def write_page(page: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Puts the table between the page's marks; raises as ``read_page`` does."""
+    before, rest = read_page(page).split(PAGE_START)
     write_atomic(page, f"{before}{PAGE_START}\n\n{as_markdown(rows)}\n\n{PAGE_END}{rest.split(PAGE_END)[1]}")

@@ -18,7 +18,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "reward": {"lr": 2e-3, "muon_lr": 0.003},
     "ppo": {"lr": 3e-3, "muon_lr": 0.003, "value_lr": 3e-3, "value_muon_lr": 0.003, "ptx_coef": 4.0, "ema": 0.95},
     "dpo": {"lr": 1e-3, "muon_lr": 0.001},
-    "kto": {"lr": 1e-3, "muon_lr": 0.001},
+    "kto": {"lr": 2.5e-4, "muon_lr": 0.00025, "beta": 0.3},
     "ilql": {"lr": 3e-3, "muon_lr": 0.003},
     "grpo": {"lr": 1e-3, "muon_lr": 0.002, "kl_coef": 0.3},
     "rloo": {"lr": 1e-3, "muon_lr": 0.002},
