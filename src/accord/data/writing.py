@@ -79,7 +79,7 @@ def _table(rows: Iterable[Mapping[str, Any]], comma: str) -> Iterator[str]:
 
 
 def _line(cells: list[str], comma: str) -> str:
-    """A line of a table. Written to end in both marks, since only then older Pythons put a cell with a carriage return in quotes."""
+    """A line of a table. Written to end in both marks, since only then every Python puts a cell with a carriage return in quotes."""
     buffer = io.StringIO()
     csv.writer(buffer, delimiter=comma, lineterminator="\r\n").writerow(cells)
     return buffer.getvalue().removesuffix("\r\n") + "\n"
