@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 
 from accord.errors import InputError
 from accord.evaluation.power import more_prompts, prompts_needed
@@ -22,6 +23,28 @@ def test_strengths_are_those_of_the_published_table() -> None:
     found = bradley_terry(JOURNALS)
     assert found - found[0] == pytest.approx(PUBLISHED, abs=5e-6)
     assert found.sum() == pytest.approx(0)
+
+
+def test_strengths_are_those_of_the_arenas_logistic_regression() -> None:
+    """Chatbot Arena's ratings (Chiang et al. 2024, section 4): a row a battle, +1 and -1 for its sides; a tie is half a battle each way.
+
+    Fitted here by another solver, without a penalty; on the Arena's scale a strength s is 1000 + 400 s / ln 10.
+    """
+    rng = np.random.default_rng(3)
+    truth, battles = np.array([0.9, 0.2, 0.0, -0.4, -0.7]), 4000
+    sides = np.array([rng.choice(5, 2, replace=False) for _ in range(battles)])
+    outcome = np.where(rng.random(battles) < 0.2, 0.5, rng.random(battles) < 1 / (1 + np.exp(truth[sides[:, 1]] - truth[sides[:, 0]])))
+    rows = np.zeros((battles, 5))
+    rows[np.arange(battles), sides[:, 0]], rows[np.arange(battles), sides[:, 1]] = 1, -1
+
+    def loss(s: np.ndarray) -> float:
+        return float((outcome * np.logaddexp(0, -rows @ s) + (1 - outcome) * np.logaddexp(0, rows @ s)).sum() + s.sum() ** 2)
+
+    wins = np.zeros((5, 5))
+    np.add.at(wins, (sides[:, 0], sides[:, 1]), outcome)
+    np.add.at(wins, (sides[:, 1], sides[:, 0]), 1 - outcome)
+    theirs = 1000 + 400 / np.log(10) * minimize(loss, np.zeros(5), method="BFGS", options={"gtol": 1e-6}).x
+    assert 1000 + 400 / np.log(10) * bradley_terry(wins) == pytest.approx(theirs, abs=0.01)
 
 
 def test_two_systems_have_the_log_odds_of_their_win_rate() -> None:
