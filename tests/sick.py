@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tiny import END, FP32, VOCAB, ByFunction, llama, rng, scalar, sequences
 
-from accord.algorithms import grpo, ppo, reward, sft
+from accord.algorithms import dpo, grpo, ppo, reward, sft
 from accord.algorithms.reward import RankedRows
 from accord.algorithms.rewards import Mixture, Term
 from accord.algorithms.sft import Example
@@ -20,7 +20,7 @@ from accord.evaluation.findings import Finding
 from accord.protocols import Sampler, Scorer
 from accord.records import Generation, Sampling
 from accord.runtime.runs import Run
-from accord.settings import GrpoConfig, PpoConfig, RewardConfig, SftConfig
+from accord.settings import DpoConfig, GrpoConfig, PpoConfig, RewardConfig, SftConfig
 
 STOPS = (END, 2, 3, 4, 5, 6, 7, 8)
 PROMPTS = sequences([3, 5, 4, 7, 6, 3, 5, 4, 6, 5, 4, 3, 7, 5, 6, 4], seed=7)
@@ -161,6 +161,20 @@ def reward_run(folder: Path, *, seed: int = 0, random: bool = False, rankings: i
     run = Run.start(folder, stage="reward", config=config, inputs={}, resume=False)
     model = scalar(llama(0, std=0.1))
     reward.train(config, model=model, rankings=rows[:-60], validation=rows[-60:], demonstrations=[], run=run, dtype=FP32)
+    return folder
+
+
+def dpo_run(folder: Path, *, seed: int = 0, **settings: Any) -> Path:
+    """A DPO run on pairs that differ in their last token: 40 is liked."""
+
+    def pair(number: int) -> dpo.RankedResponses:
+        prompt, said = (torch.randint(10, 39, (n,), generator=rng(number + 500 * n)).tolist() for n in (3, 7))
+        return dpo.RankedResponses([[*prompt, *said, 40, END], [*prompt, *said, 41, END]], [9, 9], [1, 2])
+
+    config = DpoConfig(**{"epochs": 4, "batch_size": 8, "lr": 2e-3, "save_every": 1000, "seed": seed, **settings})
+    rows = [pair(number) for number in range(120)]
+    run = Run.start(folder, stage="dpo", config=config, inputs={}, resume=False)
+    dpo.train(config, policy=llama(0, std=0.1), rankings=rows[:-20], validation=rows[-20:], run=run, dtype=FP32)
     return folder
 
 

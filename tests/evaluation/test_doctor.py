@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sick import END, VOCAB, Hot, Stale, found, grpo_run, llama, ppo_run, reward_run, sft_run, upper
+from sick import END, VOCAB, Hot, Stale, dpo_run, found, grpo_run, llama, ppo_run, reward_run, sft_run, upper
 
 from accord.evaluation.diagnoses import RULES, Facts, diagnose
 from accord.evaluation.examining import examine, read_facts
@@ -62,6 +62,7 @@ PLANTS: dict[str, Plant] = {
     "too hot SFT": (sft_run, {"lr": 3.0, "epochs": 4}, "lr_too_high", "high"),
     "SFT that stands still": (sft_run, {"lr": 0.0, "epochs": 4}, "not_learning", "medium"),
     "SFT by heart": (sft_run, {"random": True, "epochs": 40, "examples": 48, "select": "last"}, "overfits", "medium"),
+    "DPO that is hardly held": (dpo_run, {"lr": 3e-2, "beta": 0.01}, "likelihood_falls", "medium"),
     "labels at random": (reward_run, {"random": True}, "reward_at_chance", "high"),
     "rankings by heart": (reward_run, {"random": True, "epochs": 30, "rankings": 60}, "reward_overfits", "medium"),
 }
@@ -82,6 +83,7 @@ def test_healthy_runs_are_left_in_peace(seed: int, tmp_path: Path) -> None:
         "ppo": ppo_run(tmp_path / "ppo", seed=seed),
         "sft": sft_run(tmp_path / "sft", seed=seed),
         "reward": reward_run(tmp_path / "reward", seed=seed),
+        "dpo": dpo_run(tmp_path / "dpo", seed=seed),
         "grpo": grpo_run(tmp_path / "grpo", {"model": (1.0, lambda row: 3.0 * (40 in row) - 0.25 * len(row))}, seed=seed),
     }
     assert {name: [finding.what() for finding in found(folder).values()] for name, folder in runs.items()} == {name: [] for name in runs}
@@ -108,18 +110,6 @@ def test_a_liar_is_found_by_what_the_evaluation_says(tmp_path: Path) -> None:
     assert [f.name for f in diagnose(Facts("evaluate", Metrics(), summary=summary))] == ["makes_up_more"]
     same = {"hallucination": {"sft": list(interval(honest)), "ppo": list(interval(honest))}}
     assert not diagnose(Facts("evaluate", Metrics(), summary=same))
-
-
-def test_dpo_whose_preferred_responses_fade_is_told() -> None:
-    steps = np.arange(1.0, 31)
-    noise = np.random.default_rng(0).normal(0, 0.3, (3, 30))
-    columns = {
-        "step": steps,
-        "best_logprob": -20 - 1.5 * steps + noise[0],
-        "margin": 0.1 * steps + noise[1] / 9,
-        "loss": 0.6 + noise[2] / 9,
-    }
-    assert [f.name for f in diagnose(Facts("dpo", Metrics(columns, 30)))] == ["likelihood_falls"]
 
 
 def test_a_prompt_that_begins_twice_is_a_template_gone_wrong() -> None:

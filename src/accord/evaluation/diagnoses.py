@@ -278,11 +278,11 @@ def labels_at_chance(facts: Facts) -> Iterator[Finding]:
 
 
 def likelihood_falls(facts: Facts) -> Iterator[Finding]:
-    """Medium: DPO's best responses lost 10 nats of log-probability while the margin grew."""
+    """Medium: DPO's best responses lost 1 nat a token of log-probability while the margin grew."""
     best, margin = facts.metrics.values("best_logprob"), facts.metrics.values("margin")
     if facts.stage == "dpo" and best.size >= 10 and margin.size >= 10:
         there = ends(best)
-        if there.last < there.first - 10 and there.z < -3 and ends(margin).z > 2:
+        if there.last < there.first - 1 and there.z < -3 and ends(margin).z > 2:
             yield Finding("likelihood_falls", "medium", sure(-there.z), {"first": there.first, "last": there.last})
 
 
