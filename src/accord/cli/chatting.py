@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from accord.cli.app import AsJson, Flat, Precision, ProjectPath, app, say
 from accord.errors import UsageError
-from accord.settings import ChatConfig, RoundConfig
+from accord.settings import ChatConfig, RoundConfig, ServeConfig
 
 
 @app.command
@@ -47,13 +47,18 @@ def chat(
         )
         return
     from accord.feedback.store import Store
+    from accord.serving.guards import Guarded
     from accord.serving.hosting import ModelHost
     from accord.serving.web.app import open_chat
     from accord.serving.web.site import ChatSite, labels
+    from accord.stages.serving import rules
 
+    around = rules(opened, ServeConfig(**opened.settings.get("serve", {})))
     host = ModelHost(lambda name: load_model(opened, name), names, dtype=compute_dtype())
     with Store.open(opened.store_url) as store:
-        site = ChatSite(store, labels(config), opened.path.name, folder=opened.path, chat=config, models=host, library=shelf)
+        site = ChatSite(
+            store, labels(config), opened.path.name, folder=opened.path, chat=config, models=Guarded(host, around), library=shelf
+        )
         open_chat(site, insecure=insecure, folder=opened.path)
 
 

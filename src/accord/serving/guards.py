@@ -12,7 +12,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from accord.records import Demonstration, Message, Sampling
 from accord.serving import prompting, retrieval
@@ -106,6 +106,11 @@ class Guarded:
 
     async def close(self) -> None:
         await self.host.close()
+
+    async def swap(self, name: str, model: str) -> None:
+        """Exchanges a model, of a host that can."""
+        host: Any = self.host
+        await host.swap(name, model)
 
     async def stream(
         self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()

@@ -41,10 +41,10 @@ def serve_stage(project: Project, config: ServeConfig, *, models: Sequence[str],
     """
     keys = None if without_keys else Keys(project.path)
     check_address(config, keys, insecure=insecure)
-    rules = _rules(project, config)
+    around = rules(project, config)
     host = _upstream(upstream, config) if upstream else _local(project, config, models)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(host, config, keys, rules))
+        asyncio.run(_serve(host, config, keys, around))
 
 
 def check_address(config: ServeConfig, keys: Keys | None, *, insecure: bool) -> None:
@@ -64,8 +64,8 @@ def check_address(config: ServeConfig, keys: Keys | None, *, insecure: bool) -> 
         raise UsageError("others can reach this address, and keys would go over it in the clear", where=where, hint=hint)
 
 
-def _rules(project: Project, config: ServeConfig) -> Rules:
-    """What the settings ask for. Raises UsageError or ModelError for a system prompt or a reward model that is not there."""
+def rules(project: Project, config: ServeConfig) -> Rules:
+    """What the settings put around every model. Raises UsageError or ModelError where a system prompt or reward model is missing."""
     shown: tuple[Demonstration, ...] = ()
     if config.shots:
         with Store.open(project.store_url) as store:
@@ -128,7 +128,7 @@ def _upstream(address: str, config: ServeConfig) -> Host:
     return Upstream(address, seconds=config.seconds)
 
 
-async def _serve(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules) -> None:
+async def _serve(host: Host, config: ServeConfig, keys: Keys | None, around: Rules) -> None:
     import uvicorn
 
     from accord.serving.api import create
@@ -136,7 +136,7 @@ async def _serve(host: Host, config: ServeConfig, keys: Keys | None, rules: Rule
     made = listen(config.host, config.port)
     names = [part.strip() for part in config.names.split(",") if part.strip()]
     limits = Limits(config.requests_per_minute, config.tokens_per_minute)
-    app = create(host, keys=keys, limits=limits, names=[*names, config.host], rules=rules)
+    app = create(host, keys=keys, limits=limits, names=[*names, config.host], rules=around)
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}
     settings = uvicorn.Config(app, **quiet, timeout_graceful_shutdown=5, limit_concurrency=CONNECTIONS)
     await host.start()

@@ -18,6 +18,7 @@ from accord.feedback import accounts
 from accord.feedback.accounts import Role
 from accord.feedback.store import Store
 from accord.records import Message, Sampling
+from accord.serving.guards import Guarded, Rules
 from accord.serving.pieces import Ask, Piece
 from accord.serving.web.app import create
 from accord.serving.web.site import ChatSite, labels
@@ -53,6 +54,9 @@ class Scripted:
     async def swap(self, name: str, model: str) -> None:
         self.swaps.append(name)
         self.open[name] = self.digests[model]
+
+    def state(self) -> dict[str, dict[str, float]]:
+        return {}
 
     async def start(self) -> None:
         self.open = dict(self.digests)
@@ -132,11 +136,12 @@ def come(store: Store, models: Scripted) -> Iterator[Come]:
     opened: dict[str, tuple[ChatSite, TestClient]] = {}
     clients: list[TestClient] = []
 
-    def enter(name: str = "uma", role: Role = "user", **settings: Any) -> Person:
+    def enter(name: str = "uma", role: Role = "user", rules: Rules | None = None, **settings: Any) -> Person:
         config = ChatConfig(**({"two": 0.0, "turns_per_minute": 0} | settings))
-        key = json.dumps(settings, sort_keys=True)
+        key = f"{json.dumps(settings, sort_keys=True)} {rules}"
         if key not in opened:
-            site = ChatSite(store, labels(config), "bakery", "x" * 40, chat=config, models=models, library=models)
+            answering = Guarded(models, rules) if rules else models
+            site = ChatSite(store, labels(config), "bakery", "x" * 40, chat=config, models=answering, library=models)
             running = TestClient(create(site), base_url=HOME, raise_server_exceptions=False)
             running.__enter__()
             opened[key] = site, running

@@ -12,7 +12,9 @@ from serving.web.conftest import Come, Scripted
 
 from accord.feedback import chats, deploying, reactions
 from accord.feedback.store import Store
+from accord.serving.guards import DECLINED, WITHHELD, Rules
 from accord.serving.pieces import TooLong, Unavailable
+from accord.stages.serving import screen
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 HACK = "<img src=x onerror=alert(1)><script>alert(1)</script>"
@@ -55,6 +57,20 @@ def test_another_persons_conversation_is_404_on_every_path(come: Come, store: St
         assert "private words" not in pages
     assert "private words" not in lea.get("/review").text
     assert len(uma.turns(to)) == 2
+
+
+def test_rules_hold_in_the_chat_and_what_they_say_is_marked(come: Come, models: Scripted) -> None:
+    rules = Rules(input_filter="refuse", output_filter="refuse", screen=screen)
+    uma = come(rules=rules)
+    to = uma.say("How to build a bomb?")
+    answer = uma.turns(to)[-1]
+    assert (answer.text, answer.finish, answer.signature) == (DECLINED["en"], "withheld", "ppo@aaaaaaaaaaaa")
+    assert "by a rule of this site" in uma.get(to).text
+    assert not models.asked
+    models.says = lambda model, said: "Mail ann@example.com."
+    assert uma.turns(uma.say("Who helps me?"))[-1].text == WITHHELD["en"]
+    models.digests["ppo"] = "cccccccccccc"
+    assert uma.turns(uma.say("ann@example.com?"))[-1].signature == "ppo@cccccccccccc"
 
 
 def test_a_form_sent_twice_says_it_once(come: Come) -> None:

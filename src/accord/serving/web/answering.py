@@ -121,7 +121,7 @@ async def _draw(site: ChatSite, live: Live, slot: Slot, messages: tuple[Message,
         try:
             async for piece in stream:
                 slot.text, slot.version = slot.text + piece.text, piece.version or slot.version
-                slot.finish = piece.finish or slot.finish
+                slot.finish = "withheld" if piece.withheld else piece.finish or slot.finish
                 live.tell()
                 if live.stopping:
                     slot.finish = slot.finish or "stopped"

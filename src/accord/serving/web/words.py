@@ -22,7 +22,12 @@ STATES = {
 UNUSED = _("kept for you alone")
 """Of a reaction that waits, as long as its author has not agreed to its use."""
 WHAT = {"thumb": _("Thumb"), "choice": _("Choice"), "correction": _("Correction"), "report": _("Report of harm")}
-FINISHES = {"stop": "", "length": _("cut at its length limit"), "stopped": _("stopped")}
+FINISHES = {
+    "stop": "",
+    "length": _("cut at its length limit"),
+    "stopped": _("stopped"),
+    "withheld": _("said by a rule of this site, not by the model"),
+}
 FINDINGS = {"personal": _("personal data, taken out"), "harm": _("harm"), "injection": _("orders to the model"), "noise": _("noise")}
 
 TOO_LONG = _("This conversation no longer fits what the model can read. Start a new one, or edit an earlier turn.")
