@@ -87,7 +87,8 @@ class Attacker:
 
     def note(self, status: int, text: str, sent: Any) -> None:
         self.statuses[status] += 1
-        if status >= 500 or "canary" in text or "Traceback" in text:
+        leaked = "canary" in text and "canary" not in str(sent)  # hypothesis tries words that it finds in this file
+        if status >= 500 or leaked or "Traceback" in text:
             self.failures.append(f"{status}: {text[:200]} <- {str(sent)[:500]}")
 
     def mutations(self, count: int, seed: int) -> None:
@@ -118,6 +119,8 @@ class Attacker:
         @given(case=cases)
         def send(case: Any) -> None:
             headers = dict(self.client.headers)
+            if isinstance(case.body, dict) and isinstance(case.body.get("model"), str) and sum(self.statuses.values()) % 4:
+                case.body["model"] = self.model  # a made-up name is a 404, whatever else the request says
             try:
                 answer = case.call(base_url=str(self.client.base_url), headers=headers, timeout=60)
             except (ValueError, OSError) as error:  # a client's library refuses to send it

@@ -43,7 +43,7 @@ PEER = "xllamacpp==2026.10.11549"
 RESULTS = ROOT / "benchmarks" / "results" / "serving_load.json"
 TEXT = re.compile(rb'"content": ?"((?:[^"\\]|\\.)+)"')
 COUNT = re.compile(rb'"completion_tokens": ?(\d+)')
-CHECKED = 20
+CHECKED = 100
 """Answers that are asked for again, alone."""
 
 
