@@ -89,3 +89,20 @@ def test_a_draw_in_two_levels_is_the_inverse_of_the_cumulative_distribution_too(
     assert (uniform <= above + 1e-5).all()
     assert torch.allclose(logprobs.double(), probability.log(), atol=1e-4)
     assert (tokens % 3 != 0).all()
+
+
+LEAST = st.floats(0.0, 1e-3, exclude_min=True)
+
+
+@given(st.lists(st.floats(-80, 80, width=32), min_size=2, max_size=9), LEAST, LEAST, LEAST, LEAST, st.floats(0, 1, exclude_max=True))
+def test_no_number_that_may_be_asked_for_leaves_what_can_be_drawn(
+    values: list[float], temperature: float, top_p: float, min_p: float, penalty: float, u: float
+) -> None:
+    logits, seen = torch.tensor([values]), torch.arange(len(values))[None] % 2 == 0
+    for how in (Sampling(temperature), Sampling(top_p=top_p), Sampling(min_p=min_p), Sampling(repetition_penalty=penalty)):
+        shaped = shape_logits(logits, how, seen)
+        token, logprob = draw(shaped, torch.tensor([u]))
+        assert 0 <= token.item() < len(values)
+        assert logprob.isfinite()
+    both = shape_logits(logits, Sampling(temperature, top_p=top_p, min_p=min_p, repetition_penalty=penalty), seen)
+    assert draw(both, torch.tensor([u]))[1].isfinite()

@@ -18,16 +18,20 @@ TWO_LEVELS = 8192
 """Vocabulary from which on two levels are faster than one cumulative sum."""
 
 
+TINY = 1e-6
+"""Temperatures, penalties and top-p below count as this: float32 has no quotient by less, and one row of no numbers ends a whole batch."""
+
+
 def shape_logits(logits: Float[Tensor, "rows vocabulary"], sampling: Sampling, seen: Bool[Tensor, "rows vocabulary"] | None) -> Tensor:
     """Applies repetition penalty (Keskar et al. 2019), temperature, top-k, min-p (Nguyen et al. 2024), top-p (Holtzman et al. 2020).
 
     In this order.
     """
     if seen is not None:
-        penalty = sampling.repetition_penalty
+        penalty = max(sampling.repetition_penalty, TINY)
         logits = torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
     if sampling.temperature not in (0.0, 1.0):
-        logits = logits / sampling.temperature
+        logits = logits / max(sampling.temperature, TINY)
     if 0 < sampling.top_k < logits.shape[-1]:
         floor = logits.topk(sampling.top_k, -1).values[:, -1:]
         logits = logits.masked_fill(logits < floor, -torch.inf)
@@ -36,7 +40,7 @@ def shape_logits(logits: Float[Tensor, "rows vocabulary"], sampling: Sampling, s
     if sampling.top_p < 1.0:
         ordered, order = logits.sort(-1, descending=True)
         before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-        drop = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= sampling.top_p)
+        drop = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= max(sampling.top_p, TINY))
         logits = logits.masked_fill(drop, -torch.inf)
     return logits
 
