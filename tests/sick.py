@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tiny import END, FP32, VOCAB, ByFunction, llama, rng, scalar, sequences
 
-from accord.algorithms import dpo, grpo, ppo, reward, sft
+from accord.algorithms import dpo, grpo, kto, ppo, reward, sft
 from accord.algorithms.reward import RankedRows
 from accord.algorithms.rewards import Mixture, Term
 from accord.algorithms.sft import Example
@@ -20,7 +20,7 @@ from accord.evaluation.findings import Finding
 from accord.protocols import Sampler, Scorer
 from accord.records import Generation, Sampling
 from accord.runtime.runs import Run
-from accord.settings import DpoConfig, GrpoConfig, PpoConfig, RewardConfig, SftConfig
+from accord.settings import DpoConfig, GrpoConfig, KtoConfig, PpoConfig, RewardConfig, SftConfig
 
 STOPS = (END, 2, 3, 4, 5, 6, 7, 8)
 PROMPTS = sequences([3, 5, 4, 7, 6, 3, 5, 4, 6, 5, 4, 3, 7, 5, 6, 4], seed=7)
@@ -175,6 +175,20 @@ def dpo_run(folder: Path, *, seed: int = 0, **settings: Any) -> Path:
     rows = [pair(number) for number in range(120)]
     run = Run.start(folder, stage="dpo", config=config, inputs={}, resume=False)
     dpo.train(config, policy=llama(0, std=0.1), rankings=rows[:-20], validation=rows[-20:], run=run, dtype=FP32)
+    return folder
+
+
+def kto_run(folder: Path, *, seed: int = 0, **settings: Any) -> Path:
+    """A KTO run on thumbs that go by the last token: 40 is liked."""
+
+    def thumb(number: int) -> kto.ThumbRow:
+        tokens: list[int] = torch.randint(10, 39, (10,), generator=rng(number)).tolist()
+        return kto.ThumbRow([*tokens, 40 + number % 2, END], 9, number % 2 == 0)
+
+    config = KtoConfig(**{"epochs": 3, "batch_size": 16, "lr": 1e-3, "save_every": 1000, "seed": seed, **settings})
+    rows = [thumb(number) for number in range(240)]
+    run = Run.start(folder, stage="kto", config=config, inputs={}, resume=False)
+    kto.train(config, policy=llama(0, std=0.1), thumbs=rows[:-40], validation=rows[-40:], run=run, dtype=FP32)
     return folder
 
 

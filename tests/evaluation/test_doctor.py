@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sick import END, VOCAB, Hot, Stale, dpo_run, found, grpo_run, llama, ppo_run, reward_run, sft_run, upper
+from sick import END, VOCAB, Hot, Stale, dpo_run, found, grpo_run, kto_run, llama, ppo_run, reward_run, sft_run, upper
 
 from accord.evaluation.diagnoses import RULES, Facts, diagnose
 from accord.evaluation.examining import examine, read_facts
@@ -63,6 +63,7 @@ PLANTS: dict[str, Plant] = {
     "SFT that stands still": (sft_run, {"lr": 0.0, "epochs": 4}, "not_learning", "medium"),
     "SFT by heart": (sft_run, {"random": True, "epochs": 40, "examples": 48, "select": "last"}, "overfits", "medium"),
     "DPO that is hardly held": (dpo_run, {"lr": 3e-2, "beta": 0.01}, "likelihood_falls", "medium"),
+    "KTO that is hardly held": (kto_run, {"lr": 3e-2, "beta": 0.01}, "likelihood_falls", "medium"),
     "labels at random": (reward_run, {"random": True}, "reward_at_chance", "high"),
     "rankings by heart": (reward_run, {"random": True, "epochs": 30, "rankings": 60}, "reward_overfits", "medium"),
 }
@@ -84,6 +85,7 @@ def test_healthy_runs_are_left_in_peace(seed: int, tmp_path: Path) -> None:
         "sft": sft_run(tmp_path / "sft", seed=seed),
         "reward": reward_run(tmp_path / "reward", seed=seed),
         "dpo": dpo_run(tmp_path / "dpo", seed=seed),
+        "kto": kto_run(tmp_path / "kto", seed=seed),
         "grpo": grpo_run(tmp_path / "grpo", {"model": (1.0, lambda row: 3.0 * (40 in row) - 0.25 * len(row))}, seed=seed),
     }
     assert {name: [finding.what() for finding in found(folder).values()] for name, folder in runs.items()} == {name: [] for name in runs}
