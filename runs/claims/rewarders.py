@@ -1,4 +1,4 @@
-"""Reward models on chosen rankings, as several claims need them: with the demo's learning rates, and nothing saved."""
+"""Reward models on chosen rankings with the demo's learning rates, and what the best of n by them is worth; several claims need these."""
 
 from __future__ import annotations
 
@@ -8,20 +8,30 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from accord.algorithms import reward
+from accord.engine.local import LocalSampler
+from accord.evaluation.frontier import best_of_n_values
+from accord.evaluation.statistics import Floats
 from accord.feedback.store import Store
 from accord.models.loading import scalar_from
-from accord.models.scalar import new_head
-from accord.records import RankedPrompt
+from accord.models.scalar import RewardModel, new_head
+from accord.records import RankedPrompt, Sampling
 from accord.runtime.device import pick_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
 from accord.settings import RewardConfig
+from accord.stages.answering import held_out
+from accord.stages.asking import respond
 from accord.stages.opening import Model, compute_dtype
-from accord.world import HELD_OUT_GROUP
+from accord.stages.queueing import world_of
+from accord.world import HELD_OUT_GROUP, GoldJudge
 
 Rows = list[reward.RankedRows]
+PROMPTS, NS = 150, (1, 2, 4, 8, 16, 32)
+"""Held-out prompts, and the n of best-of-n; the last is how many responses each prompt gets."""
 
 
 def settings(project: Project) -> RewardConfig:
@@ -74,3 +84,34 @@ def trained(project: Project, start: Model, training: Rows, name: str, **changes
 def accuracy(model: Any, held_out: Rows) -> float:
     """On untied pairs, a mean over prompts."""
     return reward.accuracy(model, held_out, dtype=compute_dtype("auto"))
+
+
+class Draws:
+    """The SFT model's responses to held-out prompts, and what the gold judge gives them: [prompts, draws]."""
+
+    def __init__(self, project: Project, sft: Model) -> None:
+        prompts, sampling = held_out(project, split="test", limit=PROMPTS), Sampling(temperature=1.0, max_tokens=48)
+        sampler = LocalSampler(sft.lm, stop=sft.format.stop, dtype=compute_dtype("auto"))
+        groups, _ = respond(sft, sampler, prompts, n=NS[-1], sampling=sampling, seed=0, batch_size=8)
+        judge = GoldJudge(world_of(project))
+        self.asked = [sft.format.prompt(prompt.messages) for prompt in prompts for _ in range(NS[-1])]
+        self.said = [list(response.tokens) for group in groups for response in group]
+        worth = [judge.judge(prompt, r.text).utility for prompt, group in zip(prompts, groups, strict=True) for r in group]
+        self.gold: Floats = np.array(worth).reshape(len(prompts), NS[-1])
+
+    def curve(self, reward_model: Any) -> list[float]:
+        """Mean gold reward of the best of n by this reward model, for every n."""
+        proxy = RewardModel(reward_model, dtype=compute_dtype("auto")).score(self.asked, self.said)
+        table: Floats = proxy.double().numpy().reshape(self.gold.shape)
+        return [float(best_of_n_values(table, self.gold, n).mean()) for n in NS]
+
+
+def lost(curve: Sequence[float]) -> float:
+    """What the last n has lost since the best one."""
+    return max(curve) - curve[-1]
+
+
+def told(project: Project, name: str, curve: list[float]) -> list[float]:
+    """The curve, printed."""
+    print(f"{project.path.name} {name}: {', '.join(f'{n}: {gold:.3f}' for n, gold in zip(NS, curve, strict=True))}", flush=True)
+    return curve

@@ -1,0 +1,38 @@
+"""Overoptimisation: a larger reward model is worth more and is fooled later. Best of n, gold judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from frame import Row, above, below, row, run
+from rewarders import NS, Draws, lost, rankings, settings, told, trained
+from small_against_large import small_sft
+
+from accord.models.loading import load_scalar_model
+from accord.runtime.device import pick_device
+from accord.runtime.project import Project
+from accord.stages.opening import load_model
+
+
+def curves(project: Project) -> tuple[list[float], list[float]]:
+    """Gold reward over n by the demo's reward model, and by one a ninth its size that saw the same rankings."""
+    sft = load_model(project, "sft")
+    training, _ = rankings(project, sft, mismatched=settings(project).mismatched)
+    draws = Draws(project, sft)
+    large = draws.curve(load_scalar_model(project.model("reward")).to(pick_device()))
+    small = draws.curve(trained(project, small_sft(project), training, "rankings-small"))
+    return told(project, "1.28M", large), told(project, "0.14M", small)
+
+
+def measure(given: Sequence[Project]) -> list[Row]:
+    found, source = [curves(project) for project in given], "Gao et al. 2022, section 3.2"
+    more, most = f"best of {NS[-1]} by 1.28M parameters is worth more than by 0.14M", f"it loses less from the best n to {NS[-1]}"
+    gained, fooled = [large[-1] - small[-1] for large, small in found], [lost(large) - lost(small) for large, small in found]
+    return [
+        row(f"Reward model's size: {more}", gained, above(0.0), source=source, note="gold reward, difference"),
+        row(f"Reward model's size: {most}", fooled, below(0.0), source=source, note="gold reward, difference"),
+    ]
+
+
+if __name__ == "__main__":
+    run(measure)
