@@ -24,6 +24,8 @@ from accord.runtime.project import Project
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "claims.json"
 PAGE = Path(__file__).parents[2] / "docs" / "claims.md"
+SHARED = ("frame", "rewarders")
+"""Files of this folder that are no claim."""
 OUYANG = "Ouyang et al. 2022"
 Verdict = Literal["holds", "fails", "undecided"]
 Rule = Callable[[float, float], Verdict]
@@ -124,7 +126,14 @@ def page(text: str, rows: Sequence[dict[str, Any]]) -> str:
         for each in rows
     ]
     before, after = text.split(START)[0], text.split(END)[1]
-    return f"{before}{START}\n{head}\n" + "".join(f"{line}\n" for line in lines) + f"{END}{after}"
+    return f"{before}{START}\n{head}\n" + "".join(f"{line}\n" for line in lines) + f"{waiting(rows)}{END}{after}"
+
+
+def waiting(rows: Sequence[dict[str, Any]]) -> str:
+    """Says which scripts have no row in the table."""
+    known = {*SHARED, *(Path(str(each["script"])).stem for each in rows)}
+    missing = [path.name for path in sorted(Path(__file__).parent.glob("*.py")) if path.stem not in known]
+    return f"\nNot run for this table yet: {', '.join(f'`{name}`' for name in missing)}.\n" if missing else ""
 
 
 def _figure(value: float | str | None) -> str:
