@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -87,3 +88,9 @@ def test_every_command_is_shown_in_the_docs() -> None:
     commands = [name for name in app if not name.startswith("-")]
     assert "pretrain" in commands
     assert not [name for name in commands if f"accord {name}" not in text]
+
+
+@pytest.mark.parametrize("page", [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")], ids=lambda page: page.name)
+def test_what_a_page_points_to_is_there(page: Path) -> None:
+    pointed = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
+    assert not [to for to in pointed if "://" not in to and not (page.parent / to).exists()]
