@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from opened import CONTEXT, FORMAT, hello, host, open_model, sampling, served, whole
+from opened import CONTEXT, FORMAT, Opened, hello, host, open_model, sampling, served, whole
 
 from accord.records import Message
 from accord.serving.hosting import Capacity, ModelHost
 from accord.serving.pieces import Ask, Busy, NotUnderstood, TooLong, TooSlow, Unavailable, UnknownModel
+from accord.stages.serving import follow
 
 
 def test_pieces_make_up_the_answer_and_the_last_alone_says_how_it_ended() -> None:
@@ -132,6 +134,43 @@ def test_a_model_is_exchanged_without_dropping_a_request() -> None:
         await change
         assert first.text + rest == before != after
         assert pieces[0].version.startswith("tiny-2@")
+
+    served(hosting, work)
+
+
+class Disk:
+    """Models on disk whose weights change."""
+
+    def __init__(self) -> None:
+        self.written = "1" * 12
+
+    def digest(self, name: str) -> str:
+        return self.written
+
+    def open(self, name: str) -> Opened:
+        if self.written == "broken":
+            raise OSError("half of a file")
+        return replace(open_model(f"tiny-{self.written[0]}"), digest=self.written)
+
+
+def test_a_model_that_is_written_anew_answers_from_then_on_and_a_broken_one_does_not() -> None:
+    disk = Disk()
+    hosting = ModelHost(disk.open, ["tiny"])
+
+    async def work() -> None:
+        looking = asyncio.create_task(follow(disk, hosting, seconds=0.01))
+        running = hosting.stream("tiny", hello(), sampling=sampling(60), seed=2)
+        first = await anext(running)
+        disk.written = "broken"
+        await asyncio.sleep(0.1)
+        assert hosting.version("tiny") == "tiny@111111111111"
+        disk.written = "2" * 12
+        while hosting.version("tiny") != "tiny@222222222222":
+            await asyncio.sleep(0.01)
+        _, pieces = await whole(running)
+        assert {piece.version for piece in (first, *pieces)} == {"tiny@111111111111"}
+        assert not looking.done()
+        looking.cancel()
 
     served(hosting, work)
 

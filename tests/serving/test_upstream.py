@@ -23,6 +23,7 @@ from accord.records import Message, Sampling
 from accord.serving.api import create
 from accord.serving.pieces import Ask, Busy, NotUnderstood, RefusedRequest, Unavailable, UnknownModel
 from accord.serving.upstream import Upstream
+from accord.stages.talking import Beyond
 
 ASKED: Any = [{"role": "user", "content": "Who keeps the mill?"}]
 
@@ -170,3 +171,21 @@ def test_a_remote_speaker_hears_our_own_server(server: Server) -> None:
     answers = speaker.answer([hello(), hello("Where is bread sold?")], n=3, sampling=sampling(temperature=1.0), seed=5)
     assert [len(each) for each in answers] == [3, 3]
     assert answers == speaker.answer([hello(), hello("Where is bread sold?")], n=3, sampling=sampling(temperature=1.0), seed=5)
+
+
+def test_the_chat_finds_another_servers_models_once_it_is_there() -> None:
+    async def work() -> None:
+        gate = Upstream("http://127.0.0.1:9/v1", tries=1, pause=0.0)
+        shelf = Beyond(gate)
+        await gate.start()
+        assert list(shelf.names()) == ["default"]
+        with scripted((200, {}, b"")) as (url, _):
+            gate.address = url
+            await gate.close()
+            await gate.start()
+            assert list(shelf.names()) == ["far"]
+            assert gate.version("far") == f"far@{shelf.digest('far')}"
+            await gate.swap("far", "far")
+        await gate.close()
+
+    asyncio.run(work())

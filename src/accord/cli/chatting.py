@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from accord.cli.app import AsJson, Flat, Precision, ProjectPath, app, say
 from accord.errors import UsageError
-from accord.settings import ChatConfig, RoundConfig, ServeConfig
+from accord.settings import ChatConfig, RoundConfig
 
 
 @app.command
@@ -17,6 +17,7 @@ def chat(
     project: ProjectPath,
     *,
     terminal: Annotated[bool, Parameter(help="Talk in the terminal; nothing is stored.", negative="")] = False,
+    upstream: Annotated[str, Parameter(help="Address of an OpenAI-compatible server (up to /v1) whose models answer instead.")] = "",
     insecure: Annotated[bool, Parameter(help="Serve others without https.", negative="")] = False,
     config: Annotated[ChatConfig, Flat] = ChatConfig(),
 ) -> None:
@@ -24,42 +25,16 @@ def chat(
 
     Example: accord chat demo --model sft
     """
-    from accord.errors import ModelError
     from accord.runtime.project import Project
-    from accord.stages.chatting import Shelf
-    from accord.stages.opening import compute_dtype, load_model
+    from accord.stages import talking
 
     opened = Project.open(project)
-    shelf = Shelf(opened)
-    names = list(shelf.names())
-    if config.model and config.model not in names:
-        raise ModelError("the project has no such model to talk to", where=config.model, hint=f"it has: {', '.join(names) or 'none yet'}")
+    if terminal and upstream:
+        raise UsageError("the terminal talks to the project's own models", where="--upstream", hint="leave out --terminal")
     if terminal:
-        from accord.serving.terminal import talk
-
-        talk(
-            lambda name: load_model(opened, name),
-            config.model or next(iter(names), "base"),
-            temperature=config.temperature,
-            max_tokens=config.max_tokens,
-            seed=config.seed,
-            dtype=compute_dtype(),
-        )
-        return
-    from accord.feedback.store import Store
-    from accord.serving.guards import Guarded
-    from accord.serving.hosting import ModelHost
-    from accord.serving.web.app import open_chat
-    from accord.serving.web.site import ChatSite, labels
-    from accord.stages.serving import rules
-
-    around = rules(opened, ServeConfig(**opened.settings.get("serve", {})))
-    host = ModelHost(lambda name: load_model(opened, name), names, dtype=compute_dtype())
-    with Store.open(opened.store_url) as store:
-        site = ChatSite(
-            store, labels(config), opened.path.name, folder=opened.path, chat=config, models=Guarded(host, around), library=shelf
-        )
-        open_chat(site, insecure=insecure, folder=opened.path)
+        talking.in_terminal(opened, config)
+    else:
+        talking.on_a_page(opened, config, upstream=upstream, insecure=insecure)
 
 
 @app.command(name="round")

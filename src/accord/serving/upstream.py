@@ -68,6 +68,10 @@ class Upstream:
             await self._client.aclose()
         self._client = None
 
+    async def swap(self, name: str, model: str) -> None:
+        """Asks anew what there is; the server behind exchanges its models itself."""
+        await self._refresh()
+
     async def stream(
         self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()
     ) -> AsyncGenerator[Piece]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from accord.data import personal
-from accord.errors import ModelError, UsageError
+from accord.errors import AccordError, ModelError, UsageError
 from accord.feedback import moderation
 from accord.feedback.store import Store
 from accord.feedback.web.serving import is_loopback, listen
@@ -23,6 +24,9 @@ from accord.serving.prompting import system_prompt
 from accord.settings import ServeConfig
 from accord.stages.chatting import Shelf
 
+LOOKED_AT = 5.0
+"""Seconds between two looks at the models on disk."""
+log = logging.getLogger("accord.serve")
 CONNECTIONS = 4096
 """Open connections of the server; whoever comes next is told 503."""
 
@@ -44,7 +48,7 @@ def serve_stage(project: Project, config: ServeConfig, *, models: Sequence[str],
     around = rules(project, config)
     host = _upstream(upstream, config) if upstream else _local(project, config, models)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(host, config, keys, around))
+        asyncio.run(_serve(host, config, keys, around, Shelf(project)))
 
 
 def check_address(config: ServeConfig, keys: Keys | None, *, insecure: bool) -> None:
@@ -128,10 +132,49 @@ def _upstream(address: str, config: ServeConfig) -> Host:
     return Upstream(address, seconds=config.seconds)
 
 
-async def _serve(host: Host, config: ServeConfig, keys: Keys | None, around: Rules) -> None:
+class Exchanging(Protocol):
+    """A host whose models can be exchanged while they answer."""
+
+    def models(self) -> list[str]: ...
+
+    def version(self, model: str) -> str: ...
+
+    async def swap(self, name: str, model: str) -> None: ...
+
+
+class Library(Protocol):
+    """The models on disk."""
+
+    def digest(self, name: str) -> str:
+        """The first digits of a model's digest; empty when there is no such model."""
+        ...
+
+
+async def follow(library: Library, host: Exchanging, *, seconds: float = LOOKED_AT) -> None:
+    """Exchanges every model whose folder was written anew, until it is cancelled; answers under way end with the old weights.
+
+    A folder that cannot be opened is left alone, and looked at again when it has changed.
+    """
+    failed = dict[str, str]()
+    while True:
+        await asyncio.sleep(seconds)
+        for name in host.models():
+            wanted = await asyncio.to_thread(library.digest, name)
+            if not wanted or wanted in (host.version(name).rpartition("@")[2], failed.get(name)):
+                continue
+            try:
+                await host.swap(name, name)
+                log.warning("%s answers from now on", host.version(name))
+            except (AccordError, OSError, ValueError) as error:
+                failed[name] = wanted
+                log.warning("%s was written anew and cannot be opened; the old one goes on: %s", name, error)
+
+
+async def _serve(host: Host, config: ServeConfig, keys: Keys | None, around: Rules, shelf: Shelf) -> None:
     import uvicorn
 
     from accord.serving.api import create
+    from accord.serving.hosting import ModelHost
 
     made = listen(config.host, config.port)
     names = [part.strip() for part in config.names.split(",") if part.strip()]
@@ -140,9 +183,12 @@ async def _serve(host: Host, config: ServeConfig, keys: Keys | None, around: Rul
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}
     settings = uvicorn.Config(app, **quiet, timeout_graceful_shutdown=5, limit_concurrency=CONNECTIONS)
     await host.start()
+    looking = asyncio.create_task(follow(shelf, host)) if isinstance(host, ModelHost) else None
     try:
         address = f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{made.getsockname()[1]}/v1"
         print(f"Serving {', '.join(host.models()) or 'nothing yet'} at {address}  (Ctrl-C ends it)", flush=True)
         await uvicorn.Server(settings).serve(sockets=[made])
     finally:
+        if looking:
+            looking.cancel()
         await host.close()
