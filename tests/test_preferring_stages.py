@@ -103,6 +103,14 @@ def test_a_command_leaves_a_model_that_opens_and_says_what_it_learned_from(
     assert typed(command, project.path, "--resume", "--held-out-group", "far", "--lora-rank", rank, "--lr", "0.01", "--warmup-steps", 1)
 
 
+def test_adapters_over_four_bits_are_flags_too(unlabeled: Project, tmp_path: Path, typed: Any) -> None:
+    project = labeled(unlabeled, tmp_path / "p", rankings())
+    summary = typed("dpo", project.path, "--lora-rank", 2, "--lora-bits", 4, "--recompute", "--lr", "0.01", "--warmup-steps", 1)
+    assert summary["rankings"] == 14
+    tuned, before = load_causal_lm(project.model("dpo")), load_causal_lm(project.model("sft"))
+    assert {name: value.shape for name, value in weights(tuned).items()} == {name: value.shape for name, value in weights(before).items()}
+
+
 @pytest.mark.parametrize("loss", ["robust", "ipo", "orpo", "simpo", "plackett-luce"])
 def test_every_loss_is_a_flag(loss: str, unlabeled: Project, tmp_path: Path, typed: Any) -> None:
     project = labeled(unlabeled, tmp_path / "p", rankings())

@@ -169,7 +169,7 @@ CHANGES: dict[str, Any] = {
     "kl_estimator": "k2", "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "overlong_tokens": 4,
     "resample": 3, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
 }  # fmt: skip
-OF_THE_STAGE = {"rewards", "reward_seconds", "limit_rate", "kinds", "lora_rank", "logprob_gap"}
+OF_THE_STAGE = {"rewards", "reward_seconds", "limit_rate", "kinds", "lora_rank", "lora_bits", "recompute", "logprob_gap"}
 
 
 def test_no_setting_is_forgotten_here() -> None:

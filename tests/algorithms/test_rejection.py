@@ -115,7 +115,7 @@ CHANGES: dict[str, Any] = {
     "lr": 1e-3, "muon_lr": 1e-2, "warmup_steps": 20, "temperature": 0.5, "max_tokens": 3,
     "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
 }  # fmt: skip
-OF_THE_STAGE = {"rewards", "reward_seconds", "limit_rate", "kinds", "lora_rank", "logprob_gap", "threshold"}
+OF_THE_STAGE = {"rewards", "reward_seconds", "limit_rate", "kinds", "lora_rank", "lora_bits", "recompute", "logprob_gap", "threshold"}
 
 
 def outcome(folder: Path, **asked: Any) -> Any:

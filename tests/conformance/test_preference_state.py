@@ -119,6 +119,8 @@ OF_THE_STAGE = {
     "kinds",
     "max_tokens",
     "lora_rank",
+    "lora_bits",
+    "recompute",
     "save_every",
     "thumbs",
     "good_quality",

@@ -244,7 +244,18 @@ PPO_CHANGES: dict[str, Any] = {
     "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "whiten_rewards": True, "whiten_advantages": False,
     "ptx_coef": 9.0, "ema": 0.5, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
 }  # fmt: skip
-OF_THE_STAGE = {"ptx_tokens", "lora_rank", "logprob_gap", "rewards", "reward_seconds", "limit_rate", "kinds", "keep_every"}
+OF_THE_STAGE = {
+    "ptx_tokens",
+    "lora_rank",
+    "lora_bits",
+    "recompute",
+    "logprob_gap",
+    "rewards",
+    "reward_seconds",
+    "limit_rate",
+    "kinds",
+    "keep_every",
+}
 """Read where the stage opens its models; logprob_gap is T16."""
 
 

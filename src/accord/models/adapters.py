@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from accord.errors import UsageError
+from accord.models.quantised import restored
 
 
 def add_lora(model: Any, rank: int, generator: torch.Generator) -> Any:
@@ -42,7 +43,11 @@ def sharing(model: nn.Module) -> Any:
 
 
 def merge_lora(model: Any) -> Any:
-    """Adds the adapters to the weights they adapt and takes them out; a model without adapters comes back as it is."""
+    """Adds the adapters to the weights they adapt and takes them out; a model without adapters comes back as it is.
+
+    Weights in four bits become ordinary ones first: what is saved computes what was trained.
+    """
+    restored(model)
     for name, module in list(model.named_modules()):
         if hasattr(module, "merge") and hasattr(module, "get_base_layer"):
             module.merge()

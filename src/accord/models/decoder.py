@@ -9,13 +9,14 @@ yet changes nothing. Every other architecture runs its own modules, with our att
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from accord.models.attention import Attend
 
@@ -76,35 +77,49 @@ def _weight(projection: Any) -> Tensor:
 
 def fuse(body: Any, dtype: torch.dtype) -> Weights:
     """The body's weights, cast and fused. Gradients flow back to the parameters; call it anew after each update."""
+    bare = _frame(body, dtype)
+    order = _order(bare, body.device)
+    return replace(bare, layers=[_fused(block, order, dtype) for block in body.layers])
+
+
+def _frame(body: Any, dtype: torch.dtype) -> Weights:
+    """All of a body's weights but its layers'."""
     config = body.config
     dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    order = _interleaved(config.num_attention_heads + config.num_key_value_heads, config.num_key_value_heads, dim, body.device)
-    layers: list[Layer] = []
-    for block in body.layers:
-        attention, mlp = block.self_attn, block.mlp
-        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-        biased = attention.q_proj.bias is not None
-        layers.append(
-            Layer(
-                norm_in=block.input_layernorm.weight,
-                qkv=torch.cat([_weight(p) for p in projections]).index_select(0, order).to(dtype),
-                qkv_bias=torch.cat([p.bias for p in projections]).index_select(0, order).to(dtype) if biased else None,
-                out=_weight(attention.o_proj).to(dtype),
-                norm_mlp=block.post_attention_layernorm.weight,
-                gate_up=torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)]).to(dtype),
-                down=_weight(mlp.down_proj).to(dtype),
-            )
-        )
-    return Weights(
-        layers,
-        body.embed_tokens.weight,
-        body.norm.weight,
-        config.num_attention_heads,
-        config.num_key_value_heads,
-        dim,
-        config.rms_norm_eps,
-        dtype,
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    return Weights([], body.embed_tokens.weight, body.norm.weight, heads, kv_heads, dim, config.rms_norm_eps, dtype)
+
+
+def _fused(block: Any, order: Int[Tensor, " outputs"], dtype: torch.dtype) -> Layer:
+    attention, mlp = block.self_attn, block.mlp
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    biased = attention.q_proj.bias is not None
+    return Layer(
+        norm_in=block.input_layernorm.weight,
+        qkv=torch.cat([_weight(p) for p in projections]).index_select(0, order).to(dtype),
+        qkv_bias=torch.cat([p.bias for p in projections]).index_select(0, order).to(dtype) if biased else None,
+        out=_weight(attention.o_proj).to(dtype),
+        norm_mlp=block.post_attention_layernorm.weight,
+        gate_up=torch.cat([_weight(mlp.gate_proj), _weight(mlp.up_proj)]).to(dtype),
+        down=_weight(mlp.down_proj).to(dtype),
     )
+
+
+def recomputing(model: Any) -> Any:
+    """The model, made to keep only the states between its layers for the backward pass, which computes each layer again.
+
+    Gradients stay what they were; memory for activations falls to about one layer's, and a step takes about a third longer. Weights in
+    four bits are made anew with their layer, so that they are never all there at once.
+    """
+    body = model.base_model
+    body.recompute = True
+    if not is_llama_shaped(body) and getattr(body, "supports_gradient_checkpointing", False):
+        switch = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable  # its name before 5
+        switch({"use_reentrant": False})
+        for module in body.modules():
+            if hasattr(module, "gradient_checkpointing") and module is not body:
+                module.training = True  # of this module alone: transformers recomputes in training only, and dropout stays off
+    return model
 
 
 def hidden(
@@ -120,21 +135,24 @@ def hidden(
         dtype: of the matrix products; parameters and the residual stream stay float32.
     """
     if is_llama_shaped(body):
+        if getattr(body, "recompute", False) and torch.is_grad_enabled():
+            return _recomputed(body, tokens, rotary(body, positions), attend, dtype)
         return llama_hidden(fuse(body, dtype), tokens, rotary(body, positions), attend)
     with torch.autocast(tokens.device.type, dtype, enabled=dtype != torch.float32):
         out = body(input_ids=tokens[None], position_ids=positions[None], use_cache=False, attend=attend)
     return out.last_hidden_state[0]
 
 
-def _interleaved(rotated: int, plain: int, dim: int, device: torch.device) -> Int[Tensor, " outputs"]:
+def _order(weights: Weights, device: torch.device) -> Int[Tensor, " outputs"]:
     """Row order of the fused projection that puts the two halves of each rotated pair side by side.
 
     Hugging Face's Llama rotates component i with i + dim/2; side by side they are one complex number, and rotating is one product.
     Queries and keys move alike, so their products stay as they were.
     """
+    rotated, dim = weights.heads + weights.kv_heads, weights.head_dim
     pairs = torch.arange(dim, device=device).view(2, dim // 2).T.flatten()
     heads = torch.arange(rotated, device=device)[:, None] * dim + pairs
-    rest = torch.arange(rotated * dim, (rotated + plain) * dim, device=device)
+    rest = torch.arange(rotated * dim, (rotated + weights.kv_heads) * dim, device=device)
     return torch.cat([heads.flatten(), rest])
 
 
@@ -146,18 +164,36 @@ def rotary(body: Any, positions: Int[Tensor, " tokens"]) -> Tensor:
 
 def llama_hidden(weights: Weights, tokens: Int[Tensor, " tokens"], rotations: Tensor, attend: Attend) -> Float[Tensor, "tokens width"]:
     """The Llama forward pass (Touvron et al. 2023) on fused weights."""
-    w = weights
-    x = F.embedding(tokens, w.embedding).float()
+    x = F.embedding(tokens, weights.embedding).float()
+    for index, layer in enumerate(weights.layers):
+        x = _through(weights, layer, index, x, rotations, attend)
+    return F.rms_norm(x, (x.shape[-1],), weights.norm, weights.epsilon)
+
+
+def _through(w: Weights, layer: Layer, index: int, x: Tensor, rotations: Tensor, attend: Attend) -> Tensor:
+    """One block: attention, then the gated MLP, each added to the residual stream [tokens, width]."""
     width = (x.shape[-1],)
-    for index, layer in enumerate(w.layers):
-        h = F.rms_norm(x, width, layer.norm_in, w.epsilon).to(w.dtype)
-        qkv = F.linear(h, layer.qkv, layer.qkv_bias).float().view(len(x), -1, w.head_dim)
-        qk, v = torch.split(qkv, [w.heads + w.kv_heads, w.kv_heads], 1)
-        rotated = torch.view_as_real(torch.view_as_complex(torch.unflatten(qk, 2, (-1, 2))) * rotations).flatten(2)
-        q, k = torch.split(rotated, [w.heads, w.kv_heads], 1)
-        o = attend(index, q, k, v)
-        x = x + F.linear(o.flatten(1).to(w.dtype), layer.out)
-        h = F.rms_norm(x, width, layer.norm_mlp, w.epsilon).to(w.dtype)
-        gate, up = F.linear(h, layer.gate_up).chunk(2, -1)
-        x = x + F.linear(F.silu(gate) * up, layer.down)
-    return F.rms_norm(x, width, w.norm, w.epsilon)
+    h = F.rms_norm(x, width, layer.norm_in, w.epsilon).to(w.dtype)
+    qkv = F.linear(h, layer.qkv, layer.qkv_bias).float().view(len(x), -1, w.head_dim)
+    qk, v = torch.split(qkv, [w.heads + w.kv_heads, w.kv_heads], 1)
+    rotated = torch.view_as_real(torch.view_as_complex(torch.unflatten(qk, 2, (-1, 2))) * rotations).flatten(2)
+    q, k = torch.split(rotated, [w.heads, w.kv_heads], 1)
+    o = attend(index, q, k, v)
+    x = x + F.linear(o.flatten(1).to(w.dtype), layer.out)
+    h = F.rms_norm(x, width, layer.norm_mlp, w.epsilon).to(w.dtype)
+    gate, up = F.linear(h, layer.gate_up).chunk(2, -1)
+    return x + F.linear(F.silu(gate) * up, layer.down)
+
+
+def _recomputed(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dtype: torch.dtype) -> Tensor:
+    """The same pass, each layer's weights and activations made again in the backward pass."""
+    bare = _frame(body, dtype)
+    order = _order(bare, body.device)
+
+    def through(index: int, x: Tensor) -> Tensor:
+        return _through(bare, _fused(body.layers[index], order, dtype), index, x, rotations, attend)
+
+    x = F.embedding(tokens, bare.embedding).float()
+    for index in range(len(body.layers)):
+        x = cast("Tensor", checkpoint(through, index, x, use_reentrant=False, preserve_rng_state=False))
+    return F.rms_norm(x, (x.shape[-1],), bare.norm, bare.epsilon)

@@ -38,3 +38,6 @@ def check_numbers(config: Any, stage: str) -> None:
         require(value > 0 or name not in _POSITIVE, stage, f"{name} is {value}; it must be above 0")
         require(value >= 0 or name in _SIGNED, stage, f"{name} is {value}; it must not be negative")
         require(value <= 1 or name not in _SHARES, stage, f"{name} is {value}; it is at most 1")
+    rank, bits = getattr(config, "lora_rank", 0), getattr(config, "lora_bits", 0)
+    require(bits in (0, 4), stage, f"lora_bits is {bits}; 4, or 0 for weights as they are")
+    require(not bits or rank > 0, stage, "lora_bits is 4 and lora_rank 0: weights in four bits do not learn, adapters on them do")

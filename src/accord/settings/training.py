@@ -108,6 +108,10 @@ class SftConfig:
     """Steps between checkpoints."""
     lora_rank: int = 0
     """Rank of LoRA adapters; 0 trains all weights."""
+    lora_bits: int = 0
+    """4 holds the frozen weights under the adapters in four bits (QLoRA); 0 leaves them as they are."""
+    recompute: bool = False
+    """Compute each layer again in the backward pass instead of keeping its activations: less memory, a third more time."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "sft")
@@ -179,6 +183,10 @@ class RewardConfig:
     """Steps between checkpoints."""
     lora_rank: int = 0
     """Rank of LoRA adapters; 0 trains all weights."""
+    lora_bits: int = 0
+    """4 holds the frozen weights under the adapters in four bits (QLoRA); 0 leaves them as they are."""
+    recompute: bool = False
+    """Compute each layer again in the backward pass instead of keeping its activations: less memory, a third more time."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "reward")
@@ -265,6 +273,10 @@ class PpoConfig:
     """Steps between the policies that are kept for `accord frontier`, each as large as the model; 0 keeps none."""
     lora_rank: int = 0
     """Rank of LoRA adapters; 0 trains all weights."""
+    lora_bits: int = 0
+    """4 holds the frozen weights under the adapters in four bits (QLoRA); 0 leaves them as they are."""
+    recompute: bool = False
+    """Compute each layer again in the backward pass instead of keeping its activations: less memory, a third more time."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "ppo")

@@ -17,6 +17,7 @@ from accord.evaluation.frontier import Fit, Kind, best_of_n_values, fit, resampl
 from accord.evaluation.statistics import Floats, Interval, best_of_n_kl, interval
 from accord.models.adapters import add_lora
 from accord.models.policy import logprobs
+from accord.models.quantised import quantised
 from accord.models.ragged import by_tokens, pack
 from accord.records import Prompt, Response, Sampling
 from accord.runtime.project import Project
@@ -129,7 +130,8 @@ def _policies(project: Project, asked: dict[str, Any], run: str, sft: str) -> It
     kept, settings = Run(project.run(run), "", {}), asked["config"]
     for step in kept.kept():
         model = load_model(project, sft)
-        lm = add_lora(model.lm, settings["lora_rank"], generator(0, "frontier")) if settings.get("lora_rank") else model.lm
+        lm = quantised(model.lm) if settings.get("lora_bits") else model.lm
+        lm = add_lora(lm, settings["lora_rank"], generator(0, "frontier")) if settings.get("lora_rank") else lm
         lm.load_state_dict(kept.policy(step)["policy"])
         yield step, Model(f"{run}@{step}", lm.eval(), model.format, f"{model.digest} {run} {step}")
     last = int(settings.get("steps") or settings.get("rounds") or 0)

@@ -21,14 +21,17 @@ from accord.engine.guided import QGuide
 from accord.errors import AccordError, ModelError
 from accord.evaluation.examining import note_alarms
 from accord.feedback.snapshot import freeze, thaw
-from accord.models.adapters import merge_lora
+from accord.models.adapters import add_lora, merge_lora, sharing
+from accord.models.decoder import recomputing
 from accord.models.loading import load_causal_lm, save_model
+from accord.models.quantised import quantised
 from accord.models.qvalues import load_q
 from accord.runtime import lineage
 from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, peak_rss_mb, pick_device
 from accord.runtime.files import new_folder
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
 
 Row = TypeVar("Row")
 
@@ -79,6 +82,18 @@ def load_model(project: Project, name: str) -> Model:
     context = int(getattr(lm.config, "max_position_embeddings", 0) or 0)
     spoken = chat_format(tokenizer, context) if tokenizer.chat_template else raw_format(tokenizer, context)
     return Model(name, lm, spoken, digest_of(source))
+
+
+def learner(lm: Any, config: Any, *stream: str, apart: bool = False) -> Any:
+    """What is trained of a model: all of it, or adapters on its weights, as ``config`` says; ``stream`` names their random numbers.
+
+    With ``apart`` adapters are put into modules of their own over the same weights, so that the model itself stays the reference.
+    """
+    if config.lora_bits:
+        lm = quantised(lm)
+    if config.lora_rank:
+        lm = add_lora(sharing(lm) if apart else lm, config.lora_rank, generator(config.seed, *stream))
+    return recomputing(lm) if config.recompute else lm
 
 
 def digest_of(source: str) -> str:

@@ -8,13 +8,11 @@ from accord.errors import InputError
 from accord.feedback.kinds import said_by
 from accord.feedback.store import Store
 from accord.feedback.thumbs import thumbs
-from accord.models.adapters import add_lora
 from accord.records import Prompt, RankedPrompt, Response, Thumb
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
-from accord.runtime.seeds import generator
 from accord.settings import DpoConfig, KtoConfig
-from accord.stages.opening import compute_dtype, digest_of, finishing, frozen, load_model, locate, save
+from accord.stages.opening import compute_dtype, digest_of, finishing, frozen, learner, load_model, locate, save
 
 SAMPLE = "`accord sample`, then `accord label`, or `accord import` rankings"
 
@@ -40,7 +38,7 @@ def dpo_stage(project: Project, config: DpoConfig, *, sft_model: str, name: str,
         unseen = [row for row in usable if row.prompt.split != "train"]
         compute = compute_dtype(dtype)
         model = load_model(project, sft_model)
-        policy = add_lora(model.lm, config.lora_rank, generator(config.seed, "dpo", "lora")) if config.lora_rank else model.lm
+        policy = learner(model.lm, config, "dpo", "lora")
         figures |= dpo.train(
             config,
             policy=policy,
@@ -81,7 +79,7 @@ def kto_stage(project: Project, config: KtoConfig, *, sft_model: str, name: str,
         unseen = [row for row in given if row.prompt.split != "train"]
         compute = compute_dtype(dtype)
         model = load_model(project, sft_model)
-        policy = add_lora(model.lm, config.lora_rank, generator(config.seed, "kto", "lora")) if config.lora_rank else model.lm
+        policy = learner(model.lm, config, "kto", "lora")
         figures |= kto.train(
             config,
             policy=policy,

@@ -12,7 +12,6 @@ from accord.data.templates import ChatFormat
 from accord.errors import InputError
 from accord.feedback.kinds import kinds_of
 from accord.feedback.store import Store
-from accord.models.adapters import add_lora
 from accord.models.loading import scalar_from
 from accord.models.scalar import new_head
 from accord.records import Prompt, Response
@@ -22,7 +21,7 @@ from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
 from accord.settings import ProcessConfig
-from accord.stages.opening import compute_dtype, digest_of, finishing, load_model, locate, save
+from accord.stages.opening import compute_dtype, digest_of, finishing, learner, load_model, locate, save
 from accord.stages.preferring import sampled_tokens
 
 
@@ -52,8 +51,7 @@ def process_stage(project: Project, config: ProcessConfig, *, sft_model: str, na
         compute = compute_dtype(dtype)
         model = load_model(project, sft_model)
         scalar = scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(config.seed, "process", "head"))).to(pick_device())
-        if config.lora_rank:
-            scalar = add_lora(scalar, config.lora_rank, generator(config.seed, "process", "lora"))
+        scalar = learner(scalar, config, "process", "lora")
         made, held = ([_row(model.format, row, config.max_tokens) for row in part] for part in (training, unseen))
         figures |= process.train(config, model=scalar, rows=made, validation=held, run=run, dtype=compute)
         figures |= {"responses": len(made), "marked": sum(bool(row.spans) for row in training)}

@@ -15,14 +15,12 @@ from accord.evaluation.statistics import interval
 from accord.evaluation.voting import right
 from accord.feedback.kinds import said_by
 from accord.feedback.store import Store
-from accord.models.adapters import add_lora
 from accord.records import Demonstration, Labeler, Message, Prompt, Sampling, Split
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
-from accord.runtime.seeds import generator
 from accord.settings import ProblemsConfig, SolveConfig, StarConfig
 from accord.stages.asking import respond
-from accord.stages.opening import compute_dtype, digest_of, finishing, frozen, load_model, locate, save
+from accord.stages.opening import compute_dtype, digest_of, finishing, frozen, learner, load_model, locate, save
 from accord.world.arithmetic import Problem, problems
 
 TEACHER, KEY = "teacher", "answer-key"
@@ -75,7 +73,7 @@ def star_stage(project: Project, config: StarConfig, *, sft_model: str, name: st
         compute = compute_dtype(dtype)
         model = load_model(project, sft_model)
         spoken = model.format
-        policy = add_lora(model.lm, config.lora_rank, generator(config.seed, "star", "lora")) if config.lora_rank else model.lm
+        policy = learner(model.lm, config, "star", "lora")
         answers = {row.prompt.id: answer for row in solved if (answer := final_answer(row.text)) is not None}
         questions = [
             star.Question(spoken.prompt(row.prompt.messages), spoken.prompt(hinted(row.prompt, answers[row.prompt.id]))) for row in solved

@@ -6,12 +6,10 @@ from typing import Any
 
 from accord.algorithms import grpo, rejection
 from accord.engine.local import LocalSampler
-from accord.models.adapters import add_lora
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
-from accord.runtime.seeds import generator
 from accord.settings import GrpoConfig, RaftConfig
-from accord.stages.opening import compute_dtype, digest_of, finishing, load_model, locate, save
+from accord.stages.opening import compute_dtype, digest_of, finishing, learner, load_model, locate, save
 from accord.stages.rewarding import ask, mixture
 
 
@@ -38,13 +36,14 @@ def _stage(
         compute = compute_dtype(dtype)
         model = load_model(project, sft_model)
         spoken = model.format
-        policy = add_lora(model.lm, config.lora_rank, generator(config.seed, stage, "lora")) if config.lora_rank else model.lm
+        reference = model.lm if config.lora_rank else load_model(project, sft_model).lm
+        policy = learner(model.lm, config, stage, "lora", apart=True)
         ids = [spoken.prompt(prompt.messages) for prompt in asked.prompts]
         rewards = mixture(asked, model, config, ids, compute)
         train(
             config,
             policy=policy,
-            reference=load_model(project, sft_model).lm,
+            reference=reference,
             sampler=LocalSampler(policy, stop=spoken.stop, dtype=compute),
             rewards=rewards,
             prompts=ids,

@@ -18,7 +18,6 @@ from accord.errors import InputError
 from accord.feedback.criteria import ranked_by
 from accord.feedback.kinds import said_by
 from accord.feedback.store import Store
-from accord.models.adapters import add_lora, sharing
 from accord.models.loading import load_scalar_model, scalar_from
 from accord.models.policy import mean_loss
 from accord.models.scalar import new_head
@@ -30,7 +29,7 @@ from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import derive, generator
 from accord.settings import PpoConfig, PretrainConfig, RewardConfig, SftConfig
-from accord.stages.opening import compute_dtype, digest_of, finishing, frozen, load_model, locate, save, tokenised
+from accord.stages.opening import compute_dtype, digest_of, finishing, frozen, learner, load_model, locate, save, tokenised
 from accord.stages.rewarding import ask, mixture, same_tokenizer
 
 TOKENIZER_DOCUMENTS = 20_000
@@ -89,7 +88,7 @@ def sft_stage(project: Project, config: SftConfig, *, base: str, name: str, resu
             split: [_example(spoken, row, config.max_tokens) for row in rows]
             for split, rows in (("train", training), ("validation", [row for row in shown if row.prompt.split != "train"]))
         }
-        lm = add_lora(model.lm, config.lora_rank, generator(config.seed, "sft", "lora")) if config.lora_rank else model.lm
+        lm = learner(model.lm, config, "sft", "lora")
         raw_text = _raw_text(project, tokenizer, spoken.context, config.seed, config.ptx_tokens) if config.ptx_tokens else None
         sft.train(
             config, model=lm, examples=examples["train"], validation=examples["validation"], pretraining=raw_text, run=run, dtype=compute
@@ -135,8 +134,7 @@ def reward_stage(project: Project, config: RewardConfig, *, sft_model: str, name
         model = load_model(project, sft_model)
         spoken = model.format
         scalar = scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(config.seed, "reward", "head"))).to(pick_device())
-        if config.lora_rank:
-            scalar = add_lora(scalar, config.lora_rank, generator(config.seed, "reward", "lora"))
+        scalar = learner(scalar, config, "reward", "lora")
         insiders = [row for row in ranked if not config.held_out_group or row.group != config.held_out_group]
         outsiders = [row for row in ranked if config.held_out_group and row.group == config.held_out_group]
         learned = reward.with_mismatched([row for row in insiders if row.prompt.split == "train"], _mismatched(config), config.seed)
@@ -168,12 +166,9 @@ def ppo_stage(project: Project, config: PpoConfig, *, sft_model: str, reward_mod
         same_tokenizer(model, reward_source)
         spoken = model.format
         prompts = [spoken.prompt(prompt.messages) for prompt in asked.prompts]
-        if config.lora_rank:
-            critic = load_scalar_model(reward_source).to(pick_device())
-            policy = add_lora(sharing(model.lm), config.lora_rank, generator(config.seed, "ppo", "lora"))
-            value = add_lora(sharing(critic), config.lora_rank, generator(config.seed, "ppo", "value-lora"))
-        else:
-            policy, value = load_model(project, sft_model).lm, load_scalar_model(reward_source).to(pick_device())
+        actor = model.lm if config.lora_rank else load_model(project, sft_model).lm
+        policy = learner(actor, config, "ppo", "lora", apart=True)
+        value = learner(load_scalar_model(reward_source).to(pick_device()), config, "ppo", "value-lora", apart=True)
         ppo.train(
             config,
             policy=policy,

@@ -10,14 +10,14 @@ from accord.errors import InputError
 from accord.feedback.kinds import said_by
 from accord.feedback.returns import returns
 from accord.feedback.store import Store
-from accord.models.adapters import add_lora, merge_lora
+from accord.models.adapters import merge_lora
 from accord.models.qvalues import QNetwork, save_q
 from accord.records import Worth
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
 from accord.settings import IlqlConfig
-from accord.stages.opening import compute_dtype, digest_of, finishing, frozen, load_model, locate, save
+from accord.stages.opening import compute_dtype, digest_of, finishing, frozen, learner, load_model, locate, save
 from accord.stages.preferring import SAMPLE, outside, sampled_tokens
 
 
@@ -43,8 +43,7 @@ def ilql_stage(project: Project, config: IlqlConfig, *, sft_model: str, name: st
         compute = compute_dtype(dtype)
         model = load_model(project, sft_model)
         network = QNetwork(model.lm, generator(config.seed, "ilql", "heads"))
-        if config.lora_rank:
-            network.body = add_lora(network.body, config.lora_rank, generator(config.seed, "ilql", "lora"))
+        network.body = learner(network.body, config, "ilql", "lora")
         made = partial(_episode, model.format, config.max_tokens)
         figures |= ilql.train(
             config,

@@ -1,0 +1,102 @@
+"""Frozen weights in four bits under adapters: QLoRA's NormalFloat (Dettmers et al. 2023, sections 3 and appendix E), in plain torch.
+
+Except: the scale of each block of 64 weights stays float32 (4.5 bits a weight, without the paper's second quantisation of scales).
+A product makes the weights anew in float32, so that every device computes the same; nothing but torch is needed.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from accord.errors import UsageError
+
+BLOCK = 64
+"""Weights that share a scale."""
+EDGE = 0.9677083
+"""The outermost quantile: halfway between the two that 15 and 16 levels of equal shares would have."""
+
+
+@cache
+def levels() -> Float[Tensor, " 16"]:
+    """The sixteen values of a weight over its block's largest: quantiles of the normal distribution, with 0 and both ends among them."""
+    above = torch.special.ndtri(torch.linspace(EDGE, 0.5, 9, dtype=torch.float64))[:-1]
+    below = -torch.special.ndtri(torch.linspace(EDGE, 0.5, 8, dtype=torch.float64))[:-1]
+    found = torch.cat([above, below, torch.zeros(1, dtype=torch.float64)]).sort().values
+    return (found / found.max()).float()
+
+
+def packed(weight: Float[Tensor, "out in"]) -> tuple[UInt8[Tensor, " bytes"], Float[Tensor, " blocks"]]:
+    """The weight as the nearest levels, two a byte, and the largest magnitude of each block, the last one filled with zeros."""
+    flat = weight.detach().float().flatten()
+    blocks = F.pad(flat, (0, -len(flat) % BLOCK)).view(-1, BLOCK)
+    scales = blocks.abs().amax(1)
+    known = levels().to(weight.device)
+    between = (known[1:] + known[:-1]) / 2
+    codes = torch.bucketize(blocks / scales.clamp(min=1e-12)[:, None], between).to(torch.uint8).flatten()
+    return codes[::2] << 4 | codes[1::2], scales
+
+
+def unpacked(codes: UInt8[Tensor, " bytes"], scales: Float[Tensor, " blocks"], shape: torch.Size) -> Float[Tensor, "out in"]:
+    """The weights that ``packed`` stands for."""
+    both = torch.stack([codes >> 4, codes & 15], 1).flatten().int()
+    weights = levels().to(codes.device).index_select(0, both).view(-1, BLOCK) * scales[:, None]
+    return weights.flatten()[: shape.numel()].view(shape)
+
+
+class Linear4(nn.Linear):
+    """A linear layer whose frozen weight is kept in four bits; ``weight`` makes it anew. Its bias stays as it was."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        codes, scales = packed(linear.weight)
+        self.register_buffer("codes", codes)
+        self.register_buffer("scales", scales)
+        self.register_parameter("bias", linear.bias)
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """[out, in], float32."""
+        codes, scales = self.get_buffer("codes"), self.get_buffer("scales")
+        return unpacked(codes, scales, torch.Size((self.out_features, self.in_features)))
+
+    def plain(self) -> nn.Linear:
+        """The layer as an ordinary one, of the very weights that it computed with."""
+        layer = nn.Linear(self.in_features, self.out_features, bias=False, device=self.get_buffer("scales").device)
+        layer.weight = nn.Parameter(self.weight)
+        layer.bias = self.bias
+        return layer
+
+
+def quantised(model: Any) -> Any:
+    """The model with the linear layers of its body in four bits, in place; embeddings, head and norms stay as they are.
+
+    Raises:
+        UsageError: its body has no linear layers.
+    """
+    body = model.base_model
+    linear = [(name, module) for name, module in body.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise UsageError(f"lora_bits: a {type(body).__name__} has no linear layers to hold in four bits", hint="leave it at 0")
+    for name, module in linear:
+        _put(body, name, module if isinstance(module, Linear4) else Linear4(module))
+    return model
+
+
+def restored(model: Any) -> Any:
+    """The model with ordinary layers again, in place; one that has none in four bits comes back as it is."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, Linear4):
+            _put(model, name, module.plain())
+    return model
+
+
+def _put(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, layer)
