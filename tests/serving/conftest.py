@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from opened import host
-from running import serving
+from running import Server, serving
 
 from accord.serving.api import create
 from accord.serving.keys import Keys
 from accord.serving.limits import Limits
-
-
-@dataclass(frozen=True)
-class Server:
-    """Where it is, and with which keys one comes in."""
-
-    url: str
-    key: str
-    hurried: str
-    """A key of two requests a minute."""
-    narrow: str
-    """A key for ``tiny-2`` alone."""
-    keys: Keys
 
 
 @pytest.fixture(scope="session")

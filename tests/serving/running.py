@@ -6,12 +6,27 @@ import asyncio
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from accord.feedback.web.serving import listen
+from accord.serving.keys import Keys
 from accord.serving.pieces import Host
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where it is, and with which keys one comes in."""
+
+    url: str
+    key: str
+    hurried: str
+    """A key of two requests a minute."""
+    narrow: str
+    """A key for ``tiny-2`` alone."""
+    keys: Keys
 
 
 @contextmanager

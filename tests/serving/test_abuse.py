@@ -13,11 +13,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from conftest import Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opened import host
-from running import serving
+from running import Server, serving
 from serving_fuzz import attack
 
 from accord.cli import main

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from conftest import Server
 from opened import CONTEXT, FORMAT, hello
+from running import Server
 
 ASKED: Any = [{"role": "user", "content": "Who keeps the mill?"}]
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import openai
 import pytest
-from conftest import Server
 from opened import hello, sampling, whole
-from running import serving
+from running import Server, serving
 
 from accord.engine.remote import RemoteSpeaker
 from accord.errors import RunError
