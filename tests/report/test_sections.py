@@ -195,3 +195,10 @@ def test_a_measured_frontier_is_drawn_with_its_stopping_point_and_told_when_it_w
     shutil.rmtree(project / "runs" / "frontier")
     frontier_run(project, [0.5, 0.7, 0.9, 0.92])
     assert examine(read_facts(project / "runs" / "frontier")) == []
+
+
+def test_a_run_whose_last_policy_is_the_best_is_not_told_to_stop(project: Path) -> None:
+    frontier_run(project, [0.5, 0.7, 0.9])
+    page = write_report(project).read_text("utf-8")
+    assert "Go on: at step 20, 2.0 nats, the gold reward was still rising." in page
+    assert "Stop at step" not in page

@@ -13,7 +13,7 @@ from accord.report.reading import ProjectRecord, RunRecord, Series, interval_of,
 
 KNOWN = {"pretrain", "sft", "sample", "label", "reward", "ppo", "evaluate", "compare", "dpo", "kto", "grpo", "rloo", "reinforce", "raft"}
 """Stages whose figures stand elsewhere on the page, or in their curves and cards."""
-PLAIN = {"seconds", "peak_rss_mb", "tokens_per_second"}
+PLAIN = {"seconds", "peak_rss_mb", "tokens_per_second", "stop.line"}
 ROWS = 120
 """Figures of one run that are shown at most."""
 
@@ -43,7 +43,7 @@ def _frontier(run: RunRecord) -> Html | None:
     if not lines:
         return None
     about = both(str(run.summary.get("run", run.name)), str(run.summary.get("run", run.name)))
-    drawn = draw(lines), tag("p", keys, class_="key"), _stop(table(run.summary.get("stop")))
+    drawn = draw(lines), tag("p", keys, class_="key"), _stop(table(run.summary.get("stop")), _last(run))
     return framed(definition_link("reward_frontier"), *drawn, unit=("across: nats", "横轴：nat"), over=about)
 
 
@@ -54,17 +54,22 @@ def _points(rows: object, judge: str) -> Series:
     return sorted((kl, reward) for kl, reward in pairs if kl is not None and reward is not None)
 
 
-def _stop(stop: Mapping[str, Any]) -> Html | None:
+def _last(run: RunRecord) -> float:
+    """The last step whose policy was measured."""
+    rows = run.summary.get("policies")
+    steps = [number(table(row).get("step")) for row in cast("list[object]", rows)] if isinstance(rows, list) else []
+    return max((step for step in steps if step is not None), default=0.0)
+
+
+def _stop(stop: Mapping[str, Any], last: float) -> Html | None:
     step, kl = number(stop.get("step")), number(stop.get("kl"))
     if step is None or kl is None:
         return None
-    return tag(
-        "p", both(f"Stop at step {step:.0f}, {kl:.1f} nats: ", f"宜止于第 {step:.0f} 步（{kl:.1f} nat）："), _beyond(), class_="quiet"
-    )
-
-
-def _beyond() -> Html:
-    return both("past it the gold reward no longer rises measurably.", "此后真值奖励不再有可测的上升。")
+    if step >= last:
+        rising = f"Go on: at step {step:.0f}, {kl:.1f} nats, the gold reward was still rising."
+        return tag("p", both(rising, f"可继续：到第 {step:.0f} 步（{kl:.1f} nat）真值奖励仍在上升。"), class_="quiet")
+    here = both(f"Stop at step {step:.0f}, {kl:.1f} nats: ", f"宜止于第 {step:.0f} 步（{kl:.1f} nat）：")
+    return tag("p", here, both("past it the gold reward no longer rises measurably.", "此后真值奖励不再有可测的上升。"), class_="quiet")
 
 
 def others(record: ProjectRecord) -> Html | None:
