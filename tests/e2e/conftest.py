@@ -138,9 +138,12 @@ def site(server: Server) -> Server:
     return server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium; a machine without it fails the tests: .ci/chromium installs it."""
+    """The system's Chromium; a machine without it fails the tests: .ci/chromium installs it.
+
+    Ended with the file: as long as Playwright runs, this thread has an event loop, and no later test could have one of its own.
+    """
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "chromium is not installed; `bash .ci/chromium` installs it"
     with sync_playwright() as playwright:
