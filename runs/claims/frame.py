@@ -121,7 +121,7 @@ def page(text: str, rows: Sequence[dict[str, Any]]) -> str:
     head = "| claim | source | theirs | ours | 95% interval | by seed | verdict | script |\n|---|---|---|---|---|---|---|---|"
     lines = [
         f"| {each['claim']}{' (' + each['note'] + ')' if each['note'] else ''} | {each['source']} | {_figure(each['theirs'])} | "
-        f"{_figure(each['ours'])} | {_figure(each['low'])} to {_figure(each['high'])} | {', '.join(map(_figure, each['by_seed']))} | "
+        f"{_figure(each['ours'])} | {_interval(each)} | {', '.join(map(_figure, each['by_seed']))} | "
         f"**{each['verdict']}** | `{each['script']}` |"
         for each in rows
     ]
@@ -134,6 +134,10 @@ def waiting(rows: Sequence[dict[str, Any]]) -> str:
     known = {*SHARED, *(Path(str(each["script"])).stem for each in rows)}
     missing = [path.name for path in sorted(Path(__file__).parent.glob("*.py")) if path.stem not in known]
     return f"\nNot run for this table yet: {', '.join(f'`{name}`' for name in missing)}.\n" if missing else ""
+
+
+def _interval(each: dict[str, Any]) -> str:
+    return f"{_figure(each['low'])} to {_figure(each['high'])}" if each["seeds"] > 1 else "none from one seed"
 
 
 def _figure(value: float | str | None) -> str:
