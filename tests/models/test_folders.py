@@ -62,6 +62,12 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
         load_causal_lm(tmp_path)
 
 
+def test_an_adapter_alone_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "elsewhere"}')
+    with pytest.raises(ModelError, match="an adapter without its base model"):
+        load_causal_lm(tmp_path)
+
+
 def test_a_classifier_of_several_labels_is_no_reward_model(tmp_path: Path) -> None:
     from transformers import LlamaForSequenceClassification
 

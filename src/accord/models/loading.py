@@ -87,6 +87,9 @@ def save_model(folder: Path, model: Any, tokenizer: Any) -> None:
 def _load(kind: Any, source: str | Path, **extra: Any) -> Any:
     register()
     folder = Path(source)
+    if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+        hint = "merge it into the base model that it was trained for, and give the folder that comes out"
+        raise ModelError("this is an adapter without its base model", where=str(source), hint=hint)
     if folder.exists() and not (folder / "config.json").exists() and "gguf_file" not in extra:
         raise ModelError(
             "no config.json here, so this is not a model folder", where=str(source), hint="give the folder of a Hugging Face model"
