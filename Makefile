@@ -19,4 +19,4 @@ venv: .venv/installed
 	@echo "Installing into .venv: torch and a few more, some minutes the first time"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
-.PHONY: demo test check bench load claims venv
+.PHONY: demo test check bench load serve-load claims venv

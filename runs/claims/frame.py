@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -70,6 +70,12 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
         return mean, float("-inf"), float("inf")
     half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
     return mean, mean - half, mean + half
+
+
+def preferred(win_rate: Mapping[str, Sequence[float]], first: str, second: str) -> float:
+    """How often the first is preferred to the second, by what `accord compare` found, whichever of the two it named first."""
+    straight = win_rate.get(f"{first}_vs_{second}")
+    return straight[0] if straight is not None else 1.0 - win_rate[f"{second}_vs_{first}"][0]
 
 
 def row(claim: str, values: Sequence[float], rule: Rule, *, source: str, theirs: float | str | None = None, note: str = "") -> Row:

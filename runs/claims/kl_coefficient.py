@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from frame import OUYANG, Row, above, row, run, summary
+from frame import OUYANG, Row, above, preferred, row, run, summary
 
 from accord.evaluation.tax import alignment_tax
 from accord.models.policy import mean_loss
@@ -40,10 +40,7 @@ def measured(project: Project) -> dict[str, float]:
     names, distances = zip(*(policy(project, beta) for beta in BETAS), strict=True)
     asked = {"systems": names, "by": "gold", "name": "claims-beta", "dtype": "auto", "again": True}
     found = compare_stage(project, CompareConfig(prompts=300), **asked)["win_rate"]
-    over = [
-        found[f"{names[1]}_vs_{other}"][0] if f"{names[1]}_vs_{other}" in found else 1 - found[f"{other}_vs_{names[1]}"][0]
-        for other in (names[0], names[2])
-    ]
+    over = [preferred(found, names[1], other) for other in (names[0], names[2])]
     left = tax(project, names[2]) - summary(project)["alignment_tax"]["ppo_ptx"]
     return {"over_0": over[0], "over_2": over[1], "further": distances[0] - distances[2], "left": left}
 

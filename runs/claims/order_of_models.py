@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from frame import OUYANG, Row, above, row, run
+from frame import OUYANG, Row, above, preferred, row, run
 
 from accord.runtime.project import Project
 from accord.settings import CompareConfig
@@ -23,9 +23,8 @@ CLAIMS = (
 def rates(project: Project) -> dict[tuple[str, str], float]:
     """Win rates of ordered pairs."""
     asked = {"systems": SYSTEMS, "by": "gold", "name": "claims-order", "dtype": "auto", "again": True}
-    found = compare_stage(project, CompareConfig(prompts=300), **asked)
-    named = {tuple(name.split("_vs_")): rate[0] for name, rate in found["win_rate"].items()}
-    return {(a, b): rate for (a, b), rate in named.items()} | {(b, a): 1 - rate for (a, b), rate in named.items()}
+    found = compare_stage(project, CompareConfig(prompts=300), **asked)["win_rate"]
+    return {(a, b): preferred(found, a, b) for _, a, b, _ in CLAIMS}
 
 
 def measure(given: Sequence[Project]) -> list[Row]:

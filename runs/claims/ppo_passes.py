@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from frame import OUYANG, Row, above, below, row, run
+from frame import OUYANG, Row, above, below, preferred, row, run
 
 from accord.runtime.project import Project
 from accord.settings import CompareConfig, PpoConfig
@@ -30,7 +30,8 @@ def measured(project: Project) -> tuple[float, float, float]:
     ppo_stage(project, config, sft_model="sft", reward_model="reward", name=NAME, resume=True, dtype="auto")
     asked = {"systems": (NAME, "sft", TWO), "by": "gold", "name": "claims-passes", "dtype": "auto", "again": True}
     found = compare_stage(project, CompareConfig(prompts=300), **asked)["win_rate"]
-    return found[f"{NAME}_vs_sft"][0], found[f"{NAME}_vs_{TWO}"][0], last(project, NAME, "kl_k3") - last(project, TWO, "kl_k3")
+    further = last(project, NAME, "kl_k3") - last(project, TWO, "kl_k3")
+    return preferred(found, NAME, "sft"), preferred(found, NAME, TWO), further
 
 
 def measure(given: Sequence[Project]) -> list[Row]:

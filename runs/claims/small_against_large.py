@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from frame import OUYANG, Row, above, row, run
+from frame import OUYANG, Row, above, preferred, row, run
 
 from accord.runtime.project import Project
 from accord.settings import CompareConfig, PpoConfig, PretrainConfig, SftConfig
@@ -37,7 +37,7 @@ def rates(project: Project) -> dict[str, float]:
     systems = (PPO, "base", "base+few-shot")
     compared = {"systems": systems, "by": "gold", "name": "claims-small", "dtype": "auto", "again": True}
     found = compare_stage(project, CompareConfig(prompts=300), **compared)["win_rate"]
-    return {other: found[f"{PPO}_vs_{other}"][0] for other in systems[1:]}
+    return {other: preferred(found, PPO, other) for other in systems[1:]}
 
 
 def measure(given: Sequence[Project]) -> list[Row]:

@@ -102,6 +102,21 @@ def test_a_resume_with_other_settings_or_data_names_what_differs_and_cuts_nothin
     assert contents(folder) == before
 
 
+@dataclass(frozen=True)
+class LaterConfig(Config):
+    """The settings of a later version, which knows one more."""
+
+    bits: int = 0
+
+
+def test_a_run_of_an_older_version_goes_on_where_the_new_setting_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(folder, stop_after=5)
+    Run.start(folder, stage="toy", config=LaterConfig(), inputs=INPUTS, resume=True, seed=7)
+    with pytest.raises(RunError, match=r"config\.bits was 0, is 4"):
+        Run.start(folder, stage="toy", config=LaterConfig(bits=4), inputs=INPUTS, resume=True, seed=7)
+
+
 def test_the_folder_says_what_was_asked(tmp_path: Path) -> None:
     train(tmp_path / "run", stop_after=1)
     config = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -61,7 +61,7 @@ class Run:
             hint = "--resume goes on with it; another --name starts a new one"
             raise RunError(f"a {'finished' if run.done else 'stopped'} run stands there already", where=str(folder), hint=hint)
         else:
-            run._check_same(asked)
+            run._check_same(asked, _plain(_defaults(config)))
             run._continue()
         return run
 
@@ -145,11 +145,13 @@ class Run:
     def _samples(self) -> Path:
         return self.folder / "samples.jsonl"
 
-    def _check_same(self, asked: dict[str, Any]) -> None:
+    def _check_same(self, asked: dict[str, Any], defaults: dict[str, Any]) -> None:
+        """A setting that came after the run was started counts as having had its default."""
         try:
             begun = json.loads(self._config.read_text("utf-8"))
         except ValueError as error:
             raise RunError("is no JSON", where=str(self._config), hint="start the run again under another --name") from error
+        begun["config"] = {**defaults, **begun.get("config", {})}
         differing = [key for name in _FIXED for key in _differences(begun.get(name), asked[name], name)]
         if differing:
             hint = "resume with the settings it was started with, or start anew under another --name"
@@ -179,6 +181,12 @@ def _fields(config: object) -> dict[str, Any]:
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"config is a {type(config).__name__}, not a dataclass")
     return dataclasses.asdict(config)
+
+
+def _defaults(config: Any) -> dict[str, Any]:
+    """What each field of a dataclass is when nobody names it; nothing for a field that must be named."""
+    fields = [field for field in dataclasses.fields(config) if field.default is not dataclasses.MISSING]
+    return {field.name: field.default for field in fields}
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
