@@ -1,13 +1,16 @@
 # Needs make and Python 3.11 or newer; everything else goes into .venv, which is renewed when pyproject.toml or constraints.txt change.
 # PYTHON=... chooses the interpreter, ARGS=... is handed on; pip's own settings (index, find-links) choose the build of torch.
 demo: venv ; PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/demo.sh $(ARGS)
-test: venv ; .venv/bin/python -m pytest $(ARGS)
+test: venv ; .venv/bin/python -m pytest $(TWO) $(ARGS)
+unit: venv ; .venv/bin/python -m pytest $(TWO) -m "not learning" --ignore tests/e2e --ignore tests/conformance $(ARGS)
 check: venv ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
 bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
 load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
 serve-load: venv ; .venv/bin/python benchmarks/serving_load.py demo $(ARGS)
 claims: venv ; PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/claims/all.sh $(ARGS)
 
+# Two files of tests at a time, for a test has one thread; ARGS="-n 0" has them one by one, for a debugger.
+TWO := -n 2 --dist loadfile
 CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14 python
 USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for each in $(CANDIDATES); do $$each -c '$(USABLE)' 2>/dev/null && echo $$each && break; done)
@@ -19,4 +22,4 @@ venv: .venv/installed
 	@echo "Installing into .venv: torch and a few more, some minutes the first time"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
-.PHONY: demo test check bench load serve-load claims venv
+.PHONY: demo test unit check bench load serve-load claims venv

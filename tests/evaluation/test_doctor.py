@@ -69,6 +69,7 @@ PLANTS: dict[str, Plant] = {
 }
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("fault", PLANTS)
 def test_a_planted_fault_is_diagnosed(fault: str, tmp_path: Path) -> None:
     run, settings, name, severity = PLANTS[fault]
@@ -78,6 +79,7 @@ def test_a_planted_fault_is_diagnosed(fault: str, tmp_path: Path) -> None:
     assert findings[name].sure > 0.75
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_healthy_runs_are_left_in_peace(seed: int, tmp_path: Path) -> None:
     runs = {
@@ -98,6 +100,7 @@ def test_a_loss_that_stops_being_a_number_is_grave() -> None:
     assert "loss stopped being a number" in finding.what()
 
 
+@pytest.mark.learning
 def test_evidence_orders_the_causes(tmp_path: Path) -> None:
     findings = found(ppo_run(tmp_path / "run", sampler=Stale, logprob_gap=1e9, lr=5e-3))
     assert findings["negative_kl"].causes == ("rules", "gap")

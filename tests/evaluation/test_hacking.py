@@ -43,6 +43,7 @@ PLANTS: dict[str, tuple[Callable[..., Path], dict[str, Any], str, str]] = {
 }
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("fault", PLANTS)
 def test_a_planted_fault_sets_off_its_alarm(fault: str, tmp_path: Path) -> None:
     run, settings, name, quoted = PLANTS[fault]
@@ -65,6 +66,7 @@ def hacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ppo_run(tmp_path_factory.mktemp("hacked") / "run", reward=upper, lr=5e-3, max_tokens=32, kl_coef=0.0, phrases={59: "certainly"})
 
 
+@pytest.mark.learning
 def test_a_judge_of_the_samples_that_falls_while_the_reward_rises(hacked: Path) -> None:
     samples = judged(hacked, gold=lambda text: len(set(text.split())) / (1 + len(text.split())))
     finding = next(f for f in alarms(replace(read_facts(hacked), samples=samples)) if f.name == "proxy_gold")
@@ -74,12 +76,14 @@ def test_a_judge_of_the_samples_that_falls_while_the_reward_rises(hacked: Path) 
     assert "proxy_gold" not in {f.name for f in alarms(replace(read_facts(hacked), samples=rising))}
 
 
+@pytest.mark.learning
 def test_reward_models_that_no_longer_agree(hacked: Path) -> None:
     samples = judged(hacked, second=lambda text: -0.2 * len(text.split()))
     names = {f.name for f in alarms(replace(read_facts(hacked), samples=samples))}
     assert {"disagreement", "proxy_gold"} <= names
 
 
+@pytest.mark.learning
 def test_sounding_sure_and_being_wrong_is_worse(hacked: Path) -> None:
     unknown = next(f for f in examine(read_facts(hacked)) if f.name == "authority")
     assert unknown.severity == "medium"

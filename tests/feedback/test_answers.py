@@ -334,7 +334,7 @@ def test_many_processes_at_once_lose_nothing_and_double_nothing(store: Store, ur
 
 def test_what_was_acknowledged_outlives_the_kill_of_its_server(store: Store, url: str) -> None:
     names = ["l0", "l1"]
-    crowd(store, names, n=400, overlap=1)
+    crowd(store, names, n=400, overlap=2)  # each has all of them to answer, however late the other starts
     running = clients(url, names)
     said = [client.stdout.readline() for client in running for _ in range(5) if client.stdout]
     for client in running:
