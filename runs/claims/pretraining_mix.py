@@ -12,7 +12,7 @@ from accord.runtime.project import Project
 def measure(given: Sequence[Project]) -> list[Row]:
     found = [summary(project) for project in given]
     taxes = [each["alignment_tax"] for each in found]
-    source, note = f"{OUYANG}, section 4.2", "relative rise of the loss on raw text over the base model's"
+    source, note = f"{OUYANG}, section 4.2 and figure 33", "relative rise of the loss on raw text over the base model's"
     spared = [tax["ppo_no_ptx"] - tax["ppo_ptx"] for tax in taxes]
     return [
         row("PPO without the mix pays a tax", [tax["ppo_no_ptx"] for tax in taxes], above(0.0), source=source, note=note),
