@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from frame import Row, above, below, row, run
-from rewarders import NS, Draws, lost, rankings, settings, told, trained
+from frame import Row, run
+from rewarders import Draws, rankings, rows, settings, told, trained
 from small_against_large import small_sft
 
 from accord.models.loading import load_scalar_model
@@ -25,13 +25,7 @@ def curves(project: Project) -> tuple[list[float], list[float]]:
 
 
 def measure(given: Sequence[Project]) -> list[Row]:
-    found, source = [curves(project) for project in given], "Gao et al. 2022, section 3.2"
-    more, most = f"best of {NS[-1]} by 1.28M parameters is worth more than by 0.14M", f"it loses less from the best n to {NS[-1]}"
-    gained, fooled = [large[-1] - small[-1] for large, small in found], [lost(large) - lost(small) for large, small in found]
-    return [
-        row(f"Reward model's size: {more}", gained, above(0.0), source=source, note="gold reward, difference"),
-        row(f"Reward model's size: {most}", fooled, below(0.0), source=source, note="gold reward, difference"),
-    ]
+    return rows("Reward model's size", "1.28M parameters", "0.14M", [curves(project) for project in given], "Gao et al. 2022, section 3.2")
 
 
 if __name__ == "__main__":

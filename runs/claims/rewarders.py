@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from frame import Row, above, below, row
 
 from accord.algorithms import reward
 from accord.engine.local import LocalSampler
@@ -106,9 +107,15 @@ class Draws:
         return [float(best_of_n_values(table, self.gold, n).mean()) for n in NS]
 
 
-def lost(curve: Sequence[float]) -> float:
-    """What the last n has lost since the best one."""
-    return max(curve) - curve[-1]
+def rows(subject: str, first: str, second: str, found: Sequence[tuple[list[float], list[float]]], source: str) -> list[Row]:
+    """Of two reward models' curves on every seed: the first is worth more at the last n, and has lost less since its best one."""
+    gained = [one[-1] - other[-1] for one, other in found]
+    fooled = [(max(one) - one[-1]) - (max(other) - other[-1]) for one, other in found]
+    more, most = f"best of {NS[-1]} by {first} is worth more than by {second}", f"it loses less from the best n to {NS[-1]}"
+    return [
+        row(f"{subject}: {more}", gained, above(0.0), source=source, note="gold reward, difference"),
+        row(f"{subject}: {most}", fooled, below(0.0), source=source, note="gold reward, difference"),
+    ]
 
 
 def told(project: Project, name: str, curve: list[float]) -> list[float]:
