@@ -108,7 +108,7 @@ def _fused(block: Any, order: Int[Tensor, " outputs"], dtype: torch.dtype) -> La
 def recomputing(model: Any) -> Any:
     """The model, made to keep only the states between its layers for the backward pass, which computes each layer again.
 
-    Gradients stay what they were; memory for activations falls to about one layer's, and a step takes about a third longer. Weights in
+    Gradients stay what they were; memory for activations falls to about one layer's, and a step takes about a fifth longer. Weights in
     four bits are made anew with their layer, so that they are never all there at once.
     """
     body = model.base_model

@@ -80,7 +80,7 @@ class GrpoConfig:
     lora_bits: int = 0
     """4 holds the frozen weights under the adapters in four bits (QLoRA); 0 leaves them as they are."""
     recompute: bool = False
-    """Compute each layer again in the backward pass instead of keeping its activations: less memory, a third more time."""
+    """Compute each layer again in the backward pass instead of keeping its activations: less memory, about a fifth more time."""
 
     def __post_init__(self) -> None:
         check_numbers(self, self.stage)
@@ -186,7 +186,7 @@ class RaftConfig:
     lora_bits: int = 0
     """4 holds the frozen weights under the adapters in four bits (QLoRA); 0 leaves them as they are."""
     recompute: bool = False
-    """Compute each layer again in the backward pass instead of keeping its activations: less memory, a third more time."""
+    """Compute each layer again in the backward pass instead of keeping its activations: less memory, about a fifth more time."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "raft")
