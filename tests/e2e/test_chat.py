@@ -164,7 +164,8 @@ def ask(page: Page, text: str, against: str = "") -> None:
         page.get_by_label("Side by side with").select_option(against)
     page.locator("#text").fill(text)
     page.keyboard.press("Enter")
-    expect(page.locator(".thumbs").first).to_be_visible()
+    expect(page.locator(".thumbs, #problems:not(:empty), .unanswered").first).to_be_visible()
+    expect(page.locator(".thumbs").first).to_be_visible(timeout=1000)
 
 
 def test_once_round_the_circle(chat: Chat, enter: Enter, typed: Typed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from accord.feedback import chats, deploying, reactions
 from accord.feedback.store import Store
 from accord.serving.guards import DECLINED, WITHHELD, Rules
 from accord.serving.pieces import TooLong, Unavailable
+from accord.serving.web import answering
 from accord.stages.serving import screen
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -78,6 +80,39 @@ def test_a_form_sent_twice_says_it_once(come: Come) -> None:
     to = {uma.say("Which bread?", key="same") for _ in range(3)}
     assert len(to) == 1
     assert len(uma.turns(to.pop())) == 2
+
+
+def test_a_form_sent_twice_at_once_is_answered_once(come: Come, models: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    uma, models.pace = come(), 0.02
+    real = answering.choose
+
+    def slowly(*given: Any) -> Any:
+        time.sleep(0.2)
+        return real(*given)
+
+    monkeypatch.setattr(answering, "choose", slowly)
+    with ThreadPoolExecutor(2) as both:
+        to = {each.result() for each in [both.submit(uma.say, "Which bread?", key="same") for _ in range(2)]}
+    assert len(to) == len(models.asked) == 1
+    assert [turn.finish for turn in uma.turns(to.pop())] == ["", "stop"]
+
+
+def test_an_answer_that_ends_while_the_page_is_read_is_on_it(come: Come, models: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    uma, models.pace = come(), 0.05
+    real = chats.opened
+    to = uma.post("/say", json=True, text="Which bread?", key="k").json()["next"]
+
+    def overtaken(store: Store, user: str, id: str) -> Any:
+        found, end = real(store, user, id), time.monotonic() + 10
+        while uma.site.live.get(id) and time.monotonic() < end:
+            time.sleep(0.01)
+        return found
+
+    assert uma.site.live
+    monkeypatch.setattr(chats, "opened", overtaken)
+    page = uma.get(to).text
+    assert "heard: Which bread?" in page
+    assert "This has no answer." not in page
 
 
 def test_editing_and_asking_again_overwrite_nothing(come: Come, store: Store) -> None:

@@ -66,6 +66,19 @@ async def begin(
     return live
 
 
+def opened(site: ChatSite, user: str, id: str) -> tuple[Conversation, list[Turn], Live | None]:
+    """A conversation, its turns, and what is being said in it, as of one moment: no answer is missed between the two.
+
+    Raises:
+        Refused: the conversation is not this person's (404).
+    """
+    while True:
+        live = site.live.get(id)
+        conversation, turns = chats.opened(site.store, user, id)
+        if site.live.get(id) is live:
+            return conversation, turns, live
+
+
 async def stop(site: ChatSite, conversation: str) -> None:
     """Ends what is being said in a conversation; what was said so far is stored."""
     live = site.live.get(conversation)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, cast
+from weakref import WeakValueDictionary
 
 from accord.data import personal
 from accord.feedback import deploying
@@ -53,6 +55,8 @@ class ChatSite(Site):
     """Finds what a reviewer should look at, personal data to be taken out among it."""
     live: dict[str, Live] = field(default_factory=dict[str, Live])
     """Answers that are being written, by conversation."""
+    turns: MutableMapping[str, asyncio.Lock] = field(default_factory=WeakValueDictionary[str, asyncio.Lock])
+    """Held, by conversation, while it is decided whether a turn gets an answer: one that came twice gets one."""
     packages: tuple[str, ...] = (PACKAGE, HERE)
 
     @property

@@ -6,6 +6,7 @@ gets the address at once, and follows the answer as it is written.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import secrets
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from accord.errors import UsageError
 from accord.feedback import chats, consents, owning, reactions, reviewing
 from accord.feedback.accounts import Account
-from accord.feedback.chats import Conversation, Turn
+from accord.feedback.chats import Turn
 from accord.feedback.refusals import Refused
 from accord.feedback.web.forms import Form
 from accord.feedback.web.visiting import Visit, act, enter
@@ -42,15 +43,14 @@ Result = TypeVar("Result")
 def first_page(request: Request) -> Response:
     """A new conversation, beside the list of those there are."""
     found, account = enter(request)
-    return _page(found, account, None, [], {})
+    return _page(found, account, None, {})
 
 
 @router.get("/c/{id}")
 def conversation_page(request: Request, id: str, at: str = "") -> Response:
     """A conversation; ``at`` names a turn whose branch is shown instead of the newest."""
     found, account = enter(request)
-    conversation, turns = chats.opened(found.site.store, account.id, id)
-    return _page(found, account, conversation, turns, {"at": at})
+    return _page(found, account, id, {"at": at})
 
 
 @router.get("/c/{id}/live")
@@ -133,36 +133,34 @@ async def _thread(work: Callable[..., Result], *values: Any, **named: Any) -> Re
 
 async def _answer(found: Visit, account: Account, form: Form, asked: Turn, *, alone: bool = False) -> Response:
     """Has a turn answered. A turn that came twice (a form sent again) is answered once."""
-    house = site.of(found)
-    conversation, turns = await _thread(chats.opened, house.store, account.id, asked.conversation)
-    to = f"/c/{asked.conversation}"
-    running = house.live.get(asked.conversation)
-    answered = any(turn.parent == asked.id for turn in turns) or (running is not None and running.asked.id == asked.id)
-    live = running
-    if alone or not answered:
-        against = "" if alone else form.get("against")
-        models, trial = await _thread(answering.choose, house, asked, form.get("model"), against)
-        if not models[0]:
-            return await _thread(_page, found, account, conversation, turns, {"problem": found.say(words.NO_MODEL)})
-        if alone:
-            models, trial = models[:1], ""
-        sampling = _sampling(house, account, form)
-        live = await answering.begin(house, conversation, chats.path(turns, asked.id), models, sampling, trial)
+    house, id = site.of(found), asked.conversation
+    to = f"/c/{id}"
+    async with house.turns.setdefault(id, asyncio.Lock()):
+        conversation, turns, live = await _thread(answering.opened, house, account.id, id)
+        answered = any(turn.parent == asked.id for turn in turns) or (live is not None and live.asked.id == asked.id)
+        if alone or not answered:
+            against = "" if alone else form.get("against")
+            models, trial = await _thread(answering.choose, house, asked, form.get("model"), against)
+            if not models[0]:
+                return await _thread(_page, found, account, id, {"problem": found.say(words.NO_MODEL)})
+            if alone:
+                models, trial = models[:1], ""
+            sampling = _sampling(house, account, form)
+            live = await answering.begin(house, conversation, chats.path(turns, asked.id), models, sampling, trial)
     if found.wants_json:
         return JSONResponse({"next": to, "live": f"{to}/live"})
     if live and live.task:
         await answering.ended(live)
     if live and (problem := live.problem(found.say)):
-        conversation, turns = await _thread(chats.opened, house.store, account.id, asked.conversation)
-        return await _thread(_page, found, account, conversation, turns, {"problem": problem})
+        return await _thread(_page, found, account, id, {"problem": problem})
     return found.go(to)
 
 
-def _page(found: Visit, account: Account, conversation: Conversation | None, turns: list[Turn], said: dict[str, str]) -> Response:
+def _page(found: Visit, account: Account, id: str | None, said: dict[str, str]) -> Response:
     house = site.of(found)
+    conversation, turns, running = answering.opened(house, account.id, id) if id else (None, list[Turn](), None)
     given = consents.current(house.store, account.id)
     own = reactions.own(house.store, account.id, conversation=conversation.id) if conversation else []
-    running = house.live.get(conversation.id) if conversation else None
     thread = shown.thread(turns, own, at=said.get("at", ""), live=running)
     last = thread[-1].turn if thread else None
     parent = shown.continued(thread)

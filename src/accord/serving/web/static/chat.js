@@ -3,6 +3,7 @@ const words = JSON.parse(document.body.dataset.words || "{}");
 const stage = () => document.getElementById("stage");
 // What is being typed, who was chosen to answer, and how, stay while the page is renewed around them.
 const STAYS = new Set(["text", "model", "against", "temperature", "top_p", "top_k", "repetition_penalty", "max_tokens"]);
+const AGAIN = 3000; // milliseconds until a page whose line was refused looks again
 let source = null;
 
 // A form that says something: the server stores it, tells where the answer can be followed, and the page goes there.
@@ -82,6 +83,10 @@ function follow() {
     const shown = stage().querySelector(`[data-slot="${slot}"]`);
     if (shown) shown.innerHTML = html; // made by the server's safe Markdown; the policy lets nothing in it run
     if (near) bottom();
+  });
+  source.addEventListener("error", () => {
+    // The browser takes a cut line up again by itself, a refusal it does not.
+    if (source?.readyState === EventSource.CLOSED) setTimeout(() => show(stage().dataset.at), AGAIN);
   });
   source.addEventListener("done", async (event) => {
     source.close();
