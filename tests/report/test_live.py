@@ -73,7 +73,7 @@ def test_samples_are_searched_and_filtered_in_both_languages(project: Path, chro
     page.on("console", lambda message: complaints.append(message.text))
     page.on("dialog", lambda dialog: complaints.append(dialog.message))
     page.goto(f"file://{write_report(project)}")
-    page.get_by_text("Search all samples").click()
+    page.locator("#answers").get_by_text("Search all samples").click()
     expect(page.locator("#count")).to_have_text("7 / 7")
     page.locator("#words").fill("MARKET day")
     expect(page.locator("#count")).to_have_text("2 / 2")
@@ -100,7 +100,7 @@ def test_a_run_that_goes_on_is_seen_without_losing_a_search(project: Path, chrom
     with served(project) as port:
         page = chromium.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
-        page.get_by_text("Search all samples").click()
+        page.locator("#answers").get_by_text("Search all samples").click()
         page.locator("#words").fill("harbour")
         expect(page.locator("#loop")).not_to_contain_text("9.87")
         with (project / "runs" / "ppo" / "metrics.jsonl").open("a") as file:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from sick import ppo_run, upper
 
 from accord.cli import main
 from accord.evaluation.examining import RESULTS, examine, read_facts
+from accord.evaluation.findings import ALARMS, REMEDIES
 from accord.feedback.store import Store
 from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Response
+from accord.report import manual, measures
 from accord.report.browse import Piece, fitting
 from accord.report.cards import parameters
 from accord.report.facts import facts
@@ -27,6 +31,7 @@ from accord.report.words import DEFINITIONS
 from accord.runtime.project import Project
 
 DOCS = Path(__file__).parents[2] / "docs"
+SOURCE = DOCS.parent / "src" / "accord"
 
 
 def test_findings_stand_on_the_page_with_what_was_said(project: Path) -> None:
@@ -35,7 +40,7 @@ def test_findings_stand_on_the_page_with_what_was_said(project: Path) -> None:
     part = page[page.index('id="doctor"') : page.index('id="better"')]
     assert 'class="finding high"' in part
     for name in ("length_runaway", "repetition", "authority"):
-        assert f">{name}</code>" in part
+        assert f'href="#docs-hacking-{name}"' in part
     assert "&lt;b&gt;certainly&lt;/b&gt;" in part
     assert "<b>certainly" not in page
     assert "Nothing is wrong with " in part
@@ -149,8 +154,36 @@ def test_the_command_writes_and_prints(store: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("key", DEFINITIONS)
 def test_every_figure_is_defined_in_the_docs(key: str) -> None:
-    page = (DOCS / f"{DEFINITIONS[key].page}.md").read_text("utf-8")
-    assert f"`{key}`" in page, f"docs/{DEFINITIONS[key].page}.md does not define {key}"
+    assert key in manual.names(DEFINITIONS[key].page), f"no table of docs/{DEFINITIONS[key].page}.md defines {key}"
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_every_finding_is_in_the_docs(name: str) -> None:
+    assert name in manual.names("hacking" if name in ALARMS else "doctor")
+
+
+def test_the_page_leads_to_the_docs_and_no_link_is_dead(project: Path) -> None:
+    frontier_run(project, [0.5, 0.7, 0.9, 0.6])
+    page = write_report(project).read_text("utf-8")
+    words = re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
+    ids, targets = re.findall(r' id="([^"]+)"', words), set(re.findall(r'href="#([^"]+)"', words))
+    assert len(ids) == len(set(ids))
+    assert targets <= set(ids), targets - set(ids)
+    assert {f"docs-{d.page}-{key}" for key, d in DEFINITIONS.items()} <= targets
+    assert {"docs-hacking-proxy_gold", "docs-frontier-stop"} <= targets
+    assert not re.findall(r'(?:href|src)="(?!#)', words)
+    assert "maximise  E[ r(x, y)" in page, "the whole page is there, formulas too"
+
+
+def test_pages_of_the_docs_that_a_report_may_need_are_installed() -> None:
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text("utf-8"))
+    shipped = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    stages = {name for path in SOURCE.rglob("*.py") for name in re.findall(r'stage="(\w+)"', path.read_text("utf-8"))}
+    measured = {path.stem for path in DOCS.glob("*.md")} & stages - measures.KNOWN
+    wanted = {d.page for d in DEFINITIONS.values()} | {"doctor", "hacking"} | measured
+    assert measured >= {"examine", "frontier", "probe"}
+    assert {f"docs/{page}.md": f"accord/docs/{page}.md" for page in wanted}.items() <= shipped.items()
+    assert all((DOCS.parent / path).is_file() for path in shipped)
 
 
 def test_sections_have_two_names_and_no_run_is_no_section(project: Path) -> None:

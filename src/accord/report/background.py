@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from accord.report import manual
 from accord.report.figures import definition_link
 from accord.report.markup import Html, both, join, tag
 from accord.report.reading import ProjectRecord, RunRecord, Table, interval_of, number, table
@@ -308,15 +309,12 @@ def _flattened(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str
 
 
 def definitions() -> Html:
-    """What every figure means; each figure on the page points here."""
-    items = [
-        [
-            tag("dt", d.name, " ", tag("code", key), id=f"def-{key}"),
-            tag("dd", both(d.means, d.means_chinese), " ", tag("span", f"docs/{d.page}.md", class_="quiet")),
-        ]
-        for key, d in DEFINITIONS.items()
-    ]
-    return tag("dl", [tag("div", item) for item in items])
+    """What every figure means, by the page of docs/ that defines it; each figure on the page points here, and from here to its line there."""
+    groups = dict[str, list[Html]]()
+    for key, d in DEFINITIONS.items():
+        name = tag("dt", d.name, " ", manual.link(d.page, key, words=tag("code", key)), id=f"def-{key}")
+        groups.setdefault(d.page, []).append(tag("div", name, tag("dd", both(d.means, d.means_chinese))))
+    return join([tag("h3", manual.link(page)), tag("dl", items)] for page, items in groups.items())
 
 
 def missing(record: ProjectRecord) -> Html | None:

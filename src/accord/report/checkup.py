@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from accord.evaluation.examining import examine, facts_of, kept_findings, together
-from accord.evaluation.findings import Finding, Said
+from accord.evaluation.findings import ALARMS, Finding, Said
+from accord.report import manual
 from accord.report.markup import Html, both, join, tag
 from accord.report.reading import ProjectRecord, RunRecord
 from accord.report.results import percent
@@ -40,11 +41,16 @@ def _card(run: str, finding: Finding) -> Html:
     severity = tag("span", both(*SEVERITIES[finding.severity]), class_=f"badge {finding.severity}")
     sure = tag("a", percent(finding.sure), " ", both("sure", "把握"), href="#def-sure", class_="def")
     head = tag("p", severity, tag("b", about), tag("span", sure, class_="quiet"), class_="about")
-    title = tag("h3", both(finding.title(), finding.title("zh")), " ", tag("code", finding.name, class_="quiet"))
+    title = tag("h3", both(finding.title(), finding.title("zh")), " ", tag("code", _documented(finding.name)))
     what = tag("p", both(finding.what(), finding.what("zh")))
     advice = zip(finding.change(), finding.change("zh"), strict=True)
     change = tag("ul", [tag("li", both(*lines)) for lines in advice], class_="change")
     return tag("article", head, title, what, change, _quotes(finding.quotes), class_=f"finding {finding.severity}")
+
+
+def _documented(name: str) -> Html:
+    """A finding's name, leading to its line among the diagnoses or the alarms."""
+    return manual.link("hacking" if name in ALARMS else "doctor", name, words=name)
 
 
 def _quotes(quotes: Sequence[Said]) -> Html | None:

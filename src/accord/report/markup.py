@@ -15,7 +15,7 @@ _VOID = {"meta", "input", "br", "hr"}
 
 
 class Html(str):
-    """Text that is markup. Only ``tag`` and ``text`` make it, and ``plots`` from figures that hold no words of others."""
+    """Text that is markup. Only ``tag`` and ``text`` make it, ``plots`` from figures, and ``manual`` from our docs/: no words of others."""
 
     __slots__ = ()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from accord.evaluation.statistics import Interval
+from accord.report import manual
 from accord.report.figures import definition_link, framed
 from accord.report.markup import Html, both, join, tag
 from accord.report.plots import Line, draw
@@ -73,7 +74,7 @@ def _stop(stop: Mapping[str, Any], last: float) -> Html | None:
 
 
 def others(record: ProjectRecord) -> Html | None:
-    """A fold for every other finished run, with all its figures and the page of docs/ that defines them."""
+    """A fold for every other finished run, with all its figures, each leading to the page of docs/ that defines it."""
     runs = [run for run in record.runs if run.stage not in KNOWN and run.summary]
     folds = [fold for run in runs if (fold := _fold(run))]
     return tag("div", folds, class_="folds") if folds else None
@@ -83,10 +84,15 @@ def _fold(run: RunRecord) -> Html | None:
     figures = [(name, value) for name, value in flattened(run.summary) if name not in PLAIN]
     if not figures:
         return None
-    rows = [tag("tr", tag("th", name, scope="row"), tag("td", _written(value))) for name, value in figures[:ROWS]]
-    docs = tag("span", f"docs/{run.stage}.md", class_="quiet")
+    rows = [tag("tr", tag("th", _documented(run.stage, name), scope="row"), tag("td", _written(value))) for name, value in figures[:ROWS]]
     left = tag("p", f"\N{HORIZONTAL ELLIPSIS} {len(figures) - ROWS}", class_="quiet") if len(figures) > ROWS else None
-    return tag("details", tag("summary", run.name, " ", docs), tag("table", rows, class_="settings"), left)
+    return tag("details", tag("summary", run.name, " ", manual.link(run.stage)), tag("table", rows, class_="settings"), left)
+
+
+def _documented(stage: str, name: str) -> Html:
+    """A figure's name, leading to where its stage's page defines it or the group that it stands in."""
+    known = manual.names(stage)
+    return manual.link(stage, next((key for key in (name, *reversed(name.split("."))) if key in known), ""), words=name)
 
 
 def flattened(value: object, before: str = "") -> Iterator[tuple[str, float | Interval | str]]:

@@ -11,11 +11,11 @@ from string import Template
 
 from accord import __version__
 from accord.evaluation.findings import Finding
-from accord.report import background, browse, cards, matrix, measures, results
+from accord.report import background, browse, cards, manual, matrix, measures, results
 from accord.report.checkup import checkup, findings_of
 from accord.report.figures import charts, framed
 from accord.report.intake import intake
-from accord.report.markup import Child, Html, both, tag, text
+from accord.report.markup import Child, Html, both, join, tag, text
 from accord.report.people import People, data_and_labelers, read_people
 from accord.report.reading import ProjectRecord, read_project
 from accord.runtime.files import write_atomic
@@ -124,6 +124,7 @@ def _sections(record: ProjectRecord, people: People | None, findings: dict[str, 
         "missing": [background.missing(record)],
         "definitions": [background.definitions()],
     }
+    content["definitions"].append(manual.pages(join(*parts) for parts in content.values()))
     return {name: _section(name, *parts) for name, parts in content.items() if any(parts)}
 
 
