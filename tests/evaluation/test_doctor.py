@@ -15,7 +15,6 @@ from sick import END, VOCAB, Hot, Stale, dpo_run, found, grpo_run, kto_run, llam
 from accord.evaluation.diagnoses import RULES, Facts, diagnose
 from accord.evaluation.examining import examine, read_facts
 from accord.evaluation.findings import ALARMS, REMEDIES, Finding, Said
-from accord.evaluation.statistics import interval
 from accord.evaluation.trends import ends, late, mean_z, share_z, sure
 from accord.runtime.logs import Metrics
 
@@ -106,15 +105,6 @@ def test_evidence_orders_the_causes(tmp_path: Path) -> None:
     assert findings["negative_kl"].causes == ("rules", "gap")
     padded = Facts("ppo", Metrics({"finished": np.full(6, 0.1)}, 6), pad_is_eos={"ppo": "<|end|>"})
     assert next(f for f in diagnose(padded) if f.name == "no_eos").causes[0] == "pad"
-
-
-def test_a_liar_is_found_by_what_the_evaluation_says(tmp_path: Path) -> None:
-    """Made-up rates as `evaluate` writes them, of a model that admits ignorance and one that never does."""
-    honest, liar = [0.0] * 40 + [1.0] * 10, [1.0] * 40 + [0.0] * 10
-    summary = {"hallucination": {"sft": list(interval(honest)), "ppo": list(interval(liar))}}
-    assert [f.name for f in diagnose(Facts("evaluate", Metrics(), summary=summary))] == ["makes_up_more"]
-    same = {"hallucination": {"sft": list(interval(honest)), "ppo": list(interval(honest))}}
-    assert not diagnose(Facts("evaluate", Metrics(), summary=same))
 
 
 def test_a_prompt_that_begins_twice_is_a_template_gone_wrong() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -326,14 +326,22 @@ def pad_is_eos(facts: Facts) -> Iterator[Finding]:
 
 def makes_up_more(facts: Facts) -> Iterator[Finding]:
     """Medium: a policy's made-up rate is 2 standard errors and 10 points above the SFT model's, by the evaluation's summary."""
-    rates = facts.summary.get("hallucination", {})
-    sft, policy = rates.get("sft"), rates.get("ppo")
-    if facts.stage != "evaluate" or not (_three(sft) and _three(policy)):
+    rates, duels = facts.summary.get("hallucination", {}), facts.summary.get("win_rate", {})
+    if facts.stage != "evaluate" or not (isinstance(rates, dict) and isinstance(duels, dict)):
         return
-    error = float(np.hypot(sft[2] - sft[1], policy[2] - policy[1])) / 3.92
-    z = (policy[0] - sft[0]) / max(error, 1e-3)
-    if z > 2 and policy[0] > sft[0] + 0.1:
-        yield Finding("makes_up_more", "medium", sure(z), {"policy": _percent(policy[0]), "sft": _percent(sft[0])})
+    known = {name: rate for name, rate in cast("dict[str, Any]", rates).items() if _three(rate)}
+    for name, other in _policies([(one, two) for one in known for two in known if f"{one}_vs_{two}" in duels]):
+        policy, sft = known[name], known[other]
+        error = float(np.hypot(sft[2] - sft[1], policy[2] - policy[1])) / 3.92
+        z = (policy[0] - sft[0]) / max(error, 1e-3)
+        if z > 2 and policy[0] > sft[0] + 0.1:
+            yield Finding("makes_up_more", "medium", sure(z), {"policy": _percent(policy[0]), "sft": _percent(sft[0])}, about=name)
+
+
+def _policies(duels: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of an evaluation's duels those of a policy with the SFT model: the SFT model has one with the base model, a policy none above it."""
+    first, second = {one for one, _ in duels}, {two for _, two in duels}
+    return [(one, two) for one, two in duels if one not in second and two in first]
 
 
 def _three(value: Any) -> bool:

@@ -309,7 +309,7 @@ def _flattened(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str
 
 
 def definitions() -> Html:
-    """What every figure means, by the page of docs/ that defines it; each figure on the page points here, and from here to its line there."""
+    """What every figure means, by the page of docs/ that defines it; each figure on the page points here, and this to its line there."""
     groups = dict[str, list[Html]]()
     for key, d in DEFINITIONS.items():
         name = tag("dt", d.name, " ", manual.link(d.page, key, words=tag("code", key)), id=f"def-{key}")

@@ -297,7 +297,7 @@ class EvaluateConfig:
     prompts: int = 600
     """Held-out prompts; 0 takes all."""
     best_of: int = 8
-    """n of best-of-n from the SFT model."""
+    """n of best-of-n from the SFT model, 2 at the least."""
     draws: int = 8
     """Responses a prompt for the share of made-up answers, which few prompts ask for."""
     temperature: float = 1.0
@@ -309,3 +309,4 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, "evaluate")
+        require(self.best_of > 1, "evaluate", f"best_of is {self.best_of}; the best of one is no choice")
