@@ -2,7 +2,7 @@
 # PYTHON=... chooses the interpreter, ARGS=... is handed on; pip's own settings (index, find-links) choose the build of torch.
 demo: venv ; PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/demo.sh $(ARGS)
 test: venv ; .venv/bin/python -m pytest $(TWO) $(ARGS)
-unit: venv ; .venv/bin/python -m pytest $(TWO) -m "not learning" --ignore tests/e2e --ignore tests/conformance $(ARGS)
+unit: venv ; .venv/bin/python -m pytest $(TWO) -m "not learning" -k "not postgresql" --ignore tests/e2e --ignore tests/conformance $(ARGS)
 check: venv ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
 bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
 load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
