@@ -67,7 +67,7 @@ def report(
             from accord.report.live import watch as serve
 
             return serve(path, port, lambda address: print(f"{address}  (Ctrl-C ends it)", flush=True))
-        figures = {"report": str(write_report(path))} | ({"sent_to_trackers": sent} if mirror else {})
+        figures = {"report": str(write_report(path))} | ({"rows_sent": sum(sent.values())} if mirror else {})
         say("report", figures | (facts(*read_everything(path)) if json else {}), json)
 
 
