@@ -175,6 +175,18 @@ def test_the_page_leads_to_the_docs_and_no_link_is_dead(project: Path) -> None:
     assert "maximise  E[ r(x, y)" in page, "the whole page is there, formulas too"
 
 
+def test_a_stage_that_is_no_name_opens_no_file(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.md").write_text("| a |\n|---|\n| `kept` to oneself |\n")
+    frontier_run(project, [0.5, 0.7])
+    up = "../" * 20 + str(tmp_path / "secret")[1:]
+    assert (manual.Path(manual.__file__).parent / f"{up}.md").is_file(), "there it is"
+    (project / "runs" / "frontier" / "config.json").write_text(json.dumps({"stage": up, "config": {}}), "utf-8")
+    page = write_report(project).read_text("utf-8")
+    assert "to oneself" not in page
+    assert 'href="#docs-.' not in page
+    assert "gold_peak.rl" in page
+
+
 def test_pages_of_the_docs_that_a_report_may_need_are_installed() -> None:
     project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text("utf-8"))
     shipped = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]

@@ -19,6 +19,7 @@ from markdown_it.token import Token
 import accord
 from accord.report.markup import Child, Html, both, join, tag
 
+_PAGE = re.compile("[a-z]+")
 _POINTED = re.compile(r'href="#docs-([a-z]+)')
 _OTHER_PAGE = re.compile(r"([a-z]+)\.md(#.*)?")
 _NAME = re.compile(r"[A-Za-z0-9_.]+")
@@ -60,7 +61,12 @@ def _fold(page: str, there: frozenset[str]) -> Html:
 
 @cache
 def _source(page: str) -> str:
-    """The text of a page: beside the package's modules when installed, in the source tree otherwise; empty when there is none."""
+    """The text of a page: beside the package's modules when installed, in the source tree otherwise; empty when there is none.
+
+    A page may be asked for by a stage that stands in somebody's file, so what is no plain name has none.
+    """
+    if not _PAGE.fullmatch(page):
+        return ""
     package = Path(accord.__file__).parent
     paths = (package / "docs" / f"{page}.md", package.parents[1] / "docs" / f"{page}.md")
     return next((path.read_text("utf-8") for path in paths if path.is_file()), "")
