@@ -15,7 +15,7 @@ from accord.report import background, browse, cards, manual, matrix, measures, r
 from accord.report.checkup import checkup, findings_of
 from accord.report.figures import charts, framed
 from accord.report.intake import intake
-from accord.report.markup import Child, Html, both, join, tag, text
+from accord.report.markup import Child, Html, both, tag, text
 from accord.report.people import People, data_and_labelers, read_people
 from accord.report.reading import ProjectRecord, read_project
 from accord.runtime.files import write_atomic
@@ -122,10 +122,9 @@ def _sections(record: ProjectRecord, people: People | None, findings: dict[str, 
         "cost": [background.cost(record)],
         "settings": [background.versions(record), background.settings(record)],
         "missing": [background.missing(record)],
-        "definitions": [background.definitions()],
     }
-    content["definitions"].append(manual.pages(join(*parts) for parts in content.values()))
-    return {name: _section(name, *parts) for name, parts in content.items() if any(parts)}
+    sections, means = {name: _section(name, *parts) for name, parts in content.items() if any(parts)}, background.definitions()
+    return sections | {"definitions": _section("definitions", means, manual.pages([*sections.values(), means]))}
 
 
 def _section(name: str, *content: Child) -> Html:
