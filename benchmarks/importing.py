@@ -39,7 +39,7 @@ def ours_reading(path: Path, folder: Path) -> int:
     """Rows read, made into records, and written as lines: what an import does before it stores."""
     from accord.data.importers import Intake
     from accord.data.sources import Source
-    from accord.feedback.staging import Spool
+    from accord.feedback.spool import Spool
 
     intake = Intake([Source(path)])
     with Spool(folder) as spool:

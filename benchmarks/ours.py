@@ -20,7 +20,7 @@ from accord.algorithms import dpo, grpo, ppo, reward, sft
 from accord.algorithms.optim import adamw
 from accord.algorithms.rewards import Mixture, Term
 from accord.engine.local import LocalSampler
-from accord.models.loading import load_causal_lm, load_scalar_model, scalar_from
+from accord.models.folders import load_causal_lm, load_scalar_model, scalar_from
 from accord.models.scalar import RewardModel, new_head
 from accord.records import Sampling
 from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, pick_device

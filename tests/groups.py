@@ -9,7 +9,7 @@ from typing import Any
 
 from tiny import END, FP32, PROMPTS, ByFunction, llama, metrics
 
-from accord.algorithms import grpo, rejection
+from accord.algorithms import grpo, raft
 from accord.algorithms.rewards import Mixture, Term
 from accord.engine.local import LocalSampler
 from accord.protocols import Sampler, Scorer
@@ -65,7 +65,7 @@ def improve(
 ) -> Improved:
     config, policy = settings(kind, **asked), llama(1) if policy is None else policy
     run = run or Run.start(folder, stage=kind, config=config, inputs={}, resume=False)
-    (rejection if kind == "raft" else grpo).train(
+    (raft if kind == "raft" else grpo).train(
         config,
         policy=policy,
         reference=llama(1),

@@ -15,8 +15,8 @@ from accord.algorithms.reward import RankedRows
 from accord.algorithms.rewards import Mixture, Term
 from accord.algorithms.sft import Example
 from accord.engine.local import LocalSampler
-from accord.evaluation.examining import examine, read_facts
 from accord.evaluation.findings import Finding
+from accord.evaluation.run_facts import examine, read_facts
 from accord.protocols import Sampler, Scorer
 from accord.records import Generation, Sampling
 from accord.runtime.runs import Run

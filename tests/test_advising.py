@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from accord.errors import InputError, UsageError
-from accord.feedback.kinds import kinds_of, said_by
+from accord.feedback.labeler_kinds import kinds_of, said_by
 from accord.feedback.store import Store
 from accord.protocols import Speaker
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response, Sampling

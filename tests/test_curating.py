@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from accord.cli import main
-from accord.feedback.auditing import entries
+from accord.feedback.audit import entries
 from accord.feedback.provenance import papers
 from accord.feedback.snapshot import freeze
 from accord.feedback.store import Store

@@ -17,7 +17,7 @@ from accord.data.corpus import write_documents
 from accord.data.tokenizers import load_tokenizer
 from accord.errors import InputError
 from accord.feedback.store import Store
-from accord.models.loading import load_causal_lm
+from accord.models.folders import load_causal_lm
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Rating, Response
 from accord.runtime.project import Project
 from accord.settings import DpoConfig, KtoConfig, PretrainConfig, SftConfig

@@ -13,7 +13,7 @@ from tiny import weights
 
 from accord.errors import AccordError, InputError, ModelError, RunError, UsageError
 from accord.feedback.store import Store
-from accord.models.loading import load_causal_lm
+from accord.models.folders import load_causal_lm
 from accord.runtime.project import Project
 from accord.settings import GrpoConfig, IlqlConfig, ProblemsConfig, RaftConfig, StarConfig
 from accord.stages.reasoning import problems_stage, star_stage

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from accord.errors import InputError, ModelError, StoreError, UsageError
-from accord.feedback import deploying
+from accord.feedback import deployments
 from accord.feedback.snapshot import freeze
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
@@ -143,8 +143,8 @@ def test_a_trial_stands_before_the_switch(project: Project) -> None:
         trials.switch(project, "sft", anyway=False, why="", config=CONFIG)
     assert trials.switch(project, "sft", anyway=True, why="", config=CONFIG)["answering"] == "sft"
     with Store.open(project.store_url) as store:
-        assert deploying.trial(store) is None
-        assert len(deploying.trials(store)) == 1
+        assert deployments.trial(store) is None
+        assert len(deployments.trials(store)) == 1
     with pytest.raises(InputError, match="no trial"):
         trials.end(project, CONFIG)
 

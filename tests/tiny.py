@@ -16,7 +16,7 @@ from accord.data.corpus import TokenCorpus, write_corpus
 from accord.data.templates import ChatFormat, chat_format, give_chat_template
 from accord.data.tokenizers import train_tokenizer
 from accord.engine.local import LocalSampler
-from accord.models.loading import prepared, scalar_from
+from accord.models.folders import prepared, scalar_from
 from accord.models.scalar import new_head
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from frame import Row, run
 from rewarders import Draws, rankings, rows, settings, told, trained
 
-from accord.models.loading import load_scalar_model
+from accord.models.folders import load_scalar_model
 from accord.runtime.device import pick_device
 from accord.runtime.project import Project
 from accord.stages.opening import load_model

@@ -8,7 +8,7 @@ from frame import Row, run
 from rewarders import Draws, rankings, rows, settings, told, trained
 from small_against_large import small_sft
 
-from accord.models.loading import load_scalar_model
+from accord.models.folders import load_scalar_model
 from accord.runtime.device import pick_device
 from accord.runtime.project import Project
 from accord.stages.opening import load_model

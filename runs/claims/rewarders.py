@@ -16,7 +16,7 @@ from accord.engine.local import LocalSampler
 from accord.evaluation.frontier import best_of_n_values
 from accord.evaluation.statistics import Floats
 from accord.feedback.store import Store
-from accord.models.loading import scalar_from
+from accord.models.folders import scalar_from
 from accord.models.scalar import RewardModel, new_head
 from accord.records import RankedPrompt, Sampling
 from accord.runtime.device import pick_device

@@ -19,9 +19,9 @@ from accord.engine.guided import QGuide
 from accord.errors import InputError, UsageError
 from accord.models.attention import RaggedAttention
 from accord.models.decoder import hidden
+from accord.models.packing import pack
 from accord.models.policy import head_weight
 from accord.models.qvalues import QNetwork, QScorer, load_q, save_q
-from accord.models.ragged import pack
 from accord.runtime.runs import Run
 from accord.settings import IlqlConfig
 

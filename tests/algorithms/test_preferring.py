@@ -17,8 +17,8 @@ from accord.algorithms.dpo import RankedResponses, implied_rewards, prompt_loss,
 from accord.algorithms.kto import ThumbRow, estranged, thumb_row, thumb_weights
 from accord.errors import InputError, UsageError
 from accord.models.adapters import add_lora
+from accord.models.packing import pack
 from accord.models.policy import logprobs
-from accord.models.ragged import pack
 from accord.models.responses import all_response_logprobs, response_logprobs
 from accord.runtime.runs import Run
 from accord.settings import DpoConfig, KtoConfig

@@ -11,13 +11,13 @@ import torch
 from groups import STOPS, by_default, improve, settings
 from tiny import FP32, PROMPTS, VOCAB, ByFunction, llama, same, weights
 
-from accord.algorithms.rejection import selected
+from accord.algorithms.raft import selected
 from accord.algorithms.rollouts import Drawn, draw, next_prompts
 from accord.engine.local import LocalSampler
 from accord.errors import RunError, UsageError
 from accord.evaluation.statistics import best_of_n_kl
+from accord.models.packing import pack
 from accord.models.policy import logprobs
-from accord.models.ragged import pack
 from accord.records import Sampling
 from accord.runtime.seeds import generator
 from accord.settings import RaftConfig

@@ -11,8 +11,8 @@ from tiny import FP32, PROMPTS, ByFunction, llama, rng, scalar
 from accord.algorithms.rollouts import Rollout, checked_scores, collect, minibatch
 from accord.engine.local import LocalSampler
 from accord.errors import RunError
+from accord.models.packing import pack
 from accord.models.policy import logprobs
-from accord.models.ragged import pack
 from accord.models.scalar import scalars
 from accord.records import Sampling
 

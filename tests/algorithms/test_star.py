@@ -20,7 +20,7 @@ from accord.algorithms.rollouts import Drawn
 from accord.algorithms.star import Question, kept
 from accord.engine.local import LocalSampler
 from accord.errors import UsageError
-from accord.evaluation.voting import majority, right
+from accord.evaluation.majority import majority, right
 from accord.runtime.runs import Run
 from accord.settings import SolveConfig, StarConfig
 from accord.world.arithmetic import problems

@@ -16,9 +16,9 @@ from accord.algorithms.rollouts import collect
 from accord.engine.local import LocalSampler
 from accord.errors import RunError
 from accord.models.adapters import add_lora, merge_lora
-from accord.models.loading import load_causal_lm, prepared, save_model
+from accord.models.folders import load_causal_lm, prepared, save_model
+from accord.models.packing import pack
 from accord.models.policy import logprobs
-from accord.models.ragged import pack
 from accord.records import Generation, Sampling
 from accord.settings import PpoConfig
 

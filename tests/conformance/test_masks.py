@@ -16,8 +16,8 @@ from accord.algorithms.sft import example, response_loss
 from accord.data.templates import CHAT_TEMPLATE, chat_format
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
+from accord.models.packing import pack
 from accord.models.policy import logprobs
-from accord.models.ragged import pack
 from accord.models.scalar import RewardModel, scores
 from accord.records import Message, Sampling
 from accord.settings import PpoConfig

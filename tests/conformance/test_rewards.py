@@ -15,8 +15,8 @@ from accord.algorithms.ppo import learning_targets
 from accord.algorithms.reward import RankedRows, ranked_rows
 from accord.algorithms.rollouts import Rollout, minibatches, next_prompts
 from accord.algorithms.sft import Example
-from accord.models.loading import prepared, scalar_from
-from accord.models.ragged import pack
+from accord.models.folders import prepared, scalar_from
+from accord.models.packing import pack
 from accord.models.scalar import RewardModel, new_head, scores
 from accord.runtime.runs import Run
 from accord.settings import PpoConfig, PretrainConfig, RewardConfig, SftConfig

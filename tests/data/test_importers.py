@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from accord.data.documents import DOCUMENT, documents_of
 from accord.data.importers import read
-from accord.data.making import split_of
+from accord.data.row_records import split_of
 from accord.errors import InputError, StoreError, UsageError
 from accord.feedback.store import Store
 from accord.records import Guideline, Labeler, Message

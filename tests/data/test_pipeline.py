@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accord.data import making
+from accord.data import row_records
 from accord.data.duplicates import NUMBERS, first_of_key, near, normal, sketch
 from accord.data.languages import language
 from accord.data.pipeline import REASONS, Asked, Curated, Evaluation, curate, strings
@@ -175,7 +175,7 @@ def test_first_of_key() -> None:
 
 def test_splits_are_those_of_imports_and_move_as_few_as_they_must() -> None:
     users = [f"user {n}" for n in range(3000)]
-    assert all(split_of(user) == making.split_of(user) for user in users)
+    assert all(split_of(user) == row_records.split_of(user) for user in users)
     shares = {split: sum(split_of(user) == split for user in users) / 3000 for split in ("train", "validation", "test")}
     assert shares == pytest.approx({"train": 0.8, "validation": 0.1, "test": 0.1}, abs=0.02)
     wider = [(split_of(user), split_of(user, test=0.15)) for user in users]

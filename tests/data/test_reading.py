@@ -17,12 +17,12 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.data import unpacking
-from accord.data.reading import read_rows, rows_of
+from accord.data import archives
+from accord.data.row_reader import read_rows, rows_of
+from accord.data.row_writer import write_rows
 from accord.data.rows import Fault, Row
 from accord.data.sources import files_of
 from accord.data.windows import Window
-from accord.data.writing import write_rows
 from accord.errors import InputError
 
 ROWS = [{"prompt": f"Ünï {n} 中文 🙂\u2028", "response": 'a "quoted",\n\tcell'} for n in range(2500)]
@@ -129,8 +129,8 @@ def test_rows_before_and_after_the_damage_are_there(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_too_long_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "LONGEST", 1000)
-    monkeypatch.setattr(unpacking, "PIECE", 64)
+    monkeypatch.setattr(archives, "LONGEST", 1000)
+    monkeypatch.setattr(archives, "PIECE", 64)
     path = tmp_path / "long.jsonl"
     path.write_text('{"prompt": "a"}\n{"prompt": "' + "x" * 2000 + '"}\n{"prompt": "b"}\n{"prompt": "' + "y" * 2000)
     rows = list(rows_of(path))
@@ -143,7 +143,7 @@ def test_a_line_that_is_too_long_is_passed_over(tmp_path: Path, monkeypatch: pyt
 
 
 def test_an_archive_that_unpacks_to_far_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "FREE", 1 << 20)
+    monkeypatch.setattr(archives, "FREE", 1 << 20)
     blank = b" " * (1 << 24)
     for name, packed in (("a.jsonl.gz", gzip.compress(blank)), ("a.jsonl.zst", zstandard.compress(blank))):
         (tmp_path / name).write_bytes(packed)
@@ -230,7 +230,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 import resource
-from accord.data.reading import rows_of
+from accord.data.row_reader import rows_of
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 kept = sum(1 for _ in rows_of(Path(sys.argv[1])))
 print(kept, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accord.data.tasks import mixed, parse_weights, without
+from accord.data.task_mixture import mixed, parse_weights, without
 from accord.errors import UsageError
 from accord.records import Demonstration, Message, Prompt
 

@@ -21,7 +21,7 @@ from tiny import SENTENCES
 
 from accord.cli import main
 from accord.data.corpus import write_documents
-from accord.feedback import accounts, chats, deploying
+from accord.feedback import accounts, chats, deployments
 from accord.feedback.accounts import Role
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
@@ -227,7 +227,7 @@ def test_once_round_the_circle(chat: Chat, enter: Enter, typed: Typed) -> None:
     typed("switch", chat.folder, "--back")
     ask(uma, "Where is bread number 7?")
     assert chat.turns()[-1].model == "ppo"
-    assert [one.model for one in deploying.history(chat.store)] == ["ppo", "ppo-2", "ppo"]
+    assert [one.model for one in deployments.history(chat.store)] == ["ppo", "ppo-2", "ppo"]
     queued = typed("round", chat.folder, "--queue", "--k", 2)
     assert queued["prompts"] == 2
 

@@ -14,7 +14,7 @@ from tiny import END, FP32, VOCAB, llama, sequences
 
 from accord.engine.batching import CHUNK, BatchEngine, Drawn, Request
 from accord.engine.local import LocalSampler
-from accord.models.loading import prepared
+from accord.models.folders import prepared
 from accord.records import Sampling
 
 CONTEXT = 128
@@ -181,8 +181,8 @@ def test_logprobs_are_the_models_own_before_temperature_and_filters() -> None:
 def _logits(model: Any, row: list[int]) -> torch.Tensor:
     from accord.models.attention import RaggedAttention
     from accord.models.decoder import hidden
+    from accord.models.packing import pack
     from accord.models.policy import head_weight
-    from accord.models.ragged import pack
 
     batch = pack([row])
     return (hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), FP32) @ head_weight(model).T)[-1]

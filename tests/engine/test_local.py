@@ -13,9 +13,9 @@ from accord.engine.local import COMPACT_AT, LocalSampler
 from accord.engine.sampling import shape_logits
 from accord.models.attention import RaggedAttention
 from accord.models.decoder import hidden
-from accord.models.loading import prepared
+from accord.models.folders import prepared
+from accord.models.packing import pack
 from accord.models.policy import head_weight, logprobs
-from accord.models.ragged import pack
 from accord.records import Generation, Sampling
 
 PROMPTS = sequences([4, 9, 2, 6])

@@ -16,9 +16,9 @@ from evaluated import Answered, Typed, samples
 
 from accord.errors import UsageError
 from accord.evaluation.duels import from_pairs, from_scores
-from accord.evaluation.opinions import Opinion, ask, position_bias, verdict
-from accord.evaluation.prompting import System, conversation, final_answer, parse_system
+from accord.evaluation.llm_judge import Opinion, ask, position_bias, verdict
 from accord.evaluation.slices import language_of
+from accord.evaluation.systems import System, conversation, final_answer, parse_system
 from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
 from accord.records import Demonstration, Message, Prompt, Sampling

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sick import END, VOCAB, Hot, Stale, dpo_run, found, grpo_run, kto_run, llama, ppo_run, reward_run, sft_run, upper
 
 from accord.evaluation.diagnoses import RULES, Facts, diagnose
-from accord.evaluation.examining import examine, read_facts
 from accord.evaluation.findings import ALARMS, REMEDIES, Finding, Said
+from accord.evaluation.run_facts import examine, read_facts
 from accord.evaluation.trends import ends, late, mean_z, share_z, sure
 from accord.runtime.logs import Metrics
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from accord.cli import main
-from accord.evaluation.examining import RESULTS
 from accord.evaluation.findings import Finding
+from accord.evaluation.run_facts import RESULTS
 from accord.feedback.store import Store
 from accord.report.checkup import findings_of
-from accord.report.reading import read_project
+from accord.report.project_files import read_project
 from accord.runtime import lineage
 from accord.runtime.project import Project
 from accord.settings import PlanConfig

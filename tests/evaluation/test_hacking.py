@@ -11,9 +11,9 @@ import pytest
 from sick import found, grpo_run, ppo_run, upper
 from tiny import ByFunction
 
-from accord.evaluation.examining import examine, read_facts, remarks
 from accord.evaluation.findings import ALARMS, Said
 from accord.evaluation.hacking import AUTHORITY, FLATTERY, REFUSAL, alarms, drift, repeated
+from accord.evaluation.run_facts import examine, read_facts, remarks
 
 SAYS = {"reward": lambda row: 3.0 * (40 in row), "lr": 5e-3, "batch_size": 32}
 PLANTS: dict[str, tuple[Callable[..., Path], dict[str, Any], str, str]] = {

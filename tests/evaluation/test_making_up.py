@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accord.cli import main
-from accord.evaluation.examining import examine, read_facts
+from accord.evaluation.run_facts import examine, read_facts
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Ranking, Response
 from accord.runtime.project import Project

@@ -11,11 +11,11 @@ import pytest
 from evaluated import Answered, Typed, samples
 
 from accord.errors import InputError
+from accord.evaluation.counterfactual import swap
 from accord.evaluation.grounding import check, quoted_from, quotes, supported
 from accord.evaluation.phrases import lexicon, refuses, says_unknown, toxic_words
-from accord.evaluation.swaps import swap
-from accord.evaluation.taskscores import by_occupation, same_number, scored
-from accord.evaluation.tasksets import TaskSet, read_task_set
+from accord.evaluation.task_scores import by_occupation, same_number, scored
+from accord.evaluation.task_sets import TaskSet, read_task_set
 from accord.records import Message, Prompt
 from accord.stages.conduct import passage_of
 

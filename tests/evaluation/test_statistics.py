@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.errors import InputError
-from accord.evaluation.bestofn import best_of_n
+from accord.evaluation.best_of_n import best_of_n
 from accord.evaluation.statistics import best_of_n_kl, group_means, interval, outcomes, win_rate
 
 finite = st.floats(-1e6, 1e6)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from accord.errors import InputError
+from accord.evaluation.bradley_terry import bradley_terry, standings
 from accord.evaluation.power import more_prompts, prompts_needed
 from accord.evaluation.statistics import Interval, interval
-from accord.evaluation.strength import bradley_terry, standings
 
 JOURNALS = np.array([[714, 730, 498, 221], [33, 425, 68, 17], [320, 813, 1072, 142], [284, 276, 325, 188]], dtype=float)
 """Citations between Biometrika, Comm. Statist., JASA and JRSS-B, 1987-88 (Stigler 1994; Agresti, Categorical Data Analysis, 10.10)."""

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from accord.errors import StoreError
-from accord.feedback import accounts, auditing, schema, tasks
+from accord.feedback import accounts, audit, schema, tasks
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.records import Labeler, Message, Prompt
@@ -107,8 +107,8 @@ def test_every_change_of_standing_leaves_a_row(store: Store) -> None:
     accounts.resume(store, account.id, by="lead", now=NOW)
     assert not accounts.people(store)[0].paused
     assert accounts.account(store, "nobody") is None
-    assert [e.what for e in auditing.entries(store)] == ["invite", "redeem", "qualify", "pause", "role", "resume"]
-    assert {e.on for e in auditing.entries(store)} == {account.id}
+    assert [e.what for e in audit.entries(store)] == ["invite", "redeem", "qualify", "pause", "role", "resume"]
+    assert {e.on for e in audit.entries(store)} == {account.id}
 
 
 def test_simulated_labelers_get_a_way_in_under_their_own_id(store: Store) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from accord.errors import StoreError
-from accord.feedback import accounts, answers, auditing, payloads, tasks
+from accord.feedback import accounts, answers, audit, payloads, tasks
 from accord.feedback.answers import Conflict, Pace, Refused, Saved
 from accord.feedback.flags import FLAGS, PROMPT_FLAGS
 from accord.feedback.privacy import erase_labeler, erase_user
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Leased, Task
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Rating, Response
-from accord.world.crowd import FLAGS as WORLD_FLAGS
+from accord.world.simulated_labelers import FLAGS as WORLD_FLAGS
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TRAINING, EVALUATION = Guideline("training", "v1"), Guideline("evaluation", "v9")
@@ -214,7 +214,7 @@ def test_a_retracted_answer_is_out_of_sight_and_its_place_is_free_for_others(peo
     saved = send(people)
     answers.retract(people, saved.id, by="lead", why="asked for it", now=NOW)
     assert list(people.rankings()) == answers.own(people, "ann") == []
-    (entry,) = auditing.entries(people)
+    (entry,) = audit.entries(people)
     assert (entry.who, entry.what, entry.on, entry.why) == ("lead", "retract", saved.id, "asked for it")
     for again in (lambda: answers.retract(people, saved.id, by="lead", why="", now=NOW), lambda: send(people, key="k2", revision=1)):
         with pytest.raises(Refused, match="retracted"):
@@ -257,7 +257,7 @@ def test_excluded_labelers_are_not_heard_until_they_are_included(people: Store) 
         assert list(people.rankings()) == list(people.ranked_prompts()) == []
     accounts.include(people, "ann", by="lead", now=NOW)
     assert len(list(people.ranked_prompts())) == 1
-    assert [entry.what for entry in auditing.entries(people)] == ["exclude", "exclude", "include"]
+    assert [entry.what for entry in audit.entries(people)] == ["exclude", "exclude", "include"]
 
 
 def test_a_labelers_personal_data_is_erased_and_what_was_said_where_asked(people: Store, tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_labelers_personal_data_is_erased_and_what_was_said_where_asked(people
     assert len(list(people.demonstrations())) == 1
     assert erase_labeler(people, "ann", by="lead", why="all of it", now=NOW, answers=True)["answers"] == 1
     assert list(people.demonstrations()) == answers.own(people, "ann") == []
-    assert [entry.what for entry in auditing.entries(people)][-2:] == ["erase", "erase"]
+    assert [entry.what for entry in audit.entries(people)][-2:] == ["erase", "erase"]
     people.database.close()
     for file in tmp_path.glob("feedback.db*"):
         content = file.read_bytes()

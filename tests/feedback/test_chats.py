@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from accord.feedback import accounts, auditing, chats, consents, owning, reactions, reviewing, schema
+from accord.feedback import accounts, audit, chats, consents, ownership, reactions, review, schema
 from accord.feedback.chats import Turn
 from accord.feedback.moderation import Finding
 from accord.feedback.reactions import Kind
@@ -63,7 +63,7 @@ class Talk:
         consents.answer(self.store, self.user, given, now=NOW)
 
     def accept(self, reaction: reactions.Reaction, screen: Any = no_screen) -> list[tuple[str, str]]:
-        return reviewing.accept(self.store, reaction.id, by="lea", screen=screen, now=NOW)
+        return review.accept(self.store, reaction.id, by="lea", screen=screen, now=NOW)
 
 
 def test_turns_make_a_tree_and_come_once_by_their_key(store: Store) -> None:
@@ -96,7 +96,7 @@ def test_another_persons_conversation_is_not_there(store: Store) -> None:
         lambda: chats.say(store, other.user, talk.asked.conversation, "x", parent="", key="k9", now=NOW),
         lambda: chats.say(store, other.user, other.asked.conversation, "x", parent=talk.answers[0].id, key="k9", now=NOW),
         lambda: reactions.react(store, other.user, "thumb", talk.answers[0].id, {"up": True}, now=NOW),
-        lambda: owning.delete(store, other.user, conversations=(talk.asked.conversation,), now=NOW),
+        lambda: ownership.delete(store, other.user, conversations=(talk.asked.conversation,), now=NOW),
         lambda: chats.opened(store, other.user, "\0"),
     ]
     for call in calls:
@@ -168,14 +168,14 @@ def test_what_does_not_fit_is_refused(store: Store, kind: Kind, payload: dict[st
 def test_nothing_becomes_a_record_without_consent_and_review(store: Store) -> None:
     talk = Talk(store)
     reaction = talk.react("correction", text="Rye.")
-    assert reviewing.waiting(store, no_screen) == []
+    assert review.waiting(store, no_screen) == []
     with pytest.raises(Refused, match="consent"):
         talk.accept(reaction)
     talk.agree()
-    assert [item.reaction.id for item in reviewing.waiting(store, no_screen)] == [reaction.id]
+    assert [item.reaction.id for item in review.waiting(store, no_screen)] == [reaction.id]
     assert list(store.prompts()) == list(store.demonstrations()) == list(store.rankings()) == []
     talk.accept(reaction)
-    assert reviewing.count_waiting(store) == 0
+    assert review.count_waiting(store) == 0
     with pytest.raises(Refused, match="reviewed"):
         talk.accept(reaction)
 
@@ -221,7 +221,7 @@ def test_a_lead_who_chats_has_a_voice_of_their_own(store: Store) -> None:
     accounts.invite(store, "lead", "lea", by="tests", now=NOW)
     lead = accounts.people(store)[0].id
     with store.write() as connection:
-        voice = reviewing.voice(connection, lead)
+        voice = review.voice(connection, lead)
     assert voice != lead
     assert {person.id: person.kind for person in store.labelers()} == {lead: "person", voice: "user"}
 
@@ -230,7 +230,7 @@ def test_personal_data_is_taken_out_on_every_path(store: Store) -> None:
     talk = Talk(store, question="My secret is rye. Which bread?")
     talk.agree()
     item_of = talk.react("correction", text="Keep your secret.")
-    (item,) = reviewing.waiting(store, secrets)
+    (item,) = review.waiting(store, secrets)
     assert [finding.name for finding in item.findings] == ["word", "word"]
     talk.accept(item_of, secrets)
     kept = [
@@ -267,11 +267,11 @@ def test_a_no_ends_all_use_and_a_new_yes_needs_a_new_review(store: Store) -> Non
     reaction = talk.react("correction", text="Rye.")
     talk.accept(reaction)
     talk.agree(False)
-    assert reviewing.lapse(store, talk.user, now=NOW) == 1
+    assert review.lapse(store, talk.user, now=NOW) == 1
     assert list(store.demonstrations()) == list(store.rankings()) == list(store.prompts()) == []
     assert [r.state for r in reactions.own(store, talk.user)] == ["lapsed"]
     talk.agree()
-    assert len(reviewing.waiting(store, no_screen)) == 1
+    assert len(review.waiting(store, no_screen)) == 1
     talk.accept(reaction)
     assert len(list(store.demonstrations())) == 1
 
@@ -280,20 +280,20 @@ def test_what_is_refused_is_not_used_and_stays_the_persons(store: Store) -> None
     talk = Talk(store)
     talk.agree()
     reaction = talk.react("correction", text="Rye.")
-    reviewing.refuse(store, reaction.id, by="lea", why="nonsense", now=NOW)
+    review.refuse(store, reaction.id, by="lea", why="nonsense", now=NOW)
     assert list(store.demonstrations()) == []
     assert [r.state for r in reactions.own(store, talk.user)] == ["refused"]
-    assert [(e.what, e.who, e.why) for e in auditing.entries(store)][-1] == ("review refused", "lea", "nonsense")
+    assert [(e.what, e.who, e.why) for e in audit.entries(store)][-1] == ("review refused", "lea", "nonsense")
 
 
 def test_deleting_empties_every_table_and_leaves_an_audit(store: Store) -> None:
     talk, other = Talk(store, question="A private question"), Talk(store, "eve", question="Another one")
     talk.agree()
     talk.accept(talk.react("correction", text="A private answer"))
-    exported = owning.exported(store, talk.user)
+    exported = ownership.exported(store, talk.user)
     assert exported["conversations"][0]["turns"][0]["text"] == "A private question"
     assert exported["reactions"][0]["state"] == "accepted"
-    emptied = owning.delete(store, talk.user, now=NOW)
+    emptied = ownership.delete(store, talk.user, now=NOW)
     assert (emptied["conversations"], emptied["turns"], emptied["prompts"], emptied["demonstrations"]) == (1, 2, 1, 1)
     with store.read() as connection:
         everything = "".join(str(connection.execute(table.select()).all()) for table in schema.metadata.sorted_tables)
@@ -302,7 +302,7 @@ def test_deleting_empties_every_table_and_leaves_an_audit(store: Store) -> None:
     assert chats.listed(store, talk.user) == []
     assert list(store.prompts()) == list(store.demonstrations()) == list(store.rankings()) == []
     assert reactions.own(store, talk.user) == []
-    assert [e.what for e in auditing.entries(store)][-1] == "erase"
+    assert [e.what for e in audit.entries(store)][-1] == "erase"
     with pytest.raises(Refused):
         talk.answer("too late")
     assert len(chats.listed(store, other.user)) == 1
@@ -311,5 +311,5 @@ def test_deleting_empties_every_table_and_leaves_an_audit(store: Store) -> None:
 def test_users_can_be_held_out_whole(store: Store) -> None:
     talk = Talk(store)
     talk.agree()
-    reviewing.accept(store, talk.react("thumb", up=True).id, by="lea", screen=no_screen, now=NOW, held_out=1.0)
+    review.accept(store, talk.react("thumb", up=True).id, by="lea", screen=no_screen, now=NOW, held_out=1.0)
     assert [prompt.split for prompt in store.prompts()] == ["validation"]

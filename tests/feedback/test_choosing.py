@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.errors import InputError
-from accord.feedback.choosing import choose, ensemble_gain, pair_information, random_gains, ranking_information, uncertainty
+from accord.feedback.acquisition import choose, ensemble_gain, pair_information, random_gains, ranking_information, uncertainty
 from accord.feedback.consensus import noisy_bradley_terry
 from accord.records import Guideline, Ranking
 

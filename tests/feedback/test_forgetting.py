@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from accord.errors import StoreError
-from accord.feedback import provenance, withdrawing
-from accord.feedback.auditing import entries
-from accord.feedback.forgetting import forget, person, remove, rewrite, traces
+from accord.feedback import provenance, withdrawals
+from accord.feedback.audit import entries
+from accord.feedback.erasure import forget, person, remove, rewrite, traces
 from accord.feedback.provenance import Provenance
 from accord.feedback.snapshot import freeze
 from accord.feedback.store import Store
@@ -123,11 +123,11 @@ def test_papers_are_kept_replaced_and_counted(store: Store) -> None:
 def test_what_was_left_out_comes_back_unless_it_was_erased(store: Store) -> None:
     fill(store)
     with store.write() as connection:
-        assert withdrawing.withdraw(connection, "prompt", [("a", "too long"), ("b", "erased")], by="pipeline", now=NOW) == 2
-        assert withdrawing.withdraw(connection, "prompt", [("a", "again"), ("c", "no consent")], by="lead", now=NOW) == 1
-        assert withdrawing.reasons(connection, "prompt") == {"erased": 1, "no consent": 1, "too long": 1}
+        assert withdrawals.withdraw(connection, "prompt", [("a", "too long"), ("b", "erased")], by="pipeline", now=NOW) == 2
+        assert withdrawals.withdraw(connection, "prompt", [("a", "again"), ("c", "no consent")], by="lead", now=NOW) == 1
+        assert withdrawals.reasons(connection, "prompt") == {"erased": 1, "no consent": 1, "too long": 1}
     assert list(store.prompts()) == []
     with store.write() as connection:
-        assert withdrawing.take_back(connection, "prompt", by="pipeline") == 1
-        assert set(withdrawing.withdrawn_ids(connection, "prompt", "abc")) == {"b", "c"}
+        assert withdrawals.take_back(connection, "prompt", by="pipeline") == 1
+        assert set(withdrawals.withdrawn_ids(connection, "prompt", "abc")) == {"b", "c"}
     assert [p.id for p in store.prompts()] == ["a"]

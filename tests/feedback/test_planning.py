@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from accord.errors import InputError
 from accord.feedback.agreement import agreement_rows, pairwise_agreement
-from accord.feedback.planning import Curve, Pilot, Point, Scatter, anchored, by_redundancy, fit_curve, labels_for, pilot, plan, scatter
+from accord.feedback.label_budget import Curve, Pilot, Point, Scatter, anchored, by_redundancy, fit_curve, labels_for, pilot, plan, scatter
 from accord.records import Guideline, Message, Prompt, RankedPrompt, Ranking, Response
 
 GOOD, BAD = ("kind", "clear", "warm", "apt"), ("rude", "vague", "cold", "odd")

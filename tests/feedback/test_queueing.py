@@ -13,7 +13,7 @@ import pytest
 from accord.cli import main
 from accord.data.importers import read
 from accord.errors import InputError
-from accord.feedback import accounts, answers, auditing, tasks
+from accord.feedback import accounts, answers, audit, tasks
 from accord.feedback.guidelines import reference
 from accord.feedback.snapshot import freeze
 from accord.feedback.store import Store
@@ -191,7 +191,7 @@ def test_the_commands_for_people(project: Project, capsys: pytest.CaptureFixture
     (ann,) = run("labelers", "list")["labelers"]
     assert ann["name"] == ann["group"] == ""
     with Store.open(project.store_url) as store:
-        assert {entry.who for entry in auditing.entries(store)} == {"operator", ann["id"]}
+        assert {entry.who for entry in audit.entries(store)} == {"operator", ann["id"]}
 
 
 @pytest.mark.parametrize(

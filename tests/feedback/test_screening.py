@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from accord.feedback import accounts, answers, auditing, tasks
+from accord.feedback import accounts, answers, audit, tasks
+from accord.feedback.qualification import score, screening, sensitivity
 from accord.feedback.refusals import Refused
-from accord.feedback.screening import score, screening, sensitivity
 from accord.feedback.store import Store
 from accord.feedback.tasks import EVERYBODY, Kind, Task
 from accord.records import Guideline, Message, Prompt, Response
@@ -72,7 +72,7 @@ def test_a_run_is_finished_when_all_three_parts_are_there(store: Store, ann: str
     assert found
     assert (found.sensitivity.mean, found.ranking.mean, found.demonstrations) == (1.0, 1.0, 6.5), "the last score counts"
     assert found.passed
-    assert [entry.why for entry in auditing.entries(store) if entry.what == "score"] == ["2", "7", "6"]
+    assert [entry.why for entry in audit.entries(store) if entry.what == "score"] == ["2", "7", "6"]
 
 
 def test_what_was_judged_otherwise_counts_against_it(store: Store, ann: str) -> None:
@@ -100,4 +100,4 @@ def test_only_demonstrations_have_scores_from_1_to_7(store: Store, ann: str, tas
     with pytest.raises(Refused) as caught:
         score(store, said[task].id, value, by="lea", now=NOW)
     assert caught.value.key == key
-    assert not [entry for entry in auditing.entries(store) if entry.what == "score"]
+    assert not [entry for entry in audit.entries(store) if entry.what == "score"]

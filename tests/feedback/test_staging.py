@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accord.errors import StoreError
-from accord.feedback.staging import Spool
+from accord.feedback.spool import Spool
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response, Thumb
 

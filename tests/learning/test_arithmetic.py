@@ -14,7 +14,7 @@ from accord.algorithms.rewards import ExactAnswer, Mixture, Term, final_answer
 from accord.data.templates import ChatFormat, chat_format, give_chat_template
 from accord.data.tokenizers import train_tokenizer
 from accord.engine.local import LocalSampler
-from accord.evaluation.voting import right
+from accord.evaluation.majority import right
 from accord.records import Sampling
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator

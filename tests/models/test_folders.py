@@ -11,9 +11,9 @@ from tiny import FP32, chat, llama, rng, scalar, sequences, weights
 
 from accord.errors import ModelError
 from accord.models.adapters import add_lora, merge_lora, sharing, trainable
-from accord.models.loading import load_causal_lm, load_scalar_model, prepared, save_model
+from accord.models.folders import load_causal_lm, load_scalar_model, prepared, save_model
+from accord.models.packing import pack
 from accord.models.policy import logprobs
-from accord.models.ragged import pack
 from accord.models.scalar import RewardModel, scores
 
 

@@ -12,9 +12,9 @@ from accord.errors import InputError, ModelError
 from accord.models.adapters import add_lora
 from accord.models.attention import RaggedAttention
 from accord.models.decoder import hidden, is_llama_shaped
-from accord.models.loading import prepared
+from accord.models.folders import prepared
+from accord.models.packing import by_tokens, pack, pad
 from accord.models.policy import head_weight, logprobs, mean_loss, next_token_loss, token_logprobs
-from accord.models.ragged import by_tokens, pack, pad
 from accord.models.scalar import RewardModel, scores
 
 SMALL: dict[str, Any] = {

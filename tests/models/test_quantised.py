@@ -15,10 +15,10 @@ from torch import Tensor
 from accord.errors import UsageError
 from accord.models.adapters import add_lora, merge_lora, sharing
 from accord.models.decoder import recomputing
-from accord.models.loading import load_causal_lm, save_model
+from accord.models.folders import load_causal_lm, save_model
+from accord.models.packing import pack
 from accord.models.policy import logprobs, mean_loss
 from accord.models.quantised import BLOCK, Linear4, levels, packed, quantised, unpacked
-from accord.models.ragged import pack
 from accord.models.scalar import scores
 from accord.settings import DpoConfig, PpoConfig
 
@@ -95,7 +95,7 @@ def test_a_reward_model_in_four_bits_still_trains_its_head() -> None:
 def gpt2() -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from accord.models.loading import prepared
+    from accord.models.folders import prepared
 
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=60, n_embd=16, n_layer=3, n_head=4, n_positions=64, eos_token_id=1, bos_token_id=1)

@@ -10,7 +10,7 @@ from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Res
 from accord.records import Guideline as Rules
 from accord.report.intake import intake
 from accord.report.page import write_report
-from accord.report.reading import read_project
+from accord.report.project_files import read_project
 from accord.runtime.project import Project
 
 

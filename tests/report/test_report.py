@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.errors import AccordError, InputError
-from accord.report.figures import CHARTS
+from accord.report.captions import DEFINITIONS
+from accord.report.curves import CHARTS
 from accord.report.markup import join, tag, text
 from accord.report.page import write_report
 from accord.report.plots import short
-from accord.report.reading import POINTS, read_project, thinned
-from accord.report.words import DEFINITIONS
+from accord.report.project_files import POINTS, read_project, thinned
 
 VOID = {"meta", "input", "br", "hr", "img", "link", "source", "embed"}
 

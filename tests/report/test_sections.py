@@ -14,20 +14,20 @@ from safetensors.numpy import save_file
 from sick import ppo_run, upper
 
 from accord.cli import main
-from accord.evaluation.examining import RESULTS, examine, read_facts
 from accord.evaluation.findings import ALARMS, REMEDIES
+from accord.evaluation.run_facts import RESULTS, examine, read_facts
 from accord.feedback.store import Store
 from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Response
 from accord.report import manual, measures
-from accord.report.browse import Piece, fitting
+from accord.report.captions import DEFINITIONS
 from accord.report.cards import parameters
 from accord.report.facts import facts
 from accord.report.markup import Html
 from accord.report.matrix import rates_of
 from accord.report.page import TITLES, read_everything, write_report
 from accord.report.people import read_people
-from accord.report.reading import read_project
-from accord.report.words import DEFINITIONS
+from accord.report.project_files import read_project
+from accord.report.samples import Piece, fitting
 from accord.runtime.project import Project
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -12,8 +12,8 @@ from tiny import chat, llama
 
 from accord.data.templates import ChatFormat
 from accord.records import Message, Sampling
-from accord.serving.hosting import Capacity, ModelHost
-from accord.serving.pieces import Piece
+from accord.serving.host import Piece
+from accord.serving.model_host import Capacity, ModelHost
 
 CONTEXT = 120
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.types import ASGIApp
 
-from accord.feedback.web.serving import listen
+from accord.feedback.web.server import listen
+from accord.serving.host import Host
 from accord.serving.keys import Keys
-from accord.serving.pieces import Host
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pytest
 from opened import CONTEXT, FORMAT, Opened, hello, host, open_model, sampling, served, whole
 
 from accord.records import Message
-from accord.serving.hosting import Capacity, ModelHost
-from accord.serving.pieces import Ask, Busy, NotUnderstood, TooLong, TooSlow, Unavailable, UnknownModel
+from accord.serving.host import Ask, Busy, NotUnderstood, TooLong, TooSlow, Unavailable, UnknownModel
+from accord.serving.model_host import Capacity, ModelHost
 from accord.stages.serving import follow
 
 

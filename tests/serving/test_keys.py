@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from accord.errors import InputError
+from accord.serving.host import Busy
 from accord.serving.keys import Keys
 from accord.serving.limits import Limits
-from accord.serving.pieces import Busy
 
 
 def test_a_key_is_found_until_it_is_revoked_and_is_kept_nowhere(tmp_path: Path) -> None:

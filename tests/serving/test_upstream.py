@@ -20,7 +20,7 @@ from accord.engine.remote import RemoteSpeaker
 from accord.errors import RunError
 from accord.records import Message, Sampling
 from accord.serving.api import create
-from accord.serving.pieces import Ask, Busy, NotUnderstood, RefusedRequest, Unavailable, UnknownModel
+from accord.serving.host import Ask, Busy, NotUnderstood, RefusedRequest, Unavailable, UnknownModel
 from accord.serving.upstream import Upstream
 from accord.stages.talking import Beyond
 

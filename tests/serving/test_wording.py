@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opened import FORMAT
 
-from accord.serving.wording import Words
+from accord.serving.detokenizer import Words
 
 TEXTS = st.text(alphabet=st.sampled_from("ab \nThe mill水車🙂é"), max_size=40)
 

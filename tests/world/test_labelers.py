@@ -11,8 +11,8 @@ import pytest
 
 from accord.records import Guideline, Prompt, Ranking, Response
 from accord.world import FLAGS, HELD_OUT_GROUP, GoldJudge, SimulatedLabeler, World, labelers
-from accord.world.crowd import ENCOURAGES_HARM, GROUPS, HALLUCINATION, ranks_of
 from accord.world.demonstrations import MANNERS, write
+from accord.world.simulated_labelers import ENCOURAGES_HARM, GROUPS, HALLUCINATION, ranks_of
 
 TRAINING = Guideline("training", "1")
 AT = "2026-01-01T00:00:00Z"

@@ -30,7 +30,7 @@ from accord.algorithms.objectives import (
 )
 from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
 from accord.errors import InputError
-from accord.models.ragged import by_tokens, pack
+from accord.models.packing import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
 from accord.runtime.progress import track
 from accord.runtime.runs import Run

@@ -51,8 +51,8 @@ from accord.algorithms.rollouts import (
     settled_scores,
     speed_figures,
 )
+from accord.models.packing import by_tokens, pad
 from accord.models.policy import logprobs
-from accord.models.ragged import by_tokens, pad
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling
 from accord.runtime.progress import track

@@ -24,8 +24,8 @@ from torch import Tensor
 from accord.algorithms.objectives import expectile_loss, lambda_returns
 from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
 from accord.errors import InputError
+from accord.models.packing import by_tokens, pack, pad
 from accord.models.qvalues import QNetwork, QScorer
-from accord.models.ragged import by_tokens, pack, pad
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator

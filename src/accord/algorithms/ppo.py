@@ -43,8 +43,8 @@ from accord.algorithms.rollouts import (
     settled_scores,
     speed_figures,
 )
+from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs, next_token_loss
-from accord.models.ragged import by_tokens, pack
 from accord.models.scalar import scalars
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling

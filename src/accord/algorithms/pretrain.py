@@ -13,9 +13,9 @@ import torch
 
 from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
 from accord.data.corpus import TokenCorpus
-from accord.models.loading import new_decoder
+from accord.models.folders import new_decoder
+from accord.models.packing import pack
 from accord.models.policy import mean_loss, next_token_loss
-from accord.models.ragged import pack
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import derive

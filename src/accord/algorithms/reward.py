@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_kupper_loss
 from accord.algorithms.optim import adamw, cosine, moments, optimizers, restore, scaled, update
-from accord.models.ragged import by_tokens, pack
+from accord.models.packing import by_tokens, pack
 from accord.models.scalar import scores
 from accord.records import RankedPrompt
 from accord.runtime.progress import track

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from accord.algorithms.objectives import kl_estimate
 from accord.errors import RunError
+from accord.models.packing import Ragged, by_tokens, keep_mask, pack, pad
 from accord.models.policy import logprobs
-from accord.models.ragged import Ragged, by_tokens, keep_mask, pack, pad
 from accord.models.scalar import scalars
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
 from accord.errors import InputError
+from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs, next_token_loss
-from accord.models.ragged import by_tokens, pack
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator

@@ -16,8 +16,8 @@ import torch
 
 from accord.algorithms.optim import constant, moments, optimizers, restore, scaled, update
 from accord.algorithms.rollouts import Drawn, draw, minibatches
+from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
-from accord.models.ragged import by_tokens, pack
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling
 from accord.runtime.progress import track

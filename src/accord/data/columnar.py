@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, cast
 
+from accord.data.archives import Tell, bare_name, chunks, reading
 from accord.data.rows import Fault, Row
-from accord.data.unpacking import Tell, bare_name, chunks, reading
 from accord.errors import InputError, UsageError
 
 BATCH = 1000

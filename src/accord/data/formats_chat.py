@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from accord.data.making import (
+from accord.data.row_records import (
     MOST,
     Taken,
     answered,

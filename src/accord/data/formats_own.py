@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, cast, get_args
 
-from accord.data.making import (
+from accord.data.archives import bare_name
+from accord.data.row_records import (
     MOST,
     NAMES,
     Known,
@@ -20,7 +21,6 @@ from accord.data.making import (
     unusable,
 )
 from accord.data.rows import Row, listed
-from accord.data.unpacking import bare_name
 from accord.records import (
     Demonstration,
     Guideline,

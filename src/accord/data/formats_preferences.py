@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import combinations, groupby, islice
 from operator import attrgetter
 
-from accord.data.making import (
+from accord.data.row_records import (
     MOST,
     Taken,
     answered,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accord.data.making import Known, Taken, answered, demonstrated, make_prompt, unusable
+from accord.data.row_records import Known, Taken, answered, demonstrated, make_prompt, unusable
 from accord.data.rows import Row
 from accord.records import Message, Prompt
 

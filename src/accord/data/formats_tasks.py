@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from accord.data.making import (
+from accord.data.row_records import (
     Taken,
     answered,
     asked,

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from accord.data import formats_own, formats_probes
+from accord.data.archives import Tell, kind_of, text_lines
 from accord.data.documents import documents_of
-from accord.data.making import Known, Record, Take, Taken
-from accord.data.reading import rows_of
 from accord.data.registry import FORMATS, detect
+from accord.data.row_reader import rows_of
+from accord.data.row_records import Known, Record, Take, Taken
 from accord.data.rows import Fault, Row
 from accord.data.sources import Source, files_of
-from accord.data.unpacking import Tell, kind_of, text_lines
 from accord.errors import InputError, UsageError
 from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response, Split, Thumb
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accord.data import formats_chat, formats_own, formats_preferences, formats_probes, formats_tasks
-from accord.data.making import Gather, Known, Take
+from accord.data.row_records import Gather, Known, Take
 from accord.data.rows import Fault, Row
 from accord.errors import InputError
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from accord.data.unpacking import KINDS, bare_name
+from accord.data.archives import KINDS, bare_name
 from accord.errors import InputError, UsageError
 
 TEXT = (".txt", ".md")

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from accord.engine.places import Places, Window, rounded
+from accord.engine.cache_slots import Places, Window, rounded
 from accord.engine.prefixes import Prefixes
 from accord.engine.sampling import draw, shape_logits
 from accord.models.decoder import fuse, hidden, is_llama_shaped, llama_hidden, rotary

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from accord.engine.places import Places
+from accord.engine.cache_slots import Places
 
 
 class Prefixes:

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from accord.errors import StoreError
 from accord.feedback import schema
-from accord.feedback.adding import by_id
-from accord.feedback.auditing import note
+from accord.feedback.audit import note
+from accord.feedback.inserts import by_id
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 

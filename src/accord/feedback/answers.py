@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, exists, func, insert, select
 
 from accord.feedback import payloads, schema
-from accord.feedback.adding import add_demonstrations, add_rankings, add_responses
-from accord.feedback.auditing import note
+from accord.feedback.audit import note
+from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses
 from accord.feedback.queue import Kind, Purpose, Task, digest, load
 from accord.feedback.refusals import Conflict, Refused
 from accord.feedback.store import Store

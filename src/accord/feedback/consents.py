@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, select
 
 from accord.feedback import schema
-from accord.feedback.auditing import note
+from accord.feedback.audit import note
 from accord.feedback.store import Store
 
 TEXT = (

@@ -15,8 +15,8 @@ from sqlalchemy import Select, select
 
 from accord.errors import UsageError
 from accord.feedback import answers, rows, schema
-from accord.feedback.adding import batches, by_id
-from accord.feedback.auditing import entries
+from accord.feedback.audit import entries
+from accord.feedback.inserts import batches, by_id
 from accord.feedback.queue import load_all
 from accord.feedback.store import Store
 from accord.records import Labeler, Prompt

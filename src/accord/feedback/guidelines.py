@@ -22,7 +22,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from accord.errors import InputError, UsageError
 from accord.feedback import schema
-from accord.feedback.adding import insert_rows
+from accord.feedback.inserts import insert_rows
 from accord.feedback.store import Store
 from accord.records import Guideline, GuidelineSet
 from accord.runtime.files import write_atomic

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from accord.feedback import schema
 from accord.feedback.accounts import end_access
-from accord.feedback.adding import batches, by_id
-from accord.feedback.auditing import note
+from accord.feedback.audit import note
+from accord.feedback.inserts import batches, by_id
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, func, select, text, update
 
 from accord.errors import StoreError
 from accord.feedback import schema
-from accord.feedback.adding import batches
-from accord.feedback.auditing import note
+from accord.feedback.audit import note
+from accord.feedback.inserts import batches
 from accord.feedback.store import Store
 
 PromptKind = Literal["", "plain", "few-shot", "user-based"]

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, exists, func, select, update
 
 from accord.errors import StoreError
 from accord.feedback import rows, schema
-from accord.feedback.adding import add_responses, add_rows, batches, by_id, insert_rows
+from accord.feedback.inserts import add_responses, add_rows, batches, by_id, insert_rows
 from accord.feedback.store import Store
 from accord.records import GuidelineSet, Prompt, Response
 

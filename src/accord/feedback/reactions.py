@@ -1,7 +1,7 @@
 """What a person says of an answer, in its place: a thumb, a choice of two, a correction, a report of harm.
 
 A second word of the same kind on the same answer takes the place of the first, which gets a row in ``withdrawn``. Nothing here is
-learned from: ``accord.feedback.reviewing`` makes records of it after consent and a lead's review.
+learned from: ``accord.feedback.review`` makes records of it after consent and a lead's review.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from sqlalchemy import ColumnElement, Connection, insert, select
 
 from accord.feedback import schema
-from accord.feedback.auditing import note
+from accord.feedback.audit import note
 from accord.feedback.chats import Turn, one
 from accord.feedback.payloads import CHOICES
 from accord.feedback.refusals import Refused

@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select, text
 
 from accord.feedback import rows, schema
-from accord.feedback.adding import add_demonstrations, add_rankings, add_responses, add_rows, batches, by_id
 from accord.feedback.database import Database, connect
+from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses, add_rows, batches, by_id
 from accord.records import Demonstration, GuidelineSet, Labeler, Prompt, RankedPrompt, Ranking, Response, Split, Thumb
 
 ADDING = 0x616464

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from accord.models.attention import RaggedAttention
 from accord.models.decoder import hidden
-from accord.models.ragged import Ragged, by_tokens, pack
+from accord.models.packing import Ragged, by_tokens, pack
 
 CHUNK_ELEMENTS = 2**21
 """Logits made at once: 8 MB in float32, which stays in cache."""

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from accord.errors import ModelError
 from accord.models.attention import RaggedAttention
 from accord.models.decoder import hidden
+from accord.models.packing import Ragged, by_tokens, pack
 from accord.models.policy import token_logprobs
-from accord.models.ragged import Ragged, by_tokens, pack
 
 WEIGHTS, SETTINGS = "q.safetensors", "q.json"
 ROWS = 512

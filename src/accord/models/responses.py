@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from accord.models.packing import Ragged, by_tokens, pack
 from accord.models.policy import logprobs
-from accord.models.ragged import Ragged, by_tokens, pack
 
 
 def response_logprobs(model: Any, batch: Ragged, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from accord.models.attention import RaggedAttention
 from accord.models.decoder import hidden
-from accord.models.loading import load_scalar_model
-from accord.models.ragged import Ragged, by_tokens, pack
+from accord.models.folders import load_scalar_model
+from accord.models.packing import Ragged, by_tokens, pack
 
 
 def new_head(width: int, generator: torch.Generator) -> Float[Tensor, "1 width"]:

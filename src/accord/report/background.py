@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from accord.report import manual
-from accord.report.figures import definition_link
+from accord.report.captions import DEFINITIONS
+from accord.report.curves import definition_link
 from accord.report.markup import Html, both, join, tag
-from accord.report.reading import ProjectRecord, RunRecord, Table, interval_of, number, table
+from accord.report.project_files import ProjectRecord, RunRecord, Table, interval_of, number, table
 from accord.report.results import percent, span
-from accord.report.words import DEFINITIONS
 
 Fact = tuple[str, Html, str]
 """A figure as written, what it counts, and the key of its definition."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
-from accord.report.figures import definition_link
+from accord.report.captions import DEFINITIONS, model_key, model_name
+from accord.report.curves import definition_link
 from accord.report.markup import Html, both, tag
-from accord.report.reading import ProjectRecord, Table, number, table
+from accord.report.project_files import ProjectRecord, Table, number, table
 from accord.report.results import measured, percent
-from accord.report.words import DEFINITIONS, model_key, model_name
 
 Fact = tuple[Html, str]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from accord.evaluation.examining import examine, facts_of, kept_findings, together
 from accord.evaluation.findings import ALARMS, Finding, Said
+from accord.evaluation.run_facts import examine, facts_of, kept_findings, together
 from accord.report import manual
 from accord.report.markup import Html, both, join, tag
-from accord.report.reading import ProjectRecord, RunRecord
+from accord.report.project_files import ProjectRecord, RunRecord
 from accord.report.results import percent
 
 SEVERITIES = {"high": ("grave", "严重"), "medium": ("look at it", "需留意"), "low": ("good to know", "供参考")}

@@ -6,7 +6,7 @@ from typing import Any
 
 from accord.evaluation.findings import Finding
 from accord.report.people import People, as_json
-from accord.report.reading import ProjectRecord, RunRecord
+from accord.report.project_files import ProjectRecord, RunRecord
 
 
 def facts(record: ProjectRecord, people: People | None, findings: dict[str, list[Finding]]) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from accord.report.figures import framed
+from accord.report.curves import framed
 from accord.report.markup import Html, both, tag
 from accord.report.plots import Line, draw
-from accord.report.reading import ProjectRecord, Series, Table, number, table
+from accord.report.project_files import ProjectRecord, Series, Table, number, table
 from accord.report.results import percent
 
 KINDS = {"prompts": ("prompts", "提示"), "demonstrations": ("demonstrations", "示范"), "responses": ("responses", "回答")}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from accord.evaluation.statistics import Interval
-from accord.report.figures import definition_link, framed
+from accord.report.captions import judge_name, model_key, model_name
+from accord.report.curves import definition_link, framed
 from accord.report.markup import Html, both, join, tag
 from accord.report.plots import Line, draw
-from accord.report.reading import ProjectRecord, RunRecord, Table, interval_of, number, table
+from accord.report.project_files import ProjectRecord, RunRecord, Table, interval_of, number, table
 from accord.report.results import measured, percent, span
-from accord.report.words import judge_name, model_key, model_name
 
 COMPARING = ("evaluate", "compare")
 

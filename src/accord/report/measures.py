@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from accord.evaluation.statistics import Interval
 from accord.report import manual
-from accord.report.figures import definition_link, framed
+from accord.report.curves import definition_link, framed
 from accord.report.markup import Html, both, join, tag
 from accord.report.plots import Line, draw
-from accord.report.reading import ProjectRecord, RunRecord, Series, interval_of, number, table
+from accord.report.project_files import ProjectRecord, RunRecord, Series, interval_of, number, table
 
 KNOWN = {"pretrain", "sft", "sample", "label", "reward", "ppo", "evaluate", "compare", "dpo", "kto", "grpo", "rloo", "reinforce", "raft"}
 """Stages whose figures stand elsewhere on the page, or in their curves and cards."""

@@ -11,13 +11,13 @@ from string import Template
 
 from accord import __version__
 from accord.evaluation.findings import Finding
-from accord.report import background, browse, cards, manual, matrix, measures, results
+from accord.report import background, cards, manual, matrix, measures, results, samples
 from accord.report.checkup import checkup, findings_of
-from accord.report.figures import charts, framed
+from accord.report.curves import charts, framed
 from accord.report.intake import intake
 from accord.report.markup import Child, Html, both, tag, text
 from accord.report.people import People, data_and_labelers, read_people
-from accord.report.reading import ProjectRecord, read_project
+from accord.report.project_files import ProjectRecord, read_project
 from accord.runtime.files import write_atomic
 
 Everything = tuple[ProjectRecord, People | None, dict[str, list[Finding]]]
@@ -114,7 +114,7 @@ def _sections(record: ProjectRecord, people: People | None, findings: dict[str, 
             measures.frontiers(record),
         ],
         "measured": [measures.others(record)],
-        "answers": [results.answers(record), browse.browser(record)],
+        "answers": [results.answers(record), samples.browser(record)],
         "people": [data_and_labelers(people), intake(record)],
         "training": [_training(record), _ppo(record)],
         "models": [cards.cards(record)],

@@ -13,10 +13,10 @@ from accord.evaluation.statistics import Interval
 from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.store import Store
 from accord.records import Labeler, Ranking
-from accord.report.figures import definition_link
+from accord.report.captions import use_case
+from accord.report.curves import definition_link
 from accord.report.markup import Html, both, join, tag
 from accord.report.results import percent, span
-from accord.report.words import use_case
 from accord.runtime.project import Project
 
 RESAMPLES = 500

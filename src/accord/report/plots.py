@@ -13,7 +13,7 @@ from typing import Any
 
 from accord.errors import AccordError
 from accord.report.markup import Html
-from accord.report.reading import Series
+from accord.report.project_files import Series
 
 COLOURS = 4
 INK, RULE = "#b10001", "#b10002"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from accord.evaluation.statistics import Interval
-from accord.report.figures import definition_link
+from accord.report.captions import DEFINITIONS, model_key, model_name, use_case
+from accord.report.curves import definition_link
 from accord.report.markup import Html, both, join, tag, text
-from accord.report.reading import ProjectRecord, Table, interval_of, number, table
-from accord.report.words import DEFINITIONS, model_key, model_name, use_case
+from accord.report.project_files import ProjectRecord, Table, interval_of, number, table
 
 CRITERIA = ("helpful", "truthful", "harmless", "concise", "utility")
 SHOWN, MORE = 4, 12

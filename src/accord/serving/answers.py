@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from accord.serving.pieces import Piece, Token
+from accord.serving.host import Piece, Token
 from accord.serving.retrieval import Quote
 
 LEAST_LOGPROB = -9999.0

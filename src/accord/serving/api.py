@@ -28,10 +28,10 @@ from accord.serving import answers
 from accord.serving.answers import DONE, Choice, Events, Form
 from accord.serving.gate import Gate, Gone, problem
 from accord.serving.guards import Guarded, Rules
+from accord.serving.host import Ask, Host, Piece, RefusedRequest, Unavailable, UnknownModel
 from accord.serving.keys import Key, Keys
 from accord.serving.limits import Limits
 from accord.serving.metrics import Meter
-from accord.serving.pieces import Ask, Host, Piece, RefusedRequest, Unavailable, UnknownModel
 from accord.serving.schemas import FIELDS, ChatRequest, CompletionRequest, Drawing
 
 Result = TypeVar("Result")

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from accord.records import Demonstration, Message, Sampling
-from accord.serving import prompting, retrieval
-from accord.serving.pieces import Ask, Host, Piece, RefusedRequest, Token
+from accord.serving import prompt_styles, retrieval
+from accord.serving.host import Ask, Host, Piece, RefusedRequest, Token
 
 Mode = Literal["off", "report", "refuse"]
 Screen = Callable[[str], Sequence[str]]
@@ -71,15 +71,15 @@ def new_kinds(answer: str, conversation: Sequence[Message], screen: Screen) -> l
 
 def words(text: dict[str, str], conversation: Sequence[Message]) -> str:
     """A sentence of ours in the language that the user wrote."""
-    return text["zh" if prompting.chinese(prompting.asked(conversation)) else "en"]
+    return text["zh" if prompt_styles.chinese(prompt_styles.asked(conversation)) else "en"]
 
 
 def shaped(rules: Rules, conversation: Sequence[Message]) -> tuple[Message, ...]:
     """The conversation as it is put to the model."""
-    said = prompting.with_system(conversation, rules.system)
+    said = prompt_styles.with_system(conversation, rules.system)
     if rules.shots:
-        said = prompting.few_shot(said, prompting.examples(conversation, rules.demonstrations, rules.shots))
-    return said if rules.reasoning == "off" else prompting.chain_of_thought(said)
+        said = prompt_styles.few_shot(said, prompt_styles.examples(conversation, rules.demonstrations, rules.shots))
+    return said if rules.reasoning == "off" else prompt_styles.chain_of_thought(said)
 
 
 class Guarded:
@@ -138,7 +138,7 @@ class Guarded:
     def _declined(self, said: Sequence[Message]) -> bool:
         if self.rules.input_filter == "off":
             return False
-        found = [kind for kind in dict.fromkeys(self.rules.screen(prompting.asked(said))) if kind != "personal"]
+        found = [kind for kind in dict.fromkeys(self.rules.screen(prompt_styles.asked(said))) if kind != "personal"]
         for kind in found:
             self.note("input", kind)
         return bool(found) and self.rules.input_filter == "refuse"
@@ -152,7 +152,7 @@ class Guarded:
             self.note("output", "unsure")
             return _instead(answer, words(UNSURE, said), "unsure")
         if rules.reasoning == "fold":
-            reasoning, text = prompting.folded(answer.text)
+            reasoning, text = prompt_styles.folded(answer.text)
             answer = replace(answer, text=text, reasoning=reasoning)
         found = new_kinds(f"{answer.reasoning}\n{answer.text}", said, rules.screen) if rules.output_filter != "off" else []
         for kind in found:
@@ -187,7 +187,7 @@ class Guarded:
 
     async def _quoted(self, model: str, ask: Ask) -> Piece:
         """Quotes from the documents, chosen by the model, or by the words that they share with the question; or that there are none."""
-        question = prompting.asked(ask.conversation)
+        question = prompt_styles.asked(ask.conversation)
         known = retrieval.sentences(ask.documents)
         near = [known[place] for place in retrieval.rank(question, [quote.text for quote in known], 6)]
         text = " ".join(quote.text for quote in near)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from accord.serving.pieces import Busy
+from accord.serving.host import Busy
 
 MINUTE = 60.0
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from accord.records import Message, Role, Sampling
-from accord.serving.pieces import Ask, NotUnderstood
+from accord.serving.host import Ask, NotUnderstood
 from accord.serving.retrieval import Document
 
 LONGEST = 2_000_000

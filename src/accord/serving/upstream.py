@@ -19,7 +19,7 @@ import httpx
 from accord.engine.remote import KEY, LONGEST_WAIT, TRY_AGAIN, asked_wait, sampling_fields, told
 from accord.errors import UsageError
 from accord.records import Message, Sampling
-from accord.serving.pieces import Ask, Busy, Finish, NotUnderstood, Piece, RefusedRequest, Token, TooSlow, Unavailable, UnknownModel
+from accord.serving.host import Ask, Busy, Finish, NotUnderstood, Piece, RefusedRequest, Token, TooSlow, Unavailable, UnknownModel
 
 log = logging.getLogger("accord.serve")
 

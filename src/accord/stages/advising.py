@@ -17,7 +17,7 @@ from pathlib import Path
 
 from accord.engine.remote import RemoteSpeaker
 from accord.errors import InputError, UsageError
-from accord.evaluation import opinions
+from accord.evaluation import llm_judge
 from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
 from accord.protocols import Speaker
@@ -187,7 +187,7 @@ def compared(
         by_principle.setdefault(random.Random(derive(config.seed, prompt.id)).choice(principles), []).append(row)
     for principle, rows in by_principle.items():
         pairs = [(row, i, j) for row in rows for i, j in combinations(range(len(part[row][1])), 2)]
-        said = opinions.ask(
+        said = llm_judge.ask(
             speaker,
             [part[row][0] for row, _, _ in pairs],
             [part[row][1][i].text for row, i, _ in pairs],

@@ -12,7 +12,7 @@ from typing import Any
 
 from accord.engine.remote import RemoteSpeaker
 from accord.errors import InputError
-from accord.evaluation.prompting import System, conversation, final_answer, parse_system
+from accord.evaluation.systems import System, conversation, final_answer, parse_system
 from accord.feedback.store import Store
 from accord.protocols import Speaker
 from accord.records import Demonstration, Message, Prompt, Sampling, Split

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from accord.errors import InputError, UsageError
-from accord.feedback.choosing import ensemble_gain, random_gains, ranking_information, uncertainty
+from accord.feedback.acquisition import ensemble_gain, random_gains, ranking_information, uncertainty
 from accord.feedback.consensus import noisy_bradley_terry
 from accord.feedback.store import Store
 from accord.feedback.tasks import Task
@@ -87,7 +87,7 @@ def _scores(project: Project, name: str, dtype: str, tasks: Sequence[Task]) -> M
     """A reward model's score of each task's responses."""
     from accord.data.templates import chat_format
     from accord.data.tokenizers import load_tokenizer
-    from accord.models.loading import load_scalar_model
+    from accord.models.folders import load_scalar_model
     from accord.models.scalar import RewardModel
     from accord.runtime.device import pick_device
     from accord.stages.opening import compute_dtype, locate

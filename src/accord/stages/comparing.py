@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from accord.errors import UsageError
+from accord.evaluation.bradley_terry import Standing, standings
 from accord.evaluation.duels import Duel, duels
 from accord.evaluation.statistics import Floats
-from accord.evaluation.strength import Standing, standings
 from accord.records import Sampling
 from accord.runtime.project import Project
 from accord.runtime.runs import Run

@@ -12,8 +12,8 @@ import numpy as np
 from accord.errors import InputError
 from accord.evaluation.grounding import check, quoted_from, quotes, supported
 from accord.evaluation.phrases import lexicon, refuses, says_unknown, toxic_words
-from accord.evaluation.prompting import System
 from accord.evaluation.statistics import Interval, interval
+from accord.evaluation.systems import System
 from accord.evaluation.winrate import judge_all
 from accord.records import Judgement, Prompt
 from accord.runtime.project import Project

@@ -18,14 +18,14 @@ import torch
 
 from accord.engine.local import LocalSampler
 from accord.errors import InputError, RunError
-from accord.evaluation.bestofn import best_of_n
+from accord.evaluation.best_of_n import best_of_n
 from accord.evaluation.statistics import best_of_n_kl, interval, outcomes
 from accord.evaluation.tax import alignment_tax
 from accord.feedback.store import Store
-from accord.models.loading import load_scalar_model
+from accord.models.folders import load_scalar_model
+from accord.models.packing import pack
 from accord.models.policy import logprobs, mean_loss
 from accord.models.qvalues import QScorer, load_q
-from accord.models.ragged import pack
 from accord.models.scalar import RewardModel
 from accord.protocols import Judge, Scorer
 from accord.records import Prompt, Sampling

@@ -16,15 +16,15 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import exists, func, select
 
+from accord.data.archives import chunks, kind_of, text_lines
 from accord.data.dialogues import dialogues
 from accord.data.pipeline import REASONS, Asked, Curated, Evaluation, curate, strings
 from accord.data.quality import Suspect, answer_nothing, contradictions, near_identical, profile
-from accord.data.reading import read_rows
+from accord.data.row_reader import read_rows
 from accord.data.tags import is_few_shot
-from accord.data.unpacking import chunks, kind_of, text_lines
 from accord.errors import InputError, StoreError, UsageError
-from accord.feedback import provenance, rows, schema, withdrawing
-from accord.feedback.auditing import note
+from accord.feedback import provenance, rows, schema, withdrawals
+from accord.feedback.audit import note
 from accord.feedback.store import Store
 from accord.records import Prompt
 from accord.runtime.files import TEMPORARY, disk_errors, replacing, sync
@@ -125,9 +125,9 @@ def _write(store: Store, curated: Curated, seen: str, bar: Track) -> int:
         ids = list(connection.scalars(select(p.c.id).where(_open_to_it(p.c.id)).order_by(p.c.id)))
         if hashlib.sha256("".join(f"{id}\0" for id in ids).encode()).hexdigest() != seen:
             raise StoreError("prompts came or went meanwhile", hint="nothing was changed; run the same command again")
-        withdrawing.take_back(connection, "prompt", by=PIPELINE)
+        withdrawals.take_back(connection, "prompt", by=PIPELINE)
         dropped = ((ids[row], _why(curated, row, ids)) for row in curated.reasons.nonzero()[0].tolist())
-        count = withdrawing.withdraw(connection, "prompt", dropped, by=PIPELINE, now=now)
+        count = withdrawals.withdraw(connection, "prompt", dropped, by=PIPELINE, now=now)
         provenance.write(connection, _papers(store, curated, now, bar), tags_only=True)
         note(connection, who=OPERATOR, what="prompts", on=f"{len(ids)} prompts, {count} left out", why="", at=now)
     return count
@@ -243,7 +243,7 @@ def _unused(store: Store) -> dict[str, int]:
     """Prompts that are left out, by reason, without the ids of what they are duplicates of."""
     counts = Counter[str]()
     with store.read() as connection:
-        for why, count in withdrawing.reasons(connection, "prompt").items():
+        for why, count in withdrawals.reasons(connection, "prompt").items():
             counts[next((reason for reason in REASONS[1:] if why.startswith(reason)), why)] += count
     return dict(counts)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from accord.errors import AccordError, InputError
 from accord.evaluation.diagnoses import REINFORCING, Facts
-from accord.evaluation.examining import RESULTS, changed, examine, note_alarms, read_facts
 from accord.evaluation.findings import Finding, Said
+from accord.evaluation.run_facts import RESULTS, changed, examine, note_alarms, read_facts
 from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.store import Store
 from accord.records import Prompt
@@ -108,7 +108,7 @@ def _second_opinions(project: Project, name: str, samples: Sequence[Said]) -> di
     if not others or name not in project.models():
         return {}
     from accord.data.tokenizers import load_tokenizer
-    from accord.models.loading import load_scalar_model
+    from accord.models.folders import load_scalar_model
     from accord.models.scalar import RewardModel
     from accord.runtime.device import pick_device
     from accord.stages.opening import compute_dtype

@@ -14,7 +14,7 @@ import torch
 
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
-from accord.evaluation.bestofn import best_of_n
+from accord.evaluation.best_of_n import best_of_n
 from accord.evaluation.reward_accuracy import gold_accuracy
 from accord.evaluation.statistics import Interval, best_of_n_kl, interval
 from accord.evaluation.tax import alignment_tax
@@ -22,9 +22,9 @@ from accord.evaluation.truth import made_up_share
 from accord.evaluation.winrate import CRITERIA, compare, judge_all
 from accord.feedback.agreement import pairwise_agreement, single_label_accuracy
 from accord.feedback.store import Store
-from accord.models.loading import load_scalar_model
+from accord.models.folders import load_scalar_model
+from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs, mean_loss
-from accord.models.ragged import by_tokens, pack
 from accord.models.scalar import RewardModel
 from accord.protocols import Judge
 from accord.records import Judgement, Prompt, Response, Sampling

@@ -19,7 +19,7 @@ from accord.evaluation.statistics import Interval
 from accord.evaluation.verdicts import Mistake, Verdict, accuracy_by, accuracy_of, by_margin, longer_is_better, mistakes, verdicts
 from accord.feedback import tasks
 from accord.feedback.agreement import pairwise_agreement, single_label_accuracy
-from accord.feedback.planning import Point, fit_curve
+from accord.feedback.label_budget import Point, fit_curve
 from accord.feedback.queue import Task, task_id
 from accord.feedback.store import Store
 from accord.records import RankedPrompt, Ranking

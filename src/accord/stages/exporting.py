@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from accord.data.leaving import shape
-from accord.data.writing import json_lines, write_rows
+from accord.data.export_formats import shape
+from accord.data.row_writer import json_lines, write_rows
 from accord.errors import InputError, UsageError
 from accord.feedback.export import What, lines, values
 from accord.feedback.store import Store

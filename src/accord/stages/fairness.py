@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from accord.evaluation.counterfactual import AXES, swap
 from accord.evaluation.reward_accuracy import group_accuracy, labeler_accuracy
 from accord.evaluation.statistics import interval
-from accord.evaluation.swaps import AXES, swap
 from accord.feedback.store import Store
+from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
-from accord.models.ragged import by_tokens, pack
 from accord.records import Message, Prompt, RankedPrompt
 from accord.runtime import lineage
 from accord.runtime.project import Project

@@ -16,9 +16,9 @@ from accord.errors import InputError, RunError
 from accord.evaluation.frontier import Fit, Kind, best_of_n_values, fit, resampled, stop_at
 from accord.evaluation.statistics import Floats, Interval, best_of_n_kl, interval
 from accord.models.adapters import add_lora
+from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
 from accord.models.quantised import quantised
-from accord.models.ragged import by_tokens, pack
 from accord.records import Prompt, Response, Sampling
 from accord.runtime.project import Project
 from accord.runtime.runs import Run

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from accord.feedback import rows, schema, tasks
 from accord.feedback.store import Store
-from accord.feedback.web.serving import open_site
+from accord.feedback.web.server import open_site
 from accord.records import Response
 from accord.runtime.project import Project
 from accord.settings import LabelConfig, ScreeningConfig

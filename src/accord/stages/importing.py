@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from accord.data import spans
+from accord.data.archives import bare_name
 from accord.data.importers import Intake
 from accord.data.mixtures import parts_of
 from accord.data.rows import Fault
 from accord.data.sources import Source, files_of
-from accord.data.unpacking import bare_name
-from accord.feedback.staging import Spool
+from accord.feedback.spool import Spool
 from accord.feedback.store import Store
 from accord.records import Split
 from accord.runtime.files import clean, disk_errors, sync, temporary

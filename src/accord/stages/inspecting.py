@@ -12,7 +12,7 @@ import torch
 
 from accord.algorithms import reward
 from accord.evaluation.verdicts import moved
-from accord.models.loading import scalar_from
+from accord.models.folders import scalar_from
 from accord.models.scalar import RewardModel, new_head
 from accord.records import Message, Prompt, RankedPrompt, Response
 from accord.runtime.device import pick_device

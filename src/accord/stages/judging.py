@@ -15,11 +15,11 @@ from accord.data.templates import ChatFormat, chat_format
 from accord.data.tokenizers import load_tokenizer
 from accord.engine.remote import RemoteSpeaker
 from accord.errors import UsageError
-from accord.evaluation import opinions
+from accord.evaluation import llm_judge
 from accord.evaluation.duels import from_pairs, from_scores
 from accord.evaluation.statistics import Floats
 from accord.evaluation.winrate import CRITERIA, judge_all
-from accord.models.loading import load_scalar_model
+from accord.models.folders import load_scalar_model
 from accord.models.scalar import RewardModel
 from accord.records import Prompt, Sampling
 from accord.runtime.device import pick_device
@@ -72,21 +72,23 @@ def by_llm(project: Project, said: Answered, config: CompareConfig, address: str
     """
     if not model:
         raise UsageError("which model of that address judges?", where="compare", hint="--judge-model NAME")
-    unknown = [name for name in criteria if name not in opinions.QUESTIONS]
+    unknown = [name for name in criteria if name not in llm_judge.QUESTIONS]
     if unknown:
-        raise UsageError(f"there is no criterion {unknown[0]!r}", where="compare", hint=f"known are {', '.join(opinions.QUESTIONS)}")
+        raise UsageError(f"there is no criterion {unknown[0]!r}", where="compare", hint=f"known are {', '.join(llm_judge.QUESTIONS)}")
     speaker = RemoteSpeaker(address, model, keep=project.path / FOLDER / "judge")
     sampling = Sampling(temperature=0.0, max_tokens=config.judge_tokens)
-    tables, asked = dict[str, Floats](), list[opinions.Opinion]()
+    tables, asked = dict[str, Floats](), list[llm_judge.Opinion]()
     for name in ("overall", *(name for name in criteria if name != "overall")):
         judged: dict[tuple[int, int], list[float]] = {}
         for i, j in combinations(range(len(said.systems)), 2):
             one, other = said.texts[i], said.texts[j]
-            found = opinions.ask(speaker, said.prompts, one, other, question=opinions.QUESTIONS[name], sampling=sampling, seed=config.seed)
+            found = llm_judge.ask(
+                speaker, said.prompts, one, other, question=llm_judge.QUESTIONS[name], sampling=sampling, seed=config.seed
+            )
             judged[i, j] = [opinion.worth for opinion in found]
             asked += [opinion for opinion, a, b in zip(found, one, other, strict=True) if a.strip() != b.strip()]
         tables[name] = from_pairs(len(said.prompts), len(said.systems), judged)
-    bias = dataclasses.asdict(opinions.position_bias(asked))
+    bias = dataclasses.asdict(llm_judge.position_bias(asked))
     figures = {"judge_model": model, "position_bias": bias, "judge_spent": dataclasses.asdict(speaker.spent)}
     return Judged(tables.pop("overall"), tables, None, figures)
 

@@ -12,7 +12,7 @@ from accord.errors import InputError, UsageError
 from accord.feedback import answers
 from accord.feedback.consensus import PREFERENCES, in_doubt
 from accord.feedback.guidelines import reference
-from accord.feedback.planning import Pilot, Point, anchored, by_redundancy, labels_for, pilot, plan
+from accord.feedback.label_budget import Pilot, Point, anchored, by_redundancy, labels_for, pilot, plan
 from accord.feedback.reliability import Reliability, between_groups, contested, reliability, split
 from accord.feedback.store import Store
 from accord.records import Prompt, RankedPrompt, Ranking, Response

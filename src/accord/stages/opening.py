@@ -19,11 +19,11 @@ from accord.data.templates import ChatFormat, chat_format, raw_format
 from accord.data.tokenizers import load_tokenizer
 from accord.engine.guided import QGuide
 from accord.errors import AccordError, ModelError
-from accord.evaluation.examining import note_alarms
+from accord.evaluation.run_facts import note_alarms
 from accord.feedback.snapshot import freeze, thaw
 from accord.models.adapters import add_lora, merge_lora, sharing
 from accord.models.decoder import recomputing
-from accord.models.loading import load_causal_lm, save_model
+from accord.models.folders import load_causal_lm, save_model
 from accord.models.quantised import quantised
 from accord.models.qvalues import load_q
 from accord.runtime import lineage

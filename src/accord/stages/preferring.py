@@ -5,7 +5,7 @@ from __future__ import annotations
 from accord.algorithms import dpo, kto
 from accord.data.templates import ChatFormat
 from accord.errors import InputError
-from accord.feedback.kinds import said_by
+from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.feedback.thumbs import thumbs
 from accord.records import Prompt, RankedPrompt, Response, Thumb

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from accord.data.importers import Intake
-from accord.data.making import Taken
 from accord.data.mixtures import parts_of
+from accord.data.row_records import Taken
 from accord.data.rows import Fault, Row
 from accord.data.sources import Source
 from accord.data.templates import ChatFormat, chat_format, plainly, raw_format

@@ -11,13 +11,13 @@ from typing import Any, Literal, get_args
 import torch
 
 from accord.errors import InputError, UsageError
-from accord.evaluation.prompting import System, parse_system
 from accord.evaluation.statistics import interval
-from accord.evaluation.taskscores import by_occupation, same_number, scored
-from accord.evaluation.tasksets import Item, TaskSet, read_task_set
+from accord.evaluation.systems import System, parse_system
+from accord.evaluation.task_scores import by_occupation, same_number, scored
+from accord.evaluation.task_sets import Item, TaskSet, read_task_set
 from accord.evaluation.tax import alignment_tax
+from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
-from accord.models.ragged import by_tokens, pack
 from accord.records import Message, Prompt, Sampling
 from accord.runtime.project import Project
 from accord.runtime.runs import Run

@@ -10,9 +10,9 @@ from accord.algorithms import process
 from accord.data.spans import Span, read_spans
 from accord.data.templates import ChatFormat
 from accord.errors import InputError
-from accord.feedback.kinds import kinds_of
+from accord.feedback.labeler_kinds import kinds_of
 from accord.feedback.store import Store
-from accord.models.loading import scalar_from
+from accord.models.folders import scalar_from
 from accord.models.scalar import new_head
 from accord.records import Prompt, Response
 from accord.runtime.device import pick_device

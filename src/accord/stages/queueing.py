@@ -9,12 +9,12 @@ from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from accord.data.reading import read_rows
+from accord.data.row_reader import read_rows
 from accord.data.rows import Row
 from accord.errors import InputError, UsageError
 from accord.feedback import payloads, tasks
+from accord.feedback.acquisition import choose
 from accord.feedback.answers import CORRECTION
-from accord.feedback.choosing import choose
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.tasks import EVERYBODY, Kind, Task

@@ -11,9 +11,9 @@ from accord.algorithms import star
 from accord.algorithms.rewards import ExactAnswer, final_answer
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
+from accord.evaluation.majority import right
 from accord.evaluation.statistics import interval
-from accord.evaluation.voting import right
-from accord.feedback.kinds import said_by
+from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.records import Demonstration, Labeler, Message, Prompt, Sampling, Split
 from accord.runtime.project import Project

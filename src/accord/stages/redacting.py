@@ -13,14 +13,14 @@ from typing import Any
 
 from sqlalchemy import select
 
+from accord.data.archives import kind_of, text_lines
 from accord.data.patterns import KINDS, Kind
 from accord.data.personal import Finding, Mode, find, redact_all
 from accord.data.pipeline import strings
-from accord.data.reading import read_rows
-from accord.data.unpacking import kind_of, text_lines
+from accord.data.row_reader import read_rows
 from accord.errors import UsageError
-from accord.feedback import forgetting, schema, withdrawing
-from accord.feedback.adding import batches
+from accord.feedback import erasure, schema, withdrawals
+from accord.feedback.inserts import batches
 from accord.feedback.store import Store
 from accord.runtime import lineage
 from accord.runtime.files import disk_errors, replacing, sync
@@ -48,7 +48,7 @@ def redact_project(project: Project, mode: Mode, kinds: Collection[Kind], *, out
         now = datetime.now(UTC)
         if mode == "replace":
             tags = _Tags(kinds)
-            figures["changed"] = forgetting.rewrite(store, tags.text, by=OPERATOR, why=why, now=now)
+            figures["changed"] = erasure.rewrite(store, tags.text, by=OPERATOR, why=why, now=now)
         elif mode == "drop":
             figures["withdrawn"] = _withdraw(store, found, now)
     runs = {path.parent.name for path in (project.path / "runs").glob("*/*.jsonl") if path.name != "metrics.jsonl"}
@@ -63,7 +63,7 @@ def _withdraw(store: Store, found: Sequence[Found], now: datetime) -> dict[str, 
         parts = [item.c.response_id.in_(part) for part in batches(ids.pop("response"))]
         ids["ranking"] = sorted({id for part in parts for id in connection.scalars(select(item.c.ranking_id).where(part))})
         return {
-            kind: withdrawing.withdraw(connection, kind, ((id, "personal data") for id in those), by=OPERATOR, now=now)
+            kind: withdrawals.withdraw(connection, kind, ((id, "personal data") for id in those), by=OPERATOR, now=now)
             for kind, those in ids.items()
         }
 
@@ -176,16 +176,16 @@ def forget_stage(project: Project, user: str, *, why: str, keep_copies: bool = F
     """
     now = datetime.now(UTC)
     with Store.open(project.store_url) as store:
-        who = forgetting.person(store, user)
-        found = forgetting.traces(project.path / "runs", who)
+        who = erasure.person(store, user)
+        found = erasure.traces(project.path / "runs", who)
         learned = models_that_learned(project, found)
-        copies = 0 if keep_copies else forgetting.remove(found, who, now=now)
-        emptied = forgetting.forget(store, who, by=OPERATOR, why=why, now=now)
+        copies = 0 if keep_copies else erasure.remove(found, who, now=now)
+        emptied = erasure.forget(store, who, by=OPERATOR, why=why, now=now)
     files = {f"{trace.path.parent.name}/{trace.path.name}": trace.rows for trace in found}
     return {**emptied, "rows_in_runs": sum(files.values()), "rows_removed_from_runs": copies, "files": files, "models": learned}
 
 
-def models_that_learned(project: Project, found: Sequence[forgetting.Trace]) -> dict[str, str]:
+def models_that_learned(project: Project, found: Sequence[erasure.Trace]) -> dict[str, str]:
     """Models that learned from files with a person's rows, and those that descend from such a model, with how."""
     names = [trace for trace in found if trace.path.name != "samples.jsonl"]
     digests = {trace.digest for trace in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accord.algorithms import grpo, rejection
+from accord.algorithms import grpo, raft
 from accord.engine.local import LocalSampler
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -20,7 +20,7 @@ def grpo_stage(project: Project, config: GrpoConfig, *, sft_model: str, reward_m
 
 def raft_stage(project: Project, config: RaftConfig, *, sft_model: str, reward_model: str, name: str, resume: bool, dtype: str) -> Run:
     """Improves the SFT model by rejection sampling and saves models/NAME."""
-    return _stage(project, config, "raft", rejection.train, sft_model, reward_model, name, resume, dtype)
+    return _stage(project, config, "raft", raft.train, sft_model, reward_model, name, resume, dtype)
 
 
 def _stage(

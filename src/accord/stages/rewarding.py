@@ -27,10 +27,10 @@ from accord.algorithms.rewards import (
 )
 from accord.data.tokenizers import load_tokenizer
 from accord.errors import InputError, ModelError, UsageError
-from accord.feedback.kinds import said_by
+from accord.feedback.labeler_kinds import said_by
 from accord.feedback.returns import returns
 from accord.feedback.store import Store
-from accord.models.loading import load_scalar_model
+from accord.models.folders import load_scalar_model
 from accord.models.scalar import RewardModel
 from accord.protocols import Scorer
 from accord.records import Demonstration, Prompt, Worth

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from accord.errors import InputError
 from accord.evaluation import drift
-from accord.feedback import deploying, queue, reviewing
+from accord.feedback import deployments, queue, review
 from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.answers import CORRECTION
 from accord.feedback.codec import encode
@@ -38,13 +38,13 @@ def whats_new(project: Project, config: RoundConfig, *, reward: str = "", dtype:
         for snapshot in snapshots(project, model):
             seen.setdefault(snapshot.what, set()).update(snapshot.lines())
         new = {what: [row for row in _rows(store, what) if _line(row) not in seen[what]] for what in READ}
-        trial = deploying.trial(store)
+        trial = deployments.trial(store)
         asked = [json.loads(line) for line in sorted(seen["prompts"])] or [encode(p) for p in store.prompts(split="train")]
         figures: dict[str, Any] = {
             "answering": model,
             "since": lineage.read(project.model(model)).get("at", ""),
             "new": _counted(store, new),
-            "waiting": reviewing.count_waiting(store),
+            "waiting": review.count_waiting(store),
             "agreement": _agreement(store, new["rankings"]),
             "chat_turns_learned_from": len({one.turn for one in chat_turns(project, model)}),
         }
@@ -246,7 +246,7 @@ def _sure(one: float, other: float) -> float:
 def _scored(project: Project, reward: str, rows: Sequence[tuple[Prompt, Sequence[Response]]], dtype: str) -> list[list[float]]:
     from accord.data.templates import chat_format
     from accord.data.tokenizers import load_tokenizer
-    from accord.models.loading import load_scalar_model
+    from accord.models.folders import load_scalar_model
     from accord.models.scalar import RewardModel
     from accord.stages.opening import compute_dtype, locate
 

@@ -13,14 +13,14 @@ from accord.data import personal
 from accord.errors import AccordError, ModelError, UsageError
 from accord.feedback import moderation
 from accord.feedback.store import Store
-from accord.feedback.web.serving import is_loopback, listen
+from accord.feedback.web.server import is_loopback, listen
 from accord.records import Demonstration, Message
 from accord.runtime.project import Project
 from accord.serving.guards import Rules, Score
+from accord.serving.host import Host
 from accord.serving.keys import Keys
 from accord.serving.limits import Limits
-from accord.serving.pieces import Host
-from accord.serving.prompting import system_prompt
+from accord.serving.prompt_styles import system_prompt
 from accord.settings import ServeConfig
 from accord.stages.chatting import Shelf
 
@@ -115,7 +115,7 @@ def _score(project: Project, name: str) -> Score:
 def _local(project: Project, config: ServeConfig, models: Sequence[str]) -> Host:
     import torch
 
-    from accord.serving.hosting import Capacity, ModelHost
+    from accord.serving.model_host import Capacity, ModelHost
     from accord.stages.opening import compute_dtype, load_model
 
     names = list(models) or list(Shelf(project).names())
@@ -174,7 +174,7 @@ async def _serve(host: Host, config: ServeConfig, keys: Keys | None, around: Rul
     import uvicorn
 
     from accord.serving.api import create
-    from accord.serving.hosting import ModelHost
+    from accord.serving.model_host import ModelHost
 
     made = listen(config.host, config.port)
     names = [part.strip() for part in config.names.split(",") if part.strip()]

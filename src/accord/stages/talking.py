@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from accord.errors import ModelError
 from accord.runtime.project import Project
-from accord.serving.pieces import Host
+from accord.serving.host import Host
 from accord.settings import ChatConfig, ServeConfig
 from accord.stages.chatting import Shelf
 
@@ -39,7 +39,7 @@ def on_a_page(project: Project, config: ChatConfig, *, upstream: str, insecure: 
     """
     from accord.feedback.store import Store
     from accord.serving.guards import Guarded
-    from accord.serving.hosting import ModelHost
+    from accord.serving.model_host import ModelHost
     from accord.serving.upstream import Upstream
     from accord.serving.web.app import open_chat
     from accord.serving.web.site import ChatSite, labels

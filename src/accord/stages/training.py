@@ -10,15 +10,15 @@ from typing import Any
 from accord.algorithms import ppo, pretrain, reward, sft
 from accord.algorithms.rewards import is_answer_key
 from accord.data.corpus import read_documents
-from accord.data.tasks import mixed, parse_weights, without
+from accord.data.task_mixture import mixed, parse_weights, without
 from accord.data.templates import ChatFormat, chat_format, give_chat_template
 from accord.data.tokenizers import load_tokenizer, train_tokenizer
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.feedback.criteria import ranked_by
-from accord.feedback.kinds import said_by
+from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
-from accord.models.loading import load_scalar_model, scalar_from
+from accord.models.folders import load_scalar_model, scalar_from
 from accord.models.policy import mean_loss
 from accord.models.scalar import new_head
 from accord.records import Demonstration, Prompt, RankedPrompt, Response

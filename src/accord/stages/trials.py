@@ -8,8 +8,8 @@ from typing import Any
 
 from accord.errors import InputError, ModelError, UsageError
 from accord.evaluation.sequential import Standing, standing
-from accord.feedback import deploying
-from accord.feedback.deploying import Trial
+from accord.feedback import deployments
+from accord.feedback.deployments import Trial
 from accord.feedback.store import Store
 from accord.runtime.project import Project
 from accord.settings import RoundConfig
@@ -26,7 +26,7 @@ def answering(project: Project, store: Store) -> str:
         ModelError: the project has none that can be talked to.
     """
     names = list(Shelf(project).names())
-    deployed = deploying.deployed(store)
+    deployed = deployments.deployed(store)
     wanted = (deployed.model if deployed else "", str(project.settings.get("chat", {}).get("model", "")), *names)
     found = next((name for name in wanted if name in names), "")
     if not found:
@@ -48,7 +48,7 @@ def begin(project: Project, new: str, config: RoundConfig) -> dict[str, Any]:
         if new == old:
             raise UsageError("answers already", where=f"--trial {new}", hint="try another model against it")
         digests = {name: _digest(shelf, name) for name in (old, new)}
-        trial = deploying.begin_trial(
+        trial = deployments.begin_trial(
             store,
             old=old,
             old_digest=digests[old],
@@ -64,10 +64,10 @@ def begin(project: Project, new: str, config: RoundConfig) -> dict[str, Any]:
 def end(project: Project, config: RoundConfig) -> dict[str, Any]:
     """Ends the trial that runs. Raises InputError when there is none."""
     with Store.open(project.store_url) as store:
-        trial = deploying.trial(store)
+        trial = deployments.trial(store)
         if trial is None:
             raise InputError("no trial is running", where=str(project.path), hint="accord round PROJECT --trial MODEL")
-        deploying.end_trial(store, trial.id, by=OPERATOR, why="ended by hand", now=datetime.now(UTC))
+        deployments.end_trial(store, trial.id, by=OPERATOR, why="ended by hand", now=datetime.now(UTC))
         return shown(store, trial, config)
 
 
@@ -88,7 +88,7 @@ def shown(store: Store, trial: Trial, config: RoundConfig) -> dict[str, Any]:
 
 def stands(store: Store, trial: Trial, config: RoundConfig) -> Standing:
     """The standing of a trial's votes."""
-    return standing([vote.outcome for vote in deploying.votes(store, trial)], alpha=config.alpha, least=config.least)
+    return standing([vote.outcome for vote in deployments.votes(store, trial)], alpha=config.alpha, least=config.least)
 
 
 def switch(project: Project, to: str, *, anyway: bool, why: str, config: RoundConfig) -> dict[str, Any]:
@@ -100,17 +100,17 @@ def switch(project: Project, to: str, *, anyway: bool, why: str, config: RoundCo
     """
     digest = _digest(Shelf(project), to)
     with Store.open(project.store_url) as store:
-        before, trial = answering(project, store), deploying.trial(store)
+        before, trial = answering(project, store), deployments.trial(store)
         if trial:
             verdict = stands(store, trial, config).verdict
             if trial.new == to and verdict != "better" and not anyway:
-                count = len(deploying.votes(store, trial))
+                count = len(deployments.votes(store, trial))
                 hint = "look again with more votes, or give --anyway"
                 raise UsageError(f"its trial says {verdict} after {count} votes", where=f"--to {to}", hint=hint)
-            deploying.end_trial(store, trial.id, by=OPERATOR, why=f"switched to {to}; the trial said {verdict}", now=datetime.now(UTC))
-        if deploying.deployed(store) is None and before != to:  # so that there is something to go back to
+            deployments.end_trial(store, trial.id, by=OPERATOR, why=f"switched to {to}; the trial said {verdict}", now=datetime.now(UTC))
+        if deployments.deployed(store) is None and before != to:  # so that there is something to go back to
             _deploy(project, store, before, "answered first")
-        deploying.deploy(store, to, digest, by=OPERATOR, why=why, now=datetime.now(UTC))
+        deployments.deploy(store, to, digest, by=OPERATOR, why=why, now=datetime.now(UTC))
         return {"before": before, "answering": to, "digest": digest}
 
 
@@ -122,7 +122,7 @@ def back(project: Project, *, why: str) -> dict[str, Any]:
         ModelError: it is gone.
     """
     with Store.open(project.store_url) as store:
-        before, previous = answering(project, store), deploying.previous(store)
+        before, previous = answering(project, store), deployments.previous(store)
         if previous is None:
             raise InputError("there is nothing to go back to", where=str(project.path), hint="accord switch PROJECT --to MODEL")
         _deploy(project, store, previous.model, why or "back")
@@ -132,11 +132,11 @@ def back(project: Project, *, why: str) -> dict[str, Any]:
 def history(project: Project) -> dict[str, Any]:
     """The model that answers, and every switch, oldest first."""
     with Store.open(project.store_url) as store:
-        return {"answering": answering(project, store), "switches": [dataclasses.asdict(one) for one in deploying.history(store)]}
+        return {"answering": answering(project, store), "switches": [dataclasses.asdict(one) for one in deployments.history(store)]}
 
 
 def _deploy(project: Project, store: Store, model: str, why: str) -> None:
-    deploying.deploy(store, model, _digest(Shelf(project), model), by=OPERATOR, why=why, now=datetime.now(UTC))
+    deployments.deploy(store, model, _digest(Shelf(project), model), by=OPERATOR, why=why, now=datetime.now(UTC))
 
 
 def _digest(shelf: Shelf, name: str) -> str:

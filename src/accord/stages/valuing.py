@@ -7,7 +7,7 @@ from functools import partial
 from accord.algorithms import ilql
 from accord.data.templates import ChatFormat
 from accord.errors import InputError
-from accord.feedback.kinds import said_by
+from accord.feedback.labeler_kinds import said_by
 from accord.feedback.returns import returns
 from accord.feedback.store import Store
 from accord.models.adapters import merge_lora

@@ -28,7 +28,7 @@ from typing import Protocol
 from accord.records import GuidelineSet, Judgement, Prompt
 from accord.world.grammar import Claim, Reading, Sentence, parse
 from accord.world.prompts import Spec
-from accord.world.tasks import TASKS
+from accord.world.responses import TASKS
 from accord.world.town import Town
 
 FLOOR = 0.15

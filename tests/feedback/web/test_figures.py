@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from accord.feedback import accounts
 from accord.feedback.store import Store
-from accord.feedback.web.figures import KEPT_SECONDS, Cache, Picture
+from accord.feedback.web.lead_metrics import KEPT_SECONDS, Cache, Picture
 from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Response
 from accord.settings import ScreeningConfig
 

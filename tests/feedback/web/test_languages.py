@@ -10,11 +10,11 @@ from babel.messages.extract import extract_from_dir
 
 from accord.feedback import flags, refusals
 from accord.feedback.queue import KINDS
-from accord.feedback.web import words
+from accord.feedback.web import translations
 from accord.feedback.web.languages import catalogue, choose, translate
 from accord.world import FLAGS
 
-WEB = Path(words.__file__).parent
+WEB = Path(translations.__file__).parent
 SAID = sorted(
     {str(found[2]) for found in extract_from_dir(WEB, [("**.py", "python"), ("**/templates/**.html", "jinja2")], keywords={"_": None})}
 )
@@ -34,12 +34,12 @@ def test_a_translation_is_chinese_and_keeps_the_placeholders(text: str) -> None:
 
 
 def test_words_that_are_chosen_by_name_are_all_there() -> None:
-    assert words.FLAGS == flags.FLAGS == FLAGS
-    assert words.PROMPT_FLAGS == flags.PROMPT_FLAGS
-    assert set(words.REFUSALS) == set(refusals.KEYS)
-    assert set(words.KINDS) == set(words.HINTS) == set(KINDS)
-    assert len(set(words.FLAG_KEYS)) == len(flags.FLAGS) == len(flags.PROMPT_FLAGS)
-    assert not set(words.FLAG_KEYS) & set("zxvrb?"), "keys of other things"
+    assert translations.FLAGS == flags.FLAGS == FLAGS
+    assert translations.PROMPT_FLAGS == flags.PROMPT_FLAGS
+    assert set(translations.REFUSALS) == set(refusals.KEYS)
+    assert set(translations.KINDS) == set(translations.HINTS) == set(KINDS)
+    assert len(set(translations.FLAG_KEYS)) == len(flags.FLAGS) == len(flags.PROMPT_FLAGS)
+    assert not set(translations.FLAG_KEYS) & set("zxvrb?"), "keys of other things"
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from feedback.web.conftest import NOW, RANKED, Come, task
 from accord.errors import UsageError
 from accord.feedback import accounts, answers, tasks
 from accord.feedback.store import Store
-from accord.feedback.web import serving, visiting
+from accord.feedback.web import access, server
 from accord.feedback.web.security import LARGEST_BODY, form_token, token_fits
-from accord.feedback.web.serving import SECRET, is_loopback, lead_link, secret_for
+from accord.feedback.web.server import SECRET, is_loopback, lead_link, secret_for
 from accord.records import Message, Prompt, Response
 from accord.settings import LabelConfig
 
@@ -230,9 +230,9 @@ def test_no_path_leads_out_of_the_static_files(come: Come, path: str) -> None:
 
 def test_static_files_are_served_by_name(come: Come) -> None:
     person = come(None)
-    for name in visiting.static_files():
-        assert person.client.get(visiting.static_address(name)).status_code == 200
-    size = sum(len(content) for name, content in visiting.static_files().items() if name.endswith(".js"))
+    for name in access.static_files():
+        assert person.client.get(access.static_address(name)).status_code == 200
+    size = sum(len(content) for name, content in access.static_files().items() if name.endswith(".js"))
     assert size < 32_000, "about 30 KB of scripts"
 
 
@@ -246,7 +246,7 @@ def test_no_form_leads_to_another_site(come: Come, to: str) -> None:
 
 def test_the_server_fetches_nothing(queued: Store) -> None:
     """SSRF needs a client: the site's code has none."""
-    source = "".join(path.read_text("utf-8") for path in Path(visiting.__file__).parent.glob("*.py"))
+    source = "".join(path.read_text("utf-8") for path in Path(access.__file__).parent.glob("*.py"))
     assert not re.search(r"urllib\.request|http\.client|httpx|import requests|urlopen|aiohttp|subprocess|create_connection", source)
 
 
@@ -284,7 +284,7 @@ def test_the_operators_link_is_one_account_and_a_new_token_each_time(store: Stor
     now = datetime.now(UTC)
     links = {lead_link(store, "http://127.0.0.1:1", now + timedelta(seconds=n)) for n in range(3)}
     assert len(links) == 3
-    assert [(person.role, person.name) for person in accounts.people(store)] == [("lead", serving.OPERATOR)]
+    assert [(person.role, person.name) for person in accounts.people(store)] == [("lead", server.OPERATOR)]
 
 
 def test_a_store_that_is_gone_is_told_in_words(store: Store, come: Come) -> None:

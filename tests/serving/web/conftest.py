@@ -19,7 +19,7 @@ from accord.feedback.accounts import Role
 from accord.feedback.store import Store
 from accord.records import Message, Sampling
 from accord.serving.guards import Guarded, Rules
-from accord.serving.pieces import Ask, Piece
+from accord.serving.host import Ask, Piece
 from accord.serving.web.app import create
 from accord.serving.web.site import ChatSite, labels
 from accord.settings import ChatConfig

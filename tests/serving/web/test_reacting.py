@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from serving.web.conftest import Come, Person
 
-from accord.feedback import reactions, reviewing
+from accord.feedback import reactions, review
 from accord.feedback.store import Store
 from accord.serving.web.site import personal_data
 
@@ -89,7 +89,7 @@ def test_clean_ones_are_accepted_at_once_and_a_refused_one_is_not_used(come: Com
     ids = re.findall(r'<input type="hidden" name="id" value="([\w-]+)">', lea.get("/review").text)
     assert len(ids) == 1
     lea.post("/review", id=ids)
-    (left,) = reviewing.waiting(store, personal_data)
+    (left,) = review.waiting(store, personal_data)
     lea.post(f"/review/{left.reaction.id}", verdict="refuse", why="nonsense")
     assert len(list(store.thumbs())) == 1
     assert list(store.demonstrations()) == []

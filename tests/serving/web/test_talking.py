@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from serving.web.conftest import Come, Scripted
 
-from accord.feedback import chats, deploying, reactions
+from accord.feedback import chats, deployments, reactions
 from accord.feedback.store import Store
 from accord.serving.guards import DECLINED, WITHHELD, Rules
-from accord.serving.pieces import TooLong, Unavailable
-from accord.serving.web import answering
+from accord.serving.host import TooLong, Unavailable
+from accord.serving.web import answers
 from accord.stages.serving import screen
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -84,13 +84,13 @@ def test_a_form_sent_twice_says_it_once(come: Come) -> None:
 
 def test_a_form_sent_twice_at_once_is_answered_once(come: Come, models: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     uma, models.pace = come(), 0.02
-    real = answering.choose
+    real = answers.choose
 
     def slowly(*given: Any) -> Any:
         time.sleep(0.2)
         return real(*given)
 
-    monkeypatch.setattr(answering, "choose", slowly)
+    monkeypatch.setattr(answers, "choose", slowly)
     with ThreadPoolExecutor(2) as both:
         to = {each.result() for each in [both.submit(uma.say, "Which bread?", key="same") for _ in range(2)]}
     assert len(to) == len(models.asked) == 1
@@ -297,7 +297,7 @@ def test_a_switch_is_followed_at_the_next_turn_and_a_new_model_opened(come: Come
     uma = come()
     to = uma.say("One")
     models.digests["ppo-2"] = "cccccccccccc"
-    deploying.deploy(store, "ppo-2", "cccccccccccc", by="tests", now=NOW)
+    deployments.deploy(store, "ppo-2", "cccccccccccc", by="tests", now=NOW)
     uma.say("Two", to, parent=uma.turns(to)[-1].id)
     models.digests["ppo-2"] = "dddddddddddd"
     uma.say("Three", to, parent=uma.turns(to)[-1].id)
@@ -306,7 +306,7 @@ def test_a_switch_is_followed_at_the_next_turn_and_a_new_model_opened(come: Come
 
 
 def test_a_switch_to_a_model_that_is_gone_leaves_the_other(come: Come, store: Store) -> None:
-    deploying.deploy(store, "gone", "eeeeeeeeeeee", by="tests", now=NOW)
+    deployments.deploy(store, "gone", "eeeeeeeeeeee", by="tests", now=NOW)
     assert come().site.answering() == "ppo"
 
 
@@ -318,7 +318,7 @@ def test_a_project_without_models_says_so(come: Come, models: Scripted) -> None:
 
 
 def test_a_trial_shows_both_models_on_its_share_and_counts_the_votes(come: Come, store: Store) -> None:
-    trial = deploying.begin_trial(
+    trial = deployments.begin_trial(
         store, old="ppo", old_digest="aaaaaaaaaaaa", new="sft", new_digest="bbbbbbbbbbbb", share=0.5, by="tests", now=NOW
     )
     uma = come()
@@ -332,9 +332,9 @@ def test_a_trial_shows_both_models_on_its_share_and_counts_the_votes(come: Come,
             other = next(turn for turn in answers if turn.model == "ppo")
             uma.post(f"/t/{better.id}/choice", other=other.id, choice="first")
     assert 3 <= shown <= 13
-    assert [vote.outcome for vote in deploying.votes(store, trial)] == ["new"] * shown
+    assert [vote.outcome for vote in deployments.votes(store, trial)] == ["new"] * shown
     uma.say("Named", model="ppo")
-    deploying.end_trial(store, trial.id, by="tests", why="enough", now=NOW)
+    deployments.end_trial(store, trial.id, by="tests", why="enough", now=NOW)
     assert [len(uma.turns(uma.say(f"R{n}"))) for n in range(6)] == [2] * 6
 
 

@@ -11,10 +11,10 @@ from babel.messages.extract import extract_from_dir
 from accord.feedback import consents
 from accord.feedback.reactions import KINDS, REASONS
 from accord.feedback.web.languages import catalogue, translate
-from accord.serving.web import words
+from accord.serving.web import translations
 from accord.serving.web.site import PACKAGE, ChatSite
 
-WEB = Path(words.__file__).parent
+WEB = Path(translations.__file__).parent
 FOUND = extract_from_dir(WEB, [("**.py", "python"), ("**/templates/**.html", "jinja2")], keywords={"_": None})
 SAID = sorted({str(found[2]) for found in FOUND} | {consents.TEXT})
 OWN, HOUSE = catalogue("zh_CN", PACKAGE), catalogue("zh_CN")
@@ -34,6 +34,6 @@ def test_a_translation_is_chinese_and_keeps_the_placeholders(text: str) -> None:
 
 
 def test_words_that_are_chosen_by_name_are_all_there() -> None:
-    assert set(words.REASONS) == set(REASONS)
-    assert set(words.WHAT) == set(KINDS)
-    assert set(words.CHOICES) == set(words.BETTER)
+    assert set(translations.REASONS) == set(REASONS)
+    assert set(translations.WHAT) == set(KINDS)
+    assert set(translations.CHOICES) == set(translations.BETTER)

@@ -22,10 +22,10 @@ from accord.errors import StoreError
 from accord.feedback import guidelines
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
-from accord.feedback.web import entering, labeling, leading, profiles, screenings, words
+from accord.feedback.web import label_pages, lead_pages, profiles, screenings, sign_in, translations
+from accord.feedback.web.access import LANGUAGE_COOKIE, ForeignForm, LoggedOut, Site, Visit, visit
 from accord.feedback.web.languages import choose
 from accord.feedback.web.security import Guard
-from accord.feedback.web.visiting import LANGUAGE_COOKIE, ForeignForm, LoggedOut, Site, Visit, visit
 from accord.settings import LabelConfig, ScreeningConfig
 
 THREADS = 12
@@ -56,7 +56,7 @@ def create(
     for set in guidelines.SETS:
         guidelines.keep(store, set, now=datetime.now(UTC), project=folder)
     site = Site(store, config, name, secret, folder, screening or ScreeningConfig())
-    return build(site, profiles.router, labeling.router, leading.router, screenings.router)
+    return build(site, profiles.router, label_pages.router, lead_pages.router, screenings.router)
 
 
 def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None) -> ASGIApp:
@@ -77,7 +77,7 @@ def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None) -> 
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
     )
     app.state.site = site
-    for router in (entering.router, *routers):
+    for router in (sign_in.router, *routers):
         app.include_router(router)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
@@ -101,37 +101,37 @@ def _tell(request: Request, status: int, text: str, *, key: str = "", next: tupl
     said = found.say(text)
     if found.wants_json:
         return JSONResponse({"error": said, "key": key, "status": status}, status)
-    to = next or ("/", words.HOME)
-    title = found.say(words.TITLES.get(status, words.TITLES[500]))
+    to = next or ("/", translations.HOME)
+    title = found.say(translations.TITLES.get(status, translations.TITLES[500]))
     return found.page("error.html", status, title=title, text=said, next=(to[0], found.say(to[1])))
 
 
 def _refused(request: Request, error: Any) -> Response:
     if error.detail:
         log.info("%s %s: %s", error.status, error.key, error.detail[:200])
-    return _tell(request, error.status, words.REFUSALS[error.key], key=error.key)
+    return _tell(request, error.status, translations.REFUSALS[error.key], key=error.key)
 
 
 def _logged_out(request: Request, _: Exception) -> Response:
-    return _tell(request, 401, words.LOGIN, key="login", next=("/join", words.HAVE_LINK))
+    return _tell(request, 401, translations.LOGIN, key="login", next=("/join", translations.HAVE_LINK))
 
 
 def _foreign(request: Request, _: Exception) -> Response:
-    return _tell(request, 403, words.CSRF, key="csrf")
+    return _tell(request, 403, translations.CSRF, key="csrf")
 
 
 def _no_page(request: Request, error: Any) -> Response:
-    return _tell(request, error.status_code, words.NO_PAGE)
+    return _tell(request, error.status_code, translations.NO_PAGE)
 
 
 def _store_down(request: Request, error: Exception) -> Response:
     log.error("%s", error)
-    return _tell(request, 503, words.STORE_DOWN)
+    return _tell(request, 503, translations.STORE_DOWN)
 
 
 def _broken(request: Request, error: Exception) -> Response:
     log.error("a page failed", exc_info=error)
-    return _tell(request, 500, words.BROKEN)
+    return _tell(request, 500, translations.BROKEN)
 
 
 _HANDLERS: dict[type[Exception], Callable[[Request, Any], Response]] = {

@@ -10,8 +10,8 @@ from typing import Literal
 from accord.feedback import guidelines
 from accord.feedback.accounts import Account
 from accord.feedback.guidelines import Change
+from accord.feedback.web.access import Site
 from accord.feedback.web.languages import Language, guideline_language
-from accord.feedback.web.visiting import Site
 from accord.records import Guideline, GuidelineSet
 
 AROUND = 1

@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from accord.feedback import accounts
+from accord.feedback.web.access import LANGUAGE_COOKIE, act, enter
 from accord.feedback.web.languages import LANGUAGES
-from accord.feedback.web.visiting import LANGUAGE_COOKIE, act, enter
 
 router = APIRouter()
 MOST_GROUPS = 20

@@ -6,12 +6,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from accord.feedback import accounts, screening
+from accord.feedback import accounts, qualification
 from accord.feedback.accounts import Account
 from accord.feedback.refusals import Refused
-from accord.feedback.web import words
-from accord.feedback.web.leading import percent
-from accord.feedback.web.visiting import Visit, act, enter
+from accord.feedback.web import translations
+from accord.feedback.web.access import Visit, act, enter
+from accord.feedback.web.lead_pages import percent
 
 router = APIRouter()
 
@@ -21,13 +21,13 @@ def screening_page(request: Request, id: str) -> Response:
     """How one labeler does in the qualification run, with every demonstration beside the researchers' own."""
     found, account = enter(request, "lead", "viewer")
     person = _person(found, id)
-    run = screening.screening(found.site.store, person.id, found.site.screening)
+    run = qualification.screening(found.site.store, person.id, found.site.screening)
     return found.page(
         "screening.html",
         person=person,
         run=run,
         cutoffs=found.site.screening,
-        parts_said={part: found.say(name) for part, name in words.SCREENED.items()},
+        parts_said={part: found.say(name) for part, name in translations.SCREENED.items()},
         may_change=account.role == "lead",
         percent=percent,
     )
@@ -38,12 +38,12 @@ def judge(request: Request, id: str) -> Response:
     """Keeps a lead's scores; lets the labeler in or not when the lead says so. Each leaves an audit row."""
     found, account, form = act(request, "lead")
     person, store = _person(found, id), found.site.store
-    written = screening.screening(store, person.id, found.site.screening).written
+    written = qualification.screening(store, person.id, found.site.screening).written
     given = {each.answer_id: form.whole(f"score-{n}") for n, each in enumerate(written, 1)}
     for each in written:
         value = given[each.answer_id]
         if value is not None and value != each.score:
-            screening.score(store, each.answer_id, value, by=account.id, now=found.now)
+            qualification.score(store, each.answer_id, value, by=account.id, now=found.now)
     if form.get("action") in ("pass", "fail"):
         passed = form.get("action") == "pass"
         accounts.qualify(store, person.id, passed, by=account.id, why=form.get("why")[:400], now=found.now)

@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from accord.feedback.web.app import build, few_threads
-from accord.feedback.web.serving import bound, is_loopback, lead_link, secret_for, serve
-from accord.serving.web import answering, deciding, reacting, talking
+from accord.feedback.web.server import bound, is_loopback, lead_link, secret_for, serve
+from accord.serving.web import answers, conversations, reactions, review_pages
 from accord.serving.web.site import ChatSite
 
 
@@ -28,10 +28,10 @@ def create(site: ChatSite) -> ASGIApp:
                 yield
             finally:
                 for conversation in list(site.live):
-                    await answering.stop(site, conversation)  # what was said so far is stored
+                    await answers.stop(site, conversation)  # what was said so far is stored
                 await site.models.close()
 
-    return build(site, talking.router, reacting.router, deciding.router, lifespan=lifespan)
+    return build(site, conversations.router, reactions.router, review_pages.router, lifespan=lifespan)
 
 
 def open_chat(site: ChatSite, *, insecure: bool, folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from accord.feedback.chats import Turn, newest_below, path
 from accord.feedback.consents import Consent
 from accord.feedback.reactions import Reaction
-from accord.serving.web import words
+from accord.serving.web import translations
 from accord.serving.web.live import Live
 
 
@@ -66,12 +66,12 @@ def continued(steps: Sequence[Step]) -> Turn | None:
 
 def states(consent: Consent | None) -> dict[str, str]:
     """The names of a reaction's states for a person who has agreed to its use, or has not."""
-    return words.STATES | ({} if consent and consent.given else {"waiting": words.UNUSED})
+    return translations.STATES | ({} if consent and consent.given else {"waiting": translations.UNUSED})
 
 
 def script_words(say: Callable[[str], str]) -> str:
     """What the browser's part says, as JSON."""
-    return json.dumps({key: say(text) for key, text in words.SCRIPT.items()}, ensure_ascii=False)
+    return json.dumps({key: say(text) for key, text in translations.SCRIPT.items()}, ensure_ascii=False)
 
 
 def _step(turns: Sequence[Turn], own: Sequence[Reaction], turn: Turn) -> Step:

@@ -9,12 +9,12 @@ from typing import Protocol, cast
 from weakref import WeakValueDictionary
 
 from accord.data import personal
-from accord.feedback import deploying
+from accord.feedback import deployments
 from accord.feedback.moderation import Finding, Screen, screen, together
+from accord.feedback.web.access import Site, Visit
 from accord.feedback.web.languages import HERE
-from accord.feedback.web.visiting import Site, Visit
 from accord.records import Sampling
-from accord.serving.pieces import Host
+from accord.serving.host import Host
 from accord.serving.web.live import Live
 from accord.settings import ChatConfig, LabelConfig
 
@@ -68,7 +68,7 @@ class ChatSite(Site):
     def answering(self) -> str:
         """The name of the model that answers now; empty when there is none."""
         names = list(self.library.names())
-        deployed = deploying.deployed(self.store)
+        deployed = deployments.deployed(self.store)
         wanted = (deployed.model if deployed else "", self.chat.model, *names)
         return next((name for name in wanted if name in names), "")
 

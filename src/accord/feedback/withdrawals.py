@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, func, insert, select
 
 from accord.feedback import schema
-from accord.feedback.adding import batches
+from accord.feedback.inserts import batches
 
 
 def withdraw(connection: Connection, kind: str, reasons: Iterable[tuple[str, str]], *, by: str, now: datetime) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from accord.report.captions import use_case
 from accord.report.markup import Html, both, join, tag
-from accord.report.reading import ProjectRecord, RunRecord, Table, number, table
+from accord.report.project_files import ProjectRecord, RunRecord, Table, number, table
 from accord.report.results import answer
-from accord.report.words import use_case
 
 BYTES = 2_400_000
 """The samples' share of the page."""

@@ -127,7 +127,7 @@ def _unpacked(file: IO[bytes], path: Path) -> IO[bytes]:
     if path.name.endswith(".gz") or start.startswith(_GZIP):
         return cast(IO[bytes], gzip.GzipFile(fileobj=file))
     if path.name.endswith(".zst") or start == _ZSTANDARD:
-        from accord.data.zstandards import unpacked
+        from accord.data.zstd import unpacked
 
         return unpacked(file)
     return file

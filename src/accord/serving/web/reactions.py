@@ -9,11 +9,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from accord.feedback import chats, consents, owning, reactions
+from accord.feedback import chats, consents, ownership, reactions
 from accord.feedback.reactions import Kind
 from accord.feedback.refusals import Refused
-from accord.feedback.web.visiting import Visit, act, enter
-from accord.serving.web import shown, words
+from accord.feedback.web.access import Visit, act, enter
+from accord.serving.web import shown, translations
 
 router = APIRouter()
 
@@ -62,9 +62,9 @@ def mine(request: Request) -> Response:
         talks=chats.listed(store, account.id),
         reactions=[(reaction, chats.one(store, account.id, reaction.turn)) for reaction in said],
         states=shown.states(given),
-        what=words.WHAT,
-        reasons=words.REASONS,
-        choices=words.CHOICES,
+        what=translations.WHAT,
+        reasons=translations.REASONS,
+        choices=translations.CHOICES,
     )
 
 
@@ -72,7 +72,7 @@ def mine(request: Request) -> Response:
 def export(request: Request) -> Response:
     """All of it as a file."""
     found, account = enter(request)
-    text = json.dumps(owning.exported(found.site.store, account.id), ensure_ascii=False, indent=2, sort_keys=True)
+    text = json.dumps(ownership.exported(found.site.store, account.id), ensure_ascii=False, indent=2, sort_keys=True)
     headers = {"Content-Disposition": f'attachment; filename="accord-{account.id}.json"'}
     return Response(text + "\n", media_type="application/json", headers=headers)
 
@@ -91,7 +91,7 @@ def delete_all(request: Request) -> Response:
     found, account, form = act(request)
     if form.get("sure") != "yes":
         raise Refused("choice_missing")
-    owning.delete(found.site.store, account.id, now=found.now)
+    ownership.delete(found.site.store, account.id, now=found.now)
     return found.go("/mine")
 
 

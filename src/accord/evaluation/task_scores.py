@@ -14,7 +14,7 @@ from math import exp, log2
 import numpy as np
 
 from accord.evaluation.statistics import Floats, Interval, interval
-from accord.evaluation.tasksets import Item, TaskSet
+from accord.evaluation.task_sets import Item, TaskSet
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 

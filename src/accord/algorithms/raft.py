@@ -29,8 +29,8 @@ from accord.algorithms.rollouts import (
     sample_table,
     speed_figures,
 )
+from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
-from accord.models.ragged import by_tokens, pack
 from accord.protocols import Sampler
 from accord.records import Sampling
 from accord.runtime.progress import track

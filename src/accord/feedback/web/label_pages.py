@@ -19,10 +19,10 @@ from accord.feedback.accounts import Account, Role
 from accord.feedback.flags import FLAGS, PROMPT_FLAGS
 from accord.feedback.refusals import Refused
 from accord.feedback.tasks import Leased
-from accord.feedback.web import guides, words
+from accord.feedback.web import guides, translations
+from accord.feedback.web.access import Visit, act, enter
 from accord.feedback.web.forms import Form, Payload, payload_of
 from accord.feedback.web.markdown import render
-from accord.feedback.web.visiting import Visit, act, enter
 from accord.records import Guideline, GuidelineSet, Message
 
 router = APIRouter()
@@ -61,7 +61,7 @@ def home(request: Request) -> Response:
     store = found.site.store
     changed = [set for set in guidelines.SETS if guides.changed(found.site, account, set)]
     own = [_listed(found, answer) for answer in answers.own(store, account.id, limit=5)]
-    return found.page("home.html", pace=_pace(found, account), changed_guidelines=changed, set_names=words.SETS, answers=own)
+    return found.page("home.html", pace=_pace(found, account), changed_guidelines=changed, set_names=translations.SETS, answers=own)
 
 
 @router.get("/next")
@@ -120,7 +120,7 @@ def answer(request: Request, task_id: str) -> Response:
     except Refused as refused:
         if found.wants_json or refused.status != 422 or skipped:
             raise
-        return _show(found, account, leased, payload, problems=[found.say(words.REFUSALS[refused.key])], status=422)
+        return _show(found, account, leased, payload, problems=[found.say(translations.REFUSALS[refused.key])], status=422)
     return found.go("/answers" if saved.revision > 1 else "/next", answer=saved.id, revision=saved.revision)
 
 
@@ -154,7 +154,7 @@ def guideline_page(request: Request, set: str = "training") -> Response:
         "guidelines.html",
         sets=guidelines.SETS,
         set=which,
-        set_names=words.SETS,
+        set_names=translations.SETS,
         guideline=guide.reference,
         guideline_html=render(guide.text),
         read_version=read.version if read else "",
@@ -186,7 +186,7 @@ def _keep_draft(found: Visit, account: Account, leased: Leased, form: Form) -> R
     answers.draft(found.site.store, account.id, leased.task.id, payload, now=found.now)
     if found.wants_json:
         return JSONResponse({"kept": True})
-    return _show(found, account, leased, payload, notice=found.say(words.DRAFT_KEPT))
+    return _show(found, account, leased, payload, notice=found.say(translations.DRAFT_KEPT))
 
 
 def _seconds(found: Visit, form: Form) -> float:
@@ -224,8 +224,8 @@ def _show(
         f"task_{kind}.html",
         status,
         task=task,
-        heading=found.say(words.KINDS[task.kind]),
-        hint=found.say(words.HINTS[task.kind]),
+        heading=found.say(translations.KINDS[task.kind]),
+        hint=found.say(translations.HINTS[task.kind]),
         shown_messages=task.prompt.messages,
         responses=_shown(leased, said),
         turns=_turns(leased, said) if task.kind == "conversation" else (),
@@ -241,12 +241,12 @@ def _show(
         guideline_html=render(guide.text),
         guideline_changed=guides.changed(found.site, account, task.guideline),
         pace=_pace(found, account),
-        set_names=words.SETS,
-        choices=words.CHOICES,
+        set_names=translations.SETS,
+        choices=translations.CHOICES,
         response_flags=FLAGS,
         prompt_flags=PROMPT_FLAGS,
-        flag_keys=words.FLAG_KEYS,
-        shortcuts=[(keys, found.say(what)) for keys, what in words.SHORTCUTS],
+        flag_keys=translations.FLAG_KEYS,
+        shortcuts=[(keys, found.say(what)) for keys, what in translations.SHORTCUTS],
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, update
 
 from accord.errors import StoreError
 from accord.feedback import schema
-from accord.feedback.auditing import note
+from accord.feedback.audit import note
 from accord.feedback.store import Store
 
 Outcome = Literal["new", "old", "tie"]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from accord.engine.batching import BatchEngine, Drawn, Request
-from accord.serving.pieces import Unavailable
+from accord.serving.host import Unavailable
 
 PACE = 0.02
 """Seconds between two hand-overs of a stream."""

@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from anyio import to_thread
 
 from accord.errors import AccordError
-from accord.feedback import chats, deploying
+from accord.feedback import chats, deployments
 from accord.feedback.chats import Conversation, Turn
 from accord.feedback.web.markdown import render
 from accord.records import Message, Sampling
 from accord.runtime.seeds import derive
-from accord.serving.pieces import Busy, RefusedRequest, TooLong, TooSlow
-from accord.serving.web import words
+from accord.serving.host import Busy, RefusedRequest, TooLong, TooSlow
+from accord.serving.web import translations
 from accord.serving.web.live import Live, Say, Slot
 from accord.serving.web.site import ChatSite
 
@@ -49,7 +49,7 @@ def choose(site: ChatSite, asked: Turn, model: str = "", against: str = "") -> t
         return rng.sample([first, against], 2), ""
     if model in names:
         return [first], ""
-    running = deploying.trial(site.store)
+    running = deployments.trial(site.store)
     if running and {running.old, running.new} <= set(names) and rng.random() < running.share:
         return rng.sample([running.old, running.new], 2), running.id
     return [first] * (2 if rng.random() < site.chat.two else 1), ""
@@ -117,7 +117,7 @@ async def _run(site: ChatSite, live: Live, messages: tuple[Message, ...], sampli
         await to_thread.run_sync(_store, site, live, sampling)
     except Exception as error:  # whatever it is, the person is told, and nothing counts as said
         log.error("an answer could not be kept", exc_info=error)
-        live.slots[0].problem = words.NOT_KEPT
+        live.slots[0].problem = translations.NOT_KEPT
     finally:
         live.ended = True
         if site.live.get(live.asked.conversation) is live:
@@ -142,7 +142,7 @@ async def _draw(site: ChatSite, live: Live, slot: Slot, messages: tuple[Message,
         finally:
             await stream.aclose()
         if not slot.text.strip() and slot.finish != "stopped":
-            slot.problem = words.NOTHING_CAME
+            slot.problem = translations.NOTHING_CAME
     except AccordError as error:
         log.warning("%s: %s", slot.model, error)
         slot.problem, slot.detail = problem_of(error), error.what if isinstance(error, TooLong) else ""
@@ -160,13 +160,13 @@ def problem_of(error: AccordError) -> str:
     """What the person is told."""
     match error:
         case TooLong():
-            return words.TOO_LONG
+            return translations.TOO_LONG
         case Busy() | TooSlow():
-            return words.BUSY
+            return translations.BUSY
         case RefusedRequest():
-            return words.UNAVAILABLE
+            return translations.UNAVAILABLE
         case _:
-            return words.MODEL_FAILED
+            return translations.MODEL_FAILED
 
 
 def _store(site: ChatSite, live: Live, sampling: Sampling) -> None:

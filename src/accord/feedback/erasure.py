@@ -17,8 +17,8 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from accord.errors import StoreError
 from accord.feedback import schema
-from accord.feedback.adding import batches
-from accord.feedback.auditing import note
+from accord.feedback.audit import note
+from accord.feedback.inserts import batches
 from accord.feedback.privacy import erase_labeler, erase_user
 from accord.feedback.store import Store
 from accord.runtime.files import append, write_atomic

@@ -14,9 +14,9 @@ from accord.feedback import accounts, tasks
 from accord.feedback.intervals import Interval
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
-from accord.feedback.web import words
-from accord.feedback.web.figures import Cache, Picture
-from accord.feedback.web.visiting import Visit, act, enter
+from accord.feedback.web import translations
+from accord.feedback.web.access import Visit, act, enter
+from accord.feedback.web.lead_metrics import Cache, Picture
 
 router = APIRouter()
 CHANGES: dict[str, Callable[..., None]] = {
@@ -36,9 +36,9 @@ def lead_page(request: Request) -> Response:
     return found.page(
         "lead.html",
         picture=picture,
-        figures={key: found.say(words.FIGURES.get(key, key)) for key in picture.agreement},
-        role_names={role: found.say(name) for role, name in words.ROLE_NAMES.items()},
-        sides={side: found.say(name) for side, name in words.SIDES.items()},
+        figures={key: found.say(translations.FIGURES.get(key, key)) for key in picture.agreement},
+        role_names={role: found.say(name) for role, name in translations.ROLE_NAMES.items()},
+        sides={side: found.say(name) for side, name in translations.SIDES.items()},
         may_change=account.role == "lead",
         percent=percent,
         plain=plain,

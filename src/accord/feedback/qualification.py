@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from accord.errors import InputError
 from accord.feedback import schema
 from accord.feedback.answers import Answer, every
-from accord.feedback.auditing import note
+from accord.feedback.audit import note
 from accord.feedback.quality import Checked, Qualification, qualify
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store

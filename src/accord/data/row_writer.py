@@ -14,7 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-from accord.data.unpacking import bare_name
+from accord.data.archives import bare_name
 from accord.errors import InputError, UsageError
 
 KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -116,7 +116,7 @@ def _packed(path: Path, name: Path) -> Generator[IO[bytes]]:
             with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
                 yield cast(IO[bytes], packed)
         elif name.name.endswith(".zst"):
-            from accord.data.zstandards import packing
+            from accord.data.zstd import packing
 
             with packing(file) as packed:
                 yield packed

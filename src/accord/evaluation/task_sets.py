@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from accord.data.reading import read_rows
+from accord.data.row_reader import read_rows
 from accord.data.rows import Row
 from accord.errors import InputError
 

@@ -19,14 +19,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from accord.errors import UsageError
-from accord.feedback import chats, consents, owning, reactions, reviewing
+from accord.feedback import chats, consents, ownership, reactions, review
 from accord.feedback.accounts import Account
 from accord.feedback.chats import Turn
 from accord.feedback.refusals import Refused
+from accord.feedback.web.access import Visit, act, enter
 from accord.feedback.web.forms import Form
-from accord.feedback.web.visiting import Visit, act, enter
 from accord.records import Sampling
-from accord.serving.web import answering, shown, site, words
+from accord.serving.web import answers, shown, site, translations
 from accord.serving.web.site import ChatSite
 from accord.settings import ChatConfig
 
@@ -58,7 +58,7 @@ async def live(request: Request, id: str) -> Response:
     """What is being said in a conversation, as server-sent events."""
     found, account = await _thread(enter, request)
     await _thread(chats.opened, found.site.store, account.id, id)
-    events = answering.follow(site.of(found), id, found.say)
+    events = answers.follow(site.of(found), id, found.say)
     return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
@@ -99,7 +99,7 @@ async def stop(request: Request, id: str) -> Response:
     """Ends what is being said; what was said so far is stored."""
     found, account, _ = await _thread(act, request)
     await _thread(chats.opened, found.site.store, account.id, id)
-    await answering.stop(site.of(found), id)
+    await answers.stop(site.of(found), id)
     return found.go(f"/c/{id}")
 
 
@@ -108,8 +108,8 @@ async def delete(request: Request, id: str) -> Response:
     """Empties a conversation and everything that was made of it."""
     found, account, _ = await _thread(act, request)
     await _thread(chats.opened, found.site.store, account.id, id)
-    await answering.stop(site.of(found), id)
-    await _thread(owning.delete, found.site.store, account.id, conversations=(id,), now=found.now)
+    await answers.stop(site.of(found), id)
+    await _thread(ownership.delete, found.site.store, account.id, conversations=(id,), now=found.now)
     return found.go("/")
 
 
@@ -122,7 +122,7 @@ def consent(request: Request) -> Response:
     given = form.get("given") == "yes"
     consents.answer(found.site.store, account.id, given, now=found.now)
     if not given:
-        reviewing.lapse(found.site.store, account.id, now=found.now)
+        review.lapse(found.site.store, account.id, now=found.now)
     return found.go("/mine" if form.get("to") == "/mine" else "/")
 
 
@@ -136,21 +136,21 @@ async def _answer(found: Visit, account: Account, form: Form, asked: Turn, *, al
     house, id = site.of(found), asked.conversation
     to = f"/c/{id}"
     async with house.turns.setdefault(id, asyncio.Lock()):
-        conversation, turns, live = await _thread(answering.opened, house, account.id, id)
+        conversation, turns, live = await _thread(answers.opened, house, account.id, id)
         answered = any(turn.parent == asked.id for turn in turns) or (live is not None and live.asked.id == asked.id)
         if alone or not answered:
             against = "" if alone else form.get("against")
-            models, trial = await _thread(answering.choose, house, asked, form.get("model"), against)
+            models, trial = await _thread(answers.choose, house, asked, form.get("model"), against)
             if not models[0]:
-                return await _thread(_page, found, account, id, {"problem": found.say(words.NO_MODEL)})
+                return await _thread(_page, found, account, id, {"problem": found.say(translations.NO_MODEL)})
             if alone:
                 models, trial = models[:1], ""
             sampling = _sampling(house, account, form)
-            live = await answering.begin(house, conversation, chats.path(turns, asked.id), models, sampling, trial)
+            live = await answers.begin(house, conversation, chats.path(turns, asked.id), models, sampling, trial)
     if found.wants_json:
         return JSONResponse({"next": to, "live": f"{to}/live"})
     if live and live.task:
-        await answering.ended(live)
+        await answers.ended(live)
     if live and (problem := live.problem(found.say)):
         return await _thread(_page, found, account, id, {"problem": problem})
     return found.go(to)
@@ -158,7 +158,7 @@ async def _answer(found: Visit, account: Account, form: Form, asked: Turn, *, al
 
 def _page(found: Visit, account: Account, id: str | None, said: dict[str, str]) -> Response:
     house = site.of(found)
-    conversation, turns, running = answering.opened(house, account.id, id) if id else (None, list[Turn](), None)
+    conversation, turns, running = answers.opened(house, account.id, id) if id else (None, list[Turn](), None)
     given = consents.current(house.store, account.id)
     own = reactions.own(house.store, account.id, conversation=conversation.id) if conversation else []
     thread = shown.thread(turns, own, at=said.get("at", ""), live=running)
@@ -181,11 +181,11 @@ def _page(found: Visit, account: Account, id: str | None, said: dict[str, str]) 
         consent=given,
         consent_text=found.say(consents.TEXT),
         problem=said.get("problem", ""),
-        reasons=words.REASONS,
-        choices=words.CHOICES,
-        better=words.BETTER,
+        reasons=translations.REASONS,
+        choices=translations.CHOICES,
+        better=translations.BETTER,
         states=shown.states(given),
-        finishes=words.FINISHES,
+        finishes=translations.FINISHES,
         script_words=shown.script_words(found.say),
     )
 

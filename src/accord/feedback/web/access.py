@@ -21,7 +21,7 @@ from accord.feedback import accounts
 from accord.feedback.accounts import Account, Role
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
-from accord.feedback.web import words
+from accord.feedback.web import translations
 from accord.feedback.web.forms import Form
 from accord.feedback.web.languages import HERE, NAMES, Language, choose, html_language, translate
 from accord.feedback.web.markdown import render
@@ -106,9 +106,9 @@ class Visit:
             "path": path,
             "here": partial(_here, path),
             "notice": "",
-            "roles": {role: self.say(text) for role, text in words.ROLES.items()},
-            "kinds": {kind: self.say(text) for kind, text in words.KINDS.items()},
-            "script_words": json.dumps({key: self.say(text) for key, text in words.SCRIPT.items()}, ensure_ascii=False),
+            "roles": {role: self.say(text) for role, text in translations.ROLES.items()},
+            "kinds": {kind: self.say(text) for kind, text in translations.KINDS.items()},
+            "script_words": json.dumps({key: self.say(text) for key, text in translations.SCRIPT.items()}, ensure_ascii=False),
         }
 
 

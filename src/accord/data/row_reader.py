@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from accord.data.archives import LONGEST, Tell, chunks, decoded, kind_of, lines
 from accord.data.rows import SHOWN, Fault, Row, shown
-from accord.data.unpacking import LONGEST, Tell, chunks, decoded, kind_of, lines
 from accord.data.windows import Window
 from accord.errors import InputError
 

@@ -17,10 +17,10 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select
 
 from accord.feedback import consents, provenance, schema
-from accord.feedback.adding import add_demonstrations, add_rankings, add_responses, add_rows, by_id, insert_rows
 from accord.feedback.answers import CORRECTION
-from accord.feedback.auditing import note
+from accord.feedback.audit import note
 from accord.feedback.chats import Turn, messages, told
+from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses, add_rows, by_id, insert_rows
 from accord.feedback.moderation import Finding, Screen, redacted
 from accord.feedback.provenance import Provenance
 from accord.feedback.reactions import Reaction, found, gone, withdraw_records

@@ -19,7 +19,8 @@ import torch
 from accord.data.templates import ChatFormat
 from accord.engine.batching import BatchEngine, Drawn, Request
 from accord.records import Message, Sampling
-from accord.serving.pieces import (
+from accord.serving.detokenizer import Words
+from accord.serving.host import (
     Ask,
     Busy,
     Finish,
@@ -32,8 +33,7 @@ from accord.serving.pieces import (
     Unavailable,
     UnknownModel,
 )
-from accord.serving.wording import Words
-from accord.serving.working import Seat, Worker
+from accord.serving.worker import Seat, Worker
 
 __all__ = ["Capacity", "ModelHost", "Opened", "Piece"]
 

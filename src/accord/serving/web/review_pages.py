@@ -6,10 +6,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from accord.feedback import deploying, reviewing
+from accord.feedback import deployments, review
 from accord.feedback.refusals import Refused
-from accord.feedback.web.visiting import act, enter
-from accord.serving.web import site, words
+from accord.feedback.web.access import act, enter
+from accord.serving.web import site, translations
 
 router = APIRouter()
 ON_A_PAGE = 30
@@ -20,19 +20,19 @@ def review_page(request: Request) -> Response:
     """What waits for a review, oldest first, as it would be learned from."""
     found, account = enter(request, "lead", "viewer")
     house = site.of(found)
-    running = deploying.trial(house.store)
+    running = deployments.trial(house.store)
     return found.page(
         "review.html",
-        items=reviewing.waiting(house.store, house.screen, limit=ON_A_PAGE),
-        waiting=reviewing.count_waiting(house.store),
+        items=review.waiting(house.store, house.screen, limit=ON_A_PAGE),
+        waiting=review.count_waiting(house.store),
         may_change=account.role == "lead",
         running=running,
-        votes=len(deploying.votes(house.store, running)) if running else 0,
+        votes=len(deployments.votes(house.store, running)) if running else 0,
         answering=house.answering(),
-        what=words.WHAT,
-        reasons=words.REASONS,
-        choices=words.CHOICES,
-        findings=words.FINDINGS,
+        what=translations.WHAT,
+        reasons=translations.REASONS,
+        choices=translations.CHOICES,
+        findings=translations.FINDINGS,
     )
 
 
@@ -43,9 +43,9 @@ def decide(request: Request, id: str) -> Response:
     house = site.of(found)
     match form.get("verdict"):
         case "accept":
-            reviewing.accept(house.store, id, by=account.id, screen=house.screen, now=found.now, held_out=house.chat.held_out)
+            review.accept(house.store, id, by=account.id, screen=house.screen, now=found.now, held_out=house.chat.held_out)
         case "refuse":
-            reviewing.refuse(house.store, id, by=account.id, why=form.get("why")[:400], now=found.now)
+            review.refuse(house.store, id, by=account.id, why=form.get("why")[:400], now=found.now)
         case _:
             raise Refused("choice_missing")
     return found.go("/review")
@@ -57,7 +57,7 @@ def accept_clean(request: Request) -> Response:
     found, account, form = act(request, "lead")
     house = site.of(found)
     asked = set(form.all("id"))
-    for item in reviewing.waiting(house.store, house.screen, limit=ON_A_PAGE):
+    for item in review.waiting(house.store, house.screen, limit=ON_A_PAGE):
         if item.clean and item.reaction.id in asked:
-            reviewing.accept(house.store, item.reaction.id, by=account.id, screen=house.screen, now=found.now, held_out=house.chat.held_out)
+            review.accept(house.store, item.reaction.id, by=account.id, screen=house.screen, now=found.now, held_out=house.chat.held_out)
     return found.go("/review")

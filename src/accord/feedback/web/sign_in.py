@@ -9,8 +9,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from accord.feedback import accounts
 from accord.feedback.refusals import Refused
+from accord.feedback.web.access import LANGUAGE_COOKIE, act, inside, posted, static_files, static_version, visit
 from accord.feedback.web.languages import LANGUAGES
-from accord.feedback.web.visiting import LANGUAGE_COOKIE, act, inside, posted, static_files, static_version, visit
 
 router = APIRouter()
 TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}

@@ -16,15 +16,15 @@ from sqlalchemy import func, select
 from accord.errors import InputError, StoreError
 from accord.feedback import accounts, answers, rows, schema
 from accord.feedback.accounts import Account
-from accord.feedback.adding import by_id
 from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.consensus import PREFERENCES, Item, in_doubt, pair_answers
+from accord.feedback.inserts import by_id
 from accord.feedback.intervals import UNDEFINED, Interval
+from accord.feedback.qualification import as_ranking, checked, tasks_of
 from accord.feedback.quality import LabelerQuality, coverage, labeler_quality
 from accord.feedback.reliability import between_groups, contested, reliability, split
-from accord.feedback.screening import as_ranking, checked, tasks_of
 from accord.feedback.store import Store
-from accord.feedback.web import words
+from accord.feedback.web import translations
 from accord.records import Prompt, Ranking, Response
 from accord.settings import ScreeningConfig
 
@@ -264,9 +264,15 @@ def _version(ranking: Ranking) -> str:
 def _plots(lines: Sequence[LabelerQuality], names: Mapping[str, str]) -> list[Plot]:
     named = [(names.get(line.labeler, line.labeler), line) for line in lines]
     found = [
-        _plot(words.AGREEMENT, [(name, line.agreement) for name, line in named], (0.5, 1.0), words.USUAL_AGREEMENT, low_is_off=True),
-        _plot(words.POSITION, [(name, line.first_preferred) for name, line in named], (0.0, 1.0), 0.5),
-        _plot(words.LENGTH, [(name, line.length.excess) for name, line in named], (-0.5, 0.5), 0.0),
+        _plot(
+            translations.AGREEMENT,
+            [(name, line.agreement) for name, line in named],
+            (0.5, 1.0),
+            translations.USUAL_AGREEMENT,
+            low_is_off=True,
+        ),
+        _plot(translations.POSITION, [(name, line.first_preferred) for name, line in named], (0.0, 1.0), 0.5),
+        _plot(translations.LENGTH, [(name, line.length.excess) for name, line in named], (-0.5, 0.5), 0.0),
     ]
     return [plot for plot in found if plot.rows]
 

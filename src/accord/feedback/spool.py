@@ -15,7 +15,7 @@ from typing import IO, Any
 from sqlalchemy import Connection, text
 
 from accord.feedback import rows, schema
-from accord.feedback.adding import add_ranking_rows, add_rows, batches
+from accord.feedback.inserts import add_ranking_rows, add_rows, batches
 from accord.feedback.store import ADDING, Store
 from accord.records import Demonstration, Labeler, Prompt, Ranking, Response, Thumb
 

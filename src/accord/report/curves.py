@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from accord.report.captions import DEFINITIONS
 from accord.report.markup import Child, Html, both, join, tag
 from accord.report.plots import COLOURS, Line, draw, short
-from accord.report.reading import ProjectRecord, RunRecord, Series
-from accord.report.words import DEFINITIONS
+from accord.report.project_files import ProjectRecord, RunRecord, Series
 
 
 @dataclass(frozen=True)
