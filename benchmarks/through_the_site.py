@@ -31,7 +31,7 @@ from visitor import Visitor, ranking_form
 
 from accord.feedback import accounts, schema, tasks
 from accord.feedback.guidelines import reference
-from accord.feedback.snapshot import freeze
+from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
 from accord.records import RankedPrompt
 from accord.runtime.project import Project
@@ -132,8 +132,8 @@ def compare(demo: Project, folder: Path, *, visitors: int, prompts: int, train: 
     with Store.open(project.store_url) as store:
         answers = answered(project, store, visitors)
         seconds = time.perf_counter() - start
-        site = freeze(store.ranked_prompts(), folder / "site.jsonl")
-    direct = freeze(rows, folder / "demo.jsonl")
+        site = write_snapshot(store.ranked_prompts(), folder / "site.jsonl")
+    direct = write_snapshot(rows, folder / "demo.jsonl")
     figures: dict[str, Any] = {"answers": answers, "rankings_in_demo": len(rows), "labelers": len({row.labeler for row in rows})}
     figures |= {"visitors": visitors, "seconds": round(seconds, 1), "digest_site": site, "digest_demo": direct, "equal": site == direct}
     if not prompts:

@@ -12,7 +12,7 @@ import pytest
 from accord.cli import main
 from accord.feedback.audit import entries
 from accord.feedback.provenance import papers
-from accord.feedback.snapshot import freeze
+from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
 from accord.runtime import lineage
@@ -136,7 +136,7 @@ def test_a_person_is_forgotten_and_the_models_are_named(project: Project, capsys
     run = project.run("reward-a")
     run.mkdir(parents=True)
     with Store.open(project.store_url) as store:
-        digest = freeze(store.ranked_prompts(), run / "rankings.jsonl")
+        digest = write_snapshot(store.ranked_prompts(), run / "rankings.jsonl")
     for name, parents, data in (("rm", {}, {"rankings": digest}), ("ppo", {"rm": "0"}, {}), ("base", {}, {})):
         project.model(name).mkdir(parents=True)
         (project.model(name) / "config.json").write_text("{}")

@@ -10,7 +10,7 @@ import pytest
 
 from accord.errors import InputError, ModelError, StoreError, UsageError
 from accord.feedback import deployments
-from accord.feedback.snapshot import freeze
+from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
 from accord.runtime.project import Project
@@ -41,7 +41,7 @@ def project(tmp_path: Path) -> Project:
     made = Project.create(tmp_path / "p")
     run = made.run("ppo")
     run.mkdir(parents=True)
-    digest = freeze(OLD, run / "prompts.jsonl")
+    digest = write_snapshot(OLD, run / "prompts.jsonl")
     folder(made, "sft")
     folder(made, "ppo", data={"prompts": digest})
     folder(made, "reward", "LlamaForSequenceClassification")
@@ -78,7 +78,7 @@ def test_lineage_names_the_turns_and_trusts_no_changed_snapshot(project: Project
     run = project.run("reward-2")
     run.mkdir()
     with Store.open(project.store_url) as store:
-        digest = freeze(store.ranked_prompts(), run / "rankings.jsonl")
+        digest = write_snapshot(store.ranked_prompts(), run / "rankings.jsonl")
     folder(project, "reward-2", "LlamaForSequenceClassification", data={"rankings": digest})
     folder(project, "ppo-2", parents={"reward-2": "x"})
     found = chat_turns(project, "ppo-2")

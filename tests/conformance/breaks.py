@@ -38,7 +38,7 @@ class Break:
 
 
 BREAKS = [
-    Break("t01_the_stop", "one stop token is kept, pad or not", "models/ragged.py", "from_end <= kept_t.repeat_interleave(lengths_t))", "(from_end <= kept_t.repeat_interleave(lengths_t)) & (flat != flat[-1]))"),
+    Break("t01_the_stop", "one stop token is kept, pad or not", "models/packing.py", "from_end <= kept_t.repeat_interleave(lengths_t))", "(from_end <= kept_t.repeat_interleave(lengths_t)) & (flat != flat[-1]))"),
     Break("t02_a_score", "padding, batch and inner stop tokens leave a score alone", "models/scalar.py", "scalars(model, batch, batch.last,", "scalars(model, batch, batch.starts + 2,"),
     Break("t03_the_score", "the score is read at the last token", "models/scalar.py", "scalars(model, batch, batch.last,", "scalars(model, batch, batch.last - 1,"),
     Break("t04_prompts", "prompts of unequal length are sampled as alone", "engine/cache.py", "starts = (self.width - lengths).repeat_interleave(n)", "starts = (0 * lengths).repeat_interleave(n)"),
@@ -51,7 +51,7 @@ BREAKS = [
     Break("t10_packed", "packed rows do not see each other", "models/policy.py", "RaggedAttention(batch.lengths), dtype)", "RaggedAttention(batch.lengths.sum()[None]), dtype)"),
     Break("t11_the_prompts", "the prompt is a prefix", "data/templates.py", "if whole_ids[: len(ids)] != ids:", "if False:"),
     Break("t12_the_ratio", "the ratio starts at 1", "algorithms/ppo.py", "new, _ = logprobs(policy, batch, dtype=dtype, temperature=config.temperature)", "new, _ = logprobs(policy, batch, dtype=dtype)", "logprobs"),
-    Break("t13_dropout", "no dropout anywhere", "models/loading.py", "return model.float().eval()", "return model.float().train()", "logprobs"),
+    Break("t13_dropout", "no dropout anywhere", "models/folders.py", "return model.float().eval()", "return model.float().train()", "logprobs"),
     Break("t14_policies", "temperature is part of policy and reference", "algorithms/rollouts.py", "logprobs(reference, batch, dtype=dtype, temperature=temperature)", "logprobs(reference, batch, dtype=dtype)", "logprobs"),
     Break("t15_t23", "no filters, penalties or length rules in rollouts", "settings/training.py", "    kl_horizon: int", "    top_p: float = 1.0\n    kl_horizon: int", "logprobs"),
     Break("t15_a_filtered", "a filtered draw's log-probability is the filtered one's", "engine/sampling.py", "if 0 < sampling.top_k", "if False and 0 < sampling.top_k", "logprobs"),
@@ -86,10 +86,10 @@ BREAKS = [
     Break("t40_twenty", "20 = 10 + 10: moving average", "algorithms/ppo.py", 'average, beta, updates = state["average"], state["kl_coef"], state["updates"]', 'beta, updates = state["kl_coef"], state["updates"]', "state", "ppo"),
     Break("t40_twenty", "20 = 10 + 10: value model", "algorithms/ppo.py", 'value.load_state_dict(state["value"])', "pass", "state", "ppo"),
     Break("t40_twenty", "20 = 10 + 10: prompts asked so far", "algorithms/grpo.py", 'asked, updates = state["asked"], state["updates"]', 'updates = state["updates"]', "state", "grpo"),
-    Break("t40_twenty", "20 = 10 + 10: optimiser", "algorithms/rejection.py", 'restore(peaks, state["optimizers"])', "pass", "state", "raft"),
+    Break("t40_twenty", "20 = 10 + 10: optimiser", "algorithms/raft.py", 'restore(peaks, state["optimizers"])', "pass", "state", "raft"),
     Break("t40_kill_9", "kill -9 and resume: the critic's optimiser", "algorithms/ppo.py", "for name, peaks in trained.items():\n            restore", "for name, peaks in [*trained.items()][:1]:\n            restore", "kill", "ppo"),
     Break("t41", "scores are float32", "models/scalar.py", "F.linear(states.index_select(0, at).float(), weight.float())", "F.linear(states.index_select(0, at).to(dtype), weight.to(dtype)).float()"),
-    Break("t42", "the saved template is the used one", "models/loading.py", "    tokenizer.save_pretrained(folder)", "    tokenizer.chat_template = None\n    tokenizer.save_pretrained(folder)", "state"),
+    Break("t42", "the saved template is the used one", "models/folders.py", "    tokenizer.save_pretrained(folder)", "    tokenizer.chat_template = None\n    tokenizer.save_pretrained(folder)", "state"),
     Break("t43", "weight 1/C(K,2)", "algorithms/objectives.py", "scores[worse]).sum() / max(len(better), 1)", "scores[worse]).sum()", "rewards"),
     Break("t44", "truncation keeps the right end", "algorithms/sft.py", "[-max_tokens:]", "[:max_tokens]"),
     Break("t45_every_setting", "every setting is read", "settings/training.py", "    kl_horizon: int", "    dead: int = 0\n    kl_horizon: int", "state", "ppo"),

@@ -14,7 +14,7 @@ from visitor import Visitor, ranking_form
 from accord.data.corpus import write_documents
 from accord.feedback import accounts, tasks
 from accord.feedback.guidelines import reference
-from accord.feedback.snapshot import freeze
+from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
 from accord.records import Labeler, Prompt, Response
 from accord.runtime.project import Project
@@ -91,7 +91,7 @@ def test_a_reward_model_is_the_same_bit_for_bit_as_from_the_store_directly(site:
             for person in PEOPLE
         )
         through, plain = tmp_path / "site.jsonl", tmp_path / "direct.jsonl"
-        assert freeze(site.store.ranked_prompts(split="train"), through) == freeze(direct.ranked_prompts(split="train"), plain)
+        assert write_snapshot(site.store.ranked_prompts(split="train"), through) == write_snapshot(direct.ranked_prompts(split="train"), plain)
         assert through.read_text().count("\n") == len(groups) * len(PEOPLE)
     first = rewarded(tmp_path / "one", site.url, sft)
     second = rewarded(tmp_path / "two", f"sqlite:///{tmp_path / 'direct.db'}", sft)

@@ -15,7 +15,7 @@ from accord.data.importers import read
 from accord.errors import UsageError
 from accord.feedback import accounts, answers, tasks
 from accord.feedback.export import What, lines
-from accord.feedback.snapshot import freeze
+from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
 from accord.runtime.project import Project
@@ -96,12 +96,12 @@ def test_what_does_not_exist_is_refused(store: Store) -> None:
 
 def test_a_snapshot_does_not_depend_on_ids_times_or_the_order_of_adding(store: Store, tmp_path: Path) -> None:
     fill(store, 1)
-    digest = freeze(store.ranked_prompts(), tmp_path / "one.jsonl")
+    digest = write_snapshot(store.ranked_prompts(), tmp_path / "one.jsonl")
     with Store.open(f"sqlite:///{tmp_path / 'other.db'}") as other:
         other.add(prompts=PROMPTS[::-1], labelers=LABELERS[::-1], responses=RESPONSES[::-1])
         for n, r in enumerate(reversed(RANKINGS)):
             other.add_rankings([Ranking(f"other-{n}", r.prompt_id, r.labeler, r.response_ids, r.ranks, TRAINING, f"later {n}")])
-        assert freeze(other.ranked_prompts(), tmp_path / "two.jsonl") == digest
+        assert write_snapshot(other.ranked_prompts(), tmp_path / "two.jsonl") == digest
 
 
 def test_answers_through_the_queue_give_the_snapshot_of_rankings_given_directly(store: Store, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_answers_through_the_queue_give_the_snapshot_of_rankings_given_directly(
             direct.append(Ranking(f"x{len(direct)}", leased.task.prompt.id, who, order, tuple(ranks[i] for i in order), TRAINING, ""))
     with Store.open(f"sqlite:///{tmp_path / 'direct.db'}") as other:
         other.add(prompts=PROMPTS, labelers=LABELERS, responses=RESPONSES, rankings=direct)
-        assert freeze(other.ranked_prompts(), tmp_path / "one.jsonl") == freeze(store.ranked_prompts(), tmp_path / "two.jsonl")
+        assert write_snapshot(other.ranked_prompts(), tmp_path / "one.jsonl") == write_snapshot(store.ranked_prompts(), tmp_path / "two.jsonl")
 
 
 def test_the_command_writes_a_whole_file_or_to_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

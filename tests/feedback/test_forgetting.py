@@ -14,7 +14,7 @@ from accord.feedback import provenance, withdrawals
 from accord.feedback.audit import entries
 from accord.feedback.erasure import forget, person, remove, rewrite, traces
 from accord.feedback.provenance import Provenance
-from accord.feedback.snapshot import freeze
+from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
 
@@ -70,8 +70,8 @@ def test_the_copies_of_runs_lose_the_persons_rows_alone(tmp_path: Path) -> None:
         reward, ppo = tmp_path / "runs" / "reward", tmp_path / "runs" / "ppo"
         for folder in (reward, ppo):
             folder.mkdir(parents=True)
-        digest = freeze(store.ranked_prompts(), reward / "rankings.jsonl")
-        freeze(store.prompts(), ppo / "prompts.jsonl")
+        digest = write_snapshot(store.ranked_prompts(), reward / "rankings.jsonl")
+        write_snapshot(store.prompts(), ppo / "prompts.jsonl")
         samples = [{"step": 1, "prompt": f"<|user|>{SECRET}<|end|>", "response": "no"}, {"step": 1, "prompt": "other", "response": "yes"}]
         (ppo / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples))
         (ppo / "metrics.jsonl").write_text('{"step": 1}\n')

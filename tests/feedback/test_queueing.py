@@ -15,7 +15,7 @@ from accord.data.importers import read
 from accord.errors import InputError
 from accord.feedback import accounts, answers, audit, tasks
 from accord.feedback.guidelines import reference
-from accord.feedback.snapshot import freeze
+from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
 from accord.records import Response
 from accord.runtime.project import Project
@@ -159,9 +159,9 @@ def test_the_worlds_labelers_say_the_same_through_the_queue_and_directly(tmp_pat
                 payload = {"ranks": dict(zip(said.response_ids, said.ranks, strict=True)), "ratings": ratings}
                 rest = {"key": leased.task.id, "revision": 0, "seconds": 1.0, "guideline": guideline, "now": NOW}
                 answers.submit(store, id, leased.task.id, payload, **rest)
-        digest = freeze(store.ranked_prompts(), tmp_path / "queued.jsonl")
+        digest = write_snapshot(store.ranked_prompts(), tmp_path / "queued.jsonl")
     with Store.open(direct.store_url) as store:
-        assert freeze(store.ranked_prompts(), tmp_path / "direct.jsonl") == digest
+        assert write_snapshot(store.ranked_prompts(), tmp_path / "direct.jsonl") == digest
         assert store.counts()["rankings"] >= 30
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.errors import InputError
-from accord.feedback.snapshot import freeze, thaw
+from accord.feedback.snapshot import write_snapshot, read_snapshot
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response
 
 texts = st.text(max_size=20) | st.text(alphabet='a\n\r\t"\\\u2028\u2029\x85\x1c\x0b\x0c\x00é\u0301你🦆', max_size=20)
@@ -57,13 +57,13 @@ def test_the_same_rows_in_any_order_give_the_same_bytes_and_come_back(kind: type
     shuffled = random.Random(0).sample(rows, len(rows))
     with TemporaryDirectory() as folder:
         one, other = Path(folder, "one.jsonl"), Path(folder, "other.jsonl")
-        digest = freeze(rows, one)
-        assert freeze(iter(shuffled), other) == digest == hashlib.sha256(one.read_bytes()).hexdigest()
+        digest = write_snapshot(rows, one)
+        assert write_snapshot(iter(shuffled), other) == digest == hashlib.sha256(one.read_bytes()).hexdigest()
         assert one.read_bytes() == other.read_bytes()
-        thawed = thaw(one, kind, digest)
+        thawed = read_snapshot(one, kind, digest)
         assert sorted(map(repr, thawed)) == sorted(map(repr, rows))
         assert all(row in rows for row in thawed)
-        assert freeze(thawed, other) == digest
+        assert write_snapshot(thawed, other) == digest
 
 
 def prompt(text: str) -> Prompt:
@@ -71,7 +71,7 @@ def prompt(text: str) -> Prompt:
 
 
 def test_the_bytes_do_not_depend_on_the_version_of_this_package(tmp_path: Path) -> None:
-    freeze([Labeler("b", "person", "é\u2028"), Labeler("a", "user")], tmp_path / "s.jsonl")
+    write_snapshot([Labeler("b", "person", "é\u2028"), Labeler("a", "user")], tmp_path / "s.jsonl")
     expected = '{"group":"","id":"a","kind":"user"}\n{"group":"é\u2028","id":"b","kind":"person"}\n'
     assert (tmp_path / "s.jsonl").read_bytes() == expected.encode()
 
@@ -79,11 +79,11 @@ def test_the_bytes_do_not_depend_on_the_version_of_this_package(tmp_path: Path) 
 @pytest.mark.parametrize("change", [b" ", b"", b"\n"], ids=["a letter", "cut off", "a blank line"])
 def test_a_changed_file_is_refused(tmp_path: Path, change: bytes) -> None:
     path = tmp_path / "s.jsonl"
-    digest = freeze([prompt("one"), prompt("two")], path)
+    digest = write_snapshot([prompt("one"), prompt("two")], path)
     content = path.read_bytes()
     path.write_bytes(content[:-3] + change if change != b"\n" else content + change)
     with pytest.raises(InputError, match="has changed"):
-        thaw(path, Prompt, digest)
+        read_snapshot(path, Prompt, digest)
 
 
 DAMAGED = {
@@ -100,9 +100,9 @@ DAMAGED = {
 def test_a_damaged_file_is_named_by_its_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "s.jsonl").write_bytes(content)
     with pytest.raises(InputError, match=message):
-        thaw(tmp_path / "s.jsonl", Labeler)
+        read_snapshot(tmp_path / "s.jsonl", Labeler)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"s\.jsonl: the snapshot is not there"):
-        thaw(tmp_path / "s.jsonl", Labeler)
+        read_snapshot(tmp_path / "s.jsonl", Labeler)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accord.feedback.snapshot import freeze, thaw
+from accord.feedback.snapshot import write_snapshot, read_snapshot
 from accord.feedback.store import Store
 from accord.feedback.thumbs import Source, by_rank, by_rating, thumbs
 from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Rating, Response, Thumb
@@ -64,5 +64,5 @@ def test_auto_takes_the_rating_where_there_is_one_and_else_the_rank(
         found = list(thumbs(store, source, good=5, bad=3))
     assert {(thumb.response.id, thumb.up) for thumb in found} == expected
     assert {(thumb.prompt, thumb.labeler, thumb.group) for thumb in found} == {(prompt, "ann", "one")}
-    digest = freeze(found, tmp_path / "thumbs.jsonl")
-    assert sorted(thaw(tmp_path / "thumbs.jsonl", Thumb, digest), key=str) == sorted(found, key=str)
+    digest = write_snapshot(found, tmp_path / "thumbs.jsonl")
+    assert sorted(read_snapshot(tmp_path / "thumbs.jsonl", Thumb, digest), key=str) == sorted(found, key=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from accord.data.tokenizers import Tokenizer
 from accord.errors import InputError
-from accord.runtime.files import disk_errors, replacing, sync
+from accord.runtime.files import disk_errors, new_folder, replacing, sync
 
 SHARD_TOKENS = 1 << 27
 """Tokens of one file, 512 MiB: as much as is read from disk in random order at a time."""
@@ -208,3 +209,20 @@ def _text(line: str, where: str) -> str:
         return str(json.loads(line)["text"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError('not a JSON object with a "text"', where=where, hint="import the raw text again") from error
+
+
+def tokenized(folder: Path, tokenizer: Tokenizer, context: int) -> TokenCorpus:
+    """Open a corpus folder's raw text in a tokenizer's ids; written once for each text, tokenizer and context.
+
+    Raises:
+        InputError: there is no raw text.
+    """
+    text = hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()} {context}".encode())
+    for file in sorted(folder.glob("*.jsonl")):
+        with file.open("rb") as content:
+            text.update(hashlib.file_digest(content, "sha256").digest())
+    tokens = folder / f"tokens-{text.hexdigest()[:12]}"
+    if not whole(tokens):
+        with new_folder(tokens) as unfinished:
+            write_corpus(unfinished, read_documents(folder), tokenizer, context)
+    return open_corpus(tokens)

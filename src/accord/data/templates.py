@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAIN_TEMPLATE, Tokenizer
 from accord.errors import InputError
-from accord.records import Message
+from accord.records import Message, Prompt, Response
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,15 @@ class ChatFormat:
         rest = whole_ids[len(ids) :]
         end = next((i for i, token in enumerate(rest) if token in self.stop), len(rest))
         return [*rest[:end], rest[end] if end < len(rest) else self.stop[0]]
+
+    def tokens_of(self, prompt: Prompt, response: Response) -> list[int]:
+        """Token ids of a stored response: those that were sampled, unless they are another tokenizer's; then its text's.
+
+        Raises:
+            InputError: the template writes the prompt differently once a response follows.
+        """
+        sampled = list(response.tokens)
+        return sampled if sampled and self.text(sampled) == response.text else self.response(prompt.messages, response.text)
 
     def text(self, ids: Sequence[int]) -> str:
         """A response's text without its stop token."""

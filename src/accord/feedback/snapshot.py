@@ -15,7 +15,7 @@ from accord.runtime.files import write_atomic
 Row = TypeVar("Row")
 
 
-def freeze(rows: Iterable[Row], path: Path) -> str:
+def write_snapshot(rows: Iterable[Row], path: Path) -> str:
     """Writes rows as canonical JSON lines, sorted, atomically; returns the sha256 of the file. The same rows give the same bytes."""
     lines = sorted(json.dumps(encode(row), ensure_ascii=False, sort_keys=True, separators=(",", ":")) for row in rows)
     text = "".join(line + "\n" for line in lines)
@@ -23,7 +23,7 @@ def freeze(rows: Iterable[Row], path: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def thaw(path: Path, kind: type[Row], digest: str = "") -> list[Row]:
+def read_snapshot(path: Path, kind: type[Row], digest: str = "") -> list[Row]:
     """The rows of a snapshot, in its order.
 
     Raises:

@@ -14,15 +14,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+import shutil
+import time
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from accord.errors import RunError
+from accord.errors import AccordError, RunError, UsageError
 from accord.runtime import checkpoints
-from accord.runtime.device import environment
+from accord.runtime.device import environment, peak_rss_mb
 from accord.runtime.files import append, clean, sync, write_atomic
 from accord.runtime.lineage import digest_rows
 
@@ -128,6 +131,35 @@ class Run:
     def policy(self, step: int) -> dict[str, Any]:
         """A policy that was kept. Raises RunError when it was not, or is damaged."""
         return cast("dict[str, Any]", checkpoints.load(self.folder / POLICIES / f"{step:06d}"))
+
+    @contextmanager
+    def finishing(self) -> Generator[dict[str, Any]]:
+        """Finish the run with its seconds, its peak memory and the metrics that the block puts into what it is given.
+
+        A run whose input turns out to be unusable before its first step leaves nothing behind.
+        """
+        started, metrics = time.perf_counter(), dict[str, Any]()
+        try:
+            yield metrics
+        except AccordError:
+            if not self.begun:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        self.finish(**metrics, seconds=round(time.perf_counter() - started, 2), peak_rss_mb=round(peak_rss_mb()))
+
+    @staticmethod
+    def discard(folder: Path, stage: str) -> None:
+        """Remove a run of this stage, if there is one, so that it can be made again.
+
+        Raises:
+            UsageError: the run is another stage's.
+        """
+        if not folder.exists():
+            return
+        config = folder / "config.json"
+        if config.exists() and f'"stage": "{stage}"' not in config.read_text("utf-8"):
+            raise UsageError(f"is not a run of {stage}", where=str(folder), hint="choose another --name")
+        shutil.rmtree(folder)
 
     def finish(self, **summary: object) -> None:
         """Writes summary.json, which marks the run as done."""

@@ -165,7 +165,7 @@ def _rows(store: Store, what: str) -> Iterable[Any]:
 
 
 def _line(row: Any) -> str:
-    """A row as ``snapshot.freeze`` writes it."""
+    """A row as ``snapshot.write_snapshot`` writes it."""
     return json.dumps(encode(row), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 

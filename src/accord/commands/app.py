@@ -1,0 +1,207 @@
+"""The command line: the app over the table of commands, accord.toml under the flags, exit codes, and how results are printed.
+
+A command is a plain function that returns its result: a Run, or a mapping of metrics. Python callers use it as it is. Printing is
+done here: ``--json`` prints the result as one JSON object, a command's own ``@shows`` function prints tables, and without one
+every metric becomes a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar, cast
+
+import cyclopts
+from cyclopts import App, Group, Parameter
+
+import accord
+from accord.commands import COMMANDS, GROUPS
+from accord.errors import AccordError, UsageError
+
+if TYPE_CHECKING:
+    from accord.runtime.project import Project
+
+    ProjectPath = Path | str | Project
+else:
+    ProjectPath = Annotated[Path, Parameter(help="The project's folder.")]
+
+Returned = TypeVar("Returned")
+JSON = "--json"
+Flat = Parameter(name="*")
+Name = Annotated[str, Parameter(help="Name of the run, and of the model it saves.")]
+RunName = Annotated[str, Parameter(help="Name of this run.")]
+Again = Annotated[bool, Parameter(help="Replace a finished run of this name.", negative="")]
+Sft = Annotated[str, Parameter(help="The SFT model: where the policy starts and what the KL penalty holds it to.")]
+Reward = Annotated[str, Parameter(help="The reward model.")]
+Why = Annotated[str, Parameter(help="The reason, for the audit log.")]
+Insecure = Annotated[bool, Parameter(help="Serve other machines without https.", negative="")]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"], Parameter(name="--dtype", help="Precision of matrix products; weights stay float32.")
+]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a model is computed with, where nothing is trained."""
+
+    dtype: Precision = "auto"
+
+
+@dataclass(frozen=True)
+class RunFlags(Compute):
+    """What every training command takes beside its settings."""
+
+    resume: Annotated[bool, Parameter(help="Continue a run that was stopped.", negative="")] = False
+
+
+ComputeFlags = Annotated[Compute, Flat]
+TrainFlags = Annotated[RunFlags, Flat]
+
+
+def shows(show: Callable[[Any], None], *, failed: Callable[[Any], bool] | None = None) -> Callable[[Returned], Returned]:
+    """Name the function that prints a command's result in the terminal.
+
+    Args:
+        failed: tells from the result whether the exit code is 1.
+    """
+
+    def mark(command: Returned) -> Returned:
+        vars(command)["show"], vars(command)["failed"] = show, failed
+        return command
+
+    return mark
+
+
+app = App(
+    name="accord",
+    version=accord.__version__,
+    help="Language models learn what your people prefer: raw text to a policy, with labels, proof and a chat in between.",
+    help_epilogue="Commands that print metrics take --json: one JSON object instead of tables.",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+_GROUPS = {room: Group(heading, sort_key=number) for number, (room, heading) in enumerate(GROUPS.items(), 1)}
+for _number, _command in enumerate(COMMANDS):
+    app.command(
+        f"{_command.module}:{_command.file}",
+        name=_command.name,
+        help=_command.line,
+        group=_GROUPS[_command.room],
+        sort_key=_number,
+    )
+
+
+def _project_settings(_: App, commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
+    """Put the project's accord.toml under the flags that were not given."""
+    given = next((a for a in arguments if a.name == "--project" and a.tokens), None)
+    if given is None or not commands or commands[-1] == "init" or not Path(given.tokens[0].value, "accord.toml").is_file():
+        return
+    from accord.runtime.project import Project
+
+    settings = Project.open(given.tokens[0].value).settings
+    section: Mapping[str, Any] = {"seed": settings.get("project", {}).get("seed", 0), **settings.get(commands[-1], {})}
+    for argument in arguments:
+        key = argument.name.removeprefix("--").replace("-", "_")
+        if key in section and not argument.tokens:
+            argument.append(cyclopts.Token(keyword=argument.name, value=str(section[key]), source="accord.toml"))
+
+
+app.config = (_project_settings,)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command: exit code 0 for success, 1 for work that failed, 2 for bad usage, 130 for Ctrl-C.
+
+    Args:
+        arguments: what stands after `accord`; the process's own when None.
+    """
+    try:
+        _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except AccordError as error:
+        _fail(str(error), error.exit_code)
+    except cyclopts.CycloptsError as error:
+        _fail(f"{' '.join(str(error).split())} (accord --help, or accord COMMAND --help)", UsageError.exit_code)
+    except BrokenPipeError:
+        _unread()
+    except OSError as error:
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", AccordError.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped; a training command continues from its last checkpoint with --resume", 130)
+
+
+def _run(arguments: list[str]) -> None:
+    as_json = JSON in arguments
+    tokens = [token for token in arguments if token != JSON]
+    command, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
+    own = command.__module__.startswith("accord.commands.")
+    if as_json and own and str(command.__annotations__.get("return")) == "None":
+        raise UsageError("prints no metrics, so there is nothing to print as JSON", where=f"{command.__name__} {JSON}", hint=f"drop {JSON}")
+    result = command(*bound.args, **bound.kwargs)
+    if result is None or not own:
+        return
+    printed(command, result, as_json=as_json)
+    failed = getattr(command, "failed", None)
+    if failed and failed(result):
+        raise SystemExit(AccordError.exit_code)
+
+
+def printed(command: Callable[..., Any], result: Any, *, as_json: bool) -> None:
+    """Print a command's result as it asked to be shown."""
+    metrics = result if isinstance(result, Mapping) else result.summary
+    if as_json:
+        print(json.dumps(metrics, ensure_ascii=False))
+    elif show := getattr(command, "show", None):
+        show(result)
+    else:
+        title = command.__name__.rstrip("_")
+        table_of(title if isinstance(result, Mapping) else f"{result.stage}: {result.folder.name}", cast("Mapping[str, Any]", metrics))
+
+
+def table_of(title: str, metrics: Mapping[str, Any]) -> None:
+    """Print metrics as a table, a line each; see ``flat``."""
+    from accord.runtime.progress import table
+
+    table(title, ["metric", "value"], flat(metrics))
+
+
+def flat(metrics: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """Metrics within metrics as lines ``outer: inner``; three numbers are a value with its interval, long lists are counted."""
+    lines: list[tuple[str, str]] = []
+    for key, value in metrics.items():
+        label = f"{before}{key.replace('_', ' ')}"
+        match value:
+            case Mapping():
+                lines += flat(cast("Mapping[str, Any]", value), f"{label}: ")
+            case [float(), float(), float()]:
+                lines.append((label, interval_text(cast("list[float | None]", value))))
+            case list():
+                items = cast("list[object]", value)
+                texts = all(isinstance(item, str) for item in items)
+                lines.append((label, ", ".join(map(str, items)) if texts else str(len(items))))
+            case None:
+                lines.append((label, "–"))
+            case _:
+                lines.append((label, str(value)))
+    return lines
+
+
+def interval_text(metric: Sequence[float | None], digits: int = 3) -> str:
+    """A value with its interval, or that it is not defined."""
+    mean, low, high = metric
+    return "not defined" if mean is None else f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _unread() -> NoReturn:
+    """End in silence: whoever read the output is gone (`| head`). The signal stays ignored, for a server's clients go away as well."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(AccordError.exit_code)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"accord: {message}", file=sys.stderr)
+    sys.exit(code)

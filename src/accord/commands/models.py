@@ -1,0 +1,223 @@
+"""Open models by name, once for all commands: a policy with its chat format, a reward model that scores texts, a speaker.
+
+The one room below the commands where models, engine and project meet. Loading this loads torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accord.data.templates import ChatFormat, chat_format, raw_format
+from accord.data.tokenizers import load_tokenizer
+from accord.engine.guided import QGuide
+from accord.engine.local import LocalSampler
+from accord.engine.remote import RemoteSpeaker
+from accord.errors import ModelError
+from accord.models.folders import load_causal_lm, load_scalar_model
+from accord.models.qvalues import load_q
+from accord.models.scalar import RewardModel
+from accord.protocols import Speaker
+from accord.records import Generation, Message, Prompt, Response, Sampling
+from accord.runtime import lineage
+from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, pick_device
+from accord.runtime.progress import track
+from accord.runtime.project import Project
+from accord.runtime.seeds import generator
+
+BATCH = 64
+"""Conversations that a speaker answers together."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A causal language model with its chat format."""
+
+    name: str
+    lm: Any
+    format: ChatFormat
+    digest: str
+
+
+def compute_dtype(requested: str = "auto") -> torch.dtype:
+    """Return the dtype of matrix products on this machine; also make the allocator keep freed memory."""
+    keep_freed_memory()
+    keep_few_kernels()
+    return matmul_dtype(pick_device(), requested)
+
+
+def locate(project: Project, name: str) -> str:
+    """Return the folder of a model of the project, or a folder or hub name as it is.
+
+    Raises:
+        ModelError: it is none of them.
+    """
+    if name in project.models():
+        return str(project.model(name))
+    if "/" in name or Path(name).exists():
+        return name
+    raise ModelError("the project has no such model", where=name, hint=f"it has: {', '.join(project.models()) or 'none yet'}")
+
+
+def digest_of(source: str) -> str:
+    """Return a folder's digest, or a hub name as it is."""
+    return lineage.digest_folder(Path(source)) if Path(source).is_dir() else source
+
+
+def load_model(project: Project, name: str) -> Model:
+    """Load a language model with its tokenizer; it speaks by its chat template, or as raw text when it has none.
+
+    One that ``accord ilql`` made brings the Q network that guides it: samplers find it as ``lm.guide``.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    source = locate(project, name)
+    tokenizer, lm = load_tokenizer(source), load_causal_lm(source).to(pick_device())
+    if guide := load_q(Path(source), lm):
+        network, beta = guide
+        lm.guide = QGuide(network, beta=beta)
+    context = context_of(lm)
+    template = chat_format(tokenizer, context) if tokenizer.chat_template else raw_format(tokenizer, context)
+    return Model(name, lm, template, digest_of(source))
+
+
+def context_of(lm: Any) -> int:
+    """Return a model's longest sequence in tokens; 0 when its config sets no limit."""
+    return int(getattr(lm.config, "max_position_embeddings", 0) or 0)
+
+
+@dataclass(frozen=True)
+class TextScorer:
+    """A reward model that scores texts."""
+
+    model: RewardModel
+    format: ChatFormat
+
+    @classmethod
+    def open(cls, project: Project, name: str, dtype: torch.dtype) -> TextScorer:
+        """Load a reward model of the project, or a folder, onto the device.
+
+        Raises:
+            ModelError: it is missing, or is no reward model.
+        """
+        source = locate(project, name)
+        return cls(load_reward_model(source, dtype), chat_format(load_tokenizer(source)))
+
+    def scores(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
+        """Return the reward of ``texts[i]`` as a finished answer to ``prompts[i]``."""
+        return self.score_conversations([prompt.messages for prompt in prompts], texts)
+
+    def score_conversations(self, conversations: Sequence[Sequence[Message]], texts: Sequence[str]) -> list[float]:
+        """Return the reward of ``texts[i]`` as a finished answer to ``conversations[i]``."""
+        prompts = [self.format.prompt(messages) for messages in conversations]
+        responses = [self.format.response(messages, text) for messages, text in zip(conversations, texts, strict=True)]
+        return self.model.score(prompts, responses).tolist()
+
+    def score_groups(self, rows: Sequence[tuple[Prompt, Sequence[Response]]]) -> list[list[float]]:
+        """Return the rewards of several responses to each prompt, in the order given."""
+        prompts = [prompt for prompt, responses in rows for _ in responses]
+        texts = [response.text for _, responses in rows for response in responses]
+        scores = iter(self.scores(prompts, texts))
+        return [[next(scores) for _ in responses] for _, responses in rows]
+
+
+def load_reward_model(source: str, dtype: torch.dtype) -> RewardModel:
+    """Load a reward model's folder onto the device.
+
+    Raises:
+        ModelError: it is missing, or is no reward model.
+    """
+    return RewardModel(load_scalar_model(source).to(pick_device()), dtype=dtype)
+
+
+def respond(
+    model: Model, sampler: LocalSampler, prompts: Sequence[Prompt], *, n: int, sampling: Sampling, seed: int, batch_size: int
+) -> tuple[list[list[Response]], float]:
+    """Sample n responses to each prompt; return them in the prompts' order, and the tokens sampled per second.
+
+    Prompts of similar length are sampled together; each batch has random numbers of its own. Ids name everything that a draw
+    depends on, so the same command gives the same records and another one never clashes with them.
+
+    Raises:
+        InputError: a prompt is longer than the model's context.
+    """
+    ids = [model.format.prompt(prompt.messages) for prompt in prompts]
+    settings = [model.digest, dataclasses.asdict(sampling), seed, n, batch_size, str(sampler.dtype), [prompt.id for prompt in prompts]]
+    key = lineage.digest_rows(settings)[:12]
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    responses: list[list[Response]] = [[] for _ in ids]
+    tokens, seconds = 0, 0.0
+    with track(len(ids) * n, f"sample {model.name}") as bar:
+        for number, start in enumerate(range(0, len(order), batch_size)):
+            rows = order[start : start + batch_size]
+            batch = [ids[i] for i in rows]
+            drawn = sampler.sample(batch, n=n, sampling=sampling, generator=generator(seed, "sample", model.name, number))
+            tokens, seconds = tokens + int(drawn.keep.sum()), seconds + sum(drawn.seconds.values())
+            for i, group in zip(rows, _responses(model, drawn, [prompts[i] for i in rows], n, key), strict=True):
+                responses[i] = group
+            bar.advance(len(rows) * n, tokens_per_second=tokens / seconds)
+    return responses, tokens / max(seconds, 1e-9)
+
+
+def _responses(model: Model, drawn: Generation, prompts: Sequence[Prompt], n: int, key: str) -> Iterator[list[Response]]:
+    rows = drawn.rows()
+    finished: list[bool] = drawn.finished.tolist()
+    for i, prompt in enumerate(prompts):
+        group: list[Response] = []
+        for k in range(n):
+            ids, done = rows[i * n + k], finished[i * n + k]
+            group.append(Response(f"{prompt.id}-{key}-{k}", prompt.id, model.format.text(ids), model.name, tuple(ids), done))
+        yield group
+
+
+@dataclass(frozen=True)
+class LocalSpeaker:
+    """A loaded model as a ``Speaker``: conversations in, texts out. Conversations of like length are sampled together."""
+
+    model: Model
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    def answer(self, conversations: Sequence[Sequence[Message]], *, n: int, sampling: Sampling, seed: int) -> list[list[str]]:
+        """Return n answers to each conversation.
+
+        Raises:
+            InputError: a conversation is longer than the model's context.
+        """
+        sampler = LocalSampler(self.model.lm, stop=self.model.format.stop, dtype=self.dtype)
+        prompts = [self.model.format.prompt(conversation) for conversation in conversations]
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        answers: list[list[str]] = [[] for _ in prompts]
+        for number, start in enumerate(range(0, len(order), BATCH)):
+            rows = order[start : start + BATCH]
+            drawn = sampler.sample([prompts[i] for i in rows], n=n, sampling=sampling, generator=generator(seed, "answer", number))
+            texts = [self.model.format.text(row) for row in drawn.rows()]
+            for k, i in enumerate(rows):
+                answers[i] = texts[k * n : (k + 1) * n]
+        return answers
+
+
+def local_speaker(project: Project, model: str, dtype: str = "auto") -> LocalSpeaker:
+    """Open a model of the project as a speaker. Raises ModelError when it is missing."""
+    return LocalSpeaker(load_model(project, model), compute_dtype(dtype))
+
+
+def open_speaker(project: Project, model: str, address: str = "") -> Speaker:
+    """Open a model of the project, or with an address the model of that name behind it, as a speaker.
+
+    Raises:
+        UsageError: the address is not an http address.
+        ModelError: the project has no such model.
+    """
+    if not address:
+        return local_speaker(project, model)
+    return RemoteSpeaker(address, model, keep=project.path / "advice" / "kept")

@@ -1,0 +1,1 @@
+"""Commands of the room; see the table in accord.commands."""

@@ -1,0 +1,77 @@
+"""`accord ppo`: improve the SFT model against the reward model under a KL penalty.
+
+Needs an SFT model, a reward model and training prompts; raw text for the pretraining mix. Leaves models/NAME and its critic,
+models/NAME-value. Follows Ouyang et al. 2022, section 3.5; the algorithm and where it departs are in algorithms/ppo.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from accord.algorithms import ppo as algorithm
+from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, TrainFlags
+from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.train.raw_text import raw_text_batches
+from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
+from accord.commands.train.run import save, trainable
+from accord.engine.local import LocalSampler
+from accord.evaluation.run_facts import note_alarms
+from accord.models.folders import load_scalar_model
+from accord.runtime.device import pick_device
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+from accord.settings import PpoConfig
+
+
+def ppo(
+    project: ProjectPath,
+    *,
+    sft: Sft = "sft",
+    reward: Reward = "reward",
+    name: Name = "ppo",
+    flags: TrainFlags = RunFlags(),
+    config: Annotated[PpoConfig, Flat] = PpoConfig(),
+) -> Run:
+    """Improve the SFT model against the reward model under a KL penalty.
+
+    Example: accord ppo my-town --steps 60 --kl-coef 0.05
+
+    Raises:
+        ModelError: a model is missing, or the reward model reads another tokenizer's ids.
+        InputError: there are no training prompts, or none that the rewards can be given for.
+    """
+    opened = Project.open(project)
+    source, reward_source = locate(opened, sft), locate(opened, reward)
+    rewards = open_rewards(opened, config, reward, name)
+    inputs = {"sft": digest_of(source), "reward": digest_of(reward_source), **rewards.inputs}
+    run = Run.start(opened.run(name), stage="ppo", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
+    if run.done:
+        return run
+    with run.finishing() as metrics:
+        dtype = compute_dtype(flags.dtype)
+        model = load_model(opened, sft)
+        check_same_tokenizer(model, reward_source)
+        chat_format = model.format
+        prompts = [chat_format.prompt(prompt.messages) for prompt in rewards.prompts]
+        # LoRA adapters sit over the reference's own weights, so one copy of the model does for both.
+        actor = model.lm if config.lora_rank else load_model(opened, sft).lm
+        policy = trainable(actor, config, "ppo", "lora", apart=True)
+        value = trainable(load_scalar_model(reward_source).to(pick_device()), config, "ppo", "value-lora", apart=True)
+        algorithm.train(
+            config,
+            policy=policy,
+            reference=model.lm,
+            value=value,
+            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype),
+            scorer=mixture(rewards, model, config, prompts, dtype),
+            prompts=prompts,
+            pretraining=raw_text_batches(opened, chat_format, config.seed, config.ptx_tokens) if config.ptx_coef else None,
+            decode=chat_format.tokenizer.decode,
+            run=run,
+            dtype=dtype,
+        )
+        parents = {sft: inputs["sft"], reward: inputs["reward"], **rewards.parents}
+        for target, trained in ((name, policy), (f"{name}-value", value)):
+            save(opened, target, trained, chat_format.tokenizer, run, parents=parents, data=rewards.data, config=config, metrics=metrics)
+    note_alarms(run)
+    return run

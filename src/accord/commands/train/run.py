@@ -1,0 +1,116 @@
+"""What every training command does around its algorithm: snapshot what it learns from, choose what is trained, save with lineage."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from accord.feedback.snapshot import read_snapshot, write_snapshot
+from accord.models.adapters import add_lora, merge_lora, sharing
+from accord.models.decoder import recomputing
+from accord.models.folders import save_model
+from accord.models.quantised import quantised
+from accord.records import Prompt
+from accord.runtime import lineage
+from accord.runtime.files import new_folder
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+
+SAMPLE_FIRST = "`accord sample`, then `accord label`, or `accord import` rankings"
+Row = TypeVar("Row")
+
+
+class Grouped(Protocol):
+    """A labeled row: its prompt, and the group of the labeler who gave it."""
+
+    @property
+    def prompt(self) -> Prompt: ...
+
+    @property
+    def group(self) -> str: ...
+
+
+GroupedRow = TypeVar("GroupedRow", bound=Grouped)
+
+
+def snapshot(path: Path, kind: type[Row], rows: Iterable[Row]) -> tuple[list[Row], str]:
+    """Return the rows a run learns from with their digest: written into its folder at first, read from there once it was started.
+
+    Nothing is written when there are none.
+    """
+    if not (path.exists() and Run.started(path.parent)):
+        present = list(rows)
+        if not present:
+            return [], ""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_snapshot(present, path)
+    return read_snapshot(path, kind), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Parts(Generic[GroupedRow]):
+    """Labeled rows by what they are for."""
+
+    training: list[GroupedRow]
+    validation: list[GroupedRow]
+    """Prompts that nothing trains on, by labelers of the training groups."""
+    held_out_group: list[GroupedRow]
+    """The same prompts by the group of labelers that is kept out of training."""
+
+
+def parts(rows: Sequence[GroupedRow], held_out_group: str) -> Parts[GroupedRow]:
+    """Split labeled rows by their prompts' split and their labelers' group."""
+    inside = [row for row in rows if not held_out_group or row.group != held_out_group]
+    outside = [row for row in rows if held_out_group and row.group == held_out_group]
+    return Parts(
+        [row for row in inside if row.prompt.split == "train"],
+        [row for row in inside if row.prompt.split != "train"],
+        [row for row in outside if row.prompt.split != "train"],
+    )
+
+
+def trainable(lm: Any, config: Any, *stream: str, apart: bool = False) -> Any:
+    """Return what is trained of a model: all of it, or adapters on its weights, as ``config`` says.
+
+    Args:
+        stream: names the random numbers of the adapters.
+        apart: put adapters into modules of their own over the same weights, so that the model itself stays the reference.
+    """
+    if config.lora_bits:
+        lm = quantised(lm)
+    if config.lora_rank:
+        lm = add_lora(sharing(lm) if apart else lm, config.lora_rank, generator(config.seed, *stream))
+    return recomputing(lm) if config.recompute else lm
+
+
+def save(
+    project: Project,
+    name: str,
+    model: Any,
+    tokenizer: Any,
+    run: Run,
+    *,
+    parents: Mapping[str, str],
+    data: Mapping[str, str],
+    config: Any,
+    metrics: Mapping[str, Any],
+    beside: Callable[[Path], None] | None = None,
+) -> None:
+    """Write models/NAME whole or not at all, with its lineage and card.
+
+    Args:
+        parents: digests of the models it was trained from, by name.
+        data: digests of the snapshots it learned from, by kind.
+        beside: writes more files into the folder.
+    """
+    with new_folder(project.model(name)) as folder:
+        save_model(folder, merge_lora(model), tokenizer)
+        if beside:
+            beside(folder)
+        settings = dataclasses.asdict(config)
+        lineage.write(folder, stage=run.stage, parents=parents, data=data, settings=settings, figures=metrics, name=name)

@@ -1,0 +1,19 @@
+"""Metrics as JSON values: short numbers, and null for what is not defined."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+
+def jsonable(value: Any) -> Any:
+    """Return the value for JSON: floats to four digits, null for nan and infinity, lists for tuples, plain numbers for numpy's."""
+    if isinstance(value, dict):
+        return {key: jsonable(part) for key, part in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(part) for part in cast("list[Any]", value)]
+    if type(value).__module__ == "numpy":
+        return jsonable(value.item())
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    return value
