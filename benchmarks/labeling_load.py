@@ -89,7 +89,7 @@ class Servers:
     def start(self, number: int) -> None:
         """Starts a server, on its old port when it had one, and waits until it listens."""
         path = self.project / f"server-{number}-{time.monotonic_ns()}.txt"
-        words = ["-c", "from accord.cli import main; main()", "label", str(self.project), "--port", str(self.ports[number])]
+        words = ["-c", "from accord.commands.app import main; main()", "label", str(self.project), "--port", str(self.ports[number])]
         with path.open("wb") as said:
             self.running[number] = subprocess.Popen(
                 [sys.executable, *words], stdout=said, stderr=said, env=os.environ | {"PYTHONUNBUFFERED": "1"}

@@ -39,7 +39,7 @@ from accord.settings import LabelConfig, RewardConfig
 from accord.stages.queueing import queue_for_world, site_seed, world_of
 from accord.world import SimulatedLabeler, labelers
 
-START = "from accord.cli import main; main()"
+START = "from accord.commands.app import main; main()"
 
 
 def fresh(demo: Project, own: Store, folder: Path, prompts: int) -> tuple[Project, list[RankedPrompt]]:

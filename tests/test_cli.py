@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from accord.cli import app, main
+from accord.commands.app import app, main
 from accord.feedback.store import Store
 from accord.runtime.project import Project
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from accord.cli import main
+from accord.commands.app import main
 from accord.feedback.audit import entries
 from accord.feedback.provenance import papers
 from accord.feedback.snapshot import write_snapshot

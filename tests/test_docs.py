@@ -82,7 +82,7 @@ def _keys(tree: ast.AST) -> Iterator[str]:
 
 
 def test_every_command_is_shown_in_the_docs() -> None:
-    from accord.cli import app
+    from accord.commands.app import app
 
     text = "\n".join([*PAGES.values(), (ROOT / "README.md").read_text("utf-8")])
     commands = [name for name in app if not name.startswith("-")]

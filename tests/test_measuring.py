@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from accord.cli import main
+from accord.commands.app import main
 from accord.feedback import answers, tasks
 from accord.feedback.guidelines import reference
 from accord.feedback.store import Store

@@ -53,7 +53,7 @@ MODELS = {
     "ilql": ["ilql"],
 }
 ALONE = os.environ | {"OMP_NUM_THREADS": "1"}
-IN_ONE_GO = "import sys, accord.cli as c\nfor line in sys.argv[1:]: c.main(line.split())"
+IN_ONE_GO = "import sys, accord.commands.app as c\nfor line in sys.argv[1:]: c.main(line.split())"
 
 
 def commands(project: Path) -> list[str]:
@@ -83,7 +83,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def accord(arguments: Sequence[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", "import accord.cli as c; c.main()", *arguments],
+        [sys.executable, "-c", "import accord.commands.app as c; c.main()", *arguments],
         env=ALONE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -20,6 +20,7 @@ from groups import settings as group_settings
 from tiny import FP32, SENTENCES, ByFunction, chat, corpus, learn, llama, metrics, same, scalar, sequences, weights
 
 from accord import settings
+from accord.commands.app import RunFlags
 from accord.algorithms import pretrain, reward, sft
 from accord.algorithms.reward import RankedRows
 from accord.algorithms.sft import Example
@@ -32,7 +33,8 @@ from accord.records import Demonstration, Labeler, Message, Prompt
 from accord.runtime.project import Project, sections
 from accord.runtime.runs import Run
 from accord.settings import PpoConfig, PretrainConfig, RewardConfig, SftConfig
-from accord.stages.training import pretrain_stage, sft_stage
+from accord.commands.train.pretrain import pretrain
+from accord.commands.train.sft import sft
 
 SOURCE = Path(settings.__file__).parents[1]
 
@@ -191,8 +193,8 @@ def small_project(folder: Path) -> Project:
 def test_t42_the_saved_tokenizer_and_template_are_those_that_were_used(tmp_path: Path) -> None:
     project = small_project(tmp_path / "p")
     config = PretrainConfig(**PRETRAIN, tokens=600, batch_tokens=128)
-    pretrain_stage(project, config, name="base", resume=False, dtype="float32")
-    sft_stage(project, SftConfig(epochs=1, ptx_tokens=64), base="base", name="sft", resume=False, dtype="float32")
+    pretrain(project, config=config, name="base", flags=RunFlags(dtype="float32"))
+    sft(project, config=SftConfig(epochs=1, ptx_tokens=64), base="base", name="sft", flags=RunFlags(dtype="float32"))
     used, saved = load_tokenizer(project.run("base") / "tokenizer"), load_tokenizer(project.model("sft"))
     assert saved.get_vocab() == used.get_vocab()
     assert saved.chat_template == chat().tokenizer.chat_template

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_formats import wrote
 
-from accord.cli import main
+from accord.commands.app import main
 from accord.data.importers import read
 from accord.data.mixtures import parts_of
 from accord.data.sources import Source
@@ -82,7 +82,7 @@ def test_a_record_that_the_store_refuses_takes_everything_back(project: Project,
 
 def test_a_killed_import_leaves_nothing_and_goes_through_afterwards(project: Project, tmp_path: Path) -> None:
     path = wrote(tmp_path, [{"prompt": f"Question {n}? " + "word " * 50, "response": "So."} for n in range(60_000)])
-    command = [sys.executable, "-c", "from accord.cli import main; main()", "import", str(project.path), str(path), "--json"]
+    command = [sys.executable, "-c", "from accord.commands.app import main; main()", "import", str(project.path), str(path), "--json"]
     for wait in (0.9, 2.5):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         end = time.monotonic() + 60

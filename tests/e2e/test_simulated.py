@@ -11,6 +11,7 @@ import pytest
 from e2e.conftest import SEED, Server
 from visitor import Visitor, ranking_form
 
+from accord.commands.app import RunFlags
 from accord.data.corpus import write_documents
 from accord.feedback import accounts, tasks
 from accord.feedback.guidelines import reference
@@ -19,7 +20,9 @@ from accord.feedback.store import Store
 from accord.records import Labeler, Prompt, Response
 from accord.runtime.project import Project
 from accord.settings import PretrainConfig, RewardConfig, SftConfig, WorldConfig
-from accord.stages.training import pretrain_stage, reward_stage, sft_stage
+from accord.commands.train.pretrain import pretrain
+from accord.commands.train.reward import reward
+from accord.commands.train.sft import sft
 from accord.world import SimulatedLabeler, World, labelers
 
 WORLD = World.generate(SEED, WorldConfig(documents=600, prompts=80, demonstrations=60, users=20))
@@ -62,8 +65,8 @@ def sft(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Store.open(project.store_url) as store:
         store.add(labelers={d.labeler: Labeler(d.labeler, "person") for d in WORLD.demonstrations}.values())
         store.add_demonstrations(WORLD.demonstrations)
-    pretrain_stage(project, PretrainConfig(**TINY, tokens=1000, batch_tokens=256), name="base", resume=False, dtype="float32")
-    sft_stage(project, SftConfig(epochs=1, ptx_tokens=0), base="base", name="sft", resume=False, dtype="float32")
+    pretrain(project, config=PretrainConfig(**TINY, tokens=1000, batch_tokens=256), name="base", flags=RunFlags(dtype="float32"))
+    sft(project, config=SftConfig(epochs=1, ptx_tokens=0), base="base", name="sft", flags=RunFlags(dtype="float32"))
     return project.path
 
 
@@ -71,7 +74,7 @@ def rewarded(folder: Path, url: str, sft: Path) -> bytes:
     """The weights of a reward model that was trained on what a store holds."""
     project = Project.create(folder, settings={"store": {"url": url}})
     shutil.copytree(sft / "models" / "sft", project.model("sft"))
-    reward_stage(project, RewardConfig(lr=1e-3), sft_model="sft", name="reward", resume=False, dtype="float32")
+    reward(project, config=RewardConfig(lr=1e-3), sft="sft", name="reward", flags=RunFlags(dtype="float32"))
     return (project.model("reward") / "model.safetensors").read_bytes()
 
 

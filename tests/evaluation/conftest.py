@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from evaluated import Answered, Typed
 
-from accord.cli import main
+from accord.commands.app import main
 from accord.runtime.project import Project
 from accord.settings import LabelConfig, PpoConfig, PretrainConfig, RewardConfig, SampleConfig, SftConfig
 from accord.stages.asking import label_stage, sample_stage

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from accord.cli import main
+from accord.commands.app import main
 from accord.evaluation.findings import Finding
 from accord.evaluation.run_facts import RESULTS
 from accord.feedback.store import Store

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from accord.cli import main
+from accord.commands.app import main
 from accord.evaluation.run_facts import examine, read_facts
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Ranking, Response

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tiny import SENTENCES
 
-from accord.cli import main
+from accord.commands.app import main
 from accord.data.corpus import write_documents
 from accord.feedback import tasks
 from accord.feedback.store import Store

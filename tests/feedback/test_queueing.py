@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from accord.cli import main
+from accord.commands.app import main
 from accord.data.importers import read
 from accord.errors import InputError
 from accord.feedback import accounts, answers, audit, tasks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from accord.cli import main
+from accord.commands.app import main
 from accord.feedback.store import Store
 from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response
 from accord.records import Guideline as Rules

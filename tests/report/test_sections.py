@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 from sick import ppo_run, upper
 
-from accord.cli import main
+from accord.commands.app import main
 from accord.evaluation.findings import ALARMS, REMEDIES
 from accord.evaluation.run_facts import RESULTS, examine, read_facts
 from accord.feedback.store import Store

@@ -19,7 +19,7 @@ from opened import host
 from running import Server, serving
 from serving_fuzz import attack
 
-from accord.cli import main
+from accord.commands.app import main
 from accord.serving import gate
 from accord.serving.api import create
 
@@ -87,7 +87,7 @@ def test_a_client_that_goes_away_is_an_error_and_not_the_end_of_the_process() ->
 
 
 def test_a_command_whose_output_nobody_reads_ends_in_silence() -> None:
-    command = [sys.executable, "-c", "from accord.cli import main; main()", "--help"]
+    command = [sys.executable, "-c", "from accord.commands.app import main; main()", "--help"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stdout
         run.stdout.close()

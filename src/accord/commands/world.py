@@ -25,4 +25,3 @@ def world_of(project: Project) -> World:
 def has_world(project: Project) -> bool:
     """Whether the project was created with the built-in world."""
     return "world" in project.settings
-

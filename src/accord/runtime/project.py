@@ -86,16 +86,18 @@ class Project:
         return cls.open(folder)
 
     @classmethod
-    def open(cls, path: Path | str) -> Project:
-        """Opens a project and checks its settings.
+    def open(cls, path: Path | str | Project) -> Project:
+        """Open a project and check its settings; one that is open already is returned as it is.
 
         Raises:
             InputError: there is no project.
             UsageError: accord.toml cannot be read, or holds an unknown section or key or a value of the wrong type.
         """
+        if isinstance(path, Project):
+            return path
         folder = Path(path).expanduser().absolute()
         if not (folder / FILE).is_file():
-            raise InputError("is no project: it has no accord.toml", where=str(folder), hint=f"accord init {path}")
+            raise InputError("is not an Accord project: it has no accord.toml", where=str(folder), hint=f"create one: accord init {path}")
         project = cls(folder)
         check(project.settings, folder / FILE)
         return project

@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 from tiny import SENTENCES, weights
 
-from accord.cli import main
+from accord.commands.app import RunFlags, main
+from accord.commands.train.dpo import dpo
+from accord.commands.train.kto import kto
+from accord.commands.train.pretrain import pretrain
+from accord.commands.train.sft import sft
 from accord.data.corpus import write_documents
 from accord.data.tokenizers import load_tokenizer
 from accord.errors import InputError
@@ -21,8 +25,6 @@ from accord.models.folders import load_causal_lm
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Rating, Response
 from accord.runtime.project import Project
 from accord.settings import DpoConfig, KtoConfig, PretrainConfig, SftConfig
-from accord.stages.preferring import dpo_stage, kto_stage
-from accord.stages.training import pretrain_stage, sft_stage
 
 GUIDELINE = Guideline("training", "1")
 BODY: dict[str, Any] = {"vocab_size": 300, "hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 24, "context": 128}
@@ -44,8 +46,8 @@ def unlabeled(tmp_path_factory: pytest.TempPathFactory) -> Project:
             responses=[Response(f"{p.id}-{i}", p.id, text, "sft") for p in PROMPTS for i, text in enumerate(SENTENCES[:3])],
         )
     config = PretrainConfig(**BODY, tokens=600, batch_tokens=128, warmup_steps=2)
-    pretrain_stage(project, config, name="base", resume=False, dtype="float32")
-    sft_stage(project, SftConfig(epochs=1, ptx_tokens=0), base="base", name="sft", resume=False, dtype="float32")
+    pretrain(project, config=config, name="base", flags=RunFlags(dtype="float32"))
+    sft(project, config=SftConfig(epochs=1, ptx_tokens=0), base="base", name="sft", flags=RunFlags(dtype="float32"))
     return project
 
 
@@ -153,12 +155,12 @@ def test_data_that_a_method_cannot_use_is_refused_before_training(
 
 def test_ties_alone_are_data_where_ties_are_modelled(unlabeled: Project, tmp_path: Path) -> None:
     project = labeled(unlabeled, tmp_path / "p", rankings([1, 1, 1]))
-    run = dpo_stage(project, DpoConfig(ties="model"), sft_model="sft", name="new", resume=False, dtype="float32")
+    run = dpo(project, config=DpoConfig(ties="model"), sft="sft", name="new", flags=RunFlags(dtype="float32"))
     assert run.summary["rankings"] == 14
 
 
 def test_ratings_outvote_ranks_in_kto(unlabeled: Project, tmp_path: Path) -> None:
     project = labeled(unlabeled, tmp_path / "p", rankings([1, 2, 3], [1, 4, 7]))
-    run = kto_stage(project, KtoConfig(), sft_model="sft", name="new", resume=False, dtype="float32")
+    run = kto(project, config=KtoConfig(), sft="sft", name="new", flags=RunFlags(dtype="float32"))
     thumbs = [json.loads(line) for line in (run.folder / "thumbs.jsonl").read_text().splitlines()]
     assert {(row["response"]["id"][-1], row["up"]) for row in thumbs} == {("0", False), ("2", True)}

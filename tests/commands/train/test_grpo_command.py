@@ -11,14 +11,15 @@ import pytest
 from test_preferring_stages import rankings, typed, unlabeled
 from tiny import weights
 
+from accord.commands.app import RunFlags
+from accord.commands.train.grpo import grpo
+from accord.commands.train.star import star
 from accord.errors import AccordError, InputError, ModelError, RunError, UsageError
 from accord.feedback.store import Store
 from accord.models.folders import load_causal_lm
 from accord.runtime.project import Project
 from accord.settings import GrpoConfig, IlqlConfig, ProblemsConfig, RaftConfig, StarConfig
-from accord.stages.reasoning import problems_stage, star_stage
-from accord.stages.reinforcing import grpo_stage, raft_stage
-from accord.stages.valuing import ilql_stage
+from accord.stages.reasoning import problems_stage
 
 __all__ = ["typed", "unlabeled"]
 SMALL: dict[str, Any] = {"batch_size": 6, "max_tokens": 6, "group_size": 3, "minibatch_size": 3, "lr": 1e-2, "warmup_steps": 1}
@@ -64,10 +65,10 @@ def test_a_reward_that_fails_on_the_way_stops_a_run_that_goes_on_when_it_is_mend
     config = GrpoConfig(**SMALL, steps=4, save_every=1, rewards="town_failing:short")
     asked: dict[str, Any] = {"sft_model": "sft", "reward_model": "reward", "name": "new", "dtype": "float32"}
     with pytest.raises(RunError, match=r"town_failing:short: raised OSError: the judge is out"):
-        grpo_stage(project, config, resume=False, **asked)
+        grpo(project, config=config, **asked)
     assert not project.model("new").exists()
     (project.path / "calls").unlink()
-    run = grpo_stage(project, config, resume=True, **asked)
+    run = grpo(project, config=config, **asked, flags=RunFlags(resume=True))
     assert "resumed after step" in (run.folder / "log.txt").read_text()
     assert project.model("new").exists()
 
@@ -119,6 +120,6 @@ def test_labels_that_are_all_alike_teach_no_values(project: Project) -> None:
 def test_star_learns_from_problems_of_the_world(project: Project) -> None:
     problems_stage(project, ProblemsConfig(count=40, solved=4, most=5, steps=1))
     config = StarConfig(rounds=1, batch_size=8, attempts=2, max_tokens=6)
-    run = star_stage(project, config, sft_model="sft", name="star", resume=False, dtype="float32")
+    run = star(project, config=config, sft="sft", name="star", flags=RunFlags(dtype="float32"))
     assert run.summary["problems"] == 24
     assert load_causal_lm(project.model("star"))

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accord.stages.advising import PRINCIPLES, critique_stage, prefer_stage, principles_of, ranks_by
 
+from accord.commands.app import RunFlags
+from accord.commands.train.dpo import dpo
 from accord.errors import InputError, UsageError
 from accord.feedback.labeler_kinds import kinds_of, said_by
 from accord.feedback.store import Store
@@ -17,8 +20,6 @@ from accord.protocols import Speaker
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response, Sampling
 from accord.runtime.project import Project
 from accord.settings import CritiqueConfig, DpoConfig, PreferConfig
-from accord.stages.advising import PRINCIPLES, critique_stage, prefer_stage, principles_of, ranks_by
-from accord.stages.preferring import dpo_stage
 
 PROMPTS = [Prompt(f"p{i}", (Message("user", f"Question {i}?"),), "harmful" if i < 2 else "chat", f"u{i}") for i in range(4)]
 
@@ -125,7 +126,7 @@ def test_no_stage_learns_from_an_ai_unless_it_is_named(project: Project) -> None
     prefer_stage(project, PreferConfig(), Scripted(longer), name="prefer")
     (project.path / "models" / "sft").mkdir()
     with pytest.raises(InputError, match="no rankings by person simulated"):
-        dpo_stage(project, DpoConfig(), sft_model="sft", name="dpo", resume=False, dtype="float32")
+        dpo(project, config=DpoConfig(), sft="sft", name="dpo", flags=RunFlags(dtype="float32"))
 
 
 @pytest.mark.parametrize("text", ["", "people", "person robot"])

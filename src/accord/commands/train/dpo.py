@@ -1,0 +1,80 @@
+"""`accord dpo`: learn from rankings without a reward model.
+
+Needs an SFT model and rankings. Leaves models/NAME. One loss of several: DPO (Rafailov et al. 2023), robust DPO, IPO, ORPO, SimPO,
+Plackett-Luce; see algorithms/dpo.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from accord.algorithms import dpo as algorithm
+from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
+from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable
+from accord.data.templates import ChatFormat
+from accord.errors import InputError
+from accord.evaluation.run_facts import note_alarms
+from accord.feedback.labeler_kinds import said_by
+from accord.feedback.store import Store
+from accord.records import RankedPrompt
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+from accord.settings import DpoConfig
+
+
+def dpo(
+    project: ProjectPath,
+    *,
+    sft: Sft = "sft",
+    name: Name = "dpo",
+    flags: TrainFlags = RunFlags(),
+    config: Annotated[DpoConfig, Flat] = DpoConfig(),
+) -> Run:
+    """Learn from rankings without a reward model: DPO, robust DPO, IPO, ORPO, SimPO, Plackett-Luce.
+
+    Example: accord dpo my-town --loss plackett-luce --beta 0.05 --name dpo-pl
+
+    Raises:
+        ModelError: the SFT model is missing.
+        InputError: there are no rankings by these kinds of labelers, or none with a pair to learn from.
+    """
+    opened = Project.open(project)
+    source, folder = locate(opened, sft), opened.run(name)
+    with Store.open(opened.store_url) as store:
+        ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, said_by(store, store.ranked_prompts(), config.kinds))
+    if not ranked:
+        raise InputError(f"the store has no rankings by {config.kinds}", where=opened.store_url, hint=SAMPLE_FIRST)
+    inputs = {"sft": digest_of(source), "rankings": digest}
+    run = Run.start(folder, stage="dpo", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
+    if run.done:
+        return run
+    with run.finishing() as metrics:
+        usable = [row for row in ranked if len(set(row.ranks)) > 1 or config.ties == "model"]
+        split = parts(usable, config.held_out_group)
+        if not split.training:
+            what = f"none of the {len(ranked)} rankings has a pair to learn from: they are ties, held out, or of prompts not for training"
+            raise InputError(what, where=opened.store_url, hint=SAMPLE_FIRST)
+        dtype = compute_dtype(flags.dtype)
+        model = load_model(opened, sft)
+        policy = trainable(model.lm, config, "dpo", "lora")
+        metrics |= algorithm.train(
+            config,
+            policy=policy,
+            rankings=[_tokens(model.format, row, config.max_tokens) for row in split.training],
+            validation=[_tokens(model.format, row, config.max_tokens) for row in split.validation],
+            outsiders=[_tokens(model.format, row, config.max_tokens) for row in split.held_out_group],
+            run=run,
+            dtype=dtype,
+        )
+        metrics |= {"rankings": len(split.training)}
+        parents, data = {sft: inputs["sft"]}, {"rankings": digest}
+        save(opened, name, policy, model.format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
+    note_alarms(run)
+    return run
+
+
+def _tokens(chat_format: ChatFormat, row: RankedPrompt, max_tokens: int) -> algorithm.RankedResponses:
+    """A ranking as token ids; responses are the very tokens that were sampled."""
+    responses = [chat_format.tokens_of(row.prompt, response) for response in row.responses]
+    return algorithm.ranked_responses(chat_format.prompt(row.prompt.messages), responses, row.ranks, max_tokens, f"prompt {row.prompt.id}")

@@ -1,0 +1,89 @@
+"""`accord ilql`: learn offline what each token is worth, and guide the SFT model by it.
+
+Needs an SFT model and rated or ranked responses. Leaves models/NAME: the SFT model with the Q network that guides its sampling.
+Follows Snell et al. 2023 (ILQL), section 4, except as algorithms/ilql.py says.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from accord.algorithms import ilql as algorithm
+from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
+from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable
+from accord.data.templates import ChatFormat
+from accord.errors import InputError
+from accord.evaluation.run_facts import note_alarms
+from accord.feedback.labeler_kinds import said_by
+from accord.feedback.returns import returns
+from accord.feedback.store import Store
+from accord.models.adapters import merge_lora
+from accord.models.qvalues import QNetwork, save_q
+from accord.records import Worth
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import IlqlConfig
+
+
+def ilql(
+    project: ProjectPath,
+    *,
+    sft: Sft = "sft",
+    name: Name = "ilql",
+    flags: TrainFlags = RunFlags(),
+    config: Annotated[IlqlConfig, Flat] = IlqlConfig(),
+) -> Run:
+    """Learn offline what each token is worth, from rated or ranked responses, and guide the SFT model by it.
+
+    Example: accord ilql my-town --beta 8 --expectile 0.8
+
+    Raises:
+        ModelError: the SFT model is missing.
+        InputError: there are no rated or ranked responses by these kinds of labelers, or all are worth the same.
+    """
+    opened = Project.open(project)
+    source, folder = locate(opened, sft), opened.run(name)
+    with Store.open(opened.store_url) as store:
+        rated, digest = snapshot(folder / "returns.jsonl", Worth, said_by(store, returns(store, config.returns), config.kinds))
+    if not rated:
+        what = "the store has no ratings to learn from" if config.returns == "ratings" else "the store has no rated or ranked responses"
+        raise InputError(f"{what} by {config.kinds}", where=opened.store_url, hint=SAMPLE_FIRST)
+    inputs = {"sft": digest_of(source), "returns": digest}
+    run = Run.start(folder, stage="ilql", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
+    if run.done:
+        return run
+    with run.finishing() as metrics:
+        split = parts(rated, config.held_out_group)
+        if len({row.worth for row in split.training}) < 2:
+            what = f"{len(split.training)} responses to train on, none worth more than another"
+            raise InputError(what, where=opened.store_url, hint="label more, or check held_out_group")
+        dtype = compute_dtype(flags.dtype)
+        model = load_model(opened, sft)
+        network = QNetwork(model.lm, generator(config.seed, "ilql", "heads"))
+        network.body = trainable(network.body, config, "ilql", "lora")
+        metrics |= algorithm.train(
+            config,
+            network=network,
+            episodes=[_episode(model.format, row, config.max_tokens) for row in split.training],
+            validation=[_episode(model.format, row, config.max_tokens) for row in split.validation],
+            outsiders=[_episode(model.format, row, config.max_tokens) for row in split.held_out_group],
+            run=run,
+            dtype=dtype,
+        )
+        metrics |= {"responses": len(split.training)}
+        network.body = merge_lora(network.body)
+        parents, data = {sft: inputs["sft"]}, {"returns": digest}
+        beside = partial(save_q, network=network, beta=config.beta)
+        tokenizer = model.format.tokenizer
+        save(opened, name, model.lm, tokenizer, run, parents=parents, data=data, config=config, metrics=metrics, beside=beside)
+    note_alarms(run)
+    return run
+
+
+def _episode(chat_format: ChatFormat, row: Worth, max_tokens: int) -> algorithm.Episode:
+    """A response's worth as an episode of token ids."""
+    prompt, response = chat_format.prompt(row.prompt.messages), chat_format.tokens_of(row.prompt, row.response)
+    return algorithm.episode(prompt, response, row.worth, max_tokens, f"response {row.response.id}")

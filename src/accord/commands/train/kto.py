@@ -1,0 +1,84 @@
+"""`accord kto`: learn from thumbs up and down on single responses.
+
+Needs an SFT model and thumbs: given in the chat, or taken from ratings or ranks. Leaves models/NAME.
+Follows Ethayarajh et al. 2024, except as algorithms/kto.py says.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from accord.algorithms import kto as algorithm
+from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
+from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable
+from accord.data.templates import ChatFormat
+from accord.errors import InputError
+from accord.evaluation.run_facts import note_alarms
+from accord.feedback.labeler_kinds import said_by
+from accord.feedback.store import Store
+from accord.feedback.thumbs import thumbs
+from accord.records import Thumb
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+from accord.settings import KtoConfig
+
+
+def kto(
+    project: ProjectPath,
+    *,
+    sft: Sft = "sft",
+    name: Name = "kto",
+    flags: TrainFlags = RunFlags(),
+    config: Annotated[KtoConfig, Flat] = KtoConfig(),
+) -> Run:
+    """Learn from thumbs up and down on single responses, given, or taken from ratings or ranks.
+
+    Example: accord kto my-town --thumbs ranks --beta 0.2
+
+    Raises:
+        ModelError: the SFT model is missing.
+        InputError: there are no thumbs by these kinds of labelers, or all of them point one way.
+    """
+    opened = Project.open(project)
+    source, folder = locate(opened, sft), opened.run(name)
+    with Store.open(opened.store_url) as store:
+        said = said_by(store, thumbs(store, config.thumbs, good=config.good_quality, bad=config.bad_quality), config.kinds)
+        given, digest = snapshot(folder / "thumbs.jsonl", Thumb, said)
+    if not given:
+        what = "the store has no ratings to make thumbs of" if config.thumbs == "ratings" else "the store has nothing to make thumbs of"
+        raise InputError(f"{what} by {config.kinds}", where=opened.store_url, hint=SAMPLE_FIRST)
+    inputs = {"sft": digest_of(source), "thumbs": digest}
+    run = Run.start(folder, stage="kto", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
+    if run.done:
+        return run
+    with run.finishing() as metrics:
+        split = parts(given, config.held_out_group)
+        ups = sum(row.up for row in split.training)
+        downs = len(split.training) - ups
+        if not (ups and downs):
+            hint = "check good_quality, bad_quality and held_out_group, or use --thumbs ranks"
+            raise InputError(f"{ups} thumbs up and {downs} down to train on; it takes both", where=opened.store_url, hint=hint)
+        dtype = compute_dtype(flags.dtype)
+        model = load_model(opened, sft)
+        policy = trainable(model.lm, config, "kto", "lora")
+        metrics |= algorithm.train(
+            config,
+            policy=policy,
+            thumbs=[_tokens(model.format, row, config.max_tokens) for row in split.training],
+            validation=[_tokens(model.format, row, config.max_tokens) for row in split.validation],
+            outsiders=[_tokens(model.format, row, config.max_tokens) for row in split.held_out_group],
+            run=run,
+            dtype=dtype,
+        )
+        metrics |= {"thumbs_up": ups, "thumbs_down": downs}
+        parents, data = {sft: inputs["sft"]}, {"thumbs": digest}
+        save(opened, name, policy, model.format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
+    note_alarms(run)
+    return run
+
+
+def _tokens(chat_format: ChatFormat, row: Thumb, max_tokens: int) -> algorithm.ThumbRow:
+    """A thumb's prompt and response as token ids; the response is the very tokens that were sampled."""
+    prompt, response = chat_format.prompt(row.prompt.messages), chat_format.tokens_of(row.prompt, row.response)
+    return algorithm.thumb_row(prompt, response, row.up, max_tokens, f"response {row.response.id}")

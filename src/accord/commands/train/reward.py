@@ -1,0 +1,101 @@
+"""`accord reward`: train a reward model on the rankings.
+
+Needs an SFT model and rankings. Leaves models/NAME, a sequence classifier whose demonstrations score 0 on average.
+Follows Ouyang et al. 2022, section 3.5, and Stiennon et al. 2020, except as algorithms/reward.py says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from accord.algorithms import reward as algorithm
+from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
+from accord.commands.models import Model, compute_dtype, digest_of, load_model, locate
+from accord.commands.train.run import parts, save, snapshot, trainable
+from accord.commands.train.sft import example, written_demonstrations
+from accord.data.templates import ChatFormat
+from accord.errors import InputError
+from accord.evaluation.run_facts import note_alarms
+from accord.feedback.criteria import ranked_by
+from accord.feedback.labeler_kinds import said_by
+from accord.feedback.store import Store
+from accord.models.folders import scalar_from
+from accord.models.scalar import new_head
+from accord.records import Demonstration, RankedPrompt
+from accord.runtime.device import pick_device
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
+from accord.settings import RewardConfig
+
+
+def reward(
+    project: ProjectPath,
+    *,
+    sft: Sft = "sft",
+    name: Name = "reward",
+    flags: TrainFlags = RunFlags(),
+    config: Annotated[RewardConfig, Flat] = RewardConfig(),
+) -> Run:
+    """Train a reward model on the rankings.
+
+    Example: accord reward my-town --sft sft --held-out-group caring
+
+    Raises:
+        ModelError: the SFT model is missing.
+        InputError: there are no rankings by these kinds of labelers.
+    """
+    opened = Project.open(project)
+    source, folder = locate(opened, sft), opened.run(name)
+    with Store.open(opened.store_url) as store:
+        given = said_by(store, _ranked_prompts(store, config), config.kinds)
+        ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, given)
+        if not ranked:
+            hint = "`accord sample`, then `accord label`"
+            raise InputError(f"the store has no rankings by {config.kinds}", where=opened.store_url, hint=hint)
+        written = (row for row in written_demonstrations(store) if row.prompt.split == "train")
+        demonstrations, shown = snapshot(folder / "demonstrations.jsonl", Demonstration, written)
+    inputs = {"sft": digest_of(source), "rankings": digest, "demonstrations": shown}
+    run = Run.start(folder, stage="reward", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
+    if run.done:
+        return run
+    with run.finishing() as metrics:
+        dtype = compute_dtype(flags.dtype)
+        model = load_model(opened, sft)
+        scalar = trainable(scalar_model(model, config.seed, "reward"), config, "reward", "lora")
+        split = parts(ranked, config.held_out_group)
+        learned = algorithm.with_mismatched(split.training, _mismatched(config), config.seed)
+        training = [ranked_rows(model.format, row, config.max_tokens) for row in learned]
+        validation = [ranked_rows(model.format, row, config.max_tokens) for row in split.validation]
+        held_out = [ranked_rows(model.format, row, config.max_tokens) for row in split.held_out_group]
+        scored = [example(model.format, row, config.max_tokens).tokens for row in demonstrations]
+        algorithm.train(config, model=scalar, rankings=training, validation=validation, demonstrations=scored, run=run, dtype=dtype)
+        metrics |= {"rankings": len(training), "reward_bias": scalar.config.reward_bias}
+        for key, rows in (("accuracy_labelers", validation), ("accuracy_heldout_group", held_out)):
+            if rows:
+                metrics[key] = algorithm.accuracy(scalar, rows, dtype=dtype)
+        parents, data = {sft: inputs["sft"]}, {"rankings": digest, "demonstrations": shown}
+        save(opened, name, scalar, model.format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
+    note_alarms(run)
+    return run
+
+
+def scalar_model(model: Model, seed: int, stream: str) -> Any:
+    """A model with a fresh scalar head on a language model's body, on the device."""
+    return scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(seed, stream, "head"))).to(pick_device())
+
+
+def ranked_rows(chat_format: ChatFormat, row: RankedPrompt, max_tokens: int) -> algorithm.RankedRows:
+    """A ranking as token ids; responses are the very tokens that were sampled."""
+    responses = [chat_format.tokens_of(row.prompt, response) for response in row.responses]
+    return algorithm.ranked_rows(chat_format.prompt(row.prompt.messages), responses, row.ranks, max_tokens)
+
+
+def _ranked_prompts(store: Store, config: RewardConfig) -> Iterator[RankedPrompt]:
+    return store.ranked_prompts() if config.criterion == "overall" else ranked_by(store, config.criterion)
+
+
+def _mismatched(config: RewardConfig) -> float:
+    """A response to another prompt does no harm, so harm cannot be learned from it."""
+    return 0.0 if config.criterion == "harmless" else config.mismatched

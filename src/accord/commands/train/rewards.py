@@ -1,0 +1,232 @@
+"""The reward of a response, for every command that learns from its own samples: the terms that `rewards` names, each from its source.
+
+Models, Python functions, exact answers, similarity to people's own words, their ratings, plain rules; docs/rewards.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import torch
+
+from accord.algorithms.process import ProcessReward
+from accord.algorithms.reward_parts import Ensemble, HumanRatings, Similarity, parse_pooling
+from accord.algorithms.rewards import (
+    Ended,
+    ExactAnswer,
+    Function,
+    Length,
+    Mixture,
+    PythonReward,
+    Repetition,
+    Term,
+    final_answer,
+    load_function,
+    parse_rewards,
+)
+from accord.commands.models import Model, digest_of, load_reward_model, locate
+from accord.commands.train.run import snapshot
+from accord.data.tokenizers import load_tokenizer
+from accord.errors import InputError, ModelError, UsageError
+from accord.feedback.labeler_kinds import said_by
+from accord.feedback.returns import returns
+from accord.feedback.store import Store
+from accord.models.scalar import RewardModel
+from accord.protocols import Scorer
+from accord.records import Demonstration, Prompt, Worth
+from accord.runtime.project import Project
+from accord.settings import GrpoConfig, PpoConfig, RaftConfig
+
+RULES: dict[str, Callable[[tuple[int, ...]], Scorer]] = {
+    "length": lambda _: Length(),
+    "repetition": lambda _: Repetition(),
+    "eos": Ended,
+}
+"""Rewards that look at the tokens alone, by name; each is made from the stop tokens."""
+PROCESS = re.compile(r"process\((.+)\)")
+"""A term that rewards single tokens by a model of where responses go wrong."""
+FROM_PEOPLE = ("exact", "similarity", "ratings")
+Ids = tuple[int, ...]
+RewardedConfig = GrpoConfig | RaftConfig | PpoConfig
+"""Settings of what learns from rewards; RlooConfig and ReinforceConfig are GrpoConfig with other defaults."""
+
+
+@dataclass(frozen=True)
+class RewardSpec:
+    """What is rewarded: the terms, where each comes from, the prompts, and what people said to them."""
+
+    terms: list[Term]
+    models: Mapping[str, str]
+    """Folders of the reward models, by the names that the terms call them by."""
+    functions: Mapping[str, Function]
+    prompts: list[Prompt]
+    inputs: dict[str, str]
+    """Digests of all of it."""
+    demonstrations: list[Demonstration] = field(default_factory=list[Demonstration])
+    ratings: list[Worth] = field(default_factory=list[Worth])
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """Digests of the reward models by their folders' names, for lineage."""
+        return {Path(source).name: digest_of(source) for source in self.models.values()}
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Digests of what it learns from besides models."""
+        return {key: digest for key, digest in self.inputs.items() if key in ("prompts", "demonstrations", "ratings")}
+
+
+def open_rewards(project: Project, config: RewardedConfig, reward_model: str, name: str) -> RewardSpec:
+    """Read the reward's terms, and snapshot the prompts that they can be given for.
+
+    Args:
+        reward_model: the model that the term ``model`` stands for.
+        name: the run whose folder takes the snapshots.
+
+    Raises:
+        UsageError: an unknown reward, or a Python function that cannot be imported.
+        ModelError: a reward model is missing.
+        InputError: there are no prompts, or none with what ``exact``, ``similarity`` or ``ratings`` needs.
+    """
+    terms, folder = parse_rewards(config.rewards), project.run(name)
+    names = [term.name for term in terms]
+    models: dict[str, str] = {}
+    for term in names:
+        for model in _models_of(project, term):
+            models[model] = locate(project, reward_model if model == "model" else model)
+    functions = {each: load_function(each, project.path) for each in names if ":" in each}
+    inputs = {("reward" if each == "model" else f"reward {each}"): digest_of(source) for each, source in models.items()}
+    demonstrations, ratings = list[Demonstration](), list[Worth]()
+    with Store.open(project.store_url) as store:
+        known = {prompt.id for prompt in store.prompts(split="train")}
+        if "exact" in names or "similarity" in names:
+            said = said_by(store, store.demonstrations(split="train"), config.kinds)
+            useful = _with_answers(said) if "exact" in names else said
+            demonstrations, inputs["demonstrations"] = snapshot(folder / "demonstrations.jsonl", Demonstration, useful)
+            known &= {row.prompt.id for row in demonstrations}
+        if "ratings" in names:
+            given = (row for row in said_by(store, returns(store, "ratings"), config.kinds) if row.prompt.split == "train")
+            ratings, inputs["ratings"] = snapshot(folder / "ratings.jsonl", Worth, given)
+            known &= {row.prompt.id for row in ratings}
+        wanted = (prompt for prompt in store.prompts(split="train") if prompt.id in known)
+        prompts, inputs["prompts"] = snapshot(folder / "prompts.jsonl", Prompt, wanted)
+    if not prompts:
+        raise InputError(f"the store has no {_missing(names)}", where=project.store_url, hint="`accord import` some")
+    return RewardSpec(terms, models, functions, prompts, inputs, demonstrations, ratings)
+
+
+def _missing(names: Sequence[str]) -> str:
+    if "exact" in names:
+        return "demonstrations that end in #### and a number"
+    if "similarity" in names:
+        return "demonstrations"
+    return "rated responses" if "ratings" in names else "training prompts"
+
+
+def _models_of(project: Project, term: str) -> tuple[str, ...]:
+    """The reward models that a term needs.
+
+    Raises:
+        UsageError: there is no such reward, and no model of that name.
+    """
+    if pooled := parse_pooling(term):
+        return pooled.models
+    if found := PROCESS.fullmatch(term):
+        return (found.group(1),)
+    if term == "model" or term in project.models():
+        return (term,)
+    if term in RULES or term in FROM_PEOPLE or ":" in term:
+        return ()
+    hint = f"known are model, {', '.join((*FROM_PEOPLE, *RULES))}, module:function, a model of the project, and min(a+b) of such models"
+    raise UsageError(f"there is no reward {term!r}", where="rewards", hint=hint)
+
+
+def _with_answers(demonstrations: Iterable[Demonstration]) -> Iterable[Demonstration]:
+    return (row for row in demonstrations if final_answer(row.text) is not None)
+
+
+def mixture(spec: RewardSpec, model: Model, config: RewardedConfig, ids: Sequence[list[int]], dtype: torch.dtype) -> Mixture:
+    """Build the reward that the terms ask for; every term is tried once on the first prompt.
+
+    Args:
+        model: whose tokens are scored.
+        ids: token ids of ``spec.prompts``.
+
+    Raises:
+        ModelError: a reward model reads another tokenizer's ids.
+        RunError: a Python function raises, hangs, or returns no number for each response.
+    """
+    chat_format = model.format
+    scorers: dict[str, RewardModel] = {}
+    for name, source in spec.models.items():
+        check_same_tokenizer(model, source)
+        scorers[name] = load_reward_model(source, dtype)
+    shown = {tuple(tokens): prompt.messages[-1].content for tokens, prompt in zip(ids, spec.prompts, strict=True)}
+    by_id = {prompt.id: tuple(tokens) for tokens, prompt in zip(ids, spec.prompts, strict=True)}
+
+    def scorer_of(name: str) -> Scorer:
+        if pooled := parse_pooling(name):
+            return Ensemble([scorers[each] for each in pooled.models], pooled.how, pooled.spread)
+        if found := PROCESS.fullmatch(name):
+            return ProcessReward(scorers[found.group(1)].model, dtype=dtype)
+        if name in scorers:
+            return scorers[name]
+        if name in spec.functions:
+            text_of = chat_format.text
+            return PythonReward(name, spec.functions[name], lambda tokens: shown[tuple(tokens)], text_of, config.reward_seconds)
+        if name == "exact":
+            return ExactAnswer(_answers(spec, by_id), chat_format.text)
+        if name == "similarity":
+            return Similarity(_own_words(spec, model, by_id))
+        return HumanRatings(_mean_ratings(spec, model, by_id)) if name == "ratings" else RULES[name](chat_format.stop)
+
+    made = Mixture(spec.terms, {term.name: scorer_of(term.name) for term in spec.terms})
+    made.at(1, 1).score([ids[0]] * 2, [[chat_format.stop[0]]] * 2)
+    return made
+
+
+def _answers(spec: RewardSpec, by_id: Mapping[str, Ids]) -> dict[Ids, Decimal]:
+    answers: dict[Ids, Decimal] = {}
+    for row in spec.demonstrations:
+        answer = final_answer(row.text)
+        if answer is not None and row.prompt.id in by_id:
+            answers[by_id[row.prompt.id]] = answer
+    return answers
+
+
+def _own_words(spec: RewardSpec, model: Model, by_id: Mapping[str, Ids]) -> dict[Ids, list[list[int]]]:
+    """What people wrote to each prompt, in the policy's tokens."""
+    own: dict[Ids, list[list[int]]] = {}
+    for row in spec.demonstrations:
+        if row.prompt.id in by_id:
+            own.setdefault(by_id[row.prompt.id], []).append(model.format.response(row.prompt.messages, row.text))
+    return own
+
+
+def _mean_ratings(spec: RewardSpec, model: Model, by_id: Mapping[str, Ids]) -> dict[Ids, dict[Ids, float]]:
+    """The mean rating of each rated response, in the policy's tokens."""
+    given: dict[Ids, dict[Ids, list[float]]] = {}
+    for row in spec.ratings:
+        if row.prompt.id in by_id:
+            tokens = tuple(model.format.response(row.prompt.messages, row.response.text))
+            given.setdefault(by_id[row.prompt.id], {}).setdefault(tokens, []).append(row.worth)
+    means: dict[Ids, dict[Ids, float]] = {}
+    for prompt, ratings in given.items():
+        means[prompt] = {tokens: sum(each) / len(each) for tokens, each in ratings.items()}
+    return means
+
+
+def check_same_tokenizer(model: Model, reward_source: str) -> None:
+    """Refuse a reward model that reads other token ids than the policy writes.
+
+    Raises:
+        ModelError: their vocabularies differ.
+    """
+    theirs, ours = load_tokenizer(reward_source).get_vocab(), model.format.tokenizer.get_vocab()
+    if theirs != ours:
+        hint = "train the reward model from this policy's SFT model"
+        raise ModelError(f"its tokenizer ({len(theirs)} entries) is not that of {model.name} ({len(ours)})", where=reward_source, hint=hint)

@@ -1,0 +1,58 @@
+"""Learning from the policy's own samples without a value model: what grpo, rloo, reinforce and raft have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accord.commands.app import RunFlags
+from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.train.rewards import mixture, open_rewards
+from accord.commands.train.run import save, trainable
+from accord.engine.local import LocalSampler
+from accord.evaluation.run_facts import note_alarms
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+
+
+def learn_from_samples(
+    project: Project, algorithm: Any, config: Any, *, stage: str, sft: str, reward: str, name: str, flags: RunFlags
+) -> Run:
+    """Improve the SFT model by an algorithm that samples, and save models/NAME.
+
+    Args:
+        algorithm: a module of accord.algorithms whose ``train`` takes policy, reference, sampler, rewards and prompts.
+        stage: the command's name.
+
+    Raises:
+        ModelError: a model is missing, or the reward model reads another tokenizer's ids.
+        InputError: there are no training prompts, or none that the rewards can be given for.
+    """
+    source = locate(project, sft)
+    spec = open_rewards(project, config, reward, name)
+    inputs = {"sft": digest_of(source), **spec.inputs}
+    run = Run.start(project.run(name), stage=stage, config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
+    if run.done:
+        return run
+    with run.finishing() as metrics:
+        dtype = compute_dtype(flags.dtype)
+        model = load_model(project, sft)
+        chat_format = model.format
+        # LoRA adapters sit over the reference's own weights, so one copy of the model does for both.
+        reference = model.lm if config.lora_rank else load_model(project, sft).lm
+        policy = trainable(model.lm, config, stage, "lora", apart=True)
+        prompts = [chat_format.prompt(prompt.messages) for prompt in spec.prompts]
+        algorithm.train(
+            config,
+            policy=policy,
+            reference=reference,
+            rewards=mixture(spec, model, config, prompts, dtype),
+            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype),
+            prompts=prompts,
+            decode=chat_format.tokenizer.decode,
+            run=run,
+            dtype=dtype,
+        )
+        parents = {sft: inputs["sft"], **spec.parents}
+        save(project, name, policy, chat_format.tokenizer, run, parents=parents, data=spec.data, config=config, metrics=metrics)
+    note_alarms(run)
+    return run

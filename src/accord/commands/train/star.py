@@ -1,0 +1,90 @@
+"""`accord star`: learn from the model's own rationales that led to right answers.
+
+Needs an SFT model and problems with known answers (`accord problems`). Leaves models/NAME.
+Follows Zelikman et al. 2022, section 3, except as algorithms/star.py says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Annotated
+
+from accord.algorithms import star as algorithm
+from accord.algorithms.rewards import ExactAnswer, final_answer
+from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
+from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.train.run import save, snapshot, trainable
+from accord.engine.local import LocalSampler
+from accord.errors import InputError
+from accord.evaluation.run_facts import note_alarms
+from accord.feedback.answer_keys import NO_PROBLEMS, with_answer_keys
+from accord.feedback.store import Store
+from accord.records import Demonstration, Message, Prompt
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+from accord.settings import StarConfig
+
+HINT = " (The answer is {answer}.)"
+
+
+def star(
+    project: ProjectPath,
+    *,
+    sft: Sft = "sft",
+    name: Name = "star",
+    flags: TrainFlags = RunFlags(),
+    config: Annotated[StarConfig, Flat] = StarConfig(),
+) -> Run:
+    """Teach the SFT model by those of its own rationales that led to right answers.
+
+    Example: accord star my-town --rounds 6 --attempts 8
+
+    Raises:
+        ModelError: the SFT model is missing.
+        InputError: there are no problems with an answer.
+    """
+    opened = Project.open(project)
+    source = locate(opened, sft)
+    with Store.open(opened.store_url) as store:
+        known = with_answer_keys(store, "train", config.kinds)
+    solved, digest = snapshot(opened.run(name) / "answers.jsonl", Demonstration, known)
+    if not solved:
+        raise InputError(f"the store has no problems with an answer by {config.kinds}", where=opened.store_url, hint=NO_PROBLEMS)
+    inputs = {"sft": digest_of(source), "answers": digest}
+    run = Run.start(opened.run(name), stage="star", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
+    if run.done:
+        return run
+    with run.finishing() as metrics:
+        dtype = compute_dtype(flags.dtype)
+        model = load_model(opened, sft)
+        chat_format = model.format
+        policy = trainable(model.lm, config, "star", "lora")
+        questions, answers = list[algorithm.Question](), dict[tuple[int, ...], Decimal]()
+        for row in solved:
+            answer = final_answer(row.text)
+            assert answer is not None, "with_answer_keys gives rows with an answer"
+            plain = chat_format.prompt(row.prompt.messages)
+            questions.append(algorithm.Question(plain, chat_format.prompt(with_hint(row.prompt, answer))))
+            answers[tuple(plain)] = answer
+        algorithm.train(
+            config,
+            policy=policy,
+            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype),
+            scorer=ExactAnswer(answers, chat_format.text),
+            questions=questions,
+            decode=chat_format.tokenizer.decode,
+            run=run,
+            dtype=dtype,
+        )
+        metrics |= {"problems": len(questions)}
+        parents, data = {sft: inputs["sft"]}, {"answers": digest}
+        save(opened, name, policy, chat_format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
+    note_alarms(run)
+    return run
+
+
+def with_hint(prompt: Prompt, answer: Decimal) -> tuple[Message, ...]:
+    """Return the conversation with the answer behind the last question."""
+    *before, last = prompt.messages
+    return (*before, replace(last, content=last.content + HINT.format(answer=answer)))
