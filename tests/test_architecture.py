@@ -13,15 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from accord import settings
+from accord.commands import COMMANDS, GROUPS, Command
+
 SOURCE = Path(__file__).parent.parent / "src" / "accord"
-SHARED = {"records", "errors", "settings"}
-EVERYTHING = {path.stem for path in SOURCE.iterdir()} - {"__pycache__", "py.typed"}
+SHARED = {"records", "errors", "settings", "methods"}
 HEAVY = {"torch", "transformers", "peft"}
+COMMAND = SHARED | {"protocols", "runtime", "data", "feedback", "world", "commands", "commands.app", "commands.world"}
+"""What every command may use; the rooms of commands/ add to it."""
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "records": set(),
     "errors": set(),
-    "settings": {"errors"},
+    "methods": set(),
+    "settings": {"errors", "methods"},
     "protocols": {"records"},
     "runtime": SHARED,
     "data": SHARED | {"runtime"},
@@ -40,12 +45,26 @@ ALLOWED: dict[str, set[str]] = {
     "serving": SHARED | {"protocols", "data", "engine", "runtime", "feedback.store"},
     "serving.web": SHARED | {"protocols", "data", "runtime", "feedback", "serving.host"},
     "report": SHARED | {"runtime", "evaluation.statistics", "evaluation.findings", "evaluation.run_facts", "feedback"},
-    "stages": EVERYTHING - {"cli", "report"},
-    "cli": EVERYTHING,
-    "__main__": {"cli"},
+    "commands": set(),
+    "commands.app": SHARED | {"runtime", "commands"},
+    "commands.models": SHARED | {"protocols", "runtime", "data", "models", "engine"},
+    "commands.world": SHARED | {"runtime", "world"},
+    "commands.project": COMMAND,
+    "commands.data": COMMAND,
+    "commands.feedback": COMMAND | {"evaluation", "commands.models"},
+    "commands.train": COMMAND | {"evaluation", "models", "engine", "algorithms", "commands.models"},
+    "commands.evaluate": COMMAND | {"evaluation", "models", "engine", "algorithms", "report", "commands.models"},
+    "commands.serve": COMMAND | {"evaluation", "engine", "serving", "commands.models", "commands.train"},
 }
 """The longest matching name rules. A package may import itself, except algorithms, whose shared parts are named."""
-TORCHLESS = ("records", "errors", "settings", "protocols", "world", "feedback", "report", "cli")
+TORCHLESS = ("records", "errors", "methods", "settings", "protocols", "world", "feedback", "report")
+TORCHLESS_ROOMS = ("commands.project", "commands.data", "commands.feedback")
+"""Rooms of commands whose files name no torch, and load none until a command asks a model."""
+
+
+SHARED_PIECES = {"train.run", "train.rewards", "train.samples", "train.principles", "train.raw_text"}
+TERMS = {"packing", "sampling", "batching", "hacking", "grounding", "serving"}
+"""Standard terms of the field that end like a gerund."""
 
 
 def modules() -> dict[str, ast.Module]:
@@ -85,8 +104,10 @@ def test_a_module_imports_only_what_its_room_may(module: str) -> None:
         assert not name.startswith("."), f"accord.{module} imports {name}: write it from accord on"
         top, _, inner = name.partition(".")
         if top == "accord" and inner not in ("", "__version__"):
-            assert any(under(inner, other) for other in ALLOWED[room] | own), f"accord.{module} may not import {name}"
-        assert not (top in HEAVY and module.split(".")[0] in TORCHLESS), f"accord.{module} may not import {name}"
+            allowed = any(inner == other if other == "commands" else under(inner, other) for other in ALLOWED[room] | own)
+            assert allowed or inner in ("commands.COMMANDS", "commands.GROUPS"), f"accord.{module} may not import {name}"
+        light = module.split(".")[0] in TORCHLESS or any(under(module, each) for each in TORCHLESS_ROOMS)
+        assert not (top in HEAVY and light), f"accord.{module} may not import {name}"
 
 
 @pytest.mark.parametrize("module", ["algorithms.objectives", "algorithms.groupwise_objectives"])
@@ -103,7 +124,7 @@ def test_what_learns_cannot_reach_the_gold_judge(room: str) -> None:
         reached.add(module)
         inner = {name.removeprefix("accord.") for name in imports(MODULES[module]) if name.startswith("accord.")}
         waiting += [other for other in MODULES if other not in reached and any(under(name, other) for name in inner)]
-    assert not [name for name in reached if under(name, "world") or under(name, "evaluation") or under(name, "stages")]
+    assert not [name for name in reached if under(name, "world") or under(name, "evaluation") or under(name, "commands")]
 
 
 def test_no_two_files_import_each_other() -> None:
@@ -129,10 +150,10 @@ def test_every_package_that_is_imported_is_declared() -> None:
 
 HELP = """
 import sys
-import accord.cli
+from accord.commands.app import main
 sys.argv = ["accord", "--help"]
 try:
-    accord.cli.main()
+    main()
 except SystemExit:
     pass
 print(sorted({"torch", "transformers"} & set(sys.modules)))
@@ -144,3 +165,55 @@ def test_help_comes_without_torch() -> None:
     assert done.returncode == 0, done.stderr
     assert "pretrain" in done.stdout
     assert done.stdout.endswith("[]\n")
+
+
+LOADED = """
+import importlib, sys
+from accord.commands import COMMANDS
+for command in COMMANDS:
+    if command.room in ("project", "data", "feedback"):
+        importlib.import_module(command.module)
+print(sorted({"torch", "transformers", "peft"} & set(sys.modules)))
+"""
+
+
+def test_commands_about_data_and_feedback_load_no_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_a_command_is_its_file_its_page_and_its_test(command: Command) -> None:
+    assert command.module.removeprefix("accord.") in MODULES
+    assert (SOURCE.parents[1] / "docs" / f"{command.name}.md").is_file(), f"docs/{command.name}.md is missing"
+    tests = SOURCE.parents[1] / "tests" / "commands" / command.room / f"test_{command.name}.py"
+    assert tests.is_file(), f"{tests.relative_to(SOURCE.parents[1])} is missing"
+
+
+def test_every_file_among_the_commands_is_a_command_or_named_after_what_it_shares() -> None:
+    """A part of one command is named after it (examine_scores); what several share stands in SHARED_PIECES."""
+    files = {command.module.removeprefix("accord.") for command in COMMANDS}
+    strangers: list[str] = []
+    for module in MODULES:
+        parts = module.split(".")
+        if parts[0] != "commands" or len(parts) < 3 or module in files:
+            continue
+        part_of = any(module.startswith(f"{file.rstrip('_')}_") for file in files)
+        if not part_of and ".".join(parts[1:]) not in SHARED_PIECES:
+            strangers.append(module)
+    assert not strangers
+
+
+def test_settings_have_a_section_for_every_room() -> None:
+    rooms = {module.split(".")[1] for module in MODULES if module.startswith("settings.")}
+    assert set(GROUPS) <= rooms
+    for command in COMMANDS:
+        config = getattr(settings, f"{command.name.capitalize()}Config", None)
+        if config is not None:
+            assert config.__module__ == f"accord.settings.{command.room}", f"{config.__name__} stands in {config.__module__}"
+
+
+def test_no_module_is_named_by_a_gerund() -> None:
+    named = {module.rpartition(".")[2] for module in MODULES}
+    assert not {name for name in named if name.endswith("ing")} - TERMS

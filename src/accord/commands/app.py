@@ -7,6 +7,7 @@ every metric becomes a line.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -31,6 +32,7 @@ else:
 
 Returned = TypeVar("Returned")
 JSON = "--json"
+NAMES = frozenset(command.name for command in COMMANDS)
 Flat = Parameter(name="*")
 Name = Annotated[str, Parameter(help="Name of the run, and of the model it saves.")]
 RunName = Annotated[str, Parameter(help="Name of this run.")]
@@ -137,6 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> None:
     as_json = JSON in arguments
     tokens = [token for token in arguments if token != JSON]
+    if {"--help", "-h"}.intersection(tokens) and tokens[0] in NAMES:
+        _describe(tokens[0])
     command, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
     own = command.__module__.startswith("accord.commands.")
     if as_json and own and str(command.__annotations__.get("return")) == "None":
@@ -148,6 +152,14 @@ def _run(arguments: list[str]) -> None:
     failed = getattr(command, "failed", None)
     if failed and failed(result):
         raise SystemExit(AccordError.exit_code)
+
+
+def _describe(name: str) -> None:
+    """Give a command's help its whole docstring; in the list of commands it has one line."""
+    command = app[name]
+    if command.default_command is not None:
+        text = inspect.getdoc(command.default_command) or ""
+        command.help = text.partition("\nRaises:")[0].rstrip()
 
 
 def printed(command: Callable[..., Any], result: Any, *, as_json: bool) -> None:

@@ -82,7 +82,7 @@ class Marked:
 
 
 def marked(project: Project, config: ProcessConfig) -> Iterator[Marked]:
-    """Yield every response that somebody read, once per labeler, with the errors in it; errors of other kinds than asked for count as none."""
+    """Yield every response that somebody read, once per labeler, with its errors; kinds that were not asked for count as none."""
     wanted = {word.strip() for word in config.errors.split(",") if word.strip()}
     by_reader: dict[tuple[str, str], list[Span]] = {}
     for span in read_spans(project.path):
