@@ -1,3 +1,301 @@
-"""Accord: language models learn what your people prefer."""
+"""Accord: language models learn what your people prefer.
+
+A project is a folder with its feedback, its models and its runs. Open one, put in what people said, train, compare, serve::
+
+    import accord
+
+    project = accord.create("my-project")
+    accord.add(project, [{"prompt": "Say hello.", "response": "Hello, how can I help?", "user": "ann"}])
+    accord.sft(project, base="models/SmolLM2-135M", config=accord.SftConfig(lora_rank=16, lr=2e-4))
+    accord.add(project, [{"prompt": "Say hello.", "chosen": "Hello!", "rejected": "What?"}])
+    accord.dpo(project, config=accord.DpoConfig(lora_rank=16))
+    print(accord.answer(project, "dpo", ["Say hello."]))
+
+Put in        add, import_, prompts, inspect, export; Prompt, Demonstration, Response, Ranking, Thumb, Labeler ...
+Let people    queue, label, agreement, plan
+Train         pretrain, sft, reward, ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, star, process; sample, critique, prefer
+Evaluate      compare, evaluate, examine, frontier, probe, solve, doctor, lineage
+Use           answer, score, speaker, scorer, serve, chat
+Alone         objectives (every formula as a pure function of tensors), LocalSampler, RewardModel, load_model
+
+A command here is the same function as on the command line: `accord dpo my-project --beta 0.2` is
+``accord.dpo("my-project", config=accord.DpoConfig(beta=0.2))``. It returns its run, or its metrics, and raises an AccordError that
+says what is wrong, where, and what to do. Every section of accord.toml has its config class: ``accord.PpoConfig`` and so on.
+
+``import accord`` loads nothing; each name is loaded when it is first used. Names in ``__all__`` are public: they change only after
+one minor version with a DeprecationWarning (docs/api.md). Rewards, judges, formats, measures and guards of your own plug in by
+entry points (docs/plugins.md).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accord.algorithms import objectives
+    from accord.commands.app import Compute, RunFlags
+    from accord.commands.data.export import export
+    from accord.commands.data.import_ import import_
+    from accord.commands.data.inspect import inspect
+    from accord.commands.data.prompts import prompts
+    from accord.commands.evaluate.compare import compare
+    from accord.commands.evaluate.doctor import doctor
+    from accord.commands.evaluate.evaluate import evaluate
+    from accord.commands.evaluate.examine import examine
+    from accord.commands.evaluate.frontier import frontier
+    from accord.commands.evaluate.probe import probe
+    from accord.commands.evaluate.solve import solve
+    from accord.commands.feedback.agreement import agreement
+    from accord.commands.feedback.label import label
+    from accord.commands.feedback.plan import plan
+    from accord.commands.feedback.queue import queue
+    from accord.commands.models import Model, TextScorer, load_model
+    from accord.commands.project.lineage import lineage
+    from accord.commands.serve.chat import chat
+    from accord.commands.serve.serve import serve
+    from accord.commands.train.critique import critique
+    from accord.commands.train.dpo import dpo
+    from accord.commands.train.grpo import grpo
+    from accord.commands.train.ilql import ilql
+    from accord.commands.train.kto import kto
+    from accord.commands.train.ppo import ppo
+    from accord.commands.train.prefer import prefer
+    from accord.commands.train.pretrain import pretrain
+    from accord.commands.train.process import process
+    from accord.commands.train.raft import raft
+    from accord.commands.train.reinforce import reinforce
+    from accord.commands.train.reward import reward
+    from accord.commands.train.rloo import rloo
+    from accord.commands.train.sample import sample
+    from accord.commands.train.sft import sft
+    from accord.commands.train.star import star
+    from accord.engine.local import LocalSampler
+    from accord.errors import AccordError, InputError, ModelError, RunError, StoreError, UsageError
+    from accord.feedback.store import Store
+    from accord.library import add, answer, create, open, score, scorer, speaker, store
+    from accord.models.scalar import RewardModel
+    from accord.protocols import Judge, Sampler, Scorer, Speaker
+    from accord.records import (
+        Comparison,
+        Demonstration,
+        Generation,
+        Guideline,
+        Judgement,
+        Labeler,
+        Message,
+        Prompt,
+        Ranking,
+        Rating,
+        Response,
+        Sampling,
+        Thumb,
+    )
+    from accord.runtime.project import Project
+    from accord.runtime.runs import Run
+    from accord.settings import (
+        AgreementConfig,
+        AlgorithmsConfig,
+        ChatConfig,
+        CompareConfig,
+        CritiqueConfig,
+        DpoConfig,
+        EvaluateConfig,
+        ExamineConfig,
+        FrontierConfig,
+        GrpoConfig,
+        IlqlConfig,
+        InspectConfig,
+        KtoConfig,
+        LabelConfig,
+        PlanConfig,
+        PpoConfig,
+        PreferConfig,
+        PretrainConfig,
+        ProbeConfig,
+        ProblemsConfig,
+        ProcessConfig,
+        PromptsConfig,
+        RaftConfig,
+        ReinforceConfig,
+        RewardConfig,
+        RlooConfig,
+        RoundConfig,
+        SampleConfig,
+        ScreeningConfig,
+        ServeConfig,
+        SftConfig,
+        SolveConfig,
+        StarConfig,
+        WorldConfig,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AccordError",
+    "AgreementConfig",
+    "AlgorithmsConfig",
+    "ChatConfig",
+    "CompareConfig",
+    "Comparison",
+    "Compute",
+    "CritiqueConfig",
+    "Demonstration",
+    "DpoConfig",
+    "EvaluateConfig",
+    "ExamineConfig",
+    "FrontierConfig",
+    "Generation",
+    "GrpoConfig",
+    "Guideline",
+    "IlqlConfig",
+    "InputError",
+    "InspectConfig",
+    "Judge",
+    "Judgement",
+    "KtoConfig",
+    "LabelConfig",
+    "Labeler",
+    "LocalSampler",
+    "Message",
+    "Model",
+    "ModelError",
+    "PlanConfig",
+    "PpoConfig",
+    "PreferConfig",
+    "PretrainConfig",
+    "ProbeConfig",
+    "ProblemsConfig",
+    "ProcessConfig",
+    "Project",
+    "Prompt",
+    "PromptsConfig",
+    "RaftConfig",
+    "Ranking",
+    "Rating",
+    "ReinforceConfig",
+    "Response",
+    "RewardConfig",
+    "RewardModel",
+    "RlooConfig",
+    "RoundConfig",
+    "Run",
+    "RunError",
+    "RunFlags",
+    "SampleConfig",
+    "Sampler",
+    "Sampling",
+    "Scorer",
+    "ScreeningConfig",
+    "ServeConfig",
+    "SftConfig",
+    "SolveConfig",
+    "Speaker",
+    "StarConfig",
+    "Store",
+    "StoreError",
+    "TextScorer",
+    "Thumb",
+    "UsageError",
+    "WorldConfig",
+    "add",
+    "agreement",
+    "answer",
+    "chat",
+    "compare",
+    "create",
+    "critique",
+    "doctor",
+    "dpo",
+    "evaluate",
+    "examine",
+    "export",
+    "frontier",
+    "grpo",
+    "ilql",
+    "import_",
+    "inspect",
+    "kto",
+    "label",
+    "lineage",
+    "load_model",
+    "objectives",
+    "open",
+    "plan",
+    "ppo",
+    "prefer",
+    "pretrain",
+    "probe",
+    "process",
+    "prompts",
+    "queue",
+    "raft",
+    "reinforce",
+    "reward",
+    "rloo",
+    "sample",
+    "score",
+    "scorer",
+    "serve",
+    "sft",
+    "solve",
+    "speaker",
+    "star",
+    "store",
+]
+
+_HOMES = {
+    "accord.commands.app": ("Compute", "RunFlags"),
+    "accord.commands.models": ("Model", "TextScorer", "load_model"),
+    "accord.engine.local": ("LocalSampler",),
+    "accord.errors": ("AccordError", "InputError", "ModelError", "RunError", "StoreError", "UsageError"),
+    "accord.feedback.store": ("Store",),
+    "accord.library": ("add", "answer", "create", "open", "score", "scorer", "speaker", "store"),
+    "accord.models.scalar": ("RewardModel",),
+    "accord.protocols": ("Judge", "Sampler", "Scorer", "Speaker"),
+    "accord.records": (
+        "Comparison",
+        "Demonstration",
+        "Generation",
+        "Guideline",
+        "Judgement",
+        "Labeler",
+        "Message",
+        "Prompt",
+        "Ranking",
+        "Rating",
+        "Response",
+        "Sampling",
+        "Thumb",
+    ),
+    "accord.runtime.project": ("Project",),
+    "accord.runtime.runs": ("Run",),
+}
+"""The modules of the names that are neither commands nor their settings."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name == "objectives":
+        return import_module("accord.algorithms.objectives")
+    if name not in __all__:
+        raise AttributeError(f"module 'accord' has no attribute {name!r}")
+    value = getattr(import_module(_home(name)), name)
+    globals()[name] = value
+    return value
+
+
+def _home(name: str) -> str:
+    """The module that a public name is loaded from."""
+    if name.endswith("Config"):
+        return "accord.settings"
+    from accord.commands import COMMANDS
+
+    commands = {command.file: command.module for command in COMMANDS}
+    others = {each: module for module, names in _HOMES.items() for each in names}
+    return {**commands, **others}[name]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
