@@ -107,36 +107,3 @@ def _responses(speaker: Model, drawn: Generation, prompts: Sequence[Prompt], n: 
             ids, done = rows[i * n + k], finished[i * n + k]
             group.append(Response(f"{prompt.id}-{key}-{k}", prompt.id, speaker.format.text(ids), speaker.name, tuple(ids), done))
         yield group
-
-
-def label_stage(project: Project, config: LabelConfig, *, name: str) -> Run:
-    """Lets the world's labelers rank the responses that nobody has ranked yet, through the store as people would.
-
-    Each sees the page in the order that the site would show (``tasks.shown_order`` with the world's seed).
-    """
-    people = labelers(world_of(project))
-    with Store.open(project.store_url) as store:
-        waiting = unranked(store)
-        if not waiting:
-            raise InputError("the store has no responses that wait to be ranked", where=project.store_url, hint="`accord sample` first")
-        inputs = {"responses": lineage.digest_rows(sorted(response.id for _, group in waiting for response in group))}
-        run = Run.start(project.run(name), stage="label", config=config, inputs=inputs, resume=False, seed=config.seed)
-        with finishing(run) as figures:
-            store.add_labelers(person.record for person in people)
-            rankings = list(_rankings(config, waiting, people))
-            store.add_rankings(rankings)
-            figures |= {"rankings": len(rankings), "prompts": len(waiting), "labelers": len(people)}
-    return run
-
-
-def _rankings(
-    config: LabelConfig, waiting: Sequence[tuple[Prompt, list[Response]]], people: Sequence[SimulatedLabeler]
-) -> Iterator[Ranking]:
-    guideline, clock = reference("training"), datetime.now(UTC).replace(microsecond=0)
-    with track(len(waiting), "label") as bar:
-        for number, (prompt, responses, chosen) in enumerate(who_ranks_what(config, waiting, people)):
-            for person in chosen:
-                at = (clock + timedelta(seconds=number)).isoformat()
-                key = f"{prompt.id}-{responses[0].id}-{person.record.id}"
-                yield person.rank(prompt, responses, guideline=guideline, at=at, id=key)
-            bar.advance()
