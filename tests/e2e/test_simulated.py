@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accord.commands.train.pretrain import pretrain
-from accord.commands.train.reward import reward
 from e2e.conftest import SEED, Server
 from visitor import Visitor, ranking_form
 
 from accord.commands.app import RunFlags
+from accord.commands.train.pretrain import pretrain
+from accord.commands.train.reward import reward
 from accord.commands.train.sft import sft
 from accord.data.corpus import write_documents
 from accord.feedback import accounts, tasks
