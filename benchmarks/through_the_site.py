@@ -4,8 +4,8 @@
     python benchmarks/through_the_site.py demo --train      also trains the reward model from both stores and compares the weights
 
 A new project gets the demo's prompts, responses and labelers, and `accord label` serves it. Each simulated labeler is a visitor with
-a kept connection and gets the tasks that it had in the demo. Then the rankings are frozen as `accord reward` freezes them, and the
-digests are compared: of the site's, of the demo's store, and the one that the demo's own reward model names.
+a kept connection and gets the tasks that it had in the demo. Then a snapshot of the rankings is written as `accord reward` writes it.
+The digests are compared: of the site's, of the demo's store, and the one that the demo's own reward model names.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from typing import Any
 from sqlalchemy import select
 from visitor import Visitor, ranking_form
 
+from accord.commands.feedback.queue import queue
+from accord.commands.world import world_of
 from accord.feedback import accounts, schema, tasks
 from accord.feedback.guidelines import reference
 from accord.feedback.snapshot import write_snapshot
@@ -36,7 +38,6 @@ from accord.feedback.store import Store
 from accord.records import RankedPrompt
 from accord.runtime.project import Project
 from accord.settings import LabelConfig, RewardConfig
-from accord.stages.queueing import queue_for_world, site_seed, world_of
 from accord.world import SimulatedLabeler, labelers
 
 START = "from accord.commands.app import main; main()"
@@ -59,8 +60,14 @@ def fresh(demo: Project, own: Store, folder: Path, prompts: int) -> tuple[Projec
             demonstrations=own.demonstrations(),
             responses={response.id: response for row in rows for response in row.responses}.values(),
         )
-    queue_for_world(project, LabelConfig(**_config(demo, "label")))
+    queue(project, as_world=True, config=LabelConfig(**_config(demo, "label")))
     return project, rows
+
+
+def site_seed(project: Project) -> int:
+    """The seed of the order in which responses are shown: the world's where there is one, so that its labelers see their own pages."""
+    world, own = project.settings.get("world", {}), project.settings.get("project", {})
+    return int(world.get("seed", own.get("seed", 0)))
 
 
 @contextmanager
@@ -114,12 +121,11 @@ def answered(project: Project, store: Store, visitors: int) -> int:
 
 def weights(project: Project, demo: Project, name: str) -> bytes:
     """The reward model that a project's rankings train, with the demo's settings, from the demo's SFT model."""
-    from accord.stages.training import reward_stage
+    from accord.commands.train.reward import reward
 
     if not project.model("sft").exists():
         shutil.copytree(demo.model("sft"), project.model("sft"))
-    config = RewardConfig(**_config(demo, "reward"))
-    reward_stage(project, config, sft_model="sft", name=name, resume=False, dtype="auto")
+    reward(project, name=name, config=RewardConfig(**_config(demo, "reward")))
     return (project.model(name) / "model.safetensors").read_bytes()
 
 

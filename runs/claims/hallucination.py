@@ -8,9 +8,9 @@ from statistics import fmean
 
 from frame import OUYANG, Row, above, below, row, run, summary
 
+from accord.commands.world import world_of
 from accord.feedback.store import Store
 from accord.runtime.project import Project
-from accord.stages.queueing import world_of
 from accord.world import GoldJudge
 
 CLOSED = ("closed_qa", "summarise", "extract")

@@ -8,11 +8,11 @@ from statistics import fmean
 
 from frame import OUYANG, Row, above, row, run, within
 
+from accord.commands.world import world_of
 from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
 from accord.records import Prompt, Response
 from accord.runtime.project import Project
-from accord.stages.queueing import world_of
 from accord.world import HELD_OUT_GROUP, SimulatedLabeler, labelers
 
 PAIR = ("ppo", "sft")

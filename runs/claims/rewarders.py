@@ -12,6 +12,7 @@ import numpy as np
 from frame import Row, above, below, row
 
 from accord.algorithms import reward
+from accord.commands.world import world_of
 from accord.engine.local import LocalSampler
 from accord.evaluation.frontier import best_of_n_values
 from accord.evaluation.statistics import Floats
@@ -27,7 +28,6 @@ from accord.settings import RewardConfig
 from accord.stages.answering import held_out
 from accord.stages.asking import respond
 from accord.stages.opening import Model, compute_dtype
-from accord.stages.queueing import world_of
 from accord.world import HELD_OUT_GROUP, GoldJudge
 
 Rows = list[reward.RankedRows]

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from frame import Row, above, row, run
 
+from accord.commands.world import world_of
 from accord.engine.local import LocalSampler
 from accord.feedback.store import Store
 from accord.records import Demonstration, Prompt, Sampling
@@ -15,7 +16,6 @@ from accord.runtime.project import Project
 from accord.settings import SftConfig
 from accord.stages.asking import respond
 from accord.stages.opening import Model, compute_dtype, load_model
-from accord.stages.queueing import world_of
 from accord.stages.training import sft_stage
 from accord.world import GoldJudge, World
 from accord.world.demonstrations import ignorance

@@ -65,7 +65,8 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-c", "from accord.commands.app import main; main()", "label", str(self.project.path), "--port", str(self.port)]
+        start = "from accord.commands.app import main; main()"
+        command = [sys.executable, "-c", start, "label", str(self.project.path), "--port", str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=quiet())
         end_with_us = ["sh", "-c", 'read -r _; kill -9 "$1"', "sh", str(self.process.pid)]
         self.watch = subprocess.Popen(end_with_us, stdin=subprocess.PIPE, start_new_session=True)

@@ -12,6 +12,9 @@ from e2e.conftest import SEED, Server
 from visitor import Visitor, ranking_form
 
 from accord.commands.app import RunFlags
+from accord.commands.train.pretrain import pretrain
+from accord.commands.train.reward import reward
+from accord.commands.train.sft import sft
 from accord.data.corpus import write_documents
 from accord.feedback import accounts, tasks
 from accord.feedback.guidelines import reference
@@ -20,13 +23,11 @@ from accord.feedback.store import Store
 from accord.records import Labeler, Prompt, Response
 from accord.runtime.project import Project
 from accord.settings import PretrainConfig, RewardConfig, SftConfig, WorldConfig
-from accord.commands.train.pretrain import pretrain
-from accord.commands.train.reward import reward
-from accord.commands.train.sft import sft
 from accord.world import SimulatedLabeler, World, labelers
 
 WORLD = World.generate(SEED, WorldConfig(documents=600, prompts=80, demonstrations=60, users=20))
 PEOPLE = labelers(WORLD)[:4]
+FLAGS = RunFlags(dtype="float32")
 TINY: dict[str, Any] = {"vocab_size": 400, "hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 24, "context": 256}
 
 
@@ -58,27 +59,27 @@ def through_the_site(site: Server, person: SimulatedLabeler) -> int:
 
 
 @pytest.fixture(scope="module")
-def sft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sft_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a small SFT model of this world's."""
     project = Project.create(tmp_path_factory.mktemp("simulated") / "sft")
     write_documents(project.path / "corpus" / "text.jsonl", WORLD.documents[:200])
     with Store.open(project.store_url) as store:
         store.add(labelers={d.labeler: Labeler(d.labeler, "person") for d in WORLD.demonstrations}.values())
         store.add_demonstrations(WORLD.demonstrations)
-    pretrain(project, config=PretrainConfig(**TINY, tokens=1000, batch_tokens=256), name="base", flags=RunFlags(dtype="float32"))
-    sft(project, config=SftConfig(epochs=1, ptx_tokens=0), base="base", name="sft", flags=RunFlags(dtype="float32"))
+    pretrain(project, flags=FLAGS, config=PretrainConfig(**TINY, tokens=1000, batch_tokens=256))
+    sft(project, flags=FLAGS, config=SftConfig(epochs=1, ptx_tokens=0))
     return project.path
 
 
-def rewarded(folder: Path, url: str, sft: Path) -> bytes:
+def rewarded(folder: Path, url: str, sft_project: Path) -> bytes:
     """The weights of a reward model that was trained on what a store holds."""
     project = Project.create(folder, settings={"store": {"url": url}})
-    shutil.copytree(sft / "models" / "sft", project.model("sft"))
-    reward(project, config=RewardConfig(lr=1e-3), sft="sft", name="reward", flags=RunFlags(dtype="float32"))
+    shutil.copytree(sft_project / "models" / "sft", project.model("sft"))
+    reward(project, flags=FLAGS, config=RewardConfig(lr=1e-3))
     return (project.model("reward") / "model.safetensors").read_bytes()
 
 
-def test_a_reward_model_is_the_same_bit_for_bit_as_from_the_store_directly(site: Server, tmp_path: Path, sft: Path) -> None:
+def test_a_reward_model_is_the_same_bit_for_bit_as_from_the_store_directly(site: Server, tmp_path: Path, sft_project: Path) -> None:
     groups = sampled()
     with Store.open(f"sqlite:///{tmp_path / 'direct.db'}") as direct:
         for store in (site.store, direct):
@@ -94,9 +95,10 @@ def test_a_reward_model_is_the_same_bit_for_bit_as_from_the_store_directly(site:
             for person in PEOPLE
         )
         through, plain = tmp_path / "site.jsonl", tmp_path / "direct.jsonl"
-        assert write_snapshot(site.store.ranked_prompts(split="train"), through) == write_snapshot(direct.ranked_prompts(split="train"), plain)
+        digest = write_snapshot(site.store.ranked_prompts(split="train"), through)
+        assert write_snapshot(direct.ranked_prompts(split="train"), plain) == digest
         assert through.read_text().count("\n") == len(groups) * len(PEOPLE)
-    first = rewarded(tmp_path / "one", site.url, sft)
-    second = rewarded(tmp_path / "two", f"sqlite:///{tmp_path / 'direct.db'}", sft)
+    first = rewarded(tmp_path / "one", site.url, sft_project)
+    second = rewarded(tmp_path / "two", f"sqlite:///{tmp_path / 'direct.db'}", sft_project)
     assert first == second
-    assert first != (sft / "models" / "sft" / "model.safetensors").read_bytes()
+    assert first != (sft_project / "models" / "sft" / "model.safetensors").read_bytes()

@@ -13,9 +13,10 @@ import pytest
 from evaluated import Answered, Typed
 
 from accord.commands.app import main
+from accord.commands.feedback.label import label
 from accord.runtime.project import Project
-from accord.settings import LabelConfig, PpoConfig, PretrainConfig, RewardConfig, SampleConfig, SftConfig
-from accord.stages.asking import label_stage, sample_stage
+from accord.settings import PpoConfig, PretrainConfig, RewardConfig, SampleConfig, SftConfig
+from accord.stages.asking import sample_stage
 from accord.stages.training import ppo_stage, pretrain_stage, reward_stage, sft_stage
 
 WORLD = ["--documents", "400", "--prompts", "400", "--demonstrations", "120", "--users", "20"]
@@ -31,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pretrain_stage(project, PretrainConfig(**BODY, tokens=30_000, batch_tokens=512, warmup_steps=5), name="base", **how)
     sft_stage(project, SftConfig(epochs=2, lr=3e-3, ptx_tokens=0), base="base", name="sft", **how)
     sample_stage(project, SampleConfig(k=4, prompts=60, held_out=30, max_tokens=16), model="sft", name="sample", dtype="float32")
-    label_stage(project, LabelConfig(), name="label")
+    label(project, by="world")
     reward_stage(project, RewardConfig(lr=1e-3, held_out_group="caring"), sft_model="sft", name="reward", **how)
     small = PpoConfig(steps=4, batch_size=16, minibatch_size=8, epochs=1, lr=1e-3, max_tokens=16, ptx_coef=0.0, save_every=4, keep_every=2)
     ppo_stage(project, small, sft_model="sft", reward_model="reward", name="ppo", **how)

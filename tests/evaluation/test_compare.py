@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from evaluated import Answered, Typed, samples
 
+from accord.commands.world import world_of
 from accord.errors import UsageError
 from accord.evaluation.duels import from_pairs, from_scores
 from accord.evaluation.llm_judge import Opinion, ask, position_bias, verdict
@@ -23,7 +24,6 @@ from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
 from accord.records import Demonstration, Message, Prompt, Sampling
 from accord.runtime.project import Project
-from accord.stages.queueing import world_of
 from accord.world import labelers
 
 FEW = ("--prompts", "24", "--max-tokens", "12", "--bootstrap", "200", "--dtype", "float32")

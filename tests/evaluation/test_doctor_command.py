@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from accord.commands.app import main
+from accord.commands.feedback.plan_pilot import simulated_pilot
+from accord.commands.world import world_of
 from accord.evaluation.findings import Finding
 from accord.evaluation.run_facts import RESULTS
 from accord.feedback.store import Store
@@ -23,8 +25,6 @@ from accord.runtime import lineage
 from accord.runtime.project import Project
 from accord.settings import PlanConfig
 from accord.stages.doctoring import doctor_stage
-from accord.stages.measuring import simulated
-from accord.stages.queueing import world_of
 from accord.world import labelers
 
 WORLD = ["--documents", "60", "--prompts", "90", "--demonstrations", "24", "--users", "20"]
@@ -143,7 +143,7 @@ def test_padding_that_is_the_stop_token(town: Path) -> None:
 def test_labels_at_random_are_found_before_the_reward_model_is_blamed(guessed: bool, town: Path) -> None:
     """The world's labelers on responses that differ, as they rank and at random."""
     world, rng = world_of(Project.open(town)), random.Random(0)
-    ranked, rankings = simulated(world, PlanConfig(k=4, pilot=80, overlap=0.5))
+    ranked, rankings = simulated_pilot(world, PlanConfig(k=4, pilot=80, overlap=0.5))
     if guessed:
         rankings = [replace(ranking, ranks=_shuffled(len(ranking.ranks), rng)) for ranking in rankings]
     fresh = Project.create(town.parent / "labels")

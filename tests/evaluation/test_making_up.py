@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from accord.commands.app import main
+from accord.commands.world import world_of
 from accord.evaluation.run_facts import examine, read_facts
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Ranking, Response
@@ -15,7 +16,6 @@ from accord.runtime.project import Project
 from accord.settings import DpoConfig, EvaluateConfig, PretrainConfig, RewardConfig, SftConfig
 from accord.stages.evaluating import evaluate_stage
 from accord.stages.preferring import dpo_stage
-from accord.stages.queueing import world_of
 from accord.stages.training import pretrain_stage, reward_stage, sft_stage
 from accord.world.demonstrations import ignorance
 from accord.world.prompts import plain

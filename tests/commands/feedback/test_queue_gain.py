@@ -8,23 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import SENTENCES
+from tiny import SENTENCES, chat, llama, scalar
 
 from accord.commands.app import main
-from accord.data.corpus import write_documents
+from accord.commands.feedback.queue import queue
+from accord.commands.feedback.queue_gain import by_rewards, gain_by
 from accord.feedback import tasks
 from accord.feedback.store import Store
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
+from accord.models.folders import save_model
+from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Response
 from accord.runtime.project import Project
-from accord.settings import PretrainConfig, RewardConfig, SftConfig
-from accord.stages.choosing import by_information, by_rewards, gain_by
-from accord.stages.queueing import queue_stage
-from accord.stages.training import pretrain_stage, reward_stage, sft_stage
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 K = 4
 PROMPTS = [Prompt(f"p{n}", (Message("user", f"Where is bread number {n}?"),)) for n in range(8)]
-TINY: dict[str, Any] = {"vocab_size": 300, "hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 24, "context": 128}
 
 
 def ranked(n: int, who: str, ranks: tuple[int, ...]) -> Ranking:
@@ -51,15 +48,9 @@ def project(tmp_path: Path) -> Project:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The same with two reward models."""
     project = sampled(Project.create(tmp_path_factory.mktemp("choosing") / "p"))
-    write_documents(project.path / "corpus" / "text.jsonl", [" ".join(SENTENCES[i % 6 :]) for i in range(60)])
-    with Store.open(project.store_url) as store:
-        store.add_demonstrations(Demonstration(f"d{p.id}", p, "At the market.", "l0") for p in PROMPTS)
-    pretrain_stage(
-        project, PretrainConfig(**TINY, tokens=600, batch_tokens=128, warmup_steps=2), name="base", resume=False, dtype="float32"
-    )
-    sft_stage(project, SftConfig(epochs=1, ptx_tokens=0), base="base", name="sft", resume=False, dtype="float32")
+    tokenizer = chat().tokenizer
     for seed, name in enumerate(("reward", "other")):
-        reward_stage(project, RewardConfig(seed=seed, lr=1e-2), sft_model="sft", name=name, resume=False, dtype="float32")
+        save_model(project.model(name), scalar(llama(seed, vocab=len(tokenizer)), seed), tokenizer)
     return project
 
 
@@ -83,7 +74,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
 
 
 def test_what_nobody_ranked_tells_more_than_what_all_agree_on(project: Project) -> None:
-    assert queue_stage(project, "rank", k=K, gain=by_information) == {"tasks": 8, "new": 8, "moved": 0}
+    assert queue(project, k=K, by="information") == {"tasks": 8, "new": 8, "moved": 0}
     first = order(project)
     assert set(first[:5]) == {"p3", "p4", "p5", "p6", "p7"}
     assert set(first[5:]) == {"p0", "p1", "p2"}
@@ -100,7 +91,7 @@ def test_what_waits_is_moved_when_more_is_known(project: Project, capsys: pytest
 
 def test_of_pairs_the_close_and_little_known_ones_are_asked(project: Project) -> None:
     """p0's four responses are far apart after six rankings, p7's are not known at all."""
-    assert queue_stage(project, "compare", gain=by_information, count=30)["new"] == 30
+    assert queue(project, kind="compare", by="information", count=30)["new"] == 30
     with Store.open(project.store_url) as store, store.read() as connection:
         ids = set(connection.exec_driver_sql("SELECT id FROM tasks").scalars())
         assert {task.prompt.id for task in tasks.load_all(connection, ids)} == {"p3", "p4", "p5", "p6", "p7"}, "6 pairs of each"
@@ -116,9 +107,9 @@ def test_by_chance_follows_from_the_seed(project: Project, tmp_path: Path, capsy
 def test_a_reward_models_doubts_come_first(trained: Project, capsys: pytest.CaptureFixture[str]) -> None:
     with Store.open(trained.store_url) as store:
         made = list(tasks.from_responses({p.id: p for p in PROMPTS}, store.responses(), kind="rank", k=K))
-        one = by_rewards(trained, ["reward"], "auto", store, made)
-        two = by_rewards(trained, ["reward", "other"], "auto", store, made)
-        same = by_rewards(trained, ["reward", "reward"], "auto", store, made)
+        one = by_rewards(trained, ["reward"], made)
+        two = by_rewards(trained, ["reward", "other"], made)
+        same = by_rewards(trained, ["reward", "reward"], made)
     assert all(0 < gain < 0.7 for gain in one.values())
     assert len(set(one.values())) == 8
     assert max(map(abs, same.values())) < 1e-9 < max(two.values()), "models that say the same have nothing to settle"

@@ -1,7 +1,8 @@
-"""Work is put before labelers out of what a project holds: the world's responses, imported ones, known answers."""
+"""`accord queue`: tasks out of the world's responses, of imported ones, and with known answers."""
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 from datetime import UTC, datetime
@@ -11,20 +12,19 @@ from typing import Any
 import pytest
 
 from accord.commands.app import main
+from accord.commands.feedback.label import label
+from accord.commands.feedback.queue import queue
+from accord.commands.world import world_of
 from accord.data.importers import read
 from accord.errors import InputError
-from accord.feedback import accounts, answers, audit, tasks
+from accord.feedback import accounts, answers, tasks
 from accord.feedback.guidelines import reference
 from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
 from accord.records import Response
 from accord.runtime.project import Project
 from accord.settings import LabelConfig, WorldConfig
-from accord.stages.asking import label_stage
-from accord.stages.importing import import_file
-from accord.stages.queueing import known_stage, queue_for_world, queue_stage, site_seed, world_of
-from accord.stages.starting import new_world
-from accord.world import labelers
+from accord.world import World, labelers
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODELS = ("davinci", "t0", "one", "two", "three", "four", "five", "six")
@@ -51,13 +51,19 @@ def outputs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_outputs_of_eight_models_become_tasks_of_eight(project: Project, outputs: Path) -> None:
+def add_outputs(project: Project, outputs: Path) -> None:
+    found = read(outputs, "responses")
+    with Store.open(project.store_url) as store:
+        store.add(prompts=found.prompts, responses=found.responses)
+
+
+def test_the_outputs_of_eight_models_become_tasks_of_eight(project: Project, outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also those that say nothing or the same: that, too, is what the models said."""
-    figures = import_file(project, outputs, format="responses", limit=None)
-    assert (figures["read"], figures["kept"], figures["prompts"], figures["responses"]) == (24, 24, 3, 24)
-    assert import_file(project, outputs, format="responses", limit=None)["responses"] == 0
-    assert queue_stage(project, "rank", k=8) == {"tasks": 3, "new": 3}
-    assert queue_stage(project, "rank", k=8) == {"tasks": 3, "new": 0}
+    main(["import", str(project.path), str(outputs), "--format", "responses", "--json"])
+    metrics = json.loads(capsys.readouterr().out)
+    assert (metrics["read"], metrics["kept"], metrics["prompts"], metrics["responses"]) == (24, 24, 3, 24)
+    assert queue(project, kind="rank", k=8) == {"tasks": 3, "new": 3}
+    assert queue(project, kind="rank", k=8) == {"tasks": 3, "new": 0}
     with Store.open(project.store_url) as store:
         assert {prompt.user for prompt in store.prompts()} == {"Mail"}
         assert {prompt.source for prompt in store.prompts()} == {"user_oriented.jsonl"}
@@ -87,23 +93,23 @@ def test_a_folder_without_responses_is_refused(tmp_path: Path) -> None:
     ("kind", "count"), [("rank", 3), ("compare", 12), ("correct", 24), ("evaluate", 3), ("demonstrate", 3), ("conversation", 0)]
 )
 def test_every_kind_of_task(project: Project, outputs: Path, kind: Any, count: int) -> None:
-    import_file(project, outputs, format="responses", limit=None)
+    add_outputs(project, outputs)
     if not count:
         with pytest.raises(InputError, match="nothing to make"):
-            queue_stage(project, kind)
+            queue(project, kind=kind)
     else:
-        assert queue_stage(project, kind)["new"] == count
+        assert queue(project, kind=kind)["new"] == count
 
 
 def test_known_answers_become_gold_and_nobody_sees_the_item_twice(project: Project, outputs: Path, tmp_path: Path) -> None:
-    import_file(project, outputs, format="responses", limit=None)
-    queue_stage(project, "compare")
+    add_outputs(project, outputs)
+    queue(project, kind="compare")
     with Store.open(project.store_url) as store, store.read() as connection:
         ids = [row.id for row in connection.exec_driver_sql("SELECT id FROM tasks ORDER BY place")]
     file = tmp_path / "gold.jsonl"
     file.write_text(json.dumps({"task": ids[0], "expected": {"choice": "first"}}) + "\n")
-    assert known_stage(project, file, "gold") == {"tasks": 1, "new": 1, "closed": 1}
-    assert known_stage(project, file, "gold") == {"tasks": 1, "new": 0, "closed": 0}
+    assert queue(project, gold=file) == {"tasks": 1, "new": 1, "closed": 1}
+    assert queue(project, gold=file) == {"tasks": 1, "new": 0, "closed": 0}
     with Store.open(project.store_url) as store:
         accounts.invite(store, "labeler", "Ann", by="lead", now=NOW)
         (ann,) = accounts.people(store)
@@ -124,19 +130,23 @@ def test_known_answers_become_gold_and_nobody_sees_the_item_twice(project: Proje
     ],
 )
 def test_an_expected_answer_that_could_not_be_given_is_named(project: Project, outputs: Path, tmp_path: Path, row: Any, says: str) -> None:
-    import_file(project, outputs, format="responses", limit=None)
-    queue_stage(project, "compare")
+    add_outputs(project, outputs)
+    queue(project, kind="compare")
     with Store.open(project.store_url) as store, store.read() as connection:
         id = connection.exec_driver_sql("SELECT min(id) FROM tasks").scalar_one()
     file = tmp_path / "gold.jsonl"
     file.write_text(json.dumps(row).replace("ID", id) + "\n")
     with pytest.raises(InputError, match=rf"gold\.jsonl:1.*{says}"):
-        known_stage(project, file, "gold")
+        queue(project, gold=file)
+
+
+WORLD = WorldConfig(seed=3, documents=10, prompts=30, demonstrations=4, users=10)
 
 
 def town(path: Path) -> Project:
-    project, _ = new_world(path, WorldConfig(seed=3, documents=10, prompts=30, demonstrations=4, users=10))
+    project = Project.create(path, settings={"world": dataclasses.asdict(WORLD)})
     with Store.open(project.store_url) as store:
+        store.add_prompts(World.generate(WORLD.seed, WORLD).prompts)
         texts = ("I do not know.", "It is made of wool.", "Go away!", "Yes, certainly.")
         prompts = sorted(store.prompts(), key=lambda prompt: prompt.id)
         store.add_responses(Response(f"{p.id}-{n}", p.id, text, "sft") for p in prompts for n, text in enumerate(texts))
@@ -146,12 +156,12 @@ def town(path: Path) -> Project:
 def test_the_worlds_labelers_say_the_same_through_the_queue_and_directly(tmp_path: Path) -> None:
     """They are given the same pages, so what a model would learn from is the same to the byte."""
     direct, queued, config = town(tmp_path / "direct"), town(tmp_path / "queued"), LabelConfig(seed=1, overlap=0.5)
-    label_stage(direct, config, name="label")
-    queue_for_world(queued, config)
+    label(direct, by="world", config=config)
+    queue(queued, as_world=True, config=config)
     people = {person.record.id: person for person in labelers(world_of(queued))}
     with Store.open(queued.store_url) as store:
         for id, person in people.items():
-            while leased := tasks.next_task(store, id, now=NOW, lease_seconds=60, seed=site_seed(queued)):
+            while leased := tasks.next_task(store, id, now=NOW, lease_seconds=60, seed=WORLD.seed):
                 guideline = reference("training")
                 said = person.rank(leased.task.prompt, leased.task.responses, guideline=guideline, at="", id="")
                 assert said.response_ids == leased.order
@@ -163,49 +173,6 @@ def test_the_worlds_labelers_say_the_same_through_the_queue_and_directly(tmp_pat
     with Store.open(direct.store_url) as store:
         assert write_snapshot(store.ranked_prompts(), tmp_path / "direct.jsonl") == digest
         assert store.counts()["rankings"] >= 30
-
-
-def test_the_commands_for_people(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    def run(*words: str) -> Any:
-        capsys.readouterr()
-        main([words[0], words[1], str(project.path), *words[2:], "--json"])
-        return json.loads(capsys.readouterr().out)
-
-    link = run("labelers", "invite", "Ann", "--group", "nurses", "--url", "https://labels.example/")["link"]
-    assert link.startswith("https://labels.example/join?token=")
-    with Store.open(project.store_url) as store:
-        session = accounts.redeem(store, link.rpartition("=")[2], now=datetime.now(UTC))
-        assert accounts.session(store, session, now=datetime.now(UTC))
-    for done, state in (("pause", "paused"), ("exclude", "excluded"), ("revoke", "revoked")):
-        run("labelers", done, "Ann", "--why", "a test")
-        (ann,) = run("labelers", "list")["labelers"]
-        assert ann[state]
-    assert not run("labelers", "qualify", "Ann", "--failed")["qualified"]
-    assert not run("labelers", "list")["labelers"][0]["qualified"]
-    assert run("labelers", "qualify", "Ann")["qualified"]
-    run("labelers", "include", "Ann")
-    run("labelers", "resume", ann["id"])
-    (ann,) = run("labelers", "list")["labelers"]
-    assert [ann[state] for state in ("paused", "excluded", "revoked")] == [False] * 3
-    run("labelers", "erase", "Ann")
-    (ann,) = run("labelers", "list")["labelers"]
-    assert ann["name"] == ann["group"] == ""
-    with Store.open(project.store_url) as store:
-        assert {entry.who for entry in audit.entries(store)} == {"operator", ann["id"]}
-
-
-@pytest.mark.parametrize(
-    ("label", "address"),
-    [
-        ({}, "http://127.0.0.1:8400"),
-        ({"port": 9000}, "http://127.0.0.1:9000"),
-        ({"names": "labels.example, other.example", "https": True}, "https://labels.example"),
-    ],
-)
-def test_an_invitation_leads_to_where_the_site_is(tmp_path: Path, label: Any, address: str, capsys: pytest.CaptureFixture[str]) -> None:
-    project = Project.create(tmp_path / "p", settings={"label": label})
-    main(["labelers", "invite", str(project.path), "Ann", "--json"])
-    assert json.loads(capsys.readouterr().out)["link"].startswith(f"{address}/join?token=")
 
 
 def answered(store: Store, who: str, payloads: Any) -> list[str]:
@@ -222,8 +189,8 @@ def test_a_leads_answers_become_known_ones_as_they_were_exported(
     project: Project, outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever the order on the lead's page was, the expected choice is the response that the lead chose."""
-    import_file(project, outputs, format="responses", limit=None)
-    queue_stage(project, "compare", split="train")
+    add_outputs(project, outputs)
+    queue(project, kind="compare", split="train")
     with Store.open(project.store_url) as store:
         accounts.invite(store, "lead", "Lea", by="tests", now=NOW)
         (lead,) = accounts.people(store)
@@ -241,10 +208,3 @@ def test_a_leads_answers_become_known_ones_as_they_were_exported(
     with Store.open(project.store_url) as store, store.read() as connection:
         known = tasks.load_all(connection, set(gold))
         assert all(task.expected == {"choice": "first"} and task.responses[0].id < task.responses[1].id for task in known)
-
-
-def test_somebody_who_is_not_there_is_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["labelers", "pause", str(project.path), "nobody"])
-    assert caught.value.code == 2
-    assert "no account 'nobody'" in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""`accord label`: open the labeling site, or let simulated labelers rank.
+
+Needs responses that nobody has ranked (`accord sample`, `accord import`), or tasks that `accord queue` made; `--by world` also needs
+the built-in world. Leaves rankings, ratings and flags in the database. The page follows Ouyang et al. 2022, appendix B: rate each
+response, flag it, then rank all of them. Loads no torch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from accord.commands.app import Flat, Insecure, ProjectPath, RunName
+from accord.commands.feedback.simulated import assignments
+from accord.commands.world import world_of
+from accord.errors import InputError
+from accord.feedback import tasks
+from accord.feedback.guidelines import reference
+from accord.feedback.store import Store
+from accord.feedback.unranked import unqueued, unranked
+from accord.feedback.web.server import open_site
+from accord.records import Prompt, Ranking, Response
+from accord.runtime import lineage
+from accord.runtime.progress import track
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+from accord.settings import LabelConfig, ScreeningConfig
+from accord.world import SimulatedLabeler, labelers
+
+
+def label(
+    project: ProjectPath,
+    *,
+    by: Annotated[Literal["site", "world"], Parameter(help="People in the labeling site, or the world's simulated labelers.")] = "site",
+    insecure: Insecure = False,
+    name: RunName = "label",
+    config: Annotated[LabelConfig, Flat] = LabelConfig(),
+) -> Run | None:
+    """Open the labeling site on the responses that nobody has ranked yet, or let the world's labelers rank them.
+
+    The site is served until it is stopped; only ``by="world"`` returns a run.
+
+    Example: accord label my-project --port 8400
+
+    Raises:
+        UsageError: the site may not listen on this address without a secret or https, or the project has no built-in world.
+        InputError: simulated labelers have nothing to rank.
+        RunError: a run of this name is there already.
+    """
+    opened = Project.open(project)
+    if by == "world":
+        return _label_by_world(opened, config, name)
+    with Store.open(opened.store_url) as store:
+        tasks.add(store, list(_waiting(store, config)))
+        screening = ScreeningConfig(**opened.settings.get("screening", {}))
+        open_site(store, config, screening, name=opened.path.name, folder=opened.path, insecure=insecure)
+    return None
+
+
+def _waiting(store: Store, config: LabelConfig) -> Iterator[tasks.Task]:
+    """Make ranking tasks of the responses that are neither ranked nor queued; a share of the prompts goes to two labelers."""
+    responses = list(unqueued(store))
+    prompts = {prompt.id: prompt for prompt in store.prompts()} if responses else {}
+    for task in tasks.from_responses(prompts, responses):
+        twice = random.Random(f"overlap {config.seed} {task.id}").random() < config.overlap
+        yield replace(task, overlap=2 if twice else 1)
+
+
+def _label_by_world(project: Project, config: LabelConfig, name: str) -> Run:
+    """Let the world's labelers rank, through the database as people would.
+
+    Each sees the page in the order that the site would show (``tasks.shown_order`` with the world's seed).
+    """
+    simulated = labelers(world_of(project))
+    with Store.open(project.store_url) as store:
+        waiting = unranked(store)
+        if not waiting:
+            raise InputError("the store has no responses that wait to be ranked", where=project.store_url, hint="`accord sample` first")
+        inputs = {"responses": lineage.digest_rows(sorted(response.id for _, group in waiting for response in group))}
+        run = Run.start(project.run(name), stage="label", config=config, inputs=inputs, resume=False, seed=config.seed)
+        with run.finishing() as metrics:
+            store.add_labelers(labeler.record for labeler in simulated)
+            rankings = list(_rankings(config, waiting, simulated))
+            store.add_rankings(rankings)
+            metrics |= {"rankings": len(rankings), "prompts": len(waiting), "labelers": len(simulated)}
+    return run
+
+
+def _rankings(
+    config: LabelConfig, waiting: Sequence[tuple[Prompt, list[Response]]], simulated: Sequence[SimulatedLabeler]
+) -> Iterator[Ranking]:
+    guideline, clock = reference("training"), datetime.now(UTC).replace(microsecond=0)
+    with track(len(waiting), "label") as bar:
+        for number, (prompt, responses, chosen) in enumerate(assignments(config, waiting, simulated)):
+            at = (clock + timedelta(seconds=number)).isoformat()
+            for labeler in chosen:
+                id = f"{prompt.id}-{responses[0].id}-{labeler.record.id}"
+                yield labeler.rank(prompt, responses, guideline=guideline, at=at, id=id)
+            bar.advance()

@@ -1,0 +1,205 @@
+"""`accord labelers`: invite, list, qualify, pause, exclude or erase labelers.
+
+Needs a project. Leaves accounts in the database, of every secret its hash alone, and a line in the audit log for every change.
+A labeler is named by id, or by a name that only one account has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from accord.commands.app import ProjectPath, Why, shows
+from accord.errors import UsageError
+from accord.feedback import accounts
+from accord.feedback.accounts import Account, Role
+from accord.feedback.privacy import erase_labeler
+from accord.feedback.store import Store
+from accord.runtime.progress import table
+from accord.runtime.project import Project
+from accord.settings import LabelConfig
+
+OPERATOR = "operator"
+"""The name in the audit log under which this command acts."""
+Who = Annotated[str, Parameter(help="A labeler's id, or a name that only one account has.")]
+
+labelers = App(name="labelers", help="Invite, list, qualify, pause, resume, revoke, exclude, include or erase labelers.")
+
+
+@labelers.command
+def invite(
+    project: ProjectPath,
+    name: Annotated[str, Parameter(help="What you call the person.")],
+    *,
+    role: Annotated[Role, Parameter(help="What the person may do; a user chats.")] = "labeler",
+    group: Annotated[str, Parameter(help="Group of labelers, for agreement and held-out groups.")] = "",
+    days: Annotated[float, Parameter(help="How long the link holds.")] = 7,
+    screened: Annotated[bool, Parameter(help="Begin with the qualification tasks.", negative="")] = False,
+    again: Annotated[bool, Parameter(help="A new link for somebody who is there: NAME is the id or name.", negative="")] = False,
+    url: Annotated[str, Parameter(help="Address of the site, as labelers reach it; the project's own when not given.")] = "",
+) -> dict[str, Any]:
+    """Invite a person by a link that opens the site once; the database keeps only the hash of its token.
+
+    Example: accord labelers invite my-project "Ann Smith" --group nurses
+
+    Raises:
+        UsageError: days is out of range, or ``again`` names nobody or several.
+        Refused: the role does not exist.
+    """
+    if not 0 < days <= 365:
+        raise UsageError(f"days is {days}; above 0, at most 365", where="--days")
+    opened = Project.open(project)
+    with Store.open(opened.store_url) as store:
+        known = _find(store, name).id if again else ""
+        token = accounts.invite(
+            store, role, name, by=OPERATOR, now=datetime.now(UTC), days=days, group=group, labeler=known, screened=screened
+        )
+    address = url.rstrip("/") or _site_address(opened)
+    return {"name": name, "role": role, "link": f"{address}/join?token={token}", "days": days}
+
+
+def _show_list(found: dict[str, Any]) -> None:
+    rows = list[tuple[str, str, str, str, str]]()
+    for person in found["labelers"]:
+        states = [state for state in ("paused", "revoked", "excluded") if person[state]]
+        rows.append((person["id"], person["name"], person["role"], person["group"], ", ".join(states)))
+    table("labelers", ["id", "name", "role", "group", "state"], rows)
+
+
+@labelers.command(name="list")
+@shows(_show_list)
+def list_(project: ProjectPath) -> dict[str, Any]:
+    """List everybody with access to the site, and what each may do.
+
+    Example: accord labelers list my-project
+    """
+    with Store.open(Project.open(project).store_url) as store:
+        return {"labelers": [dataclasses.asdict(person) for person in accounts.people(store)]}
+
+
+@labelers.command
+def pause(project: ProjectPath, who: Who, *, why: Why = "") -> dict[str, Any]:
+    """Give a labeler no more tasks until resumed.
+
+    Example: accord labelers pause my-project ann --why "gold items missed"
+
+    Raises:
+        UsageError: there is no such account, or several have this name.
+    """
+    return _change(project, who, accounts.pause, "paused", why)
+
+
+@labelers.command
+def resume(project: ProjectPath, who: Who, *, why: Why = "") -> dict[str, Any]:
+    """Give a paused labeler tasks again.
+
+    Example: accord labelers resume my-project ann
+
+    Raises:
+        UsageError: there is no such account, or several have this name.
+    """
+    return _change(project, who, accounts.resume, "resumed", why)
+
+
+@labelers.command
+def qualify(
+    project: ProjectPath,
+    who: Who,
+    *,
+    failed: Annotated[bool, Parameter(help="Send the labeler back to the screening.", negative="")] = False,
+    why: Why = "",
+) -> dict[str, Any]:
+    """Let a screened labeler work; the site shows leads how each did in the screening.
+
+    Example: accord labelers qualify my-project ann --why "79% and 6.2"
+
+    Raises:
+        UsageError: there is no such account, or several have this name.
+    """
+    with Store.open(Project.open(project).store_url) as store:
+        id = _find(store, who).id
+        accounts.qualify(store, id, not failed, by=OPERATOR, why=why, now=datetime.now(UTC))
+    return {"labeler": id, "qualified": not failed}
+
+
+@labelers.command
+def revoke(project: ProjectPath, who: Who, *, why: Why = "") -> dict[str, Any]:
+    """End a person's access at once; the answers stay.
+
+    Example: accord labelers revoke my-project ann --why "left the team"
+
+    Raises:
+        UsageError: there is no such account, or several have this name.
+    """
+    return _change(project, who, accounts.revoke, "revoked", why)
+
+
+@labelers.command
+def exclude(project: ProjectPath, who: Who, *, why: Why = "") -> dict[str, Any]:
+    """Leave a labeler's answers out of every training from now on; the records stay.
+
+    Example: accord labelers exclude my-project ann --why "answers at random"
+
+    Raises:
+        UsageError: there is no such account, or several have this name.
+    """
+    return _change(project, who, accounts.exclude, "excluded", why)
+
+
+@labelers.command
+def include(project: ProjectPath, who: Who, *, why: Why = "") -> dict[str, Any]:
+    """Use an excluded labeler's answers again.
+
+    Example: accord labelers include my-project ann
+
+    Raises:
+        UsageError: there is no such account, or several have this name.
+    """
+    return _change(project, who, accounts.include, "included", why)
+
+
+@labelers.command
+def erase(
+    project: ProjectPath,
+    who: Who,
+    *,
+    why: Why = "",
+    answers: Annotated[bool, Parameter(help="Also empty and withdraw the person's answers.", negative="")] = False,
+) -> dict[str, Any]:
+    """Erase a labeler's personal data for good; the audit log keeps that it was done.
+
+    Example: accord labelers erase my-project ann --why "asked for it" --answers
+
+    Raises:
+        UsageError: there is no such account, or several have this name.
+    """
+    with Store.open(Project.open(project).store_url) as store:
+        id = _find(store, who).id
+        emptied = erase_labeler(store, id, by=OPERATOR, why=why, now=datetime.now(UTC), answers=answers)
+    return {"labeler": id, **emptied}
+
+
+def _change(project: ProjectPath, who: str, change: Callable[..., None], done: str, why: str) -> dict[str, Any]:
+    with Store.open(Project.open(project).store_url) as store:
+        id = _find(store, who).id
+        change(store, id, by=OPERATOR, why=why, now=datetime.now(UTC))
+    return {"labeler": id, "done": done}
+
+
+def _find(store: Store, who: str) -> Account:
+    found = [person for person in accounts.people(store) if who in (person.id, person.name)]
+    if len(found) != 1:
+        what = f"{len(found)} accounts are called {who!r}" if found else f"there is no account {who!r}"
+        raise UsageError(what, where="labelers", hint="`accord labelers list PROJECT` shows their ids")
+    return found[0]
+
+
+def _site_address(project: Project) -> str:
+    """Return the address of the project's site, as accord.toml gives it."""
+    config = LabelConfig(**project.settings.get("label", {}))
+    host = config.names.split(",")[0].strip() or config.host
+    return f"https://{host}" if config.https else f"http://{host}:{config.port}"  # https is a proxy's, at its usual port

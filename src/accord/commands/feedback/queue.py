@@ -1,0 +1,130 @@
+"""`accord queue`: turn stored responses into tasks for labelers.
+
+Needs responses in the database (`accord sample`, `accord import`), or prompts alone for demonstrations. Leaves tasks, which the
+labeling site hands out by priority. `--by` puts the tasks first that would teach most: BALD (Houlsby et al. 2011) over reward models,
+or the information of a ranking under Bradley-Terry. Loads no torch, except for `--by uncertainty`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, combinations
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from accord.commands.app import Flat, ProjectPath
+from accord.commands.feedback.queue_gain import By, gain_by
+from accord.commands.feedback.queue_known import queue_known
+from accord.commands.feedback.simulated import assignments
+from accord.commands.world import world_of
+from accord.errors import InputError, UsageError
+from accord.feedback import tasks
+from accord.feedback.acquisition import choose
+from accord.feedback.answers import CORRECTION
+from accord.feedback.store import Store
+from accord.feedback.tasks import Kind, Task
+from accord.feedback.unranked import unranked
+from accord.records import Prompt, Response, Split
+from accord.runtime.project import Project
+from accord.settings import LabelConfig
+from accord.world import labelers
+
+
+def queue(
+    project: ProjectPath,
+    *,
+    kind: Annotated[Kind, Parameter(help="What labelers are to do.")] = "rank",
+    k: Annotated[int, Parameter(help="The most responses in a task, 2 to 9.")] = 9,
+    overlap: Annotated[int, Parameter(help="How many labelers do each task.")] = 1,
+    priority: Annotated[float, Parameter(help="Higher comes first.")] = 0.0,
+    split: Annotated[Split | None, Parameter(help="Of these prompts alone.")] = None,
+    model: Annotated[tuple[str, ...], Parameter(help="Of these models' responses alone.", negative="")] = (),
+    by: Annotated[
+        By, Parameter(help="What comes first: as it stands, by chance, what reward models are unsure of, or what would tell most.")
+    ] = "order",
+    reward: Annotated[tuple[str, ...], Parameter(help="For --by uncertainty; two or more are an ensemble.", negative="")] = (),
+    count: Annotated[int, Parameter(help="The most tasks, of those that come first; 0 takes all.")] = 0,
+    gold: Annotated[Path | None, Parameter(help="JSON lines of task and expected answer: gold tasks, mixed in for every labeler.")] = None,
+    qualification: Annotated[Path | None, Parameter(help="The same, as the screening of new labelers.")] = None,
+    as_world: Annotated[bool, Parameter(help="Reserve for each simulated labeler what it would rank.", negative="")] = False,
+    config: Annotated[LabelConfig, Flat] = LabelConfig(),
+) -> dict[str, int]:
+    """Turn stored responses into tasks for labelers; a second call adds only what is new.
+
+    With ``by`` other than "order", tasks that wait already are moved as well, and compare tasks are chosen among all pairs of a
+    prompt's responses.
+
+    Example: accord queue my-project --kind rank --k 8 --overlap 2
+
+    Raises:
+        UsageError: a number is out of range, a reward model is named without need or missing, or there is no world to queue for.
+        InputError: there is nothing to make such a task of, or the file of known answers has an unusable row.
+        ModelError: a reward model is missing.
+    """
+    if not 2 <= k <= 9 or overlap < 1 or count < 0:
+        raise UsageError(f"k is {k}, overlap {overlap} and count {count}; 2 to 9, 1 at least, and 0 at least", where="queue")
+    opened = Project.open(project)
+    if gold:
+        return queue_known(opened, gold, "gold")
+    if qualification:
+        return queue_known(opened, qualification, "qualification")
+    if as_world:
+        return _queue_as_world(opened, config)
+    gain = gain_by(opened, by, rewards=reward, seed=config.seed)
+    with Store.open(opened.store_url) as store:
+        prompts = {prompt.id: prompt for prompt in store.prompts(split)}
+        if kind in ("demonstrate", "conversation"):
+            candidates = list(_of_prompts(prompts, kind, overlap, priority))
+        else:
+            chosen = (r for r in store.responses() if (r.model in model if model else r.model != CORRECTION))
+            parts = _pairs(chosen) if gain and kind == "compare" else [chosen]
+            guideline = "evaluation" if kind == "evaluate" else "training"
+            rest: dict[str, Any] = {"kind": kind, "k": k, "guideline": guideline, "overlap": overlap, "priority": priority}
+            candidates = list(chain.from_iterable(tasks.from_responses(prompts, part, **rest) for part in parts))
+        nothing = f"nothing to make a {kind} task of"
+        if gain is None:
+            return _add(store, candidates[: count or None], nothing, opened.store_url)
+        gains: Mapping[str, float] = gain(store, candidates) if candidates else {}
+        by_id = {task.id: task for task in candidates}
+        queued = [replace(by_id[id], priority=priority + gains[id]) for id in choose(gains, count or len(gains))]
+        moved = tasks.prioritise(store, {task.id: task.priority for task in queued})
+        return _add(store, queued, nothing, opened.store_url) | {"moved": moved}
+
+
+def _of_prompts(prompts: Mapping[str, Prompt], kind: Kind, overlap: int, priority: float) -> Iterator[Task]:
+    """Make tasks that need no responses; a conversation is judged only where an assistant has spoken."""
+    for id, prompt in prompts.items():
+        if kind == "demonstrate" or any(message.role == "assistant" for message in prompt.messages):
+            yield Task(tasks.task_id(kind, "training", id, ()), kind, prompt, overlap=overlap, priority=priority)
+
+
+def _pairs(responses: Iterable[Response]) -> Iterator[list[Response]]:
+    """Return every two responses of one prompt."""
+    groups: dict[str, list[Response]] = {}
+    for response in responses:
+        groups.setdefault(response.prompt_id, []).append(response)
+    for group in groups.values():
+        for one, other in combinations(group, 2):
+            yield [one, other]
+
+
+def _queue_as_world(project: Project, config: LabelConfig) -> dict[str, int]:
+    """Reserve for each simulated labeler the tasks that ``accord label --by world`` would have ranked by it."""
+    simulated = labelers(world_of(project))
+    with Store.open(project.store_url) as store:
+        store.add_labelers(labeler.record for labeler in simulated)
+        reserved = list[Task]()
+        for prompt, responses, chosen in assignments(config, unranked(store), simulated):
+            for labeler in chosen:
+                id = tasks.task_id("rank", "training", prompt.id, (response.id for response in responses), labeler.record.id)
+                reserved.append(Task(id, "rank", prompt, tuple(responses), reserved_for=labeler.record.id))
+        return _add(store, reserved, "the store has no responses that wait to be ranked", project.store_url)
+
+
+def _add(store: Store, queued: Sequence[Task], nothing: str, where: str) -> dict[str, int]:
+    if not queued:
+        raise InputError(nothing, where=where, hint="`accord sample` or `accord import` comes first")
+    return {"tasks": len(queued), "new": tasks.add(store, queued)}

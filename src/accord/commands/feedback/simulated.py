@@ -1,0 +1,38 @@
+"""Which simulated labelers rank which prompts: the same choice for `accord label --by world` and `accord queue --as-world`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from accord.records import Prompt, Response
+from accord.runtime.seeds import derive
+from accord.settings import LabelConfig
+from accord.world import HELD_OUT_GROUP, SimulatedLabeler
+
+
+class Assignment(NamedTuple):
+    """A prompt's responses and the simulated labelers who rank them."""
+
+    prompt: Prompt
+    responses: list[Response]
+    labelers: list[SimulatedLabeler]
+
+
+def assignments(
+    config: LabelConfig, waiting: Iterable[tuple[Prompt, list[Response]]], labelers: Sequence[SimulatedLabeler]
+) -> Iterator[Assignment]:
+    """Assign one labeler to each prompt, and a second to a share ``config.overlap`` of them, by the seed.
+
+    Prompts of held-out users also go to a labeler of the held-out group, so that the reward model can be measured on people whom
+    it did not learn from.
+    """
+    rng = random.Random(derive(config.seed, "label"))
+    training_groups = [labeler for labeler in labelers if labeler.record.group != HELD_OUT_GROUP]
+    held_out_group = [labeler for labeler in labelers if labeler.record.group == HELD_OUT_GROUP]
+    for prompt, responses in waiting:
+        chosen = rng.sample(training_groups, 2 if rng.random() < config.overlap else 1)
+        if prompt.split != "train":
+            chosen.append(rng.choice(held_out_group))
+        yield Assignment(prompt, responses, chosen)

@@ -1,0 +1,90 @@
+"""`accord agreement` on a project that the world's labelers answered, without any model."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from ranked_town import metrics, ranked_town, typed
+
+from accord.feedback import answers, tasks
+from accord.feedback.guidelines import reference
+from accord.feedback.store import Store
+from accord.runtime.project import Project
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ranked_town(tmp_path_factory.mktemp("town") / "town")
+
+
+def test_agreement_has_every_figure_and_finds_people_as_the_world_made_them(capsys: pytest.CaptureFixture[str], town: Path) -> None:
+    found = metrics(capsys, "agreement", town, "--resamples", "200")
+    assert 0.6 < found["figures"]["pairwise_dropped"][0] < 0.85
+    assert found["figures"]["rating_alpha_ordinal"][0] > 0.1
+    for name, (mean, low, high) in found["figures"].items():
+        assert mean is None or low <= mean <= high, name
+    assert 0 < found["in_doubt"]["pairs"] <= found["in_doubt"]["of"]
+    assert found["in_doubt"]["first"][0]["probability"] < 0.9
+
+
+def test_groups_are_shown_beside_each_other(capsys: pytest.CaptureFixture[str], town: Path) -> None:
+    found = metrics(capsys, "agreement", town, "--by", "group", "--resamples", "50", "--contested", "3")
+    assert set(found["by"]) == {"plain", "strict", "brisk", "caring"}
+    assert "brisk | caring" in found["between"]
+    assert sum(part["rankings"] for part in found["by"].values()) == found["rankings"]
+    assert len(found["contested"]) == 3 <= found["contested_pairs"]
+    assert found["contested"][0]["gap"] == 1.0
+
+
+def test_by_version_and_by_kind_are_parts_of_the_whole(capsys: pytest.CaptureFixture[str], town: Path) -> None:
+    whole = metrics(capsys, "agreement", town, "--by", "version", "--resamples", "20")
+    (version,) = whole["by"]
+    assert version.startswith("training ")
+    assert whole["by"][version]["figures"] == whole["figures"]
+    assert metrics(capsys, "agreement", town, "--by", "kind", "--resamples", "20")["by"] == {"rank": whole["by"][version]}
+
+
+def test_by_kind_knows_what_was_asked_in_the_site(capsys: pytest.CaptureFixture[str], town: Path, tmp_path: Path) -> None:
+    project = Project(Path(shutil.copytree(town, tmp_path / "town")))
+    with Store.open(project.store_url) as store:
+        prompts = {prompt.id: prompt for prompt in store.prompts()}
+        people = [person.id for person in store.labelers()][:2]
+        before = sum(1 for _ in store.rankings())
+        tasks.add(store, list(tasks.from_responses(prompts, store.responses(), kind="compare", overlap=2, priority=1.0))[:20])
+        for who in people:
+            while leased := tasks.next_task(store, who, now=datetime.now(UTC), lease_seconds=60, kinds=["compare"]):
+                rest = {"key": leased.task.id, "revision": 0, "seconds": 1.0, "guideline": reference("training"), "now": datetime.now(UTC)}
+                answers.submit(store, who, leased.task.id, {"choice": "tie"}, **rest)
+    parts = metrics(capsys, "agreement", project.path, "--by", "kind", "--resamples", "20")["by"]
+    assert {kind: part["rankings"] for kind, part in parts.items()} == {"compare": 40, "rank": before}
+    assert parts["compare"]["figures"]["pairwise_disagreement"][0] == 1.0
+
+
+def test_tables_name_figures_and_intervals(capsys: pytest.CaptureFixture[str], town: Path) -> None:
+    code, out, _ = typed(capsys, "agreement", town, "--by", "group", "--resamples", "20")
+    assert code == 0
+    for words in ("pairwise_dropped", "rank_tau_b", "groups against each other", "see differently", "in doubt"):
+        assert words in out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "part"),
+    [
+        (["agreement", "TOWN", "--by", "weather"], 2, "weather"),
+        (["agreement", "TOWN", "--resamples", "0"], 2, "resamples is 0"),
+        (["agreement", "EMPTY"], 1, "label with an overlap"),
+    ],
+)
+def test_a_refusal_is_one_line(
+    capsys: pytest.CaptureFixture[str], town: Path, tmp_path: Path, words: list[str], code: int, part: str
+) -> None:
+    empty = Project.create(tmp_path / "empty").path
+    folders: dict[str, str] = {"TOWN": str(town), "EMPTY": str(empty)}
+    found, _, complaint = typed(capsys, *[folders.get(word, word) for word in words])
+    assert found == code
+    assert complaint.startswith("accord: ")
+    assert part in complaint
+    assert complaint.count("\n") == 1
