@@ -12,7 +12,7 @@ from opened import CONTEXT, FORMAT, Opened, hello, host, open_model, sampling, s
 from accord.records import Message
 from accord.serving.host import Ask, Busy, NotUnderstood, TooLong, TooSlow, Unavailable, UnknownModel
 from accord.serving.model_host import Capacity, ModelHost
-from accord.stages.serving import follow
+from accord.serving.reload import reload_rewritten
 
 
 def test_pieces_make_up_the_answer_and_the_last_alone_says_how_it_ended() -> None:
@@ -158,7 +158,7 @@ def test_a_model_that_is_written_anew_answers_from_then_on_and_a_broken_one_does
     hosting = ModelHost(disk.open, ["tiny"])
 
     async def work() -> None:
-        looking = asyncio.create_task(follow(disk, hosting, seconds=0.01))
+        looking = asyncio.create_task(reload_rewritten(disk, hosting, seconds=0.01))
         running = hosting.stream("tiny", hello(), sampling=sampling(60), seed=2)
         first = await anext(running)
         disk.written = "broken"

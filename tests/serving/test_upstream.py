@@ -21,8 +21,7 @@ from accord.errors import RunError
 from accord.records import Message, Sampling
 from accord.serving.api import create
 from accord.serving.host import Ask, Busy, NotUnderstood, RefusedRequest, Unavailable, UnknownModel
-from accord.serving.upstream import Upstream
-from accord.stages.talking import Beyond
+from accord.serving.upstream import Upstream, UpstreamLibrary
 
 ASKED: Any = [{"role": "user", "content": "Who keeps the mill?"}]
 
@@ -175,7 +174,7 @@ def test_a_remote_speaker_hears_our_own_server(server: Server) -> None:
 def test_the_chat_finds_another_servers_models_once_it_is_there() -> None:
     async def work() -> None:
         gate = Upstream("http://127.0.0.1:9/v1", tries=1, pause=0.0)
-        shelf = Beyond(gate)
+        shelf = UpstreamLibrary(gate)
         await gate.start()
         assert list(shelf.names()) == ["default"]
         with scripted((200, {}, b"")) as (url, _):

@@ -17,10 +17,15 @@ Row = TypeVar("Row")
 
 def write_snapshot(rows: Iterable[Row], path: Path) -> str:
     """Writes rows as canonical JSON lines, sorted, atomically; returns the sha256 of the file. The same rows give the same bytes."""
-    lines = sorted(json.dumps(encode(row), ensure_ascii=False, sort_keys=True, separators=(",", ":")) for row in rows)
+    lines = sorted(snapshot_line(row) for row in rows)
     text = "".join(line + "\n" for line in lines)
     write_atomic(path, text)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def snapshot_line(row: object) -> str:
+    """Return a row as a snapshot holds it: canonical JSON, the same text for the same row."""
+    return json.dumps(encode(row), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def read_snapshot(path: Path, kind: type[Row], digest: str = "") -> list[Row]:

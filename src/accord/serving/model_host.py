@@ -1,6 +1,6 @@
 """The models of a project in this process: many requests at once, a model exchanged for another while requests run.
 
-Opening a model is handed in (``accord.stages.serving``), so that this room needs no project on disk.
+Opening a model is handed in (by ``commands/serve/``), so that this room needs no project on disk.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DIGEST = 12
 
 
 class Opened(Protocol):
-    """A model that was opened, as ``stages.opening.load_model`` gives it."""
+    """A model that was opened, as ``commands.models.load_model`` gives it."""
 
     @property
     def lm(self) -> Any: ...

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -140,6 +141,23 @@ class Upstream:
             self._names = [str(row["id"]) for row in listed.get("data", [])]
         except (httpx.TransportError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s does not say what it has: %s", self.address, error)
+
+
+@dataclass(frozen=True)
+class UpstreamLibrary:
+    """The models of the server behind this one. Their versions are its address, for it alone knows the weights."""
+
+    host: Upstream
+    default: str = ""
+    """The model to ask for as long as the server has not said which it has."""
+
+    def names(self) -> Sequence[str]:
+        """Return the models that the server listed last."""
+        return self.host.models() or [self.default or "default"]
+
+    def digest(self, name: str) -> str:
+        """Return the server's address, which stands for the digest."""
+        return self.host.version(name).rpartition("@")[2]
 
 
 def _body(model: str, ask: Ask) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from serving.web.conftest import Come, Scripted
 
+from accord.commands.serve.rules import screen
 from accord.feedback import chats, deployments, reactions
 from accord.feedback.store import Store
 from accord.serving.guards import DECLINED, WITHHELD, Rules
 from accord.serving.host import TooLong, Unavailable
 from accord.serving.web import answers
-from accord.stages.serving import screen
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 HACK = "<img src=x onerror=alert(1)><script>alert(1)</script>"

@@ -19,7 +19,11 @@ from e2e.conftest import quiet
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tiny import SENTENCES
 
-from accord.commands.app import main
+from accord.commands.app import RunFlags, main
+from accord.commands.train.ppo import ppo
+from accord.commands.train.pretrain import pretrain
+from accord.commands.train.reward import reward
+from accord.commands.train.sft import sft
 from accord.data.corpus import write_documents
 from accord.feedback import accounts, chats, deployments
 from accord.feedback.accounts import Role
@@ -27,10 +31,6 @@ from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
 from accord.runtime.project import Project
 from accord.settings import PpoConfig, PretrainConfig, RewardConfig, SftConfig
-from accord.commands.train.ppo import ppo
-from accord.commands.train.pretrain import pretrain
-from accord.commands.train.reward import reward
-from accord.commands.train.sft import sft
 
 BODY: dict[str, Any] = {"vocab_size": 300, "hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 24, "context": 1024}
 PPO: dict[str, Any] = {"steps": 1, "batch_size": 4, "minibatch_size": 4, "epochs": 1, "lr": 1e-3, "max_tokens": 8, "ptx_coef": 0.0}
@@ -52,11 +52,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ranked = [Ranking(f"k-{p.id}", p.id, "ann", (f"{p.id}-0", f"{p.id}-1"), (1, 2), Guideline("training", "1"), "") for p in PROMPTS]
         written = [Demonstration(f"d{i}", prompt, "It is sold at the market.", "ann") for i, prompt in enumerate(PROMPTS)]
         store.add(labelers=[Labeler("ann", "person")], demonstrations=written, responses=shown, rankings=ranked)
-    how: dict[str, Any] = {"resume": False, "dtype": "float32"}
-    pretrain(project, config=PretrainConfig(**BODY, tokens=2000, batch_tokens=1024, warmup_steps=2), name="base", **how)
-    sft(project, config=SftConfig(epochs=60, lr=1e-2, ptx_tokens=0), base="base", name="sft", **how)
-    reward(project, config=RewardConfig(**REWARD), sft="sft", name="reward", **how)
-    ppo(project, config=PpoConfig(**PPO), sft="sft", reward="reward", name="ppo", **how)
+    flags = RunFlags(dtype="float32")
+    pretrain(project, flags=flags, config=PretrainConfig(**BODY, tokens=2000, batch_tokens=1024, warmup_steps=2))
+    sft(project, flags=flags, config=SftConfig(epochs=60, lr=1e-2, ptx_tokens=0))
+    reward(project, flags=flags, config=RewardConfig(**REWARD))
+    ppo(project, flags=flags, config=PpoConfig(**PPO))
     return project.path
 
 

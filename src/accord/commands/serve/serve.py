@@ -1,0 +1,109 @@
+"""`accord serve`: serve the project's models by an OpenAI-compatible API, or stand as a gate in front of another server.
+
+Needs a language model in the project, or an upstream server, and an API key (`accord keys add`) unless only this machine comes in.
+Leaves nothing; prompts and answers are not stored. A model that is trained again under its name is swapped while requests run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated, Any
+
+import torch
+import uvicorn
+from cyclopts import Parameter
+
+from accord.commands.app import Flat, Insecure, ProjectPath
+from accord.commands.models import compute_dtype, load_model
+from accord.commands.serve.rules import rules_of
+from accord.errors import ModelError, UsageError
+from accord.feedback.web.server import is_loopback, listen
+from accord.runtime.language_models import Shelf
+from accord.runtime.project import Project
+from accord.serving.api import create
+from accord.serving.guards import Rules
+from accord.serving.host import Host
+from accord.serving.keys import Keys
+from accord.serving.limits import Limits
+from accord.serving.model_host import Capacity, ModelHost
+from accord.serving.reload import reload_rewritten
+from accord.serving.upstream import Upstream
+from accord.settings import ServeConfig
+
+CONNECTIONS = 4096
+"""Open connections of the server; further ones are refused with 503."""
+
+
+def serve(
+    project: ProjectPath,
+    *,
+    model: Annotated[tuple[str, ...], Parameter(help="A model to serve; all of the project's by default.", negative="")] = (),
+    upstream: Annotated[str, Parameter(help="Address of an OpenAI-compatible server (up to /v1) that answers instead.")] = "",
+    no_keys: Annotated[bool, Parameter(help="Let every program of this machine in without a key.", negative="")] = False,
+    insecure: Insecure = False,
+    config: Annotated[ServeConfig, Flat] = ServeConfig(),
+) -> None:
+    """Serve the project's models by OpenAI's API, many requests at once, until you stop it.
+
+    Example: accord serve my-town --model ppo --model sft --port 8000
+
+    Raises:
+        UsageError: the address needs keys or https, or no key works yet.
+        ModelError: there is no model to serve, or one cannot be opened.
+        RunError: the address is taken.
+    """
+    opened = Project.open(project)
+    keys = None if no_keys else Keys(opened.path)
+    check_address(config, keys, insecure=insecure)
+    rules = rules_of(opened, config)
+    host = Upstream(upstream, seconds=config.seconds) if upstream else _model_host(opened, config, model)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_run(host, config, keys, rules, Shelf(opened)))
+
+
+def check_address(config: ServeConfig, keys: Keys | None, *, insecure: bool) -> None:
+    """Make sure that nobody can use the server who should not.
+
+    Raises:
+        UsageError: other machines reach the address and there are no keys, or keys would go over it in the clear; or no key works yet.
+    """
+    local, where = is_loopback(config.host), f"--host {config.host}"
+    if keys is None and not local:
+        raise UsageError("others can reach this address; it needs API keys", where=where, hint="leave out --no-keys")
+    if keys is not None and all(key.revoked for key in keys.all()):
+        hint = "create one: accord keys add PROJECT NAME; or give --no-keys for programs of this machine alone"
+        raise UsageError("no API key works yet, so nobody could ask anything", where="keys", hint=hint)
+    if not (local or config.https or insecure):
+        hint = "put a proxy with https before it and give --https, or give --insecure for a network that you trust"
+        raise UsageError("others can reach this address, and keys would go over it in the clear", where=where, hint=hint)
+
+
+def _model_host(project: Project, config: ServeConfig, models: Sequence[str]) -> ModelHost:
+    names = list(models) or list(Shelf(project).names())
+    if not names:
+        raise ModelError("the project has no model to serve", where=project.path.name, hint="accord pretrain, accord sft, accord ppo")
+    torch.set_num_threads(config.threads)
+    capacity = Capacity(config.places, config.waiting, config.seconds, config.remembered)
+    return ModelHost(lambda name: load_model(project, name), names, capacity=capacity, dtype=compute_dtype())
+
+
+async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules, shelf: Shelf) -> None:
+    socket = listen(config.host, config.port)
+    names = [part.strip() for part in config.names.split(",") if part.strip()]
+    limits = Limits(config.requests_per_minute, config.tokens_per_minute)
+    app = create(host, keys=keys, limits=limits, names=[*names, config.host], rules=rules)
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}
+    settings = uvicorn.Config(app, **quiet, timeout_graceful_shutdown=5, limit_concurrency=CONNECTIONS)
+    await host.start()
+    reloading = asyncio.create_task(reload_rewritten(shelf, host)) if isinstance(host, ModelHost) else None
+    try:
+        hostname = f"[{config.host}]" if ":" in config.host else config.host
+        address = f"http://{hostname}:{socket.getsockname()[1]}/v1"
+        print(f"Serving {', '.join(host.models()) or 'nothing yet'} at {address}  (Ctrl-C ends it)", flush=True)
+        await uvicorn.Server(settings).serve(sockets=[socket])
+    finally:
+        if reloading:
+            reloading.cancel()
+        await host.close()

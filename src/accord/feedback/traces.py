@@ -1,0 +1,75 @@
+"""From a model back to what it learned from, row by row: the snapshots in the runs' folders, held to the digests in its lineage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accord.runtime import lineage
+from accord.runtime.project import Project
+
+FROM_CHAT = "chat-"
+"""How the ids of records begin that were made of the chat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one ancestor learned from."""
+
+    model: str
+    what: str
+    """rankings, demonstrations, thumbs, prompts ..."""
+    path: Path
+
+    def lines(self) -> Iterator[str]:
+        """Its rows as they were frozen."""
+        return (line for line in self.path.read_text("utf-8").split("\n") if line)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTurn:
+    """A turn of the chat in what a model learned from."""
+
+    turn: str
+    conversation: str
+    """Empty where the row names the answer alone."""
+    model: str
+    """The ancestor that learned from it."""
+    what: str
+
+
+def snapshots(project: Project, model: str) -> list[Snapshot]:
+    """The snapshots of a model and its ancestors that are there and unchanged. Raises InputError when there is no such model."""
+    found: list[Snapshot] = []
+    for ancestor in lineage.walk(project, model):
+        for what, digest in ancestor.record.get("data", {}).items():
+            path = project.path / "runs" / ancestor.name / f"{what}.jsonl"
+            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+                found.append(Snapshot(ancestor.name, what, path))
+    return list(dict.fromkeys(found))
+
+
+def chat_turns(project: Project, model: str) -> list[ChatTurn]:
+    """The very turns of the chat that a model and its ancestors learned from, each once for every ancestor and kind of record."""
+    found: dict[ChatTurn, None] = {}
+    for snapshot in snapshots(project, model):
+        for line in snapshot.lines():
+            if FROM_CHAT in line:
+                found |= dict.fromkeys(_turns(json.loads(line), snapshot))
+    return list(found)
+
+
+def _turns(row: dict[str, Any], snapshot: Snapshot) -> Iterator[ChatTurn]:
+    prompt = row.get("prompt", row)
+    origin = str(prompt.get("source", "")).split(" ")
+    conversation = origin[1] if origin[0] == "chat" and len(origin) == 3 else ""
+    if conversation:
+        yield ChatTurn(origin[2], conversation, snapshot.model, snapshot.what)
+    for response in [*row.get("responses", ()), *([row["response"]] if "response" in row else [])]:
+        id = str(response["id"])
+        if id.startswith(f"{FROM_CHAT}a-"):
+            yield ChatTurn("-".join(id.split("-")[1:3]), conversation, snapshot.model, snapshot.what)

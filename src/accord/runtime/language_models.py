@@ -1,0 +1,48 @@
+"""The models of a project that can be talked to, as they are on disk now. Loads no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from accord.runtime.lineage import digest_folder
+from accord.runtime.project import Project
+
+FIRST = ("ppo", "sft", "base")
+"""Who answers when nothing was chosen: the first of these that exists."""
+SHOWN = 12
+"""Characters of a digest."""
+
+
+def speaks(folder: Path) -> bool:
+    """Return whether a model folder holds a language model, and not a reward or value model."""
+    try:
+        architectures = json.loads((folder / "config.json").read_text("utf-8")).get("architectures") or [""]
+    except (OSError, ValueError):
+        return False
+    return str(architectures[0]).endswith("ForCausalLM")
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The language models of a project, read from disk at every call."""
+
+    project: Project
+    _digests: dict[str, tuple[float, str]] = field(default_factory=dict[str, "tuple[float, str]"])
+
+    def names(self) -> Sequence[str]:
+        """Return their names, the best guess for who answers first."""
+        found = [name for name in self.project.models() if speaks(self.project.model(name))]
+        return [*(name for name in FIRST if name in found), *(name for name in found if name not in FIRST)]
+
+    def digest(self, name: str) -> str:
+        """Return the first digits of a model's digest, or "" when there is no such model. A folder is read again once it was rewritten."""
+        if name not in self.names():
+            return ""
+        folder = self.project.model(name)
+        changed = max(path.stat().st_mtime for path in folder.iterdir())
+        if self._digests.get(name, (0.0, ""))[0] != changed:
+            self._digests[name] = (changed, digest_folder(folder)[:SHOWN])
+        return self._digests[name][1]

@@ -1,0 +1,51 @@
+"""Reload the models of a running server when their folders were rewritten. Loads no torch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from accord.errors import AccordError
+
+INTERVAL = 5.0
+"""Seconds between two looks at the models on disk."""
+log = logging.getLogger("accord.serve")
+
+
+class Swapping(Protocol):
+    """A host whose models can be swapped while they answer."""
+
+    def models(self) -> list[str]: ...
+
+    def version(self, model: str) -> str: ...
+
+    async def swap(self, name: str, model: str) -> None: ...
+
+
+class Library(Protocol):
+    """The models on disk."""
+
+    def digest(self, name: str) -> str:
+        """Return the first digits of a model's digest; empty when there is no such model."""
+        ...
+
+
+async def reload_rewritten(library: Library, host: Swapping, *, seconds: float = INTERVAL) -> None:
+    """Swap every model whose folder was rewritten, until cancelled; answers under way end with the old weights.
+
+    A folder that cannot be opened is left alone until it changes again.
+    """
+    failed = dict[str, str]()
+    while True:
+        await asyncio.sleep(seconds)
+        for name in host.models():
+            digest = await asyncio.to_thread(library.digest, name)
+            if not digest or digest in (host.version(name).rpartition("@")[2], failed.get(name)):
+                continue
+            try:
+                await host.swap(name, name)
+                log.warning("%s answers from now on", host.version(name))
+            except (AccordError, OSError, ValueError) as error:
+                failed[name] = digest
+                log.warning("%s was rewritten and cannot be opened; the old one goes on: %s", name, error)

@@ -1,0 +1,50 @@
+"""Which models of a project can be talked to, and when their digests are read again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from accord.runtime.language_models import Shelf, speaks
+from accord.runtime.project import Project
+
+
+def write(folder: Path, config: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "is_one"),
+    [
+        (json.dumps({"architectures": ["LlamaForCausalLM"]}), True),
+        (json.dumps({"architectures": ["LlamaForSequenceClassification"]}), False),
+        (json.dumps({"architectures": ["LlamaForSequenceClassification"], "made_from": "LlamaForCausalLM"}), False),
+        (json.dumps({"architectures": None}), False),
+        ("{half of a file, ForCausalLM", False),
+    ],
+)
+def test_the_architecture_tells_a_language_model(tmp_path: Path, config: str, is_one: bool) -> None:
+    write(tmp_path / "m", config)
+    assert speaks(tmp_path / "m") == is_one
+
+
+def test_a_folder_without_a_config_holds_no_language_model(tmp_path: Path) -> None:
+    assert not speaks(tmp_path)
+
+
+def test_the_shelf_lists_the_best_guess_first_and_notices_new_weights(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "p")
+    for name in ("a", "base", "ppo"):
+        write(project.model(name), json.dumps({"architectures": ["LlamaForCausalLM"], "name": name}))
+    write(project.model("reward"), json.dumps({"architectures": ["LlamaForSequenceClassification"]}))
+    shelf = Shelf(project)
+    assert shelf.names() == ["ppo", "base", "a"]
+    first = shelf.digest("ppo")
+    assert len(first) == 12
+    assert shelf.digest("ppo") == first != shelf.digest("a")
+    assert shelf.digest("reward") == shelf.digest("none") == ""
+    write(project.model("ppo"), json.dumps({"architectures": ["LlamaForCausalLM"], "made": "anew"}))
+    assert shelf.digest("ppo") != first
