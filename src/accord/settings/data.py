@@ -1,28 +1,28 @@
-"""The settings of what comes in: which prompts stay, and what a set is looked through for."""
+"""The settings of what comes in: which prompts stay, what a set is looked through for, problems of the built-in world."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from accord.settings.ranges import check_numbers, require
+from accord.settings.mixins import Seed, Settings, section
+from accord.settings.ranges import Count, Natural, Range
 
 
-@dataclass(frozen=True)
-class PromptsConfig:
+@section
+class PromptsConfig(Settings):
     """`accord prompts`: which prompts stay. InstructGPT's rules, each of which 0 or an empty value turns off."""
 
-    per_user: int = 200
+    per_user: Natural = 200
     """The most prompts of one user."""
-    near: float = 0.8
+    near: Annotated[float, Range(least=0, most=1, why="a similarity is at most 1")] = 0.8
     """Similarity (Jaccard, of 6-byte pieces) from which a prompt is a near duplicate of an earlier one."""
-    prefix: int = 100
+    prefix: Natural = 100
     """Prompts that share so many first characters are duplicates, too."""
-    min_chars: int = 2
+    min_chars: Natural = 2
     """Shorter prompts are left out."""
-    max_chars: int = 8000
+    max_chars: Natural = 8000
     """Longer prompts are left out; the characters of all turns count."""
-    ngram: int = 13
+    ngram: Natural = 13
     """A prompt that shares so many words in a row with an evaluation set (`--against`) is contaminated."""
     languages: str = ""
     """Languages that stay, with commas, e.g. `en,zh`; `und` is what cannot be told."""
@@ -32,25 +32,36 @@ class PromptsConfig:
     """Which prompts may be used by what is known of consent; `given` takes public data as well."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, "prompts")
-        require(self.near <= 1, "prompts", f"near is {self.near}; a similarity is at most 1")
+        super().__post_init__()
         fits = not self.max_chars or self.min_chars <= self.max_chars
-        require(fits, "prompts", f"min_chars is {self.min_chars}, above max_chars {self.max_chars}")
+        self.require(fits, f"min_chars is {self.min_chars}, above max_chars {self.max_chars}")
 
 
-@dataclass(frozen=True)
-class InspectConfig:
+@section
+class InspectConfig(Seed):
     """`accord inspect`: what the records of a project are looked through for."""
 
-    seed: int = 0
+    seed: Natural = 0
     """Fixes which records are looked at where there are more than `sample`."""
-    sample: int = 100_000
+    sample: Natural = 100_000
     """The most prompts, responses and demonstrations of each kind that are looked at; 0 looks at all."""
-    near: float = 0.8
+    near: Annotated[float, Range(above=0, most=1, why="above 0, at most 1")] = 0.8
     """Similarity from which two texts count as near-identical."""
-    short: int = 3
+    short: Natural = 3
     """Demonstrations of fewer words than this are pointed out; a Chinese character counts as a word."""
 
-    def __post_init__(self) -> None:
-        check_numbers(self, "inspect")
-        require(0 < self.near <= 1, "inspect", f"near is {self.near}; above 0, at most 1")
+
+@section
+class ProblemsConfig(Seed):
+    """`accord problems`: arithmetic of the built-in world in GSM8K's form, put into the store."""
+
+    seed: Natural = 0
+    """Fixes the problems."""
+    count: Count = 2000
+    """Problems in all, over all splits."""
+    solved: Natural = 200
+    """Training problems whose demonstration shows the way; the others have their answer alone, for `exact` and `star`."""
+    most: Annotated[int, Range(least=3)] = 12
+    """The largest number in a problem."""
+    steps: Annotated[int, Range(least=1, most=2, why="1 or 2")] = 2
+    """Steps that the hardest problems take, 1 or 2."""
