@@ -9,7 +9,7 @@ from typing import Any
 
 from accord.algorithms import star
 from accord.algorithms.rewards import ExactAnswer, final_answer
-from accord.commands.problems_with_answers import ADD_PROBLEMS, problems_with_answers
+from accord.feedback.answer_keys import NO_PROBLEMS, with_answer_keys
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.evaluation.majority import right
@@ -27,9 +27,9 @@ HINT = " (The answer is {answer}.)"
 def star_stage(project: Project, config: StarConfig, *, sft_model: str, name: str, resume: bool, dtype: str) -> Run:
     """Teaches the SFT model by its own right rationales and saves models/NAME."""
     source = locate(project, sft_model)
-    solved, digest = frozen(project.run(name) / "answers.jsonl", Demonstration, problems_with_answers(project, "train", config.kinds))
+    solved, digest = frozen(project.run(name) / "answers.jsonl", Demonstration, with_answer_keys(project, "train", config.kinds))
     if not solved:
-        raise InputError(f"the store has no problems with an answer by {config.kinds}", where=project.store_url, hint=ADD_PROBLEMS)
+        raise InputError(f"the store has no problems with an answer by {config.kinds}", where=project.store_url, hint=NO_PROBLEMS)
     inputs = {"sft": digest_of(source), "answers": digest}
     run = Run.start(project.run(name), stage="star", config=config, inputs=inputs, resume=resume, seed=config.seed)
     if run.done:
@@ -72,9 +72,9 @@ def solve_stage(project: Project, config: SolveConfig, *, model: str, dtype: str
     Raises:
         InputError: there are no such problems.
     """
-    solved = problems_with_answers(project, "test", "person simulated")[: config.prompts or None]
+    solved = with_answer_keys(project, "test", "person simulated")[: config.prompts or None]
     if not solved:
-        raise InputError("the store has no held-out problems with an answer", where=project.store_url, hint=ADD_PROBLEMS)
+        raise InputError("the store has no held-out problems with an answer", where=project.store_url, hint=NO_PROBLEMS)
     speaker = load_model(project, model)
     sampler = LocalSampler(speaker.lm, stop=speaker.format.stop, dtype=compute_dtype(dtype))
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)

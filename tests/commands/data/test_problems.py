@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from accord.algorithms.rewards import final_answer, is_answer_key
+from accord.algorithms.rewards import is_answer_key
 from accord.commands.data.problems import problems
-from accord.commands.problems_with_answers import problems_with_answers
 from accord.errors import InputError
+from accord.feedback.answer_keys import with_answer_keys
 from accord.feedback.store import Store
+from accord.records import final_answer
 from accord.runtime.project import Project
 from accord.settings import ProblemsConfig
 
@@ -35,14 +36,12 @@ def test_training_problems_are_solved_and_the_rest_can_be_checked(project: Proje
     assert (again["prompts"], again["demonstrations"]) == (0, 0)
 
 
-def test_problems_with_answers_are_found_by_split_and_kind_of_labeler(project: Project) -> None:
+def test_answer_keys_are_found_by_split_and_kind_of_labeler(project: Project) -> None:
     problems(project, config=CONFIG)
-    assert {split: len(problems_with_answers(project, split, "simulated")) for split in ("train", "validation", "test")} == {
-        "train": 24,
-        "validation": 8,
-        "test": 8,
-    }
-    assert problems_with_answers(project, "train", "person") == []
+    with Store.open(project.store_url) as store:
+        assert len(with_answer_keys(store, "train", "simulated")) == 24
+        assert len(with_answer_keys(store, "test", "person simulated")) == 8
+        assert with_answer_keys(store, "train", "person") == []
 
 
 def test_more_problems_than_there_are_is_an_error(project: Project) -> None:

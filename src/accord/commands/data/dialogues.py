@@ -26,7 +26,7 @@ def dialogues(
     *,
     out: Annotated[Path, Parameter(help="File of rows to write.")] = Path("dialogues.jsonl"),
     least: Annotated[int, Parameter(help="The fewest paragraphs of a dialogue.")] = 6,
-    quiet: Annotated[bool, Parameter(parse=False)] = False,
+    quiet: Annotated[bool, Parameter(parse=False, help="Show no progress; for Python callers.")] = False,
 ) -> dict[str, Any]:
     """Extract two-person conversations from raw text, by Gopher's rule, into rows that `accord import` reads as demonstrations.
 
@@ -35,7 +35,6 @@ def dialogues(
     Args:
         out: is written whole or not at all. Each row holds ``messages`` up to the last question, ``response`` (the last answer),
             ``speakers``, ``file`` and ``paragraph``.
-        quiet: show no progress.
 
     Raises:
         UsageError: no files are given, or ``least`` is below 2.

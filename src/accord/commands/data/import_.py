@@ -62,14 +62,11 @@ def import_(
     skip_bad: Annotated[bool, Parameter(help="Store the rest; rows that cannot be used go to rejects/.", negative="")] = False,
     dry_run: Annotated[bool, Parameter(help="Show ten rows as they are learned, count, and store nothing.", negative="")] = False,
     model: Annotated[str, Parameter(help="Whose tokens a dry run shows; the project's SFT or base model when not given.")] = "",
-    quiet: Annotated[bool, Parameter(parse=False)] = False,
+    quiet: Annotated[bool, Parameter(parse=False, help="Show no progress; for Python callers.")] = False,
 ) -> dict[str, Any]:
     """Read prompts, demonstrations, comparisons, ratings or raw text into the project; all of it, or nothing.
 
     Example: accord import my-project harmless-base-test.jsonl.gz --limit 500 --dry-run
-
-    Args:
-        quiet: show no progress.
 
     Returns:
         Counts: rows read and kept, rows dropped by reason, and new records by kind; with ``dry_run`` the first rows as well.
