@@ -1,4 +1,4 @@
-"""Answers that can be checked: problems, self-taught reasoning, solving by majority."""
+"""Answers that can be checked: problems, self-taught reasoning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from accord.cli.app import AsJson, Flat, Name, Precision, ProjectPath, Resume, app, report_run, say
-from accord.settings import ProblemsConfig, SolveConfig, StarConfig
+from accord.settings import ProblemsConfig, StarConfig
 
 
 @app.command
@@ -41,22 +41,3 @@ def star(
     from accord.stages.reasoning import star_stage
 
     report_run("star", name, star_stage(Project.open(project), config, sft_model=sft, name=name, resume=resume, dtype=dtype), json)
-
-
-@app.command
-def solve(
-    project: ProjectPath,
-    *,
-    model: Annotated[str, Parameter(help="Who answers.")] = "star",
-    json: AsJson = False,
-    dtype: Precision = "auto",
-    config: Annotated[SolveConfig, Flat] = SolveConfig(),
-) -> None:
-    """Says how often a model's final answers to held-out problems are right, alone or by the majority of several.
-
-    Example: accord solve my-town --model star --votes 8 --temperature 0.7
-    """
-    from accord.runtime.project import Project
-    from accord.stages.reasoning import solve_stage
-
-    say(f"solve: {model}", solve_stage(Project.open(project), config, model=model, dtype=dtype), json)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from accord.methods import BEST_OF, METHODS
 from accord.settings.ranges import check_numbers, require
-
-TRAINED = ("ppo", "dpo", "kto", "grpo", "rloo", "reinforce", "raft", "ilql")
-CHOSEN = ("best-of-n", "q-best-of-n")
-"""Methods that train no policy: n candidates of the SFT model, of which the reward model or Q chooses one."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +15,7 @@ class AlgorithmsConfig:
     seed: int = 0
     """Fixes the evaluation's samples and intervals; training takes its seeds from `seeds`."""
     methods: str = "ppo dpo kto grpo rloo raft ilql best-of-n q-best-of-n"
-    """Which methods, of ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, best-of-n and q-best-of-n (which needs ilql)."""
+    """Which methods: names of commands that train a policy, best-of-n, and q-best-of-n (which needs ilql)."""
     seeds: str = "0 1 2"
     """Seeds of the training runs."""
     budget: float = 0.0
@@ -36,8 +33,9 @@ class AlgorithmsConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, "algorithms")
-        unknown = [name for name in self.chosen if name not in TRAINED + CHOSEN]
-        require(bool(self.chosen) and not unknown, "algorithms", f"methods is {self.methods!r}; known are {', '.join(TRAINED + CHOSEN)}")
+        known = (*METHODS, *BEST_OF)
+        unknown = [name for name in self.chosen if name not in known]
+        require(bool(self.chosen) and not unknown, "algorithms", f"methods is {self.methods!r}; known are {', '.join(known)}")
         apart = "q-best-of-n" in self.chosen and "ilql" not in self.chosen
         require(not apart, "algorithms", "q-best-of-n chooses by the network of ilql, which is not among the methods")
         numbers = all(word.isdecimal() for word in self.seeds.replace(",", " ").split()) and self.seeds.strip()

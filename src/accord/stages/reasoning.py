@@ -1,25 +1,20 @@
-"""The stages around answers that can be checked: problems, star, solve."""
+"""The stages around answers that can be checked: problems, star."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 from accord.algorithms import star
 from accord.algorithms.rewards import ExactAnswer, final_answer
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
-from accord.evaluation.majority import right
-from accord.evaluation.statistics import interval
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
-from accord.records import Demonstration, Labeler, Message, Prompt, Sampling, Split
+from accord.records import Demonstration, Labeler, Message, Prompt, Split
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
-from accord.settings import ProblemsConfig, SolveConfig, StarConfig
-from accord.stages.asking import respond
+from accord.settings import ProblemsConfig, StarConfig
 from accord.stages.opening import compute_dtype, digest_of, finishing, frozen, learner, load_model, locate, save
 from accord.world.arithmetic import Problem, problems
 
@@ -99,31 +94,3 @@ def hinted(prompt: Prompt, answer: Decimal) -> tuple[Message, ...]:
     """The conversation with the answer behind the last question."""
     *before, last = prompt.messages
     return (*before, replace(last, content=last.content + HINT.format(answer=answer)))
-
-
-def solve_stage(project: Project, config: SolveConfig, *, model: str, dtype: str) -> dict[str, Any]:
-    """Exact-match accuracy on the problems of held-out users, with its interval.
-
-    Raises:
-        InputError: there are no such problems.
-    """
-    solved = keyed(project, "test", "person simulated")[: config.prompts or None]
-    if not solved:
-        raise InputError("the store has no held-out problems with an answer", where=project.store_url, hint=MISSING)
-    speaker = load_model(project, model)
-    sampler = LocalSampler(speaker.lm, stop=speaker.format.stop, dtype=compute_dtype(dtype))
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-    asked = [row.prompt for row in solved]
-    groups, _ = respond(speaker, sampler, asked, n=config.votes, sampling=sampling, seed=config.seed, batch_size=64)
-    voted = [[final_answer(response.text) for response in group] for group in groups]
-    keys = [answer for row in solved if (answer := final_answer(row.text)) is not None]
-    return _figures(config, model, voted, keys)
-
-
-def _figures(config: SolveConfig, model: str, voted: list[list[Decimal | None]], keys: list[Decimal]) -> dict[str, Any]:
-    def share(found: list[list[Decimal | None]]) -> list[float]:
-        return [round(value, 4) for value in interval(right(found, keys), resamples=config.bootstrap, seed=config.seed)]
-
-    single: Mapping[str, Any] = {"single": share([answers[:1] for answers in voted])} if config.votes > 1 else {}
-    unanswered = sum(answer is None for answers in voted for answer in answers) / (len(voted) * config.votes)
-    return {"model": model, "problems": len(keys), "votes": config.votes, "accuracy": share(voted), **single, "unanswered": unanswered}
