@@ -15,12 +15,11 @@ from cyclopts import Parameter
 from accord.algorithms.rewards import final_answer
 from accord.commands.app import Compute, ComputeFlags, Flat, ProjectPath
 from accord.commands.models import compute_dtype, load_model, respond
+from accord.commands.problems_with_answers import ADD_PROBLEMS, problems_with_answers
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.evaluation.majority import right
 from accord.evaluation.statistics import interval
-from accord.feedback.answer_keys import with_answer_keys
-from accord.feedback.store import Store
 from accord.records import Sampling
 from accord.runtime.project import Project
 from accord.settings import SolveConfig
@@ -47,11 +46,9 @@ def solve(
         ModelError: there is no such model.
     """
     opened = Project.open(project)
-    with Store.open(opened.store_url) as store:
-        problems = with_answer_keys(store, "test", KINDS)[: config.prompts or None]
+    problems = problems_with_answers(opened, "test", KINDS)[: config.prompts or None]
     if not problems:
-        hint = "`accord problems` makes some; `accord import --format gsm8k` brings others"
-        raise InputError("the store has no held-out problems with an answer", where=opened.store_url, hint=hint)
+        raise InputError("the store has no held-out problems with an answer", where=opened.store_url, hint=ADD_PROBLEMS)
     solver = load_model(opened, model)
     sampler = LocalSampler(solver.lm, stop=solver.format.stop, dtype=compute_dtype(flags.dtype))
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)

@@ -1,4 +1,4 @@
-"""What the tests of the measuring stages share."""
+"""What the tests of the commands that measure share."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from evaluated import Answered, Typed, samples
 
+from accord.commands.evaluate.probe_truth import passage_of
 from accord.errors import InputError
 from accord.evaluation.counterfactual import swap
 from accord.evaluation.grounding import check, quoted_from, quotes, supported
@@ -17,7 +18,6 @@ from accord.evaluation.phrases import lexicon, refuses, says_unknown, toxic_word
 from accord.evaluation.task_scores import by_occupation, same_number, scored
 from accord.evaluation.task_sets import TaskSet, read_task_set
 from accord.records import Message, Prompt
-from accord.stages.conduct import passage_of
 
 FEW = ("--prompts", "8", "--max-tokens", "10", "--bootstrap", "50", "--dtype", "float32")
 BBQ = {

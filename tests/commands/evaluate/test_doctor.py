@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accord.commands.feedback.plan_pilot import simulated_pilot
 
 from accord.commands.app import main
-from accord.commands.feedback.plan_pilot import simulated_pilot
+from accord.commands.evaluate import doctor as doctor_file
+from accord.commands.evaluate.doctor import doctor
 from accord.commands.world import world_of
 from accord.evaluation.findings import Finding
 from accord.evaluation.run_facts import RESULTS
@@ -24,7 +26,6 @@ from accord.report.project_files import read_project
 from accord.runtime import lineage
 from accord.runtime.project import Project
 from accord.settings import PlanConfig
-from accord.stages.doctoring import doctor_stage
 from accord.world import labelers
 
 WORLD = ["--documents", "60", "--prompts", "90", "--demonstrations", "24", "--users", "20"]
@@ -85,7 +86,8 @@ def typed(capsys: pytest.CaptureFixture[str]) -> Iterator[Typed]:
 
 
 def diagnosed(town: Path, run: str = "ppo", **how: Any) -> dict[str, Finding]:
-    return {finding.name: finding for finding in doctor_stage(Project.open(town), run, **how)[run]}
+    findings = map(Finding.from_json, doctor(town, run, **how)["runs"][run])
+    return {finding.name: finding for finding in findings}
 
 
 def test_grave_findings_are_told_in_words_kept_and_end_with_1(typed: Typed, town: Path) -> None:
@@ -161,10 +163,8 @@ def _shuffled(count: int, rng: random.Random) -> tuple[int, ...]:
 
 def test_other_judges_are_asked_about_the_samples(town: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    from accord.stages import doctoring
-
-    examine = doctoring.examine
-    monkeypatch.setattr(doctoring, "examine", lambda facts, rows: seen.append(facts) or examine(facts, rows))
+    examine = doctor_file.examine
+    monkeypatch.setattr(doctor_file, "examine", lambda facts, rows: seen.append(facts) or examine(facts, rows))
     diagnosed(town)
     (facts,) = seen
     assert len(facts.samples) == 32
@@ -173,7 +173,7 @@ def test_other_judges_are_asked_about_the_samples(town: Path, monkeypatch: pytes
 
 
 def test_the_report_shows_what_the_doctor_found(town: Path) -> None:
-    doctor_stage(Project.open(town))
+    doctor(town)
     shown = findings_of(read_project(town))
     for run, findings in shown.items():
         kept = json.loads((town / "runs" / run / RESULTS).read_text("utf-8"))["findings"]
@@ -190,7 +190,7 @@ def test_alarms_are_in_the_runs_log_once(town: Path) -> None:
     )
     (folder / "samples.jsonl").write_text(rows, "utf-8")
     for _ in range(2):
-        doctor_stage(Project.open(town), "ppo", judges=False)
+        doctor(town, "ppo", judges=False)
     log = (folder / "log.txt").read_text("utf-8")
     assert log.count("ALARM flattery") == 1
     assert "What a great question!" in log

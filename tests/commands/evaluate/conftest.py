@@ -1,4 +1,4 @@
-"""One small town with models that were really trained, for a few steps each: what the measuring stages are tried on."""
+"""One small town with models that were really trained, for a few steps each: what the commands that measure are tried on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from evaluated import Answered, Typed
 
-from accord.commands.app import main
-from accord.commands.feedback.label import label
+from accord.commands.app import Compute, RunFlags, main
+from accord.commands.train.ppo import ppo
+from accord.commands.train.pretrain import pretrain
+from accord.commands.train.reward import reward
+from accord.commands.train.sample import sample
+from accord.commands.train.sft import sft
 from accord.runtime.project import Project
 from accord.settings import PpoConfig, PretrainConfig, RewardConfig, SampleConfig, SftConfig
-from accord.stages.asking import sample_stage
-from accord.stages.training import ppo_stage, pretrain_stage, reward_stage, sft_stage
 
 WORLD = ["--documents", "400", "--prompts", "400", "--demonstrations", "120", "--users", "20"]
 BODY: dict[str, Any] = {"vocab_size": 512, "hidden_size": 32, "layers": 1, "heads": 2, "intermediate_size": 48, "context": 256}
@@ -28,14 +30,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """base, sft, reward and ppo, with the policies of PPO's steps kept."""
     path = tmp_path_factory.mktemp("evaluating") / "town"
     main(["init", str(path), "--world", *WORLD])
-    project, how = Project.open(path), {"resume": False, "dtype": "float32"}
-    pretrain_stage(project, PretrainConfig(**BODY, tokens=30_000, batch_tokens=512, warmup_steps=5), name="base", **how)
-    sft_stage(project, SftConfig(epochs=2, lr=3e-3, ptx_tokens=0), base="base", name="sft", **how)
-    sample_stage(project, SampleConfig(k=4, prompts=60, held_out=30, max_tokens=16), model="sft", name="sample", dtype="float32")
-    label(project, by="world")
-    reward_stage(project, RewardConfig(lr=1e-3, held_out_group="caring"), sft_model="sft", name="reward", **how)
+    project, flags = Project.open(path), RunFlags(dtype="float32")
+    pretrain(project, config=PretrainConfig(**BODY, tokens=30_000, batch_tokens=512, warmup_steps=5), flags=flags)
+    sft(project, config=SftConfig(epochs=2, lr=3e-3, ptx_tokens=0), flags=flags)
+    sample(project, config=SampleConfig(k=4, prompts=60, held_out=30, max_tokens=16), flags=Compute("float32"))
+    main(["label", str(path), "--by", "world"])
+    reward(project, config=RewardConfig(lr=1e-3, held_out_group="caring"), flags=flags)
     small = PpoConfig(steps=4, batch_size=16, minibatch_size=8, epochs=1, lr=1e-3, max_tokens=16, ptx_coef=0.0, save_every=4, keep_every=2)
-    ppo_stage(project, small, sft_model="sft", reward_model="reward", name="ppo", **how)
+    ppo(project, config=small, flags=flags)
     return path
 
 
