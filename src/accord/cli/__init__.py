@@ -27,7 +27,6 @@ from accord.cli import (
     serving,
     starting,
     training,
-    valuing,
 )
 from accord.cli.app import app
 from accord.errors import AccordError, UsageError
@@ -49,7 +48,6 @@ __all__ = [
     "serving",
     "starting",
     "training",
-    "valuing",
 ]
 
 
