@@ -33,7 +33,7 @@ def test_held_out_problems_are_answered_alone_and_by_majority(answered: Answered
 def test_a_majority_can_be_right_where_the_first_answer_is_not() -> None:
     two, three = Decimal(2), Decimal(3)
     votes, keys = [[three, two, two], [two, three, three], [None, None, two]], [two, two, two]
-    config = SolveConfig(votes=3, bootstrap=10)
+    config = SolveConfig(votes=3, temperature=0.7, bootstrap=10)
     assert accuracy(votes, keys, config)[0] == pytest.approx(2 / 3, abs=1e-4)
     assert accuracy([row[:1] for row in votes], keys, config)[0] == pytest.approx(1 / 3, abs=1e-4)
 
