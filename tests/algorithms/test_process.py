@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from accord.stages.processing import pieces
 from conformance_run import Doomed, Killed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,6 @@ from accord.errors import InputError
 from accord.records import Sampling
 from accord.runtime.runs import Run
 from accord.settings import PpoConfig, ProcessConfig
-from accord.stages.processing import pieces
 
 
 def test_a_token_is_marked_when_a_character_of_it_is() -> None:

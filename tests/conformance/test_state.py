@@ -20,10 +20,12 @@ from groups import settings as group_settings
 from tiny import FP32, SENTENCES, ByFunction, chat, corpus, learn, llama, metrics, same, scalar, sequences, weights
 
 from accord import settings
-from accord.commands.app import RunFlags
 from accord.algorithms import pretrain, reward, sft
 from accord.algorithms.reward import RankedRows
 from accord.algorithms.sft import Example
+from accord.commands.app import RunFlags
+from accord.commands.train.pretrain import pretrain
+from accord.commands.train.sft import sft
 from accord.data.corpus import write_documents
 from accord.data.templates import chat_format
 from accord.data.tokenizers import load_tokenizer
@@ -33,8 +35,6 @@ from accord.records import Demonstration, Labeler, Message, Prompt
 from accord.runtime.project import Project, sections
 from accord.runtime.runs import Run
 from accord.settings import PpoConfig, PretrainConfig, RewardConfig, SftConfig
-from accord.commands.train.pretrain import pretrain
-from accord.commands.train.sft import sft
 
 SOURCE = Path(settings.__file__).parents[1]
 

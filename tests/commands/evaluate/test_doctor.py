@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accord.commands.feedback.plan_pilot import simulated_pilot
 
 from accord.commands.app import main
 from accord.commands.evaluate import doctor as doctor_file
 from accord.commands.evaluate.doctor import doctor
+from accord.commands.feedback.plan_pilot import simulated_pilot
 from accord.commands.world import world_of
 from accord.evaluation.findings import Finding
 from accord.evaluation.run_facts import RESULTS

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accord.stages.reasoning import problems_stage
 from test_preferring_stages import rankings, typed, unlabeled
 from tiny import weights
 
@@ -19,7 +20,6 @@ from accord.feedback.store import Store
 from accord.models.folders import load_causal_lm
 from accord.runtime.project import Project
 from accord.settings import GrpoConfig, IlqlConfig, ProblemsConfig, RaftConfig, StarConfig
-from accord.stages.reasoning import problems_stage
 
 __all__ = ["typed", "unlabeled"]
 SMALL: dict[str, Any] = {"batch_size": 6, "max_tokens": 6, "group_size": 3, "minibatch_size": 3, "lr": 1e-2, "warmup_steps": 1}
