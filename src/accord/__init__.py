@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from accord.commands.feedback.label import label
     from accord.commands.feedback.plan import plan
     from accord.commands.feedback.queue import queue
-    from accord.commands.models import Model, TextScorer, load_model
+    from accord.commands.library import Store, add, answer, create, open, score, scorer, speaker, store
+    from accord.commands.models import LocalSampler, Model, RewardModel, TextScorer, load_model
     from accord.commands.project.lineage import lineage
     from accord.commands.serve.chat import chat
     from accord.commands.serve.serve import serve
@@ -70,11 +71,7 @@ if TYPE_CHECKING:
     from accord.commands.train.sample import sample
     from accord.commands.train.sft import sft
     from accord.commands.train.star import star
-    from accord.engine.local import LocalSampler
     from accord.errors import AccordError, InputError, ModelError, RunError, StoreError, UsageError
-    from accord.feedback.store import Store
-    from accord.library import add, answer, create, open, score, scorer, speaker, store
-    from accord.models.scalar import RewardModel
     from accord.protocols import Judge, Sampler, Scorer, Speaker
     from accord.records import (
         Comparison,
@@ -93,6 +90,7 @@ if TYPE_CHECKING:
     )
     from accord.runtime.project import Project
     from accord.runtime.runs import Run
+    from accord.runtime.version import __version__
     from accord.settings import (
         AgreementConfig,
         AlgorithmsConfig,
@@ -129,8 +127,6 @@ if TYPE_CHECKING:
         StarConfig,
         WorldConfig,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AccordError",
@@ -199,6 +195,7 @@ __all__ = [
     "Thumb",
     "UsageError",
     "WorldConfig",
+    "__version__",
     "add",
     "agreement",
     "answer",
@@ -247,12 +244,9 @@ __all__ = [
 
 _HOMES = {
     "accord.commands.app": ("Compute", "RunFlags"),
-    "accord.commands.models": ("Model", "TextScorer", "load_model"),
-    "accord.engine.local": ("LocalSampler",),
+    "accord.commands.models": ("LocalSampler", "Model", "RewardModel", "TextScorer", "load_model"),
     "accord.errors": ("AccordError", "InputError", "ModelError", "RunError", "StoreError", "UsageError"),
-    "accord.feedback.store": ("Store",),
-    "accord.library": ("add", "answer", "create", "open", "score", "scorer", "speaker", "store"),
-    "accord.models.scalar": ("RewardModel",),
+    "accord.commands.library": ("Store", "add", "answer", "create", "open", "score", "scorer", "speaker", "store"),
     "accord.protocols": ("Judge", "Sampler", "Scorer", "Speaker"),
     "accord.records": (
         "Comparison",
@@ -271,6 +265,7 @@ _HOMES = {
     ),
     "accord.runtime.project": ("Project",),
     "accord.runtime.runs": ("Run",),
+    "accord.runtime.version": ("__version__",),
 }
 """The modules of the names that are neither commands nor their settings."""
 
@@ -298,4 +293,4 @@ def _home(name: str) -> str:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted(__all__)

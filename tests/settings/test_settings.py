@@ -17,9 +17,9 @@ import pytest
 from accord import settings
 from accord.commands import COMMANDS
 from accord.errors import UsageError
-from accord.methods import BEST_OF, METHODS
 from accord.runtime.project import Project, sections
 from accord.settings import AlgorithmsConfig, CompareConfig, GrpoConfig, PpoConfig, RewardConfig, RlooConfig, RoundConfig
+from accord.settings.methods import BEST_OF, METHODS
 from accord.settings.ranges import Range, ranges
 
 BEFORE: dict[str, dict[str, list[Any]]] = json.loads(Path(__file__).with_name("defaults.json").read_text("utf-8"))
@@ -172,4 +172,4 @@ def test_settings_know_every_method_by_the_table() -> None:
 def test_settings_load_neither_torch_nor_a_room() -> None:
     code = "import sys, accord.settings; print(*sorted(m for m in sys.modules if m.startswith('accord.') or m == 'torch'))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert {name for name in loaded if not name.startswith("accord.settings")} <= {"accord.errors", "accord.methods"}
+    assert {name for name in loaded if not name.startswith("accord.settings")} <= {"accord.errors", "accord.settings.methods"}

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar, ca
 import cyclopts
 from cyclopts import App, Group, Parameter
 
-import accord
 from accord.commands import COMMANDS, GROUPS
 from accord.errors import AccordError, UsageError
+from accord.runtime.version import __version__
 
 if TYPE_CHECKING:
     from accord.runtime.project import Project
@@ -80,7 +80,7 @@ def shows(show: Callable[[Any], None], *, failed: Callable[[Any], bool] | None =
 
 app = App(
     name="accord",
-    version=accord.__version__,
+    version=__version__,
     help="Language models learn what your people prefer: raw text to a policy, with labels, proof and a chat in between.",
     help_epilogue="Commands that print metrics take --json: one JSON object instead of tables.",
     result_action="return_value",

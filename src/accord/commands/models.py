@@ -30,6 +30,22 @@ from accord.runtime.progress import track
 from accord.runtime.project import Project
 from accord.runtime.seeds import generator
 
+__all__ = [
+    "LocalSampler",
+    "LocalSpeaker",
+    "Model",
+    "RewardModel",
+    "TextScorer",
+    "compute_dtype",
+    "context_of",
+    "digest_of",
+    "load_model",
+    "load_reward_model",
+    "local_speaker",
+    "locate",
+    "open_speaker",
+    "respond",
+]
 BATCH = 64
 """Conversations that a speaker answers together."""
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from accord.evaluation.findings import QUOTED, Finding, Said, Severity, in_order, number
 from accord.evaluation.trends import Floats, ends, late, sure
-from accord.methods import PREFERENCE, SAMPLING
 from accord.runtime.logs import Metrics
+from accord.settings.methods import PREFERENCE, SAMPLING
 
 
 @dataclass(frozen=True)

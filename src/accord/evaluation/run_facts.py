@@ -14,9 +14,9 @@ from typing import Any, cast
 from accord.evaluation.diagnoses import Facts, diagnose
 from accord.evaluation.findings import ALARMS, Finding, Said, in_order
 from accord.evaluation.hacking import alarms, drift
-from accord.methods import PREFERENCE, SAMPLING
 from accord.runtime.logs import Metrics, Table, read_metrics, read_object, read_samples
 from accord.runtime.runs import Run
+from accord.settings.methods import PREFERENCE, SAMPLING
 
 RESULTS = "doctor.json"
 """What `accord doctor` leaves in a run's folder: findings that took the store or a model to make."""

@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from accord import __version__
 from accord.evaluation.findings import Finding
 from accord.report import background, cards, manual, matrix, measures, results, samples
 from accord.report.checkup import checkup, findings_of
@@ -19,6 +18,7 @@ from accord.report.markup import Child, Html, both, tag, text
 from accord.report.people import People, data_and_labelers, read_people
 from accord.report.project_files import ProjectRecord, read_project
 from accord.runtime.files import write_atomic
+from accord.runtime.version import __version__
 
 Everything = tuple[ProjectRecord, People | None, dict[str, list[Finding]]]
 TITLES = {

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accord import __version__
 from accord.errors import UsageError
+from accord.runtime.version import __version__
 
 if TYPE_CHECKING:
     import torch

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from accord import __version__
 from accord.errors import InputError
 from accord.runtime.files import write_atomic
 from accord.runtime.project import Project
+from accord.runtime.version import __version__
 
 LINEAGE = "lineage.json"
 CARD = "README.md"

@@ -22,8 +22,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from accord import __version__
 from accord.errors import AccordError
+from accord.runtime.version import __version__
 from accord.serving import answers
 from accord.serving.answers import DONE, Choice, Events, Form
 from accord.serving.gate import Gate, Gone, problem

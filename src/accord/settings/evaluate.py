@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from accord.methods import BEST_OF, METHODS
+from accord.settings.methods import BEST_OF, METHODS
 from accord.settings.mixins import HeldOut, Seed, section
 from accord.settings.ranges import Count, Natural, NonNegative, Range
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from accord.methods import PREFERENCE
+from accord.settings.methods import PREFERENCE
 from accord.settings.mixins import Decoding, Seed, Settings, section
 from accord.settings.ranges import Count, Natural, NonNegative, Port, Positive, Range, RankedResponses, Share
 

@@ -13,9 +13,9 @@ from accord.commands.app import app
 from accord.commands.evaluate.algorithms_runs import training_flags
 from accord.commands.evaluate.algorithms_table import PAGE_END, PAGE_START, as_markdown, read_page, write_page
 from accord.errors import InputError, UsageError
-from accord.methods import BEST_OF, METHODS, TRAINED, Method
 from accord.runtime.project import Project
 from accord.settings import AlgorithmsConfig
+from accord.settings.methods import BEST_OF, METHODS, TRAINED, Method
 
 FEW = ("--prompts", "12", "--max-tokens", "8", "--bootstrap", "50", "--best-of", "4", "--dtype", "float32")
 ROW: dict[str, Any] = {"method": "ppo", "win_rate": 0.664, "low": 0.63, "high": 0.7, "utility": 0.79, "kl": 1.28, "tax": 0.015}

@@ -12,9 +12,9 @@ from accord.commands.app import main
 from accord.commands.project.init import init
 from accord.errors import InputError
 from accord.feedback.store import Store
-from accord.methods import TRAINED
 from accord.runtime.project import Project
 from accord.settings import PpoConfig, WorldConfig
+from accord.settings.methods import TRAINED
 
 SMALL = WorldConfig(seed=3, documents=10, prompts=30, demonstrations=4, users=10)
 

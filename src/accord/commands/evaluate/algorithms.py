@@ -20,11 +20,11 @@ from accord.commands.evaluate.algorithms_runs import trained
 from accord.commands.evaluate.algorithms_table import read_page, row_of, write_page
 from accord.commands.models import load_model
 from accord.evaluation.statistics import best_of_n_kl
-from accord.methods import BEST_OF, METHODS
 from accord.runtime.files import write_atomic
 from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.settings import AlgorithmsConfig
+from accord.settings.methods import BEST_OF, METHODS
 
 COLUMNS = ("method", "win_rate", "low", "high", "utility", "kl", "tax", "seconds", "peak_rss_mb")
 

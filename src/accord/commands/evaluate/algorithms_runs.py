@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from accord.errors import RunError
-from accord.methods import Method
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
+from accord.settings.methods import Method
 
 MAIN = "from accord.commands.app import main; main()"
 PROBE_STEPS = 3

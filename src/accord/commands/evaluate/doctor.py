@@ -21,12 +21,12 @@ from accord.evaluation.findings import Finding
 from accord.evaluation.run_facts import RESULTS, changed, examine, note_alarms, read_facts
 from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.store import Store
-from accord.methods import SAMPLING
 from accord.runtime import lineage
 from accord.runtime.files import write_atomic
 from accord.runtime.logs import read_samples
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
+from accord.settings.methods import SAMPLING
 
 RESAMPLES = 500
 LEAST_PAIRS = 30

@@ -16,11 +16,11 @@ from cyclopts import Parameter
 from accord.commands.app import Flat, shows, table_of
 from accord.data.corpus import write_documents
 from accord.feedback.store import Store
-from accord.methods import TRAINED
 from accord.records import Labeler
 from accord.runtime.files import new_folder
 from accord.runtime.project import Project, vacant
 from accord.settings import WorldConfig
+from accord.settings.methods import TRAINED
 from accord.world import World, labelers
 
 SETTINGS: dict[str, Mapping[str, object]] = {

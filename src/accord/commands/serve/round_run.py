@@ -11,9 +11,9 @@ from typing import Any
 from accord.commands.app import RunFlags
 from accord.commands.serve.round_news import news
 from accord.feedback.traces import chat_turns
-from accord.methods import METHODS
 from accord.runtime.project import Project, sections
 from accord.settings import RoundConfig
+from accord.settings.methods import METHODS
 
 STAGES = ("sft", "reward", *METHODS)
 """What a round can run, in this order."""

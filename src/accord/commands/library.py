@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     AnyProject = Project | Path | str
     Conversation = str | Sequence[Message]
+__all__ = ["Store", "add", "answer", "create", "open", "score", "scorer", "speaker", "store"]
 Record = Prompt | Demonstration | Response | Ranking | Labeler
 
 
@@ -130,7 +131,7 @@ def answer(
     prompts: Sequence[Conversation],
     *,
     n: int = 1,
-    sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+    sampling: Sampling = Sampling(),
     seed: int = 0,
 ) -> list[list[str]]:
     """Sample n answers to each prompt, and store nothing.
