@@ -16,7 +16,6 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-import accord
 from accord.report.markup import Child, Html, both, join, tag
 
 _PAGE = re.compile("[a-z]+")
@@ -67,7 +66,7 @@ def _source(page: str) -> str:
     """
     if not _PAGE.fullmatch(page):
         return ""
-    package = Path(accord.__file__).parent
+    package = Path(__file__).parents[1]
     paths = (package / "docs" / f"{page}.md", package.parents[1] / "docs" / f"{page}.md")
     return next((path.read_text("utf-8") for path in paths if path.is_file()), "")
 

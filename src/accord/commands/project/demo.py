@@ -13,7 +13,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-import accord
 from accord.errors import UsageError
 from accord.runtime.project import FILE
 
@@ -32,7 +31,7 @@ def demo(
     """
     if (out / FILE).exists() or (out.exists() and any(out.iterdir())):
         raise UsageError("exists and is not empty", where=str(out), hint="give another --out, or remove it")
-    package = Path(accord.__file__).parent
+    package = Path(__file__).parents[2]
     # Installed, the script lies in the package; in a checkout, in runs/.
     script = next(path for path in (package / "demo.sh", package.parents[1] / "runs" / "demo.sh") if path.is_file())
     search_path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
