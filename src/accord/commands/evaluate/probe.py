@@ -53,12 +53,12 @@ def print_probes(run: Run) -> None:
             _print_part(part, found[part])
     for name, each in found.get("files", {}).items():
         by_system = {system: each[system] for system in found["systems"] if system in each}
-        _print_part(f"{name}: {each['kind']}, {each['items']} items", by_system)
+        _print_part(f"{name}: {each['kind']}, {each['items']} items", by_system, of="model")
 
 
-def _print_part(title: str, metrics: Mapping[str, Mapping[str, Any]]) -> None:
+def _print_part(title: str, metrics: Mapping[str, Mapping[str, Any]], of: str = "of") -> None:
     rows = [(name, *row) for name, each in metrics.items() for row in _rows(each)]
-    table(title, ["of", "metric", "value"], rows)
+    table(title, [of, "metric", "value"], rows)
 
 
 def _rows(metrics: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
