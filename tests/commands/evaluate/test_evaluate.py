@@ -10,6 +10,7 @@ import pytest
 from evaluated import Answered, Typed, samples
 
 from accord.commands.app import Compute
+from accord.commands.data.problems import problems
 from accord.commands.evaluate.algorithms_ground import open_ground
 from accord.commands.evaluate.compare import compare
 from accord.commands.evaluate.evaluate import evaluate
@@ -17,7 +18,7 @@ from accord.commands.evaluate.held_out import held_out_prompts, held_out_prompts
 from accord.errors import UsageError
 from accord.feedback.store import Store
 from accord.runtime.project import Project
-from accord.settings import AlgorithmsConfig, CompareConfig, EvaluateConfig
+from accord.settings import AlgorithmsConfig, CompareConfig, EvaluateConfig, ProblemsConfig
 
 FEW = ("--best-of", "4", "--draws", "2", "--max-tokens", "12", "--bootstrap", "50", "--dtype", "float32")
 
@@ -60,6 +61,21 @@ def test_more_prompts_are_the_same_and_others(trained: Path) -> None:
     assert held_out_prompts_by_id(project, 10) == sorted(everybody[:10], key=lambda prompt: prompt.id) != everybody[:10]
     assert {prompt.split for prompt in everybody} == {"test"}
     assert {prompt.user for prompt in everybody[:10]} != {everybody[0].user}
+
+
+def test_prompts_that_the_gold_judge_does_not_know_are_left_to_other_judges(town: Path) -> None:
+    project, small = Project.open(town), {"max_tokens": 4, "bootstrap": 10}
+    before = {prompt.id for prompt in held_out_prompts(project)}
+    problems(project, config=ProblemsConfig(count=40, solved=10))
+    added = {prompt.id for prompt in held_out_prompts(project)} - before
+    assert added, "arithmetic comes with held-out prompts of its own"
+    found = compare(project, "base", "sft", name="gold", config=CompareConfig(prompts=0, **small), flags=Compute("float32"))
+    assert found["prompts"] == len(before)
+    by_reward = compare(
+        project, "base", "sft", by="reward", name="reward", config=CompareConfig(prompts=0, **small), flags=Compute("float32")
+    )
+    assert by_reward["prompts"] == len(before | added)
+    evaluate(project, config=EvaluateConfig(prompts=0, best_of=2, draws=1, **small), flags=Compute("float32"))
 
 
 def test_tables_are_printed_and_a_second_run_of_the_name_is_refused(typed: Typed, town: Path) -> None:

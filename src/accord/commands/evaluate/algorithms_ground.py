@@ -63,8 +63,9 @@ def open_ground(project: Project, config: AlgorithmsConfig, base: str, sft: str,
         InputError: it has no prompts of held-out users.
         ModelError: a model is missing.
     """
-    judge = GoldJudge(world_of(project), rules="evaluation")
-    prompts = held_out_prompts_by_id(project, config.prompts)
+    world = world_of(project)
+    judge = GoldJudge(world, rules="evaluation")
+    prompts = held_out_prompts_by_id(project, config.prompts, known=world.specs)
     compute = compute_dtype(dtype)
     model, first = load_model(project, sft), load_model(project, base)
     raw_text = held_out_raw_text(project, first)

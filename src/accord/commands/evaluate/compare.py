@@ -20,6 +20,7 @@ from accord.commands.evaluate.compare_judges import Judged, by_gold, by_llm, by_
 from accord.commands.evaluate.compare_people import by_people
 from accord.commands.evaluate.held_out import held_out_prompts
 from accord.commands.models import compute_dtype, digest_of, locate
+from accord.commands.world import has_world, world_of
 from accord.errors import UsageError
 from accord.evaluation.bradley_terry import standings
 from accord.evaluation.duels import Duel, duels
@@ -91,7 +92,8 @@ def compare(
     if by == "llm" and not judge:
         raise UsageError("by llm needs an address", where="compare", hint="--judge http://127.0.0.1:8000/v1 --judge-model NAME")
     opened, dtype = Project.open(project), compute_dtype(flags.dtype)
-    prompts = held_out_prompts(opened, config.prompts, split=config.split, use_case=config.use_case)
+    known = world_of(opened).specs if by == "gold" and has_world(opened) else None
+    prompts = held_out_prompts(opened, config.prompts, split=config.split, use_case=config.use_case, known=known)
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     answered = Answers(opened, sampling, config.seed, dtype, config.shots).of(systems, prompts)
     judged = judgements(

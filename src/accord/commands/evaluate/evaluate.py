@@ -69,7 +69,7 @@ def evaluate(
     opened = Project.open(project)
     world = world_of(opened)
     judge = GoldJudge(world, rules="evaluation")
-    prompts = held_out_prompts_by_id(opened, config.prompts)
+    prompts = held_out_prompts_by_id(opened, config.prompts, known=world.specs)
     agreement = measure.training_agreement(opened)
     names = [base, sft, *policy]
     inputs = {model: digest_of(locate(opened, model)) for model in [*names, reward]}

@@ -17,7 +17,7 @@ from accord.commands.evaluate.frontier_points import GOLD, best_of_n_point, open
 from accord.commands.evaluate.frontier_run import logged_rewards, parents_of, policies_of, run_record
 from accord.commands.evaluate.held_out import held_out_prompts
 from accord.commands.models import compute_dtype, digest_of, load_model, locate
-from accord.commands.world import has_world
+from accord.commands.world import has_world, world_of
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.jsonable import jsonable
@@ -65,8 +65,8 @@ def frontier(
     opened = Project.open(project)
     record = run_record(opened, run)
     sft, proxy = parents_of(opened, record, run)
-    prompts = held_out_prompts(opened, config.prompts)
     truth = gold or (GOLD if has_world(opened) else "")
+    prompts = held_out_prompts(opened, config.prompts, known=world_of(opened).specs if truth == GOLD else None)
     inputs = {"sft": digest_of(locate(opened, sft)), "reward": digest_of(locate(opened, proxy)), "gold": truth}
     if not Run(opened.run(run), "", {}).kept() and run not in opened.models():
         raise InputError("the run kept no policy and saved no model", where=str(opened.run(run)), hint="accord ppo --keep-every 5")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Container
 
 from accord.commands.models import Model
 from accord.data.corpus import tokenized
@@ -15,16 +16,22 @@ RAW_TEXT_CONTEXT = 1024
 """Tokens of a raw-text document that a loss is measured on, at most."""
 
 
-def held_out_prompts(project: Project, n: int = 0, *, split: Split = "test", use_case: str = "") -> list[Prompt]:
+def held_out_prompts(
+    project: Project, n: int = 0, *, split: Split = "test", use_case: str = "", known: Container[str] | None = None
+) -> list[Prompt]:
     """Return n prompts of users that nothing trains on, in a seeded order that does not depend on n; all of them for 0.
 
     Ten prompts more are the same prompts and ten others, so figures of two commands, or of two sizes, can be laid side by side.
+
+    Args:
+        known: ids of the prompts that the judge can judge. The gold judge knows the world's own prompts, and neither arithmetic
+            nor prompts that were imported later.
 
     Raises:
         InputError: there are none.
     """
     with Store.open(project.store_url) as store:
-        found = list(store.prompts(split=split, use_case=use_case or None))
+        found = [prompt for prompt in store.prompts(split=split, use_case=use_case or None) if known is None or prompt.id in known]
     if not found:
         of_use_case = f" of use case {use_case}" if use_case else ""
         hint = "--split train takes the others" if split != "train" else "`accord import` some"
@@ -33,7 +40,7 @@ def held_out_prompts(project: Project, n: int = 0, *, split: Split = "test", use
     return found[: n or None]
 
 
-def held_out_prompts_by_id(project: Project, n: int = 0) -> list[Prompt]:
+def held_out_prompts_by_id(project: Project, n: int = 0, *, known: Container[str] | None = None) -> list[Prompt]:
     """Return the same prompts in the order of their ids.
 
     Batches of equal lengths are filled in the order of the prompts, so this order is part of a seeded sample.
@@ -41,7 +48,7 @@ def held_out_prompts_by_id(project: Project, n: int = 0) -> list[Prompt]:
     Raises:
         InputError: there are none.
     """
-    return sorted(held_out_prompts(project, n), key=lambda prompt: prompt.id)
+    return sorted(held_out_prompts(project, n, known=known), key=lambda prompt: prompt.id)
 
 
 def held_out_raw_text(project: Project, model: Model) -> list[list[int]]:

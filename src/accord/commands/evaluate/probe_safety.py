@@ -30,7 +30,11 @@ def safety(probing: Probing, own_words: Path | None) -> dict[str, Any]:
         InputError: there are no prompts of held-out users, or the file of words cannot be read.
     """
     world = world_of(probing.project) if has_world(probing.project) else None
-    prompts = {name: probing.some(rows) for name, rows in by_harm(held_out_prompts(probing.project), world).items() if rows}
+    prompts = {
+        name: probing.some(rows)
+        for name, rows in by_harm(held_out_prompts(probing.project, known=world.specs if world else None), world).items()
+        if rows
+    }
     toxic = lexicon(own_words)
     found: dict[str, Any] = {}
     for system in probing.systems:

@@ -31,7 +31,7 @@ def truthfulness(probing: Probing) -> dict[str, Any]:
         InputError: there are no prompts of held-out users.
     """
     world = world_of(probing.project) if has_world(probing.project) else None
-    prompts = held_out_prompts(probing.project)
+    prompts = held_out_prompts(probing.project, known=world.specs if world else None)
     closed = probing.some([prompt for prompt in prompts if prompt.use_case in CLOSED])
     found: dict[str, Any] = {}
     for system in probing.systems:
