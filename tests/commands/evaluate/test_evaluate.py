@@ -69,11 +69,10 @@ def test_prompts_that_the_gold_judge_does_not_know_are_left_to_other_judges(town
     problems(project, config=ProblemsConfig(count=40, solved=10))
     added = {prompt.id for prompt in held_out_prompts(project)} - before
     assert added, "arithmetic comes with held-out prompts of its own"
-    found = compare(project, "base", "sft", name="gold", config=CompareConfig(prompts=0, **small), flags=Compute("float32"))
-    assert found["prompts"] == len(before)
-    by_reward = compare(
-        project, "base", "sft", by="reward", name="reward", config=CompareConfig(prompts=0, **small), flags=Compute("float32")
-    )
+    config, flags = CompareConfig(prompts=0, **small), Compute("float32")
+    by_gold = compare(project, "base", "sft", name="by-gold", config=config, flags=flags)
+    assert by_gold["prompts"] == len(before)
+    by_reward = compare(project, "base", "sft", by="reward", name="by-reward", config=config, flags=flags)
     assert by_reward["prompts"] == len(before | added)
     evaluate(project, config=EvaluateConfig(prompts=0, best_of=2, draws=1, **small), flags=Compute("float32"))
 
