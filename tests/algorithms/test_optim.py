@@ -1,4 +1,4 @@
-"""Learning-rate curves, the clipped step, and which parameters decay."""
+"""Learning-rate curves, the clipped step, which parameters decay, and Muon beside PyTorch's and beside a singular value decomposition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from accord.algorithms.optim import adamw, constant, cosine, muon, update
+from accord.algorithms.optim import Float32Muon, adamw, constant, cosine, moments, muon, orthogonal, restore, update
+from accord.runtime.device import matmul_dtype
+
+MUON = [torch.optim.Muon, Float32Muon]
+QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 def test_the_cosine_warms_up_peaks_at_1_and_ends_at_its_floor() -> None:
@@ -60,14 +64,73 @@ def test_only_matrices_decay_and_frozen_parameters_are_left_out() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
 
 
-def test_muon_steps_are_orthogonal_whatever_the_gradients_scale() -> None:
+@pytest.mark.parametrize("kind", MUON)
+def test_muon_steps_are_orthogonal_whatever_the_gradients_scale(kind: type[torch.optim.Muon]) -> None:
     steps: list[torch.Tensor] = []
     gradient = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([8.0, 2.0, 1.0, 1.0])
     for scale in (1e-3, 1e3):
         matrix = nn.Parameter(torch.zeros(4, 4))
         matrix.grad = gradient * scale
-        update({muon([matrix], lr=1.0, weight_decay=0.0): 1.0}, max_norm=0)
+        update({kind([matrix], lr=1.0, weight_decay=0.0): 1.0}, max_norm=0)
         steps.append(matrix.detach())
     before, after = torch.linalg.svdvals(gradient), torch.linalg.svdvals(steps[0])
     assert after.max() / after.min() < 3 < 6 < before.max() / before.min()
     assert torch.allclose(steps[0], steps[1], rtol=0.05, atol=0.02)
+
+
+def random(rows: int, columns: int, seed: int) -> torch.Tensor:
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (32, 32)])
+def test_newton_schulz_maps_every_singular_value_as_its_polynomial_does(shape: tuple[int, int]) -> None:
+    gradient = random(*shape, seed=3)
+    left, values, right = torch.linalg.svd(gradient.double(), full_matrices=False)
+    values = values / values.norm()
+    a, b, c = QUINTIC
+    for _ in range(5):
+        values = a * values + b * values**3 + c * values**5
+    found = orthogonal(gradient, QUINTIC, 5, 1e-7)
+    assert found.dtype is torch.float32
+    assert torch.allclose(found.double(), left * values @ right, atol=1e-4)
+    band = torch.linalg.svdvals(found)[:-1]  # a square matrix's smallest value may start too small for five steps
+    assert 0.5 < band.min() < band.max() < 1.3
+
+
+def stepped(kind: type[torch.optim.Muon], shape: tuple[int, int], steps: int) -> tuple[nn.Parameter, torch.optim.Muon]:
+    """A matrix after some steps on gradients that differ, and what made them."""
+    matrix = nn.Parameter(random(*shape, seed=0))
+    optimizer = kind([matrix], lr=0.1, weight_decay=0.3)
+    proceed(matrix, optimizer, 0, steps)
+    return matrix, optimizer
+
+
+def proceed(matrix: nn.Parameter, optimizer: torch.optim.Muon, first: int, last: int) -> None:
+    for step in range(first, last):
+        matrix.grad = random(*matrix.shape, seed=10 + step)
+        update({optimizer: 0.1 / (1 + step)}, max_norm=0)
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (32, 32)])
+def test_muon_in_float32_steps_as_pytorchs_does_but_for_rounding(shape: tuple[int, int]) -> None:
+    start = random(*shape, seed=0)
+    theirs, ours = (stepped(kind, shape, 6)[0].detach() for kind in MUON)
+    assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()
+
+
+@pytest.mark.parametrize(("one", "other"), [MUON, MUON[::-1]])
+def test_a_run_with_muon_resumes_on_the_other_kind_of_machine(one: type[torch.optim.Muon], other: type[torch.optim.Muon]) -> None:
+    expected, _ = stepped(one, (24, 40), 6)
+    matrix, optimizer = stepped(one, (24, 40), 3)
+    resumed = other([matrix], lr=0.1, weight_decay=0.3)
+    restore([resumed], moments([optimizer]))
+    proceed(matrix, resumed, 3, 6)
+    assert (matrix - expected).norm() < 0.01 * (expected - random(24, 40, seed=0)).norm()
+
+
+def test_muon_is_pytorchs_own_where_the_device_multiplies_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = nn.Parameter(torch.ones(2, 2))
+    native = matmul_dtype(torch.device("cpu")) is torch.bfloat16
+    assert type(muon([matrix], lr=0.1, weight_decay=0.0)) is (torch.optim.Muon if native else Float32Muon)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert type(muon([matrix], lr=0.1, weight_decay=0.0)) is Float32Muon

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -37,6 +38,34 @@ def test_half_precision_is_refused_on_a_cpu() -> None:
         device.matmul_dtype(torch.device("cpu"), "fp16")
     assert device.matmul_dtype(torch.device("cpu"), "fp32") is torch.float32
     assert device.matmul_dtype(torch.device("cpu")) in (torch.float32, torch.bfloat16)
+
+
+PRODUCTS = """
+import time, torch
+from accord.runtime.device import matmul_dtype
+
+def fastest(dtype):
+    matrix, spent = torch.ones(384, 384, dtype=dtype), []
+    for _ in range(12):
+        began = time.perf_counter()
+        matrix @ matrix
+        spent.append(time.perf_counter() - began)
+    return min(spent)
+
+torch.set_num_threads(1)
+print(str(matmul_dtype(torch.device("cpu"))), fastest(torch.bfloat16) / fastest(torch.float32), sep="|")
+"""
+
+
+@pytest.mark.parametrize("limit", ["", "AVX2"])
+def test_products_are_bfloat16_only_where_they_are_no_slower(limit: str) -> None:
+    code = [sys.executable, "-c", PRODUCTS]
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit}
+    found, ratio = subprocess.run(code, capture_output=True, text=True, check=True, env=environment).stdout.split("|")
+    if limit:
+        assert found == "torch.float32"
+    if found == "torch.bfloat16":
+        assert float(ratio) < 2
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "toaster"])

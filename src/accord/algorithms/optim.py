@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from accord.runtime.device import matmul_dtype
 
 
 def adamw(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float = 0.0, epsilon: float = 1e-8) -> torch.optim.AdamW:
@@ -24,9 +26,51 @@ def muon(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) 
     """Muon (Jordan et al. 2024) for the matrices between embedding and head: orthogonalised momentum.
 
     In pretraining it reaches a loss in two thirds of AdamW's tokens, and what it pretrained is fine-tuned better with it
-    (docs/notebook.md).
+    (docs/notebook.md). PyTorch's Muon multiplies in bfloat16 on every machine; where the device does not, ``Float32Muon`` takes its place.
     """
-    return torch.optim.Muon(list(parameters), lr=lr, weight_decay=weight_decay)
+    matrices = list(parameters)
+    native = matmul_dtype(matrices[0].device) is torch.bfloat16
+    return (torch.optim.Muon if native else Float32Muon)(matrices, lr=lr, weight_decay=weight_decay)
+
+
+class Float32Muon(torch.optim.Muon):
+    """PyTorch's Muon with products in float32, for devices that only emulate bfloat16.
+
+    It has the library's settings and state, so that a run resumes on a machine of the other kind. Its step is the library's
+    (torch/optim/_muon.py, 2.13) with Nesterov momentum and the learning rate of Jordan et al., which are the library's defaults.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Updates every matrix that has a gradient. Takes no ``closure``: the loops compute their gradients themselves."""
+        for group in self.param_groups:
+            lr, momentum = group["lr"], group["momentum"]
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                state = self.state[matrix]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(matrix.grad)
+                buffer = state["momentum_buffer"].lerp_(matrix.grad, 1 - momentum)
+                direction = orthogonal(matrix.grad.lerp(buffer, momentum), group["ns_coefficients"], group["ns_steps"], group["eps"])
+                rows, columns = matrix.shape
+                matrix.mul_(1 - lr * group["weight_decay"])
+                matrix.add_(direction, alpha=-lr * math.sqrt(max(1, rows / columns)))
+
+
+def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+    """The matrix with singular values near 1, by the quintic Newton-Schulz iteration of Jordan et al., in float32.
+
+    Every step maps each singular value s to a s + b s^3 + c s^5 (https://kellerjordan.github.io/posts/muon/).
+    """
+    a, b, c = coefficients
+    tall = matrix.shape[0] > matrix.shape[1]
+    wide = (matrix.T if tall else matrix).float()  # the smaller of the two Gram matrices
+    wide = wide / wide.square().sum().sqrt().clamp(min=eps)
+    for _ in range(steps):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide.T if tall else wide
 
 
 def optimizers(

@@ -24,6 +24,8 @@ _KERNELS = "64"
 _NAMES = {"fp32": "float32", "float32": "float32", "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16"}
 _NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 """Flags of /proc/cpuinfo; the last is ARM's."""
+_BELOW_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
+"""Values of oneDNN's ONEDNN_MAX_CPU_ISA that keep it from the processor's bfloat16 instructions."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -61,6 +63,10 @@ def matmul_dtype(device: torch.device, requested: str = "auto") -> torch.dtype:
 
 
 def _cpu_multiplies_bf16() -> bool:
+    """Whether the processor has the instructions and oneDNN may use them."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    if limit.upper() in _BELOW_BF16:
+        return False
     words = _proc("cpuinfo", "flags") or _proc("cpuinfo", "Features")
     return bool(_NATIVE_BF16 & set(words.split()))
 
