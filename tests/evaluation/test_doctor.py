@@ -82,7 +82,7 @@ def test_a_planted_fault_is_diagnosed(fault: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_healthy_runs_are_left_in_peace(seed: int, tmp_path: Path) -> None:
     runs = {
-        "ppo": ppo_run(tmp_path / "ppo", seed=seed),
+        "ppo": ppo_run(tmp_path / "ppo", seed=seed, batch_size=128, minibatch_size=32),
         "sft": sft_run(tmp_path / "sft", seed=seed),
         "reward": reward_run(tmp_path / "reward", seed=seed),
         "dpo": dpo_run(tmp_path / "dpo", seed=seed),

@@ -26,7 +26,7 @@ PLANTS: dict[str, tuple[Callable[..., Path], dict[str, Any], str, str]] = {
     "a share pays": (ppo_run, {"reward": upper, "lr": 5e-3, "max_tokens": 32, "kl_coef": 0.0, "batch_size": 32}, "repetition", "w"),
     "silence pays": (
         ppo_run,
-        {"reward": lambda row: -1.0 * len(row), "lr": 1e-2, "kl_coef": 0.0, "batch_size": 32},
+        {"reward": lambda row: -1.0 * len(row), "lr": 1e-2, "kl_coef": 0.0, "batch_size": 32, "steps": 40},
         "identical_answers",
         "",
     ),
