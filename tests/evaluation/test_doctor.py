@@ -40,11 +40,11 @@ PLANTS: dict[str, Plant] = {
     "too many epochs": (ppo_run, {"lr": 3e-2, "epochs": 6, "steps": 5, "batch_size": 32}, "clip_fraction", "high"),
     "one word that pays": (
         ppo_run,
-        {"reward": lambda row: 5.0 * sum(t == 40 for t in row) / len(row), "kl_coef": 0.0, "lr": 1e-2, "steps": 25, "batch_size": 32},
+        {"reward": lambda row: 5.0 * sum(t == 40 for t in row) / len(row), "kl_coef": 0.0, "lr": 1e-2, "steps": 40, "batch_size": 32},
         "entropy_collapse",
         "high",
     ),
-    "a learning rate of 0.2": (ppo_run, {"lr": 0.2, "steps": 5}, "lr_too_high", "high"),
+    "a learning rate of 0.05": (ppo_run, {"lr": 0.05, "epochs": 4, "steps": 4}, "lr_too_high", "high"),
     "a learning rate of 0": (ppo_run, {"lr": 0.0, "steps": 20, "batch_size": 32}, "not_moving", "medium"),
     "a mix that weighs nothing": (
         ppo_run,
