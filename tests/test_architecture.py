@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"algorithms.optim", "algorithms.rewards", "algorithms.rollouts"},
     "algorithms.objectives": set(),
     "algorithms.groupwise_objectives": set(),
-    "algorithms.optim": SHARED,
+    "algorithms.optim": SHARED | {"runtime.device"},
     "evaluation": SHARED | {"protocols", "data", "runtime", "feedback"},
     "serving": SHARED | {"protocols", "data", "engine", "runtime", "feedback.store"},
     "serving.web": SHARED | {"protocols", "data", "runtime", "feedback", "serving.host"},
