@@ -1,4 +1,4 @@
-"""The words of the alarms that reward hacking sets off, in English and Chinese; docs/hacking.md says how each is found."""
+"""Texts of the reward-hacking alarms in English and Chinese; docs/hacking.md says how each alarm is found."""
 
 from __future__ import annotations
 

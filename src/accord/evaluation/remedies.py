@@ -1,6 +1,7 @@
-"""The words of each finding, in English and Chinese: its title, one sentence with the run's figures, and what to change.
+"""The texts of each finding in English and Chinese: its title, one sentence with the run's metrics, and the
+changes to make.
 
-docs/doctor.md and docs/hacking.md say how each is found; a test holds that every name stands there.
+docs/doctor.md and docs/hacking.md say how each is found. A test checks that every name is documented there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Both = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """What a finding is called, says and advises. ``what`` has the figures' names in braces; ``change`` is keyed by cause."""
+    """A finding's title, description and advice. ``what`` has the metrics' names in braces; ``change`` is keyed by cause."""
 
     title: Both
     what: Both

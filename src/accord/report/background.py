@@ -1,4 +1,4 @@
-"""What stands behind the figures: the loop with its numbers, cost, lineage, settings, definitions, and what is not there yet."""
+"""The background of the metrics: the loop with its numbers, cost, lineage, settings, definitions, and missing parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accord.report.project_files import ProjectRecord, RunRecord, Table, interva
 from accord.report.results import percent, span
 
 Fact = tuple[str, Html, str]
-"""A figure as written, what it counts, and the key of its definition."""
+"""A figure as written, the thing it counts, and the key of its definition."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ LOOP = (
 
 
 def loop(record: ProjectRecord) -> Html:
-    """Eight stations in a ring, each with this project's numbers."""
+    """Return eight stations in a ring, each with this project's numbers."""
     return tag("ol", [_station(record, step) for step in LOOP], class_="loop")
 
 
@@ -123,7 +123,7 @@ def _rise(run: RunRecord | None) -> Iterator[Fact]:
 
 
 def cost(record: ProjectRecord) -> Html | None:
-    """Seconds and tokens a second by stage, and the most memory held."""
+    """Return seconds and tokens per second by stage, and the peak memory."""
     seconds, speeds = _seconds(record), table(record.summary.get("tokens_per_second"))
     if not seconds:
         return None
@@ -170,7 +170,7 @@ def _memory(record: ProjectRecord) -> Iterator[Html]:
 
 
 def lineage(record: ProjectRecord) -> Html | None:
-    """Where each model comes from: parents and data by digest."""
+    """Return the origin of each model: parents and data by digest."""
     rows = [_ancestor(name, record.models) for name in _from_the_root(record.models)]
     head = [
         both("Model", "模型"),
@@ -185,7 +185,8 @@ def lineage(record: ProjectRecord) -> Html | None:
 
 
 def descent(record: ProjectRecord) -> Html | None:
-    """From each last model back over its parents to what people wrote and ranked; what was told above is not told again."""
+    """Return the way from each final model back through its parents to human feedback. Parts already shown are
+    not repeated."""
     fathers = {parent for row in record.models.values() for parent in table(row.get("parents"))}
     last = [name for name in record.models if name not in fathers and not name.endswith("-value")]
     told = set[str]()
@@ -220,7 +221,7 @@ MACHINE = {"cpu": ("cpu", "处理器"), "cores": ("cores", "核数"), "threads":
 
 
 def _amount(record: ProjectRecord, name: str, key: str) -> Html:
-    """How much of what a model learned from, where its run counted it."""
+    """Return how much training data a model had, if its run counted it."""
     run = next((run for run in record.runs if run.name == name), None)
     counted = number(run.summary.get({"raw_text": "documents"}.get(key, key))) if run else None
     words = both(*AMOUNTS.get(key, (key.replace("_", " "), key)))
@@ -228,7 +229,7 @@ def _amount(record: ProjectRecord, name: str, key: str) -> Html:
 
 
 def _from_the_root(models: Mapping[str, Table]) -> list[str]:
-    """Parents before children; what is in a circle (a broken file) comes last."""
+    """Return parents before children. Models in a cycle (a broken file) come last."""
     depth = dict.fromkeys(models, 0)
     for _ in models:
         for name in models:
@@ -252,7 +253,7 @@ def _ancestor(name: str, models: Mapping[str, Table]) -> Html:
 
 
 def _link(parent: str, digest: object, models: Mapping[str, Table]) -> Html:
-    """A parent; says so when the model of that name is no longer the one that was learned from."""
+    """Return a parent. Say so when the model of that name has changed since the child was trained on it."""
     now = models.get(parent, {}).get("digest")
     changed = tag("em", both(" (has changed since)", "（此后已改动）")) if now and now != digest else None
     return tag("div", parent, " ", _digest(digest), changed)
@@ -263,7 +264,7 @@ def _digest(value: object) -> Html:
 
 
 def versions(record: ProjectRecord) -> Html | None:
-    """Seed and versions of every run; a column for each thing that differs or matters."""
+    """Return seed and versions of every run, with a column for each that differs or matters."""
     runs = [run for run in record.runs if run.config]
     keys = list(dict.fromkeys(key for run in runs for key in table(run.config.get("versions"))))
     if not keys:
@@ -282,7 +283,7 @@ def _versions(run: RunRecord, keys: Sequence[str]) -> list[object]:
 
 
 def settings(record: ProjectRecord) -> Html | None:
-    """Every run with its settings, inputs and versions, folded, in the order of the loop."""
+    """Return every run with its settings, inputs and versions, folded, in the order of the loop."""
     order = [step.stage for step in LOOP]
     runs = sorted(record.runs, key=lambda run: (order.index(run.stage) if run.stage in order else len(order), run.name))
     folds = [_settings_of(run) for run in runs if run.config]
@@ -309,7 +310,8 @@ def _flattened(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str
 
 
 def definitions() -> Html:
-    """What every figure means, by the page of docs/ that defines it; each figure on the page points here, and this to its line there."""
+    """Return the meaning of every figure, by its page of docs/. Each figure on the page links here, and this to
+    the line there."""
     groups = dict[str, list[Html]]()
     for key, d in DEFINITIONS.items():
         name = tag("dt", d.name, " ", manual.link(d.page, key, words=tag("code", key)), id=f"def-{key}")
@@ -318,7 +320,7 @@ def definitions() -> Html:
 
 
 def missing(record: ProjectRecord) -> Html | None:
-    """What a whole project has and this one has not yet, with the command that makes it, and what could not be read."""
+    """Return the parts that a whole project has and this one lacks, each with its command, and the unreadable files."""
     absent = [step for step in LOOP[:-1] if not record.of(step.stage)]
     open_runs = [run for run in record.runs if not run.summary]
     items = [tag("li", both(step.english, step.chinese), ": ", tag("code", f"{step.command} {record.name}")) for step in absent]
@@ -336,7 +338,7 @@ def missing(record: ProjectRecord) -> Html | None:
 
 
 def yardsticks(record: ProjectRecord) -> Sequence[Html]:
-    """Reward-model accuracy against each yardstick, one line each."""
+    """Return the reward model's accuracy against each yardstick, one line each."""
     figures = table(record.summary.get("reward_model"))
     keys = ("accuracy_labelers", "accuracy_heldout_group", "noise_ceiling", "accuracy_gold")
     return [_yardstick(key, figures[key]) for key in keys if number(figures.get(key)) is not None]

@@ -1,4 +1,4 @@
-"""What each figure is called and means, in English and Chinese: the page's captions and its list of definitions."""
+"""Names and meanings of the figures, in English and Chinese: the page's captions and its list of definitions."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ _REPORT = {
     ),
 }
 _DRAWN = {"reward_loss", "reward_kl", "seconds"}
-"""Figures that the page makes out of metrics: defined on its own page of docs/."""
+"""Figures that the page derives from metrics. They are defined on its own page of docs/."""
 _ALL = _of("report", _REPORT) | _of("evaluation", _EVALUATION) | _of("pretrain", _TRAINING) | _of("reward", _REWARD) | _of("ppo", _PPO)
 DEFINITIONS = MappingProxyType({key: replace(found, page="report") if key in _DRAWN else found for key, found in _ALL.items()})
 
@@ -308,22 +308,22 @@ JUDGES = MappingProxyType(
 
 
 def judge_name(name: str) -> Html:
-    """Who judged a comparison; an address or a name of the user's own stays as it is."""
+    """Return the judge of a comparison; an address or a name of the user's own stays as it is."""
     return both(*JUDGES.get(name, (name, name)))
 
 
 def use_case(name: str) -> Html:
-    """A use case as the page writes it; one that is not known here keeps its name."""
+    """Return a use case as the page writes it. An unknown one keeps its name."""
     plain = name.replace("_", " ")
     return both(plain, USE_CASES.get(name, plain))
 
 
 def model_key(name: str) -> str:
-    """One spelling for a model: best-of-n and bon are the same, ppo-no-ptx and ppo_no_ptx are."""
+    """Return one spelling for a model: best-of-n and bon are the same, and so are ppo-no-ptx and ppo_no_ptx."""
     key = name.replace("-", "_")
     return "best_of_n" if key == "bon" else key
 
 
 def model_name(name: str) -> Html:
-    """What a model is called on the page; a name of the user's own stays as it is."""
+    """Return a model's name on the page; a name of the user's own stays as it is."""
     return both(*MODELS.get(model_key(name), (name, name)))

@@ -1,4 +1,4 @@
-"""What ``accord inspect`` found of the texts that came in: their lengths, and which share repeats, refuses, insults or is personal."""
+"""Results of ``accord inspect`` on incoming texts: lengths, and the shares that repeat, refuse, insult or are personal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COUNTS = {
 
 
 def intake(record: ProjectRecord) -> Html | None:
-    """The last look at the project's texts, as a picture of their lengths beside a table of shares; None when nobody looked."""
+    """Return the latest inspection: a chart of the texts' lengths beside a table of shares; None when there is none."""
     runs = [run for run in record.of("inspect") if run.summary]
     if not runs:
         return None
@@ -38,7 +38,7 @@ def intake(record: ProjectRecord) -> Html | None:
 
 
 def _lengths(sets: dict[str, Table]) -> Html | None:
-    """Words of a text over the share of texts that are no longer."""
+    """Return a chart of text length in words over the share of texts that are no longer."""
     drawn = {kind: points for kind, profile in sets.items() if (points := _quantiles(table(profile.get("words"))))}
     if not drawn:
         return None
@@ -49,7 +49,7 @@ def _lengths(sets: dict[str, Table]) -> Html | None:
 
 
 def _quantiles(words: Table) -> Series:
-    """(percent, words): the middle of 90%, since the longest text alone would flatten the rest."""
+    """Return (percent, words) of the middle 90%, since the longest text alone would flatten the rest."""
     found = [(float(key[1:]), number(value)) for key, value in words.items() if key[:1] == "p" and key[1:].isdigit()]
     return sorted((cut, value) for cut, value in found if value is not None and 5 <= cut <= 95)
 

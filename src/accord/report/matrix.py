@@ -1,4 +1,4 @@
-"""Who beats whom: a matrix a comparison, strengths with their range of ranks, and what was bought with how much KL."""
+"""Comparisons of systems: a win-rate matrix per run, strengths with rank ranges, and the reward gained per KL."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COMPARING = ("evaluate", "compare")
 
 
 def matrices(record: ProjectRecord) -> Html | None:
-    """A matrix for each run that compared three systems or more."""
+    """Return a matrix for each run that compared three systems or more."""
     runs = [run for stage in COMPARING for run in record.of(stage)]
     return join([_matrix(run, rates) for run in runs if len(_systems(rates := rates_of(run))) > 2]) or None
 
 
 def rates_of(run: RunRecord) -> dict[tuple[str, str], Interval]:
-    """Win rates of ordered pairs, each duel both ways round."""
+    """Return win rates of ordered pairs, each duel in both directions."""
     rates: dict[tuple[str, str], Interval] = {}
     for name, value in table(run.summary.get("win_rate")).items():
         first, _, second = name.partition("_vs_")
@@ -33,7 +33,7 @@ def rates_of(run: RunRecord) -> dict[tuple[str, str], Interval]:
 
 
 def _systems(rates: Mapping[tuple[str, str], Interval]) -> list[str]:
-    """The systems, strongest first by their mean rate."""
+    """Return the systems, the strongest first by their mean rate."""
     names = list(dict.fromkeys(name for pair in rates for name in pair))
     means = {name: [three.mean for (first, _), three in rates.items() if first == name] for name in names}
     return sorted(names, key=lambda name: (-sum(means[name]) / len(means[name]), name))
@@ -74,7 +74,8 @@ def _cell(three: Interval | None) -> Html:
 
 
 def frontier(record: ProjectRecord) -> Html | None:
-    """Gold utility against KL to the SFT model, of every model that was evaluated; the runs' own proxy curves stand beside it."""
+    """Return gold utility against KL to the SFT model for every evaluated model. The runs' own proxy curves are
+    beside it."""
     criteria = {model_key(name): number(table(row).get("utility")) for name, row in measured(record, "criteria").items()}
     kl = {model_key(name): number(value) for name, value in measured(record, "kl").items()} | {"sft": 0.0}
     points = {name: (far, worth) for name, far in kl.items() if far is not None and (worth := criteria.get(name)) is not None}

@@ -1,4 +1,4 @@
-"""The data and the people behind it: how much there is of what, who labeled, and how far they agree."""
+"""Data and labelers: the amount of each kind of data, who labeled, and how far they agree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = {"person": ("people", "人"), "simulated": ("simulated", "模拟"), "mod
 
 @dataclass(frozen=True)
 class Group:
-    """Labelers of one group: how many, their rankings, and how far two of them agree."""
+    """Labelers of one group: their number, their rankings, and the agreement between two of them."""
 
     name: str
     labelers: int
@@ -36,25 +36,25 @@ class Group:
 
 @dataclass(frozen=True)
 class People:
-    """What a feedback store holds."""
+    """The content of a feedback store."""
 
     prompts: dict[str, int] = field(default_factory=dict[str, int])
-    """By split."""
+    """Number of prompts by split."""
     use_cases: dict[str, int] = field(default_factory=dict[str, int])
     demonstrations: int = 0
     responses: int = 0
     rankings: int = 0
     answered: dict[int, int] = field(default_factory=dict[int, int])
-    """Rankings by number of responses."""
+    """Number of rankings by number of responses."""
     kinds: dict[str, int] = field(default_factory=dict[str, int])
-    """Labelers by kind."""
+    """Number of labelers by kind."""
     agreement: dict[str, Interval] = field(default_factory=dict[str, Interval])
-    """By tie rule."""
+    """Agreement by tie rule."""
     groups: list[Group] = field(default_factory=list[Group])
 
 
 def read_people(path: Path) -> People | None:
-    """What the project's store holds; None when it has none, or one that cannot be opened."""
+    """Return the content of the project's store; None when there is none, or it cannot be opened."""
     try:
         url = Project.open(path).store_url
         if url.startswith("sqlite") and not Path(url.partition(":///")[2]).is_file():
@@ -103,7 +103,7 @@ def _groups(labelers: Sequence[Labeler], rankings: Sequence[Ranking]) -> list[Gr
 
 
 def as_json(people: People | None) -> dict[str, object]:
-    """For machines."""
+    """Return the record as JSON values."""
     return dataclasses.asdict(people) if people else {}
 
 
@@ -111,7 +111,7 @@ def as_json(people: People | None) -> dict[str, object]:
 
 
 def data_and_labelers(people: People | None) -> Html | None:
-    """Sizes, use cases, groups, agreement."""
+    """Return the section on sizes, use cases, groups and agreement."""
     if people is None or not (people.prompts or people.rankings):
         return None
     left = tag("div", _sizes(people), _rules(people))

@@ -1,4 +1,4 @@
-"""Samples to search and filter: answers side by side, and what each training run said while it learned."""
+"""Samples to search and filter: answers side by side, and each training run's responses while it learned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from accord.report.project_files import ProjectRecord, RunRecord, Table, number,
 from accord.report.results import answer
 
 BYTES = 2_400_000
-"""The samples' share of the page."""
+"""Most bytes of the page that samples may take."""
 OUTCOMES = {
     "better": ("policy above SFT", "策略高于 SFT"),
     "worse": ("policy below SFT", "策略低于 SFT"),
@@ -22,7 +22,7 @@ OUTCOMES = {
 
 @dataclass(frozen=True)
 class Piece:
-    """One sample as markup, and what it is filtered by."""
+    """One sample as markup, and the values to filter it by."""
 
     run: str
     case: str
@@ -31,7 +31,7 @@ class Piece:
 
 
 def browser(record: ProjectRecord) -> Html | None:
-    """Search box, filters and samples; without a script all samples are there, folded away."""
+    """Return a search box, filters and samples. Without a script all samples are shown, folded."""
     runs = [run for run in record.runs if run.samples.rows]
     pieces = fitting([list(_pieces(run)) for run in runs], BYTES)
     if not pieces:
@@ -48,7 +48,7 @@ def browser(record: ProjectRecord) -> Html | None:
 
 
 def fitting(groups: Sequence[Sequence[Piece]], limit: int) -> list[Piece]:
-    """Pieces of all groups that fit into so many bytes, each group thinned evenly to its share."""
+    """Return as many samples of all groups as fit into this many bytes, each group thinned evenly to its share."""
     sizes = [sum(len(piece.html.encode()) for piece in group) for group in groups]
     kept: list[Piece] = []
     for group, size in zip(groups, sizes, strict=True):
@@ -78,7 +78,7 @@ def _piece(run: str, case: str, outcome: str, content: Html) -> Piece:
 
 
 def _outcome(row: Table) -> str:
-    """How the first policy did beside the SFT model."""
+    """Return the first policy's outcome against the SFT model."""
     worth = table(row.get("utilities")) or table(row.get("scores"))
     policy = next((name for name in worth if name not in ("base", "sft", "best-of-n")), "")
     ours, theirs = number(worth.get(policy)), number(worth.get("sft"))
@@ -88,7 +88,7 @@ def _outcome(row: Table) -> str:
 
 
 def _said(row: Table) -> Html:
-    """One response of a training run."""
+    """Return one response of a training run as markup."""
     score, step = number(row.get("score")), number(row.get("step"))
     figures = [
         join(both("step ", "第 "), f"{step:.0f}", both("", " 步")) if step else None,

@@ -1,4 +1,4 @@
-"""The town: who lives there, what is true, and how much of it the raw text tells."""
+"""The town: its people, its facts, and the share of them that the raw text tells."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class Town:
 
     @cached_property
     def told(self) -> dict[str, tuple[Fact, ...]]:
-        """The common facts of each subject that has any."""
+        """The common facts of each subject that has one."""
         found = {s: tuple(f for f in facts if self.class_of[f] == "common") for s, facts in self.by_subject.items()}
         return {subject: facts for subject, facts in found.items() if facts}
 
 
 def build_town(seed: int) -> Town:
-    """A town whose facts and their classes (55% common, 15% rare, 30% absent) follow from the seed."""
+    """Return a town whose facts and their classes (55% common, 15% rare, 30% absent) follow from the seed."""
     rng = random.Random(f"town {seed}")
     facts = [Fact(name, r.name, rng.choice(r.objects)) for name in PEOPLE for r in PERSON_RELATIONS]
     facts += [Fact(place, r.name, rng.choice(r.objects)) for place in PLACES for r in PLACE_RELATIONS]
@@ -72,6 +72,6 @@ def build_town(seed: int) -> Town:
 
 
 def wrong_object(fact: Fact, rng: random.Random) -> str:
-    """Another object of the same relation, so that the sentence becomes false."""
+    """Return another object of the same relation, which makes the sentence false."""
     others = [o for o in fact.form.objects if o != fact.object]
     return rng.choice(others)

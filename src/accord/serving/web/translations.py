@@ -1,17 +1,17 @@
-"""Every word of the chat that does not stand in a template. The English is the message's name; locales/ has the Chinese."""
+"""The chat's texts outside the templates. The English text is the message's key; locales/ has the Chinese."""
 
 from __future__ import annotations
 
 
 def _(text: str) -> str:
-    """Marks a text for translation; it is translated where it is shown."""
+    """Mark a text for translation where it is shown."""
     return text
 
 
 REASONS = {"helpful": _("helpful"), "untrue": _("untrue"), "harmful": _("harmful"), "other": _("other")}
 CHOICES = {"first": _("A is better"), "second": _("B is better"), "tie": _("About equal"), "both_bad": _("Both are bad")}
 BETTER = {"second": _("Better"), "tie": _("About equal"), "first": _("Worse"), "both_bad": _("Both are bad")}
-"""Of an answer that was asked for again, against the one before it."""
+"""Choices for a regenerated answer compared with the previous one."""
 STATES = {
     "waiting": _("waits for a review"),
     "accepted": _("accepted for training"),
@@ -20,7 +20,7 @@ STATES = {
     "withdrawn": _("taken back"),
 }
 UNUSED = _("kept for you alone")
-"""Of a reaction that waits, as long as its author has not agreed to its use."""
+"""State of a waiting reaction while its author has not agreed to its use."""
 WHAT = {"thumb": _("Thumb"), "choice": _("Choice"), "correction": _("Correction"), "report": _("Report of harm")}
 FINISHES = {
     "stop": "",
@@ -44,4 +44,4 @@ SCRIPT = {
     "done": _("The answer is there."),
     "kept": _("kept"),
 }
-"""What the browser's part says."""
+"""Texts of the browser's script."""
