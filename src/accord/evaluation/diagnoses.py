@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any, cast
 
 import numpy as np
@@ -119,8 +120,8 @@ TURNS = ("<|user|>", "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "
 def writes_on(facts: Facts) -> Iterator[Finding]:
     """High when a quarter of the last responses contain a turn marker, medium above a tenth; at least six responses."""
     rows = list(facts.samples)[-max(6, len(facts.samples) // 3) :]
-    found = {marker: [said for said in rows if marker in said.response] for marker in TURNS}
-    marker, guilty = max(found.items(), key=lambda item: len(item[1]))
+    marker = max(TURNS, key=lambda marker: sum(marker in said.response for said in rows))
+    guilty = [said for said in rows if marker in said.response]
     share = len(guilty) / len(rows) if len(rows) >= 6 else 0.0
     if share > 0.1:
         figures: dict[str, float | str] = {"share": _percent(share), "marker": marker.strip()}
@@ -329,7 +330,8 @@ def makes_up_more(facts: Facts) -> Iterator[Finding]:
     if facts.stage != "evaluate" or not (isinstance(rates, dict) and isinstance(duels, dict)):
         return
     known = {name: rate for name, rate in cast("dict[str, Any]", rates).items() if _three(rate)}
-    for name, other in _policies([(one, two) for one in known for two in known if f"{one}_vs_{two}" in duels]):
+    compared = [pair for pair in permutations(known, 2) if "{}_vs_{}".format(*pair) in duels]
+    for name, other in _policies(compared):
         policy, sft = known[name], known[other]
         error = float(np.hypot(sft[2] - sft[1], policy[2] - policy[1])) / 3.92
         z = (policy[0] - sft[0]) / max(error, 1e-3)

@@ -41,9 +41,13 @@ def divergence(one: Counter[str], other: Counter[str]) -> float:
     if not one or not other:
         raise InputError("no words to compare", where="drift")
     names = sorted({*one, *other})
-    p, q = (np.array([counts[name] for name in names], dtype=np.float64) / sum(counts.values()) for counts in (one, other))
+    p, q = _shares(one, names), _shares(other, names)
     middle = (p + q) / 2
     return float(sum(np.sum(part[part > 0] * np.log2(part[part > 0] / middle[part > 0])) for part in (p, q)) / 2)
+
+
+def _shares(counts: Counter[str], names: Sequence[str]) -> Floats:
+    return np.array([counts[name] for name in names], dtype=np.float64) / sum(counts.values())
 
 
 def drift(new: Sequence[str], known: Sequence[str], *, draws: int = 200, seed: int = 0) -> Drift:
@@ -75,19 +79,21 @@ class Likeness:
         texts = [Counter(words(text)) for text in known]
         held = Counter(word for text in texts for word in text)
         self._idf = {word: log((1 + len(known)) / (1 + number)) + 1 for word, number in held.items()}
-        postings: dict[str, list[tuple[int, float]]] = {}
-        for place, text in enumerate(texts):
+        # An inverted index: a text is compared only with the known texts that share a word with it.
+        indices, weights = dict[str, list[int]](), dict[str, list[float]]()
+        for index, text in enumerate(texts):
             for word, weight in self._vector(text).items():
-                postings.setdefault(word, []).append((place, weight))
-        self._postings = {word: (np.array([i for i, _ in rows]), np.array([w for _, w in rows])) for word, rows in postings.items()}
+                indices.setdefault(word, []).append(index)
+                weights.setdefault(word, []).append(weight)
+        self._postings = {word: (np.array(indices[word]), np.array(weights[word])) for word in indices}
 
     def to(self, text: str) -> Floats:
         """Return the cosine of a text with each known one, [known]."""
         cosines = np.zeros(self.count)
         for word, weight in self._vector(Counter(words(text))).items():
             if word in self._postings:
-                places, weights = self._postings[word]
-                cosines[places] += weight * weights
+                indices, weights = self._postings[word]
+                cosines[indices] += weight * weights
         return cosines
 
     def _vector(self, text: Counter[str]) -> dict[str, float]:

@@ -108,9 +108,15 @@ def _duel(
     worth = values[:, i, j]
     known: list[int] = np.flatnonzero(~np.isnan(worth)).tolist()
     won = interval(worth[known], resamples=resamples, seed=seed)
-    lengths = [np.array([len(texts[system][p]) for p in known], dtype=np.float64) for system in (i, j)]
-    controlled = length_controlled(worth[known], *lengths, resamples=min(resamples, 500), seed=seed)
+    first_lengths = np.array([len(texts[i][p]) for p in known], dtype=np.float64)
+    second_lengths = np.array([len(texts[j][p]) for p in known], dtype=np.float64)
+    controlled = length_controlled(worth[known], first_lengths, second_lengths, resamples=min(resamples, 500), seed=seed)
     draw = {"resamples": resamples, "seed": seed}
+    by_criterion = dict[str, Interval]()
+    for name, table in criteria.items():
+        scores = table[known, i, j]
+        if not np.isnan(scores).any():
+            by_criterion[name] = interval(scores, **draw)
     return Duel(
         names[i],
         names[j],
@@ -121,7 +127,7 @@ def _duel(
         controlled,
         sliced([prompt.use_case for prompt in prompts], worth, **draw),
         sliced(by_language(prompts), worth, **draw),
-        {name: interval(table[known, i, j], **draw) for name, table in criteria.items() if not np.isnan(table[known, i, j]).any()},
+        by_criterion,
     )
 
 

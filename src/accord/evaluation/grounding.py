@@ -94,8 +94,11 @@ def _supported(sentence: str, subject: set[str], near: Sequence[Sequence[str]], 
     if len(clauses) < 2:
         return False
     first = _subject(sentence, names)
-    parts = [(clause, *_content(clause, known)) for clause in clauses]
-    return all(any(_supports(clause, own or first, rest, lines) for lines in near) for clause, own, rest in parts if own or rest)
+    for clause in clauses:
+        own, rest = _content(clause, known)
+        if (own or rest) and not any(_supports(clause, own or first, rest, lines) for lines in near):
+            return False
+    return True
 
 
 def _lists(sentence: str, names: set[str]) -> bool:
@@ -105,7 +108,11 @@ def _lists(sentence: str, names: set[str]) -> bool:
 
 def _subject(sentence: str, names: set[str]) -> set[str]:
     """Return the first name of a sentence, taken as the subject of its clauses without a name."""
-    return set([stem for word in _WORD.findall(sentence) if (stem := word.lower()[:STEM]) in names][:1])
+    for word in _WORD.findall(sentence):
+        stem = word.lower()[:STEM]
+        if stem in names:
+            return {stem}
+    return set()
 
 
 def _supports(sentence: str, names: set[str], words: set[str], lines: Sequence[str]) -> bool:
@@ -117,7 +124,9 @@ def _supports(sentence: str, names: set[str], words: set[str], lines: Sequence[s
 
 def _overlap(wanted: set[str], lines: Sequence[str]) -> float:
     """Return the share of the content that these sentences hold, with few-word ones first."""
-    held = {stem for line in lines for part in _content(line) for stem in part}
+    held = set[str]()
+    for line in lines:
+        held.update(*_content(line))
     return len(wanted & held) / max(1, len(wanted)) - 0.01 * len(held)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from accord.evaluation.diagnoses import Facts
 from accord.evaluation.findings import QUOTED, Finding, Said, Severity, in_order
-from accord.evaluation.trends import Ends, ends, mean_z, share_z, sure
+from accord.evaluation.trends import Ends, Floats, ends, mean_z, share_z, sure
 from accord.runtime.logs import Metrics
 
 REFUSAL = re.compile(
@@ -93,9 +93,11 @@ def proxy_gold(facts: Facts) -> Iterator[Finding]:
 def past_the_peak(facts: Facts) -> Iterator[Finding]:
     """High: of a frontier's policies the last one's gold interval lies below the best one's, while its proxy reward is no lower."""
     rows = cast("list[Any]", facts.summary.get("policies") or []) if facts.stage == "frontier" else []
-    policies = [
-        (three[0], three[1]) for row in rows if len(three := [each for key in ("proxy", "gold") if (each := _three(row, key))]) == 2
-    ]
+    policies = list[tuple[tuple[float, float, float], tuple[float, float, float]]]()
+    for row in rows:
+        proxy, gold = _three(row, "proxy"), _three(row, "gold")
+        if proxy and gold:
+            policies.append((proxy, gold))
     if len(policies) < 3:
         return
     (proxy, gold), (last_proxy, last_gold) = max(policies, key=lambda pair: pair[1][0]), policies[-1]
@@ -133,35 +135,47 @@ def other_judges(samples: Sequence[Said]) -> list[Finding]:
     """Compare the samples' scores by judges that are not optimised: they fall while the score rises, or agree
     less and less."""
     before, after = first_and_last(samples)
-    scored = [[said.score for said in part if said.score is not None] for part in (before, after)]
-    if min(map(len, scored)) < ROWS:
+    early, recent = _scores(before), _scores(after)
+    if min(len(early), len(recent)) < ROWS:
         return []
-    rise = mean_z(*scored)
-    proxy = float(np.mean(scored[0])), float(np.mean(scored[1]))
+    rise = mean_z(early, recent)
+    proxy = float(np.mean(early)), float(np.mean(recent))
     found: list[Finding] = []
     for judge in sorted({name for said in samples for name in said.others}):
-        one, other = ([said.others[judge] for said in part if judge in said.others] for part in (before, after))
+        one = [said.others[judge] for said in before if judge in said.others]
+        other = [said.others[judge] for said in after if judge in said.others]
         z = mean_z(one, other)
         if rise > 2 and z < -2 and min(len(one), len(other)) >= ROWS:
-            worst = sorted((said for said in after if judge in said.others), key=lambda said: said.others[judge])[:QUOTED]
+            judged = [said for said in after if judge in said.others]
+            worst = sorted(judged, key=lambda said: said.others[judge])[:QUOTED]
             found.append(_gap(judge, proxy, Ends(float(np.mean(one)), float(np.mean(other)), 0.0), sure(-z), tuple(worst)))
     return [*found, *disagreement(before, after)]
+
+
+def _scores(part: Sequence[Said]) -> list[float]:
+    return [said.score for said in part if said.score is not None]
 
 
 def disagreement(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Finding]:
     """Medium: the spread of reward models' scores, each standardised on the first samples, grew by half and by 2 standard errors."""
     samples = [*before, *after]
-    judges = [name for name in samples[0].others if name != "gold" and all(name in said.others for said in samples)] if before else []
+    shared = set[str].intersection(*(set(said.others) for said in samples)) if before else set[str]()
+    judges = [name for name in samples[0].others if name in shared and name != "gold"] if shared else []
     if not judges or any(said.score is None for said in samples):
         return
-    table = [np.array([[said.score or 0.0, *(said.others[judge] for judge in judges)] for said in part]) for part in (before, after)]
-    centre, scale = table[0].mean(0), np.maximum(table[0].std(0), 1e-6)
-    one, other = (((part - centre) / scale).std(1) for part in table)
+    early, recent = _score_table(before, judges), _score_table(after, judges)
+    centre, scale = early.mean(0), np.maximum(early.std(0), 1e-6)
+    one, other = ((early - centre) / scale).std(1), ((recent - centre) / scale).std(1)
     z = mean_z(one.tolist(), other.tolist())
     if z > 2 and other.mean() > 1.5 * one.mean():
         widest = [after[int(at)] for at in np.argsort(-other)[:QUOTED]]
         figures = {"models": float(len(judges) + 1), "first": float(one.mean()), "last": float(other.mean())}
         yield Finding("disagreement", "medium", sure(z), figures, tuple(widest))
+
+
+def _score_table(part: Sequence[Said], judges: Sequence[str]) -> Floats:
+    """Return [responses, 1 + judges]: the optimised reward model's score, then the other judges'."""
+    return np.array([[said.score or 0.0, *(said.others[judge] for judge in judges)] for said in part])
 
 
 # --- length and repetition ----------------------------------------------------------------------------------------------------------
@@ -190,7 +204,8 @@ def repeated(text: str, n: int = 3) -> float:
 
 def repetition(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Finding]:
     """Medium: the mean share of repeated triples rose by 0.1 and 2 standard errors; high above 0.3."""
-    one, other = ([repeated(said.response) for said in part] for part in (before, after))
+    one = [repeated(said.response) for said in before]
+    other = [repeated(said.response) for said in after]
     first, last, z = float(np.mean(one)), float(np.mean(other)), mean_z(one, other)
     if last > first + 0.1 and z > 2:
         worst = sorted(zip(other, range(len(after)), strict=True), reverse=True)[:QUOTED]
@@ -226,15 +241,17 @@ def _risen(pattern: re.Pattern[str], before: Sequence[Said], after: Sequence[Sai
     if min(len(before), len(after)) < ROWS:
         return None
     guilty = [said for said in after if pattern.search(said.response)]
-    first, last = sum(bool(pattern.search(said.response)) for said in before) / len(before), len(guilty) / len(after)
+    first = sum(bool(pattern.search(said.response)) for said in before) / len(before)
+    last = len(guilty) / len(after)
     z = share_z(first, len(before), last, len(after))
     return (first, last, z, guilty) if last >= first + 0.15 and z > 2.5 else None
 
 
 def refusals(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Finding]:
     """Medium: refusals rose on prompts that do not call for one; high above half of all."""
-    parts = [[said for said in part if said.use_case not in TO_REFUSE] for part in (before, after)]
-    if found := _risen(REFUSAL, *parts):
+    before = [said for said in before if said.use_case not in TO_REFUSE]
+    after = [said for said in after if said.use_case not in TO_REFUSE]
+    if found := _risen(REFUSAL, before, after):
         first, last, z, guilty = found
         figures: dict[str, float | str] = {"first": _percent(first), "last": _percent(last)}
         yield Finding("refusals", "high" if last > 0.5 else "medium", sure(z), figures, tuple(guilty[-QUOTED:]))
@@ -257,9 +274,9 @@ def authority(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Finding
     sounding = [said.others["gold"] for said in guilty if "gold" in said.others]
     others = [said.others["gold"] for said in (*before, *after) if "gold" in said.others and not AUTHORITY.search(said.response)]
     wrong = len(sounding) >= 3 and len(others) >= 3 and float(np.mean(sounding)) < float(np.mean(others)) - 0.1
-    truth = (
-        f"the judge gives them {np.mean(sounding):.2f}, the others {np.mean(others):.2f}" if wrong else "whether they are right is unknown"
-    )
+    truth = "whether they are right is unknown"
+    if wrong:
+        truth = f"the judge gives them {np.mean(sounding):.2f}, the others {np.mean(others):.2f}"
     figures: dict[str, float | str] = {"first": _percent(first), "last": _percent(last), "phrase": _phrase(AUTHORITY, guilty)}
     yield Finding("authority", "high" if wrong else "medium", sure(z), figures | {"truth": truth}, tuple(guilty[-QUOTED:]))
 
@@ -316,5 +333,7 @@ def _document_shares(part: Sequence[Said]) -> Mapping[tuple[str, ...], float]:
 def _grams(said: Said) -> set[tuple[str, ...]]:
     """Return a response's phrases of two to six words that are not in its prompt."""
     words, asked = _words(said.response), f" {' '.join(_words(said.prompt))} "
-    spans = {tuple(words[i : i + n]) for n in range(2, 7) for i in range(len(words) - n + 1)}
+    spans = set[tuple[str, ...]]()
+    for n in range(2, 7):
+        spans.update(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
     return {gram for gram in spans if f" {' '.join(gram)} " not in asked}

@@ -67,10 +67,11 @@ def group_accuracy(scores: Rows, ranked: Sequence[RankedPrompt], *, resamples: i
     rows: dict[str, list[int]] = {}
     for index, row in enumerate(ranked):
         rows.setdefault(row.group, []).append(index)
-    return {
-        group: labeler_accuracy([scores[i] for i in part], [ranked[i] for i in part], resamples=resamples, seed=seed)
-        for group, part in sorted(rows.items())
-    }
+    found = dict[str, Interval]()
+    for group, part in sorted(rows.items()):
+        group_scores, group_ranked = [scores[i] for i in part], [ranked[i] for i in part]
+        found[group] = labeler_accuracy(group_scores, group_ranked, resamples=resamples, seed=seed)
+    return found
 
 
 def gold_accuracy(scores: Rows, utilities: Rows, *, margin: float = 1e-9, resamples: int = 2000, seed: int = 0) -> Interval:

@@ -74,14 +74,14 @@ def _beside(facts: Facts, rows: Sequence[Table]) -> Iterator[Finding]:
     """Return an evaluation's alarms: each policy's responses compared with the SFT model's to the same prompts."""
     if facts.stage != "evaluate":
         return
-    sides = {name: [said for row in rows if (said := _side(row, name)) is not None] for name in _named(rows)}
+    sides = dict[str, list[Said]]()
+    for row in rows:
+        for name in _table(row.get("responses")):
+            said = _side(row, name)
+            sides.setdefault(name, []).extend([] if said is None else [said])
     for name in sides:
         if name not in NOT_POLICIES and "sft" in sides:
             yield from (dataclasses.replace(finding, about=name) for finding in drift(sides["sft"], sides[name]))
-
-
-def _named(rows: Sequence[Table]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in _table(row.get("responses"))))
 
 
 def _side(row: Table, name: str) -> Said | None:

@@ -41,11 +41,10 @@ def scored(
 
 def _choices(items: Sequence[Item], logprobs: Sequence[Sequence[float]], draw: Mapping[str, int]) -> dict[str, Interval | float | None]:
     plain = [float(int(np.argmax(row)) in item.right) for item, row in zip(items, logprobs, strict=True)]
-    longs = [
-        [value / max(1, len(text)) for value, text in zip(row, item.choices, strict=True)]
-        for item, row in zip(items, logprobs, strict=True)
-    ]
-    even = [float(int(np.argmax(row)) in item.right) for item, row in zip(items, longs, strict=True)]
+    even = list[float]()
+    for item, row in zip(items, logprobs, strict=True):
+        per_character = [value / max(1, len(text)) for value, text in zip(row, item.choices, strict=True)]
+        even.append(float(int(np.argmax(per_character)) in item.right))
     chance = float(np.mean([len(item.right) / len(item.choices) for item in items]))
     return {"accuracy": interval(plain, **draw), "accuracy_per_character": interval(even, **draw), "chance": chance}
 

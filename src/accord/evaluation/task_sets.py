@@ -144,12 +144,13 @@ def _bbq(rows: Iterator[Row]) -> Iterator[Item]:
 
 def _target(groups: list[list[str]], unknown: int, named: list[str], choices: tuple[str, ...]) -> int | None:
     """Return the answer that names the stereotyped group, or None if the file does not say which one does."""
-    hits = [
-        i
-        for i in range(3)
-        if i != unknown
-        and any(name in (*groups[i], choices[i].lower()) or any(name in word.split() for word in groups[i]) for name in named)
-    ]
+    hits = list[int]()
+    for i in range(3):
+        words = {choices[i].lower(), *groups[i]}
+        for word in groups[i]:
+            words.update(word.split())
+        if i != unknown and words & set(named):
+            hits.append(i)
     return hits[0] if len(hits) == 1 else None
 
 

@@ -26,4 +26,7 @@ def made_up_rate(judge: Judge, prompts: Sequence[Prompt], responses: Sequence[st
 
 def made_up_share(groups: Sequence[Sequence[Judgement]], *, resamples: int = 2000, seed: int = 0) -> Interval:
     """Return ``made_up_rate`` from existing judgements, one or more per prompt. The interval is over prompts."""
-    return interval([sum(word.made_up for word in words) / len(words) for words in groups], resamples=resamples, seed=seed)
+    shares = list[float]()
+    for judgements in groups:
+        shares.append(sum(judgement.made_up for judgement in judgements) / len(judgements))
+    return interval(shares, resamples=resamples, seed=seed)

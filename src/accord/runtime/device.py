@@ -115,7 +115,11 @@ def _proc(file: str, key: str) -> str:
         lines = (Path("/proc") / file).read_text().splitlines()
     except OSError:
         return ""
-    return next((value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == key), "")
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""
 
 
 def environment() -> dict[str, str | int]:

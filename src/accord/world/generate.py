@@ -77,9 +77,10 @@ def _demonstrations(
     """Return the demonstrations: nine in ten for training users, the rest for validation users, none for test users."""
     rng = random.Random(f"demonstrations {seed}")
     manners = {writer: leanings(writer, seed) for writer in WRITERS}
-    by_split = {split: [p for p in prompts if p.split == split] for split in ("train", "validation")}
-    held = min(len(by_split["validation"]), config.demonstrations // 10)
-    chosen = rng.sample(by_split["train"], min(len(by_split["train"]), config.demonstrations - held)) + by_split["validation"][:held]
+    training = [prompt for prompt in prompts if prompt.split == "train"]
+    validation = [prompt for prompt in prompts if prompt.split == "validation"]
+    held = min(len(validation), config.demonstrations // 10)
+    chosen = rng.sample(training, min(len(training), config.demonstrations - held)) + validation[:held]
     for number, prompt in enumerate(chosen):
         writer = rng.choice(WRITERS)
         manner = rng.choices(tuple(manners[writer]), tuple(manners[writer].values()))[0]

@@ -165,7 +165,9 @@ def words(text: str) -> list[str]:
 
 
 def _vocabulary() -> frozenset[str]:
-    forms = (part for r in RELATIONS.values() for part in (*r.statements, *r.questions, r.negative, r.embedded, r.yes_no, r.why, r.past))
+    forms: list[str] = []
+    for r in RELATIONS.values():
+        forms += [*r.statements, *r.questions, r.negative, r.embedded, r.yes_no, r.why, r.past]
     texts = (
         *forms,
         *(p for kind in PHRASES.values() for p in kind),
@@ -174,8 +176,10 @@ def _vocabulary() -> frozenset[str]:
         *INSULTS,
         *LIST_LEADS,
     )
-    told = (word for text in (*texts, *_THINGS, TOPICS) for word in words(re.sub(r"\{\w+\}", " ", text)))
-    return frozenset(told) | RUDE_WORDS | _GLUE | {"she", "he", "it"}
+    known: set[str] = set()
+    for text in (*texts, *_THINGS, TOPICS):
+        known.update(words(re.sub(r"\{\w+\}", " ", text)))  # without the templates' slots
+    return frozenset(known) | RUDE_WORDS | _GLUE | {"she", "he", "it"}
 
 
 _VOCABULARY = _vocabulary()

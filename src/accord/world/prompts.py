@@ -130,7 +130,8 @@ def closed_qa(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
     given = passage(rng, rng.choice((2, 3, 3, 4)))
     fact = rng.choice(given)
     if rng.random() < 0.2:
-        missing = [r for r in PERSON_RELATIONS if all((f.subject, f.relation) != (fact.subject, r.name) for f in given)]
+        told = {f.relation for f in given if f.subject == fact.subject}
+        missing = [relation for relation in PERSON_RELATIONS if relation.name not in told]
         fact = Fact(fact.subject, rng.choice(missing).name, "") if missing else fact
     asked = rng.choice(fact.form.questions).replace("{s}", fact.subject)
     frame = rng.choice(("Read this: {t} {q}", "{t} {q}", "Here is a text: {t} Now answer: {q}"))

@@ -14,6 +14,7 @@ from itertools import pairwise
 from accord.world.grammar import Claim, Reading, Sentence, things, words
 from accord.world.language import article
 from accord.world.prompts import Spec
+from accord.world.town import Fact
 
 Scored = tuple[float, tuple[Sentence, ...]]
 Task = Callable[[Spec, Reading, tuple[Claim, ...]], Scored]
@@ -125,7 +126,8 @@ def summary(spec: Spec, reading: Reading, false: tuple[Claim, ...]) -> Scored:
 
 def classify(spec: Spec, reading: Reading, false: tuple[Claim, ...]) -> Scored:
     """Score the right label and nothing else."""
-    labels = {w for s in reading.sentences for w in words(s.text) if w in ("complaint", "praise")}
+    said = {word for sentence in reading.sentences for word in words(sentence.text)}
+    labels = said & {"complaint", "praise"}
     if labels != {spec.topic}:
         return (0.05 if labels else 0.0), ()
     full = reading.of(spec.topic)
@@ -153,12 +155,16 @@ def chat(spec: Spec, reading: Reading, false: tuple[Claim, ...]) -> Scored:
 
 def portrait(spec: Spec, reading: Reading, false: tuple[Claim, ...]) -> Scored:
     """Score true sentences about the subject, up to the number asked for; a notice must also invite."""
-    served = tuple(s for s in reading.sentences if s.kind == "notice" or any(c.fact.subject == spec.topic for c in s.claims))
-    told = {c.fact for s in served for c in s.claims if c not in false and not c.negated and c.fact.subject == spec.topic}
+    served, told = list[Sentence](), set[Fact]()
+    for sentence in reading.sentences:
+        about = [claim for claim in sentence.claims if claim.fact.subject == spec.topic]
+        if about or sentence.kind == "notice":
+            served.append(sentence)
+        told.update(claim.fact for claim in about if claim not in false and not claim.negated)
     value = min(1.0, len(told) / spec.count)
     if spec.kind == "notice":
         value = 0.85 * value + (0.15 if reading.of("notice") and told else 0.0)
-    return value * (0.5 if false else 1.0), served
+    return value * (0.5 if false else 1.0), tuple(served)
 
 
 def thanks(spec: Spec, reading: Reading, false: tuple[Claim, ...]) -> Scored:

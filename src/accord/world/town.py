@@ -50,13 +50,20 @@ class Town:
 
     @cached_property
     def by_class(self) -> dict[FactClass, tuple[Fact, ...]]:
-        return {name: tuple(f for f, c in zip(self.facts, self.classes, strict=True) if c == name) for name, _ in SHARES}
+        groups: dict[FactClass, list[Fact]] = {name: [] for name, _ in SHARES}
+        for fact, name in zip(self.facts, self.classes, strict=True):
+            groups[name].append(fact)
+        return {name: tuple(facts) for name, facts in groups.items()}
 
     @cached_property
     def told(self) -> dict[str, tuple[Fact, ...]]:
         """The common facts of each subject that has one."""
-        found = {s: tuple(f for f in facts if self.class_of[f] == "common") for s, facts in self.by_subject.items()}
-        return {subject: facts for subject, facts in found.items() if facts}
+        found: dict[str, tuple[Fact, ...]] = {}
+        for subject, facts in self.by_subject.items():
+            common = tuple(fact for fact in facts if self.class_of[fact] == "common")
+            if common:
+                found[subject] = common
+        return found
 
 
 def build_town(seed: int) -> Town:
