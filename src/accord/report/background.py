@@ -149,8 +149,11 @@ def _cost_row(name: str, spent: float, longest: float, speed: float | None) -> H
 
 
 def _median_speed(record: ProjectRecord, name: str) -> float | None:
-    speeds = sorted(value for run in record.runs if run.name == name for value in run.metrics.values("tokens_per_second").tolist())
-    return speeds[len(speeds) // 2] if speeds else None
+    speeds = list[float]()
+    for run in record.runs:
+        if run.name == name:
+            speeds += run.metrics.values("tokens_per_second").tolist()
+    return sorted(speeds)[len(speeds) // 2] if speeds else None
 
 
 def _duration(seconds: float) -> Html:
@@ -159,9 +162,8 @@ def _duration(seconds: float) -> Html:
 
 
 def _memory(record: ProjectRecord) -> Iterator[Html]:
-    peak = number(record.summary.get("peak_rss_mb")) or max(
-        (number(run.summary.get("peak_rss_mb")) or 0.0 for run in record.runs), default=0.0
-    )
+    of_runs = [number(run.summary.get("peak_rss_mb")) or 0.0 for run in record.runs]
+    peak = number(record.summary.get("peak_rss_mb")) or max(of_runs, default=0.0)
     if peak:
         yield join(both(", ", "，"), definition_link("peak_memory"), " ", tag("b", f"{peak:,.0f} MB"))
 
@@ -241,7 +243,10 @@ def _from_the_root(models: Mapping[str, Table]) -> list[str]:
 def _ancestor(name: str, models: Mapping[str, Table]) -> Html:
     row = models[name]
     parents = [_link(parent, digest, models) for parent, digest in table(row.get("parents")).items()]
-    data = [tag("div", both(*DATA.get(key, (key.replace("_", " "), key))), " ", _digest(v)) for key, v in table(row.get("data")).items()]
+    data = list[Html]()
+    for key, digest in table(row.get("data")).items():
+        words = both(*DATA.get(key, (key.replace("_", " "), key)))
+        data.append(tag("div", words, " ", _digest(digest)))
     cells = [
         str(row.get("stage", "\N{EN DASH}")),
         parents or "\N{EN DASH}",
@@ -266,20 +271,19 @@ def _digest(value: object) -> Html:
 def versions(record: ProjectRecord) -> Html | None:
     """Return seed and versions of every run, with a column for each that differs or matters."""
     runs = [run for run in record.runs if run.config]
-    keys = list(dict.fromkeys(key for run in runs for key in table(run.config.get("versions"))))
+    keys = dict[str, None]()  # a set that keeps its order
+    for run in runs:
+        keys |= dict.fromkeys(table(run.config.get("versions")))
     if not keys:
         return None
     heads = [both("Run", "运行"), both("Seed", "种子"), *(both(*MACHINE.get(key, (key, key))) for key in keys)]
-    rows = [
-        tag("tr", tag("th", run.name, scope="row"), [tag("td", cell) for cell in (run.config.get("seed", ""), *_versions(run, keys))])
-        for run in runs
-    ]
+    rows = list[Html]()
+    for run in runs:
+        values = table(run.config.get("versions"))
+        cells = [run.config.get("seed", ""), *(values.get(key, "") for key in keys)]
+        rows.append(tag("tr", tag("th", run.name, scope="row"), [tag("td", cell) for cell in cells]))
     head = tag("thead", tag("tr", [tag("th", words, scope="col") for words in heads]))
     return tag("div", tag("table", head, tag("tbody", rows), class_="lineage"), class_="scroll versions")
-
-
-def _versions(run: RunRecord, keys: Sequence[str]) -> list[object]:
-    return [table(run.config.get("versions")).get(key, "") for key in keys]
 
 
 def settings(record: ProjectRecord) -> Html | None:
@@ -324,15 +328,11 @@ def missing(record: ProjectRecord) -> Html | None:
     absent = [step for step in LOOP[:-1] if not record.of(step.stage)]
     open_runs = [run for run in record.runs if not run.summary]
     items = [tag("li", both(step.english, step.chinese), ": ", tag("code", f"{step.command} {record.name}")) for step in absent]
-    items += [
-        tag("li", run.name, both(": under way, or stopped (--resume goes on)", "：进行中，或已停止（用 --resume 继续）"))
-        for run in open_runs
-    ]
-    items += (
-        [tag("li", both("summary.json is not there: ", "缺少 summary.json："), tag("code", f"accord evaluate {record.name}"))]
-        if not record.summary and record.of("evaluate")
-        else []
-    )
+    stopped = both(": running, or stopped (continue it with --resume)", "：进行中，或已停止（用 --resume 继续）")
+    items += [tag("li", run.name, stopped) for run in open_runs]
+    if not record.summary and record.of("evaluate"):
+        command = tag("code", f"accord evaluate {record.name}")
+        items.append(tag("li", both("summary.json is missing: ", "缺少 summary.json："), command))
     items += [tag("li", both("could not be read: ", "无法读取："), tag("code", name)) for name in record.broken]
     return tag("ul", items, class_="missing") if items else None
 

@@ -57,9 +57,10 @@ def _documented(name: str) -> Html:
 def _quotes(quotes: Sequence[Said]) -> Html | None:
     if not quotes:
         return None
-    items = [
-        tag("blockquote", tag("p", _short(said.prompt, 200), class_="quiet"), tag("p", _short(said.response, QUOTE))) for said in quotes
-    ]
+    items = list[Html]()
+    for said in quotes:
+        prompt = tag("p", _short(said.prompt, 200), class_="quiet")
+        items.append(tag("blockquote", prompt, tag("p", _short(said.response, QUOTE))))
     return tag("details", tag("summary", both("What was said", "原话")), items, open=len(quotes) == 1)
 
 

@@ -65,8 +65,12 @@ def definition_link(key: str) -> Html:
 def charts(record: ProjectRecord, stage: str, group: str = "", over: Html | None = None) -> list[Html]:
     """Return a stage's charts under the heading ``over``. Up to four of PPO's runs are overlaid."""
     runs = record.of(stage)[: COLOURS if stage == "ppo" else 1]
-    pictures = [_picture(chart, [run for run in runs if _points(run, chart, chart.keys[0])], over) for chart in CHARTS[group or stage]]
-    return [picture for picture in pictures if picture]
+    pictures = list[Html]()
+    for chart in CHARTS[group or stage]:
+        logged = [run for run in runs if _points(run, chart, chart.keys[0])]
+        if picture := _picture(chart, logged, over):
+            pictures.append(picture)
+    return pictures
 
 
 def framed(title: Html, *content: Child, unit: tuple[str, str] = ("", ""), over: Html | None = None) -> Html:

@@ -34,9 +34,10 @@ def rates_of(run: RunRecord) -> dict[tuple[str, str], Interval]:
 
 def _systems(rates: Mapping[tuple[str, str], Interval]) -> list[str]:
     """Return the systems, the strongest first by their mean rate."""
-    names = list(dict.fromkeys(name for pair in rates for name in pair))
-    means = {name: [three.mean for (first, _), three in rates.items() if first == name] for name in names}
-    return sorted(names, key=lambda name: (-sum(means[name]) / len(means[name]), name))
+    means = dict[str, list[float]]()
+    for (first, _), three in rates.items():  # every pair is there in both directions
+        means.setdefault(first, []).append(three.mean)
+    return sorted(means, key=lambda name: (-sum(means[name]) / len(means[name]), name))
 
 
 def _matrix(run: RunRecord, rates: Mapping[tuple[str, str], Interval]) -> Html:
@@ -48,9 +49,8 @@ def _matrix(run: RunRecord, rates: Mapping[tuple[str, str], Interval]) -> Html:
     rows = [_row(name, names, rates, table(strength.get(name)) if strength else None) for name in names]
     judge = judge_name(str(run.summary.get("judge", "gold")))
     caption = tag("figcaption", definition_link("win_rate_matrix"), tag("span", run.name, both(", by ", "，评判："), judge, class_="unit"))
-    grid = tag(
-        "table", tag("thead", tag("tr", tag("th", both("row preferred to column", "行优于列"), scope="col"), heads)), tag("tbody", rows)
-    )
+    corner = tag("th", both("row preferred to column", "行优于列"), scope="col")
+    grid = tag("table", tag("thead", tag("tr", corner, heads)), tag("tbody", rows))
     return tag("figure", caption, tag("div", grid, class_="scroll"), class_="matrix")
 
 
@@ -81,13 +81,14 @@ def frontier(record: ProjectRecord) -> Html | None:
     points = {name: (far, worth) for name, far in kl.items() if far is not None and (worth := criteria.get(name)) is not None}
     if len(points) < 2:
         return None
-    places = {name: place for place, name in enumerate(sorted(points, key=lambda name: points[name]))}
-    lines = [Line([points[name]], place, False, True) for name, place in places.items()]
-    keys = [_key(name, place, *points[name]) for name, place in places.items()]
+    lines, keys = list[Line](), list[Html]()
+    for colour, name in enumerate(sorted(points, key=lambda name: points[name])):
+        lines.append(Line([points[name]], colour, False, True))
+        keys.append(_key(name, colour, *points[name]))
     picture = framed(definition_link("frontier"), draw(lines), tag("p", keys, class_="key"), unit=("across: nats", "横轴：nat"))
     return tag("div", picture, class_="charts")
 
 
-def _key(name: str, place: int, far: float, worth: float) -> Html:
-    dot = tag("i", class_=f"swatch c{place % 4 + 1}")
+def _key(name: str, colour: int, far: float, worth: float) -> Html:
+    dot = tag("i", class_=f"swatch c{colour % 4 + 1}")
     return tag("span", dot, model_name(name), " ", tag("b", f"{worth:.2f}"), f" @ {far:.1f}", class_="entry")

@@ -126,7 +126,8 @@ def _sections(record: ProjectRecord, people: People | None, findings: dict[str, 
         "settings": [background.versions(record), background.settings(record)],
         "missing": [background.missing(record)],
     }
-    sections, means = {name: _section(name, *parts) for name, parts in content.items() if any(parts)}, background.definitions()
+    sections = {name: _section(name, *parts) for name, parts in content.items() if any(parts)}
+    means = background.definitions()
     return sections | {"definitions": _section("definitions", means, manual.pages([*sections.values(), means]))}
 
 
@@ -137,7 +138,9 @@ def _section(name: str, *content: Child) -> Html:
 def _training(record: ProjectRecord) -> Html | None:
     """Return pretraining, SFT and the reward model, a row each or sharing one."""
     stages = {"pretrain": ("Pretraining", "预训练"), "sft": ("Supervised fine-tuning", "监督微调"), "reward": ("Reward model", "奖励模型")}
-    pictures = [picture for stage, names in stages.items() for picture in charts(record, stage, over=both(*names))]
+    pictures = list[Html]()
+    for stage, names in stages.items():
+        pictures += charts(record, stage, over=both(*names))
     if lines := background.yardsticks(record):
         ladder = tag("ul", lines, class_="yardsticks")
         pictures.append(framed(both("Orders pairs as they do", "与其排序一致"), ladder, over=both(*stages["reward"])))

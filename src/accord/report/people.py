@@ -96,10 +96,11 @@ def _groups(labelers: Sequence[Labeler], rankings: Sequence[Ranking]) -> list[Gr
     parts: dict[str, list[Ranking]] = {}
     for ranking in rankings:
         parts.setdefault(group[ranking.labeler], []).append(ranking)
-    return [
-        Group(name, len({ranking.labeler for ranking in part}), len(part), _agreement(part).get("dropped"))
-        for name, part in sorted(parts.items())
-    ]
+    groups = list[Group]()
+    for name, part in sorted(parts.items()):
+        labeled = {ranking.labeler for ranking in part}
+        groups.append(Group(name, len(labeled), len(part), _agreement(part).get("dropped")))
+    return groups
 
 
 def as_json(people: People | None) -> dict[str, object]:
@@ -139,10 +140,10 @@ RULES = {
 def _rules(people: People) -> Html | None:
     if not people.agreement:
         return None
-    rows = [
-        tag("tr", tag("th", both(*RULES[rule]), scope="row"), tag("td", tag("b", percent(three.mean)), " ", _interval(three)))
-        for rule, three in people.agreement.items()
-    ]
+    rows = list[Html]()
+    for rule, three in people.agreement.items():
+        share = tag("td", tag("b", percent(three.mean)), " ", _interval(three))
+        rows.append(tag("tr", tag("th", both(*RULES[rule]), scope="row"), share))
     return join(tag("h3", definition_link("agreement")), tag("table", rows, class_="sizes"))
 
 
@@ -154,33 +155,24 @@ def _by_group(people: People) -> Html | None:
     if not people.groups:
         return None
     head = [both("Group", "组"), both("Labelers", "标注者"), both("Rankings", "排序"), definition_link("agreement_within")]
-    rows = [
-        tag(
-            "tr",
-            tag("th", group.name, scope="row"),
-            tag("td", group.labelers),
-            tag("td", f"{group.rankings:,}"),
-            tag("td", tag("b", percent(group.agreement.mean)) if group.agreement else "\N{EN DASH}", " ", _interval(group.agreement)),
-        )
-        for group in people.groups
-    ]
+    rows = list[Html]()
+    for group in people.groups:
+        share = tag("b", percent(group.agreement.mean)) if group.agreement else "\N{EN DASH}"
+        counts = tag("td", group.labelers), tag("td", f"{group.rankings:,}")
+        agreement = tag("td", share, " ", _interval(group.agreement))
+        rows.append(tag("tr", tag("th", group.name, scope="row"), counts, agreement))
     heads = tag("tr", [tag("th", words, scope="col") for words in head])
     return tag("table", tag("thead", heads), tag("tbody", rows), class_="groups")
 
 
 def _by_case(people: People) -> Html | None:
-    most = max(people.use_cases.values(), default=0)
-    rows = [
-        tag(
-            "tr",
-            tag("th", use_case(name), scope="row"),
-            tag("td", f"{count:,}"),
-            tag("td", tag("i", class_="bar", style=f"--v:{100 * count / most:.0f}%"), class_="barred"),
-        )
-        for name, count in people.use_cases.items()
-    ]
-    return (
-        tag("details", tag("summary", both("Prompts by use case", "各用途的提示")), tag("table", rows, class_="cases small"))
-        if rows
-        else None
-    )
+    if not people.use_cases:
+        return None
+    most = max(people.use_cases.values())
+    rows = list[Html]()
+    for name, count in people.use_cases.items():
+        bar = tag("i", class_="bar", style=f"--v:{100 * count / most:.0f}%")
+        cells = tag("td", f"{count:,}"), tag("td", bar, class_="barred")
+        rows.append(tag("tr", tag("th", use_case(name), scope="row"), cells))
+    title = tag("summary", both("Prompts by use case", "各用途的提示词数"))
+    return tag("details", title, tag("table", rows, class_="cases small"))

@@ -155,10 +155,11 @@ def models(record: ProjectRecord) -> Html | None:
     if not names:
         return None
     head = tag("tr", tag("th", both("Model", "模型"), scope="col"), [tag("th", definition_link(c.key), scope="col") for c in columns])
-    rows = [
-        tag("tr", tag("th", model_name(name), scope="row"), [tag("td", c.cells.get(name, tag("span", "\N{EN DASH}"))) for c in columns])
-        for name in names
-    ]
+    absent = tag("span", "\N{EN DASH}")
+    rows = list[Html]()
+    for name in names:
+        cells = [tag("td", column.cells.get(name, absent)) for column in columns]
+        rows.append(tag("tr", tag("th", model_name(name), scope="row"), cells))
     return tag("div", tag("table", tag("thead", head), tag("tbody", rows), class_="models"), class_="scroll")
 
 
@@ -205,11 +206,12 @@ def answers(record: ProjectRecord) -> Html | None:
 
 def _one_a_use_case(rows: Sequence[Table]) -> list[Table]:
     """Return the first of each use case, then the rest in order."""
-    first: dict[str, Table] = {}
+    first, rest, seen = list[Table](), list[Table](), set[str]()
     for row in rows:
-        first.setdefault(str(row.get("use_case", "")), row)
-    chosen = list(first.values())
-    return [*chosen, *(row for row in rows if not any(row is one for one in chosen))]
+        case = str(row.get("use_case", ""))
+        (rest if case in seen else first).append(row)
+        seen.add(case)
+    return [*first, *rest]
 
 
 def answer(row: Table) -> Html:
@@ -221,9 +223,9 @@ def answer(row: Table) -> Html:
 
 
 def _response(name: str, said: object, utility: float | None) -> Html:
-    scored = (
-        join(" ", tag("a", f"{utility:.2f}", href="#def-utility", title=DEFINITIONS["utility"].english)) if utility is not None else None
-    )
+    scored = None
+    if utility is not None:
+        scored = join(" ", tag("a", f"{utility:.2f}", href="#def-utility", title=DEFINITIONS["utility"].english))
     empty = tag("em", both("(empty)", "（空）"))
     return tag("div", tag("h4", model_name(name), scored), tag("p", _words(said) or empty, dir="auto"), class_="said")
 

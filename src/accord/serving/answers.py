@@ -142,12 +142,20 @@ def _beside(said: Choice | Piece) -> dict[str, Any]:
 
 def _logprobs(form: Form, tokens: Sequence[Token]) -> dict[str, Any]:
     if form.chat:
-        return {"content": [{**_told(t.text, t.logprob), "top_logprobs": [_told(*pair) for pair in t.likeliest]} for t in tokens]}
-    starts = [sum(len(t.text) for t in tokens[:i]) for i in range(len(tokens))]
+        content = list[dict[str, Any]]()
+        for token in tokens:
+            likeliest = [_told(text, logprob) for text, logprob in token.likeliest]
+            content.append({**_told(token.text, token.logprob), "top_logprobs": likeliest})
+        return {"content": content}
+    tops, starts, end = list[dict[str, float]](), list[int](), 0
+    for token in tokens:
+        tops.append({text: max(logprob, LEAST_LOGPROB) for text, logprob in token.likeliest})
+        starts.append(end)
+        end += len(token.text)
     return {
-        "tokens": [t.text for t in tokens],
-        "token_logprobs": [max(t.logprob, LEAST_LOGPROB) for t in tokens],
-        "top_logprobs": [{text: max(logprob, LEAST_LOGPROB) for text, logprob in t.likeliest} for t in tokens],
+        "tokens": [token.text for token in tokens],
+        "token_logprobs": [max(token.logprob, LEAST_LOGPROB) for token in tokens],
+        "top_logprobs": tops,
         "text_offset": starts,
     }
 

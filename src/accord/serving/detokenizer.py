@@ -55,8 +55,8 @@ class Words:
         return now[len(before) :]
 
     def _stop_at(self) -> int:
-        found = [at for at in (self._held.find(word) for word in self.stops) if at >= 0]
-        return min(found, default=-1)
+        starts = [self._held.find(word) for word in self.stops]
+        return min((start for start in starts if start >= 0), default=-1)
 
     def _kept_back(self) -> int:
         """Return how many characters at the end may still turn out not to belong to the answer."""

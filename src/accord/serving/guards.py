@@ -182,7 +182,7 @@ class Guarded:
         if not answers:
             return finished[0].result()
         worth = await asyncio.to_thread(rules.score, ask.conversation, [answer.text for answer in answers])
-        best = max(range(len(answers)), key=lambda place: worth[place])
+        best = max(range(len(answers)), key=lambda index: worth[index])
         return replace(answers[best], count=sum(answer.count for answer in answers))
 
     async def _quoted(self, model: str, ask: Ask) -> Piece:
@@ -190,7 +190,8 @@ class Guarded:
         there is no quote."""
         question = prompt_styles.asked(ask.conversation)
         known = retrieval.sentences(ask.documents)
-        near = [known[place] for place in retrieval.rank(question, [quote.text for quote in known], 6)]
+        best = retrieval.rank(question, [quote.text for quote in known], 6)
+        near = [known[index] for index in best]
         text = " ".join(quote.text for quote in near)
         said = (*ask.conversation[:-1], Message("user", f"{words(READ, ask.conversation)}\n{text}\n\n{question}"))
         try:

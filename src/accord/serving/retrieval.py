@@ -57,15 +57,16 @@ def rank(question: str, texts: Sequence[str], most: int) -> list[int]:
     """Return the indices of the texts that match a question best, the best first. Texts without a shared word
     are left out."""
     held = [_terms(text) for text in texts]
-    asked = [term for term in _terms(question) if any(term in terms for terms in held)]
+    vocabulary = set[str]().union(*held)
+    asked = [term for term in _terms(question) if term in vocabulary]
     if not asked:
         return []
     bm25s: Any = import_module("bm25s")  # brings no types
     index = bm25s.BM25()
     index.index([terms or ["-"] for terms in held], show_progress=False)
     scores = index.get_scores(asked)
-    fitting = [place for place, terms in enumerate(held) if not set(asked).isdisjoint(terms)]
-    return sorted(fitting, key=lambda place: -float(scores[place]))[:most]
+    fitting = [index for index, terms in enumerate(held) if not set(asked).isdisjoint(terms)]
+    return sorted(fitting, key=lambda index: -float(scores[index]))[:most]
 
 
 def covered(question: str, text: str) -> float:

@@ -229,9 +229,12 @@ def _tokens(told: Any, *, chat: bool) -> tuple[Token, ...]:
     if not told:
         return ()
     if chat:
+        tokens = list[Token]()
         rows: list[Any] = told.get("content") or []
-        tops = [tuple((top["token"], top["logprob"]) for top in row.get("top_logprobs") or ()) for row in rows]
-        return tuple(Token(-1, row["token"], row["logprob"], top) for row, top in zip(rows, tops, strict=True))
+        for row in rows:
+            tops = tuple((top["token"], top["logprob"]) for top in row.get("top_logprobs") or ())
+            tokens.append(Token(-1, row["token"], row["logprob"], tops))
+        return tuple(tokens)
     likeliest: list[Any] = told.get("top_logprobs") or [{}] * len(told["tokens"])
     triples = zip(told["tokens"], told["token_logprobs"], likeliest, strict=True)
     return tuple(Token(-1, text, logprob or 0.0, _pairs(top)) for text, logprob, top in triples)
