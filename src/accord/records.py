@@ -120,9 +120,9 @@ class Ranking:
     def __post_init__(self) -> None:
         if len(self.response_ids) != len(self.ranks) or len(self.ranks) < 2:
             counts = f"{len(self.response_ids)} responses but {len(self.ranks)} ranks"
-            raise ValueError(f"ranking {self.id}: {counts} (2 or more of each, as many)")
+            raise ValueError(f"ranking {self.id}: {counts} (there must be 2 or more of each, and equally many)")
         if len(set(self.response_ids)) != len(self.response_ids):
-            raise ValueError(f"ranking {self.id}: a response stands in it twice")
+            raise ValueError(f"ranking {self.id}: a response occurs in it twice")
 
 
 @dataclass(frozen=True, slots=True)

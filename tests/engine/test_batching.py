@@ -161,7 +161,7 @@ def test_it_ends_at_a_stop_token_the_limit_or_the_context() -> None:
 
 def test_a_prompt_that_leaves_no_room_is_refused() -> None:
     for prompt in ([], [5] * CONTEXT):
-        with pytest.raises(ValueError, match="the context 128"):
+        with pytest.raises(ValueError, match="the context holds 128"):
             engine().submit(request(prompt))
 
 

@@ -101,7 +101,7 @@ class BatchEngine:
             ValueError: the prompt is empty or leaves no room in the context.
         """
         if not 0 < len(request.prompt) < self.context:
-            raise ValueError(f"the prompt has {len(request.prompt)} tokens, the context {self.context}")
+            raise ValueError(f"the prompt has {len(request.prompt)} tokens, but the context holds {self.context}")
         row = _Row(next(self._tickets), request, random.Random(request.seed), list(request.prompt))
         self.waiting.append(row)
         return row.ticket

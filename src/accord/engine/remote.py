@@ -75,7 +75,7 @@ class RemoteSpeaker:
 
     def __post_init__(self) -> None:
         if not self.address.startswith(("http://", "https://")):
-            raise UsageError("is no address", where=self.address, hint="e.g. http://127.0.0.1:8000/v1")
+            raise UsageError("is not an address", where=self.address, hint="give one like http://127.0.0.1:8000/v1")
 
     @property
     def name(self) -> str:
@@ -152,9 +152,11 @@ class RemoteSpeaker:
         try:
             texts = [str(choice["message"]["content"] or "") for choice in answer["choices"]]
         except (KeyError, TypeError) as error:
-            raise RunError("the answer has no choices with messages", where=self.address, hint="is it OpenAI-compatible?") from error
+            raise RunError(
+                "the server's answer has no choices with messages", where=self.address, hint="is the server OpenAI-compatible?"
+            ) from error
         if not texts:
-            raise RunError("the server gave no answer at all", where=self.address)
+            raise RunError("the server returned no answer at all", where=self.address, hint="look at the server's log")
         return texts
 
     def _exchange(self, client: httpx.Client, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
@@ -177,13 +179,15 @@ class RemoteSpeaker:
                 problem = f"{type(error).__name__}: {error}"
             if number + 1 < self.tries:
                 time.sleep(min(wait, LONGEST_WAIT))
-        raise RunError(f"no answer in {self.tries} tries, the last {problem}", where=self.address, hint="is the server there and well?")
+        raise RunError(
+            f"no answer in {self.tries} tries; the last one failed with {problem}", where=self.address, hint="is the server running?"
+        )
 
     def _parsed(self, response: httpx.Response) -> dict[str, Any]:
         try:
             return dict(response.json())
         except (ValueError, TypeError) as error:
-            raise RunError("the server's answer is no JSON object", where=self.address, hint="does the address end in /v1?") from error
+            raise RunError("the server's answer is not a JSON object", where=self.address, hint="does the address end in /v1?") from error
 
 
 def sampling_fields(sampling: Sampling) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def best_of_n(scores: Sequence[float], n: int) -> list[int]:
         InputError: the number of scores is not a multiple of n, or a score is not a number.
     """
     if n < 1 or len(scores) % n:
-        raise InputError(f"{len(scores)} scores are no whole number of prompts with n {n} responses", where="best of n")
+        raise InputError(f"{len(scores)} scores are not a multiple of n = {n}", where="best of n")
     table = np.asarray(scores, dtype=np.float64).reshape(-1, n)
     if np.isnan(table).any():
         raise InputError("a score is not a number", where="best of n")

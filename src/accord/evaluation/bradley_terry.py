@@ -51,7 +51,7 @@ def bradley_terry(wins: Floats, *, prior: float = 0.0) -> Floats:
             some never won, or never lost, against the rest.
     """
     if wins.ndim < 2 or wins.shape[-1] != wins.shape[-2] or wins.shape[-1] < 2:
-        raise InputError(f"a table of wins is square with two systems or more, this one is {wins.shape}", where="Bradley-Terry")
+        raise InputError(f"a table of wins must be square, for two systems or more; this one is {wins.shape}", where="Bradley-Terry")
     size = wins.shape[-1]
     table = np.where(np.eye(size, dtype=bool), 0.0, wins + prior)
     if not _connected(table > 0).all():
@@ -83,7 +83,7 @@ def standings(names: Sequence[str], values: Floats, *, resamples: int = 2000, se
         InputError: no prompt was compared.
     """
     if not len(values) or np.isnan(values).all():
-        raise InputError("not one prompt was compared", where="Bradley-Terry")
+        raise InputError("no prompt was compared", where="Bradley-Terry")
     wins = np.nan_to_num(values, nan=0.0)
     point = bradley_terry(wins.sum(0), prior=HALF_A_TIE)
     drawn = _drawn(wins, resamples, np.random.default_rng(seed))

@@ -52,7 +52,7 @@ def calibration(differences: Sequence[float] | Floats, *, bins: int = 10, seed: 
     """
     won = np.asarray(differences, dtype=np.float64)
     if not won.size:
-        raise InputError("not one untied pair", where="calibration")
+        raise InputError("there is no untied pair", where="calibration", hint="calibration needs rankings with different ranks")
     first = np.random.default_rng(seed).random(won.size) < 0.5
     gap = np.where(first, won, -won)
     p, y = _sigmoid(gap), first.astype(np.float64)

@@ -86,7 +86,7 @@ def duels(
         InputError: there is no prompt, or no pair was judged at all.
     """
     if not prompts or np.isnan(values).all():
-        raise InputError("not one comparison was judged", where="compare")
+        raise InputError("no comparison was judged", where="compare")
     return [
         _duel(names, prompts, texts, values, criteria, i, j, resamples, seed)
         for j, i in combinations(range(len(names)), 2)

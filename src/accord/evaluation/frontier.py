@@ -64,7 +64,7 @@ def fit(kind: Kind, kl: Sequence[float], reward: Sequence[float], weights: Seque
     y, w = np.asarray(reward, dtype=np.float64), np.ones(len(d)) if weights is None else np.asarray(weights, dtype=np.float64)
     far = d > 1e-6
     if len(set(np.round(d[far], 9).tolist())) < 2:
-        raise InputError("a curve needs two points of different KL", where="frontier", hint="keep more policies, or a larger n")
+        raise InputError("a curve needs two points of different KL", where="frontier", hint="keep more policies, or use a larger n")
     d, y, w = d[far], y[far], w[far]
     columns = np.stack([d, -d * (np.log(d) if kind == "rl" else d)], axis=1)
     root = np.sqrt(w)[:, None]
@@ -87,7 +87,11 @@ def best_of_n_values(proxy: Floats, values: Floats, n: int) -> Floats:
     """
     of = proxy.shape[1]
     if not 1 <= n <= of:
-        raise InputError(f"best of {n} cannot be read off {of} responses", where="frontier")
+        raise InputError(
+            f"best of {n} cannot be computed from {of} responses",
+            where="frontier",
+            hint="sample more responses per prompt, or use a smaller n",
+        )
     chances = np.array([comb(k - 1, n - 1) / comb(of, n) for k in range(1, of + 1)])
     order = np.argsort(proxy, axis=1, kind="stable")
     ranked, worth = np.take_along_axis(proxy, order, 1), np.take_along_axis(values, order, 1)

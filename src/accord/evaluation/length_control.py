@@ -63,7 +63,10 @@ def length_controlled(
     longer = np.asarray(second_lengths, dtype=np.float64) - np.asarray(first_lengths, dtype=np.float64)
     hard = np.zeros(len(y)) if difficulty is None else np.asarray(difficulty, dtype=np.float64)
     if not len(y) == len(longer) == len(hard) or not len(y):
-        raise InputError(f"{len(y)} preferences, {len(longer)} lengths and {len(hard)} difficulties", where="length control")
+        raise InputError(
+            f"{len(y)} preferences, {len(longer)} lengths and {len(hard)} difficulties; there must be equally many, at least one",
+            where="length control",
+        )
     spread = float(longer.std(ddof=1)) if len(y) > 1 else 0.0
     features = np.stack([np.ones(len(y)), np.tanh(longer / spread) if spread else np.zeros(len(y)), hard], axis=1)
     whole = np.ones((1, len(y)))

@@ -66,7 +66,7 @@ def lexicon(own: Path | None = None) -> frozenset[str]:
         try:
             words |= _clean(own.read_text("utf-8").splitlines())
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"it cannot be read: {error}", where=str(own)) from error
+            raise InputError(f"the word list cannot be read: {error}", where=str(own)) from error
     return frozenset(words)
 
 

@@ -105,4 +105,4 @@ def _edge(outside: Callable[[float], bool], low: float, high: float) -> float:
 
 def _hold(alpha: float) -> None:
     if not 0 < alpha < 1:
-        raise InputError(f"alpha is {alpha}; it is between 0 and 1", where="evaluation")
+        raise InputError(f"alpha is {alpha}; it must lie between 0 and 1", where="evaluation")

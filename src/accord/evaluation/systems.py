@@ -73,13 +73,13 @@ def parse_system(text: str) -> System:
         return _checked(System(text))
     known: Condition | None = next((condition for condition in CONDITIONS if condition == asked), None)
     if known is None or not model:
-        raise UsageError(f"there is no way of prompting called {asked!r}", where=text, hint=f"known are {', '.join(CONDITIONS)}")
+        raise UsageError(f"there is no prompting condition called {asked!r}", where=text, hint=f"choose one of {', '.join(CONDITIONS)}")
     return _checked(System(model, known))
 
 
 def _checked(system: System) -> System:
     if system.remote and not system.address[1]:
-        raise UsageError("which model of that address?", where=system.model, hint="write http://host:port/v1#MODEL")
+        raise UsageError("the address does not name a model", where=system.model, hint="write http://host:port/v1#MODEL")
     return system
 
 

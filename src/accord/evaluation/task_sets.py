@@ -60,7 +60,7 @@ def read_task_set(path: Path, limit: int = 0) -> TaskSet:
     """
     rows = list(read_rows(path))
     if not rows:
-        raise InputError("the file holds nothing", where=str(path))
+        raise InputError("the file is empty", where=str(path), hint="see docs/probe.md for the formats")
     kind = _kind(rows[0])
     items = list(_READERS[kind](iter(rows)))
     if limit and len(items) > limit:
@@ -84,7 +84,7 @@ def _kind(row: Row) -> Kind:
         if fields <= keys:
             return kind
     named = "; ".join(f"{kind}: {', '.join(sorted(fields))}" for kind, fields in known)
-    raise InputError(f"no known test has the fields {', '.join(row.value)}", where=row.where, hint=f"known: {named}")
+    raise InputError(f"no supported test has the fields {', '.join(row.value)}", where=row.where, hint=f"known: {named}")
 
 
 def _truthfulqa(rows: Iterator[Row]) -> Iterator[Item]:

@@ -46,7 +46,9 @@ def judge_all(judge: Judge, prompts: Sequence[Prompt], responses: Sequence[str])
     """
     if len(prompts) != len(responses):
         raise InputError(
-            f"{len(prompts)} prompts but {len(responses)} responses", where="evaluation", hint="one response a prompt, in its order"
+            f"{len(prompts)} prompts but {len(responses)} responses",
+            where="evaluation",
+            hint="give one response per prompt, in the same order",
         )
     return [judge.judge(prompt, text) for prompt, text in zip(prompts, responses, strict=True)]
 
@@ -84,7 +86,9 @@ def compare(
 ) -> WinRate:
     """Return ``win_rate`` from existing judgements, so that each response is judged once however often it is compared."""
     if not len(prompts) == len(a) == len(b):
-        raise InputError(f"{len(prompts)} prompts, {len(a)} and {len(b)} judgements", where="evaluation", hint="one a prompt, in its order")
+        raise InputError(
+            f"{len(prompts)} prompts, {len(a)} and {len(b)} judgements", where="evaluation", hint="give one per prompt, in the same order"
+        )
     won = outcomes([word.utility for word in a], [word.utility for word in b], margin=margin)
     mean, low, high = interval(won, resamples=resamples, seed=seed)
     return WinRate(mean, low, high, float((won == 0.5).mean()), len(prompts), by_use_case(prompts, won, resamples=resamples, seed=seed))

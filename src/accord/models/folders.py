@@ -61,7 +61,7 @@ def load_scalar_model(source: str | Path) -> Any:
 
     model = _load(cast("Any", AutoModelForSequenceClassification), source)
     if model.config.num_labels != 1:
-        raise ModelError(f"the model has {model.config.num_labels} labels, a reward model has one", where=str(source))
+        raise ModelError(f"the model has {model.config.num_labels} labels, but a reward model has one", where=str(source))
     return model
 
 
@@ -88,11 +88,11 @@ def _load(kind: Any, source: str | Path, **extra: Any) -> Any:
     register()
     folder = Path(source)
     if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
-        hint = "merge it into the base model that it was trained for, and give the folder that comes out"
+        hint = "merge it into its base model, and give the merged folder"
         raise ModelError("this is an adapter without its base model", where=str(source), hint=hint)
     if folder.exists() and not (folder / "config.json").exists() and "gguf_file" not in extra:
         raise ModelError(
-            "no config.json here, so this is not a model folder", where=str(source), hint="give the folder of a Hugging Face model"
+            "this is not a model folder: it has no config.json", where=str(source), hint="give the folder of a Hugging Face model"
         )
     try:
         model = kind.from_pretrained(str(source), trust_remote_code=False, dtype=torch.float32, **extra)

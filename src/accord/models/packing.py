@@ -71,7 +71,9 @@ def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None) 
     kept = [length - 1 for length in lengths] if kept is None else kept
     for row, (length, count) in enumerate(zip(lengths, kept, strict=True)):
         if not 0 <= count < max(length, 1):
-            raise InputError(f"{count} of {length} tokens are to be learned; at least one token must precede them", where=f"sequence {row}")
+            raise InputError(
+                f"{count} of {length} tokens are to be learned, but at least one token must precede them", where=f"sequence {row}"
+            )
     flat = torch.tensor([token for sequence in sequences for token in sequence], dtype=torch.long)
     lengths_t, kept_t = torch.tensor(lengths, dtype=torch.long), torch.tensor(kept, dtype=torch.long)
     from_end = lengths_t.cumsum(0).repeat_interleave(lengths_t) - torch.arange(len(flat))

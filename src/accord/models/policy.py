@@ -114,7 +114,7 @@ def head_weight(model: Any) -> Tensor:
     odd = [key for key in ("final_logit_softcapping", "logits_scaling", "logit_scale") if getattr(config, key, None)]
     if odd or getattr(head, "bias", None) is not None:
         raise ModelError(
-            f"this architecture's head has {', '.join(odd) or 'a bias'}, which accord does not support", where=config.model_type
+            f"this architecture's head has {', '.join(odd) or 'a bias'}, which Accord does not support", where=config.model_type
         )
     return head.weight
 

@@ -89,7 +89,7 @@ def quantised(model: Any) -> Any:
     body = model.base_model
     linear = [(name, module) for name, module in body.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise UsageError(f"lora_bits: a {type(body).__name__} has no linear layers to hold in four bits", hint="leave it at 0")
+        raise UsageError(f"lora_bits: a {type(body).__name__} has no linear layers to quantise to four bits", hint="leave it at 0")
     for name, module in linear:
         _put(body, name, module if isinstance(module, Linear4) else Linear4(module))
     return model

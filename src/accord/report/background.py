@@ -30,9 +30,9 @@ class Step:
 LOOP = (
     Step("pretrain", "Pretrain on raw text", "在原始文本上预训练", "accord pretrain"),
     Step("sft", "Learn demonstrations", "学习示范（SFT）", "accord sft"),
-    Step("sample", "Sample K responses", "采样 K 个回答", "accord sample"),
-    Step("label", "People rank them", "人来排序", "accord label"),
-    Step("reward", "Learn a reward", "学习奖励模型", "accord reward"),
+    Step("sample", "Sample K responses", "采样 K 个回复", "accord sample"),
+    Step("label", "Have them ranked", "由人排序", "accord label"),
+    Step("reward", "Train the reward model", "训练奖励模型", "accord reward"),
     Step("ppo", "Improve by PPO", "用 PPO 改进", "accord ppo"),
     Step("evaluate", "Compare blind", "盲测比较", "accord evaluate"),
     Step("chat", "Talk to it", "与它对话", "accord chat"),
@@ -52,7 +52,7 @@ def _station(record: ProjectRecord, step: Step) -> Html:
     facts = list(_facts(record, step.stage, run))
     lines = [tag("li", tag("b", figure), " ", tag("a", words, href=f"#def-{key}")) for figure, words, key in facts]
     if step.stage == "chat":
-        lines = [tag("li", both("and what people say goes into the next round", "人们的反馈进入下一轮"))]
+        lines = [tag("li", both("user feedback goes into the next round", "用户的反馈进入下一轮"))]
     elif not lines:
         lines = [tag("li", _standing(run))]
     done = step.stage == "chat" or (run is not None and bool(run.summary)) or bool(facts)
@@ -63,7 +63,7 @@ def _station(record: ProjectRecord, step: Step) -> Html:
 def _standing(run: RunRecord | None) -> Html:
     if run is None:
         return both("not there yet", "尚未进行")
-    return both("done", "已完成") if run.summary else both("under way", "进行中")
+    return both("done", "已完成") if run.summary else both("running", "进行中")
 
 
 def _facts(record: ProjectRecord, stage: str, run: RunRecord | None) -> Iterator[Fact]:
@@ -74,16 +74,16 @@ def _facts(record: ProjectRecord, stage: str, run: RunRecord | None) -> Iterator
             loss = run.last("validation_loss") if run else None
             yield from _figure(loss, "{:.2f}", both("validation loss", "验证损失"), "validation_loss")
         case "sample":
-            yield from _counted(run, "responses", both("responses", "个回答"))
-            yield from _counted(run, "prompts", both("prompts", "个提示"))
+            yield from _counted(run, "responses", both("responses", "个回复"))
+            yield from _counted(run, "prompts", both("prompts", "个提示词"))
         case "label":
             yield from _counted(run, "rankings", both("rankings", "次排序"))
-            yield from _counted(run, "labelers", both("labelers", "位标注者"))
+            yield from _counted(run, "labelers", both("labelers", "位标注员"))
             yield from _share(record.summary.get("agreement"), both("agreement", "一致率"), "agreement")
         case "reward":
             figures = table(record.summary.get("reward_model"))
-            yield from _share(figures.get("accuracy_gold"), both("against gold", "对真值"), "accuracy_gold")
-            yield from _share(figures.get("accuracy_labelers"), both("against labelers", "对标注者"), "accuracy_labelers")
+            yield from _share(figures.get("accuracy_gold"), both("against gold", "对金标"), "accuracy_gold")
+            yield from _share(figures.get("accuracy_labelers"), both("against labelers", "对标注员"), "accuracy_labelers")
             yield from _share(figures.get("accuracy_heldout_group"), both("against a held-out group", "对留出组"), "accuracy_heldout_group")
             yield from _share(figures.get("noise_ceiling"), both("noise ceiling", "噪声上限"), "noise_ceiling")
         case "ppo":
@@ -130,7 +130,7 @@ def cost(record: ProjectRecord) -> Html | None:
     total, longest = sum(seconds.values()), max(seconds.values())
     head = [both("Run", "运行"), definition_link("run_seconds"), "", definition_link("tokens_per_second")]
     rows = [_cost_row(name, spent, longest, number(speeds.get(name)) or _median_speed(record, name)) for name, spent in seconds.items()]
-    said = [both("In all ", "总计 "), tag("b", _duration(total)), *_memory(record)]
+    said = [both("Total ", "总计 "), tag("b", _duration(total)), *_memory(record)]
     return join(
         tag("p", said),
         tag("table", tag("thead", tag("tr", [tag("th", words, scope="col") for words in head])), tag("tbody", rows), class_="cost"),
@@ -208,15 +208,15 @@ def _branch(record: ProjectRecord, name: str, told: set[str]) -> Html:
 
 
 AMOUNTS = {
-    "rankings": ("rankings by labelers", "标注者的排序"),
-    "demonstrations": ("demonstrations that people wrote", "人写的示范"),
-    "prompts": ("prompts", "提示"),
+    "rankings": ("rankings by labelers", "标注员的排序"),
+    "demonstrations": ("demonstrations written by people", "人写的示范"),
+    "prompts": ("prompts", "提示词"),
     "raw_text": ("documents of raw text", "篇原始文本"),
 }
 DATA = {
     "rankings": ("rankings", "排序"),
     "demonstrations": ("demonstrations", "示范"),
-    "prompts": ("prompts", "提示"),
+    "prompts": ("prompts", "提示词"),
     "raw_text": ("raw text", "原始文本"),
 }
 MACHINE = {"cpu": ("cpu", "处理器"), "cores": ("cores", "核数"), "threads": ("threads", "线程"), "dtype": ("dtype", "精度")}

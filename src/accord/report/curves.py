@@ -25,7 +25,7 @@ class Chart:
     """Whether there are too many metrics to overlay several runs, so that only the first run is drawn."""
 
 
-NATS_TOKEN, NATS_RESPONSE = ("nats a token", "nat / 词元"), ("nats a response", "nat / 回答")
+NATS_TOKEN, NATS_RESPONSE = ("nats per token", "nat / 词元"), ("nats per response", "nat / 回复")
 PHASES = ("seconds_rollout", "seconds_score", "seconds_measure", "seconds_train")
 CHARTS: dict[str, tuple[Chart, ...]] = {
     "pretrain": (Chart("loss", ("loss", "validation_loss"), NATS_TOKEN),),

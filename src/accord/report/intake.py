@@ -10,7 +10,7 @@ from accord.report.plots import Line, draw
 from accord.report.project_files import ProjectRecord, Series, Table, number, table
 from accord.report.results import percent
 
-KINDS = {"prompts": ("prompts", "提示"), "demonstrations": ("demonstrations", "示范"), "responses": ("responses", "回答")}
+KINDS = {"prompts": ("prompts", "提示词"), "demonstrations": ("demonstrations", "示范"), "responses": ("responses", "回复")}
 SHARES = {
     "exact_duplicates": ("exact duplicates", "完全重复"),
     "near_duplicates": ("near duplicates", "近似重复"),
@@ -22,7 +22,7 @@ SHARES = {
 COUNTS = {
     "answer_nothing": ("demonstrations that answer nothing", "没有作答的示范"),
     "near_identical": ("near-identical demonstrations", "几乎相同的示范"),
-    "contradictions": ("pairs ranked both ways", "有正反两种排序的回答对"),
+    "contradictions": ("pairs ranked both ways", "有正反两种排序的回复对"),
 }
 
 

@@ -28,9 +28,9 @@ def frontiers(record: ProjectRecord) -> Html | None:
 
 CURVES = (
     ("policies", "proxy", "proxy reward", "代理奖励"),
-    ("policies", "gold", "gold reward", "真值奖励"),
-    ("best_of_n", "proxy", "best of n, proxy", "n 选优，代理"),
-    ("best_of_n", "gold", "best of n, gold", "n 选优，真值"),
+    ("policies", "gold", "gold reward", "金标奖励"),
+    ("best_of_n", "proxy", "best of n, proxy", "best-of-n，代理"),
+    ("best_of_n", "gold", "best of n, gold", "best-of-n，金标"),
 )
 
 
@@ -69,9 +69,9 @@ def _stop(stop: Mapping[str, Any], last: float) -> Html | None:
         return None
     if step >= last:
         rising = f"Go on: at step {step:.0f}, {kl:.1f} nats, the gold reward was still rising."
-        return tag("p", both(rising, f"可继续：到第 {step:.0f} 步（{kl:.1f} nat）真值奖励仍在上升。"), class_="quiet")
+        return tag("p", both(rising, f"可继续：到第 {step:.0f} 步（{kl:.1f} nat）金标奖励仍在上升。"), class_="quiet")
     here = both(f"Stop at step {step:.0f}, {kl:.1f} nats: ", f"宜止于第 {step:.0f} 步（{kl:.1f} nat）：")
-    return tag("p", here, both("past it the gold reward no longer rises measurably.", "此后真值奖励不再有可测的上升。"), class_="quiet")
+    return tag("p", here, both("past it the gold reward no longer rises measurably.", "此后金标奖励不再有可测的上升。"), class_="quiet")
 
 
 def others(record: ProjectRecord) -> Html | None:

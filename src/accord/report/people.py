@@ -122,10 +122,10 @@ def data_and_labelers(people: People | None) -> Html | None:
 
 def _sizes(people: People) -> Html:
     splits = [(both(*SPLITS.get(split, (split, split))), count) for split, count in sorted(people.prompts.items())]
-    rows = [(join(both("prompts, ", "提示，"), words), count) for words, count in splits]
-    rows += [(both("demonstrations", "示范"), people.demonstrations), (both("responses", "回答"), people.responses)]
-    rows += [(both(f"rankings of {k}", f"{k} 个回答的排序"), count) for k, count in people.answered.items()]
-    rows += [(join(both("labelers, ", "标注者，"), both(*KINDS.get(kind, (kind, kind)))), count) for kind, count in people.kinds.items()]
+    rows = [(join(both("prompts, ", "提示词，"), words), count) for words, count in splits]
+    rows += [(both("demonstrations", "示范"), people.demonstrations), (both("responses", "回复"), people.responses)]
+    rows += [(both(f"rankings of {k}", f"{k} 个回复的排序"), count) for k, count in people.answered.items()]
+    rows += [(join(both("labelers, ", "标注员，"), both(*KINDS.get(kind, (kind, kind)))), count) for kind, count in people.kinds.items()]
     lines = [tag("tr", tag("th", words, scope="row"), tag("td", f"{count:,}")) for words, count in rows if count]
     return join(tag("h3", definition_link("counted")), tag("table", lines, class_="sizes"))
 
@@ -154,7 +154,7 @@ def _interval(three: Interval | None) -> Html | None:
 def _by_group(people: People) -> Html | None:
     if not people.groups:
         return None
-    head = [both("Group", "组"), both("Labelers", "标注者"), both("Rankings", "排序"), definition_link("agreement_within")]
+    head = [both("Group", "组"), both("Labelers", "标注员"), both("Rankings", "排序"), definition_link("agreement_within")]
     rows = list[Html]()
     for group in people.groups:
         share = tag("b", percent(group.agreement.mean)) if group.agreement else "\N{EN DASH}"

@@ -99,7 +99,7 @@ STAGES = {"base": "pretrain", "pretrain": "pretrain", "sft": "sft", "sample": "s
 def read_project(path: Path) -> ProjectRecord:
     """Read a project folder. Raises InputError when there is no such folder."""
     if not path.is_dir():
-        raise InputError("there is no such project folder", where=str(path), hint="accord init makes one")
+        raise InputError("there is no such project folder", where=str(path), hint="create one with accord init")
     broken: list[str] = []
     runs = [_run(folder, path, broken) for folder in _folders(path / "runs")]
     models = {folder.name: _object(folder / "lineage.json", path, broken) for folder in _folders(path / "models")}

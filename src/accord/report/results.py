@@ -45,14 +45,14 @@ def headline(record: ProjectRecord) -> Html | None:
 def _headline_figures(record: ProjectRecord) -> Iterator[tuple[Html, object, str]]:
     summary = record.summary
     rates, tax, made_up = (table(summary.get(key)) for key in ("win_rate", "alignment_tax", "hallucination"))
-    yield both("of prompts: SFT preferred to base", "SFT 优于基座（按提示）"), rates.get("sft_vs_base"), "win_rate"
-    yield both("of prompts: PPO preferred to SFT", "PPO 优于 SFT（按提示）"), rates.get("ppo_vs_sft"), "win_rate"
+    yield both("of prompts: SFT preferred to base", "SFT 优于基座（按提示词）"), rates.get("sft_vs_base"), "win_rate"
+    yield both("of prompts: PPO preferred to SFT", "PPO 优于 SFT（按提示词）"), rates.get("ppo_vs_sft"), "win_rate"
     yield (
-        both("of pairs: reward model agrees with gold", "奖励模型与真值一致"),
+        both("of pairs: reward model agrees with gold", "奖励模型与金标一致"),
         _reward_model(record, "accuracy_gold"),
         "accuracy_gold",
     )
-    yield both("of pairs: two labelers agree", "两位标注者一致"), summary.get("agreement"), "agreement"
+    yield both("of pairs: two labelers agree", "两位标注员一致"), summary.get("agreement"), "agreement"
     yield both("of absent facts: PPO makes things up", "PPO 编造未知事实"), made_up.get("ppo"), "hallucination"
     yield both("alignment tax of PPO", "PPO 的对齐税"), tax.get("ppo_ptx", tax.get("ppo")), "alignment_tax"
 
@@ -82,7 +82,7 @@ def duels(record: ProjectRecord) -> Html | None:
     caption = tag(
         "figcaption",
         definition_link("win_rate"),
-        tag("span", both(f"{counted:.0f} held-out prompts", f"{counted:.0f} 个留出提示"), class_="unit") if counted else None,
+        tag("span", both(f"{counted:.0f} held-out prompts", f"{counted:.0f} 个留出提示词"), class_="unit") if counted else None,
     )
     return join(tag("figure", caption, tag("table", _scale(), rows, class_="duels"), class_="wide"), _use_cases(record))
 
@@ -199,7 +199,7 @@ def answers(record: ProjectRecord) -> Html | None:
     folded = tag("details", tag("summary", both(f"{len(more)} more", f"另外 {len(more)} 个")), map(answer, more)) if more else None
     said = both(
         "The first held-out prompt of each use case, whatever came out; not picked by result.",
-        "每种用途的第一个留出提示，不按结果挑选。",
+        "每种用途的第一个留出提示词，不按结果挑选。",
     )
     return join(tag("p", said, class_="quiet"), map(answer, shown), folded)
 

@@ -43,7 +43,7 @@ def load(folder: Path) -> dict[str, object]:
 
     path = folder / STATE
     if not path.is_file():
-        raise RunError("there is no checkpoint", where=str(folder), hint="start the run without --resume under another --name")
+        raise RunError("there is no checkpoint", where=str(folder), hint="start a new run under another --name, without --resume")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:

@@ -38,9 +38,9 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"{name!r} is no device", where="device", hint="auto, cpu, cuda or cuda:N") from error
+        raise UsageError(f"{name!r} is not a device", where="device", hint="use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"{name} is not there: torch sees {torch.cuda.device_count()} GPUs", where="device", hint="auto or cpu")
+        raise UsageError(f"{name} is not available: torch sees {torch.cuda.device_count()} GPUs", where="device", hint="use auto or cpu")
     return device
 
 
@@ -56,10 +56,10 @@ def matmul_dtype(device: torch.device, requested: str = "auto") -> torch.dtype:
         native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_multiplies_bf16()
         return torch.bfloat16 if native else torch.float32
     if requested not in _NAMES:
-        raise UsageError(f"{requested!r} is no number format", where="dtype", hint="auto, float32, bfloat16 or float16")
+        raise UsageError(f"{requested!r} is not a dtype", where="dtype", hint="use auto, float32, bfloat16 or float16")
     dtype: torch.dtype = getattr(torch, _NAMES[requested])
     if dtype is torch.float16 and device.type == "cpu":
-        raise UsageError("float16 on a CPU is about 300 times slower than float32", where="dtype", hint="auto, bfloat16 or float32")
+        raise UsageError("float16 on a CPU is about 300 times slower than float32", where="dtype", hint="use auto, bfloat16 or float32")
     return dtype
 
 

@@ -151,8 +151,8 @@ def disk_errors(path: Path) -> Generator[None]:
     except Exception as error:
         if not _is_full(error):
             raise
-        hint = "free some space, then run the same command again; training goes on with --resume"
-        raise RunError("the disk is full; what stood there before is untouched", where=str(path), hint=hint) from error
+        hint = "free some space, then run the same command again; continue a training run with --resume"
+        raise RunError("the disk is full; the previous content is untouched", where=str(path), hint=hint) from error
 
 
 def _is_full(error: BaseException | None) -> bool:

@@ -132,7 +132,7 @@ def read(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise InputError("is no JSON", where=str(path), hint="make the model again with the command that its README.md names") from error
+        raise InputError("is not JSON", where=str(path), hint="train the model again with the command in its README.md") from error
 
 
 def walk(project: Project, name: str) -> list[Ancestor]:

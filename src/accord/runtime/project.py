@@ -56,7 +56,7 @@ def vacant(path: Path | str) -> Path:
     """
     folder = Path(path).expanduser().absolute()
     if (folder / FILE).exists():
-        raise InputError("is a project already", where=str(folder), hint="choose another folder, or go on with this one")
+        raise InputError("is a project already", where=str(folder), hint="choose another folder, or continue with this project")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError("exists and is not empty", where=str(folder), hint="choose a new folder for the project")
     return folder
@@ -111,7 +111,7 @@ class Project:
         try:
             return tomllib.loads((self.path / FILE).read_text("utf-8"))
         except ValueError as error:
-            raise UsageError(str(error), where=str(self.path / FILE), hint="mend the TOML at that place") from error
+            raise UsageError(str(error), where=str(self.path / FILE), hint="fix the TOML there") from error
 
     @property
     def store_url(self) -> str:
@@ -145,7 +145,7 @@ def _names(folder: Path) -> list[str]:
 
 def _inside(name: str, what: str) -> str:
     if not name or name.startswith(".") or any(mark in name for mark in "/\\\0"):
-        raise UsageError(f"{name!r} cannot name a {what}", where="name", hint="a name has no slashes and starts with no dot")
+        raise UsageError(f"{name!r} cannot name a {what}", where="name", hint="use a name without slashes that does not start with a dot")
     return name
 
 
@@ -170,7 +170,7 @@ def _check_section(section: str, values: Mapping[str, object], kind: type[Any], 
         if key not in hints:
             raise UsageError(f"[{section}] has no key {key!r}", where=file, hint=_nearest(key, hints))
         if not _fits(value, hints[key]):
-            raise UsageError(f"[{section}] {key} is {_show(value)}, not {_expected(hints[key])}", where=file, hint=f"mend {key}")
+            raise UsageError(f"[{section}] {key} is {_show(value)}, not {_expected(hints[key])}", where=file, hint=f"fix {key} there")
     try:
         kind(**values)
     except UsageError as error:
@@ -202,7 +202,7 @@ def _toml(settings: Mapping[str, object]) -> str:
     parts: list[str] = []
     for section, values in settings.items():
         if not isinstance(values, Mapping):
-            raise UsageError(f"{section} is a section, not a value", where=FILE)
+            raise UsageError(f"{section} is a section, not a value", where=FILE, hint=f"write [{section}] and its keys below")
         lines = [f"{key} = {_show(value)}" for key, value in cast("Mapping[str, object]", values).items()]
         parts.append("\n".join([f"[{section}]", *lines]))
     return "\n\n".join(parts) + "\n"

@@ -63,8 +63,8 @@ class Run:
             run._cut(-1)
             write_atomic(run._config, _json(asked))
         elif not resume:
-            hint = "--resume goes on with it; another --name starts a new one"
-            raise RunError(f"a {'finished' if run.done else 'stopped'} run stands there already", where=str(folder), hint=hint)
+            hint = "continue it with --resume, or start a new one under another --name"
+            raise RunError(f"a {'finished' if run.done else 'stopped'} run of this name exists already", where=str(folder), hint=hint)
         else:
             run._check_same(asked, _plain(_defaults(config)))
             run._continue()
@@ -185,12 +185,12 @@ class Run:
         try:
             begun = json.loads(self._config.read_text("utf-8"))
         except ValueError as error:
-            raise RunError("is no JSON", where=str(self._config), hint="start the run again under another --name") from error
+            raise RunError("is not JSON", where=str(self._config), hint="start the run again under another --name") from error
         begun["config"] = {**defaults, **begun.get("config", {})}
         differing = [key for name in _FIXED for key in _differences(begun.get(name), asked[name], name)]
         if differing:
-            hint = "resume with the settings it was started with, or start anew under another --name"
-            raise RunError(f"cannot go on with the run: {'; '.join(differing)}", where=str(self.folder), hint=hint)
+            hint = "resume it with its original settings, or start a new run under another --name"
+            raise RunError(f"cannot resume the run: {'; '.join(differing)}", where=str(self.folder), hint=hint)
         for change in _differences(begun.get("versions"), asked["versions"], "versions"):
             self.note(f"resumed with {change}")
 

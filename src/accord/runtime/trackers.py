@@ -59,7 +59,7 @@ def open_tracker(kind: Kind, project: Path, run: str, settings: Mapping[str, Any
     try:
         return _OPENERS[kind](library, project, run, settings)
     except Exception as error:
-        raise RunError(f"{kind} refuses: {error}", where=f"--mirror {kind}, run {run}") from error
+        raise RunError(f"{kind} refused: {error}", where=f"--mirror {kind}, run {run}") from error
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 def _routes(app: FastAPI) -> None:
     app.get("/health", summary="Whether the server is there.")(health)
-    app.get("/metrics", summary="Figures for Prometheus.", response_class=Response, responses=ERRORS)(metrics)
+    app.get("/metrics", summary="Metrics for Prometheus.", response_class=Response, responses=ERRORS)(metrics)
     app.get("/v1/models", summary="What is served.", responses=ERRORS)(models)
     app.get("/v1/models/{model:path}", summary="One of them.", responses=ERRORS)(one_model)
     app.post("/v1/chat/completions", summary="Answers a conversation.", response_model=None, responses=ERRORS)(chat)
@@ -325,7 +325,7 @@ def _http(_: Request, error: Any) -> Response:
 
 def _known(_: Request, error: Any) -> Response:
     log.warning("a request failed: %s", error)
-    return _refused(_, Unavailable("the server cannot answer just now", seconds=5))
+    return _refused(_, Unavailable("the server cannot answer at the moment", seconds=5))
 
 
 _HANDLERS: dict[Any, Any] = {

@@ -118,5 +118,5 @@ def _read(path: Path) -> list[Key]:
         rows: Any = json.loads(path.read_text("utf-8"))
         return [Key(**row | {"models": tuple(row.get("models", ()))}) for row in rows]
     except (ValueError, TypeError, AttributeError) as error:
-        hint = "move it away and make new keys with `accord keys add`"
+        hint = "move the file away and create new keys with `accord keys add`"
         raise InputError(f"the keys cannot be read: {error}", where=str(path), hint=hint) from error

@@ -59,7 +59,10 @@ class Limits:
             if bucket and bucket.fill(self.clock()) < needed:
                 seconds = math.ceil(bucket.wait(needed))
                 raise Busy(
-                    f"this key may use {bucket.per_minute} {what} a minute", where=what, hint="wait a little", seconds=max(seconds, 1)
+                    f"this key may use {bucket.per_minute} {what} per minute",
+                    where=what,
+                    hint="wait and try again",
+                    seconds=max(seconds, 1),
                 )
         if asked:
             asked.level -= 1

@@ -222,7 +222,7 @@ class ModelHost:
         if served.active >= most:
             mean = sum(served.took) / len(served.took)
             seconds = min(max(math.ceil(mean * self.capacity.waiting / self.capacity.places), 1), 60)
-            raise Busy(f"{served.active} requests are under way, {most} at the most", where=model, seconds=seconds)
+            raise Busy(f"{served.active} requests are in progress, the limit is {most}", where=model, seconds=seconds)
 
 
 class _Answer:
@@ -282,7 +282,9 @@ class _Answer:
                 async with asyncio.timeout_at(self.deadline):
                     await self._came.wait()
             except TimeoutError as error:
-                raise TooSlow("the answer took longer than a request may", hint="ask for fewer tokens, or later", seconds=5) from error
+                raise TooSlow(
+                    "the answer took longer than the time limit", hint="ask for fewer tokens, or try again later", seconds=5
+                ) from error
         drawn, self._drawn = self._drawn, []
         return drawn
 
@@ -297,9 +299,10 @@ async def _tokens(served: _Served, ask: Ask) -> tuple[int, ...]:
     ids = await asyncio.to_thread(_prompt, served, ask) if size > LONG_TEXT else _prompt(served, ask)
     wanted = len(ids) + (ask.sampling.max_tokens if ask.exact else 1)
     if wanted > served.context:
-        asked = f"and {ask.sampling.max_tokens} for the answer " if ask.exact else ""
-        hint = "shorten the prompt, ask for fewer tokens, or give truncation: auto"
-        raise TooLong(f"the prompt has {len(ids)} tokens {asked}and the model's context {served.context}", where=served.version, hint=hint)
+        asked = f" and the answer may have {ask.sampling.max_tokens}" if ask.exact else ""
+        hint = "shorten the prompt, ask for fewer tokens, or send truncation: auto"
+        what = f"the prompt has {len(ids)} tokens{asked}, but the model's context holds {served.context}"
+        raise TooLong(what, where=served.version, hint=hint)
     return tuple(ids)
 
 

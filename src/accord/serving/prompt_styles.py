@@ -31,7 +31,7 @@ _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 def system_prompt(name: str) -> str:
     """Return a system prompt from the library; empty for an empty name. Raises UsageError for an unknown one."""
     if name and name not in SYSTEMS:
-        raise UsageError("no such system prompt in the library", where=name, hint=f"there are: {', '.join(SYSTEMS)}")
+        raise UsageError("no such system prompt in the library", where=name, hint=f"choose one of {', '.join(SYSTEMS)}")
     return SYSTEMS.get(name, "")
 
 

@@ -111,7 +111,7 @@ class ChatRequest(Drawing):
         """Return the request without its seed. Raises NotUnderstood when two fields contradict each other."""
         wanted = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(wanted) > 1:
-            raise NotUnderstood("max_tokens and max_completion_tokens differ", where="max_tokens", hint="give one of them")
+            raise NotUnderstood("max_tokens and max_completion_tokens differ", where="max_tokens", hint="give only one of them")
         if self.top_logprobs is not None and not self.logprobs:
             raise NotUnderstood("top_logprobs needs logprobs", where="top_logprobs", hint="give logprobs: true")
         return Ask(
@@ -145,7 +145,7 @@ class CompletionRequest(Drawing):
             texts = [part for part in self.prompt if isinstance(part, str)]
             prompts += texts or [tuple(part for part in self.prompt if isinstance(part, int))]
         if len(prompts) * self.n > 128:
-            raise NotUnderstood(f"{len(prompts)} prompts with n={self.n} are {len(prompts) * self.n} answers", hint="128 at most")
+            raise NotUnderstood(f"{len(prompts)} prompts with n={self.n} make {len(prompts) * self.n} answers", hint="ask for 128 at most")
         sampling, stops = self.sampling(self.max_tokens), self.stops()
         return [Ask(sampling, prompt=prompt, stop=stops, logprobs=self.logprobs, exact=True) for prompt in prompts]
 

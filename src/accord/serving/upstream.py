@@ -40,7 +40,7 @@ class Upstream:
 
     def __init__(self, address: str, *, key: str = "", seconds: float = 300.0, tries: int = 3, pause: float = 0.5) -> None:
         if not address.startswith(("http://", "https://")):
-            raise UsageError("is no address", where=address, hint="e.g. http://127.0.0.1:8000/v1")
+            raise UsageError("is not an address", where=address, hint="give one like http://127.0.0.1:8000/v1")
         self.address, self.seconds, self.tries, self.pause = address.rstrip("/"), seconds, tries, pause
         self._key = key or os.environ.get(KEY, "")
         self._names: list[str] = []
@@ -98,11 +98,11 @@ class Upstream:
             async for piece in _pieces(model, ask, response, self.version(model)):
                 yield piece
                 if time.monotonic() > deadline and not piece.finish:
-                    raise TooSlow("the answer took longer than a request may", where=self.address, seconds=5)
+                    raise TooSlow("the answer took longer than the time limit", where=self.address, seconds=5)
         except httpx.TimeoutException as error:
             raise TooSlow("the server behind this one took too long", where=self.address, seconds=5) from error
         except httpx.TransportError as error:
-            raise Unavailable("the server behind this one broke off", where=self.address, seconds=5) from error
+            raise Unavailable("the server behind this one broke the connection", where=self.address, seconds=5) from error
         finally:
             self._running[model] -= 1
             if response is not None:
@@ -133,7 +133,7 @@ class Upstream:
             problem, wait = f"{response.status_code}: {told(response)}", asked_wait(response.headers)
         log.warning("%s gave no answer in %s tries: %s", self.address, self.tries, problem)
         raise Unavailable(
-            f"the server behind this one gave no answer in {self.tries} tries", hint="it may be down; try again soon", seconds=5
+            f"the server behind this one gave no answer in {self.tries} tries", hint="it may be down; try again later", seconds=5
         )
 
     async def _refresh(self) -> None:
@@ -186,7 +186,9 @@ def _refusal(model: str, response: httpx.Response) -> RefusedRequest:
         return Busy(text, where=model, seconds=asked_wait(response.headers) or 1.0)
     if status in (401, 403):
         log.warning("%s refuses this gate: %s %s", response.url, status, text)
-        return Unavailable("the server behind this one does not let this gate in", hint=f"its operator has to set {KEY}", seconds=60)
+        return Unavailable(
+            "the server behind this one refused this gate's key", hint=f"the operator of this gate has to set {KEY}", seconds=60
+        )
     return NotUnderstood(text, where=model)
 
 
@@ -206,7 +208,7 @@ async def _pieces(model: str, ask: Ask, response: httpx.Response, version: str) 
                 drawn += count
                 yield Piece(f"{text or ''}", "", tokens, count, prompt, version)
     if not last:
-        raise Unavailable("the server behind this one broke off", where=model, seconds=5)
+        raise Unavailable("the server behind this one broke the connection", where=model, seconds=5)
     finish: Finish = "length" if last == "length" else "stop"
     yield Piece("", finish, (), max(counted - drawn, 0), prompt, version)
 
@@ -218,7 +220,7 @@ async def _chunks(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
         try:
             chunk: Any = json.loads(line[5:])
         except ValueError as error:
-            raise Unavailable("the server behind this one sent what is no JSON", seconds=5) from error
+            raise Unavailable("the server behind this one sent invalid JSON", seconds=5) from error
         if "error" in chunk:
             raise Unavailable(f"the server behind this one failed: {chunk['error']}", seconds=5)
         yield chunk

@@ -90,7 +90,7 @@ def _new(rng: random.Random, most: int, steps: int, seen: set[str]) -> Told:
         if told[0] not in seen:
             seen.add(told[0])
             return told
-    raise ValueError(f"there are no more problems with numbers up to {most} than {len(seen)}")
+    raise ValueError(f"there are only {len(seen)} different problems with numbers up to {most}")
 
 
 def _split(user: int) -> Split:
