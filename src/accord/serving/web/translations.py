@@ -26,22 +26,22 @@ FINISHES = {
     "stop": "",
     "length": _("cut at its length limit"),
     "stopped": _("stopped"),
-    "withheld": _("said by a rule of this site, not by the model"),
+    "withheld": _("written by a rule of this site, not by the model"),
 }
 FINDINGS = {"personal": _("personal data, taken out"), "harm": _("harm"), "injection": _("orders to the model"), "noise": _("noise")}
 
-TOO_LONG = _("This conversation no longer fits what the model can read. Start a new one, or edit an earlier turn.")
-BUSY = _("The model has too much to do at the moment. Try again in a while.")
-UNAVAILABLE = _("The model does not answer at the moment. What you wrote is kept; ask again in a while.")
-MODEL_FAILED = _("The model could not be opened. What you wrote is kept; choose another one, or ask again.")
-NOTHING_CAME = _("The model had nothing to say. Ask again.")
-NOT_KEPT = _("The answer could not be kept, so it does not count. Ask again in a while.")
-NO_MODEL = _("The project has no model yet that can be talked to.")
+TOO_LONG = _("This conversation is too long for the model. Start a new one, or edit an earlier turn.")
+BUSY = _("The model is busy at the moment. Try again later.")
+UNAVAILABLE = _("The model is not responding at the moment. Your message is saved; try again later.")
+MODEL_FAILED = _("The model could not be loaded. Your message is saved; choose another model, or try again.")
+NOTHING_CAME = _("The model returned an empty answer. Try again.")
+NOT_KEPT = _("The answer could not be saved, so it does not count. Try again later.")
+NO_MODEL = _("The project has no model to chat with yet.")
 SCRIPT = {
     "copied": _("copied"),
-    "lost": _("No connection. What you wrote is kept here; send it again."),
+    "lost": _("No connection. Your message is still here; send it again."),
     "writing": _("The answer is being written."),
-    "done": _("The answer is there."),
+    "done": _("The answer is complete."),
     "kept": _("kept"),
 }
 """Texts of the browser's script."""
