@@ -28,15 +28,15 @@ from accord.feedback.refusals import Refused
 from accord.feedback.rows import of_prompt
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import is_withdrawn, withdrawn_ids
-from accord.records import Demonstration, Guideline, Message, Prompt, Ranking, Response
+from accord.records import Demonstration, Guideline, Message, Prompt, Ranking, Response, ResponseFlag
 
 GROUP = "users"
 GUIDELINE = Guideline("training", "chat")
 """Users of the chat read no guideline; their records say so."""
 RANKS = {"first": (1, 2), "second": (2, 1), "tie": (1, 1), "both_bad": (1, 1)}
-FLAGS = {"harmful": "gives harmful advice", "untrue": "hallucination"}
+FLAGS: dict[str, ResponseFlag] = {"harmful": "gives_harmful_advice", "untrue": "hallucination"}
 """Reasons of a thumb down as flags of the labeling site."""
-REPORTED = "inappropriate for a customer assistant"
+REPORTED: ResponseFlag = "inappropriate_for_customer_assistant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ def _rank(
     return ("ranking", id)
 
 
-def _thumb(reaction: Reaction) -> tuple[bool, list[str]]:
+def _thumb(reaction: Reaction) -> tuple[bool, list[ResponseFlag]]:
     """A report is a thumb down with a flag."""
     if reaction.kind == "report":
         return False, [REPORTED]

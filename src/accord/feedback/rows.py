@@ -20,6 +20,7 @@ from accord.records import (
     Response,
     Role,
     Split,
+    flag_named,
 )
 
 Row = dict[str, Any]
@@ -93,7 +94,13 @@ def of_items(ranking: Ranking) -> list[Row]:
     for position, (id, rank) in enumerate(zip(ranking.response_ids, ranking.ranks, strict=True)):
         rating = ratings.get(id)
         row = {"ranking_id": ranking.id, "position": position, "response_id": id, "rank": rank}
-        rows.append(row | {"quality": rating.quality if rating else None, "flags": json.dumps(rating.flags) if rating else None})
+        rows.append(
+            row
+            | {
+                "quality": rating.quality if rating else None,
+                "flags": json.dumps([flag_named(flag) for flag in rating.flags]) if rating else None,
+            }
+        )
     return rows
 
 
