@@ -144,6 +144,7 @@ def test_what_was_erased_after_it_was_left_out_never_comes_back(store: Store) ->
     erase_user(store, "bob", by="lead", why="asked for it", now=NOW)
     with store.write() as connection:
         assert withdrawals.restore(connection, "prompt", by="pipeline") == 1
+        assert withdrawals.reasons(connection, "prompt") == {"erased": 2}
     assert [p.id for p in store.prompts()] == ["c"], "an emptied prompt was restored"
 
 

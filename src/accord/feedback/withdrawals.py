@@ -60,7 +60,8 @@ def withdraw_erased(connection: Connection, kind: str, ids: Iterable[str], *, by
     """Withdraw records for good, those too that were withdrawn before for another reason, so that no ``restore`` brings them back."""
     w = schema.withdrawn
     for part in batches(ids):
-        connection.execute(update(w).where(w.c.kind == kind, w.c.record_id.in_(part)).values(why=ERASED))
+        known = update(w).where(w.c.kind == kind, w.c.record_id.in_(part))
+        connection.execute(known.values(why=ERASED, by=by, at=now.isoformat()))
         withdraw(connection, kind, [(id, ERASED) for id in part], by=by, now=now)
 
 
