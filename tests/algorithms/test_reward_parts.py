@@ -165,7 +165,7 @@ def ranking(*flags: tuple[str, ...]) -> Ranking:
 
 
 def test_flags_rank_by_harm_and_free_the_rest_to_be_ranked_by_help() -> None:
-    given_ = ranking(("violent content", "gives harmful advice"), (), ("hallucination",))
+    given_ = ranking(("violent_content", "gives_harmful_advice"), (), ("hallucination",))
     assert by_criterion(given_, "harmless") == {"r0": 3, "r1": 1, "r2": 1}
     assert by_criterion(given_, "helpful") == {"r1": 2, "r2": 3}
 

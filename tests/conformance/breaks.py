@@ -91,7 +91,7 @@ BREAKS = [
     Break("t41", "scores are float32", "models/scalar.py", "F.linear(states.index_select(0, at).float(), weight.float())", "F.linear(states.index_select(0, at).to(dtype), weight.to(dtype)).float()"),
     Break("t42", "the saved template is the used one", "models/folders.py", "    tokenizer.save_pretrained(folder)", "    tokenizer.chat_template = None\n    tokenizer.save_pretrained(folder)", "state"),
     Break("t43", "weight 1/C(K,2)", "algorithms/objectives.py", "scores[worse]).sum() / max(len(better), 1)", "scores[worse]).sum()", "rewards"),
-    Break("t44", "truncation keeps the right end", "algorithms/sft.py", "[-max_tokens:]", "[:max_tokens]"),
+    Break("t44", "truncation keeps the right end", "data/token_rows.py", "[-max_tokens:]", "[:max_tokens]"),
     Break("t45_every_setting", "every setting is read", "settings/train.py", "    kl_horizon: Count", "    dead: int = 0\n    kl_horizon: Count", "state", "ppo"),
     Break("t45_every_ppo", "every setting changes something", "algorithms/ppo.py", "(config.ptx_coef * loss).backward()", "loss.backward()", "state", "ptx_coef"),
     Break("t45_sft", "every setting changes something", "algorithms/sft.py", "weight_decay=config.weight_decay)", ")", "state", "weight_decay"),

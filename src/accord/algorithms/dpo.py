@@ -29,7 +29,7 @@ from accord.algorithms.objectives import (
     share_above,
 )
 from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
-from accord.errors import InputError
+from accord.data.token_rows import joined
 from accord.models.packing import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
 from accord.runtime.progress import track
@@ -71,17 +71,13 @@ class Measured:
 def ranked_responses(
     prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int, name: str
 ) -> RankedResponses:
-    """Joins a prompt to its responses; where both together are too long the right end is kept.
+    """Join a prompt to its responses; where both together are too long the right end is kept.
 
     Raises:
         InputError: nothing of the prompt, or no response, would remain; names the ranking.
     """
-    rows = [[*prompt, *response][-max_tokens:] for response in responses]
-    for row, response in zip(rows, responses, strict=True):
-        if not 0 < len(response) < len(row):
-            hint = "raise max_tokens, or take it out"
-            raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
-    return RankedResponses(rows, [len(response) for response in responses], list(ranks))
+    rows = [joined(prompt, response, max_tokens, name) for response in responses]
+    return RankedResponses([row.tokens for row in rows], [row.kept for row in rows], list(ranks))
 
 
 def train(

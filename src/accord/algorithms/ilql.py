@@ -23,7 +23,7 @@ from torch import Tensor
 
 from accord.algorithms.objectives import expectile_loss, lambda_returns
 from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
-from accord.errors import InputError
+from accord.data.token_rows import joined
 from accord.models.packing import by_tokens, pack, pad
 from accord.models.qvalues import QNetwork, QScorer
 from accord.runtime.progress import track
@@ -42,16 +42,13 @@ class Episode:
 
 
 def episode(prompt: list[int], response: list[int], worth: float, max_tokens: int, name: str) -> Episode:
-    """Joins prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; when both together are too long the right end is kept.
 
     Raises:
         InputError: nothing of the prompt, or no response, would remain; names the response.
     """
-    tokens = [*prompt, *response][-max_tokens:]
-    if not 0 < len(response) < len(tokens):
-        hint = "raise max_tokens, or take it out"
-        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
-    return Episode(tokens, len(response), worth)
+    row = joined(prompt, response, max_tokens, name)
+    return Episode(row.tokens, row.kept, worth)
 
 
 def train(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from accord.algorithms.objectives import kto_loss
 from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
+from accord.data.token_rows import joined
 from accord.errors import InputError
 from accord.models.packing import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
@@ -38,16 +39,13 @@ class ThumbRow:
 
 
 def thumb_row(prompt: list[int], response: list[int], up: bool, max_tokens: int, name: str) -> ThumbRow:
-    """Joins prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; when both together are too long the right end is kept.
 
     Raises:
         InputError: nothing of the prompt, or no response, would remain; names the response.
     """
-    tokens = [*prompt, *response][-max_tokens:]
-    if not 0 < len(response) < len(tokens):
-        hint = "raise max_tokens, or take it out"
-        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
-    return ThumbRow(tokens, len(response), up)
+    row = joined(prompt, response, max_tokens, name)
+    return ThumbRow(row.tokens, row.kept, up)
 
 
 def estranged(thumbs: Sequence[ThumbRow], *, max_tokens: int, seed: int) -> list[ThumbRow]:

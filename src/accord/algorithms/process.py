@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
-from accord.errors import InputError
+from accord.data.token_rows import joined
 from accord.models.packing import by_tokens, pack
 from accord.models.scalar import scalars
 from accord.runtime.progress import track
@@ -37,16 +37,12 @@ class MarkedRow:
 
 
 def marked_row(prompt: list[int], response: list[int], wrong: list[bool], max_tokens: int, name: str) -> MarkedRow:
-    """Joins prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; when both together are too long the right end is kept.
 
     Raises:
         InputError: nothing of the prompt, or no response, would remain; names the response.
     """
-    tokens = [*prompt, *response][-max_tokens:]
-    if not 0 < len(response) < len(tokens):
-        hint = "raise max_tokens, or take it out"
-        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
-    return MarkedRow(tokens, wrong)
+    return MarkedRow(joined(prompt, response, max_tokens, name).tokens, wrong)
 
 
 def marks(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[bool]:

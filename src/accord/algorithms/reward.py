@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_kupper_loss
 from accord.algorithms.optim import adamw, cosine, moments, optimizers, restore, scaled, update
+from accord.data.token_rows import joined
 from accord.models.packing import by_tokens, pack
 from accord.models.scalar import scores
 from accord.records import RankedPrompt
@@ -37,9 +38,13 @@ class RankedRows:
     ranks: list[int]
 
 
-def ranked_rows(prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int) -> RankedRows:
-    """Joins a prompt to its responses; where both together are too long the right end is kept."""
-    return RankedRows([[*prompt, *response][-max_tokens:] for response in responses], list(ranks))
+def ranked_rows(prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int, name: str) -> RankedRows:
+    """Join a prompt to its responses; where both together are too long the right end is kept.
+
+    Raises:
+        InputError: nothing of the prompt, or no response, would remain; names the ranking.
+    """
+    return RankedRows([joined(prompt, response, max_tokens, name).tokens for response in responses], list(ranks))
 
 
 def with_mismatched(ranked: Sequence[RankedPrompt], share: float, seed: int) -> list[RankedPrompt]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
-from accord.errors import InputError
+from accord.data.token_rows import joined
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs, next_token_loss
 from accord.runtime.progress import track
@@ -35,15 +35,13 @@ class Example:
 
 
 def example(prompt: list[int], response: list[int], max_tokens: int, name: str) -> Example:
-    """Joins prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; when both together are too long the right end is kept.
 
     Raises:
-        InputError: nothing of the prompt or nothing to learn would remain; names the example.
+        InputError: nothing of the prompt would remain, or the response is its stop token alone; names the example.
     """
-    tokens = [*prompt, *response][-max_tokens:]
-    if len(response) < 2 or len(response) >= len(tokens):
-        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name)
-    return Example(tokens, len(response))
+    row = joined(prompt, response, max_tokens, name, shortest=2)
+    return Example(row.tokens, row.kept)
 
 
 def train(

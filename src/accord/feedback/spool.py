@@ -106,7 +106,7 @@ def _row(record: Storable) -> tuple[str, Any]:
             return "thumbs", _thumb(record)
 
 
-def _thumb(thumb: Thumb) -> rows.Row:
+def _thumb(thumb: Thumb) -> rows.TableRow:
     """A thumb that was given elsewhere: its id is a hash of what it says, so that it comes in once."""
     content = "\0".join((thumb.response.id, thumb.labeler, str(thumb.up)))
     row = {"id": f"t-{hashlib.sha256(content.encode()).hexdigest()[:20]}", "prompt_id": thumb.prompt.id, "response_id": thumb.response.id}
