@@ -89,7 +89,7 @@ def scalar_model(model: Model, seed: int, stream: str) -> Any:
 def ranked_rows(chat_format: ChatFormat, row: RankedPrompt, max_tokens: int) -> algorithm.RankedRows:
     """A ranking as token ids; responses are the very tokens that were sampled."""
     responses = [chat_format.tokens_of(row.prompt, response) for response in row.responses]
-    return algorithm.ranked_rows(chat_format.prompt(row.prompt.messages), responses, row.ranks, max_tokens)
+    return algorithm.ranked_rows(chat_format.prompt(row.prompt.messages), responses, row.ranks, max_tokens, f"prompt {row.prompt.id}")
 
 
 def _ranked_prompts(store: Store, config: RewardConfig) -> Iterator[RankedPrompt]:
