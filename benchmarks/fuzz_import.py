@@ -24,16 +24,16 @@ from types import FrameType
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "data"))
+sys.path.insert(0, str(ROOT / "tests"))
 
 from excerpts import FORMATS  # noqa: E402
 
+from accord.commands.data.import_ import import_  # noqa: E402
 from accord.data.importers import Intake  # noqa: E402
 from accord.data.sources import Source  # noqa: E402
 from accord.errors import AccordError  # noqa: E402
 from accord.feedback.store import Store  # noqa: E402
 from accord.runtime.project import Project  # noqa: E402
-from accord.stages.importing import import_stage  # noqa: E402
 
 ODD: list[Any] = [None, "", 0, -1, 3.5, 1e400, True, [], {}, [[]], "\0", "\ud800", "x" * 3000, {"a": 1}, ["x"], "[1, 2", 10**30, "=A(1)"]
 BITS = [
@@ -151,7 +151,7 @@ def stored(path: Path, project: Project, *, skip_bad: bool) -> None:
     """The whole import; when it ends in an error the store and the folder must be as before."""
     before = _state(project)
     try:
-        import_stage(project, Source(path), skip_bad=skip_bad, quiet=True)
+        import_(project, path, skip_bad=skip_bad, quiet=True)
     except AccordError:
         assert _state(project) == before, "half an import was left"
         raise

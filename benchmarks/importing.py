@@ -49,11 +49,10 @@ def ours_reading(path: Path, folder: Path) -> int:
 
 
 def ours_storing(path: Path, folder: Path) -> int:
-    from accord.data.sources import Source
+    from accord.commands.data.import_ import import_
     from accord.runtime.project import Project
-    from accord.stages.importing import import_stage
 
-    return int(import_stage(Project.create(folder / "project"), Source(path), quiet=True)["demonstrations"])
+    return int(import_(Project.create(folder / "project"), path, quiet=True)["demonstrations"])
 
 
 def peer(path: Path, folder: Path) -> int:

@@ -15,10 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from accord.data.sources import Source
+from accord.commands.data.import_ import import_
 from accord.errors import AccordError
 from accord.runtime.project import Project
-from accord.stages.importing import import_stage
 
 KINDS = ("prompts", "demonstrations", "responses", "rankings", "documents", "spans")
 HEAD = "| file | rows in SOURCE.txt | format | read | kept | dropped; left out | becomes |\n|---|---|---|---|---|---|---|"
@@ -72,9 +71,9 @@ def imported(folder: Path, file: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         project = Project.create(Path(scratch) / "project")
         if file.name == "gpt-4.jsonl":
-            return import_stage(project, Source(together(folder, Path(scratch)), "auto"), quiet=True)
-        first = import_stage(project, Source(file, FORMATS.get(file.name, "auto")), quiet=True)
-        again = import_stage(project, Source(file, FORMATS.get(file.name, "auto")), quiet=True)
+            return import_(project, together(folder, Path(scratch)), quiet=True)
+        first = import_(project, file, format=FORMATS.get(file.name, "auto"), quiet=True)
+        again = import_(project, file, format=FORMATS.get(file.name, "auto"), quiet=True)
         assert not any(again.get(kind) for kind in KINDS), f"{file}: importing twice added something"
         return first
 

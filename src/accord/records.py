@@ -7,6 +7,7 @@ so that the labeling site and ``accord --help`` start without torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -63,6 +64,22 @@ class Demonstration:
     prompt: Prompt
     text: str
     labeler: str
+
+
+def final_answer(text: str) -> Decimal | None:
+    """Return the number behind the last ``####`` of a text, as GSM8K writes answers (Cobbe et al. 2021); None without one.
+
+    ``#### 1,234`` is 1234.
+    """
+    _, mark, rest = text.rpartition("####")
+    words = rest.split()
+    if not mark or not words:
+        return None
+    try:
+        number = Decimal(words[0].replace(",", "").replace("$", "").rstrip("."))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accord.commands.data.import_ import import_
 from accord.data.documents import DOCUMENT, documents_of
 from accord.data.importers import read
 from accord.data.row_records import split_of
@@ -19,7 +20,6 @@ from accord.errors import InputError, StoreError, UsageError
 from accord.feedback.store import Store
 from accord.records import Guideline, Labeler, Message
 from accord.runtime.project import Project
-from accord.stages.importing import import_file
 
 ASKED = "\n\nHuman: Hello?\n\nAssistant: Hi.\n\nHuman: How do I bake bread?\n\nAssistant:"
 TURNS = (Message("user", "Hello?"), Message("assistant", "Hi."), Message("user", "How do I bake bread?"))
@@ -250,22 +250,23 @@ def test_flags_that_make_no_sense(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", EXAMPLES)
 def test_importing_twice_adds_nothing(tmp_path: Path, format: str) -> None:
     project, path = Project.create(tmp_path / "project"), write(tmp_path, EXAMPLES[format])
-    first = import_file(project, path, format="auto", limit=None)
+    first = import_(project, path, quiet=True)
     assert (first["read"], first["kept"]) == (1, 1)
     assert first["documents"] + first["prompts"] == 1
-    again = import_file(project, path, format="auto", limit=None)
-    assert {key: count for key, count in again.items() if key not in ("format", "read", "kept", "dropped")} == dict.fromkeys(ADDED, 0)
+    again = import_(project, path, quiet=True)
+    told = ("format", "read", "kept", "dropped", "seconds", "rows_per_second")
+    assert {key: count for key, count in again.items() if key not in told} == dict.fromkeys(ADDED, 0)
 
 
 def test_a_bad_row_leaves_the_project_as_it_was(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "project")
     with pytest.raises(InputError, match=r"rows\.jsonl:2"):
-        import_file(project, write(tmp_path, RANKED, {"prompt": "x"}), format="rankings", limit=None)
+        import_(project, write(tmp_path, RANKED, {"prompt": "x"}), format="rankings", quiet=True)
     with Store.open(project.store_url) as store:
         assert not any(store.counts().values())
         store.add_labelers([Labeler("ann", "person", "another group")])
     with pytest.raises(StoreError, match="ann is in the store with another content"):
-        import_file(project, write(tmp_path, RANKED), format="rankings", limit=None)
+        import_(project, write(tmp_path, RANKED), format="rankings", quiet=True)
     with Store.open(project.store_url) as store:
         assert sum(store.counts().values()) == 1
 
@@ -274,7 +275,7 @@ def test_texts_of_one_name_stand_side_by_side(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "project")
     for text in ("one", "two"):
         path = write(tmp_path, text, name=".. odd näme.txt")
-        assert import_file(project, path, format="auto", limit=None)["documents"] == 1
+        assert import_(project, path, quiet=True)["documents"] == 1
     assert len(list((project.path / "corpus").glob("odd-näme-*.jsonl"))) == 2
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from accord.commands.app import main
+from accord.commands.data.inspect import inspect
 from accord.feedback.store import Store
 from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response
 from accord.records import Guideline as Rules
@@ -29,7 +29,7 @@ def test_the_last_look_at_the_texts_is_drawn(tmp_path: Path) -> None:
             rankings=[Ranking(f"k{n}", "p0", who, ("r0", "r1"), ranks, Rules("training", "v"), "2026-01-01")
                       for n, (who, ranks) in enumerate((("ann", (1, 2)), ("bob", (2, 1))))],
         )  # fmt: skip
-    assert not main(["inspect", str(project.path)])
+    inspect(project)
     part = str(intake(read_project(project.path)))
     assert part.count("<svg") == 1
     assert part.count('class="swatch') == 3, "prompts, demonstrations, responses"

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from accord.algorithms.rollouts import checked_scores
 from accord.errors import RunError, UsageError
 from accord.protocols import Scorer
+from accord.records import final_answer
 
 Tokens = Sequence[int]
 HINT = 'for example "model=1, exact=0..2, length=-0.01, my_rewards:polite=0.5, harmless>=0.5"'
@@ -184,19 +185,6 @@ class Ended:
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
         return torch.tensor([float(bool(response) and response[-1] in self.stop) for response in responses])
-
-
-def final_answer(text: str) -> Decimal | None:
-    """The number behind the last ``####``, as GSM8K writes answers (Cobbe et al. 2021): ``#### 1,234`` is 1234; None without one."""
-    _, mark, rest = text.rpartition("####")
-    words = rest.split()
-    if not mark or not words:
-        return None
-    try:
-        number = Decimal(words[0].replace(",", "").replace("$", "").rstrip("."))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from accord.cli.app import AsJson, Flat, Name, Precision, ProjectPath, Resume, app, report_run, say
-from accord.settings import ProblemsConfig, SolveConfig, StarConfig
-
-
-@app.command
-def problems(project: ProjectPath, *, json: AsJson = False, config: Annotated[ProblemsConfig, Flat] = ProblemsConfig()) -> None:
-    """Puts arithmetic of the built-in world into the store: some problems solved, the others with their answer alone.
-
-    Example: accord problems my-town --count 2000 --solved 200
-    """
-    from accord.runtime.project import Project
-    from accord.stages.reasoning import problems_stage
-
-    say("problems", problems_stage(Project.open(project), config), json)
+from accord.settings import SolveConfig, StarConfig
 
 
 @app.command

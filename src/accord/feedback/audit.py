@@ -11,6 +11,9 @@ from sqlalchemy import Connection, insert, select
 from accord.feedback import schema
 from accord.feedback.store import Store
 
+OPERATOR = "operator"
+"""Who acts when a command of the terminal changes something."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

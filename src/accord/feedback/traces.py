@@ -1,4 +1,4 @@
-"""From a model back to what it learned from, row by row: the snapshots in the runs' folders, held to the digests in its lineage."""
+"""From a model back to the rows it learned from: the snapshots in the runs' folders, checked against the digests in its lineage."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from accord.runtime import lineage
 from accord.runtime.project import Project
 
 FROM_CHAT = "chat-"
-"""How the ids of records begin that were made of the chat."""
+"""How the ids of records begin that come from the chat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one ancestor learned from."""
+    """The rows of one kind that an ancestor learned from."""
 
     model: str
     what: str
@@ -26,13 +26,13 @@ class Snapshot:
     path: Path
 
     def lines(self) -> Iterator[str]:
-        """Its rows as they were frozen."""
+        """Return its rows as JSON lines."""
         return (line for line in self.path.read_text("utf-8").split("\n") if line)
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTurn:
-    """A turn of the chat in what a model learned from."""
+    """A turn of the chat among the rows that a model learned from."""
 
     turn: str
     conversation: str
@@ -43,7 +43,7 @@ class ChatTurn:
 
 
 def snapshots(project: Project, model: str) -> list[Snapshot]:
-    """The snapshots of a model and its ancestors that are there and unchanged. Raises InputError when there is no such model."""
+    """Return the snapshots of a model and its ancestors that are there and unchanged. Raises InputError when there is no such model."""
     found: list[Snapshot] = []
     for ancestor in lineage.walk(project, model):
         for what, digest in ancestor.record.get("data", {}).items():
@@ -54,10 +54,11 @@ def snapshots(project: Project, model: str) -> list[Snapshot]:
 
 
 def chat_turns(project: Project, model: str) -> list[ChatTurn]:
-    """The very turns of the chat that a model and its ancestors learned from, each once for every ancestor and kind of record."""
+    """Return the chat turns that a model and its ancestors learned from, each once for every ancestor and kind of record."""
     found: dict[ChatTurn, None] = {}
     for snapshot in snapshots(project, model):
         for line in snapshot.lines():
+            # Most rows are not the chat's, and need not be parsed.
             if FROM_CHAT in line:
                 found |= dict.fromkeys(_turns(json.loads(line), snapshot))
     return list(found)
@@ -65,11 +66,15 @@ def chat_turns(project: Project, model: str) -> list[ChatTurn]:
 
 def _turns(row: dict[str, Any], snapshot: Snapshot) -> Iterator[ChatTurn]:
     prompt = row.get("prompt", row)
+    # A prompt of the chat has the source "chat CONVERSATION TURN", an answer of the chat the id "chat-a-NUMBER...".
     origin = str(prompt.get("source", "")).split(" ")
     conversation = origin[1] if origin[0] == "chat" and len(origin) == 3 else ""
     if conversation:
         yield ChatTurn(origin[2], conversation, snapshot.model, snapshot.what)
-    for response in [*row.get("responses", ()), *([row["response"]] if "response" in row else [])]:
+    responses = [*row.get("responses", ())]
+    if "response" in row:
+        responses.append(row["response"])
+    for response in responses:
         id = str(response["id"])
         if id.startswith(f"{FROM_CHAT}a-"):
             yield ChatTurn("-".join(id.split("-")[1:3]), conversation, snapshot.model, snapshot.what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,3 +159,26 @@ def _ancestor(project: Project, name: str, depth: int, expected: str) -> Ancesto
         return Ancestor(name, depth, "", "missing", {})
     record, digest = read(folder), digest_folder(folder)
     return Ancestor(name, depth, digest, "same" if digest == (expected or record.get("digest", digest)) else "changed", record)
+
+
+def models_that_learned(project: Project, digests: Collection[str], runs: Collection[str]) -> dict[str, str]:
+    """Return the models that learned from certain snapshots, and their descendants, each with how it learned.
+
+    Args:
+        digests: sha256 of the snapshots.
+        runs: names of the runs that hold them; a model bears the name of its run.
+    """
+    records = {name: read(project.model(name)) for name in project.models()}
+    learned: dict[str, str] = {}
+    for name, record in records.items():
+        if name in runs or not set(digests).isdisjoint(record.get("data", {}).values()):
+            learned[name] = "learned from it"
+    while True:
+        descendants: dict[str, str] = {}
+        for name, record in records.items():
+            parents = sorted(learned.keys() & record.get("parents", {}).keys())
+            if name not in learned and parents:
+                descendants[name] = f"descends from {', '.join(parents)}"
+        if not descendants:
+            return learned
+        learned |= dict(sorted(descendants.items()))

@@ -1,4 +1,4 @@
-"""The stages around answers that can be checked: problems, star, solve."""
+"""The stages around answers that can be checked: star, solve."""
 
 from __future__ import annotations
 
@@ -9,62 +9,27 @@ from typing import Any
 
 from accord.algorithms import star
 from accord.algorithms.rewards import ExactAnswer, final_answer
+from accord.feedback.answer_keys import NO_PROBLEMS, with_answer_keys
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.evaluation.majority import right
 from accord.evaluation.statistics import interval
-from accord.feedback.labeler_kinds import said_by
-from accord.feedback.store import Store
-from accord.records import Demonstration, Labeler, Message, Prompt, Sampling, Split
+from accord.records import Demonstration, Message, Prompt, Sampling
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
-from accord.settings import ProblemsConfig, SolveConfig, StarConfig
+from accord.settings import SolveConfig, StarConfig
 from accord.stages.asking import respond
 from accord.stages.opening import compute_dtype, digest_of, finishing, frozen, learner, load_model, locate, save
-from accord.world.arithmetic import Problem, problems
 
-TEACHER, KEY = "teacher", "answer-key"
 HINT = " (The answer is {answer}.)"
-MISSING = "`accord problems` makes some; `accord import --format gsm8k` brings others"
-
-
-def problems_stage(project: Project, config: ProblemsConfig) -> dict[str, int]:
-    """Puts the world's arithmetic into the store: solved problems and such as have their answer alone. The same again adds nothing.
-
-    Raises:
-        InputError: there are not so many problems with so small numbers.
-    """
-    try:
-        made = list(problems(config.seed, config.count, most=config.most, steps=config.steps))
-    except ValueError as error:
-        raise InputError(str(error), where="problems", hint="raise most, or take fewer") from error
-    shown = {problem.prompt.id for problem in [p for p in made if p.prompt.split == "train"][: config.solved]}
-    with Store.open(project.store_url) as store:
-        added = store.add(
-            labelers=[Labeler(TEACHER, "simulated", "teachers"), Labeler(KEY, "simulated", "teachers")],
-            demonstrations=[_demonstration(problem, problem.prompt.id in shown) for problem in made],
-        )
-    return {"problems": len(made), "solved": len(shown), "prompts": added["prompts"], "demonstrations": added["demonstrations"]}
-
-
-def _demonstration(problem: Problem, shown: bool) -> Demonstration:
-    text, labeler = (problem.solution, TEACHER) if shown else (problem.key, KEY)
-    return Demonstration(f"{problem.prompt.id}-{labeler}", problem.prompt, text, labeler)
-
-
-def keyed(project: Project, split: Split, kinds: str) -> list[Demonstration]:
-    """The demonstrations of a split that end in ``####`` and a number, one a prompt."""
-    with Store.open(project.store_url) as store:
-        rows = said_by(store, store.demonstrations(split=split), kinds)
-        return list({row.prompt.id: row for row in rows if final_answer(row.text) is not None}.values())
 
 
 def star_stage(project: Project, config: StarConfig, *, sft_model: str, name: str, resume: bool, dtype: str) -> Run:
     """Teaches the SFT model by its own right rationales and saves models/NAME."""
     source = locate(project, sft_model)
-    solved, digest = frozen(project.run(name) / "answers.jsonl", Demonstration, keyed(project, "train", config.kinds))
+    solved, digest = frozen(project.run(name) / "answers.jsonl", Demonstration, with_answer_keys(project, "train", config.kinds))
     if not solved:
-        raise InputError(f"the store has no problems with an answer by {config.kinds}", where=project.store_url, hint=MISSING)
+        raise InputError(f"the store has no problems with an answer by {config.kinds}", where=project.store_url, hint=NO_PROBLEMS)
     inputs = {"sft": digest_of(source), "answers": digest}
     run = Run.start(project.run(name), stage="star", config=config, inputs=inputs, resume=resume, seed=config.seed)
     if run.done:
@@ -107,9 +72,9 @@ def solve_stage(project: Project, config: SolveConfig, *, model: str, dtype: str
     Raises:
         InputError: there are no such problems.
     """
-    solved = keyed(project, "test", "person simulated")[: config.prompts or None]
+    solved = with_answer_keys(project, "test", "person simulated")[: config.prompts or None]
     if not solved:
-        raise InputError("the store has no held-out problems with an answer", where=project.store_url, hint=MISSING)
+        raise InputError("the store has no held-out problems with an answer", where=project.store_url, hint=NO_PROBLEMS)
     speaker = load_model(project, model)
     sampler = LocalSampler(speaker.lm, stop=speaker.format.stop, dtype=compute_dtype(dtype))
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)

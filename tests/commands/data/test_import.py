@@ -1,4 +1,4 @@
-"""An import is whole or not there, whatever breaks; a look beforehand stores nothing; what goes out comes in as it was."""
+"""`accord import`: all of a source or nothing, whatever breaks; a dry run stores nothing; what was exported comes in as it was."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn import stores
+from excerpts import FORMATS
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from test_formats import wrote
 
 from accord.commands.app import main
+from accord.commands.data.export import export
+from accord.commands.data.import_ import import_
 from accord.data.importers import read
 from accord.data.mixtures import parts_of
 from accord.data.sources import Source
 from accord.data.spans import read_spans
 from accord.errors import AccordError, InputError, StoreError, UsageError
-from accord.feedback.export import lines
+from accord.feedback.export import What, lines
 from accord.feedback.store import Store
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Rating, Response, Thumb
+from accord.records import Labeler, Message
 from accord.runtime.project import Project
-from accord.stages.exporting import export_stage
-from accord.stages.importing import import_stage
 
 GOOD = [{"prompt": f"Question {n}?", "response": f"Answer {n}."} for n in range(30)]
 BAD: list[Any] = [{"prompt": 3, "response": "x"}, '{"prompt": "bro', {"prompt": "x"}]
@@ -36,6 +36,12 @@ BAD: list[Any] = [{"prompt": 3, "response": "x"}, '{"prompt": "bro', {"prompt": 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project.create(tmp_path / "project")
+
+
+def wrote(folder: Path, rows: list[Any], name: str = "rows.jsonl") -> Path:
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
 
 
 def content(project: Project) -> dict[str, Any]:
@@ -56,12 +62,12 @@ def mixed(folder: Path) -> Path:
 def test_a_bad_row_at_the_end_stores_nothing(project: Project, tmp_path: Path) -> None:
     before = content(project)
     with pytest.raises(InputError, match=r'mixed\.jsonl:16, field "prompt": not a string: 3'):
-        import_stage(project, Source(mixed(tmp_path)), quiet=True)
+        import_(project, mixed(tmp_path), quiet=True)
     assert content(project) == before
 
 
 def test_the_rest_is_stored_and_the_rejects_say_why(project: Project, tmp_path: Path) -> None:
-    figures = import_stage(project, Source(mixed(tmp_path)), skip_bad=True, quiet=True)
+    figures = import_(project, mixed(tmp_path), skip_bad=True, quiet=True)
     assert (figures["read"], figures["kept"], figures["dropped"]) == (33, 30, {"bad row": 3})
     rejects = [json.loads(line) for line in Path(figures["rejects"]).read_text().splitlines()]
     assert Path(figures["rejects"]) == project.path / "rejects" / "mixed.jsonl.jsonl"
@@ -76,7 +82,7 @@ def test_a_record_that_the_store_refuses_takes_everything_back(project: Project,
     before = content(project)
     rows = [*GOOD, {"text": "x"}, GOOD[0] | {"labeler": "ann", "group": "mine"}]
     with pytest.raises(StoreError, match="labelers: ann is in the store with another content"):
-        import_stage(project, Source(wrote(tmp_path, [row for row in rows if "text" not in row])), quiet=True)
+        import_(project, wrote(tmp_path, [row for row in rows if "text" not in row]), quiet=True)
     assert content(project) == before
 
 
@@ -95,19 +101,17 @@ def test_a_killed_import_leaves_nothing_and_goes_through_afterwards(project: Pro
         assert left["demonstrations"] in (0, 60_000), "half an import"
         assert left["prompts"] == left["demonstrations"]
         assert not [name for name in left["files"] if not name.startswith((".tmp-", "accord.toml"))]
-    figures = import_stage(project, Source(path, limit=1000), quiet=True)
+    figures = import_(project, path, limit=1000, quiet=True)
     assert figures["kept"] == 1000
     assert not list(project.path.glob(".tmp-*"))
 
 
 def test_importing_twice_adds_nothing(project: Project, tmp_path: Path) -> None:
-    from excerpts import FORMATS
-
     for format, (rows, _) in FORMATS.items():
         path = wrote(tmp_path, rows, f"{format}.jsonl")
-        first = import_stage(project, Source(path), quiet=True)
+        first = import_(project, path, quiet=True)
         after = content(project)
-        again = import_stage(project, Source(path), quiet=True)
+        again = import_(project, path, quiet=True)
         assert content(project) == after
         assert first["kept"] == again["kept"] > 0
         assert not any(again[kind] for kind in ("documents", "prompts", "demonstrations", "responses", "rankings", "thumbs"))
@@ -168,7 +172,7 @@ def test_a_mixture_keeps_its_shares(project: Project, tmp_path: Path) -> None:
     recipe.write_text('[[source]]\nfile = "a.jsonl"\nweight = 3\n[[source]]\nfile = "b.jsonl"\nmap = { prompt = "q" }\n')
     assert [part.sample for part in parts_of(Source(recipe))] == [30, 10]
     assert [part.sample for part in parts_of(Source(recipe, sample=9))] == [7, 2]
-    figures = import_stage(project, Source(recipe, sample=8), quiet=True)
+    figures = import_(project, recipe, sample=8, quiet=True)
     assert (figures["format"], figures["read"], figures["demonstrations"], figures["prompts"]) == ("demonstrations, prompts", 8, 6, 8)
     wrong = {"[[source]]\nfile = 3": "file is 3", "[[source]]\npath = 'x'": "no key 'path'", "x = 1": "list of", "=": "TOML"}
     for text, message in wrong.items():
@@ -194,38 +198,7 @@ def test_the_split_can_be_said(tmp_path: Path) -> None:
         assert sum(1 for _ in store.demonstrations("test")) == 30
 
 
-words = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=12).filter(
-    lambda text: text == text.strip() and "Human:" not in text
-)
-talks = st.tuples(words, st.lists(st.tuples(words, words), max_size=2)).map(
-    lambda t: (*(m for a, b in t[1] for m in (Message("user", a), Message("assistant", b))), Message("user", t[0]))
-)
-
-
-@st.composite
-def stores(draw: st.DrawFn) -> dict[str, Any]:
-    """Records of every kind that hang together."""
-    talk = draw(st.lists(talks, min_size=1, max_size=3, unique=True))
-    prompts = [Prompt(f"p{n}", t, user=draw(words), split=draw(st.sampled_from(["train", "test"]))) for n, t in enumerate(talk)]
-    people = [Labeler("ann", "person", "g"), Labeler("sim", "simulated", "h")]
-    said = [[Response(f"r{p.id}{n}", p.id, f"{draw(words)}{n}", draw(words), (1, 2) * n) for n in range(3)] for p in prompts]
-    ranks = [(1, *draw(st.permutations([1, 2, 3]))[:2]) for _ in prompts]
-    rated = [(Rating(r[0].id, 5, ("hallucination",)),) for r in said]
-    given = [
-        Ranking(f"k{n}", p.id, "sim", tuple(a.id for a in said[n]), ranks[n], Guideline("evaluation", "v2"), "2026-01-01", rated[n])
-        for n, p in enumerate(prompts)
-    ]
-    written = [Demonstration(f"d{p.id}", p, draw(words), "ann") for p in prompts]
-    return {
-        "labelers": people,
-        "prompts": prompts,
-        "demonstrations": written,
-        "responses": [r for rs in said for r in rs],
-        "rankings": given,
-    }
-
-
-EXPORTS = ("prompts", "demonstrations", "responses", "rankings")
+EXPORTS: tuple[What, ...] = ("prompts", "demonstrations", "responses", "rankings")
 
 
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -236,88 +209,10 @@ def test_what_was_exported_comes_in_as_it_was(tmp_path_factory: pytest.TempPathF
     with Store.open(one.store_url) as store:
         store.add(**records)
         exported = {what: list(lines(store, what)) for what in EXPORTS}
-        for what in EXPORTS:
-            export_stage(store, what, out=folder / f"{what}.jsonl")
+    for what in EXPORTS:
+        export(one, what=what, out=folder / f"{what}.jsonl")
     for project in (two, one):
-        figures = [import_stage(project, Source(folder / f"{what}.jsonl"), quiet=True) for what in EXPORTS]
+        figures = [import_(project, folder / f"{what}.jsonl", quiet=True) for what in EXPORTS]
         with Store.open(project.store_url) as store:
             assert {what: list(lines(store, what)) for what in EXPORTS} == exported
     assert not any(figure[kind] for figure in figures for kind in EXPORTS), "a project's own export added something to it"
-
-
-FOREIGN = {
-    ("demonstrations", "messages"): ".jsonl.gz",
-    ("demonstrations", "demonstrations"): ".parquet",
-    ("demonstrations", "sharegpt"): ".json",
-    ("demonstrations", "trl-completion"): ".parquet",
-    ("demonstrations", "history"): ".csv",
-    ("responses", "responses"): ".jsonl.zst",
-    ("rankings", "rankings"): ".tsv",
-    ("rankings", "history"): ".csv.gz",
-    ("comparisons", "trl-preference"): ".jsonl",
-    ("comparisons", "hh-rlhf"): ".jsonl.gz",
-    ("prompts", "messages"): ".json.zst",
-}
-
-
-@pytest.mark.parametrize(("what", "format"), FOREIGN)
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(records=stores())
-def test_what_leaves_in_anothers_form_says_the_same_when_it_comes_back(
-    tmp_path_factory: pytest.TempPathFactory, what: Any, format: str, records: dict[str, Any]
-) -> None:
-    folder = tmp_path_factory.mktemp("foreign")
-    path = folder / f"out{FOREIGN[what, format]}"
-    with Store.open(f"sqlite:///{folder / 'feedback.db'}") as store:
-        store.add(**records)
-        export_stage(store, what, format, path)
-        content = path.read_bytes()
-        export_stage(store, what, format, path)
-        assert path.read_bytes() == content
-    found = read(path)
-    said = {response.id: response.text for response in (*found.responses, *records["responses"])}
-    asked = {prompt.id: prompt.messages for prompt in (*found.prompts, *records["prompts"])}
-
-    def ranked(rankings: Any) -> set[Any]:
-        return {(asked[r.prompt_id], *sorted((rank, said[id]) for id, rank in zip(r.response_ids, r.ranks, strict=True))) for r in rankings}
-
-    def pairs(rankings: Any) -> set[Any]:
-        every = ((asked[r.prompt_id], a, b) for r in rankings for a in zip(r.ranks, r.response_ids, strict=True)
-                 for b in zip(r.ranks, r.response_ids, strict=True) if a[0] < b[0])  # fmt: skip
-        return {(prompt, said[better], said[worse]) for prompt, (_, better), (_, worse) in every}
-
-    facts = {
-        "prompts": lambda kept: {p.messages for p in kept["prompts"]},
-        "demonstrations": lambda kept: {(d.prompt.messages, d.text) for d in kept["demonstrations"]},
-        "responses": lambda kept: {(asked[r.prompt_id], r.text, r.model) for r in kept["responses"]},
-        "rankings": lambda kept: ranked(kept["rankings"]),
-        "comparisons": lambda kept: pairs(kept["rankings"]),
-    }[what]
-    assert facts(vars(found)) == facts(records)
-
-
-def test_thumbs_leave_and_come_back(project: Project, tmp_path: Path) -> None:
-    rows = [{"prompt": "Hi", "completion": "Hello", "label": True}, {"prompt": "Hi", "completion": "Go", "label": False}]
-    import_stage(project, Source(wrote(tmp_path, rows)), quiet=True)
-    with Store.open(project.store_url) as store:
-        export_stage(store, "thumbs", "trl-kto", tmp_path / "kto.parquet")
-    again = [other for other in read(tmp_path / "kto.parquet").others if isinstance(other, Thumb)]
-    assert {(t.prompt.messages[0].content, t.response.text, t.up) for t in again} == {("Hi", "Hello", True), ("Hi", "Go", False)}
-
-
-def test_what_a_format_has_no_word_for_is_refused_and_no_file_is_left(project: Project, tmp_path: Path) -> None:
-    asked = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
-    with Store.open(project.store_url) as store:
-        store.add(labelers=[Labeler("ann", "person")], demonstrations=[Demonstration("d", Prompt("p", asked), "x", "ann")])
-        out = tmp_path / "out.json"
-        for format, what, message in (
-            ("alpaca", "demonstrations", "alpaca has no word for a conversation"),
-            ("hh-rlhf", "demonstrations", "cannot be written as 'hh-rlhf'.*sharegpt"),
-            ("trl-preference", "comparisons", "there are no comparisons to write"),
-        ):
-            with pytest.raises(AccordError, match=message):
-                export_stage(store, what, format, out)
-        for name, format in (("x.xlsx", "messages"), ("x.parquet.gz", "messages"), ("x.csv", "jsonl")):
-            with pytest.raises(UsageError, match=r"--out"):
-                export_stage(store, "demonstrations", format, tmp_path / name)
-    assert not [path for path in tmp_path.iterdir() if path.name != "project"]

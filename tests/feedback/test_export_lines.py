@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 import pytest
 
-from accord.commands.app import main
 from accord.data.importers import read
 from accord.errors import UsageError
 from accord.feedback import accounts, answers, tasks
@@ -18,7 +17,6 @@ from accord.feedback.export import What, lines
 from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
-from accord.runtime.project import Project
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TRAINING = Guideline("training", "v1")
@@ -119,15 +117,6 @@ def test_answers_through_the_queue_give_the_snapshot_of_rankings_given_directly(
             direct.append(Ranking(f"x{len(direct)}", leased.task.prompt.id, who, order, tuple(ranks[i] for i in order), TRAINING, ""))
     with Store.open(f"sqlite:///{tmp_path / 'direct.db'}") as other:
         other.add(prompts=PROMPTS, labelers=LABELERS, responses=RESPONSES, rankings=direct)
-        assert write_snapshot(other.ranked_prompts(), tmp_path / "one.jsonl") == write_snapshot(store.ranked_prompts(), tmp_path / "two.jsonl")
-
-
-def test_the_command_writes_a_whole_file_or_to_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    project = Project.create(tmp_path / "project")
-    with Store.open(project.store_url) as store:
-        fill(store, 1)
-        expected = "".join(lines(store, "rankings"))
-    main(["export", str(project.path), "--what", "rankings", "--out", str(tmp_path / "out.jsonl")])
-    capsys.readouterr()
-    main(["export", str(project.path)])
-    assert (tmp_path / "out.jsonl").read_bytes().decode() == capsys.readouterr().out == expected
+        assert write_snapshot(other.ranked_prompts(), tmp_path / "one.jsonl") == write_snapshot(
+            store.ranked_prompts(), tmp_path / "two.jsonl"
+        )

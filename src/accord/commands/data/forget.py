@@ -1,0 +1,59 @@
+"""`accord forget`: erase a person's prompts and answers, and name the models that learned from them.
+
+Needs the person's name as the prompts or the chat have it. Leaves emptied rows in the database, runs without the person's rows, and the
+audit log, which holds that somebody was forgotten and not who. There is no way back; the weights of models keep what they learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from accord.commands.app import ProjectPath, Why, shows, table_of
+from accord.feedback import erasure
+from accord.feedback.audit import OPERATOR
+from accord.feedback.store import Store
+from accord.runtime.lineage import models_that_learned
+from accord.runtime.project import Project
+
+
+def _show(metrics: Mapping[str, Any]) -> None:
+    table_of("forgotten", metrics)
+    if metrics["models"]:
+        print("The weights of these models keep what they learned: train them again from what is left, or remove them.")
+
+
+@shows(_show)
+def forget(
+    project: ProjectPath,
+    *,
+    user: Annotated[str, Parameter(help="Who, as the prompts name them, or as the chat does.")],
+    keep_copies: Annotated[bool, Parameter(help="Leave the rows in runs as they are.", negative="")] = False,
+    why: Why = "",
+) -> dict[str, Any]:
+    """Erase what a person asked and said, and name the models that learned from it. There is no way back.
+
+    Example: accord forget my-project --user user-042 --why "asked for it"
+
+    Returns:
+        Emptied rows by kind; files of runs with the person's rows, and how many rows were removed; and the models that learned from
+        them, or descend from such a model.
+
+    Raises:
+        StoreError: the database holds nothing of that user.
+    """
+    opened, now = Project.open(project), datetime.now(UTC)
+    with Store.open(opened.store_url) as store:
+        person = erasure.person(store, user)
+        found = erasure.traces(opened.path / "runs", person)
+        snapshots = [trace for trace in found if trace.path.name != "samples.jsonl"]
+        digests, runs = {trace.digest for trace in snapshots}, {trace.path.parent.name for trace in snapshots}
+        models = models_that_learned(opened, digests, runs)
+        # The copies lose their rows first: when this is stopped in between, the next run still finds the user.
+        removed = 0 if keep_copies else erasure.remove(found, person, now=now)
+        emptied = erasure.forget(store, person, by=OPERATOR, why=why, now=now)
+    files = {f"{trace.path.parent.name}/{trace.path.name}": trace.rows for trace in found}
+    return {**emptied, "rows_in_runs": sum(files.values()), "rows_removed_from_runs": removed, "files": files, "models": models}

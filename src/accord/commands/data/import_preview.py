@@ -1,0 +1,133 @@
+"""The dry run of `accord import`: the first rows as a model's tokens, with what is learned of them, and nothing stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from accord.data.importers import Intake
+from accord.data.mixtures import parts_of
+from accord.data.row_records import Taken
+from accord.data.rows import Fault, Row
+from accord.data.sources import Source
+from accord.data.templates import ChatFormat, chat_format, plainly, raw_format
+from accord.data.tokenizers import load_tokenizer
+from accord.errors import InputError
+from accord.records import Demonstration, Message, Prompt, Ranking, Response, Split, Thumb
+from accord.runtime.project import Project
+
+ROWS = 10
+
+
+def preview(project: Project, source: Source, *, split: Split | None, skip_bad: bool, model: str) -> dict[str, Any]:
+    """Read a whole source and store nothing; return its counts, and in ``rows`` the first rows with what is learned of each.
+
+    Args:
+        model: whose tokens are shown: a model of the project, a folder or a hub name. When empty, the project's SFT or base model;
+            when it has neither, the text alone.
+
+    Raises:
+        InputError: the source or a row of it cannot be used.
+        ModelError: there is no such model.
+    """
+    model_format, rows, faults = _format(project, model), list[dict[str, Any]](), list[Fault]()
+    intake = Intake(parts_of(source), split=split, reject=faults.append if skip_bad else None)
+    for row, taken in intake.rows():
+        if len(rows) < ROWS:
+            rows.append(_row(row, taken, model_format))
+    return {**intake.tally.figures, "rows": rows}
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the rows: learned text in green, the text before it dim."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text.assemble(("learned", "bold green"), (", read but not learned", "dim")))
+    for row in rows:
+        for example in row["examples"]:
+            said = f"{row['kind']} {example['label']}".strip()
+            tokens = f", {len(example['tokens'])} tokens, {sum(example['keep'])} learned" if example["tokens"] else ""
+            console.print(Text(f"\n{row['where']}  {said}{tokens}  {example['note']}".rstrip(), "bold"))
+            console.print(Text.assemble((example["context"], "dim"), (example["learned"], "green")))
+
+
+@dataclass(frozen=True)
+class _Example:
+    """A record as it is shown: a conversation and the text that follows it."""
+
+    label: str
+    messages: tuple[Message, ...]
+    text: str | None
+
+
+def _row(row: Row, taken: Taken, chat_format: ChatFormat | None) -> dict[str, Any]:
+    kind, examples = next(_kinds(taken), ("", list[_Example]()))
+    return {"where": row.where, "kind": kind, "examples": [_rendered(example, chat_format) for example in examples]}
+
+
+def _kinds(taken: Taken) -> Iterator[tuple[str, list[_Example]]]:
+    """The records of a row by kind, the most telling first."""
+    prompts = {record.id: record.messages for record in taken.records if isinstance(record, Prompt)}
+    responses = {record.id: record for record in taken.records if isinstance(record, Response)}
+    written: list[_Example] = []
+    for record in taken.records:
+        if isinstance(record, Ranking):
+            ranks, messages = zip(record.response_ids, record.ranks, strict=True), prompts[record.prompt_id]
+            yield "ranking", [_Example(f"rank {rank}", messages, responses[id].text) for id, rank in ranks]
+        elif isinstance(record, Thumb):
+            yield "thumb", [_Example("up" if record.up else "down", record.prompt.messages, record.response.text)]
+        elif isinstance(record, Demonstration):
+            written.append(_Example("", record.prompt.messages, record.text))
+    if written:
+        yield "demonstration", written
+    if responses:
+        yield "response", [_Example(response.model, prompts[response.prompt_id], response.text) for response in responses.values()]
+    if prompts:
+        yield "prompt", [_Example("", messages, None) for messages in prompts.values()]
+    yield "text", [_Example("", (), document) for document in taken.documents]
+
+
+def _rendered(example: _Example, chat_format: ChatFormat | None) -> dict[str, Any]:
+    if chat_format is None:
+        return _as_text(example, "as text: the project has no model yet")
+    try:
+        prompt = chat_format.prompt(example.messages) if example.messages else []
+        response = _learned(chat_format, example)
+    except InputError as error:
+        return _as_text(example, error.what)
+    tokens = [*prompt, *response]
+    cut = 0 < chat_format.context < len(tokens)
+    return {
+        "label": example.label,
+        "tokens": tokens,
+        "keep": [0] * len(prompt) + [1] * len(response),
+        "note": f"longer than the context of {chat_format.context}: cut on the left" if cut else "",
+        "context": chat_format.tokenizer.decode(prompt),
+        "learned": chat_format.tokenizer.decode(response),
+    }
+
+
+def _as_text(example: _Example, note: str) -> dict[str, Any]:
+    """An example that no tokenizer can write, by our own template."""
+    context, learned = plainly(example.messages, example.text)
+    return {"label": example.label, "tokens": [], "keep": [], "note": note, "context": context, "learned": learned}
+
+
+def _learned(chat_format: ChatFormat, example: _Example) -> list[int]:
+    if example.text is None:
+        return []
+    if not example.messages:
+        return chat_format.tokenizer(example.text, add_special_tokens=False)["input_ids"]
+    return chat_format.response(example.messages, example.text)
+
+
+def _format(project: Project, model: str) -> ChatFormat | None:
+    present = project.models()
+    name = model or next((name for name in ("sft", "base") if name in present), "")
+    if not name:
+        return None
+    tokenizer = load_tokenizer(project.model(name) if name in present else name)
+    return chat_format(tokenizer) if tokenizer.chat_template else raw_format(tokenizer)

@@ -1,0 +1,77 @@
+"""`accord init`: create a project, empty or with the built-in world in it.
+
+Needs a new or empty folder. Leaves accord.toml, models/ and runs/; with `--world` also raw text in corpus/, and prompts, labelers and
+demonstrations in the feedback database, together with the settings that the world's small model learns best with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from accord.commands.app import Flat, shows, table_of
+from accord.data.corpus import write_documents
+from accord.feedback.store import Store
+from accord.methods import TRAINED
+from accord.records import Labeler
+from accord.runtime.files import new_folder
+from accord.runtime.project import Project, vacant
+from accord.settings import WorldConfig
+from accord.world import World, labelers
+
+SETTINGS: dict[str, Mapping[str, object]] = {
+    "sft": {"lr": 1.5e-2, "muon_lr": 0.015},
+    "reward": {"lr": 2e-3, "muon_lr": 0.003},
+    **{method.name: method.world for method in TRAINED},
+}
+"""Settings with which the world's small model learns best: about a thousand times the rates of a large pretrained one, which are the
+defaults."""
+
+
+def _show(metrics: Mapping[str, Any]) -> None:
+    table_of(f"project {Path(metrics['folder']).name}", metrics)
+
+
+@shows(_show)
+def init(
+    path: Annotated[Path, Parameter(help="Folder of the new project.")],
+    *,
+    world: Annotated[
+        bool, Parameter(help="Put the built-in world into it: raw text, prompts, demonstrations, labelers.", negative="")
+    ] = False,
+    config: Annotated[WorldConfig, Flat] = WorldConfig(),
+) -> dict[str, Any]:
+    """Create a project, empty or with the built-in world in it.
+
+    Example: accord init my-town --world --seed 1
+
+    Returns:
+        The project's folder; with the world also how many documents, prompts, labelers and demonstrations it holds.
+
+    Raises:
+        InputError: a project, or anything else, stands there already.
+    """
+    if world:
+        return {"folder": str(path), **_with_world(path, config)}
+    Project.create(path)
+    return {"folder": str(path)}
+
+
+def _with_world(path: Path, config: WorldConfig) -> dict[str, int]:
+    """Create a project that holds the world, whole or not at all."""
+    folder = vacant(path)
+    world = World.generate(config.seed, config)
+    with new_folder(folder) as unfinished:
+        project = Project.create(unfinished, settings={"project": {"name": folder.name}, "world": dataclasses.asdict(config), **SETTINGS})
+        documents = write_documents(project.path / "corpus" / "world.jsonl", world.documents)
+        writers = sorted({demonstration.labeler for demonstration in world.demonstrations})
+        with Store.open(project.store_url) as store:
+            store.add_prompts(world.prompts)
+            store.add_labelers(person.record for person in labelers(world))
+            store.add_labelers(Labeler(writer, "simulated", "writers") for writer in writers)
+            store.add_demonstrations(world.demonstrations)
+            return {"documents": documents, **store.counts()}
