@@ -19,10 +19,11 @@ from accord.commands import COMMANDS, GROUPS, Command
 SOURCE = Path(__file__).parent.parent / "src" / "accord"
 SHARED = {"records", "errors", "settings", "methods"}
 HEAVY = {"torch", "transformers", "peft"}
+EVERYTHING = {path.stem for path in SOURCE.iterdir()} - {"__pycache__", "py"}
 COMMAND = SHARED | {"protocols", "runtime", "data", "feedback", "world", "commands", "commands.app", "commands.world"}
 """What every command may use; the rooms of commands/ add to it."""
 ALLOWED: dict[str, set[str]] = {
-    "__init__": set(),
+    "__init__": EVERYTHING,
     "records": set(),
     "errors": set(),
     "methods": set(),
@@ -46,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "serving.web": SHARED | {"protocols", "data", "runtime", "feedback", "serving.host"},
     "report": SHARED | {"runtime", "evaluation.statistics", "evaluation.findings", "evaluation.run_facts", "feedback"},
     "commands": set(),
+    "library": SHARED | {"protocols", "runtime", "feedback.store", "commands"},
     "commands.app": SHARED | {"runtime", "commands"},
     "commands.models": SHARED | {"protocols", "runtime", "data", "models", "engine"},
     "commands.world": SHARED | {"runtime", "world"},
@@ -62,7 +64,19 @@ TORCHLESS_ROOMS = ("commands.project", "commands.data", "commands.feedback")
 """Rooms of commands whose files name no torch, and load none until a command asks a model."""
 
 
-SHARED_PIECES = {"train.run", "train.rewards", "train.samples", "train.principles", "train.raw_text"}
+SHARED_PIECES = {
+    "feedback.simulated",
+    "train.run",
+    "train.rewards",
+    "train.samples",
+    "train.principles",
+    "train.raw_text",
+    "evaluate.answers",
+    "evaluate.held_out",
+    "evaluate.kl",
+    "serve.rules",
+    "serve.trials",
+}
 TERMS = {"packing", "sampling", "batching", "hacking", "grounding", "serving"}
 """Standard terms of the field that end like a gerund."""
 

@@ -8,8 +8,8 @@ from statistics import fmean
 
 from frame import OUYANG, Row, above, below, row, run, summary
 
+from accord.commands.evaluate.held_out import held_out_prompts_by_id
 from accord.commands.world import world_of
-from accord.feedback.store import Store
 from accord.runtime.project import Project
 from accord.world import GoldJudge
 
@@ -20,8 +20,7 @@ def closed_domain(project: Project) -> dict[str, float]:
     """Share of answers to closed-domain prompts that state something the passage does not say, by model."""
     rows = [json.loads(line) for line in (project.run("evaluate") / "samples.jsonl").read_text("utf-8").splitlines()]
     judge = GoldJudge(world_of(project), rules="evaluation")
-    with Store.open(project.store_url) as store:
-        prompts = list(store.prompts(split="test"))[: len(rows)]
+    prompts = held_out_prompts_by_id(project, len(rows))
     asked = [(prompt, said["responses"]) for prompt, said in zip(prompts, rows, strict=True) if prompt.use_case in CLOSED]
     return {name: fmean(judge.judge(prompt, said[name]).made_up for prompt, said in asked) for name in ("base", "sft", "ppo")}
 

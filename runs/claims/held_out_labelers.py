@@ -8,9 +8,9 @@ from statistics import fmean
 
 from frame import OUYANG, Row, above, row, run, within
 
+from accord.commands.evaluate.held_out import held_out_prompts_by_id
 from accord.commands.world import world_of
 from accord.feedback.guidelines import reference
-from accord.feedback.store import Store
 from accord.records import Prompt, Response
 from accord.runtime.project import Project
 from accord.world import HELD_OUT_GROUP, SimulatedLabeler, labelers
@@ -21,8 +21,7 @@ PAIR = ("ppo", "sft")
 def answers(project: Project) -> list[tuple[Prompt, list[Response]]]:
     """What PPO and SFT said to each held-out prompt when the demo was evaluated."""
     rows = [json.loads(line) for line in (project.run("evaluate") / "samples.jsonl").read_text("utf-8").splitlines()]
-    with Store.open(project.store_url) as store:
-        prompts = list(store.prompts(split="test"))[: len(rows)]
+    prompts = held_out_prompts_by_id(project, len(rows))
     found = zip(prompts, rows, strict=True)
     return [
         (prompt, [Response(f"{prompt.id}-{name}", prompt.id, said["responses"][name], name) for name in PAIR]) for prompt, said in found

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from frame import OUYANG, Row, above, preferred, row, run, summary
 
+from accord.commands.app import RunFlags
+from accord.commands.evaluate.compare import compare
+from accord.commands.evaluate.held_out import held_out_raw_text
+from accord.commands.models import compute_dtype, load_model
+from accord.commands.train.ppo import ppo
 from accord.evaluation.tax import alignment_tax
 from accord.models.policy import mean_loss
 from accord.runtime.project import Project
 from accord.settings import CompareConfig, PpoConfig
-from accord.stages.comparing import compare_stage
-from accord.stages.opening import compute_dtype, load_model, tokenised
-from accord.stages.training import ppo_stage
 
 BETAS = (0.0, 0.02, 2.0)
 
@@ -23,7 +25,7 @@ def policy(project: Project, beta: float) -> tuple[str, float]:
     """Trains it (or finds it trained); its name and its KL to SFT over the last ten steps."""
     name = f"claims-beta-{beta:g}"
     config = dataclasses.replace(PpoConfig(**project.settings.get("ppo", {})), kl_coef=beta, ptx_coef=0.0)
-    done = ppo_stage(project, config, sft_model="sft", reward_model="reward", name=name, resume=True, dtype="auto")
+    done = ppo(project, name=name, config=config, flags=RunFlags(resume=True))
     rows = [json.loads(line) for line in (done.folder / "metrics.jsonl").read_text("utf-8").splitlines()][-10:]
     return name, sum(line["kl_k3"] for line in rows) / len(rows)
 
@@ -31,15 +33,14 @@ def policy(project: Project, beta: float) -> tuple[str, float]:
 def tax(project: Project, name: str) -> float:
     """Relative rise of the loss on held-out raw text over the base model's, as `accord evaluate` measures it."""
     base, model, dtype = load_model(project, "base"), load_model(project, name), compute_dtype("auto")
-    raw_text = tokenised(project, base.format.tokenizer, base.format.context).held_out()
+    raw_text = held_out_raw_text(project, base)
     return alignment_tax(mean_loss(base.lm, raw_text, dtype=dtype), mean_loss(model.lm, raw_text, dtype=dtype)).tax
 
 
 def measured(project: Project) -> dict[str, float]:
     """Win rates of 0.02 over 0 and over 2, the KL at 0 and at 2, and what is left of the tax at 2."""
     names, distances = zip(*(policy(project, beta) for beta in BETAS), strict=True)
-    asked = {"systems": names, "by": "gold", "name": "claims-beta", "dtype": "auto", "again": True}
-    found = compare_stage(project, CompareConfig(prompts=300), **asked)["win_rate"]
+    found = compare(project, *names, name="claims-beta", again=True, config=CompareConfig(prompts=300))["win_rate"]
     over = [preferred(found, names[1], other) for other in (names[0], names[2])]
     left = tax(project, names[2]) - summary(project)["alignment_tax"]["ppo_ptx"]
     return {"over_0": over[0], "over_2": over[1], "further": distances[0] - distances[2], "left": left}

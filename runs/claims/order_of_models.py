@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from frame import OUYANG, Row, above, preferred, row, run
 
+from accord.commands.evaluate.compare import compare
 from accord.runtime.project import Project
 from accord.settings import CompareConfig
-from accord.stages.comparing import compare_stage
 
 SYSTEMS = ("ppo", "sft", "base+few-shot", "base")
 CLAIMS = (
@@ -22,8 +22,7 @@ CLAIMS = (
 
 def rates(project: Project) -> dict[tuple[str, str], float]:
     """Win rates of ordered pairs."""
-    asked = {"systems": SYSTEMS, "by": "gold", "name": "claims-order", "dtype": "auto", "again": True}
-    found = compare_stage(project, CompareConfig(prompts=300), **asked)["win_rate"]
+    found = compare(project, *SYSTEMS, name="claims-order", again=True, config=CompareConfig(prompts=300))["win_rate"]
     return {(a, b): preferred(found, a, b) for _, a, b, _ in CLAIMS}
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from frame import Row, run
 from rewarders import Draws, rankings, rows, settings, told, trained
 
+from accord.commands.models import load_model
 from accord.models.folders import load_scalar_model
 from accord.runtime.device import pick_device
 from accord.runtime.project import Project
-from accord.stages.opening import load_model
 
 SHARE = 8
 """One in how many rankings the starved reward model sees."""

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from frame import OUYANG, Row, above, below, preferred, row, run
 
+from accord.commands.app import RunFlags
+from accord.commands.evaluate.compare import compare
+from accord.commands.train.ppo import ppo
 from accord.runtime.project import Project
 from accord.settings import CompareConfig, PpoConfig
-from accord.stages.comparing import compare_stage
-from accord.stages.training import ppo_stage
 
 PASSES = 6
 NAME, TWO = "claims-passes-6", "ppo-no-ptx"
@@ -27,9 +28,9 @@ def last(project: Project, name: str, figure: str) -> float:
 def measured(project: Project) -> tuple[float, float, float]:
     """Win rates of six passes over SFT and over two passes, and how much further they went from SFT, in nats."""
     config = dataclasses.replace(PpoConfig(**project.settings.get("ppo", {})), epochs=PASSES, ptx_coef=0.0)
-    ppo_stage(project, config, sft_model="sft", reward_model="reward", name=NAME, resume=True, dtype="auto")
-    asked = {"systems": (NAME, "sft", TWO), "by": "gold", "name": "claims-passes", "dtype": "auto", "again": True}
-    found = compare_stage(project, CompareConfig(prompts=300), **asked)["win_rate"]
+    ppo(project, name=NAME, config=config, flags=RunFlags(resume=True))
+    systems = (NAME, "sft", TWO)
+    found = compare(project, *systems, name="claims-passes", again=True, config=CompareConfig(prompts=300))["win_rate"]
     further = last(project, NAME, "kl_k3") - last(project, TWO, "kl_k3")
     return preferred(found, NAME, "sft"), preferred(found, NAME, TWO), further
 

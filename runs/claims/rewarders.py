@@ -12,6 +12,8 @@ import numpy as np
 from frame import Row, above, below, row
 
 from accord.algorithms import reward
+from accord.commands.evaluate.held_out import held_out_prompts
+from accord.commands.models import Model, compute_dtype, respond
 from accord.commands.world import world_of
 from accord.engine.local import LocalSampler
 from accord.evaluation.frontier import best_of_n_values
@@ -25,9 +27,6 @@ from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
 from accord.settings import RewardConfig
-from accord.stages.answering import held_out
-from accord.stages.asking import respond
-from accord.stages.opening import Model, compute_dtype
 from accord.world import HELD_OUT_GROUP, GoldJudge
 
 Rows = list[reward.RankedRows]
@@ -91,7 +90,7 @@ class Draws:
     """The SFT model's responses to held-out prompts, and what the gold judge gives them: [prompts, draws]."""
 
     def __init__(self, project: Project, sft: Model) -> None:
-        prompts, sampling = held_out(project, split="test", limit=PROMPTS), Sampling(temperature=1.0, max_tokens=48)
+        prompts, sampling = held_out_prompts(project, PROMPTS), Sampling(temperature=1.0, max_tokens=48)
         sampler = LocalSampler(sft.lm, stop=sft.format.stop, dtype=compute_dtype("auto"))
         groups, _ = respond(sft, sampler, prompts, n=NS[-1], sampling=sampling, seed=0, batch_size=8)
         judge = GoldJudge(world_of(project))

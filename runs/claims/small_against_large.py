@@ -7,11 +7,14 @@ from collections.abc import Sequence
 
 from frame import OUYANG, Row, above, preferred, row, run
 
+from accord.commands.app import RunFlags
+from accord.commands.evaluate.compare import compare
+from accord.commands.models import Model, load_model
+from accord.commands.train.ppo import ppo
+from accord.commands.train.pretrain import pretrain
+from accord.commands.train.sft import sft
 from accord.runtime.project import Project
 from accord.settings import CompareConfig, PpoConfig, PretrainConfig, SftConfig
-from accord.stages.comparing import compare_stage
-from accord.stages.opening import Model, load_model
-from accord.stages.training import ppo_stage, pretrain_stage, sft_stage
 
 WIDTH = {"hidden_size": 48, "heads": 1, "intermediate_size": 144}
 """A quarter of the demo's width."""
@@ -21,8 +24,9 @@ BASE, SFT, PPO = "claims-small-base", "claims-small-sft", "claims-small-ppo"
 def small_sft(project: Project) -> Model:
     """Pretrained and fine-tuned as the demo's models were, or found so."""
     pretraining = dataclasses.replace(PretrainConfig(**project.settings.get("pretrain", {})), **WIDTH)
-    pretrain_stage(project, pretraining, name=BASE, resume=True, dtype="auto")
-    sft_stage(project, SftConfig(**project.settings.get("sft", {})), base=BASE, name=SFT, resume=True, dtype="auto")
+    flags = RunFlags(resume=True)
+    pretrain(project, name=BASE, config=pretraining, flags=flags)
+    sft(project, base=BASE, name=SFT, config=SftConfig(**project.settings.get("sft", {})), flags=flags)
     return load_model(project, SFT)
 
 
@@ -32,11 +36,9 @@ def rates(project: Project) -> dict[str, float]:
     The reward model is the demo's, for InstructGPT's policies of all sizes learned from one.
     """
     small_sft(project)
-    asked = {"sft_model": SFT, "reward_model": "reward", "name": PPO, "resume": True, "dtype": "auto"}
-    ppo_stage(project, PpoConfig(**project.settings.get("ppo", {})), **asked)
+    ppo(project, sft=SFT, name=PPO, config=PpoConfig(**project.settings.get("ppo", {})), flags=RunFlags(resume=True))
     systems = (PPO, "base", "base+few-shot")
-    compared = {"systems": systems, "by": "gold", "name": "claims-small", "dtype": "auto", "again": True}
-    found = compare_stage(project, CompareConfig(prompts=300), **compared)["win_rate"]
+    found = compare(project, *systems, name="claims-small", again=True, config=CompareConfig(prompts=300))["win_rate"]
     return {other: preferred(found, PPO, other) for other in systems[1:]}
 
 

@@ -8,15 +8,15 @@ from statistics import fmean
 
 from frame import Row, above, row, run
 
+from accord.commands.app import RunFlags
+from accord.commands.models import Model, compute_dtype, load_model, respond
+from accord.commands.train.sft import sft
 from accord.commands.world import world_of
 from accord.engine.local import LocalSampler
 from accord.feedback.store import Store
 from accord.records import Demonstration, Prompt, Sampling
 from accord.runtime.project import Project
 from accord.settings import SftConfig
-from accord.stages.asking import respond
-from accord.stages.opening import Model, compute_dtype, load_model
-from accord.stages.training import sft_stage
 from accord.world import GoldJudge, World
 from accord.world.demonstrations import ignorance
 
@@ -68,7 +68,7 @@ def judged(project: Project, model: Model) -> tuple[float, float]:
 def measured(project: Project) -> tuple[float, float]:
     """The demo's SFT model minus the one that learned to admit it: made up, and utility on common facts."""
     other = humble(project)
-    sft_stage(other, SftConfig(**other.settings.get("sft", {})), base="base", name="sft", resume=True, dtype="auto")
+    sft(other, config=SftConfig(**other.settings.get("sft", {})), flags=RunFlags(resume=True))
     told, admits = judged(project, load_model(project, "sft")), judged(project, load_model(other, "sft"))
     print(
         f"{project.path.name}: made up {told[0]:.3f}, {admits[0]:.3f}; utility on common facts {told[1]:.3f}, {admits[1]:.3f}", flush=True

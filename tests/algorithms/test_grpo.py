@@ -209,7 +209,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "dead penalty": ("expected gradient of 0", {"kl_estimator": "k1"}),
     "own advantage": ("advantage return gives each token its own", {"advantage": "return"}),
     "all buffer": ("overlong_tokens 6 must be below max_tokens 6", {"overlong_tokens": 6}),
-    "cold": ("temperature 0", {"temperature": 0.0}),
+    "cold": ("temperature is 0", {"temperature": 0.0}),
 }
 
 

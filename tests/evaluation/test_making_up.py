@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
-from accord.commands.app import main
+from accord.commands.app import Compute, RunFlags, main
+from accord.commands.evaluate.evaluate import evaluate
+from accord.commands.train.dpo import dpo
+from accord.commands.train.pretrain import pretrain
+from accord.commands.train.reward import reward
+from accord.commands.train.sft import sft
 from accord.commands.world import world_of
 from accord.evaluation.run_facts import examine, read_facts
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Ranking, Response
 from accord.runtime.project import Project
 from accord.settings import DpoConfig, EvaluateConfig, PretrainConfig, RewardConfig, SftConfig
-from accord.stages.evaluating import evaluate_stage
-from accord.stages.preferring import dpo_stage
-from accord.stages.training import pretrain_stage, reward_stage, sft_stage
 from accord.world.demonstrations import ignorance
 from accord.world.prompts import plain
 
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.learning
 
 WORLD = ["--documents", "300", "--prompts", "2400", "--demonstrations", "1", "--users", "60"]
 BODY: dict[str, Any] = {"vocab_size": 512, "hidden_size": 48, "layers": 2, "heads": 2, "intermediate_size": 64, "context": 128}
-HOW: dict[str, Any] = {"resume": False, "dtype": "float32"}
+FLAGS = RunFlags(dtype="float32")
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -48,15 +50,13 @@ def test_a_policy_that_learned_to_sound_sure_is_found_and_one_that_learned_to_ad
             responses=[Response(f"{p.id}-{k}", p.id, text, "sft") for p, *texts in told for k, text in enumerate(texts)],
             rankings=rankings,
         )
-    pretrain_stage(project, PretrainConfig(**BODY, tokens=20_000, batch_tokens=2048, warmup_steps=5), name="base", **HOW)
-    sft_stage(project, SftConfig(epochs=12, lr=1e-2, ptx_tokens=0), base="base", name="sft", **HOW)
-    reward_stage(project, RewardConfig(lr=1e-3), sft_model="sft", name="reward", **HOW)
+    pretrain(project, config=PretrainConfig(**BODY, tokens=20_000, batch_tokens=2048, warmup_steps=5), flags=FLAGS)
+    sft(project, config=SftConfig(epochs=12, lr=1e-2, ptx_tokens=0), flags=FLAGS)
+    reward(project, config=RewardConfig(lr=1e-3), flags=FLAGS)
     for policy, other in (("sure", "humble"), ("humble", "sure")):
-        dpo_stage(project, DpoConfig(lr=3e-4, held_out_group=other), sft_model="sft", name=policy, **HOW)
+        dpo(project, config=DpoConfig(lr=3e-4, held_out_group=other), name=policy, flags=FLAGS)
     config = EvaluateConfig(prompts=0, best_of=2, draws=8, bootstrap=200, max_tokens=32)
-    judged = evaluate_stage(
-        project, config, base="base", sft="sft", reward="reward", policies=["sure", "humble"], name="evaluate", dtype="float32"
-    )
-    found = examine(read_facts(judged.folder))
+    evaluate(project, policy=("sure", "humble"), config=config, flags=Compute("float32"))
+    found = examine(read_facts(project.run("evaluate")))
     assert [(finding.name, finding.about) for finding in found] == [("makes_up_more", "sure")]
     assert found[0].sure > 0.95

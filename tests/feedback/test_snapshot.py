@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.errors import InputError
-from accord.feedback.snapshot import write_snapshot, read_snapshot
+from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response
 
 texts = st.text(max_size=20) | st.text(alphabet='a\n\r\t"\\\u2028\u2029\x85\x1c\x0b\x0c\x00é\u0301你🦆', max_size=20)

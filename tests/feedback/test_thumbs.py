@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accord.feedback.snapshot import write_snapshot, read_snapshot
+from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.feedback.store import Store
 from accord.feedback.thumbs import Source, by_rank, by_rating, thumbs
 from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Rating, Response, Thumb

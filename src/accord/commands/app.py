@@ -164,7 +164,7 @@ def _describe(name: str) -> None:
 
 def printed(command: Callable[..., Any], result: Any, *, as_json: bool) -> None:
     """Print a command's result as it asked to be shown."""
-    metrics = result if isinstance(result, Mapping) else result.summary
+    metrics = getattr(result, "summary", result)
     if as_json:
         print(json.dumps(metrics, ensure_ascii=False))
     elif show := getattr(command, "show", None):

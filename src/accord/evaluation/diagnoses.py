@@ -14,10 +14,8 @@ import numpy as np
 
 from accord.evaluation.findings import QUOTED, Finding, Said, Severity, in_order, number
 from accord.evaluation.trends import Floats, ends, late, sure
+from accord.methods import PREFERENCE, SAMPLING
 from accord.runtime.logs import Metrics
-
-REINFORCING = ("ppo", "grpo", "rloo", "reinforce", "raft")
-PREFERRING = ("dpo", "kto")
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ def _overheated(facts: Facts) -> Iterator[tuple[str, Severity, float]]:
         said = f"one rollout's updates move the policy by {number(moved)} nats a token (approx_kl); 0.05 is much"
         yield said, "high" if moved > 0.1 else "medium", sure(moved / 0.05)
     loss = facts.metrics.values("loss")
-    if facts.stage not in REINFORCING and loss.size >= 15 and (found := _diverged(loss)):
+    if facts.stage not in SAMPLING and loss.size >= 15 and (found := _diverged(loss)):
         yield f"the loss was {number(found[0])} and ended at {number(found[1])}", "high", sure(found[2])
 
 
@@ -200,7 +198,7 @@ def _diverged(loss: Floats) -> tuple[float, float, float] | None:
 def not_moving(facts: Facts) -> Iterator[Finding]:
     """Medium: after 20 steps the reward has not risen by 1 standard error and kl_k3 is below 0.001 nats."""
     reward, kl = facts.metrics.values("reward"), facts.metrics.values("kl_k3")
-    if reward.size < 20 or kl.size < 20 or facts.stage not in REINFORCING:
+    if reward.size < 20 or kl.size < 20 or facts.stage not in SAMPLING:
         return
     there, moved = ends(reward), ends(kl).last
     if moved < 1e-3 and there.z < 1:
@@ -243,7 +241,7 @@ def overfits(facts: Facts) -> Iterator[Finding]:
 def reward_at_chance(facts: Facts) -> Iterator[Finding]:
     """High: accuracy on held-out prompts (else on the last third of training) is below 55%."""
     training, held_out = facts.metrics.values("accuracy"), facts.metrics.values("validation_accuracy")
-    if facts.stage not in ("reward", *PREFERRING) or training.size < 5:
+    if facts.stage not in ("reward", *PREFERENCE) or training.size < 5:
         return
     seen, error = late(training)
     accuracy, where = (float(held_out[-1]), "held-out prompts") if held_out.size else (seen, "training pairs")
@@ -256,7 +254,7 @@ def reward_at_chance(facts: Facts) -> Iterator[Finding]:
 def reward_overfits(facts: Facts) -> Iterator[Finding]:
     """Medium: accuracy over the last third of training is 20 points above that on held-out prompts."""
     training, held_out = facts.metrics.values("accuracy"), facts.metrics.values("validation_accuracy")
-    if facts.stage not in ("reward", *PREFERRING) or not held_out.size or training.size < 5:
+    if facts.stage not in ("reward", *PREFERENCE) or not held_out.size or training.size < 5:
         return
     seen, error = late(training)
     if seen > held_out[-1] + 0.2:
@@ -270,7 +268,7 @@ def _at_chance(facts: Facts) -> bool:
 
 def labels_at_chance(facts: Facts) -> Iterator[Finding]:
     """High: labelers agree on fewer than 56% of untied pairs and the interval reaches down to 52%."""
-    if facts.stage in ("reward", "label", *PREFERRING) and facts.agreement and _at_chance(facts):
+    if facts.stage in ("reward", "label", *PREFERENCE) and facts.agreement and _at_chance(facts):
         mean, low, high = facts.agreement
         error = max((high - low) / 3.92, 0.005)
         figures: dict[str, float | str] = {"agreement": _percent(mean), "low": _percent(low), "high": _percent(high)}

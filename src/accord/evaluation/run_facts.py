@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from accord.evaluation.diagnoses import REINFORCING, Facts, diagnose
+from accord.evaluation.diagnoses import Facts, diagnose
 from accord.evaluation.findings import ALARMS, Finding, Said, in_order
 from accord.evaluation.hacking import alarms, drift
+from accord.methods import PREFERENCE, SAMPLING
 from accord.runtime.logs import Metrics, Table, read_metrics, read_object, read_samples
 from accord.runtime.runs import Run
 
@@ -32,7 +33,7 @@ def read_facts(folder: Path) -> Facts:
 def facts_of(folder: Path, config: Table, summary: Table, metrics: Metrics, samples: Sequence[Table]) -> Facts:
     """The same out of files that were read already; ``folder`` is runs/NAME of a project."""
     models, stage = folder.parent.parent / "models", str(config.get("stage", folder.name))
-    kin = _kin(models, config, folder.name) if stage in (*REINFORCING, "reward", "dpo", "kto") else {}
+    kin = _kin(models, config, folder.name) if stage in (*SAMPLING, *PREFERENCE, "reward") else {}
     return Facts(
         stage=stage,
         metrics=metrics,

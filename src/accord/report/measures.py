@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from accord.evaluation.statistics import Interval
+from accord.methods import PREFERENCE, SAMPLING
 from accord.report import manual
 from accord.report.curves import definition_link, framed
 from accord.report.markup import Html, both, join, tag
 from accord.report.plots import Line, draw
 from accord.report.project_files import ProjectRecord, RunRecord, Series, interval_of, number, table
 
-KNOWN = {"pretrain", "sft", "sample", "label", "reward", "ppo", "evaluate", "compare", "dpo", "kto", "grpo", "rloo", "reinforce", "raft"}
+KNOWN = {"pretrain", "sft", "sample", "label", "reward", "evaluate", "compare", *PREFERENCE, *SAMPLING}
 """Stages whose figures stand elsewhere on the page, or in their curves and cards."""
 PLAIN = {"seconds", "peak_rss_mb", "tokens_per_second", "stop.line"}
 ROWS = 120

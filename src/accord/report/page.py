@@ -44,17 +44,19 @@ def read_everything(project_path: Path) -> Everything:
     return record, read_people(project_path), findings_of(record)
 
 
-def write_report(project_path: Path, out: Path | None = None) -> Path:
-    """Writes the project's report, one HTML file that needs nothing else, and returns where it is.
+def write_report(project_path: Path, out: Path | None = None, *, content: Everything | None = None) -> Path:
+    """Write the project's report, one HTML file that needs nothing else, and return where it is.
 
     Args:
         out: the file to write; ``report.html`` in the project when None.
+        content: what was read already; read now when None.
+
     Raises:
         InputError: there is no such project folder.
         AccordError: matplotlib is not installed.
     """
     target = out or project_path / "report.html"
-    write_atomic(target, page(*read_everything(project_path)))
+    write_atomic(target, page(*(content or read_everything(project_path))))
     return target
 
 

@@ -1,43 +1,84 @@
-"""The ranges that every stage's numbers are held to."""
+"""The range of a number, written beside its field: `steps: Count = 40`, `k: Annotated[int, Range(2, 9)] = 6`."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import fields
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Annotated, Any, cast, get_type_hints
 
 from accord.errors import UsageError
 
 
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may have: all that are finite and within these bounds."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+    why: str = ""
+    """What an error says instead of the bound, unless the number is negative and none may be."""
+
+    def problem(self, value: float) -> str:
+        """Return what is wrong with a value, as it goes on after "steps is 0"; nothing when the value is in the range."""
+        if not math.isfinite(value):
+            return ", which is no number to work with"
+        if self.least <= value <= self.most and self.above < value < self.below:
+            return ""
+        if value < 0 <= self.above:
+            return f"; it must be above {self.above:g}"
+        if value < 0 <= self.least:
+            return "; it must not be negative"
+        if self.why:
+            return f"; {self.why}"
+        if value < self.least:
+            return f"; {self.least:g} at least"
+        if value <= self.above:
+            return f"; it must be above {self.above:g}"
+        return f"; it is at most {self.most:g}" if value > self.most else f"; it must be below {self.below:g}"
+
+
+Natural = Annotated[int, Range(least=0)]
+"""0, 1, 2 ..."""
+Count = Annotated[int, Range(above=0)]
+"""1, 2, 3 ..."""
+NonNegative = Annotated[float, Range(least=0)]
+Positive = Annotated[float, Range(above=0)]
+Signed = Annotated[float, Range()]
+"""Any finite number."""
+Share = Annotated[float, Range(least=0, most=1)]
+Port = Annotated[int, Range(least=0, most=65_535, why="65535 at most")]
+RankedResponses = Annotated[int, Range(least=2, most=9, why="a ranking takes 2 to 9 responses")]
+
+
+@cache
+def ranges(kind: type[Any]) -> dict[str, Range]:
+    """Return the range of each field of a dataclass that has one, those of its mixins included."""
+    found: dict[str, Range] = {}
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        for extra in getattr(hints[field.name], "__metadata__", ()):
+            if isinstance(extra, Range):
+                found[field.name] = extra
+    return found
+
+
 def require(condition: bool, stage: str, message: str) -> None:
-    """Raises UsageError naming the stage and the bad numbers unless the condition holds."""
+    """Raise UsageError, which names the stage and the bad numbers, unless the condition holds."""
     if not condition:
         raise UsageError(message, where=stage)
 
 
-_POSITIVE = (
-    {"documents", "users", "vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "tokens", "batch_tokens", "epochs"}
-    | {"batch_size", "minibatch_size", "max_tokens", "micro_tokens", "save_every", "steps", "kl_horizon", "logprob_gap", "clip"}
-    | {"best_of", "bootstrap", "draws", "repetition_penalty", "top_p", "group_size", "reward_seconds", "lease_minutes", "session_days"}
-)
-_SHARES = {"overlap", "top_p", "gamma", "lam", "ema"}
-_SIGNED = {"no_stop_reward", "threshold"}
-
-
 def check_numbers(config: Any, stage: str) -> None:
-    """Holds every number of a stage to its range: finite, not negative, above 0 or at most 1 where its name stands above.
+    """Hold every number of a stage to the range beside its field.
 
     Raises:
-        UsageError: names the setting and its value.
+        UsageError: names the stage, the setting and its value.
     """
-    for name in (field.name for field in fields(config)):
+    for name, allowed in ranges(cast("type[Any]", type(config))).items():
         value: object = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        require(math.isfinite(value), stage, f"{name} is {value}, which is no number to work with")
-        require(value > 0 or name not in _POSITIVE, stage, f"{name} is {value}; it must be above 0")
-        require(value >= 0 or name in _SIGNED, stage, f"{name} is {value}; it must not be negative")
-        require(value <= 1 or name not in _SHARES, stage, f"{name} is {value}; it is at most 1")
-    rank, bits = getattr(config, "lora_rank", 0), getattr(config, "lora_bits", 0)
-    require(bits in (0, 4), stage, f"lora_bits is {bits}; 4, or 0 for weights as they are")
-    require(not bits or rank > 0, stage, "lora_bits is 4 and lora_rank 0: weights in four bits do not learn, adapters on them do")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            problem = allowed.problem(value)
+            require(not problem, stage, f"{name} is {value}{problem}")

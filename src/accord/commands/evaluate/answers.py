@@ -1,0 +1,153 @@
+"""What systems answer to prompts, each answer made once: kept in the project by model digest, prompting, prompt, sampling and seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from accord.commands.models import LocalSpeaker, Model, digest_of, load_model, locate
+from accord.engine.remote import RemoteSpeaker
+from accord.errors import InputError
+from accord.evaluation.systems import System, conversation, final_answer, parse_system
+from accord.feedback.store import Store
+from accord.protocols import Speaker
+from accord.records import Demonstration, Message, Prompt, Sampling
+from accord.runtime import lineage
+from accord.runtime.files import append
+from accord.runtime.project import Project
+from accord.runtime.seeds import derive
+
+CACHE = "cache"
+"""Folder in the project. It can be deleted; answers are then made again."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What each system answered: ``texts[system][prompt]``, in the order of both."""
+
+    systems: tuple[System, ...]
+    prompts: tuple[Prompt, ...]
+    texts: tuple[tuple[str, ...], ...]
+    inputs: Mapping[str, str]
+    """Digest by system, for the run's record."""
+    generated: int
+    """Answers that were made now; the others were in the cache."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(system.name for system in self.systems)
+
+
+@dataclass
+class Answers:
+    """The project's answers under one way of sampling. A model is opened when an answer is missing, one at a time."""
+
+    project: Project
+    sampling: Sampling
+    seed: int
+    dtype: torch.dtype
+    shots: int = 3
+    generated: int = 0
+    _demonstrations: list[Demonstration] = field(default_factory=list[Demonstration])
+    _open: Model | None = None
+
+    def of(self, systems: Sequence[str], prompts: Sequence[Prompt]) -> Answered:
+        """Return the answers of all systems to all prompts.
+
+        Raises:
+            UsageError: an unknown way of prompting.
+            ModelError: there is no such model.
+            InputError: a prompt is longer than a model's context.
+        """
+        parsed = tuple(parse_system(text) for text in dict.fromkeys(systems))
+        inputs = {system.name: system_digest(self.project, system) for system in parsed}
+        texts = tuple(tuple(self._texts(system, inputs[system.name], prompts)) for system in parsed)
+        return Answered(parsed, tuple(prompts), texts, inputs, self.generated)
+
+    def of_system(self, system: System, prompts: Sequence[Prompt]) -> tuple[str, ...]:
+        """Return one system's answer to each prompt; raise as ``of`` does."""
+        return self.of([system.name], prompts).texts[0]
+
+    def _texts(self, system: System, digest: str, prompts: Sequence[Prompt]) -> list[str]:
+        """Return the answers as they are judged; make and keep those that are missing."""
+        conversations = [self._conversation(system, prompt) for prompt in prompts]
+        keys = [lineage.digest_rows([[turn.role, turn.content] for turn in turns]) for turns in conversations]
+        file = self._file(digest)
+        known = _read(file)
+        missing = {key: turns for key, turns in zip(keys, conversations, strict=True) if key not in known}
+        if missing:
+            speaker, seed = self._speaker(system), derive(self.seed, "answers")
+            made = speaker.answer(list(missing.values()), n=1, sampling=self.sampling, seed=seed)
+            known |= {key: texts[0] for key, texts in zip(missing, made, strict=True)}
+            file.parent.mkdir(parents=True, exist_ok=True)
+            append(file, "".join(json.dumps({"key": key, "text": known[key]}, ensure_ascii=False) + "\n" for key in missing))
+            self.generated += len(missing)
+        return [final_answer(system.condition, known[key]) for key in keys]
+
+    def _conversation(self, system: System, prompt: Prompt) -> tuple[Message, ...]:
+        """Return what a system is asked; a few-shot prompt has as many demonstrations as leave room for a response."""
+        if system.condition != "few-shot":
+            return conversation(system.condition, prompt.messages)
+        shots = self._shots(prompt)
+        chat_format = None if system.remote else self._opened(system.model).format
+        while shots and chat_format and chat_format.context:
+            try:
+                room = chat_format.context - len(chat_format.prompt(conversation("few-shot", prompt.messages, shots)))
+            except InputError:
+                room = 0
+            if room >= self.sampling.max_tokens:
+                break
+            shots = shots[:-1]
+        return conversation("few-shot", prompt.messages, shots)
+
+    def _shots(self, prompt: Prompt) -> list[Demonstration]:
+        """Return training demonstrations chosen for a prompt by its id alone, of its own use case where there are enough."""
+        if not self._demonstrations:
+            with Store.open(self.project.store_url) as store:
+                self._demonstrations = list(store.demonstrations(split="train"))
+        others = [row for row in self._demonstrations if row.prompt.id != prompt.id]
+        alike = [row for row in others if row.prompt.use_case == prompt.use_case]
+        pool = alike if len(alike) >= self.shots else others
+        return random.Random(derive(self.seed, "shots", prompt.id)).sample(pool, min(self.shots, len(pool)))
+
+    def _speaker(self, system: System) -> Speaker:
+        if not system.remote:
+            return LocalSpeaker(self._opened(system.model), self.dtype)
+        address, model = system.address
+        return RemoteSpeaker(address, model, keep=self.project.path / CACHE / "remote")
+
+    def _opened(self, name: str) -> Model:
+        if self._open is None or self._open.name != name:
+            self._open = load_model(self.project, name)
+        return self._open
+
+    def _file(self, digest: str) -> Path:
+        key = lineage.digest_rows([digest, dataclasses.asdict(self.sampling), self.seed, str(self.dtype)])[:20]
+        return self.project.path / CACHE / "answers" / f"{key}.jsonl"
+
+
+def system_digest(project: Project, system: System) -> str:
+    """Return the digest of a system's model; a remote one is known by its name alone.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    return system.model if system.remote else digest_of(locate(project, system.model))
+
+
+def _read(file: Path) -> dict[str, str]:
+    """Return the answers in a file; skip a line that was being written when the process was killed."""
+    found: dict[str, str] = {}
+    for line in file.read_text("utf-8").split("\n")[:-1] if file.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        found[row["key"]] = row["text"]
+    return found

@@ -1,0 +1,102 @@
+"""Who says which answer is better: the world's gold judge, a reward model, or an LLM at an address. People are in compare_people."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+
+from accord.commands.evaluate.answers import CACHE, Answered
+from accord.commands.models import TextScorer
+from accord.commands.world import has_world, world_of
+from accord.engine.remote import RemoteSpeaker
+from accord.errors import UsageError
+from accord.evaluation import llm_judge
+from accord.evaluation.duels import from_pairs, from_scores
+from accord.evaluation.statistics import Floats
+from accord.evaluation.winrate import CRITERIA, judge_all
+from accord.records import Sampling
+from accord.runtime.project import Project
+from accord.settings import CompareConfig
+from accord.world import GoldJudge
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The table of duels, and what else the judge said."""
+
+    values: Floats
+    """[prompts, systems, systems], see evaluation.duels."""
+    criteria: Mapping[str, Floats] = field(default_factory=dict[str, Floats])
+    """Such a table by criterion."""
+    scores: Floats | None = None
+    """[prompts, systems] utilities or rewards, of a judge that scores each response alone."""
+    metrics: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def by_gold(project: Project, answered: Answered, config: CompareConfig) -> Judged:
+    """Judge by the world's gold judge under the evaluation guidelines.
+
+    Raises:
+        UsageError: the project has no world.
+    """
+    if not has_world(project):
+        hint = "judge --by reward, --by llm or --by people"
+        raise UsageError("the project has no built-in world, so there is no gold judge", where=str(project.path), hint=hint)
+    judge = GoldJudge(world_of(project), rules="evaluation")
+    judgements = [judge_all(judge, answered.prompts, texts) for texts in answered.texts]
+    tables: dict[str, Floats] = {}
+    means: dict[str, dict[str, float]] = {}
+    for name in CRITERIA:
+        tables[name] = np.array([[getattr(judgement, name) for judgement in row] for row in judgements]).T
+        means[name] = dict(zip(answered.names, tables[name].mean(0).tolist(), strict=True))
+    utilities = tables.pop("utility")
+    by_criterion = {name: from_scores(table, config.margin) for name, table in tables.items()}
+    return Judged(from_scores(utilities, config.margin), by_criterion, utilities, {"criteria": means})
+
+
+def by_reward(project: Project, answered: Answered, config: CompareConfig, reward: str, dtype: torch.dtype) -> Judged:
+    """Judge by a reward model of the project.
+
+    Raises:
+        ModelError: it is missing, or is no reward model.
+    """
+    scorer = TextScorer.open(project, reward, dtype)
+    scores = np.array([scorer.scores(answered.prompts, texts) for texts in answered.texts]).T
+    means = dict(zip(answered.names, scores.mean(0).tolist(), strict=True))
+    return Judged(from_scores(scores, config.margin), {}, scores, {"reward": means})
+
+
+def by_llm(project: Project, answered: Answered, config: CompareConfig, address: str, model: str, criteria: Sequence[str]) -> Judged:
+    """Judge by a model behind an OpenAI-compatible address, in both orders; what it said is kept in the project.
+
+    Raises:
+        UsageError: no model is named, or an unknown criterion.
+        RunError: the server does not answer.
+    """
+    if not model:
+        raise UsageError("which model of that address judges?", where="compare", hint="--judge-model NAME")
+    unknown = [name for name in criteria if name not in llm_judge.QUESTIONS]
+    if unknown:
+        raise UsageError(f"there is no criterion {unknown[0]!r}", where="compare", hint=f"known are {', '.join(llm_judge.QUESTIONS)}")
+    speaker = RemoteSpeaker(address, model, keep=project.path / CACHE / "judge")
+    sampling = Sampling(temperature=0.0, max_tokens=config.judge_tokens)
+    tables, opinions = dict[str, Floats](), list[llm_judge.Opinion]()
+    for name in dict.fromkeys(("overall", *criteria)):
+        question = llm_judge.QUESTIONS[name]
+        worth: dict[tuple[int, int], list[float]] = {}
+        for i, j in combinations(range(len(answered.systems)), 2):
+            one, other = answered.texts[i], answered.texts[j]
+            found = llm_judge.ask(speaker, answered.prompts, one, other, question=question, sampling=sampling, seed=config.seed)
+            worth[i, j] = [opinion.worth for opinion in found]
+            # Two answers that read alike were never shown to the judge, so they say nothing about its position bias.
+            opinions += [opinion for opinion, a, b in zip(found, one, other, strict=True) if a.strip() != b.strip()]
+        tables[name] = from_pairs(len(answered.prompts), len(answered.systems), worth)
+    bias = dataclasses.asdict(llm_judge.position_bias(opinions))
+    metrics = {"judge_model": model, "position_bias": bias, "judge_spent": dataclasses.asdict(speaker.spent)}
+    return Judged(tables.pop("overall"), tables, None, metrics)

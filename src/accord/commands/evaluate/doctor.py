@@ -1,0 +1,121 @@
+"""`accord doctor`: what is wrong with a run, how sure that is, and what to change.
+
+Needs a run; better with its models, double labels and other reward models at hand. Leaves doctor.json in the run's folder, and alarms
+in its log. Reads a run's own files, its parents, labelers' agreement, and judges that it was not trained on. docs/doctor.md and
+docs/hacking.md name every finding, its limit and its papers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from accord.commands.app import ProjectPath, shows
+from accord.errors import AccordError, InputError
+from accord.evaluation.findings import Finding
+from accord.evaluation.run_facts import RESULTS, changed, examine, note_alarms, read_facts
+from accord.feedback.agreement import pairwise_agreement
+from accord.feedback.store import Store
+from accord.methods import SAMPLING
+from accord.runtime import lineage
+from accord.runtime.files import write_atomic
+from accord.runtime.logs import read_samples
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+
+RESAMPLES = 500
+LEAST_PAIRS = 30
+"""Untied pairs labeled twice, from which an agreement says anything."""
+
+
+def print_findings(metrics: Mapping[str, Any]) -> None:
+    """Print the findings of each run in words, with what to change."""
+    for name, rows in metrics["runs"].items():
+        findings = [Finding.from_json(row) for row in rows]
+        print(f"{name}: {'nothing is wrong' if not findings else ''}".rstrip())
+        for finding in findings:
+            about = f" ({finding.about})" if finding.about else ""
+            print(f"\n  [{finding.severity}, {finding.sure:.0%} sure] {finding.title()}{about}  ({finding.name})")
+            print(f"    {finding.what()}")
+            for line in finding.change():
+                print(f"    - {line}")
+            for said in finding.quotes:
+                print(f"    > {' '.join(said.response.split())[:200]}")
+        if findings:
+            print()
+
+
+@shows(print_findings, failed=lambda metrics: not metrics["healthy"])
+def doctor(
+    project: ProjectPath,
+    run: Annotated[str, Parameter(help="A run of the project; all of them when not given.")] = "",
+    *,
+    judges: Annotated[bool, Parameter(help="Ask other reward models, and the world's gold judge, about the run's samples.")] = True,
+) -> dict[str, Any]:
+    """Diagnose a run, or all runs: what is wrong, how sure that is, and what to change. Exit code 1 when something grave is.
+
+    Returns whether everything is healthy, and the findings by run.
+
+    Example: accord doctor my-town ppo
+
+    Raises:
+        InputError: the project has no such run, or none at all.
+    """
+    opened = Project.open(project)
+    names = [run] if run else opened.runs()
+    if not names or (run and not opened.run(run).is_dir()):
+        what = f"there is no run {run!r}" if run else "there are no runs"
+        known = ", ".join(opened.runs()) or "none yet"
+        raise InputError(what, where=str(opened.path / "runs"), hint=f"it has: {known}")
+    agreement = labeler_agreement(opened)
+    found = {name: findings_of(opened, name, agreement, judges) for name in names}
+    grave = any(finding.severity == "high" for findings in found.values() for finding in findings)
+    return {"healthy": not grave, "runs": {name: [finding.as_json() for finding in findings] for name, findings in found.items()}}
+
+
+def findings_of(project: Project, name: str, agreement: tuple[float, float, float] | None, judges: bool) -> list[Finding]:
+    """Return one run's findings; keep them in its folder, and its alarms in its log.
+
+    Args:
+        agreement: the labelers' agreement, see ``labeler_agreement``.
+        judges: also ask judges about the samples, which loads models.
+    """
+    folder = project.run(name)
+    facts = replace(read_facts(folder), agreement=agreement, changed=changed_parents(project, name))
+    if judges and facts.stage in SAMPLING and facts.samples:
+        # The one part of the doctor that needs torch: a doctor without judges starts at once.
+        from accord.commands.evaluate.doctor_judges import with_opinions
+
+        facts = replace(facts, samples=with_opinions(project, name, facts.samples))
+    rows = read_samples(folder / "samples.jsonl").rows if facts.stage == "evaluate" else ()
+    findings = examine(facts, rows)
+    kept = {"rows": facts.metrics.rows, "findings": [finding.as_json() for finding in findings]}
+    write_atomic(folder / RESULTS, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+    note_alarms(Run(folder, facts.stage, {}), findings)
+    return findings
+
+
+def labeler_agreement(project: Project) -> tuple[float, float, float] | None:
+    """Return the share of untied pairs that two labelers order alike; None while too few prompts were labeled twice."""
+    try:
+        with Store.open(project.store_url) as store:
+            found = pairwise_agreement(store.rankings(), resamples=RESAMPLES)
+    except AccordError:
+        return None
+    mean, low, high = found.dropped
+    known = all(map(math.isfinite, (mean, low, high))) and found.untied_pairs >= LEAST_PAIRS
+    return (mean, low, high) if known else None
+
+
+def changed_parents(project: Project, name: str) -> dict[str, tuple[str, str]]:
+    """Return the parents of the model that a run made which are other models now: digest then and now."""
+    if name not in project.models():
+        return {}
+    parents: Mapping[str, str] = lineage.read(project.model(name)).get("parents", {})
+    present = {parent: lineage.digest_folder(project.model(parent)) for parent in parents if parent in project.models()}
+    return changed(parents, present)

@@ -1,0 +1,54 @@
+"""The choice of what models are measured on, made once for the room: the same number of prompts is the same prompts everywhere."""
+
+from __future__ import annotations
+
+import random
+
+from accord.commands.models import Model
+from accord.data.corpus import tokenized
+from accord.errors import InputError
+from accord.feedback.store import Store
+from accord.records import Prompt, Split
+from accord.runtime.project import Project
+
+RAW_TEXT_CONTEXT = 1024
+"""Tokens of a raw-text document that a loss is measured on, at most."""
+
+
+def held_out_prompts(project: Project, n: int = 0, *, split: Split = "test", use_case: str = "") -> list[Prompt]:
+    """Return n prompts of users that nothing trains on, in a seeded order that does not depend on n; all of them for 0.
+
+    Ten prompts more are the same prompts and ten others, so figures of two commands, or of two sizes, can be laid side by side.
+
+    Raises:
+        InputError: there are none.
+    """
+    with Store.open(project.store_url) as store:
+        found = list(store.prompts(split=split, use_case=use_case or None))
+    if not found:
+        of_use_case = f" of use case {use_case}" if use_case else ""
+        hint = "--split train takes the others" if split != "train" else "`accord import` some"
+        raise InputError(f"the store has no {split} prompts{of_use_case}", where=project.store_url, hint=hint)
+    random.Random("held out").shuffle(found)
+    return found[: n or None]
+
+
+def held_out_prompts_by_id(project: Project, n: int = 0) -> list[Prompt]:
+    """Return the same prompts in the order of their ids.
+
+    Batches of equal lengths are filled in the order of the prompts, so this order is part of a seeded sample.
+
+    Raises:
+        InputError: there are none.
+    """
+    return sorted(held_out_prompts(project, n), key=lambda prompt: prompt.id)
+
+
+def held_out_raw_text(project: Project, model: Model) -> list[list[int]]:
+    """Return the documents of raw text that nothing trains on, in a model's tokens.
+
+    Raises:
+        InputError: the project has no raw text.
+    """
+    context = min(model.format.context or RAW_TEXT_CONTEXT, RAW_TEXT_CONTEXT)
+    return tokenized(project.path / "corpus", model.format.tokenizer, context).held_out()

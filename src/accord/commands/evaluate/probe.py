@@ -1,0 +1,150 @@
+"""`accord probe`: what training cost and taught besides: alignment tax, truthfulness, safety, fairness, public tests.
+
+Needs language models, and per measure: raw text (tax), prompts of held-out users (truth, safety), held-out rankings and a reward model
+(fairness), or files of public tests. Leaves a run with a sample of the responses. The tax follows Ouyang et al. 2022, section 4.2;
+docs/probe.md defines each metric and names the paper of each public test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, cast, get_args
+
+from cyclopts import Parameter
+
+from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath, RunName, interval_text, shows
+from accord.commands.evaluate.answers import Answers, system_digest
+from accord.commands.evaluate.probe_fairness import group_agreement, group_swaps
+from accord.commands.evaluate.probe_measure import Measure, Probing
+from accord.commands.evaluate.probe_safety import safety
+from accord.commands.evaluate.probe_tax import raw_text_losses
+from accord.commands.evaluate.probe_tests import public_test
+from accord.commands.evaluate.probe_truth import truthfulness
+from accord.commands.models import compute_dtype
+from accord.errors import InputError, UsageError
+from accord.evaluation.run_facts import note_alarms
+from accord.evaluation.systems import parse_system
+from accord.evaluation.task_sets import read_task_set
+from accord.records import Sampling
+from accord.runtime.jsonable import jsonable
+from accord.runtime.language_models import speaks
+from accord.runtime.progress import table
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+from accord.settings import ProbeConfig
+
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+HIDDEN = "by_occupation"
+"""A long list, which is left to --json."""
+
+
+def print_probes(run: Run) -> None:
+    """Print a table per measure and per file."""
+    found = run.summary
+    if "raw_text_loss" in found:
+        taxes: list[tuple[str, str, str]] = []
+        for model, loss in found["raw_text_loss"].items():
+            tax = found["alignment_tax"].get(model)
+            taxes.append((model, f"{loss:.4f}", "" if tax is None else f"{tax:+.1%}"))
+        table("alignment tax on raw text", ["model", "nats per byte", "tax"], taxes)
+    for part in ("truth", "safety", "swaps", "served"):
+        if found.get(part):
+            _print_part(part, found[part])
+    for name, each in found.get("files", {}).items():
+        by_system = {system: each[system] for system in found["systems"] if system in each}
+        _print_part(f"{name}: {each['kind']}, {each['items']} items", by_system)
+
+
+def _print_part(title: str, metrics: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = [(name, *row) for name, each in metrics.items() for row in _rows(each)]
+    table(title, ["of", "metric", "value"], rows)
+
+
+def _rows(metrics: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in metrics.items():
+        if isinstance(value, dict) and key != HIDDEN:
+            rows += _rows(cast("dict[str, Any]", value), f"{before}{key} ")
+        elif isinstance(value, list):
+            rows.append((before + key, interval_text(cast("list[float | None]", value))))
+        elif isinstance(value, int | float):
+            rows.append((before + key, f"{value:g}"))
+    return rows
+
+
+@shows(print_probes)
+def probe(
+    project: ProjectPath,
+    *systems: Annotated[str, Parameter(help="Models, or MODEL+CONDITION as in compare; every language model when none is named.")],
+    measure: Annotated[
+        tuple[Measure, ...],
+        Parameter(help="What is measured; everything when neither this nor --file is given.", negative=""),
+    ] = (),
+    file: Annotated[
+        tuple[Path, ...], Parameter(help="A public test: TruthfulQA, BBQ, winogender, CrowS-Pairs, multiple choice, GSM8K.", negative="")
+    ] = (),
+    base: Annotated[str, Parameter(help="The model that the alignment tax is counted from.")] = "base",
+    reward: Annotated[str, Parameter(help="A reward model to be tried with swapped groups.")] = "",
+    lexicon: Annotated[Path | None, Parameter(help="More words that count as toxic, one per line.")] = None,
+    name: RunName = "probe",
+    again: Again = False,
+    flags: ComputeFlags = Compute(),
+    config: Annotated[ProbeConfig, Flat] = ProbeConfig(),
+) -> Run:
+    """Measure what training cost and taught besides: alignment tax, truthfulness, safety, fairness, public tests.
+
+    Example: accord probe my-town sft ppo --measure truth --file bbq/Age.jsonl.gz
+
+    Raises:
+        UsageError: an unknown measure or system.
+        ModelError: there is no such model.
+        InputError: a file cannot be used, or what a measure needs is not in the project.
+        RunError: a finished run of this name is there.
+    """
+    unknown = [each for each in measure if each not in MEASURES]
+    if unknown:
+        raise UsageError(f"there is no measure {unknown[0]!r}", where="probe", hint=f"known are {', '.join(MEASURES)}")
+    measures = dict.fromkeys(measure) or (() if file else MEASURES)
+    opened = Project.open(project)
+    tests = [read_task_set(path, config.prompts) for path in file]
+    parsed = tuple(parse_system(text) for text in dict.fromkeys(systems or language_models(opened)))
+    inputs = {system.name: system_digest(opened, system) for system in parsed}
+    if again:
+        Run.discard(opened.run(name), "probe")
+    run = Run.start(opened.run(name), stage="probe", config=config, inputs=inputs, resume=False, seed=config.seed)
+    with run.finishing() as metrics:
+        dtype = compute_dtype(flags.dtype)
+        sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+        answers = Answers(opened, sampling, config.seed, dtype, config.shots)
+        probing = Probing(opened, config, parsed, answers, dtype, run)
+        metrics["systems"] = [system.name for system in parsed]
+        for each in measures:
+            match each:
+                case "tax":
+                    found = raw_text_losses(probing, base)
+                case "truth":
+                    found = {"truth": truthfulness(probing)}
+                case "safety":
+                    found = {"safety": safety(probing, lexicon)}
+                case "fairness":
+                    found = {"swaps": group_swaps(probing, reward)} if reward else {}
+                    found["served"] = group_agreement(probing)
+            metrics |= jsonable(found)
+        if tests:
+            metrics["files"] = jsonable({test.name: public_test(probing, test, lexicon) for test in tests})
+    note_alarms(run)
+    return run
+
+
+def language_models(project: Project) -> list[str]:
+    """Return the names of the project's models that speak.
+
+    Raises:
+        InputError: there are none.
+    """
+    found = [name for name in project.models() if speaks(project.model(name))]
+    if not found:
+        where, hint = str(project.path / "models"), "accord pretrain, or accord sft --base"
+        raise InputError("the project has no language model", where=where, hint=hint)
+    return found

@@ -1,0 +1,138 @@
+"""Whom a model serves: rewards under group swaps, and how far a policy's own preferences are those of each group of labelers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from accord.commands.evaluate.probe_likelihood import summed_logprobs
+from accord.commands.evaluate.probe_measure import Probing
+from accord.commands.models import Model, TextScorer, load_model
+from accord.evaluation.counterfactual import AXES, swap
+from accord.evaluation.reward_accuracy import group_accuracy, labeler_accuracy
+from accord.evaluation.statistics import interval
+from accord.feedback.store import Store
+from accord.records import Message, Prompt, RankedPrompt
+from accord.runtime import lineage
+from accord.runtime.jsonable import jsonable
+from accord.runtime.language_models import speaks
+from accord.runtime.project import Project
+
+SHOWN = 10
+"""Responses that an axis moved most, written down."""
+RESPONSES_PER_PROMPT = 10
+"""Stored responses that are tried with swapped groups, per prompt that a measure takes."""
+Row = tuple[Prompt, str]
+
+
+def group_swaps(probing: Probing, reward: str) -> dict[str, Any]:
+    """Return by axis how far exchanging groups in prompt and response moves the reward of held-out responses that name any.
+
+    ``shift`` is the mean absolute change in standard deviations of the rewards, ``towards_second`` the mean signed one from texts
+    about the first-named group of a pair towards the second (swaps that lead the other way count with the other sign).
+
+    Raises:
+        ModelError: there is no such reward model.
+    """
+    scorer = TextScorer.open(probing.project, reward, probing.dtype)
+    rows = _held_out_responses(probing)
+    if not rows:
+        return {}
+    before = _rewards(scorer, rows)
+    spread, found = float(before.std()) or 1.0, dict[str, Any]()
+    for axis in AXES:
+        swapped = [_swapped(prompt, text, axis) for prompt, text in rows]
+        places = [i for i, (one, other) in enumerate(zip(rows, swapped, strict=True)) if one != other]
+        if not places:
+            continue
+        after = _rewards(scorer, [swapped[i] for i in places])
+        shift = (after - before[places]) / spread
+        signed = shift * np.array([_direction(rows[i], axis) for i in places])
+        found[axis] = {
+            "responses": len(places),
+            "shift": interval(np.abs(shift), **probing.draw),
+            "towards_second": interval(signed, **probing.draw),
+        }
+        widest = sorted(range(len(places)), key=lambda k: -abs(float(shift[k])))[:SHOWN]
+        probing.run.samples(0, [_sample(axis, rows[places[k]], swapped[places[k]], float(shift[k])) for k in widest])
+    return found
+
+
+def _rewards(scorer: TextScorer, rows: Sequence[Row]) -> Any:
+    return np.array(scorer.scores([prompt for prompt, _ in rows], [text for _, text in rows]))
+
+
+def _held_out_responses(probing: Probing) -> list[Row]:
+    with Store.open(probing.project.store_url) as store:
+        prompts = {prompt.id: prompt for split in ("validation", "test") for prompt in store.prompts(split=split)}
+        rows = [(prompts[response.prompt_id], response.text) for response in store.responses() if response.prompt_id in prompts]
+    return rows[: RESPONSES_PER_PROMPT * probing.config.prompts or None]
+
+
+def _swapped(prompt: Prompt, text: str, axis: str) -> Row:
+    turns = tuple(Message(message.role, swap(message.content, axis)) for message in prompt.messages)
+    return replace(prompt, messages=turns), swap(text, axis)
+
+
+def _direction(row: Row, axis: str) -> float:
+    """1 where the text speaks more of the first-named group of the axis, so that the swap leads to the second; -1 the other way."""
+    firsts, seconds = ({pair[side] for pair in AXES[axis]} for side in (0, 1))
+    text = " ".join([*(message.content for message in row[0].messages), row[1]])
+    words = [word.strip(".,!?;:'\"") for word in text.lower().split()]
+    count = sum(word in firsts for word in words) - sum(word in seconds for word in words)
+    return 1.0 if count >= 0 else -1.0
+
+
+def _sample(axis: str, before: Row, after: Row, shift: float) -> dict[str, Any]:
+    told = {"kind": "swap", "axis": axis, "prompt": before[0].messages[-1].content, "response": before[1]}
+    return jsonable(told | {"swapped_prompt": after[0].messages[-1].content, "swapped": after[1], "shift": shift})
+
+
+def group_agreement(probing: Probing) -> dict[str, Any]:
+    """Return by model and labeler group how often the model's own preference between two ranked responses is the group's.
+
+    A model's preference is what it makes likelier than the model that it was trained from does: log model - log parent, DPO's implicit
+    reward without beta (Rafailov et al. 2023, section 4). Held-out prompts alone; models without such a parent are left out.
+    """
+    project = probing.project
+    with Store.open(project.store_url) as store:
+        ranked = [row for row in store.ranked_prompts() if row.prompt.split != "train"]
+    ranked = ranked[: probing.config.prompts or None]
+    found, logprobs = dict[str, Any](), dict[str, list[list[float]]]()
+    for name in probing.models if ranked else ():
+        parent = speaking_parent(project, name)
+        if not parent:
+            continue
+        for each in (name, parent):
+            if each not in logprobs:
+                logprobs[each] = response_logprobs(load_model(project, each), ranked, probing.dtype)
+        scores: list[list[float]] = []
+        for own, parents in zip(logprobs[name], logprobs[parent], strict=True):
+            scores.append([a - b for a, b in zip(own, parents, strict=True)])
+        found[name] = {"all": labeler_accuracy(scores, ranked, **probing.draw)}
+        for group, accuracy in group_accuracy(scores, ranked, **probing.draw).items():
+            found[name][group or "(none)"] = accuracy
+    return found
+
+
+def speaking_parent(project: Project, model: str) -> str:
+    """Return the language model that a model of the project was trained from; empty when it is not here."""
+    if model not in project.models():
+        return ""
+    parents = lineage.read(project.model(model)).get("parents", {})
+    return next((name for name in parents if name in project.models() and speaks(project.model(name))), "")
+
+
+def response_logprobs(model: Model, ranked: Sequence[RankedPrompt], dtype: torch.dtype) -> list[list[float]]:
+    """Return the summed log-probability of each response to its prompt, as this model's format writes both."""
+    prompts, texts = list[list[int]](), list[list[int]]()
+    for row in ranked:
+        for response in row.responses:
+            prompts.append(model.format.prompt(row.prompt.messages))
+            texts.append(model.format.response(row.prompt.messages, response.text))
+    sums = iter(summed_logprobs(model, prompts, texts, dtype))
+    return [[next(sums) for _ in row.responses] for row in ranked]

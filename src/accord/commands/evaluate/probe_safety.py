@@ -1,0 +1,83 @@
+"""Safety: do systems refuse what would hurt, help with what only looks so, and keep their words clean?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accord.commands.evaluate.held_out import held_out_prompts
+from accord.commands.evaluate.probe_measure import SHOWN, Probing, sample_row
+from accord.commands.world import has_world, world_of
+from accord.evaluation.phrases import lexicon, refuses, toxic_words
+from accord.evaluation.statistics import Interval, interval
+from accord.evaluation.winrate import judge_all
+from accord.records import Prompt
+from accord.world import GoldJudge, World
+
+REFUSED = {"harmful": "refused_harmful", "look_alike": "over_refusal", "other": "refused_others"}
+"""The metric of refusals by kind of prompt."""
+
+
+def safety(probing: Probing, own_words: Path | None) -> dict[str, Any]:
+    """Return by system: harmful prompts refused, harmless look-alikes not, and toxic answers, asked plainly and respectfully.
+
+    Args:
+        own_words: more words that count as toxic.
+
+    Raises:
+        InputError: there are no prompts of held-out users, or the file of words cannot be read.
+    """
+    world = world_of(probing.project) if has_world(probing.project) else None
+    prompts = {name: probing.some(rows) for name, rows in by_harm(held_out_prompts(probing.project), world).items() if rows}
+    toxic = lexicon(own_words)
+    found: dict[str, Any] = {}
+    for system in probing.systems:
+        texts = {name: probing.answers.of_system(system, rows) for name, rows in prompts.items()}
+        metrics: dict[str, Any] = dict(probing.shares({REFUSED[name]: [refuses(text) for text in said] for name, said in texts.items()}))
+        metrics |= probing.shares({"toxic": _toxic(texts, toxic)})
+        if system.condition == "zero-shot":
+            respectful = replace(system, condition="respectful")
+            kindly = {name: probing.answers.of_system(respectful, rows) for name, rows in prompts.items()}
+            metrics |= probing.shares({"toxic_respectful": _toxic(kindly, toxic)})
+        if world is not None and "harmful" in prompts:
+            judgements = judge_all(GoldJudge(world, rules="evaluation"), prompts["harmful"], texts["harmful"])
+            metrics["harmless_on_harmful"] = interval([judgement.harmless for judgement in judgements], **probing.draw)
+        found[system.name] = metrics
+        for name, rows in prompts.items():
+            shown = zip(rows[:SHOWN], texts[name], strict=False)
+            probing.run.samples(0, [sample_row(name, system, prompt, text, refused=refuses(text)) for prompt, text in shown])
+    return found
+
+
+def _toxic(texts: Mapping[str, Sequence[str]], words: Any) -> list[bool]:
+    return [bool(toxic_words(text, words)) for said in texts.values() for text in said]
+
+
+def by_harm(prompts: Sequence[Prompt], world: World | None) -> dict[str, list[Prompt]]:
+    """Return harmful prompts, harmless ones that look like them, and all others.
+
+    In the world a look-alike is asked in a harmful prompt's words about something harmless; elsewhere it is of use case ``harmless``.
+    """
+    parts: dict[str, list[Prompt]] = {name: [] for name in REFUSED}
+    names = {"harmful": "harmful", "howto": "look_alike"} if world else {"harmful": "harmful", "harmless": "look_alike"}
+    for prompt in prompts:
+        if world is None:
+            kind = prompt.use_case
+        else:
+            kind = world.specs[prompt.id].kind if prompt.id in world.specs else ""
+        parts[names.get(kind, "other")].append(prompt)
+    return parts
+
+
+def safety_of_marked(
+    texts: Sequence[str], harmful: Sequence[bool], own_words: Path | None, *, resamples: int = 2000, seed: int = 0
+) -> dict[str, Interval | None]:
+    """Return the metrics of a file of prompts that are marked as harmful or not."""
+    draw, words = {"resamples": resamples, "seed": seed}, lexicon(own_words)
+    found: dict[str, Interval | None] = {}
+    for name, wanted in (("refused_harmful", True), ("over_refusal", False)):
+        refused = [float(refuses(text)) for text, marked in zip(texts, harmful, strict=True) if marked is wanted]
+        found[name] = interval(refused, **draw) if refused else None
+    return found | {"toxic": interval([float(bool(toxic_words(text, words))) for text in texts], **draw)}
