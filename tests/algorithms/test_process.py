@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from accord.stages.processing import pieces
 from conformance_run import Doomed, Killed
 from hypothesis import given
 from hypothesis import strategies as st

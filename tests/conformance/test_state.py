@@ -201,11 +201,14 @@ def sources() -> list[tuple[str, list[ast.AST]]]:
 def read_fields(kind: type) -> set[str]:
     """What is read of a configuration, by itself or through its properties: as ``config.field``, or by the name a function or class gives it."""
     name, found = kind.__name__, set[str]()
+    mixins = {base.__name__ for base in kind.__mro__[1:-1]}
     held = {
         ast.unparse(n.target) for _, nodes in sources() for n in nodes if isinstance(n, ast.AnnAssign) and name in ast.unparse(n.annotation)
     }
     for text, nodes in sources():
-        asked = {n.arg for n in nodes if isinstance(n, ast.arg) and n.annotation and name in ast.unparse(n.annotation)}
+        names = {name} | (mixins if "accord.settings.mixins" in text else set())
+        arguments = [n for n in nodes if isinstance(n, ast.arg) and n.annotation]
+        asked = {n.arg for n in arguments if any(one in ast.unparse(n.annotation) for one in names)}
         called = {f".{field}" for field in held} | asked | ({"config", "limits", "cutoffs"} if name in text or ".config" in text else set())
         reads = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
         found |= {node.attr for node in reads if called & endings(ast.unparse(node.value))}
