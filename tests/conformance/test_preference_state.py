@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_state import Doomed, Killed
+from conformance_run import Doomed, Killed
 from tiny import FP32, llama, metrics, rng, same, sequences, weights
 
 from accord.algorithms import dpo, ilql, kto

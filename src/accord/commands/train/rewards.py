@@ -24,7 +24,6 @@ from accord.algorithms.rewards import (
     PythonReward,
     Repetition,
     Term,
-    final_answer,
     load_function,
     parse_rewards,
 )
@@ -37,7 +36,7 @@ from accord.feedback.returns import returns
 from accord.feedback.store import Store
 from accord.models.scalar import RewardModel
 from accord.protocols import Scorer
-from accord.records import Demonstration, Prompt, Worth
+from accord.records import Demonstration, Prompt, Worth, final_answer
 from accord.runtime.project import Project
 from accord.settings import GrpoConfig, PpoConfig, RaftConfig
 
@@ -190,11 +189,13 @@ def mixture(spec: RewardSpec, model: Model, config: RewardedConfig, ids: Sequenc
 
 
 def _answers(spec: RewardSpec, by_id: Mapping[str, Ids]) -> dict[Ids, Decimal]:
+    """The answer to each prompt: where two prompts read alike the last prompt's, where one has two demonstrations the last one's."""
+    known = {row.prompt.id: final_answer(row.text) for row in spec.demonstrations}
     answers: dict[Ids, Decimal] = {}
-    for row in spec.demonstrations:
-        answer = final_answer(row.text)
-        if answer is not None and row.prompt.id in by_id:
-            answers[by_id[row.prompt.id]] = answer
+    for id, tokens in by_id.items():
+        answer = known.get(id)
+        if answer is not None:
+            answers[tokens] = answer
     return answers
 
 

@@ -20,6 +20,7 @@ from accord.runtime.files import new_folder
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
+from accord.settings.mixins import Training
 
 SAMPLE_FIRST = "`accord sample`, then `accord label`, or `accord import` rankings"
 Row = TypeVar("Row")
@@ -74,7 +75,7 @@ def parts(rows: Sequence[GroupedRow], held_out_group: str) -> Parts[GroupedRow]:
     )
 
 
-def trainable(lm: Any, config: Any, *stream: str, apart: bool = False) -> Any:
+def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> Any:
     """Return what is trained of a model: all of it, or adapters on its weights, as ``config`` says.
 
     Args:
