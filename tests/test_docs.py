@@ -49,22 +49,22 @@ def test_every_metric_is_on_its_stages_page(path: Path) -> None:
     text = path.read_text("utf-8")
     shared = [node for node in ast.parse(ROLLOUTS.read_text("utf-8")).body if isinstance(node, ast.FunctionDef) and f"{node.name}(" in text]
     keys = metrics(ast.parse(text)) | metrics(ast.Module([*shared], []))
-    assert len(keys) >= 3, "no metrics were found: has `figures` in this file got another name?"
+    assert len(keys) >= 3, "no metrics were found: has `metrics` in this file got another name?"
     assert not missing(keys, path.stem), f"docs/{path.stem}.md does not define these metrics"
 
 
 def metrics(tree: ast.Module) -> set[str]:
-    """The keys that reach ``run.log(step, **figures)``: those given to ``figures``, and those of functions that return figures."""
+    """The keys that reach ``run.log(step, **figures)``: those given to ``metrics``, and those of functions that return figures."""
     logged, removed = set[str](), set[str]()
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(returns=ast.expr() as returns) if ast.unparse(returns) == "dict[str, float]":
                 logged.update(_keys(node))
-            case ast.Assign(targets=[ast.Name("figures")]) | ast.AugAssign(target=ast.Name("figures")):
+            case ast.Assign(targets=[ast.Name("metrics")]) | ast.AugAssign(target=ast.Name("metrics")):
                 logged.update(_keys(node.value))
-            case ast.Subscript(value=ast.Name("figures"), slice=ast.Constant(str() as key), ctx=ast.Store()):
+            case ast.Subscript(value=ast.Name("metrics"), slice=ast.Constant(str() as key), ctx=ast.Store()):
                 logged.add(key)
-            case ast.Call(func=ast.Attribute(value=ast.Name("figures"), attr="pop"), args=[ast.Constant(str() as key), *_]):
+            case ast.Call(func=ast.Attribute(value=ast.Name("metrics"), attr="pop"), args=[ast.Constant(str() as key), *_]):
                 removed.add(key)
             case ast.Call(func=ast.Attribute(attr="log"), keywords=keywords):
                 logged.update(keyword.arg for keyword in keywords if keyword.arg)
