@@ -1,0 +1,119 @@
+"""The documentation site: every command has its page, every page is in the navigation, every link resolves, and the strict build passes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from accord.commands import COMMANDS, GROUPS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+CHINESE = ".zh-CN.md"
+PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+ENGLISH = [page for page in PAGES if not page.endswith(CHINESE)]
+BOTH_LANGUAGES = [page for page in ENGLISH if page.startswith("howto/") or page in ("first-hour.md", "labeler-guide.md", "lead-guide.md")]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+LOADED = re.compile(r'<(?:script|img|link)[^>]*?(?:src|href)="(https?:)?//')
+
+
+class Loader(yaml.SafeLoader):
+    """Reads mkdocs.yml, which names a Python function for its anchors."""
+
+
+Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: None)
+
+
+def navigation() -> list[dict[str, Any]]:
+    return yaml.load((ROOT / "mkdocs.yml").read_text("utf-8"), Loader)["nav"]
+
+
+def pages_of(entry: object) -> Iterator[str]:
+    """Every page below an entry of the navigation, in its order."""
+    match entry:
+        case str():
+            yield entry
+        case dict():
+            for below in entry.values():
+                yield from pages_of(below)
+        case list():
+            for below in entry:
+                yield from pages_of(below)
+        case _:
+            pytest.fail(f"mkdocs.yml: {entry!r} is no entry of the navigation")
+
+
+def without_code(text: str) -> str:
+    return FENCE.sub("", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, made as GitHub and mkdocs.yml's slugify make them."""
+    found = set[str]()
+    for heading in HEADING.findall(without_code(page.read_text("utf-8"))):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
+        found.add(re.sub(r"[^\w\- ]", "", words).strip().replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_a_page_of_its_name(command: Any) -> None:
+    page = DOCS / f"{command.name}.md"
+    assert page.is_file(), f"docs/{command.name}.md is missing: every command of accord.commands.COMMANDS has a page of its name"
+    text = page.read_text("utf-8")
+    assert text.startswith(f"# {command.name}: "), "the title is the command's name and what it does"
+    assert f"`accord {command.name}`" in text.split("\n## ")[0], "the page opens with one line about the command"
+
+
+def test_the_navigation_lists_the_commands_as_the_help_does() -> None:
+    rooms = next(entry["Commands"] for entry in navigation() if "Commands" in entry)
+    shown = [[Path(page).stem for page in pages_of(room)] for room in rooms]
+    assert shown == [[command.name for command in COMMANDS if command.room == room] for room in GROUPS]
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    listed = list(pages_of(navigation()))
+    assert sorted(listed) == ENGLISH
+
+
+def test_the_pages_for_people_exist_in_both_languages() -> None:
+    assert len(BOTH_LANGUAGES) >= 10
+    assert not [page for page in BOTH_LANGUAGES if page.removesuffix(".md") + CHINESE not in PAGES]
+
+
+def test_every_chinese_page_has_its_english_one() -> None:
+    translated = [page for page in PAGES if page.endswith(CHINESE)]
+    assert not [page for page in translated if page.removesuffix(CHINESE) + ".md" not in ENGLISH]
+
+
+@pytest.mark.parametrize(
+    "page", [*(DOCS / page for page in PAGES), *sorted(ROOT.glob("*.md"))], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_every_link_resolves(page: Path) -> None:
+    broken = list[str]()
+    for link in LINK.findall(without_code(page.read_text("utf-8"))):
+        if "://" in link:
+            continue
+        to, _, anchor = link.partition("#")
+        target = (page.parent / to).resolve() if to else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def test_the_strict_build_passes_and_its_pages_load_nothing_from_elsewhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > len(PAGES)
+    assert not [page.name for page in pages if LOADED.search(page.read_text("utf-8"))]
