@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from accord.commands import COMMANDS, GROUPS
+from accord.runtime.project import sections
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -20,6 +22,10 @@ CHINESE = ".zh-CN.md"
 PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
 ENGLISH = [page for page in PAGES if not page.endswith(CHINESE)]
 BOTH_LANGUAGES = [page for page in ENGLISH if page.startswith("howto/") or page in ("first-hour.md", "labeler-guide.md", "lead-guide.md")]
+IN_PAGES = {"labelers": ("screening",), "init": ("world",), "grpo": ("grpo", "rloo", "reinforce")}
+"""Pages that hold the settings of another section, or of several."""
+NO_TABLE = {"project", "store", "screening", "world"}
+"""Sections without a page of their own, or whose defaults are no values."""
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -63,6 +69,47 @@ def anchors(page: Path) -> set[str]:
         words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
         found.add(re.sub(r"[^\w\- ]", "", words).strip().replace(" ", "-"))
     return found
+
+
+def settings_of(page: str) -> dict[str, list[str]]:
+    """The defaults that a page states for each setting: the rows of its tables that begin with ``| setting | default |``."""
+    found, inside = dict[str, list[str]](), False
+    for line in (DOCS / f"{page}.md").read_text("utf-8").splitlines():
+        inside = line.startswith("| setting | default |") or (inside and line.startswith("|"))
+        if not inside or line.startswith("|---"):
+            continue
+        named, stated = (cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:3])
+        names = re.findall(r"`(\w+)`", named)
+        many = len(names) > 1 or page == "grpo"
+        values = stated.split(", ") if many else [stated]
+        for index, name in enumerate(names):
+            found[name] = values[index : index + 1] if len(names) > 1 else values
+    return found
+
+
+def same(default: object, stated: str) -> bool:
+    """Whether a page's cell states this default; an empty text is an empty cell, or the word where several settings share the cell."""
+    match default:
+        case bool():
+            return stated == str(default).lower()
+        case int() | float():
+            return float(stated.replace("−", "-")) == default
+        case _:
+            return stated.replace("empty", "") == default
+
+
+@pytest.mark.parametrize("page", [page for page in sorted({*sections()} | {*IN_PAGES}) if page not in NO_TABLE])
+def test_a_page_states_the_defaults_in_force(page: str) -> None:
+    stated = settings_of(page)
+    assert stated, f"docs/{page}.md has no table of settings with their defaults"
+    names = IN_PAGES.get(page, (page,))
+    known = [{field.name: field.default for field in fields(sections()[name])} for name in names]
+    wrong = list[str]()
+    for setting, values in stated.items():
+        expected = [each[setting] for each in known][: len(values)]
+        if len(values) not in (1, len(known)) or not all(map(same, expected, values)):
+            wrong.append(f"{setting}: {', '.join(map(str, expected))}")
+    assert not wrong, f"docs/{page}.md states other defaults than accord.settings"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
