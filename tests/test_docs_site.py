@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from cyclopts import CycloptsError
 
 from accord.commands import COMMANDS, GROUPS
+from accord.commands.app import app
+from accord.errors import AccordError
 from accord.runtime.project import sections
 
 ROOT = Path(__file__).parent.parent
@@ -119,6 +123,32 @@ def test_every_command_has_a_page_of_its_name(command: Any) -> None:
     text = page.read_text("utf-8")
     assert text.startswith(f"# {command.name}: "), "the title is the command's name and what it does"
     assert f"`accord {command.name}`" in text.split("\n## ")[0], "the page opens with one line about the command"
+
+
+def command_lines() -> Iterator[tuple[str, str]]:
+    """Every `accord ...` that stands in a block of code, with its page; the notebook keeps commands as they were."""
+    for page in [*(DOCS / page for page in PAGES if page != "notebook.md"), *sorted(ROOT.glob("README*.md"))]:
+        fenced = False
+        for line in page.read_text("utf-8").splitlines():
+            if line.startswith("```"):
+                fenced = not fenced
+            elif fenced or line.startswith("    "):
+                for part in re.split(r" && | \| ", line.strip().removeprefix("$ ")):
+                    if part.startswith("accord ") and not part.startswith("accord --"):
+                        yield page.name, part
+
+
+def test_every_command_line_that_a_page_shows_is_understood() -> None:
+    refused = list[str]()
+    lines = list(command_lines())
+    assert len(lines) > 250
+    for page, line in lines:
+        words = [word for word in shlex.split(line, comments=True)[1:] if word != "--json"]
+        try:
+            app.parse_args(words, print_error=False, exit_on_error=False)
+        except (CycloptsError, AccordError) as error:
+            refused.append(f"{page}: {line}: {error}")
+    assert not refused
 
 
 def test_the_navigation_lists_the_commands_as_the_help_does() -> None:
