@@ -15,6 +15,7 @@ import pytest
 import yaml
 from cyclopts import CycloptsError
 
+import accord
 from accord.commands import COMMANDS, GROUPS
 from accord.commands.app import app
 from accord.errors import AccordError
@@ -170,6 +171,13 @@ def test_the_pages_for_people_exist_in_both_languages() -> None:
 def test_every_chinese_page_has_its_english_one() -> None:
     translated = [page for page in PAGES if page.endswith(CHINESE)]
     assert not [page for page in translated if page.removesuffix(CHINESE) + ".md" not in ENGLISH]
+
+
+def test_the_library_pages_hold_every_public_name_once() -> None:
+    text = "".join((DOCS / page).read_text("utf-8") for page in ("api.md", "api-config.md"))
+    shown = re.findall(r"^::: accord\.(\w+)$", text, re.MULTILINE)
+    assert sorted(shown) == sorted({*accord.__all__} - {"__version__", "objectives"})
+    assert "::: accord.algorithms.objectives" in text
 
 
 @pytest.mark.parametrize(
