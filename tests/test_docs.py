@@ -14,22 +14,7 @@ from accord.runtime.project import sections
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
-ELSEWHERE = {
-    "rloo": "grpo",
-    "reinforce": "grpo",
-    "raft": "rejection",
-    "critique": "constitution",
-    "prefer": "constitution",
-    "problems": "star",
-    "solve": "star",
-    "sample": "feedback",
-    "label": "labeling",
-    "evaluate": "evaluation",
-    "screening": "agreement",
-    "plan": "agreement",
-    "serve": "serving",
-    "store": "project",
-}
+ELSEWHERE = {"rloo": "grpo", "reinforce": "grpo", "screening": "labelers", "store": "project"}
 ROLLOUTS = ROOT / "src/accord/algorithms/rollouts.py"
 LOGGING = [path for path in sorted((ROOT / "src/accord/algorithms").glob("*.py")) if "run.log(" in path.read_text("utf-8")]
 

@@ -47,7 +47,7 @@ BREAKS = [
     Break("t07_a_rows", "rewards sum to score - beta KL, the score last", "algorithms/objectives.py", "last = keep.sum(1) - 1", "last = keep.sum(1) - 2"),
     Break("t07_scores", "a row without kept tokens gets no score", "algorithms/objectives.py", "(scores * (last >= 0))[:, None]", "scores[:, None]", "rewards"),
     Break("t08_one_bos", "one BOS", "data/tokenizers.py", '"{{ bos_token }}{% for', '"{{ bos_token }}{{ bos_token }}{% for'),
-    Break("t09_what", "nothing to learn is an error", "algorithms/sft.py", "if len(response) < 2 or len(response) >= len(tokens):", "if False:"),
+    Break("t09_what", "nothing to learn is an error", "data/token_rows.py", "if not shortest <= len(response) < len(window):", "if False:"),
     Break("t10_packed", "packed rows do not see each other", "models/policy.py", "RaggedAttention(batch.lengths), dtype)", "RaggedAttention(batch.lengths.sum()[None]), dtype)"),
     Break("t11_the_prompts", "the prompt is a prefix", "data/templates.py", "if whole_ids[: len(ids)] != ids:", "if False:"),
     Break("t12_the_ratio", "the ratio starts at 1", "algorithms/ppo.py", "new, _ = logprobs(policy, batch, dtype=dtype, temperature=config.temperature)", "new, _ = logprobs(policy, batch, dtype=dtype)", "logprobs"),

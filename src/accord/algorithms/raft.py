@@ -143,7 +143,7 @@ def _learn(config: RaftConfig, policy: Any, drawn: Drawn, rows: list[int], dtype
 
 
 def _summary(config: RaftConfig, drawn: Drawn, chosen: list[int], history: list[dict[str, float]]) -> dict[str, float]:
-    """What was drawn and chosen in a round; docs/rejection.md defines each."""
+    """What was drawn and chosen in a round; docs/raft.md defines each."""
     means = {name: sum(row[name] for row in history) / max(len(history), 1) for name in ("loss", "grad_norm")}
     best: Tensor = best_rows(drawn.scores, config.group_size, drawn.finished)
     log_p = (drawn.logprobs * drawn.keep).sum(1)[best]

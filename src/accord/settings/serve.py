@@ -88,7 +88,7 @@ class ServeConfig(Settings):
     unsure_below: Annotated[float, Range(least=0, below=1, why="it is a probability below 1")] = 0.0
     """Answers whose tokens have a lower mean probability than this become "I don't know"; 0 lets all pass."""
     system: str = ""
-    """System prompt from the library (docs/serving.md), for conversations that bring none."""
+    """System prompt from the library (docs/serve.md), for conversations that bring none."""
     shots: Natural = 0
     """Demonstrations of the store that stand before a conversation as examples, the most similar ones."""
     reasoning: Literal["off", "fold", "show"] = "off"
