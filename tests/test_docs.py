@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -79,3 +80,8 @@ def test_every_command_is_shown_in_the_docs() -> None:
 def test_what_a_page_points_to_is_there(page: Path) -> None:
     pointed = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
     assert not [to for to in pointed if "://" not in to and not (page.parent / to).exists()]
+
+
+def test_the_tree_of_the_architecture_page_is_the_tree() -> None:
+    found = runpy.run_path(str(ROOT / "docs" / "tree.py"))
+    assert found["PAGE"].read_text("utf-8") == found["page"](), "run `python docs/tree.py`"
