@@ -121,7 +121,7 @@ def test_token_rewards_stay_where_they_are_in_ppo_and_are_summed_elsewhere() -> 
     assert spread.tolist() == [[pytest.approx(0.2), pytest.approx(0.4)], [1.0, 0.0]]
     assert whole.score(*asked).tolist() == pytest.approx([2.6, 2.0])
     assert whole.token_rewards() is None
-    assert dense.figures() == whole.figures()
+    assert dense.metrics() == whole.metrics()
 
 
 def test_ppos_token_rewards_sum_to_score_and_marks_less_the_penalty() -> None:

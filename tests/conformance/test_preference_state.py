@@ -128,7 +128,7 @@ OF_THE_STAGE = {
     "returns",
     "beta",
 }
-"""Read where the stage opens its data and its model (tests/test_preferring_stages.py), or not seen in the weights."""
+"""Read where the stage opens its data and its model (tests/commands/train/), or not seen in the weights."""
 
 
 @pytest.mark.parametrize(("stage", "name"), [(stage, name) for stage, changes in CHANGES.items() for name in changes])
