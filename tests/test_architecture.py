@@ -70,6 +70,7 @@ SHARED_PIECES = {
     "train.samples",
     "train.principles",
     "train.raw_text",
+    "train.demonstrations",
     "evaluate.answers",
     "evaluate.held_out",
     "evaluate.kl",

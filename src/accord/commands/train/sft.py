@@ -6,19 +6,18 @@ Follows Ouyang et al. 2022, section 3.5, except as algorithms/sft.py says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from accord.algorithms import sft as algorithm
-from accord.algorithms.rewards import is_answer_key
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, TrainFlags
 from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.run import save, snapshot, trainable
 from accord.data.task_mixture import mixed, parse_weights, without
-from accord.data.templates import ChatFormat, chat_format, give_chat_template
+from accord.data.templates import chat_format, give_chat_template
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import said_by
@@ -81,14 +80,3 @@ def sft(
         save(opened, name, policy, tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)
     return run
-
-
-def written_demonstrations(store: Store) -> Iterator[Demonstration]:
-    """Demonstrations that somebody wrote out; a problem's answer alone does not show how to answer."""
-    return (row for row in store.demonstrations() if not is_answer_key(row.text))
-
-
-def example(chat: ChatFormat, row: Demonstration, max_tokens: int) -> algorithm.Example:
-    """A demonstration as token ids."""
-    prompt, response = chat.prompt(row.prompt.messages), chat.response(row.prompt.messages, row.text)
-    return algorithm.example(prompt, response, max_tokens, f"demonstration {row.id}")
