@@ -1,30 +1,32 @@
 """Accord: language models learn what your people prefer.
 
-A project is a folder with its feedback, its models and its runs. Open one, put in what people said, train, compare, serve::
+A project is a folder with its feedback, its models and its runs. Create one, put in what people said, train, compare, serve::
 
     import accord
 
     project = accord.create("my-project")
     accord.add(project, [{"prompt": "Say hello.", "response": "Hello, how can I help?", "user": "ann"}])
-    accord.sft(project, base="models/SmolLM2-135M", config=accord.SftConfig(lora_rank=16, lr=2e-4))
-    accord.add(project, [{"prompt": "Say hello.", "chosen": "Hello!", "rejected": "What?"}])
+    accord.sft(project, base="models/SmolLM2-135M", config=accord.SftConfig(lora_rank=16, lr=2e-4, ptx_tokens=0))
+    accord.add(project, [{"prompt": "Say hello.", "chosen": "Hello!", "rejected": "What?", "user": "ann"}])
     accord.dpo(project, config=accord.DpoConfig(lora_rank=16))
     print(accord.answer(project, "dpo", ["Say hello."]))
 
-Put in        add, import_, prompts, inspect, export; Prompt, Demonstration, Response, Ranking, Thumb, Labeler ...
-Let people    queue, label, agreement, plan
-Train         pretrain, sft, reward, ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, star, process; sample, critique, prefer
-Evaluate      compare, evaluate, examine, frontier, probe, solve, doctor, lineage
-Use           answer, score, speaker, scorer, serve, chat
-Alone         objectives (every formula as a pure function of tensors), LocalSampler, RewardModel, load_model
+Put in      create, open, add, import_, prompts, inspect, export; Prompt, Demonstration, Response, Ranking, Thumb, Labeler
+Label       queue, label, rank (by a function), agreement, plan
+Train       pretrain, sft, reward, process, ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, star; sample, critique, prefer
+Evaluate    compare, evaluate, examine, frontier, probe, solve, doctor, lineage
+Use         answer, score, speaker, scorer, serve, chat
+Read back   rows, metrics and samples, for a data frame; store
+Alone       accord.objectives (every formula, as a function of tensors), LocalSampler, RewardModel, load_model
 
-A command here is the same function as on the command line: `accord dpo my-project --beta 0.2` is
-``accord.dpo("my-project", config=accord.DpoConfig(beta=0.2))``. It returns its run, or its metrics, and raises an AccordError that
-says what is wrong, where, and what to do. Every section of accord.toml has its config class: ``accord.PpoConfig`` and so on.
+Each command is the function of its name: `accord dpo my-project --beta 0.2` is
+``accord.dpo("my-project", config=accord.DpoConfig(beta=0.2))``. It returns its run, with ``run.summary``, or its metrics. It raises
+an AccordError that says what is wrong, where, and how to fix it. Every section of accord.toml has its config class, ``PpoConfig`` for
+[ppo]. A config that you make has the defaults; ``accord.config(project, accord.PpoConfig)`` has what accord.toml says.
 
-``import accord`` loads nothing; each name is loaded when it is first used. Names in ``__all__`` are public: they change only after
-one minor version with a DeprecationWarning (docs/api.md). Rewards, judges, formats, measures and guards of your own plug in by
-entry points (docs/plugins.md).
+``import accord`` loads no torch: each name is loaded when you first use it. The names in ``__all__`` are public, and stay so for one
+minor version after a DeprecationWarning (docs/plugins.md). Rewards, judges, formats, measures and guards of your own plug in by entry
+points (docs/plugins.md). Worked scripts and notebooks are in examples/.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from accord.algorithms import objectives
+    import accord.objectives as objectives
     from accord.commands.app import Compute, RunFlags
     from accord.commands.data.export import export
     from accord.commands.data.import_ import import_
@@ -50,7 +52,23 @@ if TYPE_CHECKING:
     from accord.commands.feedback.label import label
     from accord.commands.feedback.plan import plan
     from accord.commands.feedback.queue import queue
-    from accord.commands.library import Store, add, answer, create, open, score, scorer, speaker, store
+    from accord.commands.library import (
+        Format,
+        Store,
+        add,
+        answer,
+        config,
+        create,
+        metrics,
+        open,
+        rank,
+        rows,
+        samples,
+        score,
+        scorer,
+        speaker,
+        store,
+    )
     from accord.commands.models import LocalSampler, Model, RewardModel, TextScorer, load_model
     from accord.commands.project.lineage import lineage
     from accord.commands.serve.chat import chat
@@ -141,6 +159,7 @@ __all__ = [
     "DpoConfig",
     "EvaluateConfig",
     "ExamineConfig",
+    "Format",
     "FrontierConfig",
     "Generation",
     "GrpoConfig",
@@ -201,6 +220,7 @@ __all__ = [
     "answer",
     "chat",
     "compare",
+    "config",
     "create",
     "critique",
     "doctor",
@@ -217,6 +237,7 @@ __all__ = [
     "label",
     "lineage",
     "load_model",
+    "metrics",
     "objectives",
     "open",
     "plan",
@@ -228,10 +249,13 @@ __all__ = [
     "prompts",
     "queue",
     "raft",
+    "rank",
     "reinforce",
     "reward",
     "rloo",
+    "rows",
     "sample",
+    "samples",
     "score",
     "scorer",
     "serve",
@@ -246,7 +270,23 @@ _HOMES = {
     "accord.commands.app": ("Compute", "RunFlags"),
     "accord.commands.models": ("LocalSampler", "Model", "RewardModel", "TextScorer", "load_model"),
     "accord.errors": ("AccordError", "InputError", "ModelError", "RunError", "StoreError", "UsageError"),
-    "accord.commands.library": ("Store", "add", "answer", "create", "open", "score", "scorer", "speaker", "store"),
+    "accord.commands.library": (
+        "Format",
+        "Store",
+        "add",
+        "answer",
+        "config",
+        "create",
+        "metrics",
+        "open",
+        "rank",
+        "rows",
+        "samples",
+        "score",
+        "scorer",
+        "speaker",
+        "store",
+    ),
     "accord.protocols": ("Judge", "Sampler", "Scorer", "Speaker"),
     "accord.records": (
         "Comparison",
@@ -273,7 +313,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name == "objectives":
-        return import_module("accord.algorithms.objectives")
+        return import_module("accord.objectives")
     if name not in __all__:
         raise AttributeError(f"module 'accord' has no attribute {name!r}")
     value = getattr(import_module(_home(name)), name)

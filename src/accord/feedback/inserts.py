@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, insert, select
 
 from accord.errors import StoreError
 from accord.feedback import rows, schema
-from accord.records import Demonstration, Ranking, Response
+from accord.records import Demonstration, Ranking, Response, Thumb
 
 IN_ONE_QUERY = 500
 Item = TypeVar("Item")
@@ -59,6 +59,11 @@ def add_rankings(connection: Connection, rankings: Sequence[Ranking]) -> int:
         if unique.setdefault(ranking.id, ranking) != ranking:
             raise StoreError(f"two different rankings share the id {ranking.id}", hint=rows.UNCHANGED)
     return add_ranking_rows(connection, [rows.of_ranking(r) for r in unique.values()], {id: rows.of_items(r) for id, r in unique.items()})
+
+
+def add_thumbs(connection: Connection, thumbs: Sequence[Thumb]) -> int:
+    known(connection, schema.labelers, {thumb.labeler for thumb in thumbs}, "labeler")
+    return add_rows(connection, schema.thumbs, [rows.of_thumb(thumb) for thumb in thumbs])
 
 
 def add_ranking_rows(connection: Connection, rankings: Sequence[rows.TableRow], items: Mapping[str, Sequence[rows.TableRow]]) -> int:

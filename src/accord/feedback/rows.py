@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -20,6 +21,7 @@ from accord.records import (
     Response,
     Role,
     Split,
+    Thumb,
     flag_named,
 )
 
@@ -81,6 +83,13 @@ def of_response(response: Response) -> TableRow:
 def response(row: Mapping[Any, Any]) -> Response:
     tokens = tuple(map(int, row["tokens"].split(","))) if row["tokens"] else ()
     return Response(row["id"], row["prompt_id"], row["text"], row["model"], tokens, row["finished"])
+
+
+def of_thumb(thumb: Thumb) -> TableRow:
+    """A thumb that was given elsewhere: its id is a hash of what it says, so that it comes in once."""
+    content = "\0".join((thumb.response.id, thumb.labeler, str(thumb.up)))
+    row = {"id": f"t-{hashlib.sha256(content.encode()).hexdigest()[:20]}", "prompt_id": thumb.prompt.id, "response_id": thumb.response.id}
+    return row | {"labeler": thumb.labeler, "up": thumb.up, "flags": "[]", "at": ""}
 
 
 def of_ranking(ranking: Ranking) -> TableRow:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, select, text
 
 from accord.feedback import rows, schema
 from accord.feedback.database import Database, connect
-from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses, add_rows, batches, by_id
+from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses, add_rows, add_thumbs, batches, by_id
 from accord.feedback.withdrawals import is_withdrawn
 from accord.records import Demonstration, GuidelineSet, Labeler, Prompt, RankedPrompt, Ranking, Response, Split, Thumb
 
@@ -67,27 +67,31 @@ class Store:
         demonstrations: Iterable[Demonstration] = (),
         responses: Iterable[Response] = (),
         rankings: Iterable[Ranking] = (),
+        thumbs: Iterable[Thumb] = (),
     ) -> dict[str, int]:
-        """Adds records of several kinds in one transaction; returns how many of each were new.
+        """Adds records of several kinds in one transaction; returns how many of each were new (of thumbs, where any are given).
 
-        Records may name others that are added with them. A demonstration brings its prompt along.
+        Records may name others that are added with them. A demonstration brings its prompt along, a thumb its prompt and its response.
 
         Raises:
             StoreError: a labeler, prompt or response is unknown, a response belongs to another prompt, an id is there with
                 another content, a field holds what it may not, or the store cannot be written; nothing was stored.
         """
         people = [rows.of_labeler(person) for person in labelers]
-        asked, written, answers, judged = list(prompts), list(demonstrations), list(responses), list(rankings)
+        written, judged, liked = list(demonstrations), list(rankings), list(thumbs)
+        asked = [*prompts, *(row.prompt for row in written), *(row.prompt for row in liked)]
+        answers = [*responses, *(row.response for row in liked)]
         with self.write() as connection:
             if not self.database.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADDING})
-            return {
-                "prompts": add_rows(connection, schema.prompts, [rows.of_prompt(p) for p in (*asked, *(d.prompt for d in written))]),
+            added = {
+                "prompts": add_rows(connection, schema.prompts, [rows.of_prompt(prompt) for prompt in asked]),
                 "labelers": add_rows(connection, schema.labelers, people),
                 "demonstrations": add_demonstrations(connection, written),
                 "responses": add_responses(connection, answers),
                 "rankings": add_rankings(connection, judged),
             }
+            return added | {"thumbs": add_thumbs(connection, liked)} if liked else added
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> int:
         """Adds prompts; returns how many were new."""

@@ -30,6 +30,10 @@ NOT_THERE = {"en": "The documents do not say.", "zh": "文档里没有写。"}
 READ = {"en": "Answer with sentences of this text, word for word:", "zh": "请用下文的原句回答："}
 
 
+FAILED = "-failed"
+"""Ends the kind that stands for a screen that could not look: ``dialect-failed``."""
+
+
 def nothing(_: str) -> Sequence[str]:
     """The screen that finds nothing."""
     return ()
@@ -64,8 +68,11 @@ def confidence(tokens: Sequence[Token]) -> float:
 
 
 def new_kinds(answer: str, conversation: Sequence[Message], screen: Screen) -> list[str]:
-    """What is found in an answer and was not in the conversation: repeating what the user said gives nothing away."""
-    before = {kind for message in conversation for kind in screen(message.content)}
+    """What is found in an answer and was not in the conversation: repeating what the user said gives nothing away.
+
+    A screen that could not look counts every time: that it failed on the conversation too says nothing about the answer.
+    """
+    before = {kind for message in conversation for kind in screen(message.content) if not kind.endswith(FAILED)}
     return [kind for kind in dict.fromkeys(screen(answer)) if kind not in before]
 
 
