@@ -16,6 +16,7 @@ import yaml
 from cyclopts import CycloptsError
 
 import accord
+from accord import settings
 from accord.commands import COMMANDS, GROUPS
 from accord.commands.app import app
 from accord.errors import AccordError
@@ -176,7 +177,8 @@ def test_every_chinese_page_has_its_english_one() -> None:
 def test_the_library_pages_hold_every_public_name_once() -> None:
     text = "".join((DOCS / page).read_text("utf-8") for page in ("api.md", "api-config.md"))
     shown = re.findall(r"^::: accord\.(\w+)$", text, re.MULTILINE)
-    assert sorted(shown) == sorted({*accord.__all__} - {"__version__", "objectives"})
+    configs = {name for name in settings.__all__ if name.endswith("Config")}
+    assert sorted(shown) == sorted({*accord.__all__, *configs} - {"__version__", "objectives"})
     assert "::: accord.algorithms.objectives" in text
 
 

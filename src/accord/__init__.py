@@ -24,9 +24,9 @@ Each command is the function of its name: `accord dpo my-project --beta 0.2` is
 an AccordError that says what is wrong, where, and how to fix it. Every section of accord.toml has its config class, ``PpoConfig`` for
 [ppo]. A config that you make has the defaults; ``accord.config(project, accord.PpoConfig)`` has what accord.toml says.
 
-``import accord`` loads no torch: each name is loaded when you first use it. The names in ``__all__`` are public, and stay so for one
-minor version after a DeprecationWarning (docs/plugins.md). Rewards, judges, formats, measures and guards of your own plug in by entry
-points (docs/plugins.md). Worked scripts and notebooks are in examples/.
+``import accord`` loads no torch: each name is loaded when you first use it. The names below and the config classes are public: each stays
+for one minor version after a DeprecationWarning (docs/plugins.md). Rewards, judges, formats, measures and guards of your own plug in by
+entry points (docs/plugins.md). Worked scripts and notebooks are in examples/.
 """
 
 from __future__ import annotations
@@ -110,110 +110,142 @@ if TYPE_CHECKING:
     from accord.runtime.runs import Run
     from accord.runtime.version import __version__
     from accord.settings import (
-        AgreementConfig,
-        AlgorithmsConfig,
-        ChatConfig,
-        CompareConfig,
-        CritiqueConfig,
-        DpoConfig,
-        EvaluateConfig,
-        ExamineConfig,
-        FrontierConfig,
-        GrpoConfig,
-        IlqlConfig,
-        InspectConfig,
-        KtoConfig,
-        LabelConfig,
-        PlanConfig,
-        PpoConfig,
-        PreferConfig,
-        PretrainConfig,
-        ProbeConfig,
-        ProblemsConfig,
-        ProcessConfig,
-        PromptsConfig,
-        RaftConfig,
-        ReinforceConfig,
-        RewardConfig,
-        RlooConfig,
-        RoundConfig,
-        SampleConfig,
-        ScreeningConfig,
-        ServeConfig,
-        SftConfig,
-        SolveConfig,
-        StarConfig,
-        WorldConfig,
+        AgreementConfig as AgreementConfig,
+    )
+    from accord.settings import (
+        AlgorithmsConfig as AlgorithmsConfig,
+    )
+    from accord.settings import (
+        ChatConfig as ChatConfig,
+    )
+    from accord.settings import (
+        CompareConfig as CompareConfig,
+    )
+    from accord.settings import (
+        CritiqueConfig as CritiqueConfig,
+    )
+    from accord.settings import (
+        DpoConfig as DpoConfig,
+    )
+    from accord.settings import (
+        EvaluateConfig as EvaluateConfig,
+    )
+    from accord.settings import (
+        ExamineConfig as ExamineConfig,
+    )
+    from accord.settings import (
+        FrontierConfig as FrontierConfig,
+    )
+    from accord.settings import (
+        GrpoConfig as GrpoConfig,
+    )
+    from accord.settings import (
+        IlqlConfig as IlqlConfig,
+    )
+    from accord.settings import (
+        InspectConfig as InspectConfig,
+    )
+    from accord.settings import (
+        KtoConfig as KtoConfig,
+    )
+    from accord.settings import (
+        LabelConfig as LabelConfig,
+    )
+    from accord.settings import (
+        PlanConfig as PlanConfig,
+    )
+    from accord.settings import (
+        PpoConfig as PpoConfig,
+    )
+    from accord.settings import (
+        PreferConfig as PreferConfig,
+    )
+    from accord.settings import (
+        PretrainConfig as PretrainConfig,
+    )
+    from accord.settings import (
+        ProbeConfig as ProbeConfig,
+    )
+    from accord.settings import (
+        ProblemsConfig as ProblemsConfig,
+    )
+    from accord.settings import (
+        ProcessConfig as ProcessConfig,
+    )
+    from accord.settings import (
+        PromptsConfig as PromptsConfig,
+    )
+    from accord.settings import (
+        RaftConfig as RaftConfig,
+    )
+    from accord.settings import (
+        ReinforceConfig as ReinforceConfig,
+    )
+    from accord.settings import (
+        RewardConfig as RewardConfig,
+    )
+    from accord.settings import (
+        RlooConfig as RlooConfig,
+    )
+    from accord.settings import (
+        RoundConfig as RoundConfig,
+    )
+    from accord.settings import (
+        SampleConfig as SampleConfig,
+    )
+    from accord.settings import (
+        ScreeningConfig as ScreeningConfig,
+    )
+    from accord.settings import (
+        ServeConfig as ServeConfig,
+    )
+    from accord.settings import (
+        SftConfig as SftConfig,
+    )
+    from accord.settings import (
+        SolveConfig as SolveConfig,
+    )
+    from accord.settings import (
+        StarConfig as StarConfig,
+    )
+    from accord.settings import (
+        WorldConfig as WorldConfig,
     )
 
 __all__ = [
     "AccordError",
-    "AgreementConfig",
-    "AlgorithmsConfig",
-    "ChatConfig",
-    "CompareConfig",
     "Comparison",
     "Compute",
-    "CritiqueConfig",
     "Demonstration",
-    "DpoConfig",
-    "EvaluateConfig",
-    "ExamineConfig",
     "Format",
-    "FrontierConfig",
     "Generation",
-    "GrpoConfig",
     "Guideline",
-    "IlqlConfig",
     "InputError",
-    "InspectConfig",
     "Judge",
     "Judgement",
-    "KtoConfig",
-    "LabelConfig",
     "Labeler",
     "LocalSampler",
     "Message",
     "Model",
     "ModelError",
-    "PlanConfig",
-    "PpoConfig",
-    "PreferConfig",
-    "PretrainConfig",
-    "ProbeConfig",
-    "ProblemsConfig",
-    "ProcessConfig",
     "Project",
     "Prompt",
-    "PromptsConfig",
-    "RaftConfig",
     "Ranking",
     "Rating",
-    "ReinforceConfig",
     "Response",
-    "RewardConfig",
     "RewardModel",
-    "RlooConfig",
-    "RoundConfig",
     "Run",
     "RunError",
     "RunFlags",
-    "SampleConfig",
     "Sampler",
     "Sampling",
     "Scorer",
-    "ScreeningConfig",
-    "ServeConfig",
-    "SftConfig",
-    "SolveConfig",
     "Speaker",
-    "StarConfig",
     "Store",
     "StoreError",
     "TextScorer",
     "Thumb",
     "UsageError",
-    "WorldConfig",
     "__version__",
     "add",
     "agreement",
@@ -314,17 +346,20 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name == "objectives":
         return import_module("accord.objectives")
-    if name not in __all__:
+    module = _home(name)
+    if module is None:
         raise AttributeError(f"module 'accord' has no attribute {name!r}")
-    value = getattr(import_module(_home(name)), name)
+    value = getattr(import_module(module), name)
     globals()[name] = value
     return value
 
 
-def _home(name: str) -> str:
-    """The module that a public name is loaded from."""
-    if name.endswith("Config"):
+def _home(name: str) -> str | None:
+    """The module that a public name is loaded from. The configs are public as well, and left out of ``__all__`` to keep help() short."""
+    if name[0].isupper() and name.endswith("Config"):
         return "accord.settings"
+    if name not in __all__:
+        return None
     from accord.commands import COMMANDS
 
     commands = {command.file: command.module for command in COMMANDS}
