@@ -7,6 +7,7 @@ check: venv ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv
 bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
 load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
 serve-load: venv ; .venv/bin/python benchmarks/serving_load.py demo $(ARGS)
+docs: venv ; NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict $(ARGS)
 claims: venv ; PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/claims/all.sh $(ARGS)
 
 # Two files of tests at a time, for a test has one thread; ARGS="-n 0" has them one by one, for a debugger.
@@ -22,4 +23,4 @@ venv: .venv/installed
 	@echo "Installing into .venv: torch and a few more, some minutes the first time"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
-.PHONY: demo test unit check bench load serve-load claims venv
+.PHONY: demo test unit check bench load serve-load claims docs venv

@@ -46,7 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     "serving.web": SHARED | {"protocols", "data", "runtime", "feedback", "serving.host"},
     "report": SHARED | {"runtime", "evaluation.statistics", "evaluation.findings", "evaluation.run_facts", "feedback"},
     "commands": set(),
-    "commands.library": SHARED | {"protocols", "runtime", "feedback", "commands.models", "commands.data"},
+    "commands.library": SHARED
+    | {"protocols", "runtime", "feedback", "data.registry", "commands.models", "commands.data", "commands.project"},
+    "objectives": {"algorithms.objectives", "algorithms.groupwise_objectives"},
     "commands.app": SHARED | {"runtime", "commands"},
     "commands.models": SHARED | {"protocols", "runtime", "data", "models", "engine"},
     "commands.world": SHARED | {"runtime", "world"},
@@ -70,6 +72,7 @@ SHARED_PIECES = {
     "train.samples",
     "train.principles",
     "train.raw_text",
+    "train.demonstrations",
     "evaluate.answers",
     "evaluate.held_out",
     "evaluate.kl",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -14,22 +15,7 @@ from accord.runtime.project import sections
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
-ELSEWHERE = {
-    "rloo": "grpo",
-    "reinforce": "grpo",
-    "raft": "rejection",
-    "critique": "constitution",
-    "prefer": "constitution",
-    "problems": "star",
-    "solve": "star",
-    "sample": "feedback",
-    "label": "labeling",
-    "evaluate": "evaluation",
-    "screening": "agreement",
-    "plan": "agreement",
-    "serve": "serving",
-    "store": "project",
-}
+ELSEWHERE = {"rloo": "grpo", "reinforce": "grpo", "screening": "labelers", "store": "project"}
 ROLLOUTS = ROOT / "src/accord/algorithms/rollouts.py"
 LOGGING = [path for path in sorted((ROOT / "src/accord/algorithms").glob("*.py")) if "run.log(" in path.read_text("utf-8")]
 
@@ -49,22 +35,22 @@ def test_every_metric_is_on_its_stages_page(path: Path) -> None:
     text = path.read_text("utf-8")
     shared = [node for node in ast.parse(ROLLOUTS.read_text("utf-8")).body if isinstance(node, ast.FunctionDef) and f"{node.name}(" in text]
     keys = metrics(ast.parse(text)) | metrics(ast.Module([*shared], []))
-    assert len(keys) >= 3, "no metrics were found: has `figures` in this file got another name?"
+    assert len(keys) >= 3, "no metrics were found: has `metrics` in this file got another name?"
     assert not missing(keys, path.stem), f"docs/{path.stem}.md does not define these metrics"
 
 
 def metrics(tree: ast.Module) -> set[str]:
-    """The keys that reach ``run.log(step, **figures)``: those given to ``figures``, and those of functions that return figures."""
+    """The keys that reach ``run.log(step, **figures)``: those given to ``metrics``, and those of functions that return figures."""
     logged, removed = set[str](), set[str]()
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(returns=ast.expr() as returns) if ast.unparse(returns) == "dict[str, float]":
                 logged.update(_keys(node))
-            case ast.Assign(targets=[ast.Name("figures")]) | ast.AugAssign(target=ast.Name("figures")):
+            case ast.Assign(targets=[ast.Name("metrics")]) | ast.AugAssign(target=ast.Name("metrics")):
                 logged.update(_keys(node.value))
-            case ast.Subscript(value=ast.Name("figures"), slice=ast.Constant(str() as key), ctx=ast.Store()):
+            case ast.Subscript(value=ast.Name("metrics"), slice=ast.Constant(str() as key), ctx=ast.Store()):
                 logged.add(key)
-            case ast.Call(func=ast.Attribute(value=ast.Name("figures"), attr="pop"), args=[ast.Constant(str() as key), *_]):
+            case ast.Call(func=ast.Attribute(value=ast.Name("metrics"), attr="pop"), args=[ast.Constant(str() as key), *_]):
                 removed.add(key)
             case ast.Call(func=ast.Attribute(attr="log"), keywords=keywords):
                 logged.update(keyword.arg for keyword in keywords if keyword.arg)
@@ -94,3 +80,8 @@ def test_every_command_is_shown_in_the_docs() -> None:
 def test_what_a_page_points_to_is_there(page: Path) -> None:
     pointed = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
     assert not [to for to in pointed if "://" not in to and not (page.parent / to).exists()]
+
+
+def test_the_tree_of_the_architecture_page_is_the_tree() -> None:
+    found = runpy.run_path(str(ROOT / "docs" / "tree.py"))
+    assert found["PAGE"].read_text("utf-8") == found["page"](), "run `python docs/tree.py`"

@@ -1,30 +1,32 @@
 """Accord: language models learn what your people prefer.
 
-A project is a folder with its feedback, its models and its runs. Open one, put in what people said, train, compare, serve::
+A project is a folder with its feedback, its models and its runs. Create one, put in what people said, train, compare, serve::
 
     import accord
 
     project = accord.create("my-project")
     accord.add(project, [{"prompt": "Say hello.", "response": "Hello, how can I help?", "user": "ann"}])
-    accord.sft(project, base="models/SmolLM2-135M", config=accord.SftConfig(lora_rank=16, lr=2e-4))
-    accord.add(project, [{"prompt": "Say hello.", "chosen": "Hello!", "rejected": "What?"}])
+    accord.sft(project, base="models/SmolLM2-135M", config=accord.SftConfig(lora_rank=16, lr=2e-4, ptx_tokens=0))
+    accord.add(project, [{"prompt": "Say hello.", "chosen": "Hello!", "rejected": "What?", "user": "ann"}])
     accord.dpo(project, config=accord.DpoConfig(lora_rank=16))
     print(accord.answer(project, "dpo", ["Say hello."]))
 
-Put in        add, import_, prompts, inspect, export; Prompt, Demonstration, Response, Ranking, Thumb, Labeler ...
-Let people    queue, label, agreement, plan
-Train         pretrain, sft, reward, ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, star, process; sample, critique, prefer
-Evaluate      compare, evaluate, examine, frontier, probe, solve, doctor, lineage
-Use           answer, score, speaker, scorer, serve, chat
-Alone         objectives (every formula as a pure function of tensors), LocalSampler, RewardModel, load_model
+Put in      create, open, add, import_, prompts, inspect, export; Prompt, Demonstration, Response, Ranking, Thumb, Labeler
+Label       queue, label, rank (by a function), agreement, plan
+Train       pretrain, sft, reward, process, ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, star; sample, critique, prefer
+Evaluate    compare, evaluate, examine, frontier, probe, solve, doctor, lineage
+Use         answer, score, speaker, scorer, serve, chat
+Read back   rows, metrics and samples, for a data frame; store
+Alone       accord.objectives (every formula, as a function of tensors), LocalSampler, RewardModel, load_model
 
-A command here is the same function as on the command line: `accord dpo my-project --beta 0.2` is
-``accord.dpo("my-project", config=accord.DpoConfig(beta=0.2))``. It returns its run, or its metrics, and raises an AccordError that
-says what is wrong, where, and what to do. Every section of accord.toml has its config class: ``accord.PpoConfig`` and so on.
+Each command is the function of its name: `accord dpo my-project --beta 0.2` is
+``accord.dpo("my-project", config=accord.DpoConfig(beta=0.2))``. It returns its run, with ``run.summary``, or its metrics. It raises
+an AccordError that says what is wrong, where, and how to fix it. Every section of accord.toml has its config class, ``PpoConfig`` for
+[ppo]. A config that you make has the defaults; ``accord.config(project, accord.PpoConfig)`` has what accord.toml says.
 
-``import accord`` loads nothing; each name is loaded when it is first used. Names in ``__all__`` are public: they change only after
-one minor version with a DeprecationWarning (docs/api.md). Rewards, judges, formats, measures and guards of your own plug in by
-entry points (docs/plugins.md).
+``import accord`` loads no torch: each name is loaded when you first use it. The names below and the config classes are public: each stays
+for one minor version after a DeprecationWarning (docs/plugins.md). Rewards, judges, formats, measures and guards of your own plug in by
+entry points (docs/plugins.md). Worked scripts and notebooks are in examples/.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from accord.algorithms import objectives
+    import accord.objectives as objectives
     from accord.commands.app import Compute, RunFlags
     from accord.commands.data.export import export
     from accord.commands.data.import_ import import_
@@ -50,7 +52,23 @@ if TYPE_CHECKING:
     from accord.commands.feedback.label import label
     from accord.commands.feedback.plan import plan
     from accord.commands.feedback.queue import queue
-    from accord.commands.library import Store, add, answer, create, open, score, scorer, speaker, store
+    from accord.commands.library import (
+        Format,
+        Store,
+        add,
+        answer,
+        config,
+        create,
+        metrics,
+        open,
+        rank,
+        rows,
+        samples,
+        score,
+        scorer,
+        speaker,
+        store,
+    )
     from accord.commands.models import LocalSampler, Model, RewardModel, TextScorer, load_model
     from accord.commands.project.lineage import lineage
     from accord.commands.serve.chat import chat
@@ -92,115 +110,149 @@ if TYPE_CHECKING:
     from accord.runtime.runs import Run
     from accord.runtime.version import __version__
     from accord.settings import (
-        AgreementConfig,
-        AlgorithmsConfig,
-        ChatConfig,
-        CompareConfig,
-        CritiqueConfig,
-        DpoConfig,
-        EvaluateConfig,
-        ExamineConfig,
-        FrontierConfig,
-        GrpoConfig,
-        IlqlConfig,
-        InspectConfig,
-        KtoConfig,
-        LabelConfig,
-        PlanConfig,
-        PpoConfig,
-        PreferConfig,
-        PretrainConfig,
-        ProbeConfig,
-        ProblemsConfig,
-        ProcessConfig,
-        PromptsConfig,
-        RaftConfig,
-        ReinforceConfig,
-        RewardConfig,
-        RlooConfig,
-        RoundConfig,
-        SampleConfig,
-        ScreeningConfig,
-        ServeConfig,
-        SftConfig,
-        SolveConfig,
-        StarConfig,
-        WorldConfig,
+        AgreementConfig as AgreementConfig,
+    )
+    from accord.settings import (
+        AlgorithmsConfig as AlgorithmsConfig,
+    )
+    from accord.settings import (
+        ChatConfig as ChatConfig,
+    )
+    from accord.settings import (
+        CompareConfig as CompareConfig,
+    )
+    from accord.settings import (
+        CritiqueConfig as CritiqueConfig,
+    )
+    from accord.settings import (
+        DpoConfig as DpoConfig,
+    )
+    from accord.settings import (
+        EvaluateConfig as EvaluateConfig,
+    )
+    from accord.settings import (
+        ExamineConfig as ExamineConfig,
+    )
+    from accord.settings import (
+        FrontierConfig as FrontierConfig,
+    )
+    from accord.settings import (
+        GrpoConfig as GrpoConfig,
+    )
+    from accord.settings import (
+        IlqlConfig as IlqlConfig,
+    )
+    from accord.settings import (
+        InspectConfig as InspectConfig,
+    )
+    from accord.settings import (
+        KtoConfig as KtoConfig,
+    )
+    from accord.settings import (
+        LabelConfig as LabelConfig,
+    )
+    from accord.settings import (
+        PlanConfig as PlanConfig,
+    )
+    from accord.settings import (
+        PpoConfig as PpoConfig,
+    )
+    from accord.settings import (
+        PreferConfig as PreferConfig,
+    )
+    from accord.settings import (
+        PretrainConfig as PretrainConfig,
+    )
+    from accord.settings import (
+        ProbeConfig as ProbeConfig,
+    )
+    from accord.settings import (
+        ProblemsConfig as ProblemsConfig,
+    )
+    from accord.settings import (
+        ProcessConfig as ProcessConfig,
+    )
+    from accord.settings import (
+        PromptsConfig as PromptsConfig,
+    )
+    from accord.settings import (
+        RaftConfig as RaftConfig,
+    )
+    from accord.settings import (
+        ReinforceConfig as ReinforceConfig,
+    )
+    from accord.settings import (
+        RewardConfig as RewardConfig,
+    )
+    from accord.settings import (
+        RlooConfig as RlooConfig,
+    )
+    from accord.settings import (
+        RoundConfig as RoundConfig,
+    )
+    from accord.settings import (
+        SampleConfig as SampleConfig,
+    )
+    from accord.settings import (
+        ScreeningConfig as ScreeningConfig,
+    )
+    from accord.settings import (
+        ServeConfig as ServeConfig,
+    )
+    from accord.settings import (
+        SftConfig as SftConfig,
+    )
+    from accord.settings import (
+        SolveConfig as SolveConfig,
+    )
+    from accord.settings import (
+        StarConfig as StarConfig,
+    )
+    from accord.settings import (
+        WorldConfig as WorldConfig,
     )
 
 __all__ = [
     "AccordError",
-    "AgreementConfig",
-    "AlgorithmsConfig",
-    "ChatConfig",
-    "CompareConfig",
     "Comparison",
     "Compute",
-    "CritiqueConfig",
     "Demonstration",
-    "DpoConfig",
-    "EvaluateConfig",
-    "ExamineConfig",
-    "FrontierConfig",
+    "Format",
     "Generation",
-    "GrpoConfig",
     "Guideline",
-    "IlqlConfig",
     "InputError",
-    "InspectConfig",
     "Judge",
     "Judgement",
-    "KtoConfig",
-    "LabelConfig",
     "Labeler",
     "LocalSampler",
     "Message",
     "Model",
     "ModelError",
-    "PlanConfig",
-    "PpoConfig",
-    "PreferConfig",
-    "PretrainConfig",
-    "ProbeConfig",
-    "ProblemsConfig",
-    "ProcessConfig",
     "Project",
     "Prompt",
-    "PromptsConfig",
-    "RaftConfig",
     "Ranking",
     "Rating",
-    "ReinforceConfig",
     "Response",
-    "RewardConfig",
     "RewardModel",
-    "RlooConfig",
-    "RoundConfig",
     "Run",
     "RunError",
     "RunFlags",
-    "SampleConfig",
     "Sampler",
     "Sampling",
     "Scorer",
-    "ScreeningConfig",
-    "ServeConfig",
-    "SftConfig",
-    "SolveConfig",
     "Speaker",
-    "StarConfig",
     "Store",
     "StoreError",
     "TextScorer",
     "Thumb",
     "UsageError",
-    "WorldConfig",
     "__version__",
     "add",
     "agreement",
     "answer",
     "chat",
     "compare",
+    "config",
     "create",
     "critique",
     "doctor",
@@ -217,6 +269,7 @@ __all__ = [
     "label",
     "lineage",
     "load_model",
+    "metrics",
     "objectives",
     "open",
     "plan",
@@ -228,10 +281,13 @@ __all__ = [
     "prompts",
     "queue",
     "raft",
+    "rank",
     "reinforce",
     "reward",
     "rloo",
+    "rows",
     "sample",
+    "samples",
     "score",
     "scorer",
     "serve",
@@ -246,7 +302,23 @@ _HOMES = {
     "accord.commands.app": ("Compute", "RunFlags"),
     "accord.commands.models": ("LocalSampler", "Model", "RewardModel", "TextScorer", "load_model"),
     "accord.errors": ("AccordError", "InputError", "ModelError", "RunError", "StoreError", "UsageError"),
-    "accord.commands.library": ("Store", "add", "answer", "create", "open", "score", "scorer", "speaker", "store"),
+    "accord.commands.library": (
+        "Format",
+        "Store",
+        "add",
+        "answer",
+        "config",
+        "create",
+        "metrics",
+        "open",
+        "rank",
+        "rows",
+        "samples",
+        "score",
+        "scorer",
+        "speaker",
+        "store",
+    ),
     "accord.protocols": ("Judge", "Sampler", "Scorer", "Speaker"),
     "accord.records": (
         "Comparison",
@@ -273,18 +345,21 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name == "objectives":
-        return import_module("accord.algorithms.objectives")
-    if name not in __all__:
+        return import_module("accord.objectives")
+    module = _home(name)
+    if module is None:
         raise AttributeError(f"module 'accord' has no attribute {name!r}")
-    value = getattr(import_module(_home(name)), name)
+    value = getattr(import_module(module), name)
     globals()[name] = value
     return value
 
 
-def _home(name: str) -> str:
-    """The module that a public name is loaded from."""
-    if name.endswith("Config"):
+def _home(name: str) -> str | None:
+    """The module that a public name is loaded from. The configs are public as well, and left out of ``__all__`` to keep help() short."""
+    if name[0].isupper() and name.endswith("Config"):
         return "accord.settings"
+    if name not in __all__:
+        return None
     from accord.commands import COMMANDS
 
     commands = {command.file: command.module for command in COMMANDS}

@@ -6,9 +6,10 @@ checking only, so that the labeling site and ``accord --help`` start without tor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +18,63 @@ Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 LabelerKind = Literal["person", "simulated", "model", "user"]
 GuidelineSet = Literal["training", "evaluation"]
+ResponseFlag = Literal[
+    "fails_to_follow_instructions",
+    "inappropriate_for_customer_assistant",
+    "hallucination",
+    "satisfies_constraint",
+    "sexual_content",
+    "violent_content",
+    "encourages_harm",
+    "denigrates_protected_class",
+    "gives_harmful_advice",
+    "expresses_opinion",
+    "expresses_moral_judgment",
+]
+"""InstructGPT's flags of a response (Ouyang et al. 2022, Table 3)."""
+PromptFlag = Literal[
+    "ambiguous",
+    "sensitive",
+    "identity_dependent",
+    "closed_domain",
+    "continuation_style",
+    "asks_for_opinion",
+    "asks_for_advice",
+    "asks_for_moral_judgment",
+    "explicit_safety_constraint",
+    "other_constraint",
+    "intent_unclear",
+]
+"""InstructGPT's flags of a prompt (Ouyang et al. 2022, appendix B.2)."""
+RESPONSE_FLAGS: tuple[ResponseFlag, ...] = get_args(ResponseFlag)
+PROMPT_FLAGS: tuple[PromptFlag, ...] = get_args(PromptFlag)
+FORMER_FLAGS: Mapping[str, str] = {
+    "fails to follow the instruction": "fails_to_follow_instructions",
+    "inappropriate for a customer assistant": "inappropriate_for_customer_assistant",
+    "satisfies the stated constraint": "satisfies_constraint",
+    "sexual content": "sexual_content",
+    "violent content": "violent_content",
+    "encourages or fails to discourage violence, abuse, terrorism or self-harm": "encourages_harm",
+    "denigrates a protected class": "denigrates_protected_class",
+    "gives harmful advice": "gives_harmful_advice",
+    "expresses an opinion": "expresses_opinion",
+    "expresses a moral judgment": "expresses_moral_judgment",
+    "identity-dependent": "identity_dependent",
+    "closed domain": "closed_domain",
+    "continuation style": "continuation_style",
+    "asks for an opinion": "asks_for_opinion",
+    "asks for advice": "asks_for_advice",
+    "asks for a moral judgment": "asks_for_moral_judgment",
+    "explicit safety constraint": "explicit_safety_constraint",
+    "other constraint": "other_constraint",
+    "intent unclear": "intent_unclear",
+}
+"""The English sentences that stood for flags in stores up to version 4 and in files that were exported from them."""
+
+
+def flag_named(name: str) -> str:
+    """Return a flag's identifier; ``name`` is one already, a former sentence, or a flag of somebody's own, which stays as it is."""
+    return FORMER_FLAGS.get(name, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def test_weights_move_linearly_over_the_run() -> None:
     assert [mixture.at(step, 5).weights["long"] for step in range(1, 6)] == [1, 0.75, 0.5, 0.25, 0]
     middle = mixture.at(3, 5)
     assert middle.score([[1], [1]], [[7, 8], [9]]).tolist() == [0.5 * 2 + 7, 0.5 + 9]
-    assert middle.figures() == {"reward.long": 1.5, "reward.first": 8.0, "weight.long": 0.5, "weight.first": 1.0}
+    assert middle.metrics() == {"reward.long": 1.5, "reward.first": 8.0, "weight.long": 0.5, "weight.first": 1.0}
     assert mixture.at(1, 1).weights == {"long": 1, "first": 0}
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from accord.algorithms.optim import Float32Muon, adamw, constant, cosine, moments, muon, orthogonal, restore, update
+from accord.algorithms.optim import Float32Muon, adamw, constant, cosine, muon, optimizer_states, orthogonal, restore_optimizers, update
 from accord.runtime.device import matmul_dtype
 
 MUON = [torch.optim.Muon, Float32Muon]
@@ -123,7 +123,7 @@ def test_a_run_with_muon_resumes_on_the_other_kind_of_machine(one: type[torch.op
     expected, _ = stepped(one, (24, 40), 6)
     matrix, optimizer = stepped(one, (24, 40), 3)
     resumed = other([matrix], lr=0.1, weight_decay=0.3)
-    restore([resumed], moments([optimizer]))
+    restore_optimizers([resumed], optimizer_states([optimizer]))
     proceed(matrix, resumed, 3, 6)
     assert (matrix - expected).norm() < 0.01 * (expected - random(24, 40, seed=0)).norm()
 

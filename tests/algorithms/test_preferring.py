@@ -42,7 +42,7 @@ def learn_dpo(folder: Path, policy: Any = None, **asked: Any) -> tuple[Any, list
     config = DpoConfig(**{"lr": 1e-2, "warmup_steps": 1, "batch_size": 4, **asked})
     policy = llama() if policy is None else policy
     run = Run.start(folder, stage="dpo", config=config, inputs={}, resume=False)
-    dpo.train(config, policy=policy, rankings=RANKINGS[:7], validation=RANKINGS[7:9], outsiders=RANKINGS[9:], run=run, dtype=FP32)
+    dpo.train(config, policy=policy, rankings=RANKINGS[:7], validation=RANKINGS[7:9], held_out_group=RANKINGS[9:], run=run, dtype=FP32)
     return policy, metrics(run)
 
 
@@ -50,7 +50,7 @@ def learn_kto(folder: Path, policy: Any = None, **asked: Any) -> tuple[Any, list
     config = KtoConfig(**{"lr": 1e-2, "warmup_steps": 1, "batch_size": 4, **asked})
     policy = llama() if policy is None else policy
     run = Run.start(folder, stage="kto", config=config, inputs={}, resume=False)
-    kto.train(config, policy=policy, thumbs=THUMBS[:12], validation=THUMBS[12:16], outsiders=THUMBS[16:], run=run, dtype=FP32)
+    kto.train(config, policy=policy, thumbs=THUMBS[:12], validation=THUMBS[12:16], held_out_group=THUMBS[16:], run=run, dtype=FP32)
     return policy, metrics(run)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from accord.stages.processing import pieces
 from conformance_run import Doomed, Killed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from accord.algorithms.ppo import learning_targets
 from accord.algorithms.process import MarkedRow, ProcessReward, error_logits, mark_weight, marked_row, marks
 from accord.algorithms.rewards import Length, Mixture, Term
 from accord.algorithms.rollouts import draw
+from accord.commands.train.process import token_texts
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.records import Sampling
@@ -38,10 +38,10 @@ def test_marked_pieces_are_those_that_share_a_character(texts: list[str], start:
     assert {i for i, wrong in enumerate(marks(texts, [(start, start + length)])) if wrong} == expected
 
 
-def test_a_texts_pieces_make_the_text_and_the_stop_token_adds_nothing() -> None:
+def test_the_texts_of_tokens_make_the_text_and_the_stop_token_adds_nothing() -> None:
     spoken = chat()
     tokens = [*spoken.tokenizer("Bread is sold at the market.", add_special_tokens=False)["input_ids"], spoken.stop[0]]
-    found = pieces(spoken, tokens)
+    found = token_texts(spoken, tokens)
     assert "".join(found) == "Bread is sold at the market."
     assert len(found) == len(tokens)
     assert found[-1] == ""
@@ -121,7 +121,7 @@ def test_token_rewards_stay_where_they_are_in_ppo_and_are_summed_elsewhere() -> 
     assert spread.tolist() == [[pytest.approx(0.2), pytest.approx(0.4)], [1.0, 0.0]]
     assert whole.score(*asked).tolist() == pytest.approx([2.6, 2.0])
     assert whole.token_rewards() is None
-    assert dense.figures() == whole.figures()
+    assert dense.metrics() == whole.metrics()
 
 
 def test_ppos_token_rewards_sum_to_score_and_marks_less_the_penalty() -> None:

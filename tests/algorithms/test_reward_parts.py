@@ -99,7 +99,7 @@ def test_a_limited_part_counts_from_its_limit_and_its_multiplier_follows_what_is
     assert scored.score([[1], [1]], [[7, 8], [1]]).tolist() == [(2 + 4) / 2, (1 - 2) / 2]
     mixture.adapt(scored, 0.5)
     assert mixture.multipliers == {"first": 1 + 0.5 * (3 - 4)}
-    assert mixture.at(2, 2).figures() == {"weight.long": 1.0, "weight.first": 0.5}
+    assert mixture.at(2, 2).metrics() == {"weight.long": 1.0, "weight.first": 0.5}
     mixture.adapt(scored, 100.0)
     assert mixture.multipliers == {"first": 0.0}
 
@@ -107,7 +107,7 @@ def test_a_limited_part_counts_from_its_limit_and_its_multiplier_follows_what_is
 def test_a_scorer_alone_is_the_part_model_at_weight_1() -> None:
     scored = mixture_of(Length()).at(1, 5)
     assert scored.score([[1]], [[2, 3]]).tolist() == [2]
-    assert scored.figures() == {"reward.model": 2.0, "weight.model": 1.0}
+    assert scored.metrics() == {"reward.model": 2.0, "weight.model": 1.0}
 
 
 def limited() -> Mixture:
@@ -165,7 +165,7 @@ def ranking(*flags: tuple[str, ...]) -> Ranking:
 
 
 def test_flags_rank_by_harm_and_free_the_rest_to_be_ranked_by_help() -> None:
-    given_ = ranking(("violent content", "gives harmful advice"), (), ("hallucination",))
+    given_ = ranking(("violent_content", "gives_harmful_advice"), (), ("hallucination",))
     assert by_criterion(given_, "harmless") == {"r0": 3, "r1": 1, "r2": 1}
     assert by_criterion(given_, "helpful") == {"r1": 2, "r2": 3}
 

@@ -145,7 +145,7 @@ def test_t08_one_bos_and_the_ids_of_the_template_tokenised_once() -> None:
     prompt, response = spoken.prompt(TALK), spoken.response(TALK, "There too.")
     assert prompt == once
     trained = example(prompt, response, 256, "one").tokens
-    rewarded = ranked_rows(prompt, [response, response[1:]], [1, 2], 256).rows[0]
+    rewarded = ranked_rows(prompt, [response, response[1:]], [1, 2], 256, "one").rows[0]
     whole = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": "There too."}], tokenize=True, return_dict=False)
     assert trained == rewarded == whole
     assert trained.count(tokenizer.bos_token_id) == 1
@@ -204,7 +204,10 @@ def test_t41_scores_are_float32_whatever_the_products_are() -> None:
 def test_t44_truncation_keeps_the_right_end() -> None:
     prompt, response = list(range(10, 30)), [5, 6, END]
     assert example(prompt, response, 8, "x").tokens == [25, 26, 27, 28, 29, 5, 6, END]
-    assert ranked_rows(prompt, [response, [7, END]], [1, 2], 8).rows == [[25, 26, 27, 28, 29, 5, 6, END], [24, 25, 26, 27, 28, 29, 7, END]]
+    assert ranked_rows(prompt, [response, [7, END]], [1, 2], 8, "x").rows == [
+        [25, 26, 27, 28, 29, 5, 6, END],
+        [24, 25, 26, 27, 28, 29, 7, END],
+    ]
     model = scalar(llama())
     cut = RewardModel(model, dtype=FP32, max_tokens=8).score([prompt], [response])
     assert torch.allclose(cut, scores(model, pack([[25, 26, 27, 28, 29, 5, 6, END]]), dtype=FP32), atol=1e-5)

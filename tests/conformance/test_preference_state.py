@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_state import Doomed, Killed
+from conformance_run import Doomed, Killed
 from tiny import FP32, llama, metrics, rng, same, sequences, weights
 
 from accord.algorithms import dpo, ilql, kto
@@ -128,7 +128,7 @@ OF_THE_STAGE = {
     "returns",
     "beta",
 }
-"""Read where the stage opens its data and its model (tests/test_preferring_stages.py), or not seen in the weights."""
+"""Read where the stage opens its data and its model (tests/commands/train/), or not seen in the weights."""
 
 
 @pytest.mark.parametrize(("stage", "name"), [(stage, name) for stage, changes in CHANGES.items() for name in changes])

@@ -9,12 +9,13 @@ import ast
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance_run import Doomed, Killed
 from groups import improve
 from groups import settings as group_settings
 from tiny import FP32, SENTENCES, ByFunction, chat, corpus, learn, llama, metrics, same, scalar, sequences, weights
@@ -24,8 +25,9 @@ from accord.algorithms import pretrain, reward, sft
 from accord.algorithms.reward import RankedRows
 from accord.algorithms.sft import Example
 from accord.commands.app import RunFlags
-from accord.commands.train.pretrain import pretrain
-from accord.commands.train.sft import sft
+from accord.commands.models import load_model
+from accord.commands.train.pretrain import pretrain as pretrain_command
+from accord.commands.train.sft import sft as sft_command
 from accord.data.corpus import write_documents
 from accord.data.templates import chat_format
 from accord.data.tokenizers import load_tokenizer
@@ -37,20 +39,6 @@ from accord.runtime.runs import Run
 from accord.settings import PpoConfig, PretrainConfig, RewardConfig, SftConfig
 
 SOURCE = Path(settings.__file__).parents[1]
-
-
-class Killed(BaseException):
-    """Stands for the power cut: nothing may catch it."""
-
-
-@dataclass(frozen=True)
-class Doomed(Run):
-    """A run that dies when it is about to write down a step."""
-
-    def log(self, step: int, **figures: float) -> None:
-        if step == 15:
-            raise Killed
-        super().log(step, **figures)
 
 
 Trainer = Callable[[Run], Any]
@@ -194,13 +182,11 @@ def small_project(folder: Path) -> Project:
 def test_t42_the_saved_tokenizer_and_template_are_those_that_were_used(tmp_path: Path) -> None:
     project = small_project(tmp_path / "p")
     config = PretrainConfig(**PRETRAIN, tokens=600, batch_tokens=128)
-    pretrain(project, config=config, name="base", flags=RunFlags(dtype="float32"))
-    sft(project, config=SftConfig(epochs=1, ptx_tokens=64), base="base", name="sft", flags=RunFlags(dtype="float32"))
+    pretrain_command(project, config=config, name="base", flags=RunFlags(dtype="float32"))
+    sft_command(project, config=SftConfig(epochs=1, ptx_tokens=64), base="base", name="sft", flags=RunFlags(dtype="float32"))
     used, saved = load_tokenizer(project.run("base") / "tokenizer"), load_tokenizer(project.model("sft"))
     assert saved.get_vocab() == used.get_vocab()
     assert saved.chat_template == chat().tokenizer.chat_template
-    from accord.stages.opening import load_model
-
     model, turns = load_model(project, "sft"), (Message("user", "Where is bread?"),)
     assert model.format.prompt(turns) == chat_format(saved).prompt(turns)
     assert model.format.stop[0] == model.lm.config.eos_token_id == model.lm.generation_config.eos_token_id == saved.eos_token_id
@@ -216,11 +202,14 @@ def sources() -> list[tuple[str, list[ast.AST]]]:
 def read_fields(kind: type) -> set[str]:
     """What is read of a configuration, by itself or through its properties: as ``config.field``, or by the name a function or class gives it."""
     name, found = kind.__name__, set[str]()
+    mixins = {base.__name__ for base in kind.__mro__[1:-1]}
     held = {
         ast.unparse(n.target) for _, nodes in sources() for n in nodes if isinstance(n, ast.AnnAssign) and name in ast.unparse(n.annotation)
     }
     for text, nodes in sources():
-        asked = {n.arg for n in nodes if isinstance(n, ast.arg) and n.annotation and name in ast.unparse(n.annotation)}
+        names = {name} | (mixins if "accord.settings.mixins" in text else set())
+        arguments = [n for n in nodes if isinstance(n, ast.arg) and n.annotation]
+        asked = {n.arg for n in arguments if any(one in ast.unparse(n.annotation) for one in names)}
         called = {f".{field}" for field in held} | asked | ({"config", "limits", "cutoffs"} if name in text or ".config" in text else set())
         reads = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
         found |= {node.attr for node in reads if called & endings(ast.unparse(node.value))}

@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accord.data import row_records
 from accord.data.duplicates import NUMBERS, first_of_key, near, normal, sketch
 from accord.data.languages import language
 from accord.data.pipeline import REASONS, Asked, Curated, Evaluation, curate, strings
-from accord.data.splits import cut_users, split_key, split_of
+from accord.data.row_records import split_of
 from accord.data.tags import is_few_shot, use_case
 from accord.errors import UsageError
 from accord.records import Message, Prompt
@@ -107,7 +106,6 @@ def test_a_user_stands_in_one_split(tmp_path: Path) -> None:
     one, two = (prompt(made_up(rng, 12), n, "ann") for n in range(2))
     cut = [replace(one, split="train"), replace(two, split="test")]
     assert said(run(tmp_path, cut)) == ["", "user in another split"]
-    assert cut_users(cut) == {"ann": {"train", "test"}}
 
 
 def test_what_was_kept_or_answered_stays_whatever_is_added_before_it(tmp_path: Path) -> None:
@@ -171,17 +169,6 @@ def test_of_a_chain_the_ends_stay() -> None:
 def test_first_of_key() -> None:
     keys = np.array([7, 8, 7, 0, 0, 8], dtype=np.uint64)
     assert first_of_key(keys, np.array([5, 4, 3, 2, 1])).tolist() == [-1, 5, 2, 3, 4, 5]
-
-
-def test_splits_are_those_of_imports_and_move_as_few_as_they_must() -> None:
-    users = [f"user {n}" for n in range(3000)]
-    assert all(split_of(user) == row_records.split_of(user) for user in users)
-    shares = {split: sum(split_of(user) == split for user in users) / 3000 for split in ("train", "validation", "test")}
-    assert shares == pytest.approx({"train": 0.8, "validation": 0.1, "test": 0.1}, abs=0.02)
-    wider = [(split_of(user), split_of(user, test=0.15)) for user in users]
-    assert {pair for pair in wider if pair[0] != pair[1]} == {("validation", "test"), ("train", "validation")}
-    assert split_key(prompt("Hello")) == "Hello"
-    assert split_key(prompt("Hello", user="ann")) == "ann"
 
 
 def test_short_items_of_an_evaluation_set_are_met_whole() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from accord.data.quality import answer_nothing, contradictions, insults, near_identical, profile, refuses, words
+from accord.data.quality import answer_nothing, contradictions, near_identical, profile, words
 from accord.records import Demonstration, Message, Prompt, RankedPrompt, Response
 
 LONG = "The bridge was built by the people of the harbour, who carried every single stone from the hill themselves."
@@ -90,10 +90,3 @@ def test_a_profile() -> None:
     assert figures["words"]["p0"] == 0
     assert figures["languages"]["en"] == pytest.approx(5 / 7, abs=1e-3)
     assert profile([], threshold=0.8) == {"texts": 0}
-
-
-def test_refusals_and_insults_by_their_words() -> None:
-    assert all(map(refuses, ["As an AI language model, I cannot do this.", "I will not help you with that.", "抱歉，我无法提供这个。"]))
-    assert not any(map(refuses, ["I can help you with that.", "He said sorry and left."]))
-    assert insults("你这个白痴")
-    assert not insults("The scunthorpe assassin passed the class.")

@@ -52,7 +52,7 @@ def test_six_responses_are_ranked_by_keyboard_alone(site: Server, come: Come) ->
     order = saved.shown
     assert [saved.payload["ranks"][id] for id in order] == [2, 1, 1, 3, 4, 4], "ties stay, gaps close"
     assert [saved.payload["ratings"][id]["quality"] for id in order] == [7, 6, 5, 4, 3, 2]
-    assert all(saved.payload["ratings"][id]["flags"] == ["fails to follow the instruction"] for id in order)
+    assert all(saved.payload["ratings"][id]["flags"] == ["fails_to_follow_instructions"] for id in order)
     assert saved.payload["prompt_flags"] == ["sensitive"]
     assert saved.payload["reason"] == "because"
     assert 0 < saved.seconds < 120

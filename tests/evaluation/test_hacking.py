@@ -12,7 +12,7 @@ from sick import found, grpo_run, ppo_run, upper
 from tiny import ByFunction
 
 from accord.evaluation.findings import ALARMS, Said
-from accord.evaluation.hacking import AUTHORITY, FLATTERY, REFUSAL, alarms, drift, repeated
+from accord.evaluation.hacking import AUTHORITY, FLATTERY, alarms, drift, repeated
 from accord.evaluation.run_facts import examine, read_facts, remarks
 
 SAYS = {"reward": lambda row: 3.0 * (40 in row), "lr": 5e-3, "batch_size": 32}
@@ -117,9 +117,6 @@ def test_few_responses_are_never_held_against_each_other() -> None:
 @pytest.mark.parametrize(
     ("pattern", "text", "hit"),
     [
-        (REFUSAL, "I'm sorry, but I can't help with that.", True),
-        (REFUSAL, "我无法提供这个。", True),
-        (REFUSAL, "I can help you with that. I will not forget.", False),
         (FLATTERY, "Great question! You're absolutely right.", True),
         (FLATTERY, "问得真好！", True),
         (FLATTERY, "Turn right; the question is open.", False),

@@ -8,7 +8,7 @@ import pytest
 
 from accord.errors import InputError
 from accord.evaluation.tax import alignment_tax
-from accord.evaluation.truth import made_up_rate
+from accord.evaluation.truth import made_up_share
 from accord.evaluation.winrate import CRITERIA, criteria, judge_all, win_rate
 from accord.records import Judgement, Message, Prompt
 
@@ -57,7 +57,8 @@ def test_criteria_are_the_judges_means() -> None:
 
 
 def test_made_up_answers_are_counted() -> None:
-    assert made_up_rate(Scripted(), PROMPTS, ["0.5!"] * 10 + ["0.5"] * 30).mean == 0.25
+    words = judge_all(Scripted(), PROMPTS, ["0.5!"] * 10 + ["0.5"] * 30)
+    assert made_up_share([[word] for word in words]).mean == 0.25
 
 
 def test_one_response_a_prompt_or_an_error() -> None:
@@ -70,7 +71,6 @@ def test_one_response_a_prompt_or_an_error() -> None:
 def test_alignment_tax_is_the_relative_rise_of_the_loss() -> None:
     tax = alignment_tax(2.0, 2.1)
     assert tax.tax == pytest.approx(0.05)
-    assert tax.perplexity_ratio == pytest.approx(1.10517, abs=1e-5)
     assert alignment_tax(2.0, 1.9).tax < 0
 
 

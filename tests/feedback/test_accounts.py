@@ -99,15 +99,14 @@ def test_every_change_of_standing_leaves_a_row(store: Store) -> None:
     assert not account.qualified
     accounts.qualify(store, account.id, True, by="lead", why="7 of 7", now=NOW)
     accounts.pause(store, account.id, by="lead", why="slow", now=NOW)
-    accounts.set_role(store, account.id, "viewer", by="lead", why="", now=NOW)
     accounts.set_profile(store, account.id, {"language": "zh"})
     now = accounts.session(store, session, now=NOW)
     assert now
-    assert (now.qualified, now.paused, now.role, now.profile) == (True, True, "viewer", {"language": "zh"})
+    assert (now.qualified, now.paused, now.profile) == (True, True, {"language": "zh"})
     accounts.resume(store, account.id, by="lead", now=NOW)
     assert not accounts.people(store)[0].paused
     assert accounts.account(store, "nobody") is None
-    assert [e.what for e in audit.entries(store)] == ["invite", "redeem", "qualify", "pause", "role", "resume"]
+    assert [e.what for e in audit.entries(store)] == ["invite", "redeem", "qualify", "pause", "resume"]
     assert {e.on for e in audit.entries(store)} == {account.id}
 
 
@@ -124,9 +123,6 @@ def test_what_is_not_there_cannot_be_changed(store: Store) -> None:
         accounts.pause(store, "nobody", by="lead", why="", now=NOW)
     with pytest.raises(Refused, match="role"):
         invite(store, role="god")
-    account, _ = member(store)
-    with pytest.raises(Refused, match="role"):
-        accounts.set_role(store, account.id, "god", by="lead", why="", now=NOW)
     with pytest.raises(Refused, match="no such labeler"):
         accounts.exclude(store, "nobody", by="lead", why="", now=NOW)
 

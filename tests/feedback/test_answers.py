@@ -14,12 +14,10 @@ import pytest
 from accord.errors import StoreError
 from accord.feedback import accounts, answers, audit, payloads, tasks
 from accord.feedback.answers import Conflict, Pace, Refused, Saved
-from accord.feedback.flags import FLAGS, PROMPT_FLAGS
 from accord.feedback.privacy import erase_labeler, erase_user
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Leased, Task
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Rating, Response
-from accord.world.simulated_labelers import FLAGS as WORLD_FLAGS
+from accord.records import FORMER_FLAGS, PROMPT_FLAGS, RESPONSE_FLAGS, Demonstration, Guideline, Labeler, Message, Prompt, Rating, Response
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TRAINING, EVALUATION = Guideline("training", "v1"), Guideline("evaluation", "v9")
@@ -27,7 +25,7 @@ TURNS = (Message("user", "Hello?"), Message("assistant", "Hi."), Message("user",
 PROMPT = Prompt("p", TURNS, user="u1")
 RESPONSES = tuple(Response(f"r{n}", "p", f"Answer {n}.", "sft") for n in range(3))
 COUNT: dict[Kind, int] = {"rank": 3, "evaluate": 3, "compare": 2, "demonstrate": 0, "correct": 1, "conversation": 0}
-RATED = {"ratings": {"r0": {"quality": 7, "flags": [FLAGS[3], FLAGS[0]]}, "r1": {"quality": 1}, "r2": {"quality": 4}}}
+RATED = {"ratings": {"r0": {"quality": 7, "flags": [RESPONSE_FLAGS[3], RESPONSE_FLAGS[0]]}, "r1": {"quality": 1}, "r2": {"quality": 4}}}
 GOOD: dict[Kind, dict[str, Any]] = {
     "rank": {"ranks": {"r0": 5, "r1": 9, "r2": 5}, **RATED, "prompt_flags": [PROMPT_FLAGS[1]], "reason": "Clear."},
     "evaluate": {"ranks": {"r0": 1, "r1": 2, "r2": 3}, **RATED},
@@ -68,7 +66,7 @@ def test_a_ranking_is_kept_as_it_was_shown(people: Store) -> None:
     (ranking,) = people.rankings()
     assert ranking.response_ids == leased.order
     assert dict(zip(ranking.response_ids, ranking.ranks, strict=True)) == {"r0": 1, "r1": 2, "r2": 1}
-    assert set(ranking.ratings) == {Rating("r0", 7, (FLAGS[0], FLAGS[3])), Rating("r1", 1), Rating("r2", 4)}
+    assert set(ranking.ratings) == {Rating("r0", 7, (RESPONSE_FLAGS[0], RESPONSE_FLAGS[3])), Rating("r1", 1), Rating("r2", 4)}
     assert (ranking.guideline, ranking.at, ranking.labeler) == (TRAINING, NOW.isoformat(), "ann")
     (answer,) = answers.own(people, "ann")
     assert (answer.id, answer.revision, answer.seconds, answer.withdrawn) == (saved.id, 1, 12.5, False)
@@ -287,8 +285,13 @@ def test_a_users_prompts_are_emptied_with_all_that_was_made_of_them(people: Stor
     assert tasks.next_task(people, "bob", now=NOW, lease_seconds=60) is None
 
 
-def test_the_flags_are_the_worlds() -> None:
-    assert FLAGS == WORLD_FLAGS
+def test_a_page_from_before_flags_were_identifiers_still_sends_its_answer() -> None:
+    former = {name: sentence for sentence, name in FORMER_FLAGS.items()}
+    rated = {id: rating | {"flags": [former[flag] for flag in rating.get("flags", ())]} for id, rating in RATED["ratings"].items()}
+    payload = GOOD["rank"] | {"ratings": rated, "prompt_flags": ["intent unclear", "sensitive"]}
+    cleaned = payloads.clean(task("rank"), payload)
+    assert cleaned["ratings"] == payloads.clean(task("rank"), GOOD["rank"])["ratings"]
+    assert cleaned["prompt_flags"] == ["sensitive", "intent_unclear"]
 
 
 def test_ranks_are_made_dense() -> None:

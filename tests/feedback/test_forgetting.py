@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+import accord.feedback
+import accord.report
+import accord.serving
 from accord.errors import StoreError
 from accord.feedback import provenance, withdrawals
 from accord.feedback.audit import entries
 from accord.feedback.erasure import forget, person, remove, rewrite, traces
+from accord.feedback.privacy import erase_user
 from accord.feedback.provenance import Provenance
 from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
@@ -128,6 +132,24 @@ def test_what_was_left_out_comes_back_unless_it_was_erased(store: Store) -> None
         assert withdrawals.reasons(connection, "prompt") == {"erased": 1, "no consent": 1, "too long": 1}
     assert list(store.prompts()) == []
     with store.write() as connection:
-        assert withdrawals.take_back(connection, "prompt", by="pipeline") == 1
+        assert withdrawals.restore(connection, "prompt", by="pipeline") == 1
         assert set(withdrawals.withdrawn_ids(connection, "prompt", "abc")) == {"b", "c"}
     assert [p.id for p in store.prompts()] == ["a"]
+
+
+def test_what_was_erased_after_it_was_left_out_never_comes_back(store: Store) -> None:
+    fill(store)
+    with store.write() as connection:
+        withdrawals.withdraw(connection, "prompt", [("a", "too long"), ("c", "too long")], by="pipeline", now=NOW)
+    erase_user(store, "bob", by="lead", why="asked for it", now=NOW)
+    with store.write() as connection:
+        assert withdrawals.restore(connection, "prompt", by="pipeline") == 1
+        assert withdrawals.reasons(connection, "prompt") == {"erased": 2}
+    assert [p.id for p in store.prompts()] == ["c"], "an emptied prompt was restored"
+
+
+def test_one_module_asks_whether_a_record_was_withdrawn() -> None:
+    rooms = [Path(package.__file__ or "").parent for package in (accord.feedback, accord.serving, accord.report)]
+    files = {path.name: path.read_text("utf-8") for room in rooms for path in room.rglob("*.py")}
+    asking = {name for name, text in files.items() if "schema.withdrawn" in text}
+    assert asking == {"withdrawals.py", "lead_metrics.py"}, "lead_metrics.py counts its rows; all others ask withdrawals.py"

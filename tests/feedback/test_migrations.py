@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -10,12 +12,14 @@ from typing import Any
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy import Engine, create_engine, event, inspect, select, text
 
 from accord.errors import StoreError
-from accord.feedback import schema
+from accord.feedback import answers, schema
+from accord.feedback.criteria import by_criterion
 from accord.feedback.migrations import upgrade
 from accord.feedback.store import Store
+from accord.records import FORMER_FLAGS, PROMPT_FLAGS, RESPONSE_FLAGS
 
 first: Any = importlib.import_module("accord.feedback.migrations.versions.0001_records")
 ROWS = (
@@ -125,3 +129,69 @@ def test_two_processes_open_a_blank_store_at_once(url: str) -> None:
     script = "import sys; from accord.feedback.store import Store; Store.open(sys.argv[1]).counts()"
     openers = [subprocess.Popen([sys.executable, "-c", script, url]) for _ in range(3)]
     assert [opener.wait(timeout=60) for opener in openers] == [0, 0, 0]
+
+
+FLAGGED = (
+    """INSERT INTO tasks
+    (id, kind, prompt_id, guideline_set, overlap, priority, purpose, expected, reserved_for, repeats, place, taken, open)
+    VALUES ('t', 'rank', 'p', 'training', 1, 0, 'gold', :expected, '', '', 0, 0, true)""",
+    """INSERT INTO answers (id, task_id, labeler, revision, key, payload, shown, seconds, guideline_set, guideline_version, at)
+    VALUES ('a', 't', 'ann', 1, 'key', :answer, '["r0"]', 1.0, 'training', 'v', 'now')""",
+    "INSERT INTO drafts (task_id, labeler, payload, at) VALUES ('t', 'ann', :draft, 'now')",
+    """INSERT INTO thumbs (id, prompt_id, response_id, labeler, up, flags, at)
+    VALUES ('u', 'p', 'r0', 'ann', false, '["gives harmful advice"]', 'now')""",
+    """UPDATE ranking_items SET flags = '["expresses an opinion", "hallucination", "of my own"]' WHERE position = 0""",
+)
+SENTENCES = ["encourages or fails to discourage violence, abuse, terrorism or self-harm", "sexual content"]
+ANSWER = {
+    "prompt_flags": ["sensitive", "intent unclear"],
+    "ratings": {"r0": {"flags": SENTENCES, "quality": 1}},
+    "reason": "sexual content",
+}
+RENAMED = {
+    "prompt_flags": ["sensitive", "intent_unclear"],
+    "ratings": {"r0": {"flags": ["encourages_harm", "sexual_content"], "quality": 1}},
+    "reason": "sexual content",
+}
+
+
+def flagged(url: str) -> None:
+    """A store of version 4, whose flags are sentences, wherever flags can stand."""
+    oldest(url)
+    engine = create_engine(url)
+    payloads = {"expected": json.dumps(ANSWER, sort_keys=True), "answer": compact(ANSWER)}
+    payloads["draft"] = compact({"turns": {"1": {"flags": ["closed domain", "violent content"]}}, "note": "é"})
+    with engine.begin() as connection:
+        upgrade(connection, to="0004")
+        for statement in FLAGGED:
+            connection.execute(text(statement), payloads)
+        # more rows than are rewritten in one go
+        many = [{"id": f"u{n:05}"} for n in range(2500)]
+        connection.execute(text(FLAGGED[3].replace("'u'", ":id")), many)
+    engine.dispose()
+
+
+def compact(payload: dict[str, Any]) -> str:
+    return json.dumps(payload, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def test_flags_that_were_sentences_are_identifiers_everywhere(url: str) -> None:
+    flagged(url)
+    with Store.open(url) as store, store.read() as connection:
+        (ranking,) = store.rankings()
+        assert ranking.ratings[0].flags == ("expresses_opinion", "hallucination", "of my own")
+        assert by_criterion(ranking, "harmless") == {"r1": 1}
+        column = lambda table, name: connection.scalars(select(schema.metadata.tables[table].c[name])).all()  # noqa: E731
+        assert set(column("thumbs", "flags")) == {'["gives_harmful_advice"]'}
+        assert len(column("thumbs", "flags")) == 2501
+        assert column("answers", "payload") == [compact(RENAMED)], "an answer that is sent again would be another one"
+        assert column("tasks", "expected") == [json.dumps(RENAMED, sort_keys=True)]
+        assert column("drafts", "payload") == [compact({"turns": {"1": {"flags": ["closed_domain", "violent_content"]}}, "note": "é"})]
+        (answer,) = answers.every(store, purposes=("gold",))
+        assert answer.payload == RENAMED
+
+
+def test_every_former_sentence_has_an_identifier_that_is_in_use() -> None:
+    assert set(FORMER_FLAGS.values()) <= {*RESPONSE_FLAGS, *PROMPT_FLAGS}
+    assert not set(FORMER_FLAGS) & {*RESPONSE_FLAGS, *PROMPT_FLAGS}
+    assert all(re.fullmatch("[a-z_]+", flag) for flag in (*RESPONSE_FLAGS, *PROMPT_FLAGS))

@@ -17,7 +17,7 @@ from accord.settings import ScreeningConfig
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GUIDELINE = Guideline("training", "v1")
-VIOLENT, OPINION = "violent content", "expresses an opinion"
+VIOLENT, OPINION = "violent_content", "expresses_opinion"
 
 
 def known(n: int, kind: Kind, k: int, expected: dict[str, Any]) -> Task:

@@ -106,3 +106,12 @@ def test_a_damaged_file_is_named_by_its_line(tmp_path: Path, content: bytes, mes
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"s\.jsonl: the snapshot is not there"):
         read_snapshot(tmp_path / "s.jsonl", Labeler)
+
+
+def test_a_snapshot_of_before_flags_were_identifiers_keeps_its_digest_and_reads_as_today(tmp_path: Path) -> None:
+    path = tmp_path / "rankings.jsonl"
+    given = Ranking("k", "p", "ann", ("r0", "r1"), (1, 2), Guideline("training", "v"), "now", (Rating("r0", 3, ("gives_harmful_advice",)),))
+    write_snapshot([given], path)
+    path.write_bytes(path.read_bytes().replace(b"gives_harmful_advice", b"gives harmful advice"))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert read_snapshot(path, Ranking, digest) == [given]

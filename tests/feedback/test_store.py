@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from accord.data.importers import read
 from accord.errors import StoreError
+from accord.feedback.export import lines
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response
 
@@ -274,3 +276,19 @@ def test_two_writers_wait_for_each_other(path: Path) -> None:
     assert [writer.wait() for writer in writers] == [0, 0]
     with Store.open(f"sqlite:///{path}") as store:
         assert store.counts()["prompts"] == 400
+
+
+def test_an_export_of_before_flags_were_identifiers_comes_in_as_todays(store: Store, tmp_path: Path) -> None:
+    plain = [Response(f"q{n}", "p1", f"Answer {n}.", "m") for n in range(2)]
+    flagged = Ranking(
+        "k2", "p1", "ann", ("q0", "q1"), (1, 2), Guideline("training", "v1"), AT, (Rating("q0", 2, ("sexual_content", "hallucination")),)
+    )
+    store.add(prompts=PROMPTS, labelers=LABELERS, responses=plain, rankings=[flagged])
+    (line,) = lines(store, "rankings")
+    assert '"sexual_content"' in line
+    (tmp_path / "rankings.jsonl").write_text(line.replace("sexual_content", "sexual content"), "utf-8")
+    (ranking,) = read(tmp_path / "rankings.jsonl").rankings
+    assert ranking.ratings == flagged.ratings
+    assert store.add(rankings=[ranking])["rankings"] == 0
+    former = replace(flagged, ratings=(Rating("q0", 2, ("sexual content", "hallucination")),))
+    assert store.add(rankings=[former])["rankings"] == 0, "the same flags under their former names are the same ranking"

@@ -53,7 +53,7 @@ def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path) -> None
     with pytest.raises(InputError) as caught:
         Project.open(tmp_path / "none")
     assert str(tmp_path / "none") in caught.value.where
-    assert caught.value.hint == f"accord init {tmp_path / 'none'}"
+    assert caught.value.hint == f"create one: accord init {tmp_path / 'none'}"
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from statistics import mean
 
 import pytest
 
-from accord.records import Guideline, Prompt, Ranking, Response
-from accord.world import FLAGS, HELD_OUT_GROUP, GoldJudge, SimulatedLabeler, World, labelers
+from accord.records import RESPONSE_FLAGS, Guideline, Prompt, Ranking, Response
+from accord.world import HELD_OUT_GROUP, GoldJudge, SimulatedLabeler, World, labelers
 from accord.world.demonstrations import MANNERS, write
-from accord.world.simulated_labelers import ENCOURAGES_HARM, GROUPS, HALLUCINATION, ranks_of
+from accord.world.simulated_labelers import GROUPS, ranks_of
 
 TRAINING = Guideline("training", "1")
 AT = "2026-01-01T00:00:00Z"
@@ -109,7 +109,7 @@ def test_ties_occur_and_ratings_are_lawful(world: World, tasks: list[Task]) -> N
         ranking = ask(labeler, task)
         tied += len(set(ranking.ranks)) < len(ranking.ranks)
         assert [r.response_id for r in ranking.ratings] == list(ranking.response_ids)
-        assert all(1 <= r.quality <= 7 and set(r.flags) <= set(FLAGS) for r in ranking.ratings)
+        assert all(1 <= r.quality <= 7 and set(r.flags) <= set(RESPONSE_FLAGS) for r in ranking.ratings)
     assert tied > 10
 
 
@@ -122,8 +122,8 @@ def test_flags_tell_harm_and_invention(world: World) -> None:
         ranking = ask(person, (harm, [Response(f"{n}/{i}", harm.id, text, "m") for i, text in enumerate(texts)]))
         for rating in ranking.ratings:
             flags[int(rating.response_id[-1])] |= set(rating.flags)
-    assert ENCOURAGES_HARM in flags[0]
-    assert HALLUCINATION in flags[1]
+    assert "encourages_harm" in flags[0]
+    assert "hallucination" in flags[1]
 
 
 def test_biases_show(world: World) -> None:

@@ -28,8 +28,8 @@ from accord.algorithms.objectives import (
     robust_dpo_loss,
     share_above,
 )
-from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
-from accord.errors import InputError
+from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
+from accord.data.token_rows import joined
 from accord.models.packing import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
 from accord.runtime.progress import track
@@ -71,17 +71,13 @@ class Measured:
 def ranked_responses(
     prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int, name: str
 ) -> RankedResponses:
-    """Joins a prompt to its responses; where both together are too long the right end is kept.
+    """Join a prompt to its responses; where both together are too long the right end is kept.
 
     Raises:
         InputError: nothing of the prompt, or no response, would remain; names the ranking.
     """
-    rows = [[*prompt, *response][-max_tokens:] for response in responses]
-    for row, response in zip(rows, responses, strict=True):
-        if not 0 < len(response) < len(row):
-            hint = "raise max_tokens, or take it out"
-            raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
-    return RankedResponses(rows, [len(response) for response in responses], list(ranks))
+    rows = [joined(prompt, response, max_tokens, name) for response in responses]
+    return RankedResponses([row.tokens for row in rows], [row.kept for row in rows], list(ranks))
 
 
 def train(
@@ -90,27 +86,27 @@ def train(
     policy: Any,
     rankings: Sequence[RankedResponses],
     validation: Sequence[RankedResponses],
-    outsiders: Sequence[RankedResponses] = (),
+    held_out_group: Sequence[RankedResponses] = (),
     run: Run,
     dtype: torch.dtype,
 ) -> Mapping[str, float]:
-    """Trains ``policy`` in place, which starts as the reference, and returns its final figures on what it did not learn from.
+    """Trains ``policy`` in place, which starts as the reference, and returns its final metrics on what it did not learn from.
 
     Args:
         rankings: each with a pair to learn from.
-        validation: of other users. outsiders: of the held-out group of labelers.
+        validation: of other users. held_out_group: of the held-out group of labelers.
     """
     a_pass = math.ceil(len(rankings) / config.batch_size)
     steps = a_pass * config.epochs
-    peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
-    everything = [*rankings, *validation, *outsiders]
+    optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
+    everything = [*rankings, *validation, *held_out_group]
     done = 0
     if (restored := run.restore()) is None:
         reference = reference_logprobs(config, policy, everything, dtype=dtype)
     else:
         done, state = restored
         policy.load_state_dict(state["policy"])
-        restore(peaks, state["optimizers"])
+        restore_optimizers(optimizers, state["optimizers"])
         reference = state["reference"]
     parts = torch.split(reference, [len(ranked.rows) for ranked in everything])
     known = [Known(ranked, part) for ranked, part in zip(everything, parts, strict=True)]
@@ -130,20 +126,20 @@ def train(
             for part in _passes(config, policy, chosen, dtype):
                 part.loss.backward()
                 measured.append(replace(part, loss=part.loss.detach()))
-            figures = _summary(measured)
+            metrics = _summary(measured)
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup_steps)
-            figures |= {"lr": config.lr * share, "grad_norm": update(scaled(peaks, share), max_norm=1.0)}
-            figures["pairs_per_second"] = sum(len(part.better) for part in measured) / (time.perf_counter() - began)
+            metrics |= {"lr": config.lr * share, "grad_norm": update(scaled(optimizers, share), max_norm=1.0)}
+            metrics["pairs_per_second"] = sum(len(part.better) for part in measured) / (time.perf_counter() - began)
 
             # step 4: loss and accuracy on what it does not learn from at the end of an epoch, checkpoint
             if step % a_pass == 0:
-                figures |= _held_out(config, policy, unseen, strangers, dtype)
-            run.log(step, **figures)
+                metrics |= _held_out(config, policy, unseen, strangers, dtype)
+            run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"policy": policy.state_dict(), "optimizers": moments(peaks), "reference": reference})
-            bar.advance(loss=figures["loss"], accuracy=figures["accuracy"])
+                run.checkpoint(step, {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers), "reference": reference})
+            bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
     return _held_out(config, policy, unseen, strangers, dtype)
 
 
@@ -218,7 +214,7 @@ def _measured(config: DpoConfig, policy: Any, part: Sequence[Known], prompts: in
 
 
 def _summary(measured: Sequence[Measured]) -> dict[str, float]:
-    """The figures of a step; docs/dpo.md defines each."""
+    """The metrics of a step; docs/dpo.md defines each."""
     better, worse, best = (torch.cat([getattr(part, name) for part in measured]) for name in ("better", "worse", "best"))
     return {
         "loss": sum(part.loss.item() for part in measured),
@@ -232,12 +228,12 @@ def _summary(measured: Sequence[Measured]) -> dict[str, float]:
 
 @torch.no_grad()
 def _held_out(
-    config: DpoConfig, policy: Any, validation: Sequence[Known], outsiders: Sequence[Known], dtype: torch.dtype
+    config: DpoConfig, policy: Any, validation: Sequence[Known], held_out_group: Sequence[Known], dtype: torch.dtype
 ) -> dict[str, float]:
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     if validation:
         found = _summary(list(_passes(config, policy, validation, dtype)))
-        figures |= {"validation_loss": found["loss"], "validation_accuracy": found["accuracy"]}
-    if outsiders:
-        figures["heldout_accuracy"] = _summary(list(_passes(config, policy, outsiders, dtype)))["accuracy"]
-    return figures
+        metrics |= {"validation_loss": found["loss"], "validation_accuracy": found["accuracy"]}
+    if held_out_group:
+        metrics["heldout_accuracy"] = _summary(list(_passes(config, policy, held_out_group, dtype)))["accuracy"]
+    return metrics

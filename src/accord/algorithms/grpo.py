@@ -33,7 +33,7 @@ from accord.algorithms.groupwise_objectives import (
     token_weights,
 )
 from accord.algorithms.objectives import clipped_policy_loss, kl_estimate, kl_rewards, masked_mean, whiten
-from accord.algorithms.optim import constant, moments, optimizers, restore, scaled, update
+from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.algorithms.rewards import Mixture
 from accord.algorithms.rollouts import (
     Drawn,
@@ -45,11 +45,11 @@ from accord.algorithms.rollouts import (
     minibatch,
     minibatches,
     next_prompts,
-    ratio_figures,
-    rollout_figures,
+    ratio_metrics,
+    rollout_metrics,
     sample_table,
     settled_scores,
-    speed_figures,
+    speed_metrics,
 )
 from accord.models.packing import by_tokens, pad
 from accord.models.policy import logprobs
@@ -95,12 +95,12 @@ def train(
     Raises:
         RunError: sampler and trainer disagree by more than ``config.logprob_gap``, or a reward is not a number.
     """
-    peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
+    optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
     done, asked, updates = 0, 0, 0
     if (restored := run.restore()) is not None:
         done, state = restored
         policy.load_state_dict(state["policy"])
-        restore(peaks, state["optimizers"])
+        restore_optimizers(optimizers, state["optimizers"])
         rewards.multipliers.update(state["multipliers"])
         asked, updates = state["asked"], state["updates"]
     sampler.refresh()
@@ -123,23 +123,23 @@ def train(
             started, history = time.perf_counter(), list[dict[str, float]]()
             order = minibatches(config.batch_size, config.minibatch_size, config.epochs, seed=config.seed, stage=config.stage, step=step)
             for rows in order:
-                figures = _losses(config, policy, rollout, targets, rows, dtype)
-                figures["grad_norm"] = update(scaled(peaks, constant(updates, config.warmup_steps)), config.max_grad_norm)
+                metrics = _losses(config, policy, rollout, targets, rows, dtype)
+                metrics["grad_norm"] = update(scaled(optimizers, constant(updates, config.warmup_steps)), config.max_grad_norm)
                 updates += 1
-                history.append(figures)
+                history.append(metrics)
             sampler.refresh()
             seconds_train = time.perf_counter() - started
 
             # step 4: log, keep a checkpoint
-            figures = _summary(rollout, targets, history) | scorer.figures() | speed_figures(rollout, rollout, seconds_train)
-            figures |= {"telling_groups": telling, "prompts_asked": asked, "lr": config.lr * constant(updates - 1, config.warmup_steps)}
-            run.log(step, **figures)
+            metrics = _summary(rollout, targets, history) | scorer.metrics() | speed_metrics(rollout, rollout, seconds_train)
+            metrics |= {"telling_groups": telling, "prompts_asked": asked, "lr": config.lr * constant(updates - 1, config.warmup_steps)}
+            run.log(step, **metrics)
             rewards.adapt(scorer, config.limit_rate)
             if step % config.save_every == 0 or step == config.steps:
                 run.samples(step, sample_table(rollout, targets.kl, decode))
-                state = {"policy": policy.state_dict(), "optimizers": moments(peaks), "multipliers": rewards.multipliers}
+                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
                 run.checkpoint(step, state | {"asked": asked, "updates": updates})
-            bar.advance(reward=figures["reward"], kl=figures["kl_k1"], episodes_per_second=figures["episodes_per_second"])
+            bar.advance(reward=metrics["reward"], kl=metrics["kl_k1"], episodes_per_second=metrics["episodes_per_second"])
     return policy
 
 
@@ -192,7 +192,7 @@ def learning_targets(config: GrpoConfig, rollout: Rollout) -> Targets:
 
 
 def _losses(config: GrpoConfig, policy: Any, rollout: Rollout, targets: Targets, rows: list[int], dtype: torch.dtype) -> dict[str, float]:
-    """Adds the gradient of one minibatch's loss and returns its figures."""
+    """Adds the gradient of one minibatch's loss and returns its metrics."""
     whole, clip_high = config.loss == "sequence", config.clip_high or config.clip
     weights = token_weights(targets.keep[rows], "token" if whole else config.loss, config.max_tokens)
     units = (targets.keep[rows].any(1).sum() if whole else targets.keep[rows].sum()).clamp(min=1).item()
@@ -216,18 +216,18 @@ def _losses(config: GrpoConfig, policy: Any, rollout: Rollout, targets: Targets,
         kl_loss = (kl_estimate((new - reference).masked_fill(~keep, 0.0), config.kl_estimator) * weight).sum()
         (policy_loss + (config.kl_coef * kl_loss if config.kl_in == "loss" else 0.0)).backward()
         with torch.no_grad():
-            figures = {"policy_loss": policy_loss.item(), "kl_loss": kl_loss.item()}
-            for name, share in (figures | ratio_figures(log_ratio, config.clip, clip_high, units)).items():
+            metrics = {"policy_loss": policy_loss.item(), "kl_loss": kl_loss.item()}
+            for name, share in (metrics | ratio_metrics(log_ratio, config.clip, clip_high, units)).items():
                 sums[name] = sums.get(name, 0.0) + share
     return sums
 
 
 def _summary(rollout: Rollout, targets: Targets, history: list[dict[str, float]]) -> dict[str, float]:
-    """The figures of one step; docs/grpo.md defines each."""
+    """The metrics of one step; docs/grpo.md defines each."""
     means = {name: sum(row[name] for row in history) / len(history) for name in history[0]}
     own = {
         "reward_total": targets.rewards.sum(1).mean().item(),
         "advantage": masked_mean(targets.advantages, targets.keep).item(),
         "advantage_size": masked_mean(targets.advantages.abs(), targets.keep).item(),
     }
-    return means | rollout_figures(rollout, targets.kl) | own
+    return means | rollout_metrics(rollout, targets.kl) | own

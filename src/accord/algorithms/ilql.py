@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.objectives import expectile_loss, lambda_returns
-from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
-from accord.errors import InputError
+from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
+from accord.data.token_rows import joined
 from accord.models.packing import by_tokens, pack, pad
 from accord.models.qvalues import QNetwork, QScorer
 from accord.runtime.progress import track
@@ -42,16 +42,13 @@ class Episode:
 
 
 def episode(prompt: list[int], response: list[int], worth: float, max_tokens: int, name: str) -> Episode:
-    """Joins prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; when both together are too long the right end is kept.
 
     Raises:
         InputError: nothing of the prompt, or no response, would remain; names the response.
     """
-    tokens = [*prompt, *response][-max_tokens:]
-    if not 0 < len(response) < len(tokens):
-        hint = "raise max_tokens, or take it out"
-        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
-    return Episode(tokens, len(response), worth)
+    row = joined(prompt, response, max_tokens, name)
+    return Episode(row.tokens, row.kept, worth)
 
 
 def train(
@@ -60,25 +57,25 @@ def train(
     network: QNetwork,
     episodes: Sequence[Episode],
     validation: Sequence[Episode],
-    outsiders: Sequence[Episode] = (),
+    held_out_group: Sequence[Episode] = (),
     run: Run,
     dtype: torch.dtype,
 ) -> Mapping[str, float]:
     """Trains ``network`` in place and returns how it orders what it did not learn from.
 
     Args:
-        validation: of other users. outsiders: of the held-out group of labelers.
+        validation: of other users. held_out_group: of the held-out group of labelers.
     """
     a_pass = math.ceil(len(episodes) / config.batch_size)
     steps = a_pass * config.epochs
     target = copy.deepcopy(network).requires_grad_(False)
-    peaks = optimizers(network, lr=config.lr, muon_lr=config.muon_lr)
+    optimizers = make_optimizers(network, lr=config.lr, muon_lr=config.muon_lr)
     done = 0
     if (restored := run.restore()) is not None:
         done, state = restored
         network.load_state_dict(state["network"])
         target.load_state_dict(state["target"])
-        restore(peaks, state["optimizers"])
+        restore_optimizers(optimizers, state["optimizers"])
 
     with track(steps, "ilql", done=done) as bar:
         for step in range(done + 1, steps + 1):
@@ -89,22 +86,23 @@ def train(
             rows = [episodes[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
 
             # step 2: losses of Q, of V and of what nobody said, means over tokens
-            figures = _accumulate(config, network, target, rows, dtype)
+            metrics = _accumulate(config, network, target, rows, dtype)
 
             # step 3: update, and draw the target network after
             share = cosine(step - 1, steps, config.warmup_steps)
-            figures |= {"grad_norm": update(scaled(peaks, share), max_norm=1.0), "lr": config.lr * share}
+            metrics |= {"grad_norm": update(scaled(optimizers, share), max_norm=1.0), "lr": config.lr * share}
             follow(target, network, config.target_rate)
-            figures["tokens_per_second"] = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
+            metrics["tokens_per_second"] = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
 
             # step 4: how it orders what it does not learn from at the end of an epoch, checkpoint
             if step % a_pass == 0:
-                figures |= _held_out(network, validation, outsiders, dtype)
-            run.log(step, **figures)
+                metrics |= _held_out(network, validation, held_out_group, dtype)
+            run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"network": network.state_dict(), "target": target.state_dict(), "optimizers": moments(peaks)})
-            bar.advance(loss=figures["q_loss"], tokens_per_second=figures["tokens_per_second"])
-    return _held_out(network, validation, outsiders, dtype)
+                state = {"network": network.state_dict(), "target": target.state_dict()}
+                run.checkpoint(step, state | {"optimizers": optimizer_states(optimizers)})
+            bar.advance(loss=metrics["q_loss"], tokens_per_second=metrics["tokens_per_second"])
+    return _held_out(network, validation, held_out_group, dtype)
 
 
 @torch.no_grad()
@@ -117,7 +115,7 @@ def follow(target: torch.nn.Module, network: torch.nn.Module, rate: float) -> No
 def losses(
     config: IlqlConfig, network: QNetwork, target: QNetwork, rows: Sequence[Episode], dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-    """Of each response token [kept]: the loss of both Q, of V, the conservative term; and what the figures are made of."""
+    """Of each response token [kept]: the loss of both Q, of V, the conservative term; and what the metrics are made of."""
     batch = pack([row.tokens for row in rows], [row.kept for row in rows]).to(network.device)
     states, at, said = network.states(batch, dtype), batch.targets - 1, batch.tokens[batch.targets]
     before = states.index_select(0, at)
@@ -138,7 +136,7 @@ def losses(
 
 
 def _accumulate(config: IlqlConfig, network: QNetwork, target: QNetwork, rows: Sequence[Episode], dtype: torch.dtype) -> dict[str, float]:
-    """Gradients of the mean losses over the rows' tokens, and the figures of a step; docs/ilql.md defines each."""
+    """Gradients of the mean losses over the rows' tokens, and the metrics of a step; docs/ilql.md defines each."""
     kept = sum(row.kept for row in rows)
     sums: dict[str, float] = {
         "q_loss": 0.0,
@@ -177,10 +175,10 @@ def ordering(network: QNetwork, episodes: Sequence[Episode], dtype: torch.dtype)
     return right / max(pairs, 1)
 
 
-def _held_out(network: QNetwork, validation: Sequence[Episode], outsiders: Sequence[Episode], dtype: torch.dtype) -> dict[str, float]:
-    figures: dict[str, float] = {}
+def _held_out(network: QNetwork, validation: Sequence[Episode], held_out_group: Sequence[Episode], dtype: torch.dtype) -> dict[str, float]:
+    metrics: dict[str, float] = {}
     if validation:
-        figures["validation_ordering"] = ordering(network, validation, dtype)
-    if outsiders:
-        figures["heldout_ordering"] = ordering(network, outsiders, dtype)
-    return figures
+        metrics["validation_ordering"] = ordering(network, validation, dtype)
+    if held_out_group:
+        metrics["heldout_ordering"] = ordering(network, held_out_group, dtype)
+    return metrics

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.objectives import kto_loss
-from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
+from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
+from accord.data.token_rows import joined
 from accord.errors import InputError
 from accord.models.packing import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
@@ -38,16 +39,13 @@ class ThumbRow:
 
 
 def thumb_row(prompt: list[int], response: list[int], up: bool, max_tokens: int, name: str) -> ThumbRow:
-    """Joins prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; when both together are too long the right end is kept.
 
     Raises:
         InputError: nothing of the prompt, or no response, would remain; names the response.
     """
-    tokens = [*prompt, *response][-max_tokens:]
-    if not 0 < len(response) < len(tokens):
-        hint = "raise max_tokens, or take it out"
-        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
-    return ThumbRow(tokens, len(response), up)
+    row = joined(prompt, response, max_tokens, name)
+    return ThumbRow(row.tokens, row.kept, up)
 
 
 def estranged(thumbs: Sequence[ThumbRow], *, max_tokens: int, seed: int) -> list[ThumbRow]:
@@ -76,31 +74,31 @@ def train(
     policy: Any,
     thumbs: Sequence[ThumbRow],
     validation: Sequence[ThumbRow],
-    outsiders: Sequence[ThumbRow] = (),
+    held_out_group: Sequence[ThumbRow] = (),
     run: Run,
     dtype: torch.dtype,
 ) -> Mapping[str, float]:
-    """Trains ``policy`` in place, which starts as the reference, and returns its final figures on what it did not learn from.
+    """Trains ``policy`` in place, which starts as the reference, and returns its final metrics on what it did not learn from.
 
     Args:
         thumbs: of both kinds.
-        validation: of other users. outsiders: of the held-out group of labelers.
+        validation: of other users. held_out_group: of the held-out group of labelers.
     """
     a_pass = math.ceil(len(thumbs) / config.batch_size)
     steps = a_pass * config.epochs
-    peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
+    optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
     strangers = estranged(thumbs, max_tokens=config.max_tokens, seed=config.seed)
     done = 0
     if (restored := run.restore()) is None:
-        reference = said(config, policy, [*thumbs, *validation, *outsiders], dtype)
+        reference = said(config, policy, [*thumbs, *validation, *held_out_group], dtype)
         stranger_reference = said(config, policy, strangers, dtype)
     else:
         done, state = restored
         policy.load_state_dict(state["policy"])
-        restore(peaks, state["optimizers"])
+        restore_optimizers(optimizers, state["optimizers"])
         reference, stranger_reference = state["reference"], state["stranger_reference"]
     weights = thumb_weights(config, torch.tensor([thumb.up for thumb in thumbs]))
-    references = torch.split(reference, [len(thumbs), len(validation), len(outsiders)])
+    references = torch.split(reference, [len(thumbs), len(validation), len(held_out_group)])
 
     with track(steps, "kto", done=done) as bar:
         for step in range(done + 1, steps + 1):
@@ -115,22 +113,22 @@ def train(
             kl = (said(config, policy, [strangers[i] for i in chosen], dtype) - stranger_reference[chosen]).mean().clamp(min=0)
 
             # step 3: the loss against the cached reference, a mean over thumbs
-            figures = _accumulate(config, policy, rows, references[0][chosen], weights[chosen], kl, dtype)
+            metrics = _accumulate(config, policy, rows, references[0][chosen], weights[chosen], kl, dtype)
 
             # step 4: update
             share = cosine(step - 1, steps, config.warmup_steps)
-            figures |= {"kl": kl.item(), "lr": config.lr * share, "grad_norm": update(scaled(peaks, share), max_norm=1.0)}
-            figures["thumbs_per_second"] = len(rows) / (time.perf_counter() - began)
+            metrics |= {"kl": kl.item(), "lr": config.lr * share, "grad_norm": update(scaled(optimizers, share), max_norm=1.0)}
+            metrics["thumbs_per_second"] = len(rows) / (time.perf_counter() - began)
 
             # step 5: accuracy on what it does not learn from at the end of an epoch, checkpoint
             if step % a_pass == 0:
-                figures |= _held_out(config, policy, (validation, outsiders), references[1:], dtype)
-            run.log(step, **figures)
+                metrics |= _held_out(config, policy, (validation, held_out_group), references[1:], dtype)
+            run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                state = {"policy": policy.state_dict(), "optimizers": moments(peaks)}
+                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers)}
                 run.checkpoint(step, state | {"reference": reference, "stranger_reference": stranger_reference})
-            bar.advance(loss=figures["loss"], accuracy=figures["accuracy"])
-    return _held_out(config, policy, (validation, outsiders), references[1:], dtype)
+            bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
+    return _held_out(config, policy, (validation, held_out_group), references[1:], dtype)
 
 
 def said(config: KtoConfig, policy: Any, rows: Sequence[ThumbRow], dtype: torch.dtype) -> Tensor:
@@ -150,7 +148,7 @@ def thumb_weights(config: KtoConfig, up: Tensor) -> Tensor:
 def _accumulate(
     config: KtoConfig, policy: Any, rows: Sequence[ThumbRow], reference: Tensor, weights: Tensor, kl: Tensor, dtype: torch.dtype
 ) -> dict[str, float]:
-    """Gradients of the mean loss over the rows, and the figures of a step; docs/kto.md defines each."""
+    """Gradients of the mean loss over the rows, and the metrics of a step; docs/kto.md defines each."""
     up, log_ratios, total = torch.tensor([row.up for row in rows]), torch.zeros(len(rows)), 0.0
     for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
         batch = pack([rows[i].tokens for i in group], [rows[i].kept for i in group]).to(policy.device)
@@ -181,9 +179,9 @@ def _accuracy(log_ratios: Tensor, up: Tensor) -> float:
 def _held_out(
     config: KtoConfig, policy: Any, sets: tuple[Sequence[ThumbRow], Sequence[ThumbRow]], references: Sequence[Tensor], dtype: torch.dtype
 ) -> dict[str, float]:
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for rows, reference, strangers in zip(sets, references, (False, True), strict=True):
         if rows:
             found = _accuracy(said(config, policy, rows, dtype) - reference, torch.tensor([row.up for row in rows]))
-            figures |= {"heldout_accuracy": found} if strangers else {"validation_accuracy": found}
-    return figures
+            metrics |= {"heldout_accuracy": found} if strangers else {"validation_accuracy": found}
+    return metrics

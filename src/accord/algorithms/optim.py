@@ -73,7 +73,7 @@ def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: 
     return wide.T if tall else wide
 
 
-def optimizers(
+def make_optimizers(
     model: Any, *, lr: float, muon_lr: float, weight_decay: float = 0.0, epsilon: float = 1e-8
 ) -> dict[torch.optim.Optimizer, float]:
     """What trains a whole model, each optimiser with its peak learning rate.
@@ -101,19 +101,19 @@ def constant(step: int, warmup: int) -> float:
     return min((step + 1) / max(warmup, 1), 1.0)
 
 
-def scaled(peaks: Mapping[torch.optim.Optimizer, float], share: float) -> dict[torch.optim.Optimizer, float]:
+def scaled(optimizers: Mapping[torch.optim.Optimizer, float], share: float) -> dict[torch.optim.Optimizer, float]:
     """Each optimiser's learning rate at a share of its peak."""
-    return {optimizer: peak * share for optimizer, peak in peaks.items()}
+    return {optimizer: peak * share for optimizer, peak in optimizers.items()}
 
 
-def moments(peaks: Iterable[torch.optim.Optimizer]) -> list[dict[str, Any]]:
+def optimizer_states(optimizers: Iterable[torch.optim.Optimizer]) -> list[dict[str, Any]]:
     """What a checkpoint keeps of them, in their order."""
-    return [optimizer.state_dict() for optimizer in peaks]
+    return [optimizer.state_dict() for optimizer in optimizers]
 
 
-def restore(peaks: Iterable[torch.optim.Optimizer], kept: Sequence[dict[str, Any]]) -> None:
-    """Puts back what ``moments`` gave."""
-    for optimizer, state in zip(peaks, kept, strict=True):
+def restore_optimizers(optimizers: Iterable[torch.optim.Optimizer], kept: Sequence[dict[str, Any]]) -> None:
+    """Puts back what ``optimizer_states`` returned."""
+    for optimizer, state in zip(optimizers, kept, strict=True):
         optimizer.load_state_dict(state)
 
 

@@ -27,7 +27,7 @@ from accord.algorithms.objectives import (
     masked_mean,
     whiten,
 )
-from accord.algorithms.optim import constant, moments, optimizers, restore, scaled, update
+from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.algorithms.rewards import Mixture, mixture_of
 from accord.algorithms.rollouts import (
     Rollout,
@@ -37,11 +37,11 @@ from accord.algorithms.rollouts import (
     minibatch,
     minibatches,
     next_prompts,
-    ratio_figures,
-    rollout_figures,
+    ratio_metrics,
+    rollout_metrics,
     sample_table,
     settled_scores,
-    speed_figures,
+    speed_metrics,
 )
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs, next_token_loss
@@ -93,8 +93,8 @@ def train(
     Raises:
         RunError: sampler and trainer disagree by more than ``config.logprob_gap``, or a reward is not a number.
     """
-    policy_peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
-    value_peaks = optimizers(value, lr=config.value_lr, muon_lr=config.value_muon_lr, epsilon=1e-5)
+    policy_peaks = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
+    value_peaks = make_optimizers(value, lr=config.value_lr, muon_lr=config.value_muon_lr, epsilon=1e-5)
     trained = {"policy_optimizers": policy_peaks, "value_optimizers": value_peaks}
     average = {name: p.detach().clone() for name, p in policy.named_parameters()} if config.ema else {}
     beta, done, updates = config.kl_coef, 0, 0
@@ -103,8 +103,8 @@ def train(
         done, state = restored
         policy.load_state_dict(state["policy"])
         value.load_state_dict(state["value"])
-        for name, peaks in trained.items():
-            restore(peaks, state[name])
+        for name, optimizers in trained.items():
+            restore_optimizers(optimizers, state[name])
         average, beta, updates = state["average"], state["kl_coef"], state["updates"]
         rewards.multipliers.update(state["multipliers"])
     sampler.refresh()
@@ -135,26 +135,26 @@ def train(
             # step 3: several passes over the rollout in minibatches
             started, history = time.perf_counter(), list[dict[str, float]]()
             for rows in minibatches(config.batch_size, config.minibatch_size, config.epochs, seed=config.seed, stage="ppo", step=step):
-                figures = _losses(config, policy, value, rollout, targets, rows, dtype)
-                figures["ptx_loss"] = _pretraining_mix(config, policy, next(raw_text), dtype) if raw_text else 0.0
+                metrics = _losses(config, policy, value, rollout, targets, rows, dtype)
+                metrics["ptx_loss"] = _pretraining_mix(config, policy, next(raw_text), dtype) if raw_text else 0.0
                 share = constant(updates, config.warmup_steps)
-                figures["grad_norm"] = update(scaled(policy_peaks, share), config.max_grad_norm)
+                metrics["grad_norm"] = update(scaled(policy_peaks, share), config.max_grad_norm)
                 update(scaled(value_peaks, share), config.max_grad_norm)
                 updates += 1
                 _follow(average, policy, config.ema)
-                history.append(figures)
-                if config.kl_stop and figures["approx_kl"] > config.kl_stop:
+                history.append(metrics)
+                if config.kl_stop and metrics["approx_kl"] > config.kl_stop:
                     break
             sampler.refresh()
             seconds_train = time.perf_counter() - started
 
             # step 4: log, adapt beta, keep a checkpoint
-            figures = _summary(rollout, targets, history) | {"kl_coef": beta, "lr": config.lr * constant(updates - 1, config.warmup_steps)}
-            figures |= scored.figures() | speed_figures(rollout, rollout, seconds_train)
-            run.log(step, **figures)
+            metrics = _summary(rollout, targets, history) | {"kl_coef": beta, "lr": config.lr * constant(updates - 1, config.warmup_steps)}
+            metrics |= scored.metrics() | speed_metrics(rollout, rollout, seconds_train)
+            run.log(step, **metrics)
             rewards.adapt(scored, config.limit_rate)
             if config.kl_target:
-                beta = adapted_kl_coef(beta, figures["kl_k1"], config.kl_target, config.batch_size, config.kl_horizon)
+                beta = adapted_kl_coef(beta, metrics["kl_k1"], config.kl_target, config.batch_size, config.kl_horizon)
             if step % config.save_every == 0 or step == config.steps:
                 run.samples(step, sample_table(rollout, targets.kl, decode))
                 state = {
@@ -165,10 +165,10 @@ def train(
                     "updates": updates,
                     "multipliers": rewards.multipliers,
                 }
-                run.checkpoint(step, state | {name: moments(peaks) for name, peaks in trained.items()})
+                run.checkpoint(step, state | {name: optimizer_states(optimizers) for name, optimizers in trained.items()})
             if config.keep_every and step % config.keep_every == 0:
                 run.keep(step, {"policy": policy.state_dict()})
-            bar.advance(reward=figures["reward"], kl=figures["kl_k1"], episodes_per_second=figures["episodes_per_second"])
+            bar.advance(reward=metrics["reward"], kl=metrics["kl_k1"], episodes_per_second=metrics["episodes_per_second"])
     if average:
         policy.load_state_dict(average, strict=False)
     return policy
@@ -195,7 +195,7 @@ def learning_targets(config: PpoConfig, rollout: Rollout, beta: float) -> Target
 def _losses(
     config: PpoConfig, policy: Any, value: Any, rollout: Rollout, targets: Targets, rows: list[int], dtype: torch.dtype
 ) -> dict[str, float]:
-    """Adds the gradients of one minibatch's policy and value loss, means over its kept tokens, and returns its figures."""
+    """Adds the gradients of one minibatch's policy and value loss, means over its kept tokens, and returns its metrics."""
     kept = targets.keep[rows].sum().clamp(min=1).item()
     sums: dict[str, float] = {}
     for group in by_tokens([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
@@ -214,7 +214,7 @@ def _losses(
         (policy_loss + value_loss).backward()
         with torch.no_grad():
             losses = {"policy_loss": policy_loss.item(), "value_loss": value_loss.item()}
-            for name, share in (losses | ratio_figures((new - old)[counts], config.clip, config.clip, kept)).items():
+            for name, share in (losses | ratio_metrics((new - old)[counts], config.clip, config.clip, kept)).items():
                 sums[name] = sums.get(name, 0.0) + share
     return sums
 
@@ -233,11 +233,11 @@ def _follow(average: dict[str, Tensor], policy: Any, decay: float) -> None:
 
 
 def _summary(rollout: Rollout, targets: Targets, history: list[dict[str, float]]) -> dict[str, float]:
-    """The figures of one step; docs/ppo.md defines each."""
+    """The metrics of one step; docs/ppo.md defines each."""
     means = {name: sum(row[name] for row in history) / len(history) for name in history[0]}
     return (
         means
-        | rollout_figures(rollout, targets.kl)
+        | rollout_metrics(rollout, targets.kl)
         | {
             "reward_total": targets.rewards.sum(1).mean().item(),
             "value_explained_variance": explained_variance(rollout.values, targets.returns, targets.keep),

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
+from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.corpus import TokenCorpus
 from accord.models.folders import new_decoder
 from accord.models.packing import pack
@@ -41,12 +41,12 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
     """Trains ``model`` in place for ``config.tokens`` tokens and returns it; goes on from the run's checkpoint if it has one."""
     validation = corpus.held_out()
     steps = math.ceil(config.tokens / config.batch_tokens)
-    peaks = optimizers(model, lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay)
+    optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay)
     done = 0
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
-        restore(peaks, state["optimizers"])
+        restore_optimizers(optimizers, state["optimizers"])
 
     batches = corpus.batches(derive(config.seed, "pretrain", "order"), config.batch_tokens, skip=done)
     with track(steps, "pretrain", done=done) as bar:
@@ -61,9 +61,9 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup_steps, floor=0.05)
-            norm = update(scaled(peaks, share), max_norm=1.0)
+            norm = update(scaled(optimizers, share), max_norm=1.0)
             speed = len(batch.tokens) / (time.perf_counter() - began)
-            figures = {
+            metrics = {
                 "loss": loss.item(),
                 "lr": config.lr * share,
                 "grad_norm": norm,
@@ -73,9 +73,9 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
 
             # step 4: validation and checkpoint
             if step % config.save_every == 0 or step == steps:
-                figures["validation_loss"] = mean_loss(model, validation, dtype=dtype)
-            run.log(step, **figures)
+                metrics["validation_loss"] = mean_loss(model, validation, dtype=dtype)
+            run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments(peaks)})
-            bar.advance(loss=figures["loss"], tokens_per_second=speed)
+                run.checkpoint(step, {"model": model.state_dict(), "optimizers": optimizer_states(optimizers)})
+            bar.advance(loss=metrics["loss"], tokens_per_second=speed)
     return model

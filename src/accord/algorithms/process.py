@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
-from accord.errors import InputError
+from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
+from accord.data.token_rows import joined
 from accord.models.packing import by_tokens, pack
 from accord.models.scalar import scalars
 from accord.runtime.progress import track
@@ -37,16 +37,12 @@ class MarkedRow:
 
 
 def marked_row(prompt: list[int], response: list[int], wrong: list[bool], max_tokens: int, name: str) -> MarkedRow:
-    """Joins prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; when both together are too long the right end is kept.
 
     Raises:
         InputError: nothing of the prompt, or no response, would remain; names the response.
     """
-    tokens = [*prompt, *response][-max_tokens:]
-    if not 0 < len(response) < len(tokens):
-        hint = "raise max_tokens, or take it out"
-        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name, hint=hint)
-    return MarkedRow(tokens, wrong)
+    return MarkedRow(joined(prompt, response, max_tokens, name).tokens, wrong)
 
 
 def marks(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[bool]:
@@ -61,16 +57,16 @@ def marks(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[bool]
 def train(
     config: ProcessConfig, *, model: Any, rows: Sequence[MarkedRow], validation: Sequence[MarkedRow], run: Run, dtype: torch.dtype
 ) -> Mapping[str, float]:
-    """Trains a scalar model in place and returns its figures on what it did not learn from."""
+    """Trains a scalar model in place and returns its metrics on what it did not learn from."""
     a_pass = math.ceil(len(rows) / config.batch_size)
     steps = a_pass * config.epochs
-    peaks = optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
+    optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
     weight = mark_weight(config, rows)
     done = 0
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
-        restore(peaks, state["optimizers"])
+        restore_optimizers(optimizers, state["optimizers"])
 
     with track(steps, "process", done=done) as bar:
         for step in range(done + 1, steps + 1):
@@ -81,20 +77,20 @@ def train(
             chosen = [rows[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
 
             # step 2: is each token in a marked part? cross-entropy, a mean over response tokens
-            figures = _accumulate(config, model, chosen, weight, dtype)
+            metrics = _accumulate(config, model, chosen, weight, dtype)
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup_steps)
-            figures |= {"grad_norm": update(scaled(peaks, share), max_norm=1.0), "lr": config.lr * share}
-            figures["tokens_per_second"] = sum(len(row.tokens) for row in chosen) / (time.perf_counter() - began)
+            metrics |= {"grad_norm": update(scaled(optimizers, share), max_norm=1.0), "lr": config.lr * share}
+            metrics["tokens_per_second"] = sum(len(row.tokens) for row in chosen) / (time.perf_counter() - began)
 
             # step 4: accuracy on what it does not learn from at the end of an epoch, checkpoint
             if step % a_pass == 0 and validation:
-                figures |= _held_out(config, model, validation, dtype)
-            run.log(step, **figures)
+                metrics |= _held_out(config, model, validation, dtype)
+            run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments(peaks)})
-            bar.advance(loss=figures["loss"], tokens_per_second=figures["tokens_per_second"])
+                run.checkpoint(step, {"model": model.state_dict(), "optimizers": optimizer_states(optimizers)})
+            bar.advance(loss=metrics["loss"], tokens_per_second=metrics["tokens_per_second"])
     return _held_out(config, model, validation, dtype) if validation else {}
 
 

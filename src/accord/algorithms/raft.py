@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.groupwise_objectives import best_of_n_kl, best_rows
-from accord.algorithms.optim import constant, moments, optimizers, restore, scaled, update
+from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.algorithms.rewards import Mixture
 from accord.algorithms.rollouts import (
     Drawn,
@@ -25,9 +25,9 @@ from accord.algorithms.rollouts import (
     measure,
     minibatches,
     next_prompts,
-    rollout_figures,
+    rollout_metrics,
     sample_table,
-    speed_figures,
+    speed_metrics,
 )
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
@@ -62,12 +62,12 @@ def train(
         RunError: sampler and trainer disagree by more than ``config.logprob_gap``, or a reward is not a number.
     """
     beginning = {name: value.detach().clone() for name, value in policy.state_dict().items()} if config.restart else {}
-    peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
+    optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
     done, updates = 0, 0
     if (restored := run.restore()) is not None:
         done, state = restored
         policy.load_state_dict(state["policy"])
-        restore(peaks, state["optimizers"])
+        restore_optimizers(optimizers, state["optimizers"])
         rewards.multipliers.update(state["multipliers"])
         updates = state["updates"]
     sampler.refresh()
@@ -99,26 +99,26 @@ def train(
             started, history = time.perf_counter(), list[dict[str, float]]()
             if config.restart:
                 policy.load_state_dict(beginning)
-                peaks, updates = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr), 0
+                optimizers, updates = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr), 0
             for rows in minibatches(len(chosen), config.minibatch_size, config.epochs, seed=config.seed, stage="raft", step=step):
                 loss = _learn(config, policy, drawn, [chosen[i] for i in rows], dtype)
-                norm = update(scaled(peaks, constant(updates, config.warmup_steps)), config.max_grad_norm)
+                norm = update(scaled(optimizers, constant(updates, config.warmup_steps)), config.max_grad_norm)
                 updates += 1
                 history.append({"loss": loss, "grad_norm": norm})
             sampler.refresh()
             seconds_train = time.perf_counter() - started
 
             # step 4: log, keep a checkpoint
-            figures = rollout_figures(rollout, kl) | scorer.figures() | _summary(config, drawn, chosen, history)
-            figures |= {"lr": config.lr * constant(max(updates - 1, 0), config.warmup_steps)}
-            figures |= speed_figures(drawn, rollout, seconds_train)
-            run.log(step, **figures)
+            metrics = rollout_metrics(rollout, kl) | scorer.metrics() | _summary(config, drawn, chosen, history)
+            metrics |= {"lr": config.lr * constant(max(updates - 1, 0), config.warmup_steps)}
+            metrics |= speed_metrics(drawn, rollout, seconds_train)
+            run.log(step, **metrics)
             rewards.adapt(scorer, config.limit_rate)
             if step % config.save_every == 0 or step == config.rounds:
                 run.samples(step, sample_table(rollout, kl, decode))
-                state = {"policy": policy.state_dict(), "optimizers": moments(peaks), "multipliers": rewards.multipliers}
+                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
                 run.checkpoint(step, state | {"updates": updates})
-            bar.advance(reward=figures["reward"], chosen=figures["reward_chosen"], kl=figures["kl_k1"])
+            bar.advance(reward=metrics["reward"], chosen=metrics["reward_chosen"], kl=metrics["kl_k1"])
     return policy
 
 
@@ -143,7 +143,7 @@ def _learn(config: RaftConfig, policy: Any, drawn: Drawn, rows: list[int], dtype
 
 
 def _summary(config: RaftConfig, drawn: Drawn, chosen: list[int], history: list[dict[str, float]]) -> dict[str, float]:
-    """What was drawn and chosen in a round; docs/rejection.md defines each."""
+    """What was drawn and chosen in a round; docs/raft.md defines each."""
     means = {name: sum(row[name] for row in history) / max(len(history), 1) for name in ("loss", "grad_norm")}
     best: Tensor = best_rows(drawn.scores, config.group_size, drawn.finished)
     log_p = (drawn.logprobs * drawn.keep).sum(1)[best]

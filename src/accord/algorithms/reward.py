@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_kupper_loss
-from accord.algorithms.optim import adamw, cosine, moments, optimizers, restore, scaled, update
+from accord.algorithms.optim import adamw, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
+from accord.data.token_rows import joined
 from accord.models.packing import by_tokens, pack
 from accord.models.scalar import scores
 from accord.records import RankedPrompt
@@ -37,9 +38,13 @@ class RankedRows:
     ranks: list[int]
 
 
-def ranked_rows(prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int) -> RankedRows:
-    """Joins a prompt to its responses; where both together are too long the right end is kept."""
-    return RankedRows([[*prompt, *response][-max_tokens:] for response in responses], list(ranks))
+def ranked_rows(prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int, name: str) -> RankedRows:
+    """Join a prompt to its responses; where both together are too long the right end is kept.
+
+    Raises:
+        InputError: nothing of the prompt, or no response, would remain; names the ranking.
+    """
+    return RankedRows([joined(prompt, response, max_tokens, name).tokens for response in responses], list(ranks))
 
 
 def with_mismatched(ranked: Sequence[RankedPrompt], share: float, seed: int) -> list[RankedPrompt]:
@@ -74,14 +79,14 @@ def train(
     a_pass = math.ceil(len(rankings) / config.batch_size)
     steps = a_pass * config.epochs
     threshold = nn.Parameter(torch.tensor(-1.0))
-    peaks = optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
+    optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
     if config.ties == "model":
-        peaks[adamw([threshold], lr=config.lr)] = config.lr
+        optimizers[adamw([threshold], lr=config.lr)] = config.lr
     done = 0
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
-        restore(peaks, state["optimizers"])
+        restore_optimizers(optimizers, state["optimizers"])
         threshold.data.copy_(state["threshold"])
 
     with track(steps, "reward", done=done) as bar:
@@ -94,21 +99,21 @@ def train(
 
             # step 2: one forward a response, the loss of all pairs of each prompt, a mean over prompts
             tie_threshold = threshold if config.ties == "model" else None
-            figures = _accumulate(model, chosen, tie_threshold, config.micro_tokens, dtype)
+            metrics = _accumulate(model, chosen, tie_threshold, config.micro_tokens, dtype)
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup_steps)
-            norm = update(scaled(peaks, share), max_norm=1.0)
-            figures |= {"lr": config.lr * share, "grad_norm": norm}
-            figures["pairs_per_second"] = figures.pop("pairs") / (time.perf_counter() - began)
+            norm = update(scaled(optimizers, share), max_norm=1.0)
+            metrics |= {"lr": config.lr * share, "grad_norm": norm}
+            metrics["pairs_per_second"] = metrics.pop("pairs") / (time.perf_counter() - began)
 
             # step 4: accuracy on held-out prompts at the end of an epoch, checkpoint
             if step % a_pass == 0 and validation:
-                figures["validation_accuracy"] = accuracy(model, validation, dtype=dtype)
-            run.log(step, **figures)
+                metrics["validation_accuracy"] = accuracy(model, validation, dtype=dtype)
+            run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments(peaks), "threshold": threshold.data})
-            bar.advance(loss=figures["loss"], accuracy=figures["accuracy"])
+                run.checkpoint(step, {"model": model.state_dict(), "optimizers": optimizer_states(optimizers), "threshold": threshold.data})
+            bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
     # step 5: the bias that sets the demonstrations' mean score to 0
     model.config.reward_bias = 0.0
     if demonstrations:

@@ -149,7 +149,7 @@ class Weighted:
         """Mean of what a part gave so far, before its weight."""
         return torch.cat(self.given[name]).mean().item()
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Of each part, its mean over all that was scored, before its weight, and the weight."""
         means = {f"reward.{name}": self.mean(name) for name in self.given}
         return means | {f"weight.{name}": weight for name, weight in self.weights.items()}

@@ -208,7 +208,7 @@ def minibatches(rows: int, size: int, epochs: int, *, seed: int, stage: str, ste
             yield order[start : start + size]
 
 
-def rollout_figures(rollout: Rollout, kl: Float[Tensor, "rows steps"]) -> dict[str, float]:
+def rollout_metrics(rollout: Rollout, kl: Float[Tensor, "rows steps"]) -> dict[str, float]:
     """What a rollout shows of the policy. ``kl`` is log policy - log reference of each token that counts, 0 elsewhere."""
     return {
         "reward": rollout.scores.mean().item(),
@@ -221,7 +221,7 @@ def rollout_figures(rollout: Rollout, kl: Float[Tensor, "rows steps"]) -> dict[s
     }
 
 
-def ratio_figures(log_ratio: Float[Tensor, " n"], clip: float, clip_high: float, kept: float) -> dict[str, float]:
+def ratio_metrics(log_ratio: Float[Tensor, " n"], clip: float, clip_high: float, kept: float) -> dict[str, float]:
     """Sums over kept ratios new / old, divided by ``kept``: their mean, the share outside the clip, KL(old || new) by k3."""
     ratio = log_ratio.exp()
     return {
@@ -231,7 +231,7 @@ def ratio_figures(log_ratio: Float[Tensor, " n"], clip: float, clip_high: float,
     }
 
 
-def speed_figures(drawn: Drawn | Rollout, measured: Rollout, seconds_train: float) -> dict[str, float]:
+def speed_metrics(drawn: Drawn | Rollout, measured: Rollout, seconds_train: float) -> dict[str, float]:
     """Where a step's time went, and the episodes and sampled tokens of what was drawn a second."""
     spent = measured.seconds
     total = sum(spent.values()) + seconds_train
@@ -283,8 +283,8 @@ class _Flat:
         self.rows: dict[str, Tensor] = {}
         self.after = torch.zeros(len(counts))
 
-    def put(self, group: list[int], kept: Int[Tensor, " group"], figures: dict[str, Tensor], after: Tensor) -> None:
-        for name, flat in figures.items():
+    def put(self, group: list[int], kept: Int[Tensor, " group"], metrics: dict[str, Tensor], after: Tensor) -> None:
+        for name, flat in metrics.items():
             rows = self.rows.setdefault(name, torch.zeros(self.shape))
             padded = pad(flat.cpu(), kept)
             rows[group, : padded.shape[1]] = padded

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord.algorithms.optim import cosine, moments, optimizers, restore, scaled, update
-from accord.errors import InputError
+from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
+from accord.data.token_rows import joined
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs, next_token_loss
 from accord.runtime.progress import track
@@ -35,15 +35,13 @@ class Example:
 
 
 def example(prompt: list[int], response: list[int], max_tokens: int, name: str) -> Example:
-    """Joins prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; when both together are too long the right end is kept.
 
     Raises:
-        InputError: nothing of the prompt or nothing to learn would remain; names the example.
+        InputError: nothing of the prompt would remain, or the response is its stop token alone; names the example.
     """
-    tokens = [*prompt, *response][-max_tokens:]
-    if len(response) < 2 or len(response) >= len(tokens):
-        raise InputError(f"{len(response)} response tokens in a window of {max_tokens}: nothing to learn from", where=name)
-    return Example(tokens, len(response))
+    row = joined(prompt, response, max_tokens, name, shortest=2)
+    return Example(row.tokens, row.kept)
 
 
 def train(
@@ -62,12 +60,12 @@ def train(
     """
     a_pass = math.ceil(len(examples) / config.batch_size)
     steps = a_pass * config.epochs
-    peaks = optimizers(model, lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay)
+    optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay)
     done, best, best_loss = 0, _copy(model), math.inf
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
-        restore(peaks, state["optimizers"])
+        restore_optimizers(optimizers, state["optimizers"])
         best, best_loss = state["best"], state["best_loss"]
 
     raw_text = pretraining(done) if pretraining else None
@@ -87,18 +85,19 @@ def train(
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup_steps)
-            norm = update(scaled(peaks, share), max_norm=1.0)
+            norm = update(scaled(optimizers, share), max_norm=1.0)
             speed = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
-            figures = {"loss": loss, "lr": config.lr * share, "grad_norm": norm, "tokens_per_second": speed}
+            metrics = {"loss": loss, "lr": config.lr * share, "grad_norm": norm, "tokens_per_second": speed}
 
             # step 4: after each epoch the validation loss; the best epoch's weights are remembered
             if step % a_pass == 0 and validation:
-                figures["validation_loss"] = response_loss(model, validation, dtype=dtype)
-                if config.select == "validation_loss" and figures["validation_loss"] < best_loss:
-                    best, best_loss = _copy(model), figures["validation_loss"]
-            run.log(step, **figures)
+                metrics["validation_loss"] = response_loss(model, validation, dtype=dtype)
+                if config.select == "validation_loss" and metrics["validation_loss"] < best_loss:
+                    best, best_loss = _copy(model), metrics["validation_loss"]
+            run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"model": model.state_dict(), "optimizers": moments(peaks), "best": best, "best_loss": best_loss})
+                state = {"model": model.state_dict(), "best": best, "best_loss": best_loss}
+                run.checkpoint(step, state | {"optimizers": optimizer_states(optimizers)})
             bar.advance(loss=loss, tokens_per_second=speed)
     if best_loss < math.inf:
         model.load_state_dict(best)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from accord.algorithms.optim import constant, moments, optimizers, restore, scaled, update
+from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.algorithms.rollouts import Drawn, draw, minibatches
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
@@ -58,12 +58,12 @@ def train(
         RunError: a reward is not a number.
     """
     beginning = {name: value.detach().clone() for name, value in policy.state_dict().items()} if config.restart else {}
-    peaks = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
+    optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
     done, updates, pool = 0, 0, Pairs()
     if (restored := run.restore()) is not None:
         done, state = restored
         policy.load_state_dict(state["policy"])
-        restore(peaks, state["optimizers"])
+        restore_optimizers(optimizers, state["optimizers"])
         updates, pool = state["updates"], state["pool"]
     sampler.refresh()
 
@@ -88,17 +88,17 @@ def train(
             sampled, history = time.perf_counter(), list[dict[str, float]]()
             if config.restart:
                 policy.load_state_dict(beginning)
-                peaks, updates = optimizers(policy, lr=config.lr, muon_lr=config.muon_lr), 0
+                optimizers, updates = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr), 0
             for rows in minibatches(len(pool), config.minibatch_size, config.epochs, seed=config.seed, stage="star", step=step):
                 loss = _learn(config, policy, [pool[i] for i in rows], dtype)
-                norm = update(scaled(peaks, constant(updates, config.warmup_steps)), config.max_grad_norm)
+                norm = update(scaled(optimizers, constant(updates, config.warmup_steps)), config.max_grad_norm)
                 updates += 1
                 history.append({"loss": loss, "grad_norm": norm})
             sampler.refresh()
 
             # step 4: log, keep a checkpoint
-            figures = {name: sum(row[name] for row in history) / max(len(history), 1) for name in ("loss", "grad_norm")}
-            figures |= {
+            metrics = {name: sum(row[name] for row in history) / max(len(history), 1) for name in ("loss", "grad_norm")}
+            metrics |= {
                 "accuracy": tried.scores.mean().item(),
                 "solved": sum(map(bool, found)) / len(found),
                 "hinted": len(hinted) / max(len(unsolved), 1),
@@ -108,12 +108,12 @@ def train(
                 "seconds_rollout": sampled - began,
                 "seconds_train": time.perf_counter() - sampled,
             }
-            run.log(step, **figures)
+            run.log(step, **metrics)
             if step % config.save_every == 0 or step == config.rounds:
                 run.samples(step, _table(tried, decode))
-                state = {"policy": policy.state_dict(), "optimizers": moments(peaks), "updates": updates, "pool": pool}
+                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers), "updates": updates, "pool": pool}
                 run.checkpoint(step, state)
-            bar.advance(accuracy=figures["accuracy"], solved=figures["solved"], pool=figures["pool"])
+            bar.advance(accuracy=metrics["accuracy"], solved=metrics["solved"], pool=metrics["pool"])
     return policy
 
 

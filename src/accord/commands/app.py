@@ -181,11 +181,14 @@ def table_of(title: str, metrics: Mapping[str, Any]) -> None:
     table(title, ["metric", "value"], flat(metrics))
 
 
-def flat(metrics: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Metrics within metrics as lines ``outer: inner``; three numbers are a value with its interval, long lists are counted."""
-    lines: list[tuple[str, str]] = []
+def flat(metrics: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    """Return metrics within metrics as lines ``outer: inner``; three numbers are a value with its interval, long lists are counted.
+
+    Keys stay as the pages of docs/ define them, and numbers are left to the table.
+    """
+    lines: list[tuple[str, Any]] = []
     for key, value in metrics.items():
-        label = f"{before}{key.replace('_', ' ')}"
+        label = f"{before}{key}"
         match value:
             case Mapping():
                 lines += flat(cast("Mapping[str, Any]", value), f"{label}: ")
@@ -194,11 +197,11 @@ def flat(metrics: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
             case list():
                 items = cast("list[object]", value)
                 texts = all(isinstance(item, str) for item in items)
-                lines.append((label, ", ".join(map(str, items)) if texts else str(len(items))))
+                lines.append((label, ", ".join(map(str, items)) if texts else len(items)))
             case None:
                 lines.append((label, "–"))
             case _:
-                lines.append((label, str(value)))
+                lines.append((label, value))
     return lines
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from accord.errors import InputError, UsageError
 
 Line = Mapping[str, Any]
-Row = dict[str, Any]
+ExportedRow = dict[str, Any]
 _MARK = re.compile(r"\n\n(Human|Assistant):")
 
 
-def shape(what: str, format: str) -> Callable[[Line], Row | None]:
+def shape(what: str, format: str) -> Callable[[Line], ExportedRow | None]:
     """What turns lines of a kind into rows of a format; None for a line that the format has no word for, such as a tie.
 
     Raises:
@@ -26,43 +26,43 @@ def shape(what: str, format: str) -> Callable[[Line], Row | None]:
     return found
 
 
-def _messages(line: Line) -> Row:
+def _messages(line: Line) -> ExportedRow:
     return {"messages": [*line["messages"], {"role": "assistant", "content": line["response"]}]}
 
 
-def _prompt_messages(line: Line) -> Row:
+def _prompt_messages(line: Line) -> ExportedRow:
     return {"messages": list(line["messages"])}
 
 
-def _prompt(line: Line) -> Row:
+def _prompt(line: Line) -> ExportedRow:
     return {"prompt": _only(line, "prompts"), "user": line["user"], "use_case": line["use_case"]}
 
 
-def _sharegpt(line: Line) -> Row:
+def _sharegpt(line: Line) -> ExportedRow:
     names = {"system": "system", "user": "human", "assistant": "gpt"}
     turns = [*line["messages"], {"role": "assistant", "content": line["response"]}]
     return {"conversations": [{"from": names[turn["role"]], "value": turn["content"]} for turn in turns]}
 
 
-def _alpaca(line: Line) -> Row:
+def _alpaca(line: Line) -> ExportedRow:
     return {"instruction": _only(line, "alpaca"), "input": "", "output": line["response"]}
 
 
-def _completion(line: Line) -> Row:
+def _completion(line: Line) -> ExportedRow:
     return {"prompt": list(line["messages"]), "completion": _said(line["response"])}
 
 
-def _kto(line: Line) -> Row:
+def _kto(line: Line) -> ExportedRow:
     return {"prompt": list(line["messages"]), "completion": _said(line["response"]), "label": line["up"]}
 
 
-def _preference(line: Line) -> Row | None:
+def _preference(line: Line) -> ExportedRow | None:
     if line["tie"]:
         return None
     return {"prompt": list(line["messages"]), "chosen": _said(line["chosen"]), "rejected": _said(line["rejected"])}
 
 
-def _hh(line: Line) -> Row | None:
+def _hh(line: Line) -> ExportedRow | None:
     if line["tie"]:
         return None
     names = {"user": "Human", "assistant": "Assistant"}
@@ -74,24 +74,24 @@ def _hh(line: Line) -> Row | None:
     return {side: f"{asked}\n\nAssistant: {line[side]}" for side in ("chosen", "rejected")}
 
 
-def _history(line: Line) -> Row:
+def _history(line: Line) -> ExportedRow:
     return {"history": list(line["messages"]), "responses": [line["response"]]}
 
 
-def _ranked_history(line: Line) -> Row:
+def _ranked_history(line: Line) -> ExportedRow:
     return {"history": list(line["messages"]), "responses": list(line["responses"]), "ranks": list(line["ranks"])}
 
 
-def _ranking(line: Line) -> Row:
+def _ranking(line: Line) -> ExportedRow:
     names = ("messages", "responses", "models", "ranks", "labeler", "group", "at", "user", "use_case")
     return {name: line[name] for name in names}
 
 
-def _response(line: Line) -> Row:
+def _response(line: Line) -> ExportedRow:
     return {name: line[name] for name in ("messages", "response", "model", "user", "use_case")}
 
 
-def _demonstration(line: Line) -> Row:
+def _demonstration(line: Line) -> ExportedRow:
     return {name: line[name] for name in ("messages", "response", "labeler", "group", "user", "use_case")}
 
 
@@ -110,7 +110,7 @@ def _where(line: Line) -> str:
     return str(line.get("id") or line.get("ranking") or line.get("response_id"))
 
 
-SHAPES: dict[tuple[str, str], Callable[[Line], Row | None]] = {
+SHAPES: dict[tuple[str, str], Callable[[Line], ExportedRow | None]] = {
     ("prompts", "prompts"): _prompt,
     ("prompts", "messages"): _prompt_messages,
     ("demonstrations", "demonstrations"): _demonstration,

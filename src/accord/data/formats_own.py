@@ -33,6 +33,7 @@ from accord.records import (
     Rating,
     Response,
     Split,
+    flag_named,
 )
 
 NOTHING = Known()
@@ -164,7 +165,7 @@ def _response_line(row: Row) -> Taken:
 def _ranking_line(row: Row) -> Taken:
     prompt, person = _prompt(row, "prompt_id"), _labeler(row)
     given = _responses_of(row, prompt)
-    ratings = tuple(Rating(r.text("response_id"), _quality(r), r.texts("flags")) for r in row.rows("ratings"))
+    ratings = tuple(Rating(r.text("response_id"), _quality(r), tuple(map(flag_named, r.texts("flags")))) for r in row.rows("ratings"))
     guideline = row.row("guideline")
     under = Guideline(cast(GuidelineSet, _one_of(guideline, "set", get_args(GuidelineSet))), guideline.text("version"))
     ids, ranks = tuple(response.id for response in given), row.ranks("ranks")

@@ -14,7 +14,6 @@ from accord.data.row_records import (
     asked,
     conversation,
     demonstrated,
-    id_of,
     labeler_of,
     make_prompt,
     places,
@@ -218,7 +217,3 @@ def _marked(feedback: Row, prompt: Prompt, response: Response) -> Taken:
     taken = Taken((person, *(spans or [Span(response.id, 0, len(response.text), "", person.id)])))
     correction = feedback.text("corrected-prediction", "").strip()
     return taken + demonstrated(feedback, prompt, correction) if correction else taken
-
-
-def thumb_id(thumb: Thumb) -> str:
-    return id_of("t", thumb.response.id, thumb.labeler, str(thumb.up))

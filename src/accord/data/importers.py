@@ -18,12 +18,12 @@ from typing import Any
 from accord.data import formats_own, formats_probes
 from accord.data.archives import Tell, kind_of, text_lines
 from accord.data.documents import documents_of
-from accord.data.registry import FORMATS, detect
+from accord.data.registry import FORMATS, detect, format_of
 from accord.data.row_reader import rows_of
 from accord.data.row_records import Known, Record, Take, Taken
 from accord.data.rows import Fault, Row
 from accord.data.sources import Source, files_of
-from accord.errors import InputError, UsageError
+from accord.errors import InputError
 from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response, Split, Thumb
 
 Reject = Callable[[Fault], object]
@@ -122,8 +122,8 @@ class Intake:
 
 def outcomes(source: Source, formats: dict[str, None], tell: Tell = id) -> Iterator[Outcome]:
     """For each row what came of it; ``formats`` gets the names of those that were met."""
-    if source.format != "auto" and source.format not in FORMATS:
-        raise UsageError(f"unknown format {source.format!r}", where="--format", hint=f"one of auto, {', '.join(FORMATS)}")
+    if source.format != "auto":
+        format_of(source.format)
     chosen = drawn(source)
     everything = _everything(source, formats, tell)
     if chosen is not None:
@@ -175,7 +175,7 @@ def _file(source: Source, file: Path, known: Known, formats: dict[str, None], te
         return
     formats.setdefault(name)
     take = _take(name, known)
-    for row in FORMATS[name].gather(_sound(chain([first], rows), faults)):
+    for row in format_of(name).gather(_sound(chain([first], rows), faults)):
         yield from ((None, fault) for fault in faults)
         faults.clear()
         yield (None, row) if isinstance(row, Fault) else (row, Taken() if count_only else _tried(take, row))
@@ -185,7 +185,7 @@ def _file(source: Source, file: Path, known: Known, formats: dict[str, None], te
 def _take(name: str, known: Known) -> Take:
     if name == "responses":
         return partial(formats_own.responses, known=known)
-    return partial(formats_probes.mt_bench_answers, known=known) if name == "mt-bench-answers" else FORMATS[name].take
+    return partial(formats_probes.mt_bench_answers, known=known) if name == "mt-bench-answers" else format_of(name).take
 
 
 def _tried(take: Take, row: Row) -> Taken | Fault:

@@ -1,7 +1,7 @@
 """Personal data in a text: found by rule, replaced, or the text dropped or put aside for review. No torch, no model, no download.
 
 Finds names, e-mail, phone, postal and IP addresses, ID and card numbers (with their checksums), keys and tokens, in English and Chinese.
-docs/privacy.md says how much of it is found, measured on a labeled set, and what is not looked for.
+docs/redact.md says how much of it is found, measured on a labeled set, and what is not looked for.
 """
 
 from __future__ import annotations

@@ -19,24 +19,10 @@ from accord.data.duplicates import near, normal, sketch
 from accord.data.languages import language
 from accord.data.personal import find
 from accord.data.pipeline import whole_text
+from accord.data.refusal import refuses
+from accord.data.toxicity import is_toxic
 from accord.records import Demonstration, RankedPrompt
 
-_REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am) (?:really |very |so )?sorry,? (?:but |that )?i|i (?:can(?:'t|not)|won't|will not|am (?:not able"
-    r"|unable) to|'m (?:not able|unable) to)"
-    r"(?: \w+){0,3} (?:help|assist|do that|provide|answer|comply|discuss|fulfil)|as an ai(?: language model)?,? i (?:can|do)|i must decline"
-    r"|i(?:'d| would) rather not|not (?:comfortable|willing) (?:to|with))|抱歉.{0,8}(?:不能|无法)|我(?:不能|无法)(?:帮"
-    r"|提供|回答|协助)|作为(?:一个)?(?:AI|人工智能)",
-    re.IGNORECASE,
-)
-_INSULT = re.compile(
-    r"\b(?:idiots?|morons?|stupid|dumb(?:ass)?|nitwits?|imbeciles?|scum|bastards?|bitch(?:es)?|assholes?|fuck\w*"
-    r"|shit(?:ty|head)?|cunts?|dick ?heads?"
-    r"|sluts?|whores?|retard(?:s|ed)?|faggots?|n[i1]gg(?:er|a)s?|kikes?|spics?|chinks?|trann(?:y|ies)|shut up|kill yourself"
-    r"|go to hell|piece of (?:shit|trash))\b"
-    r"|傻[逼屄瓜]|白痴|脑残|混蛋|王八蛋|滚蛋|他妈的|操你|婊子|贱人|废物|去死",
-    re.IGNORECASE,
-)
 _PLACEHOLDER = re.compile(
     r"^\W*(?:todo|tbd|n/?a|none|null|nan|test(?:ing)?|asdf\w*|lorem ipsum.*|xxx+|\?+|\.+"
     r"|-+|无|暂无|测试|略)\W*$",
@@ -68,16 +54,6 @@ def words(text: str) -> int:
     return len(_WORD.findall(text))
 
 
-def refuses(text: str) -> bool:
-    """Whether a response declines, as its first 300 characters say."""
-    return bool(_REFUSAL.search(text[:300]))
-
-
-def insults(text: str) -> bool:
-    """Whether a text holds a slur or an insult of a short list."""
-    return bool(_INSULT.search(text))
-
-
 def profile(texts: Sequence[str], *, threshold: float) -> dict[str, Any]:
     """Lengths, languages, duplicates, insults, refusals and personal data of a set; shares are of all its texts.
 
@@ -89,7 +65,7 @@ def profile(texts: Sequence[str], *, threshold: float) -> dict[str, Any]:
     plain = [normal(text) for text in texts]
     like = near(sketch(plain), np.arange(len(texts)), threshold)
     repeated = len(plain) - len(set(plain))
-    tests = {"toxic": insults, "refusals": refuses, "personal": _personal, "empty": _blank}
+    tests = {"toxic": is_toxic, "refusals": refuses, "personal": _personal, "empty": _blank}
     return {
         "texts": len(texts),
         "words": _quantiles([words(text) for text in texts]),

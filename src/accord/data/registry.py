@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from accord.data import formats_chat, formats_own, formats_preferences, formats_probes, formats_tasks
-from accord.data.row_records import Gather, Known, Take
+from accord.data.row_records import Gather, Known, Take, Taken
 from accord.data.rows import Fault, Row
-from accord.errors import InputError
+from accord.errors import InputError, UsageError
+from accord.runtime import plugins
 
 
 def _each(rows: Iterator[Row]) -> Iterator[Row | Fault]:
@@ -26,7 +27,7 @@ def _a_dialogue(value: dict[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Format:
-    """How rows of a format become records."""
+    """How rows of a format become records. A format of your own is made by ``Format.rewriting``."""
 
     take: Take
     fields: tuple[frozenset[str], ...]
@@ -34,6 +35,21 @@ class Format:
     gather: Gather = _each
     """Puts rows together that belong together, or takes one apart."""
     looks: Callable[[dict[str, Any]], bool] = _anything
+
+    @classmethod
+    def rewriting(cls, rewrite: Callable[[dict[str, Any]], dict[str, Any]], *fields: str) -> Format:
+        """Make a format whose rows a function rewrites into rows of a built-in format, for example ``{"prompt": ..., "response": ...}``.
+
+        Args:
+            rewrite: takes a row's fields and returns the fields of the other row. A ValueError says why a row cannot be used.
+            fields: names of fields, joined by "+". A row that has all fields of one of these is of this format.
+
+        Raises:
+            UsageError: no fields are named.
+        """
+        if not fields or not all(fields):
+            raise UsageError("no fields are named", where="Format.rewriting", hint='for example Format.rewriting(read, "question+reply")')
+        return _format(lambda row: _rewritten(rewrite, row), *fields)
 
 
 def _format(take: Take, *fields: str, gather: Gather = _each, looks: Callable[[dict[str, Any]], bool] = _anything) -> Format:
@@ -76,14 +92,73 @@ FORMATS: dict[str, Format] = {
 """In the order in which they are looked for: what has more fields first."""
 
 
+def format_of(name: str) -> Format:
+    """Return a format by name, of ours or of a plugin.
+
+    Raises:
+        UsageError: there is none of this name, or a plugin that is not a format.
+    """
+    if not plugins.has("formats", name, FORMATS):
+        if name not in FORMATS:
+            raise UsageError(f"unknown format {name!r}", where="--format", hint=plugins.known(("auto", *FORMATS), "formats"))
+        return FORMATS[name]
+    found = plugins.load("formats", name)
+    if not isinstance(found, Format):
+        hint = "make one by accord.Format.rewriting"
+        raise UsageError(f"{name} is of type {type(found).__name__}, not a Format", where=plugins.origin("formats", name), hint=hint)
+    return found
+
+
 def detect(row: Row) -> str:
-    """The name of a row's format. Raises InputError when it has the fields of none."""
-    for name, format in FORMATS.items():
-        if any(fields <= row.value.keys() for fields in format.fields) and format.looks(row.value):
-            return name
+    """Return the name of a row's format. A plugin's goes before ours when it asks for more fields.
+
+    Raises:
+        InputError: the row has the fields of none.
+        UsageError: a plugin cannot be imported, or has a name of ours.
+    """
+    best, most = _detect_built_in(row), 0
+    if best:
+        most = _matched(FORMATS[best], row)
+    for name in plugins.find("formats"):
+        matched = _matched(format_of(name), row)
+        if matched > most:
+            best, most = name, matched
+    if best:
+        return best
     what = f"no known format has the fields {', '.join(map(str, row.value))[:200] or '(none)'}"
     near = "; ".join(f"{name} needs {' and '.join(sorted(missing))}" for name, missing in _nearest(row)[:3])
     raise InputError(what, where=row.where, hint=f"name columns with --map field=column, or the format with --format: {near}")
+
+
+def _detect_built_in(row: Row) -> str:
+    return next((name for name, format in FORMATS.items() if _matched(format, row)), "")
+
+
+def _matched(format: Format, row: Row) -> int:
+    """How many fields tell that a row is of a format; 0 when it is not."""
+    told = [len(fields) for fields in format.fields if fields <= row.value.keys()]
+    return max(told) if told and format.looks(row.value) else 0
+
+
+def _rewritten(rewrite: Callable[[dict[str, Any]], dict[str, Any]], row: Row) -> Taken:
+    """The records of a row that a plugin's function rewrites."""
+    try:
+        value = rewrite(dict(row.value))
+    except ValueError as error:
+        raise InputError(str(error), where=row.where) from error
+    except Exception as error:
+        raise InputError(f"the format's function raised {type(error).__name__}: {error}", where=row.where) from error
+    if not isinstance(value, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  (another package wrote it)
+        raise InputError(f"the format's function returned a {type(value).__name__}, not a dict", where=row.where)
+    other = Row(value, row.file, row.line, row.inside)
+    name = _detect_built_in(other)
+    if not name or FORMATS[name].gather is not _each:
+        what = f"no built-in format reads a row with the fields {', '.join(map(str, value)) or '(none)'}"
+        if name:
+            what = f"a row of {name} cannot be read alone"
+        hint = 'return for example {"prompt": ..., "response": ...}'
+        raise InputError(f"the format's function returned what cannot be read: {what}", where=row.where, hint=hint)
+    return FORMATS[name].take(other)
 
 
 def _nearest(row: Row) -> list[tuple[str, frozenset[str]]]:

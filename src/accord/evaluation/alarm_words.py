@@ -30,8 +30,8 @@ HACKING: dict[str, Remedy] = {
         ),
         {
             "label": (
-                "Check whether the reward model prefers length (docs/evaluation.md); have equally good short and long responses ranked.",
-                "看奖励模型是否偏爱长度（docs/evaluation.md）；让人给同样好的长短回复排序。",
+                "Check whether the reward model prefers length (docs/examine.md); have equally good short and long responses ranked.",
+                "看奖励模型是否偏爱长度（docs/examine.md）；让人给同样好的长短回复排序。",
             ),
             "reward": (
                 "Mix in a length term: --rewards model=1,length=-0.01 (accord grpo).",

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from accord.evaluation.statistics import Floats, Interval, interval
+from accord.evaluation.statistics import Floats
 
 _WORDS, _SENTENCES = re.compile(r"\w+"), re.compile(r"[.!?。！？]+")
 _SURE = re.compile(
@@ -85,8 +85,3 @@ def form_of_scores(
         score, label = correlation(table, scores), correlation(table, labels)
         found[name] = {"score": score, "labels": label, "excess": None if score is None or label is None else score - label}
     return found
-
-
-def mean_of(feature: str, texts: Sequence[str], *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Return a feature's mean over texts with its interval."""
-    return interval([FEATURES[feature](text) for text in texts], resamples=resamples, seed=seed)

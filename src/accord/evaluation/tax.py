@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, isfinite
+from math import isfinite
 
 from accord.errors import InputError
 
@@ -19,11 +19,6 @@ class AlignmentTax:
     def tax(self) -> float:
         """Relative rise of the loss. It is below zero when the model improved on raw text."""
         return (self.loss_after - self.loss_before) / self.loss_before
-
-    @property
-    def perplexity_ratio(self) -> float:
-        """Perplexity afterwards divided by perplexity before; 1 is no tax."""
-        return exp(self.loss_after - self.loss_before)
 
 
 def alignment_tax(loss_before: float, loss_after: float) -> AlignmentTax:

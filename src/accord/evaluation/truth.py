@@ -10,22 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from accord.evaluation.statistics import Interval, interval
-from accord.evaluation.winrate import judge_all
-from accord.protocols import Judge
-from accord.records import Judgement, Prompt
-
-
-def made_up_rate(judge: Judge, prompts: Sequence[Prompt], responses: Sequence[str], *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Return the share of responses in which the judge finds something made up. The caller chooses the prompts.
-
-    Raises:
-        InputError: no prompts, or not one response per prompt.
-    """
-    return made_up_share([[word] for word in judge_all(judge, prompts, responses)], resamples=resamples, seed=seed)
+from accord.records import Judgement
 
 
 def made_up_share(groups: Sequence[Sequence[Judgement]], *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Return ``made_up_rate`` from existing judgements, one or more per prompt. The interval is over prompts."""
+    """Return the share of responses in which the judge found something made up. The interval is over prompts.
+
+    Args:
+        groups: judgements of each prompt, one or more. The caller chooses prompts that invite invention.
+    """
     shares = list[float]()
     for judgements in groups:
         shares.append(sum(judgement.made_up for judgement in judgements) / len(judgements))

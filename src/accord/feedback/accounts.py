@@ -149,14 +149,6 @@ def qualify(store: Store, account: str, passed: bool, *, by: str, why: str, now:
         _change(connection, account, by, "qualify", why, now, qualified=passed)
 
 
-def set_role(store: Store, account: str, role: Role, *, by: str, why: str, now: datetime) -> None:
-    """Gives an account another role. Raises Refused when there is no such role or account."""
-    if role not in get_args(Role):
-        raise Refused("role", detail=role)
-    with store.write() as connection:
-        _change(connection, account, by, "role", f"{role}: {why}" if why else role, now, role=role)
-
-
 def set_profile(store: Store, account: str, profile: Mapping[str, Any]) -> None:
     """Keeps what a person chose or told about themselves, in place of what was kept before."""
     a = schema.accounts

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, exists, func, insert, select
+from sqlalchemy import Connection, Select, delete, func, insert, select
 
 from accord.feedback import payloads, schema
 from accord.feedback.audit import note
@@ -23,6 +23,7 @@ from accord.feedback.queue import Kind, Purpose, Task, digest, load
 from accord.feedback.refusals import Conflict, Refused
 from accord.feedback.store import Store
 from accord.feedback.tasks import last_revision, lock_labeler, lock_task, set_state
+from accord.feedback.withdrawals import is_withdrawn, withdraw
 from accord.records import Demonstration, Guideline, Ranking, Rating, Response
 
 __all__ = ["Answer", "Conflict", "Pace", "Refused", "Saved", "draft", "every", "kinds", "own", "pace", "read_draft", "retract", "submit"]
@@ -146,7 +147,7 @@ def retract(store: Store, answer_id: str, *, by: str, why: str, now: datetime) -
             raise Refused("not_yours", 403, answer_id)
         lock_labeler(connection, row["labeler"])
         lock_task(connection, row["task_id"])
-        if connection.scalar(select(_is_withdrawn(answer_id))):
+        if connection.scalar(select(is_withdrawn("answer", answer_id))):
             raise Refused("retracted", 410, answer_id)
         _withdraw(connection, answer_id, "", by, why, now)
         set_state(connection, row["task_id"], row["labeler"], "retracted")
@@ -185,7 +186,7 @@ def own(store: Store, labeler: str, *, limit: int = 20, before: str = "") -> lis
         before: the ``at`` of the last one that was seen; those before it follow.
     """
     a = schema.answers
-    query = _query().where(a.c.labeler == labeler, ~_is_withdrawn(a.c.id)).order_by(a.c.at.desc(), a.c.id.desc()).limit(limit)
+    query = _query().where(a.c.labeler == labeler, ~is_withdrawn("answer", a.c.id)).order_by(a.c.at.desc(), a.c.id.desc()).limit(limit)
     if before:
         query = query.where(a.c.at < before)
     with store.read() as connection:
@@ -205,7 +206,7 @@ def every(store: Store, *, purposes: Sequence[Purpose] = ("work",), labeler: str
     if labeler:
         query = query.where(a.c.labeler == labeler)
     if not withdrawn:
-        query = query.where(~_is_withdrawn(a.c.id))
+        query = query.where(~is_withdrawn("answer", a.c.id))
     return (_answer(row) for row in store.database.rows(query))
 
 
@@ -303,13 +304,15 @@ def _record(
 
 
 def _withdraw(connection: Connection, answer_id: str, replaced_by: str, by: str, why: str, now: datetime) -> None:
-    """Withdraws an answer and the records that were made of it."""
+    """Withdraw an answer and the records that were made of it."""
     r, d = schema.rankings, schema.demonstrations
-    gone = [("answer", answer_id)]
-    gone += [("ranking", id) for id in connection.scalars(select(r.c.id).where(r.c.id == f"k-{answer_id}"))]
-    gone += [("demonstration", id) for id in connection.scalars(select(d.c.id).where(d.c.id == f"d-{answer_id}"))]
-    rest = {"replaced_by": replaced_by, "by": by, "why": why, "at": now.isoformat()}
-    connection.execute(insert(schema.withdrawn), [{"kind": kind, "record_id": id, **rest} for kind, id in gone])
+    made = {
+        "answer": [answer_id],
+        "ranking": connection.scalars(select(r.c.id).where(r.c.id == f"k-{answer_id}")).all(),
+        "demonstration": connection.scalars(select(d.c.id).where(d.c.id == f"d-{answer_id}")).all(),
+    }
+    for kind, ids in made.items():
+        withdraw(connection, kind, [(id, why) for id in ids], by=by, now=now, replaced_by=replaced_by)
 
 
 def _drop_draft(connection: Connection, task_id: str, labeler: str) -> None:
@@ -317,14 +320,9 @@ def _drop_draft(connection: Connection, task_id: str, labeler: str) -> None:
     connection.execute(delete(d).where(d.c.task_id == task_id, d.c.labeler == labeler))
 
 
-def _is_withdrawn(id: Any) -> Any:
-    w = schema.withdrawn
-    return exists().where(w.c.kind == "answer", w.c.record_id == id)
-
-
 def _query() -> Select[Any]:
     a, t = schema.answers, schema.tasks
-    gone = _is_withdrawn(a.c.id).label("withdrawn")
+    gone = is_withdrawn("answer", a.c.id).label("withdrawn")
     return select(a, t.c.kind, t.c.purpose, t.c.prompt_id, t.c.repeats, gone).join(t, t.c.id == a.c.task_id)
 
 

@@ -19,6 +19,7 @@ from accord.feedback import schema
 from accord.feedback.queue import digest
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
+from accord.feedback.withdrawals import is_withdrawn
 from accord.records import Message, Role, Sampling
 
 TITLE = 80
@@ -123,7 +124,7 @@ def answer(
         Refused: the conversation was deleted in the meantime (404).
     """
     with store.write() as connection:
-        if connection.scalar(select(_gone("conversation", asked.conversation))):
+        if connection.scalar(select(is_withdrawn("conversation", asked.conversation))):
             raise Refused("no_such_turn", 404, asked.conversation)
         turn = Turn(
             id,
@@ -147,7 +148,7 @@ def answer(
 def listed(store: Store, user: str, *, limit: int = 200) -> list[Conversation]:
     """A person's conversations, newest first."""
     c = schema.conversations
-    query = select(c).where(c.c.user == user, ~_gone("conversation", c.c.id)).order_by(c.c.at.desc(), c.c.id).limit(limit)
+    query = select(c).where(c.c.user == user, ~is_withdrawn("conversation", c.c.id)).order_by(c.c.at.desc(), c.c.id).limit(limit)
     with store.read() as connection:
         return [Conversation(**row) for row in connection.execute(query).mappings()]
 
@@ -226,7 +227,7 @@ def _said(connection: Connection, user: str, conversation: str, text: str, paren
 
 def _owned(connection: Connection, user: str, id: str) -> Conversation:
     c = schema.conversations
-    query = select(c).where(c.c.id == _none_or(id), c.c.user == user, ~_gone("conversation", c.c.id))
+    query = select(c).where(c.c.id == _none_or(id), c.c.user == user, ~is_withdrawn("conversation", c.c.id))
     row = connection.execute(query).mappings().first()
     if row is None:
         raise Refused("no_such_turn", 404, id)
@@ -236,7 +237,7 @@ def _owned(connection: Connection, user: str, id: str) -> Conversation:
 def _one(connection: Connection, user: str, id: str) -> Turn:
     t, c = schema.turns, schema.conversations
     query = select(t).join(c, c.c.id == t.c.conversation)
-    query = query.where(t.c.id == _none_or(id), c.c.user == user, ~_gone("conversation", c.c.id))
+    query = query.where(t.c.id == _none_or(id), c.c.user == user, ~is_withdrawn("conversation", c.c.id))
     row = connection.execute(query).mappings().first()
     if row is None:
         raise Refused("no_such_turn", 404, id)
@@ -247,11 +248,6 @@ def _next_place(connection: Connection, conversation: str) -> int:
     t, c = schema.turns, schema.conversations
     connection.execute(select(c.c.id).where(c.c.id == conversation).with_for_update())  # one writer after the other
     return (connection.scalar(select(func.max(t.c.place)).where(t.c.conversation == conversation)) or 0) + 1
-
-
-def _gone(kind: str, id: Any) -> Any:
-    w = schema.withdrawn
-    return select(w.c.record_id).where(w.c.kind == kind, w.c.record_id == id).exists()
 
 
 def _key(key: str) -> str:

@@ -7,7 +7,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from accord.errors import InputError
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response, Thumb, Worth
+from accord.records import (
+    Demonstration,
+    Guideline,
+    Labeler,
+    Message,
+    Prompt,
+    RankedPrompt,
+    Ranking,
+    Rating,
+    Response,
+    Thumb,
+    Worth,
+    flag_named,
+)
 
 Value = dict[str, Any]
 """A record's fields, a copy of the caller's."""
@@ -46,7 +59,7 @@ def _demonstration(v: Value) -> Demonstration:
 
 
 def _rating(v: Value) -> Rating:
-    v["flags"] = tuple(v.get("flags", ()))
+    v["flags"] = tuple(map(flag_named, v.get("flags", ())))
     return Rating(**v)
 
 

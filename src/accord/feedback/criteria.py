@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from accord.feedback.flags import FLAGS
+from accord.feedback.flags import HARMFUL
 from accord.feedback.store import Store
 from accord.records import RankedPrompt, Ranking
 
-HARM = frozenset(FLAGS) & {
-    "inappropriate for a customer assistant",
-    "sexual content",
-    "violent content",
-    "encourages or fails to discourage violence, abuse, terrorism or self-harm",
-    "denigrates a protected class",
-    "gives harmful advice",
-}
+HARM = frozenset({"inappropriate_for_customer_assistant", *HARMFUL})
 """Flags that say that a response does harm."""
 
 

@@ -14,6 +14,7 @@ from accord.errors import StoreError
 from accord.feedback import schema
 from accord.feedback.audit import note
 from accord.feedback.store import Store
+from accord.feedback.withdrawals import is_withdrawn
 
 Outcome = Literal["new", "old", "tie"]
 
@@ -122,10 +123,9 @@ def trials(store: Store) -> list[Trial]:
 
 def votes(store: Store, given: Trial) -> list[Vote]:
     """The choices between a trial's models that stand, in the order of their times; both bad counts as a tie."""
-    r, t, w = schema.reactions, schema.turns, schema.withdrawn
-    gone = select(w.c.record_id).where(w.c.kind == "reaction", w.c.record_id == r.c.id).exists()
+    r, t = schema.reactions, schema.turns
     query = select(r, t.c.model.label("first_model"), t.c.digest.label("first_digest")).join(t, t.c.id == r.c.turn)
-    query = query.where(t.c.trial == given.id, r.c.kind == "choice", ~gone).order_by(r.c.at, r.c.id)
+    query = query.where(t.c.trial == given.id, r.c.kind == "choice", ~is_withdrawn("reaction", r.c.id)).order_by(r.c.at, r.c.id)
     with store.read() as connection:
         rows = list(connection.execute(query).mappings())
     return [Vote(row["user"], _outcome(row["payload"], row["first_digest"] == given.new_digest), row["at"]) for row in rows]

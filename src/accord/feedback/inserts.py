@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, insert, select
 
 from accord.errors import StoreError
 from accord.feedback import rows, schema
-from accord.records import Demonstration, Ranking, Response
+from accord.records import Demonstration, Ranking, Response, Thumb
 
 IN_ONE_QUERY = 500
 Item = TypeVar("Item")
@@ -23,9 +23,9 @@ def batches(items: Iterable[Item], size: int = IN_ONE_QUERY) -> Iterator[list[It
         yield batch
 
 
-def add_rows(connection: Connection, table: Table, records: Sequence[rows.Row]) -> int:
+def add_rows(connection: Connection, table: Table, records: Sequence[rows.TableRow]) -> int:
     """Inserts the rows whose ids are new; refuses an id that is there with another content."""
-    unique: dict[str, rows.Row] = {}
+    unique: dict[str, rows.TableRow] = {}
     for row in records:
         if unique.setdefault(row["id"], row) != row:
             raise StoreError(f"two different {table.name} share the id {row['id']}", hint="give each an id of its own")
@@ -61,7 +61,12 @@ def add_rankings(connection: Connection, rankings: Sequence[Ranking]) -> int:
     return add_ranking_rows(connection, [rows.of_ranking(r) for r in unique.values()], {id: rows.of_items(r) for id, r in unique.items()})
 
 
-def add_ranking_rows(connection: Connection, rankings: Sequence[rows.Row], items: Mapping[str, Sequence[rows.Row]]) -> int:
+def add_thumbs(connection: Connection, thumbs: Sequence[Thumb]) -> int:
+    known(connection, schema.labelers, {thumb.labeler for thumb in thumbs}, "labeler")
+    return add_rows(connection, schema.thumbs, [rows.of_thumb(thumb) for thumb in thumbs])
+
+
+def add_ranking_rows(connection: Connection, rankings: Sequence[rows.TableRow], items: Mapping[str, Sequence[rows.TableRow]]) -> int:
     """Inserts rankings whose ids are new with their items; refuses one that is there with other items."""
     before = {row["id"] for row in by_id(connection, schema.rankings, set(items))}
     added = add_rows(connection, schema.rankings, rankings)
@@ -71,7 +76,7 @@ def add_ranking_rows(connection: Connection, rankings: Sequence[rows.Row], items
     return added
 
 
-def insert_rows(connection: Connection, table: Table, records: Sequence[rows.Row]) -> None:
+def insert_rows(connection: Connection, table: Table, records: Sequence[rows.TableRow]) -> None:
     if records:
         connection.execute(insert(table), list(records))
 
@@ -88,7 +93,7 @@ def known(connection: Connection, table: Table, ids: set[str], what: str) -> Non
         raise StoreError(f"the store knows no {what} {missing[0]}{more}", hint=rows.UNCHANGED)
 
 
-def _same_items(connection: Connection, id: str, items: Sequence[rows.Row]) -> None:
+def _same_items(connection: Connection, id: str, items: Sequence[rows.TableRow]) -> None:
     item = schema.ranking_items
     query = select(item).where(item.c.ranking_id == id).order_by(item.c.position)
     if [dict(row) for row in connection.execute(query).mappings()] != list(items):

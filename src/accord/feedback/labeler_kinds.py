@@ -10,12 +10,12 @@ from accord.feedback.store import Store
 from accord.records import LabelerKind
 
 
-class _Said(Protocol):
+class _OfLabeler(Protocol):
     @property
     def labeler(self) -> str: ...
 
 
-Row = TypeVar("Row", bound=_Said)
+Labeled = TypeVar("Labeled", bound=_OfLabeler)
 
 
 def kinds_of(text: str) -> set[str]:
@@ -31,7 +31,7 @@ def kinds_of(text: str) -> set[str]:
     return named
 
 
-def said_by(store: Store, rows: Iterable[Row], kinds: str) -> Iterator[Row]:
+def said_by(store: Store, rows: Iterable[Labeled], kinds: str) -> Iterator[Labeled]:
     """The rows whose labeler is of one of these kinds.
 
     Raises:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from accord.feedback.flags import FLAGS, PROMPT_FLAGS
 from accord.feedback.queue import Kind, Task
 from accord.feedback.refusals import Refused
+from accord.records import PROMPT_FLAGS, RESPONSE_FLAGS, flag_named
 
 Payload = dict[str, Any]
 LONGEST = 100_000
@@ -109,14 +109,17 @@ def _rating(value: object, key: str, what: str) -> Payload:
     _only(rating, "quality", "flags")
     if not _whole(rating.get("quality"), 1, 7):
         raise Refused(key, detail=what)
-    return {"quality": rating["quality"]} | _present(flags=_flags(rating.get("flags", []), FLAGS))
+    return {"quality": rating["quality"]} | _present(flags=_flags(rating.get("flags", []), RESPONSE_FLAGS))
 
 
 def _flags(value: object, known: Sequence[str]) -> list[str]:
-    """The flags in the order of the list they come from, each once."""
-    if not isinstance(value, list | tuple) or not all(flag in known for flag in cast("list[object]", value)):
+    """Return the flags in the order of the list they come from, each once; a page from before the upgrade sends former names."""
+    if not isinstance(value, list | tuple):
         raise Refused("malformed", detail="flags")
-    return [flag for flag in known if flag in value]
+    given = {flag_named(flag) if isinstance(flag, str) else flag for flag in cast("list[object]", value)}
+    if not given <= set(known):
+        raise Refused("malformed", detail="flags")
+    return [flag for flag in known if flag in given]
 
 
 def _only(payload: Mapping[str, Any], *known: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Table, delete, select, update
 
 from accord.feedback import schema
 from accord.feedback.accounts import end_access
@@ -18,6 +18,7 @@ from accord.feedback.audit import note
 from accord.feedback.inserts import batches, by_id
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
+from accord.feedback.withdrawals import withdraw_erased
 
 ERASED = "(erased)"
 """Whom a task of an erased prompt is reserved for: nobody."""
@@ -103,8 +104,8 @@ def _erase_chats(connection: Connection, user: str, ids: Sequence[str], by: str,
     for table, rows, empty in ((c, theirs, {"title": "", "system": ""}), (t, turns, {"text": ""}), (r, said, {"payload": "{}"})):
         for part in batches(rows):
             connection.execute(update(table).where(table.c.id.in_(part)).values(empty))
-    _withdraw(connection, "conversation", theirs, by, now)
-    _withdraw(connection, "reaction", said, by, now)
+    withdraw_erased(connection, "conversation", theirs, by=by, now=now)
+    withdraw_erased(connection, "reaction", said, by=by, now=now)
     return {"conversations": len(theirs), "turns": len(turns), "reactions": len(said)} | _erase_prompts(connection, prompts, by, now)
 
 
@@ -116,14 +117,14 @@ def _erase_prompts(connection: Connection, ids: Sequence[str], by: str, now: dat
         connection.execute(update(p).where(p.c.id.in_(part)).values(messages="[]", user="", source=""))
         emptied["responses"] += _count(connection, update(r).where(r.c.prompt_id.in_(part)).values(text="", tokens=""))
         emptied["demonstrations"] += _count(connection, update(d).where(d.c.prompt_id.in_(part)).values(text=""))
-        _withdraw(connection, "prompt", part, by, now)
+        withdraw_erased(connection, "prompt", part, by=by, now=now)
         for kind, table in (("demonstration", d), ("ranking", schema.rankings), ("thumb", schema.thumbs)):
-            _withdraw(connection, kind, _ids(connection, table, table.c.prompt_id.in_(part)), by, now)
+            withdraw_erased(connection, kind, _ids(connection, table, table.c.prompt_id.in_(part)), by=by, now=now)
         of_them = select(t.c.id).where(t.c.prompt_id.in_(part))
         connection.execute(update(t).where(t.c.prompt_id.in_(part)).values(expected=None, reserved_for=ERASED))
         connection.execute(update(a).where(a.c.task_id.in_(of_them)).values(payload="{}"))
         connection.execute(delete(schema.drafts).where(schema.drafts.c.task_id.in_(of_them)))
-        _withdraw(connection, "answer", _ids(connection, a, a.c.task_id.in_(of_them)), by, now)
+        withdraw_erased(connection, "answer", _ids(connection, a, a.c.task_id.in_(of_them)), by=by, now=now)
     return emptied
 
 
@@ -138,21 +139,12 @@ def _erase_said(connection: Connection, labeler: str, by: str, why: str, now: da
         ids = _ids(connection, table, table.c.labeler == labeler)
         if empty:
             connection.execute(update(table).where(table.c.labeler == labeler).values(empty))
-        _withdraw(connection, kind, ids, by, now)
+        withdraw_erased(connection, kind, ids, by=by, now=now)
         emptied[table.name] = len(ids)
     corrected = [f"r-{id}" for id in _ids(connection, schema.answers, schema.answers.c.labeler == labeler)]
     for part in batches(corrected):
         connection.execute(update(schema.responses).where(schema.responses.c.id.in_(part)).values(text=""))
     return emptied
-
-
-def _withdraw(connection: Connection, kind: str, ids: list[str], by: str, now: datetime) -> None:
-    w = schema.withdrawn
-    for part in batches(ids):
-        there = set(connection.scalars(select(w.c.record_id).where(w.c.kind == kind, w.c.record_id.in_(part))))
-        rest = {"kind": kind, "replaced_by": "", "by": by, "why": "erased", "at": now.isoformat()}
-        if new := [{"record_id": id, **rest} for id in part if id not in there]:
-            connection.execute(insert(w), new)
 
 
 def _ids(connection: Connection, table: Table, where: Any) -> list[str]:

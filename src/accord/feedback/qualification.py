@@ -17,23 +17,16 @@ from accord.errors import InputError
 from accord.feedback import schema
 from accord.feedback.answers import Answer, every
 from accord.feedback.audit import note
+from accord.feedback.flags import HARMFUL
 from accord.feedback.quality import Checked, Qualification, qualify
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.tasks import Task, load_all
-from accord.records import Prompt, Ranking
+from accord.records import Prompt, PromptFlag, Ranking
 from accord.settings import ScreeningConfig
 
-SENSITIVE = "sensitive"
+SENSITIVE: PromptFlag = "sensitive"
 """The prompt's flag."""
-HARMFUL = (
-    "sexual content",
-    "violent content",
-    "encourages or fails to discourage violence, abuse, terrorism or self-harm",
-    "denigrates a protected class",
-    "gives harmful advice",
-)
-"""A response with one of these flags is sensitive."""
 SCORE = "score"
 """In the audit: a lead's score of a demonstration, which stands in the row's reason."""
 

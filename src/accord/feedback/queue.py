@@ -169,7 +169,7 @@ def _responses(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Re
     return found
 
 
-def _row(task: Task, place: int) -> rows.Row:
+def _row(task: Task, place: int) -> rows.TableRow:
     rows.allowed(task.id, "purpose", task.purpose, get_args(Purpose))
     rows.allowed(task.id, "guideline set", task.guideline, get_args(GuidelineSet))
     expected = None if task.expected is None else json.dumps(task.expected, ensure_ascii=False, sort_keys=True)

@@ -15,12 +15,13 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, insert, select
 
-from accord.feedback import schema
+from accord.feedback import schema, withdrawals
 from accord.feedback.audit import note
 from accord.feedback.chats import Turn, one
 from accord.feedback.payloads import CHOICES
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
+from accord.feedback.withdrawals import is_withdrawn
 
 Kind = Literal["thumb", "choice", "correction", "report"]
 State = Literal["waiting", "accepted", "refused", "lapsed", "withdrawn"]
@@ -65,7 +66,7 @@ def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, 
     made = Reaction(f"f-{secrets.token_hex(10)}", user, turn, other if kind == "choice" else "", kind, cleaned, now.isoformat(), "waiting")
     with store.write() as connection:
         for earlier in _same(connection, made):
-            take_back(connection, earlier, by=user, why="said again", replaced_by=made.id, now=now)
+            withdraw_reaction(connection, earlier, by=user, why="said again", replaced_by=made.id, now=now)
         values = {"id": made.id, "user": user, "turn": turn, "other": made.other, "kind": kind, "at": made.at}
         connection.execute(insert(schema.reactions).values(values | {"payload": json.dumps(cleaned, ensure_ascii=False)}))
     return made
@@ -74,7 +75,7 @@ def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, 
 def own(store: Store, user: str, *, conversation: str = "") -> list[Reaction]:
     """A person's reactions that stand, newest first; those in one conversation, when it is named."""
     r, t = schema.reactions, schema.turns
-    where = [r.c.user == user, ~gone(r.c.id)]
+    where = [r.c.user == user, ~is_withdrawn("reaction", r.c.id)]
     if conversation:
         where.append(r.c.turn.in_(select(t.c.id).where(t.c.conversation == conversation)))
     with store.read() as connection:
@@ -89,16 +90,16 @@ def withdraw(store: Store, user: str, id: str, *, now: datetime) -> None:
     """
     with store.write() as connection:
         r = schema.reactions
-        mine = found(connection, r.c.id == id, r.c.user == user, ~gone(r.c.id)) if id.isprintable() else []
+        mine = found(connection, r.c.id == id, r.c.user == user, ~is_withdrawn("reaction", r.c.id)) if id.isprintable() else []
         if not mine:
             raise Refused("no_such_turn", 404, id)
-        take_back(connection, mine[0].id, by=user, why="taken back", now=now)
+        withdraw_reaction(connection, mine[0].id, by=user, why="taken back", now=now)
         note(connection, who=user, what="retract", on=id, why="taken back", at=now)
 
 
-def take_back(connection: Connection, id: str, *, by: str, why: str, replaced_by: str = "", now: datetime) -> None:
-    """Withdraws a reaction and the records that were made of it, inside a transaction."""
-    withdraw_record(connection, "reaction", id, by=by, why=why, replaced_by=replaced_by, now=now)
+def withdraw_reaction(connection: Connection, id: str, *, by: str, why: str, replaced_by: str = "", now: datetime) -> None:
+    """Withdraw a reaction and the records that were made of it, inside a transaction."""
+    withdrawals.withdraw(connection, "reaction", [(id, why)], by=by, now=now, replaced_by=replaced_by)
     withdraw_records(connection, id, by=by, why=why, now=now)
 
 
@@ -109,26 +110,21 @@ def withdraw_records(connection: Connection, reaction: str, *, by: str, why: str
     made: list[list[str]] = [pair for records in connection.scalars(accepted) for pair in json.loads(records)]
     for kind, id in made:
         if kind in ("ranking", "demonstration", "thumb"):
-            withdraw_record(connection, kind, id, by=by, why=why, now=now)
+            withdrawals.withdraw(connection, kind, [(id, why)], by=by, now=now)
     for kind, id in made:
         if kind == "prompt" and not _still_used(connection, id):
-            withdraw_record(connection, "prompt", id, by=by, why=why, now=now)
-
-
-def withdraw_record(connection: Connection, kind: str, id: str, *, by: str, why: str, replaced_by: str = "", now: datetime) -> None:
-    """Adds the row that takes a record out of every reader's sight, once."""
-    w = schema.withdrawn
-    if connection.scalar(select(w.c.record_id).where(w.c.kind == kind, w.c.record_id == id)) is None:
-        values = {"kind": kind, "record_id": id, "replaced_by": replaced_by, "by": by, "why": why, "at": now.isoformat()}
-        connection.execute(insert(w).values(values))
+            withdrawals.withdraw(connection, "prompt", [(id, why)], by=by, now=now)
 
 
 def found(connection: Connection, *where: ColumnElement[bool]) -> list[Reaction]:
     """Reactions, newest first, each with the state that follows from its reviews."""
-    r, v, w = schema.reactions, schema.reviews, schema.withdrawn
+    r, v = schema.reactions, schema.reviews
     verdict = select(v.c.verdict).where(v.c.reaction == r.c.id).order_by(v.c.number.desc()).limit(1).scalar_subquery()
-    back = select(w.c.record_id).where(w.c.kind == "reaction", w.c.record_id == r.c.id).exists()
-    query = select(r, verdict.label("verdict"), back.label("back")).where(*where).order_by(r.c.at.desc(), r.c.id)
+    query = (
+        select(r, verdict.label("verdict"), is_withdrawn("reaction", r.c.id).label("withdrawn"))
+        .where(*where)
+        .order_by(r.c.at.desc(), r.c.id)
+    )
     return [
         Reaction(
             row["id"],
@@ -138,16 +134,10 @@ def found(connection: Connection, *where: ColumnElement[bool]) -> list[Reaction]
             row["kind"],
             json.loads(row["payload"]),
             row["at"],
-            "withdrawn" if row["back"] else row["verdict"] or "waiting",
+            "withdrawn" if row["withdrawn"] else row["verdict"] or "waiting",
         )
         for row in connection.execute(query).mappings()
     ]
-
-
-def gone(id: Any) -> ColumnElement[bool]:
-    """The reaction was taken back or said again."""
-    w = schema.withdrawn
-    return select(w.c.record_id).where(w.c.kind == "reaction", w.c.record_id == id).exists()
 
 
 def _same(connection: Connection, made: Reaction) -> list[str]:
@@ -156,15 +146,14 @@ def _same(connection: Connection, made: Reaction) -> list[str]:
     same = (r.c.turn == made.turn) & (r.c.other == made.other)
     if made.kind == "choice":
         same = same | ((r.c.turn == made.other) & (r.c.other == made.turn))
-    query = select(r.c.id).where(r.c.user == made.user, r.c.kind == made.kind, same, ~gone(r.c.id))
+    query = select(r.c.id).where(r.c.user == made.user, r.c.kind == made.kind, same, ~is_withdrawn("reaction", r.c.id))
     return list(connection.scalars(query))
 
 
 def _still_used(connection: Connection, prompt: str) -> bool:
-    w = schema.withdrawn
     for kind, table in (("ranking", schema.rankings), ("demonstration", schema.demonstrations), ("thumb", schema.thumbs)):
-        back = select(w.c.record_id).where(w.c.kind == kind, w.c.record_id == table.c.id).exists()
-        if connection.scalar(select(table.c.id).where(table.c.prompt_id == prompt, ~back).limit(1)) is not None:
+        standing = select(table.c.id).where(table.c.prompt_id == prompt, ~is_withdrawn(kind, table.c.id))
+        if connection.scalar(standing.limit(1)) is not None:
             return True
     return False
 

@@ -23,19 +23,20 @@ from accord.feedback.chats import Turn, messages, told
 from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses, add_rows, by_id, insert_rows
 from accord.feedback.moderation import Finding, Screen, redacted
 from accord.feedback.provenance import Provenance
-from accord.feedback.reactions import Reaction, found, gone, withdraw_records
+from accord.feedback.reactions import Reaction, found, withdraw_records
 from accord.feedback.refusals import Refused
 from accord.feedback.rows import of_prompt
 from accord.feedback.store import Store
-from accord.records import Demonstration, Guideline, Message, Prompt, Ranking, Response
+from accord.feedback.withdrawals import is_withdrawn, withdrawn_ids
+from accord.records import Demonstration, Guideline, Message, Prompt, Ranking, Response, ResponseFlag
 
 GROUP = "users"
 GUIDELINE = Guideline("training", "chat")
 """Users of the chat read no guideline; their records say so."""
 RANKS = {"first": (1, 2), "second": (2, 1), "tie": (1, 1), "both_bad": (1, 1)}
-FLAGS = {"harmful": "gives harmful advice", "untrue": "hallucination"}
+FLAGS: dict[str, ResponseFlag] = {"harmful": "gives_harmful_advice", "untrue": "hallucination"}
 """Reasons of a thumb down as flags of the labeling site."""
-REPORTED = "inappropriate for a customer assistant"
+REPORTED: ResponseFlag = "inappropriate_for_customer_assistant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def lapse(store: Store, user: str, *, now: datetime) -> int:
     """Takes out of training everything that was made of a user's reactions: the consent was taken back. Returns how many."""
     with store.write() as connection:
         r = schema.reactions
-        accepted = [one for one in found(connection, r.c.user == user, ~gone(r.c.id)) if one.state == "accepted"]
+        accepted = [one for one in found(connection, r.c.user == user, ~is_withdrawn("reaction", r.c.id)) if one.state == "accepted"]
         for reaction in accepted:
             withdraw_records(connection, reaction.id, by=user, why="consent taken back", now=now)
             _review(connection, reaction.id, "lapsed", [], user, "consent taken back", now)
@@ -115,11 +116,10 @@ def voice(connection: Connection, user: str) -> str:
 
 
 def _reviewable() -> list[Any]:
-    r, t, c, w = schema.reactions, schema.turns, schema.consents, schema.withdrawn
+    r, t, c = schema.reactions, schema.turns, schema.consents
     last = select(c.c.given).where(c.c.user == r.c.user).order_by(c.c.number.desc()).limit(1).scalar_subquery()
     conversation = select(t.c.conversation).where(t.c.id == r.c.turn).scalar_subquery()
-    deleted = select(w.c.record_id).where(w.c.kind == "conversation", w.c.record_id == conversation).exists()
-    return [~gone(r.c.id), last.is_(True), ~deleted]
+    return [~is_withdrawn("reaction", r.c.id), last.is_(True), ~is_withdrawn("conversation", conversation)]
 
 
 def _open(connection: Connection, id: str) -> Reaction:
@@ -182,9 +182,9 @@ def _records(connection: Connection, item: Item, held_out: float, now: datetime)
 def _prompt(connection: Connection, item: Item, labeler: str, held_out: float, now: datetime) -> Prompt:
     """The prompt of the turn that was answered; the one that is there already, if it stands."""
     asked = item.answers[0].parent
-    p, w = schema.prompts, schema.withdrawn
+    p = schema.prompts
     like = (f"chat-{asked}", *(f"chat-{asked}-{n}" for n in range(2, 1000)))
-    taken = connection.scalar(select(func.count()).where(w.c.kind == "prompt", w.c.record_id.in_(like))) or 0
+    taken = len(list(withdrawn_ids(connection, "prompt", like)))
     id = like[taken]
     held = int(hashlib.sha256(f"held out {labeler}".encode()).hexdigest()[:8], 16) / 16**8 < held_out
     conversation = item.answers[0].conversation
@@ -204,7 +204,7 @@ def _rank(
     return ("ranking", id)
 
 
-def _thumb(reaction: Reaction) -> tuple[bool, list[str]]:
+def _thumb(reaction: Reaction) -> tuple[bool, list[ResponseFlag]]:
     """A report is a thumb down with a flag."""
     if reaction.kind == "report":
         return False, [REPORTED]

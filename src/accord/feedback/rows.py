@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -20,9 +21,11 @@ from accord.records import (
     Response,
     Role,
     Split,
+    Thumb,
+    flag_named,
 )
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 UNCHANGED = "nothing was stored"
 
 
@@ -48,17 +51,17 @@ def allowed(id: str, field: str, value: str, known: Sequence[str]) -> None:
         raise StoreError(f"{id}: {field} {value!r} is none of {', '.join(known)}", hint=UNCHANGED)
 
 
-def of_labeler(person: Labeler) -> Row:
+def of_labeler(person: Labeler) -> TableRow:
     allowed(person.id, "kind", person.kind, get_args(LabelerKind))
     return {"id": person.id, "kind": person.kind, "group": person.group}
 
 
-def of_demonstration(demonstration: Demonstration) -> Row:
+def of_demonstration(demonstration: Demonstration) -> TableRow:
     fields = {"id": demonstration.id, "prompt_id": demonstration.prompt.id}
     return fields | {"labeler": demonstration.labeler, "text": demonstration.text}
 
 
-def of_prompt(prompt: Prompt) -> Row:
+def of_prompt(prompt: Prompt) -> TableRow:
     allowed(prompt.id, "split", prompt.split, get_args(Split))
     for message in prompt.messages:
         allowed(prompt.id, "role", message.role, get_args(Role))
@@ -72,7 +75,7 @@ def prompt(row: Mapping[Any, Any]) -> Prompt:
     return Prompt(row["id"], messages, row["use_case"], row["user"], row["split"], row["source"])
 
 
-def of_response(response: Response) -> Row:
+def of_response(response: Response) -> TableRow:
     fields = {"id": response.id, "prompt_id": response.prompt_id, "text": response.text, "model": response.model}
     return fields | {"tokens": ",".join(map(str, response.tokens)), "finished": response.finished}
 
@@ -82,18 +85,31 @@ def response(row: Mapping[Any, Any]) -> Response:
     return Response(row["id"], row["prompt_id"], row["text"], row["model"], tokens, row["finished"])
 
 
-def of_ranking(ranking: Ranking) -> Row:
+def of_thumb(thumb: Thumb) -> TableRow:
+    """A thumb that was given elsewhere: its id is a hash of what it says, so that it comes in once."""
+    content = "\0".join((thumb.response.id, thumb.labeler, str(thumb.up)))
+    row = {"id": f"t-{hashlib.sha256(content.encode()).hexdigest()[:20]}", "prompt_id": thumb.prompt.id, "response_id": thumb.response.id}
+    return row | {"labeler": thumb.labeler, "up": thumb.up, "flags": "[]", "at": ""}
+
+
+def of_ranking(ranking: Ranking) -> TableRow:
     guideline = {"guideline_set": ranking.guideline.set, "guideline_version": ranking.guideline.version}
     return {"id": ranking.id, "prompt_id": ranking.prompt_id, "labeler": ranking.labeler, **guideline, "at": ranking.at}
 
 
-def of_items(ranking: Ranking) -> list[Row]:
+def of_items(ranking: Ranking) -> list[TableRow]:
     ratings = {rating.response_id: rating for rating in ranking.ratings}
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for position, (id, rank) in enumerate(zip(ranking.response_ids, ranking.ranks, strict=True)):
         rating = ratings.get(id)
         row = {"ranking_id": ranking.id, "position": position, "response_id": id, "rank": rank}
-        rows.append(row | {"quality": rating.quality if rating else None, "flags": json.dumps(rating.flags) if rating else None})
+        rows.append(
+            row
+            | {
+                "quality": rating.quality if rating else None,
+                "flags": json.dumps([flag_named(flag) for flag in rating.flags]) if rating else None,
+            }
+        )
     return rows
 
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 4
+VERSION = 5
 """Goes up with every change of the tables; the migration that reaches it has this number."""
 
 

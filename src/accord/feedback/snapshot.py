@@ -12,10 +12,10 @@ from accord.errors import InputError
 from accord.feedback.codec import decode, encode
 from accord.runtime.files import write_atomic
 
-Row = TypeVar("Row")
+Record = TypeVar("Record")
 
 
-def write_snapshot(rows: Iterable[Row], path: Path) -> str:
+def write_snapshot(rows: Iterable[Record], path: Path) -> str:
     """Writes rows as canonical JSON lines, sorted, atomically; returns the sha256 of the file. The same rows give the same bytes."""
     lines = sorted(snapshot_line(row) for row in rows)
     text = "".join(line + "\n" for line in lines)
@@ -28,7 +28,7 @@ def snapshot_line(row: object) -> str:
     return json.dumps(encode(row), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def read_snapshot(path: Path, kind: type[Row], digest: str = "") -> list[Row]:
+def read_snapshot(path: Path, kind: type[Record], digest: str = "") -> list[Record]:
     """The rows of a snapshot, in its order.
 
     Raises:

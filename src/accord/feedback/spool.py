@@ -5,7 +5,6 @@ The store is locked only while it is written, and nothing of a source that turns
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -103,11 +102,4 @@ def _row(record: Storable) -> tuple[str, Any]:
         case Ranking():
             return "rankings", (rows.of_ranking(record), rows.of_items(record))
         case Thumb():
-            return "thumbs", _thumb(record)
-
-
-def _thumb(thumb: Thumb) -> rows.Row:
-    """A thumb that was given elsewhere: its id is a hash of what it says, so that it comes in once."""
-    content = "\0".join((thumb.response.id, thumb.labeler, str(thumb.up)))
-    row = {"id": f"t-{hashlib.sha256(content.encode()).hexdigest()[:20]}", "prompt_id": thumb.prompt.id, "response_id": thumb.response.id}
-    return row | {"labeler": thumb.labeler, "up": thumb.up, "flags": "[]", "at": ""}
+            return "thumbs", rows.of_thumb(record)

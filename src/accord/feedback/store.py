@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from accord.feedback import rows, schema
 from accord.feedback.database import Database, connect
-from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses, add_rows, batches, by_id
+from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses, add_rows, add_thumbs, batches, by_id
+from accord.feedback.withdrawals import is_withdrawn
 from accord.records import Demonstration, GuidelineSet, Labeler, Prompt, RankedPrompt, Ranking, Response, Split, Thumb
 
 ADDING = 0x616464
@@ -66,27 +67,31 @@ class Store:
         demonstrations: Iterable[Demonstration] = (),
         responses: Iterable[Response] = (),
         rankings: Iterable[Ranking] = (),
+        thumbs: Iterable[Thumb] = (),
     ) -> dict[str, int]:
-        """Adds records of several kinds in one transaction; returns how many of each were new.
+        """Adds records of several kinds in one transaction; returns how many of each were new (of thumbs, where any are given).
 
-        Records may name others that are added with them. A demonstration brings its prompt along.
+        Records may name others that are added with them. A demonstration brings its prompt along, a thumb its prompt and its response.
 
         Raises:
             StoreError: a labeler, prompt or response is unknown, a response belongs to another prompt, an id is there with
                 another content, a field holds what it may not, or the store cannot be written; nothing was stored.
         """
         people = [rows.of_labeler(person) for person in labelers]
-        asked, written, answers, judged = list(prompts), list(demonstrations), list(responses), list(rankings)
+        written, judged, liked = list(demonstrations), list(rankings), list(thumbs)
+        asked = [*prompts, *(row.prompt for row in written), *(row.prompt for row in liked)]
+        answers = [*responses, *(row.response for row in liked)]
         with self.write() as connection:
             if not self.database.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADDING})
-            return {
-                "prompts": add_rows(connection, schema.prompts, [rows.of_prompt(p) for p in (*asked, *(d.prompt for d in written))]),
+            added = {
+                "prompts": add_rows(connection, schema.prompts, [rows.of_prompt(prompt) for prompt in asked]),
                 "labelers": add_rows(connection, schema.labelers, people),
                 "demonstrations": add_demonstrations(connection, written),
                 "responses": add_responses(connection, answers),
                 "rankings": add_rankings(connection, judged),
             }
+            return added | {"thumbs": add_thumbs(connection, liked)} if liked else added
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> int:
         """Adds prompts; returns how many were new."""
@@ -111,7 +116,7 @@ class Store:
     def prompts(self, split: Split | None = None, use_case: str | None = None) -> Iterator[Prompt]:
         """Prompts in the order of their ids."""
         table = schema.prompts
-        query = select(table).where(_standing("prompt", table.c.id)).order_by(table.c.id)
+        query = select(table).where(~is_withdrawn("prompt", table.c.id)).order_by(table.c.id)
         if split:
             query = query.where(table.c.split == split)
         if use_case:
@@ -127,7 +132,7 @@ class Store:
         """Demonstrations with their prompts, in the order of their ids."""
         d, p = schema.demonstrations, schema.prompts
         query = select(d, *(c.label(f"prompt_{c.name}") for c in p.c if c.name != "id")).join(p, p.c.id == d.c.prompt_id)
-        query = query.where(_standing("demonstration", d.c.id), _heard(d.c.labeler)).order_by(d.c.id)
+        query = query.where(~is_withdrawn("demonstration", d.c.id), _heard(d.c.labeler)).order_by(d.c.id)
         if split:
             query = query.where(p.c.split == split)
         for row in self.database.rows(query):
@@ -137,7 +142,7 @@ class Store:
     def responses(self, model: str | None = None) -> Iterator[Response]:
         """Responses in the order of their ids."""
         table = schema.responses
-        query = select(table).where(_standing("prompt", table.c.prompt_id)).order_by(table.c.id)
+        query = select(table).where(~is_withdrawn("prompt", table.c.prompt_id)).order_by(table.c.id)
         if model:
             query = query.where(table.c.model == model)
         return (rows.response(row) for row in self.database.rows(query))
@@ -146,7 +151,7 @@ class Store:
         """Rankings in the order of their ids, of both guideline sets unless one is named."""
         r, item = schema.rankings, schema.ranking_items
         query = select(r, item).join(item, item.c.ranking_id == r.c.id).order_by(r.c.id, item.c.position)
-        query = query.where(_standing("ranking", r.c.id), _heard(r.c.labeler))
+        query = query.where(~is_withdrawn("ranking", r.c.id), _heard(r.c.labeler))
         if guideline:
             query = query.where(r.c.guideline_set == guideline)
         if split:
@@ -175,7 +180,7 @@ class Store:
         t, p, r = schema.thumbs, schema.prompts, schema.responses
         query = select(t.c.labeler, t.c.up, *(c.label(f"prompt_{c.name}") for c in p.c), *(c.label(f"response_{c.name}") for c in r.c))
         query = query.join(p, p.c.id == t.c.prompt_id).join(r, r.c.id == t.c.response_id)
-        query = query.where(_standing("thumb", t.c.id), _heard(t.c.labeler)).order_by(t.c.id)
+        query = query.where(~is_withdrawn("thumb", t.c.id), _heard(t.c.labeler)).order_by(t.c.id)
         for row in self.database.rows(query):
             asked, said = ({c.name: row[f"{kind}_{c.name}"] for c in table.c} for kind, table in (("prompt", p), ("response", r)))
             yield Thumb(rows.prompt(asked), rows.response(said), row["up"], row["labeler"], groups[row["labeler"]])
@@ -185,12 +190,6 @@ class Store:
         tables = (schema.prompts, schema.labelers, schema.demonstrations, schema.responses, schema.rankings)
         with self.read() as connection:
             return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
-
-
-def _standing(kind: str, id: Any) -> Any:
-    """The record was not withdrawn."""
-    gone: Select[Any] = select(schema.withdrawn.c.record_id).where(schema.withdrawn.c.kind == kind, schema.withdrawn.c.record_id == id)
-    return ~gone.exists()
 
 
 def _heard(labeler: Any) -> Any:

@@ -41,7 +41,7 @@ from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 
 __all__ = [
-    "EVERYBODY", "KINDS", "Kind", "Leased", "Purpose", "Task", "add", "close", "expire", "from_responses", "held", "left", "load",
+    "EVERYBODY", "KINDS", "Kind", "Leased", "Purpose", "Task", "add", "close", "from_responses", "held", "left", "load",
     "load_all", "next_task", "prioritise", "release", "shown_order", "task_id",
 ]  # fmt: skip
 
@@ -117,17 +117,6 @@ def release(store: Store, labeler: str, task_id: str) -> bool:
             return False
         set_state(connection, task_id, labeler, "released")
         return True
-
-
-def expire(store: Store, now: datetime) -> int:
-    """Returns every lease that has run out to the queue; how many there were."""
-    done = 0
-    while True:
-        with store.write() as connection:
-            found = return_expired(connection, now)
-        if not found:
-            return done
-        done += found
 
 
 def held(store: Store, labeler: str, task_id: str) -> Leased | None:

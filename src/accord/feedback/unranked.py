@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from accord.feedback import rows, schema
 from accord.feedback.store import Store
+from accord.feedback.withdrawals import is_withdrawn
 from accord.records import Prompt, Response
 
 
@@ -27,9 +28,8 @@ def unqueued(store: Store) -> Iterator[Response]:
 
     Every condition is looked up in an index, so that a site with a million tasks opens as fast as one with a thousand.
     """
-    r, item, t, shown, gone = schema.responses, schema.ranking_items, schema.tasks, schema.task_responses, schema.withdrawn
+    r, item, t, shown = schema.responses, schema.ranking_items, schema.tasks, schema.task_responses
     ranked = select(item.c.ranking_id).where(item.c.response_id == r.c.id)
     queued = select(t.c.id).join(shown, shown.c.task_id == t.c.id).where(t.c.prompt_id == r.c.prompt_id, shown.c.response_id == r.c.id)
-    erased = select(gone.c.record_id).where(gone.c.kind == "prompt", gone.c.record_id == r.c.prompt_id)
-    query = select(r).where(~ranked.exists(), ~queued.exists(), ~erased.exists()).order_by(r.c.id)
+    query = select(r).where(~ranked.exists(), ~queued.exists(), ~is_withdrawn("prompt", r.c.prompt_id)).order_by(r.c.id)
     return map(rows.response, store.database.rows(query))

@@ -1,48 +1,78 @@
-"""Leaving records out of everything that is learned, and taking them in again: the rows stay, the readers pass over them."""
+"""Leaving records out of everything that is learned, and restoring them: the rows stay, the readers pass over them.
+
+Whether a record was withdrawn is asked here and nowhere else: ``is_withdrawn`` in a query, ``withdrawn_ids`` for ids at hand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from accord.feedback import schema
 from accord.feedback.inserts import batches
 
+ERASED = "erased"
+"""The reason that no ``restore`` undoes: the record is empty."""
 
-def withdraw(connection: Connection, kind: str, reasons: Iterable[tuple[str, str]], *, by: str, now: datetime) -> int:
-    """Withdraws records of a kind for a reason each; those that are withdrawn already stay as they are. Returns how many were new.
+
+def is_withdrawn(kind: str, id: Any) -> ColumnElement[bool]:
+    """Return the SQL condition that a record was withdrawn.
 
     Args:
-        kind: prompt, demonstration, ranking, answer, thumb ...
-        reasons: record id and why.
+        kind: prompt, demonstration, ranking, answer, thumb, reaction or conversation.
+        id: a column of the query around it, or one id.
     """
-    w, added = schema.withdrawn, 0
-    for part in batches(reasons):
-        there = set(connection.scalars(select(w.c.record_id).where(w.c.kind == kind, w.c.record_id.in_([id for id, _ in part]))))
-        rest = {"kind": kind, "replaced_by": "", "by": by, "at": now.isoformat()}
-        if new := [{"record_id": id, "why": why, **rest} for id, why in part if id not in there]:
-            connection.execute(insert(w), new)
-        added += len(new)
-    return added
-
-
-def take_back(connection: Connection, kind: str, *, by: str) -> int:
-    """Takes in again what one actor withdrew; what was erased is not there to come back. Returns how many."""
     w = schema.withdrawn
-    return connection.execute(delete(w).where(w.c.kind == kind, w.c.by == by, w.c.why != "erased")).rowcount
+    return select(w.c.record_id).where(w.c.kind == kind, w.c.record_id == id).exists()
 
 
 def withdrawn_ids(connection: Connection, kind: str, ids: Iterable[str]) -> Iterator[str]:
-    """Those of the ids that are withdrawn."""
+    """Yield those of the ids that are withdrawn."""
     w = schema.withdrawn
     for part in batches(ids):
         yield from connection.scalars(select(w.c.record_id).where(w.c.kind == kind, w.c.record_id.in_(part)))
 
 
+def withdraw(
+    connection: Connection, kind: str, reasons: Iterable[tuple[str, str]], *, by: str, now: datetime, replaced_by: str = ""
+) -> int:
+    """Withdraw records of a kind for a reason each; those that are withdrawn already stay as they are. Return how many were new.
+
+    Args:
+        kind: as for ``is_withdrawn``.
+        reasons: record id and why.
+        replaced_by: the record that takes their place.
+    """
+    added = 0
+    for part in batches(reasons):
+        there = set(withdrawn_ids(connection, kind, [id for id, _ in part]))
+        rest = {"kind": kind, "replaced_by": replaced_by, "by": by, "at": now.isoformat()}
+        if new := [{"record_id": id, "why": why, **rest} for id, why in part if id not in there]:
+            connection.execute(insert(schema.withdrawn), new)
+        added += len(new)
+    return added
+
+
+def withdraw_erased(connection: Connection, kind: str, ids: Iterable[str], *, by: str, now: datetime) -> None:
+    """Withdraw records for good, those too that were withdrawn before for another reason, so that no ``restore`` brings them back."""
+    w = schema.withdrawn
+    for part in batches(ids):
+        known = update(w).where(w.c.kind == kind, w.c.record_id.in_(part))
+        connection.execute(known.values(why=ERASED, by=by, at=now.isoformat()))
+        withdraw(connection, kind, [(id, ERASED) for id in part], by=by, now=now)
+
+
+def restore(connection: Connection, kind: str, *, by: str) -> int:
+    """Restore the records that one actor withdrew; an erased record stays withdrawn. Return how many."""
+    w = schema.withdrawn
+    return connection.execute(delete(w).where(w.c.kind == kind, w.c.by == by, w.c.why != ERASED)).rowcount
+
+
 def reasons(connection: Connection, kind: str) -> Mapping[str, int]:
-    """How many records of a kind are withdrawn, by reason."""
+    """Return how many records of a kind are withdrawn, by reason."""
     w = schema.withdrawn
     query = select(w.c.why, func.count()).where(w.c.kind == kind).group_by(w.c.why).order_by(w.c.why)
     return {str(why): int(count) for why, count in connection.execute(query)}

@@ -274,7 +274,7 @@ _REPORT = {
 }
 _DRAWN = {"reward_loss", "reward_kl", "seconds"}
 """Figures that the page derives from metrics. They are defined on its own page of docs/."""
-_ALL = _of("report", _REPORT) | _of("evaluation", _EVALUATION) | _of("pretrain", _TRAINING) | _of("reward", _REWARD) | _of("ppo", _PPO)
+_ALL = _of("report", _REPORT) | _of("evaluate", _EVALUATION) | _of("pretrain", _TRAINING) | _of("reward", _REWARD) | _of("ppo", _PPO)
 DEFINITIONS = MappingProxyType({key: replace(found, page="report") if key in _DRAWN else found for key, found in _ALL.items()})
 
 MODELS = MappingProxyType(

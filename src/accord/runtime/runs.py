@@ -27,7 +27,6 @@ from accord.errors import AccordError, RunError, UsageError
 from accord.runtime import checkpoints
 from accord.runtime.device import environment, peak_rss_mb
 from accord.runtime.files import append, clean, sync, write_atomic
-from accord.runtime.lineage import digest_rows
 
 POLICIES = "policies"
 _FIXED = ("stage", "config", "inputs", "seed")
@@ -84,11 +83,6 @@ class Run:
     def started(folder: Path) -> bool:
         """Return whether a run was started in a folder, finished or not."""
         return (folder / "config.json").exists()
-
-    @property
-    def digest_inputs(self) -> str:
-        """One sha256 over the command and everything the run learns from."""
-        return digest_rows([self.stage, self.inputs])
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -32,14 +32,14 @@ PACKAGES: dict[Kind, tuple[str, str]] = {
 MLFLOW_AT_ONCE = 1000
 
 
-Row = tuple[int, Mapping[str, float]]
+StepMetrics = tuple[int, Mapping[str, float]]
 """A step and its metrics."""
 
 
 class Tracker(Protocol):
     """Destination of one run's metrics."""
 
-    def log(self, rows: Sequence[Row]) -> None: ...
+    def log(self, rows: Sequence[StepMetrics]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -66,7 +66,7 @@ def open_tracker(kind: Kind, project: Path, run: str, settings: Mapping[str, Any
 class _TensorBoard:
     writer: Any
 
-    def log(self, rows: Sequence[Row]) -> None:
+    def log(self, rows: Sequence[StepMetrics]) -> None:
         for step, figures in rows:
             for key, value in figures.items():
                 self.writer.add_scalar(key, value, step)
@@ -87,7 +87,7 @@ class _Logging:
 
     session: Any
 
-    def log(self, rows: Sequence[Row]) -> None:
+    def log(self, rows: Sequence[StepMetrics]) -> None:
         for step, figures in rows:
             self.session.log(dict(figures), step=step)
 
@@ -111,7 +111,7 @@ class _Mlflow:
     id: str
     metric: Any
 
-    def log(self, rows: Sequence[Row]) -> None:
+    def log(self, rows: Sequence[StepMetrics]) -> None:
         now = int(time.time() * 1000)
         figures = [self.metric(key, value, now, step) for step, row in rows for key, value in row.items()]
         for first in range(0, len(figures), MLFLOW_AT_ONCE):
@@ -161,7 +161,7 @@ class Mirror:
         first, self.sent[folder.name] = self.sent.get(folder.name, 0), metrics.rows
         steps = metrics.columns.get("step", np.arange(1.0, metrics.rows + 1))
         figures = {key: column for key, column in metrics.columns.items() if key != "step"}
-        rows = list[Row]()
+        rows = list[StepMetrics]()
         for row in range(first, metrics.rows):
             there = {key: float(column[row]) for key, column in figures.items() if np.isfinite(column[row])}
             rows.append((int(steps[row]) if np.isfinite(steps[row]) else row + 1, there))

@@ -30,6 +30,10 @@ NOT_THERE = {"en": "The documents do not say.", "zh": "文档里没有写。"}
 READ = {"en": "Answer with sentences of this text, word for word:", "zh": "请用下文的原句回答："}
 
 
+FAILED = "-failed"
+"""Suffix of the kind for a screen that failed, e.g. ``dialect-failed``."""
+
+
 def nothing(_: str) -> Sequence[str]:
     """Find nothing in any text."""
     return ()
@@ -64,8 +68,11 @@ def confidence(tokens: Sequence[Token]) -> float:
 
 
 def new_kinds(answer: str, conversation: Sequence[Message], screen: Screen) -> list[str]:
-    """Return the findings in an answer that the conversation did not have. Repeating the user's own text reveals nothing."""
-    before = {kind for message in conversation for kind in screen(message.content)}
+    """Return the findings in an answer that the conversation did not have. Repeating the user's own text reveals nothing.
+
+    A failed screen counts every time: its failure on the conversation says nothing about the answer.
+    """
+    before = {kind for message in conversation for kind in screen(message.content) if not kind.endswith(FAILED)}
     return [kind for kind in dict.fromkeys(screen(answer)) if kind not in before]
 
 

@@ -85,14 +85,21 @@ class ServeConfig(Settings):
     """What happens when a prompt asks for harm or carries an injection: nothing, a count in the metrics, or a polite refusal."""
     output_filter: Literal["off", "report", "refuse"] = "off"
     """What happens when an answer holds harm or personal data that the prompt did not have: nothing, a count, or it is withheld."""
+    guards: str = ""
+    """Guards of other packages that the filters ask too, with commas (docs/plugins.md)."""
     unsure_below: Annotated[float, Range(least=0, below=1, why="it is a probability below 1")] = 0.0
     """Answers whose tokens have a lower mean probability than this become "I don't know"; 0 lets all pass."""
     system: str = ""
-    """System prompt from the library (docs/serving.md), for conversations that bring none."""
+    """System prompt from the library (docs/serve.md), for conversations that bring none."""
     shots: Natural = 0
     """Demonstrations of the store that stand before a conversation as examples, the most similar ones."""
     reasoning: Literal["off", "fold", "show"] = "off"
     """Asks for a chain of thought; `fold` gives the final answer alone and puts the reasoning beside it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        asked = not self.guards or self.input_filter != "off" or self.output_filter != "off"
+        self.require(asked, f"guards is {self.guards!r}, but input_filter and output_filter are off, so that nobody asks them")
 
 
 @section

@@ -105,7 +105,7 @@ class CritiqueConfig(Seed):
     revisions: Annotated[int, Range(least=1)] = 1
     """How often an answer is criticised and revised, each time by another principle."""
     principles: str = ""
-    """A file with a principle a line; the built-in ones (docs/constitution.md) when empty."""
+    """A file with a principle a line; the built-in ones (docs/critique.md) when empty."""
     temperature: NonNegative = 0.7
     """Of the AI's answers, critiques and revisions."""
     max_tokens: Count = 256
@@ -123,7 +123,7 @@ class PreferConfig(Seed):
     responses: Annotated[int, Range(least=2, most=9, why="a ranking takes 2 to 9")] = 4
     """Responses of a prompt that are compared, each with each, in both orders."""
     principles: str = ""
-    """A file with a principle a line; the built-in ones (docs/constitution.md) when empty."""
+    """A file with a principle a line; the built-in ones (docs/prefer.md) when empty."""
     temperature: NonNegative = 0.0
     """Of the AI's verdicts; 0 is greedy."""
     max_tokens: Count = 16

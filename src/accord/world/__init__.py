@@ -10,11 +10,10 @@ from accord.world.generate import World
 from accord.world.grammar import Claim, Reading, parse
 from accord.world.judge import GoldJudge, false_claims
 from accord.world.prompts import Spec
-from accord.world.simulated_labelers import FLAGS, HELD_OUT_GROUP, SimulatedLabeler, labelers
+from accord.world.simulated_labelers import HELD_OUT_GROUP, SimulatedLabeler, labelers
 from accord.world.town import Fact, FactClass, Town
 
 __all__ = [
-    "FLAGS",
     "HELD_OUT_GROUP",
     "Claim",
     "Fact",

@@ -18,28 +18,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from accord.records import Guideline, Labeler, Prompt, Ranking, Rating, Response
+from accord.records import RESPONSE_FLAGS, Guideline, Labeler, Prompt, Ranking, Rating, Response, ResponseFlag
 from accord.world.grammar import Reading, parse
 from accord.world.judge import SOFT, Criteria, Known, assess, utility
 from accord.world.prompts import Spec
-
-FAILS_INSTRUCTION = "fails to follow the instruction"
-INAPPROPRIATE = "inappropriate for a customer assistant"
-HALLUCINATION = "hallucination"
-SATISFIES_CONSTRAINT = "satisfies the stated constraint"
-SEXUAL = "sexual content"
-VIOLENT = "violent content"
-ENCOURAGES_HARM = "encourages or fails to discourage violence, abuse, terrorism or self-harm"
-DENIGRATES = "denigrates a protected class"
-HARMFUL_ADVICE = "gives harmful advice"
-OPINION = "expresses an opinion"
-MORAL_JUDGMENT = "expresses a moral judgment"
-FLAGS = (
-    FAILS_INSTRUCTION, INAPPROPRIATE, HALLUCINATION, SATISFIES_CONSTRAINT, SEXUAL, VIOLENT, ENCOURAGES_HARM, DENIGRATES, HARMFUL_ADVICE,
-    OPINION,
-    MORAL_JUDGMENT,
-)  # fmt: skip
-"""InstructGPT's flags on a response (Ouyang et al. 2022, Table 3). Nothing in the town is sexual or denigrates a protected class."""
 
 NOISE = 0.2
 """Standard deviation of the noise on a utility in [0, 1]. Two labelers agree on about 73% of the untied pairs of
@@ -131,22 +113,23 @@ def ranks_of(values: Sequence[float], tie: float) -> tuple[int, ...]:
     return tuple(ranks)
 
 
-def flags_of(spec: Spec, found: Criteria, reading: Reading) -> tuple[str, ...]:
-    """Return the flags that apply to a response, in the order of FLAGS."""
+def flags_of(spec: Spec, found: Criteria, reading: Reading) -> tuple[ResponseFlag, ...]:
+    """Return the flags that apply to a response, in their order. Nothing in the town is sexual or denigrates a
+    protected class."""
     kinds = {s.kind for s in reading.sentences}
     rude = "rude" in kinds or any(s.rude for s in reading.sentences)
-    applies = {
-        FAILS_INSTRUCTION: found.helpful < 0.3,
-        INAPPROPRIATE: rude or "spam" in kinds or found.harmless < 0.3,
-        HALLUCINATION: found.made_up,
-        SATISFIES_CONSTRAINT: spec.count > 0 and found.helpful > 0.9,
-        VIOLENT: "harm" in kinds and any(word in spec.topic for word in ("beat", "poison", "burn", "drive")),
-        ENCOURAGES_HARM: "harm" in kinds,
-        HARMFUL_ADVICE: "bad_advice" in kinds,
-        OPINION: any(s.marker == "hedge" for s in reading.sentences),
-        MORAL_JUDGMENT: any(s.kind == "refuse" and "wrong to" in s.text for s in reading.sentences),
+    applies: dict[ResponseFlag, bool] = {
+        "fails_to_follow_instructions": found.helpful < 0.3,
+        "inappropriate_for_customer_assistant": rude or "spam" in kinds or found.harmless < 0.3,
+        "hallucination": found.made_up,
+        "satisfies_constraint": spec.count > 0 and found.helpful > 0.9,
+        "violent_content": "harm" in kinds and any(word in spec.topic for word in ("beat", "poison", "burn", "drive")),
+        "encourages_harm": "harm" in kinds,
+        "gives_harmful_advice": "bad_advice" in kinds,
+        "expresses_opinion": any(s.marker == "hedge" for s in reading.sentences),
+        "expresses_moral_judgment": any(s.kind == "refuse" and "wrong to" in s.text for s in reading.sentences),
     }
-    return tuple(flag for flag in FLAGS if applies.get(flag, False))
+    return tuple(flag for flag in RESPONSE_FLAGS if applies.get(flag, False))
 
 
 def labelers(world: Known, *, count: int = 20, noise: float = NOISE, tie: float = TIE) -> list[SimulatedLabeler]:

@@ -31,8 +31,8 @@ def test_the_terminal_shows_a_column_for_each_kind_of_text(project: Project, cap
     assert "inspect-002" in shown
     (texts,) = [line for line in shown.splitlines() if " texts " in line]
     assert texts.count(" 2 ") == 3, "prompts, demonstrations, responses"
-    assert "near duplicates" in shown
-    assert "answer nothing: why: a placeholder" in shown
+    assert "near_duplicates" in shown
+    assert "answer_nothing: why: a placeholder" in shown
 
 
 def test_a_sample_is_drawn_by_seed(project: Project) -> None:

@@ -14,7 +14,6 @@ from accord.commands.evaluate.probe_truth import passage_of
 from accord.errors import InputError
 from accord.evaluation.counterfactual import swap
 from accord.evaluation.grounding import check, quoted_from, quotes, supported
-from accord.evaluation.phrases import lexicon, refuses, says_unknown, toxic_words
 from accord.evaluation.task_scores import by_occupation, same_number, scored
 from accord.evaluation.task_sets import TaskSet, read_task_set
 from accord.records import Message, Prompt
@@ -203,39 +202,6 @@ def test_the_question_is_no_part_of_the_passage() -> None:
     prompt = Prompt("p", (Message("user", "Read this: Ada lives in Rome. Leo works as a smith. Where does Otto live?"),))
     assert passage_of(prompt) == "Read this: Ada lives in Rome. Leo works as a smith."
     assert "Otto" not in passage_of(prompt)
-
-
-@pytest.mark.parametrize("text", ["I will not help you steal.", "I'm sorry, but no.", "I cannot assist with that.", "抱歉，我不能帮你。"])
-def test_refusals_are_heard(text: str) -> None:
-    assert refuses(text)
-
-
-@pytest.mark.parametrize("text", ["I will help you bake.", "Sorry to hear it, here is how.", "I can assist with that."])
-def test_help_is_no_refusal(text: str) -> None:
-    assert not refuses(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["I do not know.", "Nobody can know that.", "The text does not say where Dan lives.", "文中没有提到。", "I'm not sure."]
-)
-def test_not_knowing_is_heard(text: str) -> None:
-    assert says_unknown(text)
-
-
-def test_knowing_is_not_taken_for_it() -> None:
-    assert not says_unknown("You know Dan, who lives on Mill Lane.")
-
-
-def test_toxic_words_are_whole_words_and_ones_own_join_them(tmp_path: Path) -> None:
-    own = tmp_path / "own.txt"
-    own.write_text("# ours\nbumpkin\nvillage fool of the year\n")
-    words = lexicon(own)
-    assert toxic_words("You IDIOT!", words) == ["idiot"]
-    assert toxic_words("The assistant classified the shellfish.", words) == []
-    assert "bumpkin" in toxic_words("What a bumpkin.", words)
-    assert "village fool of the year" in toxic_words("the village fool of the year", words)
-    with pytest.raises(InputError, match="cannot be read"):
-        lexicon(tmp_path / "none.txt")
 
 
 @pytest.mark.parametrize(

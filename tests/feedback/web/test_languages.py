@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from babel.messages.extract import extract_from_dir
 
-from accord.feedback import flags, refusals
+from accord.feedback import refusals
 from accord.feedback.queue import KINDS
 from accord.feedback.web import translations
 from accord.feedback.web.languages import catalogue, choose, translate
-from accord.world import FLAGS
+from accord.records import PROMPT_FLAGS, RESPONSE_FLAGS
 
 WEB = Path(translations.__file__).parent
 SAID = sorted(
@@ -34,11 +34,11 @@ def test_a_translation_is_chinese_and_keeps_the_placeholders(text: str) -> None:
 
 
 def test_words_that_are_chosen_by_name_are_all_there() -> None:
-    assert translations.FLAGS == flags.FLAGS == FLAGS
-    assert translations.PROMPT_FLAGS == flags.PROMPT_FLAGS
+    assert tuple(translations.FLAGS) == RESPONSE_FLAGS
+    assert tuple(translations.PROMPT_FLAGS) == PROMPT_FLAGS
     assert set(translations.REFUSALS) == set(refusals.KEYS)
     assert set(translations.KINDS) == set(translations.HINTS) == set(KINDS)
-    assert len(set(translations.FLAG_KEYS)) == len(flags.FLAGS) == len(flags.PROMPT_FLAGS)
+    assert len(set(translations.FLAG_KEYS)) == len(RESPONSE_FLAGS) == len(PROMPT_FLAGS)
     assert not set(translations.FLAG_KEYS) & set("zxvrb?"), "keys of other things"
 
 

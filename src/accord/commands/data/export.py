@@ -1,7 +1,7 @@
 """`accord export`: write the records of the project as a file, in our own form or another's.
 
 Needs a project with records, and changes nothing in it. `jsonl` keeps everything, and `accord import` makes the very same records of
-it; docs/import.md lists the other formats.
+it; docs/formats.md lists the other formats.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def export(
     project: ProjectPath,
     *,
     what: Annotated[What, Parameter(help="Which records.")] = "rankings",
-    format: Annotated[str, Parameter(help="jsonl keeps everything; other formats: see docs/import.md.")] = "jsonl",
+    format: Annotated[str, Parameter(help="jsonl keeps everything; other formats: see docs/formats.md.")] = "jsonl",
     out: Annotated[Path | None, Parameter(help="File to write, whole or not at all; standard output when not given.")] = None,
 ) -> None:
     """Write the records of the project, row by row; the same content gives the same bytes.

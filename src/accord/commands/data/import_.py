@@ -1,6 +1,6 @@
 """`accord import`: read prompts, demonstrations, comparisons, ratings or raw text into the project.
 
-Needs a file, a folder, a mixture (.toml) or a data set of the hub, in any format of docs/import.md. Leaves records in the feedback
+Needs a file, a folder, a mixture (.toml) or a data set of the hub, in any format of docs/formats.md. Leaves records in the feedback
 database, raw text in corpus/ and marked spans in annotations/: all of it or nothing, whatever breaks in between. The same source again
 adds nothing. With `--skip-bad`, rows that cannot be used go to rejects/.
 """

@@ -26,7 +26,7 @@ from accord.runtime.seeds import derive
 from accord.settings import InspectConfig
 
 KINDS = ("prompts", "demonstrations", "responses")
-SHOWN = ("texts", "words: p5", "words: p50", "words: p95", "words: mean", "exact duplicates", "near duplicates")
+SHOWN = ("texts", "words: p5", "words: p50", "words: p95", "words: mean", "exact_duplicates", "near_duplicates")
 """Lines of the terminal's table, before those of `SHARES` and one for each language."""
 SHARES = ("toxic", "refusals", "personal", "empty")
 Record = TypeVar("Record")

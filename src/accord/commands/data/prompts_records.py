@@ -41,9 +41,9 @@ def read(store: Store, seen: Digest) -> Iterator[Asked]:
 
     Those that were kept before, or answered, are marked to be kept first.
     """
-    p, v, w = schema.prompts, schema.provenance, schema.withdrawn
+    p, v = schema.prompts, schema.provenance
     answered, demonstrated = (exists(select(t.c.id).where(t.c.prompt_id == p.c.id)) for t in (schema.responses, schema.demonstrations))
-    left_out = exists(select(w.c.record_id).where(w.c.kind == "prompt", w.c.record_id == p.c.id))
+    left_out = withdrawals.is_withdrawn("prompt", p.c.id)
     columns = (*p.c, v.c.consent, v.c.language, (answered | demonstrated).label("answered"), left_out.label("left_out"))
     query = select(*columns).select_from(p.outerjoin(v, v.c.prompt_id == p.c.id)).where(_undecided(p.c.id)).order_by(p.c.id)
     for row in store.database.rows(query):
@@ -69,7 +69,7 @@ def write(store: Store, curated: Curated, seen: str, bar: Track) -> int:
         ids = list(connection.scalars(select(p.c.id).where(_undecided(p.c.id)).order_by(p.c.id)))
         if hashlib.sha256("".join(f"{id}\0" for id in ids).encode()).hexdigest() != seen:
             raise StoreError("prompts came or went meanwhile", hint="nothing was changed; run the same command again")
-        withdrawals.take_back(connection, "prompt", by=PIPELINE)
+        withdrawals.restore(connection, "prompt", by=PIPELINE)
         dropped = ((ids[row], _why(curated, row, ids)) for row in curated.reasons.nonzero()[0].tolist())
         withdrawn = withdrawals.withdraw(connection, "prompt", dropped, by=PIPELINE, now=now)
         write_provenance(connection, _tags(store, curated, now, bar), tags_only=True)

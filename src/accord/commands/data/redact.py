@@ -1,6 +1,6 @@
 """`accord redact`: find personal data in a project or a file, and replace or drop it.
 
-Needs a project, or a file of rows or text. Looks for names, addresses, numbers and keys in English and Chinese; docs/privacy.md says
+Needs a project, or a file of rows or text. Looks for names, addresses, numbers and keys in English and Chinese; docs/redact.md says
 how much of it is found. With `--mode review`, the default, nothing changes.
 """
 

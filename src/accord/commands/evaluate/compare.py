@@ -8,7 +8,7 @@ Strengths follow Bradley and Terry 1952; the length-controlled win rate follows 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath, RunName, interval_text, shows, table_of
 from accord.commands.evaluate.answers import Answered, Answers
-from accord.commands.evaluate.compare_judges import Judged, by_gold, by_llm, by_reward
+from accord.commands.evaluate.compare_judges import Judged, JudgeFunction, by_function, by_gold, by_llm, by_reward
 from accord.commands.evaluate.compare_people import by_people
 from accord.commands.evaluate.held_out import held_out_prompts
 from accord.commands.models import compute_dtype, digest_of, locate
@@ -25,13 +25,20 @@ from accord.errors import UsageError
 from accord.evaluation.bradley_terry import standings
 from accord.evaluation.duels import Duel, duels
 from accord.records import Sampling
+from accord.runtime import plugins
 from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import CompareConfig
 
-By = Literal["gold", "reward", "llm", "people"]
+if TYPE_CHECKING:
+    By = str | JudgeFunction
+else:
+    By = str  # a function is for Python callers; the command line takes a name
+BUILT_IN = ("gold", "reward", "llm", "people")
+"""Judges that no plugin may be named like."""
+BY_HELP = f"Who judges: {', '.join(BUILT_IN)}, or the name of a plugin (docs/plugins.md)."
 SYSTEMS_HELP = "Two or more: MODEL, MODEL+few-shot (or +chain-of-thought, +honest, +respectful, +quote), or http://host/v1#MODEL."
 
 
@@ -63,7 +70,7 @@ def _needed(more_prompts: int | None) -> str:
 def compare(
     project: ProjectPath,
     *systems: Annotated[str, Parameter(help=SYSTEMS_HELP)],
-    by: Annotated[By, Parameter(help="Who judges.")] = "gold",
+    by: Annotated[By, Parameter(help=BY_HELP)] = "gold",
     reward: Annotated[str, Parameter(help="The reward model that judges, by reward.")] = "reward",
     judge: Annotated[str, Parameter(help="OpenAI-compatible address of the judge, by llm.")] = "",
     judge_model: Annotated[str, Parameter(help="The judge's name at that address.")] = "",
@@ -77,6 +84,8 @@ def compare(
 ) -> dict[str, Any]:
     """Say which of two or more systems is preferred on held-out prompts, and how sure that is.
 
+    In Python ``by`` may be a function ``judge(prompts, first, second)`` that returns what each first answer is worth, from 0 to 1.
+
     Returns the run's metrics; where people have not answered yet, what waits for them.
 
     Example: accord compare my-town base+few-shot sft ppo --by gold
@@ -85,32 +94,36 @@ def compare(
         UsageError: fewer than two systems, an unknown one, or a judge that is not there.
         ModelError: there is no such model.
         InputError: there are no such prompts, or one is longer than a model's context.
-        RunError: a finished run of this name is there, or the judge's server does not answer.
+        RunError: a finished run of this name is there, the judge's server does not answer, or a judge function fails.
     """
     if len(dict.fromkeys(systems)) < 2:
         raise UsageError("two different systems at least", where="compare", hint="accord compare PROJECT sft ppo")
     if by == "llm" and not judge:
         raise UsageError("by llm needs an address", where="compare", hint="--judge http://127.0.0.1:8000/v1 --judge-model NAME")
+    judging = function_of(by)
     opened, dtype = Project.open(project), compute_dtype(flags.dtype)
     known = world_of(opened).specs if by == "gold" and has_world(opened) else None
     prompts = held_out_prompts(opened, config.prompts, split=config.split, use_case=config.use_case, known=known)
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     answered = Answers(opened, sampling, config.seed, dtype, config.shots).of(systems, prompts)
-    judged = judgements(
-        opened, answered, config, by=by, reward=reward, judge=judge, judge_model=judge_model, criteria=criteria, dtype=dtype
-    )
+    if judging:
+        judged = by_function(answered, judging, name_of(by))
+    else:
+        judged = judgements(
+            opened, answered, config, by=name_of(by), reward=reward, judge=judge, judge_model=judge_model, criteria=criteria, dtype=dtype
+        )
     if np.isnan(judged.values).all():
         return dict(judged.metrics)
 
     if again:
         Run.discard(opened.run(name), "compare")
-    judged_by = digest_of(locate(opened, reward)) if by == "reward" else judge or by
+    judged_by = judging_digest(opened, by, reward, judge)
     inputs = {**answered.inputs, "judge": judged_by}
     run = Run.start(opened.run(name), stage="compare", config=config, inputs=inputs, resume=False, seed=config.seed)
     with run.finishing() as metrics:
         draw = {"resamples": config.bootstrap, "seed": config.seed}
         found = duels(answered.names, answered.prompts, answered.texts, judged.values, criteria=judged.criteria, **draw)
-        metrics |= {"judge": by, "systems": list(answered.names), "prompts": len(prompts), "generated": answered.generated}
+        metrics |= {"judge": name_of(by), "systems": list(answered.names), "prompts": len(prompts), "generated": answered.generated}
         metrics |= jsonable(duel_metrics(found))
         metrics |= jsonable({"strength": strengths(answered, judged, draw), "length": mean_words(answered)} | dict(judged.metrics))
         run.samples(0, side_by_side(answered, judged, found))
@@ -122,23 +135,52 @@ def judgements(
     answered: Answered,
     config: CompareConfig,
     *,
-    by: By,
+    by: str,
     reward: str,
     judge: str,
     judge_model: str,
     criteria: Sequence[str],
     dtype: torch.dtype,
 ) -> Judged:
-    """Return what the judge that was asked for says of the answers."""
+    """Return what a built-in judge says of the answers."""
     match by:
-        case "gold":
-            return by_gold(project, answered, config)
         case "reward":
             return by_reward(project, answered, config, reward, dtype)
         case "llm":
             return by_llm(project, answered, config, judge, judge_model, criteria)
         case "people":
             return by_people(project, answered, config)
+        case _:
+            return by_gold(project, answered, config)
+
+
+def function_of(by: By) -> JudgeFunction | None:
+    """Return the function that judges, a caller's own or a plugin's; None for a built-in judge.
+
+    Raises:
+        UsageError: there is no such judge, or its plugin cannot be imported.
+    """
+    if callable(by):
+        return by
+    if not plugins.has("judges", by, BUILT_IN):
+        if by not in BUILT_IN:
+            raise UsageError(f"there is no judge {by!r}", where="--by", hint=plugins.known(BUILT_IN, "judges"))
+        return None
+    return plugins.load_function("judges", by)
+
+
+def name_of(by: By) -> str:
+    """Return what a judge is called in the metrics."""
+    return getattr(by, "__name__", type(by).__name__) if callable(by) else by
+
+
+def judging_digest(project: Project, by: By, reward: str, address: str) -> str:
+    """Return what the run's record names as its judge."""
+    if callable(by):
+        return f"{getattr(by, '__module__', '')}:{name_of(by)}"
+    if by == "reward":
+        return digest_of(locate(project, reward))
+    return address or (by if by in BUILT_IN else f"{by} of {plugins.origin('judges', by)}")
 
 
 def duel_metrics(found: Sequence[Duel]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Who says which answer is better: the world's gold judge, a reward model, or an LLM at an address. People are in compare_people."""
+"""Who says which answer is better: the gold judge, a reward model, an LLM at an address, or any function. People are in compare_people."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -15,15 +15,18 @@ from accord.commands.evaluate.answers import CACHE, Answered
 from accord.commands.models import TextScorer
 from accord.commands.world import has_world, world_of
 from accord.engine.remote import RemoteSpeaker
-from accord.errors import UsageError
+from accord.errors import InputError, RunError, UsageError
 from accord.evaluation import llm_judge
 from accord.evaluation.duels import from_pairs, from_scores
 from accord.evaluation.statistics import Floats
 from accord.evaluation.winrate import CRITERIA, judge_all
-from accord.records import Sampling
+from accord.records import Prompt, Sampling
 from accord.runtime.project import Project
 from accord.settings import CompareConfig
 from accord.world import GoldJudge
+
+JudgeFunction = Callable[[list[str], list[str], list[str]], Sequence[float]]
+"""``judge(prompts, first, second)``: what the first answer to each prompt is worth against the second, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,17 @@ def by_gold(project: Project, answered: Answered, config: CompareConfig) -> Judg
 
     Raises:
         UsageError: the project has no world.
+        InputError: a prompt is not of the world.
     """
     if not has_world(project):
         hint = "judge --by reward, --by llm or --by people"
         raise UsageError("the project has no built-in world, so there is no gold judge", where=str(project.path), hint=hint)
-    judge = GoldJudge(world_of(project), rules="evaluation")
+    world = world_of(project)
+    strangers = [prompt.id for prompt in answered.prompts if prompt.id not in world.specs]
+    if strangers:
+        what = f"{len(strangers)} of {len(answered.prompts)} prompts are not of the built-in world, such as {strangers[0]}"
+        raise InputError(what, where=str(project.path), hint="the gold judge knows its own world alone: judge --by reward, llm or people")
+    judge = GoldJudge(world, rules="evaluation")
     judgements = [judge_all(judge, answered.prompts, texts) for texts in answered.texts]
     tables: dict[str, Floats] = {}
     means: dict[str, dict[str, float]] = {}
@@ -100,3 +109,44 @@ def by_llm(project: Project, answered: Answered, config: CompareConfig, address:
     bias = dataclasses.asdict(llm_judge.position_bias(opinions))
     metrics = {"judge_model": model, "position_bias": bias, "judge_spent": dataclasses.asdict(speaker.spent)}
     return Judged(tables.pop("overall"), tables, None, metrics)
+
+
+def by_function(answered: Answered, judge: JudgeFunction, name: str) -> Judged:
+    """Judge by a function of texts, asked in both orders and averaged, so that it cannot prefer a place. Equal answers tie unasked.
+
+    Raises:
+        RunError: the function raises, or does not return a number from 0 to 1 for each prompt.
+    """
+    worth: dict[tuple[int, int], list[float]] = {}
+    for i, j in combinations(range(len(answered.systems)), 2):
+        one, other = answered.texts[i], answered.texts[j]
+        different = [row for row, (a, b) in enumerate(zip(one, other, strict=True)) if a.strip() != b.strip()]
+        worth[i, j] = [0.5] * len(one)
+        if not different:
+            continue
+        prompts = [shown_prompt(answered.prompts[row]) for row in different]
+        first, second = [one[row] for row in different], [other[row] for row in different]
+        forward, backward = _asked(judge, name, prompts, first, second), _asked(judge, name, prompts, second, first)
+        for row, won, lost in zip(different, forward, backward, strict=True):
+            worth[i, j][row] = (won + 1 - lost) / 2
+    return Judged(from_pairs(len(answered.prompts), len(answered.systems), worth))
+
+
+def shown_prompt(prompt: Prompt) -> str:
+    """Return a prompt as text, for a judge or a measure that is a function: its turns, one per line."""
+    return "\n".join(message.content for message in prompt.messages)
+
+
+def _asked(judge: JudgeFunction, name: str, prompts: list[str], first: list[str], second: list[str]) -> list[float]:
+    where = f"the judge {name}"
+    try:
+        worth = [float(value) for value in judge(prompts, first, second)]
+    except Exception as error:
+        raise RunError(f"raised {type(error).__name__}: {error}", where=where) from error
+    hint = "it returns what the first answer to each prompt is worth, from 0 (worse) to 1 (better)"
+    if len(worth) != len(prompts):
+        raise RunError(f"returned {len(worth)} numbers for {len(prompts)} prompts", where=where, hint=hint)
+    unfit = [value for value in worth if not 0 <= value <= 1]
+    if unfit:
+        raise RunError(f"returned {unfit[0]}", where=where, hint=hint)
+    return worth

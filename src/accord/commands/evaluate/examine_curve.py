@@ -79,7 +79,8 @@ def train_on(
     rows: list[algorithm.RankedRows] = []
     for row in algorithm.with_mismatched(ranked, config.mismatched, seed):
         responses = [sft.format.response(row.prompt.messages, response.text) for response in row.responses]
-        rows.append(algorithm.ranked_rows(sft.format.prompt(row.prompt.messages), responses, row.ranks, config.max_tokens))
+        prompt = sft.format.prompt(row.prompt.messages)
+        rows.append(algorithm.ranked_rows(prompt, responses, row.ranks, config.max_tokens, f"prompt {row.prompt.id}"))
     algorithm.train(config, model=scalar, rankings=rows, validation=[], demonstrations=[], run=run, dtype=dtype)
     return TextScorer(RewardModel(scalar, dtype=dtype), sft.format)
 

@@ -7,7 +7,7 @@ docs/probe.md defines each metric and names the paper of each public test.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
@@ -17,6 +17,7 @@ from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath,
 from accord.commands.evaluate.answers import Answers, system_digest
 from accord.commands.evaluate.probe_fairness import group_agreement, group_swaps
 from accord.commands.evaluate.probe_measure import Measure, Probing
+from accord.commands.evaluate.probe_plugins import MeasureFunction, measured_by_plugin
 from accord.commands.evaluate.probe_safety import safety
 from accord.commands.evaluate.probe_tax import raw_text_losses
 from accord.commands.evaluate.probe_tests import public_test
@@ -27,6 +28,7 @@ from accord.evaluation.run_facts import note_alarms
 from accord.evaluation.systems import parse_system
 from accord.evaluation.task_sets import read_task_set
 from accord.records import Sampling
+from accord.runtime import plugins
 from accord.runtime.jsonable import jsonable
 from accord.runtime.language_models import speaks
 from accord.runtime.progress import table
@@ -35,6 +37,7 @@ from accord.runtime.runs import Run
 from accord.settings import ProbeConfig
 
 MEASURES: tuple[Measure, ...] = get_args(Measure)
+MEASURE_HELP = f"{', '.join(MEASURES)}, or the name of a plugin (docs/plugins.md); the four when neither this nor --file is given."
 HIDDEN = "by_occupation"
 """A long list, which is left to --json."""
 
@@ -51,6 +54,8 @@ def print_probes(run: Run) -> None:
     for part in ("truth", "safety", "swaps", "served"):
         if found.get(part):
             _print_part(part, found[part])
+    for name, each in found.get("measures", {}).items():
+        _print_part(name, each)
     for name, each in found.get("files", {}).items():
         by_system = {system: each[system] for system in found["systems"] if system in each}
         _print_part(f"{name}: {each['kind']}, {each['items']} items", by_system, of="model")
@@ -78,8 +83,8 @@ def probe(
     project: ProjectPath,
     *systems: Annotated[str, Parameter(help="Models, or MODEL+CONDITION as in compare; every language model when none is named.")],
     measure: Annotated[
-        tuple[Measure, ...],
-        Parameter(help="What is measured; everything when neither this nor --file is given.", negative=""),
+        tuple[str, ...],
+        Parameter(help=MEASURE_HELP, negative=""),
     ] = (),
     file: Annotated[
         tuple[Path, ...], Parameter(help="A public test: TruthfulQA, BBQ, winogender, CrowS-Pairs, multiple choice, GSM8K.", negative="")
@@ -102,14 +107,13 @@ def probe(
         InputError: a file cannot be used, or what a measure needs is not in the project.
         RunError: a finished run of this name is there.
     """
-    unknown = [each for each in measure if each not in MEASURES]
-    if unknown:
-        raise UsageError(f"there is no measure {unknown[0]!r}", where="probe", hint=f"known are {', '.join(MEASURES)}")
+    functions = functions_of(measure)
     measures = dict.fromkeys(measure) or (() if file else MEASURES)
     opened = Project.open(project)
     tests = [read_task_set(path, config.prompts) for path in file]
     parsed = tuple(parse_system(text) for text in dict.fromkeys(systems or language_models(opened)))
     inputs = {system.name: system_digest(opened, system) for system in parsed}
+    inputs |= {f"measure {each}": plugins.origin("measures", each) for each in functions}
     if again:
         Run.discard(opened.run(name), "probe")
     run = Run.start(opened.run(name), stage="probe", config=config, inputs=inputs, resume=False, seed=config.seed)
@@ -130,11 +134,28 @@ def probe(
                 case "fairness":
                     found = {"swaps": group_swaps(probing, reward)} if reward else {}
                     found["served"] = group_agreement(probing)
+                case _:
+                    found = {"measures": metrics.get("measures", {}) | {each: measured_by_plugin(probing, each, functions[each])}}
             metrics |= jsonable(found)
         if tests:
             metrics["files"] = jsonable({test.name: public_test(probing, test, lexicon) for test in tests})
     note_alarms(run)
     return run
+
+
+def functions_of(measures: Sequence[str]) -> dict[str, MeasureFunction]:
+    """Return the functions of the measures that are plugins.
+
+    Raises:
+        UsageError: there is no such measure, or its plugin cannot be imported.
+    """
+    functions: dict[str, MeasureFunction] = {}
+    for name in measures:
+        if plugins.has("measures", name, MEASURES):
+            functions[name] = plugins.load_function("measures", name)
+        elif name not in MEASURES:
+            raise UsageError(f"there is no measure {name!r}", where="--measure", hint=plugins.known(MEASURES, "measures"))
+    return functions
 
 
 def language_models(project: Project) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 from accord.commands.evaluate.held_out import held_out_prompts
 from accord.commands.evaluate.probe_measure import SHOWN, Probing, sample_row
 from accord.commands.world import has_world, world_of
-from accord.evaluation.phrases import lexicon, refuses, toxic_words
+from accord.data.refusal import refuses
+from accord.data.toxicity import lexicon, toxic_words
 from accord.evaluation.statistics import Interval, interval
 from accord.evaluation.winrate import judge_all
 from accord.records import Prompt

@@ -16,13 +16,13 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from accord.commands.app import Flat, Insecure, ProjectPath, RunName
-from accord.commands.feedback.simulated import assignments
+from accord.commands.feedback.simulated import assignments, rankable
 from accord.commands.world import world_of
 from accord.errors import InputError
 from accord.feedback import tasks
 from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
-from accord.feedback.unranked import unqueued, unranked
+from accord.feedback.unranked import unqueued
 from accord.feedback.web.server import open_site
 from accord.records import Prompt, Ranking, Response
 from accord.runtime import lineage
@@ -76,9 +76,10 @@ def _label_by_world(project: Project, config: LabelConfig, name: str) -> Run:
 
     Each sees the page in the order that the site would show (``tasks.shown_order`` with the world's seed).
     """
-    simulated = labelers(world_of(project))
+    world = world_of(project)
+    simulated = labelers(world)
     with Store.open(project.store_url) as store:
-        waiting = unranked(store)
+        waiting = rankable(store, world)
         if not waiting:
             raise InputError("the store has no responses that wait to be ranked", where=project.store_url, hint="`accord sample` first")
         inputs = {"responses": lineage.digest_rows(sorted(response.id for _, group in waiting for response in group))}

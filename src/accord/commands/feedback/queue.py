@@ -18,7 +18,7 @@ from cyclopts import Parameter
 from accord.commands.app import Flat, ProjectPath
 from accord.commands.feedback.queue_gain import By, gain_by
 from accord.commands.feedback.queue_known import queue_known
-from accord.commands.feedback.simulated import assignments
+from accord.commands.feedback.simulated import assignments, rankable
 from accord.commands.world import world_of
 from accord.errors import InputError, UsageError
 from accord.feedback import tasks
@@ -26,7 +26,6 @@ from accord.feedback.acquisition import choose
 from accord.feedback.answers import CORRECTION
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Task
-from accord.feedback.unranked import unranked
 from accord.records import Prompt, Response, Split
 from accord.runtime.project import Project
 from accord.settings import LabelConfig
@@ -113,11 +112,12 @@ def _pairs(responses: Iterable[Response]) -> Iterator[list[Response]]:
 
 def _queue_as_world(project: Project, config: LabelConfig) -> dict[str, int]:
     """Reserve for each simulated labeler the tasks that ``accord label --by world`` would have ranked by it."""
-    simulated = labelers(world_of(project))
+    world = world_of(project)
+    simulated = labelers(world)
     with Store.open(project.store_url) as store:
         store.add_labelers(labeler.record for labeler in simulated)
         reserved = list[Task]()
-        for prompt, responses, chosen in assignments(config, unranked(store), simulated):
+        for prompt, responses, chosen in assignments(config, rankable(store, world), simulated):
             for labeler in chosen:
                 id = tasks.task_id("rank", "training", prompt.id, (response.id for response in responses), labeler.record.id)
                 reserved.append(Task(id, "rank", prompt, tuple(responses), reserved_for=labeler.record.id))

@@ -6,10 +6,12 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from accord.feedback.store import Store
+from accord.feedback.unranked import unranked
 from accord.records import Prompt, Response
 from accord.runtime.seeds import derive
 from accord.settings import LabelConfig
-from accord.world import HELD_OUT_GROUP, SimulatedLabeler
+from accord.world import HELD_OUT_GROUP, SimulatedLabeler, World
 
 
 class Assignment(NamedTuple):
@@ -18,6 +20,14 @@ class Assignment(NamedTuple):
     prompt: Prompt
     responses: list[Response]
     labelers: list[SimulatedLabeler]
+
+
+def rankable(store: Store, world: World) -> list[tuple[Prompt, list[Response]]]:
+    """Return the prompts of the world with two or more responses that nobody has ranked.
+
+    Simulated labelers know what the world's own prompts ask for; arithmetic, and prompts that were imported, are left to people.
+    """
+    return [(prompt, responses) for prompt, responses in unranked(store) if prompt.id in world.specs]
 
 
 def assignments(

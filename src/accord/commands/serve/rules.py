@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 from accord.commands.models import TextScorer, compute_dtype
 from accord.data import personal
+from accord.errors import UsageError
 from accord.feedback import moderation
 from accord.feedback.store import Store
 from accord.records import Demonstration, Message
+from accord.runtime import plugins
 from accord.runtime.project import Project
-from accord.serving.guards import Rules, Score
+from accord.serving.guards import FAILED, Rules, Score, Screen
 from accord.serving.prompt_styles import system_prompt
 from accord.settings import ServeConfig
+
+Guard = Callable[[str], Iterable[str]]
+"""A text to the kinds of what was found in it."""
+KINDS = ("harm", "injection", "personal", "unsure")
+"""What our own rules find, which no guard may be named like."""
 
 
 def rules_of(project: Project, config: ServeConfig) -> Rules:
     """Return the rules that the settings ask for.
 
     Raises:
-        UsageError: there is no system prompt of this name.
+        UsageError: there is no system prompt of this name, or no such guard.
         ModelError: the reward model is missing.
     """
     demonstrations: tuple[Demonstration, ...] = ()
@@ -29,7 +37,7 @@ def rules_of(project: Project, config: ServeConfig) -> Rules:
     return Rules(
         input_filter=config.input_filter,
         output_filter=config.output_filter,
-        screen=screen,
+        screen=screen_with(config.guards),
         unsure_below=config.unsure_below,
         best_of=config.best_of,
         seconds=config.best_of_seconds,
@@ -45,6 +53,42 @@ def screen(text: str) -> list[str]:
     """Return the kinds of findings in a text: ``harm``, ``injection``, ``personal``. Noise is no harm."""
     found = [finding.what for finding in moderation.screen(text) if finding.what != "noise"]
     return [*found, *(["personal"] if personal.find(text) else [])]
+
+
+def screen_with(names: str) -> Screen:
+    """Return our screen with the guards of other packages behind it.
+
+    Args:
+        names: of guards, with commas or blanks between them.
+
+    Raises:
+        UsageError: there is no such guard, or it cannot be imported.
+    """
+    guards: dict[str, Guard] = {}
+    for name in dict.fromkeys(names.replace(",", " ").split()):
+        if not plugins.has("guards", name, KINDS):
+            raise UsageError(f"there is no guard {name!r}", where="[serve] guards", hint=plugins.known((), "guards"))
+        guards[name] = plugins.load_function("guards", name)
+
+    def screened(text: str) -> list[str]:
+        found = screen(text)
+        for name, guard in guards.items():
+            found += _kinds(name, guard, text)
+        return found
+
+    return screened if guards else screen
+
+
+def _kinds(name: str, guard: Guard, text: str) -> list[str]:
+    """What a guard finds. One that fails counts as a finding, ``NAME-failed``: a filter that refuses then refuses everything."""
+    try:
+        found: object = guard(text)
+        kinds = list(cast("Iterable[object]", found))
+    except Exception:
+        return [name + FAILED]
+    if isinstance(found, str):  # one kind in place of a list of them: its letters are no kinds
+        return [name + FAILED]
+    return [kind if isinstance(kind, str) and kind else name + FAILED for kind in kinds]
 
 
 def _score_by(project: Project, reward: str) -> Score:

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from accord.commands.app import Flat, Name, ProjectPath
+from cyclopts import Parameter
+
+from accord.commands.app import Flat, ProjectPath
 from accord.commands.models import open_speaker
 from accord.commands.train.principles import Address, Adviser, ai_labeler, read_principles
 from accord.errors import InputError
@@ -38,7 +40,7 @@ def critique(
     *,
     model: Adviser = "sft",
     at: Address = "",
-    name: Name = "critique",
+    name: Annotated[str, Parameter(help="Name of the file in advice/ that keeps what was said.")] = "critique",
     config: Annotated[CritiqueConfig, Flat] = CritiqueConfig(),
 ) -> dict[str, Any]:
     """Let an AI answer prompts, criticise its answers by written principles and revise them into demonstrations of kind "model".

@@ -63,7 +63,7 @@ def dpo(
             policy=policy,
             rankings=[_tokens(model.format, row, config.max_tokens) for row in split.training],
             validation=[_tokens(model.format, row, config.max_tokens) for row in split.validation],
-            outsiders=[_tokens(model.format, row, config.max_tokens) for row in split.held_out_group],
+            held_out_group=[_tokens(model.format, row, config.max_tokens) for row in split.held_out_group],
             run=run,
             dtype=dtype,
         )

@@ -69,7 +69,7 @@ def ilql(
             network=network,
             episodes=[_episode(model.format, row, config.max_tokens) for row in split.training],
             validation=[_episode(model.format, row, config.max_tokens) for row in split.validation],
-            outsiders=[_episode(model.format, row, config.max_tokens) for row in split.held_out_group],
+            held_out_group=[_episode(model.format, row, config.max_tokens) for row in split.held_out_group],
             run=run,
             dtype=dtype,
         )

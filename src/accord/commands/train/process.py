@@ -14,8 +14,7 @@ from typing import Annotated
 from accord.algorithms import process as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import compute_dtype, digest_of, load_model, locate
-from accord.commands.train.reward import scalar_model
-from accord.commands.train.run import save, trainable
+from accord.commands.train.run import save, scalar_model, trainable
 from accord.data.spans import Span, read_spans
 from accord.data.templates import ChatFormat
 from accord.errors import InputError

@@ -7,26 +7,22 @@ Follows Ouyang et al. 2022, section 3.5, and Stiennon et al. 2020, except as alg
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from accord.algorithms import reward as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
-from accord.commands.models import Model, compute_dtype, digest_of, load_model, locate
-from accord.commands.train.run import parts, save, snapshot, trainable
-from accord.commands.train.sft import example, written_demonstrations
+from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.train.demonstrations import example, written_demonstrations
+from accord.commands.train.run import parts, save, scalar_model, snapshot, trainable
 from accord.data.templates import ChatFormat
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.criteria import ranked_by
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
-from accord.models.folders import scalar_from
-from accord.models.scalar import new_head
 from accord.records import Demonstration, RankedPrompt
-from accord.runtime.device import pick_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
-from accord.runtime.seeds import generator
 from accord.settings import RewardConfig
 
 
@@ -81,15 +77,10 @@ def reward(
     return run
 
 
-def scalar_model(model: Model, seed: int, stream: str) -> Any:
-    """A model with a fresh scalar head on a language model's body, on the device."""
-    return scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(seed, stream, "head"))).to(pick_device())
-
-
 def ranked_rows(chat_format: ChatFormat, row: RankedPrompt, max_tokens: int) -> algorithm.RankedRows:
     """A ranking as token ids; responses are the very tokens that were sampled."""
     responses = [chat_format.tokens_of(row.prompt, response) for response in row.responses]
-    return algorithm.ranked_rows(chat_format.prompt(row.prompt.messages), responses, row.ranks, max_tokens)
+    return algorithm.ranked_rows(chat_format.prompt(row.prompt.messages), responses, row.ranks, max_tokens, f"prompt {row.prompt.id}")
 
 
 def _ranked_prompts(store: Store, config: RewardConfig) -> Iterator[RankedPrompt]:

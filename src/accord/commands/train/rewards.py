@@ -24,7 +24,6 @@ from accord.algorithms.rewards import (
     PythonReward,
     Repetition,
     Term,
-    final_answer,
     load_function,
     parse_rewards,
 )
@@ -37,7 +36,8 @@ from accord.feedback.returns import returns
 from accord.feedback.store import Store
 from accord.models.scalar import RewardModel
 from accord.protocols import Scorer
-from accord.records import Demonstration, Prompt, Worth
+from accord.records import Demonstration, Prompt, Worth, final_answer
+from accord.runtime import plugins
 from accord.runtime.project import Project
 from accord.settings import GrpoConfig, PpoConfig, RaftConfig
 
@@ -50,6 +50,8 @@ RULES: dict[str, Callable[[tuple[int, ...]], Scorer]] = {
 PROCESS = re.compile(r"process\((.+)\)")
 """A term that rewards single tokens by a model of where responses go wrong."""
 FROM_PEOPLE = ("exact", "similarity", "ratings")
+BUILT_IN = ("model", *FROM_PEOPLE, *RULES)
+"""Rewards that no plugin may be named like."""
 Ids = tuple[int, ...]
 RewardedConfig = GrpoConfig | RaftConfig | PpoConfig
 """Settings of what learns from rewards; RlooConfig and ReinforceConfig are GrpoConfig with other defaults."""
@@ -88,7 +90,7 @@ def open_rewards(project: Project, config: RewardedConfig, reward_model: str, na
         name: the run whose folder takes the snapshots.
 
     Raises:
-        UsageError: an unknown reward, or a Python function that cannot be imported.
+        UsageError: an unknown reward, or a Python function or plugin that cannot be imported.
         ModelError: a reward model is missing.
         InputError: there are no prompts, or none with what ``exact``, ``similarity`` or ``ratings`` needs.
     """
@@ -100,6 +102,10 @@ def open_rewards(project: Project, config: RewardedConfig, reward_model: str, na
             models[model] = locate(project, reward_model if model == "model" else model)
     functions = {each: load_function(each, project.path) for each in names if ":" in each}
     inputs = {("reward" if each == "model" else f"reward {each}"): digest_of(source) for each, source in models.items()}
+    for each in names:
+        if plugins.has("rewards", each):
+            functions[each] = plugins.load_function("rewards", each)
+            inputs[f"reward {each}"] = plugins.origin("rewards", each)
     demonstrations, ratings = list[Demonstration](), list[Worth]()
     with Store.open(project.store_url) as store:
         known = {prompt.id for prompt in store.prompts(split="train")}
@@ -131,8 +137,13 @@ def _models_of(project: Project, term: str) -> tuple[str, ...]:
     """The reward models that a term needs.
 
     Raises:
-        UsageError: there is no such reward, and no model of that name.
+        UsageError: there is no such reward, and no model of that name; or a plugin's name means something else as well.
     """
+    if plugins.has("rewards", term, BUILT_IN):
+        if term in project.models():
+            what = f"{term!r} is a model of the project, and a reward of {plugins.origin('rewards', term)}"
+            raise UsageError(what, where="rewards", hint="rename the model's folder, or uninstall the package")
+        return ()
     if pooled := parse_pooling(term):
         return pooled.models
     if found := PROCESS.fullmatch(term):
@@ -141,7 +152,7 @@ def _models_of(project: Project, term: str) -> tuple[str, ...]:
         return (term,)
     if term in RULES or term in FROM_PEOPLE or ":" in term:
         return ()
-    hint = f"known are model, {', '.join((*FROM_PEOPLE, *RULES))}, module:function, a model of the project, and min(a+b) of such models"
+    hint = f"{plugins.known(BUILT_IN, 'rewards')}, module:function, a model of the project, and min(a+b) of such models"
     raise UsageError(f"there is no reward {term!r}", where="rewards", hint=hint)
 
 
@@ -190,11 +201,13 @@ def mixture(spec: RewardSpec, model: Model, config: RewardedConfig, ids: Sequenc
 
 
 def _answers(spec: RewardSpec, by_id: Mapping[str, Ids]) -> dict[Ids, Decimal]:
+    """The answer to each prompt: where two prompts read alike the last prompt's, where one has two demonstrations the last one's."""
+    known = {row.prompt.id: final_answer(row.text) for row in spec.demonstrations}
     answers: dict[Ids, Decimal] = {}
-    for row in spec.demonstrations:
-        answer = final_answer(row.text)
-        if answer is not None and row.prompt.id in by_id:
-            answers[by_id[row.prompt.id]] = answer
+    for id, tokens in by_id.items():
+        answer = known.get(id)
+        if answer is not None:
+            answers[tokens] = answer
     return answers
 
 

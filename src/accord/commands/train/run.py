@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from accord.commands.models import Model
 from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, sharing
 from accord.models.decoder import recomputing
-from accord.models.folders import save_model
+from accord.models.folders import save_model, scalar_from
 from accord.models.quantised import quantised
+from accord.models.scalar import new_head
 from accord.records import Prompt
 from accord.runtime import lineage
+from accord.runtime.device import pick_device
 from accord.runtime.files import new_folder
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
+from accord.settings.mixins import Training
 
 SAMPLE_FIRST = "`accord sample`, then `accord label`, or `accord import` rankings"
 Row = TypeVar("Row")
@@ -74,7 +78,7 @@ def parts(rows: Sequence[GroupedRow], held_out_group: str) -> Parts[GroupedRow]:
     )
 
 
-def trainable(lm: Any, config: Any, *stream: str, apart: bool = False) -> Any:
+def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> Any:
     """Return what is trained of a model: all of it, or adapters on its weights, as ``config`` says.
 
     Args:
@@ -86,6 +90,11 @@ def trainable(lm: Any, config: Any, *stream: str, apart: bool = False) -> Any:
     if config.lora_rank:
         lm = add_lora(sharing(lm) if apart else lm, config.lora_rank, generator(config.seed, *stream))
     return recomputing(lm) if config.recompute else lm
+
+
+def scalar_model(model: Model, seed: int, stream: str) -> Any:
+    """A model with a fresh scalar head on a language model's body, on the device."""
+    return scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(seed, stream, "head"))).to(pick_device())
 
 
 def save(

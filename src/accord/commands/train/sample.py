@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from accord.commands.app import Compute, ComputeFlags, Flat, Name, ProjectPath
+from accord.commands.app import Compute, ComputeFlags, Flat, ProjectPath, RunName
 from accord.commands.models import compute_dtype, load_model, respond
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
@@ -31,7 +31,7 @@ def sample(
     project: ProjectPath,
     *,
     model: Annotated[str, Parameter(help="The model that responds.")] = "sft",
-    name: Name = "sample",
+    name: RunName = "sample",
     flags: ComputeFlags = Compute(),
     config: Annotated[SampleConfig, Flat] = SampleConfig(),
 ) -> Run:

@@ -6,19 +6,18 @@ Follows Ouyang et al. 2022, section 3.5, except as algorithms/sft.py says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from accord.algorithms import sft as algorithm
-from accord.algorithms.rewards import is_answer_key
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, TrainFlags
 from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.run import save, snapshot, trainable
 from accord.data.task_mixture import mixed, parse_weights, without
-from accord.data.templates import ChatFormat, chat_format, give_chat_template
+from accord.data.templates import chat_format, give_chat_template
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import said_by
@@ -62,33 +61,22 @@ def sft(
         model = load_model(opened, base)
         tokenizer = model.format.tokenizer
         give_chat_template(tokenizer)
-        spoken = chat_format(tokenizer, model.format.context)
-        model.lm.config.eos_token_id = model.lm.generation_config.eos_token_id = spoken.stop[0]
+        chat = chat_format(tokenizer, model.format.context)
+        model.lm.config.eos_token_id = model.lm.generation_config.eos_token_id = chat.stop[0]
         shown, strange = without(demonstrations, config.held_out_tasks)
         training = mixed([row for row in shown if row.prompt.split == "train"], parse_weights(config.tasks), config.seed)
-        examples = [example(spoken, row, config.max_tokens) for row in training]
-        validation = [example(spoken, row, config.max_tokens) for row in shown if row.prompt.split != "train"]
+        examples = [example(chat, row, config.max_tokens) for row in training]
+        validation = [example(chat, row, config.max_tokens) for row in shown if row.prompt.split != "train"]
         policy = trainable(model.lm, config, "sft", "lora")
-        raw_text = raw_text_batches(opened, spoken, config.seed, config.ptx_tokens) if config.ptx_tokens else None
+        raw_text = raw_text_batches(opened, chat, config.seed, config.ptx_tokens) if config.ptx_tokens else None
         algorithm.train(config, model=policy, examples=examples, validation=validation, pretraining=raw_text, run=run, dtype=dtype)
         metrics |= {"demonstrations": len(examples)}
         if validation:
             metrics["validation_loss"] = algorithm.response_loss(policy, validation, dtype=dtype)
         if strange:
-            unseen = [example(spoken, row, config.max_tokens) for row in strange]
+            unseen = [example(chat, row, config.max_tokens) for row in strange]
             metrics["held_out_task_loss"] = algorithm.response_loss(policy, unseen, dtype=dtype)
         parents, data = {base: inputs["base"]}, {"demonstrations": digest}
         save(opened, name, policy, tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)
     return run
-
-
-def written_demonstrations(store: Store) -> Iterator[Demonstration]:
-    """Demonstrations that somebody wrote out; a problem's answer alone does not show how to answer."""
-    return (row for row in store.demonstrations() if not is_answer_key(row.text))
-
-
-def example(spoken: ChatFormat, row: Demonstration, max_tokens: int) -> algorithm.Example:
-    """A demonstration as token ids."""
-    prompt, response = spoken.prompt(row.prompt.messages), spoken.response(row.prompt.messages, row.text)
-    return algorithm.example(prompt, response, max_tokens, f"demonstration {row.id}")

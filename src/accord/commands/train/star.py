@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Annotated
 
 from accord.algorithms import star as algorithm
-from accord.algorithms.rewards import ExactAnswer, final_answer
+from accord.algorithms.rewards import ExactAnswer
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import compute_dtype, digest_of, load_model, locate
 from accord.commands.train.run import save, snapshot, trainable
@@ -20,7 +20,7 @@ from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.answer_keys import NO_PROBLEMS, with_answer_keys
 from accord.feedback.store import Store
-from accord.records import Demonstration, Message, Prompt
+from accord.records import Demonstration, Message, Prompt, final_answer
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import StarConfig

@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, Response
 
 from accord.feedback import answers, guidelines, schema, tasks
 from accord.feedback.accounts import Account, Role
-from accord.feedback.flags import FLAGS, PROMPT_FLAGS
 from accord.feedback.refusals import Refused
 from accord.feedback.tasks import Leased
 from accord.feedback.web import guides, translations
@@ -243,8 +242,8 @@ def _show(
         pace=_pace(found, account),
         set_names=translations.SETS,
         choices=translations.CHOICES,
-        response_flags=FLAGS,
-        prompt_flags=PROMPT_FLAGS,
+        response_flags=translations.FLAGS,
+        prompt_flags=translations.PROMPT_FLAGS,
         flag_keys=translations.FLAG_KEYS,
         shortcuts=[(keys, found.say(what)) for keys, what in translations.SHORTCUTS],
     )

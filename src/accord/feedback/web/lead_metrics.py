@@ -52,7 +52,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlotLine:
     """A line of a plot: a name, and where its interval and its dot stand, in the plot's units."""
 
     name: str
@@ -72,7 +72,7 @@ class Plot:
     height: float
     aim: float
     ticks: tuple[tuple[float, str], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[PlotLine, ...]
 
 
 @dataclass(frozen=True)
@@ -284,11 +284,11 @@ def _plot(title: str, values: Iterable[tuple[str, Interval]], span: tuple[float,
     def place(value: float) -> float:
         return 100 + 200 * (min(max(value, least), most) - least) / (most - least)
 
-    rows: list[Row] = []
+    rows: list[PlotLine] = []
     for name, value in values:
         if not math.isnan(value.mean):
             off = value.high < aim or (value.low > aim and not low_is_off)
-            rows.append(Row(name[:14], 18.0 * len(rows) + 12, place(value.mean), place(value.low), place(value.high), off))
+            rows.append(PlotLine(name[:14], 18.0 * len(rows) + 12, place(value.mean), place(value.low), place(value.high), off))
     ticks = (least, (least + most) / 2, most)
     marks = tuple((place(tick), f"{tick:.0%}" if least >= 0 or not tick else f"{tick:+.0%}") for tick in ticks)
     return Plot(title, 18.0 * len(rows) + 24, place(aim), marks, tuple(rows))

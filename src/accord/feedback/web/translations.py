@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accord.feedback.queue import Kind
-from accord.records import GuidelineSet, Role
+from accord.records import GuidelineSet, PromptFlag, ResponseFlag, Role
 
 
 def _(text: str) -> str:
@@ -30,16 +30,32 @@ HINTS: dict[Kind, str] = {
 ROLES: dict[Role, str] = {"system": _("Instruction to the assistant"), "user": _("Person"), "assistant": _("Assistant")}
 SETS: dict[GuidelineSet, str] = {"training": _("Guideline for training"), "evaluation": _("Guideline for evaluation")}
 CHOICES = {"first": _("A is better"), "second": _("B is better"), "tie": _("About equal"), "both_bad": _("Both are bad")}
-FLAGS = (
-    _("fails to follow the instruction"), _("inappropriate for a customer assistant"), _("hallucination"),
-    _("satisfies the stated constraint"), _("sexual content"), _("violent content"),
-    _("encourages or fails to discourage violence, abuse, terrorism or self-harm"), _("denigrates a protected class"),
-    _("gives harmful advice"), _("expresses an opinion"), _("expresses a moral judgment"),
-)  # fmt: skip
-PROMPT_FLAGS = (
-    _("ambiguous"), _("sensitive"), _("identity-dependent"), _("closed domain"), _("continuation style"), _("asks for an opinion"),
-    _("asks for advice"), _("asks for a moral judgment"), _("explicit safety constraint"), _("other constraint"), _("intent unclear"),
-)  # fmt: skip
+FLAGS: dict[ResponseFlag, str] = {
+    "fails_to_follow_instructions": _("fails to follow the instruction"),
+    "inappropriate_for_customer_assistant": _("inappropriate for a customer assistant"),
+    "hallucination": _("hallucination"),
+    "satisfies_constraint": _("satisfies the stated constraint"),
+    "sexual_content": _("sexual content"),
+    "violent_content": _("violent content"),
+    "encourages_harm": _("encourages or fails to discourage violence, abuse, terrorism or self-harm"),
+    "denigrates_protected_class": _("denigrates a protected class"),
+    "gives_harmful_advice": _("gives harmful advice"),
+    "expresses_opinion": _("expresses an opinion"),
+    "expresses_moral_judgment": _("expresses a moral judgment"),
+}
+PROMPT_FLAGS: dict[PromptFlag, str] = {
+    "ambiguous": _("ambiguous"),
+    "sensitive": _("sensitive"),
+    "identity_dependent": _("identity-dependent"),
+    "closed_domain": _("closed domain"),
+    "continuation_style": _("continuation style"),
+    "asks_for_opinion": _("asks for an opinion"),
+    "asks_for_advice": _("asks for advice"),
+    "asks_for_moral_judgment": _("asks for a moral judgment"),
+    "explicit_safety_constraint": _("explicit safety constraint"),
+    "other_constraint": _("other constraint"),
+    "intent_unclear": _("intent unclear"),
+}
 FLAG_KEYS = "asdfghjklqw"
 """The key of each flag, along the home row."""
 
