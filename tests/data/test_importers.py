@@ -183,7 +183,7 @@ BAD: dict[str, tuple[str, object, str]] = {
     "a number": ("prompts", {"prompt": 3}, 'rows.jsonl:2, field "prompt": not a string: 3'),
     "half a pair": ("prompts", '{"prompt": "\\ud83e"}', 'rows.jsonl:2, field "prompt".*surrogate'),
     "a use case that is none": ("prompts", {"prompt": "x", "use_case": []}, 'rows.jsonl:2, field "use_case"'),
-    "messages of nothing": ("prompts", {"messages": []}, 'rows.jsonl:2, field "messages": a prompt ends'),
+    "messages of nothing": ("prompts", {"messages": []}, 'rows.jsonl:2, field "messages": a prompt must end'),
     "no list": ("prompts", {"messages": "x"}, 'rows.jsonl:2, field "messages": not a list'),
     "the assistant's turn last": (
         "prompts",
@@ -228,8 +228,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         plain: r"plain\.jsonl\.gz: it cannot be read",
         tmp_path / "missing.jsonl": "no such file",
         tmp_path / "folder": r"a folder without data",
-        write(tmp_path, name="empty.jsonl"): r"empty\.jsonl: there is nothing in it",
-        write(tmp_path, "", " ", name="blank.txt"): r"blank\.txt: there is nothing in it",
+        write(tmp_path, name="empty.jsonl"): r"empty\.jsonl: the source is empty",
+        write(tmp_path, "", " ", name="blank.txt"): r"blank\.txt: the source is empty",
         write(tmp_path, {"question": "x"}, name="other.jsonl"): r"other\.jsonl:1: no known format has the fields question",
     }
     for path, message in expected.items():
