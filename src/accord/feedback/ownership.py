@@ -1,4 +1,4 @@
-"""What a user of the chat may do with what is theirs: see it whole, take it with them, delete it."""
+"""Rights of chat users over their data: see all of it, export it, delete it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accord.feedback.store import Store
 
 
 def exported(store: Store, user: str) -> dict[str, Any]:
-    """Everything of a user's as JSON values: account, consents, conversations with every turn, reactions with their state."""
+    """Return all of a user's data as JSON values: account, consents, conversations with every turn, reactions with their state."""
     c = schema.consents
     with store.read() as connection:
         words = [dict(row) for row in connection.execute(select(c).where(c.c.user == user).order_by(c.c.number)).mappings()]
@@ -32,7 +32,7 @@ def exported(store: Store, user: str) -> dict[str, Any]:
 
 
 def delete(store: Store, user: str, *, conversations: Sequence[str] = (), now: datetime) -> dict[str, int]:
-    """Empties conversations of a user's, all when none is named, and everything made of them; the audit keeps that it was done.
+    """Empty a user's conversations, all if none is named, and everything made from them; the audit log records the deletion.
 
     Raises:
         Refused: one is not this user's (404).

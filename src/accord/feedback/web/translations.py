@@ -1,4 +1,4 @@
-"""Every word of the site that does not stand in a template. The English is the message's name; locales/ has the Chinese."""
+"""All texts of the site that are not in a template. The English text is the message id; locales/ has the Chinese."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from accord.records import GuidelineSet, PromptFlag, ResponseFlag, Role
 
 
 def _(text: str) -> str:
-    """Marks a text for translation; it is translated where it is shown."""
+    """Mark a text for translation, which happens where it is shown."""
     return text
 
 
@@ -57,7 +57,7 @@ PROMPT_FLAGS: dict[PromptFlag, str] = {
     "intent_unclear": _("intent unclear"),
 }
 FLAG_KEYS = "asdfghjklqw"
-"""The key of each flag, along the home row."""
+"""The keyboard key of each flag, along the home row."""
 
 REFUSALS = {
     "stale": _("You changed this answer elsewhere since this page was opened. Open it again to see the newer one."),
@@ -86,7 +86,7 @@ REFUSALS = {
     "reviewed": _("This was reviewed already, or was taken back."),
     "no_consent": _("The person who said this has not agreed to its use, or no longer does."),
 }
-"""What a reader is told for each of ``accord.feedback.refusals.KEYS``."""
+"""The message for each of ``accord.feedback.refusals.KEYS``."""
 TITLES = {
     400: _("That cannot be read"),
     401: _("Please log in"),
@@ -135,13 +135,13 @@ SCRIPT = {
     "unranked": _("Still to be ranked: {letters}"),
     "ranked": _("{letter} has rank {rank}"),
 }
-"""What the browser's part says; placeholders are filled in there."""
+"""Texts of the browser scripts, which fill in the placeholders."""
 
 AGREEMENT = _("Agreement with the others")
 POSITION = _("Prefers what stands higher on the page")
 LENGTH = _("Prefers the longer one more than others do")
 USUAL_AGREEMENT = 0.726
-"""What InstructGPT's training labelers reached (Ouyang et al. 2022, section 4.1): the line in the plot."""
+"""Agreement among InstructGPT's training labelers (Ouyang et al. 2022, section 4.1): the line in the plot."""
 FIGURES = {
     "pairwise_dropped": _("pairs alike, ties left out"),
     "pairwise_disagreement": _("pairs alike, a tie agrees with a tie alone"),
@@ -159,7 +159,7 @@ FIGURES = {
     "flag_fleiss": _("Fleiss kappa of flags"),
     "flag_cohen": _("Cohen kappa of flags"),
 }
-"""Names of the figures that docs/agreement.md defines; one without a name is shown by its key."""
+"""Names of the metrics that docs/agreement.md defines; one without a name is shown by its key."""
 SIDES = {"first": _("the first is better"), "tie": _("about equal"), "second": _("the second is better")}
 SCREENED = {
     "sensitivity": _("Says as the researchers what is sensitive"),
