@@ -25,8 +25,8 @@ def joined(prompt: Sequence[int], response: Sequence[int], max_tokens: int, wher
         where: names the row in an error, such as ``prompt 7``.
         shortest: shortest response that teaches anything, in tokens.
     Raises:
-        InputError: nothing of the prompt would remain, or the response is shorter than ``shortest``. A row without its prompt would teach
-            the response under any prompt at all, so none is ever made silently.
+        InputError: nothing of the prompt would remain, or the response is shorter than ``shortest``. A row without its prompt would
+            teach the response under any prompt at all, so none is ever made silently.
     """
     tokens = [*prompt, *response]
     window = tokens[-max_tokens:]

@@ -51,7 +51,8 @@ def ensemble_gain(rewards: Sequence[Sequence[float]]) -> float:
     """
     table = np.asarray(rewards, dtype=np.float64)
     if len(table) < 2:
-        raise InputError("an ensemble has at least two members", where="choosing", hint="use the uncertainty of the one reward model")
+        hint = "use the uncertainty of the one reward model"
+        raise InputError("an ensemble needs at least two members", where="choosing", hint=hint)
     preferred = _preferences(table)
     return float((_entropy(preferred.mean(0)) - _entropy(preferred).mean(0)).mean())
 

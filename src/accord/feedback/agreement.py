@@ -126,7 +126,10 @@ def preferences(ranking: Ranking) -> dict[tuple[str, str], int]:
 
 
 def _sums(group: Sequence[Ranking], meet: Meeting) -> _Sums:
-    judged = [pair for one, other in combinations(group, 2) if meet(one, other) for pair in _judged_by_both(_ranks(one), _ranks(other))]
+    judged = list[tuple[int, int]]()
+    for one, other in combinations(group, 2):
+        if meet(one, other):
+            judged += _judged_by_both(_ranks(one), _ranks(other))
     untied = [(x, y) for x, y in judged if x and y]
     same = sum(x == y for x, y in judged)
     one_sided = sum((x == 0) != (y == 0) for x, y in judged)

@@ -104,8 +104,7 @@ def submit(
     Raises:
         Conflict: the answer has another revision by now, or the key was used for another content (409).
         Refused: the task was not given to this labeler (403), others filled it after the lease expired (410), it was retracted (410), or
-            the
-            payload does not fit (422).
+            the payload does not fit (422).
         StoreError: the store cannot be written.
     """
     with store.write() as connection:

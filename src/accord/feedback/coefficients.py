@@ -134,7 +134,7 @@ def krippendorff_alpha(units: Iterable[Sequence[Value]], *, level: Level = "nomi
     rows = [list(unit) for unit in units]
     known = sorted({value for row in rows for value in row})
     if level == "interval" and any(isinstance(value, str) for value in known):
-        raise InputError("words have no distances", where=HERE, hint="use the nominal level")
+        raise InputError("values that are not numbers have no distances", where=HERE, hint="use the nominal level")
     counts = np.zeros((len(rows), len(known)))
     for unit, row in enumerate(rows):
         np.add.at(counts[unit], _places(row, known), 1.0)

@@ -72,13 +72,16 @@ class Strengths:
     first_bias: dict[str, float]
     """Position bias of each labeler: log-odds of the response at the top of the page against an equal one at the end."""
     beats: dict[Item, float]
-    """Return the probability that the first response of a pair is truly the stronger."""
+    """Probability that the first response of a pair is truly the stronger."""
 
 
 def pair_answers(rankings: Iterable[Ranking]) -> list[Answer]:
     """Return each ranking's preference on each pair as an index into PREFERENCES; a labeler's last ranking of a pair counts."""
-    words = {((r.prompt_id, a, b), r.labeler): word + 1 for r in rankings for (a, b), word in preferences(r).items()}
-    return [Answer(item, labeler, category) for (item, labeler), category in words.items()]
+    last: dict[tuple[Item, str], int] = {}
+    for ranking in rankings:
+        for (a, b), preference in preferences(ranking).items():
+            last[(ranking.prompt_id, a, b), ranking.labeler] = preference + 1
+    return [Answer(item, labeler, category) for (item, labeler), category in last.items()]
 
 
 def dawid_skene(
@@ -91,8 +94,8 @@ def dawid_skene(
     Args:
         answers: any number per item.
         categories: the number of categories.
-        mirrored: whether category i of an item is category C - 1 - i of the same item reversed, as for PREFERENCES. Matrices and prior are
-            then symmetric, so that the order of the responses does not matter.
+        mirrored: whether category i of an item is category C - 1 - i of the same item reversed, as for PREFERENCES. Matrices and prior
+            are then symmetric, so that the order of the responses does not matter.
         smoothing: pseudo-answers per labeler, 3/4 of them right; they limit the influence of few answers.
         steps: maximum number of steps.
         enough: stop when the log-likelihood rises by less than this share of itself.
@@ -101,10 +104,12 @@ def dawid_skene(
         InputError: there are no answers, or a category is out of range.
     """
     if not answers or not all(0 <= answer.category < categories for answer in answers):
-        raise InputError(f"needs answers in categories 0 to {categories - 1}", where="consensus")
+        raise InputError(f"there must be answers, in categories 0 to {categories - 1}", where="consensus")
     items, people = sorted({a.item for a in answers}), sorted({a.labeler for a in answers})
     place, seat = {item: i for i, item in enumerate(items)}, {person: i for i, person in enumerate(people)}
-    at, by, said = (np.array(column) for column in zip(*((place[a.item], seat[a.labeler], a.category) for a in answers), strict=True))
+    at = np.array([place[answer.item] for answer in answers])
+    by = np.array([seat[answer.labeler] for answer in answers])
+    said = np.array([answer.category for answer in answers])
     pseudo = smoothing * (np.eye(categories) * 0.75 + (1 - np.eye(categories)) * 0.25 / max(1, categories - 1))
     posterior, prior, confusion, found = _votes(at, said, len(items), categories), np.empty(0), np.empty(0), list[float]()
     for _ in range(steps):
@@ -153,7 +158,7 @@ def noisy_bradley_terry(rankings: Iterable[Ranking], *, spread: float = 1.5, ste
     """
     rows = list(rankings)
     if not rows:
-        raise InputError("needs rankings", where="consensus")
+        raise InputError("there are no rankings", where="consensus", hint="label first")
     problem = _problem(rows)
     theta, people = np.zeros(problem.slots), np.tile([1.0, 0.0], (len(problem.labelers), 1))
     covariance = np.zeros((*problem.slots, problem.slots[1]))
@@ -216,15 +221,17 @@ def _problem(rows: Sequence[Ranking]) -> _Problem:
         slots = known.setdefault(row.prompt_id, {})
         for id in row.response_ids:
             slots.setdefault(id, len(slots))
-    seat = {person: n for n, person in enumerate(sorted({row.labeler for row in rows}))}
+    labelers = sorted({row.labeler for row in rows})
+    seat = {labeler: n for n, labeler in enumerate(labelers)}
     place = {prompt: n for n, prompt in enumerate(known)}
-    columns = [
-        (place[r.prompt_id], seat[r.labeler], known[r.prompt_id][a], known[r.prompt_id][b], (y - x) / (len(r.ranks) - 1), (1 - word) / 2)
-        for r in rows
-        for top in [{id: n for n, id in enumerate(r.response_ids)}]
-        for (a, b), word in preferences(r).items()
-        for x, y in [(top[a], top[b])]
-    ]
+    columns = list[tuple[float, ...]]()
+    for r in rows:
+        slots = known[r.prompt_id]
+        position = {id: n for n, id in enumerate(r.response_ids)}
+        for (a, b), preference in preferences(r).items():
+            above = (position[b] - position[a]) / (len(r.ranks) - 1)
+            won = (1 - preference) / 2
+            columns.append((place[r.prompt_id], seat[r.labeler], slots[a], slots[b], above, won))
     table = np.array(columns, dtype=np.float64)
     whole = table[:, :4].astype(np.int64).T
     responses = [list(slots) for slots in known.values()]

@@ -84,7 +84,7 @@ def connect(url: str) -> Database:
 def _prepare(database: Database) -> None:
     version = _version(database)
     if version > schema.VERSION:
-        what = f"the store has version {version}, this accord knows {schema.VERSION}"
+        what = f"the feedback database has version {version}, newer than {schema.VERSION}, the newest that this accord reads"
         raise StoreError(what, where=database.place, hint="install a newer accord")
     if version < schema.VERSION:
         with database.write() as connection:
@@ -97,7 +97,7 @@ def _version(database: Database) -> int:
         tables = inspect(connection).get_table_names()
         version = _stored_version(connection) if schema.meta.name in tables else None
     if tables and version is None:
-        raise StoreError("a database of something else", where=database.place, hint="name another file; a new one is created")
+        raise StoreError("the database belongs to another program", where=database.place, hint="name another file; a new one is created")
     return int(version or 0)
 
 
@@ -131,7 +131,8 @@ def _engine(url: str) -> Engine:
         in_memory = address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:")
         engine = create_engine(address, **({} if in_memory else sqlite_options))
     except (ArgumentError, NoSuchModuleError) as error:
-        raise StoreError("not the address of a store", where="store", hint="e.g. sqlite:///feedback.sqlite") from error
+        hint = "for example sqlite:///feedback.sqlite"
+        raise StoreError("not the address of a feedback database", where="store", hint=hint) from error
     except ModuleNotFoundError as error:
         hint = "pip install 'accord-rlhf[postgres]'" if error.name == "psycopg" else "install it"
         raise StoreError(f"this kind of store needs the package {error.name}", where="store", hint=hint) from error

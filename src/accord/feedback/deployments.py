@@ -92,7 +92,7 @@ def begin_trial(store: Store, *, old: str, old_digest: str, new: str, new_digest
         StoreError: a trial is already running.
     """
     if running := trial(store):
-        hint = "end it first: accord round PROJECT --end-trial"
+        hint = "end it first with `accord round PROJECT --end-trial`"
         raise StoreError(f"a trial of {running.new} against {running.old} is running since {running.at[:16]}", hint=hint)
     made = Trial(f"x-{secrets.token_hex(6)}", old, old_digest, new, new_digest, share, by, now.isoformat(), "")
     values = {field: getattr(made, field) for field in Trial.__dataclass_fields__}

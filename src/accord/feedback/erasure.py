@@ -62,7 +62,7 @@ def person(store: Store, user: str) -> Person:
         found = list(connection.execute(select(p.c.id, p.c.messages).where(p.c.user == user))) if user else []
         labels = connection.scalar(select(func.count()).where(schema.labelers.c.id == user)) or 0
     if not found and not labels:
-        raise StoreError(f"the store holds nothing of a user {user!r}", hint="`accord export PROJECT --what prompts` names the users")
+        raise StoreError(f"the feedback database has no user {user!r}", hint="`accord export PROJECT --what prompts` names the users")
     texts = {str(turns[-1][1]) for _, messages in found if (turns := json.loads(messages))}
     return Person(user, frozenset(id for id, _ in found), frozenset(text for text in texts if len(text) >= _SHORTEST), labels > 0)
 

@@ -170,7 +170,8 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise InputError("not UTF-8", where=str(path), hint="save it as UTF-8") from error
     if not text.strip() or len(text) > LONGEST:
-        raise InputError("an empty guideline" if not text.strip() else f"longer than {LONGEST} characters", where=str(path))
+        what = "the guideline is empty" if not text.strip() else f"the guideline is longer than {LONGEST} characters"
+        raise InputError(what, where=str(path), hint="edit the file, or delete it to use the built-in guideline")
     return text
 
 

@@ -28,7 +28,7 @@ def add_rows(connection: Connection, table: Table, records: Sequence[rows.TableR
     unique: dict[str, rows.TableRow] = {}
     for row in records:
         if unique.setdefault(row["id"], row) != row:
-            raise StoreError(f"two different {table.name} share the id {row['id']}", hint="give each an id of its own")
+            raise StoreError(f"two different {table.name} share the id {row['id']}", hint="give each its own id")
     there = {row["id"]: dict(row) for row in by_id(connection, table, set(unique))}
     for id, row in there.items():
         if row != unique[id]:
@@ -70,7 +70,11 @@ def add_ranking_rows(connection: Connection, rankings: Sequence[rows.TableRow], 
     """Insert rankings with new ids and their items; refuse an existing id with other items."""
     before = {row["id"] for row in by_id(connection, schema.rankings, set(items))}
     added = add_rows(connection, schema.rankings, rankings)
-    insert_rows(connection, schema.ranking_items, [item for id, own in items.items() if id not in before for item in own])
+    new_items = list[rows.TableRow]()
+    for id, own in items.items():
+        if id not in before:
+            new_items += own
+    insert_rows(connection, schema.ranking_items, new_items)
     for id in before:
         _same_items(connection, id, items[id])
     return added

@@ -171,7 +171,7 @@ def by_redundancy(known: Pilot, labels: int, most: int = 7) -> list[tuple[int, i
 def scatter(rows: Floats) -> Scatter:
     """Return mean and scatter of a ratio of sums over prompts, [prompts, 2], by its linearisation."""
     if len(rows) < 2:
-        raise InputError("needs two prompts at least", where="plan")
+        raise InputError("a plan needs at least two prompts", where="plan", hint="label more prompts")
     mean = float(share(rows.sum(0)))
     errors = (rows[:, 0] - mean * rows[:, 1]) / rows[:, 1].mean()
     return Scatter(mean, float(errors.std(ddof=1)))
@@ -216,7 +216,7 @@ def _parted(ranked: Sequence[RankedPrompt], held_out: float, seed: int) -> tuple
     rows = sorted(ranked, key=lambda r: (place[r.prompt.id], r.labeler))
     learn, measure = [r for r in rows if r.prompt.id not in measured], [r for r in rows if r.prompt.id in measured]
     if len(learn) < round(1 / PARTS[0]) or not any(_untied(r) for r in measure):
-        raise InputError(f"{len(ids)} ranked prompts are too few to plan from", where="plan", hint="label some dozens first")
+        raise InputError(f"{len(ids)} ranked prompts are too few to plan from", where="plan", hint="label a few dozen first")
     return learn, measure
 
 
@@ -224,7 +224,11 @@ def _trained(learn: Sequence[RankedPrompt], measure: Sequence[RankedPrompt], par
     """Train a small reward model on a part of the rankings; return the number of comparisons, and (right, untied pairs) per test prompt."""
     shuffled: list[int] = np.random.default_rng(seed).permutation(len(learn)).tolist()
     rows = [learn[i] for i in shuffled[: max(1, round(part * len(learn)))]]
-    words = [w for w, _ in Counter(w for r in rows for text in {x.text for x in r.responses} for w in _words(text)).most_common(WORDS)]
+    counts = Counter[str]()
+    for row in rows:
+        for text in {response.text for response in row.responses}:
+            counts.update(_words(text))
+    words = [word for word, _ in counts.most_common(WORDS)]
     pairs = np.concatenate([_differences(r, words) for r in rows])
     weights = _logistic(pairs)
     right: dict[str, list[float]] = {}

@@ -49,12 +49,10 @@ NOISE = re.compile(r"(\w.{0,19}?)\1{9,}", re.S)
 def screen(text: str) -> list[Finding]:
     """Return harm, injections and noise, in order of position."""
     groups: tuple[tuple[What, dict[str, re.Pattern[str]]], ...] = (("harm", HARM), ("injection", INJECTION))
-    found = [
-        Finding(what, name, match.start(), match.end())
-        for what, patterns in groups
-        for name, pattern in patterns.items()
-        for match in pattern.finditer(text)
-    ]
+    found = list[Finding]()
+    for what, patterns in groups:
+        for name, pattern in patterns.items():
+            found += [Finding(what, name, match.start(), match.end()) for match in pattern.finditer(text)]
     found += [Finding("noise", "repetition", match.start(), match.end()) for match in NOISE.finditer(text)]
     return apart(found)
 

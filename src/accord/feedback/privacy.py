@@ -94,13 +94,16 @@ def erase_conversations(store: Store, user: str, *, ids: Sequence[str] = (), by:
 def _erase_chats(connection: Connection, user: str, ids: Sequence[str], by: str, now: datetime) -> dict[str, int]:
     c, t, r, v = schema.conversations, schema.turns, schema.reactions, schema.reviews
     theirs = [id for id in _ids(connection, c, c.c.user == user) if not ids or id in ids]
-    turns = [id for part in batches(theirs) for id in _ids(connection, t, t.c.conversation.in_(part))]
-    said = [id for part in batches(turns) for id in _ids(connection, r, r.c.turn.in_(part))]
-    accepted = [v.c.verdict == "accepted"]
-    made = [
-        records for part in batches(said) for records in connection.scalars(select(v.c.records).where(v.c.reaction.in_(part), *accepted))
-    ]
-    prompts = sorted({id for records in made for kind, id in json.loads(records) if kind == "prompt"})
+    turns, said, made = list[str](), list[str](), set[str]()
+    for part in batches(theirs):
+        turns += _ids(connection, t, t.c.conversation.in_(part))
+    for part in batches(turns):
+        said += _ids(connection, r, r.c.turn.in_(part))
+    for part in batches(said):
+        accepted = select(v.c.records).where(v.c.reaction.in_(part), v.c.verdict == "accepted")
+        for records in connection.scalars(accepted):
+            made.update(id for kind, id in json.loads(records) if kind == "prompt")
+    prompts = sorted(made)
     for table, rows, empty in ((c, theirs, {"title": "", "system": ""}), (t, turns, {"text": ""}), (r, said, {"payload": "{}"})):
         for part in batches(rows):
             connection.execute(update(table).where(table.c.id.in_(part)).values(empty))

@@ -103,17 +103,17 @@ def mark(
     p, v = schema.prompts, schema.provenance
     wanted = [column == value for column, value in ((p.c.source, source), (p.c.user, user)) if value]
     if not wanted:
-        raise StoreError("say whose prompts are meant", hint="a source, a user, or both")
+        raise StoreError("no prompts are named", hint="give a source, a user, or both")
     changes: dict[str, str] = {name: value for name, value in (("kind", kind), ("consent", consent)) if value is not None}
     if consent is not None:
         changes["terms"] = terms
     with store.write() as connection:
         ids = list(connection.execute(select(p.c.id, p.c.source).where(*wanted)))
         if not ids:
-            raise StoreError("no prompt is of this source and user", hint="`accord provenance PROJECT` lists the sources")
-        known = {
-            id for part in batches([id for id, _ in ids]) for id in connection.scalars(select(v.c.prompt_id).where(v.c.prompt_id.in_(part)))
-        }
+            raise StoreError("no prompt has this source and user", hint="`accord provenance PROJECT` lists the sources")
+        known = set[str]()
+        for part in batches([id for id, _ in ids]):
+            known.update(connection.scalars(select(v.c.prompt_id).where(v.c.prompt_id.in_(part))))
         write(connection, (Provenance(id, origin, at=now.isoformat()) for id, origin in ids if id not in known))
         for part in batches([id for id, _ in ids]):
             _check(Provenance("", "", kind=kind or "", consent=consent or "unknown"))

@@ -103,7 +103,7 @@ def qualify(
     """
     for what, part in (("sensitivity", sensitivity), ("ranking", rankings), ("demonstrations", demonstrations)):
         if not part:
-            raise InputError(f"the qualification run has no answers on {what}", where="screening", hint="it is not finished")
+            raise InputError(f"the qualification run has no answers on {what}", where="screening", hint="let the labeler finish it")
     judged = wilson(sum(given == expected for given, expected in sensitivity), len(sensitivity))
     ordered, written = gold_agreement(rankings), fmean(demonstrations)
     reached = {"sensitivity": judged.mean, "ranking": ordered.mean, "demonstrations": written}
@@ -217,18 +217,20 @@ def labeler_quality(
     """
     limits, draw = screening or ScreeningConfig(), {"resamples": resamples, "seed": seed}
     lines: list[LabelerQuality] = []
-    for who in sorted({r.labeler for r in (*rankings, *repeats, *(c.given for c in gold))}):
+    answered = [*rankings, *repeats, *(each.given for each in gold)]
+    for who in sorted({ranking.labeler for ranking in answered}):
         own = [r for r in rankings if r.labeler == who]
         near = _near(rankings, own)
         timed = [r.id for r in own if r.id in (seconds or {})]
         again = [r for r in repeats if r.labeler == who]
+        repeated = {r.prompt_id for r in again}
         lines.append(
             LabelerQuality(
                 who,
                 len(own),
                 _with_others(near, who, resamples, seed),
                 gold_agreement([c for c in gold if c.given.labeler == who], **draw),
-                self_consistency([r for r in own if r.prompt_id in {a.prompt_id for a in again}] + again, **draw),
+                self_consistency([r for r in own if r.prompt_id in repeated] + again, **draw),
                 position_bias(own, **draw),
                 length_bias(near, who, lengths or {}, **draw),
                 pace(

@@ -52,8 +52,8 @@ def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, 
 
     Args:
         turn: the response; of a choice the first one.
-        payload: thumb: ``up``, ``reasons``, ``note``; choice: ``choice`` (first, second, tie, both_bad); correction: ``text``;
-            report: ``note``.
+        payload: thumb: ``up``, ``reasons``, ``note``; choice: ``choice`` (first, second, tie, both_bad); correction: ``text``; report:
+            ``note``.
         other: the second response of a choice.
 
     Raises:

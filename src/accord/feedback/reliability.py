@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations, combinations_with_replacement
+from itertools import chain, combinations, combinations_with_replacement
 from typing import get_args
 
 import numpy as np
@@ -124,7 +124,10 @@ def between_groups(
         groups: each labeler's group.
     """
     rows, found = list(rankings), dict[tuple[str, str], PairwiseAgreement]()
-    sides = {name: frozenset(p for p, group in groups.items() if group == name) for name in sorted(set(groups.values()))}
+    members: dict[str, set[str]] = {}
+    for labeler, group in groups.items():
+        members.setdefault(group, set()).add(labeler)
+    sides = {name: frozenset(members[name]) for name in sorted(members)}
     for one, other in combinations_with_replacement(sides, 2):
         try:
             meet = between(sides[one], sides[other])
@@ -142,12 +145,13 @@ def contested(rankings: Iterable[Ranking], groups: Mapping[str, str], *, least: 
         least: labelers of a group who must have judged a pair for the group to count.
         gap: least difference between two groups' shares.
     """
-    found = [
-        _contested(prompt, pair, unit, groups, least)
-        for prompt, group in by_prompt(rankings).items()
-        for pair, unit in _pairs(group).items()
-    ]
-    return sorted((c for c in found if len(c.voices) > 1 and c.gap >= gap), key=lambda c: (-c.gap, c.prompt_id, c.first, c.second))
+    found = list[Contested]()
+    for prompt, group in by_prompt(rankings).items():
+        for pair, unit in _pairs(group).items():
+            candidate = _contested(prompt, pair, unit, groups, least)
+            if len(candidate.voices) > 1 and candidate.gap >= gap:
+                found.append(candidate)
+    return sorted(found, key=lambda c: (-c.gap, c.prompt_id, c.first, c.second))
 
 
 def labeler_kappas(
@@ -239,7 +243,11 @@ def _ratings(group: Sequence[Ranking]) -> list[Unit]:
 
 def _flags(groups: Sequence[Sequence[Ranking]]) -> Units:
     """Return the flags ticked at least once; a flag that is never ticked would only inflate agreement."""
-    flags = sorted({flag for group in groups for ranking in group for rating in ranking.ratings for flag in rating.flags})
+    ticked = set[str]()
+    for ranking in chain.from_iterable(groups):
+        for rating in ranking.ratings:
+            ticked.update(rating.flags)
+    flags = sorted(ticked)
     found: Units = []
     for group in groups:
         units: dict[tuple[GuidelineSet, str, str], Unit] = {}

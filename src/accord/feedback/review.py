@@ -139,7 +139,9 @@ def _item(connection: Connection, reaction: Reaction, screen: Screen) -> Item:
     answers = [said[-1], *(told(connection, reaction.other)[1][-1:] if reaction.other else ())]
     asked = messages(conversation, said[:-1])
     text = str(reaction.payload.get("text") or reaction.payload.get("note") or "")
-    findings = [finding for part in (*(m.content for m in asked), *(a.text for a in answers), text) for finding in screen(part)]
+    findings = list[Finding]()
+    for part in (*(message.content for message in asked), *(answer.text for answer in answers), text):
+        findings += screen(part)
 
     def clean(part: str) -> str:
         return redacted(part, screen(part))
@@ -158,7 +160,8 @@ def _records(connection: Connection, item: Item, held_out: float, now: datetime)
     prompt = _prompt(connection, item, labeler, held_out, now)
     suffix = prompt.id.removeprefix(f"chat-{item.answers[0].parent}")
     responses = [Response(f"chat-{a.id}{suffix}", prompt.id, a.text, a.signature, (), a.finish == "stop") for a in item.answers]
-    there = {row["id"] for row in by_id(connection, schema.responses, {response.id for response in responses})}
+    wanted = {response.id for response in responses}
+    there = {row["id"] for row in by_id(connection, schema.responses, wanted)}
     add_responses(connection, [response for response in responses if response.id not in there])
     id = f"chat-{item.reaction.id}{_suffix(connection, item.reaction.id)}"
     made = [("prompt", prompt.id), *(("response", response.id) for response in responses)]

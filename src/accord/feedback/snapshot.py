@@ -35,11 +35,11 @@ def read_snapshot(path: Path, kind: type[Record], digest: str = "") -> list[Reco
         InputError: the file is missing, does not match ``digest``, is truncated, or a line is no record; the error names file and line.
     """
     if not path.is_file():
-        raise InputError("the snapshot is not there", where=str(path))
+        raise InputError("the snapshot is missing", where=str(path), hint="restore the file, or start a new run")
     content = path.read_bytes()
     if digest and hashlib.sha256(content).hexdigest() != digest:
         hint = "restore the file, or start a new run"
-        raise InputError("the snapshot's content has changed since it was frozen", where=str(path), hint=hint)
+        raise InputError("the snapshot has changed since it was written", where=str(path), hint=hint)
     return [decode(kind, _object(line, f"{path}:{n}"), f"{path}:{n}") for n, line in enumerate(_lines(content, path), 1)]
 
 
@@ -50,7 +50,7 @@ def _lines(content: bytes, path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8: {error}", where=str(path)) from error
     if rest:
-        raise InputError("the last line is cut off", where=f"{path}:{len(lines) + 1}")
+        raise InputError("the last line is truncated", where=f"{path}:{len(lines) + 1}")
     return lines
 
 

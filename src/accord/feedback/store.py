@@ -75,8 +75,7 @@ class Store:
 
         Raises:
             StoreError: a labeler, prompt or response is unknown, a response belongs to another prompt, an id exists with another
-                content, a field
-                has an invalid value, or the store cannot be written; nothing was stored.
+                content, a field has an invalid value, or the store cannot be written; nothing was stored.
         """
         people = [rows.of_labeler(person) for person in labelers]
         written, judged, liked = list(demonstrations), list(rankings), list(thumbs)
@@ -183,8 +182,9 @@ class Store:
         query = query.join(p, p.c.id == t.c.prompt_id).join(r, r.c.id == t.c.response_id)
         query = query.where(~is_withdrawn("thumb", t.c.id), _heard(t.c.labeler)).order_by(t.c.id)
         for row in self.database.rows(query):
-            asked, said = ({c.name: row[f"{kind}_{c.name}"] for c in table.c} for kind, table in (("prompt", p), ("response", r)))
-            yield Thumb(rows.prompt(asked), rows.response(said), row["up"], row["labeler"], groups[row["labeler"]])
+            prompt = rows.prompt({c.name: row[f"prompt_{c.name}"] for c in p.c})
+            response = rows.response({c.name: row[f"response_{c.name}"] for c in r.c})
+            yield Thumb(prompt, response, row["up"], row["labeler"], groups[row["labeler"]])
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each kind, including withdrawn ones."""

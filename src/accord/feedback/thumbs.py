@@ -15,8 +15,8 @@ def thumbs(store: Store, source: Source, *, good: int, bad: int) -> Iterator[Thu
     """Yield every clearly liked or disliked response, once per labeler.
 
     Args:
-        source: ``given`` uses only thumbs given to single responses, ``ratings`` only ratings, ``ranks`` only ranks, ``auto`` all of them,
-            with a ranking's rating before its rank.
+        source: ``given`` uses only thumbs given to single responses, ``ratings`` only ratings, ``ranks`` only ranks, ``auto`` all of
+            them, with a ranking's rating before its rank.
         good: lowest rating that is a thumb up.
         bad: highest rating that is a thumb down.
     """

@@ -54,7 +54,10 @@ def changes(site: Site, account: Account, guideline: Guideline, language: Langua
 def shortened(lines: Sequence[Change]) -> list[Line]:
     """Return the changed lines with ``AROUND`` unchanged ones on each side; empty lines are left out."""
     lines = [line for line in lines if line.line.strip()]
-    near = {at + by for at, line in enumerate(lines) if line.kind != "same" for by in range(-AROUND, AROUND + 1)}
+    near = set[int]()
+    for at, line in enumerate(lines):
+        if line.kind != "same":
+            near.update(range(at - AROUND, at + AROUND + 1))
     found: list[Line] = []
     for at, line in enumerate(lines):
         if at in near:

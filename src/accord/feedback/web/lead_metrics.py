@@ -61,7 +61,7 @@ class PlotLine:
     low: float
     high: float
     off: bool
-    """Return whether the whole interval lies on the wrong side of the target."""
+    """Whether the whole interval lies on the wrong side of the target."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,8 @@ def draw(store: Store, screening: ScreeningConfig) -> Picture:
     kinds = answers.kinds(store)
     wide = {(c.prompt_id, c.first, c.second): c.prefers_first for c in contested(rankings, groups)[:SHOWN]}
     doubts, judged = in_doubt(rankings, sure=screening.sure)
-    settled = {answer.item for answer in pair_answers(r for r in rankings if r.labeler in _leads(people))}
+    leads = _leads(people)
+    settled = {answer.item for answer in pair_answers([r for r in rankings if r.labeler in leads])}
     left = {d.item: {PREFERENCES[d.likeliest]: d.probability} for d in doubts if d.item not in settled}
     return Picture(
         **about,

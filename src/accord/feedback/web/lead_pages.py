@@ -63,17 +63,10 @@ def settle(request: Request) -> Response:
     """Queue the doubtful pairs on the page for the lead who asks for them."""
     found, account, _ = act(request, "lead")
     store, me = found.site.store, account.id
-    made = [
-        tasks.Task(
-            tasks.task_id("compare", "training", pair.prompt.id, (r.id for r in pair.responses), me),
-            "compare",
-            pair.prompt,
-            pair.responses,
-            priority=1.0,
-            reserved_for=me,
-        )
-        for pair in _picture(found).doubts
-    ]
+    made = list[tasks.Task]()
+    for pair in _picture(found).doubts:
+        id = tasks.task_id("compare", "training", pair.prompt.id, (response.id for response in pair.responses), me)
+        made.append(tasks.Task(id, "compare", pair.prompt, pair.responses, priority=1.0, reserved_for=me))
     tasks.add(store, made)
     _cache(store).renew()
     return found.go("/next")
