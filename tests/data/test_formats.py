@@ -37,7 +37,7 @@ def facts(found: Imported, wanted: dict[str, Any]) -> dict[str, Any]:
         "prompts": len(found.prompts) - len({d.prompt.id for d in found.demonstrations}),
         "responses": len(found.responses),
     }
-    return {key: facts.get(key, found.figures.get(key)) for key in wanted}
+    return {key: facts.get(key, found.metrics.get(key)) for key in wanted}
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -46,7 +46,7 @@ def test_rows_become_what_they_mean_and_the_format_is_told_from_them(tmp_path: P
     path = wrote(tmp_path, rows)
     found = read(path)
     assert facts(found, wanted) == wanted
-    figures = found.figures
+    figures = found.metrics
     assert figures["format"] == format
     assert figures["read"] == figures["kept"] + sum(figures["dropped"].values())
     assert read(path, format) == found
@@ -87,7 +87,7 @@ def test_ranked_replies_beyond_nine_and_a_missing_parent(tmp_path: Path) -> None
     replies = [message(str(n), "assistant", f"Answer {n}", rank=n) for n in range(11)]
     found = read(wrote(tmp_path, [message("r", "prompter", "Why?", *replies)]))
     assert found.rankings[0].ranks == tuple(range(1, 10))
-    assert found.figures["left_out"] == {"ranked reply beyond the ninth": 2}
+    assert found.metrics["left_out"] == {"ranked reply beyond the ninth": 2}
     with pytest.raises(InputError, match=r'rows.jsonl:4, field "parent_id": no message before it'):
         read(wrote(tmp_path, [*FLAT[:3], FLAT[4]]))
 

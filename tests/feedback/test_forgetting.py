@@ -64,7 +64,7 @@ def test_what_a_person_asked_and_said_is_gone_and_the_rest_stays(store: Store) -
 def test_nobody_is_nobody(store: Store) -> None:
     fill(store)
     for name in ("", "carl"):
-        with pytest.raises(StoreError, match="nothing of a user"):
+        with pytest.raises(StoreError, match="has no user"):
             person(store, name)
 
 

@@ -12,9 +12,9 @@ from accord.data.row_records import (
     Known,
     Taken,
     answered,
-    asked,
     conversation,
     demonstrated,
+    instruction_turns,
     make_prompt,
     prompt_of,
     ranked,
@@ -69,7 +69,7 @@ def responses(row: Row, known: Known = NOTHING) -> Taken:
     The model is named by the row, or else by the file. The prompt is the one read beside the file with the same text, if there is one.
     """
     if row.has("instruction"):
-        prompt = make_prompt(row, asked(row.text("instruction"), row.text("input", "")), source="responses")
+        prompt = make_prompt(row, instruction_turns(row.text("instruction"), row.text("input", "")), source="responses")
     else:
         said = prompt_of(row)
         prompt = make_prompt(row, said.messages, source="responses")

@@ -11,9 +11,9 @@ from accord.data.row_records import (
     MOST,
     Taken,
     answered,
-    asked,
     conversation,
     demonstrated,
+    instruction_turns,
     labeler_of,
     make_prompt,
     places,
@@ -106,7 +106,7 @@ def ultrafeedback(row: Row) -> Taken:
 
     Order and quality come from ``overall_score`` (1 to 10), or if one is missing, from the mean of the aspects' ratings (1 to 5).
     """
-    prompt = make_prompt(row, asked(row.text("instruction"), ""))
+    prompt = make_prompt(row, instruction_turns(row.text("instruction"), ""))
     given, beyond = row.rows("completions")[:MOST], row.rows("completions")[MOST:]
     texts, models = [c.text("response") for c in given], [c.word("model", "model") for c in given]
     rated = [_overall(completion) for completion in given]

@@ -8,8 +8,8 @@ from typing import Any
 from accord.data.row_records import (
     Taken,
     answered,
-    asked,
     demonstrated,
+    instruction_turns,
     make_prompt,
     places,
     ranked,
@@ -34,13 +34,13 @@ DOLLY = {
 
 def alpaca(row: Row) -> Taken:
     """Read ``instruction``, ``input``, ``output`` (Taori et al. 2023)."""
-    return demonstrated(row, make_prompt(row, asked(row.text("instruction"), row.text("input", ""))), row.text("output"))
+    return demonstrated(row, make_prompt(row, instruction_turns(row.text("instruction"), row.text("input", ""))), row.text("output"))
 
 
 def dolly(row: Row) -> Taken:
     """Read ``instruction``, ``context``, ``response`` and ``category`` (Conover et al. 2023)."""
     use_case = DOLLY.get(row.word("category"), row.word("category"))
-    prompt = make_prompt(row, asked(row.text("instruction"), row.text("context", "")), use_case=use_case)
+    prompt = make_prompt(row, instruction_turns(row.text("instruction"), row.text("context", "")), use_case=use_case)
     return demonstrated(row, prompt, row.text("response"))
 
 
@@ -58,14 +58,14 @@ def self_instruct_written(row: Row) -> Taken:
     """Read the same tasks, each instance with the output that a person wrote."""
     taken = Taken()
     for instance in (row.first("instances"), *row.rows("instances")[1:]):
-        prompt = make_prompt(row, asked(row.text("instruction"), instance.text("input", "")), user=row.word("motivation_app"))
+        prompt = make_prompt(row, instruction_turns(row.text("instruction"), instance.text("input", "")), user=row.word("motivation_app"))
         taken += demonstrated(row, prompt, instance.text("output"))
     return taken
 
 
 def task_prompt(row: Row) -> Prompt:
     given = row.first("instances").text("input", "")
-    return make_prompt(row, asked(row.text("instruction"), given), user=row.word("motivation_app"))
+    return make_prompt(row, instruction_turns(row.text("instruction"), given), user=row.word("motivation_app"))
 
 
 def natural_instructions(row: Row) -> Taken:
@@ -74,10 +74,10 @@ def natural_instructions(row: Row) -> Taken:
     Of several right outputs the first is used.
     """
     if row.has("targets"):
-        return demonstrated(row, make_prompt(row, asked(row.text("definition"), row.text("inputs"))), row.text("targets"))
+        return demonstrated(row, make_prompt(row, instruction_turns(row.text("definition"), row.text("inputs"))), row.text("targets"))
     given = row.value.get("Definition")
     definition = " ".join(row.texts("Definition")) if isinstance(given, list) else row.text("Definition")
-    prompt = make_prompt(row, asked(definition, row.text("input")))
+    prompt = make_prompt(row, instruction_turns(definition, row.text("input")))
     if isinstance(row.value.get("output"), str):
         return demonstrated(row, prompt, row.text("output"))
     outputs = row.texts("output")

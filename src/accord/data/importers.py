@@ -46,10 +46,10 @@ class Tally:
     """Parts left out of rows that were kept."""
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         parts = {"left_out": dict(sorted(self.left_out.items()))} if self.left_out else {}
-        figures = {"format": ", ".join(self.formats), "read": self.read, "kept": self.kept}
-        return {**figures, "dropped": dict(sorted(self.dropped.items())), **parts}
+        counts = {"format": ", ".join(self.formats), "read": self.read, "kept": self.kept}
+        return {**counts, "dropped": dict(sorted(self.dropped.items())), **parts}
 
 
 class Intake:
@@ -279,7 +279,7 @@ class Imported:
     others: Sequence[Record]
     """Thumbs and spans."""
     documents: Sequence[str]
-    figures: dict[str, Any]
+    metrics: dict[str, Any]
     """Counts: ``format``, ``read``, ``kept``, and ``dropped`` by reason."""
 
 
@@ -311,5 +311,5 @@ def read(path: Path, format: str = "auto", limit: int | None = None, *, reject: 
         rankings=[record for record in every if isinstance(record, Ranking)],
         others=[record for record in every if not isinstance(record, Prompt | Labeler | Demonstration | Response | Ranking)],
         documents=documents,
-        figures=intake.tally.figures,
+        metrics=intake.tally.metrics,
     )

@@ -134,7 +134,7 @@ class Curated:
     def _names(self) -> list[str]:
         return list(self.columns.names)
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """Return the counts: read, kept, dropped by reason, and kept by split, language and use case."""
         kept = self.reasons == 0
         counted = np.bincount(self.reasons, minlength=len(REASONS)).tolist()
@@ -190,20 +190,20 @@ def whole_text(prompt: Prompt) -> str:
 def _look(each: Asked, config: PromptsConfig, columns: Columns, evaluation: Evaluation | None) -> str:
     """Add a prompt's columns and return its normalised text."""
     prompt, text = each.prompt, whole_text(each.prompt)
-    plain, spoken = normal(text), language(text)
+    plain, detected = normal(text), language(text)
     case = prompt.use_case if prompt.use_case not in ("", "other") else use_case(prompt.messages)
-    columns.reasons.append(REASONS.index(_reason(each, text, plain, spoken, config, evaluation)))
+    columns.reasons.append(REASONS.index(_reason(each, text, plain, detected, config, evaluation)))
     columns.exact.append(key(plain))
     columns.prefix.append(key(plain[: config.prefix]) if config.prefix and len(plain) > config.prefix else 0)
     columns.users.append(key(prompt.user) if prompt.user else 0)
     columns.splits.append(SPLITS.index(prompt.split))
     columns.first.append(each.first)
-    columns.languages.append(columns.code(spoken))
+    columns.languages.append(columns.code(detected))
     columns.cases.append(columns.code(case))
     return plain
 
 
-def _reason(each: Asked, text: str, plain: str, spoken: str, config: PromptsConfig, evaluation: Evaluation | None) -> str:
+def _reason(each: Asked, text: str, plain: str, detected: str, config: PromptsConfig, evaluation: Evaluation | None) -> str:
     """Return the reason to leave out a prompt irrespective of other prompts; empty if there is none."""
     if (each.consent == "refused" and config.consent != "any") or (each.consent == "unknown" and config.consent == "given"):
         return "no consent"
@@ -211,7 +211,7 @@ def _reason(each: Asked, text: str, plain: str, spoken: str, config: PromptsConf
         return "too short"
     if config.max_chars and len(text) > config.max_chars:
         return "too long"
-    if config.languages and spoken not in config.languages.replace(" ", "").split(","):
+    if config.languages and detected not in config.languages.replace(" ", "").split(","):
         return "other language"
     if config.personal == "drop" and find(text):
         return "personal data"

@@ -122,7 +122,7 @@ def make_prompt(
     return Prompt(id, messages, use_case, user, split or split_of(user or opening), source)
 
 
-def asked(instruction: str, given: str) -> tuple[Message, ...]:
+def instruction_turns(instruction: str, given: str) -> tuple[Message, ...]:
     """Return an instruction and its input as one turn."""
     instruction, given = instruction.strip(), given.strip()
     return (Message("user", f"{instruction}\n\n{given}" if given else instruction),)
