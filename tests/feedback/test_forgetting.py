@@ -120,7 +120,7 @@ def test_papers_are_kept_replaced_and_counted(store: Store) -> None:
     assert provenance.summary(store)["origin"] == {"file.jsonl": 3}
     with pytest.raises(StoreError, match="kind"):
         provenance.record(store, [Provenance("a", "x", kind="odd")])  # pyright: ignore[reportArgumentType]
-    with pytest.raises(StoreError, match="whose"):
+    with pytest.raises(StoreError, match="no prompts are named"):
         provenance.mark(store, consent="given", by="operator", now=NOW)
 
 
