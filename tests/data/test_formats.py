@@ -37,7 +37,7 @@ def facts(found: Imported, wanted: dict[str, Any]) -> dict[str, Any]:
         "prompts": len(found.prompts) - len({d.prompt.id for d in found.demonstrations}),
         "responses": len(found.responses),
     }
-    return {key: facts.get(key, found.figures.get(key)) for key in wanted}
+    return {key: facts.get(key, found.metrics.get(key)) for key in wanted}
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -46,7 +46,7 @@ def test_rows_become_what_they_mean_and_the_format_is_told_from_them(tmp_path: P
     path = wrote(tmp_path, rows)
     found = read(path)
     assert facts(found, wanted) == wanted
-    figures = found.figures
+    figures = found.metrics
     assert figures["format"] == format
     assert figures["read"] == figures["kept"] + sum(figures["dropped"].values())
     assert read(path, format) == found
@@ -87,7 +87,7 @@ def test_ranked_replies_beyond_nine_and_a_missing_parent(tmp_path: Path) -> None
     replies = [message(str(n), "assistant", f"Answer {n}", rank=n) for n in range(11)]
     found = read(wrote(tmp_path, [message("r", "prompter", "Why?", *replies)]))
     assert found.rankings[0].ranks == tuple(range(1, 10))
-    assert found.figures["left_out"] == {"ranked reply beyond the ninth": 2}
+    assert found.metrics["left_out"] == {"ranked reply beyond the ninth": 2}
     with pytest.raises(InputError, match=r'rows.jsonl:4, field "parent_id": no message before it'):
         read(wrote(tmp_path, [*FLAT[:3], FLAT[4]]))
 
@@ -96,7 +96,7 @@ def test_pairs_that_agree_with_no_order_stay_pairs(tmp_path: Path) -> None:
     circle = FINE | {"preference": [1, 2, 0, 1, 0, 0]}
     found = read(wrote(tmp_path, [circle]))
     assert [ranking.ranks for ranking in found.rankings] == [(1, 2), (2, 1), (1, 1), (1, 2), (1, 1), (1, 1)]
-    with pytest.raises(InputError, match='field "preference": six of 0, 1 and 2'):
+    with pytest.raises(InputError, match='field "preference": not six numbers 0, 1 or 2'):
         read(wrote(tmp_path, [FINE | {"preference": [1, 2]}]))
 
 
@@ -140,10 +140,10 @@ ODD: dict[str, tuple[Any, str]] = {
     "roles out of order": ({"messages": [*ASK, *ASK]}, r'messages\[1\]\.role": roles out of order: \'user\' after \'user\''),
     "an answer first": ({"conversations": [{"from": "gpt", "value": "x"}]}, r'conversations\[0\]\.from": roles out of order'),
     "a parent that is no id": (FLAT[1] | {"parent_id": {"a": 1}}, 'field "parent_id": not a string'),
-    "a late system turn": ({"messages": [*ASK, {"role": "system", "content": "x"}]}, "a system turn that is not the first"),
+    "a late system turn": ({"messages": [*ASK, {"role": "system", "content": "x"}]}, "a system turn must be the first"),
     "a picture": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, r'content\[0\]\.type": only text'),
-    "a NUL": ({"prompt": "a\0b"}, 'field "prompt": holds a NUL'),
-    "a system turn alone": ({"messages": [{"role": "system", "content": "x"}]}, "without a turn of the user's"),
+    "a NUL": ({"prompt": "a\0b"}, 'field "prompt": contains a NUL'),
+    "a system turn alone": ({"messages": [{"role": "system", "content": "x"}]}, "without a user turn"),
     "a label that is none": ({"prompt": "x", "completion": "y", "label": "maybe"}, 'field "label": neither true nor false'),
     "a rating that is none": ({"prompt": "x", "response": "y", "helpfulness": "good"}, "helpfulness"),
     "an unknown line of ours": ({"accord": "song"}, "'song' cannot be imported"),

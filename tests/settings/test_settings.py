@@ -137,10 +137,10 @@ def test_help_shows_every_setting_with_its_type_default_and_sentence(section: st
 
 
 def test_a_field_written_again_keeps_the_mixins_sentence_or_has_its_own() -> None:
-    assert flags(RewardConfig)["lr"].parameter.help == "Peak learning rate of AdamW; cosine to a tenth."
+    assert flags(RewardConfig)["lr"].parameter.help == "Peak learning rate of AdamW; cosine decay to a tenth."
     assert flags(PpoConfig)["lr"].parameter.help == "Policy learning rate of AdamW, constant after warm-up."
     for kind in (GrpoConfig, RlooConfig):
-        assert flags(kind)["kl_coef"].parameter.help == "beta of the KL penalty to the SFT model."
+        assert flags(kind)["kl_coef"].parameter.help == "Coefficient (beta) of the KL penalty to the SFT model."
 
 
 def test_a_commands_own_settings_come_before_the_shared_ones() -> None:

@@ -1,7 +1,7 @@
-"""From conversations to token ids and back: the one place where a chat template is applied.
+"""Conversion of conversations to token ids and back. Chat templates are applied only here.
 
-A response's tokens are what the whole conversation's ids have beyond the prompt's ids, up to the first stop token: structure, not
-a search in the text. A template whose prompt is no prefix of the whole conversation is refused.
+A response's tokens are those that the whole conversation adds to the prompt's, up to the first stop token. They follow from the
+structure, not from a search in the text. A template whose prompt is not a prefix of the whole conversation is refused.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from accord.records import Message, Prompt, Response
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """How a model is spoken to: its tokenizer, what ends a response, and whether turns are a chat or raw text."""
+    """The prompt format of a model: its tokenizer, its stop tokens, and whether turns are a chat or raw text."""
 
     tokenizer: Tokenizer
     stop: tuple[int, ...]
-    """Token ids that end a response; the first is the one that training writes."""
+    """Token ids that end a response; training writes the first."""
     raw: bool = False
     """True for a base model: turns are written as "Q: ..." and "A: ..." lines of plain text."""
     context: int = 0
     """Longest prompt in tokens; 0 sets no limit."""
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a conversation up to where the assistant speaks.
+        """Return the token ids of a conversation up to the start of the assistant's turn.
 
         Raises:
             InputError: the prompt does not fit the context.
         """
         ids = self._raw_prompt(messages) if self.raw else self._encode(self._render(messages))
         if self.context and len(ids) >= self.context:
-            hint = "shorten it, take it out, or use a model with a longer context"
+            hint = "shorten it, remove it, or use a model with a longer context"
             where = f"prompt {messages[-1].content[:40]!r}"
             raise InputError(f"the prompt has {len(ids)} tokens, the model's context {self.context}", where=where, hint=hint)
         return ids
 
     def response(self, messages: Sequence[Message], text: str) -> list[int]:
-        """Token ids of a response to a conversation, with its stop token, which is a token to learn like any other.
+        """Return the token ids of a response to a conversation, including its stop token, which is learned like any other.
 
         Raises:
             InputError: the template writes the prompt differently once a response follows.
@@ -50,15 +50,14 @@ class ChatFormat:
         prompt, whole = self._render(messages), self._render([*messages, Message("assistant", text)], reply=False)
         ids, whole_ids = self._encode(prompt), self._encode(whole)
         if whole_ids[: len(ids)] != ids:
-            raise InputError(
-                "the chat template's prompt is no prefix of prompt and response", where=f"prompt {messages[-1].content[:40]!r}"
-            )
+            what = "the chat template's prompt is not a prefix of prompt and response"
+            raise InputError(what, where=f"prompt {messages[-1].content[:40]!r}", hint="use a template that only appends the response")
         rest = whole_ids[len(ids) :]
         end = next((i for i, token in enumerate(rest) if token in self.stop), len(rest))
         return [*rest[:end], rest[end] if end < len(rest) else self.stop[0]]
 
     def tokens_of(self, prompt: Prompt, response: Response) -> list[int]:
-        """Token ids of a stored response: those that were sampled, unless they are another tokenizer's; then its text's.
+        """Return the token ids of a stored response: the sampled ids, or those of its text if another tokenizer sampled it.
 
         Raises:
             InputError: the template writes the prompt differently once a response follows.
@@ -67,7 +66,7 @@ class ChatFormat:
         return sampled if sampled and self.text(sampled) == response.text else self.response(prompt.messages, response.text)
 
     def text(self, ids: Sequence[int]) -> str:
-        """A response's text without its stop token."""
+        """Return a response's text without its stop token."""
         ids = list(ids)
         return self.tokenizer.decode(ids[:-1] if ids and ids[-1] in self.stop else ids, skip_special_tokens=True).strip()
 
@@ -75,7 +74,7 @@ class ChatFormat:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _render(self, messages: Sequence[Message], *, reply: bool = True) -> str:
-        """The template's text. A system turn that the template refuses goes before the user's first words."""
+        """Render the template. A system turn that the template refuses is prepended to the user's first turn."""
         from jinja2 import TemplateError
 
         for given in (messages, merged(messages)):
@@ -84,7 +83,7 @@ class ChatFormat:
                 return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply)
             except TemplateError as error:
                 refused = error
-        where, hint = f"prompt {messages[-1].content[:40]!r}", "roles alternate in most templates; mend the conversation or the template"
+        where, hint = f"prompt {messages[-1].content[:40]!r}", "roles alternate in most templates; fix the conversation or the template"
         raise InputError(f"the chat template refuses the conversation: {refused}", where=where, hint=hint)
 
     def _raw_prompt(self, messages: Sequence[Message]) -> list[int]:
@@ -94,7 +93,7 @@ class ChatFormat:
 
 
 def chat_format(tokenizer: Tokenizer, context: int = 0) -> ChatFormat:
-    """The format of a chat model: its own template, stopping at its end of turn and end of text.
+    """Return the format of a chat model: its own template, stopping at its end of turn and end of text.
 
     Raises:
         InputError: the tokenizer has no chat template.
@@ -105,16 +104,17 @@ def chat_format(tokenizer: Tokenizer, context: int = 0) -> ChatFormat:
 
 
 def raw_format(tokenizer: Tokenizer, context: int = 0) -> ChatFormat:
-    """The format of a base model: question and answer lines, stopping at the end of the line or of the text."""
+    """Return the format of a base model: question and answer lines, stopping at the end of the line or of the text."""
     newline = tokenizer("\n", add_special_tokens=False)["input_ids"]
     stop = (*newline[-1:], tokenizer.eos_token_id)
     return ChatFormat(tokenizer, stop, raw=True, context=context)
 
 
 def give_chat_template(tokenizer: Tokenizer) -> bool:
-    """Gives a tokenizer without template one of the project's; says whether it did.
+    """Give a tokenizer without template one of the project's, and return whether it was needed.
 
-    Ours has turn tokens. For another base model, whose vocabulary stays as it is, turns are lines, and its end of text ends an answer.
+    A tokenizer with our turn tokens gets the template that uses them. For another base model, whose vocabulary stays as it is, turns are
+    lines and its end of text ends an answer.
 
     Raises:
         InputError: it has neither a template nor an end of text.
@@ -126,13 +126,14 @@ def give_chat_template(tokenizer: Tokenizer) -> bool:
         tokenizer.eos_token = END_OF_TURN
         return True
     if tokenizer.eos_token is None:
-        raise InputError("the tokenizer has neither a chat template nor an end of text", hint="set tokenizer.eos_token and save the folder")
+        hint = "set tokenizer.eos_token and save the folder"
+        raise InputError("the tokenizer has neither a chat template nor an end of text", hint=hint)
     tokenizer.chat_template = PLAIN_TEMPLATE
     return True
 
 
 def plainly(messages: Sequence[Message], text: str | None) -> tuple[str, str]:
-    """A conversation and what follows it by our own template, for when there is no tokenizer yet."""
+    """Render a conversation and its continuation with our own template, for use before there is a tokenizer."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     turns = [{"role": message.role, "content": message.content} for message in messages]
@@ -149,7 +150,7 @@ def _stops(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def _written_after_answers(tokenizer: Tokenizer) -> list[int]:
-    """The special token that the template puts behind an answer, whatever its name."""
+    """Return the special token that the template puts after an answer, whatever its name."""
     from jinja2 import TemplateError
 
     answer = "answer"
@@ -164,7 +165,7 @@ def _written_after_answers(tokenizer: Tokenizer) -> list[int]:
 
 
 def merged(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """A conversation whose system turn stands before the first words of the user's."""
+    """Return the conversation with its system turn prepended to the user's first turn."""
     if len(messages) < 2 or messages[0].role != "system":
         return tuple(messages)
     return (Message(messages[1].role, f"{messages[0].content}\n\n{messages[1].content}"), *messages[2:])

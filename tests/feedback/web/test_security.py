@@ -105,7 +105,7 @@ def test_a_labeler_cannot_reach_anothers_work(queued: Store, come: Come) -> None
     ann.post("/tasks/t2/draft", ann.frame(text="x"))
     for path in ("/tasks/t1", "/tasks/t2", "/tasks/none", "/tasks/%00", "/tasks/t1/../t1"):
         reply = bob.get(path)
-        assert (reply.status_code, reply.json()["error"]) == (404, "There is no such task for you."), "another's and none look the same"
+        assert (reply.status_code, reply.json()["error"]) == (404, "You have no such task."), "another's and none look the same"
     frame = bob.frame(**RANKED)
     assert bob.given["id"] == "t1"
     bob.post("/tasks/t1/answer", frame)
