@@ -56,8 +56,9 @@ def test_every_answer_carries_the_headers(queued: Store, come: Come) -> None:
 def test_the_pages_have_nothing_inline(queued: Store, come: Come) -> None:
     person = come("lead", json=False)
     for path in (*addresses("GET", id=person.id), "/join"):
-        page = person.get(path).text
-        assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=|javascript:", page), path
+        page = person.get(path)
+        assert page.status_code == 200, f"{path} does not open for a lead"
+        assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=|javascript:", page.text), path
 
 
 def test_without_a_session_there_is_nothing(queued: Store, come: Come) -> None:
