@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from excerpts import ASK, BENCH, FINE, FLAT, FORMATS, TREE, message
 
+from accord.data.export_formats import SHAPES
 from accord.data.importers import Imported, read
 from accord.data.registry import FORMATS as KNOWN
 from accord.data.spans import Span
 from accord.errors import InputError
 from accord.records import Thumb
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def wrote(folder: Path, rows: list[Any], name: str = "rows.jsonl") -> Path:
@@ -68,6 +72,18 @@ def test_every_format_has_an_example() -> None:
         "text",
     }
     assert set(KNOWN) == set(FORMATS) | elsewhere
+
+
+def test_the_page_has_the_formats_in_the_order_in_which_they_are_tried() -> None:
+    assert re.findall(r"^\| `([\w-]+)` \|", (DOCS / "formats.md").read_text("utf-8"), re.MULTILINE) == [*KNOWN]
+
+
+def test_the_page_of_export_has_every_shape() -> None:
+    listed = dict[str, list[str]]()
+    for line in re.findall(r"^\| `.*", (DOCS / "export.md").read_text("utf-8"), re.MULTILINE):
+        what, formats = line.split("|")[1:3]
+        listed.update({kind: re.findall("`(.+?)`", formats)[1:] for kind in re.findall("`(.+?)`", what)})
+    assert {(kind, format) for kind, formats in listed.items() for format in formats} == {*SHAPES}
 
 
 def test_a_conversation_goes_along_with_what_answers_it(tmp_path: Path) -> None:

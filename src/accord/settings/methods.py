@@ -51,5 +51,7 @@ BEST_OF = ("best-of-n", "q-best-of-n")
 """Methods that train no policy: the reward model or ILQL's Q picks among n samples of the SFT model."""
 SAMPLING = tuple(method.name for method in TRAINED if method.samples)
 """Names of the methods that learn from their own samples."""
+LABELED = tuple(method.name for method in TRAINED if not method.samples)
+"""Names of the methods that learn offline, from labels."""
 PREFERENCE = tuple(method.name for method in TRAINED if method.learns_from in ("rankings", "thumbs"))
 """Names of the methods that learn directly from human preferences."""

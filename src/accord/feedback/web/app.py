@@ -28,6 +28,8 @@ from accord.feedback.web.languages import choose
 from accord.feedback.web.security import Guard
 from accord.settings import LabelConfig, ScreeningConfig
 
+PAGES = (profiles.router, label_pages.router, lead_pages.router, screenings.router)
+"""The labeling site's own pages. Each of them needs a session; what a stranger may see stands in sign_in.py."""
 THREADS = 12
 """Concurrent requests: fewer than the store has connections."""
 OWN = ("127.0.0.1", "localhost", "::1")
@@ -56,7 +58,7 @@ def create(
     for set in guidelines.SETS:
         guidelines.keep(store, set, now=datetime.now(UTC), project=folder)
     site = Site(store, config, name, secret, folder, screening or ScreeningConfig())
-    return build(site, profiles.router, label_pages.router, lead_pages.router, screenings.router)
+    return build(site, *PAGES)
 
 
 def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None) -> ASGIApp:
