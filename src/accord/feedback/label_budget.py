@@ -226,7 +226,8 @@ def _trained(learn: Sequence[RankedPrompt], measure: Sequence[RankedPrompt], par
     rows = [learn[i] for i in shuffled[: max(1, round(part * len(learn)))]]
     counts = Counter[str]()
     for row in rows:
-        for text in {response.text for response in row.responses}:
+        # In the order given: a set would break ties by the hash seed of the process, and the plan with them.
+        for text in dict.fromkeys(response.text for response in row.responses):
             counts.update(_words(text))
     words = [word for word, _ in counts.most_common(WORDS)]
     pairs = np.concatenate([_differences(r, words) for r in rows])
