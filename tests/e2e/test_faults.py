@@ -113,7 +113,7 @@ def test_a_page_out_of_date_is_told_so(site: Server, come: Come) -> None:
     keys(page, "Enter")
     expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
     keys(stale, *RANKED, "Enter")
-    expect(stale.locator("#problems")).to_contain_text("You changed this answer elsewhere")
+    expect(stale.locator("#problems")).to_contain_text("You have changed this answer elsewhere")
     assert len(said(site)) == 1
 
 
@@ -124,7 +124,7 @@ def test_a_session_that_ended_sends_after_the_next_log_in(site: Server, come: Co
     kept = page.context.cookies()
     page.context.clear_cookies()
     keys(page, "Enter")
-    expect(page.locator("#journal")).to_contain_text("Log in again")
+    expect(page.locator("#journal")).to_contain_text("Sign in again")
     page.context.add_cookies(kept)
     page.evaluate("dispatchEvent(new Event('online'))")
     expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()

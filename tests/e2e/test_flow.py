@@ -163,7 +163,7 @@ def test_a_draft_outlives_the_page_and_an_answer_can_be_corrected(site: Server, 
     expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
     page.get_by_role("link", name="My answers").first.click()
     page.locator(".answers a").click()
-    expect(page.get_by_text("You are correcting an answer of yours")).to_be_visible()
+    expect(page.get_by_text("You are correcting an earlier answer")).to_be_visible()
     page.locator(".card").nth(0).focus()
     keys(page, "2", "Enter")
     expect(page.get_by_role("heading", name="My answers")).to_be_visible()

@@ -102,7 +102,7 @@ def instances(rows: Iterator[Row]) -> Iterator[Row | Fault]:
 
 
 def gsm8k(row: Row) -> Taken:
-    """A word problem and its solution, which ends with "#### " and the number (Cobbe et al. 2021, arXiv 2110.14168).
+    """Read a word problem and its solution, which ends with "#### " and the number (Cobbe et al. 2021, arXiv 2110.14168).
 
     A file of models' solutions, each marked right or wrong, becomes responses, and a ranking where some are right and others wrong.
     """

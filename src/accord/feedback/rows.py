@@ -86,7 +86,7 @@ def response(row: Mapping[Any, Any]) -> Response:
 
 
 def of_thumb(thumb: Thumb) -> TableRow:
-    """A thumb that was given elsewhere: its id is a hash of what it says, so that it comes in once."""
+    """Return the row of an imported thumb; its id is a hash of its content, so that it is added only once."""
     content = "\0".join((thumb.response.id, thumb.labeler, str(thumb.up)))
     row = {"id": f"t-{hashlib.sha256(content.encode()).hexdigest()[:20]}", "prompt_id": thumb.prompt.id, "response_id": thumb.response.id}
     return row | {"labeler": thumb.labeler, "up": thumb.up, "flags": "[]", "at": ""}

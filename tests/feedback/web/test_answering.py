@@ -79,8 +79,8 @@ def test_a_refusal_keeps_what_was_written(queued: Store, come: Come) -> None:
 def test_refusals_are_told_in_the_readers_language(queued: Store, come: Come) -> None:
     ann = come()
     reply = ann.post("/tasks/t1/answer", ann.frame(), **{"Accept-Language": "zh-CN"})
-    assert reply.json()["error"] == "每个回复都需要名次。"
-    assert "没有这个页面" in come(json=False).get("/nowhere", **{"Accept-Language": "zh-CN"}).text
+    assert reply.json()["error"] == "请给每个回复排名。"
+    assert "页面不存在" in come(json=False).get("/nowhere", **{"Accept-Language": "zh-CN"}).text
 
 
 @pytest.mark.parametrize(

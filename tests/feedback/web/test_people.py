@@ -28,7 +28,7 @@ def screened(store: Store, come: Come) -> Person:
 
 def test_a_lead_reads_a_screening_and_lets_the_labeler_work(queued: Store, come: Come) -> None:
     ann, lead = screened(queued, come), come("lead", "lea", json=False)
-    assert "You have done the screening" in ann.get("/next").text
+    assert "You have finished the screening" in ann.get("/next").text
     assert f"/lead/screening/{ann.id}" in lead.get("/lead").text
     page = lead.get(f"/lead/screening/{ann.id}").text
     for text in ("Mine.", "Mine, too.", "As a researcher would.", "2 of 2 tasks done"):
@@ -42,7 +42,7 @@ def test_a_lead_reads_a_screening_and_lets_the_labeler_work(queued: Store, come:
     assert accounts.account(queued, ann.id).qualified
     assert "Question 1?" in ann.get("/next").text
     lead.post(f"/lead/screening/{ann.id}", scores | {"action": "fail"})
-    assert "You have done the screening" in ann.get("/next").text
+    assert "You have finished the screening" in ann.get("/next").text
 
 
 def test_only_a_lead_scores_and_lets_in(queued: Store, come: Come) -> None:

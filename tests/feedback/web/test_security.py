@@ -298,7 +298,7 @@ def test_a_store_that_is_gone_is_told_in_words(store: Store, come: Come) -> None
         connection.exec_driver_sql("ALTER TABLE answers RENAME TO gone")
     reply = ann.post("/tasks/t1/answer", sent)
     assert reply.status_code == 503
-    assert "database refuses" in reply.json()["error"]
+    assert "database is unavailable" in reply.json()["error"]
     assert "gone" not in reply.text
     assert reply.headers["content-security-policy"]
     with store.write() as connection:
