@@ -52,6 +52,7 @@ class Crowd(RuleBasedStateMachine):
         self.saved: dict[tuple[str, str], answers.Saved] = {}
         self.skipped: set[tuple[str, str]] = set()
         self.retracted: set[tuple[str, str]] = set()
+        self.swept: set[tuple[str, str]] = set()
 
     def submit(self, who: str, page: tasks.Leased, payload: dict[str, object], revision: int) -> answers.Saved:
         self.keys += 1
@@ -61,6 +62,8 @@ class Crowd(RuleBasedStateMachine):
     @rule(who=WHO)
     def ask(self, who: str) -> None:
         leased = tasks.next_task(self.store, who, now=self.now, lease_seconds=LEASE)
+        # Whoever asks sweeps the leases that ran out back into the queue; until then they still count as taken.
+        self.swept |= {(other, page.task.id) for other, page in self.hands.items() if page.expires <= self.now}
         if leased is None:
             assert who not in self.hands or self.hands[who].expires <= self.now
             return
@@ -70,6 +73,7 @@ class Crowd(RuleBasedStateMachine):
         if before and before.expires > self.now:
             assert before.task.id == leased.task.id, "two items in one labeler's hands"
         assert set(leased.order) == {response.id for response in leased.task.responses}
+        self.swept.discard((who, leased.task.id))
         self.hands[who] = self.pages[who, leased.task.id] = leased
 
     @rule(seconds=st.sampled_from([1, LEASE // 2, LEASE + 1]))
@@ -82,7 +86,8 @@ class Crowd(RuleBasedStateMachine):
         who = data.draw(st.sampled_from(sorted(self.hands)))
         leased = self.hands.pop(who)
         others = [key for key in self.saved if key[1] == leased.task.id]
-        full = len(others) + sum(page.task.id == leased.task.id for page in self.hands.values()) >= self.overlap
+        held = [other for other, page in self.hands.items() if page.task.id == leased.task.id and (other, page.task.id) not in self.swept]
+        full = len(others) + len(held) >= self.overlap
         if full and leased.expires <= self.now and not skip:
             with pytest.raises(Refused, match="ran out"):
                 self.submit(who, leased, ranked(leased), 0)
