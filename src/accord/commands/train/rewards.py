@@ -39,7 +39,7 @@ from accord.protocols import Scorer
 from accord.records import Demonstration, Prompt, Worth, final_answer
 from accord.runtime import plugins
 from accord.runtime.project import Project
-from accord.settings import GrpoConfig, PpoConfig, RaftConfig
+from accord.settings.mixins import Rewards
 
 RULES: dict[str, Callable[[tuple[int, ...]], Scorer]] = {
     "length": lambda _: Length(),
@@ -53,8 +53,6 @@ FROM_PEOPLE = ("exact", "similarity", "ratings")
 BUILT_IN = ("model", *FROM_PEOPLE, *RULES)
 """Rewards that no plugin may be named like."""
 Ids = tuple[int, ...]
-RewardedConfig = GrpoConfig | RaftConfig | PpoConfig
-"""Settings of what learns from rewards; RlooConfig and ReinforceConfig are GrpoConfig with other defaults."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class RewardSpec:
         return {key: digest for key, digest in self.inputs.items() if key in ("prompts", "demonstrations", "ratings")}
 
 
-def open_rewards(project: Project, config: RewardedConfig, reward_model: str, name: str) -> RewardSpec:
+def open_rewards(project: Project, config: Rewards, reward_model: str, name: str) -> RewardSpec:
     """Read the reward's terms, and snapshot the prompts that they can be given for.
 
     Args:
@@ -160,7 +158,7 @@ def _with_answers(demonstrations: Iterable[Demonstration]) -> Iterable[Demonstra
     return (row for row in demonstrations if final_answer(row.text) is not None)
 
 
-def mixture(spec: RewardSpec, model: Model, config: RewardedConfig, ids: Sequence[list[int]], dtype: torch.dtype) -> Mixture:
+def mixture(spec: RewardSpec, model: Model, config: Rewards, ids: Sequence[list[int]], dtype: torch.dtype) -> Mixture:
     """Build the reward that the terms ask for; every term is tried once on the first prompt.
 
     Args:
