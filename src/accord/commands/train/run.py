@@ -13,7 +13,7 @@ from accord.commands.models import Model
 from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, sharing
 from accord.models.decoder import recomputing
-from accord.models.folders import save_model, scalar_from
+from accord.models.folders import give_pad, save_model, scalar_from
 from accord.models.quantised import quantised
 from accord.models.scalar import new_head
 from accord.records import Prompt
@@ -94,7 +94,9 @@ def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> A
 
 def scalar_model(model: Model, seed: int, stream: str) -> Any:
     """A model with a fresh scalar head on a language model's body, on the device."""
-    return scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(seed, stream, "head"))).to(pick_device())
+    made = scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(seed, stream, "head")))
+    give_pad(made, model.format.tokenizer, model.format.stop)
+    return made.to(pick_device())
 
 
 def save(
