@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
 import pytest
+from joined import TEXT, foreign
 
 from accord.data import template_render
 from accord.data.templates import chat_format, raw_format
@@ -14,8 +14,6 @@ from accord.errors import InputError
 from accord.records import Message, Prompt, Response
 from accord.runtime.time_limit import TookTooLong, time_limit
 
-SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-TEXT = ["The user asks.\n\nThe assistant answers.\n\n\nYes.\n- one\n- two\n\n", "A trout.\n\n An owl.\nassistant\n\nuser\n\n"] * 40
 ASK = (Message("user", "Name a fish."),)
 
 CHATML = (
@@ -73,23 +71,6 @@ ANSWERS = (
     "With <|im_end|> and </s> and <|return|>, always.",
     "<think>\nA fish, then.\n</think>\n\nA trout.",
 )
-
-
-def foreign(template: str, eos: str, special: tuple[str, ...]) -> Any:
-    """A byte-level tokenizer that joins line ends to what stands before them, as those of Llama 3 and Qwen do."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    bpe = Tokenizer(models.BPE())
-    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(SPLIT), "isolated"), level])
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=[eos, *special], initial_alphabet=alphabet, show_progress=False)
-    bpe.train_from_iterator(TEXT, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=eos, pad_token=eos, clean_up_tokenization_spaces=False)
-    tokenizer.chat_template = template
-    return tokenizer
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
