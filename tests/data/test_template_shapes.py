@@ -139,6 +139,20 @@ def test_an_opened_thought_is_closed_before_an_answer_without_one() -> None:
     assert spoken.text(cut) == "<think>\nA fish", "a thought that was cut off is no answer"
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_answer_that_comes_token_by_token_begins_where_its_words_do(shape: str) -> None:
+    spoken = chat_format(foreign(*SHAPES[shape]))
+    ids = spoken.response(ASK, "A trout.")[:-1]
+    began = [spoken.begin(ids[:count]) for count in range(1, len(ids) + 1)]
+    begin = began[-1]
+    assert begin is not None
+    assert spoken.tokenizer.decode(ids[begin:]).strip() == "A trout."
+    assert set(began) <= {None, begin}, "it never goes back on what it said"
+    assert began == sorted(began, key=lambda place: place is not None)
+    other = spoken.tokenizer("A trout.", add_special_tokens=False)["input_ids"]
+    assert spoken.begin(other) == 0, "an answer without what the template writes is shown whole"
+
+
 def test_only_the_last_channel_is_the_answer() -> None:
     spoken = chat_format(foreign(*SHAPES["channels"]))
     written = "<|channel|>analysis<|message|>A fish.<|end|><|start|>assistant<|channel|>final<|message|>A trout.<|return|>"
@@ -146,6 +160,8 @@ def test_only_the_last_channel_is_the_answer() -> None:
     assert spoken.text(ids) == "A trout."
     assert spoken.tokenizer.convert_tokens_to_ids("<|end|>") not in spoken.stop
     assert spoken.text(ids[:4]) == ""
+    assert spoken.tokenizer.decode(ids[spoken.begin(ids) :]) == "A trout.<|return|>"
+    assert (spoken.begin(ids[:4]), spoken.begin(ids[:4], last=True)) == (None, 4)
 
 
 def test_a_system_turn_that_a_template_leaves_out_goes_before_the_users_words() -> None:

@@ -161,6 +161,27 @@ class ChatFormat:
             return text if text.startswith(THOUGHT) or not text else f"{THOUGHT}\n{text}"
         return text.removeprefix(self._head_words).lstrip() if self._head_words else text
 
+    def begin(self, ids: Sequence[int], *, last: bool = False) -> int | None:
+        """Where the words of an answer begin that is drawn token by token, behind what the template writes before one.
+
+        None says that more tokens must come first; with ``last`` there are no more.
+        """
+        ids, head = list(ids), self._head
+        if self._channels and ids and self.tokenizer.decode(ids[:1]) == CHANNEL:
+            ends = [place for place, id in enumerate(ids, 1) if self.tokenizer.decode([id]) == MESSAGE]
+            final = next((end for end in ends if FINAL.fullmatch(self.tokenizer.decode(ids[:end]))), None)
+            return len(ids) if final is None and last else final
+        if ids[: len(head)] == head:
+            return len(head)
+        return None if head[: len(ids)] == ids and not last else 0
+
+    @cached_property
+    def _head(self) -> list[int]:
+        """Token ids of what the template writes between prompt and answer; none where that is white space."""
+        if self.raw or self._frame is None or not self._frame.head.strip():
+            return []
+        return self._behind(self._frame.head, "")
+
     @cached_property
     def _opens_thought(self) -> bool:
         return THOUGHT in str(self.tokenizer.chat_template) and self._frame is not None and self._frame.opens_thought
@@ -172,7 +193,7 @@ class ChatFormat:
     @cached_property
     def _head_words(self) -> str:
         """What the template writes before an answer and behind the prompt, such as an empty thought: no words of the answer."""
-        return self._decode(self._behind(self._frame.head, "")).strip() if self._frame and not self._frame.opens_thought else ""
+        return "" if self._opens_thought else self._decode(self._head).strip()
 
     @cached_property
     def _hidden(self) -> tuple[set[int], set[int]]:

@@ -34,8 +34,14 @@ def foreign_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project.create(tmp_path_factory.mktemp("foreign") / "p")
     tokenizer = foreign(TEMPLATE, "</s>", SPECIAL)
     torch.manual_seed(0)
-    body = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 256}
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    body: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 256,
+    }
+    ends: dict[str, Any] = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, **body, **ends))
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|call|>")]
     model.save_pretrained(project.model("base"))
@@ -108,7 +114,13 @@ def test_a_template_that_fails_ends_a_run_in_one_line(tmp_path: Path, capsys: py
     tokenizer = foreign("{% for m in messages %}{{ m.content + 1 }}{% endfor %}", "</s>", SPECIAL)
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    body = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 64}
+    body: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 64,
+    }
     LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **body)).save_pretrained(project.model("base"))
     tokenizer.save_pretrained(project.model("base"))
     with Store.open(project.store_url) as store:
