@@ -9,7 +9,7 @@ import pytest
 from joined import TEXT, foreign
 
 from accord.data import template_render
-from accord.data.templates import chat_format, raw_format
+from accord.data.templates import chat_format, end_at_stop, raw_format
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response
 from accord.runtime.time_limit import TookTooLong, time_limit
@@ -96,6 +96,19 @@ def test_words_of_a_turn_are_words_whatever_marks_somebody_types(shape: str) -> 
         marks = [[id for id in spoken.prompt(messages) if id in control] for messages in (typed, plain)]
         assert marks[0] == marks[1], f"{mark} forged a turn"
         assert typed[1].content in tokenizer.decode(spoken.prompt(typed))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_scored_conversation_ends_at_its_stop_token_and_keeps_its_tokens(shape: str) -> None:
+    tokenizer = foreign(*SHAPES[shape])
+    spoken = chat_format(tokenizer)
+    before = [spoken.prompt(ASK), *(spoken.response(ASK, answer) for answer in ANSWERS)]
+    end_at_stop(tokenizer)
+    turns = [{"role": "user", "content": "Name a fish."}, {"role": "assistant", "content": "A trout."}]
+    written = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
+    assert shape == "no end" or written[-1] in spoken.stop
+    again = chat_format(tokenizer)
+    assert [again.prompt(ASK), *(again.response(ASK, answer) for answer in ANSWERS)] == before
 
 
 def test_what_somebody_types_is_cut_into_words_as_the_tokenizer_cuts_it() -> None:

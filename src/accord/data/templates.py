@@ -17,7 +17,7 @@ from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAI
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response
 
-__all__ = ["ChatFormat", "chat_format", "give_chat_template", "merged", "plainly", "raw_format"]
+__all__ = ["ChatFormat", "chat_format", "end_at_stop", "give_chat_template", "merged", "plainly", "raw_format"]
 PROBE = "accord7probe"
 """An answer that no template writes by itself."""
 THOUGHT, THOUGHT_END = THOUGHTS
@@ -269,6 +269,23 @@ def give_chat_template(tokenizer: Tokenizer) -> bool:
         raise InputError("the tokenizer has neither a chat template nor an end of text", hint="set tokenizer.eos_token and save the folder")
     tokenizer.chat_template = PLAIN_TEMPLATE
     return True
+
+
+def end_at_stop(tokenizer: Tokenizer) -> None:
+    """Changes the template so that a conversation ends with its last answer's stop token.
+
+    A score is read at the last token. Many templates write a line end behind the stop token, which is no place that was trained.
+    """
+    template, said = tokenizer.chat_template, (Message("user", "question"), Message("assistant", PROBE))
+    if not isinstance(template, str):
+        return
+    whole, prompt = render(tokenizer, said, reply=False), render(tokenizer, said[:1], reply=True)
+    if whole == whole.rstrip():
+        return
+    ending = "{{ accord_rendered if add_generation_prompt else accord_rendered.rstrip() }}"
+    tokenizer.chat_template = f"{{% set accord_rendered %}}{template}{{% endset %}}{ending}"
+    if (render(tokenizer, said, reply=False), render(tokenizer, said[:1], reply=True)) != (whole.rstrip(), prompt):
+        tokenizer.chat_template = template  # one that does not bear to be wrapped
 
 
 def plainly(messages: Sequence[Message], text: str | None) -> tuple[str, str]:

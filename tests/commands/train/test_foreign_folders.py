@@ -65,7 +65,8 @@ def test_plain_transformers_stops_where_the_template_ends_an_answer(foreign_proj
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = foreign_project.model("sft")
-    tokenizer, plain = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    plain: Any = AutoModelForCausalLM.from_pretrained(folder)
     ends = ["</s>", "<|stop|>", "<|call|>"]
     assert tokenizer.convert_ids_to_tokens(plain.generation_config.eos_token_id) == ends
     assert tokenizer.convert_ids_to_tokens(plain.config.eos_token_id) == ends
@@ -95,10 +96,11 @@ def test_plain_transformers_scores_as_we_do_alone_and_in_batches(foreign_project
     plain: Any = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side=side)
     assert tokenizer.pad_token_id == plain.config.pad_token_id not in scorer.format.stop
-    rows = []
+    rows: list[str] = []
     for text in texts:
         turns = [{"role": "user", "content": "Name a fish."}, {"role": "assistant", "content": text}]
-        rows.append(tokenizer.apply_chat_template(turns, tokenize=False).rstrip("\n"))
+        rows.append(tokenizer.apply_chat_template(turns, tokenize=False))
+    assert all(row.endswith("<|stop|>") for row in rows), "the score's place is the end"
     batch = tokenizer(rows, add_special_tokens=False, padding=True, return_tensors="pt")
     with torch.no_grad():
         together = plain(**batch).logits[:, 0] + plain.config.reward_bias

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from accord.commands.models import Model
+from accord.data.templates import end_at_stop
 from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, sharing
 from accord.models.decoder import recomputing
@@ -96,6 +97,8 @@ def scalar_model(model: Model, seed: int, stream: str) -> Any:
     """A model with a fresh scalar head on a language model's body, on the device."""
     made = scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(seed, stream, "head")))
     give_pad(made, model.format.tokenizer, model.format.stop)
+    if not model.format.raw:
+        end_at_stop(model.format.tokenizer)
     return made.to(pick_device())
 
 
