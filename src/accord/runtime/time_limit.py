@@ -2,14 +2,68 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
+import itertools
+import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+LOOK = 0.1
+"""Seconds between two looks at the clock."""
 
 
 class TookTooLong(Exception):
     """Python code ran past its time limit."""
+
+
+class _Watch:
+    """One thread for all limits, which sleeps while there are none: a thread of its own costs as much as a short rendering."""
+
+    def __init__(self) -> None:
+        self.limits: dict[int, tuple[int, float]] = {}
+        """The thread and the moment of each limit."""
+        self.lock, self.wanted, self.keys = threading.Lock(), threading.Event(), itertools.count()
+        self.started = False
+
+    def add(self, seconds: float) -> int:
+        with self.lock:
+            key = next(self.keys)
+            self.limits[key] = (threading.get_ident(), time.monotonic() + seconds)
+            if not self.started:
+                self.started = True
+                _thread.start_new_thread(self._look, ())
+            self.wanted.set()
+            return key
+
+    def remove(self, key: int) -> None:
+        with self.lock:
+            self.limits.pop(key, None)
+
+    def _look(self) -> None:
+        while True:
+            self.wanted.wait()
+            time.sleep(LOOK)
+            with self.lock:
+                for key, (thread, end) in list(self.limits.items()):
+                    if time.monotonic() > end:
+                        del self.limits[key]
+                        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TookTooLong))
+                if not self.limits:
+                    self.wanted.clear()
+
+
+_WATCH = [_Watch()]
+
+
+def _anew() -> None:
+    _WATCH[0] = _Watch()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_anew)  # a fork has no thread but its own
 
 
 @contextmanager
@@ -19,19 +73,9 @@ def time_limit(seconds: float) -> Iterator[None]:
     Raises:
         TookTooLong: the limit was reached.
     """
-    thread, lock, over = threading.get_ident(), threading.Lock(), False
-
-    def stop() -> None:
-        with lock:
-            if not over:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TookTooLong))
-
-    timer = threading.Timer(seconds, stop)
-    timer.daemon = True
-    timer.start()
+    watch = _WATCH[0]
+    key = watch.add(seconds)
     try:
         yield
     finally:
-        with lock:
-            over = True
-        timer.cancel()
+        watch.remove(key)
