@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 LOOK = 0.1
@@ -67,7 +67,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float) -> Generator[None]:
     """Stop the Python code inside once it has taken so long. A single call into C is stopped after it returns.
 
     Raises:

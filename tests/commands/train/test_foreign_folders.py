@@ -99,14 +99,15 @@ def test_plain_transformers_scores_as_we_do_alone_and_in_batches(foreign_project
     rows: list[str] = []
     for text in texts:
         turns = [{"role": "user", "content": "Name a fish."}, {"role": "assistant", "content": text}]
-        rows.append(tokenizer.apply_chat_template(turns, tokenize=False))
+        rows.append(str(tokenizer.apply_chat_template(turns, tokenize=False)))
     assert all(row.endswith("<|stop|>") for row in rows), "the score's place is the end"
+    bias = float(plain.config.reward_bias)
     batch = tokenizer(rows, add_special_tokens=False, padding=True, return_tensors="pt")
     with torch.no_grad():
-        together = plain(**batch).logits[:, 0] + plain.config.reward_bias
+        together = plain(**batch).logits[:, 0] + bias
         alone = [plain(**tokenizer(row, add_special_tokens=False, return_tensors="pt")).logits.item() for row in rows]
     assert together.tolist() == pytest.approx(ours, abs=1e-4)
-    assert alone == pytest.approx([score - plain.config.reward_bias for score in ours], abs=1e-4)
+    assert alone == pytest.approx([score - bias for score in ours], abs=1e-4)
 
 
 def test_a_template_that_fails_ends_a_run_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
