@@ -99,9 +99,10 @@ def test_plain_transformers_scores_as_we_do_alone_and_in_batches(foreign_project
     rows: list[str] = []
     for text in texts:
         turns = [{"role": "user", "content": "Name a fish."}, {"role": "assistant", "content": text}]
-        rows.append(str(tokenizer.apply_chat_template(turns, tokenize=False)))
+        written: str = tokenizer.apply_chat_template(turns, tokenize=False)
+        rows.append(written)
     assert all(row.endswith("<|stop|>") for row in rows), "the score's place is the end"
-    bias = float(plain.config.reward_bias)
+    bias: float = plain.config.reward_bias
     batch = tokenizer(rows, add_special_tokens=False, padding=True, return_tensors="pt")
     with torch.no_grad():
         together = plain(**batch).logits[:, 0] + bias
