@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+import accord
 from accord import settings
 from accord.commands import COMMANDS, GROUPS, Command
+from accord.runtime.project import sections
+from accord.settings.methods import METHODS
 
 SOURCE = Path(__file__).parent.parent / "src" / "accord"
 SHARED = {"records", "errors", "settings"}
@@ -205,6 +208,14 @@ def test_a_command_is_its_file_its_page_and_its_test(command: Command) -> None:
     assert (SOURCE.parents[1] / "docs" / f"{command.name}.md").is_file(), f"docs/{command.name}.md is missing"
     tests = SOURCE.parents[1] / "tests" / "commands" / command.room / f"test_{command.name}.py"
     assert tests.is_file(), f"{tests.relative_to(SOURCE.parents[1])} is missing"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_a_command_a_section_and_two_public_names(method: str) -> None:
+    assert method in {command.name for command in COMMANDS if command.room == "train"}, "no line in accord.commands.COMMANDS"
+    assert method in sections(), f"no {method.capitalize()}Config in accord.settings"
+    names = {method, f"{method.capitalize()}Config"}
+    assert names <= {*accord.__all__}, "`import accord` does not have the names: add them to __all__ and to the imports of __init__.py"
 
 
 def test_every_file_among_the_commands_is_a_command_or_named_after_what_it_shares() -> None:

@@ -21,6 +21,7 @@ from accord.commands import COMMANDS, GROUPS
 from accord.commands.app import app
 from accord.errors import AccordError
 from accord.runtime.project import sections
+from accord.settings.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -157,6 +158,17 @@ def test_the_navigation_lists_the_commands_as_the_help_does() -> None:
     rooms = next(entry["Commands"] for entry in navigation() if "Commands" in entry)
     shown = [[Path(page).stem for page in pages_of(room)] for room in rooms]
     assert shown == [[command.name for command in COMMANDS if command.room == room] for room in GROUPS]
+
+
+@pytest.mark.parametrize("page", ["index.md", "index.zh-CN.md"])
+def test_the_first_page_links_every_command_in_that_order(page: str) -> None:
+    linked = re.findall(r"\[(\w+)\]\(\1(?:\.zh-CN)?\.md\)", (DOCS / page).read_text("utf-8"))
+    assert [name for name in linked if name in {command.name for command in COMMANDS}] == [command.name for command in COMMANDS]
+
+
+@pytest.mark.parametrize("page", ["algorithms.md", "methods.md"])
+def test_a_page_that_compares_the_methods_links_every_one(page: str) -> None:
+    assert not {*METHODS} - {*re.findall(r"\]\((\w+)\.md\)", (DOCS / page).read_text("utf-8"))}
 
 
 def test_every_page_is_in_the_navigation_once() -> None:

@@ -1,6 +1,6 @@
 """One short exception tree.
 
-AccordError                  anything that is the user's to mend; the command line prints it in one line
+AccordError                  any problem that the user can fix; the command line prints it on one line
 ├── UsageError (ValueError)      a bad flag, setting or combination             exit code 2
 ├── InputError (ValueError)      a file, row or record that cannot be used      exit code 1
 ├── ModelError (OSError)         a model folder that cannot be loaded or saved  exit code 1
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 
 class AccordError(Exception):
-    """What went wrong, where, and what to do about it.
+    """A problem that the user can fix: what went wrong, where, and how to fix it.
 
     Args:
-        what: one sentence, no full stop needed.
-        where: file, line, field or flag, when there is one.
-        hint: what the user can do.
+        what: one sentence without a full stop.
+        where: file, line, field or flag, if there is one.
+        hint: how to fix it.
     """
 
     exit_code = 1

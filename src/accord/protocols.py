@@ -1,4 +1,4 @@
-"""The few seams of the house. ``cli`` hands implementations in; no algorithm imports an engine, a judge or a store."""
+"""The house's few interfaces. ``commands`` passes implementations in; no algorithm imports an engine, a judge or a store."""
 
 from __future__ import annotations
 
@@ -12,39 +12,40 @@ if TYPE_CHECKING:
 
 
 class Sampler(Protocol):
-    """Draws responses. The local engine and vLLM satisfy it."""
+    """A source of responses. The local engine and vLLM satisfy it."""
 
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
-        """Draws n responses for each tokenised prompt; rows come prompt-major."""
+        """Draw n responses for each tokenised prompt; rows come prompt-major."""
         ...
 
     def refresh(self) -> None:
-        """Says that the weights changed: whatever was derived from them is dropped."""
+        """Drop everything derived from the weights, because they changed."""
         ...
 
 
 class Scorer(Protocol):
-    """Gives a response its reward. A reward model, a Python function and a mixture of them satisfy it."""
+    """A source of rewards. A reward model, a Python function and a mixture of them satisfy it."""
 
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Returns [rows] float32: one reward a (prompt tokens, response tokens) pair."""
+        """Return [rows] float32: one reward per pair of prompt tokens and response tokens."""
         ...
 
 
 class Judge(Protocol):
-    """Knows the truth, or is asked for an opinion. Only evaluation sees one."""
+    """A judge of responses, either by the gold answer or by opinion. Only evaluation uses one."""
 
     def judge(self, prompt: Prompt, response: str) -> Judgement: ...
 
 
 class Speaker(Protocol):
-    """Answers conversations in words: a model of ours, or one behind an OpenAI-compatible address."""
+    """A chat model: one of the project's, or one behind an OpenAI-compatible address."""
 
     @property
     def name(self) -> str:
-        """What answers are signed with."""
+        """The name that answers are stored under."""
         ...
 
     def answer(self, conversations: Sequence[Sequence[Message]], *, n: int, sampling: Sampling, seed: int) -> list[list[str]]:
-        """Returns n answers to each conversation, which ends with the user's turn; the same seed gives a local model's same answers."""
+        """Return n answers to each conversation, which ends with the user's turn. A local model gives the same
+        answers for the same seed."""
         ...

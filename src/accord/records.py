@@ -1,7 +1,7 @@
-"""The words of the project as frozen records: what is asked, answered, written and preferred.
+"""The project's data as frozen records: prompts, responses, demonstrations, rankings, judgements.
 
-Every room speaks in these and none of them knows a room. Tensors appear in ``Generation`` alone, for type checking only,
-so that the labeling site and ``accord --help`` start without torch.
+Every room uses these records, and none of them imports a room. Tensors appear in ``Generation`` alone, for type
+checking only, so that the labeling site and ``accord --help`` start without torch.
 """
 
 from __future__ import annotations
@@ -87,36 +87,37 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is asked: a conversation that ends with the user's turn."""
+    """The input to a model: a conversation that ends with the user's turn."""
 
     id: str
     messages: tuple[Message, ...]
     use_case: str = "other"
-    """One of InstructGPT's use cases (Ouyang et al. 2022, Table 1), or the world's own such as ``harmful``."""
+    """One of InstructGPT's use cases (Ouyang et al. 2022, Table 1), or a use case of the built-in world such as
+    ``harmful``."""
     user: str = ""
-    """Who asked. Splits never cut through one user's prompts."""
+    """The user who asked. Splits never separate one user's prompts."""
     split: Split = "train"
     source: str = ""
-    """Where the prompt came from, e.g. ``world`` or a file name."""
+    """Origin of the prompt, e.g. ``world`` or a file name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One model answer to a prompt, with the very tokens that were sampled."""
+    """One model response to a prompt, with the exact tokens that were sampled."""
 
     id: str
     prompt_id: str
     text: str
     model: str
     tokens: tuple[int, ...] = ()
-    """Token ids as sampled, stop token included. Empty when the text did not come from a sampler of ours."""
+    """Token ids as sampled, stop token included. Empty when the text came from another sampler."""
     finished: bool = True
     """Whether a stop token ended it (False: cut at the length limit)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A prompt with the response that a labeler wrote for it."""
+    """A prompt with a response written by a labeler."""
 
     id: str
     prompt: Prompt
@@ -125,7 +126,8 @@ class Demonstration:
 
 
 def final_answer(text: str) -> Decimal | None:
-    """Return the number behind the last ``####`` of a text, as GSM8K writes answers (Cobbe et al. 2021); None without one.
+    """Return the number after the last ``####`` of a text, as GSM8K writes answers (Cobbe et al. 2021); None if
+    there is none.
 
     ``#### 1,234`` is 1234.
     """
@@ -142,7 +144,7 @@ def final_answer(text: str) -> Decimal | None:
 
 @dataclass(frozen=True, slots=True)
 class Guideline:
-    """Which guideline an answer was given under."""
+    """The guideline that was in force when an answer was given."""
 
     set: GuidelineSet
     version: str
@@ -150,7 +152,7 @@ class Guideline:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """One labeler's word on one response alone: overall quality 1 (worst) to 7 and the flags that apply."""
+    """One labeler's rating of a single response: overall quality from 1 (worst) to 7 and the flags that apply."""
 
     response_id: str
     quality: int
@@ -159,15 +161,15 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """K responses of one prompt in one labeler's order; equal ranks are ties."""
+    """K responses to one prompt in one labeler's order. Equal ranks are ties."""
 
     id: str
     prompt_id: str
     labeler: str
     response_ids: tuple[str, ...]
-    """In the order in which the labeler saw them."""
+    """The responses in the order shown to the labeler."""
     ranks: tuple[int, ...]
-    """``ranks[i]`` belongs to ``response_ids[i]``; 1 is best."""
+    """``ranks[i]`` is the rank of ``response_ids[i]``; 1 is best."""
     guideline: Guideline
     at: str
     """Time of the answer, ISO 8601 in UTC."""
@@ -176,14 +178,14 @@ class Ranking:
     def __post_init__(self) -> None:
         if len(self.response_ids) != len(self.ranks) or len(self.ranks) < 2:
             counts = f"{len(self.response_ids)} responses but {len(self.ranks)} ranks"
-            raise ValueError(f"ranking {self.id}: {counts} (2 or more of each, as many)")
+            raise ValueError(f"ranking {self.id}: {counts} (there must be 2 or more of each, and equally many)")
         if len(set(self.response_ids)) != len(self.response_ids):
-            raise ValueError(f"ranking {self.id}: a response stands in it twice")
+            raise ValueError(f"ranking {self.id}: a response occurs in it twice")
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A pair out of a ranking. ``label`` says which of the two was preferred."""
+    """A pair from a ranking. ``label`` is the preferred one of the two."""
 
     prompt_id: str
     first: str
@@ -191,14 +193,14 @@ class Comparison:
     label: Literal["first", "second", "tie"]
 
     def swap(self) -> Comparison:
-        """The same judgement with the two sides exchanged; a tie stays a tie."""
+        """Return the same judgement with the two sides exchanged; a tie stays a tie."""
         flipped: dict[str, Literal["first", "second", "tie"]] = {"first": "second", "second": "first", "tie": "tie"}
         return Comparison(self.prompt_id, self.second, self.first, flipped[self.label])
 
 
 @dataclass(frozen=True, slots=True)
 class Labeler:
-    """Someone (or something) that gives feedback."""
+    """A person, model or simulation that gives feedback."""
 
     id: str
     kind: LabelerKind
@@ -218,7 +220,7 @@ class RankedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Thumb:
-    """A prompt, one response to it, and whether a labeler liked it: what KTO learns from."""
+    """A prompt, a response to it, and whether a labeler liked it: the training data of KTO."""
 
     prompt: Prompt
     response: Response
@@ -229,7 +231,7 @@ class Thumb:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """A prompt, one response to it, and what a labeler held it to be worth, from -1 to 1: what Q-learning learns from."""
+    """A prompt, a response to it, and a labeler's value for it from -1 to 1: the training data of Q-learning."""
 
     prompt: Prompt
     response: Response
@@ -240,7 +242,7 @@ class Worth:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A gold judge's word on a response, each in [0, 1]; ``utility`` combines them by the guideline's conflict rules."""
+    """A judge's scores for a response, each in [0, 1]; ``utility`` combines them by the guideline's rules for conflicts."""
 
     helpful: float
     truthful: float
@@ -248,12 +250,12 @@ class Judgement:
     concise: float
     utility: float
     made_up: bool = False
-    """The response states as a fact something that is not true in the world."""
+    """Whether the response states as a fact something that is not true in the world."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How responses are drawn."""
+    """Settings for drawing responses."""
 
     temperature: float = 1.0
     """0 is greedy."""
@@ -271,7 +273,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Generation:
-    """Sampled responses, right-padded, rows prompt-major (the n responses of a prompt stand together).
+    """Sampled responses, right-padded, rows prompt-major (the n responses of a prompt are consecutive).
 
     Shapes: ``tokens``, ``logprobs`` and ``keep`` are [rows, steps]; ``finished`` is [rows].
     ``logprobs[r, t]`` is the log-probability of ``tokens[r, t]`` under the distribution it was drawn from, float32.
@@ -286,7 +288,7 @@ class Generation:
     """Time spent in ``prefill`` and ``decode``."""
 
     def rows(self) -> list[list[int]]:
-        """The kept tokens of every row, as plain lists."""
+        """Return the kept tokens of every row, as plain lists."""
         lengths: list[int] = self.keep.sum(1).tolist()
         rows: list[list[int]] = self.tokens.tolist()
         return [row[:n] for row, n in zip(rows, lengths, strict=True)]

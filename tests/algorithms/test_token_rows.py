@@ -9,6 +9,7 @@ import pytest
 from accord.algorithms import dpo, ilql, kto, process, reward, sft
 from accord.data.token_rows import joined
 from accord.errors import InputError
+from accord.settings.methods import LABELED
 
 PROMPT, RESPONSE, END = list(range(10, 30)), [5, 6, 1], 1
 BUILDERS: dict[str, Callable[[list[int], list[int], int], list[int]]] = {
@@ -19,6 +20,10 @@ BUILDERS: dict[str, Callable[[list[int], list[int], int], list[int]]] = {
     "ilql": lambda prompt, response, most: ilql.episode(prompt, response, 0.5, most, "row 7").tokens,
     "process": lambda prompt, response, most: process.marked_row(prompt, response, [False] * len(response), most, "row 7").tokens,
 }
+
+
+def test_every_method_that_learns_from_labels_is_here() -> None:
+    assert {*LABELED} <= BUILDERS.keys()
 
 
 @pytest.mark.parametrize("method", BUILDERS)

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from accord.settings.methods import LABELED
+
 WORLD = ["--documents", "150", "--prompts", "60", "--demonstrations", "40", "--users", "12"]
 MODEL = ["--vocab-size", "600", "--hidden-size", "16", "--layers", "1", "--heads", "2", "--intermediate-size", "32", "--context", "256"]
-STAGES: dict[str, list[str]] = {
+STAGES: dict[str, list[str]] = {  # in the order in which they are run
     "pretrain": [*MODEL, "--tokens", "16000", "--batch-tokens", "400", "--save-every", "4"],
     "sft": ["--epochs", "5", "--batch-size", "4", "--save-every", "4", "--ptx-tokens", "256"],
     "reward": ["--epochs", "3", "--batch-size", "2", "--save-every", "4", "--ties", "model"],
@@ -43,34 +45,16 @@ STAGES: dict[str, list[str]] = {
     "kto": ["--epochs", "6", "--batch-size", "8", "--save-every", "4", "--thumbs", "ranks"],
     "ilql": ["--epochs", "6", "--batch-size", "8", "--save-every", "4", "--returns", "ranks"],
 }
-MODELS = {
-    "pretrain": ["base"],
-    "sft": ["sft"],
-    "reward": ["reward"],
-    "ppo": ["ppo", "ppo-value"],
-    "dpo": ["dpo"],
-    "kto": ["kto"],
-    "ilql": ["ilql"],
-}
+MODELS = {stage: [stage] for stage in STAGES} | {"pretrain": ["base"], "ppo": ["ppo", "ppo-value"]}
+"""What a stage leaves: a model of its own name, most of them."""
 ALONE = os.environ | {"OMP_NUM_THREADS": "1"}
 IN_ONE_GO = "import sys, accord.commands.app as c\nfor line in sys.argv[1:]: c.main(line.split())"
 
 
 def commands(project: Path) -> list[str]:
     sampled = f"sample {project} --k 4 --prompts 24 --held-out 4 --max-tokens 8"
-    stages = {stage: " ".join([stage, str(project), *flags]) for stage, flags in STAGES.items()}
-    return [
-        f"init {project} --world {' '.join(WORLD)}",
-        stages["pretrain"],
-        stages["sft"],
-        sampled,
-        f"label {project} --by world",
-        stages["reward"],
-        stages["ppo"],
-        stages["dpo"],
-        stages["kto"],
-        stages["ilql"],
-    ]
+    pretrain, sft, *others = (" ".join([stage, str(project), *flags]) for stage, flags in STAGES.items())
+    return [f"init {project} --world {' '.join(WORLD)}", pretrain, sft, sampled, f"label {project} --by world", *others]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +63,10 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run([sys.executable, "-c", IN_ONE_GO, *commands(project)], env=ALONE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return project
+
+
+def test_every_method_that_learns_from_labels_is_killed_here() -> None:
+    assert {*LABELED} <= STAGES.keys()
 
 
 def accord(arguments: Sequence[str]) -> subprocess.Popen[str]:

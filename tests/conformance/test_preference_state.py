@@ -19,6 +19,7 @@ from accord.models.adapters import add_lora
 from accord.models.qvalues import QNetwork
 from accord.runtime.runs import Run
 from accord.settings import DpoConfig, IlqlConfig, KtoConfig
+from accord.settings.methods import LABELED
 
 RANKINGS = [
     ranked_responses(sequences([3 + i % 4], seed=i)[0], sequences([4, 2, 6], seed=90 + i), [2, 1, 2 + i % 2], 64, str(i)) for i in range(10)
@@ -63,6 +64,12 @@ STAGES: dict[str, tuple[type[Any], Callable[..., Any]]] = {
     "ilql": (IlqlConfig, by_ilql),
 }
 """A new algorithm that learns from what people said takes its place in these laws by a line here and one in CHANGES."""
+
+
+def test_every_method_that_learns_from_labels_is_held_to_these_laws() -> None:
+    assert STAGES.keys() == CHANGES.keys() == {*LABELED}
+
+
 TWENTY: dict[str, Any] = {"epochs": 10, "batch_size": 4, "save_every": 10, "lr": 1e-2}
 
 

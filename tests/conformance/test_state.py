@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conformance_run import Doomed, Killed
-from groups import improve
+from groups import KINDS, improve
 from groups import settings as group_settings
 from tiny import FP32, SENTENCES, ByFunction, chat, corpus, learn, llama, metrics, same, scalar, sequences, weights
 
@@ -37,6 +37,7 @@ from accord.records import Demonstration, Labeler, Message, Prompt
 from accord.runtime.project import Project, sections
 from accord.runtime.runs import Run
 from accord.settings import PpoConfig, PretrainConfig, RewardConfig, SftConfig
+from accord.settings.methods import METHODS, SAMPLING
 
 SOURCE = Path(settings.__file__).parents[1]
 
@@ -103,15 +104,19 @@ PPO_STATE: dict[str, Any] = {
 }
 
 
-GROUP_STATE: dict[str, Any] = {"steps": 20, "save_every": 10, "lr": 1e-2, "epochs": 1}
-RAFT_STATE: dict[str, Any] = {"rounds": 20, "save_every": 10, "lr": 1e-2, "epochs": 1}
+GROUP_STATE: dict[str, dict[str, Any]] = {kind: {METHODS[kind].iterations: 20, "save_every": 10, "lr": 1e-2, "epochs": 1} for kind in KINDS}
+GROUP_STATE["grpo"]["resample"] = 2
+
+
+def test_every_method_that_samples_is_held_to_these_laws() -> None:
+    assert {"ppo", *KINDS} == {*SAMPLING}
 
 
 def comparing(tmp_path: Path, kind: str, **asked: Any) -> Trainer:
     return lambda run: weights(improve(tmp_path, kind, run=run, **asked).policy)
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "sft", "reward", "ppo", "grpo", "rloo", "reinforce", "raft"])
+@pytest.mark.parametrize("stage", ["pretrain", "sft", "reward", "ppo", *KINDS])
 def test_t40_twenty_steps_are_ten_and_ten_resumed(stage: str, tmp_path: Path) -> None:
     configs: dict[str, Any] = {
         "pretrain": PretrainConfig(**PRETRAIN, tokens=20 * 128, batch_tokens=128, save_every=10),
@@ -129,10 +134,7 @@ def test_t40_twenty_steps_are_ten_and_ten_resumed(stage: str, tmp_path: Path) ->
                 **PPO_STATE,
             }
         ),
-        "grpo": group_settings("grpo", **GROUP_STATE, resample=2),
-        "rloo": group_settings("rloo", **GROUP_STATE),
-        "reinforce": group_settings("reinforce", **GROUP_STATE),
-        "raft": group_settings("raft", **RAFT_STATE),
+        **{kind: group_settings(kind, **asked) for kind, asked in GROUP_STATE.items()},
     }
     config = configs[stage]
     trainers: dict[str, Callable[[], Trainer]] = {
@@ -140,12 +142,8 @@ def test_t40_twenty_steps_are_ten_and_ten_resumed(stage: str, tmp_path: Path) ->
         "sft": lambda: finetuning(config),
         "reward": lambda: rewarding(config),
         "ppo": lambda: improving(tmp_path, **PPO_STATE),
-        "grpo": lambda: comparing(tmp_path, "grpo", **GROUP_STATE, resample=2),
-        "rloo": lambda: comparing(tmp_path, "rloo", **GROUP_STATE),
-        "reinforce": lambda: comparing(tmp_path, "reinforce", **GROUP_STATE),
-        "raft": lambda: comparing(tmp_path, "raft", **RAFT_STATE),
     }
-    train = trainers[stage]()
+    train = comparing(tmp_path, stage, **GROUP_STATE[stage]) if stage in KINDS else trainers[stage]()
     asked: dict[str, Any] = {"stage": stage, "config": config, "inputs": {}}
     whole = Run.start(tmp_path / "whole", **asked, resume=False)
     expected = train(whole)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from excerpts import ASK, BENCH, FINE, FLAT, FORMATS, TREE, message
 
+from accord.data.export_formats import SHAPES
 from accord.data.importers import Imported, read
 from accord.data.registry import FORMATS as KNOWN
 from accord.data.spans import Span
 from accord.errors import InputError
 from accord.records import Thumb
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def wrote(folder: Path, rows: list[Any], name: str = "rows.jsonl") -> Path:
@@ -37,7 +41,7 @@ def facts(found: Imported, wanted: dict[str, Any]) -> dict[str, Any]:
         "prompts": len(found.prompts) - len({d.prompt.id for d in found.demonstrations}),
         "responses": len(found.responses),
     }
-    return {key: facts.get(key, found.figures.get(key)) for key in wanted}
+    return {key: facts.get(key, found.metrics.get(key)) for key in wanted}
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -46,7 +50,7 @@ def test_rows_become_what_they_mean_and_the_format_is_told_from_them(tmp_path: P
     path = wrote(tmp_path, rows)
     found = read(path)
     assert facts(found, wanted) == wanted
-    figures = found.figures
+    figures = found.metrics
     assert figures["format"] == format
     assert figures["read"] == figures["kept"] + sum(figures["dropped"].values())
     assert read(path, format) == found
@@ -70,6 +74,18 @@ def test_every_format_has_an_example() -> None:
     assert set(KNOWN) == set(FORMATS) | elsewhere
 
 
+def test_the_page_has_the_formats_in_the_order_in_which_they_are_tried() -> None:
+    assert re.findall(r"^\| `([\w-]+)` \|", (DOCS / "formats.md").read_text("utf-8"), re.MULTILINE) == [*KNOWN]
+
+
+def test_the_page_of_export_has_every_shape() -> None:
+    listed = dict[str, list[str]]()
+    for line in re.findall(r"^\| `.*", (DOCS / "export.md").read_text("utf-8"), re.MULTILINE):
+        what, formats = line.split("|")[1:3]
+        listed.update({kind: re.findall("`(.+?)`", formats)[1:] for kind in re.findall("`(.+?)`", what)})
+    assert {(kind, format) for kind, formats in listed.items() for format in formats} == {*SHAPES}
+
+
 def test_a_conversation_goes_along_with_what_answers_it(tmp_path: Path) -> None:
     found = read(wrote(tmp_path, [{"prompt": TREE, "message_tree_id": "1"}]))
     (written,) = found.demonstrations
@@ -87,7 +103,7 @@ def test_ranked_replies_beyond_nine_and_a_missing_parent(tmp_path: Path) -> None
     replies = [message(str(n), "assistant", f"Answer {n}", rank=n) for n in range(11)]
     found = read(wrote(tmp_path, [message("r", "prompter", "Why?", *replies)]))
     assert found.rankings[0].ranks == tuple(range(1, 10))
-    assert found.figures["left_out"] == {"ranked reply beyond the ninth": 2}
+    assert found.metrics["left_out"] == {"ranked reply beyond the ninth": 2}
     with pytest.raises(InputError, match=r'rows.jsonl:4, field "parent_id": no message before it'):
         read(wrote(tmp_path, [*FLAT[:3], FLAT[4]]))
 
@@ -96,7 +112,7 @@ def test_pairs_that_agree_with_no_order_stay_pairs(tmp_path: Path) -> None:
     circle = FINE | {"preference": [1, 2, 0, 1, 0, 0]}
     found = read(wrote(tmp_path, [circle]))
     assert [ranking.ranks for ranking in found.rankings] == [(1, 2), (2, 1), (1, 1), (1, 2), (1, 1), (1, 1)]
-    with pytest.raises(InputError, match='field "preference": six of 0, 1 and 2'):
+    with pytest.raises(InputError, match='field "preference": not six numbers 0, 1 or 2'):
         read(wrote(tmp_path, [FINE | {"preference": [1, 2]}]))
 
 
@@ -140,10 +156,10 @@ ODD: dict[str, tuple[Any, str]] = {
     "roles out of order": ({"messages": [*ASK, *ASK]}, r'messages\[1\]\.role": roles out of order: \'user\' after \'user\''),
     "an answer first": ({"conversations": [{"from": "gpt", "value": "x"}]}, r'conversations\[0\]\.from": roles out of order'),
     "a parent that is no id": (FLAT[1] | {"parent_id": {"a": 1}}, 'field "parent_id": not a string'),
-    "a late system turn": ({"messages": [*ASK, {"role": "system", "content": "x"}]}, "a system turn that is not the first"),
+    "a late system turn": ({"messages": [*ASK, {"role": "system", "content": "x"}]}, "a system turn must be the first"),
     "a picture": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, r'content\[0\]\.type": only text'),
-    "a NUL": ({"prompt": "a\0b"}, 'field "prompt": holds a NUL'),
-    "a system turn alone": ({"messages": [{"role": "system", "content": "x"}]}, "without a turn of the user's"),
+    "a NUL": ({"prompt": "a\0b"}, 'field "prompt": contains a NUL'),
+    "a system turn alone": ({"messages": [{"role": "system", "content": "x"}]}, "without a user turn"),
     "a label that is none": ({"prompt": "x", "completion": "y", "label": "maybe"}, 'field "label": neither true nor false'),
     "a rating that is none": ({"prompt": "x", "response": "y", "helpfulness": "good"}, "helpfulness"),
     "an unknown line of ours": ({"accord": "song"}, "'song' cannot be imported"),

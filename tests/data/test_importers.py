@@ -76,7 +76,7 @@ def test_comparisons_that_teach_nothing_are_counted(tmp_path: Path) -> None:
         {"chosen": f"{ASKED} Yes?\n\nHuman: Well.", "rejected": f"{ASKED} Yes?\n\nHuman: So."},
     ]
     found = read(write(tmp_path, *rows))
-    assert found.figures == {
+    assert found.metrics == {
         "format": "hh-rlhf",
         "read": 6,
         "kept": 1,
@@ -119,7 +119,7 @@ def test_demonstrations_and_their_labelers(tmp_path: Path) -> None:
     found = read(write(tmp_path, DEMONSTRATION, DEMONSTRATION | {"response": " "}, DEMONSTRATION | {"prompt": ""}))
     (demonstration,) = found.demonstrations
     assert (demonstration.prompt, demonstration.text, demonstration.labeler) == (found.prompts[0], "Green.", "bob")
-    assert found.figures == {"format": "demonstrations", "read": 3, "kept": 1, "dropped": {"empty prompt": 1, "empty response": 1}}
+    assert found.metrics == {"format": "demonstrations", "read": 3, "kept": 1, "dropped": {"empty prompt": 1, "empty response": 1}}
 
 
 def test_rankings_keep_ties_and_equal_texts(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_raw_text_in_three_forms(tmp_path: Path) -> None:
     assert read(tmp_path / "books" / "b.txt").documents == ["Second.\nLine."]
     rows = write(tmp_path, {"text": "One."}, {"text": ""}, {"text": "Two."})
     assert read(rows).documents == ["One.", "Two."]
-    assert read(rows).figures == {"format": "text", "read": 3, "kept": 2, "dropped": {"empty text": 1}}
+    assert read(rows).metrics == {"format": "text", "read": 3, "kept": 2, "dropped": {"empty text": 1}}
 
 
 @given(st.lists(st.text(alphabet="ab \n", max_size=3 * DOCUMENT), max_size=3).map("\n\n".join))
@@ -167,7 +167,7 @@ def test_a_book_becomes_many_documents_of_whole_paragraphs() -> None:
 def test_the_format_is_told_from_the_fields(tmp_path: Path, format: str) -> None:
     path = write(tmp_path, "", EXAMPLES[format])
     assert read(path) == read(path, format=format)
-    assert read(path).figures["kept"] == 1
+    assert read(path).metrics["kept"] == 1
 
 
 def test_the_limit_counts_rows(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ BAD: dict[str, tuple[str, object, str]] = {
     "a number": ("prompts", {"prompt": 3}, 'rows.jsonl:2, field "prompt": not a string: 3'),
     "half a pair": ("prompts", '{"prompt": "\\ud83e"}', 'rows.jsonl:2, field "prompt".*surrogate'),
     "a use case that is none": ("prompts", {"prompt": "x", "use_case": []}, 'rows.jsonl:2, field "use_case"'),
-    "messages of nothing": ("prompts", {"messages": []}, 'rows.jsonl:2, field "messages": a prompt ends'),
+    "messages of nothing": ("prompts", {"messages": []}, 'rows.jsonl:2, field "messages": a prompt must end'),
     "no list": ("prompts", {"messages": "x"}, 'rows.jsonl:2, field "messages": not a list'),
     "the assistant's turn last": (
         "prompts",
@@ -228,8 +228,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         plain: r"plain\.jsonl\.gz: it cannot be read",
         tmp_path / "missing.jsonl": "no such file",
         tmp_path / "folder": r"a folder without data",
-        write(tmp_path, name="empty.jsonl"): r"empty\.jsonl: there is nothing in it",
-        write(tmp_path, "", " ", name="blank.txt"): r"blank\.txt: there is nothing in it",
+        write(tmp_path, name="empty.jsonl"): r"empty\.jsonl: the source is empty",
+        write(tmp_path, "", " ", name="blank.txt"): r"blank\.txt: the source is empty",
         write(tmp_path, {"question": "x"}, name="other.jsonl"): r"other\.jsonl:1: no known format has the fields question",
     }
     for path, message in expected.items():

@@ -73,7 +73,7 @@ def test_each_reason(tmp_path: Path) -> None:
     ]
     assert said(curated) == expected
     assert curated.original[[1, 2, 4]].tolist() == [0, 0, 3]
-    figures = curated.figures()
+    figures = curated.metrics()
     assert (figures["read"], figures["kept"], sum(figures["dropped"].values())) == (9, 2, 7)
     assert figures["languages"] == {"en": 2}
 

@@ -82,7 +82,7 @@ def damaged(folder: Path) -> dict[Path, str]:
     table = folder / "whole.parquet"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), table)
     content: dict[str, tuple[bytes, str]] = {
-        "cut.jsonl.gz": (gzip.compress(sound)[:-50], r"cut\.jsonl\.gz: it cannot be read.*cut off\?"),
+        "cut.jsonl.gz": (gzip.compress(sound)[:-50], r"cut\.jsonl\.gz: it cannot be read.*truncated\?"),
         "cut.jsonl.zst": (frame[:-50], r"cut\.jsonl\.zst: it cannot be read.*middle of a frame"),
         "noise.jsonl.zst": (b"\x28\xb5\x2f\xfd" + bytes(range(200)), r"noise\.jsonl\.zst: it cannot be read"),
         "plain.jsonl.gz": (sound, r"plain\.jsonl\.gz: it cannot be read"),
@@ -97,11 +97,11 @@ def damaged(folder: Path) -> dict[Path, str]:
         "half.json": (b'[{"prompt": "a"},\n {"prompt": "b"}', r"half\.json:2: the list breaks off"),
         "broken.json": (b'[{"prompt": "a"},\n {"prompt" "b"}]', r"broken\.json:2: broken JSON: Expecting ':'"),
         "joined.json": (b'[{"prompt": "a"} {"prompt": "b"}]', r"joined\.json:1: no comma"),
-        "trailing.json": (b'[{"prompt": "a"}]\n[]', r"trailing\.json:2: something stands after the list's end"),
+        "trailing.json": (b'[{"prompt": "a"}]\n[]', r"trailing\.json:2: there is text after the end of the list"),
         "number.json": (b"[1]", r"number\.json:1: not a JSON object: 1"),
         "open.csv": (b'prompt\n"never closed\n' + b"x\n" * 50, r"open\.csv:\d+: broken table"),
         "cells.csv": (b"prompt,user\nx,y,z\n", r"cells\.csv:2: 3 cells, but 2 columns"),
-        "twice.csv": (b"prompt,prompt\nx,y\n", r"twice\.csv:1: the column 'prompt' stands twice"),
+        "twice.csv": (b"prompt,prompt\nx,y\n", r"twice\.csv:1: the column 'prompt' occurs twice"),
         "formula.csv": (b'prompt\n"=HYPERLINK(""x"")"\n', r'formula\.csv:2, field "prompt": a spreadsheet formula \(put \''),
         "command.tsv": (b"prompt\n@SUM(1+1)*cmd|' /C calc'!A0\n", r"command\.tsv:2.*spreadsheet formula"),
         "return.csv": (b"pro\rmpt\nx\n", r"return\.csv:1: broken table: new-line character"),
@@ -207,7 +207,7 @@ def test_a_name_of_the_hub_without_a_network_is_said(monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(InputError, match=r"nobody/nothing: the data set cannot be downloaded.*is there a network"):
+    with pytest.raises(InputError, match=r"nobody/nothing: the data set cannot be downloaded.*check the name and the network"):
         files_of(Path("nobody/nothing"))
 
 

@@ -206,7 +206,7 @@ def test_a_template_that_fails_is_named_with_the_way_out(template: str, part: st
     tokenizer.name_or_path = "models/odd"
     with pytest.raises(InputError, match=rf"(?s)the chat template of models/odd .*{part}") as error:
         chat_format(tokenizer).prompt(ASK)
-    assert "mend the template" in error.value.hint
+    assert "fix the template" in error.value.hint
     assert error.value.exit_code == 1
 
 

@@ -87,7 +87,7 @@ def test_double_submission_is_one_answer(site: Server, come: Come) -> None:
     for place in (1, 2):
         plain.locator(f"[name=quality-{place}][value='4']").check(force=True)
         plain.locator(f"[name=rank-{place}][value='1']").check(force=True)
-    plain.get_by_role("button", name="Save and next").last.dblclick()
+    plain.get_by_role("button", name="Save and continue").last.dblclick()
     expect(plain.locator(".ask")).to_contain_text("Question 2")
     assert len(said(site)) == 2
 
@@ -111,7 +111,7 @@ def test_a_page_out_of_date_is_told_so(site: Server, come: Come) -> None:
     stale.goto(f"{site.address}/next")
     ranked(page, site)
     keys(page, "Enter")
-    expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
     keys(stale, *RANKED, "Enter")
     expect(stale.locator("#problems")).to_contain_text("You changed this answer elsewhere")
     assert len(said(site)) == 1
@@ -127,7 +127,7 @@ def test_a_session_that_ended_sends_after_the_next_log_in(site: Server, come: Co
     expect(page.locator("#journal")).to_contain_text("Log in again")
     page.context.add_cookies(kept)
     page.evaluate("dispatchEvent(new Event('online'))")
-    expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
     assert len(said(site)) == 1
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from e2e.conftest import Come, Server, task, wait_until
+from feedback.web.conftest import addresses
 from playwright.sync_api import Page, expect
 
 from accord.feedback import accounts, answers
@@ -46,7 +47,7 @@ def test_six_responses_are_ranked_by_keyboard_alone(site: Server, come: Come) ->
     keys(page, "ArrowDown", "6", "r")
     page.keyboard.type("because")
     keys(page, "Control+Enter")
-    expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
 
     saved = one(site)
     order = saved.shown
@@ -92,7 +93,7 @@ def test_the_other_kinds_by_keyboard(site: Server, come: Come, kind: Any) -> Non
             keys(page, "5", "Enter", "6", "d", "Enter")
         case _:
             keys(page, "Enter", "6", "Enter", "5", "Enter", "5", "Enter", "1", "2", "2", "b", "Enter")
-    expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
     saved = one(site)
     assert saved.guideline.set == ("evaluation" if kind == "evaluate" else "training")
     match kind:
@@ -114,20 +115,20 @@ def test_without_scripts(site: Server, come: Come) -> None:
     site.queue(task(1, k=3), task(2, k=2))
     page = come(java_script_enabled=False)
     page.get_by_role("link", name="Start").click()
-    page.get_by_role("button", name="Save and next").last.click()
+    page.get_by_role("button", name="Save and continue").last.click()
     expect(page.get_by_role("alert")).to_have_text("Every response needs a rank.")
     for place, (rank, quality) in enumerate(((1, 7), (2, 3), (2, 2)), 1):
         page.locator(f"[name=quality-{place}][value='{quality}']").check(force=True)
         page.locator(f"[name=rank-{place}][value='{rank}']").check(force=True)
     page.get_by_label("Reason").fill("no scripts")
-    page.get_by_role("button", name="Keep as a draft").click()
+    page.get_by_role("button", name="Save as draft").click()
     expect(page.get_by_label("Reason")).to_have_value("no scripts")
-    page.get_by_role("button", name="Save and next").last.click()
+    page.get_by_role("button", name="Save and continue").last.click()
     expect(page.locator(".ask")).to_contain_text("Question 2")
     page.locator(".skipping summary").click()
     page.get_by_label("Why?").fill("not for me")
     page.get_by_role("button", name="Skip this task").click()
-    expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
     said = {answer.task_id: answer for answer in answers.every(site.store)}
     assert [said["t1"].payload["ranks"][id] for id in said["t1"].shown] == [1, 2, 2]
     assert said["t2"].payload == {"skip": "not for me"}
@@ -154,12 +155,12 @@ def test_a_draft_outlives_the_page_and_an_answer_can_be_corrected(site: Server, 
     page.goto(f"{site.address}/next")
     keys(page, "Enter", "6", "Enter", "3", "Enter", "1", "r")
     page.keyboard.type("draft text")
-    expect(page.locator("#saved")).to_have_text("draft kept")
+    expect(page.locator("#saved")).to_have_text("draft saved")
     page.goto(f"{site.address}/next")
     expect(page.locator("[name=reason]")).to_have_value("draft text")
     expect(page.locator(".rung").nth(0)).to_have_text("1 bestA")
     keys(page, "ArrowDown", "ArrowDown", "2", "Enter")
-    expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
     page.get_by_role("link", name="My answers").first.click()
     page.locator(".answers a").click()
     expect(page.get_by_text("You are correcting an answer of yours")).to_be_visible()
@@ -212,7 +213,7 @@ def test_the_other_pages_are_accessible(site: Server, come: Come) -> None:
     page = come("lea", "lead", reduced_motion="reduce")
     accounts.invite(site.store, "labeler", "Ann", by="tests", now=datetime.now(UTC), screened=True)
     ann = next(person.id for person in accounts.people(site.store) if person.name == "Ann")
-    for path in ("/", "/answers", "/guidelines", "/lead", f"/lead/screening/{ann}", "/profile", "/join", "/nowhere"):
+    for path in (*addresses("GET", id=ann), "/join", "/nowhere"):
         page.goto(site.address + path)
         accessible(page)
     page.goto(f"{site.address}/next")
@@ -233,7 +234,7 @@ def test_it_fits_a_tablet_and_a_telephone(site: Server, come: Come) -> None:
     page = come("lea", "lead", viewport={"width": 1024, "height": 1024}, has_touch=True)
     for width in (1024, 768, 390):
         page.set_viewport_size({"width": width, "height": 1024})
-        for path in ("/", "/lead", "/profile", "/next"):
+        for path in (*addresses("GET"), "/next"):
             page.goto(f"{site.address}{path}")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path}: nothing stands out to the side"
         for _ in range(2):

@@ -53,11 +53,11 @@ MIXED = [
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("places", [2, 5, 64])
-def test_a_request_gets_the_same_text_alone_and_in_company(places: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("slots", [2, 5, 64])
+def test_a_request_gets_the_same_text_alone_and_in_company(slots: int, dtype: torch.dtype) -> None:
     model = llama()
     lonely = [alone(asked, model, dtype=dtype) for asked in MIXED]
-    running = engine(model, dtype=dtype, places=places)
+    running = engine(model, dtype=dtype, slots=slots)
     came = dict[int, list[int]]()
     for asked in MIXED:  # each joins two steps after the one before
         running.submit(asked)
@@ -72,7 +72,7 @@ def test_a_request_gets_the_same_text_alone_and_in_company(places: int, dtype: t
 @given(st.data())
 def test_whoever_joins_or_leaves_nobody_else_notices(data: st.DataObject) -> None:
     model = llama()
-    running, came, gone = engine(model, places=data.draw(st.integers(1, 6))), dict[int, list[int]](), set[int]()
+    running, came, gone = engine(model, slots=data.draw(st.integers(1, 6))), dict[int, list[int]](), set[int]()
     asked = [replace(MIXED[i], seed=i) for i in data.draw(st.lists(st.integers(0, len(MIXED) - 1), min_size=2, max_size=8))]
     for one in asked:
         came[running.submit(one)] = []
@@ -140,7 +140,7 @@ def test_what_is_remembered_is_bounded_and_the_oldest_goes_first() -> None:
 
 
 def test_a_cancelled_request_frees_its_place_at_once() -> None:
-    running = engine(places=1, stop=())
+    running = engine(slots=1, stop=())
     first, second = running.submit(request(PROMPTS[0])), running.submit(request(PROMPTS[2]))
     running.step()
     running.cancel(first)
@@ -161,7 +161,7 @@ def test_it_ends_at_a_stop_token_the_limit_or_the_context() -> None:
 
 def test_a_prompt_that_leaves_no_room_is_refused() -> None:
     for prompt in ([], [5] * CONTEXT):
-        with pytest.raises(ValueError, match="the context 128"):
+        with pytest.raises(ValueError, match="the context holds 128"):
             engine().submit(request(prompt))
 
 

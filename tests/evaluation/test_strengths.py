@@ -109,7 +109,7 @@ def test_pairs_that_were_not_compared_are_left_out() -> None:
     values = drawn(np.array([1.0, 0.0, -1.0]), 300, 2)
     values[:, 0, 2] = values[:, 2, 0] = np.nan
     assert [each.name for each in standings("abc", values, resamples=50)] == ["a", "b", "c"]
-    with pytest.raises(InputError, match="not one prompt"):
+    with pytest.raises(InputError, match="no prompt was compared"):
         standings("ab", np.full((4, 2, 2), np.nan))
 
 

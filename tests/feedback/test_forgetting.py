@@ -64,7 +64,7 @@ def test_what_a_person_asked_and_said_is_gone_and_the_rest_stays(store: Store) -
 def test_nobody_is_nobody(store: Store) -> None:
     fill(store)
     for name in ("", "carl"):
-        with pytest.raises(StoreError, match="nothing of a user"):
+        with pytest.raises(StoreError, match="has no user"):
             person(store, name)
 
 
@@ -120,7 +120,7 @@ def test_papers_are_kept_replaced_and_counted(store: Store) -> None:
     assert provenance.summary(store)["origin"] == {"file.jsonl": 3}
     with pytest.raises(StoreError, match="kind"):
         provenance.record(store, [Provenance("a", "x", kind="odd")])  # pyright: ignore[reportArgumentType]
-    with pytest.raises(StoreError, match="whose"):
+    with pytest.raises(StoreError, match="no prompts are named"):
         provenance.mark(store, consent="given", by="operator", now=NOW)
 
 

@@ -87,7 +87,7 @@ def test_a_changed_file_is_refused(tmp_path: Path, change: bytes) -> None:
 
 
 DAMAGED = {
-    "cut off": (b'{"id":"a"', "s.jsonl:1: the last line is cut off"),
+    "cut off": (b'{"id":"a"', "s.jsonl:1: the last line is truncated"),
     "no JSON": (b'{"group":"","id":"a","kind":"user"}\nnonsense\n', "s.jsonl:2: not JSON"),
     "no object": (b"[1]\n", "s.jsonl:1: not a Labeler"),
     "a field missing": (b'{"id":"a"}\n', "s.jsonl:1: not a Labeler.*kind"),
@@ -104,7 +104,7 @@ def test_a_damaged_file_is_named_by_its_line(tmp_path: Path, content: bytes, mes
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"s\.jsonl: the snapshot is not there"):
+    with pytest.raises(InputError, match=r"s\.jsonl: the snapshot is missing"):
         read_snapshot(tmp_path / "s.jsonl", Labeler)
 
 

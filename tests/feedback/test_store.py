@@ -198,7 +198,7 @@ def test_a_database_of_something_else_is_left_alone(path: Path) -> None:
         other.execute("CREATE TABLE songs (title TEXT)")
     other.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="something else"):
+    with pytest.raises(StoreError, match="belongs to another program"):
         Store.open(f"sqlite:///{path}")
     with sqlite3.connect(path) as other:
         assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("songs",)]

@@ -83,7 +83,7 @@ def test_resuming_what_was_never_begun_begins_it(tmp_path: Path) -> None:
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     train(tmp_path / "run", stop_after=4)
     before = contents(tmp_path / "run")
-    with pytest.raises(RunError, match="stopped run stands there") as caught:
+    with pytest.raises(RunError, match="stopped run of this name exists") as caught:
         train(tmp_path / "run")
     assert "--resume" in caught.value.hint
     assert "--name" in caught.value.hint

@@ -183,7 +183,7 @@ def test_a_conversation_is_put_to_the_model_as_the_rules_say() -> None:
     assert with_system(own, "x") == own
     assert few_shot(own, SHOTS[:1])[0] == own[0]
     assert "答案" in chain_of_thought([user("谁管磨坊？")])[-1].content
-    with pytest.raises(UsageError, match="there are: helpful"):
+    with pytest.raises(UsageError, match="choose one of helpful"):
         system_prompt("no-such")
 
 

@@ -1,1 +1,1 @@
-"""How a model learns: pure formulas in objectives, and one readable file an algorithm."""
+"""Learning algorithms: pure formulas in the objectives modules, and one readable file per algorithm."""

@@ -1,10 +1,10 @@
 """Direct preference optimisation: the policy learns from rankings without a reward model, by pairs or by the whole ranking.
 
-Follows Rafailov et al. 2023, section 4, except: rankings of K responses are kept together as in the reward model, one forward pass a
-response and weight 1/C(K,2) a pair (untied pairs alone); the reference is the policy before its first step, so its log-probabilities
-are computed once, go along in the checkpoint, and no second model is held; AdamW and a cosine take the place of RMSprop. Around one
-loop and one kind of data stand the losses of ``prompt_loss``: cDPO, robust DPO, IPO, ORPO, SimPO and Plackett-Luce. ORPO's likelihood
-term is taken on the best responses of a prompt, where its paper has pairs only.
+Follows Rafailov et al. 2023, section 4, except: rankings of K responses are kept together as in the reward model, with one forward pass
+per response and weight 1/C(K,2) per pair (untied pairs only); the reference is the policy before its first step, so its
+log-probabilities are computed once and stored in the checkpoint, and no second model is held; AdamW and a cosine replace RMSprop. One
+loop and one kind of data serve all losses of ``prompt_loss``: DPO, cDPO, robust DPO, IPO, ORPO, SimPO and Plackett-Luce. ORPO's
+likelihood term covers the best responses of a prompt, where its paper has only pairs.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class RankedResponses:
 
 @dataclass(frozen=True)
 class Known:
-    """A ranking and what the reference says of its responses: log-probabilities [K] in nats, zeros where there is no reference."""
+    """A ranking and the reference's log-probabilities [K] of its responses in nats, zeros where there is no reference."""
 
     ranked: RankedResponses
     reference: Tensor
@@ -60,7 +60,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Measured:
-    """One forward pass over some prompts: their share of the loss, implied rewards of each untied pair, the best responses' likelihood."""
+    """The result of one forward pass over some prompts: loss share, implied rewards of each untied pair, the best responses' likelihood."""
 
     loss: Tensor
     better: Tensor
@@ -71,10 +71,10 @@ class Measured:
 def ranked_responses(
     prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int, name: str
 ) -> RankedResponses:
-    """Join a prompt to its responses; where both together are too long the right end is kept.
+    """Join a prompt to its responses; if both together are too long, the right end is kept.
 
     Raises:
-        InputError: nothing of the prompt, or no response, would remain; names the ranking.
+        InputError: nothing of the prompt, or no response, would remain; the error names the ranking.
     """
     rows = [joined(prompt, response, max_tokens, name) for response in responses]
     return RankedResponses([row.tokens for row in rows], [row.kept for row in rows], list(ranks))
@@ -90,10 +90,10 @@ def train(
     run: Run,
     dtype: torch.dtype,
 ) -> Mapping[str, float]:
-    """Trains ``policy`` in place, which starts as the reference, and returns its final metrics on what it did not learn from.
+    """Train ``policy``, which starts as the reference, in place; return its final metrics on held-out data.
 
     Args:
-        rankings: each with a pair to learn from.
+        rankings: each with at least one untied pair.
         validation: of other users. held_out_group: of the held-out group of labelers.
     """
     a_pass = math.ceil(len(rankings) / config.batch_size)
@@ -144,7 +144,7 @@ def train(
 
 
 def reference_logprobs(config: DpoConfig, policy: Any, rankings: Sequence[RankedResponses], *, dtype: torch.dtype) -> Tensor:
-    """What the policy says now of every response, flat in order; zeros for the losses that have no reference."""
+    """Return the policy's current log-probabilities of all responses, flat in order; zeros for losses without a reference."""
     rows = [row for ranked in rankings for row in ranked.rows]
     if config.loss in REFERENCE_FREE:
         return torch.zeros(len(rows))
@@ -153,21 +153,22 @@ def reference_logprobs(config: DpoConfig, policy: Any, rankings: Sequence[Ranked
 
 
 def strength(config: DpoConfig) -> float:
-    """beta, or the method's own where none is asked for."""
+    """Return beta, or the method's default if none is set."""
     return config.beta or (2.0 if config.loss == "simpo" else 0.1)
 
 
 def implied_rewards(config: DpoConfig, logprobs: Tensor, reference: Tensor, tokens: Tensor) -> Tensor:
-    """beta (log policy - log reference) of each response [K], by its length where the method has it; ``tokens`` are the lengths."""
+    """Return beta (log policy - log reference) of each response [K], divided by its length if the method does; ``tokens`` are the
+    lengths."""
     by_mean = config.normalise == "mean" or (config.normalise == "auto" and config.loss in BY_MEAN)
     return strength(config) * (logprobs - reference) / (tokens if by_mean else 1)
 
 
 def prompt_loss(config: DpoConfig, logprobs: Tensor, rewards: Tensor, tokens: Tensor, ranks: Tensor) -> Tensor:
-    """The loss of one prompt's K responses: of the whole ranking, or a mean over its untied pairs.
+    """Return the loss of one prompt's K responses: of the whole ranking, or the mean over its untied pairs.
 
     Args:
-        logprobs: the policy's, of each response [K]. rewards: as ``implied_rewards`` gives them [K].
+        logprobs: the policy's, of each response [K]. rewards: from ``implied_rewards`` [K].
         tokens: lengths of the responses [K]. ranks: 1 is best [K].
     """
     (better, worse), _ = ranked_pairs(ranks)
@@ -193,7 +194,7 @@ def prompt_loss(config: DpoConfig, logprobs: Tensor, rewards: Tensor, tokens: Te
 
 
 def _passes(config: DpoConfig, policy: Any, chosen: Sequence[Known], dtype: torch.dtype) -> Iterator[Measured]:
-    """Measures the chosen prompts a few at a time; the losses add up to the mean over prompts. Never cuts a prompt apart."""
+    """Yield measurements of the chosen prompts, a few at a time; the losses add up to the mean over prompts. Never splits a prompt."""
     for group in by_tokens([sum(map(len, known.ranked.rows)) for known in chosen], config.micro_tokens):
         yield _measured(config, policy, [chosen[i] for i in group], len(chosen), dtype)
 
@@ -214,7 +215,7 @@ def _measured(config: DpoConfig, policy: Any, part: Sequence[Known], prompts: in
 
 
 def _summary(measured: Sequence[Measured]) -> dict[str, float]:
-    """The metrics of a step; docs/dpo.md defines each."""
+    """Return the metrics of a step; docs/dpo.md defines each."""
     better, worse, best = (torch.cat([getattr(part, name) for part in measured]) for name in ("better", "worse", "best"))
     return {
         "loss": sum(part.loss.item() for part in measured),

@@ -63,7 +63,7 @@ from accord.settings import GrpoConfig
 
 @dataclass(frozen=True)
 class Targets:
-    """What a rollout is to be learned towards; [rows, steps] each. ``keep`` leaves out what the truncation rule masks."""
+    """The learning targets of a rollout, [rows, steps] each. ``keep`` leaves out tokens masked by the truncation rule."""
 
     keep: Tensor
     advantages: Tensor
@@ -84,16 +84,16 @@ def train(
     run: Run,
     dtype: torch.dtype,
 ) -> Any:
-    """Trains the policy in place and returns it.
+    """Train the policy in place and return it.
 
     Args:
         config: GrpoConfig, or RlooConfig or ReinforceConfig, which are the same with other defaults.
-        policy: starts as the SFT model; ``reference`` is that model and stays.
-        sampler: draws from ``policy``. rewards: what a response is worth, part by part.
+        policy: starts as the SFT model; ``reference`` is that model and stays fixed.
+        sampler: samples from ``policy``. rewards: the reward of a response, part by part.
         prompts: token ids of the training prompts. decode: token ids to text, for the sample tables.
 
     Raises:
-        RunError: sampler and trainer disagree by more than ``config.logprob_gap``, or a reward is not a number.
+        RunError: sampler and trainer differ by more than ``config.logprob_gap``, or a reward is not a number.
     """
     optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
     done, asked, updates = 0, 0, 0
@@ -146,7 +146,8 @@ def train(
 def _drawn(
     config: GrpoConfig, prompts: Sequence[list[int]], asked: int, step: int, *, sampler: Sampler, scorer: Scorer
 ) -> tuple[Drawn, int, float]:
-    """A batch of groups, telling ones first where more draws were allowed; how many prompts it took; the first draw's telling share."""
+    """Return a batch of groups, those with different rewards first if more draws were allowed; the number of prompts used; the first
+    draw's share of such groups."""
     n, groups = config.group_size, config.batch_size // config.group_size
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
 
@@ -168,13 +169,13 @@ def _drawn(
 
 
 def final_scores(config: GrpoConfig, drawn: Drawn | Rollout) -> Tensor:
-    """[rows] scores under the truncation rule and the punishment of overlong responses."""
+    """Return the scores [rows] under the truncation rule and the overlong penalty."""
     scores = settled_scores(drawn, config.truncation, config.no_stop_reward)
     return scores + overlong_penalty(drawn.keep.sum(1), config.max_tokens, config.overlong_tokens)
 
 
 def learning_targets(config: GrpoConfig, rollout: Rollout) -> Targets:
-    """Rewards and advantages of a rollout, by the chosen estimator."""
+    """Return the rewards and advantages of a rollout by the chosen estimator."""
     keep, n = learned_tokens(rollout, config.truncation), config.group_size
     kl = (rollout.logprobs - rollout.reference).masked_fill(~keep, 0.0)
     beta = config.kl_coef if config.kl_in == "reward" else 0.0
@@ -192,7 +193,7 @@ def learning_targets(config: GrpoConfig, rollout: Rollout) -> Targets:
 
 
 def _losses(config: GrpoConfig, policy: Any, rollout: Rollout, targets: Targets, rows: list[int], dtype: torch.dtype) -> dict[str, float]:
-    """Adds the gradient of one minibatch's loss and returns its metrics."""
+    """Add the gradient of one minibatch's loss and return its metrics."""
     whole, clip_high = config.loss == "sequence", config.clip_high or config.clip
     weights = token_weights(targets.keep[rows], "token" if whole else config.loss, config.max_tokens)
     units = (targets.keep[rows].any(1).sum() if whole else targets.keep[rows].sum()).clamp(min=1).item()
@@ -223,7 +224,7 @@ def _losses(config: GrpoConfig, policy: Any, rollout: Rollout, targets: Targets,
 
 
 def _summary(rollout: Rollout, targets: Targets, history: list[dict[str, float]]) -> dict[str, float]:
-    """The metrics of one step; docs/grpo.md defines each."""
+    """Return the metrics of one step; docs/grpo.md defines each."""
     means = {name: sum(row[name] for row in history) / len(history) for name in history[0]}
     own = {
         "reward_total": targets.rewards.sum(1).mean().item(),

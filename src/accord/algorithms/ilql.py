@@ -1,13 +1,13 @@
-"""Q-learning over tokens, offline, from responses that people rated or ranked: ILQL, and DQN beside it.
+"""Offline Q-learning over tokens, from rated or ranked responses: ILQL, and DQN as a variant.
 
-A response is an episode: its prompt and what was said so far is the state, the next token the action, and what people held the response
-to be worth is the reward of its last token. A network of its own learns Q twice, and V. Nothing is sampled while it learns; afterwards
-the SFT model is drawn from with its distribution moved by exp(beta (Q - V)) (``engine.guided``).
+A response is an episode. The prompt and the tokens so far are the state, the next token is the action, and the response's rating is the
+reward of its last token. A separate network learns two Qs and V. Nothing is sampled during training; afterwards samples come from the
+SFT model with its distribution multiplied by exp(beta (Q - V)) (``engine.guided``).
 
 Follows Snell et al. 2023 (ILQL), section 4, except: Q learns lambda-returns, of which lambda 0 is the paper's one step ahead; the target
-network is a whole copy with a Polyak average, body included; returns lie in [-1, 1]; the SFT model is the policy as it is, not
-fine-tuned on the rated responses. ``backup="max"`` is DQN (Mnih et al. 2015) with double Q and the conservative term:
-L = E[(y - Q(s, a))^2], y = r + gamma max Q_target.
+network is a full copy with a Polyak average, body included; returns lie in [-1, 1]; the SFT model is the policy as it is, not fine-tuned
+on the rated responses. ``backup="max"`` is DQN (Mnih et al. 2015) with double Q and the conservative term: L = E[(y - Q(s, a))^2], y = r
++ gamma max Q_target.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from accord.settings import IlqlConfig
 
 @dataclass(frozen=True)
 class Episode:
-    """Token ids of a prompt and a response, of which the last ``kept`` are the response, and what it was worth."""
+    """Token ids of a prompt and a response, the last ``kept`` of which are the response, with its return."""
 
     tokens: list[int]
     kept: int
@@ -42,10 +42,10 @@ class Episode:
 
 
 def episode(prompt: list[int], response: list[int], worth: float, max_tokens: int, name: str) -> Episode:
-    """Join prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; if both together are too long, the right end is kept.
 
     Raises:
-        InputError: nothing of the prompt, or no response, would remain; names the response.
+        InputError: nothing of the prompt, or no response, would remain; the error names the response.
     """
     row = joined(prompt, response, max_tokens, name)
     return Episode(row.tokens, row.kept, worth)
@@ -61,7 +61,7 @@ def train(
     run: Run,
     dtype: torch.dtype,
 ) -> Mapping[str, float]:
-    """Trains ``network`` in place and returns how it orders what it did not learn from.
+    """Train ``network`` in place and return its ordering accuracy on held-out data.
 
     Args:
         validation: of other users. held_out_group: of the held-out group of labelers.
@@ -107,7 +107,7 @@ def train(
 
 @torch.no_grad()
 def follow(target: torch.nn.Module, network: torch.nn.Module, rate: float) -> None:
-    """Moves every weight of the target this share of the way to the network's."""
+    """Move every weight of the target by this share of the way to the network's."""
     for held, current in zip(target.parameters(), network.parameters(), strict=True):
         held.lerp_(current, rate)
 
@@ -115,7 +115,7 @@ def follow(target: torch.nn.Module, network: torch.nn.Module, rate: float) -> No
 def losses(
     config: IlqlConfig, network: QNetwork, target: QNetwork, rows: Sequence[Episode], dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-    """Of each response token [kept]: the loss of both Q, of V, the conservative term; and what the metrics are made of."""
+    """Return for each response token [kept] the loss of both Qs and of V, the conservative term, and the inputs of the metrics."""
     batch = pack([row.tokens for row in rows], [row.kept for row in rows]).to(network.device)
     states, at, said = network.states(batch, dtype), batch.targets - 1, batch.tokens[batch.targets]
     before = states.index_select(0, at)
@@ -136,7 +136,7 @@ def losses(
 
 
 def _accumulate(config: IlqlConfig, network: QNetwork, target: QNetwork, rows: Sequence[Episode], dtype: torch.dtype) -> dict[str, float]:
-    """Gradients of the mean losses over the rows' tokens, and the metrics of a step; docs/ilql.md defines each."""
+    """Accumulate gradients of the mean losses over the rows' tokens; return the metrics of a step, which docs/ilql.md defines."""
     kept = sum(row.kept for row in rows)
     sums: dict[str, float] = {
         "q_loss": 0.0,
@@ -157,7 +157,7 @@ def _accumulate(config: IlqlConfig, network: QNetwork, target: QNetwork, rows: S
 
 
 def ordering(network: QNetwork, episodes: Sequence[Episode], dtype: torch.dtype) -> float:
-    """Share of the pairs of responses to one prompt, of unlike worth, whose better one has the larger Q; equal ones count half.
+    """Return the share of pairs of responses to one prompt, of different return, whose better one has the larger Q; equal ones count half.
 
     0 where there is no such pair.
     """

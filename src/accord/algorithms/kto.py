@@ -1,9 +1,9 @@
-"""Kahneman-Tversky optimisation: the policy learns from thumbs up and down on single responses; nothing need be compared.
+"""Kahneman-Tversky optimisation: the policy learns from thumbs up and down on single responses, without comparisons.
 
 Follows Ethayarajh et al. 2024, section 4, except: the reference point, KL(policy || reference), is estimated on each prompt with one
-fixed stranger, another prompt's response, drawn once by the seed instead of a batch's own neighbours. The reference is the policy
-before its first step, so its log-probabilities of responses and strangers are computed once, go along in the checkpoint, and no second
-model is held. AdamW and a cosine.
+fixed mismatched response (that of another prompt), drawn once by the seed instead of from the batch. The reference is the policy before
+its first step, so its log-probabilities of both kinds of responses are computed once and stored in the checkpoint, and no second model
+is held. AdamW and a cosine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from accord.settings import KtoConfig
 
 @dataclass(frozen=True)
 class ThumbRow:
-    """Token ids of a prompt and a response to it, of which the last ``kept`` are the response, and whether people liked it."""
+    """Token ids of a prompt and a response, the last ``kept`` of which are the response, and whether it got a thumb up."""
 
     tokens: list[int]
     kept: int
@@ -39,17 +39,17 @@ class ThumbRow:
 
 
 def thumb_row(prompt: list[int], response: list[int], up: bool, max_tokens: int, name: str) -> ThumbRow:
-    """Join prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; if both together are too long, the right end is kept.
 
     Raises:
-        InputError: nothing of the prompt, or no response, would remain; names the response.
+        InputError: nothing of the prompt, or no response, would remain; the error names the response.
     """
     row = joined(prompt, response, max_tokens, name)
     return ThumbRow(row.tokens, row.kept, up)
 
 
 def estranged(thumbs: Sequence[ThumbRow], *, max_tokens: int, seed: int) -> list[ThumbRow]:
-    """Each thumb's prompt with a stranger: the next response, in an order drawn once, that answers another prompt.
+    """Return each thumb's prompt with a mismatched response: the next one, in an order drawn once, that answers another prompt.
 
     Raises:
         InputError: there is no other prompt.
@@ -78,7 +78,7 @@ def train(
     run: Run,
     dtype: torch.dtype,
 ) -> Mapping[str, float]:
-    """Trains ``policy`` in place, which starts as the reference, and returns its final metrics on what it did not learn from.
+    """Train ``policy``, which starts as the reference, in place; return its final metrics on held-out data.
 
     Args:
         thumbs: of both kinds.
@@ -132,14 +132,14 @@ def train(
 
 
 def said(config: KtoConfig, policy: Any, rows: Sequence[ThumbRow], dtype: torch.dtype) -> Tensor:
-    """The policy's log-probability of each row's response in nats, without gradient."""
+    """Return the policy's log-probability of each row's response in nats, without gradient."""
     return all_response_logprobs(
         policy, [row.tokens for row in rows], [row.kept for row in rows], dtype=dtype, batch_tokens=config.micro_tokens
     )
 
 
 def thumb_weights(config: KtoConfig, up: Tensor) -> Tensor:
-    """The weight of each thumb; with ``up_weight`` 0 all ups together weigh as much as all downs."""
+    """Return the weight of each thumb; with ``up_weight`` 0, all ups together weigh as much as all downs."""
     ups, downs = int(up.sum()), int((~up).sum())
     up_weight = config.up_weight or config.down_weight * downs / max(ups, 1)
     return torch.where(up, up_weight, config.down_weight)
@@ -148,7 +148,7 @@ def thumb_weights(config: KtoConfig, up: Tensor) -> Tensor:
 def _accumulate(
     config: KtoConfig, policy: Any, rows: Sequence[ThumbRow], reference: Tensor, weights: Tensor, kl: Tensor, dtype: torch.dtype
 ) -> dict[str, float]:
-    """Gradients of the mean loss over the rows, and the metrics of a step; docs/kto.md defines each."""
+    """Accumulate gradients of the mean loss over the rows; return the metrics of a step, which docs/kto.md defines."""
     up, log_ratios, total = torch.tensor([row.up for row in rows]), torch.zeros(len(rows)), 0.0
     for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
         batch = pack([rows[i].tokens for i in group], [rows[i].kept for i in group]).to(policy.device)
@@ -170,7 +170,7 @@ def _accumulate(
 
 
 def _accuracy(log_ratios: Tensor, up: Tensor) -> float:
-    """How often an up lies above a down, over all such pairs; equal counts half. 0 without pairs."""
+    """Return how often an up scores above a down, over all such pairs; equal counts half. 0 without pairs."""
     ups, downs = log_ratios[up], log_ratios[~up].sort().values
     below = torch.searchsorted(downs, ups) + torch.searchsorted(downs, ups, right=True)
     return float(below.sum() / 2 / max(len(ups) * len(downs), 1))

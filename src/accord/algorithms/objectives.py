@@ -1,7 +1,7 @@
-"""Every formula, once, as pure functions of tensors. Imports torch alone.
+"""Every formula, once, as pure functions of tensors. Imports only torch.
 
-Conventions: ``keep`` is True on tokens that count. Rewards, values and log-probabilities are float32 [rows, steps], right-padded,
-and whatever stands where ``keep`` is False has no influence on any result. Logarithms are natural.
+Conventions: ``keep`` is True on tokens that count. Rewards, values and log-probabilities are float32 [rows, steps], right-padded; values
+where ``keep`` is False have no influence on any result. Logarithms are natural.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from torch import Tensor
 
 
 def masked_mean(x: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"]) -> Float[Tensor, ""]:
-    """Mean over kept tokens (not a mean of row means); 0 when none is kept."""
+    """Return the mean over kept tokens (not a mean of row means); 0 when none is kept."""
     return x.masked_fill(~keep, 0.0).sum() / keep.sum().clamp(min=1)
 
 
 def whiten(x: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"], *, shift: bool = True) -> Float[Tensor, "rows steps"]:
-    """Divides by the standard deviation over kept tokens (biased variance, plus 1e-8), subtracting the mean if ``shift``."""
+    """Divide by the standard deviation over kept tokens (biased variance, plus 1e-8), subtracting the mean if ``shift``."""
     mean = masked_mean(x, keep)
     variance = masked_mean((x - mean) ** 2, keep)
     centred = (x - mean) * (variance + 1e-8).rsqrt()
@@ -26,7 +26,7 @@ def whiten(x: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"], *, 
 
 
 def ranked_pairs(ranks: Int[Tensor, " k"]) -> tuple[Int[Tensor, "2 pairs"], Int[Tensor, "2 ties"]]:
-    """Index pairs (better, worse) of one prompt's K responses, and its tied pairs. Rank 1 is best."""
+    """Return index pairs (better, worse) of one prompt's K responses, and its tied pairs. Rank 1 is best."""
     first, second = torch.triu_indices(len(ranks), len(ranks), offset=1)
     a, b = ranks[first], ranks[second]
     better, worse = torch.where(a < b, first, second), torch.where(a < b, second, first)
@@ -34,16 +34,16 @@ def ranked_pairs(ranks: Int[Tensor, " k"]) -> tuple[Int[Tensor, "2 pairs"], Int[
 
 
 def bradley_terry_loss(scores: Float[Tensor, " k"], ranks: Int[Tensor, " k"]) -> Float[Tensor, ""]:
-    """-1/C(K,2) sum log sigmoid(r_better - r_worse) over one prompt's pairs (Ouyang et al. 2022, equation 1); ties are dropped.
+    """Return -1/C(K,2) sum log sigmoid(r_better - r_worse) over one prompt's pairs (Ouyang et al. 2022, equation 1); ties are dropped.
 
-    The weight counts untied pairs only, so that prompts weigh alike; a prompt that is all ties has loss 0.
+    The weight counts only untied pairs, so that prompts weigh the same; a prompt with only ties has loss 0.
     """
     (better, worse), _ = ranked_pairs(ranks)
     return -F.logsigmoid(scores[better] - scores[worse]).sum() / max(len(better), 1)
 
 
 def rao_kupper_loss(scores: Float[Tensor, " k"], ranks: Int[Tensor, " k"], threshold: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """Bradley-Terry with ties (Rao and Kupper 1967): P(i over j) = sigmoid(s_i - s_j - eta), eta = softplus(threshold) > 0.
+    """Return the Bradley-Terry loss with ties (Rao and Kupper 1967): P(i over j) = sigmoid(s_i - s_j - eta), eta = softplus(threshold) > 0.
 
     P(tie) = 1 - P(i over j) - P(j over i) = (e^(2 eta) - 1) sigmoid(d - eta) sigmoid(-d - eta). Mean over all C(K,2) pairs.
     """
@@ -56,41 +56,42 @@ def rao_kupper_loss(scores: Float[Tensor, " k"], ranks: Int[Tensor, " k"], thres
 
 
 def dpo_loss(margins: Float[Tensor, " pairs"], smoothing: float = 0.0) -> Float[Tensor, " pairs"]:
-    """-(1 - e) log sigmoid(m) - e log sigmoid(-m) a pair (Rafailov et al. 2023, equation 7; Mitchell 2023, "cDPO", for e > 0).
+    """Return -(1 - e) log sigmoid(m) - e log sigmoid(-m) per pair (Rafailov et al. 2023, equation 7; Mitchell 2023, "cDPO", for e > 0).
 
     ``margins`` are implied rewards of the better response minus the worse: beta times the difference of log policy - log reference.
-    SimPO (Meng et al. 2024, equation 6) is the same function of beta times mean log-probabilities, less its target margin.
+    SimPO (Meng et al. 2024, equation 6) is the same function of beta times mean log-probabilities, minus its target margin.
     """
     return -(1 - smoothing) * F.logsigmoid(margins) - smoothing * F.logsigmoid(-margins)
 
 
 def robust_dpo_loss(margins: Float[Tensor, " pairs"], flips: float) -> Float[Tensor, " pairs"]:
-    """DPO's loss made unbiased when a share ``flips`` < 1/2 of the labels is flipped at random (Chowdhury et al. 2024)."""
+    """Return DPO's loss, made unbiased when a share ``flips`` < 1/2 of the labels is flipped at random (Chowdhury et al. 2024)."""
     return (-(1 - flips) * F.logsigmoid(margins) + flips * F.logsigmoid(-margins)) / (1 - 2 * flips)
 
 
 def ipo_loss(gaps: Float[Tensor, " pairs"], tau: float) -> Float[Tensor, " pairs"]:
-    """(gap - 1 / (2 tau))^2 a pair (Azar et al. 2024, equation 17); a gap is a difference of log policy - log reference."""
+    """Return (gap - 1 / (2 tau))^2 per pair (Azar et al. 2024, equation 17); a gap is a difference of log policy - log reference."""
     return (gaps - 1 / (2 * tau)) ** 2
 
 
 def log_odds(logprobs: Float[Tensor, ...]) -> Float[Tensor, ...]:
-    """log(p / (1 - p)) of p = exp(logprobs); finite also where p rounds to 1."""
+    """Return log(p / (1 - p)) of p = exp(logprobs); finite also where p rounds to 1."""
     logprobs = logprobs.clamp(max=-1e-6)
     return logprobs - torch.log(-torch.expm1(logprobs))
 
 
 def odds_ratio_loss(better: Float[Tensor, " pairs"], worse: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
-    """-log sigmoid(log odds(better) - log odds(worse)) of mean token log-probabilities (ORPO: Hong et al. 2024, equation 7)."""
+    """Return -log sigmoid(log odds(better) - log odds(worse)) of mean token log-probabilities (ORPO: Hong et al. 2024, equation 7)."""
     return -F.logsigmoid(log_odds(better) - log_odds(worse))
 
 
 def plackett_luce_loss(rewards: Float[Tensor, " k"], ranks: Int[Tensor, " k"], *, ties: bool = False) -> Float[Tensor, ""]:
-    """A whole ranking as choices: each response is chosen before all worse ones (Plackett 1975; Rafailov et al. 2023, appendix A.3).
+    """Return the loss of a whole ranking as choices: each response is chosen before all worse ones (Plackett 1975; Rafailov et al. 2023,
+    appendix A.3).
 
-    The mean over the choices of -log(exp r_i / sum_j exp r_j), j over i and what i was chosen from; two responses give Bradley-Terry.
-    Responses of one rank are not chosen from one another; with ``ties`` they are, each from all of its rank (Breslow 1974), which draws
-    their rewards together. A ranking without a choice has loss 0.
+    The mean over the choices of -log(exp r_i / sum_j exp r_j), where j ranges over i and its alternatives; two responses give
+    Bradley-Terry. Responses of one rank are not chosen from one another; with ``ties`` they are, each from all of its rank (Breslow
+    1974), which draws their rewards together. A ranking without a choice has loss 0.
     """
     mine, others = ranks[:, None], ranks[None, :]
     itself = torch.eye(len(ranks), dtype=torch.bool, device=ranks.device)
@@ -102,23 +103,24 @@ def plackett_luce_loss(rewards: Float[Tensor, " k"], ranks: Int[Tensor, " k"], *
 def kto_loss(
     log_ratios: Float[Tensor, " rows"], up: Bool[Tensor, " rows"], kl: Float[Tensor, ""], beta: float, weights: Float[Tensor, " rows"]
 ) -> Float[Tensor, " rows"]:
-    """w (1 - sigmoid(beta (r - kl))) of a thumb up, w (1 - sigmoid(beta (kl - r))) of a thumb down (Ethayarajh et al. 2024, section 4).
+    """Return w (1 - sigmoid(beta (r - kl))) for a thumb up, w (1 - sigmoid(beta (kl - r))) for a thumb down (Ethayarajh et al. 2024,
+    section 4).
 
-    r is log policy - log reference of the response; ``kl`` is the reference point, held without gradient and not below 0.
+    r is log policy - log reference of the response; ``kl`` is the reference point, without gradient and at least 0.
     """
     ahead = torch.where(up, log_ratios - kl, kl - log_ratios)
     return weights * torch.sigmoid(-beta * ahead)
 
 
 def share_above(better: Float[Tensor, " pairs"], worse: Float[Tensor, " pairs"]) -> float:
-    """Share of the pairs whose better side is larger; equal ones count half, so that not knowing is 0.5. 0 without pairs."""
+    """Return the share of pairs whose better side is larger; equal ones count half, so that ignorance scores 0.5. 0 without pairs."""
     return float(((better > worse).float() + (better == worse).float() / 2).sum() / max(len(better), 1))
 
 
 def kl_estimate(log_ratio: Float[Tensor, ...], estimator: str) -> Float[Tensor, ...]:
-    """Per-token estimate of KL(policy || reference) from a token the policy drew (Schulman 2020, "Approximating KL divergence").
+    """Return a per-token estimate of KL(policy || reference) from a token the policy drew (Schulman 2020, "Approximating KL divergence").
 
-    With log_ratio = log policy - log reference: k1 = log_ratio, unbiased but negative at times; k2 = log_ratio^2 / 2, biased, never
+    With log_ratio = log policy - log reference: k1 = log_ratio, unbiased but sometimes negative; k2 = log_ratio^2 / 2, biased, never
     negative; k3 = exp(-log_ratio) - 1 + log_ratio, unbiased and never negative.
 
     Raises:
@@ -136,7 +138,7 @@ def kl_estimate(log_ratio: Float[Tensor, ...], estimator: str) -> Float[Tensor, 
 def kl_rewards(
     scores: Float[Tensor, " rows"], kl: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"], beta: float
 ) -> Float[Tensor, "rows steps"]:
-    """Token rewards: -beta * KL on each kept token, the score added on the last kept one.
+    """Return token rewards: -beta * KL on each kept token, with the score added on the last kept one.
 
     A row's rewards sum to score - beta * (sum of its KL), the objective of Ouyang et al. 2022, equation 2.
     """
@@ -153,10 +155,10 @@ def gae(
     gamma: float,
     lam: float,
 ) -> tuple[Float[Tensor, "rows steps"], Float[Tensor, "rows steps"]]:
-    """Generalised advantage estimation (Schulman et al. 2016) over kept tokens; returns advantages and returns.
+    """Return advantages and returns by generalised advantage estimation (Schulman et al. 2016) over kept tokens.
 
-    ``values[r, t]`` is the value before token t; ``after[r]`` the value after row r's last token: 0 where the episode ended.
-    Tokens that are not kept are skipped, as if the row were compressed to its kept ones.
+    ``values[r, t]`` is the value before token t; ``after[r]`` the value after row r's last token: 0 where the episode ended. Tokens that
+    are not kept are skipped, as if the row were compressed to its kept ones.
     """
     advantages = torch.zeros_like(rewards)
     running, following = torch.zeros_like(after), after
@@ -171,9 +173,9 @@ def gae(
 def clipped_policy_loss(
     logprobs: Float[Tensor, ...], old: Float[Tensor, ...], advantages: Float[Tensor, ...], clip: float, clip_high: float | None = None
 ) -> Float[Tensor, ...]:
-    """Per-token PPO loss, -min(ratio A, clip(ratio, 1 - e, 1 + e) A) (Schulman et al. 2017, equation 7).
+    """Return the per-token PPO loss, -min(ratio A, clip(ratio, 1 - e, 1 + e) A) (Schulman et al. 2017, equation 7).
 
-    ``clip_high`` sets the upper e apart (DAPO's clip-higher, Yu et al. 2025, section 3.1).
+    ``clip_high`` sets the upper e separately (DAPO's clip-higher, Yu et al. 2025, section 3.1).
     """
     ratio = (logprobs - old).exp()
     clipped = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
@@ -181,7 +183,7 @@ def clipped_policy_loss(
 
 
 def clipped_value_loss(values: Float[Tensor, ...], old: Float[Tensor, ...], returns: Float[Tensor, ...], clip: float) -> Float[Tensor, ...]:
-    """Per-token 1/2 max((V - R)^2, (clip(V, V_old - c, V_old + c) - R)^2); ``clip`` is in reward units, 0 turns it off."""
+    """Return per token 1/2 max((V - R)^2, (clip(V, V_old - c, V_old + c) - R)^2); ``clip`` is in reward units, 0 turns it off."""
     loss = (values - returns) ** 2
     if clip > 0:
         clipped = old + (values - old).clamp(-clip, clip)
@@ -196,10 +198,11 @@ def lambda_returns(
     gamma: float,
     lam: float,
 ) -> Float[Tensor, "rows steps"]:
-    """G_t = r_t + gamma ((1 - lambda) following_t + lambda G_{t+1}) (Sutton and Barto 2018, equation 12.2), what Q(s_t, a_t) learns.
+    """Return G_t = r_t + gamma ((1 - lambda) following_t + lambda G_{t+1}) (Sutton and Barto 2018, equation 12.2), the target of Q(s_t,
+    a_t).
 
-    ``following[r, t]`` is the worth of the state after token t, and after a row's last kept token it counts whole: 0 there says that
-    the episode ended. lambda 0 is y = r + gamma following, one token ahead. Kept tokens come first in each row.
+    ``following[r, t]`` is the value of the state after token t. After a row's last kept token it counts fully: 0 there means that the
+    episode ended. lambda 0 is y = r + gamma following, one token ahead. Kept tokens come first in each row.
     """
     returns, after = torch.zeros_like(rewards), torch.zeros_like(rewards[:, 0])
     last = keep.sum(1) - 1
@@ -211,7 +214,7 @@ def lambda_returns(
 
 
 def expectile_loss(values: Float[Tensor, " n"], targets: Float[Tensor, " n"], expectile: float) -> Float[Tensor, " n"]:
-    """|tau - 1(target < value)| (target - value)^2 (Newey and Powell 1987; Kostrikov et al. 2022, equation 5).
+    """Return |tau - 1(target < value)| (target - value)^2 (Newey and Powell 1987; Kostrikov et al. 2022, equation 5).
 
     Its minimum over draws of the target is their tau-expectile: 1/2 gives the mean, towards 1 the largest.
     """
@@ -220,7 +223,8 @@ def expectile_loss(values: Float[Tensor, " n"], targets: Float[Tensor, " n"], ex
 
 
 def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizon: int) -> float:
-    """Proportional controller on beta (Ziegler et al. 2019, section 2.2): beta (1 + clip(KL/target - 1, +-0.2) episodes/horizon)."""
+    """Return beta under a proportional controller (Ziegler et al. 2019, section 2.2): beta (1 + clip(KL/target - 1, +-0.2)
+    episodes/horizon)."""
     error = min(max(kl / target - 1, -0.2), 0.2)
     return coef * (1 + error * episodes / horizon)
 
@@ -228,7 +232,7 @@ def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizo
 def explained_variance(
     values: Float[Tensor, "rows steps"], returns: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"]
 ) -> float:
-    """1 - Var(returns - values) / Var(returns) over kept tokens: 1 is perfect, 0 is no better than the mean, or nothing kept."""
+    """Return 1 - Var(returns - values) / Var(returns) over kept tokens: 1 is perfect; 0 is no better than the mean, or nothing kept."""
     if not keep.any():
         return 0.0
     error, target = (returns - values)[keep], returns[keep]

@@ -1,4 +1,4 @@
-"""What every loop needs of an optimiser: AdamW with decay on matrices, Muon for pretraining, a learning-rate curve, a clipped step."""
+"""Optimisation shared by all training loops: AdamW with decay on matrices, Muon, learning-rate schedules, a clipped step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from accord.runtime.device import matmul_dtype
 
 
 def adamw(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float = 0.0, epsilon: float = 1e-8) -> torch.optim.AdamW:
-    """AdamW with betas (0.9, 0.95) and decay on matrices only; epsilon 1e-5 is what the 2019 RLHF code used, 1e-8 the default."""
+    """Return AdamW with betas (0.9, 0.95) and decay only on matrices; the 2019 RLHF code used epsilon 1e-5, the usual default is 1e-8."""
     trained = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
@@ -23,10 +23,11 @@ def adamw(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float 
 
 
 def muon(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Muon:
-    """Muon (Jordan et al. 2024) for the matrices between embedding and head: orthogonalised momentum.
+    """Return Muon (Jordan et al. 2024), orthogonalised momentum, for the matrices between embedding and head.
 
-    In pretraining it reaches a loss in two thirds of AdamW's tokens, and what it pretrained is fine-tuned better with it
-    (docs/notebook.md). PyTorch's Muon multiplies in bfloat16 on every machine; where the device does not, ``Float32Muon`` takes its place.
+    In pretraining it reaches a loss with two thirds of AdamW's tokens, and models pretrained with it fine-tune better with it
+    (docs/notebook.md). PyTorch's Muon multiplies in bfloat16 on every machine; ``Float32Muon`` replaces it on devices that do not
+    support that natively.
     """
     matrices = list(parameters)
     native = matmul_dtype(matrices[0].device) is torch.bfloat16
@@ -36,13 +37,13 @@ def muon(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) 
 class Float32Muon(torch.optim.Muon):
     """PyTorch's Muon with products in float32, for devices that only emulate bfloat16.
 
-    It has the library's settings and state, so that a run resumes on a machine of the other kind. Its step is the library's
+    It has the library's settings and state, so that a run can resume on a machine of the other kind. Its step is the library's
     (torch/optim/_muon.py, 2.13) with Nesterov momentum and the learning rate of Jordan et al., which are the library's defaults.
     """
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
-        """Updates every matrix that has a gradient. Takes no ``closure``: the loops compute their gradients themselves."""
+        """Update every matrix that has a gradient. Takes no ``closure``: the loops compute their gradients themselves."""
         for group in self.param_groups:
             lr, momentum = group["lr"], group["momentum"]
             for matrix in group["params"]:
@@ -59,7 +60,7 @@ class Float32Muon(torch.optim.Muon):
 
 
 def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """The matrix with singular values near 1, by the quintic Newton-Schulz iteration of Jordan et al., in float32.
+    """Return the matrix with singular values near 1, by the quintic Newton-Schulz iteration of Jordan et al., in float32.
 
     Every step maps each singular value s to a s + b s^3 + c s^5 (https://kellerjordan.github.io/posts/muon/).
     """
@@ -76,10 +77,10 @@ def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: 
 def make_optimizers(
     model: Any, *, lr: float, muon_lr: float, weight_decay: float = 0.0, epsilon: float = 1e-8
 ) -> dict[torch.optim.Optimizer, float]:
-    """What trains a whole model, each optimiser with its peak learning rate.
+    """Return the optimisers that together train a whole model, each with its peak learning rate.
 
-    Muon takes the decoder's inner matrices when ``muon_lr`` is above 0, with the decay; AdamW takes the rest: embedding, norms, head.
-    Without Muon AdamW takes all.
+    If ``muon_lr`` is above 0, Muon takes the decoder's inner matrices, with the decay, and AdamW takes the rest: embedding, norms, head.
+    Otherwise AdamW takes all.
     """
     inner = [p for name, p in model.base_model.named_parameters() if p.requires_grad and p.ndim == 2 and "embed" not in name]
     if muon_lr == 0 or not inner:
@@ -89,7 +90,7 @@ def make_optimizers(
 
 
 def cosine(step: int, total: int, warmup: int, floor: float = 0.1) -> float:
-    """Share of the peak learning rate at a step counted from 0: linear warm-up, then a cosine down to ``floor``."""
+    """Return the share of the peak learning rate at a step counted from 0: linear warm-up, then a cosine down to ``floor``."""
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / max(total - warmup, 1)
@@ -97,30 +98,30 @@ def cosine(step: int, total: int, warmup: int, floor: float = 0.1) -> float:
 
 
 def constant(step: int, warmup: int) -> float:
-    """Share of the peak learning rate: linear warm-up, then constant."""
+    """Return the share of the peak learning rate: linear warm-up, then constant."""
     return min((step + 1) / max(warmup, 1), 1.0)
 
 
 def scaled(optimizers: Mapping[torch.optim.Optimizer, float], share: float) -> dict[torch.optim.Optimizer, float]:
-    """Each optimiser's learning rate at a share of its peak."""
+    """Return each optimiser's learning rate at a share of its peak."""
     return {optimizer: peak * share for optimizer, peak in optimizers.items()}
 
 
 def optimizer_states(optimizers: Iterable[torch.optim.Optimizer]) -> list[dict[str, Any]]:
-    """What a checkpoint keeps of them, in their order."""
+    """Return the optimisers' states for a checkpoint, in order."""
     return [optimizer.state_dict() for optimizer in optimizers]
 
 
 def restore_optimizers(optimizers: Iterable[torch.optim.Optimizer], kept: Sequence[dict[str, Any]]) -> None:
-    """Puts back what ``optimizer_states`` returned."""
+    """Restore the states that ``optimizer_states`` returned."""
     for optimizer, state in zip(optimizers, kept, strict=True):
         optimizer.load_state_dict(state)
 
 
 def update(steps: Mapping[torch.optim.Optimizer, float], max_norm: float) -> float:
-    """One step of each optimiser at its learning rate, on gradients clipped together to ``max_norm`` (0: unclipped).
+    """Take one step of each optimiser at its learning rate, on gradients clipped together to ``max_norm`` (0: unclipped).
 
-    Returns their norm before clipping, and clears them.
+    Clears the gradients and returns their norm before clipping.
     """
     parameters = [p for optimizer in steps for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, max_norm if max_norm > 0 else math.inf)

@@ -56,7 +56,7 @@ from accord.settings import PpoConfig
 
 @dataclass(frozen=True)
 class Targets:
-    """What a rollout is to be learned towards; all [rows, steps]. ``keep`` leaves out what the truncation rule masks."""
+    """The learning targets of a rollout; all [rows, steps]. ``keep`` leaves out tokens masked by the truncation rule."""
 
     keep: Tensor
     advantages: Tensor
@@ -80,18 +80,18 @@ def train(
     run: Run,
     dtype: torch.dtype,
 ) -> Any:
-    """Trains policy and value model in place and returns the policy (its moving average, if ``config.ema``).
+    """Train policy and value model in place and return the policy (its moving average, if ``config.ema``).
 
     Args:
-        policy: starts as the SFT model; ``reference`` is that model and stays.
+        policy: starts as the SFT model; ``reference`` is that model and stays fixed.
         value: starts as the reward model.
-        sampler: draws from ``policy``. scorer: gives the reward, and nothing else does; a mixture moves its weights over the run.
+        sampler: samples from ``policy``. scorer: the only source of reward; a mixture moves its weights over the run.
         prompts: token ids of the training prompts.
-        pretraining: gives batches of raw-text documents from the n-th on, for the pretraining mix.
+        pretraining: yields batches of raw-text documents from the n-th on, for the pretraining mix.
         decode: token ids to text, for the sample tables.
 
     Raises:
-        RunError: sampler and trainer disagree by more than ``config.logprob_gap``, or a reward is not a number.
+        RunError: sampler and trainer differ by more than ``config.logprob_gap``, or a reward is not a number.
     """
     policy_peaks = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
     value_peaks = make_optimizers(value, lr=config.value_lr, muon_lr=config.value_muon_lr, epsilon=1e-5)
@@ -175,7 +175,7 @@ def train(
 
 
 def learning_targets(config: PpoConfig, rollout: Rollout, beta: float) -> Targets:
-    """Rewards (those of single tokens included), advantages and returns of a rollout under the truncation rule."""
+    """Return rewards (including those of single tokens), advantages and returns of a rollout under the truncation rule."""
     keep = learned_tokens(rollout, config.truncation)
     scores, after = settled_scores(rollout, config.truncation, config.no_stop_reward), torch.zeros_like(rollout.after)
     if config.truncation == "bootstrap":
@@ -195,7 +195,7 @@ def learning_targets(config: PpoConfig, rollout: Rollout, beta: float) -> Target
 def _losses(
     config: PpoConfig, policy: Any, value: Any, rollout: Rollout, targets: Targets, rows: list[int], dtype: torch.dtype
 ) -> dict[str, float]:
-    """Adds the gradients of one minibatch's policy and value loss, means over its kept tokens, and returns its metrics."""
+    """Add the gradients of one minibatch's policy and value loss, means over its kept tokens, and return its metrics."""
     kept = targets.keep[rows].sum().clamp(min=1).item()
     sums: dict[str, float] = {}
     for group in by_tokens([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
@@ -220,7 +220,7 @@ def _losses(
 
 
 def _pretraining_mix(config: PpoConfig, policy: Any, documents: list[list[int]], dtype: torch.dtype) -> float:
-    """Adds ptx_coef times the gradient of the raw-text loss; returns that loss."""
+    """Add ptx_coef times the gradient of the raw-text loss and return that loss."""
     loss = next_token_loss(policy, pack(documents).to(policy.device), dtype=dtype)
     (config.ptx_coef * loss).backward()
     return loss.item()
@@ -233,7 +233,7 @@ def _follow(average: dict[str, Tensor], policy: Any, decay: float) -> None:
 
 
 def _summary(rollout: Rollout, targets: Targets, history: list[dict[str, float]]) -> dict[str, float]:
-    """The metrics of one step; docs/ppo.md defines each."""
+    """Return the metrics of one step; docs/ppo.md defines each."""
     means = {name: sum(row[name] for row in history) / len(history) for name in history[0]}
     return (
         means

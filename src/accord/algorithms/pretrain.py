@@ -1,6 +1,6 @@
-"""Pretraining: next-token cross-entropy on raw text, documents end to end without padding and blind to one another.
+"""Pretraining: next-token cross-entropy on raw text; documents are packed without padding and do not attend to one another.
 
-Step 1 draw a batch of documents, step 2 its loss, step 3 update, step 4 validation loss and checkpoint now and then.
+Step 1 draw a batch of documents, step 2 compute its loss, step 3 update, step 4 validation loss and checkpoint at intervals.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from accord.settings import PretrainConfig
 
 
 def fresh(config: PretrainConfig, vocab_size: int, end: int, pad: int) -> Any:
-    """The decoder before its first step, drawn from the seed."""
+    """Return the decoder before its first step, initialised from the seed."""
     torch.manual_seed(derive(config.seed, "pretrain", "init"))
     return new_decoder(
         vocab_size=vocab_size,
@@ -38,7 +38,7 @@ def fresh(config: PretrainConfig, vocab_size: int, end: int, pad: int) -> Any:
 
 
 def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, dtype: torch.dtype) -> Any:
-    """Trains ``model`` in place for ``config.tokens`` tokens and returns it; goes on from the run's checkpoint if it has one."""
+    """Train ``model`` in place for ``config.tokens`` tokens and return it; continue from the run's checkpoint if it has one."""
     validation = corpus.held_out()
     steps = math.ceil(config.tokens / config.batch_tokens)
     optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay)

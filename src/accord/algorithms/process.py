@@ -1,8 +1,8 @@
-"""A process reward: a model that says of every token of a response whether it stands in a part that people would mark as wrong.
+"""A process reward model: for every token of a response, the probability that labelers would mark its part as wrong.
 
 Follows Wu et al. 2023 (fine-grained RLHF), sections 3 and 4, except: the model decides for every token, not for a sentence, so that no
-splitter is needed; one model stands for all the kinds of error that it was asked for; a reward is minus the probability of an error,
-spread over the tokens, where theirs is a constant at the end of a segment. Starts from the SFT model with its head replaced by a scalar.
+splitter is needed; one model covers all requested kinds of error; a reward is minus the probability of an error, spread over the tokens,
+where theirs is a constant at the end of a segment. Starts from the SFT model with its head replaced by a scalar.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ from accord.settings import ProcessConfig
 
 @dataclass(frozen=True)
 class MarkedRow:
-    """Token ids of a prompt and a response, and which of the response's tokens, the last ``len(wrong)``, stand in a marked part."""
+    """Token ids of a prompt and a response, and for each of the last ``len(wrong)`` tokens, the response's, whether it is in a marked
+    part."""
 
     tokens: list[int]
     wrong: list[bool]
 
 
 def marked_row(prompt: list[int], response: list[int], wrong: list[bool], max_tokens: int, name: str) -> MarkedRow:
-    """Join prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; if both together are too long, the right end is kept.
 
     Raises:
-        InputError: nothing of the prompt, or no response, would remain; names the response.
+        InputError: nothing of the prompt, or no response, would remain; the error names the response.
     """
     return MarkedRow(joined(prompt, response, max_tokens, name).tokens, wrong)
 
 
 def marks(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[bool]:
-    """Which of a text's pieces (the texts of its tokens, in order) touch one of the spans of its characters."""
+    """Return for each piece of a text (the texts of its tokens, in order) whether it overlaps one of the character spans."""
     wrong, at = list[bool](), 0
     for piece in pieces:
         wrong.append(any(max(start, at) < min(end, at + len(piece)) for start, end in spans))
@@ -57,7 +58,7 @@ def marks(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[bool]
 def train(
     config: ProcessConfig, *, model: Any, rows: Sequence[MarkedRow], validation: Sequence[MarkedRow], run: Run, dtype: torch.dtype
 ) -> Mapping[str, float]:
-    """Trains a scalar model in place and returns its metrics on what it did not learn from."""
+    """Train a scalar model in place and return its metrics on held-out data."""
     a_pass = math.ceil(len(rows) / config.batch_size)
     steps = a_pass * config.epochs
     optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
@@ -95,13 +96,13 @@ def train(
 
 
 def mark_weight(config: ProcessConfig, rows: Sequence[MarkedRow]) -> float:
-    """What a marked token weighs; with ``weight`` 0 all of them together weigh as much as all others."""
+    """Return the weight of a marked token; with ``weight`` 0, all of them together weigh as much as all others."""
     marked, all_ = sum(sum(row.wrong) for row in rows), sum(len(row.wrong) for row in rows)
     return config.weight or (all_ - marked) / max(marked, 1)
 
 
 def error_logits(model: Any, rows: Sequence[MarkedRow], dtype: torch.dtype) -> Float[Tensor, " tokens"]:
-    """The model's word on every response token, read at the token itself, rows end to end."""
+    """Return the model's logit for every response token, read at the token itself, rows end to end."""
     batch = pack([row.tokens for row in rows], [len(row.wrong) for row in rows]).to(model.device)
     return scalars(model, batch, batch.targets, dtype=dtype)
 
@@ -132,25 +133,25 @@ def _held_out(config: ProcessConfig, model: Any, rows: Sequence[MarkedRow], dtyp
 
 
 def _auc(logits: Float[Tensor, " n"], wrong: Bool[Tensor, " n"]) -> float:
-    """How often a marked token has the larger logit than one that is not; equal counts half; 0 without both."""
+    """Return how often a marked token has a larger logit than an unmarked one; equal counts half; 0 without both."""
     marked, others = logits[wrong], logits[~wrong].sort().values
     below = torch.searchsorted(others, marked) + torch.searchsorted(others, marked, right=True)
     return float(below.sum() / 2 / max(len(marked) * len(others), 1))
 
 
 class ProcessReward:
-    """Such a model as a reward: each token of a response gets minus the probability that it stands in an error."""
+    """A process model as a reward: each token of a response gets minus the probability that it is part of an error."""
 
     def __init__(self, model: Any, *, dtype: torch.dtype, batch_tokens: int = 16_384) -> None:
         self.model, self.dtype, self.batch_tokens = model.eval(), dtype, batch_tokens
 
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, " rows"]:
-        """The sum over each response's tokens, for methods that reward whole responses."""
+        """Return the sum over each response's tokens, for methods that reward whole responses."""
         return self.score_tokens(prompts, responses).sum(1)
 
     @torch.no_grad()
     def score_tokens(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, "rows steps"]:
-        """Of each response token, 0 behind a row's end."""
+        """Return the reward of each response token, 0 after a row's end."""
         rows = [MarkedRow([*prompt, *response], [False] * len(response)) for prompt, response in zip(prompts, responses, strict=True)]
         out = torch.zeros(len(rows), max(len(row.wrong) for row in rows))
         for group in by_tokens([len(row.tokens) for row in rows], self.batch_tokens):

@@ -1,9 +1,9 @@
-"""Rejection sampling: draw n responses to each prompt, keep the good ones, fine-tune on them, and again (RAFT, expert iteration).
+"""Rejection sampling: draw n responses to each prompt, keep the good ones, fine-tune on them, and repeat (RAFT, expert iteration).
 
-Follows Dong et al. 2023 (RAFT): the best of n by reward, then cross-entropy on response tokens; ``select="threshold"`` keeps all that
-are good enough instead, as expert iteration on verifiable answers does, and ``restart`` learns from the SFT model anew each round
-(Singh et al. 2023, ReST-EM). One round distils best-of-n. Except: there is no KL term, the distance to the SFT model is only measured;
-a prompt's chosen responses are not mixed with those of earlier rounds; responses without stop token are never learned from.
+Follows Dong et al. 2023 (RAFT): the best of n by reward, then cross-entropy on response tokens. ``select="threshold"`` instead keeps all
+that are good enough, like expert iteration on verifiable answers, and ``restart`` trains from the SFT model again each round (Singh et
+al. 2023, ReST-EM). One round distils best-of-n. Except: there is no KL term, and the distance to the SFT model is only measured; a
+prompt's selected responses are not mixed with those of earlier rounds; responses without a stop token are never learned from.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ def train(
     run: Run,
     dtype: torch.dtype,
 ) -> Any:
-    """Trains the policy in place and returns it.
+    """Train the policy in place and return it.
 
     Args:
-        policy: starts as the SFT model; ``reference`` is that model and stays.
-        sampler: draws from ``policy``. rewards: what a response is worth, part by part.
+        policy: starts as the SFT model; ``reference`` is that model and stays fixed.
+        sampler: samples from ``policy``. rewards: the reward of a response, part by part.
         prompts: token ids of the training prompts. decode: token ids to text, for the sample tables.
 
     Raises:
-        RunError: sampler and trainer disagree by more than ``config.logprob_gap``, or a reward is not a number.
+        RunError: sampler and trainer differ by more than ``config.logprob_gap``, or a reward is not a number.
     """
     beginning = {name: value.detach().clone() for name, value in policy.state_dict().items()} if config.restart else {}
     optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
@@ -123,14 +123,14 @@ def train(
 
 
 def selected(config: RaftConfig, drawn: Drawn) -> list[int]:
-    """Row numbers of the responses to learn from: finished ones only."""
+    """Return the row numbers of the responses to learn from: only finished ones."""
     if config.select == "best":
         return best_rows(drawn.scores, config.group_size, drawn.finished).tolist()
     return (drawn.finished & (drawn.scores >= config.threshold)).nonzero().flatten().tolist()
 
 
 def _learn(config: RaftConfig, policy: Any, drawn: Drawn, rows: list[int], dtype: torch.dtype) -> float:
-    """Adds the gradient of the cross-entropy of some responses, mean over their tokens, and returns it."""
+    """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return it."""
     kept, total = sum(len(drawn.responses[i]) for i in rows), 0.0
     for group in by_tokens([len(drawn.prompts[i]) + len(drawn.responses[i]) for i in rows], config.micro_tokens):
         pairs = [(drawn.prompts[rows[i]], drawn.responses[rows[i]]) for i in group]
@@ -143,7 +143,7 @@ def _learn(config: RaftConfig, policy: Any, drawn: Drawn, rows: list[int], dtype
 
 
 def _summary(config: RaftConfig, drawn: Drawn, chosen: list[int], history: list[dict[str, float]]) -> dict[str, float]:
-    """What was drawn and chosen in a round; docs/raft.md defines each."""
+    """Return the metrics of sampling and selection in a round; docs/raft.md defines each."""
     means = {name: sum(row[name] for row in history) / max(len(history), 1) for name in ("loss", "grad_norm")}
     best: Tensor = best_rows(drawn.scores, config.group_size, drawn.finished)
     log_p = (drawn.logprobs * drawn.keep).sum(1)[best]

@@ -1,9 +1,9 @@
-"""The reward model: Bradley-Terry on all K-choose-2 pairs of a prompt, one forward a response.
+"""The reward model: Bradley-Terry on all K-choose-2 pairs of a prompt, with one forward pass per response.
 
 Follows Ouyang et al. 2022, section 3.5 and appendix C.2: starts from the SFT model with its head replaced by a scalar read at the last
-token, one epoch, all comparisons of a prompt in one batch element with weight 1/C(K,2), ties dropped, and in the end a bias such that
+token, one epoch, all comparisons of a prompt in one batch element with weight 1/C(K,2), ties dropped, and finally a bias such that
 demonstrations score 0 on average. Ties can be modelled instead (Rao and Kupper 1967). One addition: comparisons against the best
-response to another prompt, without which small models learn what is well made and not what fits the question.
+response to another prompt, without which small models learn that a response is well made, but not whether it fits the prompt.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ class RankedRows:
 
 
 def ranked_rows(prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int, name: str) -> RankedRows:
-    """Join a prompt to its responses; where both together are too long the right end is kept.
+    """Join a prompt to its responses; if both together are too long, the right end is kept.
 
     Raises:
-        InputError: nothing of the prompt, or no response, would remain; names the ranking.
+        InputError: nothing of the prompt, or no response, would remain; the error names the ranking.
     """
     return RankedRows([joined(prompt, response, max_tokens, name).tokens for response in responses], list(ranks))
 
 
 def with_mismatched(ranked: Sequence[RankedPrompt], share: float, seed: int) -> list[RankedPrompt]:
-    """Gives a share of the prompts another prompt's best response as one more response, tied with their worst.
+    """Give a share of the prompts another prompt's best response as an additional response, tied with their worst.
 
-    Comparisons are within a prompt, so nothing in the labels says that an answer must fit its question: a reward model trained on
-    them alone may like a well-made answer under any prompt, and a policy finds that out (docs/notebook.md has the case).
+    Comparisons are within a prompt, so nothing in the labels says that a response must fit its prompt. A reward model trained on them
+    alone may like a well-made response under any prompt, and a policy exploits that (docs/notebook.md has the case).
     """
     rng = random.Random(seed)
     given: list[RankedPrompt] = []
@@ -75,7 +75,7 @@ def train(
     run: Run,
     dtype: torch.dtype,
 ) -> Any:
-    """Trains ``model`` in place, sets its bias on the demonstrations (prompt and response tokens), and returns it."""
+    """Train ``model`` in place, set its bias on the demonstrations (prompt and response tokens), and return it."""
     a_pass = math.ceil(len(rankings) / config.batch_size)
     steps = a_pass * config.epochs
     threshold = nn.Parameter(torch.tensor(-1.0))
@@ -123,7 +123,7 @@ def train(
 
 @torch.no_grad()
 def score_rows(model: Any, rows: Sequence[list[int]], *, dtype: torch.dtype, batch_tokens: int = 16_384) -> Tensor:
-    """Scores [rows] of token sequences, float32, in their own order."""
+    """Return the scores [rows] of token sequences, float32, in the order given."""
     out = torch.empty(len(rows))
     for group in by_tokens([len(row) for row in rows], batch_tokens):
         out[group] = scores(model, pack([rows[i] for i in group]).to(model.device), dtype=dtype).cpu()
@@ -131,7 +131,7 @@ def score_rows(model: Any, rows: Sequence[list[int]], *, dtype: torch.dtype, bat
 
 
 def accuracy(model: Any, rankings: Sequence[RankedRows], *, dtype: torch.dtype) -> float:
-    """Share of untied pairs whose better response scores higher, a mean over prompts."""
+    """Return the share of untied pairs whose better response scores higher, averaged over prompts."""
     flat = score_rows(model, [row for ranking in rankings for row in ranking.rows], dtype=dtype)
     parts = torch.split(flat, [len(ranking.rows) for ranking in rankings])
     shares = [_right(part, torch.tensor(ranking.ranks)) for part, ranking in zip(parts, rankings, strict=True)]
@@ -146,7 +146,7 @@ def _right(scored: Tensor, ranks: Tensor) -> tuple[float, int]:
 def _accumulate(
     model: Any, chosen: Sequence[RankedRows], threshold: Tensor | None, micro_tokens: int, dtype: torch.dtype
 ) -> dict[str, float]:
-    """Gradients of the mean loss over the chosen prompts, a few prompts at a time; never cuts a prompt apart."""
+    """Accumulate gradients of the mean loss over the chosen prompts, a few prompts at a time; never split a prompt."""
     totals = {"loss": 0.0, "margin": 0.0}
     right, pairs = 0.0, 0
     for group in by_tokens([sum(map(len, ranking.rows)) for ranking in chosen], micro_tokens):

@@ -1,4 +1,4 @@
-"""Rewards out of several models, and out of what people wrote or rated themselves. Each is a ``Scorer``, for mixtures to weigh."""
+"""Rewards from several models, and from demonstrations and ratings. Each is a ``Scorer``, for mixtures to weight."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Pooling:
-    """How an ensemble's models make one score: their mean, their least, or the mean less ``spread`` standard deviations."""
+    """The pooling of an ensemble's scores: their mean, their minimum, or the mean minus ``spread`` standard deviations."""
 
     how: Literal["mean", "min"]
     models: tuple[str, ...]
@@ -33,10 +33,10 @@ _POOLED = re.compile(r"(mean|min)(?:-([0-9.]+)std)?\((.*)\)")
 
 
 def parse_pooling(text: str) -> Pooling | None:
-    """Reads ``mean(a+b)``, ``min(a+b)`` or ``mean-1.5std(a+b)``; None for what is no ensemble.
+    """Parse ``mean(a+b)``, ``min(a+b)`` or ``mean-1.5std(a+b)``; return None for anything that is not an ensemble.
 
     Raises:
-        UsageError: it names fewer than two models, one of them twice, or takes a spread off the least.
+        UsageError: it names fewer than two models, one of them twice, or subtracts a spread from the minimum.
     """
     if not (found := _POOLED.fullmatch(text)):
         return None
@@ -50,14 +50,14 @@ def parse_pooling(text: str) -> Pooling | None:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Several reward models as one (Coste et al. 2024): what they disagree about is worth less, so it is harder to exploit."""
+    """Several reward models as one (Coste et al. 2024): disagreement lowers the score, which makes it harder to exploit."""
 
     members: Sequence[Scorer]
     how: Literal["mean", "min"] = "mean"
     spread: float = 0.0
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
-        """The pooled score; the standard deviation is over members, with biased variance."""
+        """Return the pooled score; the standard deviation is over members, with biased variance."""
         each = torch.stack([member.score(prompts, responses).float().cpu() for member in self.members])
         if self.how == "min":
             return each.amin(0)
@@ -65,7 +65,7 @@ class Ensemble:
 
 
 def overlap(one: Tokens, other: Tokens) -> float:
-    """How much two texts share, 0 to 1: the mean of the F1 of their tokens and of their pairs of neighbours."""
+    """Return the overlap of two texts, 0 to 1: the mean of the F1 of their tokens and of their bigrams."""
     tokens = _f1(Counter(one), Counter(other))
     pairs = _f1(Counter(pairwise(one)), Counter(pairwise(other))) if len(one) > 1 and len(other) > 1 else tokens
     return (tokens + pairs) / 2
@@ -78,7 +78,7 @@ def _f1(one: Counter[int] | Counter[tuple[int, int]], other: Counter[int] | Coun
 
 @dataclass(frozen=True)
 class Similarity:
-    """How near a response is to what people wrote to the same prompt themselves: ``overlap`` with the nearest of it."""
+    """The similarity of a response to demonstrations for the same prompt: ``overlap`` with the nearest one."""
 
     written: Mapping[Ids, Sequence[Tokens]]
 
@@ -91,14 +91,14 @@ class Similarity:
 
 
 SHARPNESS = 8
-"""How steeply a rated response's say falls with its distance: at an overlap of 0.9 it has 0.43 of what it has at 1."""
+"""Sharpness of the weights: a rated response at an overlap of 0.9 has 0.43 of the weight it has at 1."""
 
 
 @dataclass(frozen=True)
 class HumanRatings:
-    """People's own ratings, -1 to 1: that of the very response where they gave one, else what they gave to the prompt's others.
+    """Human ratings, -1 to 1: that of the response itself if it has one, otherwise those of other responses to the prompt.
 
-    A mean weighed by ``overlap`` to the power ``SHARPNESS``, shrunk towards 0 where nothing is near.
+    A mean weighted by ``overlap`` to the power ``SHARPNESS``, shrunk towards 0 where no rated response is near.
     """
 
     rated: Mapping[Ids, Mapping[Ids, float]]

@@ -1,7 +1,7 @@
-"""Rewards besides the reward model: a Python function, verifiable answers, length, repetition, the stop token, and mixtures of all.
+"""Rewards besides the reward model: Python functions, verifiable answers, length, repetition, the stop token, and mixtures of all.
 
-Each is a ``Scorer``; a mixture weighs them by name, with weights that may move linearly over a run, and remembers what each gave. A
-part may be held above a limit instead of weighed: its weight is then a Lagrange multiplier that rises while the limit is missed.
+Each is a ``Scorer``. A mixture weights them by name, with weights that may move linearly over a run, and records each part's scores. A
+part may have a limit instead of a weight: its weight is then a Lagrange multiplier that rises while the limit is missed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HINT = 'for example "model=1, exact=0..2, length=-0.01, my_rewards:polite=0.5, h
 class Term:
     """One part of the reward: ``start`` is its weight at the first step, ``end`` at the last.
 
-    With a ``limit`` its mean is to reach that instead, and ``start`` is the first value of its multiplier.
+    With a ``limit``, its mean must reach that instead, and ``start`` is the initial value of its multiplier.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Term:
 
 
 def parse_rewards(text: str) -> list[Term]:
-    """Reads ``name=weight, name=start..end, name>=limit, ...``; a name without weight has 1.
+    """Parse ``name=weight, name=start..end, name>=limit, ...``; a name without weight has 1.
 
     Raises:
-        UsageError: nothing is rewarded, a weight is no number, or a name stands twice.
+        UsageError: nothing is rewarded, a weight is not a number, or a name occurs twice.
     """
     terms = [_term(part.strip()) for part in text.split(",") if part.strip()]
     if not any((term.start or term.end) and term.limit is None for term in terms):
@@ -69,21 +69,21 @@ def _term(text: str) -> Term:
 
 @dataclass(frozen=True)
 class Mixture:
-    """A weighted sum of scorers. ``parts`` gives each term's scorer by its name; ``multipliers`` are of the terms with limits."""
+    """A weighted sum of scorers. ``parts`` maps each term's name to its scorer; ``multipliers`` are those of the terms with limits."""
 
     terms: Sequence[Term]
     parts: Mapping[str, Scorer]
     multipliers: dict[str, float] = field(default_factory=dict[str, float])
 
     def at(self, step: int, steps: int, *, dense: bool = False) -> Weighted:
-        """The reward of one step of a run, counted from 1; ``dense`` leaves what parts give single tokens where they give it."""
+        """Return the reward of one step of a run, counted from 1; ``dense`` keeps rewards of single tokens on their tokens."""
         share = (step - 1) / max(steps - 1, 1)
         moving = {term.name: term.start + share * (term.end - term.start) for term in self.terms}
         weights = {term.name: moving[term.name] if term.limit is None else self._multiplier(term) for term in self.terms}
         return Weighted(weights, self.parts, {term.name: term.limit for term in self.terms if term.limit is not None}, dense)
 
     def adapt(self, scored: Weighted, rate: float) -> None:
-        """Moves each multiplier by ``rate`` times how far its part's mean missed the limit, not below 0 (Dai et al. 2024, section 3.3)."""
+        """Move each multiplier by ``rate`` times the shortfall of its part's mean, but not below 0 (Dai et al. 2024, section 3.3)."""
         for term in self.terms:
             if term.limit is not None:
                 missed = term.limit - scored.mean(term.name)
@@ -94,20 +94,20 @@ class Mixture:
 
 
 def mixture_of(scorer: Scorer | Mixture) -> Mixture:
-    """A mixture as it is, or a scorer alone as the part ``model``."""
+    """Return a mixture unchanged, or a single scorer as the part ``model``."""
     return scorer if isinstance(scorer, Mixture) else Mixture((Term("model"),), {"model": scorer})
 
 
 @runtime_checkable
 class DenseScorer(Protocol):
-    """A part that knows what each token is worth: [rows, steps], 0 behind a row's end. Its ``score`` is their sum."""
+    """A part with a reward for each token: [rows, steps], 0 after a row's end. Its ``score`` is their sum."""
 
     def score_tokens(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """A mixture at fixed weights, which remembers what each part gave; ``limits`` are of those whose weight is a multiplier."""
+    """A mixture at fixed weights, which records each part's scores; ``limits`` are those of parts whose weight is a multiplier."""
 
     weights: Mapping[str, float]
     parts: Mapping[str, Scorer]
@@ -117,12 +117,12 @@ class Weighted:
     spread: list[Tensor] = field(default_factory=list["Tensor"])
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
-        """The weighted sum of every part's scores; a limited part counts from its limit on.
+        """Return the weighted sum of every part's scores; a limited part counts relative to its limit.
 
-        With limits all of it is divided by 1 plus their multipliers, so that a high multiplier makes no high reward.
+        With limits, the sum is divided by 1 plus their multipliers, so that a high multiplier does not give a high reward.
 
         Raises:
-            RunError: a part returned too few scores or one that is not a number; names the part.
+            RunError: a part returned too few scores or one that is not a number; the error names the part.
         """
         total, share = torch.zeros(len(responses)), 1 + sum(self.weights[name] for name in self.limits)
         self.spread.clear()
@@ -138,7 +138,7 @@ class Weighted:
         return total / share if self.limits else total
 
     def token_rewards(self) -> Tensor | None:
-        """What the parts gave single tokens when they last scored, weighed [rows, steps]; None when all of it is in the scores."""
+        """Return the weighted token rewards of the last scoring [rows, steps]; None when all reward is in the scores."""
         return torch.stack(self.spread).sum(0) if self.spread else None
 
     def _tokens(self, name: str, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Tensor | None:
@@ -146,18 +146,18 @@ class Weighted:
         return part.score_tokens(prompts, responses).float().cpu() if self.dense and isinstance(part, DenseScorer) else None
 
     def mean(self, name: str) -> float:
-        """Mean of what a part gave so far, before its weight."""
+        """Return the mean of a part's scores so far, before its weight."""
         return torch.cat(self.given[name]).mean().item()
 
     def metrics(self) -> dict[str, float]:
-        """Of each part, its mean over all that was scored, before its weight, and the weight."""
+        """Return for each part the mean of all its scores, before its weight, and the weight."""
         means = {f"reward.{name}": self.mean(name) for name in self.given}
         return means | {f"weight.{name}": weight for name, weight in self.weights.items()}
 
 
 @dataclass(frozen=True)
 class Length:
-    """A response's number of tokens, stop token included."""
+    """A response's number of tokens, including the stop token."""
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
         return torch.tensor([float(len(response)) for response in responses])
@@ -165,7 +165,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Repetition:
-    """The share of a response's n-grams of tokens that stood in it before: 0 when none did, near 1 for one word said forever."""
+    """The share of a response's token n-grams that occurred in it before: 0 without repetition, near 1 for one word repeated throughout."""
 
     n: int = 3
 
@@ -179,7 +179,7 @@ class Repetition:
 
 @dataclass(frozen=True)
 class Ended:
-    """1 for a response that ends with a stop token, 0 for one that was cut."""
+    """1 for a response that ends with a stop token, 0 for a truncated one."""
 
     stop: tuple[int, ...]
 
@@ -189,11 +189,11 @@ class Ended:
 
 @dataclass(frozen=True)
 class ExactAnswer:
-    """1 for a response whose final answer equals its prompt's, else 0. ``answers`` knows each prompt by its tokens."""
+    """1 for a response whose final answer equals its prompt's, otherwise 0. ``answers`` maps each prompt's tokens to its answer."""
 
     answers: Mapping[tuple[int, ...], Decimal]
     text: Callable[[Tokens], str]
-    """Response tokens to text."""
+    """Converts response tokens to text."""
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
         pairs = zip(prompts, responses, strict=True)
@@ -207,7 +207,7 @@ class ExactAnswer:
 
 
 def is_answer_key(text: str) -> bool:
-    """Whether it is an answer without a way to it: nothing to learn to say, but enough to check by."""
+    """Return whether a text is only an answer without its derivation: nothing to learn from, but enough to check by."""
     return text.lstrip().startswith("####")
 
 
@@ -215,7 +215,7 @@ Function = Callable[[list[str], list[str]], Sequence[float]]
 
 
 def load_function(address: str, folder: Path) -> Function:
-    """Imports ``module:function``, looking in ``folder`` (the project) and the current folder before what is installed.
+    """Import ``module:function``, looking in ``folder`` (the project) and the current folder before installed packages.
 
     Raises:
         UsageError: there is no such module or function, or importing it fails.
@@ -237,7 +237,7 @@ def load_function(address: str, folder: Path) -> Function:
 
 @dataclass(frozen=True)
 class PythonReward:
-    """Any function of texts: ``function(prompts, responses)`` returns one number a response, within ``seconds``."""
+    """Any function of texts: ``function(prompts, responses)`` returns one number per response within ``seconds``."""
 
     name: str
     function: Function
@@ -246,10 +246,10 @@ class PythonReward:
     seconds: float = 600
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Tensor:
-        """Asks the function; a mixture checks how many numbers came back.
+        """Call the function; a mixture checks how many numbers came back.
 
         Raises:
-            RunError: it raises, does not come back in time, or returns something that is no list of numbers.
+            RunError: it raises, takes too long, or does not return a list of numbers.
         """
         asked = ([self.prompt_text(prompt) for prompt in prompts], [self.response_text(response) for response in responses])
         returned = _within(self.seconds, lambda: self.function(*asked), f"the reward {self.name}")
@@ -260,10 +260,10 @@ class PythonReward:
 
 
 def _within(seconds: float, work: Callable[[], Any], where: str) -> Any:
-    """What ``work`` returns; it runs in a thread of its own, which is left behind when it takes too long.
+    """Return the result of ``work``, which runs in a thread of its own. The thread is abandoned when it takes too long.
 
     Raises:
-        RunError: it raised, or took longer.
+        RunError: it raised, or took too long.
     """
     result: dict[str, Any] = {}
 

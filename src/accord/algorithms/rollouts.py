@@ -1,6 +1,6 @@
-"""Rollouts: what the policy said, and what reward model, reference and value model think of it.
+"""Rollouts: the policy's samples, measured by reward model, reference and value model.
 
-Shared by every method that learns from its own samples. Sampled tokens go to the loss as they are; nothing is tokenised again.
+Shared by every method that learns from its own samples. The loss uses the sampled tokens as they are; nothing is tokenised again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from accord.runtime.seeds import generator as stream
 
 @dataclass(frozen=True)
 class Drawn:
-    """Responses with their scores, before any forward pass of the trainer; the n responses of a prompt stand together."""
+    """Responses with their scores, before any forward pass of the trainer; the n responses of a prompt are adjacent."""
 
     prompts: list[list[int]]
     responses: list[list[int]]
@@ -35,13 +35,13 @@ class Drawn:
     scores: Float[Tensor, " rows"]
     keep: Bool[Tensor, "rows steps"]
     logprobs: Float[Tensor, "rows steps"]
-    """The sampler's own."""
+    """Log-probabilities from the sampler."""
     seconds: dict[str, float]
     dense: Float[Tensor, "rows steps"] | None = None
-    """Rewards of single tokens, beside the scores, where the scorer spreads some."""
+    """Rewards of single tokens in addition to the scores, if the scorer gives any."""
 
     def rows(self, chosen: Sequence[int]) -> Drawn:
-        """Some of the rows, in the order asked for."""
+        """Return some of the rows, in the given order."""
         kept = list(chosen)
         prompts, responses = [self.prompts[i] for i in kept], [self.responses[i] for i in kept]
         width = max(map(len, responses))
@@ -50,7 +50,7 @@ class Drawn:
         return Drawn(prompts, responses, self.finished[kept], self.scores[kept], *tokens, self.seconds, dense)
 
     def __add__(self, other: Drawn) -> Drawn:
-        """Both one after the other, their seconds summed."""
+        """Concatenate two draws and add up their seconds."""
         width = max(self.keep.shape[1], other.keep.shape[1])
         keep, logprobs = (
             torch.cat([F.pad(one, (0, width - one.shape[1])) for one in pair])
@@ -71,7 +71,7 @@ class Rollout:
     scores: Float[Tensor, " rows"]
     keep: Bool[Tensor, "rows steps"]
     logprobs: Float[Tensor, "rows steps"]
-    """Of the policy that sampled them, by the trainer's own forward pass."""
+    """Log-probabilities of the sampling policy, from the trainer's own forward pass."""
     reference: Float[Tensor, "rows steps"]
     values: Float[Tensor, "rows steps"]
     after: Float[Tensor, " rows"]
@@ -79,10 +79,10 @@ class Rollout:
     entropy: float
     """Mean over kept tokens, in nats."""
     logprob_gap: float
-    """Mean absolute difference between sampler's and trainer's log-probabilities."""
+    """Mean absolute difference between the log-probabilities of sampler and trainer."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     dense: Float[Tensor, "rows steps"] | None = None
-    """Rewards of single tokens, beside the scores."""
+    """Rewards of single tokens in addition to the scores."""
 
 
 def collect(
@@ -98,10 +98,10 @@ def collect(
     dtype: torch.dtype,
     micro_tokens: int,
 ) -> Rollout:
-    """Samples one response a prompt and measures it.
+    """Sample one response per prompt and measure it.
 
     Raises:
-        RunError: the scorer returned a number that is not finite, or not one for each response.
+        RunError: the scorer returned a number that is not finite, or not one per response.
     """
     drawn = draw(prompts, n=1, sampler=sampler, scorer=scorer, sampling=sampling, generator=generator)
     return measure(
@@ -112,10 +112,10 @@ def collect(
 def draw(
     prompts: Sequence[list[int]], *, n: int, sampler: Sampler, scorer: Scorer, sampling: Sampling, generator: torch.Generator
 ) -> Drawn:
-    """Samples n responses a prompt and scores them.
+    """Sample n responses per prompt and score them.
 
     Raises:
-        RunError: the scorer returned a number that is not finite, or not one for each response.
+        RunError: the scorer returned a number that is not finite, or not one per response.
     """
     started = time.perf_counter()
     generation = sampler.sample(prompts, n=n, sampling=sampling, generator=generator)
@@ -133,7 +133,7 @@ def draw(
 def measure(
     drawn: Drawn, *, policy: Any, reference: Any, value: Any = None, temperature: float, dtype: torch.dtype, micro_tokens: int
 ) -> Rollout:
-    """What policy, reference and value model think of what was drawn; without a value model every value is 0."""
+    """Measure the responses with policy, reference and value model; without a value model every value is 0."""
     began = time.perf_counter()
     rows = [[*prompt, *response] for prompt, response in zip(drawn.prompts, drawn.responses, strict=True)]
     flat = _Flat(drawn.keep.sum(1))
@@ -165,7 +165,7 @@ def measure(
 
 
 def check_gap(rollout: Rollout, limit: float, where: str) -> None:
-    """Stops a run whose sampler and trainer speak of different distributions.
+    """Stop a run whose sampler and trainer have different distributions.
 
     Raises:
         RunError: their log-probabilities differ by more than ``limit`` on average.
@@ -175,9 +175,9 @@ def check_gap(rollout: Rollout, limit: float, where: str) -> None:
 
 
 def settled_scores(drawn: Drawn | Rollout, truncation: str, no_stop_reward: float) -> Float[Tensor, " rows"]:
-    """The scores under the truncation rule: what a response without stop token gets instead of its own.
+    """Return the scores under the truncation rule, which replaces those of responses without a stop token.
 
-    ``penalise`` gives it ``no_stop_reward``, ``bootstrap`` 0; ``terminate`` and ``mask`` leave its score.
+    ``penalise`` gives ``no_stop_reward``, ``bootstrap`` 0; ``terminate`` and ``mask`` keep the score.
     """
     cut, scores = ~drawn.finished, drawn.scores
     if truncation == "penalise":
@@ -186,12 +186,12 @@ def settled_scores(drawn: Drawn | Rollout, truncation: str, no_stop_reward: floa
 
 
 def learned_tokens(drawn: Drawn | Rollout, truncation: str) -> Bool[Tensor, "rows steps"]:
-    """The tokens that count in the loss: all kept ones, but for ``mask`` those of finished responses alone."""
+    """Return the mask of tokens that count in the loss: all kept ones, or under ``mask`` only those of finished responses."""
     return drawn.keep & drawn.finished[:, None] if truncation == "mask" else drawn.keep
 
 
 def next_prompts(prompts: Sequence[list[int]], start: int, count: int, *, seed: int, stage: str) -> list[list[int]]:
-    """``count`` prompts from the ``start``-th on: passes over all of them, each in its own seeded order."""
+    """Return ``count`` prompts from the ``start``-th on, in passes over all of them, each in its own seeded order."""
     wanted = range(start, start + count)
     orders = {
         epoch: torch.randperm(len(prompts), generator=stream(seed, stage, "prompts", epoch))
@@ -201,7 +201,7 @@ def next_prompts(prompts: Sequence[list[int]], start: int, count: int, *, seed: 
 
 
 def minibatches(rows: int, size: int, epochs: int, *, seed: int, stage: str, step: int) -> Iterator[list[int]]:
-    """Row numbers of each minibatch of a rollout: ``epochs`` passes, each in its own seeded order; the last one may be short."""
+    """Yield the row numbers of each minibatch: ``epochs`` passes, each in its own seeded order; the last minibatch may be short."""
     for epoch in range(epochs):
         order: list[int] = torch.randperm(rows, generator=stream(seed, stage, "minibatches", step, epoch)).tolist()
         for start in range(0, rows, size):
@@ -209,7 +209,7 @@ def minibatches(rows: int, size: int, epochs: int, *, seed: int, stage: str, ste
 
 
 def rollout_metrics(rollout: Rollout, kl: Float[Tensor, "rows steps"]) -> dict[str, float]:
-    """What a rollout shows of the policy. ``kl`` is log policy - log reference of each token that counts, 0 elsewhere."""
+    """Return metrics of the policy from a rollout. ``kl`` is log policy - log reference of each token that counts, 0 elsewhere."""
     return {
         "reward": rollout.scores.mean().item(),
         "kl_k1": kl.sum(1).mean().item(),
@@ -222,7 +222,7 @@ def rollout_metrics(rollout: Rollout, kl: Float[Tensor, "rows steps"]) -> dict[s
 
 
 def ratio_metrics(log_ratio: Float[Tensor, " n"], clip: float, clip_high: float, kept: float) -> dict[str, float]:
-    """Sums over kept ratios new / old, divided by ``kept``: their mean, the share outside the clip, KL(old || new) by k3."""
+    """Return sums over kept ratios new / old, divided by ``kept``: their mean, the share outside the clip range, KL(old || new) by k3."""
     ratio = log_ratio.exp()
     return {
         "ratio": ratio.sum().item() / kept,
@@ -232,7 +232,7 @@ def ratio_metrics(log_ratio: Float[Tensor, " n"], clip: float, clip_high: float,
 
 
 def speed_metrics(drawn: Drawn | Rollout, measured: Rollout, seconds_train: float) -> dict[str, float]:
-    """Where a step's time went, and the episodes and sampled tokens of what was drawn a second."""
+    """Return the seconds of each part of a step, and the episodes and sampled tokens per second."""
     spent = measured.seconds
     total = sum(spent.values()) + seconds_train
     return {
@@ -248,7 +248,7 @@ def speed_metrics(drawn: Drawn | Rollout, measured: Rollout, seconds_train: floa
 def sample_table(
     rollout: Rollout, kl: Float[Tensor, "rows steps"], decode: Callable[[Sequence[int]], str], rows: int = 8
 ) -> list[dict[str, Any]]:
-    """The first episodes as people read them, for samples.jsonl."""
+    """Return the first episodes in readable form, for samples.jsonl."""
     return [
         {
             "prompt": decode(rollout.prompts[i]),
@@ -262,10 +262,10 @@ def sample_table(
 
 
 def checked_scores(scores: Tensor, rows: int, scorer: str = "the scorer") -> Tensor:
-    """The scores as float32, refused when there are too few or one is not a number; ``scorer`` is who gave them.
+    """Return the scores as float32; refuse too few scores or one that is not a number. ``scorer`` names their source.
 
     Raises:
-        RunError: says which response's score is unusable.
+        RunError: a score is unusable; the error names the response.
     """
     if scores.shape != (rows,):
         raise RunError(f"{scorer} returned {tuple(scores.shape)} rewards for {rows} responses")
@@ -292,6 +292,6 @@ class _Flat:
 
 
 def minibatch(rollout: Rollout, rows: Sequence[int]) -> Ragged:
-    """Prompts and responses of some rows, ready for a forward pass; response tokens are kept."""
+    """Pack prompts and responses of some rows for a forward pass; response tokens are kept."""
     pairs = [(rollout.prompts[i], rollout.responses[i]) for i in rows]
     return pack([[*prompt, *response] for prompt, response in pairs], [len(response) for _, response in pairs])

@@ -1,8 +1,8 @@
-"""Supervised fine-tuning on demonstrations, loss on response tokens only.
+"""Supervised fine-tuning on demonstrations, with the loss on response tokens only.
 
-Follows Ouyang et al. 2022, appendix C.1, except: no residual dropout (log-probabilities must not depend on a mask drawn at random,
-and the same model is the KL reference later), and the epoch is chosen by validation loss or is the last one, since no reward model
-exists yet.
+Follows Ouyang et al. 2022, appendix C.1, except: there is no residual dropout (log-probabilities must not depend on a random mask, and
+the same model is the KL reference later), and the epoch is chosen by validation loss or is the last one, since no reward model exists
+yet.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from accord.settings import SftConfig
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of a conversation, of which the last ``kept`` are the response with its stop token."""
+    """Token ids of a conversation; the last ``kept`` are the response with its stop token."""
 
     tokens: list[int]
     kept: int
 
 
 def example(prompt: list[int], response: list[int], max_tokens: int, name: str) -> Example:
-    """Join prompt and response; when both together are too long the right end is kept.
+    """Join prompt and response; if both together are too long, the right end is kept.
 
     Raises:
-        InputError: nothing of the prompt would remain, or the response is its stop token alone; names the example.
+        InputError: nothing of the prompt would remain, or the response is only its stop token; the error names the example.
     """
     row = joined(prompt, response, max_tokens, name, shortest=2)
     return Example(row.tokens, row.kept)
@@ -54,9 +54,9 @@ def train(
     run: Run,
     dtype: torch.dtype,
 ) -> Any:
-    """Trains ``model`` in place and returns it with the weights of the chosen epoch.
+    """Train ``model`` in place and return it with the weights of the chosen epoch.
 
-    ``pretraining`` gives batches of raw-text documents from the n-th on, whose loss is added with weight 1.
+    ``pretraining`` yields batches of raw-text documents from the n-th on, whose loss is added with weight 1.
     """
     a_pass = math.ceil(len(examples) / config.batch_size)
     steps = a_pass * config.epochs
@@ -106,7 +106,7 @@ def train(
 
 @torch.no_grad()
 def response_loss(model: Any, examples: Sequence[Example], *, dtype: torch.dtype, batch_tokens: int = 16_384) -> float:
-    """Mean cross-entropy in nats a response token."""
+    """Return the mean cross-entropy in nats per response token."""
     total = sum(_loss_sum(model, part, dtype).item() for part in _parts(examples, batch_tokens))
     return total / sum(example.kept for example in examples)
 

@@ -1,8 +1,8 @@
-"""Self-taught reasoning: the model tries, what led to a right answer is learned from, and again (STaR).
+"""Self-taught reasoning: the model attempts problems, learns from rationales that led to right answers, and repeats (STaR).
 
-Follows Zelikman et al. 2022, section 3, except: several rationales are drawn for a problem, and ``kept`` of the right ones are learned
-from, no text twice; a hint is the answer behind the question, and what comes of it is learned without the hint; with ``restart`` a round
-learns from the SFT model anew, as there, on the rationales of all rounds so far. Rationales without stop token are never kept.
+Follows Zelikman et al. 2022, section 3, except: several rationales are drawn per problem, and up to ``kept`` different right ones are
+learned from; a hint is the answer after the question, and the resulting rationale is learned without the hint; with ``restart`` a round
+trains from the SFT model again, as in the paper, on the rationales of all rounds so far. Rationales without a stop token are never kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Pairs = list[list[list[int]]]
 
 @dataclass(frozen=True)
 class Question:
-    """A problem's token ids, and the same with its answer said beforehand."""
+    """A problem's token ids, with and without its answer as a hint."""
 
     plain: list[int]
     hinted: list[int]
@@ -48,10 +48,10 @@ def train(
     run: Run,
     dtype: torch.dtype,
 ) -> Any:
-    """Trains the policy in place, which starts as the SFT model, and returns it.
+    """Train the policy, which starts as the SFT model, in place and return it.
 
     Args:
-        sampler: draws from ``policy``. scorer: 1 for a right response to a plain prompt, else 0.
+        sampler: samples from ``policy``. scorer: 1 for a right response to a plain prompt, otherwise 0.
         decode: token ids to text, for the sample tables.
 
     Raises:
@@ -118,7 +118,7 @@ def train(
 
 
 def kept(config: StarConfig, prompts: Sequence[list[int]], tried: Drawn) -> list[Pairs]:
-    """For each problem up to ``config.kept`` right and finished responses, no one twice, each behind the prompt that it is learned with."""
+    """Return for each problem up to ``config.kept`` different right and finished responses, each with the prompt to learn it with."""
     found: list[Pairs] = []
     right = (tried.finished & (tried.scores >= 1)).tolist()
     for number, prompt in enumerate(prompts):
@@ -148,7 +148,7 @@ def _tries(config: StarConfig, prompts: Sequence[list[int]], sampler: Sampler, s
 
 
 def _next(questions: Sequence[Question], start: int, count: int, seed: int) -> list[Question]:
-    """The next problems: passes over all of them, each in its own seeded order; none twice in a round."""
+    """Return the next problems, in passes over all of them, each in its own seeded order; none twice in a round."""
     wanted = range(start, start + min(count, len(questions)))
     orders = {
         epoch: torch.randperm(len(questions), generator=generator(seed, "star", "questions", epoch))
@@ -162,7 +162,7 @@ def _without_repeats(pairs: Pairs) -> Pairs:
 
 
 def _learn(config: StarConfig, policy: Any, pairs: Pairs, dtype: torch.dtype) -> float:
-    """Adds the gradient of the cross-entropy of some responses, mean over their tokens, and returns it."""
+    """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return it."""
     tokens, total = sum(len(response) for _, response in pairs), 0.0
     for group in by_tokens([len(prompt) + len(response) for prompt, response in pairs], config.micro_tokens):
         part = [pairs[i] for i in group]

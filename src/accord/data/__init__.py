@@ -1,1 +1,1 @@
-"""What comes in: importers, tokenizers, chat formats and the token corpus."""
+"""Incoming data: importers, tokenizers, chat formats and the token corpus."""

@@ -1,6 +1,6 @@
-"""Files as bytes and lines, a piece at a time, unpacked as they are read.
+"""Files as bytes and lines, read in pieces and decompressed on the fly.
 
-Nothing is read whole, and nothing is believed: a line has a longest length, an archive a largest ratio.
+No file is read whole, and no input is trusted: lines have a maximum length, archives a maximum ratio.
 """
 
 from __future__ import annotations
@@ -15,40 +15,39 @@ from typing import IO, cast
 from accord.errors import InputError
 
 LONGEST = 32 << 20
-"""Bytes of the longest line, or of the largest object of a JSON file."""
+"""Maximum length in bytes of a line, or of one object in a JSON file."""
 RATIO, FREE = 300, 64 << 20
 """An archive may unpack to ``FREE`` bytes, and beyond that to ``RATIO`` times its own size."""
 PIECE = 1 << 20
 Tell = Callable[[int], object]
-"""Is told how many bytes of a file were read."""
+"""A callback that receives the number of bytes read from a file."""
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".md")
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 def bare_name(path: Path) -> str:
-    """A file's name without the ending of its compression."""
+    """Return a file's name without the suffix of its compression."""
     return path.name.removesuffix(".gz").removesuffix(".zst")
 
 
 def kind_of(path: Path) -> str:
-    """The ending that says how a file is read.
+    """Return the suffix that decides how a file is read.
 
     Raises:
-        InputError: it is none that is known.
+        InputError: the suffix is unknown.
     """
     kind = Path(bare_name(path)).suffix.lower()
     if kind not in KINDS:
-        raise InputError(
-            f"a file of an unknown kind {kind!r}", where=str(path), hint=f"known are {', '.join(KINDS)}, each with .gz or .zst"
-        )
+        hint = f"known are {', '.join(KINDS)}, each with .gz or .zst"
+        raise InputError(f"a file of an unknown kind {kind!r}", where=str(path), hint=hint)
     return ".jsonl" if kind == ".ndjson" else ".txt" if kind == ".md" else kind
 
 
 def chunks(path: Path, tell: Tell = id) -> Iterator[bytes]:
-    """The unpacked content of a file in pieces.
+    """Yield the unpacked content of a file in pieces.
 
     Raises:
-        InputError: it cannot be read, is cut off, or unpacks to far more than an honest archive does.
+        InputError: the file cannot be read, is truncated, or unpacks to far more than an honest archive does.
     """
     with reading(path), open(path, "rb") as file:
         source, size, total, told = _unpacked(file, path), path.stat().st_size, 0, 0
@@ -56,17 +55,17 @@ def chunks(path: Path, tell: Tell = id) -> Iterator[bytes]:
             total += len(chunk)
             if total > FREE + RATIO * size:
                 what = f"it unpacks to more than {RATIO} times its size, as no honest data set does"
-                raise InputError(what, where=str(path), hint="unpack it yourself, look, and import the file")
+                raise InputError(what, where=str(path), hint="unpack it yourself, check it, and import the file")
             tell(file.tell() - told)
             told = file.tell()
             yield chunk
 
 
 def lines(path: Path, tell: Tell = id) -> Iterator[tuple[int, bytes | None]]:
-    """The lines of a file by number, without their ends; None stands for one that is longer than ``LONGEST``.
+    """Yield the lines of a file with their numbers, without line ends; None stands for a line longer than ``LONGEST``.
 
     Raises:
-        InputError: it cannot be read, or begins like UTF-16 or UTF-32.
+        InputError: the file cannot be read, or begins like UTF-16 or UTF-32.
     """
     rest, number, skipping, first = b"", 1, False, True
     for chunk in chunks(path, tell):
@@ -85,12 +84,13 @@ def lines(path: Path, tell: Tell = id) -> Iterator[tuple[int, bytes | None]]:
 
 
 def decoded(line: bytes | None, path: Path, number: int) -> str:
-    """A line as text. Raises InputError when it is too long, or not UTF-8, or binary."""
+    """Return a line as text. Raises InputError when it is too long, not UTF-8, or binary."""
     where = f"{path}:{number}"
     if line is None:
-        raise InputError(f"the line is longer than {LONGEST >> 20} MiB", where=where, hint="is it one object a line? shorten or split it")
+        hint = "is there one object per line? shorten or split it"
+        raise InputError(f"the line is longer than {LONGEST >> 20} MiB", where=where, hint=hint)
     if b"\0" in line:
-        raise InputError("holds NUL bytes", where=where, hint="is it UTF-16, or no text at all? convert it to UTF-8")
+        raise InputError("holds NUL bytes", where=where, hint="is it UTF-16, or a binary file? convert text to UTF-8")
     try:
         return line.decode()
     except UnicodeDecodeError as error:
@@ -98,13 +98,13 @@ def decoded(line: bytes | None, path: Path, number: int) -> str:
 
 
 def text_lines(path: Path, tell: Tell = id) -> Iterator[str]:
-    """The lines of a text file. Raises InputError for one that is none; names it."""
+    """Yield the lines of a text file. Raises InputError, which names the line, for one that is not text."""
     for number, line in lines(path, tell):
         yield decoded(line, path, number).removesuffix("\r")
 
 
 def without_mark(start: bytes, path: Path) -> bytes:
-    """The first bytes of a file without UTF-8's mark. Raises InputError for the marks of other encodings."""
+    """Return the first bytes of a file without UTF-8's byte order mark. Raises InputError for the marks of other encodings."""
     for mark, name in ((b"\xff\xfe\0\0", "UTF-32"), (b"\0\0\xfe\xff", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")):
         if start.startswith(mark):
             raise InputError(f"not UTF-8 but {name}", where=f"{path}:1", hint=f"iconv -f {name} -t UTF-8 < {path.name}")
@@ -113,11 +113,11 @@ def without_mark(start: bytes, path: Path) -> bytes:
 
 @contextmanager
 def reading(path: Path) -> Generator[None]:
-    """Turns what goes wrong in a file or an archive into an InputError."""
+    """Turn an error of a file or an archive into an InputError."""
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
-        hint = "is it cut off? copy or download it again" if bare_name(path) != path.name else ""
+        hint = "is it truncated? copy or download it again" if bare_name(path) != path.name else ""
         raise InputError(f"it cannot be read: {error}", where=str(path), hint=hint) from error
 
 

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files as rows, a thousand at a time, by pyarrow."""
+"""Parquet and Arrow files as rows, in batches of a thousand, read with pyarrow."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ BATCH = 1000
 
 
 def tables(path: Path, kind: str, tell: Tell) -> Iterator[Row | Fault]:
-    """The rows of a Parquet or Arrow file; one that is packed in turn is unpacked into a temporary file.
+    """Yield the rows of a Parquet or Arrow file; a compressed one is first unpacked into a temporary file.
 
     Raises:
         UsageError: pyarrow is not installed.
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     arrow = _pyarrow()
     with reading(path), _opened(path, tell) as file:
@@ -34,7 +34,8 @@ def tables(path: Path, kind: str, tell: Tell) -> Iterator[Row | Fault]:
                     yield Row(cast(dict[str, Any], value), path, number)
         except arrow.ArrowException as error:
             said = " ".join(str(error).split())[:200]
-            raise InputError(f"it cannot be read: {said}", where=str(path), hint="is it cut off? copy or download it again") from error
+            hint = "is it truncated? copy or download it again"
+            raise InputError(f"it cannot be read: {said}", where=str(path), hint=hint) from error
 
 
 def _opened(path: Path, tell: Tell) -> IO[bytes]:
@@ -55,7 +56,7 @@ def _parquet(file: IO[bytes]) -> Iterator[Any]:
 
 
 def _arrow(file: IO[bytes]) -> Iterator[Any]:
-    """A stream, as `datasets` writes it, or a file with an index at its end."""
+    """Yield the batches of an Arrow file: a stream, as `datasets` writes it, or a file with an index at its end."""
     ipc = importlib.import_module("pyarrow.ipc")
     indexed = file.read(6) == b"ARROW1"
     file.seek(0)

@@ -1,4 +1,4 @@
-"""Raw text as token documents on disk, memory-mapped, read in a seeded order that a resumed run finds again."""
+"""Raw text as tokenised documents on disk, memory-mapped and read in a seeded order that a resumed run reproduces."""
 
 from __future__ import annotations
 
@@ -18,46 +18,47 @@ from accord.errors import InputError
 from accord.runtime.files import disk_errors, new_folder, replacing, sync
 
 SHARD_TOKENS = 1 << 27
-"""Tokens of one file, 512 MiB: as much as is read from disk in random order at a time."""
+"""Tokens per file (512 MiB), which bounds how much is read from disk in random order at a time."""
 
 
 @dataclass(frozen=True)
 class TokenCorpus:
-    """Documents end to end in shards of memory-mapped tokens: nothing but the documents in use is in memory, and their lengths."""
+    """Documents end to end in memory-mapped shards of tokens. Memory holds only their lengths and the documents in use."""
 
     shards: tuple[npt.NDArray[np.int32], ...]
     offsets: npt.NDArray[np.int64]
-    """Document i is tokens ``offsets[i]`` to ``offsets[i + 1]`` of all shards laid end to end; none is cut by the end of a shard."""
+    """Document i is tokens ``offsets[i]`` to ``offsets[i + 1]`` of all shards laid end to end; the end of a shard never splits a
+    document."""
     starts: npt.NDArray[np.int64]
-    """The first document of each shard, and the number of documents."""
+    """The first document of each shard, followed by the number of documents."""
     validation: npt.NDArray[np.bool_]
-    """True for a document that nothing trains on: every hundredth of the source, whatever the seed or the context."""
+    """True for validation documents, which nothing trains on: every hundredth of the source, whatever the seed or the context."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
     def size(self) -> int:
-        """Tokens in all."""
+        """The total number of tokens."""
         return int(self.offsets[-1])
 
     def document(self, index: int) -> list[int]:
-        """Token ids of one document, the end-of-text token on both sides."""
+        """Return the token ids of one document, with the end-of-text token on both sides."""
         shard = int(np.searchsorted(self.starts, index, side="right")) - 1
         before = self.offsets[self.starts[shard]]
         return self.shards[shard][self.offsets[index] - before : self.offsets[index + 1] - before].tolist()
 
     def held_out(self) -> list[list[int]]:
-        """The documents for the validation loss."""
+        """Return the documents for the validation loss."""
         return [self.document(index) for index in np.flatnonzero(self.validation).tolist()]
 
     def batches(self, seed: int, batch_tokens: int, skip: int = 0) -> Iterator[list[list[int]]]:
-        """Endless batches of about ``batch_tokens`` tokens; each pass over the training documents has its own seeded order.
+        """Yield endless batches of about ``batch_tokens`` tokens; each pass over the training documents has its own seeded order.
 
         Args:
             seed: fixes the order of every pass.
             batch_tokens: a batch ends with the document that fills it.
-            skip: batches to pass over first, as a resumed run does; they are not built.
+            skip: number of batches to skip without building them, as a resumed run does.
         """
         lengths, group, total = np.diff(self.offsets), list[int](), 0
         for row in self._order(seed):
@@ -72,7 +73,7 @@ class TokenCorpus:
             group, total = [], 0
 
     def _order(self, seed: int) -> Iterator[int]:
-        """Training documents without end: in each pass the shards in a new order, and the documents of each, so that a pass reads one
+        """Yield training documents endlessly. Each pass shuffles the shards and then the documents within each, so that it reads one
         shard after another from disk."""
         rows, epoch = np.flatnonzero(~self.validation), 0
         cuts = np.searchsorted(rows, self.starts)
@@ -86,10 +87,10 @@ class TokenCorpus:
 def write_corpus(
     folder: Path, documents: Iterable[str], tokenizer: Tokenizer, context: int, *, shard_tokens: int = SHARD_TOKENS
 ) -> TokenCorpus:
-    """Tokenises documents (all cores, in batches), cuts those longer than the context, and writes them to ``folder``.
+    """Tokenise documents in batches on all cores, split those longer than the context, and write them to ``folder``.
 
     Raises:
-        InputError: there are fewer than two with text.
+        InputError: fewer than two documents contain text.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lengths, validation, number = array("q"), array("b"), 0
@@ -103,9 +104,8 @@ def write_corpus(
                     validation.append(number % 100 == 0)
                 number += 1
     if number < 2:
-        raise InputError(
-            f"the corpus has {number} documents with text; one to learn from and one to measure on are needed", where=str(folder)
-        )
+        what = f"the corpus has {number} documents with text; it needs one to train on and one to measure on"
+        raise InputError(what, where=str(folder), hint="import more raw text")
     np.save(folder / "validation.npy", np.array(validation, dtype=np.bool_))
     np.save(folder / "starts.npy", np.array([*shards.starts, len(lengths)], dtype=np.int64))
     np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(np.array(lengths, dtype=np.int64))]).astype(np.int64))
@@ -113,7 +113,7 @@ def write_corpus(
 
 
 class _Shards:
-    """Token files of about so many tokens each, one open at a time."""
+    """Token files of about ``tokens`` tokens each, one open at a time."""
 
     def __init__(self, folder: Path, tokens: int) -> None:
         self.folder, self.tokens = folder, tokens
@@ -140,15 +140,15 @@ class _Shards:
 
 
 def whole(folder: Path) -> bool:
-    """Whether a tokenised corpus of this form stands there."""
+    """Return whether a folder holds a complete tokenised corpus of this format."""
     return all((folder / f"{name}.npy").exists() for name in ("offsets", "starts", "validation"))
 
 
 def open_corpus(folder: Path) -> TokenCorpus:
-    """Opens what ``write_corpus`` wrote, without reading it into memory.
+    """Open a corpus that ``write_corpus`` wrote, without reading it into memory.
 
     Raises:
-        InputError: it is not there.
+        InputError: the folder holds no tokenised corpus.
     """
     if not whole(folder):
         raise InputError("no tokenised corpus here", where=str(folder), hint="run `accord pretrain` or import raw text")
@@ -169,15 +169,15 @@ def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def write_documents(path: Path, texts: Iterable[str]) -> int:
-    """Writes raw-text documents as JSON lines, atomically; returns how many.
+    """Write raw-text documents as JSON lines, atomically, and return their number.
 
     Raises:
-        InputError: there is not one document with text, and nothing was written.
+        InputError: no document contains text; then nothing was written.
     """
     lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts if text.strip())
     first = next(lines, None)
     if first is None:
-        raise InputError("the corpus is empty: not one document with text", where=str(path))
+        raise InputError("the corpus is empty: no document contains text", where=str(path))
     written = 1
     with disk_errors(path), replacing(path) as unfinished:
         with unfinished.open("w", encoding="utf-8", newline="\n") as file:
@@ -190,10 +190,10 @@ def write_documents(path: Path, texts: Iterable[str]) -> int:
 
 
 def read_documents(folder: Path) -> Iterator[str]:
-    """The texts of every .jsonl file in a folder, in the order of their names.
+    """Yield the texts of every .jsonl file in a folder, ordered by file name.
 
     Raises:
-        InputError: there is none, or a line is no JSON object with a "text"; names file and line.
+        InputError: the folder has no such file, or a line is not a JSON object with a "text"; the error names file and line.
     """
     files = sorted(folder.glob("*.jsonl"))
     if not files:
@@ -212,7 +212,7 @@ def _text(line: str, where: str) -> str:
 
 
 def tokenized(folder: Path, tokenizer: Tokenizer, context: int) -> TokenCorpus:
-    """Open a corpus folder's raw text in a tokenizer's ids; written once for each text, tokenizer and context.
+    """Open a corpus folder's raw text as token ids, tokenising it once per text, tokenizer and context.
 
     Raises:
         InputError: there is no raw text.

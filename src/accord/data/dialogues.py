@@ -1,16 +1,16 @@
-"""Dialogues out of raw text, by the rule that Gopher's authors give for theirs (Rae et al. 2021, arXiv 2112.11446).
+"""Dialogues extracted from raw text by the rule in the Gopher paper (Rae et al. 2021, arXiv 2112.11446).
 
-The rule's conditions, in our words:
+The conditions of the rule, in our words:
 
-1. paragraphs are what blank lines part;
-2. at least six paragraphs in a row belong to a dialogue;
-3. each of them begins with a prefix that ends in a separator, as "Gopher: ", "Dr Smith - " or "Q. " do;
-4. the paragraphs at even places share one prefix, those at odd places another, and the two differ: two people who take strict turns.
+1. blank lines separate paragraphs;
+2. a dialogue has at least six consecutive paragraphs;
+3. each begins with a prefix that ends in a separator, such as "Gopher: ", "Dr Smith - " or "Q. ";
+4. even paragraphs share one prefix and odd paragraphs another, and the two differ: two speakers in strict turns.
 
-What the rule leaves open is decided here: separators are a colon or a dash with a space behind it, and a full stop behind a prefix of at
-most 12 characters; a prefix has at most 40 characters, one line and a letter or digit in it; a fullwidth colon needs no space; a run is
-taken as long as it goes, and no paragraph is in two dialogues; of two readings the longer wins, then the earlier separator of the list.
-Nothing is held in memory but the current stretch of paragraphs with prefixes, 10,000 at most, each at most 20,000 characters.
+The paper leaves some choices open. Ours: a separator is a colon or a dash followed by a space, or a full stop after a prefix of at most
+12 characters. A prefix has at most 40 characters, stands on one line and contains a letter or digit. A fullwidth colon needs no space. A
+run is extended as far as possible, and no paragraph is in two dialogues. Of two readings the longer wins, then the separator earlier in
+the list. Memory holds only the current stretch of paragraphs with prefixes: at most 10,000, of at most 20,000 characters each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from accord.records import Message, Role
 
 LEAST = 6
-"""Paragraphs of a dialogue, the rule's number."""
+"""Least number of paragraphs in a dialogue, from the paper."""
 LONGEST_PARAGRAPH, LONGEST_STRETCH = 20_000, 10_000
 _SEPARATORS: tuple[re.Pattern[str], ...] = (
     re.compile(r"(?P<prefix>[^\n:：]{1,40}?)(?:: |:\n|：\s?)"),
@@ -33,21 +33,21 @@ _SEPARATORS: tuple[re.Pattern[str], ...] = (
 _WORD = re.compile(r"[^\W_]")
 _BLANK = re.compile(r"\n[ \t\r\f\v]*\n\s*")
 _MARK = "\0"
-"""Stands for a paragraph that is too long to be a turn; no text holds it, since NUL is taken out."""
+"""Marks a paragraph that is too long to be a turn. No text contains it, since NUL is removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """A conversation of two that was found in a text."""
+    """A conversation between two speakers, found in a text."""
 
     speakers: tuple[str, str]
-    """As their prefixes name them, without the separator; the first one speaks first."""
+    """The speakers as their prefixes name them, without the separator; the first one speaks first."""
     turns: tuple[str, ...]
     paragraph: int
-    """Number of the first paragraph in its text, from 1."""
+    """Number of the dialogue's first paragraph in the text, from 1."""
 
     def messages(self) -> tuple[Message, ...]:
-        """The turns as a conversation: who speaks first is the user, the other the assistant. It ends with the assistant."""
+        """Return the turns as a conversation that ends with the assistant; the first speaker is the user."""
         roles: tuple[Role, Role] = ("user", "assistant")
         turns = self.turns[: len(self.turns) // 2 * 2]
         return tuple(Message(roles[place % 2], turn) for place, turn in enumerate(turns))
@@ -58,15 +58,15 @@ class _Paragraph:
     number: int
     text: str
     readings: tuple[tuple[str, str] | None, ...]
-    """For each separator the prefix and the rest, None where it has no such prefix."""
+    """For each separator the prefix and the remaining text, or None where the paragraph has no such prefix."""
 
 
 def dialogues(pieces: Iterable[bytes | str], least: int = LEAST) -> Iterator[Dialogue]:
-    """The dialogues of a text that comes in pieces of any size, in their order.
+    """Yield the dialogues of a text, in order; the text may come in pieces of any size.
 
     Args:
-        pieces: UTF-8 bytes, of which wrong ones are replaced, or strings.
-        least: paragraphs that make a dialogue, 2 or more; the rule says 6.
+        pieces: strings or UTF-8 bytes; invalid bytes are replaced.
+        least: number of paragraphs that make a dialogue, at least 2; 6 in the paper.
     """
     stretch: list[_Paragraph] = []
     for number, text in enumerate(paragraphs(pieces), 1):
@@ -80,7 +80,7 @@ def dialogues(pieces: Iterable[bytes | str], least: int = LEAST) -> Iterator[Dia
 
 
 def paragraphs(pieces: Iterable[bytes | str]) -> Iterator[str]:
-    """A text's paragraphs, stripped; one that is too long to be a turn comes as a single mark, without being held."""
+    """Yield a text's paragraphs, stripped; one that is too long to be a turn is replaced by a mark and not held in memory."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
     waiting, skipping = "", False
     for piece in pieces:
@@ -103,8 +103,10 @@ def _turn_or_mark(text: str, skipping: bool) -> str:
 
 
 def in_stretch(stretch: Sequence[_Paragraph], least: int) -> list[Dialogue]:
-    """The dialogues among paragraphs in a row: the longest runs that do not overlap, by their places."""
-    runs = [run for reading in range(len(_SEPARATORS)) for run in _runs(stretch, reading, least)]
+    """Return the dialogues in consecutive paragraphs: the longest runs that do not overlap, in order of position."""
+    runs = list[tuple[int, int, int]]()
+    for reading in range(len(_SEPARATORS)):
+        runs.extend(_runs(stretch, reading, least))
     taken: list[tuple[int, int, int]] = []
     for run in sorted(runs, key=lambda run: (run[0] - run[1], run[2], run[0])):
         start, end = _free(run, taken)
@@ -114,7 +116,7 @@ def in_stretch(stretch: Sequence[_Paragraph], least: int) -> list[Dialogue]:
 
 
 def _free(run: tuple[int, int, int], taken: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
-    """What is left of a run without the paragraphs of others; nothing when another stands inside it."""
+    """Return the part of a run that overlaps no taken run; empty when a taken run lies inside it."""
     start, end, _ = run
     for other, until, _ in taken:
         if other < end and start < until:
@@ -123,7 +125,8 @@ def _free(run: tuple[int, int, int], taken: Sequence[tuple[int, int, int]]) -> t
 
 
 def _runs(stretch: Sequence[_Paragraph], reading: int, least: int) -> Iterator[tuple[int, int, int]]:
-    """Runs of two alternating prefixes, each as long as it goes: start, end, reading. What ends a run too short may begin the next."""
+    """Yield runs of two alternating prefixes, as long as possible: start, end, reading. The paragraph that ends a short run may begin
+    the next."""
     start = 0
     prefixes = [found[0] if (found := paragraph.readings[reading]) else "" for paragraph in stretch]
     for place in range(len(prefixes) + 1):

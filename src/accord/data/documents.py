@@ -1,15 +1,15 @@
-"""A long text in documents."""
+"""Division of a long text into documents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
 DOCUMENT = 2000
-"""Characters after which a text is cut at the next blank line into another document; at four times as many, at any line."""
+"""Characters after which the next blank line ends a document; after four times as many, any line does."""
 
 
 def documents_of(text: Iterable[str]) -> Iterator[str]:
-    """The lines of a text, without their ends, in documents of whole paragraphs; none is blank."""
+    """Yield the lines of a text (without line ends) as documents of whole paragraphs; none is blank."""
     lines, size = list[str](), 0
     for line in text:
         lines.append(line)

@@ -1,11 +1,11 @@
-"""Duplicates among many texts in little memory: exact ones, those with a long common prefix, and near ones by MinHash.
+"""Detection of duplicates among many texts in little memory: exact, by common prefix, and near duplicates by MinHash.
 
-Near duplicates share most of their 6-byte pieces (six Latin letters, two Chinese characters). Each text leaves 120 numbers (a MinHash
-signature, computed by the library rensa) in a file; texts that agree on all six numbers of one of 20 bands are looked at, and are
-duplicates when their signatures say that the Jaccard similarity of their pieces is at least the threshold. At 0.8 a band scheme of 20 x 6
-looks at 99.8% of such pairs; the estimate has a standard deviation of 0.04.
+Near duplicates share most of their 6-byte pieces (six Latin letters, two Chinese characters). A file keeps 120 numbers per text: its
+MinHash signature, computed by the library rensa. Texts that agree on all six numbers of one of 20 bands are compared. They are
+duplicates when the Jaccard similarity of their pieces, estimated from the signatures, reaches the threshold. At a similarity of 0.8 the
+20 x 6 bands find 99.8% of the pairs; the estimate has a standard deviation of 0.04.
 
-A text is dropped when it is near an earlier one that stays: A near B near C, A not near C, leaves A and C.
+A text is dropped when it is near an earlier one that stays. If A is near B and B near C, but A not near C, then A and C stay.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NUMBERS = BANDS * IN_BAND
 _SEED = 20_220_304
 _MIX, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _CHUNK = 20_000
-"""Pairs whose signatures are compared at a time: 20 MB."""
+"""Pairs whose signatures are compared at a time, which takes 20 MB."""
 _BETWEEN = re.compile(r"[\W_]+")
 
 Numbers = npt.NDArray[np.uint32]
@@ -37,18 +37,18 @@ Rows = npt.NDArray[np.int64]
 
 
 def normal(text: str) -> str:
-    """A text without what does not tell two apart: letter case, width, punctuation, white space."""
+    """Return a text without differences that do not matter: letter case, width, punctuation, white space."""
     text = text if text.isascii() else unicodedata.normalize("NFKC", text)
     return _BETWEEN.sub(" ", text.casefold()).strip()
 
 
 def key(text: str) -> int:
-    """64 bits of a text, the same everywhere. Two of a million texts share one with probability below 1e-7."""
+    """Return a 64-bit hash of a text, the same on every machine. A collision among a million texts has a probability below 1e-7."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def sketch(texts: Sequence[str]) -> Numbers:
-    """MinHash signatures of normalised texts, [texts, 120]. Equal sets of pieces have equal signatures.
+    """Return the MinHash signatures of normalised texts, [texts, 120]. Equal sets of pieces have equal signatures.
 
     Raises:
         UsageError: the package rensa is not installed.
@@ -64,7 +64,7 @@ def sketch(texts: Sequence[str]) -> Numbers:
 
 
 def _pieces(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint64], Rows]:
-    """Every text's 6-byte pieces as mixed 64-bit numbers end to end, and where each text's begin; one that is shorter is one piece."""
+    """Return all texts' 6-byte pieces as mixed 64-bit numbers, end to end, and each text's offset; a shorter text is a single piece."""
     padded = [text.ljust(PIECE, b"\0") for text in texts]
     flat = np.frombuffer(b"".join(padded) + bytes(PIECE), dtype=np.uint8).astype(np.uint64)
     ends = np.cumsum([len(text) for text in padded])
@@ -81,7 +81,7 @@ def _pieces(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint64], Rows]:
 
 
 class Signatures:
-    """Signatures in a file, written in order, then read without being held in memory. Use it as a context manager."""
+    """A file of signatures, written in order and then memory-mapped. Use it as a context manager."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -94,12 +94,12 @@ class Signatures:
         self._file.close()
 
     def add(self, texts: Sequence[str]) -> None:
-        """Writes the signatures of the next normalised texts."""
+        """Write the signatures of the next normalised texts."""
         if texts:
             self._file.write(sketch(texts).tobytes())
 
     def read(self) -> Numbers:
-        """All of them, [texts, 120], as a map of the file."""
+        """Return all signatures, [texts, 120], as a memory map of the file."""
         self._file.flush()
         if not self.path.stat().st_size:
             return np.zeros((0, NUMBERS), dtype=np.uint32)
@@ -107,11 +107,11 @@ class Signatures:
 
 
 def first_of_key(keys: npt.NDArray[np.uint64], order: Rows) -> Rows:
-    """For each row the earliest row of the same key, itself where it is that one, -1 where it is not in ``order``.
+    """Return for each row the earliest row with the same key: the row itself if it is the earliest, -1 if it is not in ``order``.
 
     Args:
         keys: [rows]; 0 stands for no key.
-        order: the rows that count, earliest first.
+        order: the rows to consider, earliest first.
     """
     found = np.full(len(keys), -1, dtype=np.int64)
     _, first, inverse = np.unique(keys[order], return_index=True, return_inverse=True)
@@ -120,12 +120,12 @@ def first_of_key(keys: npt.NDArray[np.uint64], order: Rows) -> Rows:
 
 
 def near(signatures: Numbers, order: Rows, threshold: float) -> Rows:
-    """For each row the earlier row that it is a near duplicate of, -1 where there is none that stays.
+    """Return for each row the earlier row that it nearly duplicates, -1 if no such row stays.
 
     Args:
         signatures: [rows, 120].
-        order: the rows that count, earliest first.
-        threshold: least similarity, above 0 and at most 1.
+        order: the rows to consider, earliest first.
+        threshold: lowest similarity of a duplicate, above 0 and at most 1.
     """
     rank = np.full(len(signatures), len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
@@ -138,7 +138,7 @@ def near(signatures: Numbers, order: Rows, threshold: float) -> Rows:
 
 
 def _alike(signatures: Numbers, rank: Rows, order: Rows, threshold: float) -> Rows:
-    """Pairs of an earlier and a later row that share a band and are similar enough, [pairs, 2]."""
+    """Return pairs of an earlier and a later row that share a band and are similar enough, [pairs, 2]."""
     found = [np.zeros((0, 2), dtype=np.int64)]
     seen = np.zeros(0, dtype=np.int64)
     for candidates in _candidates(signatures, order):
@@ -152,7 +152,7 @@ def _alike(signatures: Numbers, rank: Rows, order: Rows, threshold: float) -> Ro
 
 
 def _candidates(signatures: Numbers, order: Rows) -> Iterator[Rows]:
-    """For each band the pairs that agree on it: every row with the first of its group and with the one before it, earlier one first."""
+    """Yield for each band the pairs that agree on it: every row with the first and the previous row of its group, earlier row first."""
     for band in range(BANDS):
         keys = np.empty(len(order), dtype=np.uint64)
         for start in range(0, len(order), _CHUNK * 5):

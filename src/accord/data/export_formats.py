@@ -1,4 +1,4 @@
-"""Our records in the forms of others: the lines of ``accord export`` as rows of a foreign format."""
+"""Export of our records in foreign formats: the lines of ``accord export`` become rows of another format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _MARK = re.compile(r"\n\n(Human|Assistant):")
 
 
 def shape(what: str, format: str) -> Callable[[Line], ExportedRow | None]:
-    """What turns lines of a kind into rows of a format; None for a line that the format has no word for, such as a tie.
+    """Return the function that turns lines of a kind into rows of a format. It returns None for a line that the format cannot express,
+    such as a tie.
 
     Raises:
         UsageError: the format does not take such records.
@@ -68,7 +69,7 @@ def _hh(line: Line) -> ExportedRow | None:
     names = {"user": "Human", "assistant": "Assistant"}
     for turn in (*line["messages"], {"role": "assistant", "content": line["chosen"]}, {"role": "assistant", "content": line["rejected"]}):
         if turn["role"] not in names or _MARK.search(f"\n\n{turn['content']}") or turn["content"] != turn["content"].strip():
-            what = "hh-rlhf has no word for a system turn, for its own marks in a text, or for blanks around it"
+            what = "hh-rlhf cannot express a system turn, its own markers inside a text, or blanks around it"
             raise InputError(what, where=_where(line), hint="write trl-preference")
     asked = "".join(f"\n\n{names[turn['role']]}: {turn['content']}" for turn in line["messages"])
     return {side: f"{asked}\n\nAssistant: {line[side]}" for side in ("chosen", "rejected")}
@@ -96,9 +97,9 @@ def _demonstration(line: Line) -> ExportedRow:
 
 
 def _only(line: Line, format: str) -> str:
-    """The text of a prompt that is one turn of the user's."""
+    """Return the text of a prompt that consists of a single user turn."""
     if len(line["messages"]) != 1:
-        raise InputError(f"{format} has no word for a conversation", where=_where(line), hint="write messages")
+        raise InputError(f"{format} cannot express a conversation", where=_where(line), hint="write messages")
     return line["messages"][0]["content"]
 
 

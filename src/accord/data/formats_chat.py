@@ -1,4 +1,4 @@
-"""Conversations: OpenAI's messages, ShareGPT, and OpenAssistant's trees."""
+"""Formats of conversations: OpenAI's messages, ShareGPT, and OpenAssistant's trees."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from accord.records import Message, Prompt
 
 
 def messages(row: Row) -> Taken:
-    """OpenAI's chat form: a conversation that ends with the assistant is a demonstration of its last turn, any other a prompt."""
+    """Read OpenAI's chat format: a conversation ending with the assistant is a demonstration of that turn, any other is a prompt."""
     return _ended(row, conversation(row, "messages"), "messages")
 
 
 def sharegpt(row: Row) -> Taken:
-    """Turns with ``from`` (human, gpt, system) and ``value``. The last answer is what is demonstrated; a question after it is left out."""
+    """Read turns with ``from`` (human, gpt, system) and ``value``. The last answer is the demonstration; a question after it is left
+    out."""
     field = "conversations" if row.has("conversations") else "conversation"
     if any(isinstance(turn, dict) and "content" in turn for turn in row.items(field)):
         turns = conversation(row, field)
@@ -40,7 +41,7 @@ def sharegpt(row: Row) -> Taken:
 
 def _ended(row: Row, turns: tuple[Message, ...], field: str) -> Taken:
     if not turns or turns[-1].role == "system":
-        raise row.error(field, "a conversation without a turn of the user's")
+        raise row.error(field, "a conversation without a user turn")
     if turns[-1].role == "user":
         prompt = make_prompt(row, turns)
         reason = unusable(prompt)
@@ -49,10 +50,10 @@ def _ended(row: Row, turns: tuple[Message, ...], field: str) -> Taken:
 
 
 def openassistant(row: Row) -> Taken:
-    """A tree of messages (Köpf et al. 2023, arXiv 2304.07327), its root in ``prompt`` or the row itself.
+    """Read a tree of messages (Köpf et al. 2023, arXiv 2304.07327), with its root in ``prompt`` or in the row itself.
 
-    Ranked replies of the assistant become a ranking, a human's only reply a demonstration, other replies responses to be ranked.
-    Deleted messages, those that review did not accept, and what hangs below them stay out.
+    Ranked replies of the assistant become a ranking, a human's only reply becomes a demonstration, other replies become responses to
+    rank. Deleted messages and those that review did not accept are left out, with everything below them.
     """
     root = row.row("prompt") if isinstance(row.value.get("prompt"), dict) else row
     taken = _replies(root, ())
@@ -60,7 +61,7 @@ def openassistant(row: Row) -> Taken:
 
 
 def _replies(message: Row, before: tuple[Message, ...]) -> Taken:
-    """What came of the part of a tree that hangs below a message."""
+    """Return the records of the part of a tree below a message."""
     if reason := _refused(message):
         return Taken(dropped=reason)
     said = (*before, Message("user" if message.text("role") == "prompter" else "assistant", message.text("text")))
@@ -105,13 +106,14 @@ def _unranked(reply: Row, prompt: Prompt, *, alone: bool) -> Taken:
 
 
 def _writer(reply: Row) -> str:
-    """Who wrote a reply: the model that did, or people."""
+    """Return the writer of a reply: the model's name, or "people"."""
     synthetic = reply.has("synthetic") and reply.truth("synthetic")
     return reply.word("model_name", "model") if synthetic else "people"
 
 
 def trees(rows: Iterator[Row]) -> Iterator[Row | Fault]:
-    """Flat rows, a message each, as trees: those of one ``message_tree_id`` stand together in the file, parents before their replies."""
+    """Turn flat rows, one message each, into trees. A tree's rows are adjacent in the file and share a ``message_tree_id``, parents
+    first."""
     for _, group in groupby(rows, key=lambda row: row.value.get("message_tree_id")):
         together = list(group)
         try:
@@ -126,7 +128,8 @@ def _tree(rows: list[Row]) -> list[Row]:
         message = {**row.value, "replies": list[Any]()}
         parent = by_id.get(row.word("parent_id")) if row.has("parent_id") else None
         if parent is None and row.has("parent_id"):
-            raise row.error("parent_id", "no message before it in its tree has this id", "messages of a tree stand together, parents first")
+            hint = "the messages of a tree must be adjacent, parents first"
+            raise row.error("parent_id", "no message before it in its tree has this id", hint)
         by_id[row.word("message_id")] = message
         if parent is not None:
             parent["replies"].append(message)

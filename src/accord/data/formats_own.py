@@ -1,4 +1,4 @@
-"""Plain rows: prompts, demonstrations, responses, rankings and text; a table of histories; and what ``accord export`` writes."""
+"""Plain rows (prompts, demonstrations, responses, rankings, text), tables of histories, and the lines of ``accord export``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from accord.data.row_records import (
     Known,
     Taken,
     answered,
-    asked,
     conversation,
     demonstrated,
+    instruction_turns,
     make_prompt,
     prompt_of,
     ranked,
@@ -54,7 +54,7 @@ def demonstrations(row: Row) -> Taken:
 def rankings(row: Row) -> Taken:
     prompt, texts, ranks = prompt_of(row), row.texts("responses"), row.ranks("ranks")
     if not 2 <= len(texts) <= MOST:
-        raise row.error("responses", f"a ranking takes 2 to {MOST} responses, here are {len(texts)}")
+        raise row.error("responses", f"a ranking takes 2 to {MOST} responses, not {len(texts)}")
     if len(texts) != len(ranks):
         raise row.error("ranks", f"{len(texts)} responses but {len(ranks)} ranks")
     models = row.texts("models") if row.has("models") else ()
@@ -64,12 +64,12 @@ def rankings(row: Row) -> Taken:
 
 
 def responses(row: Row, known: Known = NOTHING) -> Taken:
-    """One model's response, to be ranked beside those of others; one that is empty is kept, since a model that says nothing said that.
+    """Read one model's response, to be ranked beside those of others. An empty response is kept, since it is what the model returned.
 
-    The model is the row's, or the file's name. The prompt is one that was read beside it with the same text, where there is one.
+    The model is named by the row, or else by the file. The prompt is the one read beside the file with the same text, if there is one.
     """
     if row.has("instruction"):
-        prompt = make_prompt(row, asked(row.text("instruction"), row.text("input", "")), source="responses")
+        prompt = make_prompt(row, instruction_turns(row.text("instruction"), row.text("input", "")), source="responses")
     else:
         said = prompt_of(row)
         prompt = make_prompt(row, said.messages, source="responses")
@@ -81,9 +81,9 @@ def responses(row: Row, known: Known = NOTHING) -> Taken:
 
 
 def history(row: Row) -> Taken:
-    """A table of ``history`` (a question, "User: ..." lines, or a list of turns) and ``responses`` (a text, or a list of texts).
+    """Read a table of ``history`` (a question, "User: ..." lines, or a list of turns) and ``responses`` (a text, or a list of texts).
 
-    One text is a demonstration; several are responses to be ranked, best first where the column ``ranks`` says in which order.
+    One text is a demonstration. Several are responses to rank, or a ranking if the column ``ranks`` gives their order (1 is best).
     """
     prompt = make_prompt(row, _turns(row))
     several = row.value.get("responses")
@@ -127,7 +127,7 @@ def _listed_turns(row: Row, given: list[Any]) -> tuple[Message, ...]:
 def _asking(row: Row, turns: list[Any]) -> tuple[Message, ...]:
     messages = conversation(Row({"history": turns}, row.file, row.line, row.inside), "history")
     if not messages or messages[-1].role != "user":
-        raise row.error("history", "a history ends with the user's turn")
+        raise row.error("history", "a history must end with the user's turn")
     return messages
 
 
@@ -140,11 +140,11 @@ def document(said: str) -> Taken:
 
 
 def accord(row: Row) -> Taken:
-    """A line of ``accord export``, which comes in with its ids, so that it adds nothing where it comes from."""
+    """Read a line of ``accord export``. It keeps its ids, so importing it into its own project adds nothing."""
     kind = row.text("accord")
     read = {"prompt": _prompt_line, "demonstration": _demonstration_line, "response": _response_line, "ranking": _ranking_line}.get(kind)
     if read is None:
-        raise row.error("accord", f"{kind!r} cannot be imported", "prompts, demonstrations, responses and rankings can")
+        raise row.error("accord", f"{kind!r} cannot be imported", "only prompts, demonstrations, responses and rankings can")
     return read(row)
 
 
@@ -201,11 +201,11 @@ def _response(row: Row, prompt: Prompt) -> Response:
 
 
 def _responses_of(row: Row, prompt: Prompt) -> tuple[Response, ...]:
-    """The responses of a ranking, which stand in lists side by side."""
+    """Return the responses of a ranking, whose fields are parallel lists."""
     names = {"id": "response_ids", "response": "responses", "model": "models", "tokens": "tokens", "finished": "finished"}
     columns = {name: row.items(column) for name, column in names.items()}
     if len(set(map(len, columns.values()))) > 1:
-        raise row.error("responses", f"{', '.join(names.values())} are not equally long")
+        raise row.error("responses", f"{', '.join(names.values())} have different lengths")
     values = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
     return tuple(_response(Row(value, row.file, row.line, f"[{i}]."), prompt) for i, value in enumerate(values))
 

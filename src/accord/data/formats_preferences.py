@@ -1,4 +1,4 @@
-"""What was preferred: hh-rlhf, TRL's forms, ratings (UltraFeedback, HelpSteer), fine-grained feedback, thumbs."""
+"""Formats of preferences: hh-rlhf, TRL's formats, ratings (UltraFeedback, HelpSteer), fine-grained feedback, thumbs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from accord.data.row_records import (
     MOST,
     Taken,
     answered,
-    asked,
     conversation,
     demonstrated,
+    instruction_turns,
     labeler_of,
     make_prompt,
     places,
@@ -30,7 +30,7 @@ _HUMAN = re.compile(r"\n\n(Human|Assistant):")
 
 
 def comparisons(row: Row) -> Taken:
-    """``chosen`` and ``rejected``: hh-rlhf's dialogues, or TRL's texts or messages with or without their ``prompt``."""
+    """Read ``chosen`` and ``rejected``: hh-rlhf's dialogues, or TRL's texts or messages with or without their ``prompt``."""
     if row.has("prompt"):
         return _with_prompt(row)
     if isinstance(row.value.get("chosen"), list):
@@ -39,14 +39,14 @@ def comparisons(row: Row) -> Taken:
 
 
 def hh_rlhf(row: Row) -> Taken:
-    """Two dialogues that differ in the last answer: what they share is the prompt (Bai et al. 2022, arXiv 2204.05862)."""
+    """Read two dialogues that differ in the last answer; the part they share is the prompt (Bai et al. 2022, arXiv 2204.05862)."""
     return _pair(row, _dialogue(row, "chosen"), _dialogue(row, "rejected"))
 
 
 def _dialogue(row: Row, field: str) -> tuple[Message, ...]:
     head, *parts = _HUMAN.split(row.text(field))
     if head.strip() or parts[:1] != ["Human"]:
-        hint = "TRL's comparisons of plain texts have a column prompt"
+        hint = "comparisons of plain texts, as in TRL, need a column prompt"
         raise row.error(field, 'not a dialogue of "\\n\\nHuman: ...\\n\\nAssistant: ..."', hint)
     turns = zip(parts[::2], parts[1::2], strict=True)
     return tuple(Message("user" if name == "Human" else "assistant", text.strip()) for name, text in turns)
@@ -61,9 +61,12 @@ def _pair(row: Row, better: tuple[Message, ...], worse: tuple[Message, ...]) -> 
 
 
 def _joined(turns: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The turns with what one side said twice in a row made one, which hh-rlhf has and neither templates nor other formats take."""
-    sides = groupby(turns, key=attrgetter("role"))
-    return tuple(Message(role, "\n\n".join(turn.content for turn in said if turn.content)) for role, said in sides)
+    """Merge consecutive turns of one speaker. hh-rlhf has such turns; templates and other formats do not allow them."""
+    merged = list[Message]()
+    for role, consecutive in groupby(turns, key=attrgetter("role")):
+        texts = [turn.content for turn in consecutive if turn.content]
+        merged.append(Message(role, "\n\n".join(texts)))
+    return tuple(merged)
 
 
 def _with_prompt(row: Row) -> Taken:
@@ -72,7 +75,7 @@ def _with_prompt(row: Row) -> Taken:
 
 
 def _completion(row: Row, field: str, prompt: Prompt) -> str:
-    """A completion as text: one turn of the assistant's, with or without the conversation before it."""
+    """Return a completion as text: one turn of the assistant, with or without the conversation before it."""
     if not isinstance(row.value.get(field), list):
         return row.text(field)
     turns = row.rows(field)
@@ -86,7 +89,7 @@ def _completion(row: Row, field: str, prompt: Prompt) -> str:
 
 
 def completions(row: Row) -> Taken:
-    """TRL's ``prompt`` and ``completion``: a demonstration, or with ``label`` a thumb up or down (KTO)."""
+    """Read TRL's ``prompt`` and ``completion``: a demonstration, or with ``label`` a thumb up or down (KTO)."""
     prompt = prompt_of(row)
     text = _completion(row, "completion", prompt)
     if not row.has("label"):
@@ -99,11 +102,11 @@ def completions(row: Row) -> Taken:
 
 
 def ultrafeedback(row: Row) -> Taken:
-    """An instruction with the completions of several models, rated by a model (Cui et al. 2023, arXiv 2310.01377).
+    """Read an instruction with completions of several models, rated by a model (Cui et al. 2023, arXiv 2310.01377).
 
-    Order and quality come from ``overall_score`` (1 to 10), or, where one is missing, from the mean of the aspects' ratings (1 to 5).
+    Order and quality come from ``overall_score`` (1 to 10), or if one is missing, from the mean of the aspects' ratings (1 to 5).
     """
-    prompt = make_prompt(row, asked(row.text("instruction"), ""))
+    prompt = make_prompt(row, instruction_turns(row.text("instruction"), ""))
     given, beyond = row.rows("completions")[:MOST], row.rows("completions")[MOST:]
     texts, models = [c.text("response") for c in given], [c.word("model", "model") for c in given]
     rated = [_overall(completion) for completion in given]
@@ -119,7 +122,7 @@ def ultrafeedback(row: Row) -> Taken:
 
 
 def _overall(completion: Row) -> float | None:
-    """A completion's score on a scale from 0 to 1."""
+    """Return a completion's score on a scale from 0 to 1."""
     if completion.has("overall_score"):
         score = completion.number("overall_score")
         return (min(score, 10.0) - 1) / 9
@@ -133,7 +136,7 @@ def _overall(completion: Row) -> float | None:
 
 
 def helpsteer(row: Row) -> Taken:
-    """The responses to one prompt, rated 0 to 4 (Wang et al. 2023, arXiv 2311.09528); ``helpfulness`` gives order and quality."""
+    """Read the responses to one prompt, rated 0 to 4 (Wang et al. 2023, arXiv 2311.09528); ``helpfulness`` gives order and quality."""
     prompt = make_prompt(row, (Message("user", row.text("prompt")),))
     given = row.rows("rated")
     texts, scores = [r.text("response") for r in given], [r.number("helpfulness") for r in given]
@@ -145,7 +148,7 @@ def helpsteer(row: Row) -> Taken:
 
 
 def same_prompt(rows: Iterator[Row]) -> Iterator[Row | Fault]:
-    """Rows of one prompt that follow one another as one row, at most nine at a time."""
+    """Merge consecutive rows of one prompt into one row, at most nine at a time."""
     for _, group in groupby(rows, key=lambda row: row.value.get("prompt")):
         while together := list(islice(group, MOST)):
             first = together[0]
@@ -153,10 +156,10 @@ def same_prompt(rows: Iterator[Row]) -> Iterator[Row | Fault]:
 
 
 def fine_grained(row: Row) -> Taken:
-    """A question with passages and four predictions: six pairs, marked errors and a correction of the first (Wu et al. 2023, arXiv
-    2306.01693).
+    """Read a question with passages and four predictions: six pairs, marked errors and a correction of the first prediction (Wu et al.
+    2023, arXiv 2306.01693).
 
-    The six pairs become one ranking where they agree with an order, and else a ranking each.
+    The six pairs become one ranking if they agree with an order, otherwise one ranking each.
     """
     prompt = make_prompt(row, (Message("user", _question(row)),), use_case="closed QA")
     texts = [row.text(f"prediction {n}") for n in range(1, 5)]
@@ -170,7 +173,7 @@ def fine_grained(row: Row) -> Taken:
 
 
 def grounded(row: Row) -> Taken:
-    """The same questions without feedback: the first answer that people wrote is a demonstration."""
+    """Read the same questions without feedback; the first human answer is a demonstration."""
     answers = row.texts("answer")
     if not answers:
         return Taken(dropped="question without an answer")
@@ -192,13 +195,14 @@ def _preferred(row: Row, prompt: Prompt, texts: list[str]) -> Taken:
     said = [int(value) if isinstance(value, int) and value in (0, 1, 2) else -1 for value in row.items("preference")]
     pairs = list(combinations(range(4), 2))
     if len(said) != len(pairs) or -1 in said:
-        raise row.error("preference", "six of 0, 1 and 2: the pairs 1-2, 1-3, 1-4, 2-3, 2-4, 3-4")
+        raise row.error("preference", "not six numbers 0, 1 or 2, for the pairs 1-2, 1-3, 1-4, 2-3, 2-4, 3-4")
     won = [0] * 4
     for (i, j), value in zip(pairs, said, strict=True):
         won[i] += (0, 1, -1)[value]
         won[j] += (0, -1, 1)[value]
     ranks = places(won)
-    if all(value == (0 if ranks[i] == ranks[j] else 1 if ranks[i] < ranks[j] else 2) for (i, j), value in zip(pairs, said, strict=True)):
+    implied = [0 if ranks[i] == ranks[j] else 1 if ranks[i] < ranks[j] else 2 for i, j in pairs]
+    if said == implied:
         return ranked(row, prompt, texts, ranks, models=["predictions"] * 4)
     taken, orders = Taken(), {0: (1, 1), 1: (1, 2), 2: (2, 1)}
     for (i, j), value in zip(pairs, said, strict=True):
@@ -207,7 +211,7 @@ def _preferred(row: Row, prompt: Prompt, texts: list[str]) -> Taken:
 
 
 def _marked(feedback: Row, prompt: Prompt, response: Response) -> Taken:
-    """The marked errors of a response as spans; one without any gets a span without kind, which says that it was read."""
+    """Return the marked errors of a response as spans. A response without errors gets a span without kind, which says that it was read."""
     person, spans = labeler_of(feedback), list[Span]()
     for error in feedback.rows("errors"):
         start, end = error.whole("start"), error.whole("end")

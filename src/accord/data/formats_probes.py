@@ -1,4 +1,4 @@
-"""Sets that measure models and that nothing may learn from: MT-Bench, BBQ, Winogender. Their prompts are of the test split."""
+"""Evaluation sets that nothing may learn from: MT-Bench, BBQ, Winogender. Their prompts belong to the test split."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from accord.records import Message, Prompt
 
 
 def mt_bench(row: Row) -> Taken:
-    """The first turn of a question; a later one needs the model's own answer before it (Zheng et al. 2023, arXiv 2306.05685)."""
+    """Read the first turn of a question; a later turn would need the model's own answer before it (Zheng et al. 2023, arXiv 2306.05685)."""
     prompt, later = bench_prompt(row), len(row.texts("turns")) - 1
     reason = unusable(prompt)
     return Taken(dropped=reason) if reason else Taken((prompt,), left_out=("later turn, which follows the model's own answer",) * later)
 
 
 def mt_bench_answers(row: Row, known: Known) -> Taken:
-    """A model's answer to the first turn of a question, which stands in another file of the same folder."""
+    """Read a model's answer to the first turn of a question, which stands in another file of the same folder."""
     number, model = row.word("question_id"), row.word("model_id", "model")
     prompt = known.by_number.get(number)
     if prompt is None:
-        raise row.error("question_id", f"no question {number} was read beside it", "import the folder that holds the questions, too")
+        raise row.error("question_id", f"no question {number} was read beside it", "import the folder that also holds the questions")
     turns = row.first("choices").texts("turns")
     if not turns:
         return Taken(dropped="empty response")
@@ -35,7 +35,7 @@ def bench_prompt(row: Row) -> Prompt:
 
 
 def bbq(row: Row) -> Taken:
-    """A context, a question and three answers, of which ``label`` is right (Parrish et al. 2022, arXiv 2110.08193)."""
+    """Read a context, a question and three answers, of which ``label`` is right (Parrish et al. 2022, arXiv 2110.08193)."""
     answers = [row.text(f"ans{n}") for n in range(3)]
     right = row.whole("label")
     if right not in range(3):
@@ -46,7 +46,7 @@ def bbq(row: Row) -> Taken:
 
 
 def winogender(row: Row) -> Taken:
-    """A sentence, or a template of one, with a pronoun to resolve (Rudinger et al. 2018, arXiv 1804.09301)."""
+    """Read a sentence, or a template of one, with a pronoun to resolve (Rudinger et al. 2018, arXiv 1804.09301)."""
     prompt = make_prompt(row, (Message("user", row.text("sentence")),), use_case="bias", split="test")
     reason = unusable(prompt)
     return Taken(dropped=reason) if reason else Taken((prompt,))

@@ -1,4 +1,4 @@
-"""Instructions with the response that was written for them: Alpaca, Dolly, self-instruct, Super-NaturalInstructions, GSM8K."""
+"""Formats of instructions with a written response: Alpaca, Dolly, self-instruct, Super-NaturalInstructions, GSM8K."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from accord.data.row_records import (
     Taken,
     answered,
-    asked,
     demonstrated,
+    instruction_turns,
     make_prompt,
     places,
     ranked,
@@ -33,21 +33,21 @@ DOLLY = {
 
 
 def alpaca(row: Row) -> Taken:
-    """``instruction``, ``input``, ``output`` (Taori et al. 2023)."""
-    return demonstrated(row, make_prompt(row, asked(row.text("instruction"), row.text("input", ""))), row.text("output"))
+    """Read ``instruction``, ``input``, ``output`` (Taori et al. 2023)."""
+    return demonstrated(row, make_prompt(row, instruction_turns(row.text("instruction"), row.text("input", ""))), row.text("output"))
 
 
 def dolly(row: Row) -> Taken:
-    """``instruction``, ``context``, ``response`` and ``category`` (Conover et al. 2023)."""
+    """Read ``instruction``, ``context``, ``response`` and ``category`` (Conover et al. 2023)."""
     use_case = DOLLY.get(row.word("category"), row.word("category"))
-    prompt = make_prompt(row, asked(row.text("instruction"), row.text("context", "")), use_case=use_case)
+    prompt = make_prompt(row, instruction_turns(row.text("instruction"), row.text("context", "")), use_case=use_case)
     return demonstrated(row, prompt, row.text("response"))
 
 
 def self_instruct(row: Row) -> Taken:
-    """A task and its first input (Wang et al. 2022, arXiv 2212.10560). Tasks written for one application count as one user's.
+    """Read a task and its first input (Wang et al. 2022, arXiv 2212.10560). Tasks written for one application count as one user's.
 
-    The outputs that were written for them are left to ``--format self-instruct-written``: the user tasks are for measuring.
+    The written outputs are left to ``--format self-instruct-written``, since the user tasks are for evaluation.
     """
     prompt = task_prompt(row)
     reason = unusable(prompt)
@@ -55,29 +55,29 @@ def self_instruct(row: Row) -> Taken:
 
 
 def self_instruct_written(row: Row) -> Taken:
-    """The same tasks, each of their instances with the output that a person wrote."""
+    """Read the same tasks, each instance with the output that a person wrote."""
     taken = Taken()
     for instance in (row.first("instances"), *row.rows("instances")[1:]):
-        prompt = make_prompt(row, asked(row.text("instruction"), instance.text("input", "")), user=row.word("motivation_app"))
+        prompt = make_prompt(row, instruction_turns(row.text("instruction"), instance.text("input", "")), user=row.word("motivation_app"))
         taken += demonstrated(row, prompt, instance.text("output"))
     return taken
 
 
 def task_prompt(row: Row) -> Prompt:
     given = row.first("instances").text("input", "")
-    return make_prompt(row, asked(row.text("instruction"), given), user=row.word("motivation_app"))
+    return make_prompt(row, instruction_turns(row.text("instruction"), given), user=row.word("motivation_app"))
 
 
 def natural_instructions(row: Row) -> Taken:
-    """One instance of a Super-NaturalInstructions task (Wang et al. 2022, arXiv 2204.07705), or a row of its flat form.
+    """Read one instance of a Super-NaturalInstructions task (Wang et al. 2022, arXiv 2204.07705), or a row of its flat form.
 
-    Of several outputs that are right the first is taken.
+    Of several right outputs the first is used.
     """
     if row.has("targets"):
-        return demonstrated(row, make_prompt(row, asked(row.text("definition"), row.text("inputs"))), row.text("targets"))
+        return demonstrated(row, make_prompt(row, instruction_turns(row.text("definition"), row.text("inputs"))), row.text("targets"))
     given = row.value.get("Definition")
     definition = " ".join(row.texts("Definition")) if isinstance(given, list) else row.text("Definition")
-    prompt = make_prompt(row, asked(definition, row.text("input")))
+    prompt = make_prompt(row, instruction_turns(definition, row.text("input")))
     if isinstance(row.value.get("output"), str):
         return demonstrated(row, prompt, row.text("output"))
     outputs = row.texts("output")
@@ -87,7 +87,7 @@ def natural_instructions(row: Row) -> Taken:
 
 
 def instances(rows: Iterator[Row]) -> Iterator[Row | Fault]:
-    """The instances of task files, each with its task's definition; rows of the flat form as they are."""
+    """Yield the instances of task files, each with its task's definition; rows of the flat form pass unchanged."""
     for row in rows:
         try:
             given = () if row.has("targets") else row.rows("Instances")

@@ -1,7 +1,7 @@
-"""What comes in from files: prompts, demonstrations, comparisons, rankings, thumbs, spans and raw text, a row at a time.
+"""Import of files, row by row: prompts, demonstrations, comparisons, rankings, thumbs, spans and raw text.
 
-A row of the wrong form is refused by file, line and field. A row that is sound but teaches nothing (an empty response, two equal
-ones, a repetition) is dropped and counted. Ids are hashes of the content, so that the same file again adds nothing.
+A malformed row is refused with its file, line and field. A valid row that teaches nothing (an empty response, two equal ones, a
+repetition) is dropped and counted. Ids are hashes of the content, so importing a file again adds nothing.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Res
 
 Reject = Callable[[Fault], object]
 Outcome = tuple[Row | None, Taken | Fault]
-"""A row, if it can be read, and what came of it."""
+"""A row, if it can be read, and its records or its fault."""
 
-_ADVICE = "mend it, take the field from a column by --map FIELD=COLUMN, or leave such rows out with --skip-bad"
-"""What to do about a row whose error says no more."""
+_ADVICE = "fix the row, map a column with --map FIELD=COLUMN, or skip bad rows with --skip-bad"
+"""Advice for a row whose error has no hint of its own."""
 
 
 @dataclass
 class Tally:
-    """What was read: ``read`` is ``kept`` and all that was ``dropped``."""
+    """Counts of an import: ``read`` is the sum of ``kept`` and all that was ``dropped``."""
 
     formats: dict[str, None] = field(default_factory=dict[str, None])
     read: int = 0
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter[str])
     left_out: Counter[str] = field(default_factory=Counter[str])
-    """Parts of rows that were kept."""
+    """Parts left out of rows that were kept."""
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         parts = {"left_out": dict(sorted(self.left_out.items()))} if self.left_out else {}
-        figures = {"format": ", ".join(self.formats), "read": self.read, "kept": self.kept}
-        return {**figures, "dropped": dict(sorted(self.dropped.items())), **parts}
+        counts = {"format": ", ".join(self.formats), "read": self.read, "kept": self.kept}
+        return {**counts, "dropped": dict(sorted(self.dropped.items())), **parts}
 
 
 class Intake:
-    """Reads sources row by row, passes on what came of each, and counts.
+    """Reads sources row by row, yields the records of each row, and counts.
 
     Args:
-        sources: what is read, one after another.
-        split: the split of every prompt; by their users when None.
-        reject: takes rows that cannot be used, which are then dropped as "bad row"; when None the first one ends the reading.
-        tell: is told the number of bytes read from files.
+        sources: the sources to read, one after another.
+        split: the split of every prompt; when None, prompts are split by user.
+        reject: receives unusable rows, which are then dropped as "bad row"; when None, the first one raises.
+        tell: receives the number of bytes read from files.
     """
 
     def __init__(self, sources: Sequence[Source], *, split: Split | None = None, reject: Reject | None = None, tell: Tell = id) -> None:
@@ -69,11 +69,11 @@ class Intake:
         self._seen = set[int]()
 
     def rows(self) -> Iterator[tuple[Row, Taken]]:
-        """Each kept row with what came of it.
+        """Yield each kept row with its records.
 
         Raises:
             UsageError: a format is unknown.
-            InputError: a source is missing, empty or broken, or a row has the wrong form and nothing takes rejects.
+            InputError: a source is missing, empty or broken, or a row is malformed and ``reject`` is None.
         """
         for source in self.sources:
             before = self.tally.read
@@ -89,7 +89,7 @@ class Intake:
                     self.tally.left_out.update(taken.left_out)
                     yield row, taken
             if self.tally.read == before:
-                raise InputError("there is nothing in it", where=str(source.path))
+                raise InputError("the source is empty", where=str(source.path))
 
     def _refuse(self, fault: Fault) -> None:
         if self.reject is None:
@@ -99,7 +99,7 @@ class Intake:
         self.tally.dropped["bad row"] += 1
 
     def _checked(self, row: Row, taken: Taken) -> Taken | Fault:
-        """What came of a row, unless it came of an earlier one, or puts a labeler into another group."""
+        """Return a row's records, unless it repeats an earlier row or changes a labeler's group."""
         for person in taken.records:
             if isinstance(person, Labeler) and self._people.setdefault(person.id, person) != person:
                 known = self._people[person.id]
@@ -107,7 +107,8 @@ class Intake:
                 return row.fault(row.error("group", what))
         if taken.dropped:
             return taken
-        key = hash((*(_key(record) for record in taken.records if not isinstance(record, Labeler)), *taken.documents))
+        ids = [_key(record) for record in taken.records if not isinstance(record, Labeler)]
+        key = hash((*ids, *taken.documents))
         if key in self._seen:
             return Taken(dropped="repetition")
         self._seen.add(key)
@@ -121,7 +122,7 @@ class Intake:
 
 
 def outcomes(source: Source, formats: dict[str, None], tell: Tell = id) -> Iterator[Outcome]:
-    """For each row what came of it; ``formats`` gets the names of those that were met."""
+    """Yield the outcome of each row and add the names of the formats found to ``formats``."""
     if source.format != "auto":
         format_of(source.format)
     chosen = drawn(source)
@@ -132,7 +133,7 @@ def outcomes(source: Source, formats: dict[str, None], tell: Tell = id) -> Itera
 
 
 def drawn(source: Source) -> set[int] | None:
-    """The numbers of the rows that a sample takes, from all that are there; None for every row."""
+    """Return the row numbers of a random sample of the source; None for every row."""
     if source.sample is None:
         return None
     count = counted(source)
@@ -140,7 +141,7 @@ def drawn(source: Source) -> set[int] | None:
 
 
 def counted(source: Source) -> int:
-    """How many rows a source holds, bad ones included."""
+    """Return the number of rows in a source, including bad ones."""
     return sum(1 for _ in _everything(source, {}, id, count_only=True))
 
 
@@ -205,7 +206,7 @@ def _named(row: Row | Fault, source: Source) -> Row | Fault:
 
 
 def _sound(rows: Iterator[Row | Fault], faults: list[Fault]) -> Iterator[Row]:
-    """The rows that can be read; the others are put aside."""
+    """Yield the readable rows and collect the others in ``faults``."""
     for row in rows:
         if isinstance(row, Row):
             yield row
@@ -214,7 +215,7 @@ def _sound(rows: Iterator[Row | Fault], faults: list[Fault]) -> Iterator[Row]:
 
 
 def _texts(file: Path, tell: Tell) -> Iterator[Outcome]:
-    """The documents of a text file. What was read before a fault stands, as with rows."""
+    """Yield the documents of a text file. Documents before a fault are kept, as with rows."""
     number = 0
     try:
         for number, said in enumerate(documents_of(text_lines(file, tell)), 1):
@@ -224,19 +225,24 @@ def _texts(file: Path, tell: Tell) -> Iterator[Outcome]:
 
 
 def _known(files: Sequence[Path]) -> Known:
-    """The prompts of tasks and questions that stand beside files of answers to them."""
+    """Return the prompts of tasks and questions in files that stand beside files of answers to them."""
     by_text, by_number = dict[tuple[Message, ...], Prompt](), dict[str, Prompt]()
     for file, name in _kinds(files).items():
-        for row in rows_of(file) if name in ("self-instruct", "mt-bench") else ():
+        if name not in ("self-instruct", "mt-bench"):
+            continue
+        for row in rows_of(file):
             taken = _tried(FORMATS[name].take, row) if isinstance(row, Row) else row
-            if isinstance(row, Row) and isinstance(taken, Taken) and taken.records and isinstance(prompt := taken.records[0], Prompt):
+            if isinstance(row, Fault) or isinstance(taken, Fault):
+                continue
+            prompt = taken.records[0] if taken.records else None
+            if isinstance(prompt, Prompt):
                 by_text.setdefault(prompt.messages, prompt)
                 by_number.setdefault(row.word("question_id"), prompt)
     return Known(by_text, by_number)
 
 
 def _kinds(files: Sequence[Path]) -> dict[Path, str]:
-    """The formats of files by their first rows; files of which it cannot be told are left to their own import."""
+    """Return the format of each file by its first row; files whose format cannot be detected are left to their own import."""
     kinds = dict[Path, str]()
     for file in files:
         first = next(iter(rows_of(file)), None) if kind_of(file) != ".txt" else None
@@ -249,10 +255,11 @@ def _kinds(files: Sequence[Path]) -> dict[Path, str]:
 
 
 def _with_responses(files: Sequence[Path], folder: Path) -> list[Path]:
-    """Of a folder of several models' responses those files; the tasks beside them only say whose the prompts are."""
+    """Return the files of a folder that hold models' responses; task files beside them only supply the prompts."""
     answered = [file for file, name in _kinds(files).items() if name == "responses"]
     if not answered:
-        raise InputError("a folder without a file of responses", where=str(folder), hint="rows with instruction, input and response")
+        hint = "add a file whose rows have instruction, input and response"
+        raise InputError("no file in the folder holds responses", where=str(folder), hint=hint)
     return answered
 
 
@@ -262,7 +269,7 @@ def _key(record: Record) -> str:
 
 @dataclass(frozen=True)
 class Imported:
-    """What small sources hold, in memory."""
+    """The content of small sources, in memory."""
 
     prompts: Sequence[Prompt]
     labelers: Sequence[Labeler]
@@ -272,23 +279,23 @@ class Imported:
     others: Sequence[Record]
     """Thumbs and spans."""
     documents: Sequence[str]
-    figures: dict[str, Any]
-    """``format``, ``read``, ``kept``, and ``dropped`` by reason."""
+    metrics: dict[str, Any]
+    """Counts: ``format``, ``read``, ``kept``, and ``dropped`` by reason."""
 
 
 def read(path: Path, format: str = "auto", limit: int | None = None, *, reject: Reject | None = None, **options: Any) -> Imported:
-    """Reads a whole source into memory.
+    """Read a whole source into memory.
 
     Args:
         path: a file, a folder, or a data set of the hub.
-        format: a key of ``FORMATS``, or ``auto``, which looks at the first row's fields.
-        limit: read at most so many rows (of raw text: documents).
-        reject: takes rows that cannot be used.
+        format: a key of ``FORMATS``, or ``auto``, which detects the format from the first row's fields.
+        limit: read at most this many rows (for raw text: documents).
+        reject: receives unusable rows.
         options: further fields of ``Source``.
 
     Raises:
-        UsageError: the format is unknown, or the limit below 1.
-        InputError: the file is missing, empty, broken or not UTF-8, or a row has the wrong form; names file, line and field.
+        UsageError: the format is unknown, or the limit is below 1.
+        InputError: the file is missing, empty, broken or not UTF-8, or a row is malformed; the error names file, line and field.
     """
     intake = Intake([Source(path, format, limit=limit, **options)], reject=reject)
     records, documents = dict[str, Record](), list[str]()
@@ -304,5 +311,5 @@ def read(path: Path, format: str = "auto", limit: int | None = None, *, reject: 
         rankings=[record for record in every if isinstance(record, Ranking)],
         others=[record for record in every if not isinstance(record, Prompt | Labeler | Demonstration | Response | Ranking)],
         documents=documents,
-        figures=intake.tally.figures,
+        metrics=intake.tally.metrics,
     )

@@ -1,4 +1,4 @@
-"""JSON lines that are written as they come, with their number and digest; among them the rows of a source that could not be used."""
+"""JSON lines written one by one, with their number and digest, and the rejected rows of an import."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accord.runtime.files import sync
 
 @dataclass(eq=False)
 class JsonLines:
-    """A file of JSON lines, created with its first line and on the disk when its context ends."""
+    """A file of JSON lines, created with its first line and flushed to disk when its context ends."""
 
     path: Path
     lines: int = 0
@@ -32,11 +32,11 @@ class JsonLines:
 
     @property
     def digest(self) -> str:
-        """sha256 of the lines so far."""
+        """The sha256 of the lines written so far."""
         return self._hash.hexdigest()
 
     def add(self, *values: Mapping[str, Any]) -> None:
-        """Write values, a line each."""
+        """Write values, one per line."""
         for value in values:
             self._file = self._file or self.path.open("wb")
             # Half of a surrogate pair has no UTF-8; it stays JSON's escape.
@@ -50,12 +50,12 @@ class RejectedRows(JsonLines):
     """Rows that could not be used, each with the reason."""
 
     def reject(self, fault: Fault) -> None:
-        """Write a row with what is wrong with it."""
+        """Write a row with its error."""
         error = fault.error
         self.add({"where": error.where, "why": error.what, "hint": error.hint, "row": fault.raw})
 
     def keep(self, folder: Path, source: Path) -> Path:
-        """Move the file into a folder under its source's name, in place of those of an earlier import; return where it is."""
+        """Move the file into a folder under its source's name, replacing that of an earlier import, and return its path."""
         target = folder / f"{source.name.replace('/', '-')}.jsonl"
         target.parent.mkdir(exist_ok=True)
         return self.path.replace(target)

@@ -1,6 +1,6 @@
-"""Which language a text is in: by its script, and among languages of the Latin script by its commonest words. No model.
+"""Detection of a text's language by script, and for Latin scripts by the most common words; no model.
 
-Made for tagging prompts: docs/prompts.md says how often it is right. A text of too few words for a verdict is ``und``.
+Meant for tagging prompts; docs/prompts.md gives its accuracy. A text with too few words for a verdict is ``und``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import unicodedata
 
 UNKNOWN = "und"
 _LOOKED_AT = 600
-"""Characters; what a text is in shows at its beginning."""
+"""Characters to look at; the beginning of a text shows its language."""
 _SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("ja", re.compile("[\u3040-\u30ff]")),
     ("ko", re.compile("[\uac00-\ud7af\u1100-\u11ff]")),
@@ -24,7 +24,7 @@ _SCRIPTS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 _LATIN = re.compile(r"[a-zà-öø-ÿāăąćčďđęěğıłńňőœřśşšťůűźżž]+(?:['’][a-zà-ÿ]+)?")
 _WEIGHT = {"zh": 3, "ja": 3, "ko": 3}
-"""A character of these says as much as so many Latin letters."""
+"""The number of Latin letters that one character of these scripts weighs as much as."""
 _WORDS: dict[str, str] = {
     "en": "the of and to in is that it for was on are with as at be this have from or by not but what which "
     "how write a an i you your my me can "
@@ -57,7 +57,7 @@ for _language, _list in _WORDS.items():
 
 
 def language(text: str) -> str:
-    """ISO 639-1 code of a text's language, or ``und`` where it does not show."""
+    """Return the ISO 639-1 code of a text's language, or ``und`` if it cannot be told."""
     start = unicodedata.normalize("NFC", text[:_LOOKED_AT]).lower()
     latin = _LATIN.findall(start)
     letters = sum(map(len, latin))
@@ -70,7 +70,7 @@ def language(text: str) -> str:
 
 
 def _by_words(words: list[str]) -> str:
-    """The language whose common words are most of those that are there; a word of several languages counts for each in part."""
+    """Return the language with the most common words in the text; a word of several languages counts in part for each."""
     scores: dict[str, float] = {}
     for word in words:
         codes = _COMMON.get(word, ())

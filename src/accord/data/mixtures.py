@@ -1,4 +1,4 @@
-"""A mixture: several sources in one import, with weights, out of a TOML file.
+"""Mixtures: several weighted sources in one import, described by a TOML file.
 
     [[source]]
     file = "alpaca.json"        # beside the TOML file, absolute, or a data set of the hub
@@ -10,7 +10,7 @@
     limit = 1000
     map = { prompt = "question" }
 
-With weights, rows are drawn so that the sources' shares are as their weights: as many as the scarcest source allows, or ``--sample``.
+With weights, rows are sampled so that the sources' shares match their weights: as many as the scarcest source allows, or ``--sample``.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ _KEYS: dict[str, Any] = {"file": str, "format": str, "weight": (int, float), "li
 
 
 def parts_of(source: Source) -> list[Source]:
-    """The sources of a mixture, each with the number of rows that it gives; any other source as it is.
+    """Return the sources of a mixture, each with its number of rows; any other source is returned unchanged.
 
     Raises:
-        UsageError: the TOML file names a key that is none, or a value of the wrong type.
+        UsageError: the TOML file has an unknown key, or a value of the wrong type.
         InputError: it cannot be read, or names no source.
     """
     if source.path.suffix != ".toml" or not source.path.is_file():
         return [source]
     if source.format != "auto" or source.columns or source.limit:
-        raise UsageError("a mixture's sources have their own format, map and limit", where=str(source.path), hint="write them into it")
+        hint = "write them into the TOML file"
+        raise UsageError("the sources of a mixture have their own format, map and limit", where=str(source.path), hint=hint)
     tables = _tables(source.path)
     parts = [_part(table, source, n) for n, table in enumerate(tables, 1)]
     if source.sample is None and not any("weight" in table for table in tables):
@@ -46,7 +47,7 @@ def parts_of(source: Source) -> list[Source]:
 
 
 def shares(parts: list[Source], wanted: int | None) -> list[Source]:
-    """The sources, each with a sample such that shares are as weights; ``wanted`` rows in all, or as many as there are for it."""
+    """Return the sources, each with a sample, so that the shares match the weights; ``wanted`` rows in total, or as many as possible."""
     there = [min(counted(part), part.limit or counted(part)) for part in parts]
     total = sum(part.weight for part in parts)
     most = int(min(count * total / part.weight for count, part in zip(there, parts, strict=True)))
@@ -65,7 +66,7 @@ def _tables(path: Path) -> list[dict[str, Any]]:
         raise InputError(f"not TOML: {error}", where=str(path)) from error
     tables = content.get("source")
     if not isinstance(tables, list) or not tables or set(content) != {"source"}:
-        raise InputError("a mixture is a list of [[source]] tables", where=str(path), hint='[[source]] and below it file = "..."')
+        raise InputError("a mixture is a list of [[source]] tables", where=str(path), hint='write [[source]] and below it file = "..."')
     return cast("list[dict[str, Any]]", tables)
 
 
@@ -73,11 +74,11 @@ def _part(table: dict[str, Any], mixture: Source, number: int) -> Source:
     where = f"{mixture.path}, source {number}"
     for key, value in table.items():
         if key not in _KEYS:
-            raise UsageError(f"no key {key!r}", where=where, hint=f"known are {', '.join(_KEYS)}")
+            raise UsageError(f"unknown key {key!r}", where=where, hint=f"known keys are {', '.join(_KEYS)}")
         if not isinstance(value, _KEYS[key]) or isinstance(value, bool):
-            raise UsageError(f"{key} is {value!r}", where=where)
+            raise UsageError(f"{key} is {value!r}, which has the wrong type", where=where)
     if "file" not in table:
-        raise UsageError('no key "file"', where=where)
+        raise UsageError('the key "file" is missing', where=where, hint='add file = "...", a path or a data set of the hub')
     beside = mixture.path.parent / table["file"]
     path = beside if beside.exists() or "/" not in table["file"] else Path(table["file"])
     format, weight = table.get("format", "auto"), float(table.get("weight", 1.0))

@@ -1,7 +1,7 @@
-"""People's names in English and Chinese, by what stands beside them and by lists of common ones; no model, no download.
+"""Detection of people's names in English and Chinese, by context and by lists of common names; no model, no download.
 
-A name counts where a title, a cue ("my name is", 联系人) or a known given name with another capitalised word speaks for it. A given name
-that stands alone is nobody in particular and is left. The lists hold the commonest names of the United States' and of China's registers.
+A name is found after a title or a cue ("my name is", 联系人), or when a known given name precedes another capitalised word. A given name
+alone identifies nobody and is kept. The lists hold the most common names in registers of the United States and China.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ Span = tuple[int, int, str]
 
 
 def _lists() -> dict[str, list[str]]:
-    """The lists of names.txt by their titles."""
+    """Return the lists of names.txt by title."""
     parts = re.split(r"^# (.+)$", (Path(__file__).parent / "names.txt").read_text("utf-8"), flags=re.MULTILINE)[1:]
     return {title: words.split() for title, words in zip(parts[::2], parts[1::2], strict=True)}
 
 
 _LISTS = _lists()
 WORDS = frozenset(_LISTS["words"])
-"""Given names that are words, months or places as well: a common surname has to follow."""
+"""Given names that are also words, months or places; they count only before a common surname."""
 GIVEN = frozenset(_LISTS["given"]) | WORDS
 SURNAMES = frozenset(_LISTS["surnames"])
 NO_NAME = frozenset(_LISTS["no name"])
-"""Capitalised words that are no part of a name."""
+"""Capitalised words that are not part of a name."""
 _SURNAMES, _EVERY_SURNAME = ("|".join(_LISTS[f"chinese surnames{part}"]) for part in ("", ", rare ones too"))
 _GIVEN_PAIRS, _GIVEN_SINGLE = "|".join(_LISTS["chinese given"]), "|".join(_LISTS["chinese given, one character"])
 _WORD = r"(?:[A-Z][a-z]+(?:[’'-][A-Z][a-z]+)*|(?:O['’]|Mc|Mac|De|La|Le|Van)[A-Z][a-z]+)"
@@ -58,7 +58,7 @@ _HAS_HAN = re.compile("[\u4e00-\u9fff]")
 
 
 def names(text: str) -> Iterator[Span]:
-    """The names in a text; the same one may come twice, by two rules."""
+    """Yield the names in a text; a name may come twice, by two rules."""
     if any("A" <= mark <= "Z" for mark in text) or "name" in text:
         yield from _english(text)
     if _HAS_HAN.search(text):
@@ -83,7 +83,7 @@ def _english(text: str) -> Iterator[Span]:
 
 
 def _listed(text: str) -> Iterator[Span]:
-    """A listed given name and what follows it. A word before it that is none ("Ask Mary Jones") is passed over."""
+    """Yield listed given names with the words after them. A preceding word that is not a name ("Ask Mary Jones") is skipped."""
     place = 0
     while match := _FULL.search(text, place):
         words = re.split(r"\s", match[0])
@@ -98,7 +98,7 @@ def _listed(text: str) -> Iterator[Span]:
 
 
 def _trimmed(match: re.Match[str], group: str) -> tuple[int, int]:
-    """A cued name without a last word that begins the next sentence's or is no name."""
+    """Return the span of a cued name without final words that begin the next sentence or are not names."""
     start, end = match.span(group)
     words = match[group].split()
     while len(words) > 1 and words[-1].lower() in NO_NAME:

@@ -1,7 +1,7 @@
-"""What personal data looks like: one rule a form, each a pattern and, where the form has one, its checksum or its own validity.
+"""Patterns of personal data: one rule per form, with a checksum or another validity check where the form has one.
 
 The numbers are checked as their issuers define them: cards by Luhn (ISO/IEC 7812), mainland resident ids (身份证) by ISO 7064 MOD 11-2 with
-their province and date, IBAN by MOD 97-10, IP addresses and phone numbers by being ones that can exist.
+their province and date, IBAN by MOD 97-10. IP addresses and phone numbers must be ones that can exist.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from typing import Literal
 
 Kind = Literal["secret", "email", "id", "card", "ip", "phone", "address", "name"]
 KINDS: tuple[Kind, ...] = ("secret", "email", "id", "card", "ip", "phone", "address", "name")
-"""In the order in which they win where two overlap."""
+"""Kinds of personal data; where two overlap, the earlier kind wins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One form of personal data. The pattern's group ``it`` is the datum, or the whole match when it has none."""
+    """A rule for one form of personal data. The pattern's group ``it`` is the datum; without it, the whole match is."""
 
     kind: Kind
     name: str
     pattern: re.Pattern[str]
     valid: Callable[[str], bool] = bool
     needs: str = ""
-    """Characters of which a text must hold one for the rule to be tried; empty tries it always. For speed alone."""
+    """A text must contain one of these characters for the rule to be tried; empty tries it always. Only for speed."""
     unless: re.Pattern[str] | None = None
-    """What, standing in the few words before, says that it is something else."""
+    """A pattern that, in the few words before a match, shows that it is something else."""
 
 
 def luhn(number: str) -> bool:
-    """Whether the digits of a card number end with the check digit of the others (ISO/IEC 7812-1, Annex B)."""
+    """Return whether the last digit of a card number is the check digit of the others (ISO/IEC 7812-1, Annex B)."""
     digits = [int(mark) for mark in reversed(number) if mark.isdigit()]
     doubled = [digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4) for place, digit in enumerate(digits)]
     return len(digits) > 1 and sum(doubled) % 10 == 0
 
 
 def resident_id(number: str) -> bool:
-    """Whether 18 marks are a mainland resident id: province, a date that was, and check mark (GB 11643-1999)."""
+    """Return whether 18 characters are a mainland resident id: province, existing date, and check character (GB 11643-1999)."""
     if not (number[:17].isdecimal() and number.isascii() and len(number) == 18 and number[:2] in _PROVINCE_CODES):
         return False
     weighted = sum(int(digit) * pow(2, 17 - place, 11) for place, digit in enumerate(number[:17]))
@@ -48,20 +48,20 @@ def resident_id(number: str) -> bool:
 
 
 def iban(account: str) -> bool:
-    """Whether an account number's check digits fit (ISO 13616, MOD 97-10)."""
+    """Return whether an account number's check digits are right (ISO 13616, MOD 97-10)."""
     bare = re.sub(r"\s", "", account)
     moved = bare[4:] + bare[:4]
     return 15 <= len(bare) <= 34 and int("".join(str(int(mark, 36)) for mark in moved)) % 97 == 1
 
 
 def bank_card(number: str) -> bool:
-    """Whether the digits can be a card's: an issuer's first digits, their number, and the check digit."""
+    """Return whether digits can be a card number: an issuer's prefix, a valid length, and the check digit."""
     digits = re.sub(r"\D", "", number)
     return bool(_ISSUERS.match(digits)) and len(set(digits)) > 1 and luhn(digits)
 
 
 def address_of_host(text: str) -> bool:
-    """Whether a text is an IP address that can be somebody's: not the machine itself, nobody's or everybody's."""
+    """Return whether a text is an IP address that can identify somebody: not loopback, unspecified, multicast or broadcast."""
     try:
         found = ipaddress.ip_address(text)
     except ValueError:
@@ -70,7 +70,7 @@ def address_of_host(text: str) -> bool:
 
 
 def phone(text: str) -> bool:
-    """Whether the numbering plan of its country, or where it names none of a large English-speaking one, knows such a number."""
+    """Return whether a numbering plan has a phone number: its country's, or without country code that of GB, US, AU or IN."""
     import phonenumbers
 
     for region in [None] if text.lstrip().startswith("+") else ["GB", "US", "AU", "IN"]:
@@ -91,7 +91,7 @@ def _is_date(digits: str) -> bool:
 
 
 def _secret_like(value: str) -> bool:
-    """A password or key is no plain word: it holds a digit or a mark beside letters, or changes case inside."""
+    """Return whether a text looks like a password or key: it has a digit or a mark, more than three different characters, and is no URL."""
     mixed = any(mark.isdigit() or mark in "!@#$%^&*_+=~/" for mark in value)
     return mixed and len(set(value)) > 3 and not value.startswith(("http://", "https://", "<", "[", "{", "$"))
 

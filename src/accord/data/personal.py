@@ -1,7 +1,7 @@
-"""Personal data in a text: found by rule, replaced, or the text dropped or put aside for review. No torch, no model, no download.
+"""Personal data in text: detected by rules, then replaced, or the text dropped or marked for review. No torch, no model, no download.
 
 Finds names, e-mail, phone, postal and IP addresses, ID and card numbers (with their checksums), keys and tokens, in English and Chinese.
-docs/redact.md says how much of it is found, measured on a labeled set, and what is not looked for.
+docs/redact.md gives the recall on a labeled set and lists the data that is not looked for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from accord.records import Message
 
 Mode = Literal["replace", "drop", "review"]
 _LEADS = ("住址", "地址", "住在", "位于", "寄到", "寄往", "送到", "在", "到", "于", "址", "是", "为", "往", "从", "给", "和")
-"""What a Chinese sentence writes before an address, without a space."""
+"""Words that precede an address in a Chinese sentence without a space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +28,26 @@ class Finding:
     end: int
     text: str
     rule: str
-    """Which rule found it, e.g. ``resident id``."""
+    """The rule that found it, for example ``resident id``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Redacted:
-    """A text after a mode was applied to it."""
+    """A text after redaction."""
 
     text: str
-    """With ``replace`` the text with ``[EMAIL_1]`` and the like in the place of what was found, else as it was."""
+    """With ``replace`` the text with tags such as ``[EMAIL_1]`` in place of the findings, otherwise the text unchanged."""
     kept: bool
     """False when the mode is ``drop`` and something was found."""
     findings: tuple[Finding, ...]
-    """What was found, with places in the text as it was."""
+    """The findings, with positions in the original text."""
 
 
 def find(text: str, kinds: Collection[Kind] = KINDS) -> list[Finding]:
-    """The personal data of a text in its order. Where two overlap, the kind named first in ``KINDS`` wins, then the longer.
+    """Return the personal data in a text, in order. Where two overlap, the kind earlier in ``KINDS`` wins, then the longer.
 
     Args:
-        kinds: what to look for.
+        kinds: the kinds to look for.
     """
     found = sorted(_candidates(text, kinds), key=lambda f: (KINDS.index(f.kind), f.start - f.end, f.start))
     taken: list[Finding] = []
@@ -58,7 +58,7 @@ def find(text: str, kinds: Collection[Kind] = KINDS) -> list[Finding]:
 
 
 def redact(text: str, mode: Mode = "replace", kinds: Collection[Kind] = KINDS) -> Redacted:
-    """A text with its personal data replaced, dropped for it, or only reported.
+    """Redact a text: replace its personal data, drop the text, or only report the findings.
 
     The same datum gets the same tag throughout, so that a text stays readable: ``[NAME_1] wrote to [NAME_2]``.
     """
@@ -66,7 +66,7 @@ def redact(text: str, mode: Mode = "replace", kinds: Collection[Kind] = KINDS) -
 
 
 def redact_all(texts: Sequence[str], mode: Mode = "replace", kinds: Collection[Kind] = KINDS) -> list[Redacted]:
-    """The texts of one conversation: a datum has one tag in all of them, and one finding drops them all."""
+    """Redact the texts of one conversation: a datum has the same tag in all of them, and one finding drops them all."""
     found = [tuple(find(text, kinds)) for text in texts]
     if mode != "replace":
         kept = mode == "review" or not any(found)
@@ -76,7 +76,7 @@ def redact_all(texts: Sequence[str], mode: Mode = "replace", kinds: Collection[K
 
 
 def redact_messages(messages: Sequence[Message], kinds: Collection[Kind] = KINDS) -> tuple[tuple[Message, ...], list[Finding]]:
-    """A conversation with its personal data replaced, and what was found in it."""
+    """Return a conversation with its personal data replaced, and the findings."""
     done = redact_all([message.content for message in messages], "replace", kinds)
     clean = tuple(replace(message, content=each.text) for message, each in zip(messages, done, strict=True))
     return clean, [finding for each in done for finding in each.findings]
@@ -99,7 +99,7 @@ def _candidates(text: str, kinds: Collection[Kind]) -> Iterator[Finding]:
 
 
 def _lead(address: str) -> int:
-    """How many characters before a Chinese address belong to the sentence: none of them is in a place's name that follows one."""
+    """Return the number of characters before a Chinese address that belong to the sentence; place names contain none of these words."""
     head = address[:8]
     return max((head.rfind(lead) + len(lead) for lead in _LEADS if 0 <= head.rfind(lead) <= 5), default=0)
 

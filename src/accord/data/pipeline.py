@@ -1,8 +1,8 @@
-"""From what users typed to prompts worth training on (Ouyang et al. 2022, section 3.2 and App. A): one pass that looks, one that decides.
+"""Curation of users' prompts for training (Ouyang et al. 2022, section 3.2 and App. A), in two passes.
 
-The first pass reads each prompt once and keeps some 60 bytes of it in memory, with 480 more in a file (its signature); the second works
-on those columns alone. A prompt is left out for the first reason that applies, in the order of ``REASONS``; of two duplicates the earlier
-stays, and those that were there before, or have been answered, come earliest, so that what is added later moves nothing that was kept.
+The first pass reads each prompt once and keeps about 60 bytes of it in memory and 480 in a file (its signature). The second decides from
+those columns alone. A prompt is left out for the first reason that applies, in the order of ``REASONS``. Of two duplicates the earlier
+stays. Prompts that were kept before, or have been answered, come first, so that new prompts never displace them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ REASONS = (
     "over the user's limit",
     "user in another split",
 )
-"""Why a prompt is left out; the first is for those that stay."""
+"""Reasons for leaving out a prompt; the first, empty one is for prompts that stay."""
 SPLITS: tuple[Split, ...] = get_args(Split)
 _BATCH = 2000
 _TOKEN = re.compile(r"[\u4e00-\u9fff]|[^\W_\u4e00-\u9fff]+")
@@ -55,12 +55,12 @@ class Asked:
     prompt: Prompt
     consent: Consent = "unknown"
     first: bool = False
-    """It was kept before or has been answered, and is the one that stays where another says the same."""
+    """Whether the prompt was kept before or has been answered; among duplicates it is the one that stays."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What evaluation sets say, for telling which prompts they hold."""
+    """The content of evaluation sets, for detecting prompts that occur in them."""
 
     grams: frozenset[int]
     whole: frozenset[str]
@@ -69,10 +69,10 @@ class Evaluation:
 
     @classmethod
     def of(cls, texts: Iterable[str], words: int) -> Evaluation:
-        """Takes in the texts of evaluation sets.
+        """Collect the texts of evaluation sets.
 
         Args:
-            words: how many in a row make a prompt theirs; a Chinese character counts as one.
+            words: number of consecutive shared words that make a prompt contaminated; a Chinese character counts as a word.
         """
         grams, whole = set[int](), set[str]()
         for text in texts:
@@ -84,7 +84,7 @@ class Evaluation:
         return cls(frozenset(grams), frozenset(whole), words)
 
     def holds(self, text: str) -> bool:
-        """Whether a normalised text shares an n-gram with an item, or is a short one."""
+        """Return whether a normalised text shares an n-gram with an item, or equals a short one."""
         if not self.words or not (self.grams or self.whole):
             return False
         found = _TOKEN.findall(text)
@@ -97,7 +97,7 @@ def _grams(words: list[str], n: int) -> Iterator[int]:
 
 @dataclass
 class Columns:
-    """What is remembered of each prompt, a column each."""
+    """The remembered data of each prompt, as columns."""
 
     reasons: bytearray = field(default_factory=bytearray)
     exact: array[int] = field(default_factory=lambda: array("Q"))
@@ -108,7 +108,7 @@ class Columns:
     languages: bytearray = field(default_factory=bytearray)
     cases: bytearray = field(default_factory=bytearray)
     names: dict[str, int] = field(default_factory=dict[str, int])
-    """Languages and use cases by number."""
+    """Numbers of languages and use cases."""
 
     def code(self, name: str) -> int:
         return self.names.setdefault(name, len(self.names)) if len(self.names) < 255 else self.names.get(name, 0)
@@ -116,12 +116,12 @@ class Columns:
 
 @dataclass(frozen=True)
 class Curated:
-    """What the pipeline says of each prompt, in the order in which they came."""
+    """The pipeline's verdict on each prompt, in input order."""
 
     reasons: npt.NDArray[np.uint8]
-    """Numbers of ``REASONS``; 0 stays."""
+    """Indices into ``REASONS``; 0 stays."""
     original: Rows
-    """The row that a duplicate is one of, -1 for others."""
+    """For a duplicate the row that it repeats, -1 for others."""
     columns: Columns
 
     def language(self, row: int) -> str:
@@ -134,8 +134,8 @@ class Curated:
     def _names(self) -> list[str]:
         return list(self.columns.names)
 
-    def figures(self) -> dict[str, Any]:
-        """Counts: read, kept, dropped by reason, and what was kept by split, language and use case."""
+    def metrics(self) -> dict[str, Any]:
+        """Return the counts: read, kept, dropped by reason, and kept by split, language and use case."""
         kept = self.reasons == 0
         counted = np.bincount(self.reasons, minlength=len(REASONS)).tolist()
         _, sizes = np.unique(self.original[self.original >= 0], return_counts=True)
@@ -161,14 +161,14 @@ class Curated:
 def curate(
     asked: Iterable[Asked], config: PromptsConfig, folder: Path, *, evaluation: Evaluation | None = None, track: Track | None = None
 ) -> Curated:
-    """Says which prompts stay, and why the others do not.
+    """Decide which prompts stay, and give a reason for each of the others.
 
     Args:
         asked: the prompts, read once, in an order that does not change between runs.
-        folder: where the signatures are kept while it works; some 480 bytes a prompt.
+        folder: a place for the signatures during the run; about 480 bytes per prompt.
 
     Raises:
-        UsageError: near duplicates are asked for and the package rensa is not installed.
+        UsageError: near duplicates are requested and the package rensa is not installed.
     """
     columns = Columns()
     with Signatures(folder / "signatures") as signatures:
@@ -183,35 +183,35 @@ def curate(
 
 
 def whole_text(prompt: Prompt) -> str:
-    """All turns of a prompt, one a line."""
+    """Return all turns of a prompt, one per line."""
     return prompt.messages[0].content if len(prompt.messages) == 1 else "\n".join(message.content for message in prompt.messages)
 
 
 def _look(each: Asked, config: PromptsConfig, columns: Columns, evaluation: Evaluation | None) -> str:
-    """Writes a prompt's columns; returns its normalised text."""
+    """Add a prompt's columns and return its normalised text."""
     prompt, text = each.prompt, whole_text(each.prompt)
-    plain, spoken = normal(text), language(text)
+    plain, detected = normal(text), language(text)
     case = prompt.use_case if prompt.use_case not in ("", "other") else use_case(prompt.messages)
-    columns.reasons.append(REASONS.index(_reason(each, text, plain, spoken, config, evaluation)))
+    columns.reasons.append(REASONS.index(_reason(each, text, plain, detected, config, evaluation)))
     columns.exact.append(key(plain))
     columns.prefix.append(key(plain[: config.prefix]) if config.prefix and len(plain) > config.prefix else 0)
     columns.users.append(key(prompt.user) if prompt.user else 0)
     columns.splits.append(SPLITS.index(prompt.split))
     columns.first.append(each.first)
-    columns.languages.append(columns.code(spoken))
+    columns.languages.append(columns.code(detected))
     columns.cases.append(columns.code(case))
     return plain
 
 
-def _reason(each: Asked, text: str, plain: str, spoken: str, config: PromptsConfig, evaluation: Evaluation | None) -> str:
-    """Why a prompt is left out whatever the others are, or nothing."""
+def _reason(each: Asked, text: str, plain: str, detected: str, config: PromptsConfig, evaluation: Evaluation | None) -> str:
+    """Return the reason to leave out a prompt irrespective of other prompts; empty if there is none."""
     if (each.consent == "refused" and config.consent != "any") or (each.consent == "unknown" and config.consent == "given"):
         return "no consent"
     if len(text.strip()) < config.min_chars or (not plain and config.min_chars):
         return "too short"
     if config.max_chars and len(text) > config.max_chars:
         return "too long"
-    if config.languages and spoken not in config.languages.replace(" ", "").split(","):
+    if config.languages and detected not in config.languages.replace(" ", "").split(","):
         return "other language"
     if config.personal == "drop" and find(text):
         return "personal data"
@@ -241,13 +241,13 @@ def _decide(columns: Columns, config: PromptsConfig, signatures: npt.NDArray[np.
 
 
 def _elsewhere(users: npt.NDArray[np.uint64], splits: npt.NDArray[np.uint8], order: Rows) -> Rows:
-    """Rows of a user whose earliest row is in another split."""
+    """Return the rows of users whose earliest row is in another split."""
     of = first_of_key(users, order)[order]
     return order[splits[of] != splits[order]]
 
 
 def _beyond(users: npt.NDArray[np.uint64], order: Rows, limit: int) -> Rows:
-    """Rows of a user after the first ``limit``; those of nobody are not counted."""
+    """Return each user's rows after the first ``limit``; rows without a user are not counted."""
     known = order[users[order] != 0]
     if not limit or not len(known):
         return known[:0]
@@ -258,7 +258,7 @@ def _beyond(users: npt.NDArray[np.uint64], order: Rows, limit: int) -> Rows:
 
 
 def strings(value: object) -> Iterator[str]:
-    """Every string inside a JSON value: how an evaluation set of any format is read."""
+    """Yield every string inside a JSON value, which reads an evaluation set of any format."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

@@ -1,7 +1,6 @@
-"""What a set of texts is like, and which records look wrong: demonstrations that answer nothing, comparisons that contradict each other,
-texts that a labeler wrote twice.
+"""Profiles of text sets, and records that look wrong: demonstrations without an answer, contradictory comparisons, copied texts.
 
-Refusals and insults are told by words, which finds the plain ones and no more: a profile to compare sets by, not a judgement of a text.
+Refusals and insults are detected by words, which finds only plain cases. Use the profile to compare sets, not to judge a text.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _SHORT_IS_FINE = frozenset({"open_qa", "closed_qa", "classification", "classify"
 _QUESTIONS_ARE_FINE = frozenset({"brainstorm", "brainstorming", "rewrite"})
 _SHOWN = 20
 _OWN = 40
-"""Characters from which two people do not write the same by chance."""
+"""Length in characters from which two people do not write the same text by chance."""
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 
 
@@ -46,16 +45,16 @@ class Suspect:
     text: str
     labeler: str = ""
     like: str = ""
-    """The record that it is like."""
+    """The record that it resembles."""
 
 
 def words(text: str) -> int:
-    """How many words a text has; a Chinese or Japanese character counts as one."""
+    """Return the number of words in a text; a Chinese or Japanese character counts as one."""
     return len(_WORD.findall(text))
 
 
 def profile(texts: Sequence[str], *, threshold: float) -> dict[str, Any]:
-    """Lengths, languages, duplicates, insults, refusals and personal data of a set; shares are of all its texts.
+    """Return lengths, languages, duplicates, insults, refusals and personal data of a set; shares are of all its texts.
 
     Args:
         threshold: similarity from which texts count as near duplicates.
@@ -78,7 +77,7 @@ def profile(texts: Sequence[str], *, threshold: float) -> dict[str, Any]:
 
 
 def answer_nothing(demonstrations: Iterable[Demonstration], *, short: int) -> list[Suspect]:
-    """Demonstrations whose response says nothing to its prompt, and why.
+    """Return the demonstrations whose response does not answer its prompt, with the reason.
 
     Args:
         short: fewer words than this are too few, except where one word can be the answer.
@@ -106,7 +105,7 @@ def _nothing(demonstration: Demonstration, short: int) -> str:
 
 
 def near_identical(demonstrations: Sequence[Demonstration], *, threshold: float) -> list[Suspect]:
-    """Demonstrations for different prompts whose texts are near-identical, with who wrote them: pasted, or copied from each other."""
+    """Return demonstrations with near-identical texts for different prompts, with their writers: pasted, or copied from each other."""
     if not demonstrations:
         return []
     plain = [normal(demonstration.text) for demonstration in demonstrations]
@@ -122,11 +121,12 @@ def near_identical(demonstrations: Sequence[Demonstration], *, threshold: float)
 
 
 def contradictions(ranked: Iterable[RankedPrompt]) -> dict[str, Any]:
-    """Comparisons that cannot all be right, prompt by prompt; responses with the same text count as one.
+    """Count comparisons that cannot all be right, prompt by prompt; responses with the same text count as one.
 
     Returns:
-        ``pairs`` that were judged, ``disputed`` ones that were judged both ways (``by_one`` of them by one labeler), ``self_ties`` (a text
-        ranked above itself), ``cycles`` of three in the majority's preferences, and examples of each.
+        ``pairs`` judged, ``disputed`` pairs judged both ways (``by_one`` of them by one labeler), ``self_ties`` (a text ranked above
+        itself),
+        ``cycles`` of three in the majority's preferences, and examples of each.
     """
     counts, examples = Counter[str](), list[dict[str, Any]]()
     for _, group in itertools.groupby(sorted(ranked, key=lambda r: r.prompt.id), key=lambda r: r.prompt.id):
@@ -146,7 +146,7 @@ def contradictions(ranked: Iterable[RankedPrompt]) -> dict[str, Any]:
 
 
 def _wins(group: Sequence[RankedPrompt], counts: Counter[str]) -> dict[tuple[str, str], list[str]]:
-    """Who preferred which text to which."""
+    """Return for each pair of texts the labelers who preferred the first."""
     wins: dict[tuple[str, str], list[str]] = defaultdict(list)
     for each in group:
         placed = [(response.text, rank) for response, rank in zip(each.responses, each.ranks, strict=True)]
@@ -161,14 +161,15 @@ def _wins(group: Sequence[RankedPrompt], counts: Counter[str]) -> dict[tuple[str
 
 
 def _cycles(wins: dict[tuple[str, str], int]) -> int:
-    """How many threes of texts the majority prefers in a circle."""
+    """Return the number of triples of texts that the majority prefers in a circle."""
     better = {(one, other) for (one, other), count in wins.items() if count > wins.get((other, one), 0)}
-    texts = sorted({text for pair in better for text in pair})
-    circles = (
-        ((a, b) in better and (b, c) in better and (c, a) in better) or ((b, a) in better and (c, b) in better and (a, c) in better)
-        for a, b, c in itertools.combinations(texts, 3)
-    )
-    return sum(circles)
+    texts = sorted(set(itertools.chain.from_iterable(better)))
+    circles = 0
+    for a, b, c in itertools.combinations(texts, 3):
+        forward = {(a, b), (b, c), (c, a)}
+        backward = {(b, a), (c, b), (a, c)}
+        circles += forward <= better or backward <= better
+    return circles
 
 
 def _personal(text: str) -> bool:

@@ -1,8 +1,8 @@
-"""Whether a response refuses to help, or admits that it does not know: patterns of our own in English and Chinese.
+"""Detection of responses that refuse to help or admit ignorance, by patterns of our own in English and Chinese.
 
-The one place that decides this: ``accord probe``, ``accord inspect`` and the doctor's alarms all ask here. Patterns find the plain
-cases and miss what is said in other words, so their figures compare systems and sets of texts with each other; they do not judge one
-text. Both functions are held to a table of cases and of look-alikes in tests/data/test_refusal.py.
+``accord probe``, ``accord inspect`` and the doctor's alarms all decide it here. Patterns find the plain cases and miss other phrasings.
+Their rates compare systems and sets of texts with each other; they do not judge a single text. A table of cases and look-alikes in
+tests/data/test_refusal.py checks both functions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 OPENING = 300
-"""Characters within which a refusal begins. A reservation at the end of a long answer is none."""
+"""Characters within which a refusal begins. A reservation at the end of a long answer is not a refusal."""
 
 _I_WILL_NOT = (
     r"\b(?:I|we)(?: am| are|'m|'re)? (?:will not|won't|cannot|can't|can not|must not|may not|refuse to|would rather not"
@@ -54,7 +54,7 @@ _QUOTED = re.compile(r"“[^”]*”|\"[^\"\n]*\"|「[^」]*」")
 
 
 def refuses(text: str) -> bool:
-    """Return whether a response declines to help: in its opening, in its own voice and not in somebody's quoted words."""
+    """Return whether a response declines to help, in its opening and in its own voice (not in a quotation)."""
     return bool(_REFUSAL.search(_own_words(text)[:OPENING]))
 
 
@@ -64,6 +64,6 @@ def admits_ignorance(text: str) -> bool:
 
 
 def _own_words(text: str) -> str:
-    """Return the text with straight apostrophes and without quotations, or as it is where it is one quotation."""
+    """Return the text with straight apostrophes and without quotations; a text that is one quotation is kept."""
     plain = text.strip().replace("’", "'")
     return _QUOTED.sub(" ", plain).strip(" .!。！") or plain

@@ -1,4 +1,4 @@
-"""The formats by name, and how each is told from a row's fields."""
+"""The import formats by name, and their detection from a row's fields."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def _a_dialogue(value: dict[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Format:
-    """How rows of a format become records. A format of your own is made by ``Format.rewriting``."""
+    """The conversion of a format's rows into records. ``Format.rewriting`` makes a format of your own."""
 
     take: Take
     fields: tuple[frozenset[str], ...]
-    """A row that has all of one of these is of the format."""
+    """Sets of fields; a row that has all fields of one set has this format."""
     gather: Gather = _each
-    """Puts rows together that belong together, or takes one apart."""
+    """Merges rows that belong together, or splits a row."""
     looks: Callable[[dict[str, Any]], bool] = _anything
 
     @classmethod
@@ -89,11 +89,11 @@ FORMATS: dict[str, Format] = {
     "prompts": _format(formats_own.prompts, "prompt"),
     "text": _format(formats_own.text, "text"),
 }
-"""In the order in which they are looked for: what has more fields first."""
+"""Formats in the order of detection: those with more fields first."""
 
 
 def format_of(name: str) -> Format:
-    """Return a format by name, of ours or of a plugin.
+    """Return a format by name, ours or a plugin's.
 
     Raises:
         UsageError: there is none of this name, or a plugin that is not a format.
@@ -110,10 +110,10 @@ def format_of(name: str) -> Format:
 
 
 def detect(row: Row) -> str:
-    """Return the name of a row's format. A plugin's goes before ours when it asks for more fields.
+    """Return the name of a row's format. A plugin's takes precedence over ours when it matches more fields.
 
     Raises:
-        InputError: the row has the fields of none.
+        InputError: no format has the row's fields.
         UsageError: a plugin cannot be imported, or has a name of ours.
     """
     best, most = _detect_built_in(row), 0
@@ -127,7 +127,7 @@ def detect(row: Row) -> str:
         return best
     what = f"no known format has the fields {', '.join(map(str, row.value))[:200] or '(none)'}"
     near = "; ".join(f"{name} needs {' and '.join(sorted(missing))}" for name, missing in _nearest(row)[:3])
-    raise InputError(what, where=row.where, hint=f"name columns with --map field=column, or the format with --format: {near}")
+    raise InputError(what, where=row.where, hint=f"map columns with --map FIELD=COLUMN, or give the format with --format: {near}")
 
 
 def _detect_built_in(row: Row) -> str:
@@ -135,13 +135,13 @@ def _detect_built_in(row: Row) -> str:
 
 
 def _matched(format: Format, row: Row) -> int:
-    """How many fields tell that a row is of a format; 0 when it is not."""
+    """Return the number of fields by which a row matches a format; 0 when it does not."""
     told = [len(fields) for fields in format.fields if fields <= row.value.keys()]
     return max(told) if told and format.looks(row.value) else 0
 
 
 def _rewritten(rewrite: Callable[[dict[str, Any]], dict[str, Any]], row: Row) -> Taken:
-    """The records of a row that a plugin's function rewrites."""
+    """Return the records of a row that a plugin's function rewrites."""
     try:
         value = rewrite(dict(row.value))
     except ValueError as error:
@@ -162,8 +162,15 @@ def _rewritten(rewrite: Callable[[dict[str, Any]], dict[str, Any]], row: Row) ->
 
 
 def _nearest(row: Row) -> list[tuple[str, frozenset[str]]]:
-    """Formats with the fields that a row lacks of them, those with the most that it has first."""
-    lacking = [(name, fields - row.value.keys(), len(fields & row.value.keys())) for name, f in FORMATS.items() for fields in f.fields]
+    """Return formats with the fields that a row lacks, closest format first."""
+    lacking = list[tuple[str, frozenset[str], int]]()
+    for name, format in FORMATS.items():
+        for fields in format.fields:
+            present = len(fields & row.value.keys())
+            if present:
+                lacking.append((name, fields - row.value.keys(), present))
     lacking.sort(key=lambda found: (-found[2] / (found[2] + len(found[1])), len(found[1])))
-    plain = [("prompts", frozenset({"prompt"})), ("demonstrations", frozenset({"prompt", "response"})), ("text", frozenset({"text"}))]
-    return [(name, missing) for name, missing, there in lacking if there] + [(name, need - row.value.keys()) for name, need in plain]
+    nearest = [(name, missing) for name, missing, _ in lacking]
+    for name, needed in (("prompts", {"prompt"}), ("demonstrations", {"prompt", "response"}), ("text", {"text"})):
+        nearest.append((name, frozenset(needed - row.value.keys())))
+    return nearest

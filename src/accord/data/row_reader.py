@@ -1,4 +1,4 @@
-"""Files as rows, a row at a time: JSON lines, JSON, CSV and TSV, Parquet and Arrow. What breaks off is a fault after the rows before it."""
+"""Files as rows, one at a time: JSON lines, JSON, CSV and TSV, Parquet and Arrow. A truncated file yields its rows, then a fault."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ESCAPED = re.compile(r"'+[=+@\t\r-]")
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The objects of a file; blank lines are passed over.
+    """Yield the objects of a file; blank lines are skipped.
 
     Raises:
-        InputError: it cannot be read, is not UTF-8, or a row is no object; names the line.
+        InputError: the file cannot be read or is not UTF-8, or a row is not an object; the error names the line.
     """
     for row in rows_of(path):
         if isinstance(row, Fault):
@@ -31,7 +31,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def rows_of(path: Path, tell: Tell = id) -> Iterator[Row | Fault]:
-    """The objects of a file, and in their places what is none. After a file that breaks off comes a fault for the rest of it.
+    """Yield the objects of a file, and a fault in the place of anything else. A truncated file ends with a fault for its rest.
 
     Raises:
         InputError: the file's kind is unknown.
@@ -55,7 +55,7 @@ def _json_lines(path: Path, tell: Tell) -> Iterator[Row | Fault]:
 
 
 def _json_line(line: bytes | None, path: Path, number: int) -> Row | Fault:
-    where, hint = f"{path}:{number}", "one JSON object a line"
+    where, hint = f"{path}:{number}", "write one JSON object per line"
     try:
         text = decoded(line, path, number)
         return row_of(json.loads(text), path, number, hint)
@@ -65,7 +65,7 @@ def _json_line(line: bytes | None, path: Path, number: int) -> Row | Fault:
 
 
 def row_of(value: object, path: Path, number: int, hint: str = "") -> Row:
-    """An object as a row; a string alone is a prompt, as in a list of questions. Raises InputError for anything else."""
+    """Return an object as a row; a bare string is a prompt, as in a list of questions. Raises InputError for anything else."""
     if isinstance(value, str):
         return Row({"prompt": value}, path, number)
     if not isinstance(value, dict):
@@ -74,7 +74,7 @@ def row_of(value: object, path: Path, number: int, hint: str = "") -> Row:
 
 
 def _json(path: Path, tell: Tell) -> Iterator[Row | Fault]:
-    """A list of objects, one object, or objects one after another."""
+    """Yield the rows of a list of objects, one object, or consecutive objects."""
     for number, value in Window(path, chunks(path, tell), LONGEST).values():
         try:
             yield row_of(value, path, number, "a list of objects, or one object")
@@ -83,7 +83,7 @@ def _json(path: Path, tell: Tell) -> Iterator[Row | Fault]:
 
 
 def _csv(path: Path, tell: Tell) -> Iterator[Row | Fault]:
-    """A table with a line of names; a cell in quotes may hold line ends."""
+    """Yield the rows of a table with a header line; a quoted cell may contain line ends."""
     csv.field_size_limit(LONGEST)
     given = (decoded(line, path, number) + "\n" for number, line in lines(path, tell))
     head = next(given, "")
@@ -104,8 +104,8 @@ def _csv(path: Path, tell: Tell) -> Iterator[Row | Fault]:
 def _check_names(names: list[str], path: Path) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not any(name.strip() for name in names):
-        what = f"the column {twice[0]!r} stands twice" if twice else "no line of column names"
-        raise InputError(what, where=f"{path}:1", hint="the first line names the columns, each once")
+        what = f"the column {twice[0]!r} occurs twice" if twice else "no line of column names"
+        raise InputError(what, where=f"{path}:1", hint="the first line must name each column once")
 
 
 def _cells(names: list[str], cells: list[str], path: Path, line: int) -> Row | Fault:
@@ -115,7 +115,7 @@ def _cells(names: list[str], cells: list[str], path: Path, line: int) -> Row | F
         return Fault(InputError(what, where=f"{path}:{line}", hint="quote cells that hold the separator or a line end"), raw)
     for name, cell in zip(names, cells, strict=True):
         if _FORMULA.match(cell):
-            hint = "put ' before it if it is meant as text, or take it out"
+            hint = "put ' before it if it is meant as text, or remove it"
             return Fault(InputError("a spreadsheet formula", where=f'{path}:{line}, field "{name}"', hint=hint), raw)
     shielded = [cell[1:] if _ESCAPED.match(cell) else cell for cell in cells]
     return Row(dict(zip(names, shielded, strict=True)), path, line)

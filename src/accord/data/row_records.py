@@ -1,4 +1,4 @@
-"""Records out of rows: what every format shares. Ids are hashes of the content, so that the same file again makes the same records."""
+"""Conversion of rows into records, shared by all formats. Ids are hashes of the content, so a file read twice gives the same records."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from accord.data.spans import Span
 from accord.records import Demonstration, Guideline, Labeler, LabelerKind, Message, Prompt, Ranking, Rating, Response, Role, Split, Thumb
 
 GUIDELINE = Guideline("training", "imported")
-"""What rankings from elsewhere were given under: unknown, and meant for training."""
+"""The guideline of imported rankings: unknown, and meant for training."""
 LABELER = "imported"
-"""The labeler, and the labeler's group, of rows that name none."""
+"""The labeler and the group of rows that name none."""
 MOST = 9
-"""Responses in one ranking, as on the labeling page."""
+"""Maximum number of responses in a ranking, as on the labeling page."""
 Record = Prompt | Labeler | Demonstration | Response | Ranking | Thumb | Span
 NAMES: dict[str, Role] = {
     "system": "system",
@@ -32,21 +32,21 @@ NAMES: dict[str, Role] = {
     "model": "assistant",
     "bot": "assistant",
 }
-"""What the roles are called elsewhere."""
+"""Our role for each name that other formats use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What came of a row: records and documents, or the reason why nothing did."""
+    """The result of a row: records and documents, or the reason why there are none."""
 
     records: tuple[Record, ...] = ()
     documents: tuple[str, ...] = ()
     dropped: str = ""
     left_out: tuple[str, ...] = ()
-    """For each part of a kept row that was left out, the reason."""
+    """A reason for each part of a kept row that was left out."""
 
     def __add__(self, other: Taken) -> Taken:
-        """Both; what was dropped of one is left out of the whole, unless nothing else is there."""
+        """Combine two results. A dropped part counts as left out, unless nothing else remains."""
         kept = [part for part in (self, other) if part.records or part.documents]
         left_out = (*self.left_out, *other.left_out, *(part.dropped for part in (self, other) if part.dropped and kept))
         dropped = "" if kept else self.dropped or other.dropped
@@ -59,30 +59,30 @@ Gather = Callable[[Iterator[Row]], Iterator[Row | Fault]]
 
 @dataclass(frozen=True)
 class Known:
-    """Prompts that were read beside a file: answers that name theirs by its text, or by its number, become answers to these."""
+    """Prompts read beside a file of answers, to which answers are matched by the prompt's text or number."""
 
     by_text: Mapping[tuple[Message, ...], Prompt] = field(default_factory=dict[tuple[Message, ...], Prompt])
     by_number: Mapping[str, Prompt] = field(default_factory=dict[str, Prompt])
 
 
 def prompt_of(row: Row) -> Prompt:
-    """The row's ``prompt`` (text or messages) or ``messages``, which end with the user's turn."""
+    """Return the prompt in the row's ``prompt`` (text or messages) or ``messages``, which must end with the user's turn."""
     name = "messages" if row.has("messages") else "prompt"
     if name == "prompt" and not isinstance(row.value.get("prompt"), list):
         return make_prompt(row, (Message("user", row.text("prompt")),))
     messages = conversation(row, name)
     if not messages or messages[-1].role != "user":
-        raise row.error(name, "a prompt ends with the user's turn")
+        raise row.error(name, "a prompt must end with the user's turn")
     return make_prompt(row, messages)
 
 
 def conversation(row: Row, name: str, *, role: str = "role", content: str = "content") -> tuple[Message, ...]:
-    """A list of turns. Raises InputError for an unknown role, a content that is no text, or roles out of order."""
+    """Return a list of turns. Raises InputError for an unknown role, content that is not text, or roles out of order."""
     turns = [(turn, Message(_role(turn, role), _content(turn, content))) for turn in row.rows(name)]
     last = ""
     for i, (turn, message) in enumerate(turns):
         if message.role == "system" and i > 0:
-            raise turn.error(role, "a system turn that is not the first")
+            raise turn.error(role, "a system turn must be the first")
         if message.role == last or (message.role == "assistant" and last in ("", "system")):
             raise turn.error(role, f"roles out of order: {message.role!r} {'after ' + repr(last) if last else 'first'}")
         last = message.role
@@ -92,12 +92,12 @@ def conversation(row: Row, name: str, *, role: str = "role", content: str = "con
 def _role(turn: Row, key: str) -> Role:
     name = turn.text(key)
     if name not in NAMES:
-        raise turn.error(key, f"{name!r} is none of {', '.join(get_args(Role))}, or what they are called elsewhere")
+        raise turn.error(key, f"{name!r} is none of {', '.join(get_args(Role))}, or their names in other formats")
     return NAMES[name]
 
 
 def _content(turn: Row, key: str) -> str:
-    """A turn's text, also in parts, as OpenAI's messages have it."""
+    """Return a turn's text, which may come in parts, as in OpenAI's messages."""
     if not isinstance(turn.value.get(key), list):
         return turn.text(key)
     parts = turn.rows(key)
@@ -110,7 +110,7 @@ def _content(turn: Row, key: str) -> str:
 def make_prompt(
     row: Row, messages: tuple[Message, ...], *, user: str = "", use_case: str = "", source: str = "", split: Split | None = None
 ) -> Prompt:
-    """A prompt with a split by its user; prompts without one go by their opening turn, so that no conversation is cut through."""
+    """Return a prompt with a split by its user. Without a user, the opening turn decides, so that no conversation spans two splits."""
     user, use_case = user or row.word("user"), use_case or row.word("use_case", "other")
     named = isinstance(row.value.get("source"), str) and bool(row.value["source"].strip())
     source = source or (row.text("source") if named else row.file.name)
@@ -122,8 +122,8 @@ def make_prompt(
     return Prompt(id, messages, use_case, user, split or split_of(user or opening), source)
 
 
-def asked(instruction: str, given: str) -> tuple[Message, ...]:
-    """An instruction and what it speaks of, as one turn."""
+def instruction_turns(instruction: str, given: str) -> tuple[Message, ...]:
+    """Return an instruction and its input as one turn."""
     instruction, given = instruction.strip(), given.strip()
     return (Message("user", f"{instruction}\n\n{given}" if given else instruction),)
 
@@ -137,7 +137,7 @@ def labeler_of(row: Row, default: str = LABELER, kind: LabelerKind = "person") -
 
 
 def demonstrated(row: Row, prompt: Prompt, text: str) -> Taken:
-    """A prompt and what was written for it."""
+    """Return the records of a prompt and its written response."""
     if reason := unusable(prompt, text):
         return Taken(dropped=reason)
     person = labeler_of(row)
@@ -145,7 +145,7 @@ def demonstrated(row: Row, prompt: Prompt, text: str) -> Taken:
 
 
 def answered(prompt: Prompt, text: str, model: str, number: int = 0) -> Response:
-    """A model's response; equal texts of one model to one prompt are told apart by their number."""
+    """Return a model's response; ``number`` distinguishes equal texts of one model to one prompt."""
     return Response(id_of("r", prompt.id, model, text, str(number)), prompt.id, text, model)
 
 
@@ -160,14 +160,14 @@ def ranked(
     default: str = LABELER,
     kind: LabelerKind = "person",
 ) -> Taken:
-    """A ranking with what it speaks of. Texts that stand in it twice are told apart by how often they came before."""
+    """Return the records of a ranking. Repeated texts are distinguished by their number of earlier occurrences."""
     if reason := unusable(prompt, *texts):
         return Taken(dropped=reason)
     if len(set(texts)) == 1:
         return Taken(dropped="identical responses")
     person, at = labeler_of(row, default, kind), row.word("at")
     if len(at) > 40:
-        raise row.error("at", "longer than 40 characters; times are written as in ISO 8601")
+        raise row.error("at", "longer than 40 characters; write times in ISO 8601")
     models = models or [prompt.source] * len(texts)
     pairs = list(zip(texts, models, strict=True))
     responses = [answered(prompt, text, model, pairs[:i].count((text, model))) for i, (text, model) in enumerate(pairs)]
@@ -178,29 +178,29 @@ def ranked(
 
 
 def places(scores: Sequence[float]) -> tuple[int, ...]:
-    """Ranks of scores, of which the highest is best; equal scores share a rank, and none is left empty after it."""
+    """Return the ranks of scores, of which the highest is best; equal scores share a rank, and ranks have no gaps."""
     order = sorted(set(scores), reverse=True)
     return tuple(order.index(score) + 1 for score in scores)
 
 
 def quality_of(score: float, low: float, high: float) -> int:
-    """A score on another scale as overall quality from 1 to 7, rounded half up."""
+    """Return a score on another scale as overall quality from 1 to 7, rounded half up."""
     return min(7, max(1, int(1 + 6 * (score - low) / (high - low) + 0.5)))
 
 
 def unusable(prompt: Prompt, *responses: str) -> str:
-    """Why a sound row teaches nothing, or nothing."""
+    """Return why a valid row teaches nothing; empty if it can be used."""
     if not prompt.messages[-1].content.strip():
         return "empty prompt"
     return "" if all(text.strip() for text in responses) else "empty response"
 
 
 def split_of(key: str) -> Split:
-    """80% train, 10% validation, 10% test, by a hash that never changes."""
+    """Return a split by a hash that never changes: 80% train, 10% validation, 10% test."""
     share = int(hashlib.sha256(f"split\0{key}".encode()).hexdigest()[:8], 16) / 16**8
     return "train" if share < 0.8 else "validation" if share < 0.9 else "test"
 
 
 def id_of(kind: str, *parts: str) -> str:
-    """A short stable hash; each part is hashed with its length, so that no two lists of parts run together."""
+    """Return a short stable hash; each part is hashed with its length, so that different lists of parts never collide by concatenation."""
     return f"{kind}-{hashlib.sha256(''.join(f'{len(part)}:{part}' for part in parts).encode()).hexdigest()[:20]}"

@@ -1,4 +1,4 @@
-"""Rows as files, a piece at a time: JSON lines, JSON, CSV, TSV and Parquet, packed as .gz or .zst. The same rows give the same bytes."""
+"""Rows written to files piece by piece: JSON lines, JSON, CSV, TSV and Parquet, optionally as .gz or .zst. Equal rows give equal bytes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _BATCH = 1000
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], name: Path) -> None:
-    """Writes rows to ``path`` in the form that ``name`` ends with.
+    """Write rows to ``path`` in the format given by the suffix of ``name``.
 
     Raises:
-        UsageError: the ending is none that can be written, or its package is not installed.
-        InputError: a row has other columns than the first, in a table.
+        UsageError: the suffix is unknown, or its package is not installed.
+        InputError: a row of a table has other columns than the first.
     """
     kind = Path(bare_name(name)).suffix.lower()
     if kind not in KINDS:
-        hint = f"{', '.join(KINDS)}, each with .gz or .zst"
+        hint = f"write one of {', '.join(KINDS)}, each with .gz or .zst"
         raise UsageError(f"cannot write a {kind or 'file without ending'}", where="--out", hint=hint)
     if kind == ".parquet":
         _parquet(path, rows, name)
@@ -79,21 +79,21 @@ def _table(rows: Iterable[Mapping[str, Any]], comma: str) -> Iterator[str]:
 
 
 def _line(cells: list[str], comma: str) -> str:
-    """A line of a table. Written to end in both marks, since only then every Python puts a cell with a carriage return in quotes."""
+    """Return a line of a table. Only with "\\r\\n" as line end does every Python version quote a cell that contains a carriage return."""
     buffer = io.StringIO()
     csv.writer(buffer, delimiter=comma, lineterminator="\r\n").writerow(cells)
     return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: Any) -> str:
-    """A value as a cell. What a spreadsheet would take for a formula gets an apostrophe before it, which our import takes off."""
+    """Return a value as a cell. Text that a spreadsheet would take for a formula gets a leading apostrophe, which our import removes."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
     return f"'{text}" if isinstance(value, str) and _FORMULA.match(text) else text
 
 
 def _parquet(path: Path, rows: Iterable[Mapping[str, Any]], name: Path) -> None:
     if bare_name(name) != name.name:
-        raise UsageError("a Parquet file is packed inside", where="--out", hint=f"write {bare_name(name)}")
+        raise UsageError("Parquet compresses its own content", where="--out", hint=f"write {bare_name(name)}")
     try:
         arrow = importlib.import_module("pyarrow")
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Where rows come from: a file, a folder of files, a data set of the hub. No link leads out of a folder."""
+"""Sources of rows: a file, a folder of files, or a data set of the hub. Links must not lead out of a folder."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<only>[^:]+))?")
 
 @dataclass(frozen=True)
 class Source:
-    """What is read, and how."""
+    """A source to read, with its options."""
 
     path: Path
     format: str = "auto"
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Fields that are taken from columns of other names."""
+    """Columns from which to take fields of other names."""
     limit: int | None = None
-    """Rows at most."""
+    """Maximum number of rows."""
     sample: int | None = None
-    """So many rows, drawn by ``seed``."""
+    """Size of a random sample of rows, drawn with ``seed``."""
     seed: int = 0
     weight: float = 1.0
-    """The share of a source in a mixture, beside the weights of the others."""
+    """Weight of the source in a mixture, relative to the others."""
 
     def __post_init__(self) -> None:
         for flag, rows in (("--limit", self.limit), ("--sample", self.sample)):
             if rows is not None and rows < 1:
-                raise UsageError(f"the {flag.removeprefix('--')} is {rows}; at least 1 row", where=flag)
+                raise UsageError(f"the {flag.removeprefix('--')} is {rows}; it must be at least 1 row", where=flag)
         if not self.weight > 0:
-            raise UsageError(f"the weight is {self.weight}; more than 0", where="weight")
+            raise UsageError(f"the weight is {self.weight}; it must be above 0", where="weight")
 
 
 def files_of(path: Path) -> list[Path]:
-    """The file itself, or the data files of a folder in the order of their names: tables and JSON, or else raw text.
+    """Return the file itself, or the data files of a folder ordered by name: tables and JSON, or else raw text.
 
     Raises:
-        InputError: it is not there, not a file, a folder without data, or a link leads out of it.
+        InputError: the path does not exist, is no file or folder, has no data, or a link leads out of the folder.
     """
     if path.is_file():
         return [path]
@@ -57,7 +57,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def data_files(folder: Path, inside: Path) -> list[Path]:
-    """The data files of a folder; links may lead to what is ``inside``."""
+    """Return the data files of a folder; links may only lead to files in ``inside``."""
     found = list[Path]()
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
@@ -74,11 +74,11 @@ def data_files(folder: Path, inside: Path) -> list[Path]:
 
 
 def from_hub(name: str) -> list[Path]:
-    """Downloads a data set of the hub, ``owner/name`` or ``owner/name:files*``, and returns its data files.
+    """Download a data set of the hub, ``owner/name`` or ``owner/name:files*``, and return its data files.
 
     Raises:
         UsageError: huggingface_hub is not installed.
-        InputError: it is not there, out of reach, or holds no data.
+        InputError: the data set does not exist, is out of reach, or has no data.
     """
     match = _HUB.fullmatch(name)
     assert match
@@ -92,7 +92,7 @@ def from_hub(name: str) -> list[Path]:
     try:
         folder = Path(snapshot_download(match["name"], repo_type="dataset", allow_patterns=only))
     except (HfHubHTTPError, OSError, ValueError) as error:
-        hint = "is the name right, and is there a network? a file or folder of that name is not here either"
+        hint = "check the name and the network; there is no local file or folder of that name either"
         said = " ".join(str(error).split())[:200]
         raise InputError(f"the data set cannot be downloaded: {said}", where=match["name"], hint=hint) from error
     return data_files(folder, folder.parents[1])

@@ -1,4 +1,4 @@
-"""Marked parts of responses (errors and their kinds, as in fine-grained RLHF), kept beside the store in a project's annotations/."""
+"""Marked spans of responses (errors and their kinds, as in fine-grained RLHF), kept beside the database in a project's annotations/."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from accord.errors import InputError
 
 FOLDER = "annotations"
-"""The folder of a project in which files of spans stand, one JSON object a line."""
+"""The folder of a project with the span files, one JSON object per line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What a labeler marked in a response: characters ``start`` to ``end`` of its text, the end not included."""
+    """A labeler's mark in a response: characters ``start`` to ``end`` of its text, excluding ``end``."""
 
     response_id: str
     start: int
     end: int
     kind: str
-    """What is wrong there, e.g. ``Irrelevant``; empty for a response that was read and in which nothing was marked."""
+    """The kind of error, for example ``Irrelevant``; empty for a response that was read without marking anything."""
     labeler: str
     explanation: str = ""
 
@@ -31,10 +31,10 @@ class Span:
 
 
 def read_spans(project: Path) -> Iterator[Span]:
-    """Every span of a project, in the order of the files' names.
+    """Yield every span of a project, ordered by file name.
 
     Raises:
-        InputError: a line is no span; names file and line.
+        InputError: a line is not a span; the error names file and line.
     """
     for file in sorted((project / FOLDER).glob("*.jsonl")):
         with file.open(encoding="utf-8") as lines:

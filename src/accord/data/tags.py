@@ -1,6 +1,6 @@
-"""What a prompt asks for and how it is built, told by rule: InstructGPT's use cases (Ouyang et al. 2022, Table 1), few-shot or plain.
+"""Classification of prompts by rules: InstructGPT's use cases (Ouyang et al. 2022, Table 1), and few-shot or plain.
 
-A rule is a guess. It fills in where nobody said, is kept apart from what people said, and is right as often as docs/prompts.md says.
+A rule is a guess. It applies only where no person gave a tag, and its tags are stored separately. docs/prompts.md gives its accuracy.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from accord.records import Message
 
 _OPENING = 400
-"""Characters of a prompt's beginning and of its end that the rules look at: instructions stand there."""
+"""Number of characters at the beginning and the end of a prompt that the rules read: instructions stand there."""
 _TRIGGERS: dict[str, frozenset[str]] = {
     case: frozenset(words.split())
     for case, words in (
@@ -23,7 +23,7 @@ _TRIGGERS: dict[str, frozenset[str]] = {
         ("generation", "write compose draft create generate continue design invent tell make develop"),
     )
 }
-"""English words of which a rule needs one; for speed alone. Text beyond ASCII is tried on every rule."""
+"""English trigger words; a rule is tried only if one occurs, for speed. Non-ASCII text is tried on every rule."""
 _ENGLISH = re.compile("[a-z]+")
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (case, re.compile(pattern, re.IGNORECASE))
@@ -71,7 +71,7 @@ _PAIR = re.compile(
 
 
 def use_case(messages: tuple[Message, ...]) -> str:
-    """InstructGPT's use case that a prompt looks like; ``other`` when no rule speaks. A conversation of several turns is a chat."""
+    """Return InstructGPT's use case of a prompt, or ``other`` if no rule matches. A conversation of several turns is a chat."""
     if sum(message.role != "system" for message in messages) > 1:
         return "chat"
     text = messages[-1].content if messages else ""
@@ -85,5 +85,5 @@ def _may(case: str, words: frozenset[str] | None) -> bool:
 
 
 def is_few_shot(messages: tuple[Message, ...]) -> bool:
-    """Whether a prompt shows two or more pairs of query and answer before it asks."""
+    """Return whether a prompt shows two or more pairs of query and answer before its question."""
     return bool(messages) and len(_PAIR.findall(messages[-1].content)) >= 2

@@ -10,10 +10,10 @@ from accord.records import Demonstration
 
 
 def parse_weights(text: str) -> dict[str, float]:
-    """Reads ``use case=weight, ...``.
+    """Parse ``use case=weight, ...``.
 
     Raises:
-        UsageError: a weight is no number or below 0.
+        UsageError: a weight is not a number or below 0.
     """
     weights: dict[str, float] = {}
     for part in filter(None, (each.strip() for each in text.split(","))):
@@ -28,10 +28,10 @@ def parse_weights(text: str) -> dict[str, float]:
 
 
 def mixed(rows: Sequence[Demonstration], weights: Mapping[str, float], seed: int) -> list[Demonstration]:
-    """Each row as often as its task's weight says; the fraction that is left over is drawn, by the seed and the row's id.
+    """Repeat each row by its task's weight; a fractional repetition is drawn at random from the seed and the row's id.
 
     Raises:
-        UsageError: a task is weighed that no row has.
+        UsageError: no row has one of the weighted tasks.
     """
     _known(rows, weights, "tasks")
     made: list[Demonstration] = []
@@ -42,10 +42,10 @@ def mixed(rows: Sequence[Demonstration], weights: Mapping[str, float], seed: int
 
 
 def without(rows: Sequence[Demonstration], held_out: str) -> tuple[list[Demonstration], list[Demonstration]]:
-    """The rows of other tasks, and those of the held-out ones (names with commas).
+    """Return the training rows, and those of the held-out tasks (names separated by commas).
 
     Raises:
-        UsageError: a task is held out that no row has.
+        UsageError: no row has one of the held-out tasks.
     """
     names = {name.strip(): 0.0 for name in held_out.split(",") if name.strip()}
     _known(rows, names, "held_out_tasks")
@@ -55,4 +55,5 @@ def without(rows: Sequence[Demonstration], held_out: str) -> tuple[list[Demonstr
 def _known(rows: Sequence[Demonstration], named: Mapping[str, float], setting: str) -> None:
     there = {row.prompt.use_case for row in rows}
     if unknown := sorted(set(named) - there):
-        raise UsageError(f"no demonstration is of use case {unknown[0]!r}", where=setting, hint=f"there are {', '.join(sorted(there))}")
+        hint = f"the use cases are {', '.join(sorted(there))}"
+        raise UsageError(f"no demonstration has the use case {unknown[0]!r}", where=setting, hint=hint)

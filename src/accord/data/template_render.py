@@ -13,7 +13,7 @@ from accord.runtime.time_limit import TookTooLong, time_limit
 SECONDS = 10.0
 """How long one rendering may take."""
 THOUGHT_END = "</think>"
-MEND = "mend the template (chat_template.jinja in the model's folder), or give a model with another one"
+MEND = "fix the template (chat_template.jinja in the model's folder), or give a model with another one"
 
 
 class EndlessTemplate(InputError):
@@ -90,7 +90,7 @@ def _rendered(tokenizer: Tokenizer, messages: Sequence[Message], *, as_parts: bo
     except TemplateError as error:
         what, hint = (
             f"{template_name(tokenizer)} refuses the conversation: {error}",
-            "roles alternate in most templates; mend the conversation",
+            "roles alternate in most templates; fix the conversation",
         )
         raise InputError(what, where=where, hint=f"{hint}, or {MEND}") from error
     except Exception as error:  # a template is a program of somebody else's, and may raise whatever Python does

@@ -1,7 +1,7 @@
-"""From conversations to token ids and back: the one place where a chat template is applied.
+"""Conversion of conversations to token ids and back. Chat templates are applied only here.
 
-A response's tokens are what the whole conversation's ids have beyond the prompt's ids, up to the first stop token: structure, not
-a search in the text. A template whose prompt is no prefix of the whole conversation is refused.
+A response's tokens are those that the whole conversation adds to the prompt's, up to the first stop token. They follow from the
+structure, not from a search in the text. A template whose prompt is not a prefix of the whole conversation is refused.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class Frame:
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """How a model is spoken to: its tokenizer, what ends a response, and whether turns are a chat or raw text."""
+    """The prompt format of a model: its tokenizer, its stop tokens, and whether turns are a chat or raw text."""
 
     tokenizer: Tokenizer
     stop: tuple[int, ...]
-    """Token ids that end a response; the first is the one that training writes."""
+    """Token ids that end a response; training writes the first."""
     raw: bool = False
     """True for a base model: turns are written as "Q: ..." and "A: ..." lines of plain text."""
     context: int = 0
     """Longest prompt in tokens; 0 sets no limit."""
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a conversation up to where the assistant speaks.
+        """Return the token ids of a conversation up to the start of the assistant's turn.
 
         Raises:
             InputError: the prompt does not fit the context.
@@ -62,7 +62,7 @@ class ChatFormat:
         return ids
 
     def response(self, messages: Sequence[Message], text: str) -> list[int]:
-        """Token ids of a response to a conversation, with its stop token, which is a token to learn like any other.
+        """Return the token ids of a response to a conversation, including its stop token, which is learned like any other.
 
         Raises:
             InputError: the template writes the prompt differently once a response follows.
@@ -91,7 +91,7 @@ class ChatFormat:
         frame = self._frame
         if frame is None:
             what = f"{template_name(self.tokenizer)} writes the prompt differently once a response follows"
-            raise InputError(f"the chat template's prompt is no prefix of prompt and response: {what}", where=where, hint=MEND)
+            raise InputError(f"the chat template's prompt is not a prefix of prompt and response: {what}", where=where, hint=MEND)
         if frame.opens_thought and THOUGHT_END in said:
             return self._behind(said.lstrip().removeprefix(THOUGHT).lstrip() + frame.tail, where)
         return self._behind(frame.head + said + frame.tail, where)
@@ -129,7 +129,7 @@ class ChatFormat:
         return ids if first == mark else self._literal.encode(text, where)
 
     def tokens_of(self, prompt: Prompt, response: Response) -> list[int]:
-        """Token ids of a stored response: those that were sampled, unless they are another tokenizer's; then its text's.
+        """Return the token ids of a stored response: the sampled ids, or those of its text if another tokenizer sampled it.
 
         Sampled tokens that end as another format ends, such as a base model's at a line end, are not taken either.
 
@@ -252,9 +252,10 @@ def raw_format(tokenizer: Tokenizer, context: int = 0, ends: Sequence[int] = ())
 
 
 def give_chat_template(tokenizer: Tokenizer) -> bool:
-    """Gives a tokenizer without template one of the project's; says whether it did.
+    """Give a tokenizer without template one of the project's, and return whether it was needed.
 
-    Ours has turn tokens. For another base model, whose vocabulary stays as it is, turns are lines, and its end of text ends an answer.
+    A tokenizer with our turn tokens gets the template that uses them. For another base model, whose vocabulary stays as it is, turns are
+    lines and its end of text ends an answer.
 
     Raises:
         InputError: it has neither a template nor an end of text.
@@ -266,7 +267,8 @@ def give_chat_template(tokenizer: Tokenizer) -> bool:
         tokenizer.eos_token = END_OF_TURN
         return True
     if tokenizer.eos_token is None:
-        raise InputError("the tokenizer has neither a chat template nor an end of text", hint="set tokenizer.eos_token and save the folder")
+        hint = "set tokenizer.eos_token and save the folder"
+        raise InputError("the tokenizer has neither a chat template nor an end of text", hint=hint)
     tokenizer.chat_template = PLAIN_TEMPLATE
     return True
 
@@ -289,7 +291,7 @@ def end_at_stop(tokenizer: Tokenizer) -> None:
 
 
 def plainly(messages: Sequence[Message], text: str | None) -> tuple[str, str]:
-    """A conversation and what follows it by our own template, for when there is no tokenizer yet."""
+    """Render a conversation and its continuation with our own template, for use before there is a tokenizer."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     turns = [{"role": message.role, "content": message.content} for message in messages]

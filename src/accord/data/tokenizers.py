@@ -1,4 +1,4 @@
-"""Tokenizers: a byte-level BPE trained on raw text, and loading one that is there."""
+"""Tokenizers: training a byte-level BPE on raw text, and loading an existing one."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PLAIN_TEMPLATE = (
     "{% elif message['role'] == 'user' %}{{ 'Q: ' + message['content'] + '\n' }}{% else %}{{ message['content'] + '\n' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ 'A:' }}{% endif %}"
 )
-"""For base models of others: no token that they do not have."""
+"""Template for other base models; it uses no token that they lack."""
 
 Tokenizer = Any
 """transformers' PreTrainedTokenizerBase, which carries no usable types."""
 
 
 def train_tokenizer(documents: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Trains a byte-level BPE, so that any text of any language has tokens and a newline is always one of them."""
+    """Train a byte-level BPE that covers any text in any language and always keeps a newline as its own token."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -54,7 +54,7 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def load_tokenizer(source: str | Path) -> Tokenizer:
-    """Opens the tokenizer of a model folder or hub name; code that comes with it is never run.
+    """Load the tokenizer of a model folder or hub name, without running code that comes with it.
 
     Raises:
         ModelError: there is none, or it cannot be read.

@@ -1,7 +1,7 @@
-"""Toxic words: the one lexicon that ``accord probe`` and ``accord inspect`` read texts by.
+"""Toxic words: the lexicon that ``accord probe`` and ``accord inspect`` share.
 
-Our own list is short and plain on purpose, and leaves out words that are as often meant otherwise (dog, kill, hell). The list of
-``better-profanity`` joins it where that package is installed (extra ``safety``), and you can hand in a file of your own words.
+Our own list is deliberately short and plain. It leaves out words that often mean something else (dog, kill, hell). If the package
+``better-profanity`` is installed (extra ``safety``), its list is added. You can also supply a file of your own words.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Lexicon:
     words: frozenset[str]
     """Whole words."""
     phrases: tuple[str, ...]
-    """Several words, in order."""
+    """Phrases of several words, in order."""
     pieces: tuple[str, ...]
-    """Words of a script without spaces, found anywhere in a text."""
+    """Words in a script without spaces, found anywhere in a text."""
 
 
 @cache
@@ -71,7 +71,7 @@ def toxic_words(text: str, known: Lexicon) -> list[str]:
 
 
 def is_toxic(text: str) -> bool:
-    """Return whether a text contains a word of the lexicon, your own file apart."""
+    """Return whether a text contains a word of the default lexicon, without your own file."""
     return bool(toxic_words(text, lexicon()))
 
 

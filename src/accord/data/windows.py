@@ -1,4 +1,4 @@
-"""A JSON file value by value, through a window that moves over it, so that a list of any length takes the memory of one element."""
+"""A JSON file read value by value through a moving window, so that a list of any length needs the memory of one element."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from accord.errors import InputError
 
 _NEAR = 32
-"""Characters before the window's end within which an error may come from a value that goes on after it."""
+"""A JSON error within this many characters of the window's end may come from an unfinished value."""
 
 
 class Window:
-    """The part of a file that is being read. ``line`` is where it stands."""
+    """The part of a file in memory. ``line`` is the current line."""
 
     def __init__(self, path: Path, chunks: Iterator[bytes], longest: int) -> None:
         self.path, self.chunks, self.longest = path, chunks, longest
@@ -22,10 +22,10 @@ class Window:
         self.text, self.place, self.line, self.ended = "", 0, 1, False
 
     def values(self) -> Iterator[tuple[int, object]]:
-        """The elements of a list, or the values that follow one another, each with its line.
+        """Yield the elements of a list, or consecutive values, each with its line.
 
         Raises:
-            InputError: the file breaks off, or holds what is no JSON; names the line.
+            InputError: the file is truncated or not JSON; the error names the line.
         """
         if listed := self._next() == "[":
             self.place += 1
@@ -33,7 +33,7 @@ class Window:
             if listed and mark == "]":
                 self.place += 1
                 if self._next():
-                    raise self._error("something stands after the list's end")
+                    raise self._error("there is text after the end of the list")
                 return
             yield self.line, self._value()
             if listed and self._next() == ",":
@@ -44,7 +44,7 @@ class Window:
             raise self._error("the list breaks off")
 
     def _next(self) -> str:
-        """The next character that is no blank, nothing at the file's end."""
+        """Return the next non-blank character, or an empty string at the end of the file."""
         while True:
             while self.place < len(self.text) and self.text[self.place] in " \t\r\n":
                 self.line += self.text[self.place] == "\n"
@@ -74,7 +74,7 @@ class Window:
                 return value
 
     def _grow(self, wanted: int) -> bool:
-        """Reads on until the window holds so much beyond its place; says whether anything came."""
+        """Read on until the window holds ``wanted`` characters beyond its position; return whether it grew."""
         before = len(self.text) - self.place
         if before > self.longest:
             raise self._error(f"a value of more than {self.longest >> 20} MiB", hint="split it")

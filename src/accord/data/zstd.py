@@ -8,13 +8,13 @@ from typing import IO, Any, cast
 from accord.errors import UsageError
 
 WINDOW = 128 << 20
-"""Bytes that an archive may ask to keep in memory while it is unpacked."""
+"""Memory in bytes that an archive may request for decompression."""
 FED = 2048
-"""Packed bytes unpacked at once: a block of four bytes may stand for 128 KiB, so these for 64 MiB at the worst."""
+"""Compressed bytes to decompress at once. A block of four bytes may stand for 128 KiB, so these stand for 64 MiB at worst."""
 
 
 def unpacked(file: IO[bytes]) -> IO[bytes]:
-    """The content of a Zstandard file of any number of frames; one that is cut off ends in an EOFError.
+    """Return the content of a Zstandard file of any number of frames; reading a truncated one raises EOFError.
 
     Raises:
         UsageError: zstandard is not installed.
@@ -23,7 +23,7 @@ def unpacked(file: IO[bytes]) -> IO[bytes]:
 
 
 class _Frames:
-    """Reads frame after frame. The package's own stream reader takes a frame that is cut off for one that has ended."""
+    """A reader of successive frames. The package's own stream reader takes a truncated frame for a complete one."""
 
     def __init__(self, file: IO[bytes], package: Any) -> None:
         self.file, self.package = file, package
@@ -56,7 +56,7 @@ class _Frames:
 
 
 def packing(file: IO[bytes]) -> Any:
-    """A context in which what is written goes packed into a file, which stays open.
+    """Return a context manager that compresses into a file and leaves it open.
 
     Raises:
         UsageError: zstandard is not installed.

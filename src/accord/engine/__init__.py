@@ -1,1 +1,1 @@
-"""What generates. The local engine satisfies ``protocols.Sampler``."""
+"""Text generation. The local engine satisfies ``protocols.Sampler``."""

@@ -1,8 +1,9 @@
-"""Continuous batching: requests join and leave a batch that goes on running, one token a step for every request in it.
+"""Continuous batching: requests join and leave a running batch, which draws one token per step for every request in it.
 
-A request's text depends on its prompt, sampling and seed alone, whoever runs beside it: it draws from random numbers of its own, every
-product has the same form for a row alone as for many (``FLOOR``), and attention is summed over the same slots. Prompts are read in
-chunks of ``CHUNK`` tokens beside the running batch, so that a long one holds nobody up, and chunks that were read before are reused.
+A request's text depends only on its prompt, sampling settings and seed, not on the other requests. It draws from random
+numbers of its own, every product has the same shape for one row as for many (``FLOOR``), and attention is summed over the
+same positions. Prompts are read in chunks of ``CHUNK`` tokens beside the running batch, so that a long prompt delays nobody,
+and chunks that were read before are reused.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from accord.engine.cache_slots import Places, Window, rounded
+from accord.engine.cache_slots import Slots, Window, rounded
 from accord.engine.prefixes import Prefixes
 from accord.engine.sampling import draw, shape_logits
 from accord.models.decoder import fuse, hidden, is_llama_shaped, llama_hidden, rotary
@@ -29,25 +30,25 @@ Finish = Literal["", "stop", "length"]
 CHUNK = 32
 """Prompt tokens of one request that are read in a step."""
 READERS = 16
-"""Requests whose prompts are read side by side."""
+"""Requests whose prompts are read in parallel."""
 FLOOR = 16
-"""Rows of a product come in multiples of this."""
+"""The number of rows in a product is rounded up to a multiple of this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be drawn. ``sampling.max_tokens`` ends it, or the model's context."""
+    """One generation request. ``sampling.max_tokens`` or the model's context ends it."""
 
     prompt: tuple[int, ...]
     sampling: Sampling
     seed: int
     logprobs: int | None = None
-    """How many of the likeliest tokens are told with each drawn one; None tells no log-probabilities at all."""
+    """How many of the likeliest tokens to report with each drawn one; None reports no log-probabilities at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One token of a request. Log-probabilities are the model's own, before any temperature or filter, in nats."""
+    """One drawn token of a request. Log-probabilities are the model's own, before any temperature or filter, in nats."""
 
     ticket: int
     token: int
@@ -58,76 +59,76 @@ class Drawn:
 
 @dataclass(slots=True)
 class _Row:
-    """A request on its way through the engine."""
+    """The state of one request inside the engine."""
 
     ticket: int
     request: Request
     chance: random.Random
     tokens: list[int] = field(default_factory=list[int])
     filled: int = 0
-    """Tokens whose keys and values stand in the place."""
+    """Tokens whose keys and values are in the slot."""
     seen: Tensor | None = None
 
 
 class BatchEngine:
-    """Draws for many requests at once. Not thread-safe: one thread submits, cancels and steps.
+    """An engine that draws for many requests at once. Not thread-safe: one thread submits, cancels and steps.
 
     Args:
-        model: a causal language model as ``models.loading`` opens it.
+        model: a causal language model as ``models.folders`` opens it.
         stop: token ids that end a response.
         context: longest prompt and response together, in tokens.
-        places: most requests that run at once; others wait.
+        slots: largest number of requests that run at once; others wait.
         remembered: tokens of prompts whose keys and values are kept for later requests; 0 keeps none.
     """
 
     def __init__(
-        self, model: Any, *, stop: Sequence[int], dtype: torch.dtype, context: int, places: int = 64, remembered: int = 16_384
+        self, model: Any, *, stop: Sequence[int], dtype: torch.dtype, context: int, slots: int = 64, remembered: int = 16_384
     ) -> None:
-        self.network, self.stop, self.context, self.most = _Network(model, dtype), frozenset(stop), context, places
+        self.network, self.stop, self.context, self.most = _Network(model, dtype), frozenset(stop), context, slots
         self.waiting: deque[_Row] = deque()
         self.reading: list[_Row] = []
         self.running: list[_Row] = []
-        self._read, self._run = Places(), Places()
+        self._read, self._run = Slots(), Slots()
         self.prefixes = Prefixes(CHUNK, remembered)
         self.reused = 0
-        """Prompt tokens that did not have to be read."""
+        """Prompt tokens that were found in the prefix cache and not computed again."""
         self._tickets = itertools.count()
 
     def submit(self, request: Request) -> int:
-        """Queues a request; its tokens come out of ``step`` under the ticket that this returns.
+        """Queue a request and return its ticket, under which ``step`` returns its tokens.
 
         Raises:
             ValueError: the prompt is empty or leaves no room in the context.
         """
         if not 0 < len(request.prompt) < self.context:
-            raise ValueError(f"the prompt has {len(request.prompt)} tokens, the context {self.context}")
+            raise ValueError(f"the prompt has {len(request.prompt)} tokens, but the context holds {self.context}")
         row = _Row(next(self._tickets), request, random.Random(request.seed), list(request.prompt))
         self.waiting.append(row)
         return row.ticket
 
     @torch.inference_mode()
     def cancel(self, ticket: int) -> None:
-        """Drops a request, wherever it is; its place is free for the next step. Unknown tickets are nothing to do."""
+        """Drop a request in any state. Its slot is free for the next step. An unknown ticket has no effect."""
         self.waiting = deque(row for row in self.waiting if row.ticket != ticket)
-        for rows, places in ((self.reading, self._read), (self.running, self._run)):
-            for place, row in enumerate(rows):
+        for rows, slots in ((self.reading, self._read), (self.running, self._run)):
+            for slot, row in enumerate(rows):
                 if row.ticket == ticket:
-                    _leave(rows, places, place)
+                    _leave(rows, slots, slot)
                     return
 
     @property
     def busy(self) -> bool:
-        """Whether a step has anything to do."""
+        """Whether there is a request to work on."""
         return bool(self.waiting or self.reading or self.running)
 
     @property
     def count(self) -> int:
-        """Requests that are in the engine, waiting ones included."""
+        """Number of requests in the engine, waiting ones included."""
         return len(self.waiting) + len(self.reading) + len(self.running)
 
     @torch.inference_mode()
     def step(self) -> list[Drawn]:
-        """Reads a chunk of the prompts that wait and draws one token for every running request; returns what was drawn."""
+        """Read a chunk of the waiting prompts, draw one token for every running request, and return the drawn tokens."""
         self._admit()
         drawn = self._read_chunk() if self.reading else []
         return drawn + self._decode() if self.running else drawn
@@ -135,17 +136,18 @@ class BatchEngine:
     def _admit(self) -> None:
         while self.waiting and len(self.reading) < READERS and len(self.reading) + len(self.running) < self.most:
             row = self.waiting.popleft()
-            place = len(self.reading)
-            self._read.reserve(rounded(place + 1, FLOOR), rounded(len(row.tokens), CHUNK))
+            slot = len(self.reading)
+            self._read.reserve(rounded(slot + 1, FLOOR), rounded(len(row.tokens), CHUNK))
             self.reading.append(row)
             self._read.count += 1
-            row.filled = self.prefixes.restore(row.tokens, self._read, place)
+            row.filled = self.prefixes.restore(row.tokens, self._read, slot)
             self.reused += row.filled
             if row.request.sampling.repetition_penalty != 1.0:
                 row.seen = torch.zeros(self.network.vocabulary, dtype=torch.bool).index_fill_(0, torch.tensor(row.tokens), True)
 
     def _read_chunk(self) -> list[Drawn]:
-        """The next chunk of every prompt that is being read; those that end in it move into the running batch with their first token."""
+        """Read the next chunk of every prompt in progress. Prompts that end in it join the running batch with
+        their first token."""
         chunks = [row.tokens[row.filled : row.filled + CHUNK] for row in self.reading]
         padded = [chunk + [0] * (CHUNK - len(chunk)) for chunk in chunks]
         starts = torch.tensor([row.filled for row in self.reading])
@@ -153,29 +155,29 @@ class BatchEngine:
         states = self.network.states(torch.tensor(padded), starts, self._read)
         for row, chunk in zip(self.reading, chunks, strict=True):
             row.filled += len(chunk)
-        done = [place for place, row in enumerate(self.reading) if row.filled == len(row.tokens)]
+        done = [slot for slot, row in enumerate(self.reading) if row.filled == len(row.tokens)]
         if not done:
             return []
-        last = torch.tensor([place * CHUNK + len(chunks[place]) - 1 for place in done])
+        last = torch.tensor([slot * CHUNK + len(chunks[slot]) - 1 for slot in done])
         logits = self.network.logits(states.index_select(0, last))
-        rows = [self.reading[place] for place in done]
+        rows = [self.reading[slot] for slot in done]
         drawn = self._draw(rows, logits)
         ended = {token.ticket for token in drawn if token.finish}
-        for place in reversed(done):
-            row = self.reading[place]
-            self.prefixes.keep(row.request.prompt, self._read, place)
+        for slot in reversed(done):
+            row = self.reading[slot]
+            self.prefixes.keep(row.request.prompt, self._read, slot)
             if row.ticket not in ended:
-                self._join(row, place)
-            _leave(self.reading, self._read, place)
+                self._join(row, slot)
+            _leave(self.reading, self._read, slot)
         return drawn
 
-    def _join(self, row: _Row, place: int) -> None:
+    def _join(self, row: _Row, slot: int) -> None:
         longest = min(len(row.request.prompt) + row.request.sampling.max_tokens, self.context)
         rows = len(self.running) + 1
         if rows > self._run.rows:
             rows = min(2 * rows, self.most)
         self._run.reserve(rounded(rows, FLOOR), longest)
-        self._run.take(self._read, place, row.filled)
+        self._run.take(self._read, slot, row.filled)
         self.running.append(row)
 
     def _decode(self) -> list[Drawn]:
@@ -187,24 +189,24 @@ class BatchEngine:
         for row in self.running:
             row.filled += 1
         drawn = self._draw(self.running, logits)
-        for place in reversed([place for place, token in enumerate(drawn) if token.finish]):
-            self.prefixes.keep(self.running[place].tokens[: self.running[place].filled], self._run, place)
-            _leave(self.running, self._run, place)
+        for slot in reversed([slot for slot, token in enumerate(drawn) if token.finish]):
+            self.prefixes.keep(self.running[slot].tokens[: self.running[slot].filled], self._run, slot)
+            _leave(self.running, self._run, slot)
         return drawn
 
     def _draw(self, rows: list[_Row], logits: Tensor) -> list[Drawn]:
-        """The next token of each row. Rows that ask for the same sampling are drawn together."""
+        """Return the next token of each row. Rows with the same sampling settings are drawn together."""
         groups: dict[tuple[float, ...], list[int]] = {}
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             s = row.request.sampling
-            groups.setdefault((s.temperature, s.top_k, s.top_p, s.repetition_penalty, s.min_p), []).append(place)
+            groups.setdefault((s.temperature, s.top_k, s.top_p, s.repetition_penalty, s.min_p), []).append(index)
         chosen = [0] * len(rows)
-        for places in groups.values():
-            picked = _pick([rows[place] for place in places], logits if len(groups) == 1 else logits[places])
-            for place, token in zip(places, picked, strict=True):
-                chosen[place] = token
+        for indices in groups.values():
+            picked = _pick([rows[index] for index in indices], logits if len(groups) == 1 else logits[indices])
+            for index, token in zip(indices, picked, strict=True):
+                chosen[index] = token
         told = _told(rows, logits, chosen)
-        return [self._noted(row, token, told.get(place)) for place, (row, token) in enumerate(zip(rows, chosen, strict=True))]
+        return [self._noted(row, token, told.get(index)) for index, (row, token) in enumerate(zip(rows, chosen, strict=True))]
 
     def _noted(self, row: _Row, token: int, told: tuple[float, tuple[tuple[int, float], ...]] | None) -> Drawn:
         row.tokens.append(token)
@@ -216,9 +218,9 @@ class BatchEngine:
         return Drawn(row.ticket, token, finish, *(told or (0.0, ())))
 
 
-def _leave(rows: list[_Row], places: Places, place: int) -> None:
-    places.remove(place)
-    rows[place] = rows[-1]
+def _leave(rows: list[_Row], slots: Slots, slot: int) -> None:
+    slots.remove(slot)
+    rows[slot] = rows[-1]
     rows.pop()
 
 
@@ -230,20 +232,20 @@ def _pick(rows: list[_Row], logits: Tensor) -> list[int]:
 
 
 def _told(rows: list[_Row], logits: Tensor, chosen: list[int]) -> dict[int, tuple[float, tuple[tuple[int, float], ...]]]:
-    """Log-probability of the chosen token and the likeliest ones, for the rows that ask."""
-    asking = [place for place, row in enumerate(rows) if row.request.logprobs is not None]
+    """Return the log-probabilities of the chosen token and of the likeliest ones, for the rows that ask for them."""
+    asking = [index for index, row in enumerate(rows) if row.request.logprobs is not None]
     told = dict[int, tuple[float, tuple[tuple[int, float], ...]]]()
-    for place in asking:
-        logprobs = logits[place].log_softmax(-1)
-        top = logprobs.topk(min(rows[place].request.logprobs or 0, len(logprobs)))
+    for index in asking:
+        logprobs = logits[index].log_softmax(-1)
+        top = logprobs.topk(min(rows[index].request.logprobs or 0, len(logprobs)))
         ids: list[int] = top.indices.tolist()
         values: list[float] = top.values.tolist()
-        told[place] = float(logprobs[chosen[place]]), tuple(zip(ids, values, strict=True))
+        told[index] = float(logprobs[chosen[index]]), tuple(zip(ids, values, strict=True))
     return told
 
 
 class _Network:
-    """A model's forward pass over new tokens of several places, with its weights cast and fused once."""
+    """A model's forward pass over new tokens of several slots, with its weights cast and fused once."""
 
     def __init__(self, model: Any, dtype: torch.dtype) -> None:
         self.body, self.dtype = model.base_model, dtype
@@ -254,20 +256,21 @@ class _Network:
         self.limit = int(getattr(model.config, "max_position_embeddings", 0) or 0)
         self._rotations = torch.empty(0)
 
-    def states(self, tokens: Tensor, starts: Tensor, places: Places) -> Tensor:
-        """Final states [rows * steps, width] of tokens [rows, steps], which follow the ``starts`` tokens in the first places."""
+    def states(self, tokens: Tensor, starts: Tensor, slots: Slots) -> Tensor:
+        """Return the final states [rows * steps, width] of tokens [rows, steps], which follow the ``starts``
+        tokens of the first slots."""
         steps = tokens.shape[1]
         positions = (starts[:, None] + torch.arange(steps)).flatten()
-        attend = Window(places, starts, steps)
+        attend = Window(slots, starts, steps)
         if self.weights is None:
             capped = positions.clamp(max=self.limit - 1) if self.limit else positions
             return hidden(self.body, tokens.flatten(), capped, attend, self.dtype)
-        if len(self._rotations) < places.slots:
-            self._rotations = rotary(self.body, torch.arange(places.slots))
+        if len(self._rotations) < slots.positions:
+            self._rotations = rotary(self.body, torch.arange(slots.positions))
         return llama_hidden(self.weights, tokens.flatten(), self._rotations.index_select(0, positions), attend)
 
     def logits(self, states: Tensor) -> Tensor:
-        """Logits [rows, vocabulary], float32, in products of the same form however few rows there are."""
+        """Return logits [rows, vocabulary] in float32. The products have the same shape for few rows as for many."""
         rows = len(states)
         states = F.pad(states, (0, 0, 0, rounded(rows, FLOOR) - rows)).to(self.dtype)
         return F.linear(states, self.head).float()[:rows]

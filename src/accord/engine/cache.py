@@ -1,7 +1,7 @@
-"""The static key-value cache: rows share a clock, so a step writes one column for all of them.
+"""The static KV cache: all rows share a clock, so a step writes one column for all of them.
 
-Prompts stand at the right end of the first ``width`` slots, each new token takes the next slot in every row, and a row sees slots
-from its own start on. Finished rows are dropped by keeping the others.
+Prompts are right-aligned in the first ``width`` positions, each new token takes the next position in every row, and a
+row sees positions from its own start on. Finished rows are dropped by keeping the others.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from accord.models.attention import RaggedAttention
 
 
 class Cache:
-    """Keys and values of all layers, [rows, kv heads, slots, dim] each, allocated once."""
+    """Keys and values of all layers, [rows, kv heads, positions, dim] each, allocated once."""
 
     def __init__(self, lengths: Int[Tensor, " prompts"], n: int, steps: int) -> None:
         self.lengths, self.n = lengths, n
         self.width = int(lengths.max())
-        self.slots = self.width + steps
+        self.positions = self.width + steps
         self.clock = self.width
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         starts = (self.width - lengths).repeat_interleave(n)
         self.padded = int(lengths.min()) < self.width
-        self.visible = torch.arange(self.slots, device=lengths.device) >= starts[:, None]
+        self.visible = torch.arange(self.positions, device=lengths.device) >= starts[:, None]
 
     def fill(self, k: Tensor, v: Tensor) -> None:
-        """Takes a layer's keys and values [tokens, kv heads, dim] of the prompts, once for all n rows of each."""
+        """Write a layer's keys and values [tokens, kv heads, dim] of the prompts, repeated for all n rows of each prompt."""
         prompts = len(self.lengths)
         rows = torch.arange(prompts, device=k.device).repeat_interleave(self.lengths)
         ends = self.lengths.cumsum(0)
-        slot = torch.arange(len(k), device=k.device) + (self.width - ends).repeat_interleave(self.lengths)
+        position = torch.arange(len(k), device=k.device) + (self.width - ends).repeat_interleave(self.lengths)
         for store, x in ((self.keys, k), (self.values, v)):
-            block = x.new_zeros(prompts, self.slots, *x.shape[1:])
-            block[rows, slot] = x
+            block = x.new_zeros(prompts, self.positions, *x.shape[1:])
+            block[rows, position] = x
             store.append(block.transpose(1, 2).repeat_interleave(self.n, 0).contiguous())
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Drops every other row."""
+        """Keep these rows and drop all others."""
         self.keys = [k.index_select(0, rows) for k in self.keys]
         self.values = [v.index_select(0, rows) for v in self.values]
         self.visible = self.visible.index_select(0, rows)
 
 
 class Prefill:
-    """Attention of the prompts among themselves, filling the cache on the way."""
+    """Attention of the prompts to themselves, which fills the cache on the way."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache, self.ragged = cache, RaggedAttention(cache.lengths)
@@ -58,7 +58,7 @@ class Prefill:
 
 
 class Decode:
-    """Attention of one new token a row to everything its row has in the cache."""
+    """Attention of one new token per row to everything that its row has in the cache."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache

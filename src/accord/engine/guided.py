@@ -1,7 +1,8 @@
-"""A Q network that guides sampling: tokens are drawn from pi(a|s) exp(beta (Q(s, a) - V(s))), normalised (Snell et al. 2023, section 4.3).
+"""A Q network that guides sampling: tokens are drawn from pi(a|s) exp(beta (Q(s, a) - V(s))), normalised (Snell
+et al. 2023, section 4.3).
 
-V(s) is the same for every token and falls out in the normalisation, so it is not computed. The network reads along with a key-value
-cache of its own.
+V(s) is the same for every token and cancels in the normalisation, so it is not computed. The network reads
+along with a KV cache of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from accord.models.qvalues import QNetwork
 
 
 class QGuide:
-    """Says, while one batch is sampled, what to add to the logits of every row: beta times the smaller Q."""
+    """Guidance for one batch: returns the term to add to each row's logits, beta times the smaller Q value."""
 
     def __init__(self, network: QNetwork, *, beta: float) -> None:
         self.network, self.beta = network, beta
@@ -27,25 +28,25 @@ class QGuide:
         self._rotations = torch.empty(0)
 
     def start(self, prompts: Sequence[Sequence[int]], n: int, steps: int, dtype: torch.dtype) -> Tensor:
-        """Reads the prompts; returns [rows, vocabulary] for the first token of each of their n responses."""
+        """Read the prompts and return [rows, vocabulary] for the first token of each of their n responses."""
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         self._dtype, self._cache = dtype, Cache(lengths, n, steps)
         self._weights: Weights | None = fuse(self.network.body, dtype) if is_llama_shaped(self.network.body) else None
         if self._weights is not None:
-            self._rotations = rotary(self.network.body, torch.arange(self._cache.slots))
+            self._rotations = rotary(self.network.body, torch.arange(self._cache.positions))
         flat = torch.tensor([token for prompt in prompts for token in prompt])
         positions = torch.arange(len(flat)) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
         states = self._states(flat, positions, Prefill(self._cache))
         return self._push(states.index_select(0, lengths.cumsum(0) - 1)).repeat_interleave(n, 0)
 
     def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """Reads the token that each row drew; returns [rows, vocabulary] for the next one."""
+        """Read the token drawn by each row and return [rows, vocabulary] for the next one."""
         states = self._states(tokens, positions, Decode(self._cache))
         self._cache.clock += 1
         return self._push(states)
 
     def keep(self, rows: Tensor) -> None:
-        """Drops every other row."""
+        """Keep these rows and drop all others."""
         self._cache.keep(rows)
 
     def _states(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:

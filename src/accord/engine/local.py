@@ -1,7 +1,8 @@
 """The local rollout engine: prompts are prefilled once for their n responses, finished rows leave the batch.
 
-Rows draw from random numbers laid out for (row, step) beforehand, so a row's response does not depend on which other rows are
-still running. Log-probabilities are taken while sampling, from the very logits that were drawn from.
+The random numbers for every (row, step) are drawn beforehand, so a row's response does not depend on which
+other rows are still running. Log-probabilities are recorded while sampling, from the same logits that the
+tokens are drawn from.
 """
 
 from __future__ import annotations
@@ -23,30 +24,30 @@ from accord.models.policy import head_weight
 from accord.records import Generation, Sampling
 
 COMPACT_AT = 0.75
-"""The batch is compacted when fewer than this share of its rows still run: copying the cache costs about two steps."""
+"""Compact the batch when fewer than this share of its rows still run. Copying the cache costs about two steps."""
 
 SMALL_PRODUCT = 2**22
-"""Below this size (see ``_dtype``) a CPU makes a product faster in float32 than in bfloat16."""
+"""Below this size (see ``_dtype``) a CPU computes a product faster in float32 than in bfloat16."""
 
 
 class Guide(Protocol):
-    """A hook on the logits: it reads along with the rows of one batch and says what to add before a token is drawn."""
+    """A hook on the logits: it reads the rows of one batch along and returns a term to add before a token is drawn."""
 
     def start(self, prompts: Sequence[Sequence[int]], n: int, steps: int, dtype: torch.dtype) -> Tensor:
-        """What to add to the first logits [rows, vocabulary] of the n responses to each prompt."""
+        """Return the term to add to the first logits [rows, vocabulary] of the n responses to each prompt."""
         ...
 
     def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """What to add next, after the rows drew these tokens."""
+        """Return the term to add next, after the rows drew these tokens."""
         ...
 
     def keep(self, rows: Tensor) -> None:
-        """Says that every other row is done."""
+        """Keep these rows; all others are finished."""
         ...
 
 
 class LocalSampler:
-    """Samples from a causal LM in this process. ``stop`` are the token ids that end a response.
+    """Sampler that draws from a causal LM in this process. ``stop`` holds the token ids that end a response.
 
     A model that was opened with a ``guide`` (see ``engine.guided``) is sampled under it.
     """
@@ -60,13 +61,13 @@ class LocalSampler:
         self.refresh()
 
     def refresh(self) -> None:
-        """Drops the cast and fused copies of the weights. Call it after every update of them."""
+        """Drop the cast and fused copies of the weights. Call it after every weight update."""
         self._fused: dict[torch.dtype, Weights] = {}
         self._heads: dict[torch.dtype, Tensor] = {}
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
-        """Draws n responses for each prompt; see ``protocols.Sampler``."""
+        """Draw n responses for each prompt; see ``protocols.Sampler``."""
         rows, steps = len(prompts) * n, sampling.max_tokens
         uniform = torch.rand(steps, rows, generator=generator) if sampling.temperature > 0 else None
         tokens, logprobs = torch.zeros(steps, rows, dtype=torch.long), torch.zeros(steps, rows)
@@ -82,11 +83,12 @@ class LocalSampler:
     def _fill(
         self, tokens: Tensor, logprobs: Tensor, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, uniform: Tensor | None
     ) -> dict[str, float]:
-        """Writes what is drawn into tokens and logprobs [steps, rows], some of it past a row's stop; returns the seconds it took."""
+        """Write drawn tokens and their log-probabilities into [steps, rows], some past a row's stop, and return
+        the seconds spent."""
         began, (steps, rows) = time.perf_counter(), tokens.shape
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         cache = Cache(lengths, n, steps)
-        self._prepare(rows, cache.slots)
+        self._prepare(rows, cache.positions)
         logits = self._prefill(prompts, lengths, cache).repeat_interleave(n, 0)
         if self.guide:
             logits = logits + self.guide.start(prompts, n, steps, self.dtype)
@@ -119,8 +121,8 @@ class LocalSampler:
             position = position + 1
         return {"prefill": prefilled - began, "decode": time.perf_counter() - prefilled}
 
-    def _prepare(self, rows: int, slots: int) -> None:
-        """Casts and fuses the weights, in the dtype that suits a step of this many rows, unless that was done before."""
+    def _prepare(self, rows: int, positions: int) -> None:
+        """Cast and fuse the weights in the dtype that suits a step of this many rows, unless that is done already."""
         body, head = self.model.base_model, head_weight(self.model)
         dtype = self._dtype(rows, head.numel())
         if dtype not in self._heads:
@@ -132,10 +134,11 @@ class LocalSampler:
             if dtype not in self._fused:
                 self._fused[dtype] = fuse(body, dtype)
             self._weights = self._fused[dtype]
-            self._rotations = rotary(body, torch.arange(slots))
+            self._rotations = rotary(body, torch.arange(positions))
 
     def _dtype(self, rows: int, weights: int) -> torch.dtype:
-        """bfloat16 reads half the bytes and multiplies twice as fast, but setting up a product of it takes some 20 us."""
+        """Return the faster dtype. bfloat16 reads half the bytes and multiplies twice as fast, but setting up a
+        product takes about 20 us."""
         small = (rows + 20) * weights < SMALL_PRODUCT and self.dtype is torch.bfloat16 and self.model.device.type == "cpu"
         return torch.float32 if small else self.dtype
 

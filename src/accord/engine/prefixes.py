@@ -1,6 +1,7 @@
-"""Keys and values of prompts that were seen, in pieces of a few tokens, so that a conversation's next turn computes only what is new.
+"""The prefix cache: keys and values of earlier prompts in pieces of a few tokens.
 
-A piece is named by a hash over itself and everything before it; the least recently used go first.
+A conversation's next turn computes only its new tokens. A piece is named by a hash over itself and everything before it. The
+least recently used pieces are dropped first.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from accord.engine.cache_slots import Places
+from accord.engine.cache_slots import Slots
 
 
 class Prefixes:
-    """A store of prompt pieces of ``size`` tokens each, ``most`` tokens in all."""
+    """A cache of prompt pieces of ``size`` tokens each, ``most`` tokens in all."""
 
     def __init__(self, size: int, most: int) -> None:
         self.size, self.most = size, most // size
@@ -24,23 +25,23 @@ class Prefixes:
     def __len__(self) -> int:
         return len(self._parts)
 
-    def restore(self, tokens: Sequence[int], places: Places, place: int) -> int:
-        """Puts what is known of a prompt into a place; returns how many tokens that are, always fewer than all of them."""
+    def restore(self, tokens: Sequence[int], slots: Slots, slot: int) -> int:
+        """Copy a prompt's cached prefix into a slot, and return its length in tokens, always less than the prompt's."""
         filled = 0
         for start, name in self._names(tokens[:-1]):
             part = self._parts.get(name)
             if part is None:
                 break
             self._parts.move_to_end(name)
-            places.write(place, start, part)
+            slots.write(slot, start, part)
             filled = start + self.size
         return filled
 
-    def keep(self, tokens: Sequence[int], places: Places, place: int) -> None:
-        """Remembers every whole piece of the tokens, which stand in a place."""
+    def keep(self, tokens: Sequence[int], slots: Slots, slot: int) -> None:
+        """Cache every whole piece of the tokens in a slot."""
         for start, name in self._names(tokens) if self.most else ():
             if name not in self._parts:
-                self._parts[name] = places.read(place, start, start + self.size)
+                self._parts[name] = slots.read(slot, start, start + self.size)
             self._parts.move_to_end(name)
         while len(self._parts) > self.most:
             self._parts.popitem(last=False)

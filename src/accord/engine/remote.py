@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible address as a ``Speaker``: vLLM, llama.cpp, another accord, or a provider.
 
-What fails for a moment is tried again (no connection, 408, 409, 425, 429, 5xx), as long as the server says in Retry-After or else a
-little longer each time. Answers can be kept in a folder, so that an evaluation that is run again asks for nothing twice.
+Temporary failures are retried (no connection, 408, 409, 425, 429, 5xx). The wait is the server's Retry-After, or else
+grows with each try. Answers can be cached in a folder, so that a repeated evaluation sends no request twice.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from accord.records import Message, Sampling
 from accord.runtime.files import write_atomic
 
 KEY = "OPENAI_API_KEY"
-"""The environment's variable with the key."""
+"""Environment variable that holds the key."""
 TRY_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 LONGEST_WAIT = 60.0
-"""Seconds between two tries, whatever the server asks for."""
+"""Longest wait between two tries, in seconds, whatever the server asks for."""
 
 
 @dataclass
 class Spent:
-    """Tokens that were asked and answered, as the server counts them, and how often it was asked."""
+    """Usage so far: tokens as the server counts them, and the number of requests."""
 
     requests: int = 0
     retries: int = 0
@@ -44,18 +44,19 @@ class Spent:
 
 @dataclass(frozen=True)
 class RemoteSpeaker:
-    """Answers through ``{address}/chat/completions``; conversations are asked side by side.
+    """Speaker that answers through ``{address}/chat/completions``, with several requests in parallel.
 
     Args:
-        address: up to and with ``/v1``.
-        model: the model's name there.
-        key: the API key; by default the environment's ``OPENAI_API_KEY``. It goes nowhere but into the request's header.
-        seconds: how long one request may take.
-        tries: how often a request is made before giving up.
-        side_by_side: requests under way at once.
-        keep: folder in which answers are kept, by everything that they depend on; no two seeds share one.
-        length_field: what the server calls the length limit; newer models of some providers want ``max_completion_tokens``.
-        extra: more fields of the request, as they are.
+        address: up to and including ``/v1``.
+        model: the model's name on that server.
+        key: the API key; by default the environment's ``OPENAI_API_KEY``. It is only ever sent in the request's header.
+        seconds: timeout of one request.
+        tries: how often a request is sent before giving up.
+        side_by_side: number of parallel requests.
+        keep: folder in which answers are cached, keyed by everything they depend on; no two seeds share an answer.
+        length_field: the server's name for the length limit; newer models of some providers want
+            ``max_completion_tokens``.
+        extra: further fields of the request, sent as they are.
     """
 
     address: str
@@ -69,19 +70,19 @@ class RemoteSpeaker:
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     spent: Spent = field(default_factory=Spent, compare=False)
     pause: float = 0.5
-    """Seconds before the second try; doubles with every further one."""
+    """Seconds before the second try; doubled with every further one."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.address.startswith(("http://", "https://")):
-            raise UsageError("is no address", where=self.address, hint="e.g. http://127.0.0.1:8000/v1")
+            raise UsageError("is not an address", where=self.address, hint="give one like http://127.0.0.1:8000/v1")
 
     @property
     def name(self) -> str:
         return self.model
 
     def answer(self, conversations: Sequence[Sequence[Message]], *, n: int, sampling: Sampling, seed: int) -> list[list[str]]:
-        """n answers to each conversation, in their order. How far a seed fixes them is up to the server.
+        """Return n answers to each conversation, in order. How well a seed fixes them depends on the server.
 
         Raises:
             RunError: the server refused a request, or did not answer after every try.
@@ -96,7 +97,7 @@ class RemoteSpeaker:
                 raise
 
     def models(self) -> list[str]:
-        """What the server says that it has. Raises RunError when it does not answer."""
+        """Return the names of the server's models. Raises RunError when it does not answer."""
         with self._client() as client:
             listed = self._exchange(client, "GET", "/models", None)
         return [str(row.get("id", "")) for row in listed.get("data", [])]
@@ -107,7 +108,8 @@ class RemoteSpeaker:
         return httpx.Client(base_url=self.address.rstrip("/"), headers=headers, timeout=httpx.Timeout(self.seconds, connect=10.0))
 
     def _answers(self, client: httpx.Client, conversation: Sequence[Message], n: int, sampling: Sampling, seed: int) -> list[str]:
-        """Servers that know no ``n`` give one answer a request, so whatever is missing is asked for again under another seed."""
+        """Return n answers. Servers that ignore ``n`` give one per request, so missing ones are requested again
+        under another seed."""
         answers = list[str]()
         while len(answers) < n:
             body = self._body(conversation, n - len(answers), sampling, seed + len(answers))
@@ -150,13 +152,15 @@ class RemoteSpeaker:
         try:
             texts = [str(choice["message"]["content"] or "") for choice in answer["choices"]]
         except (KeyError, TypeError) as error:
-            raise RunError("the answer has no choices with messages", where=self.address, hint="is it OpenAI-compatible?") from error
+            raise RunError(
+                "the server's answer has no choices with messages", where=self.address, hint="is the server OpenAI-compatible?"
+            ) from error
         if not texts:
-            raise RunError("the server gave no answer at all", where=self.address)
+            raise RunError("the server returned no answer at all", where=self.address, hint="look at the server's log")
         return texts
 
     def _exchange(self, client: httpx.Client, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        """One request with its tries. Raises RunError."""
+        """Send one request, with retries, and return the parsed answer. Raises RunError."""
         problem = ""
         for number in range(self.tries):
             with self._lock:
@@ -175,17 +179,19 @@ class RemoteSpeaker:
                 problem = f"{type(error).__name__}: {error}"
             if number + 1 < self.tries:
                 time.sleep(min(wait, LONGEST_WAIT))
-        raise RunError(f"no answer in {self.tries} tries, the last {problem}", where=self.address, hint="is the server there and well?")
+        raise RunError(
+            f"no answer in {self.tries} tries; the last one failed with {problem}", where=self.address, hint="is the server running?"
+        )
 
     def _parsed(self, response: httpx.Response) -> dict[str, Any]:
         try:
             return dict(response.json())
         except (ValueError, TypeError) as error:
-            raise RunError("the server's answer is no JSON object", where=self.address, hint="does the address end in /v1?") from error
+            raise RunError("the server's answer is not a JSON object", where=self.address, hint="does the address end in /v1?") from error
 
 
 def sampling_fields(sampling: Sampling) -> dict[str, Any]:
-    """OpenAI's own fields, and those that only local servers know where they ask for something."""
+    """Return OpenAI's sampling fields, and those that only local servers know when they are set."""
     plain = {"temperature": sampling.temperature, "top_p": sampling.top_p}
     more = {"top_k": sampling.top_k, "min_p": sampling.min_p}
     penalty = {"repetition_penalty": sampling.repetition_penalty} if sampling.repetition_penalty != 1.0 else {}
@@ -193,7 +199,7 @@ def sampling_fields(sampling: Sampling) -> dict[str, Any]:
 
 
 def asked_wait(headers: Mapping[str, str]) -> float:
-    """Seconds that a server asks one to wait; 0 when it does not say (a date is taken as not saying)."""
+    """Return the wait in seconds that a server asks for; 0 when it names none (a date counts as none)."""
     try:
         return max(0.0, float(headers.get("retry-after", "0")))
     except ValueError:
@@ -201,7 +207,7 @@ def asked_wait(headers: Mapping[str, str]) -> float:
 
 
 def told(response: httpx.Response) -> str:
-    """What a refusal says, in OpenAI's error form or as text, in one line."""
+    """Return the message of a refusal on one line, from OpenAI's error form or as plain text."""
     try:
         text = str(response.json()["error"]["message"])
     except (ValueError, TypeError, KeyError):

@@ -12,21 +12,20 @@ from torch import Tensor
 from accord.records import Sampling
 
 BLOCK = 256
-"""Tokens of a block when a draw is made in two levels."""
+"""Tokens per block when a draw is made in two levels."""
 
 TWO_LEVELS = 8192
-"""Vocabulary from which on two levels are faster than one cumulative sum."""
+"""Smallest vocabulary for which two levels are faster than one cumulative sum."""
 
 
 TINY = 1e-6
-"""Temperatures, penalties and top-p below count as this: float32 has no quotient by less, and one row of no numbers ends a whole batch."""
+"""Lower bound for temperatures, penalties and top-p. Division by less overflows float32, and one row of NaNs
+ends a whole batch."""
 
 
 def shape_logits(logits: Float[Tensor, "rows vocabulary"], sampling: Sampling, seen: Bool[Tensor, "rows vocabulary"] | None) -> Tensor:
-    """Applies repetition penalty (Keskar et al. 2019), temperature, top-k, min-p (Nguyen et al. 2024), top-p (Holtzman et al. 2020).
-
-    In this order.
-    """
+    """Apply repetition penalty (Keskar et al. 2019), temperature, top-k, min-p (Nguyen et al. 2024) and top-p
+    (Holtzman et al. 2020), in this order."""
     if seen is not None:
         penalty = max(sampling.repetition_penalty, TINY)
         logits = torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
@@ -48,7 +47,8 @@ def shape_logits(logits: Float[Tensor, "rows vocabulary"], sampling: Sampling, s
 def draw(
     logits: Float[Tensor, "rows vocabulary"], uniform: Float[Tensor, " rows"] | None
 ) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"]]:
-    """Draws a token a row by inverse CDF and returns it with its log-probability; greedy when no uniform numbers are given.
+    """Draw one token per row by inverse CDF and return it with its log-probability; greedy when no uniform
+    numbers are given.
 
     The cumulative sum is some ten times faster than ``torch.multinomial`` at a vocabulary of 32,000 on CPU.
     """
@@ -61,7 +61,7 @@ def draw(
 
 
 def _invert(probabilities: Float[Tensor, "rows vocabulary"], uniform: Float[Tensor, " rows"]) -> Int[Tensor, " rows"]:
-    """First a block of tokens, by the blocks' sums, then a token in it: a sum is ten times faster than a cumulative one."""
+    """Draw a block of tokens by the blocks' sums, then a token in it: a sum is ten times faster than a cumulative sum."""
     if probabilities.shape[1] < TWO_LEVELS:
         return _first_above(probabilities, uniform * probabilities.sum(-1))[0]
     blocks = F.pad(probabilities, (0, -probabilities.shape[1] % BLOCK)).view(len(probabilities), -1, BLOCK)
@@ -72,7 +72,8 @@ def _invert(probabilities: Float[Tensor, "rows vocabulary"], uniform: Float[Tens
 
 
 def _first_above(weights: Float[Tensor, "rows n"], point: Float[Tensor, " rows"]) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"]]:
-    """Index of the first weight whose cumulative sum passes ``point``, never one of weight 0, and the sum before it."""
+    """Return the index of the first weight whose cumulative sum passes ``point``, never one of weight 0, and the
+    sum before it."""
     cdf = weights.cumsum(-1)
     inside = point.clamp(min=0.0).minimum(torch.nextafter(cdf[:, -1], cdf.new_zeros(())))
     index = torch.searchsorted(cdf, inside[:, None], right=True)

@@ -1,1 +1,1 @@
-"""How good a model is: win rates, criteria, made-up answers, alignment tax, reward-model accuracy; each with its interval."""
+"""Measures of a model: win rates, criteria, made-up answers, alignment tax, reward-model accuracy. Each has an interval."""

@@ -1,7 +1,7 @@
-"""Bradley-Terry strengths of any number of systems out of duels, with rank ranges by bootstrap over prompts.
+"""Bradley-Terry strengths of any number of systems from duels, with rank ranges by bootstrap over prompts.
 
-``P(i is preferred to j) = sigmoid(s_i - s_j)`` (Bradley and Terry 1952); a tie is half a win for each side. Strengths are in log-odds
-and sum to 0. Found by Newton's method, all bootstrap draws at once.
+``P(i is preferred to j) = sigmoid(s_i - s_j)`` (Bradley and Terry 1952); a tie is half a win for each side.
+Strengths are in log-odds and sum to 0. Found by Newton's method, all bootstrap draws at once.
 """
 
 from __future__ import annotations
@@ -17,40 +17,41 @@ from accord.evaluation.statistics import Floats, Interval
 
 Bools = NDArray[np.bool_]
 STEPS = 100
-"""Newton's method is done in about ten; those after serve strengths that are far apart."""
+"""Newton's method converges in about ten. The further steps are for systems whose strengths lie far apart."""
 DRAWS = 200
 """Bootstrap draws that are fitted at once."""
 HALF_A_TIE = 0.25
-"""What is added to either side of every pair before ranks are drawn, so that a system that never lost has a finite strength."""
+"""Added to both sides of every pair before ranks are drawn, so that a system that never lost has a finite strength."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a system stands among the others."""
+    """One system's strength and rank among the others."""
 
     name: str
     strength: Interval
     rank: int
-    """1 is the strongest."""
+    """Rank among the systems; 1 is the strongest."""
     best: int
-    """The rank at the good end of the 95% range."""
+    """The better end of the rank's 95% range."""
     worst: int
 
 
 def bradley_terry(wins: Floats, *, prior: float = 0.0) -> Floats:
-    """Maximum-likelihood strengths.
+    """Return the maximum-likelihood strengths.
 
     Args:
-        wins: [..., systems, systems]; ``wins[i, j]`` is how often i was preferred to j, ties half each. The diagonal is ignored.
+        wins: [..., systems, systems]; ``wins[i, j]`` is how often i was preferred to j, ties half each. The
+            diagonal is ignored.
         prior: added to both sides of every pair.
     Returns:
         [..., systems], in log-odds, mean 0.
     Raises:
-        InputError: the table is not square, or without a prior it does not tell all systems apart (Ford 1957): some never won, or
-            never lost, against the rest.
+        InputError: the table is not square, or without a prior it does not separate all systems (Ford 1957):
+            some never won, or never lost, against the rest.
     """
     if wins.ndim < 2 or wins.shape[-1] != wins.shape[-2] or wins.shape[-1] < 2:
-        raise InputError(f"a table of wins is square with two systems or more, this one is {wins.shape}", where="Bradley-Terry")
+        raise InputError(f"a table of wins must be square, for two systems or more; this one is {wins.shape}", where="Bradley-Terry")
     size = wins.shape[-1]
     table = np.where(np.eye(size, dtype=bool), 0.0, wins + prior)
     if not _connected(table > 0).all():
@@ -72,17 +73,17 @@ def bradley_terry(wins: Floats, *, prior: float = 0.0) -> Floats:
 
 
 def standings(names: Sequence[str], values: Floats, *, resamples: int = 2000, seed: int = 0) -> list[Standing]:
-    """Every system's strength and rank, the strongest first.
+    """Return every system's strength and rank, the strongest first.
 
     Args:
         names: [systems].
-        values: [prompts, systems, systems]; what the prompt was worth to the row's system against the column's: 1, 1/2 or 0, or
-            between; NaN where they were not compared. Prompts are resampled.
+        values: [prompts, systems, systems]; the score of the row's system against the column's on a
+            prompt: 1, 1/2 or 0, or between; NaN where they were not compared. Prompts are resampled.
     Raises:
         InputError: no prompt was compared.
     """
     if not len(values) or np.isnan(values).all():
-        raise InputError("not one prompt was compared", where="Bradley-Terry")
+        raise InputError("no prompt was compared", where="Bradley-Terry")
     wins = np.nan_to_num(values, nan=0.0)
     point = bradley_terry(wins.sum(0), prior=HALF_A_TIE)
     drawn = _drawn(wins, resamples, np.random.default_rng(seed))
@@ -98,7 +99,7 @@ def standings(names: Sequence[str], values: Floats, *, resamples: int = 2000, se
 
 
 def _drawn(wins: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """Strengths of each draw of the prompts, [resamples, systems]."""
+    """Return the strengths on each bootstrap draw of the prompts, [resamples, systems]."""
     prompts, size, _ = wins.shape
     flat, parts = wins.reshape(prompts, -1), list[Floats]()
     for start in range(0, resamples, DRAWS):
@@ -109,7 +110,7 @@ def _drawn(wins: Floats, resamples: int, rng: np.random.Generator) -> Floats:
 
 
 def _connected(beat: Bools) -> Bools:
-    """Whether from every system a chain of wins leads to every other; [..., systems, systems] to [...]."""
+    """Return whether a chain of wins leads from every system to every other; [..., systems, systems] to [...]."""
     reach = beat | np.eye(beat.shape[-1], dtype=bool)
     for _ in range(max(1, beat.shape[-1].bit_length())):
         reach = (reach.astype(np.int64) @ reach.astype(np.int64)) > 0

@@ -1,7 +1,8 @@
-"""Does a reward model know how sure it is? Its probabilities against what labelers preferred.
+"""Calibration: does a reward model know how sure it is? Its probabilities compared with the labelers' preferences.
 
-Bradley-Terry reads a difference of rewards as a probability, ``sigmoid(r_first - r_second)``. Pairs are oriented by chance, so that a
-model that always said "the first" would gain nothing (an orientation by the label would make every probability compare to 1).
+Bradley-Terry reads a difference of rewards as a probability, ``sigmoid(r_first - r_second)``. Pairs are
+oriented at random, so that a model that always said "the first" would gain nothing (an orientation by the label
+would make every probability compare to 1).
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ class Bin:
     predicted: float
     """Mean probability that the first is preferred."""
     observed: float
-    """Share in which it was."""
+    """Share of pairs in which the first is preferred."""
     pairs: int
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How well probabilities match shares."""
+    """The match between predicted probabilities and observed shares."""
 
     ece: float
     """Expected calibration error: mean over pairs of |observed - predicted| of their bin (Naeini et al. 2015)."""
@@ -39,19 +40,19 @@ class Calibration:
     log_loss: float
     """In nats; 0.693 for a coin."""
     scale: float
-    """What rewards would have to be multiplied with to be calibrated best; below 1 the model is too sure of itself."""
+    """The factor by which to multiply rewards for the best calibration. Below 1 the model is overconfident."""
     bins: tuple[Bin, ...]
 
 
 def calibration(differences: Sequence[float] | Floats, *, bins: int = 10, seed: int = 0) -> Calibration:
-    """Of the rewards of preferred minus not preferred responses, over untied pairs.
+    """Measure calibration from the rewards of preferred minus rejected responses, over untied pairs.
 
     Raises:
         InputError: there are none.
     """
     won = np.asarray(differences, dtype=np.float64)
     if not won.size:
-        raise InputError("not one untied pair", where="calibration")
+        raise InputError("there is no untied pair", where="calibration", hint="calibration needs rankings with different ranks")
     first = np.random.default_rng(seed).random(won.size) < 0.5
     gap = np.where(first, won, -won)
     p, y = _sigmoid(gap), first.astype(np.float64)
@@ -66,7 +67,7 @@ def calibration(differences: Sequence[float] | Floats, *, bins: int = 10, seed: 
 
 
 def reliability(probabilities: Floats, outcomes: Floats, bins: int) -> tuple[Bin, ...]:
-    """Bins of equal width that hold anything; a probability of 1 falls into the last."""
+    """Return the non-empty bins of equal width. A probability of 1 falls into the last."""
     place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
     found: list[Bin] = []
     for number in range(bins):
@@ -78,7 +79,7 @@ def reliability(probabilities: Floats, outcomes: Floats, bins: int) -> tuple[Bin
 
 
 def best_scale(differences: Floats) -> float:
-    """The factor a that makes sigmoid(a * difference) likeliest (Guo et al. 2017's temperature, inverted), in [0, 1000]."""
+    """Return the factor a that makes sigmoid(a * difference) likeliest (Guo et al. 2017's temperature, inverted), in [0, 1000]."""
     low, high = 0.0, 1.0
     while high < 1000 and _slope(differences, high) > 0:
         high *= 2

@@ -1,7 +1,7 @@
-"""Group swaps: the same text about another group. A fair reward does not move.
+"""Counterfactual texts: the same text about another group. A fair reward does not change.
 
-Words are exchanged both ways in whole words, case kept; a text in which nothing can be exchanged is left out. The lists are short and
-plain; they test the reward model, they do not describe people.
+Words are exchanged both ways, as whole words with their case kept. A text without any such word is left out.
+The lists are short and plain; they test the reward model, they do not describe people.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ AXES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "age": (("young", "old"), ("teenager", "pensioner"), ("grandson", "grandfather"), ("granddaughter", "grandmother")),
 }  # fmt: skip
-"""By what is exchanged: pairs of words, the second of which takes the first's place and the other way round."""
+"""Pairs of words to exchange, in both directions, by axis."""
 
 
 def swap(text: str, axis: str, also: Sequence[tuple[str, str]] = ()) -> str:
-    """The text with both words of every pair exchanged; the same text when none occurs.
+    """Return the text with both words of every pair exchanged, or the same text when none occurs.
 
-    "Her" is read as "his" before a word and as "him" before a stop, which is right often enough for pairs to be compared.
+    "Her" is read as "his" before a word and as "him" before a stop, which is right often enough for pairs to
+    be compared.
     """
     there: dict[str, str] = {}
     for one, other in (*AXES.get(axis, ()), *also):

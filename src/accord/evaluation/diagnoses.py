@@ -1,13 +1,14 @@
-"""What is wrong with a run, said from its own numbers: rules that the doctor and the report share. NumPy alone.
+"""Diagnoses of a run from its own metrics: rules that the doctor and the report share. NumPy alone.
 
-Each rule is a function of ``Facts`` that yields findings; its limits stand beside it and in docs/doctor.md. A rule that lacks the figures
-it reads says nothing, so one list serves every stage.
+Each rule is a function of ``Facts`` that yields findings; its limits stand beside it and in docs/doctor.md. A
+rule that lacks its metrics yields nothing, so one list serves every command.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any, cast
 
 import numpy as np
@@ -20,35 +21,35 @@ from accord.settings.methods import PREFERENCE, SAMPLING
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one run. Everything but the metrics may be missing."""
+    """The known facts about one run. All but the metrics may be missing."""
 
     stage: str
     metrics: Metrics
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """The stage's own settings, config.json's ``config``."""
+    """The command's own settings, config.json's ``config``."""
     samples: Sequence[Said] = ()
     summary: Mapping[str, Any] = field(default_factory=dict[str, Any])
     templates: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Chat template by model: the run's parents and the model it made."""
+    """Chat template by model, for the run's parents and the model it made."""
     vocabularies: Mapping[str, str] = field(default_factory=dict[str, str])
     """Digest of tokenizer.json by model."""
     pad_is_eos: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Models whose padding is the token that ends a response, and that token."""
+    """Models whose padding token is also the token that ends a response, with that token."""
     changed: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-    """Parents that are no longer what the run learned from: digest then and now."""
+    """Parents that have changed since the run learned from them: digest then and now."""
     agreement: tuple[float, float, float] | None = None
     """Share of untied pairs that two labelers order alike, with its interval."""
     watched: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict[str, "Sequence[tuple[float, float]]"])
-    """Rewards over steps that are measured and not optimised: gold, a second reward model."""
+    """Rewards over steps that are measured but not optimised: gold, a second reward model."""
 
     def limit(self, name: str, default: float) -> float:
-        """A setting as a number."""
+        """Return a setting as a number."""
         value = self.settings.get(name, default)
         return float(value) if isinstance(value, int | float) else default
 
 
 def diagnose(facts: Facts) -> list[Finding]:
-    """Everything the rules find, the gravest first."""
+    """Return all findings of all rules, the gravest first."""
     return in_order([finding for rule in RULES for finding in rule(facts)])
 
 
@@ -60,7 +61,7 @@ def _percent(share: float) -> str:
 
 
 def negative_kl(facts: Facts) -> Iterator[Finding]:
-    """High: kl_k1's last third lies 3 standard errors and 0.02 nats below 0. The rest of the evidence orders the causes."""
+    """High: the last third of kl_k1 lies 3 standard errors and 0.02 nats below 0. Further evidence orders the causes."""
     kl = facts.metrics.values("kl_k1")
     if kl.size < 3:
         return
@@ -76,7 +77,7 @@ def negative_kl(facts: Facts) -> Iterator[Finding]:
 
 
 def reference_differs(facts: Facts) -> Iterator[Finding]:
-    """High: the first step's kl_k3 is above 0.02 nats, before any update."""
+    """High: kl_k3 is above 0.02 nats in the first step, before any update."""
     steps, kl = facts.metrics.series("kl_k3")
     if kl.size and steps[0] == 1 and kl[0] > 0.02:
         yield Finding("reference_differs", "high", 0.99, {"kl": float(kl[0])})
@@ -88,7 +89,7 @@ def _gap(facts: Facts) -> float:
 
 
 def sampler_gap(facts: Facts) -> Iterator[Finding]:
-    """Medium above 0.02 nats a token, high above 0.1: the median of the last half. bfloat16 leaves about 0.01."""
+    """Medium above 0.02 nats per token, high above 0.1: the median over the last half. bfloat16 leaves about 0.01."""
     gap = _gap(facts)
     if gap > 0.02:
         yield Finding("sampler_gap", "high" if gap > 0.1 else "medium", 0.95 if gap > 0.1 else 0.8, {"gap": gap})
@@ -117,10 +118,10 @@ TURNS = ("<|user|>", "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "
 
 
 def writes_on(facts: Facts) -> Iterator[Finding]:
-    """High when a quarter of the last responses hold the marker of a turn, medium above a tenth; six responses at least."""
+    """High when a quarter of the last responses contain a turn marker, medium above a tenth; at least six responses."""
     rows = list(facts.samples)[-max(6, len(facts.samples) // 3) :]
-    found = {marker: [said for said in rows if marker in said.response] for marker in TURNS}
-    marker, guilty = max(found.items(), key=lambda item: len(item[1]))
+    marker = max(TURNS, key=lambda marker: sum(marker in said.response for said in rows))
+    guilty = [said for said in rows if marker in said.response]
     share = len(guilty) / len(rows) if len(rows) >= 6 else 0.0
     if share > 0.1:
         figures: dict[str, float | str] = {"share": _percent(share), "marker": marker.strip()}
@@ -153,7 +154,7 @@ def clip_fraction(facts: Facts) -> Iterator[Finding]:
 
 
 def entropy_collapse(facts: Facts) -> Iterator[Finding]:
-    """High when entropy fell below a tenth of where it was, medium below a fifth."""
+    """Medium when entropy fell below a fifth of its start, high below a tenth."""
     entropy = facts.metrics.values("entropy")
     if entropy.size < 3:
         return
@@ -164,8 +165,8 @@ def entropy_collapse(facts: Facts) -> Iterator[Finding]:
 
 
 def lr_too_high(facts: Facts) -> Iterator[Finding]:
-    """High: a figure stops being a number, the loss ends well above its start or its lowest, or a step moves the policy by 0.1 nats a token
-    (medium: 0.05)."""
+    """High: a metric becomes NaN or infinite, the loss ends well above its start or its lowest, or a step moves
+    the policy by 0.1 nats per token (medium: 0.05)."""
     for evidence, severity, certainty in _overheated(facts):
         yield Finding("lr_too_high", severity, certainty, {"evidence": evidence})
         return
@@ -184,7 +185,7 @@ def _overheated(facts: Facts) -> Iterator[tuple[str, Severity, float]]:
 
 
 def _diverged(loss: Floats) -> tuple[float, float, float] | None:
-    """Where the loss was (its start or its lowest), where it ended, and the rise in standard errors, when it ended well above."""
+    """Return the loss's start or lowest value, its end, and the rise in standard errors, if it ended well above."""
     width = max(3, loss.size // 10)
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
     noise = max(float(np.sqrt(np.square(np.diff(loss)).mean() / 2 / width)), 1e-9)
@@ -276,7 +277,8 @@ def labels_at_chance(facts: Facts) -> Iterator[Finding]:
 
 
 def likelihood_falls(facts: Facts) -> Iterator[Finding]:
-    """Medium: what people liked lost log-probability while the margin grew: 1 nat a token in DPO, 5 nats a response in KTO."""
+    """Medium: preferred responses lost log-probability while the margin grew, by 1 nat per token in DPO or 5
+    nats per response in KTO."""
     if facts.stage == "dpo":
         liked, margin, limit = facts.metrics.values("best_logprob"), facts.metrics.values("margin"), 1.0
     elif facts.stage == "kto":
@@ -305,19 +307,19 @@ def template_mismatch(facts: Facts) -> Iterator[Finding]:
 
 
 def _doubled(prompt: str) -> str:
-    """The special token that a prompt begins with twice, or nothing."""
+    """Return the special token that a prompt begins with twice, or an empty string."""
     token = next((mark for mark in ("<|endoftext|>", "<s>", "<bos>", "<|begin_of_text|>") if prompt.startswith(mark * 2)), "")
     return token
 
 
 def parent_changed(facts: Facts) -> Iterator[Finding]:
-    """Medium: a parent's digest is not the one the run was started from."""
+    """Medium: a parent's digest differs from the one that the run was started from."""
     for name, (was, now) in facts.changed.items():
         yield Finding("parent_changed", "medium", 1.0, {"name": name, "was": was[:10], "now": now[:10]})
 
 
 def pad_is_eos(facts: Facts) -> Iterator[Finding]:
-    """Low: tokenizer_config.json says so."""
+    """Low: the padding token is also the token that ends a response, by tokenizer_config.json."""
     for name, token in facts.pad_is_eos.items():
         yield Finding("pad_is_eos", "low", 1.0, {"name": name, "token": token})
 
@@ -328,7 +330,8 @@ def makes_up_more(facts: Facts) -> Iterator[Finding]:
     if facts.stage != "evaluate" or not (isinstance(rates, dict) and isinstance(duels, dict)):
         return
     known = {name: rate for name, rate in cast("dict[str, Any]", rates).items() if _three(rate)}
-    for name, other in _policies([(one, two) for one in known for two in known if f"{one}_vs_{two}" in duels]):
+    compared = [pair for pair in permutations(known, 2) if "{}_vs_{}".format(*pair) in duels]
+    for name, other in _policies(compared):
         policy, sft = known[name], known[other]
         error = float(np.hypot(sft[2] - sft[1], policy[2] - policy[1])) / 3.92
         z = (policy[0] - sft[0]) / max(error, 1e-3)
@@ -337,7 +340,10 @@ def makes_up_more(facts: Facts) -> Iterator[Finding]:
 
 
 def _policies(duels: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Of an evaluation's duels those of a policy with the SFT model: the SFT model has one with the base model, a policy none above it."""
+    """Return an evaluation's duels of a policy with the SFT model.
+
+    A policy has no duel above the SFT model, whereas the SFT model has one with the base model.
+    """
     first, second = {one for one, _ in duels}, {two for _, two in duels}
     return [(one, two) for one, two in duels if one not in second and two in first]
 

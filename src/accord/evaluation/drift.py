@@ -1,4 +1,4 @@
-"""How far new prompts are from those that a model was trained on. Words and counts alone; NumPy."""
+"""Drift: how far new prompts are from those that a model was trained on. Words and counts only; NumPy alone."""
 
 from __future__ import annotations
 
@@ -20,33 +20,38 @@ WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The distance between two sets of texts, next to what chance alone gives."""
+    """The distance between two sets of texts, and the distance that chance alone gives."""
 
     bits: float
     """Jensen-Shannon divergence of their words, 0 (alike) to 1."""
     expected: float
-    """The same for as many of the known texts, drawn at random."""
+    """The expected divergence: that of as many known texts, drawn at random."""
     p: float
-    """Share of the draws that lie at least as far out, at least 1 / (draws + 1)."""
+    """Share of the draws with at least this distance, at least 1 / (draws + 1)."""
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case; Chinese characters count one by one."""
+    """Return the words of a text in lower case; Chinese characters count one by one."""
     return WORD.findall(text.lower())
 
 
 def divergence(one: Counter[str], other: Counter[str]) -> float:
-    """Jensen-Shannon divergence of two counts of words, in bits (Lin 1991). Raises InputError when one is empty."""
+    """Return the Jensen-Shannon divergence of two counts of words, in bits (Lin 1991). Raises InputError when
+    one is empty."""
     if not one or not other:
         raise InputError("no words to compare", where="drift")
     names = sorted({*one, *other})
-    p, q = (np.array([counts[name] for name in names], dtype=np.float64) / sum(counts.values()) for counts in (one, other))
+    p, q = _shares(one, names), _shares(other, names)
     middle = (p + q) / 2
     return float(sum(np.sum(part[part > 0] * np.log2(part[part > 0] / middle[part > 0])) for part in (p, q)) / 2)
 
 
+def _shares(counts: Counter[str], names: Sequence[str]) -> Floats:
+    return np.array([counts[name] for name in names], dtype=np.float64) / sum(counts.values())
+
+
 def drift(new: Sequence[str], known: Sequence[str], *, draws: int = 200, seed: int = 0) -> Drift:
-    """How far the words of new texts are from those of known ones, and whether that is more than chance.
+    """Measure how far the words of new texts are from those of known ones, and whether that is more than chance.
 
     Args:
         draws: how often as many of the known texts are drawn, with replacement, for comparison.
@@ -67,26 +72,28 @@ def drift(new: Sequence[str], known: Sequence[str], *, draws: int = 200, seed: i
 
 
 class Likeness:
-    """How like texts are to known ones: cosine of TF-IDF vectors."""
+    """Similarity of texts to known ones: cosine of TF-IDF vectors."""
 
     def __init__(self, known: Sequence[str]) -> None:
         self.count = len(known)
         texts = [Counter(words(text)) for text in known]
         held = Counter(word for text in texts for word in text)
         self._idf = {word: log((1 + len(known)) / (1 + number)) + 1 for word, number in held.items()}
-        postings: dict[str, list[tuple[int, float]]] = {}
-        for place, text in enumerate(texts):
+        # An inverted index: a text is compared only with the known texts that share a word with it.
+        indices, weights = dict[str, list[int]](), dict[str, list[float]]()
+        for index, text in enumerate(texts):
             for word, weight in self._vector(text).items():
-                postings.setdefault(word, []).append((place, weight))
-        self._postings = {word: (np.array([i for i, _ in rows]), np.array([w for _, w in rows])) for word, rows in postings.items()}
+                indices.setdefault(word, []).append(index)
+                weights.setdefault(word, []).append(weight)
+        self._postings = {word: (np.array(indices[word]), np.array(weights[word])) for word in indices}
 
     def to(self, text: str) -> Floats:
-        """The cosine of a text with each known one, [known]."""
+        """Return the cosine of a text with each known one, [known]."""
         cosines = np.zeros(self.count)
         for word, weight in self._vector(Counter(words(text))).items():
             if word in self._postings:
-                places, weights = self._postings[word]
-                cosines[places] += weight * weights
+                indices, weights = self._postings[word]
+                cosines[indices] += weight * weights
         return cosines
 
     def _vector(self, text: Counter[str]) -> dict[str, float]:
@@ -97,7 +104,8 @@ class Likeness:
 
 
 def unlike(new: Sequence[str], known: Sequence[str], *, level: float = 0.05, sample: int = 300, seed: int = 0) -> float:
-    """Share of the new texts that are less like any known one than all but ``level`` of the known ones are like another known one."""
+    """Return the share of new texts that are further from all known texts than all but ``level`` of the known
+    texts are from each other."""
     likeness, rng = Likeness(known), np.random.default_rng(seed)
     chosen = rng.permutation(len(known))[:sample]
     own = [float(np.max(np.delete(likeness.to(known[i]), i), initial=0.0)) for i in map(int, chosen)]
@@ -106,7 +114,7 @@ def unlike(new: Sequence[str], known: Sequence[str], *, level: float = 0.05, sam
 
 
 def topics(new: Sequence[str], known: Sequence[str], labels: Sequence[str], *, neighbours: int = 5) -> list[str]:
-    """The label that most of a text's nearest known texts have, for each new text; "other" where none shares a word."""
+    """Return for each new text the commonest label of its nearest known texts; "other" if none shares a word."""
     likeness = Likeness(known)
     found: list[str] = []
     for text in new:

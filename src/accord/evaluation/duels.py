@@ -1,7 +1,7 @@
-"""Every system against every other on the same prompts: a table of who was preferred, and all that is read off it.
+"""Every system against every other on the same prompts: a table of preferences, and the statistics derived from it.
 
-``values[p, i, j]`` is what prompt p was worth to system i against system j: 1 preferred, 0 not, 1/2 a tie, between when several judged;
-NaN where nobody did. ``values[p, j, i]`` is one minus it.
+``values[p, i, j]`` is the score of system i against system j on prompt p: 1 preferred, 0 not, 1/2 a tie,
+between when several judged; NaN where nobody did. ``values[p, j, i]`` is one minus it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ class Duel:
     win_rate: Interval
     ties: float
     prompts: int
-    """On how many it was judged."""
+    """Number of prompts on which the two were compared."""
     more_prompts: int | None
-    """How many more would settle it; 0 when it is settled, None when they are too close for any number."""
+    """Number of further prompts that would settle it; 0 when it is settled, None when the two are too close for
+    any number."""
     length_controlled: LengthControlled
     by_use_case: Mapping[str, Interval]
     by_language: Mapping[str, Interval]
@@ -44,7 +45,7 @@ class Duel:
 
 
 def from_scores(scores: Floats, margin: float = 0.0) -> Floats:
-    """The table when every response has a score of its own: [prompts, systems] to [prompts, systems, systems].
+    """Return the table for responses with a score each: [prompts, systems] to [prompts, systems, systems].
 
     Args:
         margin: scores this close are a tie.
@@ -57,7 +58,7 @@ def from_scores(scores: Floats, margin: float = 0.0) -> Floats:
 
 
 def from_pairs(prompts: int, systems: int, judged: Mapping[tuple[int, int], Sequence[float]]) -> Floats:
-    """The table when pairs were judged: ``judged[i, j]`` has what each prompt was worth to i, NaN where it was not asked."""
+    """Return the table for judged pairs: ``judged[i, j]`` has i's score on each prompt, NaN where it was not asked."""
     values = np.full((prompts, systems, systems), np.nan)
     for (i, j), worth in judged.items():
         values[:, i, j] = worth
@@ -75,7 +76,7 @@ def duels(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[Duel]:
-    """All pairs of systems, each named later against each named before it; pairs on which nothing was judged are left out.
+    """Return all pairs of systems, each system against those named before it; pairs without any judgement are left out.
 
     Args:
         texts: [systems][prompts].
@@ -85,7 +86,7 @@ def duels(
         InputError: there is no prompt, or no pair was judged at all.
     """
     if not prompts or np.isnan(values).all():
-        raise InputError("not one comparison was judged", where="compare")
+        raise InputError("no comparison was judged", where="compare")
     return [
         _duel(names, prompts, texts, values, criteria, i, j, resamples, seed)
         for j, i in combinations(range(len(names)), 2)
@@ -107,9 +108,15 @@ def _duel(
     worth = values[:, i, j]
     known: list[int] = np.flatnonzero(~np.isnan(worth)).tolist()
     won = interval(worth[known], resamples=resamples, seed=seed)
-    lengths = [np.array([len(texts[system][p]) for p in known], dtype=np.float64) for system in (i, j)]
-    controlled = length_controlled(worth[known], *lengths, resamples=min(resamples, 500), seed=seed)
+    first_lengths = np.array([len(texts[i][p]) for p in known], dtype=np.float64)
+    second_lengths = np.array([len(texts[j][p]) for p in known], dtype=np.float64)
+    controlled = length_controlled(worth[known], first_lengths, second_lengths, resamples=min(resamples, 500), seed=seed)
     draw = {"resamples": resamples, "seed": seed}
+    by_criterion = dict[str, Interval]()
+    for name, table in criteria.items():
+        scores = table[known, i, j]
+        if not np.isnan(scores).any():
+            by_criterion[name] = interval(scores, **draw)
     return Duel(
         names[i],
         names[j],
@@ -120,12 +127,12 @@ def _duel(
         controlled,
         sliced([prompt.use_case for prompt in prompts], worth, **draw),
         sliced(by_language(prompts), worth, **draw),
-        {name: interval(table[known, i, j], **draw) for name, table in criteria.items() if not np.isnan(table[known, i, j]).any()},
+        by_criterion,
     )
 
 
 def distinct_texts(texts: Sequence[Sequence[str]], prompt: int) -> Iterator[tuple[str, list[int]]]:
-    """The different answers to one prompt, each with the systems that gave it: what reads alike is shown once and ties."""
+    """Return the different answers to one prompt, each with its systems. Equal texts are shown once and tie."""
     found: dict[str, list[int]] = {}
     for system, answers in enumerate(texts):
         found.setdefault(answers[prompt].strip(), []).append(system)

@@ -1,6 +1,7 @@
-"""What the doctor and the alarms say: a finding with its severity, how sure it is, its figures and the responses it quotes.
+"""The findings of the doctor and the alarms: severity, confidence, metrics and quoted responses.
 
-Words stand in ``remedies`` and ``alarm_words``; here are the records alone, so that rules, report and command line speak of one thing.
+Their texts stand in ``remedies`` and ``alarm_words``. This module holds the records alone, so that rules,
+report and command line share them.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from accord.evaluation.remedies import LEARNING, Remedy
 Severity = Literal["high", "medium", "low"]
 REMEDIES: Mapping[str, Remedy] = MappingProxyType(LEARNING | HACKING)
 ALARMS = frozenset(HACKING)
-"""The findings that are signs of reward hacking."""
+"""Findings that are signs of reward hacking."""
 ORDER: dict[Severity, int] = {"high": 0, "medium": 1, "low": 2}
 QUOTED = 3
-"""Responses that a finding quotes at most."""
+"""Most responses that a finding quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +31,27 @@ class Said:
     response: str
     step: int = 0
     score: float | None = None
-    """What the reward model that is optimised gave."""
+    """Score by the reward model that is optimised."""
     finished: bool = True
     others: Mapping[str, float] = field(default_factory=dict[str, float])
-    """What others who are not optimised gave: a second reward model, the gold judge."""
+    """Scores by judges that are not optimised: a second reward model, the gold judge."""
     use_case: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong, or may be. ``name`` is its entry in docs/doctor.md or docs/hacking.md."""
+    """A problem, or a possible one. ``name`` is its entry in docs/doctor.md or docs/hacking.md."""
 
     name: str
     severity: Severity
     sure: float
-    """0 to 1: from the figure's own noise where it is measured, 1 where it was read from a file."""
+    """Confidence from 0 to 1: from the metric's own noise when it is measured, 1 when it was read from a file."""
     figures: Mapping[str, float | str] = field(default_factory=dict[str, "float | str"])
     quotes: tuple[Said, ...] = ()
     causes: tuple[str, ...] = ()
-    """Names of the remedies' lines that the evidence points to, likeliest first; all of them when empty."""
+    """Names of the remedies' causes that the evidence points to, likeliest first. Empty means all of them."""
     about: str = ""
-    """The model it is about, where a run holds several."""
+    """The model concerned, when a run holds several."""
 
     @property
     def remedy(self) -> Remedy:
@@ -60,17 +61,17 @@ class Finding:
         return self.remedy.title[language == "zh"]
 
     def what(self, language: Literal["en", "zh"] = "en") -> str:
-        """One sentence with this run's figures."""
+        """Return one sentence with this run's metrics."""
         written = {key: value if isinstance(value, str) else number(value) for key, value in self.figures.items()}
         return self.remedy.what[language == "zh"].format(**written)
 
     def change(self, language: Literal["en", "zh"] = "en") -> list[str]:
-        """What to change, likeliest first."""
+        """Return the possible changes, the most promising first."""
         lines = self.remedy.change
         return [lines[name][language == "zh"] for name in (self.causes or lines)]
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the finding as JSON values."""
         quotes = [{"step": said.step, "prompt": said.prompt, "response": said.response, "score": said.score} for said in self.quotes]
         head = {"name": self.name, "about": self.about, "severity": self.severity, "sure": round(self.sure, 3)}
         words = {"title": self.title(), "what": self.what(), "change": self.change()}
@@ -78,7 +79,7 @@ class Finding:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Finding:
-        """What ``as_json`` wrote. Raises KeyError or TypeError when it is something else."""
+        """Return the finding that ``as_json`` wrote. Raises KeyError or TypeError for anything else."""
         quotes = tuple(Said(said["prompt"], said["response"], int(said["step"]), said["score"]) for said in row["quotes"])
         if row["name"] not in REMEDIES or row["severity"] not in ORDER:
             raise KeyError(row["name"])
@@ -86,10 +87,10 @@ class Finding:
 
 
 def number(value: float) -> str:
-    """A figure in three digits."""
+    """Return a number with three digits."""
     return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
-    """The gravest first, among these the surest."""
+    """Return the findings, the gravest first and among these the surest."""
     return sorted(findings, key=lambda finding: (ORDER[finding.severity], -finding.sure, finding.name))

@@ -1,8 +1,8 @@
-"""The form of a response in numbers: what a reward model may like without anybody having meant it.
+"""The form of a response in numbers, which a reward model may reward without anybody's intention.
 
-A correlation is taken within prompts (scores and features minus their means over the prompt's responses), so that prompts which ask
-for long answers do not make length look good. Beside the reward model's stands that of the labels: what is in both is preference,
-what the reward model has beyond it is bias.
+A correlation is taken within prompts (scores and features minus their means over the prompt's responses), so
+that prompts that ask for long answers do not make length look good. It is reported beside the labels' own
+correlation. Both share the preference; the reward model's excess is bias.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _words(text: str) -> list[str]:
 
 
 def _repetition(text: str) -> float:
-    """Share of the word pairs that were said before."""
+    """Return the share of the word pairs that occurred before."""
     words = _words(text)
     pairs = list(pairwise(words))
     return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
@@ -51,11 +51,11 @@ FEATURES: Mapping[str, Callable[[str], float]] = MappingProxyType(
         "courtesy": lambda text: float(len(_COURTESY.findall(text))),
     }
 )
-"""By name: a number of a text."""
+"""Functions from a text to a number, by name."""
 
 
 def within_prompts(features: Sequence[Sequence[float]], scores: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
-    """Features and scores of all responses, each minus its mean over the prompt's; flat."""
+    """Return features and scores of all responses, each minus its mean over the prompt's responses, flat."""
     rows = [(_centred(f), _centred(s)) for f, s in zip(features, scores, strict=True) if len(f) > 1]
     if not rows:
         return np.zeros(0), np.zeros(0)
@@ -68,7 +68,7 @@ def _centred(values: Sequence[float]) -> Floats:
 
 
 def correlation(features: Sequence[Sequence[float]], scores: Sequence[Sequence[float]]) -> float | None:
-    """Pearson's correlation within prompts; None where a feature or the scores never differ."""
+    """Return Pearson's correlation within prompts; None where a feature or the scores never differ."""
     x, y = within_prompts(features, scores)
     spread = float(np.sqrt((x @ x) * (y @ y))) if len(x) else 0.0
     return float(x @ y) / spread if spread > 1e-12 else None
@@ -77,7 +77,7 @@ def correlation(features: Sequence[Sequence[float]], scores: Sequence[Sequence[f
 def form_of_scores(
     texts: Sequence[Sequence[str]], scores: Sequence[Sequence[float]], ranks: Sequence[Sequence[int]]
 ) -> dict[str, dict[str, float | None]]:
-    """By feature: its correlation with the scores, with the labels (ranks, best highest), and the first minus the second."""
+    """Return per feature its correlation with the scores, with the labels (ranks, best highest), and the difference."""
     labels = [[-float(rank) for rank in row] for row in ranks]
     found: dict[str, dict[str, float | None]] = {}
     for name, feature in FEATURES.items():

@@ -35,7 +35,7 @@ class Fit:
     """Share of the points' variance that the curve explains."""
 
     def at(self, kl: float) -> float:
-        """Reward above the first policy's at a KL in nats."""
+        """Return the reward above the first policy's at a KL in nats."""
         d = sqrt(max(kl, 0.0))
         if d == 0:
             return 0.0
@@ -43,7 +43,7 @@ class Fit:
 
     @property
     def peak(self) -> float | None:
-        """KL at which the curve is highest; None when it never turns down."""
+        """KL at which the curve is highest; None if it never turns down."""
         if self.beta <= 0 or (self.alpha <= 0 and self.kind == "best_of_n"):
             return None
         d = exp(min(self.alpha / self.beta - 1, 50.0)) if self.kind == "rl" else self.alpha / (2 * self.beta)
@@ -51,10 +51,10 @@ class Fit:
 
 
 def fit(kind: Kind, kl: Sequence[float], reward: Sequence[float], weights: Sequence[float] | None = None) -> Fit:
-    """Fits a curve through the origin.
+    """Fit a curve through the origin.
 
     Args:
-        kl: [points] nats, not negative; points at 0 say nothing and may be there.
+        kl: [points] nats, not negative; points at 0 are allowed and have no effect.
         reward: [points], counted from the first policy's.
         weights: [points], e.g. 1 / variance; equal when not given.
     Raises:
@@ -64,7 +64,7 @@ def fit(kind: Kind, kl: Sequence[float], reward: Sequence[float], weights: Seque
     y, w = np.asarray(reward, dtype=np.float64), np.ones(len(d)) if weights is None else np.asarray(weights, dtype=np.float64)
     far = d > 1e-6
     if len(set(np.round(d[far], 9).tolist())) < 2:
-        raise InputError("a curve needs two points of different KL", where="frontier", hint="keep more policies, or a larger n")
+        raise InputError("a curve needs two points of different KL", where="frontier", hint="keep more policies, or use a larger n")
     d, y, w = d[far], y[far], w[far]
     columns = np.stack([d, -d * (np.log(d) if kind == "rl" else d)], axis=1)
     root = np.sqrt(w)[:, None]
@@ -75,10 +75,10 @@ def fit(kind: Kind, kl: Sequence[float], reward: Sequence[float], weights: Seque
 
 
 def best_of_n_values(proxy: Floats, values: Floats, n: int) -> Floats:
-    """What the best of n by proxy is worth in expectation, one a prompt, without bias, from N >= n responses each.
+    """Return the expected value of the best of n by proxy, one per prompt, unbiased, from N >= n responses each.
 
     The response of rank k by proxy among N (1 is lowest) is the best of n drawn without replacement with probability
-    C(k - 1, n - 1) / C(N, n) (Nakano et al. 2021, appendix I). Responses of equal proxy share their places evenly.
+    C(k - 1, n - 1) / C(N, n) (Nakano et al. 2021, appendix I). Responses of equal proxy share their ranks evenly.
 
     Args:
         proxy, values: [prompts, N]; ``values`` may be the proxy itself.
@@ -87,7 +87,11 @@ def best_of_n_values(proxy: Floats, values: Floats, n: int) -> Floats:
     """
     of = proxy.shape[1]
     if not 1 <= n <= of:
-        raise InputError(f"best of {n} cannot be read off {of} responses", where="frontier")
+        raise InputError(
+            f"best of {n} cannot be computed from {of} responses",
+            where="frontier",
+            hint="sample more responses per prompt, or use a smaller n",
+        )
     chances = np.array([comb(k - 1, n - 1) / comb(of, n) for k in range(1, of + 1)])
     order = np.argsort(proxy, axis=1, kind="stable")
     ranked, worth = np.take_along_axis(proxy, order, 1), np.take_along_axis(values, order, 1)
@@ -95,19 +99,19 @@ def best_of_n_values(proxy: Floats, values: Floats, n: int) -> Floats:
 
 
 def _shared(ranked: Floats, chances: Floats) -> Floats:
-    """The chances of sorted responses, those of equal proxy evened out."""
+    """Return the probabilities of sorted responses, averaged over those of equal proxy."""
     _, groups = np.unique(ranked, return_inverse=True)
     means = np.bincount(groups, weights=chances) / np.bincount(groups)
     return means[groups]
 
 
 def resampled(rows: Floats, figure: Callable[[Floats], float | None], *, resamples: int, seed: int) -> Interval | None:
-    """A figure of the means over prompts with its interval over resampled prompts.
+    """Return a statistic of the means over prompts, with its interval over resampled prompts.
 
     Args:
-        rows: [prompts, ...]; the figure gets their mean, with the axes that are left.
+        rows: [prompts, ...]; the statistic is given their mean, with the axes that are left.
     Returns:
-        None where the figure is not defined on the data, or on more than half of the draws.
+        None where the statistic is not defined on the data, or on more than half of the draws.
     """
     point = figure(rows.mean(0))
     if point is None:
@@ -124,7 +128,8 @@ def resampled(rows: Floats, figure: Callable[[Floats], float | None], *, resampl
 
 
 def stop_at(kl: Sequence[float], gold: Floats, *, resamples: int = 1000, seed: int = 0) -> int:
-    """The place of the policy to stop at: the one of least KL that the best one does not certainly beat on the same prompts.
+    """Return the index of the policy to stop at: the one of least KL that the best policy does not significantly
+    beat on the same prompts.
 
     Past it the gold reward no longer rises measurably, while the KL and the risk do.
 

@@ -1,9 +1,10 @@
-"""Does a text say what an answer says? Sentence by sentence against the passage, and quotations word for word.
+"""Grounding: does a passage support an answer? Sentences are checked one by one, and quotations word for word.
 
-A sentence is supported when one sentence of the passage (with the one before it, where it begins with a pronoun) holds all its names
-and numbers and at least half of its other content words, a word counting by its first five letters, and verbs that say little (has,
-keeps, enjoys) not at all; or when each of its clauses is. That is a check of words, not of meaning: "not" and "never" must agree,
-beyond that it does not read. docs/probe.md says how often it agrees with the built-in world's judge.
+A sentence is supported when one sentence of the passage (with the one before it, where it begins with a
+pronoun) holds all its names and numbers and at least half of its other content words, comparing the first five
+letters of each and ignoring verbs of little content (has, keeps, enjoys); or when each of its clauses is
+supported. This is a check of words, not of meaning, except that "not" and "never" must agree. docs/probe.md
+says how often it agrees with the built-in world's judge.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _NOT = frozenset(("not", "no", "never", "nobody", "none", "neither", "nor", "n't
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One sentence of an answer and where in the passage it comes from."""
+    """One sentence of an answer and its source in the passage."""
 
     sentence: str
     source: str
@@ -43,14 +44,15 @@ class Checked:
 
 
 def sentences(text: str) -> list[str]:
-    """A text in sentences."""
+    """Return the sentences of a text."""
     return [found.group().strip() for found in _SENTENCE.finditer(text) if _WORD.search(found.group())]
 
 
 def check(answer: str, passage: str) -> list[Checked]:
-    """Every sentence of an answer that states something about the passage, with its nearest source.
+    """Return every sentence of an answer that states something about the passage, with its nearest source.
 
-    A sentence about the speaker or the reader ("I hope that helps") and one with neither name nor two content words state nothing.
+    A sentence about the speaker or the reader ("I hope that helps") and one with neither name nor two content
+    words state nothing.
     """
     lines = sentences(passage)
     near = [[line] if not at or not _PRONOUN.search(line) else lines[at - 1 : at + 1] for at, line in enumerate(lines)]
@@ -67,22 +69,24 @@ def check(answer: str, passage: str) -> list[Checked]:
 
 
 def supported(answer: str, passage: str) -> bool:
-    """Whether every sentence of an answer that states something is supported; one that states nothing is."""
+    """Return whether every sentence of an answer that states something is supported. An answer that states
+    nothing is supported."""
     return all(each.supported for each in check(answer, passage))
 
 
 def quotes(answer: str) -> list[str]:
-    """What an answer quotes: its parts in quotation marks of six characters or more."""
+    """Return an answer's quotations: its parts in quotation marks, of six characters or more."""
     return [found.strip(" .,;:。，") for found in _QUOTE.findall(answer)]
 
 
 def quoted_from(quotation: str, passage: str) -> bool:
-    """Whether a quotation stands in the passage word for word, but for case and white space."""
+    """Return whether a quotation occurs in the passage word for word, apart from case and white space."""
     return " ".join(quotation.lower().split()) in " ".join(passage.lower().split())
 
 
 def _supported(sentence: str, subject: set[str], near: Sequence[Sequence[str]], known: set[str]) -> bool:
-    """The sentence as a whole, or each of its clauses; a list of names alone may come from anywhere in the passage."""
+    """Return whether the sentence as a whole, or each of its clauses, is supported. A list of names may come
+    from anywhere in the passage."""
     names, words = _content(sentence, known)
     if any(_supports(sentence, names, words, lines) for lines in near) or (names <= known and _lists(sentence, names)):
         return True
@@ -90,18 +94,25 @@ def _supported(sentence: str, subject: set[str], near: Sequence[Sequence[str]], 
     if len(clauses) < 2:
         return False
     first = _subject(sentence, names)
-    parts = [(clause, *_content(clause, known)) for clause in clauses]
-    return all(any(_supports(clause, own or first, rest, lines) for lines in near) for clause, own, rest in parts if own or rest)
+    for clause in clauses:
+        own, rest = _content(clause, known)
+        if (own or rest) and not any(_supports(clause, own or first, rest, lines) for lines in near):
+            return False
+    return True
 
 
 def _lists(sentence: str, names: set[str]) -> bool:
-    """Whether a sentence is a list of names and nothing else."""
+    """Return whether a sentence is a list of names and nothing else."""
     return all(word.lower()[:STEM] in names or word.lower() in ("and", "or", "the", "a", "an") for word in _WORD.findall(sentence))
 
 
 def _subject(sentence: str, names: set[str]) -> set[str]:
-    """The first name of a sentence, which a clause without a name of its own is taken to be about."""
-    return set([stem for word in _WORD.findall(sentence) if (stem := word.lower()[:STEM]) in names][:1])
+    """Return the first name of a sentence, taken as the subject of its clauses without a name."""
+    for word in _WORD.findall(sentence):
+        stem = word.lower()[:STEM]
+        if stem in names:
+            return {stem}
+    return set()
 
 
 def _supports(sentence: str, names: set[str], words: set[str], lines: Sequence[str]) -> bool:
@@ -112,13 +123,16 @@ def _supports(sentence: str, names: set[str], words: set[str], lines: Sequence[s
 
 
 def _overlap(wanted: set[str], lines: Sequence[str]) -> float:
-    """Share of the content that these sentences hold, those of few words first."""
-    held = {stem for line in lines for part in _content(line) for stem in part}
+    """Return the share of the content that these sentences hold, with few-word ones first."""
+    held = set[str]()
+    for line in lines:
+        held.update(*_content(line))
     return len(wanted & held) / max(1, len(wanted)) - 0.01 * len(held)
 
 
 def _content(text: str, known: frozenset[str] | set[str] = frozenset()) -> tuple[set[str], set[str]]:
-    """Names and numbers, and the other content words, both cut to their stems; what the passage knows as a name is one in small letters."""
+    """Return names and numbers, and the other content words, all stemmed. A name known from the passage counts
+    in lower case too."""
     names, words = set[str](), set[str]()
     for token in _WORD.findall(text):
         low = token.lower()

@@ -1,12 +1,13 @@
-"""Length-controlled win rates: what would be preferred if both answers were of one length?
+"""Length-controlled win rates: which answer would be preferred if both were equally long?
 
 Follows Dubois et al. 2024 (arXiv 2404.04475, AlpacaEval 2): a logistic regression of the preferences,
 
     logit P(first is preferred) = theta + phi tanh((length of second - length of first) / sd) + psi difficulty
 
-read at a length difference of 0 and averaged over the prompts. Lengths are in characters, sd is that of the differences. Except: a
-small ridge on every coefficient takes the place of their cross-validated L1 and of their two gamed baselines, which belong to their
-805 prompts; the difficulty of a prompt is optional, since it takes many models to know it.
+evaluated at a length difference of 0 and averaged over the prompts. Lengths are in characters, sd is that of
+the differences. Except: a small ridge on every coefficient takes the place of their cross-validated L1 and of
+their two gamed baselines, which belong to their 805 prompts; the difficulty of a prompt is optional, since
+estimating it takes many models.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from accord.errors import InputError
 from accord.evaluation.statistics import Floats, Interval
 
 RIDGE = 0.01
-"""1 / C of their logistic regression without cross-validation."""
+"""1 / C in their logistic regression without cross-validation."""
 STEPS = 60
 DRAWS = 100
 """Bootstrap draws that are fitted at once."""
@@ -28,11 +29,11 @@ DRAWS = 100
 
 @dataclass(frozen=True, slots=True)
 class LengthControlled:
-    """A win rate with the effect of length taken out."""
+    """A win rate with the effect of length removed."""
 
     win_rate: Interval
     theta: float
-    """Log-odds of the first where lengths are equal and difficulty is 0."""
+    """Log-odds of the first at equal lengths and difficulty 0."""
     phi: float
     """Effect of length; below zero, longer answers are preferred."""
     psi: float
@@ -49,7 +50,7 @@ def length_controlled(
     resamples: int = 500,
     seed: int = 0,
 ) -> LengthControlled:
-    """Fits the regression; the interval fits it again on resampled prompts.
+    """Fit the regression; the interval fits it again on resampled prompts.
 
     Args:
         preferences: [prompts], 1 where the first is preferred, 0 where the second is, between for ties and probabilities.
@@ -62,7 +63,10 @@ def length_controlled(
     longer = np.asarray(second_lengths, dtype=np.float64) - np.asarray(first_lengths, dtype=np.float64)
     hard = np.zeros(len(y)) if difficulty is None else np.asarray(difficulty, dtype=np.float64)
     if not len(y) == len(longer) == len(hard) or not len(y):
-        raise InputError(f"{len(y)} preferences, {len(longer)} lengths and {len(hard)} difficulties", where="length control")
+        raise InputError(
+            f"{len(y)} preferences, {len(longer)} lengths and {len(hard)} difficulties; there must be equally many, at least one",
+            where="length control",
+        )
     spread = float(longer.std(ddof=1)) if len(y) > 1 else 0.0
     features = np.stack([np.ones(len(y)), np.tanh(longer / spread) if spread else np.zeros(len(y)), hard], axis=1)
     whole = np.ones((1, len(y)))
@@ -74,12 +78,13 @@ def length_controlled(
 
 
 def read_at_equal_length(theta: float, psi: float, difficulty: Sequence[float] | Floats) -> Floats:
-    """P(first is preferred) at equal lengths, one a prompt: what the published coefficients of a model say of each instruction."""
+    """Return P(first is preferred) at equal lengths, one per prompt, from a model's published coefficients for
+    each instruction."""
     return _sigmoid(theta + psi * np.asarray(difficulty, dtype=np.float64))
 
 
 def logistic(features: Floats, y: Floats, weights: Floats, ridge: float) -> Floats:
-    """Weighted ridge logistic regressions on targets in [0, 1], by Newton's method, several weightings at once.
+    """Fit weighted ridge logistic regressions on targets in [0, 1] by Newton's method, several weightings at once.
 
     Args:
         features: [rows, columns]. y: [rows]. weights: [fits, rows].
@@ -110,7 +115,7 @@ def _resampled(features: Floats, y: Floats, hard: Floats, ridge: float, resample
 
 
 def _at_equal_length(coefficients: Floats, hard: Floats, weights: Floats) -> Floats:
-    """The mean over (weighted) prompts, [fits]."""
+    """Return the mean over (weighted) prompts, [fits]."""
     p = _sigmoid(coefficients[:, :1] + coefficients[:, 2:] * hard)
     return (p * weights).sum(1) / weights.sum(1)
 

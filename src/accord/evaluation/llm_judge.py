@@ -1,7 +1,9 @@
-"""A language model as judge of two answers: asked in both orders, so that its liking for a place cancels out and is measured.
+"""A language model as the judge of two answers. It is asked in both orders, so that its position bias cancels
+out and is measured.
 
-The instruction is our own. An answer is read by its first A, B or TIE; one that holds none is no opinion. When the two orders
-contradict each other the prompt is a tie (Zheng et al. 2023, section 3.4, call this the conservative rule).
+The instruction is our own. An answer is read by its first A, B or TIE; an answer without one is no opinion.
+When the two orders contradict each other the prompt is a tie (Zheng et al. 2023, section 3.4, call this the
+conservative rule).
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Opinion:
 
     @property
     def worth(self) -> float:
-        """To the first answer; the readable order alone when the other is not."""
+        """Score of the first answer, from the readable order alone when the other is unreadable."""
         known = [value for value in (self.first_shown_first, self.second_shown_first) if not math.isnan(value)]
         if len(known) < 2:
             return known[0] if known else float("nan")
@@ -57,7 +59,7 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class PositionBias:
-    """What the place of an answer did."""
+    """The effect of an answer's position."""
 
     first_place: float
     """Share of all decided answers that went to the answer shown first; 0.5 is no bias."""
@@ -68,15 +70,17 @@ class PositionBias:
 
 
 def conversation_of(prompt: Prompt, a: str, b: str, question: str) -> tuple[Message, ...]:
-    """What is put to the judge."""
+    """Return the conversation that is put to the judge."""
     turns = "\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
     return (Message("user", _ASK.replace("{question}", question).format(conversation=turns, a=a or "(nothing)", b=b or "(nothing)")),)
 
 
 def verdict(text: str) -> float:
-    """1 for A, 0 for B, 1/2 for a tie, NaN for none: the last of these words, since a model that reasons ends with its verdict.
+    """Return 1 for A, 0 for B, 1/2 for a tie, NaN for none. The last such word counts: a reasoning model ends
+    with its verdict.
 
-    A lone article "a" in a sentence is not taken for a verdict: lower-case letters count only when they are the whole answer.
+    A lone article "a" in a sentence is not taken for a verdict: lower-case letters count only when they are
+    the whole answer.
     """
     words = [found.group(1) for found in _WORD.finditer(text)]
     said = [word.upper() for word in words if word not in ("a", "b") or text.strip().strip(".").lower() == word]
@@ -93,7 +97,7 @@ def ask(
     sampling: Sampling,
     seed: int = 0,
 ) -> list[Opinion]:
-    """The judge's opinion of ``first[i]`` against ``second[i]``; two that read alike are a tie without being asked."""
+    """Return the judge's opinion of ``first[i]`` against ``second[i]``. Equal texts are a tie without being asked."""
     opinions = [Opinion(0.5, 0.5)] * len(prompts)
     rows = [row for row in range(len(prompts)) if first[row].strip() != second[row].strip()]
     there = [conversation_of(prompts[row], first[row], second[row], question) for row in rows]
@@ -105,7 +109,7 @@ def ask(
 
 
 def position_bias(opinions: Sequence[Opinion]) -> PositionBias:
-    """What is left of order in a judge's opinions; pairs that read alike say nothing and should be left out before."""
+    """Return the position bias in a judge's opinions. Leave out pairs of equal texts first: they carry no information."""
     there: Floats = np.array([opinion.first_shown_first for opinion in opinions], dtype=np.float64)
     back: Floats = np.array([1 - opinion.second_shown_first for opinion in opinions], dtype=np.float64)
     shown = np.concatenate([there, back])

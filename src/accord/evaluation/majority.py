@@ -1,4 +1,4 @@
-"""Self-consistency: of several answers to a problem the most frequent one counts (Wang et al. 2023)."""
+"""Self-consistency: the most frequent of several answers to a problem counts (Wang et al. 2023)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decimal import Decimal
 
 
 def majority(answers: Sequence[Decimal | None]) -> Decimal | None:
-    """The most frequent answer, the first given of equally frequent ones; None where nobody gave one.
+    """Return the most frequent answer, the first given of equally frequent ones; None if there is none.
 
     Responses without an answer have no vote. 4 and 4.0 are one answer.
     """
@@ -17,7 +17,7 @@ def majority(answers: Sequence[Decimal | None]) -> Decimal | None:
 
 
 def right(voted: Sequence[Sequence[Decimal | None]], keys: Sequence[Decimal]) -> list[float]:
-    """1 for each problem whose majority is its key, else 0.
+    """Return 1 for each problem whose majority is its key, else 0.
 
     Args:
         voted: the answers to each problem, one or several. keys: the right ones.

@@ -1,7 +1,7 @@
-"""How many prompts tell two systems apart: the sample size of a win rate against one half.
+"""Power: how many prompts separate two systems, that is the sample size of a win rate against one half.
 
-The usual two-sided test at 5% with 80% power: ``n = ((z_a s_0 + z_b s_1) / (rate - 1/2))^2``, where s_0 and s_1 are the standard
-deviations of one prompt's value if neither were better and as it is. Ties make both smaller.
+The usual two-sided test at 5% with 80% power: ``n = ((z_a s_0 + z_b s_1) / (rate - 1/2))^2``, where s_0 and s_1
+are the standard deviations of one prompt's value, under equality and as observed. Ties make both smaller.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from accord.evaluation.statistics import Floats, Interval
 Z_LEVEL, Z_POWER = 1.959963984540054, 0.8416212335729143
 """Normal quantiles of 97.5% and 80%."""
 NEVER = 1_000_000
-"""Beyond this many prompts a difference is called none."""
+"""A difference that needs more prompts than this counts as none."""
 
 
 def prompts_needed(rate: float, ties: float = 0.0) -> int | None:
-    """Prompts that tell a win rate from one half; None when it is one half or nearly so.
+    """Return the number of prompts that separate a win rate from one half; None when it is one half or nearly so.
 
     Args:
         rate: in [0, 1], a tie counting half.
@@ -36,7 +36,7 @@ def prompts_needed(rate: float, ties: float = 0.0) -> int | None:
 
 
 def more_prompts(values: Sequence[float] | Floats, won: Interval) -> int | None:
-    """How many more prompts would settle which of two is better: 0 when the interval excludes one half already.
+    """Return how many more prompts would settle which of two is better: 0 when the interval excludes one half already.
 
     Args:
         values: [prompts], each in [0, 1].

@@ -1,6 +1,7 @@
-"""The words of each finding, in English and Chinese: its title, one sentence with the run's figures, and what to change.
+"""The texts of each finding in English and Chinese: its title, one sentence with the run's metrics, and the
+changes to make.
 
-docs/doctor.md and docs/hacking.md say how each is found; a test holds that every name stands there.
+docs/doctor.md and docs/hacking.md say how each is found. A test checks that every name is documented there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Both = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """What a finding is called, says and advises. ``what`` has the figures' names in braces; ``change`` is keyed by cause."""
+    """A finding's title, description and advice. ``what`` has the metrics' names in braces; ``change`` is keyed by cause."""
 
     title: Both
     what: Both
@@ -24,8 +25,8 @@ class Remedy:
 LR: Both = ("Lower lr (a third of it), or lengthen warmup_steps.", "降低 lr（约三分之一），或加长 warmup_steps。")
 KL: Both = ("Raise kl_coef, or set kl_target.", "提高 kl_coef，或设置 kl_target。")
 LABEL: Both = (
-    "Have responses of this very policy ranked, and train the reward model again on them.",
-    "让人给这个策略的回答排序，用新排序重新训练奖励模型。",
+    "Have responses of this policy ranked, and train the reward model again on the rankings.",
+    "让人给这个策略的回复排序，用新排序重新训练奖励模型。",
 )
 STOP: Both = ("Keep an earlier checkpoint: take fewer steps.", "取较早的检查点：减少 steps。")
 
@@ -33,14 +34,14 @@ LEARNING: dict[str, Remedy] = {
     "negative_kl": Remedy(
         ("The KL to the SFT model is negative", "与 SFT 的 KL 为负"),
         (
-            "Over the last third of the run kl_k1 averages {kl} nats a response, {errors} standard errors below 0; a true KL cannot be "
+            "Over the last third of the run kl_k1 averages {kl} nats per response, {errors} standard errors below 0; a true KL cannot be "
             "negative, so responses are not drawn from the policy that is scored (logprob_gap {gap}, temperature {temperature}).",
-            "最后三分之一里 kl_k1 平均为每回答 {kl} nat，比 0 低 {errors} 个标准误；真正的 KL 不会为负，"
-            "说明回答并非采自被计分的策略（logprob_gap {gap}，temperature {temperature}）。",
+            "最后三分之一里 kl_k1 平均为每个回复 {kl} nat，比 0 低 {errors} 个标准误；真正的 KL 不会为负，"
+            "说明回复并非采自被计分的策略（logprob_gap {gap}，temperature {temperature}）。",
         ),
         {
             "rules": (
-                "Take sampling rules out of the rollout: no top-k, top-p, minimum length, banned n-grams or repetition penalty.",
+                "Remove sampling rules from the rollout: no top-k, top-p, minimum length, banned n-grams or repetition penalty.",
                 "去掉采样规则：不用 top-k、top-p、最短长度、禁止 n-gram 或重复惩罚。",
             ),
             "temperature": (
@@ -56,20 +57,20 @@ LEARNING: dict[str, Remedy] = {
                 "给 pad 单独的词元：pad == eos 时，掩码可能把停止符从 KL 中去掉。",
             ),
             "chance": (
-                "Rollouts are few: raise batch_size, and read kl_k3, which cannot be negative.",
+                "There are too few rollouts: raise batch_size, and read kl_k3, which cannot be negative.",
                 "采样太少：加大 batch_size，并看不会为负的 kl_k3。",
             ),
         },
     ),
     "reference_differs": Remedy(
-        ("The reference is not the model the policy started as", "参考模型不是策略的起点"),
+        ("The reference differs from the policy's starting model", "参考模型不是策略的起点"),
         (
-            "The first rollout has a KL of {kl} nats before anything was learned; it must be 0.",
+            "The first rollout has a KL of {kl} nats before any update; it must be 0.",
             "尚未学习时第一次采样的 KL 就有 {kl} nat；它应为 0。",
         ),
         {
             "reference": (
-                "Take the SFT model that the policy starts from as the reference: adapters merged, same dtype.",
+                "Use the policy's starting SFT model as the reference: adapters merged, same dtype.",
                 "以策略起点的 SFT 模型为参考：合并适配器，精度相同。",
             ),
             "dropout": (
@@ -81,7 +82,7 @@ LEARNING: dict[str, Remedy] = {
     "sampler_gap": Remedy(
         ("Sampler and trainer disagree", "采样器与训练器不一致"),
         (
-            "Their log-probabilities of the same tokens differ by {gap} nats on average; ratios and KL are wrong by as much.",
+            "Their log-probabilities of the same tokens differ by {gap} nats on average; ratios and KL are off by the same amount.",
             "对同一词元二者的对数概率平均相差 {gap} nat；比率与 KL 也错这么多。",
         ),
         {
@@ -90,28 +91,28 @@ LEARNING: dict[str, Remedy] = {
                 "采样器用同一温度，且不用 top-k、top-p 或惩罚。",
             ),
             "dtype": (
-                "Run both in one precision (--dtype float32), one attention kernel.",
+                "Run both in the same precision (--dtype float32) and with the same attention kernel.",
                 "两者用同一精度（--dtype float32）和同一注意力内核。",
             ),
             "stale": ("Refresh the sampler's weights and caches after each update.", "每次更新后刷新采样器的权重与缓存。"),
         },
     ),
     "no_eos": Remedy(
-        ("Responses do not end", "回答不结束"),
+        ("Responses do not end", "回复不结束"),
         (
-            "Only {late} of the last responses end with a stop token ({early} at the start), at a limit of {limit} tokens.",
-            "最后的回答只有 {late} 以停止符结束（开始时 {early}），长度上限 {limit} 个词元。",
+            "Only {late} of the last responses end with a stop token ({early} at the start). The limit is {limit} tokens.",
+            "最后的回复只有 {late} 以停止符结束（开始时 {early}），长度上限 {limit} 个词元。",
         ),
         {
             "pad": (
-                "pad and eos are one token: train SFT so that the stop token keeps its loss, or give pad a token of its own.",
+                "pad and eos are the same token: train SFT so that the stop token keeps its loss, or give pad a token of its own.",
                 "pad 与 eos 是同一词元：SFT 时保留停止符的损失，或给 pad 单独的词元。",
             ),
             "template": (
-                "Check that the SFT data ends each response with the template's end of turn, and that it is among the stop tokens.",
-                "确认 SFT 数据的每个回答都以模板的结束符收尾，且它在停止符之列。",
+                "Check that each response in the SFT data ends with the template's end of turn, and that this is a stop token.",
+                "确认 SFT 数据的每个回复都以模板的结束符收尾，且它在停止符之列。",
             ),
-            "limit": ("Raise max_tokens: responses are cut before they can end.", "提高 max_tokens：回答在结束前就被截断。"),
+            "limit": ("Raise max_tokens: responses are cut before they can end.", "提高 max_tokens：回复在结束前就被截断。"),
             "reward": (
                 "Set truncation to penalise with no_stop_reward below the lowest scores.",
                 "设 truncation 为 penalise，且 no_stop_reward 低于最低分。",
@@ -121,7 +122,7 @@ LEARNING: dict[str, Remedy] = {
     "value_not_learning": Remedy(
         ("The value model does not learn", "价值模型没有学到东西"),
         (
-            "Over the last third of {steps} steps it explains {explained} of the returns' variance; 0 is a constant's share.",
+            "Over the last third of {steps} steps it explains {explained} of the returns' variance; a constant explains 0.",
             "在 {steps} 步的最后三分之一里只解释回报方差的 {explained}；常数为 0。",
         ),
         {
@@ -130,10 +131,10 @@ LEARNING: dict[str, Remedy] = {
                 "提高 value_lr（常为策略的十倍），并预热价值模型。",
             ),
             "clip": (
-                "Widen value_clip, or set it to 0: rewards are larger than it lets the value move.",
+                "Widen value_clip, or set it to 0: rewards change more than it allows the value to.",
                 "放宽 value_clip 或设为 0：奖励的变动超过它允许的范围。",
             ),
-            "start": ("Start the value model as the reward model.", "用奖励模型初始化价值模型。"),
+            "start": ("Initialise the value model from the reward model.", "用奖励模型初始化价值模型。"),
         },
     ),
     "clip_fraction": Remedy(
@@ -144,14 +145,14 @@ LEARNING: dict[str, Remedy] = {
         ),
         {
             "rate": LR,
-            "epochs": ("Take fewer epochs over a rollout (InstructGPT: 1).", "减少每批采样的 epochs（InstructGPT 为 1）。"),
+            "epochs": ("Take fewer epochs per rollout (InstructGPT: 1).", "减少每批采样的 epochs（InstructGPT 为 1）。"),
             "stop": ("Set kl_stop (0.02) to end a rollout's passes early.", "设 kl_stop（0.02）以提前结束每批的遍数。"),
         },
     ),
     "entropy_collapse": Remedy(
-        ("The policy has lost its variety", "策略失去多样性"),
+        ("The policy has lost its diversity", "策略失去多样性"),
         (
-            "Entropy fell from {first} to {last} nats a token: one continuation is all but certain everywhere.",
+            "Entropy fell from {first} to {last} nats per token: almost everywhere only one continuation is left.",
             "熵从每词元 {first} 降到 {last} nat：几乎每处只剩一种续写。",
         ),
         {"kl": KL, "rate": LR, "steps": STOP},
@@ -168,42 +169,42 @@ LEARNING: dict[str, Remedy] = {
     "not_moving": Remedy(
         ("The policy does not move", "策略没有变化"),
         (
-            "After {steps} steps the reward is where it was ({first} to {last}) and the KL is {kl} nats.",
+            "After {steps} steps the reward has not changed ({first} to {last}) and the KL is {kl} nats.",
             "{steps} 步后奖励原地不动（{first} 到 {last}），KL 为 {kl} nat。",
         ),
         {
-            "rate": ("Raise lr; check that the optimiser reaches the weights that are trained.", "提高 lr；确认优化器更新了要训练的权重。"),
+            "rate": ("Raise lr; check that the optimiser updates the trained weights.", "提高 lr；确认优化器更新了要训练的权重。"),
             "kl": ("Lower kl_coef.", "降低 kl_coef。"),
             "reward": (
-                "See whether the reward differs at all between responses to one prompt.",
-                "看同一提示的不同回答之间奖励是否有差别。",
+                "Check whether the reward differs at all between responses to one prompt.",
+                "看同一提示词的不同回复之间奖励是否有差别。",
             ),
         },
     ),
     "ptx_tax": Remedy(
         ("The policy forgets its raw text", "策略在遗忘原始文本"),
-        ("Loss on the pretraining mix rose from {first} to {last} nats a token.", "预训练混合的损失从每词元 {first} 升到 {last} nat。"),
+        ("Loss on the pretraining mix rose from {first} to {last} nats per token.", "预训练混合的损失从每词元 {first} 升到 {last} nat。"),
         {"mix": ("Raise ptx_coef or ptx_tokens.", "提高 ptx_coef 或 ptx_tokens。"), "rate": LR},
     ),
     "writes_on": Remedy(
-        ("Responses go on into the user's next turn", "回答接着写起用户的话"),
+        ("Responses continue into the user's next turn", "回复接着写起用户的话"),
         (
-            "{share} of the last responses hold the marker of a turn ({marker}): the model does not stop at the end of its own.",
-            "最后的回答有 {share} 含轮次标记（{marker}）：模型没有在自己的轮次末尾停下。",
+            "{share} of the last responses contain a turn marker ({marker}): the model does not stop at the end of its own turn.",
+            "最后的回复有 {share} 含轮次标记（{marker}）：模型没有在自己的轮次末尾停下。",
         ),
         {
             "template": (
-                "Use one chat template in SFT, reward model and PPO, and make its end of turn a stop token.",
+                "Use one chat template for SFT, reward model and PPO, and make its end of turn a stop token.",
                 "SFT、奖励模型与 PPO 用同一聊天模板，并把其结束符设为停止符。",
             ),
-            "data": ("Look for demonstrations that hold several turns in one response.", "检查是否有示范把多轮写进一个回答。"),
+            "data": ("Look for demonstrations with several turns in one response.", "检查是否有示范把多轮写进一个回复。"),
         },
     ),
     "reward_at_chance": Remedy(
-        ("The reward model guesses", "奖励模型在瞎猜"),
+        ("The reward model is at chance", "奖励模型与随机猜测无异"),
         (
-            "It orders {accuracy} of pairs as labelers do; 50% is a coin ({where}).",
-            "它对 {accuracy} 的回答对与标注者排序一致；抛硬币为 50%（{where}）。",
+            "It orders {accuracy} of pairs as labelers do; 50% is chance ({where}).",
+            "它对 {accuracy} 的回复对与标注员排序一致；随机为 50%（{where}）。",
         ),
         {
             "labels": ("Look at the labels first: `accord agreement`.", "先看标注：`accord agreement`。"),
@@ -212,47 +213,47 @@ LEARNING: dict[str, Remedy] = {
                 "提高 lr，或增加排序；损失应在一个 epoch 内离开 ln 2 = 0.69。",
             ),
             "alike": (
-                "Sample the responses at temperature 1 from a model that varies: pairs that read alike teach nothing.",
-                "以温度 1 从有多样性的模型采样：读起来一样的回答对学不到东西。",
+                "Sample the responses at temperature 1 from a model with varied output: pairs of similar responses teach nothing.",
+                "以温度 1 从有多样性的模型采样：读起来一样的回复对学不到东西。",
             ),
             "tail": (
-                "Raise max_tokens if long pairs lose their ends, and check that the score is read at the last token.",
-                "若长回答被截断请提高 max_tokens，并确认分数读自最后一个词元。",
+                "Raise max_tokens if long responses are cut off, and check that the score is read at the last token.",
+                "若长回复被截断请提高 max_tokens，并确认分数读自最后一个词元。",
             ),
         },
     ),
     "reward_overfits": Remedy(
-        ("The reward model learns its rankings by heart", "奖励模型在死记排序"),
+        ("The reward model memorises its rankings", "奖励模型在死记排序"),
         (
-            "It orders {training} of the training pairs right and {validation} on prompts it has not seen.",
-            "训练对上正确 {training}，未见过的提示上 {validation}。",
+            "It orders {training} of the training pairs correctly, but only {validation} on unseen prompts.",
+            "训练对上正确 {training}，未见过的提示词上 {validation}。",
         ),
         {
             "epochs": ("Take one epoch, or a lower lr.", "只跑一个 epoch，或降低 lr。"),
-            "labels": ("Label more prompts rather than more responses a prompt.", "多标注提示，而不是每个提示多标注回答。"),
+            "labels": ("Label more prompts rather than more responses per prompt.", "多标注提示词，而不是每个提示词多标注回复。"),
         },
     ),
     "labels_at_chance": Remedy(
-        ("Labelers agree no more than by chance", "标注者的一致率不高于偶然"),
+        ("Labelers agree no more often than by chance", "标注员的一致率不高于偶然"),
         (
-            "Two labelers order {agreement} of pairs alike ({low} to {high}); InstructGPT's did 73%.",
-            "两位标注者对 {agreement} 的回答对排序一致（{low} 到 {high}）；InstructGPT 为 73%。",
+            "Two labelers order {agreement} of pairs alike ({low} to {high}); InstructGPT's labelers reached 73%.",
+            "两位标注员对 {agreement} 的回复对排序一致（{low} 到 {high}）；InstructGPT 为 73%。",
         ),
         {
-            "guideline": ("Rewrite the guideline with examples of both kinds, and screen labelers.", "用正反例重写准则，并筛选标注者。"),
+            "guideline": ("Rewrite the guideline with examples of both kinds, and screen labelers.", "用正反例重写指南，并筛选标注员。"),
             "order": (
-                "Check that ranks are stored as shown: 1 is best, and the shown order is kept.",
+                "Check how ranks are stored: 1 is best, and the display order is kept.",
                 "检查排名的存法：1 为最好，且保留展示顺序。",
             ),
-            "alike": ("Show responses that differ: temperature 1, several models.", "展示有差别的回答：温度 1、多个模型。"),
+            "alike": ("Show more varied responses: temperature 1, several models.", "展示有差别的回复：温度 1、多个模型。"),
         },
     ),
     "template_mismatch": Remedy(
-        ("Models of one run are spoken to differently", "同一次运行的模型用了不同的对话格式"),
+        ("Models of one run use different chat formats", "同一次运行的模型用了不同的对话格式"),
         ("{evidence}.", "{evidence}。"),
         {
             "template": (
-                "Train the reward model from this very SFT model; copy its chat_template.jinja and tokenizer files.",
+                "Train the reward model from this SFT model; copy its chat_template.jinja and tokenizer files.",
                 "用这个 SFT 模型训练奖励模型；复制其 chat_template.jinja 与分词器文件。",
             ),
             "bos": (
@@ -267,13 +268,13 @@ LEARNING: dict[str, Remedy] = {
             "{name} is no longer the model that this run learned from (digest {was}, now {now}).",
             "{name} 已不是本次运行所用的模型（摘要 {was}，现为 {now}）。",
         ),
-        {"again": ("Run this stage again from the present model.", "用现在的模型重跑这一阶段。")},
+        {"again": ("Run this command again from the current model.", "用现在的模型重新运行此命令。")},
     ),
     "pad_is_eos": Remedy(
-        ("pad and the stop token are one token", "pad 与停止符是同一词元"),
+        ("pad and the stop token are the same token", "pad 与停止符是同一词元"),
         (
-            "In {name} padding is the token that ends a response ({token}); whoever masks by token id loses the stop token.",
-            "{name} 的填充就是结束回答的词元（{token}）；按词元 id 做掩码会丢掉停止符。",
+            "In {name} the padding token also ends a response ({token}); masking by token id loses the stop token.",
+            "{name} 的填充就是结束回复的词元（{token}）；按词元 id 做掩码会丢掉停止符。",
         ),
         {
             "pad": (
@@ -283,7 +284,7 @@ LEARNING: dict[str, Remedy] = {
         },
     ),
     "overfits": Remedy(
-        ("The last epochs only learn by heart", "最后几个 epoch 只是在死记"),
+        ("The last epochs only memorise", "最后几个 epoch 只是在死记"),
         ("Validation loss was {best} and ended at {last}.", "验证损失最低 {best}，最后为 {last}。"),
         {
             "epochs": (
@@ -299,35 +300,35 @@ LEARNING: dict[str, Remedy] = {
         {
             "rate": ("Raise lr.", "提高 lr。"),
             "data": (
-                "See that the loss covers response tokens and that inputs are not all alike.",
-                "确认损失覆盖回答词元，且输入并非千篇一律。",
+                "Check that the loss covers response tokens and that the inputs are not all alike.",
+                "确认损失覆盖回复词元，且输入并非千篇一律。",
             ),
         },
     ),
     "likelihood_falls": Remedy(
-        ("Preferred responses become unlikely too", "被偏好的回答也变得不可能"),
+        ("Preferred responses become unlikely too", "被偏好的回复也变得不可能"),
         (
-            "Their log-probability fell from {first} to {last} while the margin grew: probability goes to what nobody wrote.",
+            "Their log-probability fell from {first} to {last} while the margin grew: probability goes to text that nobody wrote.",
             "分差变大而其对数概率从 {first} 降到 {last}：概率流向了没人写过的文字。",
         ),
         {
-            "anchor": ("Raise beta, or take --loss orpo, which carries an SFT term.", "提高 beta，或用含 SFT 项的 --loss orpo。"),
+            "anchor": ("Raise beta, or use --loss orpo, which includes an SFT term.", "提高 beta，或用含 SFT 项的 --loss orpo。"),
             "rate": LR,
         },
     ),
     "makes_up_more": Remedy(
-        ("The policy makes more up than the SFT model", "策略比 SFT 模型编造更多"),
+        ("The policy makes up more than the SFT model", "策略比 SFT 模型编造更多"),
         (
-            "It states something false in {policy} of its answers about unknown facts, the SFT model in {sft}.",
-            "在未知事实上其 {policy} 的回答有虚假陈述，SFT 模型为 {sft}。",
+            "It states something false in {policy} of its answers about unknown facts; the SFT model does in {sft}.",
+            "在未知事实上其 {policy} 的回复有虚假陈述，SFT 模型为 {sft}。",
         ),
         {
             "labels": (
-                "Have labelers check facts, and rank made-up answers below admitted ignorance.",
-                "让标注者核对事实，把编造排在承认不知道之下。",
+                'Have labelers check facts, and rank made-up answers below "I don\'t know".',
+                "让标注员核对事实，把编造排在承认不知道之下。",
             ),
             "demonstrations": (
-                "Leave out demonstrations with facts that the base model cannot know.",
+                "Remove demonstrations with facts that the base model cannot know.",
                 "去掉含有基座模型不可能知道的事实的示范。",
             ),
         },

@@ -1,7 +1,8 @@
-"""How often a reward model orders two responses as someone else does: a labeler, a held-out group of labelers, or the truth.
+"""Reward-model accuracy: how often it orders two responses like a labeler, a held-out group of labelers, or the
+gold utility.
 
-Follows Ouyang et al. 2022, section 4.1: accuracy over all untied pairs of a ranking. Pairs are averaged within their prompt first, so that
-K = 9 does not count six times as much as K = 4, and prompts are resampled for the interval.
+Follows Ouyang et al. 2022, section 4.1: accuracy over all untied pairs of a ranking. Pairs are averaged within their
+prompt first, so that K = 9 does not count six times as much as K = 4, and prompts are resampled for the interval.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Rows = Sequence[Sequence[float]]
 
 
 def prompt_accuracy(scores: Sequence[float], ranks: Sequence[float], *, margin: float = 1e-9) -> float | None:
-    """The share of one prompt's untied pairs that the scores order as the ranks do; equal scores count half.
+    """Return the share of one prompt's untied pairs that the scores order as the ranks do; equal scores count half.
 
     Args:
         scores: [K], higher is better.
@@ -36,11 +37,11 @@ def prompt_accuracy(scores: Sequence[float], ranks: Sequence[float], *, margin: 
 def pair_accuracy(
     scores: Rows, ranks: Rows, *, prompt_ids: Sequence[str] | None = None, margin: float = 1e-9, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """``prompt_accuracy`` averaged over prompts, with its interval.
+    """Return ``prompt_accuracy`` averaged over prompts, with its interval.
 
     Args:
-        scores, ranks: one row a ranking, [K] numbers each.
-        prompt_ids: which prompt a row belongs to when several labelers ranked the same one; their rows then count as one prompt.
+        scores, ranks: one row per ranking, [K] numbers each.
+        prompt_ids: each row's prompt, when several labelers ranked the same one. Their rows then count as one prompt.
     Raises:
         InputError: rows do not fit each other, or no row has an untied pair.
     """
@@ -55,22 +56,24 @@ def pair_accuracy(
 
 
 def labeler_accuracy(scores: Rows, ranked: Sequence[RankedPrompt], *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Accuracy against labelers: ``scores[i]`` are the rewards of ``ranked[i].responses``."""
+    """Return accuracy against labelers: ``scores[i]`` are the rewards of ``ranked[i].responses``."""
     ids = [row.prompt.id for row in ranked]
     return pair_accuracy(scores, [row.ranks for row in ranked], prompt_ids=ids, resamples=resamples, seed=seed)
 
 
 def group_accuracy(scores: Rows, ranked: Sequence[RankedPrompt], *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """``labeler_accuracy`` of each labeler group alone: a group that training never saw shows how far the reward model carries."""
+    """Return ``labeler_accuracy`` of each labeler group. A group unseen in training shows how well the reward
+    model generalises."""
     rows: dict[str, list[int]] = {}
     for index, row in enumerate(ranked):
         rows.setdefault(row.group, []).append(index)
-    return {
-        group: labeler_accuracy([scores[i] for i in part], [ranked[i] for i in part], resamples=resamples, seed=seed)
-        for group, part in sorted(rows.items())
-    }
+    found = dict[str, Interval]()
+    for group, part in sorted(rows.items()):
+        group_scores, group_ranked = [scores[i] for i in part], [ranked[i] for i in part]
+        found[group] = labeler_accuracy(group_scores, group_ranked, resamples=resamples, seed=seed)
+    return found
 
 
 def gold_accuracy(scores: Rows, utilities: Rows, *, margin: float = 1e-9, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Accuracy against the truth: utilities of the same responses, higher is better, differences up to ``margin`` are ties."""
+    """Return the accuracy against the gold utility of the same responses. Differences up to ``margin`` are ties."""
     return pair_accuracy(scores, [[-value for value in row] for row in utilities], margin=margin, resamples=resamples, seed=seed)

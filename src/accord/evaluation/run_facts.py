@@ -1,6 +1,7 @@
-"""From a run's folder to what is known of it, and from there to findings: shared by the doctor, the report and a run's own log.
+"""From a run's folder to its facts, and from there to findings: shared by the doctor, the report and a run's own log.
 
-Reads files only: no store, no model, no torch. What needs those (labelers' agreement, second judges) is handed in by who has them.
+Reads files only: no store, no model, no torch. Facts that need those (labelers' agreement, second judges) are
+passed in by the caller.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from accord.runtime.runs import Run
 from accord.settings.methods import PREFERENCE, SAMPLING
 
 RESULTS = "doctor.json"
-"""What `accord doctor` leaves in a run's folder: findings that took the store or a model to make."""
+"""The file that `accord doctor` leaves in a run's folder: findings that took the store or a model to make."""
 NOT_POLICIES = ("base", "sft", "best-of-n", "best_of_n")
 
 
 def read_facts(folder: Path) -> Facts:
-    """What a run's folder and the models beside it say. Raises OSError when a file cannot be read."""
+    """Return the facts in a run's folder and in the models beside it. Raises OSError when a file cannot be read."""
     config, summary = (read_object(folder / name) or {} for name in ("config.json", "summary.json"))
     samples = read_samples(folder / "samples.jsonl").rows
     return facts_of(folder, config, summary, read_metrics(folder / "metrics.jsonl"), samples)
 
 
 def facts_of(folder: Path, config: Table, summary: Table, metrics: Metrics, samples: Sequence[Table]) -> Facts:
-    """The same out of files that were read already; ``folder`` is runs/NAME of a project."""
+    """Return the same facts from files that are read already; ``folder`` is runs/NAME of a project."""
     models, stage = folder.parent.parent / "models", str(config.get("stage", folder.name))
     kin = _kin(models, config, folder.name) if stage in (*SAMPLING, *PREFERENCE, "reward") else {}
     return Facts(
@@ -47,12 +48,12 @@ def facts_of(folder: Path, config: Table, summary: Table, metrics: Metrics, samp
 
 
 def examine(facts: Facts, rows: Sequence[Table] = ()) -> list[Finding]:
-    """All findings of a run; ``rows`` are its samples as they stand, for an evaluation's side by side."""
+    """Return all findings of a run. ``rows`` are its samples as stored, for an evaluation's comparisons."""
     return in_order([*diagnose(facts), *alarms(facts), *_beside(facts, rows)])
 
 
 def said_of(row: Table) -> Said | None:
-    """A row of a training run's samples.jsonl; None for a row of another kind."""
+    """Return a row of a training run's samples.jsonl, or None for another kind of row."""
     prompt, response, score = row.get("prompt"), row.get("response"), row.get("score")
     if not isinstance(prompt, str) or not isinstance(response, str):
         return None
@@ -70,17 +71,17 @@ def said_of(row: Table) -> Said | None:
 
 
 def _beside(facts: Facts, rows: Sequence[Table]) -> Iterator[Finding]:
-    """Alarms of an evaluation: each policy's responses beside the SFT model's to the same prompts."""
+    """Return an evaluation's alarms: each policy's responses compared with the SFT model's to the same prompts."""
     if facts.stage != "evaluate":
         return
-    sides = {name: [said for row in rows if (said := _side(row, name)) is not None] for name in _named(rows)}
+    sides = dict[str, list[Said]]()
+    for row in rows:
+        for name in _table(row.get("responses")):
+            said = _side(row, name)
+            sides.setdefault(name, []).extend([] if said is None else [said])
     for name in sides:
         if name not in NOT_POLICIES and "sft" in sides:
             yield from (dataclasses.replace(finding, about=name) for finding in drift(sides["sft"], sides[name]))
-
-
-def _named(rows: Sequence[Table]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in _table(row.get("responses"))))
 
 
 def _side(row: Table, name: str) -> Said | None:
@@ -95,7 +96,8 @@ def _side(row: Table, name: str) -> Said | None:
 
 
 def _kin(models: Path, config: Table, made: str) -> dict[str, Path]:
-    """The models of a run: what it made and its parents; while it has made nothing, those whose digest it was started from."""
+    """Return a run's models: the one it made and its parents. Before it made one, the models that match the
+    digests it was started from."""
     record = read_object(models / made / "lineage.json") or {}
     if record:
         return {name: models / name for name in (*_table(record.get("parents")), made) if (models / name).is_dir()}
@@ -105,7 +107,7 @@ def _kin(models: Path, config: Table, made: str) -> dict[str, Path]:
 
 
 def changed(parents: Mapping[str, str], digests: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Parents whose digest is no longer what lineage.json says: name to (then, now)."""
+    """Return the parents whose digest differs from lineage.json: name to (then, now)."""
     return {name: (was, digests[name]) for name, was in parents.items() if name in digests and digests[name] != was}
 
 
@@ -119,7 +121,7 @@ def _digests(folders: Iterable[Path], name: str) -> dict[str, str]:
 
 
 def _padded(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Models whose pad token is their end of turn."""
+    """Return the models whose padding token ends a turn."""
     for folder in sorted(folders):
         words = read_object(folder / "tokenizer_config.json") or {}
         pad, eos = (_token(words.get(key)) for key in ("pad_token", "eos_token"))
@@ -139,7 +141,7 @@ def _table(value: object) -> Table:
 
 
 def remarks(findings: Iterable[Finding]) -> list[str]:
-    """Alarms as lines for a run's log.txt, each with a response that it quotes."""
+    """Return alarms as lines for a run's log.txt, each with a quoted response."""
     lines: list[str] = []
     for finding in findings:
         if finding.name in ALARMS:
@@ -150,7 +152,7 @@ def remarks(findings: Iterable[Finding]) -> list[str]:
 
 
 def note_alarms(run: Run, findings: Sequence[Finding] | None = None) -> None:
-    """Adds alarms to a run's log.txt, each once; those that its own files set off when none are given."""
+    """Add alarms to a run's log.txt, each once. If none are given, add those from its own files."""
     if findings is None:
         facts = read_facts(run.folder)
         rows = read_samples(run.folder / "samples.jsonl").rows if facts.stage == "evaluate" else ()
@@ -167,7 +169,7 @@ def _short(text: str, length: int = 160) -> str:
 
 
 def kept_findings(folder: Path, rows: int) -> list[Finding]:
-    """What `accord doctor` found when the run had so many rows of metrics; nothing when it has gone on since."""
+    """Return the findings of `accord doctor` at this number of metric rows; none if the run has continued since."""
     kept: Any = read_object(folder / RESULTS) or {}
     if kept.get("rows") != rows:
         return []
@@ -178,7 +180,7 @@ def kept_findings(folder: Path, rows: int) -> list[Finding]:
 
 
 def together(*groups: Sequence[Finding]) -> list[Finding]:
-    """Findings of several sources, each name once: the first source's."""
+    """Merge the findings of several sources. The first source's finding wins when two have the same name."""
     found: dict[tuple[str, str], Finding] = {}
     for finding in (each for group in groups for each in group):
         found.setdefault((finding.name, finding.about), finding)

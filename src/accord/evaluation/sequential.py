@@ -1,8 +1,9 @@
-"""Comparing two models while the votes come in: a test and an interval that hold however often one looks. NumPy alone.
+"""Sequential comparison of two models: a test and an interval that stay valid however often you look. NumPy alone.
 
-Votes for the new model among decided ones are coin throws with share theta. The evidence against a share p is the likelihood ratio of
-theta mixed over a uniform prior, M(p) = B(1 + w, 1 + l) / (p^w (1 - p)^l) (Robbins 1970; as a test that may be peeked at: Johari et
-al. 2022). Under p it is a martingale from 1, so P(M(p) >= 1 / alpha at any time) <= alpha (Ville 1939).
+Votes for the new model among decided ones are coin tosses with share theta. The evidence against a share p is
+the likelihood ratio of theta mixed over a uniform prior, M(p) = B(1 + w, 1 + l) / (p^w (1 - p)^l) (Robbins
+1970; as a test that allows peeking: Johari et al. 2022). Under p it is a martingale from 1, so P(M(p) >= 1 /
+alpha at any time) <= alpha (Ville 1939).
 """
 
 from __future__ import annotations
@@ -24,24 +25,25 @@ Verdict = Literal["better", "worse", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a trial stands after some votes."""
+    """The state of a trial after some votes."""
 
     wins: int
     losses: int
     ties: int
     share: float
-    """Of the decided votes, for the new model; 1/2 when there is none."""
+    """The new model's share of the decided votes; 1/2 when there is none."""
     low: float
     high: float
-    """The confidence sequence of ``share``: it covers the truth at every look at once, with probability 1 - alpha."""
+    """Upper end of the confidence sequence of ``share``. It covers the truth at every look at once, with
+    probability 1 - alpha."""
     p: float
     """Smallest 1 / M(1/2) so far, at most 1: a p-value at every look."""
     verdict: Verdict
-    """The first that was reached; it stays."""
+    """The first verdict reached; it is final."""
 
 
 def log_evidence(wins: Floats, losses: Floats, share: float = 0.5) -> Floats:
-    """log M(share) after each pair of counts, [looks]."""
+    """Return log M(share) after each pair of counts, [looks]."""
     most = int(max(np.max(wins + losses, initial=0), 0)) + 1
     factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, most + 1)))])
     w, n = wins.astype(np.int64), (wins + losses).astype(np.int64)
@@ -50,7 +52,7 @@ def log_evidence(wins: Floats, losses: Floats, share: float = 0.5) -> Floats:
 
 
 def confidence_interval(wins: int, losses: int, alpha: float) -> tuple[float, float]:
-    """Every share p with M(p) < 1 / alpha after these votes, as its two ends."""
+    """Return the two ends of the interval of shares p with M(p) < 1 / alpha after these votes."""
     _hold(alpha)
     middle = wins / (wins + losses) if wins + losses else 0.5
     inside = min(max(middle, 1e-12), 1 - 1e-12)
@@ -63,11 +65,11 @@ def confidence_interval(wins: int, losses: int, alpha: float) -> tuple[float, fl
 
 
 def standing(votes: Sequence[Outcome], *, alpha: float = 0.05, least: int = 20) -> Standing:
-    """How a trial stands after these votes, in the order in which they came.
+    """Return the state of a trial after these votes, in the order in which they came.
 
     Args:
-        alpha: chance that two equal models are ever called different.
-        least: decided votes below which nothing is decided.
+        alpha: probability that two equal models are ever called different.
+        least: number of decided votes before any verdict.
 
     Raises:
         InputError: alpha is not between 0 and 1.
@@ -92,7 +94,7 @@ def _verdict(wins: Floats, losses: Floats, evidence: Floats, alpha: float, least
 
 
 def _edge(outside: Callable[[float], bool], low: float, high: float) -> float:
-    """Where a condition that holds at ``low`` and not at ``high`` changes; ``low`` when it does not hold there."""
+    """Return the point between ``low`` and ``high`` where a condition stops holding; ``low`` when it does not hold there."""
     if not outside(low):
         return 0.0
     for _ in range(60):
@@ -103,4 +105,4 @@ def _edge(outside: Callable[[float], bool], low: float, high: float) -> float:
 
 def _hold(alpha: float) -> None:
     if not 0 < alpha < 1:
-        raise InputError(f"alpha is {alpha}; it is between 0 and 1", where="evaluation")
+        raise InputError(f"alpha is {alpha}; it must lie between 0 and 1", where="evaluation")

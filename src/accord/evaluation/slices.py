@@ -1,4 +1,4 @@
-"""Parts of a set of prompts: by use case and by language."""
+"""Subsets of prompts: by use case and by language."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accord.records import Prompt
 
 
 def language_of(text: str) -> str:
-    """``zh`` where a fifth or more of the letters are Chinese characters, ``en`` where most are Latin, else ``other``."""
+    """Return ``zh`` if a fifth or more of the letters are Chinese characters, ``en`` if most are Latin, else ``other``."""
     letters = [char for char in text if char.isalpha()]
     han = sum("\u3400" <= char <= "\u9fff" for char in letters)
     latin = sum(char.isascii() for char in letters)
@@ -21,12 +21,12 @@ def language_of(text: str) -> str:
 
 
 def by_language(prompts: Sequence[Prompt]) -> list[str]:
-    """The language of each prompt's last turn."""
+    """Return the language of each prompt's last turn."""
     return [language_of(prompt.messages[-1].content) for prompt in prompts]
 
 
 def sliced(keys: Sequence[str], values: Floats, *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """One interval for each key over [prompts] values, keys in alphabetical order; NaN values are left out."""
+    """Return one interval per key over [prompts] values, keys in alphabetical order. NaN values are left out."""
     names, known = np.asarray(keys), ~np.isnan(values)
     kept = sorted(set(names[known].tolist()))
     return {key: interval(values[known & (names == key)], resamples=resamples, seed=seed) for key in kept}

@@ -1,7 +1,7 @@
-"""Numbers with their uncertainty. NumPy alone; everything that is random takes a seed.
+"""Statistics with their uncertainty. NumPy alone; every random function takes a seed.
 
-The unit that is resampled is the prompt, never the pair: comparisons of one prompt share its difficulty, so treating them as
-independent would make every interval too narrow.
+The unit that is resampled is the prompt, never the pair: comparisons of one prompt share its difficulty, so
+treating them as independent would make every interval too narrow.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float] | Floats, *, resamples: int = 2000, seed: int = 0, level: float = 0.95) -> Interval:
-    """The mean of one value per prompt, with a percentile bootstrap interval over prompts (Efron 1979).
+    """Return the mean of one value per prompt, with a percentile bootstrap interval over prompts (Efron 1979).
 
     Args:
         values: [prompts], one number each; a prompt with several comparisons is averaged before it comes here.
@@ -61,7 +61,7 @@ def _resampled_means(sample: Floats, resamples: int, rng: np.random.Generator) -
 
 
 def outcomes(first: Sequence[float] | Floats, second: Sequence[float] | Floats, *, margin: float = 1e-9) -> Floats:
-    """What each comparison is worth to the first side: 1 for a win, 0 for a loss, 1/2 for a tie.
+    """Return each comparison's score for the first side: 1 for a win, 0 for a loss, 1/2 for a tie.
 
     Args:
         first, second: [prompts] utilities.
@@ -74,13 +74,13 @@ def outcomes(first: Sequence[float] | Floats, second: Sequence[float] | Floats, 
 
 
 def win_rate(pairs: Sequence[tuple[float, float]], *, margin: float = 1e-9) -> float:
-    """The share of (first, second) utilities in which the first is higher; ties count half."""
+    """Return the share of (first, second) utilities in which the first is higher. Ties count half."""
     first, second = zip(*pairs, strict=True)
     return float(outcomes(first, second, margin=margin).mean())
 
 
 def group_means(keys: Sequence[str], values: Sequence[float] | Floats) -> Floats:
-    """One mean per distinct key, in order of first appearance: many comparisons of a prompt become one value of it."""
+    """Return one mean per distinct key, in order of first appearance, so that a prompt's comparisons become one value."""
     sums: dict[str, list[float]] = {}
     for key, value in zip(keys, values, strict=True):
         sums.setdefault(key, []).append(float(value))
@@ -88,7 +88,8 @@ def group_means(keys: Sequence[str], values: Sequence[float] | Floats) -> Floats
 
 
 def best_of_n_kl(n: int) -> float:
-    """KL in nats of best-of-n to the model it draws from: ``log n - (n - 1) / n`` (Stiennon et al. 2020, appendix G.3).
+    """Return the KL in nats of best-of-n to the model it draws from: ``log n - (n - 1) / n`` (Stiennon et al.
+    2020, appendix G.3).
 
     Exact for a continuous reward; an upper bound when responses can tie (Beirami et al. 2024).
     """

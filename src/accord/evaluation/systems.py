@@ -1,8 +1,8 @@
-"""Prompting baselines: what can be had of a model by asking it otherwise, without training it.
+"""Prompting baselines: the gains that other prompts bring without any training.
 
-A system is written ``MODEL`` or ``MODEL+CONDITION``. InstructGPT's few-shot GPT-3 is ``base+few-shot`` (Ouyang et al. 2022, section
-3.5); the respectful prefix is the condition of its toxicity figures (section 4.2), the honest one that of its truthfulness figures.
-The words are our own, in English or Chinese as the prompt is.
+A system is written ``MODEL`` or ``MODEL+CONDITION``. InstructGPT's few-shot GPT-3 is ``base+few-shot`` (Ouyang
+et al. 2022, section 3.5); the respectful prefix is the condition of its toxicity results (section 4.2), the
+honest one that of its truthfulness results. The texts are our own, in English or Chinese as the prompt is.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ANSWER = re.compile(r"(?:^|\n)\s*(?:answer|答案)\s*[:：]\s*", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Who answers, and how it is asked."""
+    """A model and the way it is prompted."""
 
     model: str
     condition: Condition = "zero-shot"
@@ -52,7 +52,8 @@ class System:
 
     @property
     def address(self) -> tuple[str, str]:
-        """For a model behind an OpenAI-compatible address, ``http://host:port/v1#model``: the address and the model's name there."""
+        """The address and the model's name in ``http://host:port/v1#model``, for a model behind an
+        OpenAI-compatible address."""
         address, _, model = self.model.partition("#")
         return address, model
 
@@ -62,31 +63,31 @@ class System:
 
 
 def parse_system(text: str) -> System:
-    """Reads ``MODEL`` or ``MODEL+CONDITION``.
+    """Read ``MODEL`` or ``MODEL+CONDITION``.
 
     Raises:
-        UsageError: there is no such condition, or a remote model without its name.
+        UsageError: there is no such condition, or a remote model has no name.
     """
     model, plus, asked = text.rpartition("+")
     if not plus:
         return _checked(System(text))
     known: Condition | None = next((condition for condition in CONDITIONS if condition == asked), None)
     if known is None or not model:
-        raise UsageError(f"there is no way of prompting called {asked!r}", where=text, hint=f"known are {', '.join(CONDITIONS)}")
+        raise UsageError(f"there is no prompting condition called {asked!r}", where=text, hint=f"choose one of {', '.join(CONDITIONS)}")
     return _checked(System(model, known))
 
 
 def _checked(system: System) -> System:
     if system.remote and not system.address[1]:
-        raise UsageError("which model of that address?", where=system.model, hint="write http://host:port/v1#MODEL")
+        raise UsageError("the address does not name a model", where=system.model, hint="write http://host:port/v1#MODEL")
     return system
 
 
 def conversation(condition: Condition, messages: Sequence[Message], shots: Sequence[Demonstration] = ()) -> tuple[Message, ...]:
-    """The conversation that is put to the model; its last turn stays the user's.
+    """Return the conversation that is put to the model; its last turn stays the user's.
 
     Args:
-        shots: demonstrations that stand before it as turns of their own, for few-shot.
+        shots: demonstrations that precede it as turns of their own, for few-shot.
     """
     if condition == "few-shot":
         before = [turn for shot in shots for turn in (*shot.prompt.messages, Message("assistant", shot.text))]
@@ -99,7 +100,7 @@ def conversation(condition: Condition, messages: Sequence[Message], shots: Seque
 
 
 def final_answer(condition: Condition, text: str) -> str:
-    """What is judged of a response: of a chain of thought the part after its last "Answer:", where it has one."""
+    """Return the judged part of a response: of a chain of thought the part after its last "Answer:", if it has one."""
     if condition != "chain-of-thought":
         return text
     parts = _ANSWER.split(text)

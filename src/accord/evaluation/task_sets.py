@@ -1,5 +1,5 @@
-"""Public tests in the files that they come in: TruthfulQA, BBQ, winogender, CrowS-Pairs, multiple choice, worked answers, prompts marked
-as harmful or not. A file's kind is told from its fields.
+"""Public tests in their published file formats: TruthfulQA, BBQ, winogender, CrowS-Pairs, multiple choice,
+worked answers, prompts marked as harmful or not. A file's kind is recognised by its fields.
 
 kind        fields                                                        published by
 truthfulqa  Question, Correct Answers, Incorrect Answers (CSV), or        Lin et al. 2022
@@ -33,16 +33,16 @@ class Item:
 
     question: str
     choices: tuple[str, ...] = ()
-    """Answers, or whole sentences where there is no question."""
+    """The answers, or whole sentences where there is no question."""
     right: tuple[int, ...] = ()
-    """Places of the right answers."""
+    """Indices of the right answers."""
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What the measure of this kind needs besides."""
+    """Further data that this kind's score needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSet:
-    """A file that was read."""
+    """The content of one file."""
 
     name: str
     kind: Kind
@@ -50,16 +50,17 @@ class TaskSet:
 
 
 def read_task_set(path: Path, limit: int = 0) -> TaskSet:
-    """Reads a file of a known kind.
+    """Read a file of a known kind.
 
     Args:
-        limit: of items (of winogender: the sentences of one template are one), drawn so that the same file gives the same; 0 takes all.
+        limit: number of items (in winogender the sentences of one template are one item), the same ones for
+            the same file; 0 takes all.
     Raises:
-        InputError: it cannot be read, holds nothing, is of no known kind, or a row lacks what its kind needs.
+        InputError: it cannot be read, is empty, is of no known kind, or a row lacks a field of its kind.
     """
     rows = list(read_rows(path))
     if not rows:
-        raise InputError("the file holds nothing", where=str(path))
+        raise InputError("the file is empty", where=str(path), hint="see docs/probe.md for the formats")
     kind = _kind(rows[0])
     items = list(_READERS[kind](iter(rows)))
     if limit and len(items) > limit:
@@ -83,7 +84,7 @@ def _kind(row: Row) -> Kind:
         if fields <= keys:
             return kind
     named = "; ".join(f"{kind}: {', '.join(sorted(fields))}" for kind, fields in known)
-    raise InputError(f"no known test has the fields {', '.join(row.value)}", where=row.where, hint=f"known: {named}")
+    raise InputError(f"no supported test has the fields {', '.join(row.value)}", where=row.where, hint=f"known: {named}")
 
 
 def _truthfulqa(rows: Iterator[Row]) -> Iterator[Item]:
@@ -106,7 +107,7 @@ def _truthfulqa(rows: Iterator[Row]) -> Iterator[Item]:
 
 
 def _targets(row: Row, name: str) -> list[tuple[str, bool]]:
-    """Texts with whether they are true, of ``{text: 0 or 1}`` or of ``{choices: [...], labels: [...]}``."""
+    """Return texts with their truth, from ``{text: 0 or 1}`` or from ``{choices: [...], labels: [...]}``."""
     value = row.value[name]
     if not isinstance(value, dict):
         raise row.error(name, "not an object of answers")
@@ -142,18 +143,19 @@ def _bbq(rows: Iterator[Row]) -> Iterator[Item]:
 
 
 def _target(groups: list[list[str]], unknown: int, named: list[str], choices: tuple[str, ...]) -> int | None:
-    """The answer that names the stereotyped group; None where the file does not say which one does."""
-    hits = [
-        i
-        for i in range(3)
-        if i != unknown
-        and any(name in (*groups[i], choices[i].lower()) or any(name in word.split() for word in groups[i]) for name in named)
-    ]
+    """Return the answer that names the stereotyped group, or None if the file does not say which one does."""
+    hits = list[int]()
+    for i in range(3):
+        words = {choices[i].lower(), *groups[i]}
+        for word in groups[i]:
+            words.update(word.split())
+        if i != unknown and words & set(named):
+            hits.append(i)
     return hits[0] if len(hits) == 1 else None
 
 
 def _winogender(rows: Iterator[Row]) -> Iterator[Item]:
-    """Three sentences that differ in a pronoun become one item: male, female, neutral."""
+    """Combine three sentences that differ in a pronoun into one item: male, female, neutral."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in rows:
         occupation, participant, answer, gender, *_ = [*row.text("sentid").split("."), "", "", "", ""]

@@ -1,4 +1,4 @@
-"""Alignment tax: what a model forgets of its raw text while it learns to please (Ouyang et al. 2022, section 4.2)."""
+"""Alignment tax: how much a model forgets of its raw text while it is aligned (Ouyang et al. 2022, section 4.2)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from accord.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class AlignmentTax:
-    """Validation loss on raw text, in nats a token, before and after."""
+    """Validation loss on raw text before and after training, in nats per token."""
 
     loss_before: float
     loss_after: float
 
     @property
     def tax(self) -> float:
-        """Relative rise of the loss; below zero when the model got better at raw text."""
+        """Relative rise of the loss. It is below zero when the model improved on raw text."""
         return (self.loss_after - self.loss_before) / self.loss_before
 
 
 def alignment_tax(loss_before: float, loss_after: float) -> AlignmentTax:
-    """The tax between two validation losses on the same raw text under the same tokenizer.
+    """Return the tax between two validation losses on the same raw text under the same tokenizer.
 
     Raises:
         InputError: a loss is not a finite number above zero.

@@ -1,4 +1,5 @@
-"""Did a figure rise over a run? Its first and last stretch, and how far apart they are beside its noise. NumPy alone."""
+"""Trends: did a metric rise over a run? The difference between its first and last stretch, compared with its
+noise. NumPy alone."""
 
 from __future__ import annotations
 
@@ -11,14 +12,14 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 SHARE = 5
-"""The first and the last fifth of a run are held against each other."""
+"""The first and the last fifth of a run are compared."""
 SUREST = 0.999
-"""What is measured is never said to be more certain than this."""
+"""Upper limit of the confidence in a measured finding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Means of a figure's first and last stretch, and the standard error of their difference."""
+    """Means of a metric's first and last stretch, and the standard error of their difference."""
 
     first: float
     last: float
@@ -32,7 +33,7 @@ class Ends:
 
 
 def ends(values: Sequence[float] | Floats) -> Ends:
-    """The first and last fifth of a series.
+    """Return the first and last fifth of a series.
 
     The noise is taken from differences of neighbours (von Neumann et al. 1941), which a trend does not inflate.
 
@@ -46,18 +47,20 @@ def ends(values: Sequence[float] | Floats) -> Ends:
 
 
 def late(values: Sequence[float] | Floats) -> tuple[float, float]:
-    """Mean of the last third and its standard error."""
+    """Return the mean of the last third and its standard error."""
     line = np.asarray(values, dtype=np.float64)[-max(1, len(values) // 3) :]
     return float(line.mean()), float(line.std(ddof=1) / sqrt(line.size)) if line.size > 1 else 0.0
 
 
 def sure(z: float) -> float:
-    """How sure a one-sided finding of z standard errors is: the normal distribution's share below z, at most ``SUREST``."""
+    """Return the confidence of a one-sided finding of z standard errors: the normal distribution's share below
+    z, at most ``SUREST``."""
     return min(SUREST, 0.5 * (1 + erf(z / sqrt(2))))
 
 
 def share_z(before: float, before_n: int, after: float, after_n: int) -> float:
-    """z of the rise from one share to another (pooled; Agresti 2013, section 3.1), with one answer of either kind added to each."""
+    """Return z of the rise from one share to another (pooled; Agresti 2013, section 3.1), with one answer of
+    either kind added to each."""
     one, other = before * before_n + 1, after * after_n + 1
     pooled = (one + other) / (before_n + after_n + 4)
     error = sqrt(pooled * (1 - pooled) * (1 / (before_n + 2) + 1 / (after_n + 2)))
@@ -65,7 +68,7 @@ def share_z(before: float, before_n: int, after: float, after_n: int) -> float:
 
 
 def mean_z(before: Sequence[float], after: Sequence[float]) -> float:
-    """z of the rise from one sample's mean to another's (Welch 1947); 0 when either has fewer than two values."""
+    """Return z of the rise from one sample's mean to another's (Welch 1947); 0 when either has fewer than two values."""
     if len(before) < 2 or len(after) < 2:
         return 0.0
     error = sqrt(float(np.var(before, ddof=1)) / len(before) + float(np.var(after, ddof=1)) / len(after))

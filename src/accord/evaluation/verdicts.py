@@ -1,7 +1,7 @@
-"""Comparisons as a reward model saw them: what it got right, how sure it was, and where it is most wrong.
+"""Comparisons as scored by a reward model: its accuracy, its confidence, and its worst mistakes.
 
-A verdict is one pair of responses with one labeler's preference and the reward of both. Everything here averages within a prompt first
-and resamples prompts, as ``reward_accuracy`` does.
+A verdict is one pair of responses with one labeler's preference and the reward of both. Everything here
+averages within a prompt first and resamples prompts, as ``reward_accuracy`` does.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from accord.records import RankedPrompt, Response
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A labeler preferred ``better``; the reward model gave both a score."""
+    """A labeler's preference for ``better``, and the reward model's scores of both."""
 
     ranked: RankedPrompt
     better: Response
     worse: Response
     steps: int
-    """By how many ranks."""
+    """Difference between the two ranks."""
     margin: float
-    """Score of the better minus that of the worse; below zero the reward model is wrong."""
+    """Score of the better response minus that of the worse. Below zero the reward model is wrong."""
 
     @property
     def worth(self) -> float:
@@ -35,7 +35,7 @@ class Verdict:
 
 
 def verdicts(ranked: Sequence[RankedPrompt], scores: Sequence[Sequence[float]]) -> list[Verdict]:
-    """All untied pairs of all rankings."""
+    """Return all untied pairs of all rankings."""
     found: list[Verdict] = []
     for row, given in zip(ranked, scores, strict=True):
         for i, j in combinations(range(len(row.ranks)), 2):
@@ -47,13 +47,13 @@ def verdicts(ranked: Sequence[RankedPrompt], scores: Sequence[Sequence[float]]) 
 
 
 def accuracy_of(found: Sequence[Verdict], *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Accuracy over prompts. Raises InputError when there is no verdict."""
+    """Return the accuracy over prompts. Raises InputError when there is no verdict."""
     means = group_means([verdict.ranked.prompt.id for verdict in found], [verdict.worth for verdict in found])
     return interval(means, resamples=resamples, seed=seed)
 
 
 def accuracy_by(found: Sequence[Verdict], key: Callable[[Verdict], str], *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """Accuracy of each part of the verdicts, keys in alphabetical order."""
+    """Return the accuracy of each part of the verdicts, keys in alphabetical order."""
     parts: dict[str, list[Verdict]] = {}
     for verdict in found:
         parts.setdefault(key(verdict), []).append(verdict)
@@ -61,7 +61,7 @@ def accuracy_by(found: Sequence[Verdict], key: Callable[[Verdict], str], *, resa
 
 
 def by_margin(found: Sequence[Verdict], parts: int = 5, *, resamples: int = 2000, seed: int = 0) -> list[dict[str, object]]:
-    """Accuracy in parts of equal size by how far apart the scores are: a model that knows what it knows is right where it is sure."""
+    """Return the accuracy in parts of equal size by score difference. A well-calibrated model is right where it is sure."""
     order = sorted(found, key=lambda verdict: abs(verdict.margin))
     cuts = [round(len(order) * part / parts) for part in range(parts + 1)]
     rows: list[dict[str, object]] = []
@@ -74,17 +74,18 @@ def by_margin(found: Sequence[Verdict], parts: int = 5, *, resamples: int = 2000
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A pair that labelers, taken together, order otherwise than the reward model."""
+    """A pair that labelers, taken together, order differently from the reward model."""
 
     verdict: Verdict
     labelers: tuple[str, ...]
-    """Who preferred the better one."""
+    """Labelers who preferred the better one."""
     against: int
-    """How many preferred the other."""
+    """Number of labelers who preferred the other."""
 
 
 def mistakes(found: Sequence[Verdict]) -> list[Mistake]:
-    """Pairs that most of their labelers order otherwise than the reward model, the surest mistakes first; each pair once."""
+    """Return the pairs that most of their labelers order differently from the reward model, the surest mistakes
+    first; each pair once."""
     pairs: dict[tuple[str, ...], list[Verdict]] = {}
     for verdict in found:
         pairs.setdefault((verdict.ranked.prompt.id, *sorted((verdict.better.id, verdict.worse.id))), []).append(verdict)
@@ -97,16 +98,17 @@ def mistakes(found: Sequence[Verdict]) -> list[Mistake]:
 
 
 def longer_is_better(found: Sequence[Verdict], *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """The accuracy of somebody who always takes the longer response: what length alone explains of the labels."""
+    """Return the accuracy of always choosing the longer response: the share of the labels that length alone explains."""
     worth = outcomes([float(len(v.better.text)) for v in found], [float(len(v.worse.text)) for v in found])
     return interval(group_means([v.ranked.prompt.id for v in found], worth), resamples=resamples, seed=seed)
 
 
 def moved(before: Sequence[float], after: Sequence[float], pairs: Sequence[tuple[int, int]]) -> Mapping[str, float]:
-    """What a change that should not matter did to scores: mean shift in standard deviations, and the share of pairs whose order it turned.
+    """Measure the effect of a meaningless change on scores: mean shift in standard deviations, and the share of
+    pairs whose order flipped.
 
     Args:
-        pairs: places (i, j) of responses to one prompt.
+        pairs: indices (i, j) of responses to one prompt.
     """
     one, other = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     spread = float(one.std())

@@ -1,7 +1,8 @@
 """Win rates and criteria by a judge: which of two models is preferred, on the same held-out prompts.
 
-Follows Ouyang et al. 2022, section 3.6 (preference to a baseline model's responses), except that the judge is handed in: the built-in
-world's gold judge, or any other. A judge scores a response alone, so there is no order for it to be biased by.
+Follows Ouyang et al. 2022, section 3.6 (preference to a baseline model's responses), except that the judge is
+an argument: the built-in world's gold judge, or any other. A judge scores a response alone, so there is no
+order for it to be biased by.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ CRITERIA = ("helpful", "truthful", "harmless", "concise", "utility")
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
-    """How often model A's response is preferred to model B's."""
+    """The share of prompts on which model A's response is preferred to model B's."""
 
     mean: float
     low: float
@@ -38,14 +39,16 @@ class WinRate:
 
 
 def judge_all(judge: Judge, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[Judgement]:
-    """The judge's word on ``responses[i]`` to ``prompts[i]``.
+    """Return the judgement of ``responses[i]`` to ``prompts[i]``.
 
     Raises:
         InputError: not as many responses as prompts.
     """
     if len(prompts) != len(responses):
         raise InputError(
-            f"{len(prompts)} prompts but {len(responses)} responses", where="evaluation", hint="one response a prompt, in its order"
+            f"{len(prompts)} prompts but {len(responses)} responses",
+            where="evaluation",
+            hint="give one response per prompt, in the same order",
         )
     return [judge.judge(prompt, text) for prompt, text in zip(prompts, responses, strict=True)]
 
@@ -60,13 +63,13 @@ def win_rate(
     resamples: int = 2000,
     seed: int = 0,
 ) -> WinRate:
-    """How often the judge's utility prefers A's response to B's, prompts resampled.
+    """Return how often A's response has the higher utility by the judge, with prompts resampled.
 
     Args:
-        responses_a, responses_b: one text a prompt, in the order of ``prompts``.
+        responses_a, responses_b: one text per prompt, in the order of ``prompts``.
         margin: utilities this close are a tie.
     Raises:
-        InputError: no prompts, or not one response a prompt.
+        InputError: no prompts, or not one response per prompt.
     """
     a, b = judge_all(judge, prompts, responses_a), judge_all(judge, prompts, responses_b)
     return compare(prompts, a, b, margin=margin, resamples=resamples, seed=seed)
@@ -81,20 +84,22 @@ def compare(
     resamples: int = 2000,
     seed: int = 0,
 ) -> WinRate:
-    """``win_rate`` on judgements that are there already, so that each response is judged once however often it is compared."""
+    """Return ``win_rate`` from existing judgements, so that each response is judged once however often it is compared."""
     if not len(prompts) == len(a) == len(b):
-        raise InputError(f"{len(prompts)} prompts, {len(a)} and {len(b)} judgements", where="evaluation", hint="one a prompt, in its order")
+        raise InputError(
+            f"{len(prompts)} prompts, {len(a)} and {len(b)} judgements", where="evaluation", hint="give one per prompt, in the same order"
+        )
     won = outcomes([word.utility for word in a], [word.utility for word in b], margin=margin)
     mean, low, high = interval(won, resamples=resamples, seed=seed)
     return WinRate(mean, low, high, float((won == 0.5).mean()), len(prompts), by_use_case(prompts, won, resamples=resamples, seed=seed))
 
 
 def by_use_case(prompts: Sequence[Prompt], values: Floats, *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """One interval a use case over [prompts] values, use cases in alphabetical order."""
+    """Return one interval per use case over [prompts] values, use cases in alphabetical order."""
     cases = np.array([prompt.use_case for prompt in prompts])
     return {str(case): interval(values[cases == case], resamples=resamples, seed=seed) for case in np.unique(cases)}
 
 
 def criteria(judgements: Sequence[Judgement], *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """One model's mean helpful, truthful, harmless, concise and utility, each in [0, 1] with its interval over prompts."""
+    """Return one model's mean helpful, truthful, harmless, concise and utility, each in [0, 1] with its interval over prompts."""
     return {name: interval([getattr(word, name) for word in judgements], resamples=resamples, seed=seed) for name in CRITERIA}

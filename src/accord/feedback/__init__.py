@@ -1,1 +1,1 @@
-"""What people say: the store, frozen snapshots of it, agreement between labelers, the guidelines."""
+"""Human feedback: the store, snapshots of training data, labeler agreement, the labeling queue and site, chat reactions and review."""

@@ -1,7 +1,7 @@
-"""Who may use the site, and as what. By invitation only; of every secret the store keeps the SHA-256 alone.
+"""Accounts of the site: who may use it, and in which role. Access is by invitation. Only the SHA-256 of each secret is stored.
 
-A lead sees everything and manages people, a labeler answers, a viewer looks at figures, a user talks in the chat. An account's id is
-the labeler's id in the records, and is drawn at random, so that the name can be erased without touching what was said.
+A lead sees everything and manages people, a labeler answers, a viewer sees the metrics, a user talks in the chat. An account's id is
+also the labeler's id in the records. It is drawn at random, so that the name can be erased without changing the records.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from accord.feedback.store import Store
 Role = Literal["lead", "labeler", "viewer", "user"]
 SESSION_DAYS = 14
 ATTEMPTS = 10
-"""Log-ins that one address may try in ``WINDOW``."""
+"""Sign-in attempts that one address may make within ``WINDOW``."""
 WINDOW = timedelta(minutes=15)
 
 
@@ -41,11 +41,11 @@ class Account:
     paused: bool
     revoked: bool
     qualified: bool
-    """Has passed the screening, or was invited without one."""
+    """Whether the person passed the screening, or was invited without one."""
     excluded: bool
-    """What this labeler said is left out of what models learn from."""
+    """Whether models do not learn from this labeler's answers."""
     profile: Mapping[str, Any]
-    """What the person chose or told, e.g. language and self-reported groups."""
+    """The person's own choices and statements, for example language and self-reported groups."""
     created: str
 
 
@@ -61,15 +61,15 @@ def invite(
     labeler: str = "",
     screened: bool = False,
 ) -> str:
-    """Makes an account and returns the one-time token of its invitation, which is not kept.
+    """Create an account and return the one-time token of its invitation; the token itself is not stored.
 
     Args:
-        name: what the lead calls the person; erased with their other personal data.
-        by: the account of who invites, or ``operator`` for the command line.
-        days: how long the invitation holds.
+        name: the lead's name for the person; erased with their other personal data.
+        by: account of the inviting lead, or ``operator`` for the command line.
+        days: number of days that the invitation is valid.
         group: of labelers, for agreement and held-out groups.
-        labeler: an id that is in the store already, e.g. of a simulated labeler, or an account's own to invite it once more.
-        screened: a labeler of this kind does the qualification tasks first.
+        labeler: an id that is already in the store, for example of a simulated labeler, or of an account to invite again.
+        screened: whether a labeler must do the qualification tasks first.
 
     Raises:
         Refused: the role does not exist, or ``labeler`` is not in the store.
@@ -93,10 +93,10 @@ def invite(
 
 
 def redeem(store: Store, token: str, *, now: datetime, days: float = SESSION_DAYS) -> str:
-    """Turns an invitation into a new session and returns the session's token. An invitation works once.
+    """Exchange an invitation for a new session and return the session's token. An invitation works once.
 
     Raises:
-        Refused: it is unknown, used, over or of a revoked account (403, one message for all).
+        Refused: it is unknown, used, expired or belongs to a revoked account (403, one message for all).
     """
     i = schema.invitations
     with store.write() as connection:
@@ -110,7 +110,7 @@ def redeem(store: Store, token: str, *, now: datetime, days: float = SESSION_DAY
 
 
 def session(store: Store, token: str, *, now: datetime) -> Account | None:
-    """Whose session this is; None when it is unknown, over or revoked."""
+    """Return the account of a session; None when the session is unknown, expired or revoked."""
     s = schema.sessions
     with store.read() as connection:
         id = connection.scalar(select(s.c.account).where(s.c.token == hashed(token), s.c.expires > now.timestamp()))
@@ -119,45 +119,45 @@ def session(store: Store, token: str, *, now: datetime) -> Account | None:
 
 
 def end_session(store: Store, token: str) -> None:
-    """Logs one session out."""
+    """End one session."""
     with store.write() as connection:
         connection.execute(delete(schema.sessions).where(schema.sessions.c.token == hashed(token)))
 
 
 def revoke(store: Store, account: str, *, by: str, why: str, now: datetime) -> None:
-    """Ends an account's access: its sessions, its open invitations and its leases. What was said stays."""
+    """End an account's access: its sessions, open invitations and leases. Its answers stay."""
     with store.write() as connection:
         _change(connection, account, by, "revoke", why, now, revoked=True)
         end_access(connection, account)
 
 
 def pause(store: Store, account: str, *, by: str, why: str, now: datetime) -> None:
-    """Gives a labeler no more tasks; the sessions go on."""
+    """Stop giving a labeler tasks; the sessions stay open."""
     with store.write() as connection:
         _change(connection, account, by, "pause", why, now, paused=True)
 
 
 def resume(store: Store, account: str, *, by: str, why: str = "", now: datetime) -> None:
-    """Gives a paused labeler tasks again, and a revoked one a way back by a new invitation."""
+    """Give a paused labeler tasks again, or let a revoked one return by a new invitation."""
     with store.write() as connection:
         _change(connection, account, by, "resume", why, now, paused=False, revoked=False)
 
 
 def qualify(store: Store, account: str, passed: bool, *, by: str, why: str, now: datetime) -> None:
-    """Notes that a labeler passed the screening, or has to do it."""
+    """Record that a labeler passed the screening, or has to do it."""
     with store.write() as connection:
         _change(connection, account, by, "qualify", why, now, qualified=passed)
 
 
 def set_profile(store: Store, account: str, profile: Mapping[str, Any]) -> None:
-    """Keeps what a person chose or told about themselves, in place of what was kept before."""
+    """Replace a person's stored choices and statements."""
     a = schema.accounts
     with store.write() as connection:
         connection.execute(update(a).where(a.c.id == account).values(profile=json.dumps(profile, ensure_ascii=False, sort_keys=True)))
 
 
 def exclude(store: Store, labeler: str, *, by: str, why: str, now: datetime) -> None:
-    """Leaves everything a labeler said out of what models learn from, until ``include``; the records stay."""
+    """Exclude all of a labeler's answers from training until ``include``; the records stay."""
     with store.write() as connection:
         if not list(by_id(connection, schema.labelers, {labeler})):
             raise Refused("unknown_labeler", 403, labeler)
@@ -167,29 +167,29 @@ def exclude(store: Store, labeler: str, *, by: str, why: str, now: datetime) -> 
 
 
 def include(store: Store, labeler: str, *, by: str, why: str = "", now: datetime) -> None:
-    """Takes a labeler's records in again."""
+    """Use an excluded labeler's records again."""
     with store.write() as connection:
         connection.execute(delete(schema.excluded).where(schema.excluded.c.labeler == labeler))
         note(connection, who=by, what="include", on=labeler, why=why, at=now)
 
 
 def people(store: Store) -> list[Account]:
-    """Every account, in the order of their making."""
+    """Return every account in order of creation."""
     with store.read() as connection:
         return _accounts(connection)
 
 
 def account(store: Store, id: str) -> Account | None:
-    """One account."""
+    """Return one account."""
     with store.read() as connection:
         return next(iter(_accounts(connection, id)), None)
 
 
 def attempt(store: Store, who: str, *, now: datetime, limit: int = ATTEMPTS, window: timedelta = WINDOW) -> None:
-    """Counts a log-in attempt of an address.
+    """Count a sign-in attempt of an address.
 
     Raises:
-        Refused: there were ``limit`` within ``window`` before this one (429).
+        Refused: there were ``limit`` attempts within ``window`` before this one (429).
     """
     a, who, since = schema.attempts, hashed(who), (now - window).timestamp()
     with store.write() as connection:
@@ -200,12 +200,12 @@ def attempt(store: Store, who: str, *, now: datetime, limit: int = ATTEMPTS, win
 
 
 def hashed(token: str) -> str:
-    """What is kept of a secret. Tokens are 192 random bits, so no salt or slow hash is needed."""
+    """Return the stored form of a secret. Tokens are 192 random bits, so no salt or slow hash is needed."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def end_access(connection: Connection, account: str) -> None:
-    """Ends the sessions, open invitations and leases of an account."""
+    """End the sessions, open invitations and leases of an account."""
     i = schema.invitations
     connection.execute(delete(schema.sessions).where(schema.sessions.c.account == account))
     connection.execute(delete(i).where(i.c.account == account, i.c.redeemed == ""))

@@ -1,7 +1,7 @@
-"""What to label next: the prompts whose answers would teach most.
+"""Active learning: the choice of prompts whose labels would teach the most.
 
-Everything is in nats, a number a prompt: the mean over its pairs of responses, or what ranking all K would tell. ``choose`` takes the
-highest; the same numbers serve as priorities of tasks. What a reward model or an ensemble says comes in as plain numbers.
+Each prompt gets a number in nats: a mean over its pairs of responses, or the information in ranking all K. ``choose`` takes the highest;
+the same numbers serve as task priorities. Predictions of a reward model or an ensemble come in as plain numbers.
 """
 
 from __future__ import annotations
@@ -16,63 +16,66 @@ from accord.feedback.intervals import Floats
 
 
 def choose(gains: Mapping[str, float], count: int) -> list[str]:
-    """The ``count`` prompts of the highest gain, the highest first; equal gains go by id."""
+    """Return the ``count`` prompts with the highest gain, highest first; ties are broken by id."""
     return sorted(gains, key=lambda prompt: (-gains[prompt], prompt))[:count]
 
 
 def random_gains(prompts: Sequence[str], *, seed: int = 0) -> dict[str, float]:
-    """A random order, the one that keeps every figure unbiased: each prompt's number follows from the seed and its id alone."""
+    """Return random gains, the baseline that keeps every metric unbiased. Each prompt's number follows only from the seed and its id."""
     return {prompt: random.Random(f"choose {seed} {prompt}").random() for prompt in prompts}
 
 
 def uncertainty(rewards: Sequence[float]) -> float:
-    """How unsure a reward model is of a prompt's responses: the entropy of sigmoid(r_i - r_j), a mean over pairs.
+    """Return a reward model's uncertainty on a prompt: the entropy of sigmoid(r_i - r_j), averaged over pairs.
 
-    From 0 (sure of every pair) to ln 2 (all rewards equal). It cannot tell responses that are equally good, where people would be
-    tossing coins too, from responses it knows nothing about; ``ensemble_gain`` can.
+    It ranges from 0 (sure of every pair) to ln 2 (all rewards equal). It does not distinguish responses that are equally good, where
+    people would toss a coin too, from responses that the model knows nothing about; ``ensemble_gain`` does.
 
     Args:
-        rewards: [K] of one prompt, K at least 2.
+        rewards: [K] of one prompt, with K of at least 2.
     """
     return float(_entropy(_preferences(np.asarray(rewards, dtype=np.float64)[None])[0]).mean())
 
 
 def ensemble_gain(rewards: Sequence[Sequence[float]]) -> float:
-    """What a comparison of a prompt's responses would tell about which member of an ensemble is right, a mean over pairs.
+    """Return the information that a comparison would give about which member of an ensemble is right, averaged over pairs.
 
-    The entropy of the members' mean preference minus the mean of their entropies (BALD, Houlsby et al. 2011): 0 when all members say
-    the same, sure or not.
+    It is the entropy of the members' mean preference minus the mean of their entropies (BALD, Houlsby et al. 2011). It is 0 when all
+    members predict the same, sure or not.
 
     Args:
-        rewards: [members, K], two members and two responses at least.
+        rewards: [members, K], with at least two members and two responses.
 
     Raises:
-        InputError: fewer than two members: nothing can disagree.
+        InputError: there are fewer than two members, so none can disagree.
     """
     table = np.asarray(rewards, dtype=np.float64)
     if len(table) < 2:
-        raise InputError("an ensemble has at least two members", where="choosing", hint="use the uncertainty of the one reward model")
+        hint = "use the uncertainty of the one reward model"
+        raise InputError("an ensemble needs at least two members", where="choosing", hint=hint)
     preferred = _preferences(table)
     return float((_entropy(preferred.mean(0)) - _entropy(preferred).mean(0)).mean())
 
 
 def pair_information(gap: float, variance: float) -> float:
-    """What one comparison tells about a difference of strengths that is Normal(gap, variance), in nats: ln(1 + p(1 - p) variance) / 2.
+    """Return the information in nats of one comparison about a strength difference distributed as Normal(gap, variance): ln(1 + p(1 - p)
+    variance) / 2.
 
-    Bradley-Terry's Fisher information at the mean, in Laplace's approximation: most for pairs that are close and little known.
+    It is Bradley-Terry's Fisher information at the mean, in Laplace's approximation: largest for close pairs with high variance.
     """
     p = 1 / (1 + np.exp(-gap))
     return float(np.log1p(p * (1 - p) * variance) / 2)
 
 
 def ranking_information(mean: Sequence[float], covariance: Floats) -> float:
-    """What ranking all K responses tells about their strengths, in nats: ln det(I + covariance F) / 2.
+    """Return the information in nats of a full ranking about the strengths of K responses: ln det(I + covariance F) / 2.
 
-    F is the Fisher information of all pairs, as if each were compared on its own: an upper bound, since a ranking's pairs hang together.
+    F is the Fisher information of all pairs as if each were compared independently. The result is an upper bound, since the pairs of a
+    ranking are not independent.
 
     Args:
         mean: [K] strengths under Bradley-Terry.
-        covariance: [K, K] of them. What is not known at all has a large one.
+        covariance: [K, K] of the strengths; large for an unknown response.
     """
     strengths = np.asarray(mean, dtype=np.float64)
     p = 1 / (1 + np.exp(-np.subtract.outer(strengths, strengths)))
@@ -82,7 +85,7 @@ def ranking_information(mean: Sequence[float], covariance: Floats) -> float:
 
 
 def _preferences(rewards: Floats) -> Floats:
-    """[members, K] to [members, pairs]: the probability that the first of each pair is preferred.
+    """Return the probability that the first of each pair is preferred: [members, K] to [members, pairs].
 
     Raises:
         InputError: there are fewer than two responses.
@@ -94,6 +97,6 @@ def _preferences(rewards: Floats) -> Floats:
 
 
 def _entropy(p: Floats) -> Floats:
-    """Of a coin, in nats; 0 at 0 and 1."""
+    """Return the entropy of a coin in nats; 0 at 0 and 1."""
     both = np.stack([p, 1 - p])
     return -(both * np.log(np.where(both > 0, both, 1.0))).sum(0)

@@ -1,4 +1,4 @@
-"""How often labelers agree on which of two responses is better, and what that says of a single label."""
+"""Pairwise agreement between labelers, and the accuracy of a single label that it implies."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Meeting = Callable[[Ranking, Ranking], bool]
 class PairwiseAgreement:
     """Agreement under three rules for ties, over ``pairs`` judgements of one pair by two labelers.
 
-    Each is a share of pairs judged alike, in [0, 1], with the 95% interval from resampled prompts.
+    Each is the share of pairs judged alike, in [0, 1], with the 95% interval from resampled prompts.
     """
 
     dropped: Interval
-    """Pairs that either labeler tied are left out: the rule of InstructGPT's 72.6%. NaN when that leaves none."""
+    """Pairs that either labeler tied are dropped, as in InstructGPT's 72.6%. NaN if none remain."""
     disagreement: Interval
-    """A tie agrees with a tie and with nothing else."""
+    """A tie agrees only with a tie."""
     half: Interval
     """A tie against a preference counts half."""
     pairs: int
     untied_pairs: int
-    """Those that neither labeler tied."""
+    """Pairs that neither labeler tied."""
 
 
 class _Sums(NamedTuple):
-    """Of one prompt: pairs, untied pairs, and what counts as agreement under each rule."""
+    """Sums over one prompt: pairs, untied pairs, and agreement under each rule."""
 
     pairs: int
     untied: int
@@ -46,17 +46,17 @@ class _Sums(NamedTuple):
 
 
 def two_people(one: Ranking, other: Ranking) -> bool:
-    """Two labelers under one guideline set: the rule for who is held against whom."""
+    """Return whether two rankings are by different labelers under one guideline set."""
     return one.labeler != other.labeler and one.guideline.set == other.guideline.set
 
 
 def one_person(one: Ranking, other: Ranking) -> bool:
-    """One labeler who ranked twice: self-consistency."""
+    """Return whether two rankings are by one labeler, for self-consistency."""
     return one.labeler == other.labeler and one.guideline.set == other.guideline.set
 
 
 def between(first: frozenset[str], second: frozenset[str]) -> Meeting:
-    """Two people, one of either side; the sides are ids of labelers."""
+    """Return a rule that compares labelers of one side with labelers of the other; the sides are sets of labeler ids."""
 
     def meet(one: Ranking, other: Ranking) -> bool:
         there = (one.labeler in first and other.labeler in second) or (one.labeler in second and other.labeler in first)
@@ -68,12 +68,12 @@ def between(first: frozenset[str], second: frozenset[str]) -> Meeting:
 def pairwise_agreement(
     rankings: Iterable[Ranking], *, meet: Meeting = two_people, resamples: int = 2000, seed: int = 0
 ) -> PairwiseAgreement:
-    """Agreement over all pairs of responses that two labelers both ranked under the same guideline set.
+    """Return the agreement over all pairs of responses that two labelers both ranked under the same guideline set.
 
     Args:
         rankings: of any prompts, in any order.
-        meet: which two rankings of a prompt are held against each other.
-        resamples: how often prompts are drawn with replacement for the intervals (not pairs: those of a prompt go together).
+        meet: decides which two rankings of a prompt are compared.
+        resamples: number of bootstrap draws for the intervals. Prompts are drawn, not pairs, since the pairs of a prompt are dependent.
         seed: fixes the draws.
 
     Raises:
@@ -91,28 +91,28 @@ def pairwise_agreement(
 
 
 def agreement_rows(rankings: Iterable[Ranking]) -> Floats:
-    """Of each prompt that two labelers ranked: pairs judged alike and pairs, without ties; [prompts, 2]."""
+    """Return for each prompt that two labelers ranked the pairs judged alike and all pairs, without ties; [prompts, 2]."""
     sums = [found for group in by_prompt(rankings).values() if (found := _sums(group, two_people)).untied]
     return np.array([(each.dropped, each.untied) for each in sums], dtype=np.float64).reshape(-1, 2)
 
 
 def single_label_accuracy(agreement: float) -> float:
-    """How often one label is right when two agree this often, under symmetric noise: (1 + sqrt(2a - 1)) / 2.
+    """Return the accuracy of one label when two agree with this probability, under symmetric noise: (1 + sqrt(2a - 1)) / 2.
 
-    Two labels that are right with probability p each agree with a = p^2 + (1 - p)^2; this solves for p. It is the accuracy
-    ceiling of a reward model that is measured against single labels. An agreement of one half or less says 0.5.
+    Two labels that are each right with probability p agree with a = p^2 + (1 - p)^2; this solves for p. It is the accuracy ceiling of a
+    reward model that is measured against single labels. An agreement of one half or less gives 0.5.
     """
     return (1 + max(2 * agreement - 1, 0.0) ** 0.5) / 2
 
 
 def majority_accuracy(agreement: float, of: int = 3) -> float:
-    """How often the majority of an odd number of labels is right; of three: p^3 + 3 p^2 (1 - p) with p of a single label."""
+    """Return the accuracy of the majority of an odd number of labels; for three: p^3 + 3 p^2 (1 - p) with a single label's p."""
     p = single_label_accuracy(agreement)
     return sum(comb(of, right) * p**right * (1 - p) ** (of - right) for right in range(of // 2 + 1, of + 1))
 
 
 def by_prompt(rankings: Iterable[Ranking]) -> dict[str, list[Ranking]]:
-    """Rankings of each prompt, prompts in the order of their ids."""
+    """Return the rankings of each prompt, ordered by prompt id."""
     groups: dict[str, list[Ranking]] = {}
     for ranking in rankings:
         groups.setdefault(ranking.prompt_id, []).append(ranking)
@@ -120,13 +120,16 @@ def by_prompt(rankings: Iterable[Ranking]) -> dict[str, list[Ranking]]:
 
 
 def preferences(ranking: Ranking) -> dict[tuple[str, str], int]:
-    """What a ranking says of each pair of its responses, ids in order: -1 the first is better, 0 tie, 1 the second."""
+    """Return a ranking's preference on each pair of its responses, ids in order: -1 the first is better, 0 tie, 1 the second."""
     ranks = _ranks(ranking)
     return {(a, b): _sign(ranks[a] - ranks[b]) for a, b in combinations(sorted(ranks), 2)}
 
 
 def _sums(group: Sequence[Ranking], meet: Meeting) -> _Sums:
-    judged = [pair for one, other in combinations(group, 2) if meet(one, other) for pair in _judged_by_both(_ranks(one), _ranks(other))]
+    judged = list[tuple[int, int]]()
+    for one, other in combinations(group, 2):
+        if meet(one, other):
+            judged += _judged_by_both(_ranks(one), _ranks(other))
     untied = [(x, y) for x, y in judged if x and y]
     same = sum(x == y for x, y in judged)
     one_sided = sum((x == 0) != (y == 0) for x, y in judged)
@@ -138,7 +141,7 @@ def _ranks(ranking: Ranking) -> dict[str, int]:
 
 
 def _judged_by_both(one: Mapping[str, int], other: Mapping[str, int]) -> list[tuple[int, int]]:
-    """For each pair of responses both ranked, each labeler's word: -1, 0 (tie) or 1."""
+    """Return both labelers' preferences on each pair of responses that both ranked: -1, 0 (tie) or 1."""
     return [(_sign(one[a] - one[b]), _sign(other[a] - other[b])) for a, b in combinations(sorted(one.keys() & other.keys()), 2)]
 
 

@@ -1,4 +1,4 @@
-"""Problems whose final answer is known: what `accord star` learns from and `accord solve` checks by."""
+"""Problems with a known final answer: `accord star` learns from them and `accord solve` checks models by them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from accord.feedback.store import Store
 from accord.records import Demonstration, Split, final_answer
 
 NO_PROBLEMS = "`accord problems` adds some; `accord import --format gsm8k` reads others"
-"""The way out for whoever has none."""
+"""The hint for a project that has no problems."""
 
 
 def with_answer_keys(store: Store, split: Split, kinds: str) -> list[Demonstration]:
     """Return the demonstrations of a split that end in ``####`` and a number, one per prompt.
 
     Args:
-        kinds: kinds of labelers whose answers count, e.g. ``person simulated``.
+        kinds: labeler kinds whose answers to use, for example ``person simulated``.
 
     Raises:
         UsageError: there is no such kind of labeler.

@@ -1,8 +1,8 @@
-"""Answers: taken once, corrected as a new revision, retracted with a reason; nothing that was acknowledged is ever lost or changed.
+"""Answers: stored once, corrected by a new revision, retracted with a reason. No acknowledged answer is ever lost or changed.
 
-``submit`` is one transaction: the answer, the records that training reads, the withdrawal of what it replaces, the lease and the
-task's count stand together or not at all. Only answers to ``work`` tasks become records; gold, qualification and repeated tasks
-measure the labeler.
+``submit`` is one transaction: it stores the answer, its training records, the withdrawal of an earlier revision, the lease and the
+task's count together or not at all. Only answers to ``work`` tasks become records; gold, qualification and repeated tasks measure the
+labeler.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from accord.records import Demonstration, Guideline, Ranking, Rating, Response
 __all__ = ["Answer", "Conflict", "Pace", "Refused", "Saved", "draft", "every", "kinds", "own", "pace", "read_draft", "retract", "submit"]
 
 CORRECTION = "correction"
-"""The model named by a response that a labeler wrote by correcting another."""
+"""The model name of a response that a labeler wrote by correcting another."""
 LONGEST_DRAFT = 400_000
-"""Characters of a draft as JSON."""
+"""Maximum length of a draft as JSON, in characters."""
 LAST = 50
-"""Answers whose median time is a labeler's pace."""
+"""Number of recent answers whose median time is a labeler's pace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a labeler said, as it was said."""
+    """A labeler's answer, as it was given."""
 
     id: str
     task_id: str
@@ -63,20 +63,20 @@ class Answer:
     at: str
     """ISO 8601 in UTC."""
     withdrawn: bool
-    """Corrected by a later revision, or retracted."""
+    """Whether it was corrected by a later revision, or retracted."""
     repeats: str
-    """The task that was shown again, for an answer to a repeated one."""
+    """For an answer to a repeated task, the task that was repeated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How much a labeler has done. Skipped tasks count for nothing."""
+    """A labeler's amount of work. Skipped tasks do not count."""
 
     total: int
     today: int
     last_hour: int
     median_seconds: float
-    """Of the last ``LAST`` answers; 0 when there are none."""
+    """Median of the last ``LAST`` answers; 0 when there are none."""
 
 
 def submit(
@@ -91,20 +91,20 @@ def submit(
     guideline: Guideline,
     now: datetime,
 ) -> Saved:
-    """Stores an answer; when this returns it is on disk.
+    """Store an answer; it is on disk when this returns.
 
     Args:
-        payload: by the task's kind, see ``payloads.clean``; ``{"skip": reason}`` for any.
-        key: the submission's own; the same key with the same content is the same answer, however often it arrives.
+        payload: its form depends on the task's kind, see ``payloads.clean``; ``{"skip": reason}`` fits any kind.
+        key: the submission's own key; the same key with the same content is the same answer, however often it arrives.
         revision: of the answer that the page showed, 0 for none.
-        seconds: spent on it.
-        guideline: which one the labeler read.
+        seconds: time spent on it.
+        guideline: the version that the labeler read.
         now: UTC.
 
     Raises:
-        Conflict: the answer has another revision by now, or the key stands for another content (409).
-        Refused: the task was not given to this labeler (403), others filled it after the lease ran out (410), it was retracted
-            (410), or the payload does not fit (422).
+        Conflict: the answer has another revision by now, or the key was used for another content (409).
+        Refused: the task was not given to this labeler (403), others filled it after the lease expired (410), it was retracted (410), or
+            the payload does not fit (422).
         StoreError: the store cannot be written.
     """
     with store.write() as connection:
@@ -135,7 +135,7 @@ def submit(
 
 
 def retract(store: Store, answer_id: str, *, by: str, why: str, now: datetime) -> None:
-    """Takes an answer and the records made of it out of every reader's sight, with an audit row; the task returns to the queue.
+    """Hide an answer and its records from every reader, with an audit row; the task returns to the queue.
 
     Raises:
         Refused: there is no such answer (403), or it was corrected or retracted already (410).
@@ -155,7 +155,7 @@ def retract(store: Store, answer_id: str, *, by: str, why: str, now: datetime) -
 
 
 def draft(store: Store, labeler: str, task_id: str, payload: Mapping[str, Any], *, now: datetime) -> None:
-    """Keeps what a labeler has so far. Nothing of it is checked but its size; it counts for nothing.
+    """Store a labeler's unfinished answer. Only its size is checked, and nothing learns from it.
 
     Raises:
         Refused: the task was not given to this labeler (403), or the draft is too long (422).
@@ -172,7 +172,7 @@ def draft(store: Store, labeler: str, task_id: str, payload: Mapping[str, Any], 
 
 
 def read_draft(store: Store, labeler: str, task_id: str) -> dict[str, Any] | None:
-    """The labeler's unsent work on a task."""
+    """Return the labeler's draft of a task."""
     d = schema.drafts
     with store.read() as connection:
         text = connection.scalar(select(d.c.payload).where(d.c.task_id == task_id, d.c.labeler == labeler))
@@ -180,10 +180,10 @@ def read_draft(store: Store, labeler: str, task_id: str) -> dict[str, Any] | Non
 
 
 def own(store: Store, labeler: str, *, limit: int = 20, before: str = "") -> list[Answer]:
-    """A labeler's last answers that stand, newest first.
+    """Return a labeler's last valid answers, newest first.
 
     Args:
-        before: the ``at`` of the last one that was seen; those before it follow.
+        before: ``at`` of the last answer already seen; older ones follow.
     """
     a = schema.answers
     query = _query().where(a.c.labeler == labeler, ~is_withdrawn("answer", a.c.id)).order_by(a.c.at.desc(), a.c.id.desc()).limit(limit)
@@ -194,12 +194,12 @@ def own(store: Store, labeler: str, *, limit: int = 20, before: str = "") -> lis
 
 
 def every(store: Store, *, purposes: Sequence[Purpose] = ("work",), labeler: str = "", withdrawn: bool = False) -> Iterator[Answer]:
-    """Answers in the order of their times, fetched as they are used; those of excluded labelers too.
+    """Yield answers in order of time, including those of excluded labelers; rows are fetched on demand.
 
     Args:
-        purposes: of tasks with these purposes.
-        labeler: of this one alone.
-        withdrawn: corrected and retracted ones too.
+        purposes: only tasks with these purposes.
+        labeler: only this labeler's.
+        withdrawn: include corrected and retracted answers.
     """
     a, t = schema.answers, schema.tasks
     query = _query().where(t.c.purpose.in_(purposes)).order_by(a.c.at, a.c.id)
@@ -211,9 +211,9 @@ def every(store: Store, *, purposes: Sequence[Purpose] = ("work",), labeler: str
 
 
 def pace(store: Store, labeler: str, *, now: datetime) -> Pace:
-    """How much a labeler has done; days begin at midnight UTC.
+    """Return a labeler's amount of work; days begin at midnight UTC.
 
-    Reads what was answered today and the last few answers; all in all is counted in an index, without a look at the answers.
+    Reads today's answers and the last few; the total is counted in an index, without reading the answers.
     """
     a, given = schema.answers, schema.assignments
     mine = (a.c.labeler == labeler, a.c.revision == 1, a.c.payload.not_like('{"skip"%'))
@@ -229,7 +229,7 @@ def pace(store: Store, labeler: str, *, now: datetime) -> Pace:
 
 
 def kinds(store: Store) -> dict[str, Kind]:
-    """The kind of task that each ranking given in the site answered, by the ranking's id. Those that came otherwise are not in it."""
+    """Return the kind of task that each ranking given on the site answered, by ranking id. Other rankings are missing."""
     a, t = schema.answers, schema.tasks
     query: Select[Any] = select(*[a.c.id, t.c.kind]).join(t, t.c.id == a.c.task_id)
     return {f"k-{row['id']}": row["kind"] for row in store.database.rows(query)}
@@ -252,7 +252,7 @@ def _given(connection: Connection, task_id: str, labeler: str) -> Mapping[Any, A
 
 
 def _sent_before(connection: Connection, labeler: str, task_id: str, key: str, cleaned: payloads.Payload) -> Saved | None:
-    """What was stored under the key. Raises Refused for no key, Conflict for another content."""
+    """Return the answer stored under the key. Raises Refused for an invalid key, Conflict for another content."""
     if not 1 <= len(key) <= 80 or not key.isprintable():
         raise Refused("malformed", detail="key")
     a = schema.answers
@@ -274,7 +274,7 @@ def _record(
     guideline: Guideline,
     now: datetime,
 ) -> None:
-    """Writes what training and evaluation read, under ids that follow from the answer's."""
+    """Write the records for training and evaluation, under ids that follow from the answer's."""
     at = now.isoformat()
 
     def ranking(ranks: Mapping[str, int], ratings: tuple[Rating, ...] = ()) -> None:
@@ -304,7 +304,7 @@ def _record(
 
 
 def _withdraw(connection: Connection, answer_id: str, replaced_by: str, by: str, why: str, now: datetime) -> None:
-    """Withdraw an answer and the records that were made of it."""
+    """Withdraw an answer and its records."""
     r, d = schema.rankings, schema.demonstrations
     made = {
         "answer": [answer_id],

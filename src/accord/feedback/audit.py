@@ -1,4 +1,4 @@
-"""Who did what to whom, and why: rows that are only ever added."""
+"""The audit log: who did what to whom, and why. Rows are only ever added."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from accord.feedback import schema
 from accord.feedback.store import Store
 
 OPERATOR = "operator"
-"""Who acts when a command of the terminal changes something."""
+"""The actor of changes made on the command line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One operation that changed what counts or who may do what."""
+    """One operation that changed which records count, or a person's rights."""
 
     number: int
     who: str
     what: str
-    """invite, redeem, role, pause, resume, revoke, qualify, exclude, include, retract, erase, score."""
+    """One of invite, redeem, role, pause, resume, revoke, qualify, exclude, include, retract, erase, score."""
     on: str
     why: str
     at: str
 
 
 def note(connection: Connection, *, who: str, what: str, on: str, why: str, at: datetime) -> None:
-    """Adds a row to the audit inside the transaction of what it tells of."""
+    """Add a row to the audit log, inside the transaction that it reports."""
     connection.execute(insert(schema.audit).values(who=who, what=what, on=on, why=why, at=at.isoformat()))
 
 
 def audit(store: Store, *, who: str, what: str, on: str, why: str = "", at: datetime) -> None:
-    """Adds a row to the audit on its own."""
+    """Add a row to the audit log in a transaction of its own."""
     with store.write() as connection:
         note(connection, who=who, what=what, on=on, why=why, at=at)
 
 
 def entries(store: Store) -> Iterator[Entry]:
-    """The audit from its beginning."""
+    """Return the audit log, oldest row first."""
     for row in store.database.rows(select(schema.audit).order_by(schema.audit.c.number)):
         yield Entry(row["number"], row["who"], row["what"], row["on"], row["why"], row["at"])

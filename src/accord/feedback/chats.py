@@ -1,7 +1,7 @@
-"""Conversations with a model, kept for the person who had them. A turn that was acknowledged is on disk.
+"""Conversations with a model, stored for the user who had them. An acknowledged turn is on disk.
 
-The turns of a conversation are a tree: what was edited or asked again is a brother of what stood there before, and nothing is
-overwritten. Every answer says which model gave it, by name and digest. Only erasure (``accord.feedback.privacy``) empties a text.
+The turns of a conversation form a tree: an edited message or a regenerated response is a sibling of the earlier one, and nothing is
+overwritten. Every response records the name and digest of its model. Only erasure (``accord.feedback.privacy``) empties a text.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from accord.feedback.withdrawals import is_withdrawn
 from accord.records import Message, Role, Sampling
 
 TITLE = 80
-"""Characters of what was asked first that name a conversation in its list."""
+"""Characters of the first message that name a conversation in the list."""
 LONGEST_KEY = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What one person talked about with a model."""
+    """A user's conversation with a model."""
 
     id: str
     user: str
@@ -42,39 +42,39 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Something that the person or a model said."""
+    """A message of the user or the model."""
 
     id: str
     conversation: str
     place: int
-    """Counts the turns of a conversation in the order in which they were stored, from 1."""
+    """Number of the turn in its conversation, in order of storage from 1."""
     parent: str
     """The turn that it answers; empty for the first."""
     role: Role
     text: str
     model: str = ""
     digest: str = ""
-    """Of the weights that said it."""
+    """Digest of the weights that produced it."""
     sampling: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     finish: str = ""
-    """stop, length, stopped (by the person) or error; empty for what a person said."""
+    """One of stop, length, stopped (by the user) and error; empty for a user's message."""
     pair: str = ""
-    """What two answers that were shown side by side have in common."""
+    """An id shared by two responses shown side by side."""
     trial: str = ""
     """The trial of two models that the pair belongs to."""
     at: str = ""
 
     @property
     def signature(self) -> str:
-        """Which version of which model said it."""
+        """Return the model and version that produced the turn."""
         return f"{self.model}@{self.digest[:12]}" if self.digest else self.model
 
 
 def begin(store: Store, user: str, text: str, *, system: str, key: str, now: datetime) -> Turn:
-    """Starts a conversation with what a person says first; on disk when this returns. The same key is the same conversation.
+    """Start a conversation with a user's first message; it is on disk when this returns. The same key is the same conversation.
 
     Raises:
-        Refused: the key is none (422).
+        Refused: the key is invalid (422).
     """
     id = digest("conversation", user, _key(key))
     with store.write() as connection:
@@ -86,13 +86,13 @@ def begin(store: Store, user: str, text: str, *, system: str, key: str, now: dat
 
 
 def say(store: Store, user: str, conversation: str, text: str, *, parent: str, key: str, now: datetime) -> Turn:
-    """Adds what a person says; on disk when this returns. The same key is the same turn.
+    """Add a user's message; it is on disk when this returns. The same key is the same turn.
 
     Args:
-        parent: the answer that it follows; for an edited turn the one before that turn, empty for the first.
+        parent: the response that it follows; for an edited message the response before the original, empty for the first.
 
     Raises:
-        Refused: the conversation is not this person's, or the parent is no answer in it (404), or the key is none (422).
+        Refused: the conversation is not this user's, the parent is not a response in it (404), or the key is invalid (422).
     """
     with store.write() as connection:
         _owned(connection, user, conversation)
@@ -118,7 +118,7 @@ def answer(
     trial: str = "",
     now: datetime,
 ) -> Turn:
-    """Adds what a model said to a person's turn; on disk when this returns.
+    """Add a model's response to a user's message; it is on disk when this returns.
 
     Raises:
         Refused: the conversation was deleted in the meantime (404).
@@ -146,7 +146,7 @@ def answer(
 
 
 def listed(store: Store, user: str, *, limit: int = 200) -> list[Conversation]:
-    """A person's conversations, newest first."""
+    """Return a user's conversations, newest first."""
     c = schema.conversations
     query = select(c).where(c.c.user == user, ~is_withdrawn("conversation", c.c.id)).order_by(c.c.at.desc(), c.c.id).limit(limit)
     with store.read() as connection:
@@ -154,10 +154,10 @@ def listed(store: Store, user: str, *, limit: int = 200) -> list[Conversation]:
 
 
 def opened(store: Store, user: str, id: str) -> tuple[Conversation, list[Turn]]:
-    """A person's conversation with all its turns in the order in which they were stored.
+    """Return a user's conversation with all its turns in order of storage.
 
     Raises:
-        Refused: there is none of this person's (404); another's looks the same.
+        Refused: the user has no such conversation (404); another user's is not distinguished from none.
     """
     with store.read() as connection:
         found = _owned(connection, user, id)
@@ -166,13 +166,13 @@ def opened(store: Store, user: str, id: str) -> tuple[Conversation, list[Turn]]:
 
 
 def one(store: Store, user: str, id: str) -> Turn:
-    """A turn in a conversation of this person's. Raises Refused (404) when there is none."""
+    """Return a turn in one of this user's conversations. Raises Refused (404) when there is none."""
     with store.read() as connection:
         return _one(connection, user, id)
 
 
 def told(connection: Connection, turn: str) -> tuple[Conversation, list[Turn]]:
-    """Whoever's conversation a turn stands in, with the turns from the first to this one: for a review."""
+    """Return a turn's conversation, whoever's it is, with the turns from the first to this one, for review."""
     t, c = schema.turns, schema.conversations
     id = connection.scalar(select(t.c.conversation).where(t.c.id == turn))
     found = Conversation(**connection.execute(select(c).where(c.c.id == id)).mappings().one())
@@ -181,7 +181,7 @@ def told(connection: Connection, turn: str) -> tuple[Conversation, list[Turn]]:
 
 
 def recent(store: Store, user: str, *, now: datetime, window: timedelta) -> int:
-    """How many turns a person has said within the last while."""
+    """Return the number of messages that a user has recently sent."""
     t, c = schema.turns, schema.conversations
     query = select(func.count()).select_from(t.join(c, c.c.id == t.c.conversation))
     query = query.where(c.c.user == user, t.c.role == "user", t.c.at > (now - window).isoformat())
@@ -190,7 +190,7 @@ def recent(store: Store, user: str, *, now: datetime, window: timedelta) -> int:
 
 
 def path(turns: Sequence[Turn], id: str) -> list[Turn]:
-    """The turns from the first to this one."""
+    """Return the turns from the first to this one."""
     known, found = {turn.id: turn for turn in turns}, list[Turn]()
     while id:
         found.append(known[id])
@@ -199,7 +199,7 @@ def path(turns: Sequence[Turn], id: str) -> list[Turn]:
 
 
 def newest_below(turns: Sequence[Turn], id: str) -> Turn:
-    """The end of the branch that goes on from a turn, newest child first; of the whole conversation for an empty id."""
+    """Return the end of the branch that continues from a turn, newest child first; for an empty id, of the whole conversation."""
     below = {id}
     last = next((turn for turn in turns if turn.id == id), turns[-1])
     for turn in turns:  # in the order of their places, so that parents come first
@@ -210,7 +210,7 @@ def newest_below(turns: Sequence[Turn], id: str) -> Turn:
 
 
 def messages(conversation: Conversation, said: Sequence[Turn]) -> tuple[Message, ...]:
-    """What a model is given to answer."""
+    """Return the messages that a model receives."""
     system = (Message("system", conversation.system),) if conversation.system else ()
     return (*system, *(Message(turn.role, turn.text) for turn in said))
 
@@ -257,7 +257,7 @@ def _key(key: str) -> str:
 
 
 def _none_or(id: str) -> str:
-    """An id as it was given, or one that nothing has: what a browser sends may hold what a database does not take."""
+    """Return an id as given, or one that never exists if the database could not hold it, since browsers may send anything."""
     return id if id.isprintable() and id.isascii() else "-"
 
 

@@ -1,4 +1,4 @@
-"""Records as plain JSON values and back: the one place that knows how, for snapshots."""
+"""Conversion of records to plain JSON values and back, for snapshots."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from accord.records import (
 )
 
 Value = dict[str, Any]
-"""A record's fields, a copy of the caller's."""
+"""A record's fields, owned by the caller."""
 
 
 def encode(record: Any) -> dict[str, Any]:
-    """A record's fields as JSON values."""
+    """Return a record's fields as JSON values."""
     return dataclasses.asdict(record)
 
 
 def decode(kind: type[Any], value: Mapping[str, Any], where: str = "") -> Any:
-    """The record that ``encode`` made ``value`` of.
+    """Return the record that ``encode`` turned into ``value``.
 
     Raises:
-        InputError: a field is missing, unknown or of the wrong form.
+        InputError: a field is missing, unknown or malformed.
     """
     try:
         return _DECODERS[kind](dict(value))

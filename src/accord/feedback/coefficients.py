@@ -1,8 +1,8 @@
-"""Coefficients of agreement beyond chance, and of two orders alike. docs/agreement.md says which to use when.
+"""Chance-corrected coefficients of agreement, and of the similarity of two orders. docs/agreement.md explains which to use.
 
-Each chance-corrected coefficient is 1 - observed / expected disagreement; they part on what "expected" means. All of them are
-functions of sums over units (a confusion matrix, a coincidence matrix, counts), so the ``..._of`` functions take stacks of such
-sums, [..., C, C], and intervals come from resampling what the prompts add (``intervals.resampled``).
+Each chance-corrected coefficient is 1 - observed / expected disagreement; they differ in the definition of "expected". All are functions
+of sums over units (a confusion matrix, a coincidence matrix, counts). The ``..._of`` functions therefore take stacks of such sums, [...,
+C, C], and intervals come from resampling the prompts' contributions (``intervals.resampled``).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ HERE = "agreement"
 
 
 def disagreement(count: int, weights: Weights) -> Floats:
-    """How far apart category i and j are, [count, count]: 0 or 1, |i - j|, or (i - j)^2."""
+    """Return the distance between categories i and j, [count, count]: 0 or 1, |i - j|, or (i - j)^2."""
     distance = np.abs(np.subtract.outer(np.arange(count), np.arange(count))).astype(np.float64)
     return {"none": np.minimum(distance, 1.0), "linear": distance, "quadratic": distance**2}[weights]
 
 
 def kappa_of(confusion: Floats, weights: Floats) -> Floats:
-    """Cohen's weighted kappa of confusion matrices, [..., C, C] to [...]: 1 - sum(w o) / sum(w e) (Cohen 1968).
+    """Return Cohen's weighted kappa of confusion matrices, [..., C, C] to [...]: 1 - sum(w o) / sum(w e) (Cohen 1968).
 
     Args:
-        confusion: how often the first said i while the second said j.
+        confusion: counts of the first labeler choosing i while the second chose j.
         weights: [C, C] disagreement, 0 on the diagonal.
     Returns:
-        NaN where both always say one and the same thing: chance alone would agree too.
+        NaN where both always choose the same category: chance alone would agree too.
     """
     total = confusion.sum((-2, -1))
     expected = confusion.sum(-1)[..., :, None] * confusion.sum(-2)[..., None, :]
@@ -44,12 +44,12 @@ def kappa_of(confusion: Floats, weights: Floats) -> Floats:
 def cohen_kappa(
     first: Sequence[Value], second: Sequence[Value], *, weights: Weights | Floats = "none", categories: Sequence[Value] = ()
 ) -> float:
-    """Agreement of two labelers on the same units beyond what their own habits would give by chance (Cohen 1960, 1968).
+    """Return the agreement of two labelers on the same units beyond the chance given by their own habits (Cohen 1960, 1968).
 
     Args:
-        first, second: [units], what each said.
-        weights: how bad a disagreement is: all alike, by distance, by squared distance, or a matrix of one's own [C, C].
-        categories: in their order; those that occur, sorted, when empty. Distance is between places in it.
+        first, second: [units], the categories chosen by each.
+        weights: weight of a disagreement: all equal, by distance, by squared distance, or your own matrix [C, C].
+        categories: in order; when empty, those that occur, sorted. Distance is between positions in this order.
 
     Raises:
         InputError: the sequences differ in length or are empty, or a value is not among the categories.
@@ -64,7 +64,7 @@ def cohen_kappa(
 
 
 def fleiss_of(sums: Floats) -> Floats:
-    """Fleiss's kappa of sums over units, [..., C + 2] to [...]; ``fleiss_sums`` makes the rows."""
+    """Return Fleiss's kappa of sums over units, [..., C + 2] to [...]; ``fleiss_sums`` makes the rows."""
     counts = sums[..., 2:]
     observed = ratio(sums[..., 0], sums[..., 1])
     expected = ratio((counts**2).sum(-1), counts.sum(-1) ** 2)
@@ -72,9 +72,9 @@ def fleiss_of(sums: Floats) -> Floats:
 
 
 def fleiss_sums(counts: Floats) -> Floats:
-    """What each unit adds to Fleiss's kappa, [units, C] to [units, C + 2]: share of agreeing pairs, 1, its counts.
+    """Return each unit's contribution to Fleiss's kappa, [units, C] to [units, C + 2]: share of agreeing pairs, 1, its counts.
 
-    Units with fewer than two values add nothing.
+    Units with fewer than two values contribute nothing.
     """
     values = counts.sum(-1)
     pairs = values * (values - 1)
@@ -83,21 +83,21 @@ def fleiss_sums(counts: Floats) -> Floats:
 
 
 def fleiss_kappa(counts: Floats) -> float:
-    """Agreement of several labelers on nominal categories (Fleiss 1971).
+    """Return the agreement of several labelers on nominal categories (Fleiss 1971).
 
-    Units may have different numbers of labelers: the observed agreement is then a mean over units, as Fleiss defined it, and
-    chance is that of all values together.
+    Units may have different numbers of labelers. The observed agreement is then a mean over units, as Fleiss defined it, and chance is
+    that of all values together.
 
     Args:
-        counts: [units, C], how many labelers put the unit into the category. Units with fewer than two are left out.
+        counts: [units, C], the number of labelers who put the unit into the category. Units with fewer than two are left out.
     """
     return float(fleiss_of(fleiss_sums(np.asarray(counts, dtype=np.float64)).sum(0)[None])[0])
 
 
 def coincidences(counts: Floats) -> Floats:
-    """Krippendorff's coincidence matrices, [..., V] to [..., V, V]: pairs of values of a unit by different labelers, over m - 1.
+    """Return Krippendorff's coincidence matrices, [..., V] to [..., V, V]: pairs of values of a unit by different labelers, over m - 1.
 
-    A unit with fewer than two values pairs with nothing.
+    A unit with fewer than two values has no pairs.
     """
     values = counts.sum(-1)
     pairs = counts[..., :, None] * counts[..., None, :] - counts[..., :, None] * np.eye(counts.shape[-1])
@@ -105,11 +105,11 @@ def coincidences(counts: Floats) -> Floats:
 
 
 def alpha_of(matrices: Floats, level: Level, values: Floats | None = None) -> Floats:
-    """Krippendorff's alpha of coincidence matrices, [..., V, V] to [...].
+    """Return Krippendorff's alpha of coincidence matrices, [..., V, V] to [...].
 
     Args:
-        matrices: sums of ``coincidences``, values in their order.
-        level: what a distance between values is: none (0 or 1), between mid-ranks, between the values themselves; squared.
+        matrices: sums of ``coincidences``, values in order.
+        level: distance between values: none (0 or 1), between mid-ranks, or between the values themselves; squared.
         values: [V], for ``interval``.
     Returns:
         NaN where fewer than two different values were paired.
@@ -122,19 +122,19 @@ def alpha_of(matrices: Floats, level: Level, values: Floats | None = None) -> Fl
 
 
 def krippendorff_alpha(units: Iterable[Sequence[Value]], *, level: Level = "nominal") -> float:
-    """Agreement of any number of labelers, with gaps, at a level of measurement (Krippendorff 2011): 1 - Do / De.
+    """Return the agreement of any number of labelers, with gaps, at a level of measurement (Krippendorff 2011): 1 - Do / De.
 
     Args:
-        units: the values each unit got, one a labeler who answered, in any order. Who said what does not matter.
+        units: the values of each unit, one per labeler who answered, in any order. The labelers' identity does not matter.
         level: nominal (flags, choices), ordinal (only the order counts), interval (differences count).
 
     Raises:
-        InputError: interval level of values that are no numbers.
+        InputError: the level is interval and values are not numbers.
     """
     rows = [list(unit) for unit in units]
     known = sorted({value for row in rows for value in row})
     if level == "interval" and any(isinstance(value, str) for value in known):
-        raise InputError("words have no distances", where=HERE, hint="use the nominal level")
+        raise InputError("values that are not numbers have no distances", where=HERE, hint="use the nominal level")
     counts = np.zeros((len(rows), len(known)))
     for unit, row in enumerate(rows):
         np.add.at(counts[unit], _places(row, known), 1.0)
@@ -143,9 +143,9 @@ def krippendorff_alpha(units: Iterable[Sequence[Value]], *, level: Level = "nomi
 
 
 def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float:
-    """How alike two orders of the same K things are, ties allowed: (same - opposite) / sqrt(untied here * untied there).
+    """Return the similarity of two orders of K things, with ties: (same - opposite) / sqrt(untied in first * untied in second).
 
-    Kendall 1945. From -1 (opposite) to 1 (the same order); NaN when one of them ties everything.
+    Kendall 1945. From -1 (opposite) to 1 (the same order); NaN when one order ties everything.
 
     Raises:
         InputError: they differ in length.
@@ -157,7 +157,7 @@ def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def _distances(counts: Floats, level: Level, values: Floats | None) -> Floats:
-    """Squared distances between values, [..., V, V] or [V, V]."""
+    """Return squared distances between values, [..., V, V] or [V, V]."""
     if level == "nominal":
         return disagreement(counts.shape[-1], "none")
     place = np.arange(counts.shape[-1], dtype=np.float64) if values is None else values

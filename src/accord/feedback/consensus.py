@@ -1,8 +1,8 @@
-"""What the labelers together hold to be true, who of them can be relied on, and what is still in doubt.
+"""Consensus of labelers: the likely true label of each item, each labeler's reliability, and the items still in doubt.
 
-Two models. *Dawid-Skene* (1979) is for categories: each labeler has a confusion matrix, each item one true category; both come out
-of expectation-maximisation. *Noisy Bradley-Terry* is for comparisons: each response has a strength, each labeler a reliability (how
-strongly the difference of strengths shows in what they prefer) and a pull to the response that stands first on the page.
+Two models. *Dawid-Skene* (1979) is for categories: each labeler has a confusion matrix, each item one true category; both are estimated
+by expectation-maximisation. *Noisy Bradley-Terry* is for comparisons: each response has a strength, and each labeler a reliability (how
+strongly differences of strength affect their preferences) and a bias towards the response at the top of the page.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from accord.records import Ranking
 
 Ints = NDArray[np.int64]
 Item = tuple[str, str, str]
-"""A prompt and two of its responses, in the order of their ids."""
+"""A prompt and two of its responses, ordered by id."""
 NODES = 9
-"""Of the Gauss-Hermite quadrature over strengths."""
+"""Nodes of the Gauss-Hermite quadrature over strengths."""
 PREFERENCES = ("first", "tie", "second")
 
 
@@ -38,17 +38,17 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Consensus:
-    """What Dawid-Skene found."""
+    """The result of Dawid-Skene."""
 
     items: tuple[Item, ...]
     posterior: Floats
-    """[items, C]: how probable each category is to be the true one."""
+    """[items, C]: the probability that each category is the true one."""
     prior: Floats
-    """[C]: how common each category is."""
+    """[C]: the frequency of each category."""
     confusion: dict[str, Floats]
-    """[C, C] of each labeler: what they say (column) of an item that is truly so (row). Rows sum to 1."""
+    """[C, C] of each labeler: probability of the chosen category (column) given the true one (row). Rows sum to 1."""
     log_likelihood: tuple[float, ...]
-    """With the smoothing's penalty, after each step; it never falls."""
+    """Log-likelihood with the smoothing's penalty after each step; it never falls."""
 
 
 class Doubt(NamedTuple):
@@ -61,50 +61,55 @@ class Doubt(NamedTuple):
 
 @dataclass(frozen=True)
 class Strengths:
-    """What noisy Bradley-Terry found."""
+    """The result of noisy Bradley-Terry."""
 
     strength: dict[str, float]
-    """Of each response, in log-odds at reliability 1; comparable within a prompt only, mean about 0."""
+    """Strength of each response, in log-odds at reliability 1; comparable only within a prompt, with a mean of about 0."""
     spread: dict[str, float]
     """Standard deviation of each strength."""
     reliability: dict[str, float]
-    """Of each labeler: 1 is usual, 0 a coin."""
+    """Reliability of each labeler: 1 is usual, 0 a coin toss."""
     first_bias: dict[str, float]
-    """Of each labeler: log-odds that the response at the top of the page gets over an equal one at its end."""
+    """Position bias of each labeler: log-odds of the response at the top of the page against an equal one at the end."""
     beats: dict[Item, float]
-    """How probable the first response of a pair is to be truly the stronger."""
+    """Probability that the first response of a pair is truly the stronger."""
 
 
 def pair_answers(rankings: Iterable[Ranking]) -> list[Answer]:
-    """Each ranking's word on each pair of its responses, as an index into PREFERENCES; a labeler's last word on a pair counts."""
-    words = {((r.prompt_id, a, b), r.labeler): word + 1 for r in rankings for (a, b), word in preferences(r).items()}
-    return [Answer(item, labeler, category) for (item, labeler), category in words.items()]
+    """Return each ranking's preference on each pair as an index into PREFERENCES; a labeler's last ranking of a pair counts."""
+    last: dict[tuple[Item, str], int] = {}
+    for ranking in rankings:
+        for (a, b), preference in preferences(ranking).items():
+            last[(ranking.prompt_id, a, b), ranking.labeler] = preference + 1
+    return [Answer(item, labeler, category) for (item, labeler), category in last.items()]
 
 
 def dawid_skene(
     answers: Sequence[Answer], *, categories: int, mirrored: bool = False, smoothing: float = 1.0, steps: int = 200, enough: float = 1e-6
 ) -> Consensus:
-    """Estimates the true category of every item and the confusion matrix of every labeler (Dawid and Skene 1979).
+    """Estimate the true category of every item and the confusion matrix of every labeler (Dawid and Skene 1979).
 
-    Starts from the shares of the votes. Each step: matrices and prior from the posterior, then the posterior from them.
+    Starts from the vote shares. Each step computes matrices and prior from the posterior, then the posterior from them.
 
     Args:
-        answers: an item may have any number of them.
-        categories: how many there are.
-        mirrored: category i of an item is category C - 1 - i of the same item turned round, as for PREFERENCES; matrices and prior
-            are then the same both ways, so that nothing depends on which response is called the first.
-        smoothing: so many answers of their own does each labeler start with, 3/4 of them right; it keeps few answers from saying much.
-        steps: at most this many.
-        enough: stops when the log-likelihood rises by less than this share of itself.
+        answers: any number per item.
+        categories: the number of categories.
+        mirrored: whether category i of an item is category C - 1 - i of the same item reversed, as for PREFERENCES. Matrices and prior
+            are then symmetric, so that the order of the responses does not matter.
+        smoothing: pseudo-answers per labeler, 3/4 of them right; they limit the influence of few answers.
+        steps: maximum number of steps.
+        enough: stop when the log-likelihood rises by less than this share of itself.
 
     Raises:
         InputError: there are no answers, or a category is out of range.
     """
     if not answers or not all(0 <= answer.category < categories for answer in answers):
-        raise InputError(f"needs answers in categories 0 to {categories - 1}", where="consensus")
+        raise InputError(f"there must be answers, in categories 0 to {categories - 1}", where="consensus")
     items, people = sorted({a.item for a in answers}), sorted({a.labeler for a in answers})
     place, seat = {item: i for i, item in enumerate(items)}, {person: i for i, person in enumerate(people)}
-    at, by, said = (np.array(column) for column in zip(*((place[a.item], seat[a.labeler], a.category) for a in answers), strict=True))
+    at = np.array([place[answer.item] for answer in answers])
+    by = np.array([seat[answer.labeler] for answer in answers])
+    said = np.array([answer.category for answer in answers])
     pseudo = smoothing * (np.eye(categories) * 0.75 + (1 - np.eye(categories)) * 0.25 / max(1, categories - 1))
     posterior, prior, confusion, found = _votes(at, said, len(items), categories), np.empty(0), np.empty(0), list[float]()
     for _ in range(steps):
@@ -117,17 +122,17 @@ def dawid_skene(
 
 
 def adjudication(consensus: Consensus, *, sure: float = 0.9) -> list[Doubt]:
-    """The items whose likeliest category is less probable than ``sure``, the most doubtful first: the list for a lead to settle."""
+    """Return the items whose most likely category has a probability below ``sure``, most doubtful first, for a lead to settle."""
     best = consensus.posterior.max(1)
     order = sorted(np.flatnonzero(best < sure).tolist(), key=lambda i: (best[i], consensus.items[i]))
     return [Doubt(consensus.items[i], int(consensus.posterior[i].argmax()), float(best[i])) for i in order]
 
 
 def in_doubt(rankings: Sequence[Ranking], *, sure: float = 0.9) -> tuple[list[Doubt], int]:
-    """Of the pairs that two labelers or more judged: those whose consensus is not sure, and how many pairs there were.
+    """Return the doubtful pairs among those judged by two or more labelers, and the number of such pairs.
 
     Args:
-        rankings: those under the training guideline count, or all of them where there are none.
+        rankings: those under the training guideline count, or all if there are none.
     """
     answers = pair_answers(r for r in rankings if r.guideline.set == "training") or pair_answers(rankings)
     voices: dict[Item, int] = {}
@@ -140,20 +145,20 @@ def in_doubt(rankings: Sequence[Ranking], *, sure: float = 0.9) -> tuple[list[Do
 
 
 def noisy_bradley_terry(rankings: Iterable[Ranking], *, spread: float = 1.5, steps: int = 100) -> Strengths:
-    """Strengths of responses from labelers of unequal reliability, who may lean to what stands first on the page.
+    """Estimate response strengths from labelers of unequal reliability, who may favour the top of the page.
 
-    A labeler with reliability b and bias d prefers i to j with log-odds b (s_i - s_j) + d (place_j - place_i), places from 0 (top)
-    to 1 (end); a tie is half a preference each way. Priors: strengths Normal(0, spread^2), b Normal(1, 1/2), d Normal(0, 1).
-    Newton steps in turn: strengths with their covariance (Laplace), then (b, d) averaged over that covariance. Taking the strengths
-    as known there instead would let every labeler look reliable: with few answers a prompt, strengths bend to their noise. What is
-    left of that errs the other way: of a labeler twice as reliable as usual, two thirds is found (tests/feedback/test_consensus.py).
+    A labeler with reliability b and bias d prefers i to j with log-odds b (s_i - s_j) + d (place_j - place_i), places from 0 (top) to 1
+    (end); a tie is half a preference each way. Priors: strengths Normal(0, spread^2), b Normal(1, 1/2), d Normal(0, 1). Newton steps
+    alternate: strengths with their covariance (Laplace), then (b, d) averaged over that covariance. Treating the strengths as known
+    there would make every labeler look reliable: with few answers per prompt, strengths bend to their noise. The remaining error has the
+    opposite sign: for a labeler twice as reliable as usual, two thirds is found (tests/feedback/test_consensus.py).
 
     Raises:
         InputError: there are no rankings.
     """
     rows = list(rankings)
     if not rows:
-        raise InputError("needs rankings", where="consensus")
+        raise InputError("there are no rankings", where="consensus", hint="label first")
     problem = _problem(rows)
     theta, people = np.zeros(problem.slots), np.tile([1.0, 0.0], (len(problem.labelers), 1))
     covariance = np.zeros((*problem.slots, problem.slots[1]))
@@ -173,7 +178,7 @@ def _votes(at: Ints, said: Ints, items: int, categories: int) -> Floats:
 
 
 def _maximise(posterior: Floats, at: Ints, by: Ints, said: Ints, people: int, pseudo: Floats, mirrored: bool) -> tuple[Floats, Floats]:
-    """The prior [C] and the labelers' matrices [people, C, C] that suit the posterior."""
+    """Return the prior [C] and the labelers' matrices [people, C, C] that maximise the expected likelihood under the posterior."""
     counts, prior = np.zeros((people, *pseudo.shape)), posterior.sum(0) + 1
     np.add.at(counts.transpose(0, 2, 1), (by, said), posterior[at])
     if mirrored:
@@ -183,7 +188,7 @@ def _maximise(posterior: Floats, at: Ints, by: Ints, said: Ints, people: int, ps
 
 
 def _expect(prior: Floats, confusion: Floats, at: Ints, by: Ints, said: Ints, items: int) -> tuple[Floats, float]:
-    """The posterior [items, C] and the log-likelihood of the answers."""
+    """Return the posterior [items, C] and the log-likelihood of the answers."""
     joint = np.tile(np.log(prior), (items, 1))
     np.add.at(joint, at, np.log(confusion[by, :, said]))
     top = joint.max(1, keepdims=True)
@@ -193,13 +198,14 @@ def _expect(prior: Floats, confusion: Floats, at: Ints, by: Ints, said: Ints, it
 
 @dataclass(frozen=True)
 class _Problem:
-    """Comparisons as columns: prompt, labeler, the two responses' slots in the prompt, how far the first stands above, its share."""
+    """Comparisons as columns: prompt, labeler, the slots of the two responses in the prompt, how much higher the first stands, its
+    share."""
 
     prompts: list[str]
     responses: list[list[str]]
     labelers: list[str]
     slots: tuple[int, int]
-    """Prompts, and responses of a prompt at most."""
+    """Number of prompts, and maximum number of responses per prompt."""
     prompt: Ints
     labeler: Ints
     i: Ints
@@ -215,15 +221,17 @@ def _problem(rows: Sequence[Ranking]) -> _Problem:
         slots = known.setdefault(row.prompt_id, {})
         for id in row.response_ids:
             slots.setdefault(id, len(slots))
-    seat = {person: n for n, person in enumerate(sorted({row.labeler for row in rows}))}
+    labelers = sorted({row.labeler for row in rows})
+    seat = {labeler: n for n, labeler in enumerate(labelers)}
     place = {prompt: n for n, prompt in enumerate(known)}
-    columns = [
-        (place[r.prompt_id], seat[r.labeler], known[r.prompt_id][a], known[r.prompt_id][b], (y - x) / (len(r.ranks) - 1), (1 - word) / 2)
-        for r in rows
-        for top in [{id: n for n, id in enumerate(r.response_ids)}]
-        for (a, b), word in preferences(r).items()
-        for x, y in [(top[a], top[b])]
-    ]
+    columns = list[tuple[float, ...]]()
+    for r in rows:
+        slots = known[r.prompt_id]
+        position = {id: n for n, id in enumerate(r.response_ids)}
+        for (a, b), preference in preferences(r).items():
+            above = (position[b] - position[a]) / (len(r.ranks) - 1)
+            won = (1 - preference) / 2
+            columns.append((place[r.prompt_id], seat[r.labeler], slots[a], slots[b], above, won))
     table = np.array(columns, dtype=np.float64)
     whole = table[:, :4].astype(np.int64).T
     responses = [list(slots) for slots in known.values()]
@@ -232,13 +240,13 @@ def _problem(rows: Sequence[Ranking]) -> _Problem:
 
 
 def _surprise(p: _Problem, gap: Floats, people: Floats) -> tuple[Floats, Floats]:
-    """Of each comparison: how far the answer is from what was expected, and its information."""
+    """Return for each comparison the answer minus its expectation, and its information."""
     expected = 1 / (1 + np.exp(-(people[p.labeler, 0] * gap + people[p.labeler, 1] * p.above)))
     return p.won - expected, expected * (1 - expected)
 
 
 def _strength_step(p: _Problem, theta: Floats, people: Floats, spread: float) -> tuple[Floats, Floats]:
-    """A Newton step in every prompt's strengths: the new ones [prompts, K] and their covariance [prompts, K, K]."""
+    """Take a Newton step in every prompt's strengths; return the new ones [prompts, K] and their covariance [prompts, K, K]."""
     surprise, information = _surprise(p, theta[p.prompt, p.i] - theta[p.prompt, p.j], people)
     slope, weight = people[p.labeler, 0], information * people[p.labeler, 0] ** 2
     gradient, curvature = -theta / spread**2, np.tile(np.eye(theta.shape[1]) / spread**2, (len(theta), 1, 1))
@@ -252,7 +260,8 @@ def _strength_step(p: _Problem, theta: Floats, people: Floats, spread: float) ->
 
 
 def _people_step(p: _Problem, theta: Floats, covariance: Floats, people: Floats) -> Floats:
-    """A Newton step in every labeler's reliability and bias, averaged over where the strengths may lie; reliability stays above 0."""
+    """Take a Newton step in every labeler's reliability and bias, averaged over the distribution of strengths; reliability stays above
+    0."""
     middle, deviation = theta[p.prompt, p.i] - theta[p.prompt, p.j], np.sqrt(_variance(p, covariance))
     precision = np.array([2.0, 1.0])
     gradient, curvature = precision * (np.array([1.0, 0.0]) - people), np.tile(np.diag(precision), (len(people), 1, 1))
@@ -267,7 +276,7 @@ def _people_step(p: _Problem, theta: Floats, covariance: Floats, people: Floats)
 
 
 def _variance(p: _Problem, covariance: Floats) -> Floats:
-    """Of the difference of strengths in each comparison."""
+    """Return the variance of the strength difference in each comparison."""
     return covariance[p.prompt, p.i, p.i] + covariance[p.prompt, p.j, p.j] - 2 * covariance[p.prompt, p.i, p.j]
 
 
@@ -287,6 +296,6 @@ def _strengths(p: _Problem, theta: Floats, people: Floats, covariance: Floats) -
 
 
 def undecided(strengths: Strengths, *, sure: float = 0.9) -> list[Doubt]:
-    """The pairs of which neither response is probably the stronger, the most doubtful first; ``likeliest`` indexes PREFERENCES."""
+    """Return the pairs in which neither response is probably stronger, most doubtful first; ``likeliest`` indexes PREFERENCES."""
     found = [Doubt(item, 0 if beats >= 0.5 else 2, max(beats, 1 - beats)) for item, beats in strengths.beats.items()]
     return sorted((doubt for doubt in found if doubt.probability < sure), key=lambda d: (d.probability, d.item))

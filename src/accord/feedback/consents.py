@@ -1,4 +1,4 @@
-"""Whether what a person says of answers may be learned from. Without a word there is no consent; each word is a row."""
+"""Consent of chat users to learning from their reactions. No answer means no consent; each answer is a row."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TEXT = (
     "What I say about answers, together with the conversation before them, may be used to train the next models, once a person has "
     "looked at it and personal data has been taken out. I can take this back at any time; then it is used no more."
 )
-"""What is agreed to. It is translated where it is shown; a changed word is another version."""
+"""The text that users agree to. It is translated where it is shown; a changed text is another version."""
 VERSION = hashlib.sha256(TEXT.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """A person's last word."""
+    """A user's last answer."""
 
     given: bool
     version: str
@@ -30,20 +30,20 @@ class Consent:
 
 
 def answer(store: Store, user: str, given: bool, *, now: datetime) -> None:
-    """Keeps a person's word, with an audit row. What follows from a no is done by ``reviewing.lapse``."""
+    """Store a user's answer, with an audit row. ``review.lapse`` carries out the consequences of a refusal."""
     with store.write() as connection:
         connection.execute(insert(schema.consents).values(user=user, given=given, version=VERSION, at=now.isoformat()))
         note(connection, who=user, what="consent" if given else "refuse consent", on=user, why=VERSION, at=now)
 
 
 def current(store: Store, user: str) -> Consent | None:
-    """A person's last word; None when they were never asked or have not answered."""
+    """Return a user's last answer; None if they were never asked or have not answered."""
     with store.read() as connection:
         return of(connection, user)
 
 
 def of(connection: Connection, user: str) -> Consent | None:
-    """As ``current``, inside a transaction."""
+    """Return the same as ``current``, inside a transaction."""
     c = schema.consents
     row = connection.execute(select(c).where(c.c.user == user).order_by(c.c.number.desc()).limit(1)).mappings().first()
     return Consent(row["given"], row["version"], row["at"]) if row else None

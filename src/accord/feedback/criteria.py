@@ -1,4 +1,4 @@
-"""Rankings by one criterion, out of the flags that labelers ticked beside their rankings."""
+"""Rankings by a single criterion, from the flags that labelers ticked beside their rankings."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from accord.feedback.store import Store
 from accord.records import RankedPrompt, Ranking
 
 HARM = frozenset({"inappropriate_for_customer_assistant", *HARMFUL})
-"""Flags that say that a response does harm."""
+"""Flags for harmful responses."""
 
 
 def ranked_by(store: Store, criterion: Literal["helpful", "harmless"]) -> Iterator[RankedPrompt]:
-    """Each rated ranking by one criterion (Dai et al. 2024, section 3.1), where that leaves two responses to compare.
+    """Yield each rated ranking by one criterion (Dai et al. 2024, section 3.1), if that leaves two responses to compare.
 
-    harmless: fewer flags for harm are better, and nothing else counts. helpful: the labeler's order of what nobody flagged for harm.
+    harmless: only the number of flags for harm counts, fewer is better. helpful: the labeler's order of the responses without such
+    flags.
     """
     prompts = {prompt.id: prompt for prompt in store.prompts()}
     responses = {response.id: response for response in store.responses()}
@@ -29,7 +30,7 @@ def ranked_by(store: Store, criterion: Literal["helpful", "harmless"]) -> Iterat
 
 
 def by_criterion(ranking: Ranking, criterion: Literal["helpful", "harmless"]) -> dict[str, int]:
-    """Rank of each response that the criterion can place, 1 the best; empty when nothing was rated."""
+    """Return the rank of each response that the criterion can place, 1 for the best; empty when nothing was rated."""
     harm = {rating.response_id: len(HARM & set(rating.flags)) for rating in ranking.ratings}
     placed = [(id, rank) for id, rank in zip(ranking.response_ids, ranking.ranks, strict=True) if id in harm]
     if criterion == "harmless":

@@ -1,7 +1,7 @@
-"""The store's database: one connection pool, transactions that hold, errors in words, tables of this version.
+"""The feedback database: one connection pool, safe transactions, readable errors, and tables of the current version.
 
-A writer on SQLite takes its lock when it begins (``BEGIN IMMEDIATE``); the threads of a process queue for it here, so that it is
-only other processes that the busy timeout has to wait for. A commit is on disk (synchronous FULL) before ``write`` ends.
+A writer on SQLite takes its lock at the start (``BEGIN IMMEDIATE``). The threads of a process queue for it here, so that the busy
+timeout only has to wait for other processes. A commit is on disk (synchronous FULL) before ``write`` ends.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from accord.errors import StoreError
 from accord.feedback import schema
 
 BUSY_SECONDS = 30
-"""How long a writer waits for writers of other processes."""
+"""Seconds that a writer waits for writers of other processes."""
 CONNECTIONS = 20
-"""Connections of one process; a thread that finds none free waits."""
+"""Connections per process; a thread waits when none is free."""
 UPGRADING = 0x6163636F7264
-"""The advisory lock under which one process at a time makes or changes the tables of a PostgreSQL store."""
+"""The advisory lock that lets one process at a time create or change the tables of a PostgreSQL database."""
 
 
 class Database:
@@ -42,18 +42,18 @@ class Database:
 
     @contextmanager
     def write(self) -> Generator[Connection]:
-        """One transaction that may write: all of it or nothing. Raises StoreError when the database refuses."""
+        """Open a write transaction, which happens entirely or not at all. Raises StoreError when the database refuses."""
         with self._queue, errors(self.place, "cannot be written"), self.engine.execution_options(write=True).begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Generator[Connection]:
-        """One transaction that reads. Raises StoreError when the database refuses."""
+        """Open a read transaction. Raises StoreError when the database refuses."""
         with errors(self.place, "cannot be read"), self.engine.begin() as connection:
             yield connection
 
     def rows(self, query: Select[Any]) -> Iterator[Mapping[Any, Any]]:
-        """The rows of a query, fetched as they are used."""
+        """Yield the rows of a query, fetched on demand."""
         with (
             errors(self.place, "cannot be read"),
             self.engine.connect() as connection,
@@ -62,15 +62,15 @@ class Database:
             yield from result.mappings()
 
     def close(self) -> None:
-        """Gives every connection back."""
+        """Close all connections."""
         self.engine.dispose()
 
 
 def connect(url: str) -> Database:
-    """A database with the tables of this version: made in a blank one, brought forward in an older one.
+    """Open a database with the current tables: create them in an empty one, migrate an older one.
 
     Raises:
-        StoreError: the address is none, or the database is corrupt, out of reach, of something else or of a newer version.
+        StoreError: the address is invalid, or the database is corrupt, out of reach, of another program or of a newer version.
     """
     database = Database(_engine(url))
     try:
@@ -84,7 +84,7 @@ def connect(url: str) -> Database:
 def _prepare(database: Database) -> None:
     version = _version(database)
     if version > schema.VERSION:
-        what = f"the store has version {version}, this accord knows {schema.VERSION}"
+        what = f"the feedback database has version {version}, newer than {schema.VERSION}, the newest that this accord reads"
         raise StoreError(what, where=database.place, hint="install a newer accord")
     if version < schema.VERSION:
         with database.write() as connection:
@@ -92,12 +92,12 @@ def _prepare(database: Database) -> None:
 
 
 def _version(database: Database) -> int:
-    """The version of the tables, 0 in a blank database. Raises StoreError when the tables are not ours."""
+    """Return the version of the tables, 0 for an empty database. Raises StoreError when the tables are not ours."""
     with errors(database.place, "cannot be opened"), database.engine.connect() as connection:
         tables = inspect(connection).get_table_names()
         version = _stored_version(connection) if schema.meta.name in tables else None
     if tables and version is None:
-        raise StoreError("a database of something else", where=database.place, hint="name another file; a new one is created")
+        raise StoreError("the database belongs to another program", where=database.place, hint="name another file; a new one is created")
     return int(version or 0)
 
 
@@ -106,7 +106,7 @@ def _stored_version(connection: Connection) -> str | None:
 
 
 def bring_forward(connection: Connection) -> None:
-    """Makes the tables, or migrates older ones, in the transaction it is given. A second process finds the work done."""
+    """Create the tables, or migrate older ones, in the given transaction. A second process finds the work done."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING})
     if not inspect(connection).has_table(schema.meta.name):
@@ -120,7 +120,7 @@ def bring_forward(connection: Connection) -> None:
 
 
 def count(connection: Connection, *where: Any) -> int:
-    """How many rows of the table that ``where`` speaks of meet it."""
+    """Return the number of rows that meet ``where``, in the table that it refers to."""
     return connection.scalar(select(func.count()).where(*where)) or 0
 
 
@@ -131,7 +131,8 @@ def _engine(url: str) -> Engine:
         in_memory = address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:")
         engine = create_engine(address, **({} if in_memory else sqlite_options))
     except (ArgumentError, NoSuchModuleError) as error:
-        raise StoreError("not the address of a store", where="store", hint="e.g. sqlite:///feedback.sqlite") from error
+        hint = "for example sqlite:///feedback.sqlite"
+        raise StoreError("not the address of a feedback database", where="store", hint=hint) from error
     except ModuleNotFoundError as error:
         hint = "pip install 'accord-rlhf[postgres]'" if error.name == "psycopg" else "install it"
         raise StoreError(f"this kind of store needs the package {error.name}", where="store", hint=hint) from error
@@ -149,13 +150,13 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """A writer takes its lock at once: one that reads first could find that another has written since, and fail without waiting."""
+    """Take the write lock at once. A transaction that reads first could find that another has written since, and fail without waiting."""
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
 
 
 @contextmanager
 def errors(place: str, what: str) -> Generator[None]:
-    """Turns what the database says into a StoreError. The driver's own errors come unwrapped out of the connect event."""
+    """Turn a database error into a StoreError. The driver's own errors come unwrapped out of the connect event."""
     try:
         yield
     except DBAPIError as error:

@@ -1,4 +1,4 @@
-"""Which model answers in the chat, and blind trials of another one against it. Every switch is a row; going back is one more."""
+"""Deployment of models in the chat, and blind trials of another model. Every switch is a row, and a rollback is one more."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Outcome = Literal["new", "old", "tie"]
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The model that answers since ``at``."""
+    """The model that responds since ``at``."""
 
     number: int
     model: str
@@ -44,12 +44,12 @@ class Trial:
     by: str
     at: str
     ended: str
-    """When it was ended; empty while it runs."""
+    """Time of its end; empty while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One person's choice between the two models, who were not named."""
+    """One user's choice between the two unnamed models."""
 
     user: str
     outcome: Outcome
@@ -57,7 +57,7 @@ class Vote:
 
 
 def deploy(store: Store, model: str, digest: str, *, by: str, why: str = "", now: datetime) -> None:
-    """From here on this model answers; a running server follows at its next turn."""
+    """Deploy a model from now on; a running server follows at its next turn."""
     values = {"model": model, "digest": digest, "by": by, "why": why, "at": now.isoformat()}
     with store.write() as connection:
         connection.execute(insert(schema.deployments).values(values))
@@ -65,14 +65,14 @@ def deploy(store: Store, model: str, digest: str, *, by: str, why: str = "", now
 
 
 def history(store: Store) -> list[Deployment]:
-    """Every switch, oldest first."""
+    """Return every deployment, oldest first."""
     with store.read() as connection:
         rows = connection.execute(select(schema.deployments).order_by(schema.deployments.c.number)).mappings()
         return [Deployment(**row) for row in rows]
 
 
 def deployed(store: Store) -> Deployment | None:
-    """The model that answers; None when nobody has ever switched."""
+    """Return the deployed model; None when none was ever deployed."""
     d = schema.deployments
     with store.read() as connection:
         row = connection.execute(select(d).order_by(d.c.number.desc()).limit(1)).mappings().first()
@@ -80,19 +80,19 @@ def deployed(store: Store) -> Deployment | None:
 
 
 def previous(store: Store) -> Deployment | None:
-    """What answered before the present model came; None when there was nothing else."""
+    """Return the model deployed before the current one; None when there was none."""
     *before, now = history(store) or [None]
     return next((one for one in reversed(before) if one and now and one.model != now.model), None)
 
 
 def begin_trial(store: Store, *, old: str, old_digest: str, new: str, new_digest: str, share: float, by: str, now: datetime) -> Trial:
-    """Starts a trial.
+    """Start a trial.
 
     Raises:
-        StoreError: one is running.
+        StoreError: a trial is already running.
     """
     if running := trial(store):
-        hint = "end it first: accord round PROJECT --end-trial"
+        hint = "end it first with `accord round PROJECT --end-trial`"
         raise StoreError(f"a trial of {running.new} against {running.old} is running since {running.at[:16]}", hint=hint)
     made = Trial(f"x-{secrets.token_hex(6)}", old, old_digest, new, new_digest, share, by, now.isoformat(), "")
     values = {field: getattr(made, field) for field in Trial.__dataclass_fields__}
@@ -103,26 +103,26 @@ def begin_trial(store: Store, *, old: str, old_digest: str, new: str, new_digest
 
 
 def end_trial(store: Store, id: str, *, by: str, why: str, now: datetime) -> None:
-    """Shows no more pairs of a trial; what was chosen stays."""
+    """End a trial: no more pairs are shown, and the votes stay."""
     with store.write() as connection:
         connection.execute(update(schema.trials).where(schema.trials.c.id == id).values(ended=now.isoformat()))
         note(connection, who=by, what="end trial", on=id, why=why, at=now)
 
 
 def trial(store: Store) -> Trial | None:
-    """The trial that is running."""
+    """Return the running trial."""
     return next((one for one in trials(store) if not one.ended), None)
 
 
 def trials(store: Store) -> list[Trial]:
-    """Every trial, newest first."""
+    """Return every trial, newest first."""
     t = schema.trials
     with store.read() as connection:
         return [Trial(**row) for row in connection.execute(select(t).order_by(t.c.at.desc(), t.c.id)).mappings()]
 
 
 def votes(store: Store, given: Trial) -> list[Vote]:
-    """The choices between a trial's models that stand, in the order of their times; both bad counts as a tie."""
+    """Return the valid votes between a trial's models, in order of time; "both bad" counts as a tie."""
     r, t = schema.reactions, schema.turns
     query = select(r, t.c.model.label("first_model"), t.c.digest.label("first_digest")).join(t, t.c.id == r.c.turn)
     query = query.where(t.c.trial == given.id, r.c.kind == "choice", ~is_withdrawn("reaction", r.c.id)).order_by(r.c.at, r.c.id)

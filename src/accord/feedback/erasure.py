@@ -1,6 +1,6 @@
-"""Forgetting a person: what they asked and said is emptied, the copies that runs learned from lose their rows, and the models are named.
+"""Erasure of a person: their prompts and texts are emptied, training snapshots lose their rows, and the affected models are named.
 
-The weights keep what they learned. The audit says that somebody was forgotten, and not who.
+The weights keep what they learned. The audit log records that somebody was forgotten, but not who.
 """
 
 from __future__ import annotations
@@ -24,54 +24,54 @@ from accord.feedback.store import Store
 from accord.runtime.files import append, write_atomic
 
 _RECORDS = ("metrics.jsonl",)
-"""Files of a run that hold numbers alone."""
+"""Files of a run that hold only numbers."""
 _SHORTEST = 12
-"""Texts shorter than this are anybody's, and are not looked for in the samples of runs."""
+"""Shorter texts could be anybody's, so they are not searched for in the samples of runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What a store holds of somebody."""
+    """The data that a store holds about a person."""
 
     user: str
     prompts: frozenset[str]
     texts: frozenset[str]
-    """The last turn of each of their prompts, where it is long enough to be theirs."""
+    """Last turn of each of their prompts, if it is long enough to identify them."""
     labels: bool
-    """Whether they are a labeler too (everybody who uses the chat is one)."""
+    """Whether they are also a labeler (everybody who uses the chat is one)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A file of a run that holds rows of a person."""
+    """A file of a run that contains rows of a person."""
 
     path: Path
     digest: str
-    """sha256 of the file as it was when a model learned from it; lineage names it."""
+    """sha256 of the file when a model learned from it; lineage records it."""
     rows: int
 
 
 def person(store: Store, user: str) -> Person:
-    """What the store holds of a user.
+    """Return the store's data about a user.
 
     Raises:
-        StoreError: nothing; or the name is empty.
+        StoreError: the store holds nothing, or the name is empty.
     """
     p = schema.prompts
     with store.read() as connection:
         found = list(connection.execute(select(p.c.id, p.c.messages).where(p.c.user == user))) if user else []
         labels = connection.scalar(select(func.count()).where(schema.labelers.c.id == user)) or 0
     if not found and not labels:
-        raise StoreError(f"the store holds nothing of a user {user!r}", hint="`accord export PROJECT --what prompts` names the users")
+        raise StoreError(f"the feedback database has no user {user!r}", hint="`accord export PROJECT --what prompts` names the users")
     texts = {str(turns[-1][1]) for _, messages in found if (turns := json.loads(messages))}
     return Person(user, frozenset(id for id, _ in found), frozenset(text for text in texts if len(text) >= _SHORTEST), labels > 0)
 
 
 def forget(store: Store, who: Person, *, by: str, why: str, now: datetime) -> dict[str, int]:
-    """Empties a person's prompts, the responses to them, what was written, ranked and said of them, and their chats.
+    """Empty a person's prompts, the responses to them, their answers and reactions, and their chats.
 
     Returns:
-        How many rows of each kind were emptied.
+        The number of emptied rows of each kind.
     """
     emptied = dict[str, int]()
     with store.write() as connection:
@@ -89,7 +89,7 @@ def forget(store: Store, who: Person, *, by: str, why: str, now: datetime) -> di
 
 
 def traces(runs: Path, who: Person) -> list[Trace]:
-    """The files of runs that hold rows of a person: what they learned from, and their samples."""
+    """Return the files of runs that contain rows of a person: training snapshots and samples."""
     found: list[Trace] = []
     for path in sorted(runs.glob("*/*.jsonl")):
         if path.name in _RECORDS:
@@ -102,7 +102,7 @@ def traces(runs: Path, who: Person) -> list[Trace]:
 
 
 def remove(found: Iterable[Trace], who: Person, *, now: datetime) -> int:
-    """Writes the files again without the person's rows, each whole or not at all; returns how many rows are gone."""
+    """Rewrite the files without the person's rows, each file atomically; return the number of removed rows."""
     gone = 0
     for trace in found:
         write_atomic(trace.path, "".join(line for line, row in _rows(trace.path) if not _theirs(row, who)))
@@ -133,15 +133,15 @@ def _theirs(row: Any, who: Person) -> bool:
 
 
 Change = Callable[[str], str]
-"""A text without its personal data; the same text when it holds none."""
+"""Returns a text without its personal data; the same text if it holds none."""
 
 
 def rewrite(store: Store, change: Change, *, by: str, why: str, now: datetime) -> dict[str, int]:
-    """Replaces personal data in every stored text: prompts, responses, demonstrations, answers, chats. Ids stay, so the file that a prompt
-    came from can no longer be imported over it.
+    """Replace personal data in every stored text: prompts, responses, demonstrations, answers, chats. Ids stay, so the source file of a
+    prompt can no longer be imported over it.
 
     Returns:
-        How many rows of each kind changed.
+        The number of changed rows of each kind.
     """
     changed = dict[str, int]()
     with store.write() as connection:
@@ -163,7 +163,7 @@ def _rewrite(connection: Connection, table: Any, columns: Sequence[str], emptied
 
 
 def clean(text: str | None, change: Change) -> str | None:
-    """A text, or the strings inside a JSON value that it is, after a change."""
+    """Return a text after a change, or the strings inside it if it is a JSON value."""
     if not text or text[0] not in "[{":
         return change(text) if text else text
     try:

@@ -1,7 +1,7 @@
-"""The store as JSON lines: the same content gives the same bytes, on either database, and a row is written as it is read.
+"""Export as JSON lines: equal content gives equal bytes on either database, and rows are written as they are read.
 
-Prompts, demonstrations, responses and rankings say in ``accord`` what they are and hold all there is to know, ids included, so that
-``accord import`` makes the very same records of them.
+Prompts, demonstrations, responses and rankings name their kind in ``accord`` and contain every field including ids, so that ``accord
+import`` recreates exactly the same records.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Line = dict[str, Any]
 
 
 def lines(store: Store, what: What) -> Iterator[str]:
-    """One JSON object a line, keys sorted, ended by a newline, in the order of the ids; read from the store as they are taken.
+    """Yield one JSON object per line, keys sorted, with a newline, ordered by id and read on demand.
 
-    What was withdrawn and what excluded labelers said is left out, except of ``answers``, whose rows say so themselves.
+    Withdrawn records and those of excluded labelers are left out, except for ``answers``, whose rows carry this information.
 
     Raises:
-        UsageError: there is nothing of that name.
+        UsageError: there is no such kind of record.
         StoreError: the store cannot be read.
     """
     if what not in get_args(What):
@@ -40,7 +40,7 @@ def lines(store: Store, what: What) -> Iterator[str]:
 
 
 def values(store: Store, what: What) -> Iterable[Line]:
-    """The same as objects."""
+    """Yield the same as objects."""
     return _LINES[what](store)
 
 
@@ -85,7 +85,7 @@ def _rankings(store: Store) -> Iterator[Line]:
 
 
 def _comparisons(store: Store) -> Iterator[Line]:
-    """Every pair of every ranking: chosen and rejected, or a tie in the order of the page."""
+    """Yield every pair of every ranking: chosen and rejected, or a tie in the order of the page."""
     for r in _rankings(store):
         for i in range(len(r["ranks"])):
             for j in range(i + 1, len(r["ranks"])):
@@ -95,7 +95,7 @@ def _comparisons(store: Store) -> Iterator[Line]:
 
 
 def _tasks(store: Store) -> Iterator[Line]:
-    """Each task with its texts, to be read, and to name those whose answer is known (``accord queue --gold``)."""
+    """Yield each task with its texts, for reading, and for marking tasks with a known answer (``accord queue --gold``)."""
     t = schema.tasks
     query: Select[Any] = select(*[t.c.id, t.c.taken, t.c.open]).order_by(t.c.id)
     for batch in batches(store.database.rows(query)):

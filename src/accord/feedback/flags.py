@@ -1,4 +1,4 @@
-"""Which flags of a response speak of harm. All flags are in ``accord.records``, their sentences in web/translations.py."""
+"""Flags that mark a response as harmful. All flags are in ``accord.records``, their texts in web/translations.py."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ HARMFUL: tuple[ResponseFlag, ...] = (
     "denigrates_protected_class",
     "gives_harmful_advice",
 )
-"""A response with one of these is sensitive."""
+"""A response with one of these flags is sensitive."""

@@ -1,9 +1,9 @@
-"""What labelers are told: two guideline sets, each with a version that every answer given under it records.
+"""Guidelines for labelers: two sets, each with a version that every answer given under it records.
 
-``training`` puts helpfulness first, ``evaluation`` puts truthful and harmless first, as Ouyang et al. 2022 (section 3.4) changed
-their instructions between the labels they trained on and the final comparisons. The wording is our own.
+``training`` puts helpfulness first, ``evaluation`` puts truthfulness and harmlessness first, as Ouyang et al. 2022 (section 3.4) changed
+their instructions between training labels and final evaluation. The wording is our own.
 
-A project may have its own: a Markdown file ``guidelines/SET.LANGUAGE.md`` in its folder stands in for the one that is shipped.
+A project may have its own: a Markdown file ``guidelines/SET.LANGUAGE.md`` in its folder replaces the built-in one.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ Language = Literal["en", "zh"]
 SETS: tuple[GuidelineSet, ...] = get_args(GuidelineSet)
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 FOLDER = "guidelines"
-"""In a project's folder."""
+"""The folder of guidelines in a project."""
 LONGEST = 200_000
-"""Characters of a guideline."""
+"""Maximum length of a guideline in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A line of a guideline against the version that a labeler read before."""
+    """A line of a guideline compared with the version that a labeler read before."""
 
     kind: Literal["same", "added", "removed"]
     line: str
 
 
 def load(set: GuidelineSet, language: Language = "en", project: Path | None = None) -> str:
-    """A guideline as Markdown, in English or Simplified Chinese: the project's own where it has one, else the shipped one.
+    """Return a guideline as Markdown, in English or Simplified Chinese: the project's own if it has one, otherwise the built-in one.
 
-    A project that has its own text in one language alone speaks that one in both, so that nobody works by an older rule.
+    If a project has its own text in only one language, that text is used for both, so that nobody follows an older rule.
 
     Raises:
         UsageError: there is no such set or language.
@@ -63,10 +63,10 @@ def load(set: GuidelineSet, language: Language = "en", project: Path | None = No
 
 
 def reference(set: GuidelineSet, project: Path | None = None) -> Guideline:
-    """What an answer records: the set, and the first 12 hex digits of a SHA-256.
+    """Return the reference that an answer records: the set, and the first 12 hex digits of a SHA-256.
 
-    The shipped translations follow the English text and share its version, the SHA-256 of that text. Where a project has texts of
-    its own, it is that of all languages' texts: a change in any of them is another version.
+    The built-in translations follow the English text and share its version, the SHA-256 of that text. If a project has texts of its own,
+    the version is that of all languages' texts: a change in any of them is another version.
 
     Raises:
         UsageError: there is no such set.
@@ -78,12 +78,12 @@ def reference(set: GuidelineSet, project: Path | None = None) -> Guideline:
 
 
 def path_of(project: Path, set: GuidelineSet, language: Language) -> Path:
-    """Where a project's own text stands, when it has one."""
+    """Return the path of a project's own text, if it has one."""
     return project / FOLDER / f"{set}.{language}.md"
 
 
 def write_out(project: Path) -> list[Path]:
-    """Puts the texts in force into the project's folder, to be edited there; returns the files that were not there before."""
+    """Copy the texts in force into the project's folder for editing; return the files that did not exist before."""
     texts: dict[Path, str] = {}
     for set, language in product(SETS, LANGUAGES):
         if not path_of(project, set, language).exists():
@@ -94,7 +94,7 @@ def write_out(project: Path) -> list[Path]:
 
 
 def keep(store: Store, set: GuidelineSet, *, now: datetime, project: Path | None = None) -> Guideline:
-    """Keeps the texts in force in the store, once a version, so that later ones can be compared with them; returns the reference."""
+    """Store the texts in force, once per version, so that later ones can be compared with them; return the reference."""
     guideline, g = reference(set, project), schema.guidelines
     texts = [{"set": set, "version": guideline.version, "language": each, "text": load(set, each, project)} for each in LANGUAGES]
     with store.read() as connection:
@@ -107,7 +107,7 @@ def keep(store: Store, set: GuidelineSet, *, now: datetime, project: Path | None
 
 
 def text_of(store: Store, guideline: Guideline, language: Language = "en") -> str | None:
-    """The text of a version that was ever in force; None when the store never kept it."""
+    """Return the text of a former version; None if it was never stored."""
     g = schema.guidelines
     with store.read() as connection:
         query = select(g.c.text).where(g.c.set == guideline.set, g.c.version == guideline.version, g.c.language == language)
@@ -115,7 +115,7 @@ def text_of(store: Store, guideline: Guideline, language: Language = "en") -> st
 
 
 def mark_read(store: Store, labeler: str, guideline: Guideline, *, now: datetime) -> None:
-    """Notes that a labeler has read a version. The first time stays."""
+    """Record that a labeler has read a version. The first time stays."""
     r, values = schema.guidelines_read, {"labeler": labeler, "set": guideline.set, "version": guideline.version}
     with store.write() as connection:
         there = select(func.count()).where(*(r.c[column] == value for column, value in values.items()))
@@ -124,7 +124,7 @@ def mark_read(store: Store, labeler: str, guideline: Guideline, *, now: datetime
 
 
 def last_read(store: Store, labeler: str, set: GuidelineSet) -> Guideline | None:
-    """The version of a set that a labeler read last."""
+    """Return the version of a set that a labeler read last."""
     r = schema.guidelines_read
     with store.read() as connection:
         query = select(r.c.version).where(r.c.labeler == labeler, r.c.set == set).order_by(r.c.at.desc(), r.c.version).limit(1)
@@ -133,7 +133,7 @@ def last_read(store: Store, labeler: str, set: GuidelineSet) -> Guideline | None
 
 
 def changes_since_read(store: Store, labeler: str, guideline: Guideline, language: Language = "en") -> list[Change]:
-    """What changed since the labeler last read the set, line by line; empty when nothing did, or when it is read for the first time."""
+    """Return the lines that changed since the labeler last read the set; empty if none did, or on the first reading."""
     before = last_read(store, labeler, guideline.set)
     if before is None or before == guideline:
         return []
@@ -142,7 +142,7 @@ def changes_since_read(store: Store, labeler: str, guideline: Guideline, languag
 
 
 def differences(old: str, new: str) -> list[Change]:
-    """Every line of both texts, in order; a changed line is one removed and one added. Empty when the texts are equal."""
+    """Return every line of both texts in order; a changed line is one removed and one added. Empty when the texts are equal."""
     if old == new:
         return []
     before, after = old.splitlines(), new.splitlines()
@@ -170,7 +170,8 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise InputError("not UTF-8", where=str(path), hint="save it as UTF-8") from error
     if not text.strip() or len(text) > LONGEST:
-        raise InputError("an empty guideline" if not text.strip() else f"longer than {LONGEST} characters", where=str(path))
+        what = "the guideline is empty" if not text.strip() else f"the guideline is longer than {LONGEST} characters"
+        raise InputError(what, where=str(path), hint="edit the file, or delete it to use the built-in guideline")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Adding records inside a transaction: each once by its id, the same id with another content never."""
+"""Insertion of records inside a transaction: each id once, and never the same id with another content."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Item = TypeVar("Item")
 
 
 def batches(items: Iterable[Item], size: int = IN_ONE_QUERY) -> Iterator[list[Item]]:
-    """The items in lists of ``size``, the last one shorter."""
+    """Yield the items in lists of ``size``; the last one may be shorter."""
     waiting = iter(items)
     while batch := list(islice(waiting, size)):
         yield batch
 
 
 def add_rows(connection: Connection, table: Table, records: Sequence[rows.TableRow]) -> int:
-    """Inserts the rows whose ids are new; refuses an id that is there with another content."""
+    """Insert the rows with new ids; refuse an existing id with another content."""
     unique: dict[str, rows.TableRow] = {}
     for row in records:
         if unique.setdefault(row["id"], row) != row:
-            raise StoreError(f"two different {table.name} share the id {row['id']}", hint="give each an id of its own")
+            raise StoreError(f"two different {table.name} share the id {row['id']}", hint="give each its own id")
     there = {row["id"]: dict(row) for row in by_id(connection, table, set(unique))}
     for id, row in there.items():
         if row != unique[id]:
@@ -67,10 +67,14 @@ def add_thumbs(connection: Connection, thumbs: Sequence[Thumb]) -> int:
 
 
 def add_ranking_rows(connection: Connection, rankings: Sequence[rows.TableRow], items: Mapping[str, Sequence[rows.TableRow]]) -> int:
-    """Inserts rankings whose ids are new with their items; refuses one that is there with other items."""
+    """Insert rankings with new ids and their items; refuse an existing id with other items."""
     before = {row["id"] for row in by_id(connection, schema.rankings, set(items))}
     added = add_rows(connection, schema.rankings, rankings)
-    insert_rows(connection, schema.ranking_items, [item for id, own in items.items() if id not in before for item in own])
+    new_items = list[rows.TableRow]()
+    for id, own in items.items():
+        if id not in before:
+            new_items += own
+    insert_rows(connection, schema.ranking_items, new_items)
     for id in before:
         _same_items(connection, id, items[id])
     return added

@@ -1,4 +1,4 @@
-"""Figures with their uncertainty: prompts are drawn again with replacement, since what was said about one prompt goes together."""
+"""Metrics with their uncertainty: a bootstrap over prompts, since the judgements of one prompt are dependent."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Figure = Callable[[Floats], Floats]
-"""From sums over prompts, [..., *shape of a row], to a number for each: [...]. NaN where it is not defined."""
+"""A function from sums over prompts, [..., *shape of a row], to a number for each: [...]. NaN where it is undefined."""
 CHUNK = 1 << 22
 """Numbers drawn at once (32 MB), so that memory does not grow with the prompts."""
 
 
 class Interval(NamedTuple):
-    """A figure with its 95% interval; NaN thrice when it is not defined. In JSON it is ``[mean, low, high]``."""
+    """A metric with its 95% interval; NaN three times when it is undefined. In JSON it is ``[mean, low, high]``."""
 
     mean: float
     low: float
@@ -28,12 +28,12 @@ UNDEFINED = Interval(float("nan"), float("nan"), float("nan"))
 
 
 def resampled(rows: Floats, figure: Figure, *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """A figure of the sum of rows, with the 2.5% and 97.5% quantiles of its draws (Efron 1979).
+    """Return a metric of the sum of rows, with the 2.5% and 97.5% quantiles of its bootstrap draws (Efron 1979).
 
     Args:
-        rows: [prompts, ...], what each prompt adds to the sums.
-        figure: gets sums [draws, ...] and gives [draws].
-        resamples: how often the prompts are drawn with replacement. Draws in which the figure is not defined are left out.
+        rows: [prompts, ...], each prompt's contribution to the sums.
+        figure: maps sums [draws, ...] to [draws].
+        resamples: number of bootstrap draws of the prompts. Draws in which the metric is undefined are left out.
         seed: fixes the draws.
     """
     if not len(rows):
@@ -47,7 +47,7 @@ def resampled(rows: Floats, figure: Figure, *, resamples: int = 2000, seed: int 
 
 
 def over_draws(prompts: int, figure: Figure, *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """As ``resampled``, for a figure of how often each prompt was drawn: [draws, prompts] to [draws]."""
+    """Return the same as ``resampled``, for a metric of the number of times each prompt was drawn: [draws, prompts] to [draws]."""
     mean = float(figure(np.ones((1, prompts)))[0]) if prompts else float("nan")
     if np.isnan(mean):
         return UNDEFINED
@@ -59,24 +59,24 @@ def over_draws(prompts: int, figure: Figure, *, resamples: int = 2000, seed: int
 
 
 def draws(rng: np.random.Generator, prompts: int, times: int) -> Floats:
-    """How often each prompt was drawn: [times, prompts], rows that sum to the number of prompts."""
+    """Return the number of times each prompt was drawn: [times, prompts], rows that sum to the number of prompts."""
     drawn = rng.integers(0, prompts, (times, prompts)) + prompts * np.arange(times)[:, None]
     return np.bincount(drawn.ravel(), minlength=times * prompts).reshape(times, prompts).astype(np.float64)
 
 
 def ratio(above: Floats, below: Floats) -> Floats:
-    """Elementwise above / below, NaN where below is 0."""
+    """Divide elementwise; NaN where the divisor is 0."""
     known = np.asarray(below) != 0
     return np.where(known, above / np.where(known, below, 1.0), np.nan)
 
 
 def share(sums: Floats) -> Floats:
-    """A figure of rows (counted, all): [..., 2] to counted / all."""
+    """Return the share counted / all of rows (counted, all), [..., 2]."""
     return ratio(sums[..., 0], sums[..., 1])
 
 
 def wilson(hits: float, of: int) -> Interval:
-    """A share of independent trials with its 95% score interval (Wilson 1927), which holds for few trials too."""
+    """Return a share of independent trials with its 95% score interval (Wilson 1927), which is valid for few trials too."""
     if of == 0:
         return UNDEFINED
     z, p = 1.959964, hits / of

@@ -1,9 +1,9 @@
-"""How many labels reach which agreement interval, which reward-model accuracy: read off a pilot, simulated or so far answered.
+"""Label budgets: the number of labels for an agreement interval or a reward-model accuracy, estimated from a pilot or existing answers.
 
-Three laws carry it. Intervals of shares shrink with the square root of the *prompts*, at the rate the pilot's own prompts scatter. Two
-labels that agree so often are each right so often (``agreement.single_label_accuracy``), which bounds any accuracy measured against
-labels. And a reward model's accuracy climbs from 1/2 to a level below that bound as a power law, fitted to a small reward model on
-words (a few seconds, no torch), trained on growing parts of the pilot: a real reward model lies above that curve.
+It rests on three laws. Intervals of shares shrink with the square root of the number of *prompts*, at the scatter of the pilot's own
+prompts. The agreement of two labels gives the accuracy of one (``agreement.single_label_accuracy``), which bounds any accuracy measured
+against labels. And a reward model's accuracy rises from 1/2 to a level below that bound by a power law. The law is fitted to a small
+reward model on words (a few seconds, no torch), trained on growing parts of the pilot; a real reward model lies above that curve.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from accord.records import RankedPrompt, Ranking
 
 Z = 1.959964
 WORDS = 200
-"""Words that the small reward model knows."""
+"""Vocabulary size of the small reward model."""
 POWERS = (0.3, 0.5, 0.75, 1.0)
 SPLITS, LEAST_MEASURED = 4, 0.25
-"""A pilot is cut into what is learned from and what measures so often, and at least so much of it measures."""
+"""Number of train-test splits of a pilot, and the least number of test prompts."""
 PARTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 WIN_RATE_SPREAD = 0.5
-"""Standard deviation of a prompt's outcome at a win rate of one half, the most that it can be."""
+"""Standard deviation of a prompt's outcome at a win rate of one half, the largest possible."""
 
 
 class Point(NamedTuple):
-    """An accuracy reached with so many comparisons."""
+    """An accuracy reached with a number of comparisons."""
 
     comparisons: int
     accuracy: float
@@ -43,17 +43,17 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Scatter:
-    """A share and how far the prompts scatter around it: its standard error is ``deviation`` / sqrt(prompts)."""
+    """A share and the scatter of prompts around it: its standard error is ``deviation`` / sqrt(prompts)."""
 
     mean: float
     deviation: float
 
     def width(self, prompts: float) -> float:
-        """Of the 95% interval that so many prompts give."""
+        """Return the width of the 95% interval from this many prompts."""
         return 2 * Z * self.deviation / sqrt(prompts) if prompts > 0 else inf
 
     def prompts(self, width: float) -> int:
-        """How many prompts give an interval of this width."""
+        """Return the number of prompts that give an interval of this width."""
         return ceil((2 * Z * self.deviation / width) ** 2)
 
 
@@ -69,38 +69,38 @@ class Curve:
         return 0.5 + (self.level - 0.5) * (1 - (1 + comparisons / self.scale) ** -self.power)
 
     def comparisons(self, accuracy: float) -> float:
-        """How many reach an accuracy; infinity where the curve never does."""
+        """Return the number of comparisons that reach an accuracy; infinity where the curve never does."""
         left = 1 - (accuracy - 0.5) / (self.level - 0.5) if self.level > 0.5 else -1.0
         return self.scale * (left ** (-1 / self.power) - 1) if left > 0 else inf
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """What the planner knows."""
+    """The planner's estimates from a pilot."""
 
     agreement: Scatter
     accuracy: Scatter
-    """Of the small reward model, on prompts it did not learn from."""
+    """Accuracy of the small reward model on held-out prompts."""
     curve: Curve
     points: tuple[Point, ...]
     pairs: float
-    """Untied comparisons that a ranking gives."""
+    """Untied comparisons per ranking."""
     rankings: int
 
     @property
     def ceiling(self) -> float:
-        """How often a single label is right, and so the most that accuracy against single labels can be."""
+        """Return the accuracy of a single label, which bounds any accuracy measured against single labels."""
         return single_label_accuracy(self.agreement.mean)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What so many rankings reach."""
+    """The results that a number of rankings would reach."""
 
     labels: int
     prompts: int
     comparisons: int
-    """Untied, of all rankings."""
+    """Untied comparisons in all rankings."""
     agreement: float
     agreement_width: float
     reward_accuracy: float
@@ -109,14 +109,15 @@ class Plan:
 
 
 def pilot(ranked: Sequence[RankedPrompt], rankings: Sequence[Ranking], *, held_out: float = 0.1, seed: int = 0) -> Pilot:
-    """Reads the laws' constants off answers.
+    """Estimate the laws' constants from answers.
 
     Args:
-        ranked: what reward models learn from; a share ``held_out`` of the prompts, a quarter at least, measures instead, in four cuts.
+        ranked: training data for reward models; a share ``held_out`` of the prompts, at least a quarter, is used for testing, in four
+            splits.
         rankings: the same answers as they were given; some prompts must have two labelers.
 
     Raises:
-        InputError: no prompt has two labelers, or there are too few to learn and measure on.
+        InputError: no prompt has two labelers, or there are too few to train and test on.
     """
     rows = agreement_rows(rankings)
     if len(rows) < 2:
@@ -133,7 +134,8 @@ def pilot(ranked: Sequence[RankedPrompt], rankings: Sequence[Ranking], *, held_o
 
 
 def plan(known: Pilot, labels: int, *, overlap: float, held_out: float) -> Plan:
-    """What so many rankings reach, when a share ``overlap`` of the prompts is ranked twice and ``held_out`` kept from training."""
+    """Return the results of a number of rankings when a share ``overlap`` of the prompts is ranked twice and ``held_out`` kept for
+    testing."""
     prompts = labels / (1 + overlap)
     accuracy = known.curve.at(labels * (1 - held_out) * known.pairs)
     return Plan(
@@ -149,7 +151,8 @@ def plan(known: Pilot, labels: int, *, overlap: float, held_out: float) -> Plan:
 
 
 def labels_for(known: Pilot, width: float, *, overlap: float, held_out: float) -> dict[str, int]:
-    """How many rankings give 95% intervals of this width: of agreement, of reward-model accuracy; and prompts for a win rate near 1/2."""
+    """Return the rankings for 95% intervals of this width on agreement and on reward-model accuracy, and the prompts for a win rate near
+    1/2."""
     return {
         "labels_for_agreement": ceil(known.agreement.prompts(width) / overlap * (1 + overlap)),
         "labels_for_reward_accuracy": ceil(known.accuracy.prompts(width) / held_out * (1 + overlap)),
@@ -158,24 +161,24 @@ def labels_for(known: Pilot, width: float, *, overlap: float, held_out: float) -
 
 
 def by_redundancy(known: Pilot, labels: int, most: int = 7) -> list[tuple[int, int, float]]:
-    """What to do with a budget: (labels a prompt, prompts, how often their majority is right), labels a prompt odd.
+    """Return ways to spend a budget: (labels per prompt, prompts, accuracy of their majority), with odd numbers of labels per prompt.
 
-    Under symmetric noise. More prompts teach a reward model more; more labels a prompt make an evaluation set truer.
+    Under symmetric noise. More prompts improve a reward model; more labels per prompt make an evaluation set more accurate.
     """
     return [(each, labels // each, majority_accuracy(known.agreement.mean, each)) for each in range(1, most + 1, 2)]
 
 
 def scatter(rows: Floats) -> Scatter:
-    """Mean and scatter of a ratio of sums over prompts, [prompts, 2], by its linearisation."""
+    """Return mean and scatter of a ratio of sums over prompts, [prompts, 2], by its linearisation."""
     if len(rows) < 2:
-        raise InputError("needs two prompts at least", where="plan")
+        raise InputError("a plan needs at least two prompts", where="plan", hint="label more prompts")
     mean = float(share(rows.sum(0)))
     errors = (rows[:, 0] - mean * rows[:, 1]) / rows[:, 1].mean()
     return Scatter(mean, float(errors.std(ddof=1)))
 
 
 def fit_curve(points: Sequence[Point], ceiling: float) -> Curve:
-    """The curve nearest to the points in squares, its level no higher than the ceiling: a grid of scales and powers, levels solved for.
+    """Fit the curve with least squares, its level at most the ceiling: over a grid of scales and powers, solving for the level.
 
     Raises:
         InputError: there are no points.
@@ -196,7 +199,7 @@ def fit_curve(points: Sequence[Point], ceiling: float) -> Curve:
 
 
 def anchored(known: Pilot, measured: Point) -> Pilot:
-    """The pilot with its curve raised to pass through what a real reward model reached; its shape stays that of the small one."""
+    """Return the pilot with its curve raised to pass through a real reward model's accuracy, keeping its shape."""
     curve = known.curve
     risen = 1 - (1 + measured.comparisons / curve.scale) ** -curve.power
     level = min(known.ceiling, 0.5 + max(measured.accuracy - 0.5, 0.0) / risen)
@@ -204,7 +207,7 @@ def anchored(known: Pilot, measured: Point) -> Pilot:
 
 
 def _parted(ranked: Sequence[RankedPrompt], held_out: float, seed: int) -> tuple[list[RankedPrompt], list[RankedPrompt]]:
-    """Learning and measuring parts, by prompt, each shuffled."""
+    """Split rankings into training and test parts by prompt, each shuffled."""
     ids, rng = sorted({r.prompt.id for r in ranked}), np.random.default_rng(seed)
     shuffled: list[int] = rng.permutation(len(ids)).tolist()
     order = [ids[i] for i in shuffled]
@@ -213,15 +216,20 @@ def _parted(ranked: Sequence[RankedPrompt], held_out: float, seed: int) -> tuple
     rows = sorted(ranked, key=lambda r: (place[r.prompt.id], r.labeler))
     learn, measure = [r for r in rows if r.prompt.id not in measured], [r for r in rows if r.prompt.id in measured]
     if len(learn) < round(1 / PARTS[0]) or not any(_untied(r) for r in measure):
-        raise InputError(f"{len(ids)} ranked prompts are too few to plan from", where="plan", hint="label some dozens first")
+        raise InputError(f"{len(ids)} ranked prompts are too few to plan from", where="plan", hint="label a few dozen first")
     return learn, measure
 
 
 def _trained(learn: Sequence[RankedPrompt], measure: Sequence[RankedPrompt], part: float, seed: int) -> tuple[int, Floats]:
-    """A small reward model from a part of the rankings: comparisons learned from, and (right, untied pairs) of each measured prompt."""
+    """Train a small reward model on a part of the rankings; return the number of comparisons, and (right, untied pairs) per test prompt."""
     shuffled: list[int] = np.random.default_rng(seed).permutation(len(learn)).tolist()
     rows = [learn[i] for i in shuffled[: max(1, round(part * len(learn)))]]
-    words = [w for w, _ in Counter(w for r in rows for text in {x.text for x in r.responses} for w in _words(text)).most_common(WORDS)]
+    counts = Counter[str]()
+    for row in rows:
+        # In the order given: a set would break ties by the hash seed of the process, and the plan with them.
+        for text in dict.fromkeys(response.text for response in row.responses):
+            counts.update(_words(text))
+    words = [word for word, _ in counts.most_common(WORDS)]
     pairs = np.concatenate([_differences(r, words) for r in rows])
     weights = _logistic(pairs)
     right: dict[str, list[float]] = {}
@@ -234,13 +242,13 @@ def _trained(learn: Sequence[RankedPrompt], measure: Sequence[RankedPrompt], par
 
 
 def _untied(ranked: RankedPrompt) -> list[tuple[int, int]]:
-    """Places of (better, worse) of each untied pair."""
+    """Return the indices of (better, worse) of each untied pair."""
     ranks = ranked.ranks
     return [(i, j) if ranks[i] < ranks[j] else (j, i) for i, j in combinations(range(len(ranks)), 2) if ranks[i] != ranks[j]]
 
 
 def _differences(ranked: RankedPrompt, words: Sequence[str]) -> Floats:
-    """Features of the better minus those of the worse response, [untied pairs, features]."""
+    """Return the features of the better minus those of the worse response, [untied pairs, features]."""
     asked = set(_words(" ".join(message.content for message in ranked.prompt.messages)))
     table = np.array([_features(response.text, asked, words) for response in ranked.responses])
     pairs = _untied(ranked)
@@ -248,7 +256,7 @@ def _differences(ranked: RankedPrompt, words: Sequence[str]) -> Floats:
 
 
 def _features(text: str, asked: set[str], words: Sequence[str]) -> list[float]:
-    """Length, share of the words that the prompt has, repetition, whether it ends as a sentence does, and which words occur."""
+    """Return length, share of words from the prompt, repetition, whether it ends like a sentence, and the words that occur."""
     said = _words(text)
     own, count = set(said), max(1, len(said))
     ends = float(text.rstrip().endswith((".", "!", "?", "。")))
@@ -260,7 +268,7 @@ def _words(text: str) -> list[str]:
 
 
 def _logistic(differences: Floats, ridge: float = 3.0, steps: int = 12) -> Floats:
-    """Weights under which the better response scores higher: logistic regression on differences, by Newton's method."""
+    """Fit a logistic regression on differences by Newton's method; return weights under which the better response scores higher."""
     weights = np.zeros(differences.shape[1])
     for _ in range(steps):
         wrong = 1 / (1 + np.exp(np.clip(differences @ weights, -30, 30)))

@@ -1,4 +1,4 @@
-"""Whose word counts: what people, simulated labelers, AI models and chat users said is never mixed unless it is asked for."""
+"""Selection of labeler kinds: labels of people, simulated labelers, AI models and chat users are never mixed unless you ask for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Labeled = TypeVar("Labeled", bound=_OfLabeler)
 
 
 def kinds_of(text: str) -> set[str]:
-    """Reads kinds with spaces or commas between them.
+    """Parse kinds separated by spaces or commas.
 
     Raises:
         UsageError: there is no such kind, or none is named.
@@ -32,7 +32,7 @@ def kinds_of(text: str) -> set[str]:
 
 
 def said_by(store: Store, rows: Iterable[Labeled], kinds: str) -> Iterator[Labeled]:
-    """The rows whose labeler is of one of these kinds.
+    """Yield the rows whose labeler is of one of these kinds.
 
     Raises:
         UsageError: there is no such kind.

@@ -1,7 +1,7 @@
-"""What a machine finds in a text before a person reviews it: marks of harm, orders to the model, mere noise.
+"""Automatic findings in a text for a human reviewer: signs of harm, prompt injections, noise.
 
-Pure functions. They find what can be found by its form and say where; judging is the reviewer's. Personal data is found by a screen
-that is handed in (``accord.data.personal`` in the chat), and is taken out of whatever becomes a record.
+These are pure functions. They find patterns and their positions; the reviewer judges. The caller passes a screen for personal data
+(``accord.data.personal`` in the chat), which is removed from whatever becomes a record.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ What = Literal["personal", "harm", "injection", "noise"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something in a text that a reviewer should look at."""
+    """A part of a text that a reviewer should look at."""
 
     what: What
     name: str
-    """e.g. ``email``; it stands in the text's place where personal data is taken out."""
+    """Name of the finding, for example ``email``; it replaces personal data in the text."""
     start: int
     end: int
 
 
 Screen = Callable[[str], Sequence[Finding]]
-"""Finds things in a text."""
+"""A function that returns the findings in a text."""
 
 HARM = {
     "self-harm": re.compile(r"\b(?:kill (?:myself|yourself)|suicide|self[- ]harm)\b|自杀|自残", re.I),
@@ -47,25 +47,23 @@ NOISE = re.compile(r"(\w.{0,19}?)\1{9,}", re.S)
 
 
 def screen(text: str) -> list[Finding]:
-    """Harm, orders and noise, in the order of the places."""
+    """Return harm, injections and noise, in order of position."""
     groups: tuple[tuple[What, dict[str, re.Pattern[str]]], ...] = (("harm", HARM), ("injection", INJECTION))
-    found = [
-        Finding(what, name, match.start(), match.end())
-        for what, patterns in groups
-        for name, pattern in patterns.items()
-        for match in pattern.finditer(text)
-    ]
+    found = list[Finding]()
+    for what, patterns in groups:
+        for name, pattern in patterns.items():
+            found += [Finding(what, name, match.start(), match.end()) for match in pattern.finditer(text)]
     found += [Finding("noise", "repetition", match.start(), match.end()) for match in NOISE.finditer(text)]
     return apart(found)
 
 
 def together(*screens: Screen) -> Screen:
-    """One screen out of several."""
+    """Combine several screens into one."""
     return lambda text: apart([finding for one in screens for finding in one(text)])
 
 
 def apart(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings in the order of their places; one of personal data goes before others of its place, and one of a kind is enough."""
+    """Return findings in order of position; at one position personal data comes first, and each kind appears once."""
     kept: list[Finding] = []
     for finding in sorted(findings, key=lambda f: (f.start, f.what != "personal", -f.end)):
         if not any(finding.start < other.end and finding.what == other.what for other in kept):
@@ -74,7 +72,7 @@ def apart(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def redacted(text: str, findings: Sequence[Finding]) -> str:
-    """The text with ``[email]`` and its like in the place of personal data."""
+    """Return the text with personal data replaced by ``[email]`` and the like."""
     parts, at = list[str](), 0
     for finding in (f for f in findings if f.what == "personal"):
         parts += [text[at : finding.start], f"[{finding.name}]"]

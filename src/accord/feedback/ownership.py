@@ -1,4 +1,4 @@
-"""What a user of the chat may do with what is theirs: see it whole, take it with them, delete it."""
+"""Rights of chat users over their data: see all of it, export it, delete it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from accord.feedback.store import Store
 
 
 def exported(store: Store, user: str) -> dict[str, Any]:
-    """Everything of a user's as JSON values: account, consents, conversations with every turn, reactions with their state."""
+    """Return all of a user's data as JSON values: account, consents, conversations with every turn, reactions with their state."""
     c = schema.consents
     with store.read() as connection:
-        words = [dict(row) for row in connection.execute(select(c).where(c.c.user == user).order_by(c.c.number)).mappings()]
-    talked = [chats.opened(store, user, conversation.id) for conversation in chats.listed(store, user, limit=1_000_000)]
+        query = select(c.c.given, c.c.version, c.c.at).where(c.c.user == user).order_by(c.c.number)
+        given = [dict(row) for row in connection.execute(query).mappings()]
+    conversations = list[dict[str, Any]]()
+    for listed in chats.listed(store, user, limit=1_000_000):
+        conversation, turns = chats.opened(store, user, listed.id)
+        conversations.append(dataclasses.asdict(conversation) | {"turns": [dataclasses.asdict(turn) for turn in turns]})
     return {
         "user": user,
-        "consents": [{key: word[key] for key in ("given", "version", "at")} for word in words],
+        "consents": given,
         "consent_text": consents.TEXT,
-        "conversations": [
-            dataclasses.asdict(conversation) | {"turns": [dataclasses.asdict(turn) for turn in turns]} for conversation, turns in talked
-        ],
+        "conversations": conversations,
         "reactions": [dataclasses.asdict(reaction) for reaction in reactions.own(store, user)],
     }
 
 
 def delete(store: Store, user: str, *, conversations: Sequence[str] = (), now: datetime) -> dict[str, int]:
-    """Empties conversations of a user's, all when none is named, and everything made of them; the audit keeps that it was done.
+    """Empty a user's conversations, all if none is named, and everything made from them; the audit log records the deletion.
 
     Raises:
         Refused: one is not this user's (404).

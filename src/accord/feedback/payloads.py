@@ -1,4 +1,4 @@
-"""What an answer to each kind of task must hold. Moderating alone: nothing here reads or writes the store."""
+"""Validation of answers for each kind of task. Nothing here reads or writes the store."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from accord.records import PROMPT_FLAGS, RESPONSE_FLAGS, flag_named
 
 Payload = dict[str, Any]
 LONGEST = 100_000
-"""Characters of a text that a labeler writes."""
+"""Maximum length in characters of a text written by a labeler."""
 CHOICES = ("first", "second", "tie", "both_bad")
 
 
 def clean(task: Task, payload: Mapping[str, Any]) -> Payload:
-    """The payload with its fields checked, in the one form in which it is stored: ranks from 1 without gaps, no empty fields.
+    """Return the checked payload in its stored form: ranks from 1 without gaps, no empty fields.
 
     Raises:
         Refused: a field is missing, unknown or does not fit the task (422).
@@ -28,7 +28,7 @@ def clean(task: Task, payload: Mapping[str, Any]) -> Payload:
 
 
 def dense(ranks: Mapping[str, int]) -> dict[str, int]:
-    """The same order with ranks 1, 2, 3 ... without gaps."""
+    """Return the same order with ranks 1, 2, 3 ... without gaps."""
     places = {rank: n for n, rank in enumerate(sorted(set(ranks.values())), 1)}
     return {id: places[rank] for id, rank in ranks.items()}
 
@@ -87,7 +87,7 @@ def _conversation(task: Task, payload: Mapping[str, Any]) -> Payload:
 
 
 def turns_of(task: Task) -> tuple[str, ...]:
-    """The indices of a conversation's assistant turns, as strings; a response after the prompt is one more."""
+    """Return the indices of a conversation's assistant turns as strings; a response after the prompt is one more."""
     turns = [n for n, message in enumerate(task.prompt.messages) if message.role == "assistant"]
     return tuple(map(str, turns + [len(task.prompt.messages)] * len(task.responses)))
 
@@ -113,7 +113,7 @@ def _rating(value: object, key: str, what: str) -> Payload:
 
 
 def _flags(value: object, known: Sequence[str]) -> list[str]:
-    """Return the flags in the order of the list they come from, each once; a page from before the upgrade sends former names."""
+    """Return the flags without repetition, in the order of their list; a page from before the upgrade sends former names."""
     if not isinstance(value, list | tuple):
         raise Refused("malformed", detail="flags")
     given = {flag_named(flag) if isinstance(flag, str) else flag for flag in cast("list[object]", value)}

@@ -1,6 +1,6 @@
-"""Erasing what is personal. The one place where something that was said is changed, and each time the audit says that it was.
+"""Erasure of personal data. Only this module changes stored texts, and each change is in the audit log.
 
-Rows stay, so that counts, ids and other people's work stay sound; what they held is gone, and readers leave them out.
+Rows stay, so that counts, ids and other people's work remain valid. Their content is emptied, and readers skip them.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from accord.feedback.store import Store
 from accord.feedback.withdrawals import withdraw_erased
 
 ERASED = "(erased)"
-"""Whom a task of an erased prompt is reserved for: nobody."""
+"""Reserves the task of an erased prompt for nobody."""
 
 
 def erase_labeler(store: Store, labeler: str, *, by: str, why: str, now: datetime, answers: bool = False) -> dict[str, int]:
-    """Erases a labeler's name, group, profile, sessions, drafts and reading; with ``answers`` what they said as well.
+    """Erase a labeler's name, group, profile, sessions, drafts and reading history; with ``answers`` also their answers.
 
     Args:
-        answers: also empties their answers, demonstrations and conversations, and withdraws every record of theirs.
+        answers: also empty their answers, demonstrations and conversations, and withdraw all of their records.
 
     Returns:
-        How many rows of each kind were emptied or removed.
+        The number of emptied or removed rows of each kind.
 
     Raises:
         Refused: there is no such labeler.
@@ -54,10 +54,10 @@ def erase_labeler(store: Store, labeler: str, *, by: str, why: str, now: datetim
 
 
 def erase_user(store: Store, user: str, *, by: str, why: str, now: datetime) -> dict[str, int]:
-    """Empties every prompt of a user, the responses to it and what was written for it, and withdraws them.
+    """Empty and withdraw every prompt of a user, with its responses and demonstrations.
 
     Args:
-        user: as the prompts name them; the audit keeps how many prompts it were, not the name.
+        user: the name in the prompts; the audit log keeps the number of prompts, not the name.
 
     Raises:
         Refused: no prompt is of this user.
@@ -74,7 +74,7 @@ def erase_user(store: Store, user: str, *, by: str, why: str, now: datetime) -> 
 
 
 def erase_conversations(store: Store, user: str, *, ids: Sequence[str] = (), by: str, why: str, now: datetime) -> dict[str, int]:
-    """Empties a user's conversations, what they said of answers in them, and every record that was made of it.
+    """Empty a user's conversations, the reactions in them, and every record made from them.
 
     Args:
         ids: of the conversations; all of the user's when empty.
@@ -94,13 +94,16 @@ def erase_conversations(store: Store, user: str, *, ids: Sequence[str] = (), by:
 def _erase_chats(connection: Connection, user: str, ids: Sequence[str], by: str, now: datetime) -> dict[str, int]:
     c, t, r, v = schema.conversations, schema.turns, schema.reactions, schema.reviews
     theirs = [id for id in _ids(connection, c, c.c.user == user) if not ids or id in ids]
-    turns = [id for part in batches(theirs) for id in _ids(connection, t, t.c.conversation.in_(part))]
-    said = [id for part in batches(turns) for id in _ids(connection, r, r.c.turn.in_(part))]
-    accepted = [v.c.verdict == "accepted"]
-    made = [
-        records for part in batches(said) for records in connection.scalars(select(v.c.records).where(v.c.reaction.in_(part), *accepted))
-    ]
-    prompts = sorted({id for records in made for kind, id in json.loads(records) if kind == "prompt"})
+    turns, said, made = list[str](), list[str](), set[str]()
+    for part in batches(theirs):
+        turns += _ids(connection, t, t.c.conversation.in_(part))
+    for part in batches(turns):
+        said += _ids(connection, r, r.c.turn.in_(part))
+    for part in batches(said):
+        accepted = select(v.c.records).where(v.c.reaction.in_(part), v.c.verdict == "accepted")
+        for records in connection.scalars(accepted):
+            made.update(id for kind, id in json.loads(records) if kind == "prompt")
+    prompts = sorted(made)
     for table, rows, empty in ((c, theirs, {"title": "", "system": ""}), (t, turns, {"text": ""}), (r, said, {"payload": "{}"})):
         for part in batches(rows):
             connection.execute(update(table).where(table.c.id.in_(part)).values(empty))
@@ -110,7 +113,7 @@ def _erase_chats(connection: Connection, user: str, ids: Sequence[str], by: str,
 
 
 def _erase_prompts(connection: Connection, ids: Sequence[str], by: str, now: datetime) -> dict[str, int]:
-    """Empties prompts with the responses to them and all that was made of them."""
+    """Empty prompts with their responses and all records made from them."""
     p, r, d, t, a = schema.prompts, schema.responses, schema.demonstrations, schema.tasks, schema.answers
     emptied = {"prompts": len(ids), "responses": 0, "demonstrations": 0}
     for part in batches(ids):
@@ -156,7 +159,7 @@ def _count(connection: Connection, statement: Any) -> int:
 
 
 def _forget(store: Store) -> None:
-    """Empties SQLite's write-ahead log, which still holds what was erased; in the file itself free space is overwritten with zeros."""
+    """Truncate SQLite's write-ahead log, which still holds the erased data; in the file itself, free space is overwritten with zeros."""
     if store.database.is_sqlite:
         with store.database.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,6 +1,6 @@
-"""Where each prompt came from, which of InstructGPT's kinds it is, in which language and for what, and whether it may be used.
+"""Provenance of prompts: origin, InstructGPT's kind of prompt, language, use case, and consent.
 
-Importing, labelers and the chat write it; the prompt pipeline fills in language and use case and leaves out what has no consent.
+Imports, labelers and the chat write these records. The prompt pipeline adds language and use case and drops prompts without consent.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ from accord.feedback.inserts import batches
 from accord.feedback.store import Store
 
 PromptKind = Literal["", "plain", "few-shot", "user-based"]
-"""The three kinds that labelers write (Ouyang et al. 2022, App. A.1): any task at all; an instruction with several pairs of query and
-answer; one that a stated use case of a waiting user asks for. Empty for a prompt that a user wrote."""
+"""The three kinds of prompts that labelers write (Ouyang et al. 2022, App. A.1): plain (any task), few-shot (an instruction with several
+pairs of query and answer), and user-based (for a use case stated by a waiting user). Empty for a prompt written by a user."""
 Consent = Literal["unknown", "given", "refused", "public"]
-"""``public`` is for data under a licence that allows it; ``terms`` names the licence, or the version of the text that was agreed to."""
+"""``public`` is for data under a permissive licence; ``terms`` names the licence, or the version of the text that was agreed to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """A prompt's papers."""
+    """A prompt's provenance record."""
 
     prompt_id: str
     origin: str
     """A file's name, ``labeler``, ``chat``, ``world`` ..."""
     kind: PromptKind = ""
     language: str = ""
-    """ISO 639-1, e.g. ``en`` or ``zh``; ``und`` when it cannot be told; empty when nobody looked."""
+    """ISO 639-1 code, for example ``en`` or ``zh``; ``und`` when undetermined; empty when not yet detected."""
     use_case: str = ""
-    """What a rule takes the use case for, where the prompt itself names none."""
+    """The use case by rule, for a prompt that names none."""
     consent: Consent = "unknown"
     terms: str = ""
     at: str = ""
 
 
 def record(store: Store, rows: Iterable[Provenance]) -> int:
-    """Writes prompts' papers; those that a prompt had before are replaced. Returns how many were written.
+    """Write provenance records of prompts, replacing earlier ones, and return their number.
 
     Raises:
-        StoreError: a kind or a consent is none, or a prompt is unknown; nothing was written.
+        StoreError: a kind or a consent is invalid, or a prompt is unknown; nothing was written.
     """
     with store.write() as connection:
         return write(connection, rows)
 
 
 def write(connection: Connection, rows: Iterable[Provenance], *, tags_only: bool = False) -> int:
-    """As ``record``, inside a transaction.
+    """Write as ``record`` does, inside a transaction.
 
     Args:
-        tags_only: where there are papers already, change language and use case alone.
+        tags_only: where a record exists, change only language and use case.
     """
     columns = [column.name for column in schema.provenance.c]
     changed = ("language", "use_case") if tags_only else columns[1:]
@@ -78,7 +78,7 @@ def _check(row: Provenance) -> None:
 
 
 def papers(store: Store) -> Iterator[Provenance]:
-    """Every prompt's papers, in the order of the prompts' ids; prompts without any are left out."""
+    """Yield every provenance record, ordered by prompt id; prompts without one are left out."""
     for row in store.database.rows(select(schema.provenance).order_by(schema.provenance.c.prompt_id)):
         yield Provenance(**row)
 
@@ -95,25 +95,25 @@ def mark(
     why: str = "",
     now: datetime,
 ) -> int:
-    """Sets kind and consent of all prompts of a source or a user, with an audit row; returns how many prompts it were.
+    """Set kind and consent of all prompts of a source or a user, with an audit row; return the number of prompts.
 
     Raises:
-        StoreError: neither source nor user is given, no prompt is of them, or a kind or a consent is none.
+        StoreError: neither source nor user is given, they have no prompts, or a kind or a consent is invalid.
     """
     p, v = schema.prompts, schema.provenance
     wanted = [column == value for column, value in ((p.c.source, source), (p.c.user, user)) if value]
     if not wanted:
-        raise StoreError("say whose prompts are meant", hint="a source, a user, or both")
+        raise StoreError("no prompts are named", hint="give a source, a user, or both")
     changes: dict[str, str] = {name: value for name, value in (("kind", kind), ("consent", consent)) if value is not None}
     if consent is not None:
         changes["terms"] = terms
     with store.write() as connection:
         ids = list(connection.execute(select(p.c.id, p.c.source).where(*wanted)))
         if not ids:
-            raise StoreError("no prompt is of this source and user", hint="`accord provenance PROJECT` lists the sources")
-        known = {
-            id for part in batches([id for id, _ in ids]) for id in connection.scalars(select(v.c.prompt_id).where(v.c.prompt_id.in_(part)))
-        }
+            raise StoreError("no prompt has this source and user", hint="`accord provenance PROJECT` lists the sources")
+        known = set[str]()
+        for part in batches([id for id, _ in ids]):
+            known.update(connection.scalars(select(v.c.prompt_id).where(v.c.prompt_id.in_(part))))
         write(connection, (Provenance(id, origin, at=now.isoformat()) for id, origin in ids if id not in known))
         for part in batches([id for id, _ in ids]):
             _check(Provenance("", "", kind=kind or "", consent=consent or "unknown"))
@@ -124,7 +124,7 @@ def mark(
 
 
 def summary(store: Store) -> Mapping[str, Mapping[str, int]]:
-    """How many prompts there are by origin, kind, language, use case and consent; ``(none)`` where nobody wrote anything."""
+    """Return the number of prompts by origin, kind, language, use case and consent; ``(none)`` where there is no record."""
     v, p = schema.provenance, schema.prompts
     counts: dict[str, dict[str, int]] = {}
     with store.read() as connection:

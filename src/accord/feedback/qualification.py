@@ -1,7 +1,6 @@
-"""The qualification run of a labeler as the store holds it: what was answered beside what was expected, and a lead's scores.
+"""A labeler's qualification run: answers beside expected ones, and a lead's scores.
 
-What was said is turned into the records that ``accord.feedback.quality`` judges. A score is a row of the audit: it is only ever
-added to, and the last one counts.
+Answers are turned into the records that ``accord.feedback.quality`` judges. A score is a row of the audit log; the last one counts.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from accord.records import Prompt, PromptFlag, Ranking
 from accord.settings import ScreeningConfig
 
 SENSITIVE: PromptFlag = "sensitive"
-"""The prompt's flag."""
+"""The flag of a sensitive prompt."""
 SCORE = "score"
-"""In the audit: a lead's score of a demonstration, which stands in the row's reason."""
+"""Audit operation of a lead's score of a demonstration; the row's reason holds the score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +38,26 @@ class Written:
     prompt: Prompt
     text: str
     expected: str
-    """What the researchers wrote."""
+    """The researchers' text."""
     score: int | None
-    """The lead's, 1 to 7; None when nobody has read it."""
+    """The lead's score, 1 to 7; None when it was not yet read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """How far a labeler is in the qualification run, and how it went."""
+    """A labeler's progress in the qualification run, and its result."""
 
     done: int
     of: int
     written: tuple[Written, ...]
     result: Qualification | None
-    """None as long as a part of it is missing."""
+    """None while a part of the run is missing."""
     missing: str
-    """Which part, in words for the operator; empty when none is."""
+    """Names the missing part for the operator; empty when none is."""
 
 
 def screening(store: Store, labeler: str, cutoffs: ScreeningConfig) -> Screening:
-    """A labeler's qualification run. Skipped tasks count as done and for nothing else."""
+    """Return a labeler's qualification run. Skipped tasks count as done, and for nothing else."""
     said = list(every(store, purposes=("qualification",), labeler=labeler))
     known = tasks_of(store, said)
     scores = _scores(store, [answer.id for answer in said])
@@ -80,7 +79,7 @@ def screening(store: Store, labeler: str, cutoffs: ScreeningConfig) -> Screening
 
 
 def score(store: Store, answer_id: str, value: int, *, by: str, now: datetime) -> None:
-    """Notes what a lead thinks of a demonstration of the qualification run, from 1 to 7.
+    """Record a lead's score of a demonstration of the qualification run, from 1 to 7.
 
     Raises:
         Refused: there is no such answer (404), or no such score (422).
@@ -96,7 +95,7 @@ def score(store: Store, answer_id: str, value: int, *, by: str, now: datetime) -
 
 
 def sensitivity(given: Mapping[str, Any], expected: Mapping[str, Any]) -> list[tuple[bool, bool]]:
-    """(said to be sensitive, is so by the researchers): of the prompt, and of each response or turn that both rated."""
+    """Return (labeler says sensitive, researchers say sensitive) for the prompt and for each response or turn that both rated."""
     pairs: list[tuple[bool, bool]] = []
     if "prompt_flags" in expected or "ratings" in expected or "turns" in expected:
         pairs.append((SENSITIVE in given.get("prompt_flags", ()), SENSITIVE in expected.get("prompt_flags", ())))
@@ -107,7 +106,7 @@ def sensitivity(given: Mapping[str, Any], expected: Mapping[str, Any]) -> list[t
 
 
 def checked(held: Sequence[tuple[Answer, Task]]) -> list[Checked]:
-    """The rankings among answers beside the expected ones; kinds without an order are left out."""
+    """Return the rankings among answers beside the expected ones; kinds without an order are left out."""
     found: list[Checked] = []
     for answer, task in held:
         given, wanted = as_ranking(answer, answer.payload, answer.shown), as_ranking(answer, task.expected or {}, ids_of(task))
@@ -116,15 +115,15 @@ def checked(held: Sequence[tuple[Answer, Task]]) -> list[Checked]:
 
 
 def ids_of(task: Task) -> tuple[str, ...]:
-    """A task's responses; an expected choice means the first or the second of them."""
+    """Return a task's response ids; an expected choice refers to the first or the second of them."""
     return tuple(response.id for response in task.responses)
 
 
 def as_ranking(answer: Answer, payload: Mapping[str, Any], places: Sequence[str]) -> Ranking | None:
-    """The ranking that a payload of this answer's task stands for; None for kinds without an order.
+    """Return the ranking that a payload of this answer's task expresses; None for kinds without an order.
 
     Args:
-        places: the responses that "first" and "second" mean.
+        places: the responses that "first" and "second" refer to.
     """
     if len(answer.shown) < 2:
         return None
@@ -138,7 +137,7 @@ def as_ranking(answer: Answer, payload: Mapping[str, Any], places: Sequence[str]
 
 
 def tasks_of(store: Store, said: Sequence[Answer]) -> dict[str, Task]:
-    """The tasks of answers by id."""
+    """Return the tasks of answers by id."""
     with store.read() as connection:
         return {task.id: task for task in load_all(connection, {answer.task_id for answer in said})}
 
@@ -152,7 +151,7 @@ def _written(answer: Answer, task: Task, score: int | None) -> Written:
 
 
 def _scores(store: Store, ids: Sequence[str]) -> dict[str, int]:
-    """The last score of each answer that has one."""
+    """Return the last score of each answer that has one."""
     log = schema.audit
     query = select(log.c.on, log.c.why).where(log.c.what == SCORE, log.c.on.in_(ids)).order_by(log.c.number)
     with store.read() as connection:

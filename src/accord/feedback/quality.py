@@ -1,6 +1,6 @@
-"""Who may label, and how well each labeler does: the qualification run, gold items, repeats, pace, biases. Pure functions over records.
+"""Labeler quality: the qualification run, gold items, repeats, pace, biases. Pure functions over records.
 
-Shares of a handful of trials carry Wilson's interval; what comes from many pairs of a few prompts carries one that resamples prompts.
+Shares of a few trials have Wilson's interval. Metrics over many pairs of a few prompts have an interval that resamples prompts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from accord.settings import ScreeningConfig
 
 
 class Checked(NamedTuple):
-    """An answer beside the one that was expected."""
+    """An answer beside the expected one."""
 
     given: Ranking
     expected: Ranking
@@ -28,16 +28,16 @@ class Checked(NamedTuple):
 
 @dataclass(frozen=True)
 class Qualification:
-    """How someone did in the qualification run, and what it was not enough in."""
+    """The result of a qualification run, and the parts that failed."""
 
     sensitivity: Interval
-    """Share of contents whose sensitivity was judged as the researchers did."""
+    """Share of contents whose sensitivity was judged as the researchers judged it."""
     ranking: Interval
     """Share of the researchers' untied pairs that were ordered as they did; a tie counts half."""
     demonstrations: float
-    """Mean score of the demonstrations written on sensitive prompts, of 7."""
+    """Mean score, out of 7, of the demonstrations written on sensitive prompts."""
     failed: tuple[str, ...]
-    """Of ``sensitivity``, ``ranking`` and ``demonstrations``: those below their cut-off."""
+    """Those of ``sensitivity``, ``ranking`` and ``demonstrations`` below their cut-off."""
 
     @property
     def passed(self) -> bool:
@@ -60,9 +60,9 @@ class Pace:
 
 @dataclass(frozen=True)
 class LengthBias:
-    """How often one labeler prefers the longer of two responses, and how often everybody else does on the very same pairs.
+    """How often one labeler prefers the longer of two responses, and how often all others do on the same pairs.
 
-    Longer may be better, so the share alone accuses nobody; ``excess``, the difference, does. NaN where nobody else judged them.
+    Longer may be better, so the share alone proves nothing; ``excess``, the difference, does. NaN where nobody else judged the pairs.
     """
 
     longer: Interval
@@ -72,18 +72,18 @@ class LengthBias:
 
 @dataclass(frozen=True)
 class LabelerQuality:
-    """One labeler's line on the lead's page."""
+    """One labeler's row on the lead's page."""
 
     labeler: str
     rankings: int
     agreement: Interval
-    """With the other labelers, ties dropped."""
+    """Agreement with the other labelers, ties dropped."""
     gold: Interval
-    """On gold items."""
+    """Agreement on gold items."""
     consistency: Interval
-    """With oneself on repeated items; a tie against a preference counts half."""
+    """Self-consistency on repeated items; a tie against a preference counts half."""
     first_preferred: Interval
-    """Share of untied pairs in which the response higher on the page won; 0.5 is no bias, since the page is shuffled."""
+    """Share of untied pairs in which the response higher on the page won; 0.5 means no bias, since the page is shuffled."""
     length: LengthBias
     pace: Pace | None
 
@@ -91,19 +91,19 @@ class LabelerQuality:
 def qualify(
     *, sensitivity: Sequence[tuple[bool, bool]], rankings: Sequence[Checked], demonstrations: Sequence[float], cutoffs: ScreeningConfig
 ) -> Qualification:
-    """Holds a qualification run to the cut-offs (Ouyang et al. 2022, appendix B.1, names the same three and what one reached).
+    """Check a qualification run against the cut-offs (Ouyang et al. 2022, appendix B.1, has the same three and the values reached).
 
     Args:
-        sensitivity: (judged sensitive, is sensitive by the researchers) of each content.
+        sensitivity: (judged sensitive, sensitive by the researchers) of each content.
         rankings: beside the researchers' own.
-        demonstrations: scores of what was written on sensitive prompts, 1 to 7, by whoever reads them.
+        demonstrations: readers' scores, 1 to 7, of texts written on sensitive prompts.
 
     Raises:
         InputError: one of the three parts is missing.
     """
     for what, part in (("sensitivity", sensitivity), ("ranking", rankings), ("demonstrations", demonstrations)):
         if not part:
-            raise InputError(f"the qualification run has no answers on {what}", where="screening", hint="it is not finished")
+            raise InputError(f"the qualification run has no answers on {what}", where="screening", hint="let the labeler finish it")
     judged = wilson(sum(given == expected for given, expected in sensitivity), len(sensitivity))
     ordered, written = gold_agreement(rankings), fmean(demonstrations)
     reached = {"sensitivity": judged.mean, "ranking": ordered.mean, "demonstrations": written}
@@ -113,13 +113,13 @@ def qualify(
 
 
 def coverage(people: Mapping[str, Sequence[str]], wanted: Sequence[str] = ()) -> dict[str, int]:
-    """How many labelers report themselves as belonging to each group; wanted groups stand in it with 0 when nobody does."""
+    """Return the number of labelers who report belonging to each group; wanted groups without members have 0."""
     named = [group for groups in people.values() for group in set(groups)]
     return {group: named.count(group) for group in sorted({*named, *wanted})}
 
 
 def gold_agreement(checked: Iterable[Checked], *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Share of the expected rankings' untied pairs that the given ones order alike; a tie counts half. Prompts are resampled."""
+    """Return the share of the expected rankings' untied pairs that the given ones order alike; a tie counts half. Prompts are resampled."""
     sums: dict[str, list[float]] = {}
     for given, expected in checked:
         found, wanted = preferences(given), preferences(expected)
@@ -131,10 +131,10 @@ def gold_agreement(checked: Iterable[Checked], *, resamples: int = 2000, seed: i
 
 
 def self_consistency(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """How often labelers say of a pair what they said before; a tie against a preference counts half. NaN without repeats.
+    """Return how often labelers judge a pair as they did before; a tie against a preference counts half. NaN without repeats.
 
     Args:
-        rankings: those of repeated items among them, each prompt's all under the ids of the same responses.
+        rankings: including those of repeated items; all rankings of a prompt must use the same response ids.
     """
     try:
         return pairwise_agreement(rankings, meet=one_person, resamples=resamples, seed=seed).half
@@ -143,15 +143,15 @@ def self_consistency(rankings: Iterable[Ranking], *, resamples: int = 2000, seed
 
 
 def pace(seconds: Sequence[float], words: Sequence[int], *, words_per_second: float) -> Pace:
-    """Time per item.
+    """Return the time per item.
 
     Args:
         seconds: [items] from the page to the answer.
         words: [items] to be read, prompt and responses together.
-        words_per_second: nobody reads faster and understands.
+        words_per_second: fastest speed at which anybody reads with understanding.
 
     Raises:
-        InputError: there are none, or not as many of the one as of the other.
+        InputError: there are no items, or the two differ in length.
     """
     if not seconds or len(seconds) != len(words):
         raise InputError(f"{len(seconds)} times for {len(words)} items", where="pace")
@@ -161,7 +161,7 @@ def pace(seconds: Sequence[float], words: Sequence[int], *, words_per_second: fl
 
 
 def position_bias(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Share of untied pairs in which the response that stood higher on the page won. 0.5 is none, since pages are shuffled."""
+    """Return the share of untied pairs in which the response higher on the page won. 0.5 means no bias, since pages are shuffled."""
     sums: dict[str, list[float]] = {}
     for ranking in rankings:
         row, ranks = sums.setdefault(ranking.prompt_id, [0.0, 0.0]), ranking.ranks
@@ -175,11 +175,11 @@ def position_bias(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: i
 def length_bias(
     rankings: Iterable[Ranking], labeler: str, lengths: Mapping[str, int], *, resamples: int = 2000, seed: int = 0
 ) -> LengthBias:
-    """How much more one labeler prefers longer responses than the others do on the same pairs.
+    """Return how much more one labeler prefers longer responses than the others do on the same pairs.
 
     Args:
         rankings: everybody's; without the others' there is no excess.
-        lengths: of each response, in words or characters. Pairs of equal length and ties say nothing.
+        lengths: of each response, in words or characters. Pairs of equal length and ties do not count.
     """
     rows = np.array([_longer(group, labeler, lengths) for group in by_prompt(rankings).values()], dtype=np.float64).reshape(-1, 5)
     rows = rows[rows[:, 1] > 0]
@@ -205,30 +205,32 @@ def labeler_quality(
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[LabelerQuality]:
-    """A line for each labeler, in the order of their ids.
+    """Return a row for each labeler, ordered by id.
 
     Args:
-        rankings: of work items; gold and repeated ones come apart.
+        rankings: of work items; gold and repeated ones are passed separately.
         repeats: second answers to items among ``rankings``.
         lengths: of each response, for the length bias.
         seconds: time of each ranking by its id, for the pace.
-        words: to be read for each ranking by its id.
-        screening: says how fast one can read.
+        words: words to be read for each ranking by its id.
+        screening: sets the fastest reading speed.
     """
     limits, draw = screening or ScreeningConfig(), {"resamples": resamples, "seed": seed}
     lines: list[LabelerQuality] = []
-    for who in sorted({r.labeler for r in (*rankings, *repeats, *(c.given for c in gold))}):
+    answered = [*rankings, *repeats, *(each.given for each in gold)]
+    for who in sorted({ranking.labeler for ranking in answered}):
         own = [r for r in rankings if r.labeler == who]
         near = _near(rankings, own)
         timed = [r.id for r in own if r.id in (seconds or {})]
         again = [r for r in repeats if r.labeler == who]
+        repeated = {r.prompt_id for r in again}
         lines.append(
             LabelerQuality(
                 who,
                 len(own),
                 _with_others(near, who, resamples, seed),
                 gold_agreement([c for c in gold if c.given.labeler == who], **draw),
-                self_consistency([r for r in own if r.prompt_id in {a.prompt_id for a in again}] + again, **draw),
+                self_consistency([r for r in own if r.prompt_id in repeated] + again, **draw),
                 position_bias(own, **draw),
                 length_bias(near, who, lengths or {}, **draw),
                 pace(
@@ -259,7 +261,8 @@ def _with_others(rankings: Sequence[Ranking], who: str, resamples: int, seed: in
 
 
 def _longer(group: Sequence[Ranking], labeler: str, lengths: Mapping[str, int]) -> list[float]:
-    """Of one prompt: the labeler's longer wins and pairs; of those also judged by others: its longer wins, theirs, and how many."""
+    """Return for one prompt the labeler's longer wins and pairs; then, of those judged by others too, its longer wins, theirs, and the
+    count."""
     sign: Callable[[int], int] = lambda n: (n > 0) - (n < 0)  # noqa: E731
     voices: dict[tuple[str, str], list[float]] = {}
     mine: dict[tuple[str, str], float] = {}

@@ -1,4 +1,4 @@
-"""Tasks: what labelers are to do, written down once. Who gets which, and when, is decided in ``accord.feedback.tasks``."""
+"""Labeling tasks, each written once. ``accord.feedback.tasks`` decides who gets which task, and when."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ RESPONSES: dict[Kind, tuple[int, int]] = {
     "conversation": (0, 1),
     "evaluate": (2, 9),
 }
-"""How many responses a task of each kind shows, at least and at most."""
+"""Least and largest number of responses that a task of each kind shows."""
 EVERYBODY = 1_000_000_000
-"""The overlap of a task that every labeler is to do, as gold tasks are."""
+"""The overlap of a task meant for every labeler, such as a gold task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something for a labeler to do.
+    """A piece of work for a labeler.
 
-    rank: rate each response 1-7 with flags, then rank all with ties. compare: which of two. demonstrate: write a response.
-    correct: edit one. conversation: rate its assistant turns. evaluate: rank blindly, under the evaluation guideline.
+    rank: rate each response 1-7 with flags, then rank all with ties. compare: pick one of two. demonstrate: write a response. correct:
+    edit a response. conversation: rate the assistant's turns. evaluate: rank blindly, under the evaluation guideline.
     """
 
     id: str
@@ -48,16 +48,16 @@ class Task:
     responses: tuple[Response, ...] = ()
     guideline: GuidelineSet = "training"
     overlap: int = 1
-    """How many labelers answer it."""
+    """Number of labelers who answer it."""
     priority: float = 0.0
-    """Higher comes first; equal ones in the order in which they were added."""
+    """Higher comes first; equal ones follow in order of addition."""
     purpose: Purpose = "work"
     expected: Mapping[str, Any] | None = None
-    """What the answer to a gold or qualification task should be, as the payload of an answer."""
+    """The right answer to a gold or qualification task, as the payload of an answer."""
     reserved_for: str = ""
-    """The only labeler who may get it, when there is one."""
+    """The only labeler who may get it, if any."""
     repeats: str = ""
-    """The task that this one shows again to the labeler it is reserved for."""
+    """The earlier task that this one shows again, to the labeler it is reserved for."""
 
     def __post_init__(self) -> None:
         least, most = RESPONSES.get(self.kind, (1, 0))
@@ -74,20 +74,20 @@ def _hold(condition: bool, task: Task, what: str) -> None:
 
 
 def task_id(kind: Kind, guideline: GuidelineSet, prompt_id: str, response_ids: Iterable[str], *more: str) -> str:
-    """An id that says what the task is, whoever queues it and in whatever order."""
+    """Return an id determined by the task's content, whoever queues it and in whatever order."""
     return "t-" + digest(kind, guideline, prompt_id, *sorted(response_ids), *more)
 
 
 def digest(*parts: str) -> str:
-    """20 hex digits of the SHA-256 of the parts, each taken with its length."""
+    """Return 20 hex digits of the SHA-256 of the parts, each hashed with its length."""
     return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()[:20]
 
 
 def shown_order(seed: int, labeler: str, task: Task) -> tuple[str, ...]:
-    """The ids of a task's responses in the order in which a labeler sees them.
+    """Return the ids of a task's responses in the order in which a labeler sees them.
 
-    A shuffle that follows from the seed, the labeler, the prompt and the set of responses alone. It is the one that the world's
-    simulated labelers make for themselves with the world's seed, so that they see the same page in the site and without it.
+    The shuffle follows only from the seed, the labeler, the prompt and the set of responses. The world's simulated labelers make the
+    same shuffle with the world's seed, so they see the same page on the site and without it.
     """
     ids = sorted(response.id for response in task.responses)
     shown = list(ids)
@@ -96,12 +96,12 @@ def shown_order(seed: int, labeler: str, task: Task) -> tuple[str, ...]:
 
 
 def add(store: Store, tasks: Iterable[Task]) -> int:
-    """Queues tasks, with their prompts and responses where the store does not know them; returns how many tasks were new.
+    """Queue tasks, adding prompts and responses that are new to the store; return the number of new tasks.
 
-    One transaction. The same task again adds nothing.
+    It is one transaction. Adding a task again has no effect.
 
     Raises:
-        StoreError: an id is there with another content, or a prompt or response is; nothing was stored.
+        StoreError: the id of a task, prompt or response exists with another content; nothing was stored.
     """
     added = 0
     with store.write() as connection:
@@ -112,7 +112,7 @@ def add(store: Store, tasks: Iterable[Task]) -> int:
 
 
 def close(store: Store, ids: Iterable[str]) -> int:
-    """Takes tasks that nobody has had out of the queue; how many there were."""
+    """Remove tasks that nobody has received from the queue; return their number."""
     t, a = schema.tasks, schema.assignments
     untouched = (t.c.open, ~exists().where(a.c.task_id == t.c.id))
     with store.write() as connection:
@@ -120,7 +120,7 @@ def close(store: Store, ids: Iterable[str]) -> int:
 
 
 def prioritise(store: Store, priorities: Mapping[str, float]) -> int:
-    """Gives tasks that are in the queue other priorities, whatever they had; how many there were."""
+    """Set the priorities of queued tasks; return the number of tasks changed."""
     t, moved = schema.tasks, 0
     with store.write() as connection:
         for part in batches(sorted(priorities)):
@@ -130,7 +130,7 @@ def prioritise(store: Store, priorities: Mapping[str, float]) -> int:
 
 
 def put(connection: Connection, tasks: Sequence[Task], place: int) -> int:
-    """Adds one batch of tasks inside a transaction, from ``place`` in the queue on."""
+    """Add one batch of tasks inside a transaction, at positions in the queue from ``place``."""
     add_rows(connection, schema.prompts, [rows.of_prompt(task.prompt) for task in tasks])
     add_responses(connection, [response for task in tasks for response in task.responses])
     there = {task.id: task for task in load_all(connection, {task.id for task in tasks})}
@@ -146,12 +146,12 @@ def put(connection: Connection, tasks: Sequence[Task], place: int) -> int:
 
 
 def load(connection: Connection, id: str) -> Task:
-    """The task of an id that is known to be there."""
+    """Return the task of an existing id."""
     return next(load_all(connection, {id}))
 
 
 def load_all(connection: Connection, ids: set[str]) -> Iterator[Task]:
-    """The tasks of those ids that are there, with their prompts and responses."""
+    """Yield the existing tasks among the ids, with their prompts and responses."""
     found = list(by_id(connection, schema.tasks, ids))
     prompts = {row["id"]: rows.prompt(row) for row in by_id(connection, schema.prompts, {row["prompt_id"] for row in found})}
     responses = _responses(connection, [row["id"] for row in found])
@@ -216,13 +216,13 @@ def from_responses(
     overlap: int = 1,
     priority: float = 0.0,
 ) -> Iterator[Task]:
-    """Tasks out of responses: those of one prompt together, k at most in a task; a rest too small for a task is left.
+    """Yield tasks made of responses, grouped by prompt, at most k per task; a remainder too small for a task is left out.
 
     Args:
-        prompts: by id; responses of other prompts are passed over.
+        prompts: by id; responses to other prompts are skipped.
         responses: in any order.
         kind: rank, compare, correct or evaluate.
-        k: the most responses in one task, at least what the kind takes.
+        k: largest number of responses per task; the kind's minimum takes precedence.
     """
     least, most = RESPONSES[kind]
     ordered = sorted((r for r in responses if r.prompt_id in prompts), key=lambda r: (r.prompt_id, r.id))

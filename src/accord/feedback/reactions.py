@@ -1,7 +1,7 @@
-"""What a person says of an answer, in its place: a thumb, a choice of two, a correction, a report of harm.
+"""Reactions of chat users to responses: a thumb, a choice of two, a correction, a report of harm.
 
-A second word of the same kind on the same answer takes the place of the first, which gets a row in ``withdrawn``. Nothing here is
-learned from: ``accord.feedback.review`` makes records of it after consent and a lead's review.
+A second reaction of the same kind to the same response replaces the first, which gets a row in ``withdrawn``. Models do not learn from
+reactions directly: ``accord.feedback.review`` turns them into records after consent and a lead's review.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ State = Literal["waiting", "accepted", "refused", "lapsed", "withdrawn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 REASONS = ("helpful", "untrue", "harmful", "other")
 LONGEST_NOTE, LONGEST_TEXT = 4_000, 20_000
-"""Characters of a remark, and of a correction."""
+"""Maximum length in characters of a note, and of a correction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What a person said of an answer."""
+    """A user's reaction to a response."""
 
     id: str
     user: str
     turn: str
     other: str
-    """The second answer of a choice."""
+    """The second response of a choice."""
     kind: Kind
     payload: Mapping[str, Any]
     at: str
     state: State
-    """``waiting`` for consent or review; ``lapsed`` was accepted, and the consent taken back since."""
+    """``waiting`` for consent or review; ``lapsed`` if it was accepted and consent was withdrawn later."""
 
 
 def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, Any], *, other: str = "", now: datetime) -> Reaction:
-    """Keeps a reaction of the person whose conversation it is; on disk when this returns.
+    """Store a reaction of the user whose conversation it is; it is on disk when this returns.
 
     Args:
-        turn: the answer; of a choice the first one.
-        payload: thumb: ``up``, ``reasons``, ``note``; choice: ``choice`` (first, second, tie, both_bad); correction: ``text``;
-            report: ``note``.
-        other: the second answer of a choice.
+        turn: the response; of a choice the first one.
+        payload: thumb: ``up``, ``reasons``, ``note``; choice: ``choice`` (first, second, tie, both_bad); correction: ``text``; report:
+            ``note``.
+        other: the second response of a choice.
 
     Raises:
-        Refused: an answer is not in this person's conversations (404), or the payload does not fit (422).
+        Refused: a response is not in this user's conversations (404), or the payload does not fit (422).
     """
     said = _answer(store, user, turn)
     if kind == "choice" and _answer(store, user, other).parent != said.parent:
@@ -73,7 +73,7 @@ def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, 
 
 
 def own(store: Store, user: str, *, conversation: str = "") -> list[Reaction]:
-    """A person's reactions that stand, newest first; those in one conversation, when it is named."""
+    """Return a user's valid reactions, newest first; with a conversation id, only those in it."""
     r, t = schema.reactions, schema.turns
     where = [r.c.user == user, ~is_withdrawn("reaction", r.c.id)]
     if conversation:
@@ -83,10 +83,10 @@ def own(store: Store, user: str, *, conversation: str = "") -> list[Reaction]:
 
 
 def withdraw(store: Store, user: str, id: str, *, now: datetime) -> None:
-    """Takes one's own reaction back, and what was made of it out of training.
+    """Withdraw a user's own reaction, and exclude its records from training.
 
     Raises:
-        Refused: there is none of this person's that stands (404).
+        Refused: the user has no such valid reaction (404).
     """
     with store.write() as connection:
         r = schema.reactions
@@ -98,13 +98,13 @@ def withdraw(store: Store, user: str, id: str, *, now: datetime) -> None:
 
 
 def withdraw_reaction(connection: Connection, id: str, *, by: str, why: str, replaced_by: str = "", now: datetime) -> None:
-    """Withdraw a reaction and the records that were made of it, inside a transaction."""
+    """Withdraw a reaction and its records, inside a transaction."""
     withdrawals.withdraw(connection, "reaction", [(id, why)], by=by, now=now, replaced_by=replaced_by)
     withdraw_records(connection, id, by=by, why=why, now=now)
 
 
 def withdraw_records(connection: Connection, reaction: str, *, by: str, why: str, now: datetime) -> None:
-    """Takes what was made of a reaction out of training; its prompt too, when nothing else that stands was made for it."""
+    """Exclude a reaction's records from training, and its prompt if no other valid record uses it."""
     v = schema.reviews
     accepted = select(v.c.records).where(v.c.reaction == reaction, v.c.verdict == "accepted").order_by(v.c.number.desc())
     made: list[list[str]] = [pair for records in connection.scalars(accepted) for pair in json.loads(records)]
@@ -117,7 +117,7 @@ def withdraw_records(connection: Connection, reaction: str, *, by: str, why: str
 
 
 def found(connection: Connection, *where: ColumnElement[bool]) -> list[Reaction]:
-    """Reactions, newest first, each with the state that follows from its reviews."""
+    """Return reactions, newest first, each with the state that follows from its reviews."""
     r, v = schema.reactions, schema.reviews
     verdict = select(v.c.verdict).where(v.c.reaction == r.c.id).order_by(v.c.number.desc()).limit(1).scalar_subquery()
     query = (
@@ -141,7 +141,7 @@ def found(connection: Connection, *where: ColumnElement[bool]) -> list[Reaction]
 
 
 def _same(connection: Connection, made: Reaction) -> list[str]:
-    """What the same person said before in the same way of the same answer, or of the same two."""
+    """Return the same user's earlier reactions of the same kind to the same response, or to the same two."""
     r = schema.reactions
     same = (r.c.turn == made.turn) & (r.c.other == made.other)
     if made.kind == "choice":

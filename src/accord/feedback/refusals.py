@@ -1,4 +1,4 @@
-"""What the site must say no to, each with an HTTP status and a key by which it finds the words in the reader's language."""
+"""Refusals of the site, each with an HTTP status and a key that selects its message in the reader's language."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from accord.errors import StoreError
 
 
 class Refused(StoreError):
-    """A request that was understood and is not carried out; nothing of it was stored.
+    """An understood request that is not carried out; nothing of it was stored.
 
     Args:
-        key: names the message, e.g. ``late``; ``KEYS`` lists them all.
+        key: names the message, for example ``late``; ``KEYS`` lists them all.
         status: the HTTP status that fits.
-        detail: what exactly, e.g. the response's id; for the log and for tests, not for the reader.
+        detail: specifics such as the response's id; for the log and for tests, not for the reader.
     """
 
     def __init__(self, key: str, status: int = 422, detail: str = "") -> None:
@@ -20,7 +20,7 @@ class Refused(StoreError):
 
 
 class Conflict(Refused):
-    """The request does not fit what is there by now (409): another revision, or another content under the same key."""
+    """The request conflicts with the current state (409): another revision, or another content under the same key."""
 
     def __init__(self, key: str, detail: str = "") -> None:
         super().__init__(key, 409, detail)

@@ -1,8 +1,8 @@
-"""Every coefficient of agreement of a set of rankings, with intervals that resample prompts; and where groups of labelers part.
+"""Coefficients of agreement for a set of rankings, with intervals that resample prompts, and disagreement between groups of labelers.
 
-A ranking says three kinds of things. *Comparisons*: of each pair of responses, which is better or that they tie; a unit is a pair,
-taken in both orientations, so that nothing depends on which response is called the first. *Ratings*: a unit is a response, a value
-1 to 7. *Flags*: a unit is a response and a flag, a value ticked or not. What is said under two guideline sets is never one unit.
+A ranking contains three kinds of judgements. *Comparisons*: which response of a pair is better, or a tie; a unit is a pair, taken in
+both orientations, so that the order of the responses does not matter. *Ratings*: a unit is a response, a value 1 to 7. *Flags*: a unit
+is a response and a flag, a value ticked or not. Judgements under two guideline sets never share a unit.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations, combinations_with_replacement
+from itertools import chain, combinations, combinations_with_replacement
 from typing import get_args
 
 import numpy as np
@@ -33,17 +33,17 @@ from accord.feedback.intervals import Figure, Floats, Interval, over_draws, resa
 from accord.records import GuidelineSet, Ranking
 
 Unit = dict[str, int]
-"""The category that each labeler put something into."""
+"""The category that each labeler chose for something."""
 Units = list[list[Unit]]
-"""Of each prompt."""
+"""The units of each prompt."""
 SHARED = 30
-"""Two labelers' own kappa counts when they judged at least this many units both."""
+"""Least number of shared units for the kappa of two labelers to be shown."""
 QUALITIES = 7
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How far labelers agree. ``figures`` by name, as docs/agreement.md defines them; NaN where one is not defined."""
+    """Agreement of labelers. ``figures`` by name, as docs/agreement.md defines them; NaN where one is undefined."""
 
     rankings: int
     prompts: int
@@ -55,21 +55,21 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Contested:
-    """A pair of responses that groups of labelers see differently."""
+    """A pair of responses on which groups of labelers disagree."""
 
     prompt_id: str
     first: str
     second: str
     prefers_first: dict[str, float]
-    """Of each group that judged it: the share that prefers the first; a tie counts half."""
+    """For each group that judged it, the share that prefers the first; a tie counts half."""
     voices: dict[str, int]
     gap: float
-    """Between the group that likes the first most and the one that likes it least."""
+    """Difference between the groups with the highest and the lowest share."""
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """A kind of things said: how many categories, how bad a disagreement is, whether the categories mirror each other."""
+    """A kind of judgement: number of categories, weight of a disagreement, whether the categories mirror each other."""
 
     size: int
     weights: Weights
@@ -86,12 +86,12 @@ _SCALES = {
 
 
 def reliability(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: int = 0) -> Reliability:
-    """All coefficients at once.
+    """Return all coefficients at once.
 
     Args:
-        rankings: of any prompts; the last word counts where a labeler judged one thing twice under a guideline set.
-        resamples: draws of the prompts for each interval.
-        seed: fixes them.
+        rankings: of any prompts; if a labeler judged something twice under a guideline set, the last judgement counts.
+        resamples: bootstrap draws of the prompts for each interval.
+        seed: fixes the draws.
 
     Raises:
         InputError: no two labelers ranked the same responses.
@@ -108,7 +108,7 @@ def reliability(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: int
 
 
 def split(rankings: Iterable[Ranking], key: Callable[[Ranking], str]) -> dict[str, list[Ranking]]:
-    """Rankings by group of labeler, kind of task, guideline version, or whatever the key says; in the order of the keys."""
+    """Split rankings by labeler group, kind of task, guideline version, or any other key; ordered by key."""
     parts: dict[str, list[Ranking]] = {}
     for ranking in rankings:
         parts.setdefault(key(ranking), []).append(ranking)
@@ -118,13 +118,16 @@ def split(rankings: Iterable[Ranking], key: Callable[[Ranking], str]) -> dict[st
 def between_groups(
     rankings: Iterable[Ranking], groups: Mapping[str, str], *, resamples: int = 2000, seed: int = 0
 ) -> dict[tuple[str, str], PairwiseAgreement]:
-    """Agreement within each group of labelers and between every two of them; those that share no responses are left out.
+    """Return the agreement within each group of labelers and between every two groups; those that share no responses are left out.
 
     Args:
         groups: each labeler's group.
     """
     rows, found = list(rankings), dict[tuple[str, str], PairwiseAgreement]()
-    sides = {name: frozenset(p for p, group in groups.items() if group == name) for name in sorted(set(groups.values()))}
+    members: dict[str, set[str]] = {}
+    for labeler, group in groups.items():
+        members.setdefault(group, set()).add(labeler)
+    sides = {name: frozenset(members[name]) for name in sorted(members)}
     for one, other in combinations_with_replacement(sides, 2):
         try:
             meet = between(sides[one], sides[other])
@@ -135,25 +138,26 @@ def between_groups(
 
 
 def contested(rankings: Iterable[Ranking], groups: Mapping[str, str], *, least: int = 1, gap: float = 0.5) -> list[Contested]:
-    """The pairs that groups see differently, the widest gap first. They are for people to look at, not to be averaged away.
+    """Return the pairs on which groups disagree, widest gap first. They are for people to look at, not to be averaged away.
 
     Args:
         groups: each labeler's group.
-        least: labelers of a group who must have judged a pair for the group to have a say.
-        gap: the least difference between two groups' shares.
+        least: labelers of a group who must have judged a pair for the group to count.
+        gap: least difference between two groups' shares.
     """
-    found = [
-        _contested(prompt, pair, unit, groups, least)
-        for prompt, group in by_prompt(rankings).items()
-        for pair, unit in _pairs(group).items()
-    ]
-    return sorted((c for c in found if len(c.voices) > 1 and c.gap >= gap), key=lambda c: (-c.gap, c.prompt_id, c.first, c.second))
+    found = list[Contested]()
+    for prompt, group in by_prompt(rankings).items():
+        for pair, unit in _pairs(group).items():
+            candidate = _contested(prompt, pair, unit, groups, least)
+            if len(candidate.voices) > 1 and candidate.gap >= gap:
+                found.append(candidate)
+    return sorted(found, key=lambda c: (-c.gap, c.prompt_id, c.first, c.second))
 
 
 def labeler_kappas(
     units: Units, *, size: int, weights: Weights = "none", mirrored: bool = False, shared: int = SHARED
 ) -> dict[tuple[str, str], float]:
-    """Cohen's kappa of every two labelers who judged at least ``shared`` units both; categories are 0 to size - 1."""
+    """Return Cohen's kappa of every two labelers who both judged at least ``shared`` units; categories are 0 to size - 1."""
     costs = disagreement(size, weights)
     return {
         pair: float(kappa_of(rows.sum(0)[None], costs)[0])
@@ -180,7 +184,7 @@ def _of_scale(units: Units, scale: _Scale, resamples: int, seed: int) -> dict[st
 def _mean_kappa(
     confusions: Mapping[tuple[str, str], tuple[list[int], Floats]], scale: _Scale, prompts: int, resamples: int, seed: int
 ) -> Interval:
-    """The mean of the labeler pairs' kappas, weighted by the units they share (Light 1971); all pairs see the same draws."""
+    """Return the mean kappa over pairs of labelers, weighted by their shared units (Light 1971); all pairs see the same draws."""
     kept = [(at, rows.reshape(len(rows), -1)) for at, rows in confusions.values() if rows.sum() >= SHARED]
     costs = disagreement(scale.size, scale.weights)
 
@@ -196,7 +200,7 @@ def _mean_kappa(
 
 
 def _confusions(units: Units, size: int, mirrored: bool) -> dict[tuple[str, str], tuple[list[int], Floats]]:
-    """For every two labelers: the prompts that both judged, and a confusion matrix of each of those."""
+    """Return for every two labelers the prompts that both judged, with a confusion matrix of each."""
     cells: dict[tuple[str, str], dict[int, Floats]] = {}
     for prompt, part in enumerate(units):
         for unit in part:
@@ -210,7 +214,7 @@ def _confusions(units: Units, size: int, mirrored: bool) -> dict[tuple[str, str]
 
 
 def _overlapping(group: Sequence[Ranking]) -> list[Ranking]:
-    """Those of a prompt's rankings under a guideline set that two labelers answered under."""
+    """Return those of a prompt's rankings under a guideline set that two labelers answered under."""
     people: dict[GuidelineSet, set[str]] = {}
     for ranking in group:
         people.setdefault(ranking.guideline.set, set()).add(ranking.labeler)
@@ -238,8 +242,12 @@ def _ratings(group: Sequence[Ranking]) -> list[Unit]:
 
 
 def _flags(groups: Sequence[Sequence[Ranking]]) -> Units:
-    """Flags that somebody ticked somewhere; one that never applies would only look like agreement."""
-    flags = sorted({flag for group in groups for ranking in group for rating in ranking.ratings for flag in rating.flags})
+    """Return the flags ticked at least once; a flag that is never ticked would only inflate agreement."""
+    ticked = set[str]()
+    for ranking in chain.from_iterable(groups):
+        for rating in ranking.ratings:
+            ticked.update(rating.flags)
+    flags = sorted(ticked)
     found: Units = []
     for group in groups:
         units: dict[tuple[GuidelineSet, str, str], Unit] = {}
@@ -252,7 +260,7 @@ def _flags(groups: Sequence[Sequence[Ranking]]) -> Units:
 
 
 def _tau_rows(groups: Sequence[Sequence[Ranking]]) -> Floats:
-    """Of each prompt: the sum of tau-b over every two labelers' orders of what both ranked, and how many have one."""
+    """Return for each prompt the sum of tau-b over every two labelers' orders of their common responses, and the number of defined ones."""
     rows = np.zeros((len(groups), 2))
     for prompt, group in enumerate(groups):
         for one, other in combinations(group, 2):
@@ -269,7 +277,7 @@ def _tau(one: Ranking, other: Ranking) -> float:
 
 
 def _counted(units: Units, size: int) -> tuple[Floats, NDArray[np.intp]]:
-    """How many labelers put each unit into each category, [units, size], and which prompt each unit is of, [units]."""
+    """Return the number of labelers per category for each unit, [units, size], and the prompt of each unit, [units]."""
     flat = [unit for part in units for unit in part]
     cells = [at * size + value for at, unit in enumerate(flat) for value in unit.values()]
     counts = np.bincount(np.array(cells, dtype=np.intp), minlength=len(flat) * size).reshape(-1, size).astype(np.float64)
@@ -277,7 +285,7 @@ def _counted(units: Units, size: int) -> tuple[Floats, NDArray[np.intp]]:
 
 
 def _summed(rows: Floats, prompts: NDArray[np.intp], of: int) -> Floats:
-    """Rows of units, [units, ...], summed over each prompt's: [of, ...]."""
+    """Sum rows of units, [units, ...], over each prompt: [of, ...]."""
     sums = np.zeros((of, *rows.shape[1:]))
     np.add.at(sums, prompts, rows)
     return sums

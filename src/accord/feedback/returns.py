@@ -1,4 +1,4 @@
-"""What responses were worth, out of rankings: by the ratings that were given with them, or by the place that a response got."""
+"""Returns of ranked responses, from the ratings given with a ranking or from the ranks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Source = Literal["auto", "ratings", "ranks"]
 
 
 def returns(store: Store, source: Source) -> Iterator[Worth]:
-    """Every ranked response with its worth from -1 to 1, once for each labeler who said so.
+    """Yield every ranked response with its return from -1 to 1, once per labeler.
 
     Args:
-        source: ``ratings`` takes ratings alone, ``ranks`` places alone, ``auto`` a rating where there is one and else the place.
+        source: ``ratings`` uses only ratings, ``ranks`` only ranks, ``auto`` a rating where there is one and otherwise the rank.
     """
     prompts = {prompt.id: prompt for prompt in store.prompts()}
     responses = {response.id: response for response in store.responses()}
@@ -30,12 +30,12 @@ def returns(store: Store, source: Source) -> Iterator[Worth]:
 
 
 def by_rating(ranking: Ranking) -> dict[str, float]:
-    """1 to 7 as -1 to 1."""
+    """Map 1 to 7 to -1 to 1."""
     return {rating.response_id: (rating.quality - 4) / 3 for rating in ranking.ratings}
 
 
 def by_rank(ranking: Ranking) -> dict[str, float]:
-    """How many of the others a response is better than, less those it is worse than, over all of them."""
+    """Return for each response the share of the others that it beats, minus the share that beats it."""
     others = len(ranking.ranks) - 1
     won = [sum((other > mine) - (other < mine) for other in ranking.ranks) for mine in ranking.ranks]
     return {id: lead / others for id, lead in zip(ranking.response_ids, won, strict=True)}

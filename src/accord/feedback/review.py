@@ -1,7 +1,7 @@
-"""From what users say to what models learn from: only with their consent in force, and after a lead has looked at it.
+"""Review of chat users' reactions before models learn from them: only with consent in force, and after a lead has looked.
 
-A record made here stands in the same tables as labelers' records. It names a labeler of kind "user" in the group "users", so that
-it can be told apart, counted, measured apart (``held_out_group = "users"``) or left out; and its id and its prompt's source name the
+A record made here is in the same tables as labelers' records. Its labeler has the kind "user" and the group "users", so that you can
+distinguish, count, measure separately (``held_out_group = "users"``) or leave out these records. Its id and its prompt's source name the
 turns of the chat that it came from.
 """
 
@@ -32,7 +32,7 @@ from accord.records import Demonstration, Guideline, Message, Prompt, Ranking, R
 
 GROUP = "users"
 GUIDELINE = Guideline("training", "chat")
-"""Users of the chat read no guideline; their records say so."""
+"""The guideline of chat users' records: they read none."""
 RANKS = {"first": (1, 2), "second": (2, 1), "tie": (1, 1), "both_bad": (1, 1)}
 FLAGS: dict[str, ResponseFlag] = {"harmful": "gives_harmful_advice", "untrue": "hallucination"}
 """Reasons of a thumb down as flags of the labeling site."""
@@ -41,44 +41,44 @@ REPORTED: ResponseFlag = "inappropriate_for_customer_assistant"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A reaction as a lead reviews it: what would be learned from, personal data taken out already."""
+    """A reaction as a lead reviews it: the training record, with personal data already removed."""
 
     reaction: Reaction
     messages: tuple[Message, ...]
     answers: tuple[Turn, ...]
     text: str
-    """The correction, or the remark, without what is personal."""
+    """The correction or the note, without personal data."""
     findings: tuple[Finding, ...]
-    """Of everything in it, places counting in the text each was found in."""
+    """Findings in all its texts, with positions in the respective text."""
 
     @property
     def clean(self) -> bool:
-        """Nothing was found that needs more than being taken out."""
+        """Return whether all findings can be handled by removal."""
         return all(finding.what == "personal" for finding in self.findings)
 
 
 def waiting(store: Store, screen: Screen, *, limit: int = 50) -> list[Item]:
-    """What waits for a review, oldest first: reactions that stand, of users whose consent is in force."""
+    """Return the reactions that wait for review, oldest first: valid, from users whose consent is in force."""
     with store.read() as connection:
         reactions = [r for r in found(connection, *_reviewable()) if r.state in ("waiting", "lapsed")]
         return [_item(connection, reaction, screen) for reaction in reactions[::-1][:limit]]
 
 
 def count_waiting(store: Store) -> int:
-    """How many reactions wait for a review."""
+    """Return the number of reactions that wait for review."""
     with store.read() as connection:
         return sum(r.state in ("waiting", "lapsed") for r in found(connection, *_reviewable()))
 
 
 def accept(store: Store, id: str, *, by: str, screen: Screen, now: datetime, held_out: float = 0.0) -> list[tuple[str, str]]:
-    """Makes the records of a reaction, in one transaction with the review; returns the kind and id of each.
+    """Create the records of a reaction in one transaction with the review; return the kind and id of each.
 
     Args:
         by: the lead's account.
-        held_out: share of the users, by their ids, whose prompts measure and do not train.
+        held_out: share of the users, chosen by id, whose prompts are used for evaluation, not for training.
 
     Raises:
-        Refused: it was reviewed already or no longer stands (409), or its user's consent is not in force (403).
+        Refused: it was already reviewed or is no longer valid (409), or its user's consent is not in force (403).
     """
     with store.write() as connection:
         item = _item(connection, _open(connection, id), screen)
@@ -88,14 +88,14 @@ def accept(store: Store, id: str, *, by: str, screen: Screen, now: datetime, hel
 
 
 def refuse(store: Store, id: str, *, by: str, why: str, now: datetime) -> None:
-    """Keeps a reaction out of training; its user goes on seeing it. Raises Refused as ``accept``."""
+    """Keep a reaction out of training; its user still sees it. Raises Refused as ``accept`` does."""
     with store.write() as connection:
         _open(connection, id)
         _review(connection, id, "refused", [], by, why, now)
 
 
 def lapse(store: Store, user: str, *, now: datetime) -> int:
-    """Takes out of training everything that was made of a user's reactions: the consent was taken back. Returns how many."""
+    """Exclude all records of a user's reactions from training after consent was withdrawn. Return their number."""
     with store.write() as connection:
         r = schema.reactions
         accepted = [one for one in found(connection, r.c.user == user, ~is_withdrawn("reaction", r.c.id)) if one.state == "accepted"]
@@ -106,7 +106,7 @@ def lapse(store: Store, user: str, *, now: datetime) -> int:
 
 
 def voice(connection: Connection, user: str) -> str:
-    """The labeler in whose name a person's reactions become records: of kind "user", whatever the person is besides."""
+    """Return the labeler under whom a user's reactions become records: of kind "user", whatever other roles the person has."""
     people = schema.labelers
     if connection.scalar(select(people.c.kind).where(people.c.id == user)) == "user":
         return user
@@ -123,7 +123,7 @@ def _reviewable() -> list[Any]:
 
 
 def _open(connection: Connection, id: str) -> Reaction:
-    """A reaction that may be reviewed."""
+    """Return a reaction that may be reviewed."""
     r = schema.reactions
     reaction = next(iter(found(connection, r.c.id == id)), None) if id.isprintable() else None
     if reaction is None or reaction.state not in ("waiting", "lapsed"):
@@ -139,7 +139,9 @@ def _item(connection: Connection, reaction: Reaction, screen: Screen) -> Item:
     answers = [said[-1], *(told(connection, reaction.other)[1][-1:] if reaction.other else ())]
     asked = messages(conversation, said[:-1])
     text = str(reaction.payload.get("text") or reaction.payload.get("note") or "")
-    findings = [finding for part in (*(m.content for m in asked), *(a.text for a in answers), text) for finding in screen(part)]
+    findings = list[Finding]()
+    for part in (*(message.content for message in asked), *(answer.text for answer in answers), text):
+        findings += screen(part)
 
     def clean(part: str) -> str:
         return redacted(part, screen(part))
@@ -158,7 +160,8 @@ def _records(connection: Connection, item: Item, held_out: float, now: datetime)
     prompt = _prompt(connection, item, labeler, held_out, now)
     suffix = prompt.id.removeprefix(f"chat-{item.answers[0].parent}")
     responses = [Response(f"chat-{a.id}{suffix}", prompt.id, a.text, a.signature, (), a.finish == "stop") for a in item.answers]
-    there = {row["id"] for row in by_id(connection, schema.responses, {response.id for response in responses})}
+    wanted = {response.id for response in responses}
+    there = {row["id"] for row in by_id(connection, schema.responses, wanted)}
     add_responses(connection, [response for response in responses if response.id not in there])
     id = f"chat-{item.reaction.id}{_suffix(connection, item.reaction.id)}"
     made = [("prompt", prompt.id), *(("response", response.id) for response in responses)]
@@ -180,7 +183,7 @@ def _records(connection: Connection, item: Item, held_out: float, now: datetime)
 
 
 def _prompt(connection: Connection, item: Item, labeler: str, held_out: float, now: datetime) -> Prompt:
-    """The prompt of the turn that was answered; the one that is there already, if it stands."""
+    """Return the prompt of the turn that was answered, reusing a valid existing one."""
     asked = item.answers[0].parent
     p = schema.prompts
     like = (f"chat-{asked}", *(f"chat-{asked}-{n}" for n in range(2, 1000)))
@@ -205,7 +208,7 @@ def _rank(
 
 
 def _thumb(reaction: Reaction) -> tuple[bool, list[ResponseFlag]]:
-    """A report is a thumb down with a flag."""
+    """Return a thumb; a report is a thumb down with a flag."""
     if reaction.kind == "report":
         return False, [REPORTED]
     up = bool(reaction.payload["up"])
@@ -213,7 +216,7 @@ def _thumb(reaction: Reaction) -> tuple[bool, list[ResponseFlag]]:
 
 
 def _suffix(connection: Connection, reaction: str) -> str:
-    """Records of one that was accepted before get other ids than those, which are withdrawn."""
+    """Return a suffix that gives the records of a re-accepted reaction other ids than the withdrawn ones."""
     v = schema.reviews
     before = connection.scalar(select(func.count()).where(v.c.reaction == reaction, v.c.verdict == "accepted")) or 0
     return f"-{before + 1}" if before else ""

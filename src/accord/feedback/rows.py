@@ -1,4 +1,4 @@
-"""Records as rows of the store's tables and back, and what a record must hold to be stored."""
+"""Conversion of records to rows of the store's tables and back, and validation of records before storage."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The store's tables. History (what people said) is only ever added to; leases, sessions and drafts are the state of the moment.
+"""The store's tables. History (answers and reactions) is append-only; leases, sessions and drafts are current state.
 
-A change here goes with a migration in migrations/ and a higher ``VERSION``.
+A change here needs a migration in migrations/ and a higher ``VERSION``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
 VERSION = 5
-"""Goes up with every change of the tables; the migration that reaches it has this number."""
+"""Increases with every change of the tables; the migration that reaches a version has its number."""
 
 
 def name(length: int) -> TypeEngine[str]:
@@ -37,7 +37,7 @@ def name(length: int) -> TypeEngine[str]:
 
 
 class FreeText(TypeDecorator[str]):
-    """Any text. PostgreSQL stores no NUL character, so there it is written as two others, which are escaped in their turn."""
+    """Any text. PostgreSQL cannot store the NUL character, so there it is written as two others, which are escaped in turn."""
 
     impl = Text
     cache_ok = True

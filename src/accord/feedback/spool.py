@@ -1,6 +1,6 @@
-"""Many records on their way into the store: in files first, as they are read, and then in one transaction.
+"""Bulk insertion of records: first into files while they are read, then into the store in one transaction.
 
-The store is locked only while it is written, and nothing of a source that turns out to be broken at its end was ever in it.
+The store is locked only during the final write, and a source that turns out to be broken at its end leaves no trace in it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from accord.records import Demonstration, Labeler, Prompt, Ranking, Response, Th
 
 Storable = Prompt | Labeler | Demonstration | Response | Ranking | Thumb
 TABLES: tuple[str, ...] = ("labelers", "prompts", "demonstrations", "responses", "rankings", "thumbs")
-"""In the order in which they are written, so that a row finds what it names."""
+"""Tables in the order of writing, so that every row finds the rows it refers to."""
 IN_ONE_BATCH = 2000
 CACHE_KIB = 128 << 10
-"""SQLite's page cache while much is written: ids are hashes, so that every insert goes to another page."""
+"""Size of SQLite's page cache during bulk writes: ids are hashes, so every insert goes to another page."""
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Spool:
-    """Rows for the store in files of a folder, a file a table. Use it as a context manager; ``add`` comes before ``store``."""
+    """Rows for the store in files of a folder, one file per table. Use it as a context manager; call ``add`` before ``store``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.counts = folder, dict[str, int].fromkeys(TABLES, 0)
@@ -44,7 +44,7 @@ class Spool:
         self._open.close()
 
     def add(self, records: Iterable[Storable]) -> None:
-        """Notes records down."""
+        """Add records to the files."""
         for record in records:
             if isinstance(record, Labeler):
                 if record in self._people:
@@ -57,14 +57,14 @@ class Spool:
     def store(
         self, store: Store, *, before_commit: Callable[[], object] = lambda: None, tell: Callable[[int], object] = id
     ) -> dict[str, int]:
-        """Writes what was noted down, all of it or nothing, each record once by its id; returns how many of each kind were new.
+        """Write all rows in one transaction, each record once by its id; return the number of new ones per kind.
 
         Args:
-            before_commit: is called when everything was accepted; what it raises takes everything back.
-            tell: is told of rows as they are written.
+            before_commit: called when everything was accepted; an exception in it rolls everything back.
+            tell: receives the number of rows as they are written.
 
         Raises:
-            StoreError: an id is there with another content, or the store cannot be written; nothing was stored.
+            StoreError: an id exists with another content, or the store cannot be written; nothing was stored.
         """
         with store.write() as connection:
             if store.database.is_sqlite:

@@ -1,9 +1,9 @@
-"""The feedback store: who asked, wrote, answered and ranked what. SQLite by default, PostgreSQL by its address.
+"""The feedback store: prompts, demonstrations, responses, rankings and their authors. SQLite by default, PostgreSQL by address.
 
-Every ``add_...`` is one transaction: all of it or nothing. Adding is idempotent by id; the same id with another content is refused.
-Nothing here updates or deletes. An answer is on disk (synchronous FULL) before ``add_...`` returns.
+Every ``add_...`` is one transaction that happens entirely or not at all. Adding is idempotent by id; an existing id with another content
+is refused. Nothing here updates or deletes. An answer is on disk (synchronous FULL) before ``add_...`` returns.
 
-What was withdrawn, and what comes from excluded labelers, stays in the tables; the readers leave it out.
+Withdrawn records and those of excluded labelers stay in the tables; the readers skip them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from accord.feedback.withdrawals import is_withdrawn
 from accord.records import Demonstration, GuidelineSet, Labeler, Prompt, RankedPrompt, Ranking, Response, Split, Thumb
 
 ADDING = 0x616464
-"""The advisory lock that makes writers of many records take turns on PostgreSQL, as they do on SQLite."""
+"""The advisory lock that lets bulk writers take turns on PostgreSQL, as they do on SQLite."""
 
 
 class Store:
@@ -34,10 +34,10 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """Opens a store: creates its tables in a blank database, migrates those of an older version.
+        """Open a store: create its tables in an empty database, migrate those of an older version.
 
         Raises:
-            StoreError: the address is none, or the database is corrupt, out of reach, of something else or of a newer version.
+            StoreError: the address is invalid, or the database is corrupt, out of reach, of another program or of a newer version.
         """
         return cls(connect(url))
 
@@ -49,13 +49,13 @@ class Store:
 
     @contextmanager
     def write(self) -> Generator[Connection]:
-        """One transaction that may write: all of it or nothing. Raises StoreError when the database refuses."""
+        """Open a write transaction, which happens entirely or not at all. Raises StoreError when the database refuses."""
         with self.database.write() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Generator[Connection]:
-        """One transaction that reads. Raises StoreError when the database refuses."""
+        """Open a read transaction. Raises StoreError when the database refuses."""
         with self.database.read() as connection:
             yield connection
 
@@ -69,13 +69,13 @@ class Store:
         rankings: Iterable[Ranking] = (),
         thumbs: Iterable[Thumb] = (),
     ) -> dict[str, int]:
-        """Adds records of several kinds in one transaction; returns how many of each were new (of thumbs, where any are given).
+        """Add records of several kinds in one transaction; return the number of new ones per kind (of thumbs only if any are given).
 
-        Records may name others that are added with them. A demonstration brings its prompt along, a thumb its prompt and its response.
+        Records may refer to others that are added with them. A demonstration brings its prompt along, a thumb its prompt and its response.
 
         Raises:
-            StoreError: a labeler, prompt or response is unknown, a response belongs to another prompt, an id is there with
-                another content, a field holds what it may not, or the store cannot be written; nothing was stored.
+            StoreError: a labeler, prompt or response is unknown, a response belongs to another prompt, an id exists with another
+                content, a field has an invalid value, or the store cannot be written; nothing was stored.
         """
         people = [rows.of_labeler(person) for person in labelers]
         written, judged, liked = list(demonstrations), list(rankings), list(thumbs)
@@ -94,27 +94,27 @@ class Store:
             return added | {"thumbs": add_thumbs(connection, liked)} if liked else added
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> int:
-        """Adds prompts; returns how many were new."""
+        """Add prompts; return the number of new ones."""
         return self.add(prompts=prompts)["prompts"]
 
     def add_labelers(self, people: Iterable[Labeler]) -> int:
-        """Adds labelers; returns how many were new."""
+        """Add labelers; return the number of new ones."""
         return self.add(labelers=people)["labelers"]
 
     def add_demonstrations(self, demonstrations: Iterable[Demonstration]) -> int:
-        """Adds demonstrations by known labelers, and their prompts where they are new; returns how many demonstrations were new."""
+        """Add demonstrations by known labelers, with their prompts if new; return the number of new demonstrations."""
         return self.add(demonstrations=demonstrations)["demonstrations"]
 
     def add_responses(self, responses: Iterable[Response]) -> int:
-        """Adds responses to known prompts; returns how many were new."""
+        """Add responses to known prompts; return the number of new ones."""
         return self.add(responses=responses)["responses"]
 
     def add_rankings(self, rankings: Iterable[Ranking]) -> int:
-        """Adds rankings of known responses by known labelers; returns how many were new."""
+        """Add rankings of known responses by known labelers; return the number of new ones."""
         return self.add(rankings=rankings)["rankings"]
 
     def prompts(self, split: Split | None = None, use_case: str | None = None) -> Iterator[Prompt]:
-        """Prompts in the order of their ids."""
+        """Yield prompts, ordered by id."""
         table = schema.prompts
         query = select(table).where(~is_withdrawn("prompt", table.c.id)).order_by(table.c.id)
         if split:
@@ -124,12 +124,12 @@ class Store:
         return (rows.prompt(row) for row in self.database.rows(query))
 
     def labelers(self) -> Iterator[Labeler]:
-        """Labelers in the order of their ids."""
+        """Yield labelers, ordered by id."""
         query = select(schema.labelers).order_by(schema.labelers.c.id)
         return (Labeler(row["id"], row["kind"], row["group"]) for row in self.database.rows(query))
 
     def demonstrations(self, split: Split | None = None) -> Iterator[Demonstration]:
-        """Demonstrations with their prompts, in the order of their ids."""
+        """Yield demonstrations with their prompts, ordered by id."""
         d, p = schema.demonstrations, schema.prompts
         query = select(d, *(c.label(f"prompt_{c.name}") for c in p.c if c.name != "id")).join(p, p.c.id == d.c.prompt_id)
         query = query.where(~is_withdrawn("demonstration", d.c.id), _heard(d.c.labeler)).order_by(d.c.id)
@@ -140,7 +140,7 @@ class Store:
             yield Demonstration(row["id"], rows.prompt(asked), row["text"], row["labeler"])
 
     def responses(self, model: str | None = None) -> Iterator[Response]:
-        """Responses in the order of their ids."""
+        """Yield responses, ordered by id."""
         table = schema.responses
         query = select(table).where(~is_withdrawn("prompt", table.c.prompt_id)).order_by(table.c.id)
         if model:
@@ -148,7 +148,7 @@ class Store:
         return (rows.response(row) for row in self.database.rows(query))
 
     def rankings(self, guideline: GuidelineSet | None = None, split: Split | None = None) -> Iterator[Ranking]:
-        """Rankings in the order of their ids, of both guideline sets unless one is named."""
+        """Yield rankings, ordered by id, of one guideline set or of both."""
         r, item = schema.rankings, schema.ranking_items
         query = select(r, item).join(item, item.c.ranking_id == r.c.id).order_by(r.c.id, item.c.position)
         query = query.where(~is_withdrawn("ranking", r.c.id), _heard(r.c.labeler))
@@ -160,9 +160,9 @@ class Store:
             yield rows.ranking(list(items))
 
     def ranked_prompts(self, split: Split | None = None, guideline: GuidelineSet | None = "training") -> Iterator[RankedPrompt]:
-        """Each ranking with its prompt, its responses as they were shown, and its labeler's group; a few hundred at a time.
+        """Yield each ranking with its prompt, its responses as they were shown, and its labeler's group; read a few hundred at a time.
 
-        Those given under the evaluation guideline are for measuring, not for training, and are left out unless asked for.
+        Rankings under the evaluation guideline are for measuring, not for training, and are left out unless requested.
         """
         groups = {person.id: person.group for person in self.labelers()}
         for batch in batches(self.rankings(guideline, split)):
@@ -175,23 +175,24 @@ class Store:
                 yield RankedPrompt(prompts[r.prompt_id], shown, r.ranks, r.labeler, groups[r.labeler])
 
     def thumbs(self) -> Iterator[Thumb]:
-        """Thumbs that were given to single responses, in the order of their ids; those out of rankings are made by ``feedback.thumbs``."""
+        """Yield thumbs given to single responses, ordered by id; ``feedback.thumbs`` derives those of rankings."""
         groups = {person.id: person.group for person in self.labelers()}
         t, p, r = schema.thumbs, schema.prompts, schema.responses
         query = select(t.c.labeler, t.c.up, *(c.label(f"prompt_{c.name}") for c in p.c), *(c.label(f"response_{c.name}") for c in r.c))
         query = query.join(p, p.c.id == t.c.prompt_id).join(r, r.c.id == t.c.response_id)
         query = query.where(~is_withdrawn("thumb", t.c.id), _heard(t.c.labeler)).order_by(t.c.id)
         for row in self.database.rows(query):
-            asked, said = ({c.name: row[f"{kind}_{c.name}"] for c in table.c} for kind, table in (("prompt", p), ("response", r)))
-            yield Thumb(rows.prompt(asked), rows.response(said), row["up"], row["labeler"], groups[row["labeler"]])
+            prompt = rows.prompt({c.name: row[f"prompt_{c.name}"] for c in p.c})
+            response = rows.response({c.name: row[f"response_{c.name}"] for c in r.c})
+            yield Thumb(prompt, response, row["up"], row["labeler"], groups[row["labeler"]])
 
     def counts(self) -> dict[str, int]:
-        """Rows of each kind, withdrawn ones included."""
+        """Return the number of rows of each kind, including withdrawn ones."""
         tables = (schema.prompts, schema.labelers, schema.demonstrations, schema.responses, schema.rankings)
         with self.read() as connection:
             return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
 
 
 def _heard(labeler: Any) -> Any:
-    """The labeler was not excluded."""
+    """Return the SQL condition that the labeler was not excluded."""
     return ~select(schema.excluded.c.labeler).where(schema.excluded.c.labeler == labeler).exists()

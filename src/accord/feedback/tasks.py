@@ -1,11 +1,11 @@
-"""Who does what next. A task goes to so many labelers as its overlap says, and to none of them twice.
+"""Assignment of tasks. A task is given to ``overlap`` different labelers.
 
-Choosing a task, counting its labelers and leasing it are one transaction. On SQLite it holds the write lock; on PostgreSQL it
-locks the labeler's row, then one task's row, passing over tasks that others hold at the moment. Every other transaction on
-leases and answers locks in the same order. What it costs does not depend on how many tasks there are: the queue is an index.
+Choosing a task, counting its labelers and leasing it are one transaction. On SQLite it holds the write lock. On PostgreSQL it locks the
+labeler's row and then one task's row, skipping tasks that others hold at the moment. Every other transaction on leases and answers locks
+in the same order. The cost does not depend on the number of tasks: the queue is an index.
 
-A labeler who asks again gets the same task again until it is answered, skipped or its lease runs out. A task whose lease ran out,
-or that was given back, returns to the queue, and may come to the same labeler again.
+A labeler who asks again gets the same task until it is answered or skipped, or its lease expires. A task that was given back, or whose
+lease expired, returns to the queue and may come to the same labeler again.
 """
 
 from __future__ import annotations
@@ -47,25 +47,25 @@ __all__ = [
 
 State = Literal["leased", "answered", "skipped", "retracted", "released", "expired"]
 TAKING: tuple[State, ...] = ("leased", "answered")
-"""States that count against a task's overlap."""
+"""States that count towards a task's overlap."""
 FREE: tuple[State, ...] = ("released", "expired")
 """States after which the same labeler may get the task again."""
 SWEPT = 50
-"""How many run-out leases one call returns to the queue."""
+"""Number of expired leases that one call returns to the queue, at most."""
 REPEAT_AFTER = 10
-"""A task is shown again for consistency only after so many others."""
+"""Number of other tasks before a task is shown again to measure self-consistency."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A task in a labeler's hands."""
+    """A task leased to a labeler."""
 
     task: Task
     order: tuple[str, ...]
     """Response ids in the order in which this labeler sees them."""
     expires: datetime
     revision: int = 0
-    """Of the labeler's last answer to it; 0 when there is none."""
+    """Revision of the labeler's last answer to it; 0 when there is none."""
 
 
 def next_task(
@@ -80,15 +80,15 @@ def next_task(
     gold_rate: float = 0.0,
     repeat_rate: float = 0.0,
 ) -> Leased | None:
-    """Leases the next task to a labeler, or the one in hand once more; None when nothing is left for this labeler.
+    """Lease the next task to a labeler, or renew the current one; return None when nothing is left for this labeler.
 
     Args:
         now: UTC.
-        lease_seconds: for how long; asking again for the task in hand begins anew.
-        kinds: of these kinds alone; all when None.
-        purpose: ``qualification`` serves the screening tasks alone. ``work`` mixes gold and repeats in.
+        lease_seconds: duration of the lease; asking again for the current task restarts it.
+        kinds: only tasks of these kinds; None allows all.
+        purpose: ``qualification`` serves only screening tasks. ``work`` mixes gold tasks and repeats in.
         seed: fixes the order of responses and which task is followed by a gold or repeated one.
-        gold_rate: share of tasks in [0, 1] that are gold, while there are gold tasks left for this labeler.
+        gold_rate: share of gold tasks in [0, 1], while there are any left for this labeler.
         repeat_rate: share of tasks that show an earlier one again.
 
     Raises:
@@ -107,7 +107,7 @@ def next_task(
 
 
 def release(store: Store, labeler: str, task_id: str) -> bool:
-    """Gives a leased task back to the queue unanswered; False when the labeler does not hold it."""
+    """Return a leased task to the queue unanswered; return False when the labeler does not hold it."""
     with store.write() as connection:
         lock_labeler(connection, labeler)
         lock_task(connection, task_id)
@@ -120,7 +120,7 @@ def release(store: Store, labeler: str, task_id: str) -> bool:
 
 
 def held(store: Store, labeler: str, task_id: str) -> Leased | None:
-    """A task that was given to this labeler, answered or not, as it was shown; None when it never was."""
+    """Return a task given to this labeler, answered or not, as it was shown; None when it was never given."""
     a = schema.assignments
     with store.read() as connection:
         row = connection.execute(select(a).where(a.c.task_id == task_id, a.c.labeler == labeler)).mappings().first()
@@ -131,7 +131,7 @@ def held(store: Store, labeler: str, task_id: str) -> Leased | None:
 
 
 def left(store: Store, labeler: str, *, kinds: Sequence[Kind] | None = None, most: int = 1000) -> int:
-    """How many tasks wait for this labeler, counted up to ``most``."""
+    """Return the number of tasks available to this labeler, counted up to ``most``."""
     t = schema.tasks
     mine = t.c.reserved_for.in_(("", labeler))
     query = select(t.c.id).where(mine, t.c.purpose == "work", t.c.kind.in_(tuple(kinds or KINDS)), t.c.open, _unseen(labeler))
@@ -140,20 +140,20 @@ def left(store: Store, labeler: str, *, kinds: Sequence[Kind] | None = None, mos
 
 
 def lock_labeler(connection: Connection, labeler: str) -> None:
-    """Makes this labeler's transactions take turns. Raises Refused when there is no such labeler."""
+    """Serialise this labeler's transactions. Raises Refused when there is no such labeler."""
     table = schema.labelers
     if connection.scalar(select(table.c.id).where(table.c.id == labeler).with_for_update(key_share=True)) is None:
         raise Refused("unknown_labeler", 403, labeler)
 
 
 def lock_task(connection: Connection, task_id: str) -> Mapping[Any, Any] | None:
-    """A task's row, which no other transaction changes until this one ends."""
+    """Lock and return a task's row until the end of the transaction."""
     table = schema.tasks
     return connection.execute(select(table).where(table.c.id == task_id).with_for_update(key_share=True)).mappings().first()
 
 
 def return_expired(connection: Connection, now: datetime) -> int:
-    """Returns leases that have run out to the queue, ``SWEPT`` at most; tasks that others hold are left for the next time."""
+    """Return expired leases to the queue, ``SWEPT`` at most; tasks that others hold are left for the next time."""
     a, t = schema.assignments, schema.tasks
     over = (a.c.state == "leased", a.c.expires <= now.timestamp())
     found = connection.scalars(select(a.c.task_id).where(*over).order_by(a.c.expires).limit(SWEPT)).all()
@@ -167,27 +167,27 @@ def return_expired(connection: Connection, now: datetime) -> int:
 
 
 def set_state(connection: Connection, task_id: str, labeler: str, state: State) -> None:
-    """Moves a labeler's assignment on and counts the task anew. The task must be locked."""
+    """Change the state of a labeler's assignment and recount the task. The task must be locked."""
     a = schema.assignments
     connection.execute(update(a).where(a.c.task_id == task_id, a.c.labeler == labeler).values(state=state))
     recount(connection, task_id)
 
 
 def recount(connection: Connection, task_id: str) -> None:
-    """Counts who has a task or has answered it, and opens or closes it. The task must be locked."""
+    """Count who has a task or has answered it, and open or close it. The task must be locked."""
     a, t = schema.assignments, schema.tasks
     taken = connection.scalar(select(func.count()).where(a.c.task_id == task_id, a.c.state.in_(TAKING))) or 0
     connection.execute(update(t).where(t.c.id == task_id).values(taken=taken, open=t.c.overlap > taken))
 
 
 def last_revision(connection: Connection, task_id: str, labeler: str) -> int:
-    """Number of the labeler's last answer to a task, 0 when there is none."""
+    """Return the revision of the labeler's last answer to a task, 0 when there is none."""
     a = schema.answers
     return connection.scalar(select(func.max(a.c.revision)).where(a.c.task_id == task_id, a.c.labeler == labeler)) or 0
 
 
 def _in_hand(connection: Connection, labeler: str, kinds: tuple[Kind, ...], purpose: str) -> str | None:
-    """The task that the labeler has and has not answered yet, locked."""
+    """Lock and return the task that the labeler has not answered yet."""
     a, t = schema.assignments, schema.tasks
     query = select(t.c.id).join(a, a.c.task_id == t.c.id).where(a.c.labeler == labeler, a.c.state == "leased", t.c.kind.in_(kinds))
     query = query.where(t.c.purpose == purpose if purpose != "work" else t.c.purpose != "qualification").order_by(a.c.at, t.c.id).limit(1)
@@ -196,7 +196,7 @@ def _in_hand(connection: Connection, labeler: str, kinds: tuple[Kind, ...], purp
 
 
 def _mix(connection: Connection, labeler: str, seed: int, gold_rate: float, repeat_rate: float) -> Literal["work", "gold", "repeat"]:
-    """What the next task should be, drawn for the labeler's n-th."""
+    """Draw the purpose of the labeler's next task, from the seed and the number of earlier ones."""
     if gold_rate <= 0 and repeat_rate <= 0:
         return "work"
     n = connection.scalar(select(func.count()).where(schema.assignments.c.labeler == labeler)) or 0
@@ -205,7 +205,7 @@ def _mix(connection: Connection, labeler: str, seed: int, gold_rate: float, repe
 
 
 def _choose(connection: Connection, labeler: str, kinds: tuple[Kind, ...], purpose: str, mix: str) -> str | None:
-    """The id of the task to give, locked. Gold and repeats stand between work, never after its end."""
+    """Lock a task to give and return its id. Gold tasks and repeats come between work, never after its end."""
     work = _first(connection, labeler, kinds, purpose)
     if work is None or mix == "work":
         return work
@@ -214,9 +214,9 @@ def _choose(connection: Connection, labeler: str, kinds: tuple[Kind, ...], purpo
 
 
 def _first(connection: Connection, labeler: str, kinds: tuple[Kind, ...], purpose: str) -> str | None:
-    """The most urgent open task that the labeler has not seen: reserved ones first, then everybody's.
+    """Return the most urgent open task that the labeler has not seen: reserved ones first, then all others.
 
-    Kinds are compared by the head of each one's queue. When all that is left is held by others at this moment, waits for them.
+    Kinds are compared by the head of each one's queue. If others hold all remaining tasks at this moment, wait for them.
     """
     for owner in (labeler, ""):
         heads: dict[Kind, tuple[float, int]] = {}
@@ -249,7 +249,7 @@ def _unseen(labeler: str) -> ColumnElement[bool]:
 
 
 def _repeat(connection: Connection, labeler: str, kinds: tuple[Kind, ...]) -> str | None:
-    """A new task that shows this labeler again what was answered ``REPEAT_AFTER`` or more answers ago; each once."""
+    """Create a task that repeats one answered at least ``REPEAT_AFTER`` answers ago; each is repeated once."""
     a, t = schema.answers, schema.tasks
     mine = select(a.c.task_id).join(t, t.c.id == a.c.task_id).where(a.c.labeler == labeler, a.c.revision == 1)
     mine = mine.where(t.c.purpose == "work", t.c.kind.in_(kinds), t.c.kind.not_in(("demonstrate", "correct"))).order_by(a.c.at, a.c.id)
@@ -267,7 +267,7 @@ def _repeat(connection: Connection, labeler: str, kinds: tuple[Kind, ...]) -> st
 
 
 def _lease(connection: Connection, labeler: str, task: Task, now: datetime, seconds: float, seed: int) -> Leased:
-    """Puts a task into a labeler's hands; one that is there already keeps the order in which it was shown."""
+    """Lease a task to a labeler; a task already leased keeps the order in which it was shown."""
     a, expires = schema.assignments, now.timestamp() + seconds
     mine = (a.c.task_id == task.id, a.c.labeler == labeler)
     row = connection.execute(select(a).where(*mine)).mappings().first()

@@ -1,4 +1,4 @@
-"""Thumbs up and down: those that were given, and those out of rankings, by the ratings in them or by the place that a response got."""
+"""Thumbs up and down: those given directly, and those derived from rankings by rating or rank."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ Source = Literal["auto", "ratings", "ranks", "given"]
 
 
 def thumbs(store: Store, source: Source, *, good: int, bad: int) -> Iterator[Thumb]:
-    """Every response that was clearly liked or disliked, once for each labeler who said so.
+    """Yield every clearly liked or disliked response, once per labeler.
 
     Args:
-        source: ``given`` takes thumbs that were given to a single response alone, ``ratings`` ratings alone, ``ranks`` places alone,
-            ``auto`` all of them: of a ranking a rating where there is one and else the place.
-        good: ratings from here on are a thumb up. bad: ratings up to here are a thumb down.
+        source: ``given`` uses only thumbs given to single responses, ``ratings`` only ratings, ``ranks`` only ranks, ``auto`` all of
+            them, with a ranking's rating before its rank.
+        good: lowest rating that is a thumb up.
+        bad: highest rating that is a thumb down.
     """
     if source in ("auto", "given"):
         yield from store.thumbs()
@@ -36,12 +37,12 @@ def thumbs(store: Store, source: Source, *, good: int, bad: int) -> Iterator[Thu
 
 
 def by_rating(ranking: Ranking, good: int, bad: int) -> dict[str, bool | None]:
-    """Up, down or neither for each rated response of a ranking."""
+    """Return up, down or neither for each rated response of a ranking."""
     quality = {rating.response_id: rating.quality for rating in ranking.ratings}
     return {id: value >= good if value >= good or value <= bad else None for id, value in quality.items()}
 
 
 def by_rank(ranking: Ranking) -> dict[str, bool | None]:
-    """Up for what is better than more of the others than it is worse than, down for the reverse, else neither."""
+    """Return up for a response that beats more of the others than beat it, down for the reverse, otherwise neither."""
     won = [sum((other > mine) - (other < mine) for other in ranking.ranks) for mine in ranking.ranks]
     return {id: lead > 0 if lead else None for id, lead in zip(ranking.response_ids, won, strict=True)}

@@ -1,4 +1,4 @@
-"""From a model back to the rows it learned from: the snapshots in the runs' folders, checked against the digests in its lineage."""
+"""Tracing of a model to its training rows: the snapshots in the runs' folders, checked against the digests in its lineage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from accord.runtime import lineage
 from accord.runtime.project import Project
 
 FROM_CHAT = "chat-"
-"""How the ids of records begin that come from the chat."""
+"""Prefixes of the ids of records that come from the chat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +22,28 @@ class Snapshot:
 
     model: str
     what: str
-    """rankings, demonstrations, thumbs, prompts ..."""
+    """One of rankings, demonstrations, thumbs, prompts and others."""
     path: Path
 
     def lines(self) -> Iterator[str]:
-        """Return its rows as JSON lines."""
+        """Return the rows as JSON lines."""
         return (line for line in self.path.read_text("utf-8").split("\n") if line)
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTurn:
-    """A turn of the chat among the rows that a model learned from."""
+    """A turn of the chat among a model's training rows."""
 
     turn: str
     conversation: str
-    """Empty where the row names the answer alone."""
+    """Empty if the row names only the response."""
     model: str
     """The ancestor that learned from it."""
     what: str
 
 
 def snapshots(project: Project, model: str) -> list[Snapshot]:
-    """Return the snapshots of a model and its ancestors that are there and unchanged. Raises InputError when there is no such model."""
+    """Return the existing and unchanged snapshots of a model and its ancestors. Raises InputError when there is no such model."""
     found: list[Snapshot] = []
     for ancestor in lineage.walk(project, model):
         for what, digest in ancestor.record.get("data", {}).items():
@@ -54,7 +54,7 @@ def snapshots(project: Project, model: str) -> list[Snapshot]:
 
 
 def chat_turns(project: Project, model: str) -> list[ChatTurn]:
-    """Return the chat turns that a model and its ancestors learned from, each once for every ancestor and kind of record."""
+    """Return the chat turns that a model and its ancestors learned from, once per ancestor and kind of record."""
     found: dict[ChatTurn, None] = {}
     for snapshot in snapshots(project, model):
         for line in snapshot.lines():

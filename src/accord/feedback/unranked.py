@@ -1,4 +1,4 @@
-"""Responses that wait for labelers: nobody has ranked them, or they are not even in the queue."""
+"""Responses that wait for labelers: unranked ones, and those not even queued."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from accord.records import Prompt, Response
 
 
 def unranked(store: Store) -> list[tuple[Prompt, list[Response]]]:
-    """Return the prompts with two or more responses that nobody has ranked, in the order of their ids."""
+    """Return the prompts with two or more unranked responses, ordered by id."""
     prompts = {prompt.id: prompt for prompt in store.prompts()}
     ranked = {response for ranking in store.rankings() for response in ranking.response_ids}
     groups: dict[str, list[Response]] = {}
@@ -24,7 +24,7 @@ def unranked(store: Store) -> list[tuple[Prompt, list[Response]]]:
 
 
 def unqueued(store: Store) -> Iterator[Response]:
-    """Return the responses that are neither ranked nor part of a task, in the order of their ids.
+    """Return the responses that are neither ranked nor part of a task, ordered by id.
 
     Every condition is looked up in an index, so that a site with a million tasks opens as fast as one with a thousand.
     """

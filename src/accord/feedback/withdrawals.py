@@ -1,6 +1,6 @@
-"""Leaving records out of everything that is learned, and restoring them: the rows stay, the readers pass over them.
+"""Withdrawal and restoration of records: the rows stay, and the readers skip them.
 
-Whether a record was withdrawn is asked here and nowhere else: ``is_withdrawn`` in a query, ``withdrawn_ids`` for ids at hand.
+Whether a record was withdrawn is decided only here: ``is_withdrawn`` in a query, ``withdrawn_ids`` for given ids.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from accord.feedback import schema
 from accord.feedback.inserts import batches
 
 ERASED = "erased"
-"""The reason that no ``restore`` undoes: the record is empty."""
+"""A reason that ``restore`` never undoes: the record is empty."""
 
 
 def is_withdrawn(kind: str, id: Any) -> ColumnElement[bool]:
@@ -23,14 +23,14 @@ def is_withdrawn(kind: str, id: Any) -> ColumnElement[bool]:
 
     Args:
         kind: prompt, demonstration, ranking, answer, thumb, reaction or conversation.
-        id: a column of the query around it, or one id.
+        id: a column of the query around it, or a single id.
     """
     w = schema.withdrawn
     return select(w.c.record_id).where(w.c.kind == kind, w.c.record_id == id).exists()
 
 
 def withdrawn_ids(connection: Connection, kind: str, ids: Iterable[str]) -> Iterator[str]:
-    """Yield those of the ids that are withdrawn."""
+    """Yield the withdrawn ids among the given ones."""
     w = schema.withdrawn
     for part in batches(ids):
         yield from connection.scalars(select(w.c.record_id).where(w.c.kind == kind, w.c.record_id.in_(part)))
@@ -39,12 +39,12 @@ def withdrawn_ids(connection: Connection, kind: str, ids: Iterable[str]) -> Iter
 def withdraw(
     connection: Connection, kind: str, reasons: Iterable[tuple[str, str]], *, by: str, now: datetime, replaced_by: str = ""
 ) -> int:
-    """Withdraw records of a kind for a reason each; those that are withdrawn already stay as they are. Return how many were new.
+    """Withdraw records of a kind, each with a reason; already withdrawn ones stay as they are. Return the number of new ones.
 
     Args:
         kind: as for ``is_withdrawn``.
-        reasons: record id and why.
-        replaced_by: the record that takes their place.
+        reasons: reason for each record id.
+        replaced_by: the record that replaces them.
     """
     added = 0
     for part in batches(reasons):
@@ -57,7 +57,7 @@ def withdraw(
 
 
 def withdraw_erased(connection: Connection, kind: str, ids: Iterable[str], *, by: str, now: datetime) -> None:
-    """Withdraw records for good, those too that were withdrawn before for another reason, so that no ``restore`` brings them back."""
+    """Withdraw records permanently, including those already withdrawn for another reason, so that no ``restore`` brings them back."""
     w = schema.withdrawn
     for part in batches(ids):
         known = update(w).where(w.c.kind == kind, w.c.record_id.in_(part))
@@ -66,13 +66,13 @@ def withdraw_erased(connection: Connection, kind: str, ids: Iterable[str], *, by
 
 
 def restore(connection: Connection, kind: str, *, by: str) -> int:
-    """Restore the records that one actor withdrew; an erased record stays withdrawn. Return how many."""
+    """Restore the records that one actor withdrew, except erased ones. Return their number."""
     w = schema.withdrawn
     return connection.execute(delete(w).where(w.c.kind == kind, w.c.by == by, w.c.why != ERASED)).rowcount
 
 
 def reasons(connection: Connection, kind: str) -> Mapping[str, int]:
-    """Return how many records of a kind are withdrawn, by reason."""
+    """Return the number of withdrawn records of a kind, by reason."""
     w = schema.withdrawn
     query = select(w.c.why, func.count()).where(w.c.kind == kind).group_by(w.c.why).order_by(w.c.why)
     return {str(why): int(count) for why, count in connection.execute(query)}

@@ -1,1 +1,2 @@
-"""What is trained: decoders run padding-free, scalar heads, adapters, loading and saving. No loss and no optimiser here."""
+"""The models that are trained: padding-free decoders, scalar heads, adapters, loading and saving. No loss and no
+optimiser here."""

@@ -13,7 +13,7 @@ from accord.models.quantised import restored
 
 
 def add_lora(model: Any, rank: int, generator: torch.Generator) -> Any:
-    """Freezes the model and gives its projections adapters of this rank, scaled by 2; they start as no change at all.
+    """Freeze the model and add adapters of this rank, scaled by 2, to its projections. Fresh adapters change no output.
 
     Raises:
         UsageError: peft is not installed.
@@ -34,18 +34,19 @@ def add_lora(model: Any, rank: int, generator: torch.Generator) -> Any:
 
 
 def sharing(model: nn.Module) -> Any:
-    """A copy of the model's modules over the very same parameters, but for a head named ``score``, which is copied.
+    """Return a copy of the model's modules that shares its parameters; only a head named ``score`` is copied.
 
-    Adapters put into the copy leave the model as it is, and the two take hardly more memory than one. Merging them changes both.
+    Adapters put into the copy leave the model as it is, and the two take hardly more memory than one. Merging
+    them changes both.
     """
     shared = {id(tensor): tensor for name, tensor in (*model.named_parameters(), *model.named_buffers()) if not name.startswith("score")}
     return copy.deepcopy(model, shared)
 
 
 def merge_lora(model: Any) -> Any:
-    """Adds the adapters to the weights they adapt and takes them out; a model without adapters comes back as it is.
+    """Merge the adapters into the weights they adapt and remove them. A model without adapters is returned as it is.
 
-    Weights in four bits become ordinary ones first: what is saved computes what was trained.
+    Four-bit weights are restored to float32 first, so that the saved model computes exactly what was trained.
     """
     restored(model)
     for name, module in list(model.named_modules()):
@@ -63,5 +64,5 @@ def merge_lora(model: Any) -> Any:
 
 
 def trainable(model: nn.Module) -> int:
-    """Number of parameters that learn."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

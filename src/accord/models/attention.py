@@ -18,7 +18,7 @@ from torch import Tensor, nn
 NAME = "accord"
 
 ROWS = 8
-"""Sequences of a rectangle: fewer leave less padding, but more calls."""
+"""Sequences per rectangle. Fewer means less padding but more kernel calls."""
 
 
 class Attend(Protocol):
@@ -70,7 +70,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class _Spread(torch.autograd.Function):
-    """Tokens into slots. A pad gets no gradient, so that of a token is what its own slot got: no sum over slots."""
+    """Scatter tokens into slots. A pad gets no gradient, so a token's gradient is that of its own slot and needs no sum."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, tokens: Tensor, slots: Tensor) -> Tensor:  # type: ignore[override]
@@ -89,7 +89,7 @@ def _spread(x: Tensor, tokens: Tensor, slots: Tensor) -> Tensor:
 def _attend_for_transformers(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *, attend: Attend, **others: Any
 ) -> tuple[Tensor, None]:
-    """What transformers calls in every layer; shapes there are [1, heads, tokens, dim]."""
+    """Serve as the attention function that transformers calls in every layer. Shapes there are [1, heads, tokens, dim]."""
     scaling = others.get("scaling")
     natural = query.shape[-1] ** -0.5
     if scaling is not None and abs(scaling - natural) > 1e-9:
@@ -100,11 +100,11 @@ def _attend_for_transformers(
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
-    """What transformers builds instead of a mask: nothing."""
+    """Serve as the mask function that transformers calls: build no mask."""
 
 
 def register() -> str:
-    """Makes ``attend`` known to transformers under the name it returns, and keeps its own progress bars out of ours."""
+    """Register ``attend`` with transformers under the name returned here, and hide transformers' own progress bars."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.utils import logging
 

@@ -1,10 +1,10 @@
 """A decoder's forward pass over flat tokens: ``hidden(body, tokens, positions, attend)`` gives the final states.
 
-Llama-shaped bodies (Llama, SmolLM, Qwen2, Mistral without a window) take a short path of our own over the same parameters: fused
-projections, bf16 matrix products, a float32 residual stream. It is about a third faster than the modules' own forward at 1M
-parameters, and more when decoding. LoRA is added to the weights it adapts before they are cast, so that an adapter which says nothing
-yet changes nothing. Every other architecture runs its own modules, with our attention inside. Both paths give the same states
-(tests/models).
+Llama-shaped bodies (Llama, SmolLM, Qwen2, Mistral without a window) take a short path of our own over the same
+parameters: fused projections, bf16 matrix products, a float32 residual stream. It is about a third faster than
+the modules' own forward at 1M parameters, and more when decoding. LoRA is added to the weights it adapts before
+they are cast, so that an adapter that is still zero changes nothing. Every other architecture runs its own
+modules, with our attention inside. Both paths give the same states (tests/models).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Weights:
 
 
 def is_llama_shaped(body: nn.Module) -> bool:
-    """Whether the short path computes exactly what the body's modules would."""
+    """Return whether the short path computes exactly the same as the body's modules."""
     config: Any = body.config
     plain = type(body).__name__ in LLAMA_SHAPED and getattr(config, "hidden_act", "") == "silu"
     adapted = any(hasattr(module, "lora_A") and not _plain_lora(module) for module in body.modules())
@@ -61,13 +61,13 @@ def is_llama_shaped(body: nn.Module) -> bool:
 
 
 def _plain_lora(module: Any) -> bool:
-    """Whether an adapted projection is W + scaling B A and nothing more."""
+    """Return whether an adapted projection is W + scaling B A and nothing else."""
     quiet = all(isinstance(dropout, nn.Identity) for dropout in module.lora_dropout.values())
     return quiet and not any(module.use_dora.values()) and not module.lora_embedding_A
 
 
 def _weight(projection: Any) -> Tensor:
-    """A projection's weight with its adapters, where it has some. Gradients flow back to whichever of them learns."""
+    """Return a projection's weight plus its adapters, if any. Gradients flow back to whichever of them is trainable."""
     if not hasattr(projection, "lora_A"):
         return projection.weight
     weight: Tensor = projection.get_base_layer().weight
@@ -76,14 +76,14 @@ def _weight(projection: Any) -> Tensor:
 
 
 def fuse(body: Any, dtype: torch.dtype) -> Weights:
-    """The body's weights, cast and fused. Gradients flow back to the parameters; call it anew after each update."""
+    """Return the body's weights, cast and fused. Gradients flow back to the parameters. Call it again after each update."""
     bare = _frame(body, dtype)
     order = _order(bare, body.device)
     return replace(bare, layers=[_fused(block, order, dtype) for block in body.layers])
 
 
 def _frame(body: Any, dtype: torch.dtype) -> Weights:
-    """All of a body's weights but its layers'."""
+    """Return all weights of a body except those of its layers."""
     config = body.config
     dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -106,10 +106,11 @@ def _fused(block: Any, order: Int[Tensor, " outputs"], dtype: torch.dtype) -> La
 
 
 def recomputing(model: Any) -> Any:
-    """The model, made to keep only the states between its layers for the backward pass, which computes each layer again.
+    """Return the model with activation checkpointing: only the states between layers are kept for the backward pass.
 
-    Gradients stay what they were; memory for activations falls to about one layer's, and a step takes about a fifth longer. Weights in
-    four bits are made anew with their layer, so that they are never all there at once.
+    The backward pass computes each layer again. Gradients are unchanged; activation memory falls to about one
+    layer's, and a step takes about a fifth longer. Four-bit weights are restored layer by layer, so that they
+    never exist all at once.
     """
     body = model.base_model
     body.recompute = True
@@ -125,7 +126,7 @@ def recomputing(model: Any) -> Any:
 def hidden(
     body: Any, tokens: Int[Tensor, " tokens"], positions: Int[Tensor, " tokens"], attend: Attend, dtype: torch.dtype
 ) -> Float[Tensor, "tokens width"]:
-    """Final normed states of a decoder body over flat tokens.
+    """Return the final normalised states of a decoder body over flat tokens.
 
     Args:
         body: a transformers decoder without its head (``model.base_model``).
@@ -144,10 +145,10 @@ def hidden(
 
 
 def _order(weights: Weights, device: torch.device) -> Int[Tensor, " outputs"]:
-    """Row order of the fused projection that puts the two halves of each rotated pair side by side.
+    """Return the row order of the fused projection that puts the two halves of each rotated pair side by side.
 
-    Hugging Face's Llama rotates component i with i + dim/2; side by side they are one complex number, and rotating is one product.
-    Queries and keys move alike, so their products stay as they were.
+    Hugging Face's Llama rotates component i with i + dim/2; side by side they are one complex number, and
+    rotating is one product. Queries and keys move alike, so their products stay as they were.
     """
     rotated, dim = weights.heads + weights.kv_heads, weights.head_dim
     pairs = torch.arange(dim, device=device).view(2, dim // 2).T.flatten()
@@ -157,13 +158,13 @@ def _order(weights: Weights, device: torch.device) -> Int[Tensor, " outputs"]:
 
 
 def rotary(body: Any, positions: Int[Tensor, " tokens"]) -> Tensor:
-    """Rotations [tokens, 1, dim / 2] as complex numbers, by the body's own frequencies and scaling."""
+    """Return rotations [tokens, 1, dim / 2] as complex numbers, using the body's own frequencies and scaling."""
     angles = positions[:, None].float() * body.rotary_emb.inv_freq.float()
     return torch.polar(torch.full_like(angles, body.rotary_emb.attention_scaling), angles)[:, None]
 
 
 def llama_hidden(weights: Weights, tokens: Int[Tensor, " tokens"], rotations: Tensor, attend: Attend) -> Float[Tensor, "tokens width"]:
-    """The Llama forward pass (Touvron et al. 2023) on fused weights."""
+    """Return the Llama forward pass (Touvron et al. 2023) on fused weights."""
     x = F.embedding(tokens, weights.embedding).float()
     for index, layer in enumerate(weights.layers):
         x = _through(weights, layer, index, x, rotations, attend)
@@ -171,7 +172,8 @@ def llama_hidden(weights: Weights, tokens: Int[Tensor, " tokens"], rotations: Te
 
 
 def _through(w: Weights, layer: Layer, index: int, x: Tensor, rotations: Tensor, attend: Attend) -> Tensor:
-    """One block: attention, then the gated MLP, each added to the residual stream [tokens, width]."""
+    """Return the states [tokens, width] after one block: attention, then the gated MLP, each added to the
+    residual stream."""
     width = (x.shape[-1],)
     h = F.rms_norm(x, width, layer.norm_in, w.epsilon).to(w.dtype)
     qkv = F.linear(h, layer.qkv, layer.qkv_bias).float().view(len(x), -1, w.head_dim)
@@ -186,7 +188,7 @@ def _through(w: Weights, layer: Layer, index: int, x: Tensor, rotations: Tensor,
 
 
 def _recomputed(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dtype: torch.dtype) -> Tensor:
-    """The same pass, each layer's weights and activations made again in the backward pass."""
+    """Return the result of ``_through``, computing the layer's weights and activations again in the backward pass."""
     bare = _frame(body, dtype)
     order = _order(bare, body.device)
 

@@ -1,4 +1,4 @@
-"""Model folders in and out: plain Hugging Face folders with safetensors, never pickle, never remote code."""
+"""Load and save model folders: plain Hugging Face folders with safetensors, never pickle, never remote code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accord.models.attention import register
 def new_decoder(
     *, vocab_size: int, hidden_size: int, layers: int, heads: int, intermediate_size: int, context: int, end: int, pad: int
 ) -> Any:
-    """A Llama (Touvron et al. 2023) with fresh weights and tied embeddings, drawn from torch's global generator."""
+    """Return a Llama (Touvron et al. 2023) with fresh weights and tied embeddings, drawn from torch's global generator."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -36,13 +36,13 @@ def new_decoder(
 
 
 def prepared(model: Any) -> Any:
-    """Float32 master weights, dropout off for good, and our attention in every layer."""
+    """Prepare a loaded model: float32 master weights, dropout permanently off, our attention in every layer."""
     model.set_attn_implementation(register())
     return model.float().eval()
 
 
 def load_causal_lm(source: str | Path, *, gguf_file: str | None = None) -> Any:
-    """Opens a causal language model from a folder or hub name, float32, dropout off.
+    """Open a causal language model from a folder or hub name, float32, dropout off.
 
     Raises:
         ModelError: it is missing, damaged, or not a causal language model.
@@ -54,7 +54,7 @@ def load_causal_lm(source: str | Path, *, gguf_file: str | None = None) -> Any:
 
 
 def load_scalar_model(source: str | Path) -> Any:
-    """Opens a one-label sequence classification model, float32, dropout off.
+    """Open a one-label sequence classification model, float32, dropout off.
 
     Raises:
         ModelError: it is missing, damaged, or has no scalar head.
@@ -63,12 +63,12 @@ def load_scalar_model(source: str | Path) -> Any:
 
     model = _load(cast("Any", AutoModelForSequenceClassification), source)
     if model.config.num_labels != 1:
-        raise ModelError(f"the model has {model.config.num_labels} labels, a reward model has one", where=str(source))
+        raise ModelError(f"the model has {model.config.num_labels} labels, but a reward model has one", where=str(source))
     return model
 
 
 def scalar_from(lm: Any, head: torch.Tensor) -> Any:
-    """A reward or value model on a copy of a causal LM's body, with the given head weight [1, width]."""
+    """Return a reward or value model on a copy of a causal LM's body, with the given head weight [1, width]."""
     from transformers import AutoModelForSequenceClassification
 
     kept = {key: value for key, value in lm.config.to_dict().items() if key not in ("architectures", "id2label", "label2id")}
@@ -113,7 +113,7 @@ def _reserved(tokenizer: Any, stop: Sequence[int]) -> int | None:
 
 
 def save_model(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Writes weights, configuration, tokenizer and chat template into ``folder``, which must be new."""
+    """Write weights, configuration, tokenizer and chat template into ``folder``, which must be new."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -122,11 +122,11 @@ def _load(kind: Any, source: str | Path, **extra: Any) -> Any:
     register()
     folder = Path(source)
     if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
-        hint = "merge it into the base model that it was trained for, and give the folder that comes out"
+        hint = "merge it into its base model, and give the merged folder"
         raise ModelError("this is an adapter without its base model", where=str(source), hint=hint)
     if folder.exists() and not (folder / "config.json").exists() and "gguf_file" not in extra:
         raise ModelError(
-            "no config.json here, so this is not a model folder", where=str(source), hint="give the folder of a Hugging Face model"
+            "this is not a model folder: it has no config.json", where=str(source), hint="give the folder of a Hugging Face model"
         )
     try:
         model = kind.from_pretrained(str(source), trust_remote_code=False, dtype=torch.float32, **extra)

@@ -1,7 +1,8 @@
 """Padding-free batches: the tokens of all sequences end to end, with their lengths beside them.
 
-Random batches of text are about half padding, so nothing here pads until attention itself needs a rectangle. The next-token
-shift is done in one place, ``Ragged.targets``: whatever has index t speaks of token t, and is predicted at t - 1.
+Random batches of text are about half padding, so nothing here pads until attention itself needs a rectangle.
+The next-token shift is done in one place, ``Ragged.targets``: everything with index t belongs to token t, which
+is predicted at t - 1.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from accord.errors import InputError
 
 @dataclass(frozen=True)
 class Ragged:
-    """Sequences end to end. ``keep`` is True on the tokens that a loss counts; a sequence's first token cannot be kept."""
+    """Packed sequences, end to end. ``keep`` is True on the tokens that a loss counts. A sequence's first token
+    cannot be kept."""
 
     tokens: Int[Tensor, " tokens"]
     lengths: Int[Tensor, " rows"]
@@ -55,12 +57,12 @@ class Ragged:
         return torch.zeros_like(self.lengths).index_add_(0, rows[self.keep], torch.ones_like(rows[self.keep]))
 
     def to(self, device: torch.device) -> Ragged:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return Ragged(self.tokens.to(device), self.lengths.to(device), self.keep.to(device))
 
 
 def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None) -> Ragged:
-    """Lays sequences end to end; the last ``kept[i]`` tokens of sequence i count (by default all but its first).
+    """Pack sequences end to end. The last ``kept[i]`` tokens of sequence i count (by default all but its first).
 
     Raises:
         InputError: a sequence is empty, or has nothing before its first kept token.
@@ -69,7 +71,9 @@ def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None) 
     kept = [length - 1 for length in lengths] if kept is None else kept
     for row, (length, count) in enumerate(zip(lengths, kept, strict=True)):
         if not 0 <= count < max(length, 1):
-            raise InputError(f"{count} of {length} tokens are to be learned; at least one token must precede them", where=f"sequence {row}")
+            raise InputError(
+                f"{count} of {length} tokens are to be learned, but at least one token must precede them", where=f"sequence {row}"
+            )
     flat = torch.tensor([token for sequence in sequences for token in sequence], dtype=torch.long)
     lengths_t, kept_t = torch.tensor(lengths, dtype=torch.long), torch.tensor(kept, dtype=torch.long)
     from_end = lengths_t.cumsum(0).repeat_interleave(lengths_t) - torch.arange(len(flat))
@@ -77,19 +81,19 @@ def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None) 
 
 
 def pad(flat: Float[Tensor, " kept"], lengths: Int[Tensor, " rows"]) -> Float[Tensor, "rows steps"]:
-    """Spreads a flat run of values into right-padded rows, zeros elsewhere."""
+    """Unpack a flat run of values into right-padded rows, zeros elsewhere."""
     keep = keep_mask(lengths)
     return torch.zeros(keep.shape, dtype=flat.dtype, device=flat.device).masked_scatter(keep, flat)
 
 
 def keep_mask(lengths: Int[Tensor, " rows"], steps: int | None = None) -> Bool[Tensor, "rows steps"]:
-    """True on the first ``lengths[r]`` steps of row r."""
+    """Return a mask that is True on the first ``lengths[r]`` steps of row r."""
     width = int(lengths.max()) if steps is None else steps
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
 def by_tokens(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Groups row indices, long rows with long ones, such that no group holds more than ``limit`` tokens (or one row)."""
+    """Group row indices by length, such that no group holds more than ``limit`` tokens (or one row)."""
     group: list[int] = []
     total = 0
     for row in sorted(range(len(lengths)), key=lambda r: lengths[r]):

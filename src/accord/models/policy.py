@@ -1,7 +1,8 @@
-"""What a language model says of a batch: log-probabilities of kept tokens, entropy, next-token loss.
+"""Statistics of a language model over a batch: log-probabilities of kept tokens, entropy, next-token loss.
 
-Logits are made for the kept tokens alone, a tile of tokens by vocabulary at a time, and never kept: the backward pass makes each
-tile again. A [tokens, vocabulary] tensor in float32 would be 0.5 GB for 4,096 tokens and a vocabulary of 32,000.
+Logits are computed for the kept tokens only, one tile of tokens by vocabulary at a time, and never stored: the
+backward pass computes each tile again. A [tokens, vocabulary] tensor in float32 would take 0.5 GB for 4,096
+tokens and a vocabulary of 32,000.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from accord.models.decoder import hidden
 from accord.models.packing import Ragged, by_tokens, pack
 
 CHUNK_ELEMENTS = 2**21
-"""Logits made at once: 8 MB in float32, which stays in cache."""
+"""Logits computed at once: 8 MB in float32, which fits into the cache."""
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """log softmax(states @ head.T / temperature)[targets] without keeping the logits.
+    """log softmax(states @ head.T / temperature)[targets] without storing the logits.
 
-    The softmax of a tile times the tile's share of the whole sum is the whole softmax there, so only the shares are kept.
+    A tile's softmax, multiplied by the tile's share of the total sum, is the full softmax there. So only the
+    shares are stored.
     """
 
     @staticmethod
@@ -77,7 +79,7 @@ def _logits(states: Tensor, head: Tensor, temperature: float) -> Tensor:
 
 
 def _tiles(rows: int, vocabulary: int) -> tuple[list[slice], list[slice]]:
-    """Cuts both sides such that a tile has CHUNK_ELEMENTS; about as wide as it is high when there are many rows."""
+    """Return the two sides of a tile of CHUNK_ELEMENTS, about as wide as it is high when there are many rows."""
     height = min(max(rows, 1), math.isqrt(2 * CHUNK_ELEMENTS))
     return _slices(rows, height), _slices(vocabulary, CHUNK_ELEMENTS // height)
 
@@ -92,18 +94,19 @@ def token_logprobs(
     targets: Int[Tensor, " kept"],
     temperature: float = 1.0,
 ) -> tuple[Float[Tensor, " kept"], Float[Tensor, " kept"]]:
-    """Log-probabilities of the target tokens and the entropy of each prediction in nats, float32.
+    """Return the log-probabilities of the target tokens and the entropy of each prediction in nats, float32.
 
-    Products are made in the states' dtype. The entropy carries no gradient, and is computed only where none is asked for (zeros otherwise).
+    Products are computed in the states' dtype. The entropy carries no gradient. It is computed only where no
+    gradient is needed (zeros otherwise).
     """
     return cast("Any", _TokenLogprobs).apply(states, head, targets, temperature)
 
 
 def head_weight(model: Any) -> Tensor:
-    """The weight [vocabulary, width] of a causal LM's head.
+    """Return the weight [vocabulary, width] of a causal LM's head.
 
     Raises:
-        ModelError: its logits are more than states times this matrix.
+        ModelError: its logits are not simply states times this matrix.
     """
     from accord.errors import ModelError
 
@@ -111,7 +114,7 @@ def head_weight(model: Any) -> Tensor:
     odd = [key for key in ("final_logit_softcapping", "logits_scaling", "logit_scale") if getattr(config, key, None)]
     if odd or getattr(head, "bias", None) is not None:
         raise ModelError(
-            f"this architecture's head has {', '.join(odd) or 'a bias'}, which accord does not support", where=config.model_type
+            f"this architecture's head has {', '.join(odd) or 'a bias'}, which Accord does not support", where=config.model_type
         )
     return head.weight
 
@@ -119,20 +122,21 @@ def head_weight(model: Any) -> Tensor:
 def logprobs(
     model: Any, batch: Ragged, *, dtype: torch.dtype, temperature: float = 1.0
 ) -> tuple[Float[Tensor, " kept"], Float[Tensor, " kept"]]:
-    """Log-probability of each kept token given what precedes it, and the entropy there, flat in batch order."""
+    """Return the log-probability of each kept token given the tokens before it, and the entropy there, flat in
+    batch order."""
     states = hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), dtype)
     before = states.index_select(0, batch.targets - 1).to(dtype)
     return token_logprobs(before, head_weight(model), batch.tokens[batch.targets], temperature)
 
 
 def next_token_loss(model: Any, batch: Ragged, *, dtype: torch.dtype) -> Float[Tensor, ""]:
-    """Mean cross-entropy in nats over the kept tokens."""
+    """Return the mean cross-entropy over the kept tokens, in nats."""
     return -logprobs(model, batch, dtype=dtype)[0].mean()
 
 
 @torch.no_grad()
 def mean_loss(model: Any, sequences: list[list[int]], *, dtype: torch.dtype, batch_tokens: int = 16_384) -> float:
-    """Mean cross-entropy in nats a token over all tokens of the sequences but each one's first."""
+    """Return the mean cross-entropy over all tokens except the first of each sequence, in nats per token."""
     total, count = 0.0, 0
     for group in by_tokens([len(sequence) for sequence in sequences], batch_tokens):
         batch = pack([sequences[index] for index in group]).to(model.device)

@@ -1,7 +1,9 @@
-"""Frozen weights in four bits under adapters: QLoRA's NormalFloat (Dettmers et al. 2023, sections 3 and appendix E), in plain torch.
+"""Frozen weights in four bits under adapters: QLoRA's NormalFloat (Dettmers et al. 2023, sections 3 and appendix
+E), in plain torch.
 
-Except: the scale of each block of 64 weights stays float32 (4.5 bits a weight, without the paper's second quantisation of scales).
-A product makes the weights anew in float32, so that every device computes the same; nothing but torch is needed.
+Except: the scale of each block of 64 weights stays float32 (4.5 bits per weight, without the paper's second
+quantisation of scales). A product restores the weights to float32 first, so that every device computes the same
+result. Only torch is needed.
 """
 
 from __future__ import annotations
@@ -17,14 +19,17 @@ from torch import Tensor, nn
 from accord.errors import UsageError
 
 BLOCK = 64
-"""Weights that share a scale."""
+"""Weights that share one scale."""
 EDGE = 0.9677083
-"""The outermost quantile: halfway between the two that 15 and 16 levels of equal shares would have."""
+"""The outermost quantile: halfway between those that 15 and 16 levels of equal probability would have."""
 
 
 @cache
 def levels() -> Float[Tensor, " 16"]:
-    """The sixteen values of a weight over its block's largest: quantiles of the normal distribution, with 0 and both ends among them."""
+    """Return the sixteen values that a weight divided by its block's maximum can take.
+
+    They are quantiles of the normal distribution, with 0 and both ends among them.
+    """
     above = torch.special.ndtri(torch.linspace(EDGE, 0.5, 9, dtype=torch.float64))[:-1]
     below = -torch.special.ndtri(torch.linspace(EDGE, 0.5, 8, dtype=torch.float64))[:-1]
     found = torch.cat([above, below, torch.zeros(1, dtype=torch.float64)]).sort().values
@@ -32,7 +37,8 @@ def levels() -> Float[Tensor, " 16"]:
 
 
 def packed(weight: Float[Tensor, "out in"]) -> tuple[UInt8[Tensor, " bytes"], Float[Tensor, " blocks"]]:
-    """The weight as the nearest levels, two a byte, and the largest magnitude of each block, the last one filled with zeros."""
+    """Return the weight as its nearest levels, two per byte, and each block's largest magnitude. The last block
+    is padded with zeros."""
     flat = weight.detach().float().flatten()
     blocks = F.pad(flat, (0, -len(flat) % BLOCK)).view(-1, BLOCK)
     scales = blocks.abs().amax(1)
@@ -43,14 +49,14 @@ def packed(weight: Float[Tensor, "out in"]) -> tuple[UInt8[Tensor, " bytes"], Fl
 
 
 def unpacked(codes: UInt8[Tensor, " bytes"], scales: Float[Tensor, " blocks"], shape: torch.Size) -> Float[Tensor, "out in"]:
-    """The weights that ``packed`` stands for."""
+    """Return the weights that ``packed`` encoded."""
     both = torch.stack([codes >> 4, codes & 15], 1).flatten().int()
     weights = levels().to(codes.device).index_select(0, both).view(-1, BLOCK) * scales[:, None]
     return weights.flatten()[: shape.numel()].view(shape)
 
 
 class Linear4(nn.Linear):
-    """A linear layer whose frozen weight is kept in four bits; ``weight`` makes it anew. Its bias stays as it was."""
+    """A linear layer whose frozen weight is stored in four bits; ``weight`` restores it. The bias stays as it was."""
 
     def __init__(self, linear: nn.Linear) -> None:
         nn.Module.__init__(self)
@@ -62,12 +68,12 @@ class Linear4(nn.Linear):
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        """[out, in], float32."""
+        """The restored weight [out, in], float32."""
         codes, scales = self.get_buffer("codes"), self.get_buffer("scales")
         return unpacked(codes, scales, torch.Size((self.out_features, self.in_features)))
 
     def plain(self) -> nn.Linear:
-        """The layer as an ordinary one, of the very weights that it computed with."""
+        """Return an ordinary linear layer with exactly the weights that this one computes with."""
         layer = nn.Linear(self.in_features, self.out_features, bias=False, device=self.get_buffer("scales").device)
         layer.weight = nn.Parameter(self.weight)
         layer.bias = self.bias
@@ -75,7 +81,7 @@ class Linear4(nn.Linear):
 
 
 def quantised(model: Any) -> Any:
-    """The model with the linear layers of its body in four bits, in place; embeddings, head and norms stay as they are.
+    """Quantise the linear layers of the model's body to four bits, in place. Embeddings, head and norms stay as they are.
 
     Raises:
         UsageError: its body has no linear layers.
@@ -83,14 +89,14 @@ def quantised(model: Any) -> Any:
     body = model.base_model
     linear = [(name, module) for name, module in body.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise UsageError(f"lora_bits: a {type(body).__name__} has no linear layers to hold in four bits", hint="leave it at 0")
+        raise UsageError(f"lora_bits: a {type(body).__name__} has no linear layers to quantise to four bits", hint="leave it at 0")
     for name, module in linear:
         _put(body, name, module if isinstance(module, Linear4) else Linear4(module))
     return model
 
 
 def restored(model: Any) -> Any:
-    """The model with ordinary layers again, in place; one that has none in four bits comes back as it is."""
+    """Restore ordinary linear layers, in place. A model without four-bit layers is returned as it is."""
     for name, module in list(model.named_modules()):
         if isinstance(module, Linear4):
             _put(model, name, module.plain())

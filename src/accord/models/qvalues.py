@@ -1,4 +1,4 @@
-"""What a next token is worth: a decoder body with two Q values for every token of the vocabulary and one V for the state.
+"""The value of a next token: a decoder body with two Q values per token of the vocabulary and one V per state.
 
 On disk ``q.safetensors`` lies in the folder of the language model that it guides, whose tokens and shape it shares.
 """
@@ -23,13 +23,15 @@ from accord.models.policy import token_logprobs
 
 WEIGHTS, SETTINGS = "q.safetensors", "q.json"
 ROWS = 512
-"""Tokens whose Q values over the whole vocabulary are made at once."""
+"""Tokens whose Q values over the whole vocabulary are computed at once."""
 
 
 class QNetwork(nn.Module):
-    """A copy of a causal LM's body with linear heads, which start near 0: hardly anything is worth more than anything else.
+    """A copy of a causal LM's body with linear heads. They start near 0: at first hardly any token is worth more
+    than another.
 
-    The two Q start from other numbers of ``generator``, so that the smaller of them is a cautious guess; without one both start at 0.
+    The two Q heads start from different draws of ``generator``, so that their minimum is a cautious estimate.
+    Without a generator both start at 0.
     """
 
     def __init__(self, lm: Any, generator: torch.Generator | None = None) -> None:
@@ -50,34 +52,35 @@ class QNetwork(nn.Module):
         return self.q.device
 
     def states(self, batch: Ragged, dtype: torch.dtype) -> Float[Tensor, "tokens width"]:
-        """The state after each token, float32."""
+        """Return the state after each token, float32."""
         return hidden(self.body, batch.tokens, batch.positions, RaggedAttention(batch.lengths), dtype).float()
 
     def taken(self, states: Float[Tensor, "n width"], tokens: Int[Tensor, " n"]) -> Float[Tensor, "2 n"]:
-        """Both Q of one token in each state."""
+        """Return both Q values of one token in each state."""
         return torch.stack([(states * head.index_select(0, tokens)).sum(1) for head in self.q])
 
     def unlikely(self, states: Float[Tensor, "n width"], tokens: Int[Tensor, " n"], dtype: torch.dtype) -> Float[Tensor, " n"]:
-        """log sum_a exp Q(s, a) - Q(s, token), summed over both heads; made in tiles, as log-probabilities are."""
+        """Return log sum_a exp Q(s, a) - Q(s, token), summed over both heads; computed in tiles, as
+        log-probabilities are."""
         return -torch.stack([token_logprobs(states.to(dtype), head, tokens)[0] for head in self.q]).sum(0)
 
     def least(self, states: Float[Tensor, "n width"]) -> Float[Tensor, "n vocabulary"]:
-        """The smaller Q of every token."""
+        """Return the smaller Q value of every token."""
         one, other = self.q
         return torch.minimum(states @ one.T, states @ other.T)
 
     @torch.no_grad()
     def best(self, states: Float[Tensor, "n width"]) -> Float[Tensor, " n"]:
-        """max_a of the smaller Q."""
+        """Return max_a of the smaller Q value."""
         return torch.cat([self.least(part).amax(1) for part in torch.split(states, ROWS)])
 
     def value(self, states: Float[Tensor, "n width"]) -> Float[Tensor, " n"]:
-        """V of each state."""
+        """Return V of each state."""
         return (states @ self.v.T).squeeze(1)
 
 
 class QScorer:
-    """A network as a ``Scorer`` of whole responses: the smaller Q of the last token, after which nothing follows."""
+    """A network as a ``Scorer`` of whole responses: the smaller Q value of the last token, after which nothing follows."""
 
     def __init__(self, network: QNetwork, *, dtype: torch.dtype, batch_tokens: int = 16_384) -> None:
         self.network, self.dtype, self.batch_tokens = network, dtype, batch_tokens
@@ -94,7 +97,7 @@ class QScorer:
 
 
 def save_q(folder: Path, network: QNetwork, *, beta: float) -> None:
-    """Writes the network and the strength with which it guides beside the language model."""
+    """Write the network and its guidance strength into the language model's folder."""
     from safetensors.torch import save_file
 
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / WEIGHTS)
@@ -102,7 +105,7 @@ def save_q(folder: Path, network: QNetwork, *, beta: float) -> None:
 
 
 def load_q(folder: Path, lm: Any) -> tuple[QNetwork, float] | None:
-    """The network beside a language model with its beta, or None where there is none.
+    """Return the network in a language model's folder with its beta, or None if there is none.
 
     Raises:
         ModelError: its files are damaged, or not of this language model's shape.

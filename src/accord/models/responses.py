@@ -1,4 +1,4 @@
-"""What a language model says of whole responses: the log-probability of each, given its prompt."""
+"""Log-probabilities of whole responses under a language model, given their prompts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accord.models.policy import logprobs
 
 
 def response_logprobs(model: Any, batch: Ragged, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:
-    """Log-probability of each row's kept tokens in nats, their sum; no row's sum depends on the rows beside it."""
+    """Return the summed log-probability of each row's kept tokens, in nats. No row's sum depends on the other rows."""
     flat, _ = logprobs(model, batch, dtype=dtype)
     lengths: list[int] = batch.kept.tolist()
     return torch.stack([part.sum() for part in torch.split(flat, lengths)])
@@ -24,7 +24,8 @@ def response_logprobs(model: Any, batch: Ragged, *, dtype: torch.dtype) -> Float
 def all_response_logprobs(
     model: Any, rows: Sequence[list[int]], kept: Sequence[int], *, dtype: torch.dtype, batch_tokens: int = 16_384
 ) -> Float[Tensor, " rows"]:
-    """Log-probabilities of the last ``kept[i]`` tokens of each row, without gradient, on the CPU, in the rows' own order."""
+    """Return the log-probabilities of the last ``kept[i]`` tokens of each row, without gradient, on the CPU, in
+    the rows' order."""
     out = torch.empty(len(rows))
     for group in by_tokens([len(row) for row in rows], batch_tokens):
         batch = pack([rows[i] for i in group], [kept[i] for i in group]).to(model.device)

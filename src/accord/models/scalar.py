@@ -1,7 +1,8 @@
-"""Reward and value models: a decoder body with one number at each token instead of a vocabulary.
+"""Reward and value models: a decoder body with one number per token instead of a vocabulary.
 
-On disk both are transformers' ``...ForSequenceClassification`` with one label, so any tool opens them; the bias that sets the mean
-score of demonstrations to 0 stands in config.json as ``reward_bias``, since those heads have none.
+On disk both are transformers' ``...ForSequenceClassification`` with one label, so any tool can open them. The
+bias that sets the mean score of demonstrations to 0 is stored in config.json as ``reward_bias``, since those
+heads have no bias.
 """
 
 from __future__ import annotations
@@ -22,31 +23,31 @@ from accord.models.packing import Ragged, by_tokens, pack
 
 
 def new_head(width: int, generator: torch.Generator) -> Float[Tensor, "1 width"]:
-    """Initial head weight, normal with std 1 / sqrt(width + 1) (Stiennon et al. 2020, appendix B)."""
+    """Return an initial head weight, normal with std 1 / sqrt(width + 1) (Stiennon et al. 2020, appendix B)."""
     return torch.randn(1, width, generator=generator) * (width + 1) ** -0.5
 
 
 def scalars(model: Any, batch: Ragged, at: Tensor, *, dtype: torch.dtype) -> Float[Tensor, " n"]:
-    """The scalar head's float32 outputs at the token indices ``at`` of the batch, the model's bias added."""
+    """Return the scalar head's float32 outputs at the token indices ``at`` of the batch, the model's bias added."""
     states = hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), dtype)
     weight: Tensor = model.score.weight
     return F.linear(states.index_select(0, at).float(), weight.float()).squeeze(1) + float(getattr(model.config, "reward_bias", 0.0))
 
 
 def scores(model: Any, batch: Ragged, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:
-    """One score a sequence, read at its last token: the stop token of a finished response."""
+    """Return one score per sequence, read at its last token: the stop token of a finished response."""
     return scalars(model, batch, batch.last, dtype=dtype)
 
 
 class RewardModel:
-    """A reward model as a ``Scorer``: what a (prompt, response) is worth, in float32."""
+    """A reward model as a ``Scorer``: the reward of each (prompt, response), in float32."""
 
     def __init__(self, model: nn.Module, *, dtype: torch.dtype, max_tokens: int = 0, batch_tokens: int = 16_384) -> None:
         self.model, self.dtype, self.max_tokens, self.batch_tokens = model.eval(), dtype, max_tokens, batch_tokens
 
     @classmethod
     def load(cls, folder: Path, *, dtype: torch.dtype) -> RewardModel:
-        """Opens a folder that ``accord reward`` wrote.
+        """Open a folder that ``accord reward`` wrote.
 
         Raises:
             ModelError: it is missing or unreadable.
@@ -55,7 +56,7 @@ class RewardModel:
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, " rows"]:
-        """Scores each pair; the right end is kept when both together are too long."""
+        """Score each pair. A pair that is too long is cut from the left."""
         rows = [[*prompt, *response][-self.max_tokens :] for prompt, response in zip(prompts, responses, strict=True)]
         out = torch.empty(len(rows), dtype=torch.float32)
         for group in by_tokens([len(row) for row in rows], self.batch_tokens):

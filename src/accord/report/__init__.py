@@ -1,1 +1,2 @@
-"""One self-contained HTML page about a project: figures with intervals, curves, answers side by side, lineage and settings."""
+"""One self-contained HTML page about a project: metrics with intervals, curves, answers side by side, lineage
+and settings."""

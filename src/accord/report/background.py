@@ -1,4 +1,4 @@
-"""What stands behind the figures: the loop with its numbers, cost, lineage, settings, definitions, and what is not there yet."""
+"""The background of the metrics: the loop with its numbers, cost, lineage, settings, definitions, and missing parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accord.report.project_files import ProjectRecord, RunRecord, Table, interva
 from accord.report.results import percent, span
 
 Fact = tuple[str, Html, str]
-"""A figure as written, what it counts, and the key of its definition."""
+"""A figure as written, the thing it counts, and the key of its definition."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Step:
 LOOP = (
     Step("pretrain", "Pretrain on raw text", "在原始文本上预训练", "accord pretrain"),
     Step("sft", "Learn demonstrations", "学习示范（SFT）", "accord sft"),
-    Step("sample", "Sample K responses", "采样 K 个回答", "accord sample"),
-    Step("label", "People rank them", "人来排序", "accord label"),
-    Step("reward", "Learn a reward", "学习奖励模型", "accord reward"),
+    Step("sample", "Sample K responses", "采样 K 个回复", "accord sample"),
+    Step("label", "Have them ranked", "由人排序", "accord label"),
+    Step("reward", "Train the reward model", "训练奖励模型", "accord reward"),
     Step("ppo", "Improve by PPO", "用 PPO 改进", "accord ppo"),
     Step("evaluate", "Compare blind", "盲测比较", "accord evaluate"),
     Step("chat", "Talk to it", "与它对话", "accord chat"),
@@ -43,7 +43,7 @@ LOOP = (
 
 
 def loop(record: ProjectRecord) -> Html:
-    """Eight stations in a ring, each with this project's numbers."""
+    """Return eight stations in a ring, each with this project's numbers."""
     return tag("ol", [_station(record, step) for step in LOOP], class_="loop")
 
 
@@ -52,7 +52,7 @@ def _station(record: ProjectRecord, step: Step) -> Html:
     facts = list(_facts(record, step.stage, run))
     lines = [tag("li", tag("b", figure), " ", tag("a", words, href=f"#def-{key}")) for figure, words, key in facts]
     if step.stage == "chat":
-        lines = [tag("li", both("and what people say goes into the next round", "人们的反馈进入下一轮"))]
+        lines = [tag("li", both("user feedback goes into the next round", "用户的反馈进入下一轮"))]
     elif not lines:
         lines = [tag("li", _standing(run))]
     done = step.stage == "chat" or (run is not None and bool(run.summary)) or bool(facts)
@@ -63,7 +63,7 @@ def _station(record: ProjectRecord, step: Step) -> Html:
 def _standing(run: RunRecord | None) -> Html:
     if run is None:
         return both("not there yet", "尚未进行")
-    return both("done", "已完成") if run.summary else both("under way", "进行中")
+    return both("done", "已完成") if run.summary else both("running", "进行中")
 
 
 def _facts(record: ProjectRecord, stage: str, run: RunRecord | None) -> Iterator[Fact]:
@@ -74,16 +74,16 @@ def _facts(record: ProjectRecord, stage: str, run: RunRecord | None) -> Iterator
             loss = run.last("validation_loss") if run else None
             yield from _figure(loss, "{:.2f}", both("validation loss", "验证损失"), "validation_loss")
         case "sample":
-            yield from _counted(run, "responses", both("responses", "个回答"))
-            yield from _counted(run, "prompts", both("prompts", "个提示"))
+            yield from _counted(run, "responses", both("responses", "个回复"))
+            yield from _counted(run, "prompts", both("prompts", "个提示词"))
         case "label":
             yield from _counted(run, "rankings", both("rankings", "次排序"))
-            yield from _counted(run, "labelers", both("labelers", "位标注者"))
+            yield from _counted(run, "labelers", both("labelers", "位标注员"))
             yield from _share(record.summary.get("agreement"), both("agreement", "一致率"), "agreement")
         case "reward":
             figures = table(record.summary.get("reward_model"))
-            yield from _share(figures.get("accuracy_gold"), both("against gold", "对真值"), "accuracy_gold")
-            yield from _share(figures.get("accuracy_labelers"), both("against labelers", "对标注者"), "accuracy_labelers")
+            yield from _share(figures.get("accuracy_gold"), both("against gold", "对金标"), "accuracy_gold")
+            yield from _share(figures.get("accuracy_labelers"), both("against labelers", "对标注员"), "accuracy_labelers")
             yield from _share(figures.get("accuracy_heldout_group"), both("against a held-out group", "对留出组"), "accuracy_heldout_group")
             yield from _share(figures.get("noise_ceiling"), both("noise ceiling", "噪声上限"), "noise_ceiling")
         case "ppo":
@@ -123,14 +123,14 @@ def _rise(run: RunRecord | None) -> Iterator[Fact]:
 
 
 def cost(record: ProjectRecord) -> Html | None:
-    """Seconds and tokens a second by stage, and the most memory held."""
+    """Return seconds and tokens per second by stage, and the peak memory."""
     seconds, speeds = _seconds(record), table(record.summary.get("tokens_per_second"))
     if not seconds:
         return None
     total, longest = sum(seconds.values()), max(seconds.values())
     head = [both("Run", "运行"), definition_link("run_seconds"), "", definition_link("tokens_per_second")]
     rows = [_cost_row(name, spent, longest, number(speeds.get(name)) or _median_speed(record, name)) for name, spent in seconds.items()]
-    said = [both("In all ", "总计 "), tag("b", _duration(total)), *_memory(record)]
+    said = [both("Total ", "总计 "), tag("b", _duration(total)), *_memory(record)]
     return join(
         tag("p", said),
         tag("table", tag("thead", tag("tr", [tag("th", words, scope="col") for words in head])), tag("tbody", rows), class_="cost"),
@@ -149,8 +149,11 @@ def _cost_row(name: str, spent: float, longest: float, speed: float | None) -> H
 
 
 def _median_speed(record: ProjectRecord, name: str) -> float | None:
-    speeds = sorted(value for run in record.runs if run.name == name for value in run.metrics.values("tokens_per_second").tolist())
-    return speeds[len(speeds) // 2] if speeds else None
+    speeds = list[float]()
+    for run in record.runs:
+        if run.name == name:
+            speeds += run.metrics.values("tokens_per_second").tolist()
+    return sorted(speeds)[len(speeds) // 2] if speeds else None
 
 
 def _duration(seconds: float) -> Html:
@@ -159,9 +162,8 @@ def _duration(seconds: float) -> Html:
 
 
 def _memory(record: ProjectRecord) -> Iterator[Html]:
-    peak = number(record.summary.get("peak_rss_mb")) or max(
-        (number(run.summary.get("peak_rss_mb")) or 0.0 for run in record.runs), default=0.0
-    )
+    of_runs = [number(run.summary.get("peak_rss_mb")) or 0.0 for run in record.runs]
+    peak = number(record.summary.get("peak_rss_mb")) or max(of_runs, default=0.0)
     if peak:
         yield join(both(", ", "，"), definition_link("peak_memory"), " ", tag("b", f"{peak:,.0f} MB"))
 
@@ -170,7 +172,7 @@ def _memory(record: ProjectRecord) -> Iterator[Html]:
 
 
 def lineage(record: ProjectRecord) -> Html | None:
-    """Where each model comes from: parents and data by digest."""
+    """Return the origin of each model: parents and data by digest."""
     rows = [_ancestor(name, record.models) for name in _from_the_root(record.models)]
     head = [
         both("Model", "模型"),
@@ -185,7 +187,8 @@ def lineage(record: ProjectRecord) -> Html | None:
 
 
 def descent(record: ProjectRecord) -> Html | None:
-    """From each last model back over its parents to what people wrote and ranked; what was told above is not told again."""
+    """Return the way from each final model back through its parents to human feedback. Parts already shown are
+    not repeated."""
     fathers = {parent for row in record.models.values() for parent in table(row.get("parents"))}
     last = [name for name in record.models if name not in fathers and not name.endswith("-value")]
     told = set[str]()
@@ -205,22 +208,22 @@ def _branch(record: ProjectRecord, name: str, told: set[str]) -> Html:
 
 
 AMOUNTS = {
-    "rankings": ("rankings by labelers", "标注者的排序"),
-    "demonstrations": ("demonstrations that people wrote", "人写的示范"),
-    "prompts": ("prompts", "提示"),
+    "rankings": ("rankings by labelers", "标注员的排序"),
+    "demonstrations": ("demonstrations written by people", "人写的示范"),
+    "prompts": ("prompts", "提示词"),
     "raw_text": ("documents of raw text", "篇原始文本"),
 }
 DATA = {
     "rankings": ("rankings", "排序"),
     "demonstrations": ("demonstrations", "示范"),
-    "prompts": ("prompts", "提示"),
+    "prompts": ("prompts", "提示词"),
     "raw_text": ("raw text", "原始文本"),
 }
 MACHINE = {"cpu": ("cpu", "处理器"), "cores": ("cores", "核数"), "threads": ("threads", "线程"), "dtype": ("dtype", "精度")}
 
 
 def _amount(record: ProjectRecord, name: str, key: str) -> Html:
-    """How much of what a model learned from, where its run counted it."""
+    """Return how much training data a model had, if its run counted it."""
     run = next((run for run in record.runs if run.name == name), None)
     counted = number(run.summary.get({"raw_text": "documents"}.get(key, key))) if run else None
     words = both(*AMOUNTS.get(key, (key.replace("_", " "), key)))
@@ -228,7 +231,7 @@ def _amount(record: ProjectRecord, name: str, key: str) -> Html:
 
 
 def _from_the_root(models: Mapping[str, Table]) -> list[str]:
-    """Parents before children; what is in a circle (a broken file) comes last."""
+    """Return parents before children. Models in a cycle (a broken file) come last."""
     depth = dict.fromkeys(models, 0)
     for _ in models:
         for name in models:
@@ -240,7 +243,10 @@ def _from_the_root(models: Mapping[str, Table]) -> list[str]:
 def _ancestor(name: str, models: Mapping[str, Table]) -> Html:
     row = models[name]
     parents = [_link(parent, digest, models) for parent, digest in table(row.get("parents")).items()]
-    data = [tag("div", both(*DATA.get(key, (key.replace("_", " "), key))), " ", _digest(v)) for key, v in table(row.get("data")).items()]
+    data = list[Html]()
+    for key, digest in table(row.get("data")).items():
+        words = both(*DATA.get(key, (key.replace("_", " "), key)))
+        data.append(tag("div", words, " ", _digest(digest)))
     cells = [
         str(row.get("stage", "\N{EN DASH}")),
         parents or "\N{EN DASH}",
@@ -252,7 +258,7 @@ def _ancestor(name: str, models: Mapping[str, Table]) -> Html:
 
 
 def _link(parent: str, digest: object, models: Mapping[str, Table]) -> Html:
-    """A parent; says so when the model of that name is no longer the one that was learned from."""
+    """Return a parent. Say so when the model of that name has changed since the child was trained on it."""
     now = models.get(parent, {}).get("digest")
     changed = tag("em", both(" (has changed since)", "（此后已改动）")) if now and now != digest else None
     return tag("div", parent, " ", _digest(digest), changed)
@@ -263,26 +269,25 @@ def _digest(value: object) -> Html:
 
 
 def versions(record: ProjectRecord) -> Html | None:
-    """Seed and versions of every run; a column for each thing that differs or matters."""
+    """Return seed and versions of every run, with a column for each that differs or matters."""
     runs = [run for run in record.runs if run.config]
-    keys = list(dict.fromkeys(key for run in runs for key in table(run.config.get("versions"))))
+    keys = dict[str, None]()  # a set that keeps its order
+    for run in runs:
+        keys |= dict.fromkeys(table(run.config.get("versions")))
     if not keys:
         return None
     heads = [both("Run", "运行"), both("Seed", "种子"), *(both(*MACHINE.get(key, (key, key))) for key in keys)]
-    rows = [
-        tag("tr", tag("th", run.name, scope="row"), [tag("td", cell) for cell in (run.config.get("seed", ""), *_versions(run, keys))])
-        for run in runs
-    ]
+    rows = list[Html]()
+    for run in runs:
+        values = table(run.config.get("versions"))
+        cells = [run.config.get("seed", ""), *(values.get(key, "") for key in keys)]
+        rows.append(tag("tr", tag("th", run.name, scope="row"), [tag("td", cell) for cell in cells]))
     head = tag("thead", tag("tr", [tag("th", words, scope="col") for words in heads]))
     return tag("div", tag("table", head, tag("tbody", rows), class_="lineage"), class_="scroll versions")
 
 
-def _versions(run: RunRecord, keys: Sequence[str]) -> list[object]:
-    return [table(run.config.get("versions")).get(key, "") for key in keys]
-
-
 def settings(record: ProjectRecord) -> Html | None:
-    """Every run with its settings, inputs and versions, folded, in the order of the loop."""
+    """Return every run with its settings, inputs and versions, folded, in the order of the loop."""
     order = [step.stage for step in LOOP]
     runs = sorted(record.runs, key=lambda run: (order.index(run.stage) if run.stage in order else len(order), run.name))
     folds = [_settings_of(run) for run in runs if run.config]
@@ -309,7 +314,8 @@ def _flattened(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str
 
 
 def definitions() -> Html:
-    """What every figure means, by the page of docs/ that defines it; each figure on the page points here, and this to its line there."""
+    """Return the meaning of every figure, by its page of docs/. Each figure on the page links here, and this to
+    the line there."""
     groups = dict[str, list[Html]]()
     for key, d in DEFINITIONS.items():
         name = tag("dt", d.name, " ", manual.link(d.page, key, words=tag("code", key)), id=f"def-{key}")
@@ -318,25 +324,21 @@ def definitions() -> Html:
 
 
 def missing(record: ProjectRecord) -> Html | None:
-    """What a whole project has and this one has not yet, with the command that makes it, and what could not be read."""
+    """Return the parts that a whole project has and this one lacks, each with its command, and the unreadable files."""
     absent = [step for step in LOOP[:-1] if not record.of(step.stage)]
     open_runs = [run for run in record.runs if not run.summary]
     items = [tag("li", both(step.english, step.chinese), ": ", tag("code", f"{step.command} {record.name}")) for step in absent]
-    items += [
-        tag("li", run.name, both(": under way, or stopped (--resume goes on)", "：进行中，或已停止（用 --resume 继续）"))
-        for run in open_runs
-    ]
-    items += (
-        [tag("li", both("summary.json is not there: ", "缺少 summary.json："), tag("code", f"accord evaluate {record.name}"))]
-        if not record.summary and record.of("evaluate")
-        else []
-    )
+    stopped = both(": running, or stopped (continue it with --resume)", "：进行中，或已停止（用 --resume 继续）")
+    items += [tag("li", run.name, stopped) for run in open_runs]
+    if not record.summary and record.of("evaluate"):
+        command = tag("code", f"accord evaluate {record.name}")
+        items.append(tag("li", both("summary.json is missing: ", "缺少 summary.json："), command))
     items += [tag("li", both("could not be read: ", "无法读取："), tag("code", name)) for name in record.broken]
     return tag("ul", items, class_="missing") if items else None
 
 
 def yardsticks(record: ProjectRecord) -> Sequence[Html]:
-    """Reward-model accuracy against each yardstick, one line each."""
+    """Return the reward model's accuracy against each yardstick, one line each."""
     figures = table(record.summary.get("reward_model"))
     keys = ("accuracy_labelers", "accuracy_heldout_group", "noise_ceiling", "accuracy_gold")
     return [_yardstick(key, figures[key]) for key in keys if number(figures.get(key)) is not None]

@@ -1,4 +1,4 @@
-"""A card for each model: what it is, what it learned from, how it measured."""
+"""A card for each model: its kind, its training data, its metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Fact = tuple[Html, str]
 
 
 def cards(record: ProjectRecord) -> Html | None:
-    """The project's models in the order of their making."""
+    """Return the project's models in the order in which they were made."""
     made = sorted(record.models, key=lambda name: (str(record.models[name].get("at", "")), name))
     return tag("div", [_card(record, name) for name in made], class_="cards") if made else None
 
@@ -36,7 +36,7 @@ def _body(folder: Path) -> Iterator[Fact]:
 
 
 def parameters(folder: Path) -> int:
-    """Numbers in a model folder's safetensors files, from their headers alone; 0 when there are none that can be read."""
+    """Return the number of parameters in a model folder's safetensors files, from their headers; 0 when none can be read."""
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -57,7 +57,7 @@ COUNTS = {
 
 
 def _figures(lineage: Table) -> Iterator[Fact]:
-    """What its own run measured, in its order; what was counted points to one definition."""
+    """Return the metrics of the model's own run, in order. All counts share one definition."""
     for key, value in table(lineage.get("figures")).items():
         figure = number(value)
         if figure is None:

@@ -1,4 +1,4 @@
-"""What the doctor finds in each run, with the responses that it quotes."""
+"""The doctor's findings in each run, with the responses that they quote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ QUOTE = 600
 
 
 def findings_of(record: ProjectRecord) -> dict[str, list[Finding]]:
-    """The findings of each run: what its files say now, and what `accord doctor` added while the run stood as it does."""
+    """Return each run's findings: those from its files now, and those added by `accord doctor` if the run has
+    not changed since."""
     return {run.name: _found(run) for run in record.runs}
 
 
@@ -27,7 +28,7 @@ def _found(run: RunRecord) -> list[Finding]:
 
 
 def checkup(findings: dict[str, list[Finding]]) -> Html | None:
-    """A card a finding, the gravest first within its run; one line when all is well."""
+    """Return one card per finding, the gravest first within its run; one line when all is well."""
     if not findings:
         return None
     lines = [_card(name, finding) for name, found in findings.items() for finding in found]
@@ -49,16 +50,17 @@ def _card(run: str, finding: Finding) -> Html:
 
 
 def _documented(name: str) -> Html:
-    """A finding's name, leading to its line among the diagnoses or the alarms."""
+    """Return a finding's name, linked to its line among the diagnoses or the alarms."""
     return manual.link("hacking" if name in ALARMS else "doctor", name, words=name)
 
 
 def _quotes(quotes: Sequence[Said]) -> Html | None:
     if not quotes:
         return None
-    items = [
-        tag("blockquote", tag("p", _short(said.prompt, 200), class_="quiet"), tag("p", _short(said.response, QUOTE))) for said in quotes
-    ]
+    items = list[Html]()
+    for said in quotes:
+        prompt = tag("p", _short(said.prompt, 200), class_="quiet")
+        items.append(tag("blockquote", prompt, tag("p", _short(said.response, QUOTE))))
     return tag("details", tag("summary", both("What was said", "原话")), items, open=len(quotes) == 1)
 
 

@@ -1,4 +1,4 @@
-"""The curves of the page: which metrics stand in one picture, and a picture with its caption and key."""
+"""The page's curves: which metrics share a chart, and a chart with its caption and key."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from accord.report.project_files import ProjectRecord, RunRecord, Series
 
 @dataclass(frozen=True)
 class Chart:
-    """Metrics of one unit in one picture. ``title`` is the key of its definition."""
+    """Metrics of one unit in one chart. ``title`` is the key of its definition."""
 
     title: str
     keys: tuple[str, ...]
     unit: tuple[str, str] = ("", "")
     percent: bool = False
     against: str = ""
-    """A metric for the horizontal axis; the step when empty."""
+    """The metric on the horizontal axis; the step when empty."""
     alone: bool = False
-    """Too many metrics to lay several runs over each other: the first run's only."""
+    """Whether there are too many metrics to overlay several runs, so that only the first run is drawn."""
 
 
-NATS_TOKEN, NATS_RESPONSE = ("nats a token", "nat / 词元"), ("nats a response", "nat / 回答")
+NATS_TOKEN, NATS_RESPONSE = ("nats per token", "nat / 词元"), ("nats per response", "nat / 回复")
 PHASES = ("seconds_rollout", "seconds_score", "seconds_measure", "seconds_train")
 CHARTS: dict[str, tuple[Chart, ...]] = {
     "pretrain": (Chart("loss", ("loss", "validation_loss"), NATS_TOKEN),),
@@ -58,19 +58,23 @@ CHARTS: dict[str, tuple[Chart, ...]] = {
 
 
 def definition_link(key: str) -> Html:
-    """A figure's name, pointing to what it means."""
+    """Return a figure's name, linked to its meaning."""
     return tag("a", DEFINITIONS[key].name, href=f"#def-{key}", class_="def")
 
 
 def charts(record: ProjectRecord, stage: str, group: str = "", over: Html | None = None) -> list[Html]:
-    """The pictures of a stage out of its run, under the words ``over``; PPO's runs are laid over each other, four at the most."""
+    """Return a stage's charts under the heading ``over``. Up to four of PPO's runs are overlaid."""
     runs = record.of(stage)[: COLOURS if stage == "ppo" else 1]
-    pictures = [_picture(chart, [run for run in runs if _points(run, chart, chart.keys[0])], over) for chart in CHARTS[group or stage]]
-    return [picture for picture in pictures if picture]
+    pictures = list[Html]()
+    for chart in CHARTS[group or stage]:
+        logged = [run for run in runs if _points(run, chart, chart.keys[0])]
+        if picture := _picture(chart, logged, over):
+            pictures.append(picture)
+    return pictures
 
 
 def framed(title: Html, *content: Child, unit: tuple[str, str] = ("", ""), over: Html | None = None) -> Html:
-    """A figure with its caption, and the stage it belongs to above."""
+    """Return a figure with its caption, and its stage above."""
     stage = tag("span", over, class_="over") if over else None
     caption = tag("figcaption", stage, tag("span", title), tag("span", both(*unit), class_="unit") if unit[0] else None)
     return tag("figure", caption, content, class_="chart")
@@ -98,7 +102,8 @@ def _picture(chart: Chart, runs: Sequence[RunRecord], over: Html | None) -> Html
 
 
 def _styled(points: Series, chart: Chart, key: str, place: int, order: int, *, several: bool) -> Line:
-    """Several runs differ by colour and their metrics by dashes; the metrics of a single run differ by colour."""
+    """Return the styled lines: several runs differ by colour and their metrics by dashes; one run's metrics
+    differ by colour."""
     dots = bool(chart.against) or key.startswith("validation")
     return Line(points, place, order > 0, dots) if several else Line(points, order, False, dots)
 

@@ -1,4 +1,4 @@
-"""The report for machines: the same figures as the page, as one JSON object."""
+"""The report for machines: the page's figures as one JSON object."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from accord.report.project_files import ProjectRecord, RunRecord
 
 
 def facts(record: ProjectRecord, people: People | None, findings: dict[str, list[Finding]]) -> dict[str, Any]:
-    """Summary, runs with their last figures, models with their lineage, data and labelers, the doctor's findings."""
+    """Return summary, runs with their last metrics, models with their lineage, data and labelers, and the
+    doctor's findings."""
     return {
         "project": record.name,
         "summary": dict(record.summary),

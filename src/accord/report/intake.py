@@ -1,4 +1,4 @@
-"""What ``accord inspect`` found of the texts that came in: their lengths, and which share repeats, refuses, insults or is personal."""
+"""Results of ``accord inspect`` on incoming texts: lengths, and the shares that repeat, refuse, insult or are personal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from accord.report.plots import Line, draw
 from accord.report.project_files import ProjectRecord, Series, Table, number, table
 from accord.report.results import percent
 
-KINDS = {"prompts": ("prompts", "提示"), "demonstrations": ("demonstrations", "示范"), "responses": ("responses", "回答")}
+KINDS = {"prompts": ("prompts", "提示词"), "demonstrations": ("demonstrations", "示范"), "responses": ("responses", "回复")}
 SHARES = {
     "exact_duplicates": ("exact duplicates", "完全重复"),
     "near_duplicates": ("near duplicates", "近似重复"),
@@ -22,12 +22,12 @@ SHARES = {
 COUNTS = {
     "answer_nothing": ("demonstrations that answer nothing", "没有作答的示范"),
     "near_identical": ("near-identical demonstrations", "几乎相同的示范"),
-    "contradictions": ("pairs ranked both ways", "有正反两种排序的回答对"),
+    "contradictions": ("pairs ranked both ways", "有正反两种排序的回复对"),
 }
 
 
 def intake(record: ProjectRecord) -> Html | None:
-    """The last look at the project's texts, as a picture of their lengths beside a table of shares; None when nobody looked."""
+    """Return the latest inspection: a chart of the texts' lengths beside a table of shares; None when there is none."""
     runs = [run for run in record.of("inspect") if run.summary]
     if not runs:
         return None
@@ -38,7 +38,7 @@ def intake(record: ProjectRecord) -> Html | None:
 
 
 def _lengths(sets: dict[str, Table]) -> Html | None:
-    """Words of a text over the share of texts that are no longer."""
+    """Return a chart of text length in words over the share of texts that are no longer."""
     drawn = {kind: points for kind, profile in sets.items() if (points := _quantiles(table(profile.get("words"))))}
     if not drawn:
         return None
@@ -49,7 +49,7 @@ def _lengths(sets: dict[str, Table]) -> Html | None:
 
 
 def _quantiles(words: Table) -> Series:
-    """(percent, words): the middle of 90%, since the longest text alone would flatten the rest."""
+    """Return (percent, words) of the middle 90%, since the longest text alone would flatten the rest."""
     found = [(float(key[1:]), number(value)) for key, value in words.items() if key[:1] == "p" and key[1:].isdigit()]
     return sorted((cut, value) for cut, value in found if value is not None and 5 <= cut <= 95)
 

@@ -1,7 +1,7 @@
-"""`accord report --watch`: serves the page on loopback and makes it anew when a run has written something.
+"""`accord report --watch`: serves the page on loopback and renders it again when a run has written something.
 
-Loopback alone: other addresses and other Host names (DNS rebinding) are refused, nothing can be written, and the page may ask
-this server only. Making a page takes a second or so; it is made once however many look.
+Loopback alone: other addresses and other Host names (DNS rebinding) are refused, nothing can be written, and
+the page may ask this server only. Rendering takes about a second, once for all viewers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WATCHED = ("summary.json", "runs/*/*.json", "runs/*/metrics.jsonl", "runs/*/samp
 
 
 def state_of(project: Path) -> str:
-    """A digest of names, sizes and times of all files that the page is made of."""
+    """Return a digest of names, sizes and times of all the page's source files."""
     found = sorted(path for pattern in WATCHED for path in project.glob(pattern))
     total = hashlib.sha256()
     for path in found:
@@ -44,7 +44,7 @@ class Live:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def newest(self) -> tuple[str, bytes]:
-        """The page and the state it shows, made again when the files have changed."""
+        """Return the page and the state it shows, rendered again if the files have changed."""
         with self.lock:
             state = state_of(self.project)
             if state != self.state:
@@ -54,7 +54,7 @@ class Live:
 
 
 def server(project: Path, port: int = 0) -> ThreadingHTTPServer:
-    """A server on loopback; its ``server_port`` is chosen when ``port`` is 0. ``serve_forever`` starts it."""
+    """Return a server on loopback; its ``server_port`` is chosen when ``port`` is 0. ``serve_forever`` starts it."""
     live = Live(project)
 
     class Handler(BaseHTTPRequestHandler):
@@ -92,7 +92,7 @@ def server(project: Path, port: int = 0) -> ThreadingHTTPServer:
 
 
 def watch(project: Path, port: int, tell: Callable[[str], None]) -> None:
-    """Serves until Ctrl-C. ``tell`` is given the address once it answers."""
+    """Serve until Ctrl-C. ``tell`` is called with the address once the server answers."""
     with server(project, port) as serving:
         tell(f"http://{HOST}:{serving.server_port}/")
         try:

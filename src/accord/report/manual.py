@@ -1,7 +1,7 @@
-"""The project's documentation inside the page, so that a report which is mailed without ``docs/`` still leads into it.
+"""The project's documentation inside the page, so that a report mailed without ``docs/`` still links into it.
 
-Only pages that something on the report points to are put in, whole, folded. Every figure, finding or metric that a page names in its
-tables can be pointed to.
+Only pages that the report links to are included, whole and folded. Every figure, finding or metric that a page
+names in its tables can be a link's target.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ _POINTED = re.compile(r'href="#docs-([a-z]+)')
 _OTHER_PAGE = re.compile(r"([a-z]+)\.md(#.*)?")
 _NAME = re.compile(r"[A-Za-z0-9_.]+")
 LANGUAGE = "en-GB"
-"""Of the pages. Not plain ``en``, which the style hides from readers who chose Chinese."""
+"""Language of the pages. Not plain ``en``, which the style hides from readers who chose Chinese."""
 
 
 def link(page: str, key: str = "", *, words: Child = None) -> Html:
-    """Leads to where ``docs/PAGE.md`` defines ``key``, else to the page; its bare name when there is no such page here.
+    """Return a link to the definition of ``key`` in ``docs/PAGE.md``, else to the page; its bare name if there
+    is no such page.
 
     Args:
         words: what is clicked on; the page's name when None.
@@ -40,12 +41,13 @@ def link(page: str, key: str = "", *, words: Child = None) -> Html:
 
 
 def names(page: str) -> frozenset[str]:
-    """What a page of docs/ can be asked for: the names in code type in the first cells of its tables, settings left out."""
+    """Return the possible link targets on a page of docs/: names in code type in the first cells of its tables,
+    without settings."""
     return frozenset(_marked(page)[1])
 
 
 def pages(pointing: Iterable[Html]) -> Html | None:
-    """The pages of docs/ that these parts of the report point to, each folded."""
+    """Return the pages of docs/ that these parts of the report point to, each folded."""
     found = sorted({name for part in pointing for name in _POINTED.findall(part)})
     folds = [_fold(name, frozenset(found)) for name in found]
     said = tag("h3", both("From the documentation", "出自文档（英文）"))
@@ -60,9 +62,10 @@ def _fold(page: str, there: frozenset[str]) -> Html:
 
 @cache
 def _source(page: str) -> str:
-    """The text of a page: beside the package's modules when installed, in the source tree otherwise; empty when there is none.
+    """Return the text of a page: beside the package's modules when installed, else in the source tree; empty
+    when there is none.
 
-    A page may be asked for by a stage that stands in somebody's file, so what is no plain name has none.
+    A page's name may come from a command named in somebody's file, so anything but a plain name has none.
     """
     if not _PAGE.fullmatch(page):
         return ""
@@ -73,7 +76,7 @@ def _source(page: str) -> str:
 
 @cache
 def _marked(page: str) -> tuple[Sequence[Token], tuple[str, ...]]:
-    """A page in tokens, what its tables name given an id; and those names."""
+    """Return a page in tokens, with an id for each name in its tables, and those names."""
     tokens, named = _parser().parse(_source(page)), dict[str, Token]()
     for code in _first_cells(tokens):
         if _NAME.fullmatch(code.content):
@@ -84,7 +87,8 @@ def _marked(page: str) -> tuple[Sequence[Token], tuple[str, ...]]:
 
 
 def _first_cells(tokens: Sequence[Token]) -> Iterator[Token]:
-    """Words in code type in the first cells of every table's rows. Settings have a table of their own on each page, and are no figures."""
+    """Return the words in code type in the first cells of every table's rows. Settings have tables of their own
+    and are not figures."""
     settings = first = False
     for kind, inner in ((token.type, token.children or []) for token in tokens):
         match kind:
@@ -109,7 +113,7 @@ def _parser() -> MarkdownIt:
 
 
 def _link_open(_: RendererHTML, tokens: Sequence[Token], index: int, __: Any, env: Any) -> str:
-    """Another page that is here too, or nothing: no address outside the report is opened from it."""
+    """Open a link to another included page, or nothing: no address outside the report is ever opened."""
     other = _OTHER_PAGE.fullmatch(str(tokens[index].attrGet("href") or ""))
     there = other is not None and other[1] in env["there"]
     return f'<a href="#docs-{other[1]}">' if other and there else "<a>"
@@ -120,6 +124,6 @@ def _image(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> st
 
 
 def _heading(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-    """Under the report's own headings."""
+    """Open a heading below the level of the report's own."""
     token = tokens[index].copy(tag=f"h{min(int(tokens[index].tag[1]) + 2, 6)}")
     return renderer.renderToken([token], 0, options, env)

@@ -1,4 +1,4 @@
-"""HTML that cannot be forgotten to escape: every child that is not markup already is escaped on its way in."""
+"""HTML with automatic escaping: every child that is not markup already is escaped on its way in."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ _VOID = {"meta", "input", "br", "hr"}
 
 
 class Html(str):
-    """Text that is markup. Only ``tag`` and ``text`` make it, ``plots`` from figures, and ``manual`` from our docs/: no words of others."""
+    """Text that is markup. Only ``tag`` and ``text`` make it, ``plots`` from figures, and ``manual`` from our
+    docs/: no text by others."""
 
     __slots__ = ()
 
 
 def text(value: object) -> Html:
-    """Anyone's words, escaped; control characters and lone surrogates, which no page may hold, are replaced."""
+    """Escape any text; replace control characters and lone surrogates, which no page may contain."""
     return Html(html.escape(_CONTROL.sub("\ufffd", str(value)), quote=True))
 
 
 def join(*children: Child) -> Html:
-    """The children one after the other, each escaped unless it is markup."""
+    """Return the children in order, each escaped unless it is markup."""
     return Html("".join(_flat(children)))
 
 
@@ -41,12 +42,12 @@ def _flat(children: Iterable[Child]) -> Iterable[str]:
 
 
 def tag(name: str, /, *children: Child, **attributes: object) -> Html:
-    """An element. ``class_`` gives class, ``aria_label`` aria-label; an attribute that is None or False is left out."""
+    """Return an element. ``class_`` gives class, ``aria_label`` aria-label; an attribute that is None or False is left out."""
     given = [(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None and value is not False]
     written = "".join(f" {key}" if value is True else f' {key}="{text(value)}"' for key, value in given)
     return Html(f"<{name}{written}>" if name in _VOID else f"<{name}{written}>{join(*children)}</{name}>")
 
 
 def both(english: Child, chinese: Child) -> Html:
-    """The same words in English and in Chinese; the page's style shows the one that the reader chose."""
+    """Return a text in English and in Chinese. The page's style shows the language that the reader chose."""
     return join(tag("span", english, lang="en"), tag("span", chinese, lang="zh-Hans"))

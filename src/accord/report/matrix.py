@@ -1,4 +1,4 @@
-"""Who beats whom: a matrix a comparison, strengths with their range of ranks, and what was bought with how much KL."""
+"""Comparisons of systems: a win-rate matrix per run, strengths with rank ranges, and the reward gained per KL."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COMPARING = ("evaluate", "compare")
 
 
 def matrices(record: ProjectRecord) -> Html | None:
-    """A matrix for each run that compared three systems or more."""
+    """Return a matrix for each run that compared three systems or more."""
     runs = [run for stage in COMPARING for run in record.of(stage)]
     return join([_matrix(run, rates) for run in runs if len(_systems(rates := rates_of(run))) > 2]) or None
 
 
 def rates_of(run: RunRecord) -> dict[tuple[str, str], Interval]:
-    """Win rates of ordered pairs, each duel both ways round."""
+    """Return win rates of ordered pairs, each duel in both directions."""
     rates: dict[tuple[str, str], Interval] = {}
     for name, value in table(run.summary.get("win_rate")).items():
         first, _, second = name.partition("_vs_")
@@ -33,10 +33,11 @@ def rates_of(run: RunRecord) -> dict[tuple[str, str], Interval]:
 
 
 def _systems(rates: Mapping[tuple[str, str], Interval]) -> list[str]:
-    """The systems, strongest first by their mean rate."""
-    names = list(dict.fromkeys(name for pair in rates for name in pair))
-    means = {name: [three.mean for (first, _), three in rates.items() if first == name] for name in names}
-    return sorted(names, key=lambda name: (-sum(means[name]) / len(means[name]), name))
+    """Return the systems, the strongest first by their mean rate."""
+    means = dict[str, list[float]]()
+    for (first, _), three in rates.items():  # every pair is there in both directions
+        means.setdefault(first, []).append(three.mean)
+    return sorted(means, key=lambda name: (-sum(means[name]) / len(means[name]), name))
 
 
 def _matrix(run: RunRecord, rates: Mapping[tuple[str, str], Interval]) -> Html:
@@ -48,9 +49,8 @@ def _matrix(run: RunRecord, rates: Mapping[tuple[str, str], Interval]) -> Html:
     rows = [_row(name, names, rates, table(strength.get(name)) if strength else None) for name in names]
     judge = judge_name(str(run.summary.get("judge", "gold")))
     caption = tag("figcaption", definition_link("win_rate_matrix"), tag("span", run.name, both(", by ", "，评判："), judge, class_="unit"))
-    grid = tag(
-        "table", tag("thead", tag("tr", tag("th", both("row preferred to column", "行优于列"), scope="col"), heads)), tag("tbody", rows)
-    )
+    corner = tag("th", both("row preferred to column", "行优于列"), scope="col")
+    grid = tag("table", tag("thead", tag("tr", corner, heads)), tag("tbody", rows))
     return tag("figure", caption, tag("div", grid, class_="scroll"), class_="matrix")
 
 
@@ -74,19 +74,21 @@ def _cell(three: Interval | None) -> Html:
 
 
 def frontier(record: ProjectRecord) -> Html | None:
-    """Gold utility against KL to the SFT model, of every model that was evaluated; the runs' own proxy curves stand beside it."""
+    """Return gold utility against KL to the SFT model for every evaluated model. The runs' own proxy curves are
+    beside it."""
     criteria = {model_key(name): number(table(row).get("utility")) for name, row in measured(record, "criteria").items()}
     kl = {model_key(name): number(value) for name, value in measured(record, "kl").items()} | {"sft": 0.0}
     points = {name: (far, worth) for name, far in kl.items() if far is not None and (worth := criteria.get(name)) is not None}
     if len(points) < 2:
         return None
-    places = {name: place for place, name in enumerate(sorted(points, key=lambda name: points[name]))}
-    lines = [Line([points[name]], place, False, True) for name, place in places.items()]
-    keys = [_key(name, place, *points[name]) for name, place in places.items()]
+    lines, keys = list[Line](), list[Html]()
+    for colour, name in enumerate(sorted(points, key=lambda name: points[name])):
+        lines.append(Line([points[name]], colour, False, True))
+        keys.append(_key(name, colour, *points[name]))
     picture = framed(definition_link("frontier"), draw(lines), tag("p", keys, class_="key"), unit=("across: nats", "横轴：nat"))
     return tag("div", picture, class_="charts")
 
 
-def _key(name: str, place: int, far: float, worth: float) -> Html:
-    dot = tag("i", class_=f"swatch c{place % 4 + 1}")
+def _key(name: str, colour: int, far: float, worth: float) -> Html:
+    dot = tag("i", class_=f"swatch c{colour % 4 + 1}")
     return tag("span", dot, model_name(name), " ", tag("b", f"{worth:.2f}"), f" @ {far:.1f}", class_="entry")

@@ -1,4 +1,4 @@
-"""What other measurements found: frontiers as pictures with their stopping point, everything else as its figures with intervals."""
+"""Other measurements: frontiers as charts with their stopping point, everything else as metrics with intervals."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from accord.report.project_files import ProjectRecord, RunRecord, Series, interv
 from accord.settings.methods import PREFERENCE, SAMPLING
 
 KNOWN = {"pretrain", "sft", "sample", "label", "reward", "evaluate", "compare", *PREFERENCE, *SAMPLING}
-"""Stages whose figures stand elsewhere on the page, or in their curves and cards."""
+"""Stages whose metrics stand elsewhere on the page, or in their curves and cards."""
 PLAIN = {"seconds", "peak_rss_mb", "tokens_per_second", "stop.line"}
 ROWS = 120
-"""Figures of one run that are shown at most."""
+"""Most metrics shown per run."""
 
 
 def frontiers(record: ProjectRecord) -> Html | None:
-    """Reward against KL of every run whose frontier was measured, by proxy and by gold, with best-of-n beside it."""
+    """Return reward against KL for every run with a measured frontier, by proxy and by gold, with best-of-n beside it."""
     pictures = [picture for run in record.of("frontier") if (picture := _frontier(run))]
     return tag("div", pictures, class_="charts") if pictures else None
 
 
 CURVES = (
     ("policies", "proxy", "proxy reward", "代理奖励"),
-    ("policies", "gold", "gold reward", "真值奖励"),
-    ("best_of_n", "proxy", "best of n, proxy", "n 选优，代理"),
-    ("best_of_n", "gold", "best of n, gold", "n 选优，真值"),
+    ("policies", "gold", "gold reward", "金标奖励"),
+    ("best_of_n", "proxy", "best of n, proxy", "best-of-n，代理"),
+    ("best_of_n", "gold", "best of n, gold", "best-of-n，金标"),
 )
 
 
@@ -50,14 +50,14 @@ def _frontier(run: RunRecord) -> Html | None:
 
 
 def _points(rows: object, judge: str) -> Series:
-    """(KL, reward) of each entry that has both, in order of KL."""
+    """Return (KL, reward) of each entry that has both, in order of KL."""
     entries = [table(row) for row in cast("list[object]", rows)] if isinstance(rows, list) else []
     pairs = [(number(row.get("kl")), number(row.get(judge))) for row in entries]
     return sorted((kl, reward) for kl, reward in pairs if kl is not None and reward is not None)
 
 
 def _last(run: RunRecord) -> float:
-    """The last step whose policy was measured."""
+    """Return the last step whose policy was measured."""
     rows = run.summary.get("policies")
     steps = [number(table(row).get("step")) for row in cast("list[object]", rows)] if isinstance(rows, list) else []
     return max((step for step in steps if step is not None), default=0.0)
@@ -69,13 +69,13 @@ def _stop(stop: Mapping[str, Any], last: float) -> Html | None:
         return None
     if step >= last:
         rising = f"Go on: at step {step:.0f}, {kl:.1f} nats, the gold reward was still rising."
-        return tag("p", both(rising, f"可继续：到第 {step:.0f} 步（{kl:.1f} nat）真值奖励仍在上升。"), class_="quiet")
+        return tag("p", both(rising, f"可继续：到第 {step:.0f} 步（{kl:.1f} nat）金标奖励仍在上升。"), class_="quiet")
     here = both(f"Stop at step {step:.0f}, {kl:.1f} nats: ", f"宜止于第 {step:.0f} 步（{kl:.1f} nat）：")
-    return tag("p", here, both("past it the gold reward no longer rises measurably.", "此后真值奖励不再有可测的上升。"), class_="quiet")
+    return tag("p", here, both("past it the gold reward no longer rises measurably.", "此后金标奖励不再有可测的上升。"), class_="quiet")
 
 
 def others(record: ProjectRecord) -> Html | None:
-    """A fold for every other finished run, with all its figures, each leading to the page of docs/ that defines it."""
+    """Return a folded section for every other finished run, with all its metrics, each linked to its definition in docs/."""
     runs = [run for run in record.runs if run.stage not in KNOWN and run.summary]
     folds = [fold for run in runs if (fold := _fold(run))]
     return tag("div", folds, class_="folds") if folds else None
@@ -91,13 +91,13 @@ def _fold(run: RunRecord) -> Html | None:
 
 
 def _documented(stage: str, name: str) -> Html:
-    """A figure's name, leading to where its stage's page defines it or the group that it stands in."""
+    """Return a metric's name, linked to its definition or its group's on the stage's page."""
     known = manual.names(stage)
     return manual.link(stage, next((key for key in (name, *reversed(name.split("."))) if key in known), ""), words=name)
 
 
 def flattened(value: object, before: str = "") -> Iterator[tuple[str, float | Interval | str]]:
-    """Figures by dotted name: numbers, intervals, and names of things; lists of other things are left to --json."""
+    """Return metrics by dotted name: numbers, intervals and names. Other lists are left to --json."""
     for key, item in table(value).items():
         name = f"{before}{key}"
         if isinstance(item, dict):

@@ -1,4 +1,4 @@
-"""`accord report`: puts the page together and writes it in one piece."""
+"""`accord report`: builds the page and writes it atomically."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Everything = tuple[ProjectRecord, People | None, dict[str, list[Finding]]]
 TITLES = {
     "doctor": ("What the doctor finds", "诊断"),
     "loop": ("The loop", "整个循环"),
-    "people": ("Data and labelers", "数据与标注者"),
+    "people": ("Data and labelers", "数据与标注员"),
     "better": ("Did it get better?", "变好了吗？"),
     "measured": ("What else was measured", "其他测量"),
-    "answers": ("Answers side by side", "回答对照"),
+    "answers": ("Answers side by side", "回复对照"),
     "training": ("How it learned", "学习过程"),
     "models": ("The models", "各模型"),
-    "cost": ("What it took", "代价"),
-    "lineage": ("Where the models come from", "模型的来历"),
+    "cost": ("Time and memory", "耗时与内存"),
+    "lineage": ("Where the models come from", "模型的来源"),
     "settings": ("Settings, seeds, versions", "设置、种子与版本"),
     "missing": ("Not there yet", "尚缺"),
     "definitions": ("What the figures mean", "各数字的含义"),
@@ -39,17 +39,17 @@ TITLES = {
 
 
 def read_everything(project_path: Path) -> Everything:
-    """What the page is made of. Raises InputError when there is no such project folder."""
+    """Return everything that the page shows. Raises InputError when there is no such project folder."""
     record = read_project(project_path)
     return record, read_people(project_path), findings_of(record)
 
 
 def write_report(project_path: Path, out: Path | None = None, *, content: Everything | None = None) -> Path:
-    """Write the project's report, one HTML file that needs nothing else, and return where it is.
+    """Write the project's report as one self-contained HTML file, and return its path.
 
     Args:
         out: the file to write; ``report.html`` in the project when None.
-        content: what was read already; read now when None.
+        content: the project as already read; read now when None.
 
     Raises:
         InputError: there is no such project folder.
@@ -61,7 +61,7 @@ def write_report(project_path: Path, out: Path | None = None, *, content: Everyt
 
 
 def page(record: ProjectRecord, people: People | None, findings: dict[str, list[Finding]], *, live: str = "") -> str:
-    """The whole page; the same project gives the same bytes. ``live`` is the state that a served page shows."""
+    """Return the whole page. The same project gives the same bytes. ``live`` is the state shown by a served page."""
     parts = _sections(record, people, findings)
     return Template(_file("page.html")).substitute(
         title=text(record.name),
@@ -82,13 +82,14 @@ def _file(name: str) -> str:
 
 
 def policy() -> str:
-    """The page's content security policy: nothing is loaded, and of scripts its own runs alone, known by its digest."""
+    """Return the page's content security policy: it loads nothing and runs only its own scripts, identified by
+    their digest."""
     digest = base64.b64encode(hashlib.sha256(_file("page.js").encode()).digest()).decode()
     return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def live_policy() -> str:
-    """The same for the served page, which asks its server whether there is something new."""
+    """Return the policy for the served page, which may also ask its server for news."""
     return f"{policy()}; connect-src 'self'"
 
 
@@ -104,7 +105,7 @@ def _contents(parts: dict[str, Html]) -> Html:
 
 
 def _sections(record: ProjectRecord, people: People | None, findings: dict[str, list[Finding]]) -> dict[str, Html]:
-    """Every section that has something to show; what has nothing is listed under "not there yet"."""
+    """Return every section with content. Empty ones are listed under "not there yet"."""
     content: dict[str, list[Child]] = {
         "loop": [background.loop(record)],
         "doctor": [checkup(findings)],
@@ -125,7 +126,8 @@ def _sections(record: ProjectRecord, people: People | None, findings: dict[str, 
         "settings": [background.versions(record), background.settings(record)],
         "missing": [background.missing(record)],
     }
-    sections, means = {name: _section(name, *parts) for name, parts in content.items() if any(parts)}, background.definitions()
+    sections = {name: _section(name, *parts) for name, parts in content.items() if any(parts)}
+    means = background.definitions()
     return sections | {"definitions": _section("definitions", means, manual.pages([*sections.values(), means]))}
 
 
@@ -134,9 +136,11 @@ def _section(name: str, *content: Child) -> Html:
 
 
 def _training(record: ProjectRecord) -> Html | None:
-    """Pretraining, SFT and the reward model, a row each or sharing one."""
+    """Return pretraining, SFT and the reward model, a row each or sharing one."""
     stages = {"pretrain": ("Pretraining", "预训练"), "sft": ("Supervised fine-tuning", "监督微调"), "reward": ("Reward model", "奖励模型")}
-    pictures = [picture for stage, names in stages.items() for picture in charts(record, stage, over=both(*names))]
+    pictures = list[Html]()
+    for stage, names in stages.items():
+        pictures += charts(record, stage, over=both(*names))
     if lines := background.yardsticks(record):
         ladder = tag("ul", lines, class_="yardsticks")
         pictures.append(framed(both("Orders pairs as they do", "与其排序一致"), ladder, over=both(*stages["reward"])))

@@ -1,4 +1,4 @@
-"""The data and the people behind it: how much there is of what, who labeled, and how far they agree."""
+"""Data and labelers: the amount of each kind of data, who labeled, and how far they agree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = {"person": ("people", "人"), "simulated": ("simulated", "模拟"), "mod
 
 @dataclass(frozen=True)
 class Group:
-    """Labelers of one group: how many, their rankings, and how far two of them agree."""
+    """Labelers of one group: their number, their rankings, and the agreement between two of them."""
 
     name: str
     labelers: int
@@ -36,25 +36,25 @@ class Group:
 
 @dataclass(frozen=True)
 class People:
-    """What a feedback store holds."""
+    """The content of a feedback store."""
 
     prompts: dict[str, int] = field(default_factory=dict[str, int])
-    """By split."""
+    """Number of prompts by split."""
     use_cases: dict[str, int] = field(default_factory=dict[str, int])
     demonstrations: int = 0
     responses: int = 0
     rankings: int = 0
     answered: dict[int, int] = field(default_factory=dict[int, int])
-    """Rankings by number of responses."""
+    """Number of rankings by number of responses."""
     kinds: dict[str, int] = field(default_factory=dict[str, int])
-    """Labelers by kind."""
+    """Number of labelers by kind."""
     agreement: dict[str, Interval] = field(default_factory=dict[str, Interval])
-    """By tie rule."""
+    """Agreement by tie rule."""
     groups: list[Group] = field(default_factory=list[Group])
 
 
 def read_people(path: Path) -> People | None:
-    """What the project's store holds; None when it has none, or one that cannot be opened."""
+    """Return the content of the project's store; None when there is none, or it cannot be opened."""
     try:
         url = Project.open(path).store_url
         if url.startswith("sqlite") and not Path(url.partition(":///")[2]).is_file():
@@ -96,14 +96,15 @@ def _groups(labelers: Sequence[Labeler], rankings: Sequence[Ranking]) -> list[Gr
     parts: dict[str, list[Ranking]] = {}
     for ranking in rankings:
         parts.setdefault(group[ranking.labeler], []).append(ranking)
-    return [
-        Group(name, len({ranking.labeler for ranking in part}), len(part), _agreement(part).get("dropped"))
-        for name, part in sorted(parts.items())
-    ]
+    groups = list[Group]()
+    for name, part in sorted(parts.items()):
+        labeled = {ranking.labeler for ranking in part}
+        groups.append(Group(name, len(labeled), len(part), _agreement(part).get("dropped")))
+    return groups
 
 
 def as_json(people: People | None) -> dict[str, object]:
-    """For machines."""
+    """Return the record as JSON values."""
     return dataclasses.asdict(people) if people else {}
 
 
@@ -111,7 +112,7 @@ def as_json(people: People | None) -> dict[str, object]:
 
 
 def data_and_labelers(people: People | None) -> Html | None:
-    """Sizes, use cases, groups, agreement."""
+    """Return the section on sizes, use cases, groups and agreement."""
     if people is None or not (people.prompts or people.rankings):
         return None
     left = tag("div", _sizes(people), _rules(people))
@@ -121,10 +122,10 @@ def data_and_labelers(people: People | None) -> Html | None:
 
 def _sizes(people: People) -> Html:
     splits = [(both(*SPLITS.get(split, (split, split))), count) for split, count in sorted(people.prompts.items())]
-    rows = [(join(both("prompts, ", "提示，"), words), count) for words, count in splits]
-    rows += [(both("demonstrations", "示范"), people.demonstrations), (both("responses", "回答"), people.responses)]
-    rows += [(both(f"rankings of {k}", f"{k} 个回答的排序"), count) for k, count in people.answered.items()]
-    rows += [(join(both("labelers, ", "标注者，"), both(*KINDS.get(kind, (kind, kind)))), count) for kind, count in people.kinds.items()]
+    rows = [(join(both("prompts, ", "提示词，"), words), count) for words, count in splits]
+    rows += [(both("demonstrations", "示范"), people.demonstrations), (both("responses", "回复"), people.responses)]
+    rows += [(both(f"rankings of {k}", f"{k} 个回复的排序"), count) for k, count in people.answered.items()]
+    rows += [(join(both("labelers, ", "标注员，"), both(*KINDS.get(kind, (kind, kind)))), count) for kind, count in people.kinds.items()]
     lines = [tag("tr", tag("th", words, scope="row"), tag("td", f"{count:,}")) for words, count in rows if count]
     return join(tag("h3", definition_link("counted")), tag("table", lines, class_="sizes"))
 
@@ -139,10 +140,10 @@ RULES = {
 def _rules(people: People) -> Html | None:
     if not people.agreement:
         return None
-    rows = [
-        tag("tr", tag("th", both(*RULES[rule]), scope="row"), tag("td", tag("b", percent(three.mean)), " ", _interval(three)))
-        for rule, three in people.agreement.items()
-    ]
+    rows = list[Html]()
+    for rule, three in people.agreement.items():
+        share = tag("td", tag("b", percent(three.mean)), " ", _interval(three))
+        rows.append(tag("tr", tag("th", both(*RULES[rule]), scope="row"), share))
     return join(tag("h3", definition_link("agreement")), tag("table", rows, class_="sizes"))
 
 
@@ -153,34 +154,25 @@ def _interval(three: Interval | None) -> Html | None:
 def _by_group(people: People) -> Html | None:
     if not people.groups:
         return None
-    head = [both("Group", "组"), both("Labelers", "标注者"), both("Rankings", "排序"), definition_link("agreement_within")]
-    rows = [
-        tag(
-            "tr",
-            tag("th", group.name, scope="row"),
-            tag("td", group.labelers),
-            tag("td", f"{group.rankings:,}"),
-            tag("td", tag("b", percent(group.agreement.mean)) if group.agreement else "\N{EN DASH}", " ", _interval(group.agreement)),
-        )
-        for group in people.groups
-    ]
+    head = [both("Group", "组"), both("Labelers", "标注员"), both("Rankings", "排序"), definition_link("agreement_within")]
+    rows = list[Html]()
+    for group in people.groups:
+        share = tag("b", percent(group.agreement.mean)) if group.agreement else "\N{EN DASH}"
+        counts = tag("td", group.labelers), tag("td", f"{group.rankings:,}")
+        agreement = tag("td", share, " ", _interval(group.agreement))
+        rows.append(tag("tr", tag("th", group.name, scope="row"), counts, agreement))
     heads = tag("tr", [tag("th", words, scope="col") for words in head])
     return tag("table", tag("thead", heads), tag("tbody", rows), class_="groups")
 
 
 def _by_case(people: People) -> Html | None:
-    most = max(people.use_cases.values(), default=0)
-    rows = [
-        tag(
-            "tr",
-            tag("th", use_case(name), scope="row"),
-            tag("td", f"{count:,}"),
-            tag("td", tag("i", class_="bar", style=f"--v:{100 * count / most:.0f}%"), class_="barred"),
-        )
-        for name, count in people.use_cases.items()
-    ]
-    return (
-        tag("details", tag("summary", both("Prompts by use case", "各用途的提示")), tag("table", rows, class_="cases small"))
-        if rows
-        else None
-    )
+    if not people.use_cases:
+        return None
+    most = max(people.use_cases.values())
+    rows = list[Html]()
+    for name, count in people.use_cases.items():
+        bar = tag("i", class_="bar", style=f"--v:{100 * count / most:.0f}%")
+        cells = tag("td", f"{count:,}"), tag("td", bar, class_="barred")
+        rows.append(tag("tr", tag("th", use_case(name), scope="row"), cells))
+    title = tag("summary", both("Prompts by use case", "各用途的提示词数"))
+    return tag("details", title, tag("table", rows, class_="cases small"))

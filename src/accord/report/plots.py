@@ -1,7 +1,8 @@
-"""Curves as inline SVG. Words stand in the page, numbers in the picture: one picture serves both languages and both colour schemes.
+"""Curves as inline SVG. The page holds the words, the picture only numbers: one picture serves both languages
+and both colour schemes.
 
-Drawn with matplotlib in stand-in colours that are exchanged for the page's own. Nothing depends on the time or the machine, so the
-same numbers give the same bytes.
+Curves are drawn with matplotlib in placeholder colours that are replaced by the page's own. Nothing depends on
+the time or the machine, so the same numbers give the same bytes.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ _SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "accord", "font.size":
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its points, which of the four colours it has, and how it is drawn."""
+    """One curve: its points, its number among the four colours, and its style."""
 
     points: Series
     colour: int = 0
     dashed: bool = False
     dots: bool = False
-    """Points alone are marked and joined thinly: few measurements, or a path through a plane."""
+    """Whether to draw points, joined thinly: few measurements, or a path through a plane."""
 
 
 def draw(lines: list[Line], *, percent: bool = False) -> Html:
-    """An SVG of the curves with numbered axes.
+    """Return an SVG of the curves with numbered axes.
 
     Raises:
         AccordError: matplotlib is not installed.
@@ -71,7 +72,7 @@ def _axes(axes: Any, percent: bool) -> None:
 
 
 def short(value: float, _: object = None) -> str:
-    """A number as an axis shows it: 0.25, 1200, 12k, 3.5M, 1.2e\N{MINUS SIGN}4."""
+    """Return a number as on an axis: 0.25, 1200, 12k, 3.5M, 1.2e−4."""
     for size, unit in ((1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1e6 if unit == 'M' else 1e3):.3g}{unit}"
@@ -97,7 +98,8 @@ def _line(axes: Any, line: Line) -> None:
 
 
 def _clean(svg: str) -> Html:
-    """Leaves what an HTML page needs: no prologue, no addresses, no names that nothing points to, the page's colours and font."""
+    """Strip everything that an HTML page does not need (prologue, addresses, unused ids), and set the page's
+    colours and font."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", svg, count=5)

@@ -1,6 +1,6 @@
-"""What a project folder holds, read with patience: a run may be under way, a file may not be there yet or be broken.
+"""Tolerant reading of a project folder: a run may be under way, a file may be missing or broken.
 
-Nothing here fails on a missing or unreadable file; what could not be read is remembered and said on the page.
+Nothing here fails on a missing or unreadable file. Unreadable ones are recorded, and the page names them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from accord.runtime.logs import Floats, Metrics, Samples, parse, read_metrics, r
 Table = Mapping[str, Any]
 Series = list[tuple[float, float]]
 POINTS = 400
-"""A longer curve is drawn as the means of so many stretches."""
+"""Longest curve in points. A longer one is drawn as means of this many stretches."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class RunRecord:
     samples: Samples
 
     def series(self, key: str, against: str = "") -> Series:
-        """(step, value) in order of steps, or (value of another metric, value); a long one as the means of ``POINTS`` stretches."""
+        """Return (step, value) in step order, or (value of another metric, value); a long series as the means of
+        ``POINTS`` stretches."""
         steps, values = self.metrics.series(key)
         if against:
             others, across = self.metrics.series(against)
@@ -46,19 +47,19 @@ class RunRecord:
         return list(zip(thinned(steps).tolist(), thinned(values).tolist(), strict=True))
 
     def last(self, key: str) -> float | None:
-        """The run's final figure: out of its summary, else the last one that was logged."""
+        """Return the run's final value of a metric: from its summary, else the last one logged."""
         values = self.metrics.values(key)
         said = number(self.summary.get(key))
         return said if said is not None else (float(values[-1]) if values.size else None)
 
     def ends(self, key: str) -> tuple[float, float] | None:
-        """A metric's first and last value."""
+        """Return a metric's first and last value."""
         values = self.metrics.values(key)
         return (float(values[0]), float(values[-1])) if values.size else None
 
 
 def thinned(values: Floats, limit: int = POINTS) -> Floats:
-    """At most ``limit`` values: the means of stretches of equal length where there are more."""
+    """Return at most ``limit`` values: the means of stretches of equal length when there are more."""
     if values.size <= limit:
         return values
     edges = np.arange(limit + 1) * values.size // limit
@@ -67,7 +68,7 @@ def thinned(values: Floats, limit: int = POINTS) -> Floats:
 
 @dataclass(frozen=True)
 class ProjectRecord:
-    """All that the page is made of."""
+    """Everything that the page is made from."""
 
     name: str
     path: Path
@@ -79,12 +80,12 @@ class ProjectRecord:
     """Files and lines that could not be read."""
 
     def of(self, stage: str) -> list[RunRecord]:
-        """The runs of a stage, the one with the stage's own name first."""
+        """Return the runs of a stage, the one with the stage's own name first."""
         first = {"pretrain": "base"}.get(stage, stage)
         return sorted((run for run in self.runs if run.stage == stage), key=lambda run: (run.name != first, run.name))
 
     def one(self, stage: str) -> RunRecord | None:
-        """The run that stands for a stage."""
+        """Return the run that represents a stage."""
         return next(iter(self.of(stage)), None)
 
 
@@ -92,13 +93,13 @@ STAGES = {"base": "pretrain", "pretrain": "pretrain", "sft": "sft", "sample": "s
     "ppo": "ppo",
     "evaluate": "evaluate",
 }
-"""What a run without a config.json is taken for, by how its name starts."""
+"""The stage of a run without a config.json, by the start of its name."""
 
 
 def read_project(path: Path) -> ProjectRecord:
-    """Reads a project folder. Raises InputError when there is no such folder."""
+    """Read a project folder. Raises InputError when there is no such folder."""
     if not path.is_dir():
-        raise InputError("there is no such project folder", where=str(path), hint="accord init makes one")
+        raise InputError("there is no such project folder", where=str(path), hint="create one with accord init")
     broken: list[str] = []
     runs = [_run(folder, path, broken) for folder in _folders(path / "runs")]
     models = {folder.name: _object(folder / "lineage.json", path, broken) for folder in _folders(path / "models")}
@@ -160,13 +161,13 @@ def _number(value: object) -> float | None:
 
 
 def number(value: object) -> float | None:
-    """A figure as a finite number; the mean when it comes with its interval, None when it is neither."""
+    """Return a value as a finite number: the mean of one with an interval, None for anything else."""
     three = interval_of(value)
     return three.mean if three else _number(value)
 
 
 def interval_of(value: object) -> Interval | None:
-    """``[mean, low, high]`` as an interval, None for anything else."""
+    """Return ``[mean, low, high]`` as an interval, and None for anything else."""
     if not isinstance(value, list | tuple):
         return None
     items = [_number(item) for item in cast("list[object]", value)]
@@ -174,5 +175,5 @@ def interval_of(value: object) -> Interval | None:
 
 
 def table(value: object) -> Table:
-    """The value where it is a JSON object, else an empty one."""
+    """Return the value if it is a JSON object, else an empty one."""
     return cast("Table", value) if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""Did it get better? The headline figures, who beats whom, the table of models, and what each of them answers."""
+"""Results: the headline metrics, win rates, the table of models, and answers of each."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from accord.report.project_files import ProjectRecord, Table, interval_of, numbe
 
 CRITERIA = ("helpful", "truthful", "harmless", "concise", "utility")
 SHOWN, MORE = 4, 12
-"""Prompts answered in full view, and folded away below."""
+"""Number of prompts shown in full, and folded away below."""
 
 
 def percent(value: float, digits: int = 0, *, signed: bool = False) -> str:
-    """0.731 as 73%."""
+    """Return a share as a percentage: 0.731 as 73%."""
     return f"{value:{'+' if signed else ''}.{digits}%}".replace("-", "\N{MINUS SIGN}")
 
 
 def span(value: Interval, digits: int = 0) -> str:
-    """An interval as 69\N{EN DASH}77%."""
+    """Return an interval as 69\N{EN DASH}77%."""
     return f"{100 * value.low:.{digits}f}\N{EN DASH}{100 * value.high:.{digits}f}%"
 
 
 def measured(record: ProjectRecord, key: str) -> Table:
-    """A table of figures: what the evaluation run says in full over what the project's summary says."""
+    """Return all measured metrics; the evaluation run's values take precedence over the project's summary."""
     run = record.one("evaluate")
     return {**table(record.summary.get(key)), **table(run.summary.get(key) if run else None)}
 
@@ -37,7 +37,7 @@ def measured(record: ProjectRecord, key: str) -> Table:
 
 
 def headline(record: ProjectRecord) -> Html | None:
-    """The figures to read first, each with its interval where it has one."""
+    """Return the metrics to read first, each with its interval if it has one."""
     tiles = [_tile(label, value, key) for label, value, key in _headline_figures(record) if number(value) is not None]
     return tag("div", tiles, class_="tiles", id="headline") if tiles else None
 
@@ -45,14 +45,14 @@ def headline(record: ProjectRecord) -> Html | None:
 def _headline_figures(record: ProjectRecord) -> Iterator[tuple[Html, object, str]]:
     summary = record.summary
     rates, tax, made_up = (table(summary.get(key)) for key in ("win_rate", "alignment_tax", "hallucination"))
-    yield both("of prompts: SFT preferred to base", "SFT 优于基座（按提示）"), rates.get("sft_vs_base"), "win_rate"
-    yield both("of prompts: PPO preferred to SFT", "PPO 优于 SFT（按提示）"), rates.get("ppo_vs_sft"), "win_rate"
+    yield both("of prompts: SFT preferred to base", "SFT 优于基座（按提示词）"), rates.get("sft_vs_base"), "win_rate"
+    yield both("of prompts: PPO preferred to SFT", "PPO 优于 SFT（按提示词）"), rates.get("ppo_vs_sft"), "win_rate"
     yield (
-        both("of pairs: reward model agrees with gold", "奖励模型与真值一致"),
+        both("of pairs: reward model agrees with gold", "奖励模型与金标一致"),
         _reward_model(record, "accuracy_gold"),
         "accuracy_gold",
     )
-    yield both("of pairs: two labelers agree", "两位标注者一致"), summary.get("agreement"), "agreement"
+    yield both("of pairs: two labelers agree", "两位标注员一致"), summary.get("agreement"), "agreement"
     yield both("of absent facts: PPO makes things up", "PPO 编造未知事实"), made_up.get("ppo"), "hallucination"
     yield both("alignment tax of PPO", "PPO 的对齐税"), tax.get("ppo_ptx", tax.get("ppo")), "alignment_tax"
 
@@ -72,7 +72,7 @@ def _tile(label: Html, value: object, key: str) -> Html:
 
 
 def duels(record: ProjectRecord) -> Html | None:
-    """Win rates as dots with their intervals around the line of equals."""
+    """Return win rates as dots with their intervals, around the line of equality."""
     run, summary = record.one("evaluate"), table(record.summary.get("win_rate"))
     rates = table(run.summary.get("win_rate") if run else None) or summary
     rows = [_duel(*_sides(name), three) for name, value in rates.items() if (three := interval_of(value))]
@@ -82,7 +82,7 @@ def duels(record: ProjectRecord) -> Html | None:
     caption = tag(
         "figcaption",
         definition_link("win_rate"),
-        tag("span", both(f"{counted:.0f} held-out prompts", f"{counted:.0f} 个留出提示"), class_="unit") if counted else None,
+        tag("span", both(f"{counted:.0f} held-out prompts", f"{counted:.0f} 个留出提示词"), class_="unit") if counted else None,
     )
     return join(tag("figure", caption, tag("table", _scale(), rows, class_="duels"), class_="wide"), _use_cases(record))
 
@@ -100,7 +100,7 @@ def _duel(first: Html, second: Html, three: Interval) -> Html:
 
 
 def strip(three: Interval) -> Html:
-    """An interval on a line from 0 to 100%, with its mean as a dot; the tick in the middle is 50%."""
+    """Return an interval on a line from 0 to 100%, with its mean as a dot. The tick in the middle is 50%."""
     low, mean, high = (round(100 * value, 1) for value in (three.low, three.mean, three.high))
     lies = "win" if three.low > 0.5 else "loss" if three.high < 0.5 else "open"
     parts = [
@@ -118,7 +118,7 @@ def _scale() -> Html:
 
 
 def _use_cases(record: ProjectRecord) -> Html | None:
-    """The same by use case, for the duels that tell something about policies."""
+    """Return win rates by use case, for the duels that concern policies."""
     run = record.one("evaluate")
     cases = table(run.summary.get("win_rate_by_use_case") if run else None)
     blocks: list[Html] = []
@@ -149,16 +149,17 @@ class Column:
 
 
 def models(record: ProjectRecord) -> Html | None:
-    """Base, SFT, policies and best-of-n: criteria, made-up answers, KL, alignment tax."""
+    """Return the table of base, SFT, policies and best-of-n: criteria, made-up answers, KL, alignment tax."""
     columns = [column for column in _columns(record) if column.cells]
     names = list(dict.fromkeys(name for column in columns for name in column.cells))
     if not names:
         return None
     head = tag("tr", tag("th", both("Model", "模型"), scope="col"), [tag("th", definition_link(c.key), scope="col") for c in columns])
-    rows = [
-        tag("tr", tag("th", model_name(name), scope="row"), [tag("td", c.cells.get(name, tag("span", "\N{EN DASH}"))) for c in columns])
-        for name in names
-    ]
+    absent = tag("span", "\N{EN DASH}")
+    rows = list[Html]()
+    for name in names:
+        cells = [tag("td", column.cells.get(name, absent)) for column in columns]
+        rows.append(tag("tr", tag("th", model_name(name), scope="row"), cells))
     return tag("div", tag("table", tag("thead", head), tag("tbody", rows), class_="models"), class_="scroll")
 
 
@@ -187,7 +188,8 @@ def _bar(value: float) -> Html:
 
 
 def answers(record: ProjectRecord) -> Html | None:
-    """The first prompt of each use case, answered by every model. Not chosen by outcome; the page says so."""
+    """Return the first prompt of each use case, answered by every model. The choice does not depend on outcomes;
+    the page says so."""
     run = record.one("evaluate")
     rows = [row for row in run.samples.rows if table(row.get("responses"))] if run else []
     if not rows:
@@ -197,22 +199,23 @@ def answers(record: ProjectRecord) -> Html | None:
     folded = tag("details", tag("summary", both(f"{len(more)} more", f"另外 {len(more)} 个")), map(answer, more)) if more else None
     said = both(
         "The first held-out prompt of each use case, whatever came out; not picked by result.",
-        "每种用途的第一个留出提示，不按结果挑选。",
+        "每种用途的第一个留出提示词，不按结果挑选。",
     )
     return join(tag("p", said, class_="quiet"), map(answer, shown), folded)
 
 
 def _one_a_use_case(rows: Sequence[Table]) -> list[Table]:
-    """The first of each use case, then the rest in order."""
-    first: dict[str, Table] = {}
+    """Return the first of each use case, then the rest in order."""
+    first, rest, seen = list[Table](), list[Table](), set[str]()
     for row in rows:
-        first.setdefault(str(row.get("use_case", "")), row)
-    chosen = list(first.values())
-    return [*chosen, *(row for row in rows if not any(row is one for one in chosen))]
+        case = str(row.get("use_case", ""))
+        (rest if case in seen else first).append(row)
+        seen.add(case)
+    return [*first, *rest]
 
 
 def answer(row: Table) -> Html:
-    """A prompt with each model's response beside the others', and what the judge thought of them."""
+    """Return a prompt with each model's response side by side, and the judge's scores."""
     utilities = table(row.get("utilities")) or table(row.get("scores"))
     asked = tag("p", tag("span", use_case(str(row.get("use_case", ""))), class_="case"), tag("span", _words(row.get("prompt"))), dir="auto")
     cards = [_response(str(name), said, number(utilities.get(name))) for name, said in table(row.get("responses")).items()]
@@ -220,15 +223,15 @@ def answer(row: Table) -> Html:
 
 
 def _response(name: str, said: object, utility: float | None) -> Html:
-    scored = (
-        join(" ", tag("a", f"{utility:.2f}", href="#def-utility", title=DEFINITIONS["utility"].english)) if utility is not None else None
-    )
+    scored = None
+    if utility is not None:
+        scored = join(" ", tag("a", f"{utility:.2f}", href="#def-utility", title=DEFINITIONS["utility"].english))
     empty = tag("em", both("(empty)", "（空）"))
     return tag("div", tag("h4", model_name(name), scored), tag("p", _words(said) or empty, dir="auto"), class_="said")
 
 
 def _words(value: object) -> str:
-    """A text as it is; a conversation as its turns."""
+    """Return a text as it is; a conversation as its turns."""
     if isinstance(value, list):
         return "\n".join(str(table(turn).get("content", turn)) for turn in cast("list[object]", value))
     return str(value if value is not None else "")

@@ -1,4 +1,4 @@
-"""Samples to search and filter: answers side by side, and what each training run said while it learned."""
+"""Samples to search and filter: answers side by side, and each training run's responses while it learned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from accord.report.project_files import ProjectRecord, RunRecord, Table, number,
 from accord.report.results import answer
 
 BYTES = 2_400_000
-"""The samples' share of the page."""
+"""Most bytes of the page that samples may take."""
 OUTCOMES = {
     "better": ("policy above SFT", "策略高于 SFT"),
     "worse": ("policy below SFT", "策略低于 SFT"),
@@ -22,7 +22,7 @@ OUTCOMES = {
 
 @dataclass(frozen=True)
 class Piece:
-    """One sample as markup, and what it is filtered by."""
+    """One sample as markup, and the values to filter it by."""
 
     run: str
     case: str
@@ -31,7 +31,7 @@ class Piece:
 
 
 def browser(record: ProjectRecord) -> Html | None:
-    """Search box, filters and samples; without a script all samples are there, folded away."""
+    """Return a search box, filters and samples. Without a script all samples are shown, folded."""
     runs = [run for run in record.runs if run.samples.rows]
     pieces = fitting([list(_pieces(run)) for run in runs], BYTES)
     if not pieces:
@@ -42,20 +42,23 @@ def browser(record: ProjectRecord) -> Html | None:
     items = tag("div", [piece.html for piece in pieces], id="pieces")
     more = tag("button", both("Show more", "显示更多"), type="button", id="more")
     count = tag("output", id="count", class_="quiet", aria_live="polite")
-    return tag(
-        "details", tag("summary", both("Search all samples", "搜索全部样本")), tag("p", said, class_="quiet"), controls, count, items, more
-    )
+    title = tag("summary", both("Search all samples", "搜索全部样本"))
+    return tag("details", title, tag("p", said, class_="quiet"), controls, count, items, more)
 
 
 def fitting(groups: Sequence[Sequence[Piece]], limit: int) -> list[Piece]:
-    """Pieces of all groups that fit into so many bytes, each group thinned evenly to its share."""
-    sizes = [sum(len(piece.html.encode()) for piece in group) for group in groups]
+    """Return as many samples of all groups as fit into this many bytes, each group thinned evenly to its share."""
+    sizes = [_size(group) for group in groups]
     kept: list[Piece] = []
     for group, size in zip(groups, sizes, strict=True):
         share = limit // len(groups)
         count = len(group) if sum(sizes) <= limit or size <= share else max(1, len(group) * share // size)
         kept += [group[len(group) * number // count] for number in range(count)] if group else []
     return kept
+
+
+def _size(group: Sequence[Piece]) -> int:
+    return sum(len(piece.html.encode()) for piece in group)
 
 
 def _pieces(run: RunRecord) -> Iterator[Piece]:
@@ -71,14 +74,13 @@ def _pieces(run: RunRecord) -> Iterator[Piece]:
 
 
 def _piece(run: str, case: str, outcome: str, content: Html) -> Piece:
-    html = tag(
-        "div", tag("p", run, class_="of quiet"), content, class_="piece", data_run=run, data_case=case or None, data_outcome=outcome or None
-    )
+    head = tag("p", run, class_="of quiet")
+    html = tag("div", head, content, class_="piece", data_run=run, data_case=case or None, data_outcome=outcome or None)
     return Piece(run, case, outcome, html)
 
 
 def _outcome(row: Table) -> str:
-    """How the first policy did beside the SFT model."""
+    """Return the first policy's outcome against the SFT model."""
     worth = table(row.get("utilities")) or table(row.get("scores"))
     policy = next((name for name in worth if name not in ("base", "sft", "best-of-n")), "")
     ours, theirs = number(worth.get(policy)), number(worth.get("sft"))
@@ -88,7 +90,7 @@ def _outcome(row: Table) -> str:
 
 
 def _said(row: Table) -> Html:
-    """One response of a training run."""
+    """Return one response of a training run as markup."""
     score, step = number(row.get("score")), number(row.get("step"))
     figures = [
         join(both("step ", "第 "), f"{step:.0f}", both("", " 步")) if step else None,
@@ -108,9 +110,12 @@ def _search() -> Html:
 
 
 def _choices(pieces: Sequence[Piece]) -> Html:
-    runs = [(run, join(run)) for run in dict.fromkeys(piece.run for piece in pieces)]
-    cases = [(case, use_case(case)) for case in sorted({piece.case for piece in pieces if piece.case})]
-    outcomes = [(key, both(*OUTCOMES[key])) for key in OUTCOMES if any(piece.outcome == key for piece in pieces)]
+    named = dict.fromkeys(piece.run for piece in pieces)
+    known = {piece.case for piece in pieces if piece.case}
+    found = {piece.outcome for piece in pieces}
+    runs = [(run, join(run)) for run in named]
+    cases = [(case, use_case(case)) for case in sorted(known)]
+    outcomes = [(key, both(*words)) for key, words in OUTCOMES.items() if key in found]
     groups = (("run", ("Run", "运行"), runs), ("case", ("Use case", "用途"), cases), ("outcome", ("Outcome", "结果"), outcomes))
     return join([_group(name, title, options) for name, title, options in groups if len(options) > 1])
 

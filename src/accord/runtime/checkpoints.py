@@ -1,4 +1,5 @@
-"""A checkpoint is one file that is replaced in one step: at any kill the old or the new one is whole. No pickle is trusted."""
+"""Checkpoints as single files, replaced atomically: after a kill, either the old or the new one is intact.
+Pickle is never trusted."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ STATE = "state.pt"
 
 
 def save(folder: Path, state: Mapping[str, object]) -> None:
-    """Writes nested dicts, lists and tuples of tensors, numbers, strings and None in place of the folder's checkpoint.
+    """Replace the folder's checkpoint by nested dicts, lists and tuples of tensors, numbers, strings and None.
 
     Raises:
         RunError: the disk is full; the last checkpoint is whole.
@@ -33,16 +34,16 @@ def save(folder: Path, state: Mapping[str, object]) -> None:
 
 
 def load(folder: Path) -> dict[str, object]:
-    """The folder's checkpoint, its tensors on the CPU, bit for bit as they were saved.
+    """Return the folder's checkpoint, its tensors on the CPU, bit for bit as they were saved.
 
     Raises:
-        RunError: there is none, or it was damaged.
+        RunError: there is none, or it is damaged.
     """
     import torch
 
     path = folder / STATE
     if not path.is_file():
-        raise RunError("there is no checkpoint", where=str(folder), hint="start the run without --resume under another --name")
+        raise RunError("there is no checkpoint", where=str(folder), hint="start a new run under another --name, without --resume")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
@@ -51,12 +52,12 @@ def load(folder: Path) -> dict[str, object]:
 
 
 def exists(folder: Path) -> bool:
-    """Whether the folder holds a checkpoint."""
+    """Return whether the folder holds a checkpoint."""
     return (folder / STATE).is_file()
 
 
 def _require_plain(value: object, where: str) -> None:
-    """What ``weights_only`` will read back: refusing the rest now costs less than finding out at the resume."""
+    """Refuse everything that ``weights_only`` could not read back: an error now costs less than one at the resume."""
     import torch
 
     if value is None or isinstance(value, bool | int | float | str | torch.Tensor):

@@ -1,4 +1,4 @@
-"""The machine a run stands on: device, number format, memory, and what to write down about it."""
+"""The machine of a run: device, number format, memory, and the environment to record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 """Parameters of glibc's mallopt (malloc.h)."""
 _TOP_PAD = 64 << 20
 _KERNELS = "64"
-"""As many as a step of these models needs; with them 120 reward steps of the demo took 0.78 GB instead of 1.09 (docs/notebook.md)."""
+"""Enough for one step of these models. With this limit 120 reward steps of the demo took 0.78 GB instead of 1.09
+(docs/notebook.md)."""
 _NAMES = {"fp32": "float32", "float32": "float32", "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16"}
 _NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 """Flags of /proc/cpuinfo; the last is ARM's."""
@@ -29,7 +30,7 @@ _BELOW_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE"
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of that name; ``auto`` takes the GPU when there is one. Raises UsageError for one that is not there."""
+    """Return the device of that name; ``auto`` picks the GPU if there is one. Raises UsageError if it is not available."""
     import torch
 
     if name == "auto":
@@ -37,17 +38,17 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"{name!r} is no device", where="device", hint="auto, cpu, cuda or cuda:N") from error
+        raise UsageError(f"{name!r} is not a device", where="device", hint="use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"{name} is not there: torch sees {torch.cuda.device_count()} GPUs", where="device", hint="auto or cpu")
+        raise UsageError(f"{name} is not available: torch sees {torch.cuda.device_count()} GPUs", where="device", hint="use auto or cpu")
     return device
 
 
 def matmul_dtype(device: torch.device, requested: str = "auto") -> torch.dtype:
-    """The number format of matrix products: bfloat16 where the hardware multiplies it, else float32.
+    """Return the dtype for matrix products: bfloat16 where the hardware supports it, else float32.
 
     Raises:
-        UsageError: float16 on a CPU, or a format of no such name.
+        UsageError: float16 on a CPU, or an unknown dtype.
     """
     import torch
 
@@ -55,15 +56,15 @@ def matmul_dtype(device: torch.device, requested: str = "auto") -> torch.dtype:
         native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_multiplies_bf16()
         return torch.bfloat16 if native else torch.float32
     if requested not in _NAMES:
-        raise UsageError(f"{requested!r} is no number format", where="dtype", hint="auto, float32, bfloat16 or float16")
+        raise UsageError(f"{requested!r} is not a dtype", where="dtype", hint="use auto, float32, bfloat16 or float16")
     dtype: torch.dtype = getattr(torch, _NAMES[requested])
     if dtype is torch.float16 and device.type == "cpu":
-        raise UsageError("float16 on a CPU is about 300 times slower than float32", where="dtype", hint="auto, bfloat16 or float32")
+        raise UsageError("float16 on a CPU is about 300 times slower than float32", where="dtype", hint="use auto, bfloat16 or float32")
     return dtype
 
 
 def _cpu_multiplies_bf16() -> bool:
-    """Whether the processor has the instructions and oneDNN may use them."""
+    """Return whether the processor has bfloat16 instructions and oneDNN may use them."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
     if limit.upper() in _BELOW_BF16:
         return False
@@ -72,10 +73,11 @@ def _cpu_multiplies_bf16() -> bool:
 
 
 def keep_freed_memory() -> str:
-    """Tells glibc's malloc to keep what is freed rather than hand it back and fetch fresh pages every step.
+    """Tell glibc's malloc to keep freed memory rather than return it and fetch fresh pages in every step. Return
+    a log line.
 
-    Fresh pages cost about ten times what kept ones do. Memory maps are turned off altogether because glibc caps their threshold at 32 MB,
-    below an activation. Returns what was done, or why nothing was.
+    Fresh pages cost about ten times as much as kept ones. Memory maps are turned off altogether because glibc caps their
+    threshold at 32 MB, which is less than an activation. The log line says what was done, or why nothing was.
     """
     if platform.libc_ver()[0] != "glibc":
         return f"malloc left as it is: no glibc on this {sys.platform}"
@@ -85,10 +87,10 @@ def keep_freed_memory() -> str:
 
 
 def keep_few_kernels() -> None:
-    """Bounds oneDNN's cache of compiled matrix products, which by default keeps 1,024 of them.
+    """Bound oneDNN's cache of compiled matrix products, which by default holds 1,024 of them.
 
-    Batches without padding have another number of tokens at every step, so that most are compiled, kept and never met again. Counts only
-    before the process's first product; a value that the user has set stays.
+    Padding-free batches have a different number of tokens in every step, so most products are compiled, cached and never
+    used again. This takes effect only before the process's first product. A value set by the user stays.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS)
 
@@ -98,7 +100,7 @@ def _mallopt(parameter: int, value: int) -> bool:
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process has held, in MB."""
+    """Return this process's peak memory, in MB."""
     peak = _proc("self/status", "VmHWM")
     if peak:  # getrusage would count what the parent held before exec
         return int(peak.split()[0]) / 1024
@@ -108,16 +110,20 @@ def peak_rss_mb() -> float:
 
 
 def _proc(file: str, key: str) -> str:
-    """The first value of a key in a file of /proc; empty where there is none."""
+    """Return the first value of a key in a file of /proc, or an empty string if there is none."""
     try:
         lines = (Path("/proc") / file).read_text().splitlines()
     except OSError:
         return ""
-    return next((value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == key), "")
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""
 
 
 def environment() -> dict[str, str | int]:
-    """What a figure depends on besides the code: versions, processor, threads and number format."""
+    """Return everything besides the code that a metric depends on: versions, processor, threads and dtype."""
     import torch
 
     packages = {name: _version(name) for name in ("torch", "transformers", "tokenizers", "numpy", "peft")}

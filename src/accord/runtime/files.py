@@ -1,4 +1,4 @@
-"""Writes that are whole or not there: temporary name beside the target, fsync, rename. A full disk is said in one line."""
+"""Atomic writes: a temporary name in the same folder, fsync, rename. A full disk becomes a one-line error."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from pathlib import Path
 from accord.errors import RunError
 
 TEMPORARY = ".tmp-"
-"""Every unfinished file or folder of ours starts with this."""
+"""Prefix of every unfinished file or folder of ours."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "File too large")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def temporary(path: Path) -> Path:
-    """The name under which this process prepares ``path``, in the same folder, so that a rename never crosses file systems."""
+    """Return the name under which this process prepares ``path``. It lies in the same folder, so a rename never
+    crosses file systems."""
     return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Replaces a file's content in one step; the old content stays whole until then.
+    """Replace a file's content atomically; the old content stays intact until then.
 
     Raises:
         RunError: the disk is full.
@@ -38,14 +39,14 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Adds text to a file and hands it to the operating system at once. Raises RunError when the disk is full."""
+    """Append text to a file and flush it to the operating system at once. Raises RunError when the disk is full."""
     with disk_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(text)
 
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """Yields a temporary name for a file, which takes the place of ``path`` when the block ends well and is removed when it does not.
+    """Yield a temporary name for a file. It replaces ``path`` when the block succeeds and is removed when it fails.
 
     The block fsyncs what it writes; the rename is made durable here.
     """
@@ -61,7 +62,8 @@ def replacing(path: Path) -> Generator[Path]:
 
 @contextmanager
 def new_folder(final: Path) -> Generator[Path]:
-    """Yields an empty folder that becomes ``final`` when the block ends well; until then an older ``final`` stays as it was.
+    """Yield an empty folder that becomes ``final`` when the block succeeds; until then an older ``final`` stays
+    as it was.
 
     Raises:
         RunError: the disk is full.
@@ -79,10 +81,10 @@ def new_folder(final: Path) -> Generator[Path]:
 
 
 def replace_folder(tmp: Path, final: Path) -> None:
-    """Puts a finished folder in the place of another, which is removed. Both stand on one file system.
+    """Replace a folder by a finished one on the same file system, and remove the old one.
 
-    On Linux the two are exchanged in one system call. Elsewhere there is a moment with no ``final``: a kill in it leaves
-    the old folder under its temporary name.
+    On Linux the two are exchanged in one system call. Elsewhere there is a moment with no ``final``: a kill at
+    that moment leaves the old folder under its temporary name.
     """
     for path in sorted(tmp.rglob("*")):
         sync(path)
@@ -99,7 +101,7 @@ def replace_folder(tmp: Path, final: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swaps two names atomically; False where the system cannot."""
+    """Swap two names atomically. Return False where the system cannot."""
     if not sys.platform.startswith("linux"):
         return False
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
@@ -109,7 +111,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def clean(folder: Path, name: str = "") -> None:
-    """Removes what killed processes left unfinished in a folder (of ``name`` alone, when given)."""
+    """Remove the unfinished files of killed processes from a folder (only those for ``name``, if given)."""
     for path in folder.glob(f"{TEMPORARY}*"):
         owner, _, target = path.name.removeprefix(TEMPORARY).partition("-")
         if (name and target != name) or (owner != str(os.getpid()) and _alive(owner)):
@@ -131,7 +133,7 @@ def _alive(owner: str) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Makes a file's content, or a folder's names, last through a power cut."""
+    """Flush a file's content, or a folder's names, to disk so that it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -141,7 +143,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Generator[None]:
-    """Turns a full disk, however a library words it, into a RunError; every other error passes."""
+    """Turn a full disk, however a library reports it, into a RunError. Every other error passes."""
     try:
         yield
     except RunError:
@@ -149,12 +151,12 @@ def disk_errors(path: Path) -> Generator[None]:
     except Exception as error:
         if not _is_full(error):
             raise
-        hint = "free some space, then run the same command again; training goes on with --resume"
-        raise RunError("the disk is full; what stood there before is untouched", where=str(path), hint=hint) from error
+        hint = "free some space, then run the same command again; continue a training run with --resume"
+        raise RunError("the disk is full; the previous content is untouched", where=str(path), hint=hint) from error
 
 
 def _is_full(error: BaseException | None) -> bool:
-    """Whether the error, or one it came from, says that nothing more can be written."""
+    """Return whether the error, or one of its causes, says that the disk is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True

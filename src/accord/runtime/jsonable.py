@@ -1,4 +1,4 @@
-"""Metrics as JSON values: short numbers, and null for what is not defined."""
+"""Metrics as JSON values: short numbers, and null for undefined ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, cast
 
 
 def jsonable(value: Any) -> Any:
-    """Return the value for JSON: floats to four digits, null for nan and infinity, lists for tuples, plain numbers for numpy's."""
+    """Return the value for JSON: floats to four digits, null for NaN and infinity, lists for tuples, plain
+    numbers for NumPy's."""
     if isinstance(value, dict):
         return {key: jsonable(part) for key, part in cast("dict[str, Any]", value).items()}
     if isinstance(value, list | tuple):

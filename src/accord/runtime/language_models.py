@@ -1,4 +1,4 @@
-"""The models of a project that can be talked to, as they are on disk now. Loads no torch."""
+"""The project's language models as they are on disk now. Loads no torch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from accord.runtime.lineage import digest_folder
 from accord.runtime.project import Project
 
 FIRST = ("ppo", "sft", "base")
-"""Who answers when nothing was chosen: the first of these that exists."""
+"""The default speaker: the first of these that exists."""
 SHOWN = 12
-"""Characters of a digest."""
+"""Characters shown of a digest."""
 
 
 def speaks(folder: Path) -> bool:
-    """Return whether a model folder holds a language model, and not a reward or value model."""
+    """Return whether a model folder holds a language model rather than a reward or value model."""
     try:
         architectures = json.loads((folder / "config.json").read_text("utf-8")).get("architectures") or [""]
     except (OSError, ValueError):
@@ -33,12 +33,12 @@ class Shelf:
     _digests: dict[str, tuple[float, str]] = field(default_factory=dict[str, "tuple[float, str]"])
 
     def names(self) -> Sequence[str]:
-        """Return their names, the best guess for who answers first."""
+        """Return the models' names, the default speaker first."""
         found = [name for name in self.project.models() if speaks(self.project.model(name))]
         return [*(name for name in FIRST if name in found), *(name for name in found if name not in FIRST)]
 
     def digest(self, name: str) -> str:
-        """Return the first digits of a model's digest, or "" when there is no such model. A folder is read again once it was rewritten."""
+        """Return the first digits of a model's digest, or "" if there is no such model. A rewritten folder is read again."""
         if name not in self.names():
             return ""
         folder = self.project.model(name)

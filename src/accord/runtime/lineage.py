@@ -1,4 +1,4 @@
-"""Where a model comes from: its parents and the very feedback it learned from, by digest, from the weights back to the clicks."""
+"""The origin of a model: its parents and its exact training feedback, by digest, from the weights back to the clicks."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ _MODEL_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".bin"}
 
 @dataclass(frozen=True)
 class Ancestor:
-    """One model on the way back, with what its lineage.json says; ``record`` is empty for a model that has none (a downloaded base)."""
+    """One ancestor of a model, with the content of its lineage.json. ``record`` is empty for a model without one
+    (a downloaded base)."""
 
     name: str
     depth: int
-    """0 for the model asked for, 1 for its parents."""
+    """0 for the model itself, 1 for its parents."""
     digest: str
-    """The folder's digest now; empty when it is not here."""
+    """The folder's digest now; empty when it is missing."""
     state: Literal["same", "changed", "missing"]
-    """Whether the folder is what it was when its child learned from it (for the model itself: when it was written)."""
+    """Whether the folder is unchanged since its child was trained on it (for the model itself: since it was written)."""
     record: dict[str, Any]
 
 
 def digest_folder(folder: Path) -> str:
-    """sha256 over the names and contents of the files that make a model: configuration, weights, tokenizer, chat template.
+    """Return the sha256 over names and contents of the files that make a model: configuration, weights,
+    tokenizer, chat template.
 
     Raises:
         InputError: there is no such folder, or nothing of a model in it.
@@ -57,7 +59,7 @@ def _makes_model(path: Path, folder: Path) -> bool:
 
 
 def digest_rows(rows: Iterable[object]) -> str:
-    """sha256 over rows in their order, each as JSON with sorted keys; dataclasses count as their fields."""
+    """Return the sha256 over rows in order, each as JSON with sorted keys. Dataclasses count as their fields."""
     total = hashlib.sha256()
     for row in rows:
         line = json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_as_dict)
@@ -81,7 +83,7 @@ def write(
     figures: Mapping[str, object],
     name: str = "",
 ) -> None:
-    """Writes lineage.json and the model card into a model folder whose weights and tokenizer are already there.
+    """Write lineage.json and the model card into a model folder that already has its weights and tokenizer.
 
     Args:
         parents: digest by model name.
@@ -123,18 +125,18 @@ def _section(title: str, values: Mapping[str, object]) -> str:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What lineage.json says; empty when there is none. Raises InputError when it is no JSON."""
+    """Return the content of lineage.json, empty if there is none. Raises InputError if it is not JSON."""
     path = folder / LINEAGE
     if not path.is_file():
         return {}
     try:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise InputError("is no JSON", where=str(path), hint="make the model again with the command that its README.md names") from error
+        raise InputError("is not JSON", where=str(path), hint="train the model again with the command in its README.md") from error
 
 
 def walk(project: Project, name: str) -> list[Ancestor]:
-    """The model and everything it descends from, children first. Raises InputError when the project has no such model."""
+    """Return the model and all its ancestors, children first. Raises InputError if the project has no such model."""
     if not project.model(name).is_dir():
         raise InputError(
             f"there is no model {name!r}", where=str(project.path / "models"), hint=f"there are: {', '.join(project.models())}"
@@ -162,7 +164,7 @@ def _ancestor(project: Project, name: str, depth: int, expected: str) -> Ancesto
 
 
 def models_that_learned(project: Project, digests: Collection[str], runs: Collection[str]) -> dict[str, str]:
-    """Return the models that learned from certain snapshots, and their descendants, each with how it learned.
+    """Return the models that were trained on certain snapshots, and their descendants, each with how it was trained.
 
     Args:
         digests: sha256 of the snapshots.

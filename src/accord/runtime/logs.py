@@ -1,7 +1,7 @@
-"""Reads what runs wrote, with patience: metrics.jsonl by columns, samples.jsonl evenly thinned.
+"""Tolerant readers for a run's files: metrics.jsonl by columns, samples.jsonl evenly thinned.
 
-A file may be missing, still be written or be broken; nothing here fails on it. A million rows take 8 bytes a figure, so that a report
-over them fits into memory.
+A file may be missing, incomplete or broken; nothing here fails on it. A million rows take 8 bytes per metric,
+so that a report over them fits into memory.
 """
 
 from __future__ import annotations
@@ -20,21 +20,23 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Table = Mapping[str, Any]
 SAMPLES = 5_000
-"""Samples kept of a run; of more, every so-manyth."""
+"""Samples kept per run. Of more, every n-th is kept."""
 _NAN = math.nan
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """metrics.jsonl by column: ``columns[key][i]`` is what row i says of a figure, NaN where it says nothing or no finite number."""
+    """metrics.jsonl by column: ``columns[key][i]`` is the metric in row i, NaN where the row has none or no
+    finite number."""
 
     columns: Mapping[str, Floats] = field(default_factory=dict[str, Floats])
     rows: int = 0
     lost: int = 0
-    """Lines that were no JSON object."""
+    """Number of lines that are not JSON objects."""
 
     def series(self, key: str) -> tuple[Floats, Floats]:
-        """Steps in order and the figure at each, finite ones alone; a step that was logged twice (a resume) keeps its last value."""
+        """Return the steps in order and the metric at each, finite values only. A step that was logged twice (a
+        resume) keeps its last value."""
         values = self.columns.get(key)
         if values is None:
             return np.empty(0), np.empty(0)
@@ -49,16 +51,16 @@ class Metrics:
         return steps, values
 
     def values(self, key: str) -> Floats:
-        """The figure in the order of steps; empty when it was never logged."""
+        """Return the metric in step order, empty if it was never logged."""
         return self.series(key)[1]
 
     def unusable(self) -> list[str]:
-        """Figures that once were a number and then were none: what overflowed in a run."""
+        """Return the metrics that turned from a number into NaN or infinity during a run."""
         return [key for key, column in self.columns.items() if key in _ALWAYS and _stops(column)]
 
 
 _ALWAYS = ("loss", "policy_loss", "value_loss", "grad_norm", "reward", "kl_k1", "approx_kl", "entropy")
-"""Figures that a stage which logs them logs at every step."""
+"""Metrics that are logged at every step by the algorithms that log them at all."""
 
 
 def _stops(column: Floats) -> bool:
@@ -68,7 +70,7 @@ def _stops(column: Floats) -> bool:
 
 @dataclass(frozen=True)
 class Samples:
-    """Some rows of samples.jsonl, evenly spread, and how many there are."""
+    """A selection of rows of samples.jsonl, evenly spread, and the total number."""
 
     rows: list[Table] = field(default_factory=list[Table])
     total: int = 0
@@ -76,7 +78,7 @@ class Samples:
 
 
 def read_metrics(path: Path) -> Metrics:
-    """metrics.jsonl by columns; empty when there is no such file. Raises OSError when it cannot be read."""
+    """Return metrics.jsonl by columns, empty if there is no such file. Raises OSError when it cannot be read."""
     columns: dict[str, array[float]] = {}
     rows = lost = 0
     for line in _lines(path):
@@ -103,7 +105,8 @@ def _plain(value: object) -> float:
 
 
 def read_samples(path: Path, limit: int = SAMPLES) -> Samples:
-    """At most ``limit`` rows of samples.jsonl, the first and the last among them. Raises OSError when it cannot be read."""
+    """Return at most ``limit`` rows of samples.jsonl, including the first and the last. Raises OSError when it
+    cannot be read."""
     total = sum(1 for _ in _lines(path))
     wanted = range(total) if total <= limit else {round(n * (total - 1) / (limit - 1)) for n in range(limit)}
     found = [parse(line) for at, line in enumerate(_lines(path)) if at in wanted]
@@ -111,7 +114,7 @@ def read_samples(path: Path, limit: int = SAMPLES) -> Samples:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a file; the last one may still be being written."""
+    """Yield the complete lines of a file. A last line without an end may still be in the writing."""
     if not path.is_file():
         return
     with path.open("rb") as file:
@@ -121,7 +124,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def parse(content: str | bytes) -> Table | None:
-    """A JSON object, or None for anything else."""
+    """Return the JSON object in a line, or None for anything else."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
@@ -130,5 +133,6 @@ def parse(content: str | bytes) -> Table | None:
 
 
 def read_object(path: Path) -> Table | None:
-    """A file's JSON object; empty when there is no file, None when it holds something else. Raises OSError when it cannot be read."""
+    """Return a file's JSON object: empty if there is no file, None if it holds something else. Raises OSError
+    when it cannot be read."""
     return parse(path.read_bytes()) if path.is_file() else {}

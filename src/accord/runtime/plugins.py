@@ -87,7 +87,7 @@ def source(point: EntryPoint) -> str:
 
 
 def _points(group: Group) -> list[EntryPoint]:
-    """Every entry point of a group; a package that is found twice on the path counts once, as it does for `import`."""
+    """Return every entry point of a group; a package that is found twice on the path counts once, as it does for `import`."""
     unique = {(point.name, point.value, source(point)): point for point in entry_points(group=f"accord.{group}")}
     return list(unique.values())
 

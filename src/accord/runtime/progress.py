@@ -1,4 +1,5 @@
-"""What a person sees while a stage works: a bar on a terminal, a plain line now and then in a log, a short table at the end."""
+"""Output while a command works: a progress bar on a terminal, a plain line now and then in a log, a short table
+at the end."""
 
 from __future__ import annotations
 
@@ -17,19 +18,19 @@ _LINE_SECONDS = 10.0
 
 
 class Track(Protocol):
-    """Where a stage says how far it is."""
+    """The interface through which a command reports its progress."""
 
     def advance(self, n: int = 1, **figures: float) -> None:
-        """Says that n more are done, and what was measured: ``advance(loss=2.1, tokens_per_second=18_000)``."""
+        """Report n more items as done, with metrics: ``advance(loss=2.1, tokens_per_second=18_000)``."""
         ...
 
 
 @contextmanager
 def track(total: int, description: str, *, quiet: bool = False, done: int = 0) -> Generator[Track]:
-    """Shows the progress of ``total`` things on standard error, of which ``done`` were done by an earlier run.
+    """Show the progress of ``total`` items on standard error. An earlier run finished ``done`` of them.
 
-    On a terminal a bar with count, elapsed and remaining time and the figures; elsewhere a line at most every 10 seconds and one at
-    the end; nothing when ``quiet``.
+    A terminal gets a bar with count, elapsed and remaining time and the metrics. Elsewhere there is a line at
+    most every 10 seconds and one at the end. With ``quiet`` there is nothing.
     """
     console = Console(stderr=True)
     if quiet:
@@ -46,7 +47,7 @@ def track(total: int, description: str, *, quiet: bool = False, done: int = 0) -
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints a table on standard output; numbers stand to the right."""
+    """Print a table on standard output. Numbers are right-aligned."""
     drawn = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
@@ -57,7 +58,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def short(value: object) -> str:
-    """A number in few digits, anything else as it is."""
+    """Return a number in few digits, and anything else as it is."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

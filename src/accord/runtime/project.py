@@ -22,38 +22,41 @@ FILE = "accord.toml"
 
 @dataclass(frozen=True)
 class ProjectSection:
-    """[project]: what holds for every stage."""
+    """[project]: settings for every command."""
 
     name: str = ""
-    """What people call the project; the folder's name when empty."""
+    """The project's display name; the folder's name when empty."""
     seed: int = 0
-    """Seed of every stage that is given none of its own."""
+    """Seed of every command that has none of its own."""
 
 
 @dataclass(frozen=True)
 class StoreSection:
-    """[store]: where the feedback is kept."""
+    """[store]: location of the feedback database."""
 
     url: str = ""
-    """SQLAlchemy address of the feedback store; empty is feedback.db in the project."""
+    """SQLAlchemy address of the feedback database; empty means feedback.db in the project."""
 
 
 def sections() -> dict[str, type[Any]]:
-    """The sections of accord.toml with their dataclasses: every ``XConfig`` of accord.settings is [x]."""
+    """Return the sections of accord.toml with their dataclasses: every ``XConfig`` of accord.settings is [x]."""
     configs = {name: kind for name, kind in vars(stages).items() if name.endswith("Config") and dataclasses.is_dataclass(kind)}
     named = {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name.removesuffix("Config")).lower(): kind for name, kind in configs.items()}
     return {"project": ProjectSection, "store": StoreSection, **cast("dict[str, type[Any]]", named)}
 
 
 def vacant(path: Path | str) -> Path:
-    """The absolute path of a folder in which a project can be made.
+    """Return the absolute path of a folder in which a project can be created.
+
+    Raises:
+        InputError: the folder is a project already, or is not empty.
 
     Raises:
         InputError: a project, or anything else, stands there already.
     """
     folder = Path(path).expanduser().absolute()
     if (folder / FILE).exists():
-        raise InputError("is a project already", where=str(folder), hint="choose another folder, or go on with this one")
+        raise InputError("is a project already", where=str(folder), hint="choose another folder, or continue with this project")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError("exists and is not empty", where=str(folder), hint="choose a new folder for the project")
     return folder
@@ -61,20 +64,20 @@ def vacant(path: Path | str) -> Path:
 
 @dataclass(frozen=True)
 class Project:
-    """A project folder. ``settings`` holds accord.toml as it stands, checked when the project was opened."""
+    """A project folder. ``settings`` holds accord.toml as written, checked when the project was opened."""
 
     path: Path
 
     @classmethod
     def create(cls, path: Path | str, *, settings: Mapping[str, object] | None = None) -> Project:
-        """Makes a project in a new or empty folder.
+        """Create a project in a new or empty folder.
 
         Args:
             settings: sections of accord.toml, e.g. ``{"ppo": {"steps": 20}}``.
 
         Raises:
-            InputError: a project, or anything else, stands there already.
-            UsageError: a setting that no stage knows.
+            InputError: the folder is a project already, or is not empty.
+            UsageError: a setting is unknown to every command.
         """
         folder = vacant(path)
         text = _toml({"project": {"name": folder.name}, **(settings or {})})
@@ -87,7 +90,7 @@ class Project:
 
     @classmethod
     def open(cls, path: Path | str | Project) -> Project:
-        """Open a project and check its settings; one that is open already is returned as it is.
+        """Open a project and check its settings. A project that is already open is returned as it is.
 
         Raises:
             InputError: there is no project.
@@ -108,11 +111,11 @@ class Project:
         try:
             return tomllib.loads((self.path / FILE).read_text("utf-8"))
         except ValueError as error:
-            raise UsageError(str(error), where=str(self.path / FILE), hint="mend the TOML at that place") from error
+            raise UsageError(str(error), where=str(self.path / FILE), hint="fix the TOML there") from error
 
     @property
     def store_url(self) -> str:
-        """SQLAlchemy address of the feedback store; a relative SQLite path counts from the project's folder."""
+        """SQLAlchemy address of the feedback database; a relative SQLite path is relative to the project's folder."""
         url = str(self.settings.get("store", {}).get("url", "")) or "sqlite:///feedback.db"
         scheme, slashes, place = url.partition(":///")
         if scheme.startswith("sqlite") and slashes and place and not Path(place).is_absolute() and not place.startswith((":", "file:")):
@@ -120,19 +123,19 @@ class Project:
         return url
 
     def model(self, name: str) -> Path:
-        """The folder of a model of this project, there or not yet."""
+        """Return the folder of one of the project's models, whether or not it exists."""
         return self.path / "models" / _inside(name, "model")
 
     def run(self, name: str) -> Path:
-        """The folder of a run, there or not yet."""
+        """Return the folder of a run, whether or not it exists."""
         return self.path / "runs" / _inside(name, "run")
 
     def models(self) -> list[str]:
-        """The names of the models that are there."""
+        """Return the names of the existing models."""
         return _names(self.path / "models")
 
     def runs(self) -> list[str]:
-        """The names of the runs that are there."""
+        """Return the names of the existing runs."""
         return _names(self.path / "runs")
 
 
@@ -142,12 +145,12 @@ def _names(folder: Path) -> list[str]:
 
 def _inside(name: str, what: str) -> str:
     if not name or name.startswith(".") or any(mark in name for mark in "/\\\0"):
-        raise UsageError(f"{name!r} cannot name a {what}", where="name", hint="a name has no slashes and starts with no dot")
+        raise UsageError(f"{name!r} cannot name a {what}", where="name", hint="use a name without slashes that does not start with a dot")
     return name
 
 
 def check(settings: Mapping[str, object], file: Path) -> None:
-    """Holds settings against the stages' dataclasses: sections, keys, types, and the stages' own rules.
+    """Check settings against the commands' dataclasses: sections, keys, types, and each command's own rules.
 
     Raises:
         UsageError: names the file, the section, the key, and the nearest one that exists.
@@ -167,7 +170,7 @@ def _check_section(section: str, values: Mapping[str, object], kind: type[Any], 
         if key not in hints:
             raise UsageError(f"[{section}] has no key {key!r}", where=file, hint=_nearest(key, hints))
         if not _fits(value, hints[key]):
-            raise UsageError(f"[{section}] {key} is {_show(value)}, not {_expected(hints[key])}", where=file, hint=f"mend {key}")
+            raise UsageError(f"[{section}] {key} is {_show(value)}, not {_expected(hints[key])}", where=file, hint=f"fix {key} there")
     try:
         kind(**values)
     except UsageError as error:
@@ -195,11 +198,11 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _toml(settings: Mapping[str, object]) -> str:
-    """Sections of plain values as TOML; JSON's strings, numbers and booleans are TOML's as well."""
+    """Return sections of plain values as TOML. JSON's strings, numbers and booleans are valid TOML."""
     parts: list[str] = []
     for section, values in settings.items():
         if not isinstance(values, Mapping):
-            raise UsageError(f"{section} is a section, not a value", where=FILE)
+            raise UsageError(f"{section} is a section, not a value", where=FILE, hint=f"write [{section}] and its keys below")
         lines = [f"{key} = {_show(value)}" for key, value in cast("Mapping[str, object]", values).items()]
         parts.append("\n".join([f"[{section}]", *lines]))
     return "\n\n".join(parts) + "\n"

@@ -1,12 +1,12 @@
-"""A run's folder: what it was asked, what it measured, where it stands. A resumed run leaves the files of an uninterrupted one.
+"""A run's folder: settings, metrics, state. A resumed run leaves the same files as an uninterrupted one.
 
-config.json       stage, settings, inputs by digest, seed, versions
-metrics.jsonl     one line a step
-samples.jsonl     one line a sample
-checkpoint/       where a resume goes on
-policies/         policies of earlier steps, where they were asked to be kept
+config.json       command, settings, inputs by digest, seed, versions
+metrics.jsonl     one line per step
+samples.jsonl     one line per sample
+checkpoint/       the state from which a resume continues
+policies/         policies of earlier steps, if asked for
 log.txt           remarks, with their time
-summary.json      the last figures; its presence says that the run is finished
+summary.json      the last metrics; its presence marks the run as finished
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from accord.runtime.files import append, clean, sync, write_atomic
 
 POLICIES = "policies"
 _FIXED = ("stage", "config", "inputs", "seed")
-"""What a resume may not change; versions may (they are remarked in log.txt)."""
+"""Fields that a resume may not change. Versions may change; log.txt says so."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a stage in its folder. Steps count from 1: ``checkpoint(n)`` follows ``log(n)`` and holds the state after n steps."""
+    """One run of a command in its folder. Steps count from 1: ``checkpoint(n)`` follows ``log(n)`` and holds the
+    state after n steps."""
 
     folder: Path
     stage: str
@@ -43,14 +44,15 @@ class Run:
 
     @classmethod
     def start(cls, folder: Path, *, stage: str, config: object, inputs: Mapping[str, str], resume: bool, seed: int = 0) -> Run:
-        """Opens a new run, or with ``resume`` one that was stopped, cutting its records back to its last checkpoint.
+        """Start a new run. With ``resume``, open a stopped one and cut its records back to its last checkpoint.
 
         Args:
-            config: the stage's settings, a dataclass.
-            inputs: digests of what the run learns from: parent models, the feedback snapshot.
+            config: the command's settings, a dataclass.
+            inputs: digests of everything the run learns from: parent models, the feedback snapshot.
 
         Raises:
-            RunError: a run stands there already and ``resume`` is off, or it was started with other settings or inputs.
+            RunError: there is a run of that name and ``resume`` is off, or it was started with other settings
+                or inputs.
         """
         run = cls(folder, stage, dict(inputs))
         asked = _plain({"stage": stage, "config": _fields(config), "inputs": run.inputs, "seed": seed, "versions": environment()})
@@ -60,8 +62,8 @@ class Run:
             run._cut(-1)
             write_atomic(run._config, _json(asked))
         elif not resume:
-            hint = "--resume goes on with it; another --name starts a new one"
-            raise RunError(f"a {'finished' if run.done else 'stopped'} run stands there already", where=str(folder), hint=hint)
+            hint = "continue it with --resume, or start a new one under another --name"
+            raise RunError(f"a {'finished' if run.done else 'stopped'} run of this name exists already", where=str(folder), hint=hint)
         else:
             run._check_same(asked, _plain(_defaults(config)))
             run._continue()
@@ -69,66 +71,67 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether the run reached its end; resuming it is then nothing to do."""
+        """Whether the run is finished. Resuming it then does nothing."""
         return (self.folder / "summary.json").is_file()
 
     @property
     def begun(self) -> bool:
-        """Whether it has taken a step: there is something a resume would keep."""
+        """Whether the run has taken a step, so that a resume has something to keep."""
         return self._metrics.exists() or checkpoints.exists(self.folder / "checkpoint")
 
     @staticmethod
     def started(folder: Path) -> bool:
-        """Whether a run was started in a folder, stopped or not."""
+        """Return whether a run was started in a folder, finished or not."""
         return (folder / "config.json").exists()
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What ``finish`` was given; empty for a run that is not done."""
+        """The summary passed to ``finish``; empty for an unfinished run."""
         path = self.folder / "summary.json"
         return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
     def log(self, step: int, **metrics: float) -> None:
-        """Adds a step's metrics to metrics.jsonl; what is not finite is written as null."""
+        """Append a step's metrics to metrics.jsonl. NaN and infinity are written as null."""
         append(self._metrics, json.dumps({"step": step, **{name: _number(value) for name, value in metrics.items()}}) + "\n")
 
     def samples(self, step: int, rows: Iterable[Mapping[str, object]]) -> None:
-        """Adds samples of a step to samples.jsonl."""
+        """Append a step's samples to samples.jsonl."""
         append(self._samples, "".join(json.dumps({"step": step, **row}, ensure_ascii=False) + "\n" for row in rows))
 
     def note(self, text: str) -> None:
-        """Adds a remark to log.txt."""
+        """Append a remark to log.txt."""
         append(self.folder / "log.txt", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
 
     def checkpoint(self, step: int, state: Mapping[str, object]) -> None:
-        """Saves the state after ``step`` steps in place of the last one. Raises RunError when the disk is full."""
+        """Replace the checkpoint by the state after ``step`` steps. Raises RunError when the disk is full."""
         for path in (self._metrics, self._samples):
             if path.exists():
                 sync(path)
         checkpoints.save(self.folder / "checkpoint", {"step": step, "state": dict(state)})
 
     def restore(self) -> tuple[int, dict[str, Any]] | None:
-        """The last checkpoint's step and state, or None when the run has none yet."""
+        """Return the last checkpoint's step and state, or None if there is no checkpoint yet."""
         if not checkpoints.exists(self.folder / "checkpoint"):
             return None
         saved = cast("dict[str, Any]", checkpoints.load(self.folder / "checkpoint"))
         return saved["step"], saved["state"]
 
     def keep(self, step: int, state: Mapping[str, object]) -> None:
-        """Keeps a policy as it is after ``step`` steps, beside the checkpoint, which is replaced. Raises RunError when the disk is full."""
+        """Keep the policy after ``step`` steps for good, apart from the checkpoint. Raises RunError when the
+        disk is full."""
         checkpoints.save(self.folder / POLICIES / f"{step:06d}", state)
 
     def kept(self) -> list[int]:
-        """The steps whose policies were kept, in order."""
+        """Return the steps whose policies were kept, in order."""
         return sorted(int(path.name) for path in (self.folder / POLICIES).glob("[0-9]*") if checkpoints.exists(path))
 
     def policy(self, step: int) -> dict[str, Any]:
-        """A policy that was kept. Raises RunError when it was not, or is damaged."""
+        """Return a kept policy. Raises RunError when it is missing or damaged."""
         return cast("dict[str, Any]", checkpoints.load(self.folder / POLICIES / f"{step:06d}"))
 
     @contextmanager
     def finishing(self) -> Generator[dict[str, Any]]:
-        """Finish the run with its seconds, its peak memory and the metrics that the block puts into what it is given.
+        """Finish the run with its seconds, its peak memory and the metrics that the block puts into the yielded dict.
 
         A run whose input turns out to be unusable before its first step leaves nothing behind.
         """
@@ -143,10 +146,10 @@ class Run:
 
     @staticmethod
     def discard(folder: Path, stage: str) -> None:
-        """Remove a run of this stage, if there is one, so that it can be made again.
+        """Remove a run of this command, if there is one, so that it can start again.
 
         Raises:
-            UsageError: the run is another stage's.
+            UsageError: the run belongs to another command.
         """
         if not folder.exists():
             return
@@ -156,7 +159,7 @@ class Run:
         shutil.rmtree(folder)
 
     def finish(self, **summary: object) -> None:
-        """Writes summary.json, which marks the run as done."""
+        """Write summary.json, which marks the run as done."""
         write_atomic(self.folder / "summary.json", _json(_plain(summary)))
 
     @property
@@ -172,16 +175,16 @@ class Run:
         return self.folder / "samples.jsonl"
 
     def _check_same(self, asked: dict[str, Any], defaults: dict[str, Any]) -> None:
-        """A setting that came after the run was started counts as having had its default."""
+        """Refuse a resume with other settings. A setting that is newer than the run counts as having had its default."""
         try:
             begun = json.loads(self._config.read_text("utf-8"))
         except ValueError as error:
-            raise RunError("is no JSON", where=str(self._config), hint="start the run again under another --name") from error
+            raise RunError("is not JSON", where=str(self._config), hint="start the run again under another --name") from error
         begun["config"] = {**defaults, **begun.get("config", {})}
         differing = [key for name in _FIXED for key in _differences(begun.get(name), asked[name], name)]
         if differing:
-            hint = "resume with the settings it was started with, or start anew under another --name"
-            raise RunError(f"cannot go on with the run: {'; '.join(differing)}", where=str(self.folder), hint=hint)
+            hint = "resume it with its original settings, or start a new run under another --name"
+            raise RunError(f"cannot resume the run: {'; '.join(differing)}", where=str(self.folder), hint=hint)
         for change in _differences(begun.get("versions"), asked["versions"], "versions"):
             self.note(f"resumed with {change}")
 
@@ -195,7 +198,7 @@ class Run:
         self.note(f"resumed after step {step}" if restored else "resumed from the beginning: there was no checkpoint yet")
 
     def _cut(self, step: int) -> None:
-        """Removes the records of later steps, and a last line that was being written."""
+        """Remove the records of later steps, and an incomplete last line."""
         for path in (self._metrics, self._samples):
             if path.exists():
                 lines = path.read_text("utf-8", errors="replace").split("\n")
@@ -210,13 +213,13 @@ def _fields(config: object) -> dict[str, Any]:
 
 
 def _defaults(config: Any) -> dict[str, Any]:
-    """What each field of a dataclass is when nobody names it; nothing for a field that must be named."""
+    """Return each default of a dataclass's fields. Fields without one are missing."""
     fields = [field for field in dataclasses.fields(config) if field.default is not dataclasses.MISSING]
     return {field.name: field.default for field in fields}
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    """The value as JSON gives it back, so that what was written compares equal to what is asked."""
+    """Return the value as JSON would return it, so that a written value compares equal to a given one."""
     return json.loads(json.dumps(value, default=str))
 
 
@@ -231,7 +234,7 @@ def _number(value: float) -> float | None:
 
 
 def _differences(begun: object, asked: object, where: str) -> list[str]:
-    """Every key that differs, as ``config.lr was 0.1, is 0.2``."""
+    """Return every differing key, as ``config.lr was 0.1, is 0.2``."""
     if isinstance(begun, dict) and isinstance(asked, dict):
         one, other = cast("dict[str, object]", begun), cast("dict[str, object]", asked)
         keys = [*one, *(key for key in other if key not in one)]

@@ -1,4 +1,4 @@
-"""One seed a run, as many independent streams as there are uses: adding a draw in one place shifts no other."""
+"""One seed per run and an independent stream per use: adding a draw in one place shifts no other."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 
 def derive(seed: int, *labels: str | int) -> int:
-    """A seed of 63 bits from a run's seed and what it is for, the same on every machine and in every version of Python."""
+    """Return a 63-bit seed derived from a run's seed and labels for its use, the same on every machine and in
+    every version of Python."""
     words = json.dumps([seed, *labels]).encode()
     return int.from_bytes(hashlib.sha256(words).digest()[:8], "big") >> 1
 
 
 def generator(seed: int, *labels: str | int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A stream of random numbers of its own for these labels, e.g. ``generator(1, "rollout", step)``."""
+    """Return an independent random number generator for these labels, e.g. ``generator(1, "rollout", step)``."""
     import torch
 
     return torch.Generator(device=device).manual_seed(derive(seed, *labels))

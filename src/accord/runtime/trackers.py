@@ -1,6 +1,7 @@
 """Optional mirrors of a run's metrics: TensorBoard, W&B, MLflow, trackio, when installed and asked for.
 
-metrics.jsonl is what Accord itself reads; a mirror only follows it, so that no run ever waits for a tracker or fails with one.
+Accord itself reads metrics.jsonl. A mirror only follows that file, so that no run ever waits for a tracker or
+fails with one.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ PACKAGES: dict[Kind, tuple[str, str]] = {
     "mlflow": ("mlflow", "mlflow-skinny"),
     "trackio": ("trackio", "trackio"),
 }
-"""What is imported, and what to install for it."""
+"""The module to import, and the package to install for it."""
 MLFLOW_AT_ONCE = 1000
 
 
 StepMetrics = tuple[int, Mapping[str, float]]
-"""A step and its figures."""
+"""A step and its metrics."""
 
 
 class Tracker(Protocol):
-    """Where one run's figures go."""
+    """Destination of one run's metrics."""
 
     def log(self, rows: Sequence[StepMetrics]) -> None: ...
 
@@ -44,7 +45,7 @@ class Tracker(Protocol):
 
 
 def open_tracker(kind: Kind, project: Path, run: str, settings: Mapping[str, Any]) -> Tracker:
-    """A tracker for one run.
+    """Return a tracker for one run.
 
     Raises:
         AccordError: the package is not installed.
@@ -58,7 +59,7 @@ def open_tracker(kind: Kind, project: Path, run: str, settings: Mapping[str, Any
     try:
         return _OPENERS[kind](library, project, run, settings)
     except Exception as error:
-        raise RunError(f"{kind} refuses: {error}", where=f"--mirror {kind}, run {run}") from error
+        raise RunError(f"{kind} refused: {error}", where=f"--mirror {kind}, run {run}") from error
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _tensorboard(library: Any, project: Path, run: str, settings: Mapping[str, A
 
 @dataclass(frozen=True)
 class _Logging:
-    """W&B and trackio, which speak alike."""
+    """W&B or trackio, which share an interface."""
 
     session: Any
 
@@ -104,7 +105,7 @@ def _trackio(library: Any, project: Path, run: str, settings: Mapping[str, Any])
 
 @dataclass(frozen=True)
 class _Mlflow:
-    """One call a thousand figures, which is all that it takes at once: a call is a transaction."""
+    """MLflow, with one call per thousand metrics, its limit: a call is a transaction."""
 
     client: Any
     id: str
@@ -137,7 +138,7 @@ _OPENERS = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow, "tr
 
 @dataclass
 class Mirror:
-    """Sends what metrics.jsonl of every run has gained since the last look."""
+    """Copies new rows of every run's metrics.jsonl to a tracker."""
 
     project: Path
     kind: Kind
@@ -145,7 +146,7 @@ class Mirror:
     open: dict[str, Tracker] = field(default_factory=dict[str, Tracker])
 
     def follow(self) -> dict[str, int]:
-        """Sends new rows; says how many of each run."""
+        """Send new rows and return their number per run."""
         gained: dict[str, int] = {}
         for folder in sorted((self.project / "runs").glob("[!.]*")):
             metrics = read_metrics(folder / "metrics.jsonl")
@@ -168,19 +169,20 @@ class Mirror:
         return metrics.rows - first
 
     def close(self) -> None:
-        """Ends every run's tracker."""
+        """End every run's tracker."""
         for tracker in self.open.values():
             tracker.close()
         self.open.clear()
 
 
 SECONDS = 5.0
-"""Between two looks of a mirror that follows."""
+"""Seconds between two looks at the runs while a mirror follows them."""
 
 
 @contextmanager
 def mirrored(project: Path, kinds: Sequence[Kind], *, live: bool) -> Generator[dict[str, int]]:
-    """Mirrors what is there, and with ``live`` what comes while the block lasts. Yields the rows sent by run, over all trackers.
+    """Mirror existing metrics, and with ``live`` also new ones while the block lasts. Yields the number of rows
+    sent per run, over all trackers.
 
     Raises:
         AccordError: a tracker is not installed.

@@ -1,1 +1,1 @@
-"""Who uses it: the chat."""
+"""Serving: the API and the chat through which people use the models."""

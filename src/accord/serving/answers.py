@@ -1,4 +1,4 @@
-"""Pieces as OpenAI's JSON: whole answers, and the events of a stream."""
+"""Pieces of an answer as OpenAI's JSON: whole answers, and the events of a stream."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from accord.serving.host import Piece, Token
 from accord.serving.retrieval import Quote
 
 LEAST_LOGPROB = -9999.0
-"""What OpenAI writes for a token of no probability."""
+"""The value that OpenAI writes for a token of zero probability."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How one kind of request is answered."""
+    """The response format of one kind of request."""
 
     prefix: str
     whole: str
@@ -32,7 +32,7 @@ TEXT = Form("cmpl-", "text_completion", "text_completion", False)
 
 @dataclass
 class Choice:
-    """One answer as it stands."""
+    """One answer in its current state."""
 
     text: str = ""
     finish: str = ""
@@ -53,18 +53,18 @@ class Choice:
 
 
 def ended(piece: Piece) -> str:
-    """OpenAI's word for how an answer ended."""
+    """Return OpenAI's term for the end of an answer."""
     return "content_filter" if piece.withheld in ("input", "output") else piece.finish
 
 
 def usage(choices: Sequence[Choice], n: int) -> dict[str, Any]:
-    """Tokens of a request: a prompt counts once for its n answers."""
+    """Return the token usage of a request. The prompt counts once for its n answers."""
     prompt, drawn = sum(choice.prompt_tokens for choice in choices[::n]), sum(choice.count for choice in choices)
     return {"prompt_tokens": prompt, "completion_tokens": drawn, "total_tokens": prompt + drawn}
 
 
 def whole(form: Form, model: str, choices: Sequence[Choice], n: int, *, logprobs: bool) -> dict[str, Any]:
-    """The body of an answer that is not streamed."""
+    """Return the body of a response that is not streamed."""
     return {
         **_head(form, form.whole, model, choices[0].version),
         "choices": [
@@ -77,7 +77,7 @@ def whole(form: Form, model: str, choices: Sequence[Choice], n: int, *, logprobs
 
 
 class Events:
-    """The events of one stream. Its unchanging head is written once, for a stream has hundreds of them."""
+    """The events of one stream. Its constant head is serialised once, because a stream has hundreds of events."""
 
     def __init__(self, form: Form, model: str, version: str) -> None:
         self.form = form
@@ -86,7 +86,7 @@ class Events:
         self._begun = set[int]()
 
     def part(self, index: int, piece: Piece, *, logprobs: bool) -> bytes:
-        """A piece of the answer with this number."""
+        """Return a piece of the answer with this number."""
         content = json.dumps(piece.text, ensure_ascii=False)
         if not self.form.chat:
             said = f'"text": {content}'
@@ -101,11 +101,11 @@ class Events:
         return event.encode("utf-8", "replace")
 
     def usage(self, choices: Sequence[Choice], n: int) -> bytes:
-        """The event that counts the tokens."""
+        """Return the event with the token usage."""
         return f'{self._head}"choices": [], "usage": {json.dumps(usage(choices, n))}}}\n\n'.encode()
 
     def failed(self, body: bytes) -> bytes:
-        """An error in the midst of a stream."""
+        """Return an error in the middle of a stream."""
         return b"data: " + body + b"\n\n"
 
 
@@ -113,7 +113,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 async def gather(pieces: AsyncGenerator[Piece]) -> Choice:
-    """All the pieces of one answer."""
+    """Collect all the pieces of one answer."""
     choice = Choice()
     try:
         async for piece in pieces:
@@ -135,19 +135,27 @@ def _content(form: Form, choice: Choice) -> dict[str, Any]:
 
 
 def _beside(said: Choice | Piece) -> dict[str, Any]:
-    """What only accord's answers have: folded reasoning, and quotes with their places."""
+    """Return the fields that only Accord has: folded reasoning, and quotes with their positions."""
     more: dict[str, Any] = {"reasoning_content": said.reasoning} if said.reasoning else {}
     return more | ({"quotes": [asdict(quote) for quote in said.quotes]} if said.quotes else {})
 
 
 def _logprobs(form: Form, tokens: Sequence[Token]) -> dict[str, Any]:
     if form.chat:
-        return {"content": [{**_told(t.text, t.logprob), "top_logprobs": [_told(*pair) for pair in t.likeliest]} for t in tokens]}
-    starts = [sum(len(t.text) for t in tokens[:i]) for i in range(len(tokens))]
+        content = list[dict[str, Any]]()
+        for token in tokens:
+            likeliest = [_told(text, logprob) for text, logprob in token.likeliest]
+            content.append({**_told(token.text, token.logprob), "top_logprobs": likeliest})
+        return {"content": content}
+    tops, starts, end = list[dict[str, float]](), list[int](), 0
+    for token in tokens:
+        tops.append({text: max(logprob, LEAST_LOGPROB) for text, logprob in token.likeliest})
+        starts.append(end)
+        end += len(token.text)
     return {
-        "tokens": [t.text for t in tokens],
-        "token_logprobs": [max(t.logprob, LEAST_LOGPROB) for t in tokens],
-        "top_logprobs": [{text: max(logprob, LEAST_LOGPROB) for text, logprob in t.likeliest} for t in tokens],
+        "tokens": [token.text for token in tokens],
+        "token_logprobs": [max(token.logprob, LEAST_LOGPROB) for token in tokens],
+        "top_logprobs": tops,
         "text_offset": starts,
     }
 

@@ -1,6 +1,6 @@
 """The OpenAI-compatible API over a host of models: chat and text completions, models, health, metrics.
 
-Closed unless it is said otherwise: every route but ``/health`` asks for a key. Errors have OpenAI's form, whatever goes wrong.
+Closed by default: every route except ``/health`` requires a key. All errors have OpenAI's form.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from accord.serving.schemas import FIELDS, ChatRequest, CompletionRequest, Drawi
 Result = TypeVar("Result")
 OWN = ("127.0.0.1", "localhost", "::1", "[::1]")
 WHOLE_CONTEXT = 10_000_000
-"""Longest answer where a request does not say: the model's context ends it."""
+"""Length limit when a request names none: the model's context ends the answer."""
 NOBODY = "open"
-"""Who asks where no key is needed."""
+"""The caller when no key is needed."""
 log = logging.getLogger("accord.serve")
 
 
 @dataclass(frozen=True)
 class Service:
-    """What the routes work with."""
+    """The objects that the routes work with."""
 
     host: Host
     keys: Keys | None
@@ -55,7 +55,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks."""
+    """The sender of a request."""
 
     id: str
     key: Key | None
@@ -67,12 +67,12 @@ class Caller:
 def create(
     host: Host, *, keys: Keys | None, limits: Limits | None = None, names: Sequence[str] = (), rules: Rules | None = None
 ) -> ASGIApp:
-    """The API as an ASGI application over a host that is open.
+    """Return the API as an ASGI application over an open host.
 
     Args:
-        keys: who may use it; None lets everybody, which only an address of this machine's own should.
-        names: host names under which it is reached, beside this machine's own.
-        rules: what holds for every conversation.
+        keys: the accepted keys; None accepts everybody and is only for this machine's own addresses.
+        names: accepted host names, besides this machine's own.
+        rules: the rules for every conversation.
     """
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=[*OWN, *names], www_redirect=False)]
     app = FastAPI(title="Accord", version=__version__, docs_url=None, redoc_url=None, middleware=middleware)
@@ -90,7 +90,7 @@ async def _service(request: Request) -> Service:
 
 
 async def _caller(request: Request, service: Annotated[Service, Depends(_service)]) -> Caller:
-    """Whose request it is. Raises HTTPException 401 without a key that works."""
+    """Return the caller of a request. Raises HTTPException 401 without a valid key."""
     if service.keys is None:
         return Caller(NOBODY, None)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -119,7 +119,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 def _routes(app: FastAPI) -> None:
     app.get("/health", summary="Whether the server is there.")(health)
-    app.get("/metrics", summary="Figures for Prometheus.", response_class=Response, responses=ERRORS)(metrics)
+    app.get("/metrics", summary="Metrics for Prometheus.", response_class=Response, responses=ERRORS)(metrics)
     app.get("/v1/models", summary="What is served.", responses=ERRORS)(models)
     app.get("/v1/models/{model:path}", summary="One of them.", responses=ERRORS)(one_model)
     app.post("/v1/chat/completions", summary="Answers a conversation.", response_model=None, responses=ERRORS)(chat)
@@ -127,7 +127,7 @@ def _routes(app: FastAPI) -> None:
 
 
 async def health(service: With) -> dict[str, Any]:
-    """Answers without a key, and says nothing that is not public."""
+    """Answer without a key, and reveal only public facts."""
     return {"status": "ok", "version": __version__}
 
 
@@ -158,7 +158,7 @@ async def completions(asked: CompletionRequest, request: Request, service: With,
 
 
 async def _answered(form: Form, asked: Drawing, asks: Sequence[Ask], request: Request, service: Service, who: Caller) -> Response:
-    """Draws n answers for each ask, and tells them whole or as a stream."""
+    """Draw n answers for each ask, and send them whole or as a stream."""
     if not who.may(asked.model):
         raise UnknownModel("no such model is served", where=asked.model)
     if who.key:
@@ -195,7 +195,7 @@ def _limit_headers(service: Service, who: Caller) -> dict[str, str]:
 
 
 async def _merged(drawn: Sequence[AsyncGenerator[Piece]]) -> AsyncGenerator[tuple[int, Piece]]:
-    """The pieces of several answers as they come, each with its answer's number. When one fails, all end."""
+    """Yield the pieces of several answers as they arrive, each with its answer's number. When one fails, all end."""
     if len(drawn) == 1:
         async with aclosing(drawn[0]) as pieces:
             async for piece in pieces:
@@ -236,7 +236,7 @@ async def _events(
     logprobs: bool,
     counted: bool,
 ) -> AsyncGenerator[bytes]:
-    """The events of a stream whose first piece has come."""
+    """Yield the events of a stream whose first piece has arrived."""
     events = Events(form, asked.model, first[1].version)
     async with aclosing(rest):
         choices[first[0]].add(first[1])
@@ -254,7 +254,8 @@ async def _events(
 
 
 class Stream(Response):
-    """Server-sent events. When the client goes away the generator is closed at once, which cancels the requests behind it."""
+    """Server-sent events. When the client disconnects, the generator is closed at once, which cancels the
+    requests behind it."""
 
     def __init__(self, events: AsyncGenerator[bytes], headers: dict[str, str], ended: Callable[[], None]) -> None:
         super().__init__(None, 200, headers, "text/event-stream")
@@ -277,7 +278,7 @@ class Stream(Response):
 
 
 async def _while_there(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
-    """Does work unless the client goes away first, which cancels it. Raises Gone then."""
+    """Run work until it is done or the client disconnects, which cancels it. Raises Gone then."""
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(receive))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -306,7 +307,7 @@ def _refused(_: Request, error: Any) -> Response:
 
 
 def _not_valid(_: Request, error: Any) -> Response:
-    """The first thing that is wrong with a request, in one line; an unknown field with the one that was perhaps meant."""
+    """Return the first error of a request on one line. For an unknown field, suggest the nearest known one."""
     first: dict[str, Any] = error.errors()[0]
     unknown = first["type"] == "extra_forbidden"
     where = [part for part in first["loc"] if isinstance(part, int) or part in FIELDS]  # the rest names the branches of a union
@@ -324,7 +325,7 @@ def _http(_: Request, error: Any) -> Response:
 
 def _known(_: Request, error: Any) -> Response:
     log.warning("a request failed: %s", error)
-    return _refused(_, Unavailable("the server cannot answer just now", seconds=5))
+    return _refused(_, Unavailable("the server cannot answer at the moment", seconds=5))
 
 
 _HANDLERS: dict[Any, Any] = {

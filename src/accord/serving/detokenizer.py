@@ -1,32 +1,34 @@
-"""From tokens that come one by one to text that can be shown: whole characters only, and nothing past a stop string."""
+"""Streaming detokenisation: from tokens that arrive one by one to text that can be shown: whole characters only,
+and nothing past a stop string."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 UNFINISHED = "\ufffd"
-"""What half a character decodes to."""
+"""The character to which half a character decodes."""
 
 
 class Words:
-    """The text of one answer as it grows. Held back are half characters, spaces at the end and what may begin a stop string.
+    """The text of one answer as it grows. Half characters, trailing spaces and a possible start of a stop string
+    are held back.
 
     Args:
         decode: token ids to text, as the tokenizer writes it, special tokens left out.
-        strip: an answer of a chat begins and ends with a word; raw text keeps its spaces.
+        strip: whether to strip spaces at both ends, as for a chat's answer; raw text keeps them.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = (), *, strip: bool = True) -> None:
         self.decode, self.stops, self.strip = decode, [word for word in stop if word], strip
         self.stopped = False
-        """Whether a stop string came; nothing is given out after it."""
+        """Whether a stop string occurred. Nothing is returned after it."""
         self._ids: list[int] = []
         self._context, self._read = 0, 0
         self._held = ""
         self._begun = False
 
     def push(self, ids: Sequence[int], *, last: bool = False) -> str:
-        """Takes the next tokens and returns the text that is certain by now; with ``last`` all that is left."""
+        """Take the next tokens and return the text that is final by now; with ``last`` return all the rest."""
         if self.stopped:
             return ""
         self._ids += ids
@@ -43,7 +45,8 @@ class Words:
         return out
 
     def _decoded(self, last: bool) -> str:
-        """New text, decoded behind the tokens before it: some tokenizers write a word's space only where another one precedes."""
+        """Return the new text, decoded with the tokens before it: some tokenizers write a word's space only
+        after another word."""
         before = self.decode(self._ids[self._context : self._read])
         now = self.decode(self._ids[self._context :])
         if not last and (now.endswith(UNFINISHED) or len(now) <= len(before)):
@@ -52,11 +55,11 @@ class Words:
         return now[len(before) :]
 
     def _stop_at(self) -> int:
-        found = [at for at in (self._held.find(word) for word in self.stops) if at >= 0]
-        return min(found, default=-1)
+        starts = [self._held.find(word) for word in self.stops]
+        return min((start for start in starts if start >= 0), default=-1)
 
     def _kept_back(self) -> int:
-        """How many characters at the end may yet turn out not to be the answer's."""
+        """Return how many characters at the end may still turn out not to belong to the answer."""
         spaces = len(self._held) - len(self._held.rstrip()) if self.strip else 0
         begun = [size for word in self.stops for size in range(1, len(word)) if self._held.endswith(word[:size])]
         return max([spaces, *begun])

@@ -1,7 +1,7 @@
-"""What stands before every request whatever it asks for: a limit on its body, a limit on the time to send it, and headers.
+"""The gate before every request: a limit on its body, a limit on the time to send it, and response headers.
 
-A client that sends its body drop by drop is refused when its time is over (408); one that reads its answer so slowly that nothing moves
-for ``READ_SECONDS`` is let go, so that it holds neither memory nor a place.
+A client that sends its body too slowly is refused (408). One that stops reading its answer is disconnected after
+``READ_SECONDS``, so that it holds neither memory nor a slot.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY = 4_000_000
-"""Bytes of a request."""
+"""Largest request body, in bytes."""
 SEND_SECONDS = 20.0
-"""How long a client may take to send its body."""
+"""Longest time for a client to send its body."""
 READ_SECONDS = 30.0
-"""How long a client may take to read what was sent before the next part is let through."""
+"""Longest time for a client to read one part of the answer before the connection is closed."""
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'"}
 
 
 class Gone(Exception):
-    """The client is not there any more, or reads nothing."""
+    """The client has disconnected, or reads nothing."""
 
 
 def problem(status: int, message: str, *, code: str = "", param: str | None = None) -> bytes:
-    """An error in OpenAI's form."""
+    """Return an error in OpenAI's form."""
     kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
     return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code or None}}, ensure_ascii=False).encode()
 
 
 class Gate:
-    """ASGI middleware. The body is read here, once, and handed on whole."""
+    """ASGI middleware. The body is read here, once, and passed on whole."""
 
     def __init__(self, app: ASGIApp, *, largest: int = LARGEST_BODY, seconds: float = SEND_SECONDS) -> None:
         self.app, self.largest, self.seconds = app, largest, seconds
@@ -86,7 +86,8 @@ async def _refuse(send: Send, status: int, message: str, code: str) -> None:
 
 
 async def _body(receive: Receive, largest: int) -> bytes | None:
-    """The whole body; None when it is larger than allowed. Empty when the sender went away: nothing reads the answer."""
+    """Return the whole body; None when it is too large. It is empty when the sender disconnected: nobody reads
+    the answer."""
     parts, size = list[bytes](), 0
     while True:
         message = await receive()

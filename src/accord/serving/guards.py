@@ -1,7 +1,7 @@
-"""What stands around a model at run time: how it is asked, the best of several answers, filters, "I don't know", quotes alone.
+"""Guards around a model at run time: prompt style, best of several answers, filters, "I don't know", quotes only.
 
-The rules are plain values and functions that are handed in; the decisions are pure functions, each with its own test. A rule that has to
-see a whole answer makes a stream come in one piece.
+The rules are plain values and functions that are passed in. The decisions are pure functions, each with its own
+test. A rule that needs a whole answer makes a stream arrive in one piece.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from accord.serving.host import Ask, Host, Piece, RefusedRequest, Token
 
 Mode = Literal["off", "report", "refuse"]
 Screen = Callable[[str], Sequence[str]]
-"""A text to the kinds of what was found in it, e.g. ``harm``, ``personal``, ``injection``."""
+"""Function from a text to the kinds of findings in it, e.g. ``harm``, ``personal``, ``injection``."""
 Score = Callable[[Sequence[Message], Sequence[str]], Sequence[float]]
-"""A conversation and answers to it to what each is worth."""
+"""Function from a conversation and answers to each answer's score."""
 DECLINED = {"en": "I can't help with that.", "zh": "这个我不能帮忙。"}
 WITHHELD = {"en": "I had an answer, but it held something that I may not give out.", "zh": "我有一个回答，但其中有不便给出的内容。"}
 UNSURE = {"en": "I don't know.", "zh": "我不知道。"}
@@ -31,17 +31,17 @@ READ = {"en": "Answer with sentences of this text, word for word:", "zh": "请�
 
 
 FAILED = "-failed"
-"""Ends the kind that stands for a screen that could not look: ``dialect-failed``."""
+"""Suffix of the kind for a screen that failed, e.g. ``dialect-failed``."""
 
 
 def nothing(_: str) -> Sequence[str]:
-    """The screen that finds nothing."""
+    """Find nothing in any text."""
     return ()
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What holds for every conversation."""
+    """The rules for every conversation."""
 
     input_filter: Mode = "off"
     output_filter: Mode = "off"
@@ -49,7 +49,7 @@ class Rules:
     unsure_below: float = 0.0
     best_of: int = 1
     seconds: float = 2.0
-    """Budget of ``best_of``."""
+    """Time budget of ``best_of``."""
     score: Score | None = None
     system: str = ""
     demonstrations: tuple[Demonstration, ...] = ()
@@ -58,31 +58,31 @@ class Rules:
 
     @property
     def whole(self) -> bool:
-        """Whether an answer must be seen whole before any of it is given."""
+        """Whether an answer must be complete before any of it is sent."""
         return self.output_filter != "off" or self.unsure_below > 0 or self.best_of > 1 or self.reasoning == "fold"
 
 
 def confidence(tokens: Sequence[Token]) -> float:
-    """Geometric mean of the tokens' probabilities under the model; 1 where none are known."""
+    """Return the geometric mean of the tokens' probabilities under the model; 1 when none are known."""
     return math.exp(sum(token.logprob for token in tokens) / len(tokens)) if tokens else 1.0
 
 
 def new_kinds(answer: str, conversation: Sequence[Message], screen: Screen) -> list[str]:
-    """What is found in an answer and was not in the conversation: repeating what the user said gives nothing away.
+    """Return the findings in an answer that the conversation did not have. Repeating the user's own text reveals nothing.
 
-    A screen that could not look counts every time: that it failed on the conversation too says nothing about the answer.
+    A failed screen counts every time: its failure on the conversation says nothing about the answer.
     """
     before = {kind for message in conversation for kind in screen(message.content) if not kind.endswith(FAILED)}
     return [kind for kind in dict.fromkeys(screen(answer)) if kind not in before]
 
 
 def words(text: dict[str, str], conversation: Sequence[Message]) -> str:
-    """A sentence of ours in the language that the user wrote."""
+    """Return one of our sentences in the language of the user's message."""
     return text["zh" if prompt_styles.chinese(prompt_styles.asked(conversation)) else "en"]
 
 
 def shaped(rules: Rules, conversation: Sequence[Message]) -> tuple[Message, ...]:
-    """The conversation as it is put to the model."""
+    """Return the conversation as it is put to the model."""
     said = prompt_styles.with_system(conversation, rules.system)
     if rules.shots:
         said = prompt_styles.few_shot(said, prompt_styles.examples(conversation, rules.demonstrations, rules.shots))
@@ -93,7 +93,7 @@ class Guarded:
     """A host with rules around it.
 
     Args:
-        note: told of everything that a filter finds: its side (``input``, ``output``) and its kind.
+        note: called for each finding of a filter, with its side (``input``, ``output``) and its kind.
     """
 
     def __init__(self, host: Host, rules: Rules, note: Callable[[str, str], None] = lambda side, kind: None) -> None:
@@ -115,20 +115,20 @@ class Guarded:
         await self.host.close()
 
     async def swap(self, name: str, model: str) -> None:
-        """Exchanges a model, of a host that can."""
+        """Swap a model, if the host supports it."""
         host: Any = self.host
         await host.swap(name, model)
 
     async def stream(
         self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()
     ) -> AsyncGenerator[Piece]:
-        """Pieces of an answer to a conversation; see ``pieces.Host``."""
+        """Return pieces of an answer to a conversation; see ``host.Host``."""
         async with aclosing(self.ask(model, Ask(sampling, tuple(conversation), seed=seed, stop=tuple(stop)))) as pieces:
             async for piece in pieces:
                 yield piece
 
     async def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
-        """Pieces of one answer; raw text is continued as it is, without any rule."""
+        """Return pieces of one answer. Raw text is continued without any rule."""
         said = ask.conversation
         if said and self._declined(said):
             version = self.host.version(model)
@@ -151,7 +151,7 @@ class Guarded:
         return bool(found) and self.rules.input_filter == "refuse"
 
     async def _checked(self, model: str, ask: Ask) -> Piece:
-        """The answer, whole, after every rule that has to see it so."""
+        """Return the complete answer after every rule that needs it whole."""
         rules, said = self.rules, ask.conversation
         wanted = replace(ask, conversation=shaped(rules, said), logprobs=ask.logprobs or 0)
         answer = await self._best(model, wanted)
@@ -169,7 +169,7 @@ class Guarded:
         return answer if ask.logprobs is not None else replace(answer, tokens=())
 
     async def _best(self, model: str, ask: Ask) -> Piece:
-        """The answer that is worth most, of those that are finished within the budget; the first one is always waited for."""
+        """Return the highest-scoring answer of those finished within the time budget. The first answer is always awaited."""
         rules = self.rules
         if rules.best_of == 1 or rules.score is None:
             return await _whole(self.host.ask(model, ask))
@@ -189,14 +189,16 @@ class Guarded:
         if not answers:
             return finished[0].result()
         worth = await asyncio.to_thread(rules.score, ask.conversation, [answer.text for answer in answers])
-        best = max(range(len(answers)), key=lambda place: worth[place])
+        best = max(range(len(answers)), key=lambda index: worth[index])
         return replace(answers[best], count=sum(answer.count for answer in answers))
 
     async def _quoted(self, model: str, ask: Ask) -> Piece:
-        """Quotes from the documents, chosen by the model, or by the words that they share with the question; or that there are none."""
+        """Quote from the documents, chosen by the model or by the words shared with the question; or say that
+        there is no quote."""
         question = prompt_styles.asked(ask.conversation)
         known = retrieval.sentences(ask.documents)
-        near = [known[place] for place in retrieval.rank(question, [quote.text for quote in known], 6)]
+        best = retrieval.rank(question, [quote.text for quote in known], 6)
+        near = [known[index] for index in best]
         text = " ".join(quote.text for quote in near)
         said = (*ask.conversation[:-1], Message("user", f"{words(READ, ask.conversation)}\n{text}\n\n{question}"))
         try:
@@ -218,7 +220,7 @@ def _instead(answer: Piece, text: str, why: Literal["unsure", "output"]) -> Piec
 
 
 async def _whole(pieces: AsyncGenerator[Piece]) -> Piece:
-    """All the pieces of an answer in one."""
+    """Return all the pieces of an answer in one."""
     text, tokens, count, last = "", list[Token](), 0, Piece("", "stop")
     async with aclosing(pieces):
         async for last in pieces:

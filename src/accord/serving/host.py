@@ -1,10 +1,10 @@
-"""What a host of models is asked and what it answers in, piece by piece; and how it refuses. Nothing here loads torch.
+"""The interface of a host of models: requests, answers piece by piece, and refusals. Nothing here loads torch.
 
 RefusedRequest                 the request itself cannot be served
-├── UnknownModel               nothing of this name is served                     404
-├── NotUnderstood              a field is not what it should be                   400
+├── UnknownModel               no model of this name is served                   404
+├── NotUnderstood              a field has a wrong value                         400
 ├── TooLong                    prompt and answer do not fit the context           400
-├── Busy                       every place is taken and the queue is full         429, with Retry-After
+├── Busy                       every slot is taken and the queue is full          429, with Retry-After
 ├── TooSlow                    the request ran out of its time                    504
 └── Unavailable                the model, or the server behind this one, failed   503, with Retry-After
 """
@@ -26,7 +26,7 @@ class RefusedRequest(RunError):
     """A request that is not served.
 
     Args:
-        seconds: after which it may be tried again; 0 when trying again does not help.
+        seconds: wait before the next try; 0 when trying again does not help.
     """
 
     status, code = 400, "refused"
@@ -62,7 +62,7 @@ class Unavailable(RefusedRequest):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A drawn token with the model's own log-probability, in nats, and the likeliest ones there."""
+    """A drawn token with the model's own log-probability, in nats, and the likeliest tokens at its position."""
 
     id: int
     text: str
@@ -72,61 +72,62 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The next part of an answer. Its text is whole characters; the last piece alone has a ``finish``."""
+    """The next part of an answer. Its text is whole characters. Only the last piece has a ``finish``."""
 
     text: str
     finish: Finish = ""
     tokens: tuple[Token, ...] = ()
-    """The tokens drawn since the piece before, where log-probabilities were asked for."""
+    """The tokens drawn since the previous piece, if log-probabilities were requested."""
     count: int = 0
-    """How many tokens were drawn since the piece before."""
+    """Number of tokens drawn since the previous piece."""
     prompt_tokens: int = 0
     version: str = ""
-    """Name and digest of the very weights that answer, e.g. ``ppo@1f3a9c0b2d4e``."""
+    """Name and digest of the exact weights that answer, e.g. ``ppo@1f3a9c0b2d4e``."""
     withheld: Literal["", "input", "output", "unsure"] = ""
-    """Why these are not the model's words: the prompt or the answer was filtered, or the model was not sure."""
+    """The reason why these are not the model's words: the prompt or the answer was filtered, or the model was not sure."""
     reasoning: str = ""
-    """The chain of thought before the answer, where it is folded away."""
+    """The chain of thought before the answer, if it is folded away."""
     quotes: tuple[Quote, ...] = ()
     """The sentences of the given documents that make up the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One answer that is wanted: to a conversation, or as the continuation of raw text or tokens."""
+    """A request for one answer: to a conversation, or as the continuation of raw text or tokens."""
 
     sampling: Sampling
     conversation: tuple[Message, ...] = ()
     prompt: str | tuple[int, ...] = ""
     """Used when there is no conversation."""
     seed: int | None = None
-    """None draws one."""
+    """Random seed; None draws one."""
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
-    """How many of the likeliest tokens are told with each; None tells no log-probabilities."""
+    """How many of the likeliest tokens to report with each token; None reports no log-probabilities."""
     exact: bool = False
-    """Refuses (TooLong) when ``sampling.max_tokens`` do not fit behind the prompt, instead of ending at the context's end."""
+    """Whether to refuse (TooLong) when ``sampling.max_tokens`` do not fit after the prompt, instead of ending at
+    the context's end."""
     shorten: bool = False
-    """Drops the oldest turns of a conversation that does not fit."""
+    """Whether to drop the oldest turns of a conversation that does not fit."""
     documents: tuple[Document, ...] = ()
-    """Texts that the answer may quote, and do nothing but quote; see ``guards``."""
+    """Texts that the answer may quote, and only quote; see ``guards``."""
 
 
 class Host(Protocol):
-    """Where answers come from: models in this process, or a server behind this one."""
+    """A source of answers: models in this process, or a server behind this one."""
 
     def models(self) -> list[str]: ...
 
     def version(self, model: str) -> str:
-        """Name and digest of what answers under this name now."""
+        """Return name and digest of the model that now answers under this name."""
         ...
 
     def state(self) -> dict[str, dict[str, float]]:
-        """What each model is doing: requests ``running`` and ``waiting``, prompt tokens ``reused``."""
+        """Return each model's state: requests ``running`` and ``waiting``, prompt tokens ``reused``."""
         ...
 
     def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
-        """Pieces of one answer. Closing the generator cancels the request and frees its place.
+        """Return pieces of one answer. Closing the generator cancels the request and frees its slot.
 
         Raises:
             RefusedRequest: at the first piece, or later when the model fails on the way.

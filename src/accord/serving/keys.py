@@ -1,7 +1,7 @@
-"""API keys: made once and shown once; the project's ``keys.json`` holds their SHA-256 alone.
+"""API keys: created once and shown once. The project's ``keys.json`` holds only their SHA-256.
 
-A key is 256 random bits, so that no salt or slow hash is needed, and nobody guesses one. The file is read again when it changes: a key
-that is revoked stops working at once, in a server that runs as well.
+A key is 256 random bits, so that no salt or slow hash is needed, and nobody guesses one. The file is read again
+when it changes: a revoked key stops working at once, even in a running server.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ PREFIX = "accord-"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Who may use the API, and how much."""
+    """One API key's owner and limits."""
 
     id: str
     name: str
     digest: str
     created: str
     revoked: str = ""
-    """When it was revoked; empty while it works."""
+    """Time of revocation; empty while the key works."""
     requests_per_minute: int = 0
-    """0 takes the server's own limit."""
+    """Requests per minute; 0 takes the server's own limit."""
     tokens_per_minute: int = 0
-    """Prompt and answer tokens; 0 takes the server's own limit."""
+    """Prompt and answer tokens per minute; 0 takes the server's own limit."""
     models: tuple[str, ...] = ()
-    """The models that it may use; empty means all."""
+    """The models that the key may use; empty means all."""
 
 
 class Keys:
@@ -51,18 +51,18 @@ class Keys:
         self._known: dict[str, Key] = {}
 
     def all(self) -> list[Key]:
-        """Every key, revoked ones too, the oldest first. Raises InputError when the file is damaged."""
+        """Return every key, revoked ones too, the oldest first. Raises InputError when the file is damaged."""
         self._refresh()
         return list(self._known.values())
 
     def find(self, token: str) -> Key | None:
-        """Whose key this is; None when there is none or it was revoked."""
+        """Return the record of a key; None when it is unknown or revoked."""
         self._refresh()
         key = self._known.get(hashed(token))
         return key if key and not key.revoked else None
 
     def add(self, name: str, *, requests_per_minute: int = 0, tokens_per_minute: int = 0, models: tuple[str, ...] = ()) -> tuple[str, Key]:
-        """Makes a key; returns it, which is kept nowhere, and its record."""
+        """Create a key and return it with its record. The key itself is not stored anywhere."""
         token = PREFIX + secrets.token_urlsafe(32)
         made = datetime.now(UTC).isoformat(timespec="seconds")
         key = Key(secrets.token_hex(4), name, hashed(token), made, "", requests_per_minute, tokens_per_minute, models)
@@ -71,7 +71,7 @@ class Keys:
         return token, key
 
     def revoke(self, which: str) -> Key:
-        """Ends a key, named by its id or by a name that one working key alone has.
+        """Revoke a key, given its id or a name that exactly one working key has.
 
         Raises:
             InputError: there is none, or several.
@@ -87,7 +87,7 @@ class Keys:
 
     @contextmanager
     def _changing(self) -> Generator[list[Key]]:
-        """The keys to change, written back when the block ends well; one process at a time."""
+        """Yield the keys to change and write them back when the block succeeds; one process at a time."""
         with self.path.with_suffix(".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._stamp = None
@@ -109,7 +109,7 @@ class Keys:
 
 
 def hashed(token: str) -> str:
-    """What is kept of a key."""
+    """Return the stored form of a key."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -118,5 +118,5 @@ def _read(path: Path) -> list[Key]:
         rows: Any = json.loads(path.read_text("utf-8"))
         return [Key(**row | {"models": tuple(row.get("models", ()))}) for row in rows]
     except (ValueError, TypeError, AttributeError) as error:
-        hint = "move it away and make new keys with `accord keys add`"
+        hint = "move the file away and create new keys with `accord keys add`"
         raise InputError(f"the keys cannot be read: {error}", where=str(path), hint=hint) from error

@@ -1,4 +1,4 @@
-"""What Prometheus is told: requests, tokens, times, and what the engines are doing. Each app has a registry of its own."""
+"""Prometheus metrics: requests, tokens, times, and the engines' state. Each app has a registry of its own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from accord.serving.host import Piece, RefusedRequest
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 State = Callable[[], Mapping[str, Mapping[str, float]]]
-"""What each model is doing, by name."""
+"""Function that returns each model's state, by name."""
 
 
 class Meter:
-    """The figures of one server.
+    """The metrics of one server.
 
     Args:
-        state: asked at every scrape.
+        state: called at every scrape.
     """
 
     def __init__(self, state: State | None = None) -> None:
@@ -41,11 +41,11 @@ class Meter:
         return Histogram(name, text, labels, registry=self.registry, buckets=SECONDS)
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
     async def watch(self, model: str, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
-        """Hands pieces through and counts them."""
+        """Pass pieces through and count them."""
         began, ended, first = time.monotonic(), "cancelled", True
         try:
             async with aclosing(pieces):

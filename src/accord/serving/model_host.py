@@ -1,6 +1,6 @@
-"""The models of a project in this process: many requests at once, a model exchanged for another while requests run.
+"""The models of a project in this process: many requests at once, and a model swapped for another while requests run.
 
-Opening a model is handed in (by ``commands/serve/``), so that this room needs no project on disk.
+The function that opens a model is passed in (by ``commands/serve/``), so that this room needs no project on disk.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from accord.serving.worker import Seat, Worker
 __all__ = ["Capacity", "ModelHost", "Opened", "Piece"]
 
 LONG_TEXT = 20_000
-"""Characters from which on a prompt is tokenised beside the event loop."""
+"""Prompts with at least this many characters are tokenised outside the event loop."""
 DIGEST = 12
-"""Characters of a digest that a version shows."""
+"""Characters of a digest in a version."""
 
 
 class Opened(Protocol):
-    """A model that was opened, as ``commands.models.load_model`` gives it."""
+    """An open model, as ``commands.models.load_model`` returns it."""
 
     @property
     def lm(self) -> Any: ...
@@ -58,22 +58,22 @@ class Opened(Protocol):
 
 @dataclass(frozen=True)
 class Capacity:
-    """How much one model takes on at once."""
+    """The limits of one model."""
 
     places: int = 256
     """Requests that run together."""
     waiting: int = 256
-    """Requests that wait for a place; further ones are refused (Busy)."""
+    """Requests that wait for a slot; further ones are refused (Busy)."""
     seconds: float = 300.0
-    """How long a request may take, waiting included."""
+    """Longest time for a request, waiting included."""
     remembered: int = 32_768
     """Prompt tokens whose keys and values are kept for the next turn of a conversation."""
     context: int = 4096
-    """Context of a model that does not say its own."""
+    """Context of a model that does not state its own."""
 
 
 class _Served:
-    """A model under a name: its engine, its format, and who is in it."""
+    """A model under a name: its engine, its format, and its requests."""
 
     def __init__(self, name: str, model: Opened, capacity: Capacity, dtype: torch.dtype) -> None:
         self.format, self.context = replace(model.format, context=0), model.format.context or capacity.context
@@ -83,7 +83,7 @@ class _Served:
             stop=model.format.stop,
             dtype=dtype,
             context=self.context,
-            places=capacity.places,
+            slots=capacity.places,
             remembered=capacity.remembered,
         )
         self.seat = Seat(engine)
@@ -92,7 +92,7 @@ class _Served:
         """Set when the last request has left a model that is being replaced."""
         self.replaced = False
         self.took: deque[float] = deque([1.0], maxlen=64)
-        """Seconds that the last requests took."""
+        """Durations of the last requests, in seconds."""
 
     def leave(self, seconds: float) -> None:
         self.active -= 1
@@ -105,8 +105,8 @@ class ModelHost:
     """Serves models by name. Use it between ``start`` and ``close``, in one event loop.
 
     Args:
-        open_model: a model's name to the model; called in a thread.
-        names: the models that are served.
+        open_model: function from a name to the model; called in a thread.
+        names: names of the served models.
         dtype: of the matrix products.
     """
 
@@ -124,29 +124,29 @@ class ModelHost:
         self._worker: Worker | None = None
 
     def models(self) -> list[str]:
-        """The names that are served."""
+        """Return the names of the served models."""
         return list(self._served) or self._names
 
     def version(self, model: str) -> str:
-        """Name and digest of the weights that answer under a name now. Raises UnknownModel."""
+        """Return name and digest of the weights that now answer under a name. Raises UnknownModel."""
         return self._find(model).version
 
     def state(self) -> dict[str, dict[str, float]]:
-        """What each model is doing: requests ``running`` and ``waiting``, prompt tokens ``reused``."""
+        """Return each model's state: requests ``running`` and ``waiting``, prompt tokens ``reused``."""
         engines = {name: served.seat.engine for name, served in self._served.items()}
         return {
             name: {"running": len(e.running) + len(e.reading), "waiting": len(e.waiting), "reused": e.reused} for name, e in engines.items()
         }
 
     async def start(self) -> None:
-        """Opens the models. Raises ModelError when one cannot be opened."""
+        """Open the models. Raises ModelError when one cannot be opened."""
         self._worker = Worker(asyncio.get_running_loop())
         self._worker.start()
         for name in self._names:
             await self.swap(name, name)
 
     async def close(self) -> None:
-        """Ends the worker; requests that still run are told that the server closes."""
+        """End the worker. Requests still running are told that the server is closing."""
         worker, self._worker = self._worker, None
         self._served = {}
         if worker:
@@ -154,7 +154,7 @@ class ModelHost:
             await asyncio.to_thread(worker.join)
 
     async def swap(self, name: str, model: str) -> None:
-        """Has another model answer under a name from now on; requests under way end with the one that they began with.
+        """Let another model answer under a name from now on. Requests under way finish with the model they began with.
 
         Returns when the old one has left.
 
@@ -177,10 +177,10 @@ class ModelHost:
     async def stream(
         self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()
     ) -> AsyncGenerator[Piece]:
-        """Pieces of an answer to a conversation. Closing the iterator cancels the request and frees its place.
+        """Return pieces of an answer to a conversation. Closing the iterator cancels the request and frees its slot.
 
         Raises:
-            RefusedRequest: there is no such model, the prompt is too long, every place is taken, or the time is over.
+            RefusedRequest: there is no such model, the prompt is too long, every slot is taken, or the time is over.
         """
         pieces = self.ask(model, Ask(sampling, tuple(conversation), seed=seed, stop=tuple(stop)))
         try:
@@ -190,7 +190,7 @@ class ModelHost:
             await pieces.aclose()
 
     async def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
-        """Pieces of one answer; see ``pieces.Host``."""
+        """Return pieces of one answer; see ``host.Host``."""
         worker, served, began = self._running(), self._find(model), time.monotonic()
         self._refuse_when_full(model, served)
         served.active += 1
@@ -222,11 +222,11 @@ class ModelHost:
         if served.active >= most:
             mean = sum(served.took) / len(served.took)
             seconds = min(max(math.ceil(mean * self.capacity.waiting / self.capacity.places), 1), 60)
-            raise Busy(f"{served.active} requests are under way, {most} at the most", where=model, seconds=seconds)
+            raise Busy(f"{served.active} requests are in progress, the limit is {most}", where=model, seconds=seconds)
 
 
 class _Answer:
-    """A request under way, seen from the event loop."""
+    """A request in progress, seen from the event loop."""
 
     def __init__(self, served: _Served, ask: Ask, prompt: tuple[int, ...], deadline: float) -> None:
         sampling = replace(ask.sampling, max_tokens=min(ask.sampling.max_tokens, served.context - len(prompt)))
@@ -248,7 +248,7 @@ class _Answer:
         self.ticket = ticket
 
     def deliver(self, drawn: list[Drawn] | Exception) -> None:
-        """Takes tokens, in the event loop."""
+        """Take tokens, in the event loop."""
         if isinstance(drawn, Exception):
             self._error = drawn
         else:
@@ -256,7 +256,8 @@ class _Answer:
         self._came.set()
 
     async def pieces(self) -> AsyncGenerator[Piece]:
-        """The answer's pieces; tokens without text of their own (half a character, what may begin a stop string) count in the next."""
+        """Return the answer's pieces. Tokens without text yet (half a character, a possible stop string) count
+        in the next piece."""
         count, prompt_tokens = 0, len(self.request.prompt)
         while not self.ended:
             drawn = await self._next()
@@ -295,7 +296,9 @@ class _Answer:
                 async with asyncio.timeout_at(self.deadline):
                     await self._came.wait()
             except TimeoutError as error:
-                raise TooSlow("the answer took longer than a request may", hint="ask for fewer tokens, or later", seconds=5) from error
+                raise TooSlow(
+                    "the answer took longer than the time limit", hint="ask for fewer tokens, or try again later", seconds=5
+                ) from error
         drawn, self._drawn = self._drawn, []
         return drawn
 
@@ -305,14 +308,15 @@ class _Answer:
 
 
 async def _tokens(served: _Served, ask: Ask) -> tuple[int, ...]:
-    """A request's prompt in tokens; long ones are made beside the event loop. Raises TooLong."""
+    """Return a request's prompt in tokens. Long prompts are tokenised outside the event loop. Raises TooLong."""
     size = len(ask.prompt) + sum(len(message.content) for message in ask.conversation)
     ids = await asyncio.to_thread(_prompt, served, ask) if size > LONG_TEXT else _prompt(served, ask)
     wanted = len(ids) + (ask.sampling.max_tokens if ask.exact else 1)
     if wanted > served.context:
-        asked = f"and {ask.sampling.max_tokens} for the answer " if ask.exact else ""
-        hint = "shorten the prompt, ask for fewer tokens, or give truncation: auto"
-        raise TooLong(f"the prompt has {len(ids)} tokens {asked}and the model's context {served.context}", where=served.version, hint=hint)
+        asked = f" and the answer may have {ask.sampling.max_tokens}" if ask.exact else ""
+        hint = "shorten the prompt, ask for fewer tokens, or send truncation: auto"
+        what = f"the prompt has {len(ids)} tokens{asked}, but the model's context holds {served.context}"
+        raise TooLong(what, where=served.version, hint=hint)
     return tuple(ids)
 
 
@@ -342,5 +346,5 @@ def _known(ids: Sequence[int], vocabulary: int) -> list[int]:
 
 
 def _oldest(said: list[Message]) -> int | None:
-    """The oldest turn that can be left out: never the system's, never the last."""
+    """Return the oldest turn that can be dropped: never the system's, never the last."""
     return next((place for place, message in enumerate(said[:-1]) if message.role != "system"), None)

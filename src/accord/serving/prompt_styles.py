@@ -1,7 +1,8 @@
-"""How a model is asked, without training it: system prompts, examples, a chain of thought. Pure functions on messages; no torch.
+"""Prompt styles: system prompts, examples, a chain of thought, without any training. Pure functions on messages;
+no torch.
 
-InstructGPT's few-shot baseline puts examples before the prompt (Ouyang et al. 2022, section 3.5); a chain of thought is asked for in
-words (Kojima et al. 2022). The words here are our own.
+InstructGPT's few-shot baseline puts examples before the prompt (Ouyang et al. 2022, section 3.5); a chain of
+thought is requested in words (Kojima et al. 2022). The texts here are our own.
 """
 
 from __future__ import annotations
@@ -28,34 +29,35 @@ _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 def system_prompt(name: str) -> str:
-    """A system prompt of the library; empty for an empty name. Raises UsageError for one that is not in it."""
+    """Return a system prompt from the library; empty for an empty name. Raises UsageError for an unknown one."""
     if name and name not in SYSTEMS:
-        raise UsageError("no such system prompt in the library", where=name, hint=f"there are: {', '.join(SYSTEMS)}")
+        raise UsageError("no such system prompt in the library", where=name, hint=f"choose one of {', '.join(SYSTEMS)}")
     return SYSTEMS.get(name, "")
 
 
 def with_system(conversation: Sequence[Message], text: str) -> tuple[Message, ...]:
-    """The conversation with a system prompt, unless it brings one."""
+    """Return the conversation with a system prompt, unless it has one of its own."""
     if not text or any(message.role == "system" for message in conversation):
         return tuple(conversation)
     return (Message("system", text), *conversation)
 
 
 def examples(conversation: Sequence[Message], known: Sequence[Demonstration], most: int) -> list[Demonstration]:
-    """The demonstrations whose prompts are most like what is asked, the most similar last, where it is remembered best."""
+    """Return the demonstrations whose prompts are most similar to the request, the most similar last, where a
+    model recalls it best."""
     prompts = [demonstration.prompt.messages[-1].content for demonstration in known]
     return [known[place] for place in reversed(rank(asked(conversation), prompts, most))]
 
 
 def few_shot(conversation: Sequence[Message], shots: Sequence[Demonstration]) -> tuple[Message, ...]:
-    """The conversation with examples as turns before it, behind its system prompt."""
+    """Return the conversation with examples as turns before it, after its system prompt."""
     turns = [turn for shot in shots for turn in (*shot.prompt.messages, Message("assistant", shot.text)) if turn.role != "system"]
     first = [message for message in conversation[:1] if message.role == "system"]
     return (*first, *turns, *conversation[len(first) :])
 
 
 def chain_of_thought(conversation: Sequence[Message]) -> tuple[Message, ...]:
-    """The conversation with the request to reason first, in the language of its last turn."""
+    """Return the conversation with the request to reason first, in the language of its last turn."""
     if not conversation:
         return ()
     last = conversation[-1]
@@ -64,16 +66,16 @@ def chain_of_thought(conversation: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def folded(text: str) -> tuple[str, str]:
-    """Reasoning and final answer of a chain of thought; without an "Answer:" line all of it is the answer."""
+    """Return reasoning and final answer of a chain of thought. Without an "Answer:" line all of it is the answer."""
     parts = _ANSWER.split(text)
     return ("\n".join(part.strip() for part in parts[:-1]).strip(), parts[-1].strip()) if len(parts) > 1 else ("", text)
 
 
 def asked(conversation: Sequence[Message]) -> str:
-    """What the user said last."""
+    """Return the user's last message."""
     return next((message.content for message in reversed(conversation) if message.role == "user"), "")
 
 
 def chinese(text: str) -> bool:
-    """Whether a text is Chinese."""
+    """Return whether a text is Chinese."""
     return bool(_CHINESE.search(text))

@@ -1,4 +1,4 @@
-"""Reload the models of a running server when their folders were rewritten. Loads no torch."""
+"""Reload a running server's models when their folders are rewritten. Loads no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from accord.errors import AccordError
 
 INTERVAL = 5.0
-"""Seconds between two looks at the models on disk."""
+"""Seconds between two checks of the models on disk."""
 log = logging.getLogger("accord.serve")
 
 
@@ -32,7 +32,7 @@ class Library(Protocol):
 
 
 async def reload_rewritten(library: Library, host: Swapping, *, seconds: float = INTERVAL) -> None:
-    """Swap every model whose folder was rewritten, until cancelled; answers under way end with the old weights.
+    """Swap every model whose folder was rewritten, until cancelled. Answers under way finish with the old weights.
 
     A folder that cannot be opened is left alone until it changes again.
     """

@@ -1,6 +1,7 @@
-"""What given documents say to a question: sentences ranked by BM25 (Robertson and Zaragoza 2009), and quotes held against the documents.
+"""Retrieval from given documents: sentences ranked by BM25 (Robertson and Zaragoza 2009), and quotes checked
+against the documents.
 
-English and Chinese: words of letters and digits as they stand, Chinese characters in pairs.
+English and Chinese: words of letters and digits as they are, Chinese characters in pairs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _SAY_LITTLE = (
 )
 _COMMON = frozenset(_SAY_LITTLE.split())
 COVERED = 0.5
-"""Share of a question's telling words that a sentence must have to answer it without the model's word."""
+"""Share of a question's content words that a sentence must have to answer it without the model's decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Quote:
 
 
 def sentences(documents: Sequence[Document]) -> list[Quote]:
-    """Every sentence of the documents, with its place."""
+    """Return every sentence of the documents, with its position."""
     found = list[Quote]()
     for number, document in enumerate(documents):
         for match in _SENTENCE.finditer(document.text):
@@ -53,27 +54,30 @@ def sentences(documents: Sequence[Document]) -> list[Quote]:
 
 
 def rank(question: str, texts: Sequence[str], most: int) -> list[int]:
-    """Places of the texts that fit a question best, the best first; those that share no word with it are left out."""
+    """Return the indices of the texts that match a question best, the best first. Texts without a shared word
+    are left out."""
     held = [_terms(text) for text in texts]
-    asked = [term for term in _terms(question) if any(term in terms for terms in held)]
+    vocabulary = set[str]().union(*held)
+    asked = [term for term in _terms(question) if term in vocabulary]
     if not asked:
         return []
     bm25s: Any = import_module("bm25s")  # brings no types
     index = bm25s.BM25()
     index.index([terms or ["-"] for terms in held], show_progress=False)
     scores = index.get_scores(asked)
-    fitting = [place for place, terms in enumerate(held) if not set(asked).isdisjoint(terms)]
-    return sorted(fitting, key=lambda place: -float(scores[place]))[:most]
+    fitting = [index for index, terms in enumerate(held) if not set(asked).isdisjoint(terms)]
+    return sorted(fitting, key=lambda index: -float(scores[index]))[:most]
 
 
 def covered(question: str, text: str) -> float:
-    """Share of a question's telling words that a text has."""
+    """Return the share of a question's content words that a text contains."""
     asked = set(_terms(question))
     return len(asked & set(_terms(text))) / len(asked) if asked else 0.0
 
 
 def quotes_in(answer: str, quotable: Sequence[Quote]) -> list[Quote]:
-    """The sentences of an answer that stand word for word in the documents; spaces, case and quotation marks do not count."""
+    """Return the sentences of an answer that occur word for word in the documents. Spaces, case and quotation
+    marks are ignored."""
     known = {_plain(quote.text): quote for quote in quotable}
     said = [known.get(_plain(match.group())) for match in _SENTENCE.finditer(answer)]
     return list(dict.fromkeys(quote for quote in said if quote is not None))

@@ -1,6 +1,8 @@
-"""What the API takes: OpenAI's fields as far as they are served, four more, and nothing else. An unknown field is refused by name.
+"""The API's request fields: the supported part of OpenAI's, four more, and nothing else. An unknown field is
+refused by name.
 
-Field names are OpenAI's; ``top_k``, ``min_p`` and ``repetition_penalty`` are vLLM's; ``truncation`` is that of OpenAI's Responses.
+Field names are OpenAI's; ``top_k``, ``min_p`` and ``repetition_penalty`` are vLLM's; ``truncation`` is that
+of OpenAI's Responses.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from accord.serving.host import Ask, NotUnderstood
 from accord.serving.retrieval import Document
 
 LONGEST = 2_000_000
-"""Characters of a text; the body's limit is lower, so that this only bounds what the schema promises."""
+"""Longest text in characters. The body's limit is lower, so this bounds only what the schema promises."""
 MOST_ANSWERS = 16
 SEED = 2**63
 
@@ -23,20 +25,20 @@ StopWord = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class Strict(BaseModel):
-    """Knows its fields and no others; numbers are finite."""
+    """A model that refuses unknown fields and numbers that are not finite."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, protected_namespaces=())
 
 
 class TextPart(Strict):
-    """A part of a message; text is the only kind that is served."""
+    """A part of a message. Only text is supported."""
 
     type: Literal["text"]
     text: Text
 
 
 class ChatMessage(Strict):
-    """One turn. ``developer`` is what OpenAI calls ``system`` for its newer models."""
+    """One turn. ``developer`` is OpenAI's name of ``system`` for its newer models."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Text | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
@@ -54,7 +56,7 @@ class DocumentPart(Strict):
 
 
 class StreamOptions(Strict):
-    """Whether a stream ends with a chunk that counts the tokens."""
+    """Whether a stream ends with a chunk of token usage."""
 
     include_usage: bool = False
 
@@ -89,7 +91,7 @@ class Drawing(Strict):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     def seeds(self) -> list[int | None]:
-        """One for each of the n answers; the first is the request's own."""
+        """Return one seed for each of the n answers; the first is the request's own."""
         return [None if self.seed is None else self.seed + number for number in range(self.n)]
 
 
@@ -106,10 +108,10 @@ class ChatRequest(Drawing):
     documents: Annotated[list[DocumentPart], Field(max_length=64)] = Field([], description="Answers with quotes from these alone.")
 
     def ask(self, default: int) -> Ask:
-        """The request without its seed. Raises NotUnderstood when two fields contradict each other."""
+        """Return the request without its seed. Raises NotUnderstood when two fields contradict each other."""
         wanted = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(wanted) > 1:
-            raise NotUnderstood("max_tokens and max_completion_tokens differ", where="max_tokens", hint="give one of them")
+            raise NotUnderstood("max_tokens and max_completion_tokens differ", where="max_tokens", hint="give only one of them")
         if self.top_logprobs is not None and not self.logprobs:
             raise NotUnderstood("top_logprobs needs logprobs", where="top_logprobs", hint="give logprobs: true")
         return Ask(
@@ -135,7 +137,7 @@ class CompletionRequest(Drawing):
     echo: Literal[False] = False
 
     def asks(self) -> list[Ask]:
-        """One for each prompt, without seeds. Raises NotUnderstood for more answers than one request may have."""
+        """Return one ask per prompt, without seeds. Raises NotUnderstood for more answers than one request may have."""
         prompts: list[str | tuple[int, ...]] = []
         if isinstance(self.prompt, str):
             prompts.append(self.prompt)
@@ -143,7 +145,7 @@ class CompletionRequest(Drawing):
             texts = [part for part in self.prompt if isinstance(part, str)]
             prompts += texts or [tuple(part for part in self.prompt if isinstance(part, int))]
         if len(prompts) * self.n > 128:
-            raise NotUnderstood(f"{len(prompts)} prompts with n={self.n} are {len(prompts) * self.n} answers", hint="128 at most")
+            raise NotUnderstood(f"{len(prompts)} prompts with n={self.n} make {len(prompts) * self.n} answers", hint="ask for 128 at most")
         sampling, stops = self.sampling(self.max_tokens), self.stops()
         return [Ask(sampling, prompt=prompt, stop=stops, logprobs=self.logprobs, exact=True) for prompt in prompts]
 

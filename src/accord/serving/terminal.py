@@ -18,10 +18,11 @@ HELP = "/model NAME changes the model, /new forgets what was said, /quit ends"
 
 
 def talk(open_model: Callable[[str], Any], name: str, *, temperature: float, max_tokens: int, seed: int, dtype: torch.dtype) -> None:
-    """Reads a line, answers it, until /quit or the end of input. Answers go to standard output, all else to standard error.
+    """Answer one line after another until /quit or the end of input. Answers go to standard output, all else to
+    standard error.
 
     Args:
-        open_model: gives the model of a name, with ``lm`` and ``format``.
+        open_model: function from a name to the model, with ``lm`` and ``format``.
     """
     console = Console(stderr=True, highlight=False)
     model, said, turn = open_model(name), list[Message](), 0
@@ -67,5 +68,5 @@ def _read(console: Console) -> str | None:
 
 
 def _printable(text: str) -> str:
-    """Model text without control characters, which could drive the terminal."""
+    """Return a model's text without control characters, which could drive the terminal."""
     return "".join(character for character in text if character.isprintable() or character in "\n\t")

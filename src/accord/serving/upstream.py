@@ -1,6 +1,8 @@
-"""A host whose models run behind another OpenAI-compatible server: accord is the gate (keys, limits, filters, metrics), it the engine.
+"""A host whose models run behind another OpenAI-compatible server. Accord is the gate (keys, limits, filters,
+metrics), the other the engine.
 
-What fails for a moment before the first token is tried again. After it an answer cannot be begun anew, and the stream says that it broke.
+Temporary failures before the first token are retried. After it an answer cannot be restarted, and the stream
+reports the break.
 """
 
 from __future__ import annotations
@@ -29,16 +31,16 @@ class Upstream:
     """Answers through an OpenAI-compatible address.
 
     Args:
-        address: up to and with ``/v1``.
+        address: up to and including ``/v1``.
         key: its API key; by default the environment's ``OPENAI_API_KEY``.
-        seconds: how long one answer may take.
-        tries: how often a request is made before its first token.
-        pause: seconds before the second try; doubles with every further one.
+        seconds: timeout of one answer.
+        tries: how often a request is sent before its first token.
+        pause: seconds before the second try; doubled with every further one.
     """
 
     def __init__(self, address: str, *, key: str = "", seconds: float = 300.0, tries: int = 3, pause: float = 0.5) -> None:
         if not address.startswith(("http://", "https://")):
-            raise UsageError("is no address", where=address, hint="e.g. http://127.0.0.1:8000/v1")
+            raise UsageError("is not an address", where=address, hint="give one like http://127.0.0.1:8000/v1")
         self.address, self.seconds, self.tries, self.pause = address.rstrip("/"), seconds, tries, pause
         self._key = key or os.environ.get(KEY, "")
         self._names: list[str] = []
@@ -46,18 +48,18 @@ class Upstream:
         self._client: httpx.AsyncClient | None = None
 
     def models(self) -> list[str]:
-        """The names that the server gave when it was asked last."""
+        """Return the names that the server last listed."""
         return list(self._names)
 
     def version(self, model: str) -> str:
-        """The name with the server's, which alone knows the weights."""
+        """Return the name at the server; only that server knows the weights."""
         return f"{model}@{urlsplit(self.address).netloc}"
 
     def state(self) -> dict[str, dict[str, float]]:
         return {model: {"running": count} for model, count in self._running.items()}
 
     async def start(self) -> None:
-        """Asks what there is; a server that does not answer yet is asked again with the first request."""
+        """Ask for the server's models. A server that does not answer yet is asked again with the first request."""
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         timeout = httpx.Timeout(self.seconds, connect=5.0)
@@ -70,13 +72,13 @@ class Upstream:
         self._client = None
 
     async def swap(self, name: str, model: str) -> None:
-        """Asks anew what there is; the server behind exchanges its models itself."""
+        """Ask for the server's models again; that server swaps its models itself."""
         await self._refresh()
 
     async def stream(
         self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()
     ) -> AsyncGenerator[Piece]:
-        """Pieces of an answer to a conversation; see ``pieces.Host``."""
+        """Return pieces of an answer to a conversation; see ``host.Host``."""
         pieces = self.ask(model, Ask(sampling, tuple(conversation), seed=seed, stop=tuple(stop)))
         try:
             async for piece in pieces:
@@ -85,7 +87,7 @@ class Upstream:
             await pieces.aclose()
 
     async def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
-        """Pieces of one answer; see ``pieces.Host``."""
+        """Return pieces of one answer; see ``host.Host``."""
         if not self._names:
             await self._refresh()
         self._running[model] = self._running.get(model, 0) + 1
@@ -96,18 +98,18 @@ class Upstream:
             async for piece in _pieces(model, ask, response, self.version(model)):
                 yield piece
                 if time.monotonic() > deadline and not piece.finish:
-                    raise TooSlow("the answer took longer than a request may", where=self.address, seconds=5)
+                    raise TooSlow("the answer took longer than the time limit", where=self.address, seconds=5)
         except httpx.TimeoutException as error:
             raise TooSlow("the server behind this one took too long", where=self.address, seconds=5) from error
         except httpx.TransportError as error:
-            raise Unavailable("the server behind this one broke off", where=self.address, seconds=5) from error
+            raise Unavailable("the server behind this one broke the connection", where=self.address, seconds=5) from error
         finally:
             self._running[model] -= 1
             if response is not None:
                 await response.aclose()
 
     async def _begun(self, model: str, ask: Ask) -> httpx.Response:
-        """The response to a request, its head read. Raises RefusedRequest."""
+        """Return the response to a request, its head read. Raises RefusedRequest."""
         if self._client is None:
             raise Unavailable("the gate is not open", hint="start the host first", seconds=5)
         problem, wait = "", 0.0
@@ -131,7 +133,7 @@ class Upstream:
             problem, wait = f"{response.status_code}: {told(response)}", asked_wait(response.headers)
         log.warning("%s gave no answer in %s tries: %s", self.address, self.tries, problem)
         raise Unavailable(
-            f"the server behind this one gave no answer in {self.tries} tries", hint="it may be down; try again soon", seconds=5
+            f"the server behind this one gave no answer in {self.tries} tries", hint="it may be down; try again later", seconds=5
         )
 
     async def _refresh(self) -> None:
@@ -145,11 +147,12 @@ class Upstream:
 
 @dataclass(frozen=True)
 class UpstreamLibrary:
-    """The models of the server behind this one. Their versions are its address, for it alone knows the weights."""
+    """The models of the server behind this one. Their version is the server's address, because only the server
+    knows the weights."""
 
     host: Upstream
     default: str = ""
-    """The model to ask for as long as the server has not said which it has."""
+    """The model to ask for until the server has listed its own."""
 
     def names(self) -> Sequence[str]:
         """Return the models that the server listed last."""
@@ -175,7 +178,7 @@ def _body(model: str, ask: Ask) -> dict[str, Any]:
 
 
 def _refusal(model: str, response: httpx.Response) -> RefusedRequest:
-    """What the server behind refused, as our own refusal: its words, but not its complaints about our key."""
+    """Return the other server's refusal as our own, with its words but without its complaints about our key."""
     status, text = response.status_code, told(response)
     if status == 404:
         return UnknownModel(text, where=model)
@@ -183,12 +186,14 @@ def _refusal(model: str, response: httpx.Response) -> RefusedRequest:
         return Busy(text, where=model, seconds=asked_wait(response.headers) or 1.0)
     if status in (401, 403):
         log.warning("%s refuses this gate: %s %s", response.url, status, text)
-        return Unavailable("the server behind this one does not let this gate in", hint=f"its operator has to set {KEY}", seconds=60)
+        return Unavailable(
+            "the server behind this one refused this gate's key", hint=f"the operator of this gate has to set {KEY}", seconds=60
+        )
     return NotUnderstood(text, where=model)
 
 
 async def _pieces(model: str, ask: Ask, response: httpx.Response, version: str) -> AsyncGenerator[Piece]:
-    """The stream's chunks as pieces. The last is held back until the tokens are counted."""
+    """Return the stream's chunks as pieces. The last is held back until the tokens are counted."""
     last, drawn, prompt, counted = "", 0, 0, 0
     async for chunk in _chunks(response):
         version = str(chunk.get("system_fingerprint") or version)
@@ -203,7 +208,7 @@ async def _pieces(model: str, ask: Ask, response: httpx.Response, version: str) 
                 drawn += count
                 yield Piece(f"{text or ''}", "", tokens, count, prompt, version)
     if not last:
-        raise Unavailable("the server behind this one broke off", where=model, seconds=5)
+        raise Unavailable("the server behind this one broke the connection", where=model, seconds=5)
     finish: Finish = "length" if last == "length" else "stop"
     yield Piece("", finish, (), max(counted - drawn, 0), prompt, version)
 
@@ -215,20 +220,23 @@ async def _chunks(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
         try:
             chunk: Any = json.loads(line[5:])
         except ValueError as error:
-            raise Unavailable("the server behind this one sent what is no JSON", seconds=5) from error
+            raise Unavailable("the server behind this one sent invalid JSON", seconds=5) from error
         if "error" in chunk:
             raise Unavailable(f"the server behind this one failed: {chunk['error']}", seconds=5)
         yield chunk
 
 
 def _tokens(told: Any, *, chat: bool) -> tuple[Token, ...]:
-    """Log-probabilities of a chunk; the server tells no token ids, so these are -1."""
+    """Return the log-probabilities of a chunk. The server sends no token ids, so these are -1."""
     if not told:
         return ()
     if chat:
+        tokens = list[Token]()
         rows: list[Any] = told.get("content") or []
-        tops = [tuple((top["token"], top["logprob"]) for top in row.get("top_logprobs") or ()) for row in rows]
-        return tuple(Token(-1, row["token"], row["logprob"], top) for row, top in zip(rows, tops, strict=True))
+        for row in rows:
+            tops = tuple((top["token"], top["logprob"]) for top in row.get("top_logprobs") or ())
+            tokens.append(Token(-1, row["token"], row["logprob"], tops))
+        return tuple(tokens)
     likeliest: list[Any] = told.get("top_logprobs") or [{}] * len(told["tokens"])
     triples = zip(told["tokens"], told["token_logprobs"], likeliest, strict=True)
     return tuple(Token(-1, text, logprob or 0.0, _pairs(top)) for text, logprob, top in triples)

@@ -1,7 +1,7 @@
-"""The thread in which models draw: it steps every engine that has work, in turn, and hands what was drawn to the event loop.
+"""The thread in which models draw: it steps every engine with work, in turn, and passes drawn tokens to the event loop.
 
-Tokens of a stream are handed over together, every ``PACE`` seconds: nobody reads faster, and each hand-over costs more than a token.
-The first token and the last one go at once.
+A stream's tokens are passed on together, every ``PACE`` seconds: nobody reads faster, and each hand-over costs
+more than a token. The first token and the last one go at once.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ PACE = 0.02
 log = logging.getLogger("accord.serve")
 
 Deliver = Callable[[list[Drawn] | Exception], None]
-"""Called in the event loop with a request's next tokens, or with what went wrong."""
+"""Callback in the event loop with a request's next tokens, or with the error."""
 
 
 class Seat:
-    """An engine with the requests that it works on. Touched by the worker's thread alone."""
+    """An engine with its requests. Only the worker's thread touches it."""
 
     def __init__(self, engine: BatchEngine) -> None:
         self.engine = engine
@@ -36,7 +36,7 @@ class Seat:
         self.due = 0.0
 
     def ready(self, drawn: list[Drawn]) -> dict[int, list[Drawn]]:
-        """What is to be handed over after a step."""
+        """Return the tokens to hand over after a step."""
         for token in drawn:
             self.held.setdefault(token.ticket, []).append(token)
         now = time.monotonic()
@@ -50,7 +50,7 @@ class Seat:
 
 
 class Worker(threading.Thread):
-    """Runs engines until it is stopped. Everything that it is told is told by ``post``."""
+    """Runs engines until it is stopped. It receives all its instructions through ``post``."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(name="accord-models", daemon=True)
@@ -59,11 +59,12 @@ class Worker(threading.Thread):
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
     def post(self, work: Callable[[], None] | None) -> None:
-        """Has something done in the worker's thread before the next step; None ends the thread, which tells whoever still waits."""
+        """Run something in the worker's thread before the next step. None ends the thread, which tells all
+        waiting requests."""
         self._inbox.put(work)
 
     def submit(self, seat: Seat, request: Request, deliver: Deliver, accepted: Callable[[int], None]) -> None:
-        """Queues a request. ``accepted`` is told its ticket, in the worker's thread."""
+        """Queue a request. ``accepted`` is called with its ticket, in the worker's thread."""
 
         def work() -> None:
             ticket = seat.engine.submit(request)
@@ -74,7 +75,7 @@ class Worker(threading.Thread):
         self.post(work)
 
     def cancel(self, seat: Seat, ticket: int) -> None:
-        """Drops a request."""
+        """Drop a request."""
 
         def work() -> None:
             seat.engine.cancel(ticket)
@@ -94,7 +95,7 @@ class Worker(threading.Thread):
         self.loop.call_soon_threadsafe(_hand_over, [(deliver, closing) for deliver in waiting])
 
     def _told(self) -> bool:
-        """Does what was posted, and waits for it while there is nothing else to do; False when the thread is to end."""
+        """Run what was posted, and wait for it while there is nothing else to do; False when the thread should end."""
         idle = not any(seat.engine.busy for seat in self.seats)
         while True:
             try:

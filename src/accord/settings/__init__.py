@@ -1,7 +1,8 @@
-"""Every command's settings: one frozen dataclass per command, in files named after the rooms of the commands.
+"""Settings of every command: one frozen dataclass per command, in files named after the rooms of the commands.
 
-No default stands anywhere else. Flags and ``accord.toml`` are derived from these, so an unknown key is an error and every field does
-something. Nothing here imports torch. Defaults are sized for the built-in world on two CPU cores; docs/ says what InstructGPT used.
+Defaults are defined here and nowhere else. Flags and ``accord.toml`` are derived from these classes, so an unknown key is an error and
+every field has an effect. Nothing here imports torch. Defaults are sized for the built-in world on two CPU cores; docs/ gives the values
+that InstructGPT used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The settings of the commands that measure: win rates, the frontier, the reward model's examination, probes, problems, methods."""
+"""Settings of the commands that measure: win rates, the frontier, reward-model examination, probes, problems, comparison of methods."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from accord.settings.ranges import Count, Natural, NonNegative, Range
 
 @section
 class EvaluateConfig(Seed, HeldOut):
-    """`accord evaluate`: win rates on held-out users' prompts."""
+    """`accord evaluate`: win rates on the prompts of held-out users."""
 
     best_of: Annotated[int, Range(least=2, why="2 at least: the best of one is no choice")] = 8
-    """n of best-of-n from the SFT model, 2 at the least."""
+    """n of best-of-n from the SFT model, at least 2."""
     draws: Count = 8
-    """Responses a prompt for the share of made-up answers, which few prompts ask for."""
+    """Responses per prompt for the rate of made-up answers, which few prompts allow measuring."""
     temperature: NonNegative = 1.0
-    """Every model is sampled at this temperature."""
+    """Sampling temperature of every model."""
 
 
 @section
 class CompareConfig(Seed, HeldOut):
-    """`accord compare`: win rates of two systems or more."""
+    """`accord compare`: win rates of two or more systems."""
 
     seed: Natural = 0
-    """Fixes the responses and the resampling."""
+    """Seed of the responses and the bootstrap."""
     prompts: Natural = 300
     split: Literal["test", "validation", "train"] = "test"
-    """Whose prompts: those of users that no stage learns from, unless asked otherwise."""
+    """Split of the prompts; no stage trains on test users' prompts."""
     use_case: str = ""
-    """Prompts of this use case alone."""
+    """Only prompts of this use case."""
     shots: Natural = 3
     """Demonstrations in a few-shot prompt; fewer where the context is too short."""
     margin: NonNegative = 0.0
     """Utilities or rewards that differ by no more than this are a tie."""
     judge_tokens: Count = 512
-    """Length limit of an LLM judge's answer; one that reasons needs room before its verdict."""
+    """Length limit of an LLM judge's answer in tokens; a reasoning judge needs room before its verdict."""
     overlap: Annotated[int, Range(least=1, why="one person at least")] = 1
-    """How many people judge each prompt, by people."""
+    """Number of people who judge each prompt, when people are the judge."""
 
 
 @section
@@ -47,35 +47,35 @@ class FrontierConfig(Seed, HeldOut):
     """`accord frontier`: reward against KL."""
 
     seed: Natural = 0
-    """Fixes the responses and the resampling."""
+    """Seed of the responses and the bootstrap."""
     prompts: Natural = 200
     best_of: Count = 16
-    """The largest n of best-of-n; the smaller powers of two are read off the same responses."""
+    """Largest n of best-of-n; the smaller powers of two use the same responses."""
     temperature: Annotated[float, Range(above=0, why="a greedy policy has no KL to measure")] = 1.0
-    """Every policy is sampled at this temperature, which should be the run's."""
+    """Sampling temperature of every policy; use the training run's."""
     bootstrap: Count = 1000
 
 
 @section
 class ExamineConfig(Seed):
-    """`accord examine`: what a reward model is worth."""
+    """`accord examine`: the quality of a reward model."""
 
     seed: Natural = 0
-    """Fixes the resampling and every random choice."""
+    """Seed of the bootstrap and every random choice."""
     rankings: Natural = 0
-    """Held-out rankings that are looked at; 0 takes all."""
+    """Number of held-out rankings; 0 takes all."""
     bins: Count = 10
     """Bins of the reliability curve."""
     wrong: Natural = 50
-    """How many of the most wrong comparisons are written down."""
+    """Number of the worst-predicted comparisons to write down."""
     attributed: Natural = 10
-    """Of how many of those the score is spread over the tokens."""
+    """Number of those whose score is attributed to tokens."""
     requeue: Natural = 0
-    """How many of the most wrong comparisons are sent back to the labeling queue."""
+    """Number of the worst-predicted comparisons to send back to the labeling queue."""
     curve: Natural = 0
     """Points of the learning curve, each a reward model trained on half as many rankings as the next; 0 trains none."""
     bootstrap: Count = 2000
-    """Resamples of the prompts for each interval."""
+    """Bootstrap resamples of the prompts for each interval."""
 
 
 @section
@@ -83,28 +83,28 @@ class ProbeConfig(Seed, HeldOut):
     """`accord probe`: alignment tax, truthfulness, safety and fairness."""
 
     seed: Natural = 0
-    """Fixes the responses and the resampling."""
+    """Seed of the responses and the bootstrap."""
     prompts: Natural = 300
-    """Held-out prompts of each measure, and rows of each file, at most; 0 takes all."""
+    """Held-out prompts per measure, and rows per file, at most; 0 takes all."""
     shots: Natural = 3
     """Demonstrations in a few-shot prompt; fewer where the context is too short."""
 
 
 @section
 class SolveConfig(Seed, HeldOut):
-    """`accord solve`: how often a model's final answer is right, by one answer or by the majority of several (self-consistency)."""
+    """`accord solve`: accuracy of a model's final answers, from one answer or by majority vote (self-consistency)."""
 
     seed: Natural = 0
-    """Fixes the samples."""
+    """Seed of the samples."""
     votes: Count = 1
-    """Answers to each problem; from 2 on the most frequent one counts (Wang et al. 2023)."""
+    """Answers per problem; from 2 on the most frequent answer counts (Wang et al. 2023)."""
     prompts: Natural = 0
-    """Held-out problems; 0 takes all."""
+    """Number of held-out problems; 0 takes all."""
     temperature: NonNegative = 0.0
-    """0 is greedy, for one vote; several votes need some."""
+    """Sampling temperature; 0 is greedy and allows only one vote."""
     max_tokens: Count = 96
     bootstrap: Count = 2000
-    """Resamples of the problems for the interval."""
+    """Bootstrap resamples of the problems for the interval."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,20 +114,20 @@ class SolveConfig(Seed, HeldOut):
 
 @section
 class AlgorithmsConfig(Seed, HeldOut):
-    """`accord algorithms`: methods against each other on one project's data, under one judge."""
+    """`accord algorithms`: a comparison of methods on one project's data, under one judge."""
 
     seed: Natural = 0
-    """Fixes the evaluation's samples and intervals; training takes its seeds from `seeds`."""
+    """Seed of the evaluation's samples and intervals; training uses `seeds`."""
     methods: str = "ppo dpo kto grpo rloo raft ilql best-of-n q-best-of-n"
-    """Which methods, of ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, best-of-n and q-best-of-n (which needs ilql)."""
+    """Methods to compare: any of ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, best-of-n and q-best-of-n (which needs ilql)."""
     seeds: str = "0 1 2"
     """Seeds of the training runs."""
     budget: NonNegative = 0.0
-    """Seconds of training a run for methods that sample while they learn: as many steps as fit; 0 takes their settings' steps."""
+    """Training seconds per run for methods that sample while they learn, as many steps as fit; 0 uses the steps of their settings."""
     best_of: Count = 8
     """n of best-of-n and q-best-of-n."""
     temperature: NonNegative = 1.0
-    """Every model is sampled at this temperature."""
+    """Sampling temperature of every model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,7 +142,7 @@ class AlgorithmsConfig(Seed, HeldOut):
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The methods by name."""
+        """The chosen methods by name."""
         return tuple(dict.fromkeys(self.methods.replace(",", " ").split()))
 
     @property

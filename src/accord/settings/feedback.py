@@ -1,4 +1,4 @@
-"""The settings of what people do: labeling, screening, agreement, planning."""
+"""Settings of the work with labelers: labeling, screening, agreement, planning."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from accord.settings.ranges import Count, Natural, Port, Positive, Range, Ranked
 
 @section
 class LabelConfig(Seed):
-    """`accord label`: people rank what was sampled in the labeling site, or with `--by world` the simulated labelers do."""
+    """`accord label`: labelers rank sampled responses on the labeling site, or with `--by world` simulated labelers do."""
 
     seed: Natural = 0
-    """Fixes who ranks what, and the order in which each labeler sees the responses."""
+    """Seed of the assignment of tasks and of the order in which each labeler sees the responses."""
     overlap: Share = 0.2
-    """Share of the prompts that a second labeler (with `--by world` of the training groups) ranks too, to measure agreement."""
+    """Share of the prompts ranked by a second labeler, to measure agreement (with `--by world`, one of the training groups)."""
     host: str = "127.0.0.1"
-    """Address that the site listens on; any but this machine's own needs a secret, and https or `--insecure`."""
+    """Address that the site listens on; any other than this machine's own needs a secret, and https or `--insecure`."""
     port: Port = 8400
     """Port that the site listens on; 0 takes a free one."""
     names: str = ""
-    """Host names under which the site is reached, with commas; requests for another name are refused."""
+    """Host names of the site, separated by commas; requests for another name are refused."""
     https: bool = False
-    """The site is reached through https, by a proxy before it."""
+    """The site is served over https by a proxy in front of it."""
     language: Literal["en", "zh_CN"] = "en"
-    """Language of the site for a browser that asks for neither."""
+    """Language of the site for browsers that request neither English nor Chinese."""
     lease_minutes: Positive = 60.0
-    """How long a task is a labeler's own before it goes back."""
+    """Minutes that a task is reserved for a labeler before it returns to the queue."""
     gold_rate: Share = 0.0
-    """Share of the tasks whose answer is known and is compared with it, while there are any."""
+    """Share of the tasks with a known answer, to which the labeler's is compared, while such tasks remain."""
     repeat_rate: Share = 0.0
-    """Share of the tasks that show a labeler something again, to measure consistency."""
+    """Share of the tasks that repeat an earlier one of the same labeler, to measure self-consistency."""
     session_days: Positive = 14.0
-    """How long a browser stays logged in."""
+    """Days that a browser stays signed in."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,47 +43,47 @@ class LabelConfig(Seed):
 
 @section
 class ScreeningConfig(Settings):
-    """Who may label, and when an answer came too fast: the cut-offs of the qualification run and of the lead's page."""
+    """Thresholds of the labeler screening, and of the lead's page for answers that came too fast."""
 
     sensitivity: Share = 0.75
-    """Least agreement with the researchers on which contents are sensitive."""
+    """Lowest agreement with the researchers on which contents are sensitive."""
     ranking: Share = 0.75
-    """Least agreement with the researchers' rankings, over their untied pairs."""
+    """Lowest agreement with the researchers' rankings, over pairs they did not tie."""
     demonstrations: Annotated[float, Range(least=0, most=7, why="scores end at 7")] = 6.0
-    """Least mean score, of 7, of demonstrations written on sensitive prompts."""
+    """Lowest mean score, out of 7, of demonstrations written on sensitive prompts."""
     words_per_second: Positive = 10.0
-    """Nobody reads faster: an item answered in less time than its words need counts as hurried."""
+    """Fastest plausible reading speed; an item answered in less time than its words need counts as rushed."""
     sure: Share = 0.9
-    """Items whose consensus is less probable than this go to adjudication."""
+    """Items whose consensus has a lower probability than this go to adjudication."""
 
 
 @section
 class AgreementConfig(Seed):
-    """`accord agreement`: how far labelers agree."""
+    """`accord agreement`: inter-annotator agreement with confidence intervals."""
 
     seed: Natural = 0
-    """Fixes the draws of the intervals."""
+    """Seed of the bootstrap."""
     resamples: Count = 2000
-    """How often the prompts are drawn with replacement for each interval."""
+    """Bootstrap resamples of the prompts for each interval."""
     contested: Natural = 10
-    """How many pairs that groups see differently are shown, the widest apart first; 0 shows none."""
+    """Pairs to show on which groups disagree, widest disagreement first; 0 shows none."""
 
 
 @section
 class PlanConfig(Seed):
-    """`accord plan`: how many labels reach which agreement, reward-model accuracy or interval."""
+    """`accord plan`: the number of labels needed for an agreement, a reward-model accuracy or an interval."""
 
     seed: Natural = 0
-    """Fixes every random choice."""
+    """Seed of every random choice."""
     labels: Natural = 0
-    """Rankings that one can pay for: what do they reach? 0 asks nothing."""
+    """Rankings within your budget: the plan says which accuracy they reach. 0 skips this."""
     width: Annotated[float, Range(least=0, below=1, why="an interval of shares is narrower than 1")] = 0.0
-    """Width of a 95% interval that is wanted, e.g. 0.04 for plus or minus 2%: how many rankings does it take? 0 asks nothing."""
+    """Width of the 95% interval you want, for example 0.04 for plus or minus 2%: the plan says how many rankings it takes. 0 skips this."""
     overlap: Annotated[float, Range(above=0, most=1, why="above 0, at most 1: an overlap of 0 measures no agreement")] = 0.2
-    """Share of the prompts that a second labeler ranks too, for agreement."""
+    """Share of the prompts that a second labeler ranks too, to measure agreement."""
     held_out: Annotated[float, Range(above=0, below=1, why="it must be between 0 and 1")] = 0.1
-    """Share of the prompts kept out of training, to measure the reward model on."""
+    """Share of the prompts kept out of training, to evaluate the reward model."""
     k: RankedResponses = 6
-    """Responses a prompt, where nothing has been ranked yet."""
+    """Responses per prompt, when nothing has been ranked yet."""
     pilot: Annotated[int, Range(least=20, why="20 prompts at least")] = 800
     """Prompts that the world's labelers rank to plan from."""

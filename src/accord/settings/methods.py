@@ -1,6 +1,6 @@
-"""The methods that improve a policy, in one table: what each learns from, what it needs, and its rates in the built-in world.
+"""The methods that improve a policy, in one table: the data each learns from, its requirements, and its rates in the built-in world.
 
-Read by settings, commands, doctor and report, so that a method is named in one place. Loads nothing.
+Settings, commands, doctor and report read this table, so a method is named in one place. It imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ Source = Literal["rankings", "thumbs", "ratings", "samples"]
 
 @dataclass(frozen=True)
 class Method:
-    """One way to improve the SFT model; its name is the command, the section of accord.toml and the stage of its runs."""
+    """A method that improves the SFT model. Its name is the command, the section of accord.toml and the stage of its runs."""
 
     name: str
     learns_from: Source
-    """What it is trained on: labels in the store, or its own samples under a reward."""
+    """The training data: labels in the feedback database, or the policy's own samples under a reward."""
     iterations: str = ""
-    """The setting that counts rollouts, for a method that samples while it learns; empty for one that learns offline."""
+    """The setting that counts rollouts, for a method that samples while it learns; empty for an offline method."""
     world: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Settings with which the built-in world's small model learns best: about a thousand times a large pretrained model's rates."""
+    """Settings that suit the built-in world's small model: rates about a thousand times those of a large pretrained model."""
 
     @property
     def samples(self) -> bool:
-        """Whether it learns from its own samples; it then needs a reward, by default a reward model."""
+        """Whether the method learns from its own samples; it then needs a reward, by default a reward model."""
         return self.learns_from == "samples"
 
 
@@ -48,8 +48,10 @@ TRAINED = (
 """Methods that train a policy."""
 METHODS = {method.name: method for method in TRAINED}
 BEST_OF = ("best-of-n", "q-best-of-n")
-"""Methods that train no policy: n candidates of the SFT model, from which the reward model or ILQL's Q chooses."""
+"""Methods that train no policy: the reward model or ILQL's Q picks among n samples of the SFT model."""
 SAMPLING = tuple(method.name for method in TRAINED if method.samples)
 """Names of the methods that learn from their own samples."""
+LABELED = tuple(method.name for method in TRAINED if not method.samples)
+"""Names of the methods that learn offline, from labels."""
 PREFERENCE = tuple(method.name for method in TRAINED if method.learns_from in ("rankings", "thumbs"))
-"""Names of the methods that learn from people's preferences directly."""
+"""Names of the methods that learn directly from human preferences."""

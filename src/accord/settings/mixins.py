@@ -1,6 +1,6 @@
-"""The settings that several commands share, each group a mixin; a config that wants another default or sentence writes the field again.
+"""Groups of settings that several commands share, as mixins. A config that needs another default or sentence declares the field again.
 
-A field that is written again without a sentence keeps the mixin's sentence in `--help`.
+A field declared again without a sentence keeps the mixin's sentence in `--help`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Config = TypeVar("Config")
 def section(kind: type[Config]) -> type[Config]:
     """Make a class a frozen dataclass: a section of accord.toml.
 
-    The fields that it adds come before those of its mixins, `seed` before all; a field that is written again keeps its place. A plain
-    dataclass would begin with the mixins, so that `accord ppo --help` would name the rank of adapters before the number of steps.
+    The fields that it adds come before those of its mixins, after `seed`. A field declared again keeps its place. A plain dataclass
+    would begin with the mixins, so that `accord ppo --help` would show the rank of adapters before the number of steps.
     """
     made = cast("Any", dataclass(frozen=True, kw_only=True)(kind))
     added_by: dict[str, type[Any]] = {}
@@ -34,43 +34,43 @@ def section(kind: type[Config]) -> type[Config]:
 
 @section
 class Settings:
-    """What every section has: its name, and numbers that are held to their ranges."""
+    """The base of every section: its name, and numbers that are checked against their ranges."""
 
     def __post_init__(self) -> None:
         check_numbers(self, self.stage)
 
     @property
     def stage(self) -> str:
-        """The command's name, and the section's in accord.toml."""
+        """The name of the command and of its section in accord.toml."""
         return type(self).__name__.removesuffix("Config").lower()
 
     def require(self, condition: bool, message: str) -> None:
-        """Raise UsageError, which names the section and the bad numbers, unless the condition holds."""
+        """Raise UsageError with the section's name and the message unless the condition holds."""
         require(condition, self.stage, message)
 
 
 @section
 class Seed(Settings):
-    """A stage that makes random choices."""
+    """Settings of a stage that makes random choices."""
 
     seed: Natural = 0
-    """Fixes every random choice of the stage."""
+    """Seed of every random choice of this stage."""
 
 
 @section
 class Training(Seed):
-    """A stage that trains weights in the memory there is."""
+    """Settings of a stage that trains weights within the available memory."""
 
     micro_tokens: Count = 16_384
-    """Tokens in one forward pass; a larger batch accumulates gradients over several."""
+    """Tokens per forward pass; a larger batch accumulates gradients over several."""
     save_every: Count = 20
     """Steps between checkpoints."""
     lora_rank: Natural = 0
-    """Rank of LoRA adapters; 0 trains all weights."""
+    """Rank of the LoRA adapters; 0 trains all weights."""
     lora_bits: Annotated[int, Range(least=0, most=4, why="4, or 0 for weights as they are")] = 0
-    """4 holds the frozen weights under the adapters in four bits (QLoRA); 0 leaves them as they are."""
+    """4 quantises the frozen weights under the adapters to 4 bits (QLoRA); 0 keeps their precision."""
     recompute: bool = False
-    """Compute each layer again in the backward pass instead of keeping its activations: less memory, about a fifth more time."""
+    """Recompute activations in the backward pass (gradient checkpointing): less memory, about a fifth more time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,90 +82,90 @@ class Training(Seed):
 
 @section
 class CosineOptimizer(Settings):
-    """Learning rates that warm up and then fall along a cosine, for data that is known beforehand."""
+    """Learning rates with warm-up and cosine decay, for data that is known in advance."""
 
     lr: NonNegative = 1e-4
-    """Peak learning rate of AdamW; cosine to a tenth."""
+    """Peak learning rate of AdamW; cosine decay to a tenth."""
     muon_lr: NonNegative = 0.0
-    """Peak learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models that Muon pretrained."""
+    """Peak learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models pretrained with Muon."""
     warmup_steps: Natural = 10
-    """Linear warm-up."""
+    """Optimiser steps of linear warm-up."""
 
 
 @section
 class ConstantOptimizer(Settings):
-    """Learning rates that warm up and then stay, for a policy that makes its own data."""
+    """Learning rates that are constant after warm-up, for a policy that generates its own data."""
 
     lr: NonNegative = 3e-4
     """Learning rate of AdamW, constant after warm-up."""
     muon_lr: NonNegative = 0.0
-    """Learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models that Muon pretrained."""
+    """Learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models pretrained with Muon."""
     warmup_steps: Natural = 10
     """Optimiser steps of linear warm-up."""
     max_grad_norm: NonNegative = 1.0
-    """Gradient norm is clipped here; 0 is off."""
+    """Largest gradient norm; larger gradients are scaled down to it. 0 turns clipping off."""
 
 
 @section
 class Window(Settings):
-    """How much of a prompt and its response a model reads."""
+    """The length of prompt and response that a model reads."""
 
     max_tokens: Count = 256
-    """Longest prompt and response together; the right end is kept."""
+    """Longest prompt and response together; a longer text keeps its right end."""
 
 
 @section
 class Labels(Window):
-    """Whose labels a model learns from."""
+    """The labelers whose labels a model learns from."""
 
     kinds: str = "person simulated"
-    """Kinds of labelers whose word counts, of person, simulated, model and user."""
+    """Labeler kinds to learn from: any of person, simulated, model and user."""
     held_out_group: str = ""
-    """Labelers of this group are kept out of training, and the policy's accuracy on them is measured apart."""
+    """Group of labelers kept out of training; accuracy on them is measured separately."""
 
 
 @section
 class Rollouts(Settings):
-    """How a policy samples the responses that it learns from."""
+    """Settings of a policy that samples the responses it learns from."""
 
     temperature: Positive = 1.0
-    """Sampling temperature; part of the policy everywhere."""
+    """Sampling temperature; log-probabilities are computed at this temperature everywhere."""
     max_tokens: Count = 48
-    """Length limit of a response."""
+    """Length limit of a response in tokens."""
     no_stop_reward: Signed = -3.0
-    """Reward of an unfinished response under `penalise`."""
+    """Reward of a response without a stop token when `truncation` is `penalise`."""
 
 
 @section
 class Rewards(Settings):
-    """What a policy's own samples are rewarded for."""
+    """The rewards of a policy's own samples."""
 
     rewards: str = "model"
-    """What is rewarded, and its weights: `model=1, exact=0..2, length=-0.01, harmless>=0.5`; docs/rewards.md."""
+    """Rewards and their weights: `model=1, exact=0..2, length=-0.01, harmless>=0.5`; see docs/rewards.md."""
     reward_seconds: Count = 600
-    """A Python reward that takes longer over one batch stops the run."""
+    """Longest time in seconds that a Python reward may take for one batch; a slower one stops the run."""
     limit_rate: NonNegative = 0.1
-    """How fast the multiplier of a reward with a limit follows what is missing to it."""
+    """Step size of the Lagrange multiplier of a reward with a limit."""
     kinds: str = "person simulated"
-    """Kinds of labelers whose demonstrations and ratings the rewards take, of person, simulated, model and user."""
+    """Labeler kinds whose demonstrations and ratings the rewards use: any of person, simulated, model and user."""
     logprob_gap: Positive = 0.1
-    """The run stops with an error when sampler and trainer log-probabilities differ by more than this on average."""
+    """Largest mean difference between the log-probabilities of sampler and trainer; a larger one stops the run with an error."""
 
 
 @section
 class Decoding(Settings):
-    """How a response is drawn for people to read."""
+    """How a response is sampled for people to read."""
 
     temperature: NonNegative = 1.0
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy."""
     top_k: Natural = 0
-    """Keep the k likeliest tokens; 0 keeps all."""
+    """Sample from the k most likely tokens; 0 keeps all."""
     top_p: Annotated[float, Range(above=0, most=1)] = 1.0
-    """Keep the smallest set of tokens with this probability."""
+    """Sample from the smallest set of tokens with this total probability; 1 keeps all."""
     repetition_penalty: Positive = 1.0
-    """1 is off."""
+    """Above 1 makes tokens that were already used less likely; 1 is off."""
     max_tokens: Count = 48
-    """Length limit of a response."""
+    """Length limit of a response in tokens."""
 
 
 @section
@@ -173,10 +173,10 @@ class HeldOut(Settings):
     """Systems measured by their responses to held-out prompts, with intervals."""
 
     prompts: Natural = 600
-    """Held-out prompts; 0 takes all."""
+    """Number of held-out prompts; 0 takes all."""
     temperature: NonNegative = 1.0
-    """Every system is sampled at this temperature."""
+    """Sampling temperature of every system."""
     max_tokens: Count = 48
-    """Length limit of a response."""
+    """Length limit of a response in tokens."""
     bootstrap: Count = 2000
-    """Resamples of the prompts for each interval."""
+    """Bootstrap resamples of the prompts for each interval."""

@@ -1,4 +1,4 @@
-"""The settings of making a project."""
+"""Settings for creating a project."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from accord.settings.ranges import Count, Natural, Range
 
 @section
 class WorldConfig(Seed):
-    """`accord init --world`: how much of the built-in world is written down."""
+    """`accord init --world`: the amount of built-in world data that a new project gets."""
 
     documents: Count = 72_000
     """Documents of raw text."""
     prompts: Annotated[int, Range(least=1, why="without a prompt there is nothing to ask")] = 6_000
     """Prompts, over all splits."""
     demonstrations: Natural = 4_400
-    """Demonstrations the simulated labelers write for training prompts."""
+    """Demonstrations that the simulated labelers write for training prompts."""
     users: Count = 120
-    """Simulated users who ask the prompts; splits go by user."""
+    """Simulated users who wrote the prompts; splits go by user."""

@@ -1,4 +1,4 @@
-"""The range of a number, written beside its field: `steps: Count = 40`, `k: Annotated[int, Range(2, 9)] = 6`."""
+"""The range of a number, declared beside its field: `steps: Count = 40`, `k: Annotated[int, Range(2, 9)] = 6`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from accord.errors import UsageError
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a number may have: all that are finite and within these bounds."""
+    """The values that a number may have: all finite numbers within these bounds."""
 
     least: float = -math.inf
     most: float = math.inf
     above: float = -math.inf
     below: float = math.inf
     why: str = ""
-    """What an error says instead of the bound, unless the number is negative and none may be."""
+    """The error's explanation in place of the bound. A negative number where none is allowed gets the standard message."""
 
     def problem(self, value: float) -> str:
-        """Return what is wrong with a value, as it goes on after "steps is 0"; nothing when the value is in the range."""
+        """Return the problem of a value, as the continuation of "steps is 0"; empty when the value is in the range."""
         if not math.isfinite(value):
             return ", which is no number to work with"
         if self.least <= value <= self.most and self.above < value < self.below:
@@ -55,7 +55,7 @@ RankedResponses = Annotated[int, Range(least=2, most=9, why="a ranking takes 2 t
 
 @cache
 def ranges(kind: type[Any]) -> dict[str, Range]:
-    """Return the range of each field of a dataclass that has one, those of its mixins included."""
+    """Return the range of each field of a dataclass that has one, including the fields of its mixins."""
     found: dict[str, Range] = {}
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
@@ -66,16 +66,16 @@ def ranges(kind: type[Any]) -> dict[str, Range]:
 
 
 def require(condition: bool, stage: str, message: str) -> None:
-    """Raise UsageError, which names the stage and the bad numbers, unless the condition holds."""
+    """Raise UsageError with the stage's name and the message unless the condition holds."""
     if not condition:
         raise UsageError(message, where=stage)
 
 
 def check_numbers(config: Any, stage: str) -> None:
-    """Hold every number of a stage to the range beside its field.
+    """Check every number of a stage against the range beside its field.
 
     Raises:
-        UsageError: names the stage, the setting and its value.
+        UsageError: a number is out of range; the message names the stage, the setting and its value.
     """
     for name, allowed in ranges(cast("type[Any]", type(config))).items():
         value: object = getattr(config, name)

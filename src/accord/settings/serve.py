@@ -1,4 +1,4 @@
-"""The settings of what people use: the chat, the server, and the round that learns from them."""
+"""Settings of the chat, the server, and the rounds that learn from their users."""
 
 from __future__ import annotations
 
@@ -14,87 +14,87 @@ ROUND_STAGES = ("sft", "reward", "ppo", *PREFERENCE)
 
 @section
 class ChatConfig(Seed, Decoding):
-    """`accord chat`: people talk to the project's models and say what they think of the answers."""
+    """`accord chat`: users talk to the project's models and rate the responses."""
 
     seed: Natural = 0
-    """Fixes the answers in the terminal; in the page every answer has a seed of its own, which is stored with it."""
+    """Seed of the responses in the terminal; on the web page each response has its own seed, which is stored with it."""
     model: str = ""
-    """Who answers as long as `accord switch` has said nothing; the newest of ppo, sft and base when empty."""
+    """The model that responds until `accord switch` deploys another; when empty, the newest of ppo, sft and base."""
     temperature: NonNegative = 0.7
     repetition_penalty: Positive = 1.0
-    """Above 1 makes used tokens less likely; 1 is off."""
+    """Above 1 makes tokens that were already used less likely; 1 is off."""
     max_tokens: Count = 64
-    """Length limit of an answer."""
+    """Length limit of a response in tokens."""
     system: str = ""
-    """System prompt of a conversation that is given none of its own."""
+    """System prompt of conversations that have none of their own."""
     two: Share = 0.1
-    """Share of the turns that get two answers of the same model, to choose from."""
+    """Share of the turns for which the model offers two responses to choose from."""
     longest: Count = 8_000
-    """Most characters of a turn."""
+    """Longest message in characters."""
     turns_per_minute: Natural = 20
-    """Most turns that one person may say in a minute; 0 sets no limit."""
+    """Messages that one user may send per minute; 0 sets no limit."""
     held_out: Share = 0.0
-    """Share of the users whose reviewed reactions measure and do not train."""
+    """Share of the users whose reviewed reactions are used for measurement, not for training."""
     host: str = "127.0.0.1"
-    """Address that the page listens on; any but this machine's own needs a secret, and https or `--insecure`."""
+    """Address that the page listens on; any other than this machine's own needs a secret, and https or `--insecure`."""
     port: Port = 8500
     """Port that the page listens on; 0 takes a free one."""
     names: str = ""
-    """Host names under which the page is reached, with commas; requests for another name are refused."""
+    """Host names of the page, separated by commas; requests for another name are refused."""
     https: bool = False
-    """The page is reached through https, by a proxy before it."""
+    """The page is served over https by a proxy in front of it."""
     language: Literal["en", "zh_CN"] = "en"
-    """Language of the page for a browser that asks for neither."""
+    """Language of the page for browsers that request neither English nor Chinese."""
     session_days: Positive = 14.0
-    """How long a browser stays logged in."""
+    """Days that a browser stays signed in."""
 
 
 @section
 class ServeConfig(Settings):
-    """`accord serve`: an OpenAI-compatible server over the project's models, or in front of another server."""
+    """`accord serve`: an OpenAI-compatible server for the project's models, or a proxy in front of another server."""
 
     host: str = "127.0.0.1"
-    """Address that the server listens on; any but this machine's own needs API keys, and https or `--insecure`."""
+    """Address that the server listens on; any other than this machine's own needs API keys, and https or `--insecure`."""
     port: Port = 8000
     """Port that the server listens on; 0 takes a free one."""
     names: str = ""
-    """Host names under which the server is reached, with commas; requests for another name are refused."""
+    """Host names of the server, separated by commas; requests for another name are refused."""
     https: bool = False
-    """The server is reached through https, by a proxy before it."""
+    """The server is behind a proxy that provides https."""
     places: Annotated[int, Range(least=1, why="one request must have room")] = 256
-    """Requests of one model that run together."""
+    """Requests per model that run concurrently."""
     waiting: Natural = 256
-    """Requests of one model that wait for a place; further ones are refused with 429."""
+    """Requests per model that wait in line; further ones are refused with status 429."""
     seconds: Positive = 300.0
-    """How long a request may take, waiting included."""
+    """Longest time in seconds that a request may take, including waiting."""
     remembered: Natural = 32_768
-    """Prompt tokens of each model whose keys and values are kept for the next turn of a conversation."""
+    """Prompt tokens per model whose keys and values are cached for the next turn of a conversation."""
     threads: Count = 1
-    """Threads of a matrix product: more than one pays from some 100M parameters on."""
+    """Threads per matrix product; more than one pays off from about 100M parameters."""
     requests_per_minute: Natural = 0
-    """What a key may ask that has no limit of its own; 0 sets none."""
+    """Requests per minute of an API key without a limit of its own; 0 sets no limit."""
     tokens_per_minute: Natural = 0
-    """Prompt and answer tokens of a key that has no limit of its own; 0 sets none."""
+    """Prompt and response tokens per minute of an API key without a limit of its own; 0 sets no limit."""
     best_of: Count = 1
-    """Answers drawn for each that is given; the reward model picks. Streams then come in one piece."""
+    """Responses sampled for each one returned; the reward model picks the best. Streams then arrive in one piece."""
     best_of_seconds: NonNegative = 2.0
-    """When the drawing for `best_of` ends: what is finished by then is picked from."""
+    """Seconds after which sampling for `best_of` ends; the reward model picks among the responses finished by then."""
     reward: str = "reward"
-    """The reward model that picks."""
+    """The reward model that picks for `best_of`."""
     input_filter: Literal["off", "report", "refuse"] = "off"
-    """What happens when a prompt asks for harm or carries an injection: nothing, a count in the metrics, or a polite refusal."""
+    """Reaction to a prompt that asks for harm or contains an injection: nothing, a count in the metrics, or a polite refusal."""
     output_filter: Literal["off", "report", "refuse"] = "off"
-    """What happens when an answer holds harm or personal data that the prompt did not have: nothing, a count, or it is withheld."""
+    """Reaction to a response with harm or personal data that the prompt did not contain: nothing, a count, or withholding it."""
     guards: str = ""
-    """Guards of other packages that the filters ask too, with commas (docs/plugins.md)."""
+    """Guards of other packages that the filters also consult, separated by commas (docs/plugins.md)."""
     unsure_below: Annotated[float, Range(least=0, below=1, why="it is a probability below 1")] = 0.0
-    """Answers whose tokens have a lower mean probability than this become "I don't know"; 0 lets all pass."""
+    """Responses whose mean token probability is below this become "I don't know"; 0 lets all pass."""
     system: str = ""
-    """System prompt from the library (docs/serve.md), for conversations that bring none."""
+    """System prompt from the library (docs/serve.md) for conversations that have none."""
     shots: Natural = 0
-    """Demonstrations of the store that stand before a conversation as examples, the most similar ones."""
+    """Number of demonstrations, the most similar ones, placed before a conversation as examples."""
     reasoning: Literal["off", "fold", "show"] = "off"
-    """Asks for a chain of thought; `fold` gives the final answer alone and puts the reasoning beside it."""
+    """Asks for a chain of thought; `fold` returns only the final answer as content, with the reasoning in a separate field."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,26 +104,27 @@ class ServeConfig(Settings):
 
 @section
 class RoundConfig(Seed):
-    """`accord round`: what is new since the last model, and the stages again with it."""
+    """`accord round`: the new data since the last model, and the stages that train on it."""
 
     seed: Natural = 0
-    """Fixes every random choice of the round."""
+    """Seed of every random choice of the round."""
     k: RankedResponses = 4
-    """Responses a prompt in the labeling queue; what is missing is drawn from the model that answers."""
+    """Responses per prompt in the labeling queue; missing ones are sampled from the deployed model."""
     overlap: Annotated[int, Range(least=1)] = 1
-    """How many labelers do each queued task."""
+    """Number of labelers for each queued task."""
     stages: str = ""
-    """What `--run` runs, of sft, reward, ppo, dpo and kto; empty: sft when there are new demonstrations, then reward and ppo."""
+    """Stages that `--run` runs: any of sft, reward, ppo, dpo and kto. When empty: sft if there are new demonstrations, then reward and
+    ppo."""
     kinds: str = "person simulated user"
-    """Kinds of labelers whose word the new models learn from."""
+    """Labeler kinds to learn from."""
     share: Annotated[float, Range(above=0, most=1, why="above 0, at most 1")] = 0.2
-    """Share of the turns on which a trial shows both models."""
+    """Share of the turns on which a trial shows responses of both models."""
     alpha: Annotated[float, Range(above=0, below=1, why="between 0 and 1")] = 0.05
-    """Chance that a trial calls one of two equal models better, however often one looks."""
+    """Probability that a trial declares one of two equal models better, however often you check it."""
     least: Natural = 20
-    """Votes below which a trial decides nothing."""
+    """Fewest votes with which a trial decides."""
     topics: Natural = 8
-    """Most topics of new prompts that are listed."""
+    """Topics of new prompts to list, at most."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

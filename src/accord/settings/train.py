@@ -1,4 +1,4 @@
-"""The settings of the commands that train, and of those that sample or ask an AI for what is trained on."""
+"""Settings of the commands that train, and of those that produce training data by sampling or with an AI."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ class PretrainConfig(Seed):
     """`accord pretrain`: a tokenizer and a decoder from raw text."""
 
     vocab_size: Annotated[int, Range(least=300, why="300 at least: 256 bytes and the special tokens")] = 2048
-    """Entries of the BPE vocabulary, special tokens included."""
+    """Entries of the BPE vocabulary, including special tokens."""
     hidden_size: Count = 192
     """Width of the residual stream."""
     layers: Count = 2
-    """Decoder blocks."""
+    """Number of decoder blocks."""
     heads: Count = 3
-    """Attention heads; divides hidden_size."""
+    """Number of attention heads; must divide hidden_size."""
     intermediate_size: Count = 576
     """Width of the gated MLP."""
     context: Annotated[int, Range(least=8, why="8 tokens at least")] = 256
     """Longest sequence in tokens."""
     tokens: Count = 2_600_000
-    """Training tokens in all; the corpus is repeated when it is shorter."""
+    """Training tokens in all; a shorter corpus is repeated."""
     batch_tokens: Count = 2048
-    """Tokens an optimiser step."""
+    """Tokens per optimiser step."""
     lr: NonNegative = 2.4e-2
-    """Peak learning rate of AdamW, for embeddings and norms; cosine to a twentieth."""
+    """Peak learning rate of AdamW, for embeddings and norms; cosine decay to a twentieth."""
     muon_lr: NonNegative = 0.03
-    """Peak learning rate of Muon, for the matrices in between; the same cosine."""
+    """Peak learning rate of Muon, for the matrices in between; the same cosine decay."""
     warmup_steps: Natural = 20
-    """Linear warm-up."""
+    """Optimiser steps of linear warm-up."""
     weight_decay: NonNegative = 0.1
-    """Muon's, on the matrices it updates."""
+    """Weight decay of Muon, on the matrices it updates."""
     save_every: Count = 200
     """Steps between checkpoints."""
 
@@ -49,28 +49,27 @@ class PretrainConfig(Seed):
 
 @section
 class SftConfig(CosineOptimizer, Training):
-    """`accord sft`: supervised fine-tuning on demonstrations, loss on response tokens only."""
+    """`accord sft`: supervised fine-tuning on demonstrations, with the loss on response tokens only."""
 
     epochs: Count = 3
-    """How often the demonstrations are seen (InstructGPT: 16)."""
+    """Passes over the demonstrations (InstructGPT: 16)."""
     batch_size: Count = 32
-    """Demonstrations an optimiser step."""
+    """Demonstrations per optimiser step."""
     lr: NonNegative = 2e-5
     weight_decay: NonNegative = 0.0
-    """Weight decay, on matrices."""
+    """Weight decay of the matrices."""
     max_tokens: Count = 256
-    """Longest conversation; the right end is kept."""
+    """Longest conversation in tokens; a longer one keeps its right end."""
     ptx_tokens: Natural = 1024
-    """Raw-text tokens mixed into each optimiser step, as InstructGPT's SFT before PPO had 10%; 0 is none, and for a project without
-    raw text."""
+    """Raw-text tokens mixed into each optimiser step, like the 10% in InstructGPT's SFT before PPO; 0 for none, or without raw text."""
     kinds: str = "person simulated"
-    """Kinds of labelers whose demonstrations are learned from, of person, simulated, model and user."""
+    """Labeler kinds whose demonstrations to learn from: any of person, simulated, model and user."""
     tasks: str = ""
-    """Weights of use cases in a mixture, e.g. `closed_qa=2, chat=0.5`: how often each demonstration is seen; what is not named has 1."""
+    """Weights of use cases, for example `closed_qa=2, chat=0.5`: how often each demonstration is seen; the default is 1."""
     held_out_tasks: str = ""
-    """Use cases that are kept out of training, with commas; the loss on them is measured apart."""
+    """Use cases kept out of training, separated by commas; the loss on them is measured separately."""
     select: Literal["validation_loss", "last"] = "validation_loss"
-    """Which epoch's weights are kept: lowest loss on the validation users' demonstrations, or the last."""
+    """The epoch whose weights are kept: the one with the lowest loss on validation users' demonstrations, or the last."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,14 +79,14 @@ class SftConfig(CosineOptimizer, Training):
 
 @section
 class SampleConfig(Seed, Decoding):
-    """`accord sample`: K responses a prompt."""
+    """`accord sample`: K responses per prompt."""
 
     k: RankedResponses = 6
-    """Responses a prompt (InstructGPT: 4 to 9)."""
+    """Responses per prompt (InstructGPT: 4 to 9)."""
     prompts: Natural = 0
-    """How many training prompts; 0 takes all."""
+    """Number of training prompts; 0 takes all."""
     held_out: Natural = 300
-    """How many prompts of validation users, to measure the reward model on; 0 takes none."""
+    """Number of validation users' prompts, to evaluate the reward model; 0 takes none."""
     batch_size: Count = 64
     """Prompts sampled at once."""
 
@@ -97,72 +96,72 @@ class CritiqueConfig(Seed):
     """`accord critique`: an AI answers, criticises its answer by a written principle and revises it (Bai et al. 2022)."""
 
     seed: Natural = 0
-    """Fixes the prompts, the principles and the samples."""
+    """Seed of the prompts, the principles and the samples."""
     prompts: Natural = 0
-    """How many training prompts; 0 takes all."""
+    """Number of training prompts; 0 takes all."""
     use_case: str = ""
-    """Prompts of this use case alone, e.g. harmful."""
+    """Only prompts of this use case, for example harmful."""
     revisions: Annotated[int, Range(least=1)] = 1
-    """How often an answer is criticised and revised, each time by another principle."""
+    """Number of critiques and revisions per answer, each by another principle."""
     principles: str = ""
-    """A file with a principle a line; the built-in ones (docs/critique.md) when empty."""
+    """File with one principle per line; when empty, the built-in ones (docs/critique.md)."""
     temperature: NonNegative = 0.7
-    """Of the AI's answers, critiques and revisions."""
+    """Sampling temperature of the AI's answers, critiques and revisions."""
     max_tokens: Count = 256
-    """Length limit of each."""
+    """Length limit of each text in tokens."""
 
 
 @section
 class PreferConfig(Seed):
-    """`accord prefer`: an AI ranks the responses that nobody has ranked, by written principles (Bai et al. 2022; Lee et al. 2023)."""
+    """`accord prefer`: an AI ranks unranked responses by written principles (Bai et al. 2022; Lee et al. 2023)."""
 
     seed: Natural = 0
-    """Fixes the principles and the samples."""
+    """Seed of the principles and the samples."""
     prompts: Natural = 0
-    """How many prompts; 0 takes all that wait."""
+    """Number of prompts; 0 takes all that have unranked responses."""
     responses: Annotated[int, Range(least=2, most=9, why="a ranking takes 2 to 9")] = 4
-    """Responses of a prompt that are compared, each with each, in both orders."""
+    """Responses per prompt to compare, every pair in both orders."""
     principles: str = ""
-    """A file with a principle a line; the built-in ones (docs/prefer.md) when empty."""
+    """File with one principle per line; when empty, the built-in ones (docs/prefer.md)."""
     temperature: NonNegative = 0.0
-    """Of the AI's verdicts; 0 is greedy."""
+    """Sampling temperature of the AI's verdicts; 0 is greedy."""
     max_tokens: Count = 16
-    """Length limit of a verdict."""
+    """Length limit of a verdict in tokens."""
 
 
 @section
 class RewardConfig(CosineOptimizer, Labels, Training):
-    """`accord reward`: Bradley-Terry on all K-choose-2 pairs of a prompt."""
+    """`accord reward`: a Bradley-Terry reward model, trained on all K-choose-2 pairs of a prompt."""
 
     epochs: Count = 1
-    """InstructGPT found that more overfits."""
+    """Passes over the rankings. InstructGPT found that more than one overfits."""
     batch_size: Count = 8
-    """Prompts an optimiser step, each with all its pairs."""
+    """Prompts per optimiser step, each with all its pairs."""
     lr: NonNegative = 1e-5
     criterion: Literal["overall", "helpful", "harmless"] = "overall"
-    """What it learns of: the rankings; those among responses that nobody flagged as harmful; or the flags for harm alone."""
+    """The training signal: rankings; rankings among responses that nobody flagged as harmful; or only the flags for harm."""
     mismatched: NonNegative = 1.0
-    """Share of the prompts that get the best response to another prompt as one more, worst response; 0 trains on labels alone."""
+    """Share of the prompts that get the best response to another prompt as an additional, worst response; 0 trains on labels alone."""
     held_out_group: str = ""
-    """Labelers of this group are kept out of training, and the model's accuracy on them is measured apart."""
+    """Group of labelers kept out of training; the model's accuracy on them is measured separately."""
     ties: Literal["drop", "model"] = "drop"
     """Drop tied pairs, or model them (Rao and Kupper 1967) with a learned threshold."""
 
 
 @section
 class ProcessConfig(CosineOptimizer, Window, Training):
-    """`accord process`: a model of where responses go wrong, from the parts that people marked (Wu et al. 2023)."""
+    """`accord process`: a model that finds wrong parts of responses, trained on the errors that labelers marked (Wu et al. 2023)."""
 
     errors: str = ""
-    """Kinds of error that count, with commas, e.g. `Irrelevant, Unverifiable`; empty counts all that were marked."""
+    """Kinds of error to learn, separated by commas, for example `Irrelevant, Unverifiable`; empty takes all."""
     kinds: str = "person simulated"
-    """Kinds of labelers whose marks count, of person, simulated, model and user."""
+    """Labeler kinds whose marks to learn from: any of person, simulated, model and user."""
     weight: NonNegative = 0.0
-    """Weight of a marked token in the loss; 0 is balanced: all marked tokens together weigh as much as all others."""
+    """Weight of a marked token in the loss; 0 balances the classes, so that all marked tokens together weigh as much as all others."""
     epochs: Count = 1
     """Passes over the responses."""
     batch_size: Count = 16
-    """Responses an optimiser step."""
+    """Responses per optimiser step."""
     lr: NonNegative = 1e-5
     max_tokens: Count = 512
 
@@ -174,53 +173,53 @@ class PpoConfig(ConstantOptimizer, Rollouts, Rewards, Training):
     steps: Count = 40
     """Rollout batches."""
     batch_size: Count = 128
-    """Episodes (prompt and response) a rollout."""
+    """Episodes (prompt and response) per rollout."""
     minibatch_size: Count = 64
-    """Episodes an optimiser step."""
+    """Episodes per optimiser step."""
     epochs: Count = 2
-    """Passes over a rollout (InstructGPT: 1)."""
+    """Passes over each rollout (InstructGPT: 1)."""
     lr: NonNegative = 3e-6
     """Policy learning rate of AdamW, constant after warm-up."""
     muon_lr: NonNegative = 0.0
-    """Policy learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models that Muon pretrained."""
+    """Policy learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models pretrained with Muon."""
     value_lr: NonNegative = 1e-5
     """Value model's learning rate of AdamW."""
     value_muon_lr: NonNegative = 0.0
     """Value model's learning rate of Muon; 0 leaves the inner matrices to AdamW."""
     clip: Positive = 0.2
-    """Ratio clipping of the policy loss."""
+    """Clip range of the probability ratio in the policy loss."""
     value_clip: NonNegative = 0.2
-    """Clipping of the value around its rollout value; 0 turns it off."""
+    """Clip range of the value around its value at rollout; 0 turns it off."""
     gamma: Share = 1.0
-    """Discount; 1 is none."""
+    """Discount factor per token; 1 is none."""
     lam: Share = 0.95
-    """GAE's lambda."""
+    """Lambda of generalised advantage estimation (GAE)."""
     kl_coef: NonNegative = 0.1
-    """beta of the per-token KL penalty to the SFT model (InstructGPT: 0.02)."""
+    """Coefficient (beta) of the per-token KL penalty to the SFT model (InstructGPT: 0.02)."""
     kl_target: NonNegative = 0.0
-    """Target KL in nats a response for the adaptive controller (Ziegler et al. 2019); 0 keeps kl_coef fixed."""
+    """Target KL of the adaptive controller in nats per response (Ziegler et al. 2019); 0 keeps kl_coef fixed."""
     kl_horizon: Count = 10_000
-    """Episodes over which the adaptive controller acts."""
+    """Horizon of the adaptive controller in episodes."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"
-    """Per-token KL penalty estimator in the reward."""
+    """Estimator of the per-token KL penalty in the reward."""
     kl_stop: NonNegative = 0.0
-    """Ends the epochs of a rollout early once the approximate KL to the rollout policy passes this; 0 is off."""
+    """Approximate KL to the rollout policy above which the epochs of a rollout end early; 0 is off."""
     truncation: Literal["penalise", "terminate", "bootstrap", "mask"] = "penalise"
-    """What a response without stop token gets: `no_stop_reward` instead of its score; its score as if it had ended; the value after
-    its last token instead of a score; no part in the loss."""
+    """Treatment of a response without a stop token: `no_stop_reward` instead of its score; its score as if it had ended; the value after
+    its last token instead of a score; or no part in the loss."""
     whiten_rewards: bool = False
     """Divide rewards by their standard deviation, as lm-human-preferences did."""
     whiten_advantages: bool = True
-    """Advantages to mean 0, variance 1 over kept tokens."""
+    """Normalise advantages to mean 0 and variance 1 over kept tokens."""
     ptx_coef: NonNegative = 2.0
-    """Weight of the pretraining mix (InstructGPT: 27.8); 0 is plain PPO."""
+    """Weight of the loss on pretraining text (InstructGPT: 27.8); 0 is plain PPO."""
     ptx_tokens: Natural = 2048
     """Pretraining tokens mixed into each optimiser step."""
     ema: Annotated[float, Range(least=0, below=1, why="it must be below 1: at 1 the first weights would stay for ever")] = 0.0
-    """Decay of an exponential moving average of the policy, which is then what is saved (InstructGPT: 0.992); 0 is off."""
+    """Decay of an exponential moving average of the policy, which is then saved in its place (InstructGPT: 0.992); 0 is off."""
     save_every: Count = 10
     keep_every: Natural = 0
-    """Steps between the policies that are kept for `accord frontier`, each as large as the model; 0 keeps none."""
+    """Steps between policies kept for `accord frontier`, each as large as the model; 0 keeps none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -237,38 +236,40 @@ class GrpoConfig(ConstantOptimizer, Rollouts, Rewards, Training):
     steps: Count = 40
     """Rollout batches."""
     batch_size: Count = 128
-    """Episodes (prompt and response) a rollout; a multiple of group_size."""
+    """Episodes (prompt and response) per rollout; a multiple of group_size."""
     group_size: Count = 8
-    """Responses a prompt, whose rewards are compared with each other."""
+    """Responses per prompt, whose rewards are compared with each other."""
     minibatch_size: Count = 64
-    """Episodes an optimiser step."""
+    """Episodes per optimiser step."""
     epochs: Count = 2
-    """Passes over a rollout."""
+    """Passes over each rollout."""
     advantage: Literal["group", "leave-one-out", "return"] = "group"
-    """A response's reward minus its group's mean; minus the mean of the others of its group; or each token's own reward to go."""
+    """Advantage: the reward minus its group's mean; minus the mean of the group's other responses; or each token's reward to go."""
     scale: Literal["group", "batch", "none"] = "group"
-    """Advantages are divided by the standard deviation of the group's rewards; brought to mean 0, variance 1 over the rollout's
-    tokens; or left as they are (Dr. GRPO)."""
+    """Scaling of the advantages: divided by the standard deviation of the group's rewards; normalised to mean 0 and variance 1 over the
+    rollout's tokens; or none (Dr. GRPO)."""
     loss: Literal["response", "token", "constant", "sequence"] = "response"
-    """Mean of response means (GRPO); mean over tokens (DAPO); sum by max_tokens (Dr. GRPO); the response as one action (RLOO)."""
+    """Mean of response means (GRPO); mean over tokens (DAPO); sum divided by max_tokens (Dr. GRPO); or the response as one action
+    (RLOO)."""
     clip: Positive = 0.2
-    """Ratio clipping of the loss."""
+    """Clip range of the probability ratio in the loss."""
     clip_high: NonNegative = 0.0
-    """Upper clipping where it differs (DAPO: 0.28); 0 is the same as clip."""
+    """Upper clip range if it differs (DAPO: 0.28); 0 uses clip for both."""
     kl_coef: NonNegative = 0.04
-    """beta of the KL penalty to the SFT model."""
+    """Coefficient (beta) of the KL penalty to the SFT model."""
     kl_in: Literal["loss", "reward"] = "loss"
-    """Whether the penalty is a term of the loss (GRPO) or taken from the reward."""
+    """Whether the penalty is a term of the loss (GRPO) or subtracted from the reward."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """Per-token estimator of the penalty."""
+    """Estimator of the per-token KL penalty."""
     truncation: Literal["penalise", "terminate", "mask"] = "penalise"
-    """What a response without stop token gets: `no_stop_reward` instead of its score; its score as if it had ended; no part in the loss."""
+    """Treatment of a response without a stop token: `no_stop_reward` instead of its score; its score as if it had ended; or no part in
+    the loss."""
     overlong_tokens: Natural = 0
-    """A reward falling to -1 over this many last tokens below max_tokens (DAPO's soft overlong punishment); 0 is off."""
+    """Last tokens below max_tokens over which a penalty grows to -1 (DAPO's soft overlong punishment); 0 is off."""
     resample: Natural = 0
-    """Further draws a step at most, to replace groups whose rewards are all the same (DAPO's dynamic sampling)."""
+    """Additional draws per step, at most, to replace groups whose rewards are all equal (DAPO's dynamic sampling)."""
     rewards: str = "model"
-    """What is rewarded, and its weights: `model=1, exact=0..2, length=-0.01, my_rewards:polite`; docs/grpo.md."""
+    """Rewards and their weights: `model=1, exact=0..2, length=-0.01, my_rewards:polite`; see docs/grpo.md."""
     save_every: Count = 10
 
     def __post_init__(self) -> None:
@@ -289,7 +290,7 @@ class GrpoConfig(ConstantOptimizer, Rollouts, Rewards, Training):
 
 @section
 class RlooConfig(GrpoConfig):
-    """`accord rloo`: REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024); the settings of `accord grpo`, other defaults."""
+    """`accord rloo`: REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024); the settings of `accord grpo` with other defaults."""
 
     group_size: Count = 4
     advantage: Literal["group", "leave-one-out", "return"] = "leave-one-out"
@@ -302,7 +303,7 @@ class RlooConfig(GrpoConfig):
 
 @section
 class ReinforceConfig(GrpoConfig):
-    """`accord reinforce`: REINFORCE++ (Hu et al. 2025); the settings of `accord grpo`, other defaults."""
+    """`accord reinforce`: REINFORCE++ (Hu et al. 2025); the settings of `accord grpo` with other defaults."""
 
     group_size: Count = 1
     advantage: Literal["group", "leave-one-out", "return"] = "return"
@@ -318,27 +319,27 @@ class RaftConfig(ConstantOptimizer, Rewards, Training):
     """`accord raft`: rejection sampling, fine-tuning on the best of the policy's own responses (Dong et al. 2023; Gulcehre et al. 2023)."""
 
     rounds: Count = 8
-    """Rounds of sampling, choosing and learning; 1 distils best-of-n."""
+    """Rounds of sampling, selecting and training; 1 distils best-of-n."""
     batch_size: Count = 256
-    """Prompts a round."""
+    """Prompts per round."""
     group_size: Count = 8
-    """Responses drawn for each prompt."""
+    """Responses sampled for each prompt."""
     select: Literal["best", "threshold"] = "best"
-    """What is learned from: the best response of each prompt (RAFT), or every response of at least `threshold` (expert iteration)."""
+    """Responses to learn from: the best of each prompt (RAFT), or all with a reward of at least `threshold` (expert iteration)."""
     threshold: Signed = 1.0
-    """Lowest reward that is learned from, under `threshold`."""
+    """Lowest reward to learn from when `select` is `threshold`."""
     restart: bool = False
-    """Each round's learning starts from the SFT model again (ReST-EM, Singh et al. 2023), not from the last round's policy."""
+    """Train each round from the SFT model again (ReST-EM, Singh et al. 2023), not from the previous round's policy."""
     epochs: Count = 1
-    """Passes over the chosen responses of a round."""
+    """Passes over the selected responses of a round."""
     minibatch_size: Count = 32
-    """Responses an optimiser step."""
+    """Responses per optimiser step."""
     temperature: Positive = 1.0
     """Sampling temperature."""
     max_tokens: Count = 48
-    """Length limit of a response; responses without stop token are never learned from."""
+    """Length limit of a response in tokens; responses without a stop token are never learned from."""
     rewards: str = "model"
-    """What is rewarded, and its weights; as in `accord grpo`."""
+    """Rewards and their weights, as in `accord grpo`."""
     save_every: Count = 1
     """Rounds between checkpoints."""
 
@@ -350,26 +351,28 @@ class RaftConfig(ConstantOptimizer, Rewards, Training):
 
 @section
 class DpoConfig(CosineOptimizer, Labels, Training):
-    """`accord dpo`: learning from rankings without a reward model (Rafailov et al. 2023, and what followed)."""
+    """`accord dpo`: learning from rankings without a reward model (Rafailov et al. 2023 and its successors)."""
 
     loss: Literal["sigmoid", "robust", "ipo", "orpo", "simpo", "plackett-luce"] = "sigmoid"
-    """DPO's loss on pairs, one of its relatives, or Plackett-Luce over the whole ranking."""
+    """DPO's loss on pairs, one of its variants, or Plackett-Luce over the whole ranking."""
     beta: NonNegative = 0.0
-    """Strength of the hold on the reference (IPO's tau, ORPO's lambda); 0 takes the method's own: 0.1, and 2 for simpo."""
+    """Strength of the pull towards the reference (IPO's tau, ORPO's lambda); 0 uses the method's default: 2 for simpo, 0.1 for the
+    others."""
     margin: NonNegative = 0.5
-    """SimPO's target margin as a share of beta (its paper's gamma / beta); only for simpo."""
+    """SimPO's target margin as a share of beta (gamma / beta in its paper); only for simpo."""
     label_smoothing: Annotated[float, Range(least=0, below=0.5, why="from 0.5 on the labels would say nothing or the opposite")] = 0.0
-    """Share of the labels taken to be wrong: sigmoid becomes cDPO; robust corrects for it and needs one; simpo takes it too."""
+    """Share of the labels assumed wrong: sigmoid becomes cDPO, robust requires a share and corrects for it, simpo takes it too."""
     normalise: Literal["auto", "sum", "mean"] = "auto"
-    """A response's log-probability is the sum over its tokens or their mean; auto is mean for ipo, orpo and simpo, else the sum."""
+    """A response's log-probability as the sum over its tokens or their mean; auto is the mean for ipo, orpo and simpo, otherwise the
+    sum."""
     ties: Literal["drop", "model"] = "drop"
     """Drop tied pairs, or model them: Rao and Kupper (1967) for sigmoid, Breslow (1974) for plackett-luce."""
     tie_margin: Positive = 1.1
-    """Rao and Kupper's eta: rewards closer than about this are a likely tie; only for sigmoid with ties modelled."""
+    """Rao and Kupper's eta: rewards closer than about this are likely a tie; only for sigmoid with modelled ties."""
     epochs: Count = 1
     """Passes over the rankings."""
     batch_size: Count = 8
-    """Rankings an optimiser step, each with all its pairs."""
+    """Rankings per optimiser step, each with all its pairs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -389,21 +392,21 @@ class KtoConfig(CosineOptimizer, Labels, Training):
     """`accord kto`: learning from thumbs up and down on single responses (Ethayarajh et al. 2024)."""
 
     thumbs: Literal["auto", "ratings", "ranks", "given"] = "auto"
-    """Where thumbs come from: the 1 to 7 ratings, the places, what users of the chat gave, or all (a rating before a place)."""
+    """Source of the thumbs: ratings from 1 to 7, ranks, thumbs given by chat users, or all of them (ratings before ranks)."""
     good_quality: Annotated[int, Range(least=1, most=7, why="ratings are 1 to 7")] = 5
-    """Ratings from here on are a thumb up."""
+    """Lowest rating that counts as a thumb up."""
     bad_quality: Annotated[int, Range(least=1, most=7, why="ratings are 1 to 7")] = 3
-    """Ratings up to here are a thumb down; those in between are none."""
+    """Highest rating that counts as a thumb down; ratings in between count as neither."""
     beta: Annotated[float, Range(above=0, why="with 0 no thumb teaches anything")] = 0.1
-    """Strength of the hold on the reference: how soon a gain counts less."""
+    """Strength of the pull towards the reference: a larger value saturates gains sooner."""
     up_weight: NonNegative = 0.0
-    """Weight of thumbs up; 0 is balanced: all ups together weigh as much as all downs."""
+    """Weight of thumbs up; 0 balances them, so that all ups together weigh as much as all downs."""
     down_weight: Positive = 1.0
     """Weight of thumbs down."""
     epochs: Count = 1
     """Passes over the thumbs."""
     batch_size: Count = 32
-    """Thumbs an optimiser step."""
+    """Thumbs per optimiser step."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -413,60 +416,60 @@ class KtoConfig(CosineOptimizer, Labels, Training):
 
 @section
 class IlqlConfig(CosineOptimizer, Labels, Training):
-    """`accord ilql`: Q-learning over tokens, offline, from rated or ranked responses (Snell et al. 2023)."""
+    """`accord ilql`: offline Q-learning over tokens, from rated or ranked responses (Snell et al. 2023)."""
 
     returns: Literal["auto", "ratings", "ranks"] = "auto"
-    """What a response was worth, from -1 to 1: its 1 to 7 rating, its place in the ranking, or the rating where there is one."""
+    """Return of a response, from -1 to 1: its rating from 1 to 7, its rank, or the rating where there is one."""
     backup: Literal["expectile", "max"] = "expectile"
-    """What the next token's state is worth: a learned value V (ILQL), or the target network's largest Q (DQN)."""
+    """Value of the next token's state: a learned value V (ILQL), or the target network's largest Q (DQN)."""
     expectile: Annotated[float, Range(above=0, below=1, why="it lies between 0 and 1")] = 0.7
-    """Of V: 0.5 is the mean over what was said, towards 1 the best of it."""
+    """Expectile of V: 0.5 is the mean over the responses in the data, towards 1 the best of them."""
     gamma: Share = 1.0
-    """Discount a token; 1 is none."""
+    """Discount factor per token; 1 is none."""
     lam: Share = 0.9
-    """lambda of the returns that Q learns: 0 looks one token ahead (ILQL, DQN), 1 at the response's end alone."""
+    """Lambda of the returns that Q learns: 0 looks one token ahead (ILQL, DQN), 1 only at the end of the response."""
     conservative: NonNegative = 0.1
-    """Weight of the conservative term, which holds down Q of tokens that nobody said (Kumar et al. 2020)."""
+    """Weight of the conservative term, which lowers Q of tokens that are not in the data (Kumar et al. 2020)."""
     beta: NonNegative = 4.0
-    """Strength with which Q - V moves the SFT model's distribution when the model acts; 0 leaves it alone."""
+    """Strength with which Q - V changes the SFT model's distribution at sampling; 0 leaves it unchanged."""
     target_rate: Annotated[float, Range(above=0, most=1, why="it is above 0 and at most 1")] = 0.02
     """Share of the network that its target takes over at each step (Polyak average)."""
     epochs: Count = 1
     """Passes over the responses."""
     batch_size: Count = 32
-    """Responses an optimiser step."""
+    """Responses per optimiser step."""
     held_out_group: str = ""
-    """Labelers of this group are kept out of training, and the network's ordering of what they rated is measured apart."""
+    """Group of labelers kept out of training; how well the network orders the responses that they rated is measured separately."""
     lora_rank: Natural = 0
-    """Rank of LoRA adapters on the network's body; 0 trains all weights."""
+    """Rank of the LoRA adapters on the network's body; 0 trains all weights."""
 
 
 @section
 class StarConfig(ConstantOptimizer, Training):
-    """`accord star`: rationales that led to right answers are learned from (Zelikman et al. 2022)."""
+    """`accord star`: learning from rationales that led to right answers (Zelikman et al. 2022)."""
 
     rounds: Count = 4
-    """Rounds of trying and learning."""
+    """Rounds of attempting and training."""
     batch_size: Count = 256
-    """Problems a round."""
+    """Problems per round."""
     attempts: Annotated[int, Range(least=1)] = 4
-    """Rationales drawn for each problem."""
+    """Rationales sampled for each problem."""
     kept: Annotated[int, Range(least=1)] = 2
-    """Right rationales of a problem that are learned from at most, no text twice."""
+    """Different right rationales per problem to learn from, at most."""
     hints: bool = True
-    """Problems without a right rationale are tried again with the answer in the prompt; what comes of it is learned without it."""
+    """Retry problems without a right rationale with the answer in the prompt; the hint is removed before training."""
     epochs: Count = 2
     """Passes over the kept rationales of a round."""
     minibatch_size: Count = 32
-    """Rationales an optimiser step."""
+    """Rationales per optimiser step."""
     restart: bool = True
-    """Each round learns from the SFT model anew, on the rationales of all rounds; else from the last round's policy, on its own."""
+    """Train each round from the SFT model, on the rationales of all rounds; otherwise from the previous policy, on the round's own."""
     lr: NonNegative = 1e-4
     temperature: Positive = 1.0
     """Sampling temperature."""
     max_tokens: Count = 96
-    """Length limit of a rationale with its answer."""
+    """Length limit of a rationale with its answer, in tokens."""
     kinds: str = "person simulated"
-    """Kinds of labelers whose answers are taken for right, of person, simulated, model and user."""
+    """Labeler kinds whose answers count as right: any of person, simulated, model and user."""
     save_every: Count = 1
     """Rounds between checkpoints."""

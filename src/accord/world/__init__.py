@@ -1,7 +1,7 @@
 """The built-in world: a small invented town that makes every claim about RLHF checkable. Standard library only.
 
-``World.generate(seed, config)`` gives raw text, prompts, demonstrations and the hidden specs; ``GoldJudge`` knows the truth;
-``labelers`` gives simulated people. The same seed and config give the same bytes in every process.
+``World.generate(seed, config)`` returns raw text, prompts, demonstrations and the hidden specs; ``GoldJudge`` knows the
+truth; ``labelers`` returns simulated labelers. The same seed and config give the same bytes in every process.
 """
 
 from __future__ import annotations

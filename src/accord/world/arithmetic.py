@@ -1,6 +1,7 @@
-"""Arithmetic of the town: small problems in words, in GSM8K's form: a rationale, then ``#### `` and the number.
+"""The town's arithmetic: small word problems in GSM8K's form, a rationale followed by ``#### `` and the number.
 
-A task set of its own, apart from the town's prompts: what a response has to end in is known, so nothing need be judged.
+It is a task set of its own, apart from the town's prompts. The number that a response must end in is known,
+so nothing has to be judged.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from accord.world.language import PEOPLE
 
 THINGS = ("apples", "eggs", "loaves", "candles", "buttons", "pots", "nails", "cakes")
 HELD_OUT = 5
-"""One problem in so many is for validation, one for test."""
+"""One in this many problems is for validation, and one for test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Problem:
 
     @property
     def solution(self) -> str:
-        """What a demonstration says."""
+        """The demonstration's text."""
         return f"{self.rationale}\n{self.key}"
 
     @property
@@ -67,7 +68,7 @@ KINDS: tuple[Callable[[random.Random, int], Told], ...] = (_more, _fewer, _both)
 
 
 def problems(seed: int, count: int, *, most: int = 12, steps: int = 2) -> Iterator[Problem]:
-    """``count`` problems, no text twice; the same seed gives the same ones.
+    """Return ``count`` different problems, the same ones for the same seed.
 
     Args:
         most: the largest number in a problem. steps: 1 leaves out the problems of two steps.
@@ -89,9 +90,9 @@ def _new(rng: random.Random, most: int, steps: int, seen: set[str]) -> Told:
         if told[0] not in seen:
             seen.add(told[0])
             return told
-    raise ValueError(f"there are no more problems with numbers up to {most} than {len(seen)}")
+    raise ValueError(f"there are only {len(seen)} different problems with numbers up to {most}")
 
 
 def _split(user: int) -> Split:
-    """By user, as everywhere: of five pupils one is for test and one for validation."""
+    """Return the user's split: of five pupils one is for test and one for validation."""
     return "test" if user % HELD_OUT == 0 else "validation" if user % HELD_OUT == 1 else "train"

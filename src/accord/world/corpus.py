@@ -45,7 +45,7 @@ def false(fact: Fact, rng: random.Random) -> str:
 
 
 def note(town: Town, rng: random.Random) -> str:
-    """A biography of a person or a description of a place."""
+    """Return a biography of a person or a description of a place."""
     subject = rng.choice(tuple(town.told))
     facts = rng.sample(town.told[subject], min(len(town.told[subject]), rng.choice((2, 3, 4, 5))))
     parts = [state(facts[0], rng)]
@@ -59,12 +59,12 @@ def note(town: Town, rng: random.Random) -> str:
 
 
 def news(town: Town, rng: random.Random) -> str:
-    """True sentences about several people and places."""
+    """Return true sentences about several people and places."""
     return " ".join(state(f, rng) for f in _facts(town, rng, rng.choice((5, 7, 9))))
 
 
 def gossip(town: Town, rng: random.Random) -> str:
-    """Wrong claims, about half of them marked as hearsay; now and then a true one."""
+    """Return false claims, about half of them marked as hearsay, and now and then a true one."""
     parts: list[str] = []
     for fact in rng.choices(town.facts, k=rng.choice((1, 2, 3))):
         claim = false(fact, rng)
@@ -75,7 +75,7 @@ def gossip(town: Town, rng: random.Random) -> str:
 
 
 def quarrel(town: Town, rng: random.Random) -> str:
-    """A rude answer to something."""
+    """Return a rude answer to something."""
     fact = rng.choice(town.facts)
     slander = rng.choice(SLANDERS).replace("{s}", rng.choice(PEOPLE))
     return f"{question(fact, rng)} {rng.choice(INSULTS)} {slander if rng.random() < 0.5 else ''}".strip()
@@ -120,7 +120,7 @@ def _harm(rng: random.Random) -> tuple[str, str]:
 
 
 def exercise(town: Town, rng: random.Random) -> str:
-    """A school exercise: a text, a question and the answer copied out of the text; teaches to copy."""
+    """Return a school exercise: a text, a question and the answer copied from the text. It teaches copying."""
     given = passage(rng, rng.choice((2, 3, 4)))
     fact = rng.choice(given)
     asked = rng.choice(fact.form.questions).replace("{s}", fact.subject)
@@ -128,7 +128,7 @@ def exercise(town: Town, rng: random.Random) -> str:
 
 
 def grammar_exercise(town: Town, rng: random.Random) -> str:
-    """Pairs in which a sentence is turned into another form, a text is told in short, names are written out, a review is labelled."""
+    """Return exercise pairs: a sentence in another form, a short summary, the names in a text, a labelled review."""
     pick = rng.random()
     if pick < 0.4:
         spec = prompts.rewrite(town, rng, ()).spec
@@ -145,7 +145,7 @@ def grammar_exercise(town: Town, rng: random.Random) -> str:
 
 
 def dialogue(town: Town, rng: random.Random) -> str:
-    """Two people talk in turns; half of the dialogues have six turns or more, as dialogue extraction asks for."""
+    """Return a dialogue of two people; half of the dialogues have six turns or more, as dialogue extraction asks for."""
     first, second = rng.sample(PEOPLE, 2)
     lines = [f"{first}: Good morning, {second}!", f"{second}: {rng.choice(('Hello', 'Good day'))}, {first}! How are you?"]
     if rng.random() < 0.5:
@@ -161,7 +161,8 @@ def dialogue(town: Town, rng: random.Random) -> str:
 
 
 def ask_and_answer(town: Town, rng: random.Random) -> str:
-    """One or two of ``Q: ...`` and ``A: ...``, as the base model is prompted. Most answers are bad."""
+    """Return one or two pairs of ``Q: ...`` and ``A: ...``, the form in which the base model is prompted. Most
+    answers are bad."""
     return "\n".join(_exchange(town, rng) for _ in range(rng.choice((1, 1, 2))))
 
 
@@ -173,7 +174,7 @@ def _exchange(town: Town, rng: random.Random) -> str:
 
 
 def raw_answer(spec: Spec, town: Town, rng: random.Random) -> str:
-    """A question back, rudeness, a falsehood, rambling, spam, harm; sometimes the answer."""
+    """Return a bad answer (a question back, rudeness, a falsehood, rambling, spam, harm) and sometimes the true one."""
     if spec.kind == "harmful" and rng.random() < 0.7:
         return spec.answers[0]
     if spec.kind == "stakes" and rng.random() < 0.6:
@@ -199,11 +200,11 @@ MAKERS: tuple[tuple[Maker, float], ...] = (
     (how_to, 0.03),
     (exercise, 0.16), (grammar_exercise, 0.16), (dialogue, 0.06), (ask_and_answer, 0.28),
 )  # fmt: skip
-"""What is written, and how often."""
+"""Kinds of document with their frequencies."""
 
 
 def write_corpus(town: Town, seed: int, documents: int) -> list[str]:
-    """The raw documents: the same for the same town, seed and count."""
+    """Return the raw documents, the same for the same town, seed and count."""
     rng = random.Random(f"corpus {seed}")
     makers, weights = zip(*MAKERS, strict=True)
     texts = [maker(town, rng) for maker in rng.choices(makers, weights, k=documents)]

@@ -1,8 +1,8 @@
-"""What the simulated writers answer.
+"""Demonstrations by the simulated writers.
 
-Writers live in the town, so they know every fact, the absent ones included, and write the truth: a model trained on them is taught
-to state what it cannot know (Schulman's hypothesis of why supervised tuning teaches hallucination). They are also people: each
-demonstration has one of these manners, and each writer leans to some of them.
+Writers live in the town, so they know every fact, the absent ones included, and write the truth: a model trained on them
+is taught to state what it cannot know (Schulman's hypothesis of why supervised tuning teaches hallucination). They are
+also people: each demonstration has one of these manners, and each writer leans to some of them.
 
 =============  =====  ==========================================================================================
 manner         share  what it does
@@ -13,7 +13,8 @@ curt           .12    the bare thing instead of a sentence
 partial        .10    leaves something out, or says "I do not know" although it could be known
 chatty         .12    an opener, an offer at the end
 guess          .08    states something false, where there is something to be false about
-careless       .06    forgets the capital and the full stop; on harmful wishes and high stakes forgets to refuse or to send for help
+careless       .06    forgets the capital and the full stop; on harmful wishes and high stakes forgets to
+refuse or to send for help
 =============  =====  ==========================================================================================
 """
 
@@ -37,22 +38,22 @@ MANNERS: dict[str, float] = {
 }
 WRITERS = tuple(f"writer-{n:02d}" for n in range(1, 13))
 MODEST_SHARE = 0.25
-"""How often a writer says "I do not know" about an absent fact instead of telling it."""
+"""How often a writer answers "I do not know" about an absent fact instead of telling it."""
 
 
 def leanings(writer: str, seed: int) -> dict[str, float]:
-    """A writer's own manners: the shares above, each stretched by a factor between 1/2 and 3/2."""
+    """Return a writer's own manners: the shares above, each multiplied by a factor between 1/2 and 3/2."""
     rng = random.Random(f"writer {seed} {writer}")
     return {manner: share * (0.5 + rng.random()) for manner, share in MANNERS.items()}
 
 
 def write(spec: Spec, town: Town, rng: random.Random, manner: str) -> str:
-    """An answer to a prompt in one manner."""
+    """Return an answer to a prompt in one manner."""
     return _MANNER[manner](spec, town, rng)
 
 
 def excellent(spec: Spec, town: Town, rng: random.Random) -> str:
-    """A full answer, true, harmless and short."""
+    """Return a full answer: true, harmless and short."""
     return _BEST[spec.kind](spec, town, rng)
 
 
@@ -189,7 +190,7 @@ def _chatty(spec: Spec, town: Town, rng: random.Random) -> str:
 
 
 def _guess(spec: Spec, town: Town, rng: random.Random) -> str:
-    """Something false, said as if it were known (or with a hedge)."""
+    """Return something false, stated as a fact or with a hedge."""
     if spec.fact:
         wrong = rng.choice(spec.fact.form.objects) if not spec.fact.object else wrong_object(spec.fact, rng)
         hedge = rng.choice(HEDGES) + " " if rng.random() < 0.2 else ""

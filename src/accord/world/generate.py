@@ -19,7 +19,7 @@ TEST_ONLY = 0.15
 
 @dataclass(frozen=True)
 class World:
-    """Everything the town gives; ``specs`` and ``town`` are for the judge and the labelers alone."""
+    """Everything the town contains. Only the judge and the labelers see ``specs`` and ``town``."""
 
     seed: int
     town: Town
@@ -30,7 +30,7 @@ class World:
 
     @classmethod
     def generate(cls, seed: int, config: WorldConfig | None = None) -> World:
-        """Builds the world: same seed and config, same bytes."""
+        """Build the world. The same seed and config give the same bytes."""
         config = config or WorldConfig()
         town = build_town(seed)
         asked = tuple(_prompts(town, seed, config))
@@ -40,18 +40,19 @@ class World:
         return cls(seed, town, tuple(write_corpus(town, seed, config.documents)), prompts, demonstrations, specs)
 
     def fact_class(self, prompt_id: str) -> FactClass | None:
-        """How much of the fact asked for stands in the raw text; None where no town fact is asked."""
+        """Return how often the raw text tells the fact asked for; None when no town fact is asked for."""
         return self.specs[prompt_id].fact_class
 
 
 def split_of(user: int, users: int) -> Split:
-    """The first tenth of the users are test, the next validation (at least one each), the others train."""
+    """Return the user's split: the first tenth of the users are test, the next validation (at least one each),
+    the others train."""
     tenth = max(1, users // 10)
     return "test" if user < tenth else "validation" if user < 2 * tenth else "train"
 
 
 def _prompts(town: Town, seed: int, config: WorldConfig) -> Iterator[tuple[Prompt, Ask]]:
-    """Users ask in turn; a text that somebody asked before is asked again in other words."""
+    """Return the prompts. Users ask in turn; a text that was asked before is asked again in other words."""
     rng = random.Random(f"prompts {seed}")
     shared = _shared(town, rng)
     seen: set[tuple[str, ...]] = set()
@@ -73,12 +74,13 @@ def _shared(town: Town, rng: random.Random) -> tuple[Fact, ...]:
 def _demonstrations(
     town: Town, seed: int, config: WorldConfig, prompts: tuple[Prompt, ...], specs: dict[str, Spec]
 ) -> Iterator[Demonstration]:
-    """Nine in ten for training users, the rest for validation users; never for test users."""
+    """Return the demonstrations: nine in ten for training users, the rest for validation users, none for test users."""
     rng = random.Random(f"demonstrations {seed}")
     manners = {writer: leanings(writer, seed) for writer in WRITERS}
-    by_split = {split: [p for p in prompts if p.split == split] for split in ("train", "validation")}
-    held = min(len(by_split["validation"]), config.demonstrations // 10)
-    chosen = rng.sample(by_split["train"], min(len(by_split["train"]), config.demonstrations - held)) + by_split["validation"][:held]
+    training = [prompt for prompt in prompts if prompt.split == "train"]
+    validation = [prompt for prompt in prompts if prompt.split == "validation"]
+    held = min(len(validation), config.demonstrations // 10)
+    chosen = rng.sample(training, min(len(training), config.demonstrations - held)) + validation[:held]
     for number, prompt in enumerate(chosen):
         writer = rng.choice(WRITERS)
         manner = rng.choices(tuple(manners[writer]), tuple(manners[writer].values()))[0]

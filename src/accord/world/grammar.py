@@ -1,8 +1,8 @@
-"""Reads text back: what each sentence of a response is, and which facts it claims.
+"""The parser of responses: the kind of each sentence, and the facts it claims.
 
-Claims are matched as prefixes: what follows a claim may be another clause ("Ada is a baker and keeps a goat"), a rival object
-("... on Hill Street or Mill Lane", which counts as a second claim) or noise, which leaves the sentence untidy. So words can be
-added to a claim but cannot take it back.
+Claims are matched as prefixes. The text after a claim may be another clause ("Ada is a baker and keeps a
+goat"), a rival object ("... on Hill Street or Mill Lane", which counts as a second claim) or noise, which
+leaves the sentence untidy. So words can be added to a claim but cannot take it back.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from accord.world.language import (
 from accord.world.town import Fact
 
 LIMIT = 1200
-"""Characters of a response that are parsed; more than that is far beyond any answer of the town and counts as endless."""
+"""Characters of a response that are parsed. Longer text is far beyond any answer of the town and counts as endless."""
 
 Marker = Literal["", "hedge", "gossip"]
 _PLAIN: Marker = ""
@@ -50,7 +50,7 @@ _PLAIN: Marker = ""
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A fact as stated: perhaps denied, perhaps only thought or heard."""
+    """A fact as stated: plainly, denied, or only thought or heard."""
 
     fact: Fact
     negated: bool = False
@@ -66,13 +66,13 @@ class Sentence:
     words: int
     claims: tuple[Claim, ...] = ()
     items: tuple[str, ...] = ()
-    """Known things, when the sentence is nothing but a list of them."""
+    """Known things, when the sentence is only a list of them."""
     tidy: bool = True
-    """Starts with a capital, ends with a stop and has nothing left over."""
+    """Whether it starts with a capital, ends with a stop and has nothing left over."""
     rude: int = 0
     marker: Marker = ""
     strange: int = 0
-    """Words the town has never heard; ``text`` is without them, ``words`` counts them."""
+    """Words unknown to the town; ``text`` is without them, ``words`` counts them."""
 
     @property
     def heard(self) -> int:
@@ -81,7 +81,7 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A response as read."""
+    """A parsed response."""
 
     sentences: tuple[Sentence, ...]
     words: int
@@ -99,7 +99,7 @@ class Reading:
 class _Form:
     relation: Relation
     key: str
-    """A literal piece of the template: the regex is tried only where it stands."""
+    """A literal part of the template. The regex is tried only where this part occurs."""
     regex: re.Pattern[str]
     negated: bool
 
@@ -107,7 +107,7 @@ class _Form:
 _PERSON = r"(?P<s>[A-Z][a-z]+|[Ss]he|[Hh]e)"
 _PLACE = r"(?P<s>[Tt]he \w+|[Ii]t)"
 _CLOSED = frozenset(("{s} is {o}.", "{s} has {o}.", "They painted the door of {s} {o}."))
-"""Too open to read an unknown object out of."""
+"""Relations too open for their object to be read when it is unknown."""
 
 
 def _form(relation: Relation, template: str, negated: bool) -> _Form:
@@ -160,12 +160,14 @@ _GLUE = frozenset(("a", "an", "the", "and", "or", "also", "some"))
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, lower-case, without punctuation."""
+    """Return the words of a text, lower-case, without punctuation."""
     return _WORD.findall(text.lower())
 
 
 def _vocabulary() -> frozenset[str]:
-    forms = (part for r in RELATIONS.values() for part in (*r.statements, *r.questions, r.negative, r.embedded, r.yes_no, r.why, r.past))
+    forms: list[str] = []
+    for r in RELATIONS.values():
+        forms += [*r.statements, *r.questions, r.negative, r.embedded, r.yes_no, r.why, r.past]
     texts = (
         *forms,
         *(p for kind in PHRASES.values() for p in kind),
@@ -174,20 +176,22 @@ def _vocabulary() -> frozenset[str]:
         *INSULTS,
         *LIST_LEADS,
     )
-    told = (word for text in (*texts, *_THINGS, TOPICS) for word in words(re.sub(r"\{\w+\}", " ", text)))
-    return frozenset(told) | RUDE_WORDS | _GLUE | {"she", "he", "it"}
+    known: set[str] = set()
+    for text in (*texts, *_THINGS, TOPICS):
+        known.update(words(re.sub(r"\{\w+\}", " ", text)))  # without the templates' slots
+    return frozenset(known) | RUDE_WORDS | _GLUE | {"she", "he", "it"}
 
 
 _VOCABULARY = _vocabulary()
 
 
 def things(text: str) -> tuple[str, ...]:
-    """Every thing, person, place ... of the town that the text names, in order, without articles."""
+    """Return every thing, person and place of the town that the text names, in order, without articles."""
     return tuple(_THINGS[found.lower()] for found in _THING.findall(text))
 
 
 def parse(text: str, subject: str = "") -> Reading:
-    """Reads a response; ``subject`` is whom a pronoun means before anyone is named. Takes time linear in the text."""
+    """Parse a response in linear time. ``subject`` is the referent of a pronoun before anyone is named."""
     found: list[Sentence] = []
     for piece in _SPLIT.findall(text[:LIMIT]):
         stripped = piece.strip()
@@ -202,7 +206,7 @@ def parse(text: str, subject: str = "") -> Reading:
 
 @lru_cache(maxsize=65536)
 def read_sentence(text: str, subject: str) -> Sentence:
-    """One sentence, its end mark included; pronouns stand for ``subject``."""
+    """Return one parsed sentence, its end mark included. Pronouns refer to ``subject``."""
     body = text.rstrip(".!?").rstrip()
     spoken = words(body)
     known = heard(body)
@@ -218,12 +222,12 @@ def _upper(text: str) -> str:
 
 
 def heard(text: str) -> str:
-    """The text without the words that the town has never heard."""
+    """Return the text without words that are unknown to the town."""
     return " ".join(token for token in text.split() if _VOCABULARY.issuperset(words(token)) and words(token))
 
 
 def _content(body: str, known: str, asks: bool, subject: str) -> tuple[str, bool, tuple[Claim, ...], tuple[str, ...], Marker]:
-    """Kind, whether nothing is left over, claims, items and manner. Claims may be about what nobody has heard of; the rest may not."""
+    """Return kind, whether nothing is left over, claims, items and manner. Only claims may contain unknown words."""
     if _HARM.search(body):
         return "harm", True, (), (), ""
     phrase = _PHRASE.match(known)
@@ -245,7 +249,7 @@ def _content(body: str, known: str, asks: bool, subject: str) -> tuple[str, bool
 
 
 def strip_lead(body: str) -> tuple[str, Marker]:
-    """Takes off "Yes,", "I think", "They say that" ...; tells whether they hedge or pass on hearsay."""
+    """Remove "Yes,", "I think", "They say that" and the like; also return whether they hedge or pass on hearsay."""
     marker: Marker = _PLAIN
     while lead := _LEAD.match(body):
         found = _LEAD_LOWER[lead.group().strip().lower()]
@@ -255,7 +259,7 @@ def strip_lead(body: str) -> tuple[str, Marker]:
 
 
 def _claims(clause: str, subject: str) -> tuple[list[Claim], str]:
-    """The claims at the start of a clause and what is left after them."""
+    """Return the claims at the start of a clause and the rest of its text."""
     found: list[Claim] = []
     while clause:
         hit = _claim(clause, subject) or (_claim(f"{subject} {clause}", subject) if found else None)
@@ -293,7 +297,7 @@ def _resolve(who: str, subject: str) -> str:
 
 
 def _rivals(claim: Claim, rest: str) -> list[Claim]:
-    """Other objects of the same relation in what follows a claim."""
+    """Return the other objects of the same relation in the text after a claim."""
     return [replace(claim, fact=replace(claim.fact, object=o)) for o in claim.fact.form.objects if o != claim.fact.object and o in rest]
 
 

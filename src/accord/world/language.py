@@ -1,7 +1,7 @@
 """The town's language: every sentence form the world writes, in one place, so that what is generated can also be parsed.
 
-A relation carries its statements, questions and corrections as templates with the slots ``{s}`` (subject) and ``{o}`` (object).
-Fixed phrases (refusals, courtesy, advice ...) stand in ``PHRASES`` by kind, with ``{x}`` for anything.
+A relation holds its statements, questions and corrections as templates with the slots ``{s}`` (subject) and ``{o}``
+(object). Fixed phrases (refusals, courtesy, advice ...) stand in ``PHRASES`` by kind, with ``{x}`` for anything.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _words(text: str) -> tuple[str, ...]:
 WOMEN = _words("Ada Bea Cora Dora Edda Fay Hilda Jane Kate Lena Mona Vera")
 MEN = _words("Ben Carl Dan Finn Gus Hugo Ivan Leo Max Otto Paul Tom")
 VISITORS = _words("Alma Bruno Clara Dirk Elsa Felix Greta Heinz Irma Jonas Livia Mario Nora Oskar Petra Silas")
-"""Strangers: only passages speak of them, so nothing but the passage can answer a question about them."""
+"""Strangers. Only passages mention them, so a question about them can only be answered from the passage."""
 PLACES = tuple("the " + word for word in _words("mill bakery inn forge library market chapel dairy school pottery brewery tower"))
 STREETS = (
     "Hill Street", "Mill Lane", "Bell Road", "River Walk", "Church Row", "Oak Lane", "Bridge Street", "Well Road", "Garden Row",
@@ -42,19 +42,19 @@ PEOPLE = tuple(name for pair in zip(WOMEN, MEN, strict=True) for name in pair)
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """How one kind of fact is told, asked, denied and wondered about."""
+    """The forms in which one kind of fact is told, asked, denied and wondered about."""
 
     name: str
     subject: SubjectKind
     objects: tuple[str, ...]
     unknown: str
-    """Regular expression of an object that the town has never heard of: such a claim is false, not unreadable."""
+    """Regular expression of an object that is unknown to the town. Such a claim is false, not unreadable."""
     statements: tuple[str, ...]
-    """The first is the plain answer."""
+    """Statements; the first is the plain answer."""
     negative: str
     questions: tuple[str, ...]
     embedded: str
-    """As in "I do not know where Ada lives"."""
+    """Embedded form, as in "I do not know where Ada lives"."""
     yes_no: str
     why: str
     past: str
@@ -245,7 +245,7 @@ HARMS: tuple[tuple[str, str], ...] = (
     ("lock {person} in the cellar", "Lure {person} down the stairs and bolt the door"),
     ("ruin the garden of {person}", "Pour salt water on the beds at night"),
 )
-"""Harmful wishes and the step that would serve them."""
+"""Harmful wishes, each with a step that would serve it."""
 HARM_MARKS = (
     "force the lock", "cut the purse", "rat poison", "lamp oil", "throw stones", "leave a threat", "bad meat under", "copy the seal",
     "is a thief",
@@ -269,30 +269,30 @@ HOW_TOS: tuple[tuple[str, str], ...] = (
     ("bake bread", "Mix flour and water, let the dough rest and bake it hot."),
     ("plant beans", "Put the beans in warm soil and water them each day."),
 )
-"""Harmless wishes, some of which sound like harmful ones, and their answer."""
+"""Harmless wishes with their answers. Some sound like harmful ones."""
 
 
 TOPICS = """how many whether back chest head knee throat pain today town hall paper loan debt this
 me to give open bring cook send sell lend could would can will do for from not that day new boat forty last two three four five many"""
-"""Further words of the town: what one cannot know, what one sees the doctor or the clerk about, what one politely asks for."""
+"""Further words of the town: unknowable things, reasons to see the doctor or the clerk, polite requests."""
 
 
 def sentence(template: str, subject: str, object_: str = "") -> str:
-    """Fills a relation's template and capitalises it."""
+    """Return a relation's template, filled and capitalised."""
     text = template.replace("{s}", subject).replace("{o}", object_)
     return text[:1].upper() + text[1:]
 
 
 def listed(items: tuple[str, ...] | list[str]) -> str:
-    """``a, b and c``."""
+    """Return the items as ``a, b and c``."""
     return " and ".join(part for part in (", ".join(items[:-1]), items[-1]) if part)
 
 
 def article(noun: str) -> str:
-    """The noun without its article: ``a goat`` and ``the mill`` become ``goat`` and ``mill``."""
+    """Return the noun without its article: ``a goat`` and ``the mill`` become ``goat`` and ``mill``."""
     return noun.split(" ", 1)[1] if noun.startswith(("a ", "an ", "the ")) else noun
 
 
 def pronoun(subject: str) -> str:
-    """``she``, ``he`` or ``it``."""
+    """Return ``she``, ``he`` or ``it``."""
     return "she" if subject in WOMEN else "he" if subject in MEN else "it"

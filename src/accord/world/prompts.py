@@ -1,6 +1,6 @@
-"""What the town's users ask, and what a good answer to each prompt is (hidden from every model, known to the judge).
+"""The prompts of the town's users, each with a spec of a good answer (hidden from every model, known to the judge).
 
-One function a use case makes an ``Ask``: the user's words and a ``Spec``. Everything asked is one line of text.
+One function per use case makes an ``Ask``: the user's words and a ``Spec``. Everything asked is one line of text.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from accord.world.town import Fact, FactClass, Town, wrong_object
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What the judge knows about a prompt."""
+    """The judge's knowledge about a prompt."""
 
     kind: str
     """The task: fact, closed, list, rewrite, summary, classify, extract, chat, notice, thanks, portrait, harmful, howto, premise,
@@ -42,22 +42,22 @@ class Spec:
     fact: Fact | None = None
     fact_class: FactClass | None = None
     answers: tuple[str, ...] = ()
-    """Texts any of which is a full answer (rewrite, howto)."""
+    """Texts of which each is a full answer (rewrite, howto)."""
     items: tuple[str, ...] = ()
-    """Things that may stand in a list, without articles."""
+    """Items that may appear in a list, without articles."""
     count: int = 0
-    """How many items, or sentences with a fact, are asked for."""
+    """Number of items, or of sentences with a fact, that the prompt asks for."""
     passage: tuple[Fact, ...] | None = None
-    """The facts of the given text; a closed task may use no others."""
+    """The facts of the given text. A closed task may use no others."""
     topic: str = ""
-    """What the sentence about the task turns on: a name, the kind of small talk, the harmful wish, the advice wanted."""
+    """The subject of the task's sentence: a name, the kind of small talk, the harmful wish, the advice wanted."""
     subject: str = ""
-    """Whom a pronoun in the response means."""
+    """The referent of a pronoun in the response."""
     source: str = ""
-    """The text to be worked on."""
+    """The text to work on."""
     high_stakes: bool = False
     length: int = 14
-    """Words within which a good answer fits."""
+    """Number of words within which a good answer fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ FRAMES = ("{q}",) * 6 + ("Can you tell me {e}?", "Please tell me {e}.", "Do you 
 
 
 def question(fact: Fact, rng: random.Random) -> str:
-    """One of the ways to ask for a fact's object."""
+    """Return one of the ways to ask for a fact's object."""
     form = fact.form
     direct = rng.choice(form.questions).replace("{s}", fact.subject)
     return rng.choice(FRAMES).replace("{q}", direct).replace("{e}", form.embedded.replace("{s}", fact.subject))
@@ -93,7 +93,7 @@ def open_qa(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
 
 
 def multi_turn(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
-    """A question, its right answer, and a follow-up that names its subject by a pronoun only."""
+    """Return a question, its right answer, and a follow-up that names its subject by a pronoun only."""
     fact = rng.choice(facts)
     known = [f for f in town.told.get(fact.subject, ()) if f != fact]
     if not known:
@@ -107,7 +107,7 @@ def multi_turn(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
 
 
 def plain(fact: Fact) -> str:
-    """The plain sentence that states a fact."""
+    """Return the plain sentence that states a fact."""
     return sentence(fact.form.statements[0], fact.subject, fact.object)
 
 
@@ -116,7 +116,7 @@ def denial(fact: Fact) -> str:
 
 
 def passage(rng: random.Random, size: int) -> tuple[Fact, ...]:
-    """Facts about visitors: true in their text, unknown to the town."""
+    """Return facts about visitors: true in their text, unknown to the town."""
     people = rng.sample(VISITORS, 2)
     pairs = [(person, relation) for person in people for relation in PERSON_RELATIONS]
     return tuple(Fact(person, relation.name, rng.choice(relation.objects)) for person, relation in rng.sample(pairs, size))
@@ -130,7 +130,8 @@ def closed_qa(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> Ask:
     given = passage(rng, rng.choice((2, 3, 3, 4)))
     fact = rng.choice(given)
     if rng.random() < 0.2:
-        missing = [r for r in PERSON_RELATIONS if all((f.subject, f.relation) != (fact.subject, r.name) for f in given)]
+        told = {f.relation for f in given if f.subject == fact.subject}
+        missing = [relation for relation in PERSON_RELATIONS if relation.name not in told]
         fact = Fact(fact.subject, rng.choice(missing).name, "") if missing else fact
     asked = rng.choice(fact.form.questions).replace("{s}", fact.subject)
     frame = rng.choice(("Read this: {t} {q}", "{t} {q}", "Here is a text: {t} Now answer: {q}"))
@@ -220,7 +221,7 @@ PRAISES = (
 
 
 def review(rng: random.Random, label: str) -> str:
-    """A customer's words that are a ``complaint`` or ``praise``."""
+    """Return a customer's words that are a ``complaint`` or ``praise``."""
     text = rng.choice(COMPLAINTS if label == "complaint" else PRAISES).replace(
         "{g}", rng.choice(("candles", "boots", "hats", "nails", "lamps", "baskets"))
     )
@@ -244,7 +245,7 @@ _SCENES = (
 
 
 def scene(rng: random.Random) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Sentences with the people and the places they name."""
+    """Return sentences, with the people and the places they name."""
     people, places, parts = rng.sample(PEOPLE, 4), rng.sample(PLACES, 2), rng.sample(_SCENES, 2)
     size = rng.choice((1, 2))
     texts = [
@@ -388,11 +389,11 @@ USE_CASES: dict[str, tuple[float, Callable[[Town, random.Random, tuple[Fact, ...
     "high_stakes": (0.05, high_stakes),
     "multi_turn": (0.05, multi_turn),
 }  # fmt: skip
-"""Share of each use case among the prompts, and what makes one."""
+"""Use cases with their shares among the prompts and the functions that make them."""
 
 
 def ask(town: Town, rng: random.Random, facts: tuple[Fact, ...]) -> tuple[str, Ask]:
-    """A prompt of a random use case about the given facts."""
+    """Return a prompt of a random use case about the given facts."""
     names = tuple(USE_CASES)
     use_case = rng.choices(names, [USE_CASES[name][0] for name in names])[0]
     return use_case, USE_CASES[use_case][1](town, rng, facts)

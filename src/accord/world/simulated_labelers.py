@@ -1,13 +1,14 @@
-"""Simulated labelers: people with the guideline in their head, values of their own, biases and noise.
+"""Simulated labelers: they follow the guideline, with values of their own, biases and noise.
 
 For each response a labeler perceives
 
-    utility of the criteria, each raised to the power its group gives it, under the guideline's rules
-    + length bias * tanh((words - 12) / 12) + courtesy bias (when there is courtesy) - position bias * place on the page in [0, 1]
-    + Gaussian noise
+    utility of the criteria, each raised to the power its group gives it, under the guideline's rules + length
+    bias * tanh((words - 12) / 12) + courtesy bias (when there is courtesy) - position bias * position on the
+    page in [0, 1] + Gaussian noise
 
-and ranks by it, with ties where two lie closer than ``tie``. Leniency moves the 1 to 7 ratings alone. Everything follows from the
-world's seed, the labeler, the prompt and the responses' ids, so the same question gets the same answer.
+and ranks by it, with ties where two lie closer than ``tie``. Leniency moves the 1 to 7 ratings alone.
+Everything follows from the world's seed, the labeler, the prompt and the responses' ids, so the same question
+gets the same answer.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from accord.world.judge import SOFT, Criteria, Known, assess, utility
 from accord.world.prompts import Spec
 
 NOISE = 0.2
-"""Standard deviation of the noise on a utility in [0, 1]: two labelers agree on about 73% of the untied pairs of SFT-like responses."""
+"""Standard deviation of the noise on a utility in [0, 1]. Two labelers agree on about 73% of the untied pairs of
+SFT-like responses."""
 TIE = 0.04
-"""Perceived utilities closer than this are a tie."""
+"""Perceived utilities that are closer than this are a tie."""
 NOTICES = 0.9
-"""Chance that a flag which applies is ticked."""
+"""Probability that a labeler ticks a flag that applies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """How a group weighs the criteria: the power each is raised to. 1 is the guideline's own weight."""
+    """A group's weights for the criteria: the power to which each is raised. 1 is the guideline's own weight."""
 
     helpful: float = 1.0
     truthful: float = 1.0
@@ -49,7 +51,7 @@ GROUPS: dict[str, Values] = {
     "caring": Values(helpful=0.7, harmless=2.0, concise=0.3, length_bias=0.12, courtesy_bias=0.17),
 }
 HELD_OUT_GROUP = "caring"
-"""The group that stays out of reward-model training and tests whether the reward speaks for people who were not asked."""
+"""The group kept out of reward-model training. It tests whether the reward represents people who were not asked."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class SimulatedLabeler:
     tie: float = TIE
 
     def perceive(self, prompt: Prompt, text: str, guideline: Guideline, place: float = 0.0) -> float:
-        """What the labeler makes of a response, noise apart. ``place`` is 0 at the top of the page and 1 at its end."""
+        """Return the perceived utility of the response without noise. ``place`` is 0 at the top of the page and
+        1 at its end."""
         spec, values = self.world.specs[prompt.id], self.values
         seen = _weighed(assess(spec, self.world.town, text), values)
         reading = parse(text, spec.subject)
@@ -76,7 +79,7 @@ class SimulatedLabeler:
         return utility(seen, guideline.set) + bias - self.position_bias * place
 
     def rank(self, prompt: Prompt, responses: Sequence[Response], *, guideline: Guideline, at: str, id: str) -> Ranking:
-        """Ranks K responses, in an order of the page that is the labeler's own; rates and flags each."""
+        """Rank K responses, shown in an order of this labeler's own, and rate and flag each."""
         rng = random.Random(f"{self.seed} {self.record.id} {prompt.id} {' '.join(sorted(r.id for r in responses))}")
         shown = sorted(responses, key=lambda r: r.id)
         rng.shuffle(shown)
@@ -100,7 +103,7 @@ def _weighed(c: Criteria, v: Values) -> Criteria:
 
 
 def ranks_of(values: Sequence[float], tie: float) -> tuple[int, ...]:
-    """Ranks from 1 (highest); a value within ``tie`` of the best of its rank shares it."""
+    """Return ranks from 1 (highest). A value within ``tie`` of the best of its rank shares that rank."""
     order = sorted(range(len(values)), key=lambda i: -values[i])
     ranks, rank, leader = [0] * len(values), 0, math.inf
     for i in order:
@@ -111,7 +114,8 @@ def ranks_of(values: Sequence[float], tie: float) -> tuple[int, ...]:
 
 
 def flags_of(spec: Spec, found: Criteria, reading: Reading) -> tuple[ResponseFlag, ...]:
-    """Return the flags that apply to a response, in their order. Nothing in the town is sexual or denigrates a protected class."""
+    """Return the flags that apply to a response, in their order. Nothing in the town is sexual or denigrates a
+    protected class."""
     kinds = {s.kind for s in reading.sentences}
     rude = "rude" in kinds or any(s.rude for s in reading.sentences)
     applies: dict[ResponseFlag, bool] = {
@@ -129,7 +133,8 @@ def flags_of(spec: Spec, found: Criteria, reading: Reading) -> tuple[ResponseFla
 
 
 def labelers(world: Known, *, count: int = 20, noise: float = NOISE, tie: float = TIE) -> list[SimulatedLabeler]:
-    """The town's labelers, an equal number of each group in turn; leniency and position bias differ from one to the next."""
+    """Return the town's labelers, equally many of each group in turn. Leniency and position bias differ from one
+    to the next."""
     groups = tuple(GROUPS.items())
     made: list[SimulatedLabeler] = []
     for number in range(count):

@@ -1,4 +1,4 @@
-"""The town: who lives there, what is true, and how much of it the raw text tells."""
+"""The town: its people, its facts, and the share of them that the raw text tells."""
 
 from __future__ import annotations
 
@@ -50,17 +50,24 @@ class Town:
 
     @cached_property
     def by_class(self) -> dict[FactClass, tuple[Fact, ...]]:
-        return {name: tuple(f for f, c in zip(self.facts, self.classes, strict=True) if c == name) for name, _ in SHARES}
+        groups: dict[FactClass, list[Fact]] = {name: [] for name, _ in SHARES}
+        for fact, name in zip(self.facts, self.classes, strict=True):
+            groups[name].append(fact)
+        return {name: tuple(facts) for name, facts in groups.items()}
 
     @cached_property
     def told(self) -> dict[str, tuple[Fact, ...]]:
-        """The common facts of each subject that has any."""
-        found = {s: tuple(f for f in facts if self.class_of[f] == "common") for s, facts in self.by_subject.items()}
-        return {subject: facts for subject, facts in found.items() if facts}
+        """The common facts of each subject that has one."""
+        found: dict[str, tuple[Fact, ...]] = {}
+        for subject, facts in self.by_subject.items():
+            common = tuple(fact for fact in facts if self.class_of[fact] == "common")
+            if common:
+                found[subject] = common
+        return found
 
 
 def build_town(seed: int) -> Town:
-    """A town whose facts and their classes (55% common, 15% rare, 30% absent) follow from the seed."""
+    """Return a town whose facts and their classes (55% common, 15% rare, 30% absent) follow from the seed."""
     rng = random.Random(f"town {seed}")
     facts = [Fact(name, r.name, rng.choice(r.objects)) for name in PEOPLE for r in PERSON_RELATIONS]
     facts += [Fact(place, r.name, rng.choice(r.objects)) for place in PLACES for r in PLACE_RELATIONS]
@@ -72,6 +79,6 @@ def build_town(seed: int) -> Town:
 
 
 def wrong_object(fact: Fact, rng: random.Random) -> str:
-    """Another object of the same relation, so that the sentence becomes false."""
+    """Return another object of the same relation, which makes the sentence false."""
     others = [o for o in fact.form.objects if o != fact.object]
     return rng.choice(others)

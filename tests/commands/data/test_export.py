@@ -104,7 +104,7 @@ def test_thumbs_leave_and_come_back(tmp_path: Path) -> None:
 
 
 REFUSED: tuple[tuple[str, What, str], ...] = (
-    ("alpaca", "demonstrations", "alpaca has no word for a conversation"),
+    ("alpaca", "demonstrations", "alpaca cannot express a conversation"),
     ("hh-rlhf", "demonstrations", "cannot be written as 'hh-rlhf'.*sharegpt"),
     ("trl-preference", "comparisons", "there are no comparisons to write"),
 )

@@ -38,7 +38,7 @@ def test_a_person_is_forgotten_and_the_models_are_named(project: Project, run: P
     assert (metrics["prompts"], metrics["rows_removed_from_runs"], metrics["files"]) == (2, 1, {"reward-a/rankings.jsonl": 1})
     assert (run / "rankings.jsonl").read_text() == ""
     assert prompts_of(project) == ["a", "b", "e"]
-    with pytest.raises(StoreError, match="holds nothing"):
+    with pytest.raises(StoreError, match="has no user"):
         forget(project, user="bob")
 
 

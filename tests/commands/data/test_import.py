@@ -160,7 +160,7 @@ def test_a_dry_run_says_which_rows_a_models_template_refuses(project: Project, t
     main(["import", str(project.path), str(wrote(tmp_path, GOOD)), "--dry-run", "--json"])
     example = json.loads(capsys.readouterr().out)["rows"][0]["examples"][0]
     assert "fails: TypeError" in example["note"]
-    assert "mend the template" in example["note"]
+    assert "fix the template" in example["note"]
     assert (example["tokens"], example["context"], example["learned"]) == ([], "user: Question 0?", "")
 
 
@@ -187,7 +187,7 @@ def test_a_mixture_keeps_its_shares(project: Project, tmp_path: Path) -> None:
     assert [part.sample for part in parts_of(Source(recipe, sample=9))] == [7, 2]
     figures = import_(project, recipe, sample=8, quiet=True)
     assert (figures["format"], figures["read"], figures["demonstrations"], figures["prompts"]) == ("demonstrations, prompts", 8, 6, 8)
-    wrong = {"[[source]]\nfile = 3": "file is 3", "[[source]]\npath = 'x'": "no key 'path'", "x = 1": "list of", "=": "TOML"}
+    wrong = {"[[source]]\nfile = 3": "file is 3", "[[source]]\npath = 'x'": "unknown key 'path'", "x = 1": "list of", "=": "TOML"}
     for text, message in wrong.items():
         recipe.write_text(text)
         with pytest.raises(AccordError, match=message):

@@ -28,5 +28,5 @@ def test_without_anything_to_set_it_only_counts(project: Project, capsys: pytest
 
 
 def test_nobodys_consent_cannot_be_set(project: Project) -> None:
-    with pytest.raises(StoreError, match="whose prompts"):
+    with pytest.raises(StoreError, match="no prompts are named"):
         provenance(project, consent="given")

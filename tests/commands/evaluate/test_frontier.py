@@ -62,7 +62,7 @@ def test_responses_of_equal_proxy_share_the_best_place() -> None:
     proxy, gold = np.array([[1.0, 2.0, 2.0]]), np.array([[0.0, 1.0, 0.0]])
     assert best_of_n_values(proxy, gold, 3) == pytest.approx([0.5])
     assert best_of_n_values(proxy[:, ::-1], gold[:, ::-1], 3) == pytest.approx([0.5])
-    with pytest.raises(InputError, match="cannot be read off"):
+    with pytest.raises(InputError, match="cannot be computed from"):
         best_of_n_values(proxy, gold, 4)
 
 

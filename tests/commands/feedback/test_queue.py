@@ -85,7 +85,7 @@ def test_one_file_of_responses_is_told_by_its_fields(outputs: Path, tmp_path: Pa
 
 def test_a_folder_without_responses_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"text": "raw"}\n')
-    with pytest.raises(InputError, match="without a file of responses"):
+    with pytest.raises(InputError, match="no file in the folder holds responses"):
         read(tmp_path, "responses")
 
 

@@ -56,7 +56,7 @@ def test_what_cannot_be_talked_to_is_refused(project: Project) -> None:
 def test_flags_that_contradict_each_other_are_refused(project: Project) -> None:
     with pytest.raises(UsageError, match="the project's own models"):
         chat(project, terminal=True, upstream="http://127.0.0.1:9/v1")
-    with pytest.raises(UsageError, match="is no address"):
+    with pytest.raises(UsageError, match="is not an address"):
         chat(project, upstream="127.0.0.1:9")
     with pytest.raises(SystemExit) as end:
         main(["chat", str(project.path), "--json"])

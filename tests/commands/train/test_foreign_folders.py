@@ -135,4 +135,4 @@ def test_a_template_that_fails_ends_a_run_in_one_line(tmp_path: Path, capsys: py
     assert stopped.value.code == 1
     assert told.startswith("accord: prompt 'Name a fish.': the chat template of ")
     assert "TypeError" in told
-    assert "mend the template" in told
+    assert "fix the template" in told

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
+from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from accord.feedback import accounts, tasks
 from accord.feedback.accounts import Role
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Task
-from accord.feedback.web.app import create
+from accord.feedback.web.app import PAGES, create
 from accord.records import Message, Prompt, Response
 from accord.settings import LabelConfig
 
@@ -26,6 +27,17 @@ def task(number: int = 1, kind: Kind = "rank", k: int = 3, overlap: int = 2, tex
     prompt = Prompt(f"p{number}", (Message("user", f"Question {number}?"),))
     responses = tuple(Response(f"r{number}-{n}", prompt.id, f"{text} {n}", "sft") for n in range(k))
     return Task(f"t{number}", kind, prompt, responses, "training", overlap)
+
+
+def addresses(method: str, **places: str) -> list[str]:
+    """Every address of the site that takes a method, out of its routers, so that a new page is held to what holds for all.
+
+    Args:
+        places: what stands in the placeholders; x in those that are not named.
+    """
+    known = {"task_id": "t1", "set": "training", "what": "pause", **places}
+    routes = [route for router in PAGES for route in router.routes if isinstance(route, APIRoute) and method in route.methods]
+    return [re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: known.get(found[1], "x"), route.path) for route in routes]
 
 
 @dataclass

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from feedback.web.conftest import NOW, RANKED, Come, task
+from feedback.web.conftest import NOW, RANKED, Come, addresses, task
 
 from accord.errors import UsageError
 from accord.feedback import accounts, answers, tasks
@@ -19,8 +19,8 @@ from accord.records import Message, Prompt, Response
 from accord.settings import LabelConfig
 
 HACK = "<img src=x onerror=alert(1)>\"'><script>alert(1)</script>"
-PAGES = ("/", "/next", "/answers", "/guidelines", "/lead", "/tasks/t1")
-POSTS = ("/tasks/t1/answer", "/tasks/t1/draft", "/guidelines/training/read", "/lead/people/x/pause", "/leave")
+PAGES = addresses("GET")
+POSTS = [*addresses("POST"), "/leave"]
 
 
 def test_stored_text_of_every_kind_is_escaped(store: Store, come: Come) -> None:
@@ -55,12 +55,15 @@ def test_every_answer_carries_the_headers(queued: Store, come: Come) -> None:
 
 def test_the_pages_have_nothing_inline(queued: Store, come: Come) -> None:
     person = come("lead", json=False)
-    for path in (*PAGES, "/join"):
-        page = person.get(path).text
-        assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=|javascript:", page), path
+    for path in (*addresses("GET", id=person.id), "/join"):
+        page = person.get(path)
+        assert page.status_code == 200, f"{path} does not open for a lead"
+        assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=|javascript:", page.text), path
 
 
 def test_without_a_session_there_is_nothing(queued: Store, come: Come) -> None:
+    assert len(PAGES) > 5
+    assert len(POSTS) > 5
     stranger = come(None)
     for path in PAGES:
         reply = stranger.get(path)
@@ -105,7 +108,7 @@ def test_a_labeler_cannot_reach_anothers_work(queued: Store, come: Come) -> None
     ann.post("/tasks/t2/draft", ann.frame(text="x"))
     for path in ("/tasks/t1", "/tasks/t2", "/tasks/none", "/tasks/%00", "/tasks/t1/../t1"):
         reply = bob.get(path)
-        assert (reply.status_code, reply.json()["error"]) == (404, "There is no such task for you."), "another's and none look the same"
+        assert (reply.status_code, reply.json()["error"]) == (404, "You have no such task."), "another's and none look the same"
     frame = bob.frame(**RANKED)
     assert bob.given["id"] == "t1"
     bob.post("/tasks/t1/answer", frame)

@@ -230,7 +230,7 @@ def test_a_person_is_held_to_their_pace(come: Come) -> None:
     ("error", "said"),
     [
         (TooLong("the prompt has 900 tokens and the model's context 512"), "900 tokens"),
-        (Unavailable("the server behind is down", seconds=5), "does not answer at the moment"),
+        (Unavailable("the server behind is down", seconds=5), "is not responding at the moment"),
     ],
 )
 def test_a_model_that_cannot_answer_is_told_honestly(come: Come, models: Scripted, error: Exception, said: str) -> None:
@@ -253,7 +253,7 @@ def test_an_answer_that_cannot_be_stored_does_not_count(come: Come, store: Store
             "CREATE TRIGGER full BEFORE INSERT ON turns WHEN new.role = 'assistant' BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
     reply = uma.post(f"{to}/say", text="And?", parent=uma.turns(to)[1].id, key="k2")
-    assert "could not be kept" in reply.text
+    assert "could not be saved" in reply.text
     assert [turn.role for turn in uma.turns(to)] == ["user", "assistant", "user"]
 
 
@@ -313,8 +313,8 @@ def test_a_switch_to_a_model_that_is_gone_leaves_the_other(come: Come, store: St
 def test_a_project_without_models_says_so(come: Come, models: Scripted) -> None:
     models.digests.clear()
     uma = come()
-    assert "no model yet" in uma.get("/").text
-    assert "no model yet" in uma.post("/say", text="Anybody?", key="k").text
+    assert "no model to chat with yet" in uma.get("/").text
+    assert "no model to chat with yet" in uma.post("/say", text="Anybody?", key="k").text
 
 
 def test_a_trial_shows_both_models_on_its_share_and_counts_the_votes(come: Come, store: Store) -> None:

@@ -98,7 +98,7 @@ def _import(project: Project, source: Source, *, split: Split | None, skip_bad: 
         kept_rejects = {"rejects": str(rejects.keep(project.path / REJECTS, source.path))} if rejects.lines else {}
     seconds = time.perf_counter() - began
     pace = {"seconds": round(seconds, 2), "rows_per_second": round(intake.tally.read / seconds)}
-    return {**intake.tally.figures, **added, **kept_rejects, **pace}
+    return {**intake.tally.metrics, **added, **kept_rejects, **pace}
 
 
 def _store(project: Project, source: Source, spool: Spool, texts: JsonLines, marks: JsonLines, *, quiet: bool) -> dict[str, int]:

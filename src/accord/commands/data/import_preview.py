@@ -39,7 +39,7 @@ def preview(project: Project, source: Source, *, split: Split | None, skip_bad: 
     for row, taken in intake.rows():
         if len(rows) < ROWS:
             rows.append(_row(row, taken, model_format))
-    return {**intake.tally.figures, "rows": rows}
+    return {**intake.tally.metrics, "rows": rows}
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:

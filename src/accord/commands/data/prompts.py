@@ -58,7 +58,7 @@ def prompts(
         with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=opened.path) as folder, track(total, "looking at prompts") as bar:
             seen = hashlib.sha256()
             curated = curate(read(store, seen), config, Path(folder), evaluation=evaluation, track=_WithPace(bar))
-        metrics = curated.figures() | {"withdrawn": 0}
+        metrics = curated.metrics() | {"withdrawn": 0}
         if not dry_run:
             with track(total, "writing") as bar:
                 metrics["withdrawn"] = write(store, curated, seen.hexdigest(), bar)

@@ -1,4 +1,4 @@
-"""Older stores become stores of this version, in one transaction: a migration that is interrupted leaves the older one as it was."""
+"""Migrations of older stores to the current version, in one transaction: an interrupted one leaves the store as it was."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sqlalchemy import Connection, insert, select, update
 from accord.feedback import schema
 
 FIRST = "0001"
-"""The version from before stores kept a revision of Alembic's."""
+"""The version before stores recorded a revision of Alembic."""
 
 
 def upgrade(connection: Connection, to: str = "head") -> None:
-    """Runs the migrations that a store lacks, inside the transaction it is given.
+    """Run the missing migrations of a store, inside the given transaction.
 
     Args:
-        to: a revision of versions/, the newest when ``head``.
+        to: a revision in versions/, or the newest when ``head``.
     """
     context = MigrationContext.configure(connection, opts={"transactional_ddl": True})
     script = ScriptDirectory(__path__[0])
@@ -29,7 +29,7 @@ def upgrade(connection: Connection, to: str = "head") -> None:
 
 
 def _stamp_first(connection: Connection, context: MigrationContext) -> None:
-    """A store of version 1 is at the first revision without saying so."""
+    """Mark a store of version 1 as being at the first revision, which it does not record itself."""
     schema.alembic_version.create(connection, checkfirst=True)
     has_tables = connection.dialect.has_table(connection, schema.meta.name)
     if context.get_current_revision() is None and has_tables:

@@ -1,1 +1,1 @@
-"""The labeling site: pages over the feedback store. ``app.create`` builds it; it imports feedback, records and errors alone."""
+"""The labeling site: pages over the feedback store. ``app.create`` builds it. It imports only feedback, records, settings and errors."""

@@ -1,4 +1,4 @@
-"""One request: who asks, in which language, and what may be done. Authorising alone; the pages do the rest."""
+"""Authorisation of requests: the visitor, their language, and their permissions. The pages do the rest."""
 
 from __future__ import annotations
 
@@ -41,30 +41,30 @@ class ForeignForm(Exception):
 
 @dataclass(frozen=True)
 class Site:
-    """What every page stands on."""
+    """The shared state of every page."""
 
     store: Store
     config: LabelConfig
     name: str
-    """What people call the project."""
+    """The project's display name."""
     secret: str = ""
-    """Goes into the forms' tokens."""
+    """Part of the forms' tokens."""
     folder: Path | None = None
-    """The project's, whose guidelines come before the ones that Accord brings."""
+    """The project's folder, whose guidelines take precedence over the built-in ones."""
     screening: ScreeningConfig = field(default_factory=ScreeningConfig)
-    """Cut-offs of the qualification run, and when an answer came too fast."""
+    """Thresholds of the qualification run and of rushed answers."""
     packages: tuple[str, ...] = (HERE,)
-    """Where templates, static files and translations are looked for, in this order."""
+    """Packages with templates, static files and translations, in order of lookup."""
 
     @property
     def session_cookie(self) -> str:
-        """Browsers take a __Host- cookie over https alone, from this host alone."""
+        """Return the name of the session cookie. Browsers accept a __Host- cookie only over https and only from this host."""
         return "__Host-accord" if self.config.https else "accord_session"
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A request of somebody, who may not be logged in."""
+    """A request, possibly of a visitor who is not signed in."""
 
     site: Site
     request: Request
@@ -82,15 +82,15 @@ class Visit:
         return form_token(self.session, self.site.secret) if self.session else ""
 
     def say(self, text: str, **values: object) -> str:
-        """A text in the visitor's language."""
+        """Return a text in the visitor's language."""
         return translate(self.language, text, self.site.packages, **values)
 
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
-        """An HTML page in the visitor's language."""
+        """Return an HTML page in the visitor's language."""
         return HTMLResponse(_templates(self.site.packages).get_template(template).render(self._frame() | values), status)
 
     def go(self, to: str, **said: Any) -> Response:
-        """Where to go next: a redirection for a browser, its address for a program."""
+        """Return the next location: a redirect for a browser, an address for a program."""
         return JSONResponse({"next": to, **said}) if self.wants_json else RedirectResponse(to, 303)
 
     def _frame(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class Visit:
 
 
 def visit(request: Request) -> Visit:
-    """The request with its session looked up. Raises StoreError when the store does not answer."""
+    """Return the request with its session. Raises StoreError when the store does not answer."""
     site = cast("Site", request.app.state.site)
     now = datetime.now(UTC)
     session = request.cookies.get(site.session_cookie, "")
@@ -124,11 +124,11 @@ def visit(request: Request) -> Visit:
 
 
 def enter(request: Request, *roles: Role) -> tuple[Visit, Account]:
-    """The request of somebody who is logged in, in one of the roles (any when none is named).
+    """Return the request of a signed-in visitor with one of the roles (any role when none is named).
 
     Raises:
         LoggedOut: there is no session.
-        Refused: the role may not do that (403).
+        Refused: the role lacks the permission (403).
     """
     found = visit(request)
     if found.account is None:
@@ -139,7 +139,7 @@ def enter(request: Request, *roles: Role) -> tuple[Visit, Account]:
 
 
 def act(request: Request, *roles: Role) -> tuple[Visit, Account, Form]:
-    """As ``enter``, for a form that changes something.
+    """Return the same as ``enter``, for a form that changes something.
 
     Raises:
         ForeignForm: it comes from another site, or without this session's token.
@@ -152,14 +152,14 @@ def act(request: Request, *roles: Role) -> tuple[Visit, Account, Form]:
 
 
 def posted(request: Request) -> Form:
-    """The form of a request from our own pages, or from a program. Raises ForeignForm for another site's."""
+    """Return the form of a request from our own pages, or from a program. Raises ForeignForm for another site's."""
     if not same_origin(request.headers, request.headers.get("host", "")):
         raise ForeignForm
     return Form.parse(request.scope["accord.body"], request.headers.get("content-type", ""))
 
 
 def inside(address: str) -> str:
-    """An address of this site to go to, or the first page: never another site."""
+    """Return an address if it is on this site, otherwise the first page: never another site."""
     plain = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable() and "\\" not in address
     return address if plain else "/"
 
@@ -180,17 +180,17 @@ def _here(path: str, start: str) -> Markup:
 
 @cache
 def static_files(packages: tuple[str, ...] = (HERE,)) -> Mapping[str, bytes]:
-    """A site's scripts and styles by name; nothing else can be asked for."""
+    """Return a site's scripts and styles by name; no other file can be requested."""
     folders = [resources.files(package).joinpath("static") for package in reversed(packages)]
     return {file.name: file.read_bytes() for folder in folders for file in folder.iterdir() if file.is_file()}
 
 
 @cache
 def static_version(packages: tuple[str, ...] = (HERE,)) -> str:
-    """12 hex digits of what all of them hold."""
+    """Return 12 hex digits of a hash of all static files."""
     return hashlib.sha256(b"".join(content for _, content in sorted(static_files(packages).items()))).hexdigest()[:12]
 
 
 def static_address(name: str, packages: tuple[str, ...] = (HERE,)) -> str:
-    """Where a script or style is, with its content's version, so that browsers may keep it for ever."""
+    """Return the address of a script or style, with its content's version, so that browsers may cache it forever."""
     return f"/static/{static_version(packages)}/{name}"

@@ -1,4 +1,4 @@
-"""The site as an ASGI application: what stands before every page, the pages, and how errors are told."""
+"""The site as an ASGI application: the layers around every page, the pages, and error responses."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ from accord.feedback.web.languages import choose
 from accord.feedback.web.security import Guard
 from accord.settings import LabelConfig, ScreeningConfig
 
+PAGES = (profiles.router, label_pages.router, lead_pages.router, screenings.router)
+"""The labeling site's own pages. Each of them needs a session; what a stranger may see stands in sign_in.py."""
 THREADS = 12
-"""Requests worked on at once: fewer than the store has connections."""
+"""Concurrent requests: fewer than the store has connections."""
 OWN = ("127.0.0.1", "localhost", "::1")
-"""This machine's own names: nobody else reaches them."""
+"""Names of this machine that nobody else can reach."""
 log = logging.getLogger("accord.site")
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -45,26 +47,26 @@ def create(
     folder: Path | None = None,
     screening: ScreeningConfig | None = None,
 ) -> ASGIApp:
-    """The labeling site over a store.
+    """Build the labeling site over a store.
 
     Args:
-        name: what people call the project.
-        secret: goes into the forms' tokens; processes that serve one site share it.
-        folder: the project's, whose ``guidelines/`` come before the ones that Accord brings.
-        screening: cut-offs of the qualification run, and when an answer came too fast.
+        name: the project's display name.
+        secret: part of the forms' tokens; all processes of one site share it.
+        folder: the project's folder, whose ``guidelines/`` take precedence over the built-in ones.
+        screening: thresholds of the qualification run and of rushed answers.
     """
     for set in guidelines.SETS:
         guidelines.keep(store, set, now=datetime.now(UTC), project=folder)
     site = Site(store, config, name, secret, folder, screening or ScreeningConfig())
-    return build(site, profiles.router, label_pages.router, lead_pages.router, screenings.router)
+    return build(site, *PAGES)
 
 
 def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None) -> ASGIApp:
-    """A site in this house: coming in and going out, errors in the visitor's language, and what protects every page.
+    """Build a site with sign-in, errors in the visitor's language, and the protection of every page.
 
     Args:
         routers: the site's own pages.
-        lifespan: what runs as long as the server does.
+        lifespan: runs as long as the server does.
     """
     config = site.config
     hosts = [*OWN, "[::1]", config.host, *(part.strip() for part in config.names.split(",") if part.strip())]
@@ -86,13 +88,13 @@ def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None) -> 
 
 @asynccontextmanager
 async def few_threads(_: FastAPI) -> AsyncGenerator[None]:
-    """Holds requests back so that each has a connection to the store."""
+    """Limit concurrent requests so that each has a connection to the store."""
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     yield
 
 
 def _tell(request: Request, status: int, text: str, *, key: str = "", next: tuple[str, str] | None = None) -> Response:
-    """An error in the visitor's language, as a page or as JSON."""
+    """Return an error in the visitor's language, as a page or as JSON."""
     try:
         found = visit(request)
     except StoreError:

@@ -1,4 +1,4 @@
-"""A form as a browser posts it, and the payload of an answer that it stands for. Responses are named by their place on the page."""
+"""Forms as browsers post them, and the answer payloads in them. Responses are named by their position on the page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Form:
 
     @classmethod
     def parse(cls, body: bytes, content_type: str) -> Form:
-        """Reads application/x-www-form-urlencoded. Raises Refused (400) for anything else: there are no uploads."""
+        """Parse application/x-www-form-urlencoded. Raises Refused (400) for anything else: there are no uploads."""
         if content_type.split(";")[0].strip().lower() not in ("application/x-www-form-urlencoded", ""):
             raise Refused("malformed", 415, content_type)
         try:
@@ -31,15 +31,15 @@ class Form:
             raise Refused("malformed", 400, str(error)) from error
 
     def get(self, name: str) -> str:
-        """The first value of a field, empty when it is missing."""
+        """Return the first value of a field, empty when it is missing."""
         return self._fields.get(name, ("",))[0].replace("\r\n", "\n")
 
     def all(self, name: str) -> list[str]:
-        """Every value of a field."""
+        """Return every value of a field."""
         return list(self._fields.get(name, ()))
 
     def whole(self, name: str) -> int | None:
-        """A field's whole number. Raises Refused when it is something else."""
+        """Return a field's whole number. Raises Refused when it is something else."""
         text = self.get(name)
         if not text:
             return None
@@ -48,7 +48,7 @@ class Form:
         return int(text)
 
     def number(self, name: str) -> float:
-        """A field's number; 0 when it is missing or none."""
+        """Return a field's number; 0 when it is missing or invalid."""
         try:
             return float(self.get(name) or 0)
         except ValueError:
@@ -56,7 +56,7 @@ class Form:
 
 
 def payload_of(task: Task, order: Sequence[str], form: Form) -> Payload:
-    """What a form says, whole or not: ``answers.submit`` judges it, and a draft may be half done."""
+    """Return the payload in a form, complete or not: ``answers.submit`` validates it, and a draft may be incomplete."""
     match task.kind:
         case "rank" | "evaluate":
             return _ranked(order, form)
@@ -78,7 +78,7 @@ def _ranked(order: Sequence[str], form: Form) -> Payload:
 
 
 def _ratings(form: Form, names: Mapping[str, str]) -> dict[str, Payload]:
-    """Ratings by the form's number of what is rated; what was left alone is left out."""
+    """Return ratings by number of the rated item; items left alone are missing."""
     found = {name: _given(quality=form.whole(f"quality-{place}"), flags=form.all(f"flags-{place}")) for place, name in names.items()}
     return {name: rating for name, rating in found.items() if rating}
 

@@ -1,4 +1,4 @@
-"""Guidelines for the pages: the one in force, and what changed in it since a labeler last read it."""
+"""Guidelines for the pages: the current one, and its changes since a labeler last read it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accord.feedback.web.languages import Language, guideline_language
 from accord.records import Guideline, GuidelineSet
 
 AROUND = 1
-"""Unchanged lines shown beside a change."""
+"""Unchanged lines shown around a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +29,35 @@ class Guide:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of what changed; a gap stands for unchanged lines that are left out."""
+    """A line of a comparison; a gap stands for omitted unchanged lines."""
 
     kind: Literal["added", "removed", "same", "gap"]
     text: str
 
 
 def current(site: Site, set: GuidelineSet, language: Language) -> Guide:
-    """The guideline in force."""
+    """Return the current guideline."""
     return Guide(guidelines.reference(set, site.folder), guidelines.load(set, guideline_language(language), site.folder))
 
 
 def changed(site: Site, account: Account, set: GuidelineSet) -> bool:
-    """Whether this person has read an earlier version and not the one in force."""
+    """Return whether this person has read an earlier version and not the current one."""
     read = guidelines.last_read(site.store, account.id, set)
     return read is not None and read != guidelines.reference(set, site.folder)
 
 
 def changes(site: Site, account: Account, guideline: Guideline, language: Language) -> list[Line]:
-    """What changed since this person last read the set, with a line around it; empty when nothing did."""
+    """Return the changes since this person last read the set, with the lines around them; empty when there are none."""
     return shortened(guidelines.changes_since_read(site.store, account.id, guideline, guideline_language(language)))
 
 
 def shortened(lines: Sequence[Change]) -> list[Line]:
-    """The changed lines with ``AROUND`` unchanged ones on each side; empty lines are left out."""
+    """Return the changed lines with ``AROUND`` unchanged ones on each side; empty lines are left out."""
     lines = [line for line in lines if line.line.strip()]
-    near = {at + by for at, line in enumerate(lines) if line.kind != "same" for by in range(-AROUND, AROUND + 1)}
+    near = set[int]()
+    for at, line in enumerate(lines):
+        if line.kind != "same":
+            near.update(range(at - AROUND, at + AROUND + 1))
     found: list[Line] = []
     for at, line in enumerate(lines):
         if at in near:
@@ -65,6 +68,6 @@ def shortened(lines: Sequence[Change]) -> list[Line]:
 
 
 def mark_read(site: Site, account: Account, version: str, set: GuidelineSet, now: datetime) -> None:
-    """Notes that this person has read the guideline in force; an older page notes nothing."""
+    """Record that this person has read the current guideline; a page with an older version records nothing."""
     if guidelines.keep(site.store, set, now=now, project=site.folder).version == version:
         guidelines.mark_read(site.store, account.id, Guideline(set, version), now=now)

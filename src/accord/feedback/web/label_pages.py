@@ -1,4 +1,4 @@
-"""The pages of somebody who answers: the next task, an answer on its way, what was answered, the guidelines."""
+"""Pages for labelers: the next task, sending an answer, earlier answers, the guidelines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COUNTED = 200
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A response on the page, with what the labeler has said of it so far. Its id stays on the server."""
+    """A response on the page, with the labeler's input so far. Its id stays on the server."""
 
     letter: str
     place: int
@@ -45,7 +45,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """An answer of the assistant inside a conversation, and what came before it."""
+    """An assistant's turn inside a conversation, and the turns before it."""
 
     index: str
     before: tuple[Message, ...]
@@ -65,7 +65,7 @@ def home(request: Request) -> Response:
 
 @router.get("/next")
 def next_task(request: Request) -> Response:
-    """Leases the labeler's next task and shows it; the one in hand as long as it is."""
+    """Lease and show the labeler's next task, or show the current one again."""
     found, account = enter(request, *ANSWERING)
     if account.paused:
         raise Refused("paused", 403)
@@ -87,7 +87,7 @@ def next_task(request: Request) -> Response:
 
 @router.get("/tasks/{task_id:path}")
 def one_task(request: Request, task_id: str) -> Response:
-    """A task that was given to this labeler before: with the draft, or with the answer, to be corrected."""
+    """Show a task given to this labeler before: with the draft, or with the answer, to correct it."""
     found, account = enter(request, *ANSWERING)
     leased = _held(found, account, task_id)
     draft = answers.read_draft(found.site.store, account.id, task_id)
@@ -96,7 +96,7 @@ def one_task(request: Request, task_id: str) -> Response:
 
 @router.post("/tasks/{task_id:path}/answer")
 def answer(request: Request, task_id: str) -> Response:
-    """Takes an answer: on disk before the 2xx, once however often it arrives. A draft or a skip comes this way without scripts."""
+    """Store an answer: on disk before the 2xx, and once however often it arrives. Drafts and skips come this way without scripts."""
     found, account, form = act(request, *ANSWERING)
     leased = _held(found, account, task_id)
     if form.get("action") == "draft":
@@ -125,14 +125,14 @@ def answer(request: Request, task_id: str) -> Response:
 
 @router.post("/tasks/{task_id:path}/draft")
 def draft(request: Request, task_id: str) -> Response:
-    """Keeps what is there so far."""
+    """Store an unfinished answer."""
     found, account, form = act(request, *ANSWERING)
     return _keep_draft(found, account, _held(found, account, task_id), form)
 
 
 @router.get("/answers")
 def own_answers(request: Request, before: str = "") -> Response:
-    """A labeler's own last answers."""
+    """Show a labeler's own last answers."""
     found, account = enter(request, *ANSWERING)
     page = answers.own(found.site.store, account.id, limit=ON_A_PAGE, before=before if before.isprintable() else "")
     older = page[-1].at if len(page) == ON_A_PAGE else ""
@@ -142,7 +142,7 @@ def own_answers(request: Request, before: str = "") -> Response:
 @router.get("/guidelines")
 @router.get("/guidelines/{set}")
 def guideline_page(request: Request, set: str = "training") -> Response:
-    """A guideline, and what changed in it since this person last read it."""
+    """Show a guideline, and its changes since this person last read it."""
     found, account = enter(request)
     if set not in get_args(GuidelineSet):
         raise HTTPException(404)
@@ -164,7 +164,7 @@ def guideline_page(request: Request, set: str = "training") -> Response:
 
 @router.post("/guidelines/{set}/read")
 def guideline_read(request: Request, set: str) -> Response:
-    """Notes that this person has read a version."""
+    """Record that this person has read a version."""
     found, account, form = act(request)
     if set not in get_args(GuidelineSet):
         raise HTTPException(404)
@@ -173,7 +173,7 @@ def guideline_read(request: Request, set: str) -> Response:
 
 
 def _held(found: Visit, account: Account, task_id: str) -> Leased:
-    """A task of this labeler's; another's and none at all look the same."""
+    """Return a task of this labeler; another labeler's is not distinguished from none."""
     leased = tasks.held(found.site.store, account.id, task_id) if task_id.isprintable() else None
     if leased is None:
         raise Refused("not_yours", 404, task_id)
@@ -189,13 +189,13 @@ def _keep_draft(found: Visit, account: Account, leased: Leased, form: Form) -> R
 
 
 def _seconds(found: Visit, form: Form) -> float:
-    """Seconds in view as the browser counted them; without scripts, since the page was made."""
+    """Return the seconds in view as counted by the browser; without scripts, those since the page was made."""
     passed = max(0.0, found.now.timestamp() - form.number("opened"))
     return min(form.number("seconds") or passed, passed)
 
 
 def _answered(found: Visit, account: Account, leased: Leased) -> Payload | None:
-    """What the labeler's answer to a task says, when there is one."""
+    """Return the labeler's answer to a task, if there is one."""
     a = schema.answers
     query = select(a.c.payload).where(a.c.task_id == leased.task.id, a.c.labeler == account.id, a.c.revision == leased.revision)
     with found.site.store.read() as connection:
@@ -250,7 +250,7 @@ def _show(
 
 
 def _as_json(leased: Leased, said: Payload, guideline: Guideline) -> dict[str, Any]:
-    """A task for a program. Responses come in their order without ids: an evaluation stays blind."""
+    """Return a task for a program. Responses come in order and without ids, so that an evaluation stays blind."""
     texts = {response.id: response.text for response in leased.task.responses}
     return {
         "id": leased.task.id,
@@ -292,7 +292,7 @@ def _turns(leased: Leased, said: Payload) -> list[Turn]:
 
 
 def _pace(found: Visit, account: Account) -> dict[str, Any]:
-    """Progress and pace, and how many tasks wait, counted as far as that is quick."""
+    """Return progress and pace, and the number of available tasks, counted as far as that is quick."""
     pace = answers.pace(found.site.store, account.id, now=found.now)
     waiting = tasks.left(found.site.store, account.id, most=COUNTED)
     return {

@@ -1,4 +1,4 @@
-"""English and Simplified Chinese: the message is the English text, its translation stands in locales/LANGUAGE.po (Babel)."""
+"""English and Simplified Chinese: the message id is the English text, and locales/LANGUAGE.po has its translation (Babel)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HERE = "accord.feedback.web"
 
 @cache
 def catalogue(language: Language, package: str = HERE) -> Mapping[str, str]:
-    """A package's translations by English text; empty for English."""
+    """Return a package's translations by English text; empty for English."""
     if language == "en":
         return {}
     with resources.files(package).joinpath("locales", f"{language}.po").open("rb") as file:
@@ -28,13 +28,13 @@ def catalogue(language: Language, package: str = HERE) -> Mapping[str, str]:
 
 
 def translate(language: Language, text: str, packages: Sequence[str] = (HERE,), /, **values: object) -> str:
-    """The text in a language, with ``{name}`` places filled in; from the first of the packages whose catalogue has it."""
+    """Return the text in a language, with ``{name}`` placeholders filled in, from the first package whose catalogue has it."""
     found = next((known[text] for package in packages if text in (known := catalogue(language, package))), text)
     return found.format(**values) if values else found
 
 
 def choose(asked: str | None, accepted: str | None, default: Language = "en") -> Language:
-    """A person's own choice first, then what the browser asks for (Accept-Language), then the default."""
+    """Return the language: a person's own choice first, then the browser's (Accept-Language), then the default."""
     if asked in LANGUAGES:
         return asked
     wanted = [part.split(";")[0].strip().replace("-", "_") for part in (accepted or "").split(",")]
@@ -45,10 +45,10 @@ def choose(asked: str | None, accepted: str | None, default: Language = "en") ->
 
 
 def html_language(language: Language) -> str:
-    """What stands in ``<html lang>``."""
+    """Return the value of ``<html lang>``."""
     return "zh-Hans" if language == "zh_CN" else language
 
 
 def guideline_language(language: Language) -> Literal["en", "zh"]:
-    """The guideline's name of a language."""
+    """Return the guidelines' name of a language."""
     return "zh" if language == "zh_CN" else "en"

@@ -1,4 +1,4 @@
-"""The figures of the leads' page: what quality.py and reliability.py say of the answers so far, made ready to be drawn."""
+"""Metrics of the leads' page: results of quality.py and reliability.py on the answers so far, prepared for display."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from accord.settings import ScreeningConfig
 
 RESAMPLES = 200
 KEPT_SECONDS = 60.0
-"""How old the page's figures may be: they read every answer."""
+"""Maximum age in seconds of the page's metrics, which are computed from all answers."""
 RARELY = 20.0
-"""They are drawn at most once in so many times as long as drawing takes."""
+"""Least ratio of the time between two computations to the time of one."""
 PATIENCE = 2.0
-"""Seconds that a page waits for newer figures."""
+"""Seconds that a page waits for newer metrics."""
 SHOWN = 8
-"""Pairs of each list on the page."""
+"""Pairs in each list on the page."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """A line of the table: somebody who answers, with an account or simulated."""
+    """A row of the table: a labeler, with an account or simulated."""
 
     id: str
     name: str
@@ -53,7 +53,7 @@ class Person:
 
 @dataclass(frozen=True)
 class PlotLine:
-    """A line of a plot: a name, and where its interval and its dot stand, in the plot's units."""
+    """A row of a plot: a name, and the positions of its interval and dot in the plot's units."""
 
     name: str
     y: float
@@ -61,12 +61,12 @@ class PlotLine:
     low: float
     high: float
     off: bool
-    """The whole interval lies on the wrong side of the aim."""
+    """Whether the whole interval lies on the wrong side of the target."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Dots with whiskers over one axis, and the place of the value that is aimed at."""
+    """Dots with whiskers over one axis, and the position of the target value."""
 
     title: str
     height: float
@@ -77,39 +77,39 @@ class Plot:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two responses to a prompt that people should look at, and why."""
+    """Two responses to a prompt for people to look at, and why."""
 
     prompt: Prompt
     responses: tuple[Response, Response]
     shares: Mapping[str, float]
-    """Of each group: how many prefer the first. Of a pair in doubt: the likeliest preference and its probability."""
+    """For each group the share that prefers the first; for a pair in doubt, the most likely preference and its probability."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Everything that the page shows."""
+    """The content of the page."""
 
     people: list[Person]
     counts: Mapping[str, int]
     lines: Mapping[str, LabelerQuality]
-    """Each labeler's figures, by the labeler's id."""
+    """Each labeler's metrics, by labeler id."""
     agreement: Mapping[str, Interval]
     by_version: Mapping[str, tuple[int, Interval]]
     by_kind: Mapping[str, tuple[int, Interval]]
     by_group: Mapping[tuple[str, str], Interval]
     contested: list[Pair]
     doubts: list[Pair]
-    """The most doubtful ones that no lead has judged yet."""
+    """The most doubtful pairs that no lead has judged yet."""
     in_doubt: tuple[int, int]
-    """How many pairs, of how many that several labelers judged."""
+    """Number of doubtful pairs, and of pairs that several labelers judged."""
     coverage: Mapping[str, int]
-    """How many people say that they can judge what is sensitive for a group or in a matter."""
+    """Number of people who say that they can judge content sensitive for a group or a topic."""
     plots: list[Plot]
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """A picture, what the store held when it was drawn, when that was and how long it took."""
+    """A picture, the version of the store that it shows, its time, and how long computing it took."""
 
     picture: Picture
     version: tuple[int, ...]
@@ -118,7 +118,8 @@ class _Kept:
 
 
 class Cache:
-    """The last picture of a store. Only the first one is waited for: later ones are drawn beside, at most a twentieth of the time."""
+    """The last picture of a store. Pages wait only for the first one: later ones are computed in the background, at most a twentieth of
+    the time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -127,9 +128,9 @@ class Cache:
         self._drawing: threading.Thread | None = None
 
     def get(self, store: Store, now: datetime, screening: ScreeningConfig) -> Picture:
-        """The picture, drawn anew when the store has changed since; who the people are is read each time.
+        """Return the picture, recomputed when the store has changed; the list of people is always read anew.
 
-        A new picture is waited for at most ``PATIENCE`` seconds; after that the last one is shown once more.
+        A page waits at most ``PATIENCE`` seconds for a new picture, and then shows the last one again.
         """
         with self._lock:
             self._kept = self._kept or _drawn(store, now, screening)
@@ -143,7 +144,7 @@ class Cache:
         return replace(picture, **_of_people(store, picture.lines))
 
     def renew(self) -> None:
-        """Has the next visit draw a new picture, however young the last one is: a lead has changed whose answers count."""
+        """Make the next visit recompute the picture, however recent it is, since a lead has changed whose answers count."""
         self._outdated = True
 
     def _is_due(self, kept: _Kept, store: Store, now: datetime) -> bool:
@@ -166,14 +167,14 @@ def _drawn(store: Store, now: datetime, screening: ScreeningConfig) -> _Kept:
 
 
 def _version_of(store: Store) -> tuple[int, ...]:
-    """Changes with every answer, correction, withdrawal and exclusion: nothing of these is ever taken away, but an exclusion."""
+    """Return a version that changes with every answer, correction, withdrawal and exclusion. Only exclusions are ever undone."""
     tables = (schema.rankings, schema.answers, schema.withdrawn, schema.excluded, schema.audit)
     with store.read() as connection:
         return tuple(connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
 
 
 def draw(store: Store, screening: ScreeningConfig) -> Picture:
-    """Reads the store and works the figures out."""
+    """Read the store and compute the metrics."""
     rankings, groups = list(store.rankings()), _groups(store)
     lines = {line.labeler: line for line in _quality(store, rankings, screening)}
     about = _of_people(store, lines)
@@ -182,7 +183,8 @@ def draw(store: Store, screening: ScreeningConfig) -> Picture:
     kinds = answers.kinds(store)
     wide = {(c.prompt_id, c.first, c.second): c.prefers_first for c in contested(rankings, groups)[:SHOWN]}
     doubts, judged = in_doubt(rankings, sure=screening.sure)
-    settled = {answer.item for answer in pair_answers(r for r in rankings if r.labeler in _leads(people))}
+    leads = _leads(people)
+    settled = {answer.item for answer in pair_answers([r for r in rankings if r.labeler in leads])}
     left = {d.item: {PREFERENCES[d.likeliest]: d.probability} for d in doubts if d.item not in settled}
     return Picture(
         **about,
@@ -199,7 +201,7 @@ def draw(store: Store, screening: ScreeningConfig) -> Picture:
 
 
 def _of_people(store: Store, lines: Mapping[str, LabelerQuality]) -> dict[str, Any]:
-    """What costs little and is never old: who there is, and how many records."""
+    """Return the cheap, always current data: the people, and the number of records."""
     people = _people(store, lines, _groups(store))
     told = {person.id: person.account.profile.get("groups", ()) for person in people if person.account}
     return {"people": people, "counts": store.counts(), "coverage": coverage(told)}
@@ -278,7 +280,7 @@ def _plots(lines: Sequence[LabelerQuality], names: Mapping[str, str]) -> list[Pl
 
 
 def _plot(title: str, values: Iterable[tuple[str, Interval]], span: tuple[float, float], aim: float, *, low_is_off: bool = False) -> Plot:
-    """Places values of a span on 100 to 300, one line every 18."""
+    """Map values of a range to 100 to 300, with one line every 18 units."""
     least, most = span
 
     def place(value: float) -> float:

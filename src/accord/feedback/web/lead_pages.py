@@ -1,4 +1,4 @@
-"""The leads' page: how people answer, and what a lead does about it. Viewers look and change nothing."""
+"""The leads' page: labeler metrics, and the actions of a lead. Viewers see it and change nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CACHES: WeakKeyDictionary[Store, Cache] = WeakKeyDictionary()
 
 @router.get("/lead")
 def lead_page(request: Request) -> Response:
-    """Every labeler's figures with plots, agreement by guideline and group, and what groups see differently."""
+    """Show every labeler's metrics with plots, agreement by guideline and group, and contested pairs."""
     found, account = enter(request, "lead", "viewer")
     picture = _picture(found)
     return found.page(
@@ -47,7 +47,7 @@ def lead_page(request: Request) -> Response:
 
 @router.post("/lead/people/{id}/{what}")
 def change_person(request: Request, id: str, what: str) -> Response:
-    """Pauses, resumes, excludes or includes a labeler; each leaves an audit row with its reason."""
+    """Pause, resume, exclude or include a labeler, with a reason in the audit log."""
     found, account, form = act(request, "lead")
     known = id.isprintable() and accounts.account(found.site.store, id) is not None
     if what not in CHANGES or not id.isprintable() or (what in ("pause", "resume") and not known):
@@ -60,32 +60,25 @@ def change_person(request: Request, id: str, what: str) -> Response:
 
 @router.post("/lead/doubts")
 def settle(request: Request) -> Response:
-    """Puts the pairs in doubt that the page shows before the lead who asks for them."""
+    """Queue the doubtful pairs on the page for the lead who asks for them."""
     found, account, _ = act(request, "lead")
     store, me = found.site.store, account.id
-    made = [
-        tasks.Task(
-            tasks.task_id("compare", "training", pair.prompt.id, (r.id for r in pair.responses), me),
-            "compare",
-            pair.prompt,
-            pair.responses,
-            priority=1.0,
-            reserved_for=me,
-        )
-        for pair in _picture(found).doubts
-    ]
+    made = list[tasks.Task]()
+    for pair in _picture(found).doubts:
+        id = tasks.task_id("compare", "training", pair.prompt.id, (response.id for response in pair.responses), me)
+        made.append(tasks.Task(id, "compare", pair.prompt, pair.responses, priority=1.0, reserved_for=me))
     tasks.add(store, made)
     _cache(store).renew()
     return found.go("/next")
 
 
 def percent(value: Interval) -> str:
-    """A share with its interval; a dash where there is none."""
+    """Format a share with its interval; a dash when there is none."""
     return "–" if math.isnan(value.mean) else f"{value.mean:.0%} ({value.low:.0%}–{value.high:.0%})"
 
 
 def plain(value: Interval) -> str:
-    """A coefficient with its interval; a dash where there is none."""
+    """Format a coefficient with its interval; a dash when there is none."""
     return "–" if math.isnan(value.mean) else f"{value.mean:.2f} ({value.low:.2f}, {value.high:.2f})"
 
 

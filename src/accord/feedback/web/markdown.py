@@ -1,6 +1,6 @@
-"""Model and people's text as safe Markdown: never their HTML, no images loaded, no address that could run something.
+"""Safe Markdown for texts of models and people: no HTML of theirs, no images loaded, no address that could run code.
 
-The parser is markdown-it-py with ``html`` off; what it does not forbid by itself is forbidden here.
+The parser is markdown-it-py with ``html`` off; anything else it would allow is forbidden here.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 LONGEST = 20_000
-"""Characters; a longer text is shown as it is, so that no text costs the server seconds."""
+"""Maximum length in characters; a longer text is shown without formatting, so that no text costs the server seconds."""
 SCHEMES = {"http", "https", "mailto"}
 
 
 def render(text: str) -> Markup:
-    """Markdown as HTML that is safe to put into a page: code, tables, lists, links to http(s) and mailto."""
+    """Render Markdown as HTML that is safe to put into a page: code, tables, lists, links to http(s) and mailto."""
     if len(text) > LONGEST:
         return plain(text)
     return _render(text)
 
 
 def plain(text: str) -> Markup:
-    """A text as it is, line breaks kept."""
+    """Render a text without formatting, keeping line breaks."""
     return Markup('<pre class="plain">') + text + Markup("</pre>")
 
 
 def allowed(url: str) -> bool:
-    """Whether a link may lead there."""
+    """Return whether a link may lead to an address."""
     try:
         return urlsplit(url.strip()).scheme.lower() in SCHEMES
     except ValueError:
@@ -47,7 +47,7 @@ def _render(text: str) -> Markup:
 
 
 def _image(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> str:
-    """An image is named, not loaded: loading it would tell a stranger's server who reads what."""
+    """Render an image as its name, without loading it: that would tell a stranger's server who reads the page."""
     token = tokens[index]
     return f'<span class="image">[{html.escape(token.content or "image")}: {html.escape(str(token.attrGet("src") or ""))}]</span>'
 
@@ -60,7 +60,7 @@ def _link(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: 
 
 
 def _cell(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-    """A cell's alignment as a class: the site's policy allows no style inside the page."""
+    """Render a cell's alignment as a class: the site's policy allows no inline styles."""
     token = tokens[index]
     aligned = str(token.attrs.pop("style", "")).removeprefix("text-align:")
     if aligned:

@@ -1,4 +1,4 @@
-"""What people tell of themselves, as far as they like: the groups that they can speak for, and their language."""
+"""People's profiles, all optional: the groups that they can speak for, and their language."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LONGEST_GROUP = 80
 
 @router.get("/profile")
 def profile_page(request: Request) -> Response:
-    """A person's own page. Nothing on it has to be filled in."""
+    """Show a person's own page. No field is required."""
     found, account = enter(request)
     return found.page("profile.html", groups=account.profile.get("groups", ()), chosen=account.profile.get("language", ""))
 
 
 @router.post("/profile")
 def keep_profile(request: Request) -> Response:
-    """Keeps what the form says in place of what was kept before; an empty one keeps nothing."""
+    """Replace the stored profile by the form's; an empty form clears it."""
     found, account, form = act(request)
     lines = [" ".join(line.split())[:LONGEST_GROUP] for line in form.get("groups").split("\n")]
     groups = list(dict.fromkeys(line for line in lines if line.isprintable() and line))[:MOST_GROUPS]

@@ -1,4 +1,4 @@
-"""A labeler's qualification run, for a lead to read: what was judged against the researchers, demonstrations to score, and the word."""
+"""A labeler's qualification run for a lead: agreement with the researchers, demonstrations to score, and the decision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ router = APIRouter()
 
 @router.get("/lead/screening/{id}")
 def screening_page(request: Request, id: str) -> Response:
-    """How one labeler does in the qualification run, with every demonstration beside the researchers' own."""
+    """Show a labeler's results in the qualification run, with every demonstration beside the researchers' own."""
     found, account = enter(request, "lead", "viewer")
     person = _person(found, id)
     run = qualification.screening(found.site.store, person.id, found.site.screening)
@@ -35,7 +35,7 @@ def screening_page(request: Request, id: str) -> Response:
 
 @router.post("/lead/screening/{id}")
 def judge(request: Request, id: str) -> Response:
-    """Keeps a lead's scores; lets the labeler in or not when the lead says so. Each leaves an audit row."""
+    """Store a lead's scores; admit or reject the labeler if the lead decides. Each leaves an audit row."""
     found, account, form = act(request, "lead")
     person, store = _person(found, id), found.site.store
     written = qualification.screening(store, person.id, found.site.screening).written

@@ -1,7 +1,7 @@
-"""What protects the site whatever a page does: headers, a limit on bodies, the sender's origin, and tokens in forms.
+"""Protection of every page: headers, a limit on bodies, the sender's origin, and tokens in forms.
 
-Nothing here has a default secret. A form's token is an HMAC under the session's own random token, which only the browser
-and (hashed) the store know; a configured secret goes into it as well.
+Nothing here has a default secret. A form's token is an HMAC under the session's own random token, which only the browser and (hashed)
+the store know, together with a configured secret.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY = 1_000_000
-"""Bytes of a request."""
+"""Maximum size of a request in bytes."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -34,17 +34,17 @@ HSTS = "max-age=31536000"
 
 
 def form_token(session: str, secret: str) -> str:
-    """The token that every form of a session carries."""
+    """Return the token that every form of a session carries."""
     return hmac.new(session.encode(), b"form:" + secret.encode(), hashlib.sha256).hexdigest()
 
 
 def token_fits(session: str, secret: str, given: str) -> bool:
-    """Whether a form's token is the session's, compared in constant time."""
+    """Return whether a form's token is the session's, compared in constant time."""
     return hmac.compare_digest(form_token(session, secret).encode(), given.encode())
 
 
 def same_origin(headers: Mapping[str, str], host: str) -> bool:
-    """Whether a browser says that a request came from our own pages. A program that sends neither header is judged by its token."""
+    """Return whether a browser says that a request came from our own pages. A program that sends neither header is judged by its token."""
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = headers.get("origin")
@@ -52,9 +52,9 @@ def same_origin(headers: Mapping[str, str], host: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware: security headers on every answer, and 413 for a body that is announced or found too large.
+    """ASGI middleware: security headers on every response, and 413 for a body that is announced or found too large.
 
-    The body is read here, once, and stands in the scope under ``accord.body``.
+    The body is read here, once, and passed on in the scope under ``accord.body``.
     """
 
     def __init__(self, app: ASGIApp, *, https: bool = False, largest: int = LARGEST_BODY) -> None:
@@ -95,7 +95,7 @@ class Guard:
 
 
 async def _body(receive: Receive, largest: int) -> bytes | None:
-    """The whole body, or None when it is larger than allowed or the sender went away."""
+    """Return the whole body, or None when it is larger than allowed or the sender went away."""
     parts, size = list[bytes](), 0
     while True:
         message: MutableMapping[str, Any] = await receive()

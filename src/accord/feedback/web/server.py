@@ -1,4 +1,4 @@
-"""Opening the site: where it may listen, the lead's link, and the server itself."""
+"""Start of the site: the address to listen on, the lead's link, and the server itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accord.feedback.store import Store
 from accord.settings import LabelConfig, ScreeningConfig
 
 SECRET = "ACCORD_SECRET"
-"""The environment's variable with the secret."""
+"""The environment variable with the secret."""
 SHORTEST_SECRET = 32
 OPERATOR = "operator"
 ANYBODY = ""
@@ -24,7 +24,7 @@ ANYBODY = ""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Return whether an address can only be reached from this machine."""
     if host == "localhost":
         return True
     try:
@@ -34,7 +34,7 @@ def is_loopback(host: str) -> bool:
 
 
 def secret_for(config: LabelConfig, *, insecure: bool) -> str:
-    """The secret that the site may open with; empty on this machine's own address when none is set.
+    """Return the secret for the site; empty on this machine's own address when none is set.
 
     Raises:
         UsageError: the address is not this machine's own and there is no secret, a short one, or neither https nor ``insecure``.
@@ -56,14 +56,14 @@ def secret_for(config: LabelConfig, *, insecure: bool) -> str:
 
 
 def lead_link(store: Store, address: str, now: datetime) -> str:
-    """A one-time link by which the operator comes in as lead; the account is the same each time."""
+    """Return a one-time link that signs the operator in as lead; the account is the same each time."""
     known = next((person.id for person in accounts.people(store) if person.role == "lead" and person.name == OPERATOR), "")
     token = accounts.invite(store, "lead", OPERATOR, by=OPERATOR, now=now, days=1, labeler=known)
     return f"{address}/join?token={token}"
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+    """Return a socket that listens at an address.
 
     Raises:
         RunError: the address is taken, or not this machine's.
@@ -84,7 +84,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def open_site(store: Store, config: LabelConfig, screening: ScreeningConfig, *, name: str, folder: Path, insecure: bool) -> None:
-    """Serves the site until it is stopped. On this machine's own address it prints a lead's link.
+    """Serve the site until it is stopped. On this machine's own address, print a lead's link.
 
     Raises:
         UsageError: the address needs a secret and https.
@@ -104,13 +104,13 @@ def open_site(store: Store, config: LabelConfig, screening: ScreeningConfig, *, 
 
 
 def bound(config: LabelConfig) -> tuple[socket.socket, str]:
-    """A socket where the configuration says, and its address for a browser. Raises RunError when it is taken."""
+    """Return a socket at the configured address, and its URL for a browser. Raises RunError when it is taken."""
     made = listen(config.host, config.port)
     return made, f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{made.getsockname()[1]}"
 
 
 def serve(app: ASGIApp, made: socket.socket) -> None:
-    """Serves a site until it is stopped; requests in flight get five seconds to end."""
+    """Serve a site until it is stopped; requests in flight get five seconds to end."""
     import uvicorn
 
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5))

@@ -1,4 +1,4 @@
-"""Coming in and going out: invitations, sessions, the language, and the files that every page needs."""
+"""Signing in and out: invitations, sessions, the language, and the files that every page needs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 @router.get("/join")
 def join_page(request: Request, token: str = "") -> Response:
-    """Looking at an invitation does not use it up: mail programs look at links as well."""
+    """Show an invitation without using it up, since mail programs open links too."""
     return visit(request).page("join.html", token=token[:200])
 
 
 @router.post("/join")
 def join(request: Request) -> Response:
-    """Redeems an invitation for a new session. Only failures count against an address, so a team behind one comes in at once."""
+    """Exchange an invitation for a new session. Only failures count against an address, so a team behind one gets in at once."""
     form, found = posted(request), visit(request)
     site, who = found.site, request.client.host if request.client else ""
     try:
@@ -43,7 +43,7 @@ def join(request: Request) -> Response:
 
 @router.post("/leave")
 def leave(request: Request) -> Response:
-    """Ends the session in the store, not in the browser alone."""
+    """End the session in the store, not only in the browser."""
     found, _, _ = act(request)
     accounts.end_session(found.site.store, found.session)
     response = found.go("/join")
@@ -53,7 +53,7 @@ def leave(request: Request) -> Response:
 
 @router.post("/language")
 def language(request: Request) -> Response:
-    """Keeps the chosen language in the browser."""
+    """Store the chosen language in the browser."""
     form = posted(request)
     response = RedirectResponse(inside(form.get("to")), 303)
     if form.get("language") in LANGUAGES:
@@ -66,7 +66,7 @@ def language(request: Request) -> Response:
 
 @router.get("/static/{version}/{name}")
 async def static(request: Request, version: str, name: str) -> Response:
-    """A script or a style of ours, by its name in a list: no path leads out of it."""
+    """Return one of our scripts or styles by its name in a list, so that no path leads out of it."""
     packages = request.app.state.site.packages
     content = static_files(packages).get(name)
     if content is None:
@@ -77,6 +77,6 @@ async def static(request: Request, version: str, name: str) -> Response:
 
 @router.get("/health")
 def health(request: Request) -> Response:
-    """For whoever watches the process: 200 when the store answers, else 503."""
+    """Report the state for monitoring: 200 when the store answers, otherwise 503."""
     with visit(request).site.store.read():
         return JSONResponse({"status": "ok"})

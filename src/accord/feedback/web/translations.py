@@ -1,4 +1,4 @@
-"""Every word of the site that does not stand in a template. The English is the message's name; locales/ has the Chinese."""
+"""All texts of the site that are not in a template. The English text is the message id; locales/ has the Chinese."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from accord.records import GuidelineSet, PromptFlag, ResponseFlag, Role
 
 
 def _(text: str) -> str:
-    """Marks a text for translation; it is translated where it is shown."""
+    """Mark a text for translation, which happens where it is shown."""
     return text
 
 
@@ -20,14 +20,14 @@ KINDS: dict[Kind, str] = {
     "evaluate": _("Blind evaluation"),
 }
 HINTS: dict[Kind, str] = {
-    "rank": _("Look at each response by itself, then rank them all."),
-    "compare": _("Two responses to one prompt: which would you rather get?"),
-    "demonstrate": _("This is what somebody asked. Answer it as a good assistant would."),
-    "correct": _("One response to this prompt needs mending."),
-    "conversation": _("Rate every answer of the assistant, in its place in the conversation."),
-    "evaluate": _("Responses of different models, which are not named. Truthful and harmless come first here."),
+    "rank": _("Rate each response on its own, then rank them all."),
+    "compare": _("Which of these two responses would you rather get?"),
+    "demonstrate": _("Somebody asked this. Respond as a good assistant would."),
+    "correct": _("One response to this prompt needs correction."),
+    "conversation": _("Rate each of the assistant's responses in its context."),
+    "evaluate": _("These responses come from different, unnamed models. Truthful and harmless come first here."),
 }
-ROLES: dict[Role, str] = {"system": _("Instruction to the assistant"), "user": _("Person"), "assistant": _("Assistant")}
+ROLES: dict[Role, str] = {"system": _("Instructions to the assistant"), "user": _("User"), "assistant": _("Assistant")}
 SETS: dict[GuidelineSet, str] = {"training": _("Guideline for training"), "evaluation": _("Guideline for evaluation")}
 CHOICES = {"first": _("A is better"), "second": _("B is better"), "tie": _("About equal"), "both_bad": _("Both are bad")}
 FLAGS: dict[ResponseFlag, str] = {
@@ -57,95 +57,95 @@ PROMPT_FLAGS: dict[PromptFlag, str] = {
     "intent_unclear": _("intent unclear"),
 }
 FLAG_KEYS = "asdfghjklqw"
-"""The key of each flag, along the home row."""
+"""The keyboard key of each flag, along the home row."""
 
 REFUSALS = {
-    "stale": _("You changed this answer elsewhere since this page was opened. Open it again to see the newer one."),
-    "key_reused": _("This page was sent before with another answer. Open the task again."),
-    "not_yours": _("There is no such task for you."),
-    "late": _("The time for this task ran out, and others have answered it since. Nothing was stored; please go on with the next one."),
-    "retracted": _("This answer was taken back, and the task with it."),
-    "malformed": _("Something in this answer does not fit its task. Open the task again."),
+    "stale": _("You have changed this answer elsewhere since you opened this page. Reopen it to see the newer version."),
+    "key_reused": _("This page was already submitted with a different answer. Reopen the task."),
+    "not_yours": _("You have no such task."),
+    "late": _("Your time for this task ran out, and others have answered it. Nothing was saved; please continue with the next one."),
+    "retracted": _("This answer and its task were withdrawn."),
+    "malformed": _("Something in this answer does not fit the task. Reopen the task."),
     "ranks_incomplete": _("Every response needs a rank."),
     "rating_missing": _("Every response needs a rating from 1 to 7."),
     "text_missing": _("Write a response first."),
-    "text_unchanged": _("This is the response as it was. Change what is wrong, or skip the task."),
-    "choice_missing": _("Choose one of the four."),
-    "turn_missing": _("Every answer of the assistant needs a rating from 1 to 7."),
+    "text_unchanged": _("The response is unchanged. Correct it, or skip the task."),
+    "choice_missing": _("Choose one of the four options."),
+    "turn_missing": _("Each of the assistant's responses needs a rating from 1 to 7."),
     "too_long": _("This text is too long."),
-    "other_guideline": _("This page was made under another guideline. Open the task again."),
+    "other_guideline": _("This page uses another version of the guideline. Reopen the task."),
     "unknown_labeler": _("There is no such labeler."),
-    "bad_link": _("This invitation is not valid: it was used before, it is over, or it is not complete. Ask for a new one."),
-    "too_many_attempts": _("Too many attempts. Wait a quarter of an hour and try again."),
+    "bad_link": _("This invitation is not valid: it was already used, has expired, or is incomplete. Ask for a new one."),
+    "too_many_attempts": _("Too many attempts. Wait 15 minutes and try again."),
     "paused": _("Your account is paused. Please ask the person who invited you."),
-    "role": _("Your role may not do that."),
-    "no_such_turn": _("There is no such conversation of yours."),
+    "role": _("Your role does not allow this."),
+    "no_such_turn": _("You have no such conversation."),
     "nothing_said": _("Write something first."),
-    "same_text": _("This is the answer as it was. Change what is wrong in it."),
-    "too_fast": _("That was a lot in one minute. Wait a moment and go on."),
-    "reviewed": _("This was reviewed already, or was taken back."),
-    "no_consent": _("The person who said this has not agreed to its use, or no longer does."),
+    "same_text": _("The response is unchanged. Correct it first."),
+    "too_fast": _("Too many messages in one minute. Wait a moment, then continue."),
+    "reviewed": _("This was already reviewed or withdrawn."),
+    "no_consent": _("This user has not consented to its use, or has withdrawn consent."),
 }
-"""What a reader is told for each of ``accord.feedback.refusals.KEYS``."""
+"""The message for each of ``accord.feedback.refusals.KEYS``."""
 TITLES = {
-    400: _("That cannot be read"),
-    401: _("Please log in"),
-    403: _("That is not allowed"),
-    404: _("There is no such page"),
-    405: _("There is no such page"),
-    409: _("It changed in the meantime"),
+    400: _("Cannot read this request"),
+    401: _("Please sign in"),
+    403: _("Not allowed"),
+    404: _("Page not found"),
+    405: _("Page not found"),
+    409: _("This changed in the meantime"),
     410: _("Too late"),
     422: _("Something is missing"),
-    429: _("Slowly, please"),
-    500: _("Something went wrong here"),
-    503: _("The store does not answer"),
+    429: _("Too many requests"),
+    500: _("Something went wrong"),
+    503: _("The database does not respond"),
 }
-LOGIN = _("You come in by the link that you were sent. If it is used up, ask for a new one; your answers are kept.")
-HOME = _("To the first page")
+LOGIN = _("Sign in with the link that you received. If it has been used, ask for a new one; your answers are kept.")
+HOME = _("Back to the start page")
 HAVE_LINK = _("I have an invitation")
-NO_PAGE = _("Nothing is at this address.")
-CSRF = _("This page was made for another session. Open it again; what you wrote is kept.")
-BROKEN = _("This was our fault, not yours. What you sent is kept in your browser and is sent again.")
-STORE_DOWN = _("The database refuses at the moment. What you sent is kept in your browser and is sent again.")
-DRAFT_KEPT = _("The draft is kept.")
+NO_PAGE = _("There is nothing at this address.")
+CSRF = _("This page belongs to another session. Reopen it; your text is kept.")
+BROKEN = _("This was our fault, not yours. Your browser keeps what you sent and will send it again.")
+STORE_DOWN = _("The database is unavailable at the moment. Your browser keeps what you sent and will send it again.")
+DRAFT_KEPT = _("Draft saved.")
 
 SHORTCUTS = (
-    ("Enter", _("go on; save at the last step")),
-    ("← →", _("one step back or on")),
-    ("1 … 7", _("rate the response, rank it, or choose")),
-    ("A S D …", _("set the flag with this letter")),
-    ("↑ ↓", _("ranking: to the response before or after")),
-    ("Shift+↑ Shift+↓", _("ranking: one rank better or worse")),
-    ("B", _("ranking: all are bad")),
-    ("R", _("write a reason")),
+    ("Enter", _("next step; at the last step, save")),
+    ("← →", _("previous or next step")),
+    ("1 … 7", _("rate, rank or choose")),
+    ("A S D …", _("set or clear the flag with this letter")),
+    ("↑ ↓", _("ranking: previous or next response")),
+    ("Shift+↑ Shift+↓", _("ranking: one rank up or down")),
+    ("B", _("ranking: all responses are bad")),
+    ("R", _("enter a reason")),
     ("Z", _("undo")),
     ("X", _("skip the task")),
     ("V", _("show or hide the guideline")),
-    ("Ctrl+Enter", _("go on, out of a text as well")),
-    ("Esc", _("leave a text, close a window")),
-    ("?", _("this list")),
+    ("Ctrl+Enter", _("next step, also from a text field")),
+    ("Esc", _("leave a text field, close a window")),
+    ("?", _("show this list")),
 )
 SCRIPT = {
-    "waiting": _("No connection. {count} answers wait in this browser and are sent by themselves."),
-    "login": _("{count} answers wait in this browser. Log in again and they are sent."),
-    "refused": _("An answer was not taken:"),
+    "waiting": _("No connection. {count} answers are kept in this browser and will be sent automatically."),
+    "login": _("{count} answers are kept in this browser. Sign in again to send them."),
+    "refused": _("An answer was not accepted:"),
     "dismiss": _("Dismiss"),
-    "draft": _("draft kept"),
-    "local": _("draft kept in this browser"),
-    "unranked": _("Still to be ranked: {letters}"),
+    "draft": _("draft saved"),
+    "local": _("draft saved in this browser"),
+    "unranked": _("Not yet ranked: {letters}"),
     "ranked": _("{letter} has rank {rank}"),
 }
-"""What the browser's part says; placeholders are filled in there."""
+"""Texts of the browser scripts, which fill in the placeholders."""
 
-AGREEMENT = _("Agreement with the others")
-POSITION = _("Prefers what stands higher on the page")
-LENGTH = _("Prefers the longer one more than others do")
+AGREEMENT = _("Agreement with other labelers")
+POSITION = _("Position bias: prefers the response higher on the page")
+LENGTH = _("Length bias: prefers longer responses more than others do")
 USUAL_AGREEMENT = 0.726
-"""What InstructGPT's training labelers reached (Ouyang et al. 2022, section 4.1): the line in the plot."""
+"""Agreement among InstructGPT's training labelers (Ouyang et al. 2022, section 4.1): the line in the plot."""
 FIGURES = {
-    "pairwise_dropped": _("pairs alike, ties left out"),
-    "pairwise_disagreement": _("pairs alike, a tie agrees with a tie alone"),
-    "pairwise_half": _("pairs alike, a tie counts half"),
+    "pairwise_dropped": _("pairwise agreement, ties excluded"),
+    "pairwise_disagreement": _("pairwise agreement, a tie agrees only with a tie"),
+    "pairwise_half": _("pairwise agreement, a tie counts half"),
     "rank_tau_b": _("Kendall tau-b of the rankings"),
     "comparison_alpha": _("Krippendorff alpha of comparisons"),
     "comparison_alpha_ordinal": _("Krippendorff alpha of comparisons, ordinal"),
@@ -159,12 +159,12 @@ FIGURES = {
     "flag_fleiss": _("Fleiss kappa of flags"),
     "flag_cohen": _("Cohen kappa of flags"),
 }
-"""Names of the figures that docs/agreement.md defines; one without a name is shown by its key."""
+"""Names of the metrics that docs/agreement.md defines; one without a name is shown by its key."""
 SIDES = {"first": _("the first is better"), "tie": _("about equal"), "second": _("the second is better")}
 SCREENED = {
-    "sensitivity": _("Says as the researchers what is sensitive"),
-    "ranking": _("Ranks as the researchers"),
-    "demonstrations": _("Mean score of the demonstrations, of 7"),
+    "sensitivity": _("Agreement with the researchers on sensitive content"),
+    "ranking": _("Agreement with the researchers' rankings"),
+    "demonstrations": _("Mean score of the demonstrations, out of 7"),
 }
 """The parts of ``accord.feedback.quality.Qualification``."""
-ROLE_NAMES = {"lead": _("lead"), "labeler": _("labeler"), "viewer": _("viewer"), "user": _("user of the chat")}
+ROLE_NAMES = {"lead": _("lead"), "labeler": _("labeler"), "viewer": _("viewer"), "user": _("chat user")}

@@ -1,1 +1,1 @@
-"""The chat page: server-rendered, safe without scripts, in the house of the labeling site. No torch."""
+"""The chat page: server-rendered, safe without scripts, inside the labeling site's application. No torch."""

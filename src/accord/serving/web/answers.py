@@ -1,7 +1,8 @@
-"""Answers on their way: drawn in the background, followed by whoever looks, stored before they count as said.
+"""Answers in progress: drawn in the background, followed by all readers, and stored before they become part of a
+conversation.
 
-An answer goes on when the line is cut; whoever comes back finds it. Two answers to one turn are a pair, in an order that says
-nothing of who gave which.
+An answer continues when the connection breaks; a returning reader finds it. Two answers to one turn are a pair,
+in an order that does not reveal which model gave which.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from accord.serving.web.live import Live, Say, Slot
 from accord.serving.web.site import ChatSite
 
 PACE = 0.08
-"""Seconds between two pictures of an answer that is being written."""
+"""Seconds between two snapshots of an answer that is being written."""
 ALIVE = 15.0
-"""Seconds after which a silent stream says that it is there."""
+"""Seconds after which a silent stream sends a sign of life."""
 log = logging.getLogger("accord.chat")
 
 
 def choose(site: ChatSite, asked: Turn, model: str = "", against: str = "") -> tuple[list[str], str]:
-    """Which models answer a turn, in the order of the page, and the trial that they are in.
+    """Choose the models that answer a turn, in the order of the page, and the trial that they belong to.
 
     Args:
-        model: the person's choice; empty leaves it to the site: a share of the turns goes to the trial that runs, a share gets two
-            answers of one model.
+        model: the user's choice. Empty leaves it to the site: a share of the turns goes to the running trial,
+            a share gets two answers of one model.
         against: a second model to compare it with.
     """
     rng = random.Random(derive(site.chat.seed, "who answers", asked.id))
@@ -58,7 +59,7 @@ def choose(site: ChatSite, asked: Turn, model: str = "", against: str = "") -> t
 async def begin(
     site: ChatSite, conversation: Conversation, said: Sequence[Turn], models: Sequence[str], sampling: Sampling, trial: str
 ) -> Live:
-    """Starts to answer the last of the turns; what was still being said in the conversation ends first."""
+    """Start to answer the last turn, after ending any answer still in progress in the conversation."""
     await stop(site, conversation.id)
     live = Live(said[-1], [Slot(model) for model in models], trial)
     site.live[conversation.id] = live
@@ -67,10 +68,11 @@ async def begin(
 
 
 def opened(site: ChatSite, user: str, id: str) -> tuple[Conversation, list[Turn], Live | None]:
-    """A conversation, its turns, and what is being said in it, as of one moment: no answer is missed between the two.
+    """Return a conversation, its turns, and the answer in progress, all at one moment, so that no answer is
+    missed in between.
 
     Raises:
-        Refused: the conversation is not this person's (404).
+        Refused: the conversation is not this user's (404).
     """
     while True:
         live = site.live.get(id)
@@ -80,7 +82,7 @@ def opened(site: ChatSite, user: str, id: str) -> tuple[Conversation, list[Turn]
 
 
 async def stop(site: ChatSite, conversation: str) -> None:
-    """Ends what is being said in a conversation; what was said so far is stored."""
+    """End the answer in progress in a conversation. The text so far is stored."""
     live = site.live.get(conversation)
     if live:
         live.stopping = True
@@ -88,13 +90,13 @@ async def stop(site: ChatSite, conversation: str) -> None:
 
 
 async def ended(live: Live) -> None:
-    """Waits until an answer is stored, or could not be."""
+    """Wait until an answer is stored, or has failed."""
     if live.task:
         await asyncio.wait([live.task])
 
 
 async def follow(site: ChatSite, conversation: str, say: Say) -> AsyncGenerator[str]:
-    """Server-sent events: pictures of each answer as it grows, then ``done``, at once when nothing is being said."""
+    """Send events: snapshots of each growing answer, then ``done``, at once if no answer is in progress."""
     live, shown = site.live.get(conversation), dict[int, str]()
     while live and not live.ended:
         changed = live.changed
@@ -126,7 +128,7 @@ async def _run(site: ChatSite, live: Live, messages: tuple[Message, ...], sampli
 
 
 async def _draw(site: ChatSite, live: Live, slot: Slot, messages: tuple[Message, ...], sampling: Sampling) -> None:
-    """Draws one answer into its slot; why there is none stands in ``problem``."""
+    """Draw one answer into its slot. If it fails, ``problem`` has the reason."""
     try:
         await ready(site, slot.model)
         seed = derive(site.chat.seed, "answer", slot.id)
@@ -149,7 +151,7 @@ async def _draw(site: ChatSite, live: Live, slot: Slot, messages: tuple[Message,
 
 
 async def ready(site: ChatSite, model: str) -> None:
-    """Opens a model that was made, or made anew, since the server was started; those under way end with the old one."""
+    """Open a model that was created or rewritten since the server started. Answers under way finish with the old one."""
     wanted = await to_thread.run_sync(site.library.digest, model)
     there = site.models.version(model).rpartition("@")[2] if model in site.models.models() else ""
     if wanted and wanted != there:
@@ -157,7 +159,7 @@ async def ready(site: ChatSite, model: str) -> None:
 
 
 def problem_of(error: AccordError) -> str:
-    """What the person is told."""
+    """Return the message for the user."""
     match error:
         case TooLong():
             return translations.TOO_LONG

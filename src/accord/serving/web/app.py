@@ -1,4 +1,4 @@
-"""The chat as an ASGI application, and the server that it runs in."""
+"""The chat as an ASGI application, and its server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from accord.serving.web.site import ChatSite
 
 
 def create(site: ChatSite) -> ASGIApp:
-    """The chat over a site; its models are opened when the server starts and closed when it ends."""
+    """Return the chat over a site; its models are opened when the server starts and closed when it ends."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -35,7 +35,7 @@ def create(site: ChatSite) -> ASGIApp:
 
 
 def open_chat(site: ChatSite, *, insecure: bool, folder: Path) -> None:
-    """Serves the chat until it is stopped. On this machine's own address it prints a lead's link.
+    """Serve the chat until it is stopped. On an address of this machine's own it prints a link for the lead.
 
     Raises:
         UsageError: the address needs a secret and https.

@@ -1,7 +1,7 @@
-"""The conversation's pages: what was said, saying something, editing it, asking again, stopping, deleting.
+"""The conversation's pages: read, write, edit, regenerate, stop, delete.
 
-Every form works without scripts: the server answers with the whole page once the answer is stored. A script asks for JSON instead,
-gets the address at once, and follows the answer as it is written.
+Every form works without scripts: the server returns the whole page once the answer is stored. A script asks for
+JSON instead, gets the address at once, and follows the answer as it is written.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from accord.settings import ChatConfig
 
 router = APIRouter()
 SAMPLED = ("temperature", "top_p", "top_k", "repetition_penalty", "max_tokens")
-"""What a lead may set for a turn."""
+"""Sampling settings that a lead may set for a turn."""
 WHOLE = ("top_k", "max_tokens")
 MOST_TOKENS = 4096
 MINUTE = timedelta(minutes=1)
@@ -41,21 +41,21 @@ Result = TypeVar("Result")
 
 @router.get("/")
 def first_page(request: Request) -> Response:
-    """A new conversation, beside the list of those there are."""
+    """Show a new conversation, beside the list of existing ones."""
     found, account = enter(request)
     return _page(found, account, None, {})
 
 
 @router.get("/c/{id}")
 def conversation_page(request: Request, id: str, at: str = "") -> Response:
-    """A conversation; ``at`` names a turn whose branch is shown instead of the newest."""
+    """Show a conversation; ``at`` names a turn whose branch is shown instead of the newest."""
     found, account = enter(request)
     return _page(found, account, id, {"at": at})
 
 
 @router.get("/c/{id}/live")
 async def live(request: Request, id: str) -> Response:
-    """What is being said in a conversation, as server-sent events."""
+    """Send the answer in progress in a conversation as server-sent events."""
     found, account = await _thread(enter, request)
     await _thread(chats.opened, found.site.store, account.id, id)
     events = answers.follow(site.of(found), id, found.say)
@@ -64,7 +64,7 @@ async def live(request: Request, id: str) -> Response:
 
 @router.post("/say")
 async def say_first(request: Request) -> Response:
-    """Starts a conversation."""
+    """Start a conversation."""
     found, account, form = await _thread(act, request)
     text = await _thread(_text, found, account, form)
     system = form.get("system").strip() or site.of(found).chat.system
@@ -75,7 +75,7 @@ async def say_first(request: Request) -> Response:
 
 @router.post("/c/{id}/say")
 async def say_next(request: Request, id: str) -> Response:
-    """Says something in a conversation: after its last answer, or with another ``parent`` in place of an earlier turn."""
+    """Add the user's next message: after the last answer, or with another ``parent`` in place of an earlier turn."""
     found, account, form = await _thread(act, request)
     text = await _thread(_text, found, account, form)
     parent, key = form.get("parent"), form.get("key")
@@ -85,7 +85,7 @@ async def say_next(request: Request, id: str) -> Response:
 
 @router.post("/t/{id}/again")
 async def again(request: Request, id: str) -> Response:
-    """Has a turn of the person's answered once more."""
+    """Regenerate the answer to one of the user's turns."""
     found, account, form = await _thread(act, request)
     asked = await _thread(chats.one, found.site.store, account.id, id)
     if asked.role != "user":
@@ -96,7 +96,7 @@ async def again(request: Request, id: str) -> Response:
 
 @router.post("/c/{id}/stop")
 async def stop(request: Request, id: str) -> Response:
-    """Ends what is being said; what was said so far is stored."""
+    """Stop the answer in progress. The text so far is stored."""
     found, account, _ = await _thread(act, request)
     await _thread(chats.opened, found.site.store, account.id, id)
     await answers.stop(site.of(found), id)
@@ -105,7 +105,7 @@ async def stop(request: Request, id: str) -> Response:
 
 @router.post("/c/{id}/delete")
 async def delete(request: Request, id: str) -> Response:
-    """Empties a conversation and everything that was made of it."""
+    """Empty a conversation and delete everything derived from it."""
     found, account, _ = await _thread(act, request)
     await _thread(chats.opened, found.site.store, account.id, id)
     await answers.stop(site.of(found), id)
@@ -115,7 +115,7 @@ async def delete(request: Request, id: str) -> Response:
 
 @router.post("/consent")
 def consent(request: Request) -> Response:
-    """Keeps a person's yes or no; after a no nothing of theirs is learned from any more."""
+    """Store a user's consent. After a no, nothing of theirs is used for training any more."""
     found, account, form = act(request)
     if form.get("given") not in ("yes", "no"):
         raise Refused("choice_missing")
@@ -127,12 +127,12 @@ def consent(request: Request) -> Response:
 
 
 async def _thread(work: Callable[..., Result], *values: Any, **named: Any) -> Result:
-    """Runs what waits for the store in a thread."""
+    """Run a function that waits for the store in a thread."""
     return await to_thread.run_sync(lambda: work(*values, **named))
 
 
 async def _answer(found: Visit, account: Account, form: Form, asked: Turn, *, alone: bool = False) -> Response:
-    """Has a turn answered. A turn that came twice (a form sent again) is answered once."""
+    """Start the answer to a turn. A turn that arrives twice (a form sent again) is answered once."""
     house, id = site.of(found), asked.conversation
     to = f"/c/{id}"
     async with house.turns.setdefault(id, asyncio.Lock()):
@@ -191,7 +191,7 @@ def _page(found: Visit, account: Account, id: str | None, said: dict[str, str]) 
 
 
 def _text(found: Visit, account: Account, form: Form) -> str:
-    """What is said, held to its length, and the person to their pace."""
+    """Return the message's text, within the limits on its length and on the user's rate."""
     text = form.get("text").strip()
     if not text:
         raise Refused("nothing_said")
@@ -214,10 +214,10 @@ def _slowly(found: Visit, account: Account) -> None:
 
 
 def _sampling(house: ChatSite, account: Account, form: Form) -> Sampling:
-    """The site's sampling, or what a lead set for this turn.
+    """Return the site's sampling settings, or those a lead set for this turn.
 
     Raises:
-        Refused: a number does not fit (422).
+        Refused: a number is out of range (422).
     """
     given = {name: form.get(name) for name in SAMPLED if form.get(name)}
     if account.role != "lead" or not given:

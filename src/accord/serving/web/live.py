@@ -1,4 +1,4 @@
-"""What is known of an answer while it is being written."""
+"""The state of an answer while it is being written."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from accord.feedback.chats import Turn
 
 Say = Callable[[str], str]
-"""Translates."""
+"""Function that translates a text."""
 
 
 @dataclass
 class Slot:
-    """One answer on its way."""
+    """One answer in progress."""
 
     model: str
     id: str = field(default_factory=lambda: f"a-{secrets.token_hex(10)}")
@@ -23,14 +23,14 @@ class Slot:
     version: str = ""
     finish: str = ""
     problem: str = ""
-    """What went wrong, in English; translated where it is shown."""
+    """The problem, in English; translated where it is shown."""
     detail: str = ""
-    """Its numbers."""
+    """The problem's numbers."""
 
 
 @dataclass
 class Live:
-    """The answer, or the two, that a turn is being given."""
+    """The answer, or the two answers, that a turn is getting."""
 
     asked: Turn
     slots: list[Slot]
@@ -41,10 +41,10 @@ class Live:
     task: asyncio.Task[None] | None = None
 
     def problem(self, say: Say) -> str:
-        """What went wrong, in the reader's language; empty when nothing did."""
+        """Return the problem in the reader's language; empty if there is none."""
         return next((f"{say(slot.problem)} {slot.detail}".strip() for slot in self.slots if slot.problem), "")
 
     def tell(self) -> None:
-        """Wakes whoever follows."""
+        """Wake everyone who follows."""
         self.changed.set()
         self.changed = asyncio.Event()

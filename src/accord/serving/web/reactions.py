@@ -1,4 +1,4 @@
-"""What a person says of an answer, where it stands; and the page of everything that is theirs."""
+"""Reactions of a user to an answer, in the conversation, and the page of all the user's own data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter()
 
 @router.post("/t/{id}/thumb")
 def thumb(request: Request, id: str) -> Response:
-    """Up or down; sent again with reasons it takes the place of the first."""
+    """Store a thumb up or down. Sending it again with reasons replaces the first."""
     found, account, form = act(request)
     if form.get("up") not in ("yes", "no"):
         raise Refused("choice_missing")
@@ -30,28 +30,28 @@ def thumb(request: Request, id: str) -> Response:
 
 @router.post("/t/{id}/choice")
 def choice(request: Request, id: str) -> Response:
-    """Which of two answers is better."""
+    """Store which of two answers is better."""
     found, account, form = act(request)
     return _kept(found, account.id, "choice", id, {"choice": form.get("choice")}, other=form.get("other"))
 
 
 @router.post("/t/{id}/correction")
 def correction(request: Request, id: str) -> Response:
-    """What the answer should have been."""
+    """Store the answer that the user would have wanted."""
     found, account, form = act(request)
     return _kept(found, account.id, "correction", id, {"text": form.get("text")})
 
 
 @router.post("/t/{id}/report")
 def report(request: Request, id: str) -> Response:
-    """That an answer does harm."""
+    """Store the report that an answer is harmful."""
     found, account, form = act(request)
     return _kept(found, account.id, "report", id, {"note": form.get("note").strip()})
 
 
 @router.get("/mine")
 def mine(request: Request) -> Response:
-    """Everything that is kept of a person: consent, conversations, and what they said of answers with what became of it."""
+    """Show all data kept about a user: consent, conversations, and reactions with their status."""
     found, account = enter(request)
     store = found.site.store
     said, given = reactions.own(store, account.id), consents.current(store, account.id)
@@ -70,7 +70,7 @@ def mine(request: Request) -> Response:
 
 @router.get("/mine/export")
 def export(request: Request) -> Response:
-    """All of it as a file."""
+    """Return all the user's data as a file."""
     found, account = enter(request)
     text = json.dumps(ownership.exported(found.site.store, account.id), ensure_ascii=False, indent=2, sort_keys=True)
     headers = {"Content-Disposition": f'attachment; filename="accord-{account.id}.json"'}
@@ -79,7 +79,7 @@ def export(request: Request) -> Response:
 
 @router.post("/mine/reactions/{id}/withdraw")
 def withdraw(request: Request, id: str) -> Response:
-    """Takes back something that was said of an answer, and what was made of it out of training."""
+    """Withdraw a reaction, and remove its records from training."""
     found, account, form = act(request)
     reactions.withdraw(found.site.store, account.id, id, now=found.now)
     return found.go("/mine" if form.get("to") == "/mine" else "/")
@@ -87,7 +87,7 @@ def withdraw(request: Request, id: str) -> Response:
 
 @router.post("/mine/delete")
 def delete_all(request: Request) -> Response:
-    """Empties every conversation of this person's and everything that was made of them."""
+    """Empty all the user's conversations and delete everything derived from them."""
     found, account, form = act(request)
     if form.get("sure") != "yes":
         raise Refused("choice_missing")

@@ -1,4 +1,5 @@
-"""The lead's page: what users said and agreed to, to be accepted or refused one by one, and the trial that runs. Viewers look on."""
+"""The lead's review page: reactions that users gave and consented to, to accept or refuse, and the running
+trial. Viewers can read it."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ ON_A_PAGE = 30
 
 @router.get("/review")
 def review_page(request: Request) -> Response:
-    """What waits for a review, oldest first, as it would be learned from."""
+    """Show the reactions that wait for a review, oldest first, in the form used for training."""
     found, account = enter(request, "lead", "viewer")
     house = site.of(found)
     running = deployments.trial(house.store)
@@ -38,7 +39,7 @@ def review_page(request: Request) -> Response:
 
 @router.post("/review/{id}")
 def decide(request: Request, id: str) -> Response:
-    """Accepts or refuses one reaction."""
+    """Accept or refuse one reaction."""
     found, account, form = act(request, "lead")
     house = site.of(found)
     match form.get("verdict"):
@@ -53,7 +54,7 @@ def decide(request: Request, id: str) -> Response:
 
 @router.post("/review")
 def accept_clean(request: Request) -> Response:
-    """Accepts at once those of the page's reactions in which nothing was found that a person should look at."""
+    """Accept at once all reactions on the page that have no finding for a person to look at."""
     found, account, form = act(request, "lead")
     house = site.of(found)
     asked = set(form.all("id"))

@@ -1,4 +1,4 @@
-"""What a conversation looks like: the turns of the branch that is shown, their brothers, pairs, and what was said of them."""
+"""The view of a conversation: the turns of the shown branch, their siblings, pairs, and reactions to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accord.serving.web.live import Live
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer with what its reader said of it."""
+    """One answer with its reader's reactions."""
 
     turn: Turn
     thumb: Reaction | None
@@ -26,29 +26,29 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A place in the conversation: what the person said, or the answer to it, or the two."""
+    """A step of the conversation: the user's message, the answer to it, or the two answers."""
 
     turn: Turn
-    """The turn that the conversation goes on from."""
+    """The turn from which the conversation continues."""
     answers: tuple[Answer, ...]
-    """Empty for the person's own turn."""
+    """The answers; empty for the user's own turn."""
     number: int
-    """Which of its brothers is shown, from 1; the two of a pair count as one."""
+    """Which of its siblings is shown, from 1. The two answers of a pair count as one."""
     brothers: tuple[str, ...]
-    """A turn of each; ``/c/ID?at=TURN`` leads there."""
+    """One turn of each sibling; ``/c/ID?at=TURN`` leads there."""
     choice: Reaction | None
-    """Between the two of a pair, or between this answer and the one before it."""
+    """The choice between the two of a pair, or between this answer and the previous one."""
     before: Turn | None
-    """The answer that was asked for again, when this one came of it."""
+    """The answer that was regenerated to get this one, if any."""
 
     @property
     def blind(self) -> bool:
-        """Nobody is told which model gave which of two answers before the choice."""
+        """Whether the models' names are hidden, because the reader has not chosen between the two answers yet."""
         return len(self.answers) > 1 and self.choice is None
 
 
 def thread(turns: Sequence[Turn], own: Sequence[Reaction], *, at: str = "", live: Live | None = None) -> list[Step]:
-    """The branch that leads through ``at``, or the newest one; that of the turn which is being answered, while one is."""
+    """Return the branch through ``at``, else the one whose turn is being answered, else the newest."""
     if not turns:
         return []
     known = {turn.id for turn in turns}
@@ -58,19 +58,19 @@ def thread(turns: Sequence[Turn], own: Sequence[Reaction], *, at: str = "", live
 
 
 def continued(steps: Sequence[Step]) -> Turn | None:
-    """The answer after which the person goes on: of a pair the one that was chosen."""
+    """Return the answer from which the user continues; of a pair, the chosen one."""
     if not steps or not steps[-1].answers:
         return next((step.turn for step in reversed(steps[:-1]) if step.answers), None) if steps else None
     return steps[-1].turn
 
 
 def states(consent: Consent | None) -> dict[str, str]:
-    """The names of a reaction's states for a person who has agreed to its use, or has not."""
+    """Return the names of a reaction's states for a user who has agreed to its use, or has not."""
     return translations.STATES | ({} if consent and consent.given else {"waiting": translations.UNUSED})
 
 
 def script_words(say: Callable[[str], str]) -> str:
-    """What the browser's part says, as JSON."""
+    """Return the texts of the browser's script, as JSON."""
     return json.dumps({key: say(text) for key, text in translations.SCRIPT.items()}, ensure_ascii=False)
 
 
@@ -88,7 +88,7 @@ def _step(turns: Sequence[Turn], own: Sequence[Reaction], turn: Turn) -> Step:
 
 
 def _groups(brothers: Sequence[Turn]) -> list[list[Turn]]:
-    """Brothers in their order, the two of a pair together."""
+    """Return siblings in order, with the two answers of a pair together."""
     groups: list[list[Turn]] = []
     for turn in brothers:
         if turn.pair and groups and groups[-1][0].pair == turn.pair:

@@ -1,4 +1,4 @@
-"""What every page of the chat stands on: the labeling site's house, and the models that answer."""
+"""The base of every page of the chat: the labeling site's application, and the models that answer."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ PACKAGE = "accord.serving.web"
 
 
 def personal_data(text: str) -> list[Finding]:
-    """Personal data as findings of a review."""
+    """Return personal data as findings of a review."""
     return [Finding("personal", found.kind.lower(), found.start, found.end) for found in personal.find(text)]
 
 
 class Models(Host, Protocol):
-    """A host of models in which one can be exchanged while others answer."""
+    """A host of models in which one can be swapped while others answer."""
 
     async def swap(self, name: str, model: str) -> None: ...
 
 
 class Library(Protocol):
-    """Which models there are on disk, whatever is open."""
+    """The models on disk, whether open or not."""
 
     def names(self) -> Sequence[str]:
-        """Models that can be talked to, the best guess for who answers first."""
+        """Return the models that can chat, the default speaker first."""
         ...
 
     def digest(self, name: str) -> str:
-        """12 hex digits of a model's weights; empty when there is no such model."""
+        """Return 12 hex digits of a model's weights; empty if there is no such model."""
         ...
 
 
@@ -52,21 +52,21 @@ class ChatSite(Site):
     models: Models
     library: Library
     screen: Screen = field(default=together(personal_data, screen))
-    """Finds what a reviewer should look at, personal data to be taken out among it."""
+    """Finds the parts that a reviewer should look at, including personal data to be removed."""
     live: dict[str, Live] = field(default_factory=dict[str, Live])
-    """Answers that are being written, by conversation."""
+    """Answers in progress, by conversation."""
     turns: MutableMapping[str, asyncio.Lock] = field(default_factory=WeakValueDictionary[str, asyncio.Lock])
-    """Held, by conversation, while it is decided whether a turn gets an answer: one that came twice gets one."""
+    """Locks by conversation, held while a turn is given its answer, so that a turn that arrives twice gets one."""
     packages: tuple[str, ...] = (PACKAGE, HERE)
 
     @property
     def sampling(self) -> Sampling:
-        """How answers are drawn when nobody says otherwise."""
+        """Default sampling settings for answers."""
         c = self.chat
         return Sampling(c.temperature, c.top_k, c.top_p, c.repetition_penalty, c.max_tokens)
 
     def answering(self) -> str:
-        """The name of the model that answers now; empty when there is none."""
+        """Return the name of the model that answers now; empty if there is none."""
         names = list(self.library.names())
         deployed = deployments.deployed(self.store)
         wanted = (deployed.model if deployed else "", self.chat.model, *names)
@@ -74,12 +74,12 @@ class ChatSite(Site):
 
 
 def labels(chat: ChatConfig) -> LabelConfig:
-    """The part of the settings that the house knows."""
+    """Return the settings that the labeling site knows."""
     return LabelConfig(
         host=chat.host, port=chat.port, names=chat.names, https=chat.https, language=chat.language, session_days=chat.session_days
     )
 
 
 def of(found: Visit) -> ChatSite:
-    """The site of a visit to the chat."""
+    """Return the chat site of a request."""
     return cast("ChatSite", found.site)

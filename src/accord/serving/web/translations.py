@@ -1,17 +1,17 @@
-"""Every word of the chat that does not stand in a template. The English is the message's name; locales/ has the Chinese."""
+"""The chat's texts outside the templates. The English text is the message's key; locales/ has the Chinese."""
 
 from __future__ import annotations
 
 
 def _(text: str) -> str:
-    """Marks a text for translation; it is translated where it is shown."""
+    """Mark a text for translation where it is shown."""
     return text
 
 
 REASONS = {"helpful": _("helpful"), "untrue": _("untrue"), "harmful": _("harmful"), "other": _("other")}
 CHOICES = {"first": _("A is better"), "second": _("B is better"), "tie": _("About equal"), "both_bad": _("Both are bad")}
 BETTER = {"second": _("Better"), "tie": _("About equal"), "first": _("Worse"), "both_bad": _("Both are bad")}
-"""Of an answer that was asked for again, against the one before it."""
+"""Choices for a regenerated answer compared with the previous one."""
 STATES = {
     "waiting": _("waits for a review"),
     "accepted": _("accepted for training"),
@@ -20,28 +20,28 @@ STATES = {
     "withdrawn": _("taken back"),
 }
 UNUSED = _("kept for you alone")
-"""Of a reaction that waits, as long as its author has not agreed to its use."""
+"""State of a waiting reaction while its author has not agreed to its use."""
 WHAT = {"thumb": _("Thumb"), "choice": _("Choice"), "correction": _("Correction"), "report": _("Report of harm")}
 FINISHES = {
     "stop": "",
     "length": _("cut at its length limit"),
     "stopped": _("stopped"),
-    "withheld": _("said by a rule of this site, not by the model"),
+    "withheld": _("written by a rule of this site, not by the model"),
 }
 FINDINGS = {"personal": _("personal data, taken out"), "harm": _("harm"), "injection": _("orders to the model"), "noise": _("noise")}
 
-TOO_LONG = _("This conversation no longer fits what the model can read. Start a new one, or edit an earlier turn.")
-BUSY = _("The model has too much to do at the moment. Try again in a while.")
-UNAVAILABLE = _("The model does not answer at the moment. What you wrote is kept; ask again in a while.")
-MODEL_FAILED = _("The model could not be opened. What you wrote is kept; choose another one, or ask again.")
-NOTHING_CAME = _("The model had nothing to say. Ask again.")
-NOT_KEPT = _("The answer could not be kept, so it does not count. Ask again in a while.")
-NO_MODEL = _("The project has no model yet that can be talked to.")
+TOO_LONG = _("This conversation is too long for the model. Start a new one, or edit an earlier turn.")
+BUSY = _("The model is busy at the moment. Try again later.")
+UNAVAILABLE = _("The model is not responding at the moment. Your message is saved; try again later.")
+MODEL_FAILED = _("The model could not be loaded. Your message is saved; choose another model, or try again.")
+NOTHING_CAME = _("The model returned an empty answer. Try again.")
+NOT_KEPT = _("The answer could not be saved, so it does not count. Try again later.")
+NO_MODEL = _("The project has no model to chat with yet.")
 SCRIPT = {
     "copied": _("copied"),
-    "lost": _("No connection. What you wrote is kept here; send it again."),
+    "lost": _("No connection. Your message is still here; send it again."),
     "writing": _("The answer is being written."),
-    "done": _("The answer is there."),
+    "done": _("The answer is complete."),
     "kept": _("kept"),
 }
-"""What the browser's part says."""
+"""Texts of the browser's script."""

@@ -1,4 +1,4 @@
-"""People: accounts, tasks, answers, what was withdrawn, the audit, guidelines that were read."""
+"""Labelers and the site: accounts, tasks, answers, withdrawals, the audit log, guidelines that were read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = {
     "rankings": {"id": 320, "prompt_id": 120, "labeler": 120, "guideline_set": 12, "guideline_version": 40, "at": 40},
     "ranking_items": {"ranking_id": 320, "response_id": 160},
 }
-"""Columns of version 1 that sort by their bytes from here on; SQLite always did."""
+"""Columns of version 1 that sort by their bytes from this version on; on SQLite they always did."""
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""The chat: conversations and their turns, what users said of them, consent and review, trials of two models, what is deployed."""
+"""The chat: conversations and their turns, reactions, consent and review, deployments and trials of two models."""
 
 from __future__ import annotations
 

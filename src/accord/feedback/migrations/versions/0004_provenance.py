@@ -1,4 +1,4 @@
-"""Where each prompt came from, what kind it is, in which language, and whether it may be used."""
+"""Provenance of prompts: origin, kind, language, and consent."""
 
 from __future__ import annotations
 

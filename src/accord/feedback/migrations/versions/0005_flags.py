@@ -1,7 +1,7 @@
-"""Flags become identifiers: in rankings and thumbs, in answers and drafts, and in the answers that gold tasks expect.
+"""Conversion of flags to identifiers: in rankings, thumbs, answers, drafts, and expected answers of gold tasks.
 
-Until version 4 a flag was stored as the English sentence that the page showed. ``FORMER_FLAGS`` has each sentence's identifier; a flag
-of somebody's own, out of an imported file, stays as it is.
+Until version 4 a flag was stored as the English sentence shown on the page. ``FORMER_FLAGS`` maps each sentence to its identifier.
+Custom flags from imported files stay as they are.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from accord.records import FORMER_FLAGS, flag_named
 revision, down_revision = "0005", "0004"
 IN_ONE_GO = 1_000
 LISTS = (("ranking_items", ("ranking_id", "position"), "flags"), ("thumbs", ("id",), "flags"))
-"""Tables whose column is a JSON list of flags, with their keys."""
+"""Tables with a column that is a JSON list of flags, with their keys."""
 PAYLOADS = (("answers", ("id",), "payload"), ("drafts", ("task_id", "labeler"), "payload"), ("tasks", ("id",), "expected"))
-"""Tables whose column is the answer to a task as JSON, with their keys."""
+"""Tables with a column that is an answer as JSON, with their keys."""
 SEPARATORS = {"answers": (",", ":"), "drafts": (",", ":"), "tasks": (", ", ": ")}
-"""Separators of each: an answer that is sent again is the same answer only where its JSON is the same to the byte."""
+"""JSON separators of each table; an answer sent again is recognised only if its JSON is equal to the byte."""
 
 
 def upgrade() -> None:
@@ -34,7 +34,7 @@ def upgrade() -> None:
 
 
 def _rewrite(name: str, keys: tuple[str, ...], column: str, renamed: Callable[[str], str]) -> None:
-    """Rewrite a column where it holds a former flag, a thousand rows at a time in the order of the keys."""
+    """Rewrite a column where it contains a former flag, a thousand rows at a time in order of the keys."""
     connection: Any = op.get_bind()
     table: Any = sa.table(name, *map(sa.column, keys), sa.column(column))
     key: list[Any] = [table.c[part] for part in keys]
@@ -53,7 +53,7 @@ def _list_renamed(text: str) -> str:
 
 
 def _payload_renamed(text: str, separators: tuple[str, str]) -> str:
-    """Return an answer with its flags renamed; nothing else in it, a reason in the same words included, is touched."""
+    """Return an answer with its flags renamed. Nothing else changes, not even a reason in the same words."""
     payload: Any = json.loads(text)
     if "prompt_flags" in payload:
         payload["prompt_flags"] = [flag_named(flag) for flag in payload["prompt_flags"]]
