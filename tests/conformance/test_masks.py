@@ -187,7 +187,7 @@ def test_t11_the_prompts_ids_are_a_prefix_of_prompt_and_response() -> None:
     assert whole[: len(prompt)] == prompt
     assert [*prompt, *spoken.response(TALK, "There too.")] == whole
     spoken.tokenizer.chat_template = CHAT_TEMPLATE.replace("{{ bos_token }}", "{{ bos_token }}{{ messages | length }}")
-    with pytest.raises(InputError, match="no prefix"):
+    with pytest.raises(InputError, match="not a prefix"):
         spoken.response(TALK, "There too.")
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "compute_dtype",
     "context_of",
     "digest_of",
+    "ends_of",
     "load_model",
     "load_reward_model",
     "local_speaker",
@@ -99,8 +100,18 @@ def load_model(project: Project, name: str) -> Model:
         network, beta = guide
         lm.guide = QGuide(network, beta=beta)
     context = context_of(lm)
-    template = chat_format(tokenizer, context) if tokenizer.chat_template else raw_format(tokenizer, context)
+    format_of = chat_format if tokenizer.chat_template else raw_format
+    template = format_of(tokenizer, context, ends_of(lm))
     return Model(name, lm, template, digest_of(source))
+
+
+def ends_of(lm: Any) -> tuple[int, ...]:
+    """Return the token ids at which a model's own configuration ends a response, those of generation_config first."""
+    ends: list[int] = []
+    for config in (getattr(lm, "generation_config", None), lm.config):
+        told = getattr(config, "eos_token_id", None)
+        ends += told if isinstance(told, list) else [] if told is None else [told]
+    return tuple(dict.fromkeys(ends))
 
 
 def context_of(lm: Any) -> int:

@@ -6,12 +6,34 @@ structure, not from a search in the text. A template whose prompt is not a prefi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+from accord.data.literal_text import THOUGHTS, LiteralText
+from accord.data.template_render import MEND, EndlessTemplate, merged, render, stands_in, template_name
 from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAIN_TEMPLATE, Tokenizer
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response
+
+__all__ = ["ChatFormat", "chat_format", "end_at_stop", "give_chat_template", "merged", "plainly", "raw_format"]
+PROBE = "accord7probe"
+"""An answer that no template writes by itself."""
+THOUGHT, THOUGHT_END = THOUGHTS
+CHANNEL, MESSAGE = "<|channel|>", "<|message|>"
+FINAL = re.compile(r".*<\|channel\|>final\b[^<]*<\|message\|>", re.DOTALL)
+"""Everything before the last answer to the user in a turn that is written in channels, as gpt-oss does."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a template writes around an answer, between the end of the prompt and the end of the conversation."""
+
+    head: str
+    tail: str
+    opens_thought: bool = False
+    """Whether the prompt ends inside a thought, which the head then closes."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +54,10 @@ class ChatFormat:
         Raises:
             InputError: the prompt does not fit the context.
         """
-        ids = self._raw_prompt(messages) if self.raw else self._encode(self._render(messages))
+        where = f"prompt {messages[-1].content[:40]!r}"
+        ids = self._raw_prompt(messages) if self.raw else self._literal.encode(self._render(messages), where)
         if self.context and len(ids) >= self.context:
-            hint = "shorten it, remove it, or use a model with a longer context"
-            where = f"prompt {messages[-1].content[:40]!r}"
+            hint = "shorten it, take it out, or use a model with a longer context"
             raise InputError(f"the prompt has {len(ids)} tokens, the model's context {self.context}", where=where, hint=hint)
         return ids
 
@@ -45,68 +67,187 @@ class ChatFormat:
         Raises:
             InputError: the template writes the prompt differently once a response follows.
         """
+        where = f"prompt {messages[-1].content[:40]!r}"
         if self.raw:
-            return [*self._encode(" " + text), self.stop[0]]
-        prompt, whole = self._render(messages), self._render([*messages, Message("assistant", text)], reply=False)
-        ids, whole_ids = self._encode(prompt), self._encode(whole)
-        if whole_ids[: len(ids)] != ids:
-            what = "the chat template's prompt is not a prefix of prompt and response"
-            raise InputError(what, where=f"prompt {messages[-1].content[:40]!r}", hint="use a template that only appends the response")
-        rest = whole_ids[len(ids) :]
+            return [*self._literal.encode(" " + self._literal.mark(text, "assistant", where), where), self.stop[0]]
+        rest = self._after_prompt(messages, text, where)
         end = next((i for i, token in enumerate(rest) if token in self.stop), len(rest))
         return [*rest[:end], rest[end] if end < len(rest) else self.stop[0]]
 
+    def _after_prompt(self, messages: Sequence[Message], text: str, where: str) -> list[int]:
+        """Token ids of an answer with what the template writes around it, all that stands behind the prompt's ids."""
+        prompt, said = self._render(messages), self._literal.mark(text, "assistant", where)
+        try:
+            whole = self._render([*messages, Message("assistant", text)], reply=False)
+        except EndlessTemplate:
+            raise
+        except InputError:
+            whole = ""  # the template may take one answer and no longer conversation; its frame tells
+        if whole.startswith(prompt) and stands_in(said, whole[len(prompt) :]):
+            ids, whole_ids = self._literal.encode(prompt, where), self._literal.encode(whole, where)
+            if whole_ids[: len(ids)] != ids:
+                return self._behind(whole[len(prompt) :], where)  # the prompt's last and the answer's first letters are one token
+            return whole_ids[len(ids) :]
+        frame = self._frame
+        if frame is None:
+            what = f"{template_name(self.tokenizer)} writes the prompt differently once a response follows"
+            raise InputError(f"the chat template's prompt is not a prefix of prompt and response: {what}", where=where, hint=MEND)
+        if frame.opens_thought and THOUGHT_END in said:
+            return self._behind(said.lstrip().removeprefix(THOUGHT).lstrip() + frame.tail, where)
+        return self._behind(frame.head + said + frame.tail, where)
+
+    @cached_property
+    def _literal(self) -> LiteralText:
+        return LiteralText(self.tokenizer, self.stop)
+
+    @cached_property
+    def _frame(self) -> Frame | None:
+        """What the template writes around an answer; None where an answer changes the prompt before it."""
+        asked = (Message("user", "question"),)
+        try:
+            prompt = render(self.tokenizer, asked, reply=True)
+            whole = render(self.tokenizer, [*asked, Message("assistant", PROBE)], reply=False)
+        except InputError:
+            return None
+        before, found, tail = whole.rpartition(PROBE)
+        if not found:
+            return None
+        if before.startswith(prompt):
+            return Frame(before[len(prompt) :], tail)
+        opened, thought, space = prompt.rpartition(THOUGHT)
+        if thought and not space.strip() and before.startswith(opened):
+            return Frame(f"\n{THOUGHT_END}\n\n" + before[len(opened) :], tail, opens_thought=True)
+        return None
+
+    def _behind(self, text: str, where: str) -> list[int]:
+        """Token ids of a text that stands behind others, which some tokenizers begin otherwise than a text alone."""
+        added = self.tokenizer.added_tokens_decoder
+        mark = next((id for id, token in added.items() if token.special and not (token.rstrip or token.normalized)), None)
+        if mark is None:
+            return self._literal.encode(text, where)
+        first, *ids = self._literal.encode(str(added[mark]) + text, where)
+        return ids if first == mark else self._literal.encode(text, where)
+
     def tokens_of(self, prompt: Prompt, response: Response) -> list[int]:
         """Return the token ids of a stored response: the sampled ids, or those of its text if another tokenizer sampled it.
+
+        Sampled tokens that end as another format ends, such as a base model's at a line end, are not taken either.
 
         Raises:
             InputError: the template writes the prompt differently once a response follows.
         """
         sampled = list(response.tokens)
-        return sampled if sampled and self.text(sampled) == response.text else self.response(prompt.messages, response.text)
+        ended = bool(sampled) and (sampled[-1] in self.stop) == response.finished
+        if ended and self.text(sampled) == response.text:
+            return sampled
+        ids = self.response(prompt.messages, response.text)
+        return ids if response.finished else ids[:-1]
 
     def text(self, ids: Sequence[int]) -> str:
-        """Return a response's text without its stop token."""
+        """A response's text without its stop token, and without what the template writes before it."""
         ids = list(ids)
-        return self.tokenizer.decode(ids[:-1] if ids and ids[-1] in self.stop else ids, skip_special_tokens=True).strip()
+        if self.raw:
+            return self._line(ids).strip()
+        shown = ids[:-1] if ids and ids[-1] in self.stop else ids
+        if self._channels:
+            written = self.tokenizer.decode(shown, skip_special_tokens=False)
+            if CHANNEL in written:
+                final = FINAL.match(written)
+                return written[final.end() :].strip() if final else ""
+        text = self._decode(shown).strip()
+        if self._opens_thought:
+            if text.startswith(THOUGHT_END):
+                return text.removeprefix(THOUGHT_END).strip()
+            return text if text.startswith(THOUGHT) or not text else f"{THOUGHT}\n{text}"
+        return text.removeprefix(self._head_words).lstrip() if self._head_words else text
 
-    def _encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def begin(self, ids: Sequence[int], *, last: bool = False) -> int | None:
+        """Where the words of an answer begin that is drawn token by token, behind what the template writes before one.
+
+        None says that more tokens must come first; with ``last`` there are no more.
+        """
+        ids, head = list(ids), self._head
+        if self._channels and ids and self.tokenizer.decode(ids[:1]) == CHANNEL:
+            ends = [place for place, id in enumerate(ids, 1) if self.tokenizer.decode([id]) == MESSAGE]
+            final = next((end for end in ends if FINAL.fullmatch(self.tokenizer.decode(ids[:end]))), None)
+            return len(ids) if final is None and last else final
+        if ids[: len(head)] == head:
+            return len(head)
+        return None if head[: len(ids)] == ids and not last else 0
+
+    @cached_property
+    def _head(self) -> list[int]:
+        """Token ids of what the template writes between prompt and answer; none where that is white space."""
+        if self.raw or self._frame is None or not self._frame.head.strip():
+            return []
+        return self._behind(self._frame.head, "")
+
+    @cached_property
+    def _opens_thought(self) -> bool:
+        return THOUGHT in str(self.tokenizer.chat_template) and self._frame is not None and self._frame.opens_thought
+
+    @cached_property
+    def _channels(self) -> bool:
+        return {CHANNEL, MESSAGE} <= self.tokenizer.get_vocab().keys()
+
+    @cached_property
+    def _head_words(self) -> str:
+        """What the template writes before an answer and behind the prompt, such as an empty thought: no words of the answer."""
+        return "" if self._opens_thought else self._decode(self._head).strip()
+
+    @cached_property
+    def _hidden(self) -> tuple[set[int], set[int]]:
+        """Control tokens: those that a text leaves out, and the marks of a thought, which are the assistant's words."""
+        added = {id: str(token) for id, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        thoughts = {id for id, token in added.items() if token in THOUGHTS}
+        return {*self.tokenizer.all_special_ids, *added} - thoughts, thoughts
+
+    def _decode(self, ids: list[int]) -> str:
+        """Text of token ids without control tokens."""
+        hidden, thoughts = self._hidden
+        if thoughts.isdisjoint(ids):
+            return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return self.tokenizer.decode([id for id in ids if id not in hidden], skip_special_tokens=False)
+
+    def _line(self, ids: list[int]) -> str:
+        """A raw answer up to its line end, which may be the last part of a token such as ".\\n"."""
+        if not ids or ids[-1] not in self.stop:
+            return self.tokenizer.decode(ids, skip_special_tokens=True)
+        before = self.tokenizer.decode(ids[:-1], skip_special_tokens=True)
+        return before + self.tokenizer.decode(ids[-1:], skip_special_tokens=True).partition("\n")[0]
 
     def _render(self, messages: Sequence[Message], *, reply: bool = True) -> str:
-        """Render the template. A system turn that the template refuses is prepended to the user's first turn."""
-        from jinja2 import TemplateError
-
-        for given in (messages, merged(messages)):
-            try:
-                turns = [{"role": message.role, "content": message.content} for message in given]
-                return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply)
-            except TemplateError as error:
-                refused = error
-        where, hint = f"prompt {messages[-1].content[:40]!r}", "roles alternate in most templates; fix the conversation or the template"
-        raise InputError(f"the chat template refuses the conversation: {refused}", where=where, hint=hint)
+        """The template's text, with a mark in every control token that somebody typed."""
+        where = f"prompt {messages[-1].content[:40]!r}"
+        return render(self.tokenizer, self._literal.marked(messages, where), reply=reply, where=where)
 
     def _raw_prompt(self, messages: Sequence[Message]) -> list[int]:
-        lines = [("A: " if message.role == "assistant" else "Q: ") + message.content for message in messages]
+        where = f"prompt {messages[-1].content[:40]!r}"
+        given = self._literal.marked(messages, where)
+        lines = [("A: " if message.role == "assistant" else "Q: ") + message.content for message in given]
         begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
-        return [*begin, *self._encode("\n".join([*lines, "A:"]))]
+        return [*begin, *self._literal.encode("\n".join([*lines, "A:"]), where)]
 
 
-def chat_format(tokenizer: Tokenizer, context: int = 0) -> ChatFormat:
-    """Return the format of a chat model: its own template, stopping at its end of turn and end of text.
+def chat_format(tokenizer: Tokenizer, context: int = 0, ends: Sequence[int] = ()) -> ChatFormat:
+    """The format of a chat model: its own template, stopping at its end of turn and end of text.
+
+    Args:
+        ends: more token ids that end a response, as the model's generation_config says.
 
     Raises:
         InputError: the tokenizer has no chat template.
     """
     if not tokenizer.chat_template:
         raise InputError("the tokenizer has no chat template", hint="run `accord sft`, which gives it one")
-    return ChatFormat(tokenizer, _stops(tokenizer), context=context)
+    return ChatFormat(tokenizer, tuple(dict.fromkeys((*_stops(tokenizer), *ends))), context=context)
 
 
-def raw_format(tokenizer: Tokenizer, context: int = 0) -> ChatFormat:
-    """Return the format of a base model: question and answer lines, stopping at the end of the line or of the text."""
+def raw_format(tokenizer: Tokenizer, context: int = 0, ends: Sequence[int] = ()) -> ChatFormat:
+    """The format of a base model: question and answer lines, stopping at the end of the line or of the text."""
     newline = tokenizer("\n", add_special_tokens=False)["input_ids"]
-    stop = (*newline[-1:], tokenizer.eos_token_id)
+    known = (*newline[-1:], tokenizer.eos_token_id, *_line_ends(tokenizer), *ends)
+    stop = tuple(dict.fromkeys(token for token in known if token is not None))
     return ChatFormat(tokenizer, stop, raw=True, context=context)
 
 
@@ -132,6 +273,23 @@ def give_chat_template(tokenizer: Tokenizer) -> bool:
     return True
 
 
+def end_at_stop(tokenizer: Tokenizer) -> None:
+    """Changes the template so that a conversation ends with its last answer's stop token.
+
+    A score is read at the last token. Many templates write a line end behind the stop token, which is no place that was trained.
+    """
+    template, said = tokenizer.chat_template, (Message("user", "question"), Message("assistant", PROBE))
+    if not isinstance(template, str):
+        return
+    whole, prompt = render(tokenizer, said, reply=False), render(tokenizer, said[:1], reply=True)
+    if whole == whole.rstrip():
+        return
+    ending = "{{ accord_rendered if add_generation_prompt else accord_rendered.rstrip() }}"
+    tokenizer.chat_template = f"{{% set accord_rendered %}}{template}{{% endset %}}{ending}"
+    if (render(tokenizer, said, reply=False), render(tokenizer, said[:1], reply=True)) != (whole.rstrip(), prompt):
+        tokenizer.chat_template = template  # one that does not bear to be wrapped
+
+
 def plainly(messages: Sequence[Message], text: str | None) -> tuple[str, str]:
     """Render a conversation and its continuation with our own template, for use before there is a tokenizer."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -143,29 +301,30 @@ def plainly(messages: Sequence[Message], text: str | None) -> tuple[str, str]:
 
 
 def _stops(tokenizer: Tokenizer) -> tuple[int, ...]:
+    vocabulary = tokenizer.get_vocab()
     names = ("<|end|>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|endoftext|>")
-    present = [tokenizer.get_vocab()[name] for name in names if name in tokenizer.get_vocab()]
+    if {CHANNEL, MESSAGE} <= vocabulary.keys():
+        names = names[1:]  # there it ends a channel, and the answer may come in the next one
+    present = [vocabulary[name] for name in names if name in vocabulary]
     stops = [tokenizer.eos_token_id, *present, *_written_after_answers(tokenizer)]
     return tuple(dict.fromkeys(stop for stop in stops if stop is not None))
 
 
 def _written_after_answers(tokenizer: Tokenizer) -> list[int]:
-    """Return the special token that the template puts after an answer, whatever its name."""
-    from jinja2 import TemplateError
-
+    """The special token that the template puts behind an answer, whatever its name."""
     answer = "answer"
-    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": answer}]
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
-    except TemplateError:
+        text = render(tokenizer, [Message("user", "question"), Message("assistant", answer)], reply=False)
+    except EndlessTemplate:
+        raise
+    except InputError:
         return []
     after = tokenizer(text.rpartition(answer)[2], add_special_tokens=False)["input_ids"]
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     return [token for token in after if token in special][:1]
 
 
-def merged(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Return the conversation with its system turn prepended to the user's first turn."""
-    if len(messages) < 2 or messages[0].role != "system":
-        return tuple(messages)
-    return (Message(messages[1].role, f"{messages[0].content}\n\n{messages[1].content}"), *messages[2:])
+def _line_ends(tokenizer: Tokenizer) -> list[int]:
+    """Tokens that hold a line end beside other letters; Llama 3 and Qwen have hundreds, such as ".\\n"."""
+    likely = [id for token, id in tokenizer.get_vocab().items() if "\n" in token or "\u010a" in token]  # U+010A: byte-level BPE's line end
+    return sorted(id for id in likely if "\n" in tokenizer.decode([id]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,6 +78,38 @@ def scalar_from(lm: Any, head: torch.Tensor) -> Any:
     with torch.no_grad():
         model.score.weight.copy_(head)
     return prepared(model)
+
+
+def set_ends(model: Any, stop: Sequence[int]) -> None:
+    """Writes every token id that ends a response into the model's configuration, so that other tools stop where we do."""
+    ends = list(stop) if len(stop) > 1 else stop[0]
+    model.config.eos_token_id = model.generation_config.eos_token_id = ends
+
+
+def give_pad(model: Any, tokenizer: Any, stop: Sequence[int]) -> None:
+    """Gives a scalar model and its tokenizer a padding token that ends no response.
+
+    transformers reads the score at the last token that is no padding. Where padding is a stop token, that is the token before it.
+    Taken is a token that was reserved for it, or else a new one.
+    """
+    pad = tokenizer.pad_token_id
+    if pad is None or pad in stop:
+        pad = _reserved(tokenizer, stop)
+        if pad is None:
+            tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+            pad = tokenizer.convert_tokens_to_ids("<|pad|>")
+            if pad >= model.get_input_embeddings().num_embeddings:
+                model.resize_token_embeddings(pad + 1, mean_resizing=False)
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    model.config.pad_token_id = pad
+
+
+def _reserved(tokenizer: Any, stop: Sequence[int]) -> int | None:
+    """The id of a special token that is there for padding or for nothing yet."""
+    for id, token in sorted(tokenizer.added_tokens_decoder.items()):
+        if token.special and id not in stop and re.search(r"pad|reserved|unused|extra_id", str(token), re.IGNORECASE):
+            return id
+    return None
 
 
 def save_model(folder: Path, model: Any, tokenizer: Any) -> None:

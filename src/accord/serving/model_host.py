@@ -76,7 +76,7 @@ class _Served:
     """A model under a name: its engine, its format, and its requests."""
 
     def __init__(self, name: str, model: Opened, capacity: Capacity, dtype: torch.dtype) -> None:
-        self.format, self.context = model.format, model.format.context or capacity.context
+        self.format, self.context = replace(model.format, context=0), model.format.context or capacity.context
         self.version = f"{name}@{model.digest[:DIGEST]}"
         engine = BatchEngine(
             model.lm,
@@ -235,6 +235,8 @@ class _Answer:
         self.served, self.deadline = served, deadline
         self.ended, self.ticket = False, -1
         self._words = Words(self._decode, ask.stop, strip=bool(ask.conversation))
+        self._unsaid: list[int] | None = [] if ask.conversation else None
+        """First tokens that may be the template's own; None once the answer has begun."""
         self._came = asyncio.Event()
         self._drawn: list[Drawn] = []
         self._error: Exception | None = None
@@ -261,7 +263,8 @@ class _Answer:
             drawn = await self._next()
             finish: Finish = drawn[-1].finish
             self.ended = bool(finish)
-            text = self._words.push([token.token for token in drawn if token.finish != "stop"], last=self.ended)
+            said = self._said([token.token for token in drawn if token.finish != "stop"])
+            text = self._words.push(said, last=self.ended)
             finish = "stop" if self._words.stopped else finish
             told = () if self.request.logprobs is None else tuple(self._told(token) for token in drawn)
             count += len(drawn)
@@ -270,6 +273,17 @@ class _Answer:
                 count = 0
             if finish:
                 return
+
+    def _said(self, ids: list[int]) -> list[int]:
+        """The tokens without what the template writes before an answer, such as a channel's name; held back while that is open."""
+        if self._unsaid is None:
+            return ids
+        self._unsaid += ids
+        begin = self.served.format.begin(self._unsaid, last=self.ended)
+        if begin is None:
+            return []
+        said, self._unsaid = self._unsaid[begin:], None
+        return said
 
     async def _next(self) -> list[Drawn]:
         while not self._drawn:
@@ -307,7 +321,7 @@ async def _tokens(served: _Served, ask: Ask) -> tuple[int, ...]:
 
 
 def _prompt(served: _Served, ask: Ask) -> list[int]:
-    whole = replace(served.format, context=0)
+    whole = served.format
     if not ask.conversation:
         if not isinstance(ask.prompt, str):
             return _known(ask.prompt, served.seat.engine.network.vocabulary)

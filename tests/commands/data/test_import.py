@@ -151,6 +151,19 @@ def test_a_dry_run_shows_a_models_tokens_and_what_is_learned_of_them(
     assert example["keep"] == [0] * len(prompt) + [1] * len(response)
 
 
+def test_a_dry_run_says_which_rows_a_models_template_refuses(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tiny import chat
+
+    tokenizer = chat().tokenizer
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content + 1 }}{% endfor %}"
+    tokenizer.save_pretrained(project.path / "models" / "sft")
+    main(["import", str(project.path), str(wrote(tmp_path, GOOD)), "--dry-run", "--json"])
+    example = json.loads(capsys.readouterr().out)["rows"][0]["examples"][0]
+    assert "fails: TypeError" in example["note"]
+    assert "fix the template" in example["note"]
+    assert (example["tokens"], example["context"], example["learned"]) == ([], "user: Question 0?", "")
+
+
 def test_samples_are_drawn_by_seed_and_limits_count_rows(tmp_path: Path) -> None:
     path = wrote(tmp_path, GOOD)
 

@@ -39,7 +39,7 @@ def test_it_leaves_a_chat_model_whose_loss_it_says(project: Project) -> None:
     plain, tokenizer = plain_model(project.model("chat"))
     assert summary["validation_loss"] == pytest.approx(loss_of(plain, project, "chat", PROMPTS[7:], "At the market."), abs=1e-4)
     assert tokenizer.chat_template == CHAT_TEMPLATE
-    assert plain.config.eos_token_id == plain.generation_config.eos_token_id == load_model(project, "chat").format.stop[0]
+    assert plain.config.eos_token_id == plain.generation_config.eos_token_id == list(load_model(project, "chat").format.stop)
     learned(project, "chat", "base")
     assert lineage_of(project, "chat", parents=["base"], snapshots=["demonstrations"])["stage"] == "sft"
 

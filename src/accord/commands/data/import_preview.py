@@ -96,8 +96,10 @@ def _rendered(example: _Example, chat_format: ChatFormat | None) -> dict[str, An
     try:
         prompt = chat_format.prompt(example.messages) if example.messages else []
         response = _learned(chat_format, example)
-    except InputError as error:
-        return _as_text(example, error.what)
+    except InputError as error:  # no template of ours stands in for one that refuses
+        asked = "\n".join(f"{message.role}: {message.content}" for message in example.messages)
+        note = f"this model cannot be trained on it: {error.what} ({error.hint})"
+        return {"label": example.label, "tokens": [], "keep": [], "note": note, "context": asked, "learned": ""}
     tokens = [*prompt, *response]
     cut = 0 < chat_format.context < len(tokens)
     return {

@@ -51,7 +51,8 @@ def reward_model_opinions(project: Project, name: str, samples: Sequence[Said]) 
     usable = [i for i, (prompt, response) in enumerate(ids) if prompt and response]
     found: dict[str, Opinions] = {}
     for model in others:
-        if load_tokenizer(project.model(model)).get_vocab() != tokenizer.get_vocab():
+        theirs = load_tokenizer(project.model(model)).get_vocab()
+        if any(theirs.get(token) != id for token, id in tokenizer.get_vocab().items() if id != tokenizer.pad_token_id):
             continue
         scorer = load_reward_model(str(project.model(model)), compute_dtype())
         scores: list[float] = scorer.score([ids[i][0] for i in usable], [ids[i][1] for i in usable]).tolist()

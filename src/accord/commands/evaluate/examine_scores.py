@@ -99,12 +99,14 @@ def _padded_scores(scorer: TextScorer, rows: Sequence[Row], source: str) -> list
     loader: Any = cast("Any", AutoModelForSequenceClassification)
     loaded = loader.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
     ids = [[*scorer.format.prompt(prompt.messages), *scorer.format.tokens_of(prompt, response)] for prompt, response in rows]
-    width, pad = max(map(len, ids)), int(loaded.config.pad_token_id or 0)
-    tokens = torch.tensor([[*row, *[pad] * (width - len(row))] for row in ids])
-    keep = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
-    states = loaded.eval().base_model(input_ids=tokens, attention_mask=keep).last_hidden_state
-    last = states[torch.arange(len(ids)), keep.sum(1) - 1]
-    scores: list[float] = (loaded.score(last).squeeze(1) + float(getattr(loaded.config, "reward_bias", 0.0))).tolist()
+    width, pad = max(map(len, ids)), loaded.config.pad_token_id
+    if pad is None:  # such a classifier takes no batch
+        outputs = [loaded.eval()(torch.tensor([row])).logits for row in ids]
+    else:
+        tokens = torch.tensor([[*row, *[pad] * (width - len(row))] for row in ids])
+        keep = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+        outputs = [loaded.eval()(input_ids=tokens, attention_mask=keep).logits]
+    scores: list[float] = (torch.cat(outputs)[:, 0] + float(getattr(loaded.config, "reward_bias", 0.0))).tolist()
     return scores
 
 

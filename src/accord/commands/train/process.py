@@ -107,7 +107,7 @@ def _tokens(chat_format: ChatFormat, row: Marked, max_tokens: int) -> algorithm.
 
 def token_texts(chat_format: ChatFormat, tokens: list[int]) -> list[str]:
     """Return the part of the text that each token adds; the stop token adds nothing, and white space around the text is not in it."""
-    texts = [""]
+    texts, begin = [""], chat_format.begin(tokens, last=True) or 0  # what the template writes before the answer is no text of it
     for end in range(1, len(tokens) + 1):
-        texts.append(chat_format.tokenizer.decode(tokens[:end], skip_special_tokens=True).lstrip())
+        texts.append(chat_format.tokenizer.decode(tokens[begin : max(begin, end)], skip_special_tokens=True).lstrip())
     return [after[len(before) :] for before, after in pairwise(texts)]

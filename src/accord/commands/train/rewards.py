@@ -238,6 +238,6 @@ def check_same_tokenizer(model: Model, reward_source: str) -> None:
         ModelError: their vocabularies differ.
     """
     theirs, ours = load_tokenizer(reward_source).get_vocab(), model.format.tokenizer.get_vocab()
-    if theirs != ours:
+    if any(theirs.get(token) != id for token, id in ours.items()):  # a reward model may have a padding token of its own
         hint = "train the reward model from this policy's SFT model"
         raise ModelError(f"its tokenizer ({len(theirs)} entries) is not that of {model.name} ({len(ours)})", where=reward_source, hint=hint)

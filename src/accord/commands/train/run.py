@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from accord.commands.models import Model
+from accord.data.templates import end_at_stop
 from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, sharing
 from accord.models.decoder import recomputing
-from accord.models.folders import save_model, scalar_from
+from accord.models.folders import give_pad, save_model, scalar_from
 from accord.models.quantised import quantised
 from accord.models.scalar import new_head
 from accord.records import Prompt
@@ -94,7 +95,11 @@ def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> A
 
 def scalar_model(model: Model, seed: int, stream: str) -> Any:
     """A model with a fresh scalar head on a language model's body, on the device."""
-    return scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(seed, stream, "head"))).to(pick_device())
+    made = scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(seed, stream, "head")))
+    give_pad(made, model.format.tokenizer, model.format.stop)
+    if not model.format.raw:
+        end_at_stop(model.format.tokenizer)
+    return made.to(pick_device())
 
 
 def save(

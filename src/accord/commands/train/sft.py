@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from accord.algorithms import sft as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, TrainFlags
-from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.models import compute_dtype, digest_of, ends_of, load_model, locate
 from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.run import save, snapshot, trainable
@@ -22,6 +22,7 @@ from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
+from accord.models.folders import set_ends
 from accord.records import Demonstration
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -61,8 +62,8 @@ def sft(
         model = load_model(opened, base)
         tokenizer = model.format.tokenizer
         give_chat_template(tokenizer)
-        chat = chat_format(tokenizer, model.format.context)
-        model.lm.config.eos_token_id = model.lm.generation_config.eos_token_id = chat.stop[0]
+        chat = chat_format(tokenizer, model.format.context, ends_of(model.lm))
+        set_ends(model.lm, chat.stop)
         shown, strange = without(demonstrations, config.held_out_tasks)
         training = mixed([row for row in shown if row.prompt.split == "train"], parse_weights(config.tasks), config.seed)
         examples = [example(chat, row, config.max_tokens) for row in training]
