@@ -142,21 +142,22 @@ class BatchEngine:
             row.filled = self.prefixes.restore(row.tokens, self._read, place)
             self.reused += row.filled
             if row.request.sampling.repetition_penalty != 1.0:
-                row.seen = torch.zeros(self.network.vocabulary, dtype=torch.bool).index_fill_(0, torch.tensor(row.tokens), True)
+                seen = torch.zeros(self.network.vocabulary, dtype=torch.bool).index_fill_(0, torch.tensor(row.tokens), True)
+                row.seen = seen.to(self.network.device)
 
     def _read_chunk(self) -> list[Drawn]:
         """The next chunk of every prompt that is being read; those that end in it move into the running batch with their first token."""
         chunks = [row.tokens[row.filled : row.filled + CHUNK] for row in self.reading]
         padded = [chunk + [0] * (CHUNK - len(chunk)) for chunk in chunks]
-        starts = torch.tensor([row.filled for row in self.reading])
-        self._read.reserve(0, int(starts.max()) + CHUNK)
-        states = self.network.states(torch.tensor(padded), starts, self._read)
+        starts = [row.filled for row in self.reading]
+        self._read.reserve(0, max(starts) + CHUNK)
+        states = self.network.states(padded, starts, self._read)
         for row, chunk in zip(self.reading, chunks, strict=True):
             row.filled += len(chunk)
         done = [place for place, row in enumerate(self.reading) if row.filled == len(row.tokens)]
         if not done:
             return []
-        last = torch.tensor([place * CHUNK + len(chunks[place]) - 1 for place in done])
+        last = torch.tensor([place * CHUNK + len(chunks[place]) - 1 for place in done], device=states.device)
         logits = self.network.logits(states.index_select(0, last))
         rows = [self.reading[place] for place in done]
         drawn = self._draw(rows, logits)
@@ -180,8 +181,8 @@ class BatchEngine:
 
     def _decode(self) -> list[Drawn]:
         idle = rounded(len(self.running), FLOOR) - len(self.running)
-        tokens = torch.tensor([[row.tokens[-1]] for row in self.running] + [[0]] * idle)
-        starts = torch.tensor([row.filled for row in self.running] + [0] * idle)
+        tokens = [[row.tokens[-1]] for row in self.running] + [[0]] * idle
+        starts = [row.filled for row in self.running] + [0] * idle
         states = self.network.states(tokens, starts, self._run)
         logits = self.network.logits(states)[: len(self.running)]
         for row in self.running:
@@ -225,7 +226,7 @@ def _leave(rows: list[_Row], places: Places, place: int) -> None:
 def _pick(rows: list[_Row], logits: Tensor) -> list[int]:
     sampling = rows[0].request.sampling
     seen = torch.stack([row.seen for row in rows if row.seen is not None]) if sampling.repetition_penalty != 1.0 else None
-    uniform = torch.tensor([row.chance.random() for row in rows]) if sampling.temperature > 0 else None
+    uniform = torch.tensor([row.chance.random() for row in rows], device=logits.device) if sampling.temperature > 0 else None
     return draw(shape_logits(logits, sampling, seen), uniform)[0].tolist()
 
 
@@ -250,21 +251,22 @@ class _Network:
         with torch.inference_mode():
             self.head = head_weight(model).detach().to(dtype)
             self.weights = fuse(self.body, dtype) if is_llama_shaped(self.body) else None
-        self.vocabulary = len(self.head)
+        self.vocabulary, self.device = len(self.head), self.head.device
         self.limit = int(getattr(model.config, "max_position_embeddings", 0) or 0)
         self._rotations = torch.empty(0)
 
-    def states(self, tokens: Tensor, starts: Tensor, places: Places) -> Tensor:
+    def states(self, tokens: list[list[int]], starts: list[int], places: Places) -> Tensor:
         """Final states [rows * steps, width] of tokens [rows, steps], which follow the ``starts`` tokens in the first places."""
-        steps = tokens.shape[1]
-        positions = (starts[:, None] + torch.arange(steps)).flatten()
-        attend = Window(places, starts, steps)
+        steps, flat = len(tokens[0]), torch.tensor(tokens, device=self.device).flatten()
+        filled = torch.tensor(starts, device=self.device)
+        positions = (filled[:, None] + torch.arange(steps, device=self.device)).flatten()
+        attend = Window(places, filled, max(starts), steps)
         if self.weights is None:
             capped = positions.clamp(max=self.limit - 1) if self.limit else positions
-            return hidden(self.body, tokens.flatten(), capped, attend, self.dtype)
+            return hidden(self.body, flat, capped, attend, self.dtype)
         if len(self._rotations) < places.slots:
-            self._rotations = rotary(self.body, torch.arange(places.slots))
-        return llama_hidden(self.weights, tokens.flatten(), self._rotations.index_select(0, positions), attend)
+            self._rotations = rotary(self.body, torch.arange(places.slots, device=self.device))
+        return llama_hidden(self.weights, flat, self._rotations.index_select(0, positions), attend)
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits [rows, vocabulary], float32, in products of the same form however few rows there are."""

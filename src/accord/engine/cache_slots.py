@@ -81,12 +81,13 @@ class Window:
 
     Args:
         starts: [rows] how many slots of each place are filled; the new tokens take the following ones.
+        longest: the largest of them.
     """
 
-    def __init__(self, places: Places, starts: Int[Tensor, " rows"], steps: int) -> None:
+    def __init__(self, places: Places, starts: Int[Tensor, " rows"], longest: int, steps: int) -> None:
         self.places, self.steps = places, steps
         slots = starts[:, None] + torch.arange(steps, device=starts.device)
-        self.width = min(rounded(int(starts.max()) + steps), places.slots)
+        self.width = min(rounded(longest + steps), places.slots)
         rows = torch.arange(len(starts), device=starts.device)[:, None] * places.slots
         self.flat = (rows + slots).flatten()
         seen = torch.arange(self.width, device=starts.device) <= slots[..., None]

@@ -72,16 +72,11 @@ def _named(name: str) -> torch.device:
 
 
 def _devices() -> dict[str, int]:
-    """The kinds of devices of this machine with how many of each there are."""
+    """The kinds of devices of this machine with how many of each there are: the CPU, and the accelerator that this torch is built for."""
     import torch
 
-    found = {"cpu": 1}
-    for kind in ("cuda", "xpu", "mps", torch._C._get_privateuse1_backend_name()):
-        module = getattr(torch, kind, None)  # the last is an accelerator that another package brings, such as Ascend's
-        count = module.device_count() if module is not None else 0
-        if count:
-            found[kind] = count
-    return found
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return {"cpu": 1} if accelerator is None else {"cpu": 1, accelerator.type: torch.accelerator.device_count()}
 
 
 def matmul_dtype(device: torch.device, requested: str = "auto") -> torch.dtype:
