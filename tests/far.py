@@ -1,4 +1,4 @@
-"""An accelerator for a machine that has none: tensors on ``far:0`` are computed by the CPU, and mixing them with CPU tensors fails as on a GPU.
+"""An accelerator for a machine that has none: the CPU computes what is on ``far:0``, and mixing it with CPU tensors fails as on a GPU.
 
 Operations are caught above the devices: those of a far tensor run on the CPU tensor that it holds, and what comes out is far again.
 Two things mix as they do with CUDA: numbers without a dimension, and CPU indices into far tensors. ``waits`` counts how often a value came
@@ -7,6 +7,7 @@ back to the host, where a GPU's host would wait. Operations that allocate inside
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,16 +16,26 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 KIND = "far"
 FAR = f"{KIND}:0"
 INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "copy_"}
 """Operations that take tensors of both devices."""
 WHOLE = {"to", "item"}
-"""Operations of others, which inference mode does not take apart by itself: the parts say where a tensor goes and whether the host waits."""
+"""Operations that inference mode does not take apart by itself: their parts say where a tensor goes and whether the host waits."""
 FETCHING = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique_dim", "_unique2"}
 """Operations whose result, or its shape, the host must know."""
+
+
+class _Module(_DummyBackendModule):
+    """What torch asks of ``torch.far``."""
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return [torch.bfloat16]
+
+
+_setup_privateuseone_for_python_backend(KIND, _Module())  # at import: autograd asks at its first backward pass which devices there are
 
 
 class Waits:
@@ -53,6 +64,13 @@ class FarTensor(torch.Tensor):
         """What ``torch.save`` writes of it: a tensor that is loaded onto the CPU, as with ``map_location``."""
         return self.held.detach().__reduce_ex__(protocol)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self) not in memo:
+            copy = FarTensor(self.held.detach().clone()).requires_grad_(self.requires_grad)
+            vars(copy).update(_is_param=getattr(self, "_is_param", False))  # how torch knows a parameter that is no Parameter
+            memo[id(self)] = copy
+        return memo[id(self)]
+
     def tolist(self) -> Any:
         Waits.count += 1
         return self.held.tolist()
@@ -76,31 +94,40 @@ class _Seeing(TorchDispatchMode):
 
 
 class _Making(TorchFunctionMode):
-    """Makes a tensor of Python numbers on the CPU first: torch.tensor moves it to its device where no operation can be caught."""
+    """Makes tensors of Python numbers on the CPU first: torch moves them to their device where no operation can be caught."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         device = kwargs.get("device")
         if func in (torch.tensor, torch.as_tensor) and device is not None and torch.device(device).type == KIND:
             return func(*args, **{**kwargs, "device": "cpu"}).to(device)
+        if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+            args = (args[0], _indices(args[1]), *args[2:])
         return func(*args, **kwargs)
 
 
-_there: list[bool] = []
+def _indices(index: Any) -> Any:
+    if isinstance(index, tuple):
+        return tuple(map(_indices, index))
+    return torch.tensor(index) if isinstance(index, list) else index
 
 
 @contextmanager
 def accelerator() -> Iterator[type[Waits]]:
     """While it is open there is a device ``far:0``; gives the counter of waits."""
-    if not _there:
-        _setup_privateuseone_for_python_backend(KIND)
-        _there.append(True)
-    before = torch.__future__.get_swap_module_params_on_conversion()
+    before, begin = torch.__future__.get_swap_module_params_on_conversion(), threading.Thread._bootstrap_inner
+
+    def begin_there(thread: threading.Thread) -> None:
+        with _Making(), _Seeing():  # they hold in one thread alone
+            begin(thread)
+
     torch.__future__.set_swap_module_params_on_conversion(True)  # module.to() cannot write a far tensor into one of the CPU
+    threading.Thread._bootstrap_inner = begin_there
     try:
         with _Making(), _Seeing():
             yield Waits
     finally:
+        threading.Thread._bootstrap_inner = begin
         torch.__future__.set_swap_module_params_on_conversion(before)
 
 
@@ -117,7 +144,7 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if asked is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
     goes_far = far if asked is None else torch.device(asked).type == KIND
-    fetched = name == "_to_copy" and not goes_far or name == "copy_" and not isinstance(args[0], FarTensor)
+    fetched = (name == "_to_copy" and not goes_far) or (name == "copy_" and not isinstance(args[0], FarTensor))
     masked = name == "index" and any(index is not None and index.dtype is torch.bool for index in args[1])
     Waits.count += far and (fetched or masked or name in FETCHING)
     if torch.is_inference_mode_enabled():  # there a wrapper has no version counter, which a view of it needs
@@ -150,4 +177,6 @@ def _held(value: Any) -> Any:
 
 
 def _far(value: Any) -> Any:
-    return FarTensor(value) if isinstance(value, torch.Tensor) and not isinstance(value, FarTensor) else value
+    if not isinstance(value, torch.Tensor) or isinstance(value, FarTensor):
+        return value
+    return FarTensor(value.conj().conj_physical() if value.is_conj() else value)  # here nothing would heed a conjugate that is only marked

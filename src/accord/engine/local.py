@@ -112,11 +112,12 @@ class LocalSampler:
             running = running & (chosen[:, None] != self.stop).all(1)
             if step == steps - 1:
                 break
-            left = int(running.sum()) if (step + 1) % look_every == 0 else len(alive)
+            looked = running.cpu() if (step + 1) % look_every == 0 else None
+            left = len(alive) if looked is None else int(looked.sum())
             if left == 0:
                 break
-            if left < COMPACT_AT * len(alive):
-                kept = running.nonzero().squeeze(1)
+            if looked is not None and left < COMPACT_AT * len(alive):
+                kept = looked.nonzero().squeeze(1).to(alive.device)
                 alive, running, chosen, position = alive[kept], running[kept], chosen[kept], position[kept]
                 seen = None if seen is None else seen[kept]
                 cache.keep(kept)
