@@ -274,6 +274,30 @@ def test_systems_are_evaluated_and_compared_there_as_on_the_cpu(town: Project, t
     agree(one, other)
 
 
+OTHERS = {
+    "probe": ["base", "sft", "--prompts", 10, "--max-tokens", 8, "--bootstrap", 20, "--reward", "reward", "--dtype", "float32"],
+    "solve": ["--model", "sft", "--max-tokens", 8, "--dtype", "float32"],
+    "queue": ["--by", "uncertainty", "--reward", "reward", "--count", 5],
+}
+"""Commands that compute besides, with what they are asked."""
+
+
+@pytest.mark.parametrize("command", OTHERS)
+def test_other_commands_print_there_what_they_print_on_the_cpu(
+    command: str, town: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(project: Project, flags: RunFlags) -> Any:
+        if command == "solve":
+            problems(project, config=ProblemsConfig(count=30, solved=4, most=5, steps=1))
+        capsys.readouterr()
+        main([command, str(project.path), *map(str, OTHERS[command]), "--device", flags.device, "--json"])
+        return json.loads(capsys.readouterr().out)
+
+    one, other, *_ = on_each(town, tmp_path, printed)
+    assert one
+    agree(one, other)
+
+
 def far_model(name: str) -> Opened:
     opened = open_model(name)
     return Opened(opened.lm.to(FAR), opened.format, opened.digest)
