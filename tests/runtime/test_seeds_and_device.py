@@ -71,7 +71,7 @@ def test_products_are_bfloat16_only_where_they_are_no_slower(limit: str) -> None
 @pytest.mark.parametrize("name", ["cuda:99", "toaster"])
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=name):
-        device.pick_device(name)
+        device.choose_device(name)
 
 
 KEEPS = """

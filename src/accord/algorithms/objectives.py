@@ -27,7 +27,7 @@ def whiten(x: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"], *, 
 
 def ranked_pairs(ranks: Int[Tensor, " k"]) -> tuple[Int[Tensor, "2 pairs"], Int[Tensor, "2 ties"]]:
     """Return index pairs (better, worse) of one prompt's K responses, and its tied pairs. Rank 1 is best."""
-    first, second = torch.triu_indices(len(ranks), len(ranks), offset=1)
+    first, second = torch.triu_indices(len(ranks), len(ranks), offset=1, device=ranks.device)
     a, b = ranks[first], ranks[second]
     better, worse = torch.where(a < b, first, second), torch.where(a < b, second, first)
     return torch.stack([better, worse])[:, a != b], torch.stack([first, second])[:, a == b]

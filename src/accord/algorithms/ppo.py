@@ -106,6 +106,7 @@ def train(
         for name, optimizers in trained.items():
             restore_optimizers(optimizers, state[name])
         average, beta, updates = state["average"], state["kl_coef"], state["updates"]
+        average = {name: weight.to(policy.device) for name, weight in average.items()}
         rewards.multipliers.update(state["multipliers"])
     sampler.refresh()
     raw_text = pretraining(updates) if config.ptx_coef and pretraining else None

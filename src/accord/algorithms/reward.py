@@ -78,7 +78,7 @@ def train(
     """Train ``model`` in place, set its bias on the demonstrations (prompt and response tokens), and return it."""
     a_pass = math.ceil(len(rankings) / config.batch_size)
     steps = a_pass * config.epochs
-    threshold = nn.Parameter(torch.tensor(-1.0))
+    threshold = nn.Parameter(torch.tensor(-1.0, device=model.device))
     optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
     if config.ties == "model":
         optimizers[adamw([threshold], lr=config.lr)] = config.lr

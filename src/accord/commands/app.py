@@ -45,12 +45,20 @@ Precision = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"], Parameter(name="--dtype", help="Precision of matrix products; weights stay float32.")
 ]
 
+Device = Annotated[
+    str,
+    Parameter(
+        name="--device", help="Where to compute: cpu, cuda, cuda:1, xpu or mps; auto takes ACCORD_DEVICE, else a GPU when there is one."
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Compute:
     """How a model is computed with, where nothing is trained."""
 
     dtype: Precision = "auto"
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,7 @@ def local_speaker(project: Project, model: str, dtype: str = "auto") -> LocalSpe
     return LocalSpeaker(load_model(project, model), compute_dtype(dtype))
 
 
-def open_speaker(project: Project, model: str, address: str = "") -> Speaker:
+def open_speaker(project: Project, model: str, address: str = "", dtype: str = "auto") -> Speaker:
     """Open a model of the project, or with an address the model of that name behind it, as a speaker.
 
     Raises:
@@ -246,5 +246,5 @@ def open_speaker(project: Project, model: str, address: str = "") -> Speaker:
         ModelError: the project has no such model.
     """
     if not address:
-        return local_speaker(project, model)
+        return local_speaker(project, model, dtype)
     return RemoteSpeaker(address, model, keep=project.path / "advice" / "kept")

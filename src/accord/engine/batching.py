@@ -143,22 +143,23 @@ class BatchEngine:
             row.filled = self.prefixes.restore(row.tokens, self._read, slot)
             self.reused += row.filled
             if row.request.sampling.repetition_penalty != 1.0:
-                row.seen = torch.zeros(self.network.vocabulary, dtype=torch.bool).index_fill_(0, torch.tensor(row.tokens), True)
+                seen = torch.zeros(self.network.vocabulary, dtype=torch.bool).index_fill_(0, torch.tensor(row.tokens), True)
+                row.seen = seen.to(self.network.device)
 
     def _read_chunk(self) -> list[Drawn]:
         """Read the next chunk of every prompt in progress. Prompts that end in it join the running batch with
         their first token."""
         chunks = [row.tokens[row.filled : row.filled + CHUNK] for row in self.reading]
         padded = [chunk + [0] * (CHUNK - len(chunk)) for chunk in chunks]
-        starts = torch.tensor([row.filled for row in self.reading])
-        self._read.reserve(0, int(starts.max()) + CHUNK)
-        states = self.network.states(torch.tensor(padded), starts, self._read)
+        starts = [row.filled for row in self.reading]
+        self._read.reserve(0, max(starts) + CHUNK)
+        states = self.network.states(padded, starts, self._read)
         for row, chunk in zip(self.reading, chunks, strict=True):
             row.filled += len(chunk)
         done = [slot for slot, row in enumerate(self.reading) if row.filled == len(row.tokens)]
         if not done:
             return []
-        last = torch.tensor([slot * CHUNK + len(chunks[slot]) - 1 for slot in done])
+        last = torch.tensor([slot * CHUNK + len(chunks[slot]) - 1 for slot in done], device=states.device)
         logits = self.network.logits(states.index_select(0, last))
         rows = [self.reading[slot] for slot in done]
         drawn = self._draw(rows, logits)
@@ -182,8 +183,8 @@ class BatchEngine:
 
     def _decode(self) -> list[Drawn]:
         idle = rounded(len(self.running), FLOOR) - len(self.running)
-        tokens = torch.tensor([[row.tokens[-1]] for row in self.running] + [[0]] * idle)
-        starts = torch.tensor([row.filled for row in self.running] + [0] * idle)
+        tokens = [[row.tokens[-1]] for row in self.running] + [[0]] * idle
+        starts = [row.filled for row in self.running] + [0] * idle
         states = self.network.states(tokens, starts, self._run)
         logits = self.network.logits(states)[: len(self.running)]
         for row in self.running:
@@ -227,7 +228,7 @@ def _leave(rows: list[_Row], slots: Slots, slot: int) -> None:
 def _pick(rows: list[_Row], logits: Tensor) -> list[int]:
     sampling = rows[0].request.sampling
     seen = torch.stack([row.seen for row in rows if row.seen is not None]) if sampling.repetition_penalty != 1.0 else None
-    uniform = torch.tensor([row.chance.random() for row in rows]) if sampling.temperature > 0 else None
+    uniform = torch.tensor([row.chance.random() for row in rows], device=logits.device) if sampling.temperature > 0 else None
     return draw(shape_logits(logits, sampling, seen), uniform)[0].tolist()
 
 
@@ -252,22 +253,23 @@ class _Network:
         with torch.inference_mode():
             self.head = head_weight(model).detach().to(dtype)
             self.weights = fuse(self.body, dtype) if is_llama_shaped(self.body) else None
-        self.vocabulary = len(self.head)
+        self.vocabulary, self.device = len(self.head), self.head.device
         self.limit = int(getattr(model.config, "max_position_embeddings", 0) or 0)
         self._rotations = torch.empty(0)
 
-    def states(self, tokens: Tensor, starts: Tensor, slots: Slots) -> Tensor:
+    def states(self, tokens: list[list[int]], starts: list[int], slots: Slots) -> Tensor:
         """Return the final states [rows * steps, width] of tokens [rows, steps], which follow the ``starts``
         tokens of the first slots."""
-        steps = tokens.shape[1]
-        positions = (starts[:, None] + torch.arange(steps)).flatten()
-        attend = Window(slots, starts, steps)
+        steps, flat = len(tokens[0]), torch.tensor(tokens, device=self.device).flatten()
+        filled = torch.tensor(starts, device=self.device)
+        positions = (filled[:, None] + torch.arange(steps, device=self.device)).flatten()
+        attend = Window(slots, filled, max(starts), steps)
         if self.weights is None:
             capped = positions.clamp(max=self.limit - 1) if self.limit else positions
-            return hidden(self.body, tokens.flatten(), capped, attend, self.dtype)
+            return hidden(self.body, flat, capped, attend, self.dtype)
         if len(self._rotations) < slots.positions:
-            self._rotations = rotary(self.body, torch.arange(slots.positions))
-        return llama_hidden(self.weights, tokens.flatten(), self._rotations.index_select(0, positions), attend)
+            self._rotations = rotary(self.body, torch.arange(slots.positions, device=self.device))
+        return llama_hidden(self.weights, flat, self._rotations.index_select(0, positions), attend)
 
     def logits(self, states: Tensor) -> Tensor:
         """Return logits [rows, vocabulary] in float32. The products have the same shape for few rows as for many."""

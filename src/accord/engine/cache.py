@@ -17,8 +17,8 @@ from accord.models.attention import RaggedAttention
 class Cache:
     """Keys and values of all layers, [rows, kv heads, positions, dim] each, allocated once."""
 
-    def __init__(self, lengths: Int[Tensor, " prompts"], n: int, steps: int) -> None:
-        self.lengths, self.n = lengths, n
+    def __init__(self, lengths: Int[Tensor, " prompts"], n: int, steps: int, device: str | torch.device = "cpu") -> None:
+        self.lengths, self.n = lengths.to(device), n
         self.width = int(lengths.max())
         self.positions = self.width + steps
         self.clock = self.width
@@ -26,14 +26,14 @@ class Cache:
         self.values: list[Tensor] = []
         starts = (self.width - lengths).repeat_interleave(n)
         self.padded = int(lengths.min()) < self.width
-        self.visible = torch.arange(self.positions, device=lengths.device) >= starts[:, None]
+        self.visible = (torch.arange(self.positions) >= starts[:, None]).to(device)
 
     def fill(self, k: Tensor, v: Tensor) -> None:
         """Write a layer's keys and values [tokens, kv heads, dim] of the prompts, repeated for all n rows of each prompt."""
         prompts = len(self.lengths)
-        rows = torch.arange(prompts, device=k.device).repeat_interleave(self.lengths)
+        rows = torch.arange(prompts, device=k.device).repeat_interleave(self.lengths, output_size=len(k))
         ends = self.lengths.cumsum(0)
-        position = torch.arange(len(k), device=k.device) + (self.width - ends).repeat_interleave(self.lengths)
+        position = torch.arange(len(k), device=k.device) + (self.width - ends).repeat_interleave(self.lengths, output_size=len(k))
         for store, x in ((self.keys, k), (self.values, v)):
             block = x.new_zeros(prompts, self.positions, *x.shape[1:])
             block[rows, position] = x

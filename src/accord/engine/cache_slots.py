@@ -81,12 +81,13 @@ class Window:
 
     Args:
         starts: [rows] number of filled positions in each slot. The new tokens take the following ones.
+        longest: the largest of them.
     """
 
-    def __init__(self, slots: Slots, starts: Int[Tensor, " rows"], steps: int) -> None:
+    def __init__(self, slots: Slots, starts: Int[Tensor, " rows"], longest: int, steps: int) -> None:
         self.slots, self.steps = slots, steps
         positions = starts[:, None] + torch.arange(steps, device=starts.device)
-        self.width = min(rounded(int(starts.max()) + steps), slots.positions)
+        self.width = min(rounded(longest + steps), slots.positions)
         rows = torch.arange(len(starts), device=starts.device)[:, None] * slots.positions
         self.flat = (rows + positions).flatten()
         seen = torch.arange(self.width, device=starts.device) <= positions[..., None]

@@ -24,18 +24,19 @@ class QGuide:
     def __init__(self, network: QNetwork, *, beta: float) -> None:
         self.network, self.beta = network, beta
         self._dtype, self._weights = torch.float32, None
-        self._cache = Cache(torch.ones(1, dtype=torch.long), 1, 1)
+        self._cache = Cache(torch.ones(1, dtype=torch.long), 1, 1, network.device)
         self._rotations = torch.empty(0)
 
     def start(self, prompts: Sequence[Sequence[int]], n: int, steps: int, dtype: torch.dtype) -> Tensor:
         """Read the prompts and return [rows, vocabulary] for the first token of each of their n responses."""
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        self._dtype, self._cache = dtype, Cache(lengths, n, steps)
+        lengths, device = torch.tensor([len(prompt) for prompt in prompts]), self.network.device
+        self._dtype, self._cache = dtype, Cache(lengths, n, steps, device)
         self._weights: Weights | None = fuse(self.network.body, dtype) if is_llama_shaped(self.network.body) else None
         if self._weights is not None:
-            self._rotations = rotary(self.network.body, torch.arange(self._cache.positions))
-        flat = torch.tensor([token for prompt in prompts for token in prompt])
-        positions = torch.arange(len(flat)) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+            self._rotations = rotary(self.network.body, torch.arange(self._cache.positions, device=device))
+        flat, lengths = torch.tensor([token for prompt in prompts for token in prompt], device=device), self._cache.lengths
+        starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths, output_size=len(flat))
+        positions = torch.arange(len(flat), device=device) - starts
         states = self._states(flat, positions, Prefill(self._cache))
         return self._push(states.index_select(0, lengths.cumsum(0) - 1)).repeat_interleave(n, 0)
 

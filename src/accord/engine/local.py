@@ -26,6 +26,9 @@ from accord.records import Generation, Sampling
 COMPACT_AT = 0.75
 """Compact the batch when fewer than this share of its rows still run. Copying the cache costs about two steps."""
 
+LOOK_EVERY = 16
+"""Steps between two looks at which rows are done on a device that the host would have to wait for; the CPU looks at every one."""
+
 SMALL_PRODUCT = 2**22
 """Below this size (see ``_dtype``) a CPU computes a product faster in float32 than in bfloat16."""
 
@@ -53,7 +56,7 @@ class LocalSampler:
     """
 
     def __init__(self, model: Any, *, stop: Sequence[int], dtype: torch.dtype) -> None:
-        self.model, self.stop, self.dtype = model, torch.tensor(list(stop), dtype=torch.long), dtype
+        self.model, self.stop, self.dtype = model, torch.tensor(list(stop), dtype=torch.long, device=model.device), dtype
         self.guide: Guide | None = getattr(model, "guide", None)
         self._rotations = torch.empty(0)
         self._weights: Weights | None = None
@@ -68,12 +71,15 @@ class LocalSampler:
     @torch.no_grad()
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
         """Draw n responses for each prompt; see ``protocols.Sampler``."""
-        rows, steps = len(prompts) * n, sampling.max_tokens
-        uniform = torch.rand(steps, rows, generator=generator) if sampling.temperature > 0 else None
-        tokens, logprobs = torch.zeros(steps, rows, dtype=torch.long), torch.zeros(steps, rows)
+        rows, steps, device = len(prompts) * n, sampling.max_tokens, self.stop.device
+        uniform = torch.rand(steps, rows, generator=generator).to(device) if sampling.temperature > 0 else None
+        tokens, logprobs = torch.zeros(steps, rows, dtype=torch.long, device=device), torch.zeros(steps, rows, device=device)
         with torch.inference_mode(is_llama_shaped(self.model.base_model)):  # other architectures may keep what they compute
             seconds = self._fill(tokens, logprobs, prompts, n, sampling, uniform)
-        stops = torch.isin(tokens.T, self.stop)
+        drawn = time.perf_counter()
+        tokens, logprobs = tokens.cpu(), logprobs.cpu()
+        seconds["decode"] += time.perf_counter() - drawn  # the host waits for a device only here
+        stops = torch.isin(tokens.T, self.stop.cpu())
         finished = stops.any(1)
         length = torch.where(finished, stops.int().argmax(1) + 1, steps)
         keep = torch.arange(int(length.max())) < length[:, None]
@@ -87,16 +93,17 @@ class LocalSampler:
         the seconds spent."""
         began, (steps, rows) = time.perf_counter(), tokens.shape
         lengths = torch.tensor([len(prompt) for prompt in prompts])
-        cache = Cache(lengths, n, steps)
+        cache = Cache(lengths, n, steps, tokens.device)
         self._prepare(rows, cache.positions)
-        logits = self._prefill(prompts, lengths, cache).repeat_interleave(n, 0)
+        logits = self._prefill(prompts, lengths.to(tokens.device), cache).repeat_interleave(n, 0)
         if self.guide:
             logits = logits + self.guide.start(prompts, n, steps, self.dtype)
-        position = lengths.repeat_interleave(n)
+        position = lengths.repeat_interleave(n).to(tokens.device)
         seen = self._seen(prompts, n, logits.shape[-1]) if sampling.repetition_penalty != 1.0 else None
         prefilled = time.perf_counter()
 
-        alive, running = torch.arange(rows), torch.ones(rows, dtype=torch.bool)
+        alive, running = torch.arange(rows, device=tokens.device), torch.ones(rows, dtype=torch.bool, device=tokens.device)
+        look_every = 1 if tokens.device.type == "cpu" else LOOK_EVERY
         for step in range(steps):
             shaped = shape_logits(logits, sampling, seen)
             chosen, logprob = draw(shaped, None if uniform is None else uniform[step].index_select(0, alive))
@@ -105,11 +112,14 @@ class LocalSampler:
             if seen is not None:
                 seen.scatter_(1, chosen[:, None], True)
             running = running & (chosen[:, None] != self.stop).all(1)
-            left = int(running.sum())
-            if left == 0 or step == steps - 1:
+            if step == steps - 1:
                 break
-            if left < COMPACT_AT * len(alive):
-                kept = running.nonzero().squeeze(1)
+            looked = running.cpu() if (step + 1) % look_every == 0 else None
+            left = len(alive) if looked is None else int(looked.sum())
+            if left == 0:
+                break
+            if looked is not None and left < COMPACT_AT * len(alive):
+                kept = looked.nonzero().squeeze(1).to(alive.device)
                 alive, running, chosen, position = alive[kept], running[kept], chosen[kept], position[kept]
                 seen = None if seen is None else seen[kept]
                 cache.keep(kept)
@@ -134,7 +144,7 @@ class LocalSampler:
             if dtype not in self._fused:
                 self._fused[dtype] = fuse(body, dtype)
             self._weights = self._fused[dtype]
-            self._rotations = rotary(body, torch.arange(positions))
+            self._rotations = rotary(body, torch.arange(positions, device=self.stop.device))
 
     def _dtype(self, rows: int, weights: int) -> torch.dtype:
         """Return the faster dtype. bfloat16 reads half the bytes and multiplies twice as fast, but setting up a
@@ -145,8 +155,9 @@ class LocalSampler:
     def _prefill(
         self, prompts: Sequence[Sequence[int]], lengths: Int[Tensor, " prompts"], cache: Cache
     ) -> Float[Tensor, "prompts vocabulary"]:
-        flat = torch.tensor([token for prompt in prompts for token in prompt])
-        positions = torch.arange(len(flat)) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+        flat = torch.tensor([token for prompt in prompts for token in prompt], device=lengths.device)
+        starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths, output_size=len(flat))
+        positions = torch.arange(len(flat), device=lengths.device) - starts
         states = self._hidden(flat, positions, Prefill(cache))
         return self._logits(states.index_select(0, lengths.cumsum(0) - 1))
 
@@ -167,4 +178,4 @@ class LocalSampler:
         seen = torch.zeros(len(prompts), vocabulary, dtype=torch.bool)
         for row, prompt in enumerate(prompts):
             seen[row, list(prompt)] = True
-        return seen.repeat_interleave(n, 0)
+        return seen.repeat_interleave(n, 0).to(self.stop.device)

@@ -37,21 +37,23 @@ class RaggedAttention:
     """
 
     def __init__(self, lengths: Int[Tensor, " rows"]) -> None:
+        device, lengths = lengths.device, lengths.cpu()  # laid out on the host: a device would be asked for every width
         starts = lengths.cumsum(0) - lengths
         order = lengths.argsort(stable=True)
         groups = min(max(len(order) // ROWS, 1), 8)
         self.shapes: list[tuple[int, int]] = []
         tokens, keeps = list[Tensor](), list[Tensor]()
         for rows in order.tensor_split(groups):
-            steps = torch.arange(int(lengths[rows].max()), device=lengths.device)
+            steps = torch.arange(int(lengths[rows].max()))
             keep = steps < lengths[rows, None]
             self.shapes.append((len(rows), len(steps)))
             tokens.append(torch.where(keep, starts[rows, None] + steps, 0).flatten())
             keeps.append(keep.flatten())
         slots = torch.cat(keeps).nonzero().squeeze(1)
-        self.tokens = torch.cat(tokens)
+        flat = torch.cat(tokens)
+        self.tokens = flat.to(device)
         """The token in each slot of the rectangles, laid end to end; 0 in a pad."""
-        self.slots = torch.empty_like(slots).index_copy_(0, self.tokens.index_select(0, slots), slots)
+        self.slots = torch.empty_like(slots).index_copy_(0, flat.index_select(0, slots), slots).to(device)
         """The slot of each token."""
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

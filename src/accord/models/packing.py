@@ -58,7 +58,10 @@ class Ragged:
 
     def to(self, device: torch.device) -> Ragged:
         """Return the same batch on another device."""
-        return Ragged(self.tokens.to(device), self.lengths.to(device), self.keep.to(device))
+        moved = Ragged(self.tokens.to(device), self.lengths.to(device), self.keep.to(device))
+        for name in ("starts", "last", "positions", "targets", "kept"):  # counted here, so that the device need not be asked
+            vars(moved)[name] = getattr(self, name).to(device)
+        return moved
 
 
 def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None) -> Ragged:

@@ -140,6 +140,6 @@ def mean_loss(model: Any, sequences: list[list[int]], *, dtype: torch.dtype, bat
     total, count = 0.0, 0
     for group in by_tokens([len(sequence) for sequence in sequences], batch_tokens):
         batch = pack([sequences[index] for index in group]).to(model.device)
-        total -= float(logprobs(model, batch, dtype=dtype)[0].double().sum())
+        total -= float(logprobs(model, batch, dtype=dtype)[0].cpu().double().sum())
         count += len(batch.targets)
     return total / count

@@ -39,8 +39,8 @@ class QNetwork(nn.Module):
         vocabulary, width = lm.get_output_embeddings().weight.shape
         self.body = copy.deepcopy(lm.base_model)
         start = torch.zeros(2, vocabulary, width) if generator is None else torch.randn(2, vocabulary, width, generator=generator) * 0.02
-        self.q = nn.Parameter(start)
-        self.v = nn.Parameter(torch.zeros(1, width))
+        self.q = nn.Parameter(start.to(lm.device))
+        self.v = nn.Parameter(torch.zeros(1, width, device=lm.device))
 
     @property
     def base_model(self) -> Any:

@@ -16,6 +16,10 @@ from accord.runtime.version import __version__
 if TYPE_CHECKING:
     import torch
 
+ENVIRONMENT = "ACCORD_DEVICE"
+"""The variable that names the device where no flag does."""
+_PROCESS: dict[str, torch.device] = {}
+"""The device of this process, once it is chosen: one for all that it computes."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 """Parameters of glibc's mallopt (malloc.h)."""
 _TOP_PAD = 64 << 20
@@ -29,19 +33,51 @@ _BELOW_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE"
 """Values of oneDNN's ONEDNN_MAX_CPU_ISA that keep it from the processor's bfloat16 instructions."""
 
 
-def pick_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; ``auto`` picks the GPU if there is one. Raises UsageError if it is not available."""
+def choose_device(name: str = "auto") -> torch.device:
+    """Choose the device that this process computes on, and return it: every model that is opened from now on goes there.
+
+    Args:
+        name: cpu, cuda, cuda:1, xpu, mps, or another device that torch knows. ``auto`` keeps what was chosen before; at first it takes
+            that of ACCORD_DEVICE, else a GPU (cuda, xpu) when there is one. Apple's (mps) is taken when it is asked for.
+
+    Raises:
+        UsageError: there is no such device; names those that are there.
+    """
+    if name != "auto" or "device" not in _PROCESS:
+        _PROCESS["device"] = _named(name)
+    return _PROCESS["device"]
+
+
+def pick_device() -> torch.device:
+    """Return the device of this process. Raises UsageError when ACCORD_DEVICE names one that is not there."""
+    return choose_device()
+
+
+def _named(name: str) -> torch.device:
     import torch
 
+    where, asked = "--device", name
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        where, asked = ENVIRONMENT, os.environ.get(ENVIRONMENT, "") or "auto"
+    there = _devices()
+    if asked == "auto":
+        return torch.device(next((gpu for gpu in ("cuda", "xpu") if gpu in there), "cpu"))
+    hint = f"this machine has {', '.join(sorted(there))}; auto chooses"
     try:
-        device = torch.device(name)
+        device = torch.device(asked)
     except RuntimeError as error:
-        raise UsageError(f"{name!r} is not a device", where="device", hint="use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"{name} is not available: torch sees {torch.cuda.device_count()} GPUs", where="device", hint="use auto or cpu")
+        raise UsageError(f"{asked!r} is not a device", where=where, hint=hint) from error
+    if device.type not in there or (device.index or 0) >= there[device.type]:
+        raise UsageError(f"{asked} is not available", where=where, hint=hint)
     return device
+
+
+def _devices() -> dict[str, int]:
+    """The kinds of devices of this machine with how many of each there are: the CPU, and the accelerator that this torch is built for."""
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return {"cpu": 1} if accelerator is None else {"cpu": 1, accelerator.type: torch.accelerator.device_count()}
 
 
 def matmul_dtype(device: torch.device, requested: str = "auto") -> torch.dtype:
@@ -53,14 +89,24 @@ def matmul_dtype(device: torch.device, requested: str = "auto") -> torch.dtype:
     import torch
 
     if requested == "auto":
-        native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_multiplies_bf16()
-        return torch.bfloat16 if native else torch.float32
+        return torch.bfloat16 if _multiplies_bf16(device) else torch.float32
     if requested not in _NAMES:
         raise UsageError(f"{requested!r} is not a dtype", where="dtype", hint="use auto, float32, bfloat16 or float16")
     dtype: torch.dtype = getattr(torch, _NAMES[requested])
     if dtype is torch.float16 and device.type == "cpu":
         raise UsageError("float16 on a CPU is about 300 times slower than float32", where="dtype", hint="use auto, bfloat16 or float32")
     return dtype
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is native there; on a device that nobody has measured for us (mps among them) it is taken not to be."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "xpu":
+        return torch.xpu.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and _cpu_multiplies_bf16()
 
 
 def _cpu_multiplies_bf16() -> bool:
@@ -127,7 +173,8 @@ def environment() -> dict[str, str | int]:
     import torch
 
     packages = {name: _version(name) for name in ("torch", "transformers", "tokenizers", "numpy", "peft")}
-    gpu = {"gpu": torch.cuda.get_device_name(0)} if torch.cuda.is_available() else {}
+    device = pick_device()
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     return {
         "accord": __version__,
         "python": platform.python_version(),
@@ -135,7 +182,8 @@ def environment() -> dict[str, str | int]:
         "cpu": _proc("cpuinfo", "model name") or platform.machine(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
-        "dtype": str(matmul_dtype(pick_device())).removeprefix("torch."),
+        "device": str(device),
+        "dtype": str(matmul_dtype(device)).removeprefix("torch."),
         **gpu,
     }
 

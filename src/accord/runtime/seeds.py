@@ -17,8 +17,11 @@ def derive(seed: int, *labels: str | int) -> int:
     return int.from_bytes(hashlib.sha256(words).digest()[:8], "big") >> 1
 
 
-def generator(seed: int, *labels: str | int, device: str | torch.device = "cpu") -> torch.Generator:
-    """Return an independent random number generator for these labels, e.g. ``generator(1, "rollout", step)``."""
+def generator(seed: int, *labels: str | int) -> torch.Generator:
+    """Return an independent random number generator for these labels, e.g. ``generator(1, "rollout", step)``.
+
+    It draws on the CPU whatever the device, which draws otherwise: a seed gives the same prompts and orders everywhere.
+    """
     import torch
 
-    return torch.Generator(device=device).manual_seed(derive(seed, *labels))
+    return torch.Generator().manual_seed(derive(seed, *labels))

@@ -20,6 +20,7 @@ from accord.commands.evaluate.algorithms_runs import trained
 from accord.commands.evaluate.algorithms_table import read_page, row_of, write_page
 from accord.commands.models import load_model
 from accord.evaluation.statistics import best_of_n_kl
+from accord.runtime.device import choose_device
 from accord.runtime.files import write_atomic
 from accord.runtime.progress import table
 from accord.runtime.project import Project
@@ -59,6 +60,7 @@ def algorithms(
         RunError: a method's command failed; names it and says why.
     """
     opened = Project.open(project)
+    choose_device(flags.device)
     if page:
         read_page(page)  # its fault is said before hours of training, not after
     ground = open_ground(opened, config, base, sft, flags.dtype)

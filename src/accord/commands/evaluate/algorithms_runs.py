@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from accord.errors import RunError
+from accord.runtime.device import pick_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings.methods import Method
@@ -62,7 +63,7 @@ def run_command(project: Project, method: Method, name: str, flags: Sequence[str
     Raises:
         RunError: it failed; with the last line that it wrote.
     """
-    line = [sys.executable, "-c", MAIN, method.name, str(project.path), "--name", name, "--resume", *flags]
+    line = [sys.executable, "-c", MAIN, method.name, str(project.path), "--name", name, "--resume", "--device", str(pick_device()), *flags]
     done = subprocess.run(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1]

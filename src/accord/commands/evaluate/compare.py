@@ -26,6 +26,7 @@ from accord.evaluation.bradley_terry import standings
 from accord.evaluation.duels import Duel, duels
 from accord.records import Sampling
 from accord.runtime import plugins
+from accord.runtime.device import choose_device
 from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
 from accord.runtime.project import Project
@@ -101,7 +102,9 @@ def compare(
     if by == "llm" and not judge:
         raise UsageError("by llm needs an address", where="compare", hint="--judge http://127.0.0.1:8000/v1 --judge-model NAME")
     judging = function_of(by)
-    opened, dtype = Project.open(project), compute_dtype(flags.dtype)
+    opened = Project.open(project)
+    choose_device(flags.device)
+    dtype = compute_dtype(flags.dtype)
     known = world_of(opened).specs if by == "gold" and has_world(opened) else None
     prompts = held_out_prompts(opened, config.prompts, split=config.split, use_case=config.use_case, known=known)
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)

@@ -15,13 +15,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from accord.commands.app import ProjectPath, shows
+from accord.commands.app import Device, ProjectPath, shows
 from accord.errors import AccordError, InputError
 from accord.evaluation.findings import Finding
 from accord.evaluation.run_facts import RESULTS, changed, examine, note_alarms, read_facts
 from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.store import Store
 from accord.runtime import lineage
+from accord.runtime.device import choose_device
 from accord.runtime.files import write_atomic
 from accord.runtime.logs import read_samples
 from accord.runtime.project import Project
@@ -56,6 +57,7 @@ def doctor(
     run: Annotated[str, Parameter(help="A run of the project; all of them when not given.")] = "",
     *,
     judges: Annotated[bool, Parameter(help="Ask other reward models, and the world's gold judge, about the run's samples.")] = True,
+    device: Device = "auto",
 ) -> dict[str, Any]:
     """Diagnose a run, or all runs: what is wrong, how sure that is, and what to change. Exit code 1 when something grave is.
 
@@ -67,6 +69,8 @@ def doctor(
         InputError: the project has no such run, or none at all.
     """
     opened = Project.open(project)
+    if judges:
+        choose_device(device)
     names = [run] if run else opened.runs()
     if not names or (run and not opened.run(run).is_dir()):
         what = f"there is no run {run!r}" if run else "there are no runs"

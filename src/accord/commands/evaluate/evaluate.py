@@ -32,6 +32,7 @@ from accord.feedback.agreement import single_label_accuracy
 from accord.models.scalar import RewardModel
 from accord.protocols import Judge
 from accord.records import Prompt, Response, Sampling
+from accord.runtime.device import choose_device
 from accord.runtime.files import write_atomic
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -67,6 +68,7 @@ def evaluate(
         ModelError: a model is missing.
     """
     opened = Project.open(project)
+    choose_device(flags.device)
     world = world_of(opened)
     judge = GoldJudge(world, rules="evaluation")
     prompts = held_out_prompts_by_id(opened, config.prompts, known=world.specs)

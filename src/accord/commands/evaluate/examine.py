@@ -21,6 +21,7 @@ from accord.commands.models import TextScorer, compute_dtype, digest_of, locate
 from accord.evaluation.calibration import calibration
 from accord.evaluation.verdicts import mistakes
 from accord.runtime import lineage
+from accord.runtime.device import choose_device
 from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
 from accord.runtime.project import Project
@@ -72,6 +73,7 @@ def examine(
         RunError: a finished run of this name is there.
     """
     opened = Project.open(project)
+    choose_device(flags.device)
     source, dtype = locate(opened, reward), compute_dtype(flags.dtype)
     record = lineage.read(opened.model(reward)) if reward in opened.models() else dict[str, Any]()
     held_out_group = str(record.get("settings", {}).get("held_out_group", ""))

@@ -20,6 +20,7 @@ from accord.commands.models import compute_dtype, digest_of, load_model, locate
 from accord.commands.world import has_world, world_of
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
+from accord.runtime.device import choose_device
 from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
 from accord.runtime.project import Project
@@ -63,6 +64,7 @@ def frontier(
         RunError: a finished run of this name is there.
     """
     opened = Project.open(project)
+    choose_device(flags.device)
     record = run_record(opened, run)
     sft, proxy = parents_of(opened, record, run)
     truth = gold or (GOLD if has_world(opened) else "")

@@ -32,6 +32,6 @@ def response_kl(
         batch = pack([rows[i] for i in group], counts).to(policy.lm.device)
         ours, _ = logprobs(policy.lm, batch, dtype=dtype, temperature=temperature)
         theirs, _ = logprobs(reference.lm, batch, dtype=dtype, temperature=temperature)
-        parts = torch.split((ours - theirs).double().cpu(), counts)
+        parts = torch.split((ours - theirs).cpu().double(), counts)
         kl[group] = [float(part.sum()) for part in parts]
     return kl

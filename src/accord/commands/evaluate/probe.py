@@ -29,6 +29,7 @@ from accord.evaluation.systems import parse_system
 from accord.evaluation.task_sets import read_task_set
 from accord.records import Sampling
 from accord.runtime import plugins
+from accord.runtime.device import choose_device
 from accord.runtime.jsonable import jsonable
 from accord.runtime.language_models import speaks
 from accord.runtime.progress import table
@@ -110,6 +111,7 @@ def probe(
     functions = functions_of(measure)
     measures = dict.fromkeys(measure) or (() if file else MEASURES)
     opened = Project.open(project)
+    choose_device(flags.device)
     tests = [read_task_set(path, config.prompts) for path in file]
     parsed = tuple(parse_system(text) for text in dict.fromkeys(systems or language_models(opened)))
     inputs = {system.name: system_digest(opened, system) for system in parsed}

@@ -20,7 +20,7 @@ def summed_logprobs(model: Model, prompts: Sequence[Sequence[int]], texts: Seque
     for group in by_tokens([len(row) for row in rows], BATCH_TOKENS):
         counts = [len(texts[i]) for i in group]
         batch = pack([rows[i] for i in group], counts).to(model.lm.device)
-        parts = torch.split(logprobs(model.lm, batch, dtype=dtype)[0].double().cpu(), counts)
+        parts = torch.split(logprobs(model.lm, batch, dtype=dtype)[0].cpu().double(), counts)
         for i, part in zip(group, parts, strict=True):
             sums[i] = float(part.sum())
     return sums

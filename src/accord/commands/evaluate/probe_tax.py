@@ -38,6 +38,6 @@ def raw_text_loss(project: Project, model: Model, dtype: torch.dtype) -> float:
     total, size = 0.0, 0
     for group in by_tokens([len(row) for row in rows], BATCH_TOKENS):
         batch = pack([rows[i] for i in group]).to(model.lm.device)
-        total -= float(logprobs(model.lm, batch, dtype=dtype)[0].double().sum())
+        total -= float(logprobs(model.lm, batch, dtype=dtype)[0].cpu().double().sum())
         size += sum(len(model.format.tokenizer.decode(rows[i], skip_special_tokens=True).encode()) for i in group)
     return total / size

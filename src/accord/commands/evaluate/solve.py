@@ -22,6 +22,7 @@ from accord.evaluation.statistics import interval
 from accord.feedback.answer_keys import NO_PROBLEMS, with_answer_keys
 from accord.feedback.store import Store
 from accord.records import Sampling
+from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.settings import SolveConfig
 
@@ -47,6 +48,7 @@ def solve(
         ModelError: there is no such model.
     """
     opened = Project.open(project)
+    choose_device(flags.device)
     with Store.open(opened.store_url) as store:
         problems = with_answer_keys(store, "test", KINDS)[: config.prompts or None]
     if not problems:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from accord.commands.app import Flat, ProjectPath
+from accord.commands.app import Device, Flat, ProjectPath
 from accord.commands.feedback.queue_gain import By, gain_by
 from accord.commands.feedback.queue_known import queue_known
 from accord.commands.feedback.simulated import assignments, rankable
@@ -27,6 +27,7 @@ from accord.feedback.answers import CORRECTION
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Task
 from accord.records import Prompt, Response, Split
+from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.settings import LabelConfig
 from accord.world import labelers
@@ -49,6 +50,7 @@ def queue(
     gold: Annotated[Path | None, Parameter(help="JSON lines of task and expected answer: gold tasks, mixed in for every labeler.")] = None,
     qualification: Annotated[Path | None, Parameter(help="The same, as the screening of new labelers.")] = None,
     as_world: Annotated[bool, Parameter(help="Reserve for each simulated labeler what it would rank.", negative="")] = False,
+    device: Device = "auto",
     config: Annotated[LabelConfig, Flat] = LabelConfig(),
 ) -> dict[str, int]:
     """Turn stored responses into tasks for labelers; a second call adds only what is new.
@@ -72,6 +74,8 @@ def queue(
         return queue_known(opened, qualification, "qualification")
     if as_world:
         return _queue_as_world(opened, config)
+    if reward:
+        choose_device(device)
     gain = gain_by(opened, by, rewards=reward, seed=config.seed)
     with Store.open(opened.store_url) as store:
         prompts = {prompt.id: prompt for prompt in store.prompts(split)}

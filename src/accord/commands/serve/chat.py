@@ -10,11 +10,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from accord.commands.app import Flat, Insecure, ProjectPath
+from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPath
 from accord.commands.models import compute_dtype, load_model
 from accord.commands.serve.rules import rules_of
 from accord.errors import ModelError, UsageError
 from accord.feedback.store import Store
+from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
 from accord.runtime.project import Project
 from accord.serving.guards import Guarded
@@ -32,6 +33,7 @@ def chat(
     terminal: Annotated[bool, Parameter(help="Talk in the terminal; nothing is stored.", negative="")] = False,
     upstream: Annotated[str, Parameter(help="Address of an OpenAI-compatible server (up to /v1) whose models answer instead.")] = "",
     insecure: Insecure = False,
+    flags: ComputeFlags = Compute(),
     config: Annotated[ChatConfig, Flat] = ChatConfig(),
 ) -> None:
     """Open the chat page on the project's models, or talk in the terminal, until you stop it.
@@ -43,8 +45,10 @@ def chat(
         UsageError: the page's address needs a secret and https; ``upstream`` is no address, or was given with ``terminal``.
     """
     opened = Project.open(project)
+    if not upstream:
+        choose_device(flags.device)
     if not terminal:
-        _open_page(opened, config, upstream, insecure=insecure)
+        _open_page(opened, config, upstream, flags.dtype, insecure=insecure)
         return
     if upstream:
         raise UsageError("the terminal talks to the project's own models", where="--upstream", hint="leave out --terminal")
@@ -55,12 +59,12 @@ def chat(
         temperature=config.temperature,
         max_tokens=config.max_tokens,
         seed=config.seed,
-        dtype=compute_dtype(),
+        dtype=compute_dtype(flags.dtype),
     )
 
 
-def _open_page(project: Project, config: ChatConfig, upstream: str, *, insecure: bool) -> None:
-    rules = rules_of(project, ServeConfig(**project.settings.get("serve", {})))
+def _open_page(project: Project, config: ChatConfig, upstream: str, dtype: str, *, insecure: bool) -> None:
+    rules = rules_of(project, ServeConfig(**project.settings.get("serve", {})), dtype)
     host: Upstream | ModelHost
     library: UpstreamLibrary | Shelf
     if upstream:
@@ -68,7 +72,8 @@ def _open_page(project: Project, config: ChatConfig, upstream: str, *, insecure:
         library = UpstreamLibrary(host, config.model)
     else:
         library = Shelf(project)
-        host = ModelHost(lambda name: load_model(project, name), _language_models(library, config), dtype=compute_dtype())
+        names = _language_models(library, config)
+        host = ModelHost(lambda name: load_model(project, name), names, dtype=compute_dtype(dtype))
     with Store.open(project.store_url) as store:
         models = Guarded(host, rules)
         site = ChatSite(store, labels(config), project.path.name, folder=project.path, chat=config, models=models, library=library)

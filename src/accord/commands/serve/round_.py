@@ -17,6 +17,7 @@ from accord.commands.serve.round_news import news
 from accord.commands.serve.round_queue import queue_prompts
 from accord.commands.serve.round_run import newest, run_round
 from accord.errors import UsageError
+from accord.runtime.device import choose_device
 from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.settings import ChatConfig, RoundConfig
@@ -58,6 +59,7 @@ def round_(
         StoreError: a trial is running already.
     """
     opened = Project.open(project)
+    choose_device(flags.device)
     if sum((queue, run, bool(trial), end_trial)) > 1:
         raise UsageError("one of --queue, --run, --trial and --end-trial at a time", where="accord round")
     if trial:

@@ -23,7 +23,7 @@ KINDS = ("harm", "injection", "personal", "unsure")
 """What our own rules find, which no guard may be named like."""
 
 
-def rules_of(project: Project, config: ServeConfig) -> Rules:
+def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rules:
     """Return the rules that the settings ask for.
 
     Raises:
@@ -41,7 +41,7 @@ def rules_of(project: Project, config: ServeConfig) -> Rules:
         unsure_below=config.unsure_below,
         best_of=config.best_of,
         seconds=config.best_of_seconds,
-        score=_score_by(project, config.reward) if config.best_of > 1 else None,
+        score=_score_by(project, config.reward, dtype) if config.best_of > 1 else None,
         system=system_prompt(config.system),
         demonstrations=demonstrations,
         shots=config.shots,
@@ -91,8 +91,8 @@ def _kinds(name: str, guard: Guard, text: str) -> list[str]:
     return [kind if isinstance(kind, str) and kind else name + FAILED for kind in kinds]
 
 
-def _score_by(project: Project, reward: str) -> Score:
-    scorer = TextScorer.open(project, reward, compute_dtype())
+def _score_by(project: Project, reward: str, dtype: str) -> Score:
+    scorer = TextScorer.open(project, reward, compute_dtype(dtype))
 
     def score(conversation: Sequence[Message], answers: Sequence[str]) -> list[float]:
         return scorer.score_conversations([conversation] * len(answers), answers)

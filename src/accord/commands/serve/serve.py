@@ -15,11 +15,12 @@ import torch
 import uvicorn
 from cyclopts import Parameter
 
-from accord.commands.app import Flat, Insecure, ProjectPath
+from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPath
 from accord.commands.models import compute_dtype, load_model
 from accord.commands.serve.rules import rules_of
 from accord.errors import ModelError, UsageError
 from accord.feedback.web.server import is_loopback, listen
+from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
 from accord.runtime.project import Project
 from accord.serving.api import create
@@ -43,6 +44,7 @@ def serve(
     upstream: Annotated[str, Parameter(help="Address of an OpenAI-compatible server (up to /v1) that answers instead.")] = "",
     no_keys: Annotated[bool, Parameter(help="Let every program of this machine in without a key.", negative="")] = False,
     insecure: Insecure = False,
+    flags: ComputeFlags = Compute(),
     config: Annotated[ServeConfig, Flat] = ServeConfig(),
 ) -> None:
     """Serve the project's models by OpenAI's API, many requests at once, until you stop it.
@@ -55,10 +57,12 @@ def serve(
         RunError: the address is taken.
     """
     opened = Project.open(project)
+    if not upstream:
+        choose_device(flags.device)
     keys = None if no_keys else Keys(opened.path)
     check_address(config, keys, insecure=insecure)
-    rules = rules_of(opened, config)
-    host = Upstream(upstream, seconds=config.seconds) if upstream else _model_host(opened, config, model)
+    rules = rules_of(opened, config, flags.dtype)
+    host = Upstream(upstream, seconds=config.seconds) if upstream else _model_host(opened, config, model, flags.dtype)
     with suppress(KeyboardInterrupt):
         asyncio.run(_run(host, config, keys, rules, Shelf(opened)))
 
@@ -80,13 +84,13 @@ def check_address(config: ServeConfig, keys: Keys | None, *, insecure: bool) -> 
         raise UsageError("others can reach this address, and keys would go over it in the clear", where=where, hint=hint)
 
 
-def _model_host(project: Project, config: ServeConfig, models: Sequence[str]) -> ModelHost:
+def _model_host(project: Project, config: ServeConfig, models: Sequence[str], dtype: str) -> ModelHost:
     names = list(models) or list(Shelf(project).names())
     if not names:
         raise ModelError("the project has no model to serve", where=project.path.name, hint="accord pretrain, accord sft, accord ppo")
     torch.set_num_threads(config.threads)
     capacity = Capacity(config.places, config.waiting, config.seconds, config.remembered)
-    return ModelHost(lambda name: load_model(project, name), names, capacity=capacity, dtype=compute_dtype())
+    return ModelHost(lambda name: load_model(project, name), names, capacity=capacity, dtype=compute_dtype(dtype))
 
 
 async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules, shelf: Shelf) -> None:

@@ -14,13 +14,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from accord.commands.app import Flat, ProjectPath
+from accord.commands.app import Compute, ComputeFlags, Flat, ProjectPath
 from accord.commands.models import open_speaker
 from accord.commands.train.principles import Address, Adviser, ai_labeler, read_principles
 from accord.errors import InputError
 from accord.feedback.store import Store
 from accord.protocols import Speaker
 from accord.records import Demonstration, Message, Prompt, Sampling
+from accord.runtime.device import choose_device
 from accord.runtime.files import append
 from accord.runtime.progress import track
 from accord.runtime.project import Project
@@ -41,6 +42,7 @@ def critique(
     model: Adviser = "sft",
     at: Address = "",
     name: Annotated[str, Parameter(help="Name of the file in advice/ that keeps what was said.")] = "critique",
+    flags: ComputeFlags = Compute(),
     config: Annotated[CritiqueConfig, Flat] = CritiqueConfig(),
 ) -> dict[str, Any]:
     """Let an AI answer prompts, criticise its answers by written principles and revise them into demonstrations of kind "model".
@@ -54,7 +56,8 @@ def critique(
         InputError: no training prompt waits.
     """
     opened = Project.open(project)
-    return critique_by(opened, config, open_speaker(opened, model, at), name=name)
+    choose_device(flags.device)
+    return critique_by(opened, config, open_speaker(opened, model, at, flags.dtype), name=name)
 
 
 def critique_by(project: Project, config: CritiqueConfig, speaker: Speaker, *, name: str) -> dict[str, Any]:

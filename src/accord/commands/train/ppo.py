@@ -17,7 +17,7 @@ from accord.commands.train.run import save, trainable
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
 from accord.models.folders import load_scalar_model
-from accord.runtime.device import pick_device
+from accord.runtime.device import choose_device, pick_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import PpoConfig
@@ -41,6 +41,7 @@ def ppo(
         InputError: there are no training prompts, or none that the rewards can be given for.
     """
     opened = Project.open(project)
+    choose_device(flags.device)
     source, reward_source = locate(opened, sft), locate(opened, reward)
     rewards = open_rewards(opened, config, reward, name)
     inputs = {"sft": digest_of(source), "reward": digest_of(reward_source), **rewards.inputs}

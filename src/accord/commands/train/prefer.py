@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import combinations
 from typing import Annotated, Any
 
-from accord.commands.app import Flat, ProjectPath
+from accord.commands.app import Compute, ComputeFlags, Flat, ProjectPath
 from accord.commands.models import open_speaker
 from accord.commands.train.principles import Address, Adviser, ai_labeler, read_principles
 from accord.errors import InputError
@@ -24,6 +24,7 @@ from accord.feedback.unranked import unranked
 from accord.protocols import Speaker
 from accord.records import Labeler, Prompt, Ranking, Response, Sampling
 from accord.runtime import lineage
+from accord.runtime.device import choose_device
 from accord.runtime.progress import track
 from accord.runtime.project import Project
 from accord.runtime.seeds import derive
@@ -40,6 +41,7 @@ def prefer(
     *,
     model: Adviser = "sft",
     at: Address = "",
+    flags: ComputeFlags = Compute(),
     config: Annotated[PreferConfig, Flat] = PreferConfig(),
 ) -> dict[str, Any]:
     """Let an AI rank responses that nobody has ranked, by written principles; the rankings are of kind "model".
@@ -51,7 +53,8 @@ def prefer(
         InputError: no response waits.
     """
     opened = Project.open(project)
-    return prefer_by(opened, config, open_speaker(opened, model, at))
+    choose_device(flags.device)
+    return prefer_by(opened, config, open_speaker(opened, model, at, flags.dtype))
 
 
 def prefer_by(project: Project, config: PreferConfig, speaker: Speaker) -> dict[str, Any]:

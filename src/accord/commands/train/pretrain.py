@@ -18,7 +18,7 @@ from accord.data.tokenizers import load_tokenizer, train_tokenizer
 from accord.evaluation.run_facts import note_alarms
 from accord.models.policy import mean_loss
 from accord.runtime import lineage
-from accord.runtime.device import pick_device
+from accord.runtime.device import choose_device, pick_device
 from accord.runtime.files import new_folder
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -43,6 +43,7 @@ def pretrain(
         InputError: the project has no raw text.
     """
     opened = Project.open(project)
+    choose_device(flags.device)
     corpus_folder = opened.path / "corpus"
     text = lineage.digest_rows(read_documents(corpus_folder))
     run = Run.start(opened.run(name), stage="pretrain", config=config, inputs={"raw_text": text}, resume=flags.resume, seed=config.seed)

@@ -21,6 +21,7 @@ from accord.feedback.criteria import ranked_by
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.records import Demonstration, RankedPrompt
+from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import RewardConfig
@@ -43,6 +44,7 @@ def reward(
         InputError: there are no rankings by these kinds of labelers.
     """
     opened = Project.open(project)
+    choose_device(flags.device)
     source, folder = locate(opened, sft), opened.run(name)
     with Store.open(opened.store_url) as store:
         given = said_by(store, _ranked_prompts(store, config), config.kinds)

@@ -18,6 +18,7 @@ from accord.errors import InputError
 from accord.feedback.store import Store
 from accord.records import Prompt, Response, Sampling
 from accord.runtime import lineage
+from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import derive
@@ -44,6 +45,7 @@ def sample(
         InputError: there are no prompts, or one is longer than the model's context.
     """
     opened = Project.open(project)
+    choose_device(flags.device)
     with Store.open(opened.store_url) as store:
         prompts = chosen_prompts(config, list(store.prompts(split="train")), list(store.prompts(split="validation")))
         if not prompts:

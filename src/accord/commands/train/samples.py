@@ -10,6 +10,7 @@ from accord.commands.train.rewards import mixture, open_rewards
 from accord.commands.train.run import save, trainable
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
+from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 
@@ -27,6 +28,7 @@ def learn_from_samples(
         ModelError: a model is missing, or the reward model reads another tokenizer's ids.
         InputError: there are no training prompts, or none that the rewards can be given for.
     """
+    choose_device(flags.device)
     source = locate(project, sft)
     spec = open_rewards(project, config, reward, name)
     inputs = {"sft": digest_of(source), **spec.inputs}

@@ -24,6 +24,7 @@ from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.models.folders import set_ends
 from accord.records import Demonstration
+from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import SftConfig
@@ -46,6 +47,7 @@ def sft(
         InputError: there are no demonstrations by these kinds of labelers.
     """
     opened = Project.open(project)
+    choose_device(flags.device)
     source, folder = locate(opened, base), opened.run(name)
     with Store.open(opened.store_url) as store:
         written = said_by(store, written_demonstrations(store), config.kinds)
