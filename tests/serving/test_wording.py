@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opened import FORMAT
@@ -39,9 +40,16 @@ def test_nothing_comes_from_a_stop_string_on_and_answers_are_trimmed(text: str, 
     words, parts = Words(decode, stops), cut(ids, sizes)
     given = "".join(words.push(part, last=i == len(parts) - 1) for i, part in enumerate(parts))
     kept = text.lstrip()
-    places = [kept.find(stop) for stop in stops if stop in kept]
-    assert given == (kept[: min(places)] if places else kept).rstrip()
-    assert words.stopped == bool(places)
+    found = [(kept.find(stop) + len(stop), kept.find(stop)) for stop in stops if stop in kept]
+    assert given == (kept[: min(found)[1]] if found else kept).rstrip(), "up to the stop string that is complete first"
+    assert words.stopped == bool(found)
+
+
+@pytest.mark.parametrize("pieces", [["aTT"], ["a", "T", "T"], ["aT", "T"]])
+def test_where_an_answer_is_cut_does_not_hang_on_its_pieces(pieces: list[str]) -> None:
+    words = Words(lambda ids: "".join(chr(id) for id in ids), ["T", "aTT"])
+    assert "".join(words.push([*map(ord, piece)]) for piece in pieces) == "a"
+    assert words.stopped
 
 
 def test_what_may_begin_a_stop_string_waits_until_it_is_known() -> None:

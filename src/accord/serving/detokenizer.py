@@ -55,8 +55,9 @@ class Words:
         return now[len(before) :]
 
     def _stop_at(self) -> int:
-        starts = [self._held.find(word) for word in self.stops]
-        return min((start for start in starts if start >= 0), default=-1)
+        """Return where the stop string starts that is complete first; -1 when none is, so that the cut does not hang on the pieces."""
+        found = [(start + len(word), start) for word in self.stops if (start := self._held.find(word)) >= 0]
+        return min(found)[1] if found else -1
 
     def _kept_back(self) -> int:
         """Return how many characters at the end may still turn out not to belong to the answer."""
