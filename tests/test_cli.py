@@ -250,7 +250,7 @@ def test_a_reward_model_with_another_tokenizer_is_refused(accord: Typist, town: 
 
 
 CORPORA = {
-    "empty.txt": (b"", "nothing in it"),
+    "empty.txt": (b"", "the source is empty"),
     "blank.txt": (b" \n\n ", "blank.txt"),
     "noise.txt": (b"\xff\xfe\x00\x80", "UTF-8"),
     "none.txt": (None, "no such file"),

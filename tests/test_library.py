@@ -243,7 +243,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a text": (["Hi?"], {}, "add: row 1 is of type str"),
     "a mixture": ([{"prompt": "Hi?"}, PROMPT], {}, "add: dicts and records are mixed"),
     "a missing field": ([{"prompt": "A", "response": "b"}, {"prompt": "C"}], {}, 'row 2, field "response": missing'),
-    "an unknown form": ([{"x": 1}], {}, r"row 1: no known format has the fields x \(name columns with columns={field: column}"),
+    "an unknown form": ([{"x": 1}], {}, r"row 1: no known format has the fields x \(map columns with columns={FIELD: COLUMN}"),
     "an unknown format": ([{"prompt": "Hi?"}], {"format": "csv"}, "format: unknown format 'csv'"),
     "a set": ([{"prompt": {"Hi?"}}], {}, r"add: {'Hi\?'} is not a text, a number, a list or a dict"),
     "an unknown column": ([{"q": "Hi?"}], {"columns": {"prompt": "question"}}, "there is no such column"),

@@ -187,7 +187,8 @@ def test_t42_the_saved_tokenizer_and_template_are_those_that_were_used(tmp_path:
     assert saved.chat_template == chat().tokenizer.chat_template
     model, turns = load_model(project, "sft"), (Message("user", "Where is bread?"),)
     assert model.format.prompt(turns) == chat_format(saved).prompt(turns)
-    assert model.format.stop[0] == model.lm.config.eos_token_id == model.lm.generation_config.eos_token_id == saved.eos_token_id
+    assert list(model.format.stop) == model.lm.config.eos_token_id == model.lm.generation_config.eos_token_id
+    assert model.format.stop[0] == saved.eos_token_id
 
 
 @cache

@@ -32,7 +32,7 @@ def test_a_cut_line_loses_nothing(site: Server, come: Come) -> None:
     ranked(page, site)
     page.context.set_offline(True)
     keys(page, "Enter")
-    expect(page.locator("#journal")).to_contain_text("1 answers wait in this browser")
+    expect(page.locator("#journal")).to_contain_text("1 answers are kept in this browser")
     assert not said(site)
     page.context.set_offline(False)
     expect(page.locator(".ask")).to_contain_text("Question 2")

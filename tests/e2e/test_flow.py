@@ -34,14 +34,14 @@ def test_six_responses_are_ranked_by_keyboard_alone(site: Server, come: Come) ->
     expect(page.get_by_role("heading", name="The prompt")).to_be_visible()
     assert not page.locator("[name^=rank]:checked, [name^=quality]:checked").count(), "the list starts unranked"
     keys(page, "s", "Enter", "Enter")
-    expect(page.locator("#problems")).to_have_text("Give response A a rating from 1 to 7.")
+    expect(page.locator("#problems")).to_have_text("Rate response A from 1 to 7.")
     for quality in (7, 6, 5, 4, 3, 2):
         keys(page, str(quality), "a", "Enter")
     expect(page.locator(".ladder")).to_contain_text("not ranked")
     keys(page, "2", "1", "1", "3")
     expect(page.locator(".rung").nth(0)).to_have_text("1 bestBC")
     keys(page, "Enter")
-    expect(page.locator("#problems")).to_have_text("Still to be ranked: E, F")
+    expect(page.locator("#problems")).to_have_text("Not yet ranked: E, F")
     keys(page, "6", "6", "ArrowUp", "Shift+ArrowUp", "z", "z")
     expect(page.locator(".rung.rest")).to_have_text("not rankedF")
     keys(page, "ArrowDown", "6", "r")
@@ -120,13 +120,13 @@ def test_without_scripts(site: Server, come: Come) -> None:
     for place, (rank, quality) in enumerate(((1, 7), (2, 3), (2, 2)), 1):
         page.locator(f"[name=quality-{place}][value='{quality}']").check(force=True)
         page.locator(f"[name=rank-{place}][value='{rank}']").check(force=True)
-    page.get_by_label("Reason").fill("no scripts")
+    page.locator("textarea[name=reason]").fill("no scripts")
     page.get_by_role("button", name="Save as draft").click()
-    expect(page.get_by_label("Reason")).to_have_value("no scripts")
+    expect(page.locator("textarea[name=reason]")).to_have_value("no scripts")
     page.get_by_role("button", name="Save and continue").last.click()
     expect(page.locator(".ask")).to_contain_text("Question 2")
     page.locator(".skipping summary").click()
-    page.get_by_label("Why?").fill("not for me")
+    page.locator("[name=skip_reason]").fill("not for me")
     page.get_by_role("button", name="Skip this task").click()
     expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
     said = {answer.task_id: answer for answer in answers.every(site.store)}

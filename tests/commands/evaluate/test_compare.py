@@ -142,7 +142,7 @@ def test_by_people_the_site_gets_blind_tasks_and_their_answers_count(answered: A
         (["sft", "sft"], 2, "two different systems"),
         (["sft", "nobody"], 1, "no such model"),
         (["sft", "sft+shouting"], 2, "shouting"),
-        (["sft", "http://127.0.0.1:1/v1"], 2, "which model"),
+        (["sft", "http://127.0.0.1:1/v1"], 2, "does not name a model"),
         (["sft", "base", "--by", "llm"], 2, "needs an address"),
         (["sft", "base", "--use-case", "knitting"], 1, "knitting"),
         (["sft", "base", "--by", "reward", "--reward", "none"], 1, "no such model"),
@@ -224,7 +224,7 @@ def test_ways_of_prompting_keep_the_users_turn_last() -> None:
     assert final_answer("zero-shot", "Answer: x") == "Answer: x"
     assert parse_system("my+model+few-shot") == System("my+model", "few-shot")
     assert parse_system("http://h/v1#m+honest").address == ("http://h/v1", "m")
-    with pytest.raises(UsageError, match="known are"):
+    with pytest.raises(UsageError, match="choose one of"):
         parse_system("sft+loud")
 
 

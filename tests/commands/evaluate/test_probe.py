@@ -164,7 +164,7 @@ def test_some_of_a_file_are_drawn_and_bad_rows_are_named(tmp_path: Path) -> None
         ([{"question": "?", "choices": ["a"], "answer": 7}], "none of the choices"),
         ([{"question": "?", "answer": "no mark"}], "####"),
         ([{"prompt": "?", "harmful": "perhaps"}], "true or false"),
-        ([{"colour": "blue"}], "no known test"),
+        ([{"colour": "blue"}], "no supported test"),
         ([bbq("neg", "ambig", 2) | {"answer_info": {}}], "unknown one"),
     ):
         with pytest.raises(InputError, match=part):

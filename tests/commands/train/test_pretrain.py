@@ -42,7 +42,7 @@ def test_its_lineage_holds_the_raw_text_and_no_parent(tmp_path: Path) -> None:
     assert lineage["parents"] == {}
     assert lineage["data"] == {"raw_text": digest_rows(read_documents(project.path / "corpus"))}
     assert (lineage["stage"], lineage["settings"]["tokens"]) == ("pretrain", PRETRAIN.tokens)
-    with pytest.raises(RunError, match="a finished run stands there already"):
+    with pytest.raises(RunError, match="a finished run of this name exists already"):
         pretrain(project, name="other", config=PRETRAIN, flags=FLAGS)
     write_documents(project.path / "corpus" / "more.jsonl", ["A new book."])
     with pytest.raises(RunError, match="raw_text was"):

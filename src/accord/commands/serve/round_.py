@@ -59,7 +59,8 @@ def round_(
         StoreError: a trial is running already.
     """
     opened = Project.open(project)
-    choose_device(flags.device)
+    if flags.device != "auto":  # only looking at a round loads no torch
+        choose_device(flags.device)
     if sum((queue, run, bool(trial), end_trial)) > 1:
         raise UsageError("one of --queue, --run, --trial and --end-trial at a time", where="accord round")
     if trial:
