@@ -8,6 +8,8 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -396,3 +398,38 @@ def test_config_prints_what_is_in_force(accord: Typist, tmp_path: Path) -> None:
 def test_json_is_one_object_on_standard_output(accord: Typist, town: Path) -> None:
     said = accord("sample", town, *SAMPLE, "--name", "third", "--seed", 3, "--json")
     assert json.loads(said.out)["prompts"] == 8
+
+
+WITHOUT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"httpx", "starlette", "fastapi", "uvicorn", "peft", "matplotlib", "pyarrow", "anyio", "babel"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from accord.commands import COMMANDS
+from accord.commands.app import main
+failed = []
+for command in COMMANDS:
+    sys.argv = ["accord", command.name, "--help"]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            failed.append(command.name)
+print("failed", *failed)
+"""
+
+
+def test_a_plain_install_has_every_command_that_needs_no_extra() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "failed label chat serve"
+    complaints = done.stderr.splitlines()
+    assert complaints == [
+        "accord: label: the package starlette is not installed (pip install 'accord-rlhf[site]')",
+        "accord: chat: the package httpx is not installed (pip install 'accord-rlhf[serve,site]')",
+        "accord: serve: the package uvicorn is not installed (pip install 'accord-rlhf[serve,site]')",
+    ]

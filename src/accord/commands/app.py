@@ -138,6 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"{' '.join(str(error).split())} (accord --help, or accord COMMAND --help)", UsageError.exit_code)
     except BrokenPipeError:
         _unread()
+    except ImportError as error:
+        _fail(_without_extra(error), UsageError.exit_code)
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", AccordError.exit_code)
     except KeyboardInterrupt:
@@ -217,6 +219,24 @@ def interval_text(metric: Sequence[float | None], digits: int = 3) -> str:
     """A value with its interval, or that it is not defined."""
     mean, low, high = metric
     return "not defined" if mean is None else f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+EXTRAS = {"label": "site", "chat": "serve,site", "serve": "serve,site"}
+"""The extras that a command's modules need as soon as it is loaded."""
+
+
+def _without_extra(error: ImportError) -> str:
+    """Say which extra a command lacks. An import of our own that fails is a fault of ours and is raised on."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ModuleNotFoundError):
+        cause = cause.__cause__
+    missing = (cause.name or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
+    if not missing or missing == "accord":
+        raise error
+    command = next((word for word in sys.argv[1:] if word in EXTRAS), "")
+    extra = EXTRAS.get(command, "remote" if missing == "httpx" else "")
+    way = f"pip install 'accord-rlhf[{extra}]'" if extra else f"pip install {missing}"
+    return f"{command or 'the command'}: the package {missing} is not installed ({way})"
 
 
 def _unread() -> NoReturn:

@@ -17,7 +17,6 @@ from accord.data.templates import ChatFormat, chat_format, raw_format
 from accord.data.tokenizers import load_tokenizer
 from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
-from accord.engine.remote import RemoteSpeaker
 from accord.errors import ModelError
 from accord.models.folders import load_causal_lm, load_scalar_model
 from accord.models.qvalues import load_q
@@ -247,4 +246,6 @@ def open_speaker(project: Project, model: str, address: str = "", dtype: str = "
     """
     if not address:
         return local_speaker(project, model, dtype)
+    from accord.engine.remote import RemoteSpeaker  # needs httpx, of the extra remote
+
     return RemoteSpeaker(address, model, keep=project.path / "advice" / "kept")

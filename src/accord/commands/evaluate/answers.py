@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 
 from accord.commands.models import LocalSpeaker, Model, digest_of, load_model, locate
-from accord.engine.remote import RemoteSpeaker
 from accord.errors import InputError
 from accord.evaluation.systems import System, conversation, final_answer, parse_system
 from accord.feedback.store import Store
@@ -120,6 +119,8 @@ class Answers:
         if not system.remote:
             return LocalSpeaker(self._opened(system.model), self.dtype)
         address, model = system.address
+        from accord.engine.remote import RemoteSpeaker  # needs httpx, of the extra remote
+
         return RemoteSpeaker(address, model, keep=self.project.path / CACHE / "remote")
 
     def _opened(self, name: str) -> Model:

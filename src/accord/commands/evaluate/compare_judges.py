@@ -14,7 +14,6 @@ import torch
 from accord.commands.evaluate.answers import CACHE, Answered
 from accord.commands.models import TextScorer
 from accord.commands.world import has_world, world_of
-from accord.engine.remote import RemoteSpeaker
 from accord.errors import InputError, RunError, UsageError
 from accord.evaluation import llm_judge
 from accord.evaluation.duels import from_pairs, from_scores
@@ -93,6 +92,8 @@ def by_llm(project: Project, answered: Answered, config: CompareConfig, address:
     unknown = [name for name in criteria if name not in llm_judge.QUESTIONS]
     if unknown:
         raise UsageError(f"there is no criterion {unknown[0]!r}", where="compare", hint=f"known are {', '.join(llm_judge.QUESTIONS)}")
+    from accord.engine.remote import RemoteSpeaker  # needs httpx, of the extra remote
+
     speaker = RemoteSpeaker(address, model, keep=project.path / CACHE / "judge")
     sampling = Sampling(temperature=0.0, max_tokens=config.judge_tokens)
     tables, opinions = dict[str, Floats](), list[llm_judge.Opinion]()
