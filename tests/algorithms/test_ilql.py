@@ -17,7 +17,7 @@ from accord.algorithms.ilql import Episode, episode, follow, losses, ordering
 from accord.algorithms.objectives import expectile_loss, lambda_returns
 from accord.engine.guided import QGuide
 from accord.errors import InputError, UsageError
-from accord.models.attention import RaggedAttention
+from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
 from accord.models.packing import pack
 from accord.models.policy import head_weight
@@ -173,7 +173,7 @@ def test_guided_samples_are_drawn_from_the_moved_distribution(how: dict[str, flo
         prompt = prompts[row // 3]
         batch = pack([[*prompt, *tokens]])
         with torch.no_grad():
-            states = hidden(llama(1).base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), FP32)
+            states = hidden(llama(1).base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), FP32)
             logits = states @ head_weight(llama(1)).T + beta * network.least(network.states(batch, FP32))
         expected = (logits / how.get("temperature", 1.0)).log_softmax(-1)[len(prompt) - 1 : -1]
         for t, token in enumerate(tokens):

@@ -48,7 +48,7 @@ BREAKS = [
     Break("t07_scores", "a row without kept tokens gets no score", "algorithms/objectives.py", "(scores * (last >= 0))[:, None]", "scores[:, None]", "rewards"),
     Break("t08_one_bos", "one BOS", "data/tokenizers.py", '"{{ bos_token }}{% for', '"{{ bos_token }}{{ bos_token }}{% for'),
     Break("t09_what", "nothing to learn is an error", "data/token_rows.py", "if not shortest <= len(response) < len(window):", "if False:"),
-    Break("t10_packed", "packed rows do not see each other", "models/policy.py", "RaggedAttention(batch.lengths), dtype)", "RaggedAttention(batch.lengths.sum()[None]), dtype)"),
+    Break("t10_packed", "packed rows do not see each other", "models/policy.py", "PackedAttention(batch.lengths), dtype)", "PackedAttention(batch.lengths.sum()[None]), dtype)"),
     Break("t11_the_prompts", "the prompt is a prefix", "data/templates.py", "if whole.startswith(prompt) and stands_in(", "if stands_in("),
     Break("t12_the_ratio", "the ratio starts at 1", "algorithms/ppo.py", "new, _ = logprobs(policy, batch, dtype=dtype, temperature=config.temperature)", "new, _ = logprobs(policy, batch, dtype=dtype)", "logprobs"),
     Break("t13_dropout", "no dropout anywhere", "models/folders.py", "return model.float().eval()", "return model.float().train()", "logprobs"),

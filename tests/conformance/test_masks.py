@@ -57,9 +57,9 @@ def test_t03_the_score_is_read_at_the_last_token() -> None:
 
 
 def _causal(row: list[int]) -> Any:
-    from accord.models.attention import RaggedAttention
+    from accord.models.attention import PackedAttention
 
-    return RaggedAttention(torch.tensor([len(row)]))
+    return PackedAttention(torch.tensor([len(row)]))
 
 
 def test_t04_prompts_of_unequal_length_are_sampled_as_if_alone() -> None:

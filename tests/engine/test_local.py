@@ -11,7 +11,7 @@ from tiny import END, FP32, VOCAB, llama, rng, sampled, sequences
 from accord.engine.cache import Cache
 from accord.engine.local import COMPACT_AT, LocalSampler
 from accord.engine.sampling import shape_logits
-from accord.models.attention import RaggedAttention
+from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
 from accord.models.folders import prepared
 from accord.models.packing import pack
@@ -25,7 +25,7 @@ STOPS = (END, *range(2, 12))
 @torch.no_grad()
 def full_logits(model: Any, row: list[int]) -> torch.Tensor:
     batch = pack([row])
-    states = hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), FP32)
+    states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), FP32)
     return states @ head_weight(model).T
 
 

@@ -10,7 +10,7 @@ from tiny import FP32, VOCAB, llama, rng, scalar, sequences
 
 from accord.errors import InputError, ModelError
 from accord.models.adapters import add_lora
-from accord.models.attention import RaggedAttention
+from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden, is_llama_shaped
 from accord.models.folders import prepared
 from accord.models.packing import by_tokens, pack, pad
@@ -71,7 +71,7 @@ def test_states_are_those_of_transformers_own_forward(name: str) -> None:
     rows = sequences([5, 9, 2, 17, 9])
     batch = pack(rows)
     with torch.no_grad():
-        ours = hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), FP32)
+        ours = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), FP32)
         theirs = torch.cat([plain.base_model(torch.tensor([row]), use_cache=False).last_hidden_state[0] for row in rows])
         assert torch.allclose(ours, theirs, atol=2e-5, rtol=1e-5), (ours - theirs).abs().max()
         full = torch.cat(

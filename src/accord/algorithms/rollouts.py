@@ -17,7 +17,7 @@ from torch import Tensor
 
 from accord.algorithms.objectives import kl_estimate
 from accord.errors import RunError
-from accord.models.packing import Ragged, by_tokens, keep_mask, pack, pad
+from accord.models.packing import PackedBatch, by_tokens, keep_mask, pack, pad
 from accord.models.policy import logprobs
 from accord.models.scalar import scalars
 from accord.protocols import Sampler, Scorer
@@ -291,7 +291,7 @@ class _Flat:
         self.after[group] = after.cpu()
 
 
-def minibatch(rollout: Rollout, rows: Sequence[int]) -> Ragged:
+def minibatch(rollout: Rollout, rows: Sequence[int]) -> PackedBatch:
     """Pack prompts and responses of some rows for a forward pass; response tokens are kept."""
     pairs = [(rollout.prompts[i], rollout.responses[i]) for i in rows]
     return pack([[*prompt, *response] for prompt, response in pairs], [len(response) for _, response in pairs])

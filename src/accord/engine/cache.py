@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from accord.models.attention import RaggedAttention
+from accord.models.attention import PackedAttention
 
 
 class Cache:
@@ -50,11 +50,11 @@ class Prefill:
     """Attention of the prompts to themselves, which fills the cache on the way."""
 
     def __init__(self, cache: Cache) -> None:
-        self.cache, self.ragged = cache, RaggedAttention(cache.lengths)
+        self.cache, self.packed = cache, PackedAttention(cache.lengths)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self.cache.fill(k, v)
-        return self.ragged(layer, q, k, v)
+        return self.packed(layer, q, k, v)
 
 
 class Decode:

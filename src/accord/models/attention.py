@@ -29,7 +29,7 @@ class Attend(Protocol):
     ) -> Float[Tensor, "tokens heads dim"]: ...
 
 
-class RaggedAttention:
+class PackedAttention:
     """Causal attention within each of the sequences laid end to end.
 
     Sequences of similar length share a rectangle, right-padded: under a causal mask no real query can see a pad, so no mask is

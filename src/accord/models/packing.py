@@ -1,7 +1,7 @@
 """Padding-free batches: the tokens of all sequences end to end, with their lengths beside them.
 
 Random batches of text are about half padding, so nothing here pads until attention itself needs a rectangle.
-The next-token shift is done in one place, ``Ragged.targets``: everything with index t belongs to token t, which
+The next-token shift is done in one place, ``PackedBatch.targets``: everything with index t belongs to token t, which
 is predicted at t - 1.
 """
 
@@ -19,7 +19,7 @@ from accord.errors import InputError
 
 
 @dataclass(frozen=True)
-class Ragged:
+class PackedBatch:
     """Packed sequences, end to end. ``keep`` is True on the tokens that a loss counts. A sequence's first token
     cannot be kept."""
 
@@ -56,15 +56,15 @@ class Ragged:
         rows = torch.arange(len(self.lengths), device=self.tokens.device).repeat_interleave(self.lengths)
         return torch.zeros_like(self.lengths).index_add_(0, rows[self.keep], torch.ones_like(rows[self.keep]))
 
-    def to(self, device: torch.device) -> Ragged:
+    def to(self, device: torch.device) -> PackedBatch:
         """Return the same batch on another device."""
-        moved = Ragged(self.tokens.to(device), self.lengths.to(device), self.keep.to(device))
+        moved = PackedBatch(self.tokens.to(device), self.lengths.to(device), self.keep.to(device))
         for name in ("starts", "last", "positions", "targets", "kept"):  # counted here, so that the device need not be asked
             vars(moved)[name] = getattr(self, name).to(device)
         return moved
 
 
-def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None) -> Ragged:
+def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None) -> PackedBatch:
     """Pack sequences end to end. The last ``kept[i]`` tokens of sequence i count (by default all but its first).
 
     Raises:
@@ -80,7 +80,7 @@ def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None) 
     flat = torch.tensor([token for sequence in sequences for token in sequence], dtype=torch.long)
     lengths_t, kept_t = torch.tensor(lengths, dtype=torch.long), torch.tensor(kept, dtype=torch.long)
     from_end = lengths_t.cumsum(0).repeat_interleave(lengths_t) - torch.arange(len(flat))
-    return Ragged(flat, lengths_t, from_end <= kept_t.repeat_interleave(lengths_t))
+    return PackedBatch(flat, lengths_t, from_end <= kept_t.repeat_interleave(lengths_t))
 
 
 def pad(flat: Float[Tensor, " kept"], lengths: Int[Tensor, " rows"]) -> Float[Tensor, "rows steps"]:

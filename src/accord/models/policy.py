@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from accord.models.attention import RaggedAttention
+from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
-from accord.models.packing import Ragged, by_tokens, pack
+from accord.models.packing import PackedBatch, by_tokens, pack
 
 CHUNK_ELEMENTS = 2**21
 """Logits computed at once: 8 MB in float32, which fits into the cache."""
@@ -120,16 +120,16 @@ def head_weight(model: Any) -> Tensor:
 
 
 def logprobs(
-    model: Any, batch: Ragged, *, dtype: torch.dtype, temperature: float = 1.0
+    model: Any, batch: PackedBatch, *, dtype: torch.dtype, temperature: float = 1.0
 ) -> tuple[Float[Tensor, " kept"], Float[Tensor, " kept"]]:
     """Return the log-probability of each kept token given the tokens before it, and the entropy there, flat in
     batch order."""
-    states = hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), dtype)
+    states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), dtype)
     before = states.index_select(0, batch.targets - 1).to(dtype)
     return token_logprobs(before, head_weight(model), batch.tokens[batch.targets], temperature)
 
 
-def next_token_loss(model: Any, batch: Ragged, *, dtype: torch.dtype) -> Float[Tensor, ""]:
+def next_token_loss(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tensor, ""]:
     """Return the mean cross-entropy over the kept tokens, in nats."""
     return -logprobs(model, batch, dtype=dtype)[0].mean()
 

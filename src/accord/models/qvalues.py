@@ -16,9 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from accord.errors import ModelError
-from accord.models.attention import RaggedAttention
+from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
-from accord.models.packing import Ragged, by_tokens, pack
+from accord.models.packing import PackedBatch, by_tokens, pack
 from accord.models.policy import token_logprobs
 
 WEIGHTS, SETTINGS = "q.safetensors", "q.json"
@@ -51,9 +51,9 @@ class QNetwork(nn.Module):
     def device(self) -> torch.device:
         return self.q.device
 
-    def states(self, batch: Ragged, dtype: torch.dtype) -> Float[Tensor, "tokens width"]:
+    def states(self, batch: PackedBatch, dtype: torch.dtype) -> Float[Tensor, "tokens width"]:
         """Return the state after each token, float32."""
-        return hidden(self.body, batch.tokens, batch.positions, RaggedAttention(batch.lengths), dtype).float()
+        return hidden(self.body, batch.tokens, batch.positions, PackedAttention(batch.lengths), dtype).float()
 
     def taken(self, states: Float[Tensor, "n width"], tokens: Int[Tensor, " n"]) -> Float[Tensor, "2 n"]:
         """Return both Q values of one token in each state."""

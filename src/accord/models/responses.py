@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from accord.models.packing import Ragged, by_tokens, pack
+from accord.models.packing import PackedBatch, by_tokens, pack
 from accord.models.policy import logprobs
 
 
-def response_logprobs(model: Any, batch: Ragged, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:
+def response_logprobs(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:
     """Return the summed log-probability of each row's kept tokens, in nats. No row's sum depends on the other rows."""
     flat, _ = logprobs(model, batch, dtype=dtype)
     lengths: list[int] = batch.kept.tolist()

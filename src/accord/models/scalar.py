@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from accord.models.attention import RaggedAttention
+from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
 from accord.models.folders import load_scalar_model
-from accord.models.packing import Ragged, by_tokens, pack
+from accord.models.packing import PackedBatch, by_tokens, pack
 
 
 def new_head(width: int, generator: torch.Generator) -> Float[Tensor, "1 width"]:
@@ -27,14 +27,14 @@ def new_head(width: int, generator: torch.Generator) -> Float[Tensor, "1 width"]
     return torch.randn(1, width, generator=generator) * (width + 1) ** -0.5
 
 
-def scalars(model: Any, batch: Ragged, at: Tensor, *, dtype: torch.dtype) -> Float[Tensor, " n"]:
+def scalars(model: Any, batch: PackedBatch, at: Tensor, *, dtype: torch.dtype) -> Float[Tensor, " n"]:
     """Return the scalar head's float32 outputs at the token indices ``at`` of the batch, the model's bias added."""
-    states = hidden(model.base_model, batch.tokens, batch.positions, RaggedAttention(batch.lengths), dtype)
+    states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), dtype)
     weight: Tensor = model.score.weight
     return F.linear(states.index_select(0, at).float(), weight.float()).squeeze(1) + float(getattr(model.config, "reward_bias", 0.0))
 
 
-def scores(model: Any, batch: Ragged, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:
+def scores(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:
     """Return one score per sequence, read at its last token: the stop token of a finished response."""
     return scalars(model, batch, batch.last, dtype=dtype)
 
