@@ -144,7 +144,7 @@ def figures(log: Log, seconds: float) -> dict[str, float]:
 def ours(project: Path, model: str, streams: int, threads: int) -> Generator[int]:
     """`accord serve`, and the port that it is on."""
     command = [str(Path(sys.executable).parent / "accord"), "serve", str(project), "--model", model, "--no-keys", "--port", "0"]
-    command += ["--places", str(streams), "--threads", str(threads)]
+    command += ["--slots", str(streams), "--threads", str(threads)]
     with _running(command, {"OMP_NUM_THREADS": str(threads)}) as line:
         yield int(line.split("127.0.0.1:")[1].split("/")[0])
 

@@ -82,6 +82,19 @@ def test_a_wrong_setting_is_named_with_its_place(toml: str, words: list[str], tm
         assert word in str(caught.value)
 
 
+def test_a_setting_under_its_old_name_is_read_with_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "accord.toml").write_text("[serve]\nplaces = 7\n", "utf-8")
+    with pytest.warns(FutureWarning, match=r"accord\.toml: \[serve\] places is now called slots"):
+        project = Project.open(tmp_path)
+    assert project.settings == {"serve": {"slots": 7}}
+
+
+def test_a_setting_under_both_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "accord.toml").write_text("[serve]\nplaces = 7\nslots = 8\n", "utf-8")
+    with pytest.raises(UsageError, match="its old name 'places'"):
+        Project.open(tmp_path)
+
+
 def test_every_field_of_every_stage_is_a_setting(tmp_path: Path) -> None:
     assert {"world", "pretrain", "sft", "sample", "reward", "ppo", "evaluate", "store", "project"} <= set(sections())
     everything = {name: {field.name: getattr(kind(), field.name) for field in fields(kind)} for name, kind in sections().items()}

@@ -31,7 +31,7 @@ def test_pieces_make_up_the_answer_and_the_last_alone_says_how_it_ended() -> Non
 
 
 def test_the_same_seed_gives_the_same_text_alone_and_among_thirty() -> None:
-    hosting = host(places=8, waiting=64)
+    hosting = host(slots=8, waiting=64)
 
     async def work() -> None:
         def one(seed: int) -> Any:
@@ -47,7 +47,7 @@ def test_the_same_seed_gives_the_same_text_alone_and_among_thirty() -> None:
 
 
 def test_a_closed_iterator_frees_its_place() -> None:
-    hosting = host(places=1, waiting=4)
+    hosting = host(slots=1, waiting=4)
 
     async def work() -> None:
         first = hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=1)
@@ -61,7 +61,7 @@ def test_a_closed_iterator_frees_its_place() -> None:
 
 
 def test_a_full_house_refuses_and_says_when_to_come_back() -> None:
-    hosting = host(places=1, waiting=1)
+    hosting = host(slots=1, waiting=1)
 
     async def work() -> None:
         streams = [hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=i) for i in range(2)]
@@ -80,7 +80,7 @@ def test_a_full_house_refuses_and_says_when_to_come_back() -> None:
 
 
 def test_a_request_that_takes_too_long_is_ended_with_a_word() -> None:
-    hosting = host(places=1, waiting=4, seconds=0.0)
+    hosting = host(slots=1, waiting=4, seconds=0.0)
 
     async def work() -> None:
         with pytest.raises(TooSlow):
@@ -197,7 +197,7 @@ def test_what_is_unknown_is_refused_by_name_and_a_failed_exchange_changes_nothin
 
 def test_closing_tells_whoever_still_waits() -> None:
     """Those that the worker's thread has not seen yet as well: at once after asking, and while a long prompt is being read."""
-    hosting = host(places=1)
+    hosting = host(slots=1)
 
     async def work() -> None:
         asked = [whole(hosting.stream("tiny-1", hello(), sampling=sampling(100), seed=seed)) for seed in range(20)]

@@ -19,7 +19,7 @@ from accord.serving.api import create
 
 
 def test_many_streams_get_what_they_would_get_alone() -> None:
-    hosting = host(places=4, waiting=64)
+    hosting = host(slots=4, waiting=64)
     prompts: list[Any] = [[{"role": "user", "content": f"Who keeps mill {n}?"}] for n in range(7)]
     with serving(hosting, create(hosting, keys=None)) as url:
         port = urlsplit(url).port or 0

@@ -7,6 +7,7 @@ import difflib
 import json
 import re
 import tomllib
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,8 @@ from accord.errors import InputError, UsageError
 from accord.runtime.files import write_atomic
 
 FILE = "accord.toml"
+RENAMED = {"serve": {"places": "slots"}}
+"""Older names of settings, by section. accord.toml may still hold them; each reading warns."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +110,14 @@ class Project:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """accord.toml as nested dicts, without the defaults."""
+        """accord.toml as nested dicts, without the defaults. Settings under an older name have today's."""
+        file = self.path / FILE
         try:
-            return tomllib.loads((self.path / FILE).read_text("utf-8"))
+            written = tomllib.loads(file.read_text("utf-8"))
         except ValueError as error:
-            raise UsageError(str(error), where=str(self.path / FILE), hint="fix the TOML there") from error
+            raise UsageError(str(error), where=str(file), hint="fix the TOML there") from error
+        _rename(written, file)
+        return written
 
     @property
     def store_url(self) -> str:
@@ -147,6 +153,23 @@ def _inside(name: str, what: str) -> str:
     if not name or name.startswith(".") or any(mark in name for mark in "/\\\0"):
         raise UsageError(f"{name!r} cannot name a {what}", where="name", hint="use a name without slashes that does not start with a dot")
     return name
+
+
+def _rename(written: dict[str, Any], file: Path) -> None:
+    """Put the values of older names under today's names, with a warning.
+
+    Raises:
+        UsageError: a setting stands there under both names.
+    """
+    for section, names in RENAMED.items():
+        values = written.get(section, {})
+        for old, new in names.items():
+            if not isinstance(values, dict) or old not in values:
+                continue
+            if new in values:
+                raise UsageError(f"[{section}] has {new!r} and its old name {old!r}", where=str(file), hint=f"delete {old} there")
+            values[new] = values.pop(old)
+            warnings.warn(f"{file}: [{section}] {old} is now called {new}; rename it there", FutureWarning, stacklevel=2)
 
 
 def check(settings: Mapping[str, object], file: Path) -> None:

@@ -60,7 +60,7 @@ class Opened(Protocol):
 class Capacity:
     """The limits of one model."""
 
-    places: int = 256
+    slots: int = 256
     """Requests that run together."""
     waiting: int = 256
     """Requests that wait for a slot; further ones are refused (Busy)."""
@@ -83,7 +83,7 @@ class _Served:
             stop=model.format.stop,
             dtype=dtype,
             context=self.context,
-            slots=capacity.places,
+            slots=capacity.slots,
             remembered=capacity.remembered,
         )
         self.seat = Seat(engine)
@@ -218,10 +218,10 @@ class ModelHost:
         return self._worker
 
     def _refuse_when_full(self, model: str, served: _Served) -> None:
-        most = self.capacity.places + self.capacity.waiting
+        most = self.capacity.slots + self.capacity.waiting
         if served.active >= most:
             mean = sum(served.took) / len(served.took)
-            seconds = min(max(math.ceil(mean * self.capacity.waiting / self.capacity.places), 1), 60)
+            seconds = min(max(math.ceil(mean * self.capacity.waiting / self.capacity.slots), 1), 60)
             raise Busy(f"{served.active} requests are in progress, the limit is {most}", where=model, seconds=seconds)
 
 

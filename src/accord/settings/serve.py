@@ -61,7 +61,7 @@ class ServeConfig(Settings):
     """Host names of the server, separated by commas; requests for another name are refused."""
     https: bool = False
     """The server is behind a proxy that provides https."""
-    places: Annotated[int, Range(least=1, why="one request must have room")] = 256
+    slots: Annotated[int, Range(least=1, why="one request must have room")] = 256
     """Requests per model that run concurrently."""
     waiting: Natural = 256
     """Requests per model that wait in line; further ones are refused with status 429."""

@@ -89,7 +89,7 @@ def _model_host(project: Project, config: ServeConfig, models: Sequence[str], dt
     if not names:
         raise ModelError("the project has no model to serve", where=project.path.name, hint="accord pretrain, accord sft, accord ppo")
     torch.set_num_threads(config.threads)
-    capacity = Capacity(config.places, config.waiting, config.seconds, config.remembered)
+    capacity = Capacity(config.slots, config.waiting, config.seconds, config.remembered)
     return ModelHost(lambda name: load_model(project, name), names, capacity=capacity, dtype=compute_dtype(dtype))
 
 
