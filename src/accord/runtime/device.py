@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accord.errors import UsageError
+from accord.runtime.threads import choose_threads
 from accord.runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _BELOW_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE"
 def choose_device(name: str = "auto") -> torch.device:
     """Choose the device that this process computes on, and return it: every model that is opened from now on goes there.
 
+    A CPU computes with as many threads as it has to spare; see ``threads``.
+
     Args:
         name: cpu, cuda, cuda:1, xpu, mps, or another device that torch knows. ``auto`` keeps what was chosen before; at first it takes
             that of ACCORD_DEVICE, else a GPU (cuda, xpu) when there is one. Apple's (mps) is taken when it is asked for.
@@ -45,6 +48,8 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     if name != "auto" or "device" not in _PROCESS:
         _PROCESS["device"] = _named(name)
+    if _PROCESS["device"].type == "cpu":
+        choose_threads()
     return _PROCESS["device"]
 
 

@@ -27,6 +27,7 @@ from accord.errors import AccordError, RunError, UsageError
 from accord.runtime import checkpoints
 from accord.runtime.device import environment, peak_rss_mb
 from accord.runtime.files import append, clean, sync, write_atomic
+from accord.runtime.threads import keep_threads
 
 POLICIES = "policies"
 _FIXED = ("stage", "config", "inputs", "seed")
@@ -55,6 +56,8 @@ class Run:
                 or inputs.
         """
         run = cls(folder, stage, dict(inputs))
+        if resume:
+            run._keep_threads()
         asked = _plain({"stage": stage, "config": _fields(config), "inputs": run.inputs, "seed": seed, "versions": environment()})
         if not run._config.exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -187,6 +190,16 @@ class Run:
             raise RunError(f"cannot resume the run: {'; '.join(differing)}", where=str(self.folder), hint=hint)
         for change in _differences(begun.get("versions"), asked["versions"], "versions"):
             self.note(f"resumed with {change}")
+
+    def _keep_threads(self) -> None:
+        """Compute with the threads that the run began with: another number changes the last bit of a sum."""
+        try:
+            versions = json.loads(self._config.read_text("utf-8"))["versions"]
+            count, device = int(versions["threads"]), str(versions["device"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # not begun, damaged, or of a version that did not note them
+        if device == "cpu":
+            keep_threads(count)
 
     def _continue(self) -> None:
         clean(self.folder)
