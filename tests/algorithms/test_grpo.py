@@ -13,7 +13,7 @@ from tiny import END, PROMPTS, VOCAB, ByFunction, llama, same, weights
 
 from accord.algorithms.grpo import final_scores, learning_targets
 from accord.algorithms.rewards import Term
-from accord.algorithms.rollouts import Drawn, Rollout
+from accord.algorithms.rollouts import Drawn, Rollout, rollout_metrics
 from accord.errors import RunError, UsageError
 from accord.settings import GrpoConfig, ReinforceConfig, RlooConfig
 
@@ -73,6 +73,13 @@ def test_a_cut_response_is_penalised_ended_or_masked() -> None:
     assert not masked.keep[1].any()
     assert not masked.advantages[1].any()
     assert masked.advantages[0].any()
+
+
+def test_the_kl_of_cut_responses_is_measured_though_they_are_masked() -> None:
+    kept, masked = (learning_targets(settings("grpo", group_size=2, truncation=rule), rollout()).kl for rule in ("terminate", "mask"))
+    assert rollout_metrics(rollout(), masked) == rollout_metrics(rollout(), kept)
+    assert masked[1].sum() == pytest.approx((rollout().logprobs - rollout().reference)[1][rollout().keep[1]].sum())
+    assert masked[1].any()
 
 
 def test_overlong_responses_lose_reward_before_they_are_cut() -> None:

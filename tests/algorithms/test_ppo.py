@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from tiny import VOCAB, learn, llama, same, weights
 
 from accord.algorithms.ppo import learning_targets
-from accord.algorithms.rollouts import Rollout
+from accord.algorithms.rollouts import Rollout, rollout_metrics
 from accord.errors import RunError
 from accord.settings import PpoConfig
 
@@ -67,6 +68,13 @@ def test_mask_leaves_a_cut_row_out() -> None:
     assert not found.rewards[1].any()
     assert not found.advantages[1].any()
     assert found.keep[0].all()
+
+
+def test_the_kl_of_cut_rows_is_measured_though_they_are_masked() -> None:
+    for rule in ("penalise", "terminate", "bootstrap", "mask"):
+        measured = rollout_metrics(rollout(), targets(rule).kl)
+        assert measured["kl_k1"] == pytest.approx((3 * 0.5 + 2 * 0.5) / 2), rule
+        assert measured["kl_k3"] == pytest.approx((3 + 2) / 2 * (math.exp(-0.5) - 1 + 0.5)), rule
 
 
 def test_a_batch_of_cut_rows_alone_is_survived(tmp_path: Path) -> None:

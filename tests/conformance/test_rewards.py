@@ -144,7 +144,9 @@ def test_t35_t36_eight_times_one_is_one_times_eight(tmp_path: Path) -> None:
     for micro in (1, 10_000):
         config = SftConfig(epochs=1, batch_size=8, micro_tokens=micro, warmup_steps=0)
         run = Run.start(tmp_path / f"sft{micro}", stage="sft", config=config, inputs={}, resume=False)
-        trained.append(weights(sft.train(config, model=llama(), examples=examples, validation=[], run=run, dtype=FP32)))
+        model = llama()
+        sft.train(config, model=model, examples=examples, validation=[], run=run, dtype=FP32)
+        trained.append(weights(model))
         figures = metrics(run)
         trained[-1]["figures"] = torch.tensor([[row["loss"], row["grad_norm"]] for row in figures])
         assert len(figures) == 2
@@ -227,8 +229,7 @@ def test_t29_ppo_starts_its_value_from_what_it_is_given(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "r", stage="reward", config=RewardConfig(), inputs={}, resume=False)
     rankings = [RankedRows(sequences([4, 9, 6], seed=i), [1, 2, 3]) for i in range(4)]
     shown = sequences([7, 8, 5], seed=40)
-    model = reward.train(
-        RewardConfig(batch_size=2), model=scalar(llama()), rankings=rankings, validation=[], demonstrations=shown, run=run, dtype=FP32
-    )
+    model = scalar(llama())
+    reward.train(RewardConfig(batch_size=2), model=model, rankings=rankings, validation=[], demonstrations=shown, run=run, dtype=FP32)
     assert reward.score_rows(model, shown, dtype=FP32).mean().item() == pytest.approx(0, abs=1e-5)
     assert model.config.reward_bias != 0

@@ -69,16 +69,19 @@ def pretraining(config: PretrainConfig, folder: Path) -> Trainer:
 
 def finetuning(config: SftConfig) -> Trainer:
     raw = (lambda skip: iter([[RAW[i % 6]] for i in range(skip, 99)])) if config.ptx_tokens else None
-    return lambda run: weights(
-        sft.train(config, model=llama(), examples=EXAMPLES[:7], validation=EXAMPLES[7:], pretraining=raw, run=run, dtype=FP32)
-    )
+
+    def train(run: Run) -> Any:
+        model = llama()
+        sft.train(config, model=model, examples=EXAMPLES[:7], validation=EXAMPLES[7:], pretraining=raw, run=run, dtype=FP32)
+        return weights(model)
+
+    return train
 
 
 def rewarding(config: RewardConfig) -> Trainer:
     def train(run: Run) -> Any:
-        model = reward.train(
-            config, model=scalar(llama()), rankings=RANKINGS[:7], validation=RANKINGS[7:], demonstrations=RAW, run=run, dtype=FP32
-        )
+        model = scalar(llama())
+        reward.train(config, model=model, rankings=RANKINGS[:7], validation=RANKINGS[7:], demonstrations=RAW, run=run, dtype=FP32)
         return {**weights(model), "bias": model.config.reward_bias}
 
     return train

@@ -42,7 +42,8 @@ def taught(spoken: ChatFormat, folder: Path) -> Any:
         sft.example(spoken.prompt(p.prompt.messages), spoken.response(p.prompt.messages, p.solution), 128, p.prompt.id) for p in TRAIN[:160]
     ]
     run = Run.start(folder / "sft", stage="sft", config=config, inputs={}, resume=False)
-    return sft.train(config, model=model, examples=rows, validation=(), run=run, dtype=FP32)
+    sft.train(config, model=model, examples=rows, validation=(), run=run, dtype=FP32)
+    return model
 
 
 def accuracy(spoken: ChatFormat, model: Any, asked: list[Problem]) -> float:

@@ -100,14 +100,14 @@ def train(
     steps = a_pass * config.epochs
     optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
     everything = [*rankings, *validation, *held_out_group]
-    done = 0
+    done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is None:
         reference = reference_logprobs(config, policy, everything, dtype=dtype)
     else:
         done, state = restored
         policy.load_state_dict(state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
-        reference = state["reference"]
+        reference, held_out = state["reference"], state.get("held_out", {})
     parts = torch.split(reference, [len(ranked.rows) for ranked in everything])
     known = [Known(ranked, part) for ranked, part in zip(everything, parts, strict=True)]
     learned, unseen = known[: len(rankings)], known[len(rankings) :]
@@ -135,12 +135,14 @@ def train(
 
             # step 4: loss and accuracy on what it does not learn from at the end of an epoch, checkpoint
             if step % a_pass == 0:
-                metrics |= _held_out(config, policy, unseen, strangers, dtype)
+                held_out = _held_out(config, policy, unseen, strangers, dtype)
+                metrics |= held_out
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers), "reference": reference})
+                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers)}
+                run.checkpoint(step, state | {"reference": reference, "held_out": held_out})
             bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
-    return _held_out(config, policy, unseen, strangers, dtype)
+    return held_out or _held_out(config, policy, unseen, strangers, dtype)
 
 
 def reference_logprobs(config: DpoConfig, policy: Any, rankings: Sequence[RankedResponses], *, dtype: torch.dtype) -> Tensor:

@@ -69,7 +69,7 @@ class Targets:
     advantages: Tensor
     rewards: Tensor
     kl: Tensor
-    """log policy - log reference of each sampled token."""
+    """log policy - log reference of each sampled token, those of masked responses too: a policy has moved as far on them."""
 
 
 def train(
@@ -177,9 +177,9 @@ def final_scores(config: GrpoConfig, drawn: Drawn | Rollout) -> Tensor:
 def learning_targets(config: GrpoConfig, rollout: Rollout) -> Targets:
     """Return the rewards and advantages of a rollout by the chosen estimator."""
     keep, n = learned_tokens(rollout, config.truncation), config.group_size
-    kl = (rollout.logprobs - rollout.reference).masked_fill(~keep, 0.0)
+    kl = (rollout.logprobs - rollout.reference).masked_fill(~rollout.keep, 0.0)
     beta = config.kl_coef if config.kl_in == "reward" else 0.0
-    rewards = kl_rewards(final_scores(config, rollout), kl_estimate(kl, config.kl_estimator), rollout.keep, beta)
+    rewards = kl_rewards(final_scores(config, rollout), kl_estimate(kl.masked_fill(~keep, 0.0), config.kl_estimator), rollout.keep, beta)
     if config.advantage == "return":
         advantages = rewards_to_go(rewards, keep)
     else:

@@ -70,12 +70,13 @@ def train(
     steps = a_pass * config.epochs
     target = copy.deepcopy(network).requires_grad_(False)
     optimizers = make_optimizers(network, lr=config.lr, muon_lr=config.muon_lr)
-    done = 0
+    done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is not None:
         done, state = restored
         network.load_state_dict(state["network"])
         target.load_state_dict(state["target"])
         restore_optimizers(optimizers, state["optimizers"])
+        held_out = state.get("held_out", {})
 
     with track(steps, "ilql", done=done) as bar:
         for step in range(done + 1, steps + 1):
@@ -96,13 +97,14 @@ def train(
 
             # step 4: how it orders what it does not learn from at the end of an epoch, checkpoint
             if step % a_pass == 0:
-                metrics |= _held_out(network, validation, held_out_group, dtype)
+                held_out = _held_out(network, validation, held_out_group, dtype)
+                metrics |= held_out
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
                 state = {"network": network.state_dict(), "target": target.state_dict()}
-                run.checkpoint(step, state | {"optimizers": optimizer_states(optimizers)})
+                run.checkpoint(step, state | {"optimizers": optimizer_states(optimizers), "held_out": held_out})
             bar.advance(loss=metrics["q_loss"], tokens_per_second=metrics["tokens_per_second"])
-    return _held_out(network, validation, held_out_group, dtype)
+    return held_out or _held_out(network, validation, held_out_group, dtype)
 
 
 @torch.no_grad()

@@ -88,7 +88,7 @@ def train(
     steps = a_pass * config.epochs
     optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
     strangers = estranged(thumbs, max_tokens=config.max_tokens, seed=config.seed)
-    done = 0
+    done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is None:
         reference = said(config, policy, [*thumbs, *validation, *held_out_group], dtype)
         stranger_reference = said(config, policy, strangers, dtype)
@@ -97,6 +97,7 @@ def train(
         policy.load_state_dict(state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
         reference, stranger_reference = state["reference"], state["stranger_reference"]
+        held_out = state.get("held_out", {})
     weights = thumb_weights(config, torch.tensor([thumb.up for thumb in thumbs]))
     references = torch.split(reference, [len(thumbs), len(validation), len(held_out_group)])
 
@@ -122,13 +123,14 @@ def train(
 
             # step 5: accuracy on what it does not learn from at the end of an epoch, checkpoint
             if step % a_pass == 0:
-                metrics |= _held_out(config, policy, (validation, held_out_group), references[1:], dtype)
+                held_out = _held_out(config, policy, (validation, held_out_group), references[1:], dtype)
+                metrics |= held_out
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers)}
+                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers), "held_out": held_out}
                 run.checkpoint(step, state | {"reference": reference, "stranger_reference": stranger_reference})
             bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
-    return _held_out(config, policy, (validation, held_out_group), references[1:], dtype)
+    return held_out or _held_out(config, policy, (validation, held_out_group), references[1:], dtype)
 
 
 def said(config: KtoConfig, policy: Any, rows: Sequence[ThumbRow], dtype: torch.dtype) -> Tensor:

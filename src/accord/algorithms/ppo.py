@@ -63,7 +63,7 @@ class Targets:
     returns: Tensor
     rewards: Tensor
     kl: Tensor
-    """log policy - log reference of each sampled token."""
+    """log policy - log reference of each sampled token, those of masked responses too: a policy has moved as far on them."""
 
 
 def train(
@@ -181,8 +181,8 @@ def learning_targets(config: PpoConfig, rollout: Rollout, beta: float) -> Target
     scores, after = settled_scores(rollout, config.truncation, config.no_stop_reward), torch.zeros_like(rollout.after)
     if config.truncation == "bootstrap":
         after = torch.where(~rollout.finished, rollout.after, 0.0)
-    kl = (rollout.logprobs - rollout.reference).masked_fill(~keep, 0.0)
-    rewards = kl_rewards(scores, kl_estimate(kl, config.kl_estimator), keep, beta)
+    kl = (rollout.logprobs - rollout.reference).masked_fill(~rollout.keep, 0.0)
+    rewards = kl_rewards(scores, kl_estimate(kl.masked_fill(~keep, 0.0), config.kl_estimator), keep, beta)
     if rollout.dense is not None:
         rewards = rewards + rollout.dense.masked_fill(~keep, 0.0)
     if config.whiten_rewards:

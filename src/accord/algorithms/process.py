@@ -63,11 +63,12 @@ def train(
     steps = a_pass * config.epochs
     optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
     weight = mark_weight(config, rows)
-    done = 0
+    done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
         restore_optimizers(optimizers, state["optimizers"])
+        held_out = state.get("held_out", {})
 
     with track(steps, "process", done=done) as bar:
         for step in range(done + 1, steps + 1):
@@ -87,12 +88,16 @@ def train(
 
             # step 4: accuracy on what it does not learn from at the end of an epoch, checkpoint
             if step % a_pass == 0 and validation:
-                metrics |= _held_out(config, model, validation, dtype)
+                held_out = _held_out(config, model, validation, dtype)
+                metrics |= held_out
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"model": model.state_dict(), "optimizers": optimizer_states(optimizers)})
+                state = {"model": model.state_dict(), "optimizers": optimizer_states(optimizers)}
+                run.checkpoint(step, state | {"held_out": held_out})
             bar.advance(loss=metrics["loss"], tokens_per_second=metrics["tokens_per_second"])
-    return _held_out(config, model, validation, dtype) if validation else {}
+    if validation and not held_out:
+        held_out = _held_out(config, model, validation, dtype)
+    return held_out
 
 
 def mark_weight(config: ProcessConfig, rows: Sequence[MarkedRow]) -> float:

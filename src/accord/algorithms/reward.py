@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,20 +74,21 @@ def train(
     demonstrations: Sequence[list[int]],
     run: Run,
     dtype: torch.dtype,
-) -> Any:
-    """Train ``model`` in place, set its bias on the demonstrations (prompt and response tokens), and return it."""
+) -> Mapping[str, float]:
+    """Train ``model`` in place, set its bias on the demonstrations (prompt and response tokens), and return held-out accuracy."""
     a_pass = math.ceil(len(rankings) / config.batch_size)
     steps = a_pass * config.epochs
     threshold = nn.Parameter(torch.tensor(-1.0, device=model.device))
     optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
     if config.ties == "model":
         optimizers[adamw([threshold], lr=config.lr)] = config.lr
-    done = 0
+    done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
         restore_optimizers(optimizers, state["optimizers"])
         threshold.data.copy_(state["threshold"])
+        held_out = state.get("held_out", {})
 
     with track(steps, "reward", done=done) as bar:
         for step in range(done + 1, steps + 1):
@@ -109,16 +110,20 @@ def train(
 
             # step 4: accuracy on held-out prompts at the end of an epoch, checkpoint
             if step % a_pass == 0 and validation:
-                metrics["validation_accuracy"] = accuracy(model, validation, dtype=dtype)
+                held_out = {"validation_accuracy": accuracy(model, validation, dtype=dtype)}
+                metrics |= held_out
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                run.checkpoint(step, {"model": model.state_dict(), "optimizers": optimizer_states(optimizers), "threshold": threshold.data})
+                state = {"model": model.state_dict(), "optimizers": optimizer_states(optimizers), "threshold": threshold.data}
+                run.checkpoint(step, state | {"held_out": held_out})
             bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
     # step 5: the bias that sets the demonstrations' mean score to 0
     model.config.reward_bias = 0.0
     if demonstrations:
         model.config.reward_bias = -float(score_rows(model, demonstrations, dtype=dtype).mean())
-    return model
+    if validation and not held_out:
+        held_out = {"validation_accuracy": accuracy(model, validation, dtype=dtype)}
+    return held_out
 
 
 @torch.no_grad()

@@ -209,7 +209,7 @@ def minibatches(rows: int, size: int, epochs: int, *, seed: int, stage: str, ste
 
 
 def rollout_metrics(rollout: Rollout, kl: Float[Tensor, "rows steps"]) -> dict[str, float]:
-    """Return metrics of the policy from a rollout. ``kl`` is log policy - log reference of each token that counts, 0 elsewhere."""
+    """Return metrics of the policy from a rollout. ``kl`` is log policy - log reference of each sampled token, 0 elsewhere."""
     return {
         "reward": rollout.scores.mean().item(),
         "kl_k1": kl.sum(1).mean().item(),

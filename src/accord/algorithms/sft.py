@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +53,8 @@ def train(
     pretraining: Callable[[int], Iterator[list[list[int]]]] | None = None,
     run: Run,
     dtype: torch.dtype,
-) -> Any:
-    """Train ``model`` in place and return it with the weights of the chosen epoch.
+) -> Mapping[str, float]:
+    """Train ``model`` in place, give it the weights of the chosen epoch, and return their loss on held-out data.
 
     ``pretraining`` yields batches of raw-text documents from the n-th on, whose loss is added with weight 1.
     """
@@ -62,11 +62,12 @@ def train(
     steps = a_pass * config.epochs
     optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay)
     done, best, best_loss = 0, _copy(model), math.inf
+    held_out: dict[str, float] = {}
     if (restored := run.restore()) is not None:
         done, state = restored
         model.load_state_dict(state["model"])
         restore_optimizers(optimizers, state["optimizers"])
-        best, best_loss = state["best"], state["best_loss"]
+        best, best_loss, held_out = state["best"], state["best_loss"], state.get("held_out", {})
 
     raw_text = pretraining(done) if pretraining else None
     with track(steps, "sft", done=done) as bar:
@@ -91,17 +92,21 @@ def train(
 
             # step 4: after each epoch the validation loss; the best epoch's weights are remembered
             if step % a_pass == 0 and validation:
-                metrics["validation_loss"] = response_loss(model, validation, dtype=dtype)
-                if config.select == "validation_loss" and metrics["validation_loss"] < best_loss:
-                    best, best_loss = _copy(model), metrics["validation_loss"]
+                held_out = {"validation_loss": response_loss(model, validation, dtype=dtype)}
+                metrics |= held_out
+                if config.select == "validation_loss" and held_out["validation_loss"] < best_loss:
+                    best, best_loss = _copy(model), held_out["validation_loss"]
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                state = {"model": model.state_dict(), "best": best, "best_loss": best_loss}
+                state = {"model": model.state_dict(), "best": best, "best_loss": best_loss, "held_out": held_out}
                 run.checkpoint(step, state | {"optimizers": optimizer_states(optimizers)})
             bar.advance(loss=loss, tokens_per_second=speed)
     if best_loss < math.inf:
         model.load_state_dict(best)
-    return model
+        held_out = {"validation_loss": best_loss}
+    if validation and not held_out:
+        held_out = {"validation_loss": response_loss(model, validation, dtype=dtype)}
+    return held_out
 
 
 @torch.no_grad()

@@ -68,11 +68,14 @@ def reward(
         validation = [ranked_rows(model.format, row, config.max_tokens) for row in split.validation]
         held_out = [ranked_rows(model.format, row, config.max_tokens) for row in split.held_out_group]
         scored = [example(model.format, row, config.max_tokens).tokens for row in demonstrations]
-        algorithm.train(config, model=scalar, rankings=training, validation=validation, demonstrations=scored, run=run, dtype=dtype)
+        measured = algorithm.train(
+            config, model=scalar, rankings=training, validation=validation, demonstrations=scored, run=run, dtype=dtype
+        )
         metrics |= {"rankings": len(training), "reward_bias": scalar.config.reward_bias}
-        for key, rows in (("accuracy_labelers", validation), ("accuracy_heldout_group", held_out)):
-            if rows:
-                metrics[key] = algorithm.accuracy(scalar, rows, dtype=dtype)
+        if validation:
+            metrics["accuracy_labelers"] = measured["validation_accuracy"]
+        if held_out:
+            metrics["accuracy_heldout_group"] = algorithm.accuracy(scalar, held_out, dtype=dtype)
         parents, data = {sft: inputs["sft"]}, {"rankings": digest, "demonstrations": shown}
         save(opened, name, scalar, model.format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)

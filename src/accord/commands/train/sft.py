@@ -69,13 +69,13 @@ def sft(
         shown, strange = without(demonstrations, config.held_out_tasks)
         training = mixed([row for row in shown if row.prompt.split == "train"], parse_weights(config.tasks), config.seed)
         examples = [example(chat, row, config.max_tokens) for row in training]
-        validation = [example(chat, row, config.max_tokens) for row in shown if row.prompt.split != "train"]
+        validation = [example(chat, row, config.max_tokens) for row in shown if row.prompt.split == "validation"]
         policy = trainable(model.lm, config, "sft", "lora")
         raw_text = raw_text_batches(opened, chat, config.seed, config.ptx_tokens) if config.ptx_tokens else None
-        algorithm.train(config, model=policy, examples=examples, validation=validation, pretraining=raw_text, run=run, dtype=dtype)
         metrics |= {"demonstrations": len(examples)}
-        if validation:
-            metrics["validation_loss"] = algorithm.response_loss(policy, validation, dtype=dtype)
+        metrics |= algorithm.train(
+            config, model=policy, examples=examples, validation=validation, pretraining=raw_text, run=run, dtype=dtype
+        )
         if strange:
             unseen = [example(chat, row, config.max_tokens) for row in strange]
             metrics["held_out_task_loss"] = algorithm.response_loss(policy, unseen, dtype=dtype)
