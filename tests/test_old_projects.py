@@ -14,12 +14,16 @@ import pytest
 
 from accord.commands.app import main
 from accord.commands.evaluate.compare import compare
+from accord.commands.evaluate.evaluate_metrics import trained_accuracy
 from accord.commands.project.config import config
 from accord.commands.project.lineage import lineage
 from accord.commands.train.kto import kto
 from accord.feedback.snapshot import read_snapshot
 from accord.feedback.store import Store
 from accord.records import RESPONSE_FLAGS, RankedPrompt
+from accord.report.cards import cards
+from accord.report.project_files import read_project
+from accord.runtime.lineage import metrics_of
 from accord.runtime.project import Project
 from accord.settings import CompareConfig, KtoConfig
 
@@ -68,3 +72,11 @@ def test_old_models_train_and_answer(town: Project) -> None:
     kto(town, config=KtoConfig(thumbs="ranks", epochs=1, batch_size=4))
     found = compare(town, "sft", "kto", by="reward", config=CompareConfig(prompts=4, max_tokens=4, bootstrap=10))
     assert found["prompts"] == 4
+
+
+def test_metrics_of_an_old_model_are_read(town: Project) -> None:
+    record = json.loads((town.model("reward") / "lineage.json").read_text("utf-8"))
+    assert "figures" in record, "the older name"
+    assert metrics_of(record)["accuracy_labelers"] == record["figures"]["accuracy_labelers"]
+    assert trained_accuracy(town, "reward").keys() == {"accuracy_labelers"}
+    assert "37.9%" in str(cards(read_project(town.path)))

@@ -126,7 +126,9 @@ def test_every_finding_has_words_in_both_languages_and_a_place_in_the_docs(name:
 
 def test_a_finding_survives_its_json(tmp_path: Path) -> None:
     for finding in examine(read_facts(ppo_run(tmp_path / "run", stop=(VOCAB,), steps=3, max_tokens=8))):
-        again = Finding.from_json(finding.as_json())
+        written = finding.as_json()
+        again = Finding.from_json(written)
+        assert Finding.from_json({"figures": written.pop("metrics"), **written}) == again, "as older versions wrote it"
         assert (again.name, again.what(), again.what("zh"), again.change()) == (
             finding.name,
             finding.what(),

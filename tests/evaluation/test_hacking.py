@@ -75,7 +75,7 @@ def hacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_judge_of_the_samples_that_falls_while_the_reward_rises(hacked: Path) -> None:
     samples = judged(hacked, gold=lambda text: len(set(text.split())) / (1 + len(text.split())))
     finding = next(f for f in alarms(replace(read_facts(hacked), samples=samples)) if f.name == "proxy_gold")
-    assert finding.figures["judge"] == "gold"
+    assert finding.metrics["judge"] == "gold"
     assert len(finding.quotes) == 3
     rising = judged(hacked, gold=lambda text: float(len(text.split())))
     assert "proxy_gold" not in {f.name for f in alarms(replace(read_facts(hacked), samples=rising))}

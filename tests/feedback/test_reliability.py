@@ -37,13 +37,13 @@ def crowd(prompts: int, *, noise: float, people: int = 4, seed: int = 0) -> list
 
 def test_labelers_of_one_mind_reach_one_everywhere() -> None:
     found = reliability(crowd(60, noise=0.0), resamples=50)
-    assert set(found.figures) == {
+    assert set(found.metrics) == {
         *PAIRWISE,
         *BY_CHANCE,
         *BY_RATING,
         *BY_FLAG,
     }
-    for name, figure in found.figures.items():
+    for name, figure in found.metrics.items():
         assert tuple(figure) == pytest.approx((1, 1, 1)), name
     assert (found.rankings, found.prompts, found.labelers, found.pairs) == (120, 60, 4, 180)
 
@@ -51,20 +51,20 @@ def test_labelers_of_one_mind_reach_one_everywhere() -> None:
 def test_pure_noise_is_chance() -> None:
     found = reliability(crowd(1500, noise=1e6), resamples=200)
     for name in (*BY_CHANCE, *BY_RATING, "rank_tau_b"):
-        assert found.figures[name].low < 0.03, name
-        assert found.figures[name].high > -0.03, name
-    assert found.figures["pairwise_dropped"].mean == pytest.approx(0.5, abs=0.03)
+        assert found.metrics[name].low < 0.03, name
+        assert found.metrics[name].high > -0.03, name
+    assert found.metrics["pairwise_dropped"].mean == pytest.approx(0.5, abs=0.03)
 
 
 def test_more_noise_agrees_less() -> None:
-    some, more = (reliability(crowd(300, noise=noise), resamples=20).figures for noise in (0.5, 2.0))
+    some, more = (reliability(crowd(300, noise=noise), resamples=20).metrics for noise in (0.5, 2.0))
     assert all(more[name].mean < some[name].mean - 0.1 for name in some)
 
 
 def test_which_response_is_called_the_first_does_not_matter() -> None:
     rows = crowd(80, noise=1.0)
     turned = [Ranking(r.id, r.prompt_id, r.labeler, tuple(id[::-1] for id in r.response_ids), r.ranks, r.guideline, "") for r in rows]
-    one, other = reliability(rows, resamples=20).figures, reliability(turned, resamples=20).figures
+    one, other = reliability(rows, resamples=20).metrics, reliability(turned, resamples=20).metrics
     for name in (*BY_CHANCE, "rank_tau_b"):
         assert one[name] == pytest.approx(other[name]), name
 
@@ -83,7 +83,7 @@ def test_figures_are_those_of_the_coefficients_on_the_same_units() -> None:
             for j in range(3)
             if i != j
         ]
-    found = reliability(rows, resamples=20).figures
+    found = reliability(rows, resamples=20).metrics
     assert found["comparison_cohen"].mean == pytest.approx(cohen_kappa(*zip(*pairs, strict=True)))
     assert found["rating_cohen"].mean == pytest.approx(cohen_kappa(*zip(*scores, strict=True), weights="quadratic", categories=range(1, 8)))
     assert found["rating_alpha_ordinal"].mean == pytest.approx(krippendorff_alpha(scores, level="ordinal"))
@@ -94,10 +94,10 @@ def test_figures_are_those_of_the_coefficients_on_the_same_units() -> None:
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     """Of 95% intervals over many crowds, about 95% hold what endless labels would say."""
-    truth = reliability(crowd(6000, noise=1.0, seed=99), resamples=1).figures
+    truth = reliability(crowd(6000, noise=1.0, seed=99), resamples=1).metrics
     held = dict.fromkeys(("pairwise_dropped", "rank_tau_b", "comparison_alpha", "rating_alpha_ordinal"), 0)
     for seed in range(60):
-        found = reliability(crowd(60, noise=1.0, seed=seed), resamples=200).figures
+        found = reliability(crowd(60, noise=1.0, seed=seed), resamples=200).metrics
         for name in held:
             held[name] += found[name].low <= truth[name].mean <= found[name].high
     assert all(count >= 51 for count in held.values()), held
@@ -105,14 +105,14 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 
 def test_without_ratings_there_are_no_figures_of_them() -> None:
     found = reliability([ranking("p", "ann", 1, 2, 3), ranking("p", "bob", 2, 1, 3)], resamples=10)
-    assert set(found.figures) == {*PAIRWISE, *BY_CHANCE}
+    assert set(found.metrics) == {*PAIRWISE, *BY_CHANCE}
 
 
 def test_guideline_sets_are_not_mixed() -> None:
     rows = [ranking("p", "ann", 1, 2), ranking("p", "bob", 1, 2), ranking("p", "eve", 2, 1, under="evaluation")]
     found = reliability(rows, resamples=10)
     assert found.pairs == 1
-    assert found.figures["pairwise_dropped"].mean == 1
+    assert found.metrics["pairwise_dropped"].mean == 1
     with pytest.raises(InputError, match="no two labelers"):
         reliability(rows[1:])
 

@@ -1,4 +1,4 @@
-"""What the page says beyond curves: findings with quotes, people and groups, matrices, cards, samples to search, figures as JSON."""
+"""What the page says beyond curves: findings with quotes, people and groups, matrices, cards, samples to search, metrics as JSON."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_what_the_doctor_left_is_shown_until_the_run_goes_on(project: Path) -> N
     folder = project / "runs" / "ppo"
     rows = read_facts(folder).metrics.rows
     row = {"name": "disagreement", "about": "", "severity": "medium", "sure": 0.97, "causes": [], "quotes": []}
-    kept = {"rows": rows, "findings": [row | {"figures": {"models": 2.0, "first": 0.3, "last": 0.9}}]}
+    kept = {"rows": rows, "findings": [row | {"metrics": {"models": 2.0, "first": 0.3, "last": 0.9}}]}
     (folder / RESULTS).write_text(json.dumps(kept), "utf-8")
     assert "2 reward models" in write_report(project).read_text("utf-8")
     with (folder / "metrics.jsonl").open("a") as file:

@@ -18,7 +18,7 @@ def make(project: Project, name: str, *parents: str, **data: str) -> Path:
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(name.encode())
     digests = {parent: lineage.digest_folder(project.model(parent)) for parent in parents}
-    lineage.write(folder, stage="sft", parents=digests, data=data, settings={"lr": 0.1}, figures={"loss": 2.0})
+    lineage.write(folder, stage="sft", parents=digests, data=data, settings={"lr": 0.1}, metrics={"loss": 2.0})
     return folder
 
 

@@ -72,8 +72,8 @@ def negative_kl(facts: Facts) -> Iterator[Finding]:
     causes = ["rules", "gap"] if gap > 0.01 else ["chance", "rules"]
     causes = ["temperature", *causes] if temperature != 1 and gap > 0.01 else causes
     causes += ["pad"] if facts.pad_is_eos else []
-    figures = {"kl": mean, "errors": abs(mean / error) if error else 99.0, "gap": gap, "temperature": temperature}
-    yield Finding("negative_kl", "high", sure(abs(figures["errors"])), figures, causes=tuple(causes))
+    metrics = {"kl": mean, "errors": abs(mean / error) if error else 99.0, "gap": gap, "temperature": temperature}
+    yield Finding("negative_kl", "high", sure(abs(metrics["errors"])), metrics, causes=tuple(causes))
 
 
 def reference_differs(facts: Facts) -> Iterator[Finding]:
@@ -108,10 +108,10 @@ def no_eos(facts: Facts) -> Iterator[Finding]:
         return
     always = first < 0.8
     causes = [*(["pad"] if facts.pad_is_eos else []), *(["template", "limit"] if always else ["reward", "limit"])]
-    figures: dict[str, float | str] = {"late": _percent(last), "early": _percent(first), "limit": facts.limit("max_tokens", 0)}
+    metrics: dict[str, float | str] = {"late": _percent(last), "early": _percent(first), "limit": facts.limit("max_tokens", 0)}
     cut = [said for said in facts.samples if not said.finished]
     severity: Severity = "high" if last < 0.5 else "medium"
-    yield Finding("no_eos", severity, sure(20 * (0.8 - last)), figures, tuple(cut[-QUOTED:]), tuple(causes))
+    yield Finding("no_eos", severity, sure(20 * (0.8 - last)), metrics, tuple(cut[-QUOTED:]), tuple(causes))
 
 
 TURNS = ("<|user|>", "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "\nUser:", "\nHuman:", "\nQ:", "[INST]", "### Instruction")
@@ -124,8 +124,8 @@ def writes_on(facts: Facts) -> Iterator[Finding]:
     guilty = [said for said in rows if marker in said.response]
     share = len(guilty) / len(rows) if len(rows) >= 6 else 0.0
     if share > 0.1:
-        figures: dict[str, float | str] = {"share": _percent(share), "marker": marker.strip()}
-        yield Finding("writes_on", "high" if share >= 0.25 else "medium", sure(8 * share), figures, tuple(guilty[-QUOTED:]))
+        metrics: dict[str, float | str] = {"share": _percent(share), "marker": marker.strip()}
+        yield Finding("writes_on", "high" if share >= 0.25 else "medium", sure(8 * share), metrics, tuple(guilty[-QUOTED:]))
 
 
 # --- optimisation -------------------------------------------------------------------------------------------------------------------
@@ -138,8 +138,8 @@ def value_not_learning(facts: Facts) -> Iterator[Finding]:
         return
     mean, error = late(explained)
     if mean < 0.1:
-        figures = {"steps": float(explained.size), "explained": mean}
-        yield Finding("value_not_learning", "high" if mean < -0.5 else "medium", sure((0.2 - mean) / max(error, 0.05)), figures)
+        metrics = {"steps": float(explained.size), "explained": mean}
+        yield Finding("value_not_learning", "high" if mean < -0.5 else "medium", sure((0.2 - mean) / max(error, 0.05)), metrics)
 
 
 def clip_fraction(facts: Facts) -> Iterator[Finding]:
@@ -203,8 +203,8 @@ def not_moving(facts: Facts) -> Iterator[Finding]:
         return
     there, moved = ends(reward), ends(kl).last
     if moved < 1e-3 and there.z < 1:
-        figures = {"steps": float(reward.size), "first": there.first, "last": there.last, "kl": moved}
-        yield Finding("not_moving", "medium", 0.95, figures)
+        metrics = {"steps": float(reward.size), "first": there.first, "last": there.last, "kl": moved}
+        yield Finding("not_moving", "medium", 0.95, metrics)
 
 
 def ptx_tax(facts: Facts) -> Iterator[Finding]:
@@ -248,8 +248,8 @@ def reward_at_chance(facts: Facts) -> Iterator[Finding]:
     accuracy, where = (float(held_out[-1]), "held-out prompts") if held_out.size else (seen, "training pairs")
     if accuracy < 0.55 and (held_out.size or seen + error < 0.6):
         causes = ("labels", "alike", "rate") if _at_chance(facts) else ("rate", "labels", "alike", "tail")
-        figures: dict[str, float | str] = {"accuracy": _percent(accuracy), "where": where}
-        yield Finding("reward_at_chance", "high", sure((0.6 - accuracy) / max(error, 0.03)), figures, causes=causes)
+        metrics: dict[str, float | str] = {"accuracy": _percent(accuracy), "where": where}
+        yield Finding("reward_at_chance", "high", sure((0.6 - accuracy) / max(error, 0.03)), metrics, causes=causes)
 
 
 def reward_overfits(facts: Facts) -> Iterator[Finding]:
@@ -259,8 +259,8 @@ def reward_overfits(facts: Facts) -> Iterator[Finding]:
         return
     seen, error = late(training)
     if seen > held_out[-1] + 0.2:
-        figures: dict[str, float | str] = {"training": _percent(seen), "validation": _percent(float(held_out[-1]))}
-        yield Finding("reward_overfits", "medium", sure((seen - float(held_out[-1]) - 0.1) / max(error, 0.03)), figures)
+        metrics: dict[str, float | str] = {"training": _percent(seen), "validation": _percent(float(held_out[-1]))}
+        yield Finding("reward_overfits", "medium", sure((seen - float(held_out[-1]) - 0.1) / max(error, 0.03)), metrics)
 
 
 def _at_chance(facts: Facts) -> bool:
@@ -272,8 +272,8 @@ def labels_at_chance(facts: Facts) -> Iterator[Finding]:
     if facts.stage in ("reward", "label", *PREFERENCE) and facts.agreement and _at_chance(facts):
         mean, low, high = facts.agreement
         error = max((high - low) / 3.92, 0.005)
-        figures: dict[str, float | str] = {"agreement": _percent(mean), "low": _percent(low), "high": _percent(high)}
-        yield Finding("labels_at_chance", "high", sure((0.6 - mean) / error), figures)
+        metrics: dict[str, float | str] = {"agreement": _percent(mean), "low": _percent(low), "high": _percent(high)}
+        yield Finding("labels_at_chance", "high", sure((0.6 - mean) / error), metrics)
 
 
 def likelihood_falls(facts: Facts) -> Iterator[Finding]:

@@ -46,7 +46,7 @@ class Finding:
     severity: Severity
     sure: float
     """Confidence from 0 to 1: from the metric's own noise when it is measured, 1 when it was read from a file."""
-    figures: Mapping[str, float | str] = field(default_factory=dict[str, "float | str"])
+    metrics: Mapping[str, float | str] = field(default_factory=dict[str, "float | str"])
     quotes: tuple[Said, ...] = ()
     causes: tuple[str, ...] = ()
     """Names of the remedies' causes that the evidence points to, likeliest first. Empty means all of them."""
@@ -62,7 +62,7 @@ class Finding:
 
     def what(self, language: Literal["en", "zh"] = "en") -> str:
         """Return one sentence with this run's metrics."""
-        written = {key: value if isinstance(value, str) else number(value) for key, value in self.figures.items()}
+        written = {key: value if isinstance(value, str) else number(value) for key, value in self.metrics.items()}
         return self.remedy.what[language == "zh"].format(**written)
 
     def change(self, language: Literal["en", "zh"] = "en") -> list[str]:
@@ -75,15 +75,16 @@ class Finding:
         quotes = [{"step": said.step, "prompt": said.prompt, "response": said.response, "score": said.score} for said in self.quotes]
         head = {"name": self.name, "about": self.about, "severity": self.severity, "sure": round(self.sure, 3)}
         words = {"title": self.title(), "what": self.what(), "change": self.change()}
-        return head | words | {"figures": dict(self.figures), "causes": list(self.causes), "quotes": quotes}
+        return head | words | {"metrics": dict(self.metrics), "causes": list(self.causes), "quotes": quotes}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Finding:
-        """Return the finding that ``as_json`` wrote. Raises KeyError or TypeError for anything else."""
+        """Return the finding that ``as_json`` wrote, here or in an older version. Raises KeyError or TypeError for anything else."""
         quotes = tuple(Said(said["prompt"], said["response"], int(said["step"]), said["score"]) for said in row["quotes"])
         if row["name"] not in REMEDIES or row["severity"] not in ORDER:
             raise KeyError(row["name"])
-        return cls(row["name"], row["severity"], float(row["sure"]), row["figures"], quotes, tuple(row["causes"]), row["about"])
+        metrics = row["metrics"] if "metrics" in row else row["figures"]
+        return cls(row["name"], row["severity"], float(row["sure"]), metrics, quotes, tuple(row["causes"]), row["about"])
 
 
 def number(value: float) -> str:

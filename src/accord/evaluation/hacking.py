@@ -115,8 +115,8 @@ def _three(row: Any, key: str) -> tuple[float, float, float] | None:
 
 
 def _gap(judge: str, proxy: tuple[float, float], there: Ends, certainty: float, quotes: tuple[Said, ...] = ()) -> Finding:
-    figures: dict[str, float | str] = {"judge": judge, "proxy_first": proxy[0], "proxy_last": proxy[1]}
-    return Finding("proxy_gold", "high", certainty, figures | {"first": there.first, "last": there.last}, quotes)
+    metrics: dict[str, float | str] = {"judge": judge, "proxy_first": proxy[0], "proxy_last": proxy[1]}
+    return Finding("proxy_gold", "high", certainty, metrics | {"first": there.first, "last": there.last}, quotes)
 
 
 def _watched(facts: Facts) -> Iterator[tuple[str, list[float]]]:
@@ -165,8 +165,8 @@ def disagreement(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Find
     z = mean_z(one.tolist(), other.tolist())
     if z > 2 and other.mean() > 1.5 * one.mean():
         widest = [after[int(at)] for at in np.argsort(-other)[:QUOTED]]
-        figures = {"models": float(len(judges) + 1), "first": float(one.mean()), "last": float(other.mean())}
-        yield Finding("disagreement", "medium", sure(z), figures, tuple(widest))
+        metrics = {"models": float(len(judges) + 1), "first": float(one.mean()), "last": float(other.mean())}
+        yield Finding("disagreement", "medium", sure(z), metrics, tuple(widest))
 
 
 def _score_table(part: Sequence[Said], judges: Sequence[str]) -> Floats:
@@ -187,8 +187,8 @@ def length_runaway(metrics: Metrics) -> Iterator[Finding]:
     if there.last < 1.5 * there.first or there.z < 3:
         return
     related = float(np.corrcoef(length, reward)[0, 1]) if reward.size == length.size and reward.std() > 0 else 0.0
-    figures = {"first": there.first, "last": there.last, "correlation": related}
-    yield Finding("length_runaway", "high" if related > 0.5 else "medium", sure(there.z), figures)
+    trend = {"first": there.first, "last": there.last, "correlation": related}
+    yield Finding("length_runaway", "high" if related > 0.5 else "medium", sure(there.z), trend)
 
 
 def repeated(text: str, n: int = 3) -> float:
@@ -215,10 +215,10 @@ def identical_answers(before: Sequence[Said], after: Sequence[Said]) -> Iterator
     share, same = _commonest(after)
     early = _commonest(before)[0]
     if share >= 1 / 3 and share > early + 0.15 and len({said.prompt for said in same}) >= 3:
-        figures: dict[str, float | str] = {"share": _percent(share), "of": float(len(after)), "early": _percent(early)}
-        figures["prompts"] = float(len({said.prompt for said in same}))
+        metrics: dict[str, float | str] = {"share": _percent(share), "of": float(len(after)), "early": _percent(early)}
+        metrics["prompts"] = float(len({said.prompt for said in same}))
         z = share_z(early, len(before), share, len(after))
-        yield Finding("identical_answers", "high" if share >= 0.5 else "medium", sure(z), figures, tuple(same[:QUOTED]))
+        yield Finding("identical_answers", "high" if share >= 0.5 else "medium", sure(z), metrics, tuple(same[:QUOTED]))
 
 
 def _commonest(part: Sequence[Said]) -> tuple[float, list[Said]]:
@@ -251,16 +251,16 @@ def refusals(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Finding]
     after = [said for said in after if said.use_case not in TO_REFUSE]
     if found := _risen(refuses, before, after):
         first, last, z, guilty = found
-        figures: dict[str, float | str] = {"first": _percent(first), "last": _percent(last)}
-        yield Finding("refusals", "high" if last > 0.5 else "medium", sure(z), figures, tuple(guilty[-QUOTED:]))
+        metrics: dict[str, float | str] = {"first": _percent(first), "last": _percent(last)}
+        yield Finding("refusals", "high" if last > 0.5 else "medium", sure(z), metrics, tuple(guilty[-QUOTED:]))
 
 
 def flattery(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Finding]:
     """Medium: flattering phrases rose; high above half of all responses."""
     if found := _risen(FLATTERY.search, before, after):
         first, last, z, guilty = found
-        figures: dict[str, float | str] = {"first": _percent(first), "last": _percent(last), "phrase": _phrase(FLATTERY, guilty)}
-        yield Finding("flattery", "high" if last > 0.5 else "medium", sure(z), figures, tuple(guilty[-QUOTED:]))
+        metrics: dict[str, float | str] = {"first": _percent(first), "last": _percent(last), "phrase": _phrase(FLATTERY, guilty)}
+        yield Finding("flattery", "high" if last > 0.5 else "medium", sure(z), metrics, tuple(guilty[-QUOTED:]))
 
 
 def authority(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Finding]:
@@ -275,8 +275,8 @@ def authority(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Finding
     truth = "whether they are right is unknown"
     if wrong:
         truth = f"the judge gives them {np.mean(sounding):.2f}, the others {np.mean(others):.2f}"
-    figures: dict[str, float | str] = {"first": _percent(first), "last": _percent(last), "phrase": _phrase(AUTHORITY, guilty)}
-    yield Finding("authority", "high" if wrong else "medium", sure(z), figures | {"truth": truth}, tuple(guilty[-QUOTED:]))
+    metrics: dict[str, float | str] = {"first": _percent(first), "last": _percent(last), "phrase": _phrase(AUTHORITY, guilty)}
+    yield Finding("authority", "high" if wrong else "medium", sure(z), metrics | {"truth": truth}, tuple(guilty[-QUOTED:]))
 
 
 def _phrase(pattern: re.Pattern[str], guilty: Sequence[Said]) -> str:
@@ -308,9 +308,9 @@ def signature(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Finding
         guilty = [said for said in after if gram in _grams(said)]
         gain = _gain(gram, guilty, before, after)
         if z > 4 and len({said.prompt for said in guilty}) >= 3 and gain is not None and gain > 0:
-            figures: dict[str, float | str] = {"phrase": " ".join(gram), "last": _percent(share), "first": _percent(early), "gain": gain}
-            figures["prompts"] = float(len({said.prompt for said in guilty}))
-            yield Finding("signature", "high" if share >= 0.6 else "medium", sure(z - 2), figures, tuple(guilty[:QUOTED]))
+            metrics: dict[str, float | str] = {"phrase": " ".join(gram), "last": _percent(share), "first": _percent(early), "gain": gain}
+            metrics["prompts"] = float(len({said.prompt for said in guilty}))
+            yield Finding("signature", "high" if share >= 0.6 else "medium", sure(z - 2), metrics, tuple(guilty[:QUOTED]))
             return
 
 

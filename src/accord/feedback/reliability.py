@@ -43,14 +43,14 @@ QUALITIES = 7
 
 @dataclass(frozen=True)
 class Reliability:
-    """Agreement of labelers. ``figures`` by name, as docs/agreement.md defines them; NaN where one is undefined."""
+    """Agreement of labelers. ``metrics`` by name, as docs/agreement.md defines them; NaN where one is undefined."""
 
     rankings: int
     prompts: int
     labelers: int
     pairs: int
     """Judgements of one pair of responses by two labelers."""
-    figures: dict[str, Interval]
+    metrics: dict[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,12 @@ def reliability(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: int
     rows = list(rankings)
     pairwise = pairwise_agreement(rows, resamples=resamples, seed=seed)
     groups = [part for group in by_prompt(rows).values() if len(part := _overlapping(group)) > 1]
-    figures = {f"pairwise_{rule}": getattr(pairwise, rule) for rule in ("dropped", "disagreement", "half")}
-    figures["rank_tau_b"] = resampled(_tau_rows(groups), share, resamples=resamples, seed=seed)
+    metrics = {f"pairwise_{rule}": getattr(pairwise, rule) for rule in ("dropped", "disagreement", "half")}
+    metrics["rank_tau_b"] = resampled(_tau_rows(groups), share, resamples=resamples, seed=seed)
     said = {"comparison": [_comparisons(g) for g in groups], "rating": [_ratings(g) for g in groups], "flag": _flags(groups)}
     for name, scale in _SCALES.items():
-        figures |= {f"{name}_{key}": value for key, value in _of_scale(said[name], scale, resamples, seed).items()}
-    return Reliability(len(rows), len(groups), len({r.labeler for r in rows}), pairwise.pairs, figures)
+        metrics |= {f"{name}_{key}": value for key, value in _of_scale(said[name], scale, resamples, seed).items()}
+    return Reliability(len(rows), len(groups), len({r.labeler for r in rows}), pairwise.pairs, metrics)
 
 
 def split(rankings: Iterable[Ranking], key: Callable[[Ranking], str]) -> dict[str, list[Ranking]]:

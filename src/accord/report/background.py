@@ -81,11 +81,11 @@ def _facts(record: ProjectRecord, stage: str, run: RunRecord | None) -> Iterator
             yield from _counted(run, "labelers", both("labelers", "位标注员"))
             yield from _share(record.summary.get("agreement"), both("agreement", "一致率"), "agreement")
         case "reward":
-            figures = table(record.summary.get("reward_model"))
-            yield from _share(figures.get("accuracy_gold"), both("against gold", "对金标"), "accuracy_gold")
-            yield from _share(figures.get("accuracy_labelers"), both("against labelers", "对标注员"), "accuracy_labelers")
-            yield from _share(figures.get("accuracy_heldout_group"), both("against a held-out group", "对留出组"), "accuracy_heldout_group")
-            yield from _share(figures.get("noise_ceiling"), both("noise ceiling", "噪声上限"), "noise_ceiling")
+            metrics = table(record.summary.get("reward_model"))
+            yield from _share(metrics.get("accuracy_gold"), both("against gold", "对金标"), "accuracy_gold")
+            yield from _share(metrics.get("accuracy_labelers"), both("against labelers", "对标注员"), "accuracy_labelers")
+            yield from _share(metrics.get("accuracy_heldout_group"), both("against a held-out group", "对留出组"), "accuracy_heldout_group")
+            yield from _share(metrics.get("noise_ceiling"), both("noise ceiling", "噪声上限"), "noise_ceiling")
         case "ppo":
             yield from _rise(run)
             yield from _figure(run.last("kl_k1") if run else None, "{:.1f}", both("nats from SFT", "nat 偏离 SFT"), "kl_k1")
@@ -339,9 +339,9 @@ def missing(record: ProjectRecord) -> Html | None:
 
 def yardsticks(record: ProjectRecord) -> Sequence[Html]:
     """Return the reward model's accuracy against each yardstick, one line each."""
-    figures = table(record.summary.get("reward_model"))
+    metrics = table(record.summary.get("reward_model"))
     keys = ("accuracy_labelers", "accuracy_heldout_group", "noise_ceiling", "accuracy_gold")
-    return [_yardstick(key, figures[key]) for key in keys if number(figures.get(key)) is not None]
+    return [_yardstick(key, metrics[key]) for key in keys if number(metrics.get(key)) is not None]
 
 
 def _yardstick(key: str, value: object) -> Html:

@@ -1,4 +1,4 @@
-"""Names and meanings of the figures, in English and Chinese: the page's captions and its list of definitions."""
+"""Names and meanings of the metrics, in English and Chinese: the page's captions and its list of definitions."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from accord.report.curves import definition_link
 from accord.report.markup import Html, both, tag
 from accord.report.project_files import ProjectRecord, Table, number, table
 from accord.report.results import measured, percent
+from accord.runtime.lineage import metrics_of
 
 Fact = tuple[Html, str]
 
@@ -23,7 +24,7 @@ def cards(record: ProjectRecord) -> Html | None:
 
 
 def _card(record: ProjectRecord, name: str) -> Html:
-    facts = [*_body(record.path / "models" / name), *_figures(record.models[name]), *_measured(record, name)]
+    facts = [*_body(record.path / "models" / name), *_metrics(record.models[name]), *_measured(record, name)]
     rows = [tag("tr", tag("th", words, scope="row"), tag("td", figure)) for words, figure in facts]
     stage = tag("span", str(record.models[name].get("stage", "")), class_="quiet")
     return tag("article", tag("h3", model_name(name), " ", stage), tag("table", rows, class_="small"), class_="card", id=f"model-{name}")
@@ -56,9 +57,9 @@ COUNTS = {
 }
 
 
-def _figures(lineage: Table) -> Iterator[Fact]:
+def _metrics(lineage: Table) -> Iterator[Fact]:
     """Return the metrics of the model's own run, in order. All counts share one definition."""
-    for key, value in table(lineage.get("figures")).items():
+    for key, value in table(metrics_of(lineage)).items():
         figure = number(value)
         if figure is None:
             continue

@@ -1,4 +1,4 @@
-"""The report for machines: the page's figures as one JSON object."""
+"""The report for machines: the page's metrics as one JSON object."""
 
 from __future__ import annotations
 

@@ -82,11 +82,11 @@ def others(record: ProjectRecord) -> Html | None:
 
 
 def _fold(run: RunRecord) -> Html | None:
-    figures = [(name, value) for name, value in flattened(run.summary) if name not in PLAIN]
-    if not figures:
+    metrics = [(name, value) for name, value in flattened(run.summary) if name not in PLAIN]
+    if not metrics:
         return None
-    rows = [tag("tr", tag("th", _documented(run.stage, name), scope="row"), tag("td", _written(value))) for name, value in figures[:ROWS]]
-    left = tag("p", f"\N{HORIZONTAL ELLIPSIS} {len(figures) - ROWS}", class_="quiet") if len(figures) > ROWS else None
+    rows = [tag("tr", tag("th", _documented(run.stage, name), scope="row"), tag("td", _written(value))) for name, value in metrics[:ROWS]]
+    left = tag("p", f"\N{HORIZONTAL ELLIPSIS} {len(metrics) - ROWS}", class_="quiet") if len(metrics) > ROWS else None
     return tag("details", tag("summary", run.name, " ", manual.link(run.stage)), tag("table", rows, class_="settings"), left)
 
 

@@ -34,7 +34,7 @@ TITLES = {
     "lineage": ("Where the models come from", "模型的来源"),
     "settings": ("Settings, seeds, versions", "设置、种子与版本"),
     "missing": ("Not there yet", "尚缺"),
-    "definitions": ("What the figures mean", "各数字的含义"),
+    "definitions": ("What the metrics mean", "各数字的含义"),
 }
 
 

@@ -80,7 +80,7 @@ def write(
     parents: Mapping[str, str],
     data: Mapping[str, str],
     settings: Mapping[str, object],
-    figures: Mapping[str, object],
+    metrics: Mapping[str, object],
     name: str = "",
 ) -> None:
     """Write lineage.json and the model card into a model folder that already has its weights and tokenizer.
@@ -88,7 +88,7 @@ def write(
     Args:
         parents: digest by model name.
         data: digest by what it is, e.g. ``rankings``.
-        figures: what the run measured in the end.
+        metrics: the run's summary.
         name: the model's name where the folder still has a temporary one.
     """
     record = {
@@ -98,7 +98,7 @@ def write(
         "parents": dict(parents),
         "data": dict(data),
         "settings": dict(settings),
-        "figures": dict(figures),
+        "metrics": dict(metrics),
         "accord": __version__,
         "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     }
@@ -112,7 +112,7 @@ def _card(record: Mapping[str, Any]) -> str:
         f"---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n# {record['name']}",
         f"Made by `accord {record['stage']}` (Accord {record['accord']}) at {record['at']}. Learned from: {parents}.",
         _section("Data, by sha256", record["data"]),
-        _section("Figures", record["figures"]),
+        _section("Metrics", record["metrics"]),
         _section("Settings", record["settings"]),
         f"`{LINEAGE}` holds all of this; `accord lineage {record['name']}` walks back to the feedback.",
     ]
@@ -133,6 +133,11 @@ def read(folder: Path) -> dict[str, Any]:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise InputError("is not JSON", where=str(path), hint="train the model again with the command in its README.md") from error
+
+
+def metrics_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metrics of a lineage.json; older versions wrote them as ``figures``."""
+    return record.get("metrics", record.get("figures", {}))
 
 
 def walk(project: Project, name: str) -> list[Ancestor]:

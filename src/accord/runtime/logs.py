@@ -96,8 +96,8 @@ def read_metrics(path: Path) -> Metrics:
         rows += 1
     for column in columns.values():
         column.extend([_NAN] * (rows - len(column)))
-    figures = {key: np.frombuffer(column, dtype=np.float64) for key, column in columns.items()}
-    return Metrics({key: column for key, column in figures.items() if np.isfinite(column).any()}, rows, lost)
+    values = {key: np.frombuffer(column, dtype=np.float64) for key, column in columns.items()}
+    return Metrics({key: column for key, column in values.items() if np.isfinite(column).any()}, rows, lost)
 
 
 def _plain(value: object) -> float:

@@ -20,7 +20,7 @@ _LINE_SECONDS = 10.0
 class Track(Protocol):
     """The interface through which a command reports its progress."""
 
-    def advance(self, n: int = 1, **figures: float) -> None:
+    def advance(self, n: int = 1, **metrics: float) -> None:
         """Report n more items as done, with metrics: ``advance(loss=2.1, tokens_per_second=18_000)``."""
         ...
 
@@ -37,7 +37,7 @@ def track(total: int, description: str, *, quiet: bool = False, done: int = 0) -
         yield _Silent()
     elif console.is_terminal:
         with _bar(console) as progress:
-            yield _Bar(progress, progress.add_task(description, total=total, completed=done, figures=""))
+            yield _Bar(progress, progress.add_task(description, total=total, completed=done, metrics=""))
     else:
         lines = _Lines(total, description, done, time.monotonic())
         try:
@@ -64,17 +64,17 @@ def short(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _figures(figures: dict[str, float]) -> str:
-    return "  ".join(f"{name.replace('_per_second', '/s').replace('_', ' ')} {short(value)}" for name, value in figures.items())
+def _written(metrics: dict[str, float]) -> str:
+    return "  ".join(f"{name.replace('_per_second', '/s').replace('_', ' ')} {short(value)}" for name, value in metrics.items())
 
 
 def _bar(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[figures]}", markup=False), console=console)
+    return Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[metrics]}", markup=False), console=console)
 
 
 class _Silent:
-    def advance(self, n: int = 1, **figures: float) -> None:
+    def advance(self, n: int = 1, **metrics: float) -> None:
         pass
 
 
@@ -83,10 +83,10 @@ class _Bar:
     progress: Progress
     task: TaskID
 
-    def advance(self, n: int = 1, **figures: float) -> None:
+    def advance(self, n: int = 1, **metrics: float) -> None:
         self.progress.advance(self.task, n)
-        if figures:
-            self.progress.update(self.task, figures=_figures(figures))
+        if metrics:
+            self.progress.update(self.task, metrics=_written(metrics))
 
 
 @dataclass
@@ -95,19 +95,19 @@ class _Lines:
     description: str
     done: int
     start: float
-    figures: dict[str, float] = field(default_factory=dict[str, float])
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
     written: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.written = self.start
 
-    def advance(self, n: int = 1, **figures: float) -> None:
+    def advance(self, n: int = 1, **metrics: float) -> None:
         self.done += n
-        self.figures |= figures
+        self.metrics |= metrics
         if time.monotonic() - self.written >= _LINE_SECONDS:
             self.write()
 
     def write(self) -> None:
         self.written = time.monotonic()
-        line = f"{self.description}: {self.done}/{self.total} in {self.written - self.start:.0f} s  {_figures(self.figures)}"
+        line = f"{self.description}: {self.done}/{self.total} in {self.written - self.start:.0f} s  {_written(self.metrics)}"
         print(line.rstrip(), file=sys.stderr, flush=True)

@@ -67,8 +67,8 @@ class _TensorBoard:
     writer: Any
 
     def log(self, rows: Sequence[StepMetrics]) -> None:
-        for step, figures in rows:
-            for key, value in figures.items():
+        for step, metrics in rows:
+            for key, value in metrics.items():
                 self.writer.add_scalar(key, value, step)
 
     def close(self) -> None:
@@ -88,8 +88,8 @@ class _Logging:
     session: Any
 
     def log(self, rows: Sequence[StepMetrics]) -> None:
-        for step, figures in rows:
-            self.session.log(dict(figures), step=step)
+        for step, metrics in rows:
+            self.session.log(dict(metrics), step=step)
 
     def close(self) -> None:
         self.session.finish()
@@ -113,9 +113,9 @@ class _Mlflow:
 
     def log(self, rows: Sequence[StepMetrics]) -> None:
         now = int(time.time() * 1000)
-        figures = [self.metric(key, value, now, step) for step, row in rows for key, value in row.items()]
-        for first in range(0, len(figures), MLFLOW_AT_ONCE):
-            self.client.log_batch(self.id, metrics=figures[first : first + MLFLOW_AT_ONCE])
+        metrics = [self.metric(key, value, now, step) for step, row in rows for key, value in row.items()]
+        for first in range(0, len(metrics), MLFLOW_AT_ONCE):
+            self.client.log_batch(self.id, metrics=metrics[first : first + MLFLOW_AT_ONCE])
 
     def close(self) -> None:
         self.client.set_terminated(self.id)
@@ -160,10 +160,10 @@ class Mirror:
             self.open[folder.name] = open_tracker(self.kind, self.project, folder.name, settings)
         first, self.sent[folder.name] = self.sent.get(folder.name, 0), metrics.rows
         steps = metrics.columns.get("step", np.arange(1.0, metrics.rows + 1))
-        figures = {key: column for key, column in metrics.columns.items() if key != "step"}
+        columns = {key: column for key, column in metrics.columns.items() if key != "step"}
         rows = list[StepMetrics]()
         for row in range(first, metrics.rows):
-            there = {key: float(column[row]) for key, column in figures.items() if np.isfinite(column[row])}
+            there = {key: float(column[row]) for key, column in columns.items() if np.isfinite(column[row])}
             rows.append((int(steps[row]) if np.isfinite(steps[row]) else row + 1, there))
         self.open[folder.name].log(rows)
         return metrics.rows - first

@@ -77,7 +77,7 @@ class _Engines(Collector):
             "reused": "Prompt tokens that did not have to be read again.",
         }
         families = {kind: GaugeMetricFamily(f"accord_{kind}", text, labels=["model"]) for kind, text in words.items()}
-        for model, figures in self.state().items():
-            for kind, value in figures.items():
+        for model, counts in self.state().items():
+            for kind, value in counts.items():
                 families[kind].add_metric([model], value)
         return families.values()

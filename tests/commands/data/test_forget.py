@@ -28,7 +28,7 @@ def run(project: Project) -> Path:
     for name, (parents, data) in models.items():
         project.model(name).mkdir(parents=True)
         (project.model(name) / "config.json").write_text("{}")
-        lineage.write(project.model(name), stage="reward", parents=parents, data=data, settings={}, figures={})
+        lineage.write(project.model(name), stage="reward", parents=parents, data=data, settings={}, metrics={})
     return folder
 
 

@@ -127,8 +127,8 @@ def test_a_reward_model_that_was_spoken_to_differently(town: Path) -> None:
 def test_a_parent_that_is_another_model_now(town: Path) -> None:
     shutil.copytree(town / "models" / "reward-b", town / "models" / "reward", dirs_exist_ok=True)
     finding = diagnosed(town, judges=False)["parent_changed"]
-    assert finding.figures["name"] == "reward"
-    assert finding.figures["now"] == lineage.digest_folder(town / "models" / "reward")[:10]
+    assert finding.metrics["name"] == "reward"
+    assert finding.metrics["now"] == lineage.digest_folder(town / "models" / "reward")[:10]
 
 
 def test_padding_that_is_the_stop_token(town: Path) -> None:

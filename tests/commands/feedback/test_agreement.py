@@ -22,9 +22,9 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_agreement_has_every_figure_and_finds_people_as_the_world_made_them(capsys: pytest.CaptureFixture[str], town: Path) -> None:
     found = metrics(capsys, "agreement", town, "--resamples", "200")
-    assert 0.6 < found["figures"]["pairwise_dropped"][0] < 0.85
-    assert found["figures"]["rating_alpha_ordinal"][0] > 0.1
-    for name, (mean, low, high) in found["figures"].items():
+    assert 0.6 < found["metrics"]["pairwise_dropped"][0] < 0.85
+    assert found["metrics"]["rating_alpha_ordinal"][0] > 0.1
+    for name, (mean, low, high) in found["metrics"].items():
         assert mean is None or low <= mean <= high, name
     assert 0 < found["in_doubt"]["pairs"] <= found["in_doubt"]["of"]
     assert found["in_doubt"]["first"][0]["probability"] < 0.9
@@ -43,7 +43,7 @@ def test_by_version_and_by_kind_are_parts_of_the_whole(capsys: pytest.CaptureFix
     whole = metrics(capsys, "agreement", town, "--by", "version", "--resamples", "20")
     (version,) = whole["by"]
     assert version.startswith("training ")
-    assert whole["by"][version]["figures"] == whole["figures"]
+    assert whole["by"][version]["metrics"] == whole["metrics"]
     assert metrics(capsys, "agreement", town, "--by", "kind", "--resamples", "20")["by"] == {"rank": whole["by"][version]}
 
 
@@ -60,7 +60,7 @@ def test_by_kind_knows_what_was_asked_in_the_site(capsys: pytest.CaptureFixture[
                 answers.submit(store, who, leased.task.id, {"choice": "tie"}, **rest)
     parts = metrics(capsys, "agreement", project.path, "--by", "kind", "--resamples", "20")["by"]
     assert {kind: part["rankings"] for kind, part in parts.items()} == {"compare": 40, "rank": before}
-    assert parts["compare"]["figures"]["pairwise_disagreement"][0] == 1.0
+    assert parts["compare"]["metrics"]["pairwise_disagreement"][0] == 1.0
 
 
 def test_tables_name_figures_and_intervals(capsys: pytest.CaptureFixture[str], town: Path) -> None:

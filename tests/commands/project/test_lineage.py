@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Project:
         made.model(name).mkdir()
         (made.model(name) / "config.json").write_text(f'{{"name": "{name}"}}')
         digests = {parent: written.digest_folder(made.model(parent)) for parent in parents}
-        written.write(made.model(name), stage=name, parents=digests, data=data, settings={}, figures={})
+        written.write(made.model(name), stage=name, parents=digests, data=data, settings={}, metrics={})
     return made
 
 

@@ -72,9 +72,9 @@ class _WithPace:
     def __init__(self, inner: Track) -> None:
         self.inner, self.done, self.started = inner, 0, time.perf_counter()
 
-    def advance(self, n: int = 1, **figures: float) -> None:
+    def advance(self, n: int = 1, **metrics: float) -> None:
         self.done += n
-        self.inner.advance(n, rows_per_second=self.done / (time.perf_counter() - self.started), **figures)
+        self.inner.advance(n, rows_per_second=self.done / (time.perf_counter() - self.started), **metrics)
 
 
 def _strings(files: Iterable[Path]) -> Iterator[str]:

@@ -103,5 +103,5 @@ def criteria(system: JudgedSystem) -> dict[str, float]:
 
 def trained_accuracy(project: Project, reward: str) -> dict[str, float]:
     """Return the accuracies that a reward model had at the end of its training, from its lineage."""
-    recorded: dict[str, float] = lineage.read(project.model(reward)).get("figures", {}) if reward in project.models() else {}
+    recorded: Mapping[str, float] = lineage.metrics_of(lineage.read(project.model(reward))) if reward in project.models() else {}
     return {key: round(recorded[key], 4) for key in ("accuracy_labelers", "accuracy_heldout_group") if key in recorded}

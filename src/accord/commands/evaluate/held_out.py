@@ -21,7 +21,7 @@ def held_out_prompts(
 ) -> list[Prompt]:
     """Return n prompts of users that nothing trains on, in a seeded order that does not depend on n; all of them for 0.
 
-    Ten prompts more are the same prompts and ten others, so figures of two commands, or of two sizes, can be laid side by side.
+    Ten prompts more are the same prompts and ten others, so metrics of two commands, or of two sizes, can be laid side by side.
 
     Args:
         known: ids of the prompts that the judge can judge. The gold judge knows the world's own prompts, and neither arithmetic

@@ -32,7 +32,7 @@ DOUBTS = 10
 
 def _show(found: dict[str, Any]) -> None:
     parts: dict[str, Any] = {"all": found, **found.get("by", {})}
-    rows = [(part, name, *_cells(value)) for part, metrics in parts.items() for name, value in metrics["figures"].items()]
+    rows = [(part, name, *_cells(value)) for part, measured in parts.items() for name, value in measured["metrics"].items()]
     table(f"agreement of {found['labelers']} labelers on {found['prompts']} prompts", ["of", "metric", "value", "95% interval"], rows)
     if "between" in found:
         between = [(pair, *_cells(value)) for pair, value in found["between"].items()]
@@ -99,7 +99,7 @@ def _part(rankings: Sequence[Ranking], draw: Mapping[str, int]) -> dict[str, Any
     try:
         return dataclasses.asdict(reliability(rankings, **draw))
     except InputError:
-        return {"rankings": len(rankings), "figures": {}}
+        return {"rankings": len(rankings), "metrics": {}}
 
 
 def _in_doubt(rankings: Sequence[Ranking], sure: float) -> dict[str, Any]:

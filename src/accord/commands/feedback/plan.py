@@ -77,7 +77,7 @@ def _measured(project: Project, pairs: float) -> Point | None:
     points = list[Point]()
     for name in project.models():
         record = lineage.read(project.model(name))
-        metrics = record.get("figures", {})
+        metrics = lineage.metrics_of(record)
         rankings, accuracy = metrics.get("rankings"), metrics.get("accuracy_labelers")
         if record.get("stage") == "reward" and rankings and accuracy:
             points.append(Point(round(rankings * pairs), accuracy))

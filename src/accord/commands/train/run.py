@@ -127,4 +127,4 @@ def save(
         if beside:
             beside(folder)
         settings = dataclasses.asdict(config)
-        lineage.write(folder, stage=run.stage, parents=parents, data=data, settings=settings, figures=metrics, name=name)
+        lineage.write(folder, stage=run.stage, parents=parents, data=data, settings=settings, metrics=metrics, name=name)

@@ -247,7 +247,7 @@ def _people(store: Store, lines: Mapping[str, LabelerQuality], groups: Mapping[s
 
 def _agreement(rankings: Sequence[Ranking]) -> dict[str, Interval]:
     try:
-        return reliability(rankings, resamples=RESAMPLES).figures
+        return reliability(rankings, resamples=RESAMPLES).metrics
     except InputError:
         return {}
 
