@@ -14,17 +14,18 @@ from typing import Any
 import torch
 
 from accord.data.templates import ChatFormat, chat_format, raw_format
-from accord.data.tokenizers import load_tokenizer
+from accord.data.tokenizers import check_vocabulary, load_tokenizer
 from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
 from accord.errors import ModelError
-from accord.models.folders import load_causal_lm, load_scalar_model
+from accord.models.folders import load_causal_lm, load_scalar_model, set_ends
 from accord.models.qvalues import load_q
 from accord.models.scalar import RewardModel
 from accord.protocols import Speaker
 from accord.records import Generation, Message, Prompt, Response, Sampling
 from accord.runtime import lineage
 from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, pick_device
+from accord.runtime.model_files import model_files
 from accord.runtime.progress import track
 from accord.runtime.project import Project
 from accord.runtime.seeds import generator
@@ -81,8 +82,11 @@ def locate(project: Project, name: str) -> str:
 
 
 def digest_of(source: str) -> str:
-    """Return a folder's digest, or a hub name as it is."""
-    return lineage.digest_folder(Path(source)) if Path(source).is_dir() else source
+    """Return the digest of a folder or a .gguf file, an adapter's joined with its base model's; or a hub name as it is."""
+    files = model_files(source)
+    whole = Path(files.source, files.gguf)
+    digest = lineage.digest_folder(whole) if whole.exists() else files.source
+    return f"{lineage.digest_folder(files.adapter)} on {digest}" if files.adapter else digest
 
 
 def load_model(project: Project, name: str) -> Model:
@@ -100,7 +104,10 @@ def load_model(project: Project, name: str) -> Model:
         lm.guide = QGuide(network, beta=beta)
     context = context_of(lm)
     format_of = chat_format if tokenizer.chat_template else raw_format
+    check_vocabulary(tokenizer, lm.get_input_embeddings().num_embeddings, source)
     template = format_of(tokenizer, context, ends_of(lm))
+    if not template.raw:
+        set_ends(lm, template.stop)  # what is saved from it stops in any tool where it stops here
     return Model(name, lm, template, digest_of(source))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from accord.errors import ModelError
+from accord.runtime.model_files import model_files, need_gguf
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TURN = "<|end|>"
@@ -54,19 +55,52 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def load_tokenizer(source: str | Path) -> Tokenizer:
-    """Load the tokenizer of a model folder or hub name, without running code that comes with it.
+    """Load the tokenizer of a model folder, a .gguf file, an adapter or a hub name, without running code that comes with it.
+
+    An adapter without a tokenizer of its own has that of its base model.
 
     Raises:
         ModelError: there is none, or it cannot be read.
+        UsageError: it needs a package that is not installed.
     """
     from transformers import AutoTokenizer
 
-    folder = Path(source)
-    if folder.is_dir() and not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    files = None if _has_tokenizer(Path(source)) else model_files(source)
+    folder = Path(files.source if files else source)
+    extra = {"gguf_file": need_gguf(files)} if files and files.gguf else {}
+    if folder.is_dir() and not extra and not _has_tokenizer(folder):
         raise ModelError("the model folder has no tokenizer", where=str(folder), hint="copy the tokenizer.json of its base model into it")
     try:
-        return cast("Any", AutoTokenizer).from_pretrained(str(source), trust_remote_code=False)
+        return cast("Any", AutoTokenizer).from_pretrained(str(folder if files is None else files.source), trust_remote_code=False, **extra)
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         hint = "copy or download the model folder again"
         raise ModelError(f"the tokenizer cannot be read: {reason}", where=str(source), hint=hint) from error
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+
+
+def check_vocabulary(tokenizer: Tokenizer, embeddings: int, where: str) -> None:
+    """Refuse a tokenizer that writes ids which the model's embedding does not hold.
+
+    Control tokens that neither the chat template nor a role such as padding uses may lie beyond it, as Gemma 3's image token does.
+
+    Raises:
+        ModelError: naming the tokens.
+    """
+    beyond = {token: id for token, id in tokenizer.get_vocab().items() if id >= embeddings}
+    unused = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special} - set(_in_roles(tokenizer))
+    template = str(tokenizer.chat_template or "")
+    used = sorted((id, token) for token, id in beyond.items() if token not in unused or token in template)
+    if used:
+        tokens = ", ".join(f"{token!r} ({id})" for id, token in used[:3]) + (f" and {len(used) - 3} more" if len(used) > 3 else "")
+        what = f"the tokenizer has {tokens}, but the model's embedding has {embeddings} rows"
+        hint = "give the model its own tokenizer, or resize it in transformers: model.resize_token_embeddings(len(tokenizer))"
+        raise ModelError(what, where=where, hint=hint)
+
+
+def _in_roles(tokenizer: Tokenizer) -> list[str]:
+    roles = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token)
+    return [str(token) for token in roles if token is not None]

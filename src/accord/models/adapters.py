@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from accord.errors import UsageError
+from accord.errors import ModelError, UsageError
 from accord.models.quantised import restored
+from accord.models.weights import named
+from accord.runtime.model_files import ADAPTER_WEIGHTS
 
 
 def add_lora(model: Any, rank: int, generator: torch.Generator) -> Any:
@@ -31,6 +35,36 @@ def add_lora(model: Any, rank: int, generator: torch.Generator) -> Any:
             with torch.no_grad():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter.shape[1] ** -0.5)
     return model.eval()
+
+
+def with_adapter(model: Any, folder: Path) -> Any:
+    """Return a plain model: the base with a peft adapter merged into it.
+
+    Raises:
+        UsageError: peft is not installed.
+        ModelError: the adapter does not belong to this model, or is of a kind that cannot be merged.
+    """
+    try:
+        from peft import PeftModel, get_peft_model_state_dict
+    except ImportError as error:
+        raise UsageError("an adapter needs peft", where=str(folder), hint="pip install 'accord-rlhf[lora]'") from error
+    from safetensors import safe_open
+
+    hint = f"it says it was trained on {model.config.name_or_path}: give base_model_name_or_path in adapter_config.json that very model"
+    try:
+        with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as opened:
+            stored: list[str] = list(opened.keys())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of missing weights, which are named below
+            adapted: Any = PeftModel.from_pretrained(model, str(folder))
+        expected: dict[str, Any] = get_peft_model_state_dict(adapted)
+        different = sorted(set(expected) ^ set(stored))
+        if not different:
+            return adapted.merge_and_unload(safe_merge=False)
+    except Exception as error:  # peft, safetensors and torch each raise their own kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"the adapter cannot be put on its base model: {reason}", where=str(folder), hint=hint) from error
+    raise ModelError(f"the adapter and its base model differ in {named(different)}", where=str(folder), hint=hint)
 
 
 def sharing(model: nn.Module) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,12 @@ from typing import Any, cast
 import torch
 
 from accord.errors import ModelError
+from accord.models.adapters import with_adapter
 from accord.models.attention import register
+from accord.models.weights import AGAIN, check_config, check_finite, check_loaded, fits, mismatched, rounded, stored_dtype
+from accord.runtime.model_files import CONFIG, ModelFiles, model_files, need_gguf, read_json
+
+SCALAR = "AutoModelForSequenceClassification"
 
 
 def new_decoder(
@@ -41,16 +47,14 @@ def prepared(model: Any) -> Any:
     return model.float().eval()
 
 
-def load_causal_lm(source: str | Path, *, gguf_file: str | None = None) -> Any:
-    """Open a causal language model from a folder or hub name, float32, dropout off.
+def load_causal_lm(source: str | Path) -> Any:
+    """Open a causal language model from a folder, a .gguf file, an adapter's folder or a hub name: float32, dropout off.
 
     Raises:
         ModelError: it is missing, damaged, or not a causal language model.
+        UsageError: it needs a package that is not installed.
     """
-    from transformers import AutoModelForCausalLM
-
-    extra = {"gguf_file": gguf_file} if gguf_file else {}
-    return _load(cast("Any", AutoModelForCausalLM), source, **extra)
+    return load("AutoModelForCausalLM", source)
 
 
 def load_scalar_model(source: str | Path) -> Any:
@@ -58,10 +62,9 @@ def load_scalar_model(source: str | Path) -> Any:
 
     Raises:
         ModelError: it is missing, damaged, or has no scalar head.
+        UsageError: it needs a package that is not installed.
     """
-    from transformers import AutoModelForSequenceClassification
-
-    model = _load(cast("Any", AutoModelForSequenceClassification), source)
+    model = load(SCALAR, source)
     if model.config.num_labels != 1:
         raise ModelError(f"the model has {model.config.num_labels} labels, but a reward model has one", where=str(source))
     return model
@@ -77,6 +80,7 @@ def scalar_from(lm: Any, head: torch.Tensor) -> Any:
     model.base_model.load_state_dict(lm.base_model.state_dict())
     with torch.no_grad():
         model.score.weight.copy_(head)
+    model.stored_dtype = getattr(lm, "stored_dtype", torch.float32)
     return prepared(model)
 
 
@@ -112,29 +116,65 @@ def _reserved(tokenizer: Any, stop: Sequence[int]) -> int | None:
     return None
 
 
-def save_model(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Write weights, configuration, tokenizer and chat template into ``folder``, which must be new."""
-    model.save_pretrained(folder)
+def save_model(folder: Path, model: Any, tokenizer: Any, dtype: torch.dtype | None = None) -> None:
+    """Write weights, configuration, tokenizer and chat template into ``folder``, which must be new.
+
+    Args:
+        dtype: precision of the files; by default the one that the model came in.
+    """
+    kept: torch.dtype = dtype or getattr(model, "stored_dtype", torch.float32)
+    if kept == torch.float32 or not fits(model, kept):
+        model.save_pretrained(folder)
+    else:
+        model.save_pretrained(folder, state_dict=rounded(model.state_dict(), kept))
+        config = read_json(folder / CONFIG) | {"dtype": str(kept).removeprefix("torch.")}
+        (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
     tokenizer.save_pretrained(folder)
 
 
-def _load(kind: Any, source: str | Path, **extra: Any) -> Any:
+def load(kind: str, source: str | Path) -> Any:
+    """Open a model by one of transformers' auto classes, whole or not at all. ``stored_dtype`` tells the precision of its files.
+
+    Raises:
+        ModelError: it is missing, damaged, or lacks weights.
+        UsageError: it needs a package that is not installed.
+    """
+    import transformers
+
     register()
-    folder = Path(source)
-    if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
-        hint = "merge it into its base model, and give the merged folder"
-        raise ModelError("this is an adapter without its base model", where=str(source), hint=hint)
-    if folder.exists() and not (folder / "config.json").exists() and "gguf_file" not in extra:
-        raise ModelError(
-            "this is not a model folder: it has no config.json", where=str(source), hint="give the folder of a Hugging Face model"
-        )
+    files = model_files(source)
+    extra: dict[str, Any] = {"gguf_file": need_gguf(files)} if files.gguf else {"use_safetensors": True}
+    if files.adapter and kind == SCALAR:
+        extra["num_labels"] = 1
+    opened: Any = getattr(transformers, kind)
     try:
-        model = kind.from_pretrained(str(source), trust_remote_code=False, dtype=torch.float32, **extra)
+        config = {} if files.gguf else transformers.PreTrainedConfig.get_config_dict(files.source)[0]
+        check_config(config, files.named)
+        model, told = opened.from_pretrained(files.source, trust_remote_code=False, dtype=torch.float32, output_loading_info=True, **extra)
+        dtype = stored_dtype(files, config)
+    except ModelError:
+        raise
     except Exception as error:  # safetensors, json, hub and torch each raise their own kinds
-        hint = "copy or download the model folder again"
-        raise ModelError(f"the model cannot be read: {_first_line(error)}", where=str(source), hint=hint) from error
+        raise ModelError(f"the model cannot be read: {_reason(error, kind, files)}", where=files.named, hint=AGAIN) from error
+    check_loaded(told, model.state_dict().keys(), files.named, brought=["score.weight"] if files.adapter else ())
+    if files.gguf:  # the weights are plain numbers again
+        model.hf_quantizer = None
+        del model.config.quantization_config
+    if files.adapter:
+        model = with_adapter(model, files.adapter)
+    check_finite(model, files.named)
+    model.stored_dtype = dtype
     return prepared(model)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _reason(error: Exception, kind: str, files: ModelFiles) -> str:
+    """What went wrong in one line. Where shapes differ, transformers points at its log."""
+    import transformers
+
+    told = (str(error).splitlines() or [type(error).__name__])[0]
+    if "ignore_mismatched_sizes" not in told:
+        return told
+    with torch.device("meta"):
+        expected = getattr(transformers, kind).from_config(transformers.AutoConfig.from_pretrained(files.source))
+    shapes = {name: tensor.shape for name, tensor in expected.state_dict().items()}
+    return f"its weights have other shapes than config.json says: {mismatched(shapes, files) or told}"

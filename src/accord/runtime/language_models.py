@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from accord.runtime.lineage import digest_folder
+from accord.runtime.model_files import ADAPTER, CONFIG
 from accord.runtime.project import Project
 
 FIRST = ("ppo", "sft", "base")
@@ -17,9 +18,13 @@ SHOWN = 12
 
 
 def speaks(folder: Path) -> bool:
-    """Return whether a model folder holds a language model rather than a reward or value model."""
+    """Return whether a model folder holds a language model, or an adapter on one, rather than a reward or value model."""
     try:
-        architectures = json.loads((folder / "config.json").read_text("utf-8")).get("architectures") or [""]
+        if (folder / ADAPTER).is_file():
+            return json.loads((folder / ADAPTER).read_text("utf-8")).get("task_type") != "SEQ_CLS"
+        if not (folder / CONFIG).is_file():
+            return any(folder.glob("*.gguf"))
+        architectures = json.loads((folder / CONFIG).read_text("utf-8")).get("architectures") or [""]
     except (OSError, ValueError):
         return False
     return str(architectures[0]).endswith("ForCausalLM")

@@ -18,7 +18,7 @@ from accord.runtime.version import __version__
 
 LINEAGE = "lineage.json"
 CARD = "README.md"
-_MODEL_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".bin"}
+_MODEL_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".bin", ".gguf"}
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,14 @@ class Ancestor:
 
 def digest_folder(folder: Path) -> str:
     """Return the sha256 over names and contents of the files that make a model: configuration, weights,
-    tokenizer, chat template.
+    tokenizer, chat template. A .gguf file holds all of them; its own sha256 is returned.
 
     Raises:
         InputError: there is no such folder, or nothing of a model in it.
     """
+    if folder.is_file():
+        with folder.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if _makes_model(path, folder)}
     if not paths:
         raise InputError("holds no model", where=str(folder), hint="a model folder has config.json, *.safetensors and tokenizer files")
@@ -165,6 +168,7 @@ def _ancestor(project: Project, name: str, depth: int, expected: str) -> Ancesto
     if not folder.is_dir():
         return Ancestor(name, depth, "", "missing", {})
     record, digest = read(folder), digest_folder(folder)
+    expected = expected.partition(" on ")[0]  # an adapter's digest, with that of its base model behind it
     return Ancestor(name, depth, digest, "same" if digest == (expected or record.get("digest", digest)) else "changed", record)
 
 

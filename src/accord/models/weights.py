@@ -1,0 +1,154 @@
+"""A model's weights as they come from files: whether all are there, all are numbers, and the precision they are stored in."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accord.errors import ModelError
+from accord.runtime.model_files import ModelFiles
+
+AGAIN = "copy or download the model folder again"
+SHOWN = 3
+"""Tensors that an error names."""
+STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DEQUANTISED = ("mxfp4",)
+"""Quantisations that transformers undoes by itself where no kernels for them are installed."""
+
+
+def check_config(config: Mapping[str, Any], where: str) -> None:
+    """Refuse what a config.json says is more than weights and a known architecture.
+
+    Raises:
+        ModelError: its weights are quantised, or it needs code of its own.
+    """
+    method = (config.get("quantization_config") or {}).get("quant_method", "")
+    if method and method not in DEQUANTISED:
+        hint = "take the version that is not quantised; --lora-bits 4 packs it here, and a .gguf file is unpacked when it is opened"
+        raise ModelError(f"its weights are quantised ({method}), which cannot be trained", where=where, hint=hint)
+    from transformers import CONFIG_MAPPING
+
+    kind = config.get("model_type")
+    if config.get("auto_map") and kind not in CONFIG_MAPPING:
+        what = f"its architecture, {kind!r}, is code that comes with it (auto_map), and code of a model is never run"
+        raise ModelError(what, where=where, hint="use a model whose architecture transformers has itself")
+
+
+def check_loaded(told: Mapping[str, Collection[Any]], known: Collection[str], where: str, *, brought: Collection[str] = ()) -> None:
+    """Refuse a model whose weights are not those of its configuration. transformers would draw the missing ones at random.
+
+    Args:
+        told: what transformers tells of loading: ``missing_keys`` (without heads tied to embeddings), ``unexpected_keys``.
+        known: names of the model's own weights.
+        brought: missing weights that come from elsewhere.
+
+    Raises:
+        ModelError: naming the tensors.
+    """
+    unexpected = sorted(told.get("unexpected_keys", ()))
+    missing = sorted(set(told.get("missing_keys", ())) - set(brought))
+    if missing == ["score.weight"]:
+        raise ModelError(
+            "this is a language model, not a reward model: it has no score.weight", where=where, hint="`accord reward` trains one"
+        )
+    if missing:
+        what = f"the weights lack {named(missing)}, which config.json asks for"
+        raise ModelError(what, where=where, hint="give a folder whose config.json and weights belong together, or download it again")
+    if "score.weight" in unexpected:
+        raise ModelError("this is a reward model, not a language model", where=where, hint="give the model that it was trained from")
+    layers = {_pattern(name) for name in known}
+    if beyond := [name for name in unexpected if _pattern(name) in layers]:
+        what = f"the weights hold {named(beyond)}, which config.json knows nothing of"
+        raise ModelError(what, where=where, hint="give a folder whose config.json and weights belong together, or download it again")
+
+
+def check_finite(model: Any, where: str) -> None:
+    """Refuse weights that are not all finite numbers.
+
+    Raises:
+        ModelError: naming the tensors.
+    """
+    broken: list[str] = []
+    for name, tensor in model.named_parameters():
+        if tensor.numel() and not all(bool(torch.isfinite(edge)) for edge in torch.aminmax(tensor.detach())):
+            broken.append(name)
+    if broken:
+        what = f"the weights hold NaN or infinity in {named(broken)}"
+        raise ModelError(what, where=where, hint=f"{AGAIN}, or train from an earlier model")
+
+
+def stored_dtype(files: ModelFiles, config: Mapping[str, Any]) -> torch.dtype:
+    """Return the precision that most weights are stored in; float32 for a .gguf file, whose weights are unpacked."""
+    sizes: Counter[torch.dtype] = Counter()
+    if not files.gguf:
+        for file in Path(files.source).glob("*.safetensors"):
+            sizes.update(_sizes(file))
+    if sizes:
+        return sizes.most_common(1)[0][0]
+    told = config.get("dtype") or config.get("torch_dtype")  # a hub name's files lie elsewhere
+    return {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(str(told), torch.float32)
+
+
+def rounded(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return the weights in another precision. Those that share memory still do, as tied heads must when they are saved."""
+    made: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    rounded: dict[str, torch.Tensor] = {}
+    for name, tensor in weights.items():
+        key = (tensor.data_ptr(), tensor.shape)
+        if key not in made:
+            made[key] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        rounded[name] = made[key]
+    return rounded
+
+
+def fits(model: Any, dtype: torch.dtype) -> bool:
+    """Whether no weight becomes infinite in this precision."""
+    most = torch.finfo(dtype).max
+    return all(tensor.numel() == 0 or max(map(abs, torch.aminmax(tensor.detach()))) <= most for tensor in model.parameters())
+
+
+def mismatched(model_keys: Mapping[str, torch.Size], files: ModelFiles) -> str:
+    """Name the weights of a folder whose shape is not the model's; transformers only says that there are some."""
+    from safetensors import safe_open
+
+    found: list[str] = []
+    for file in sorted(Path(files.source).glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            for name, (_, shape) in _header(opened).items():
+                if name in model_keys and model_keys[name] != shape:
+                    found.append(f"{name} {list(shape)} for {list(model_keys[name])}")
+    return named(found) if found else ""
+
+
+def _sizes(file: Path) -> Counter[torch.dtype]:
+    from safetensors import safe_open
+
+    sizes: Counter[torch.dtype] = Counter()
+    with safe_open(file, framework="pt") as opened:
+        for stored, shape in _header(opened).values():
+            if stored in STORED:
+                sizes[STORED[stored]] += shape.numel()
+    return sizes
+
+
+def _header(opened: Any) -> dict[str, tuple[str, torch.Size]]:
+    """Precision and shape of each tensor of an open file."""
+    names: list[str] = list(opened.keys())
+    parts = {name: opened.get_slice(name) for name in names}
+    return {name: (str(part.get_dtype()), torch.Size(part.get_shape())) for name, part in parts.items()}
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
+
+
+def named(names: Collection[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return f"{', '.join(listed[:SHOWN])}{more}"
