@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -53,12 +53,12 @@ def with_adapter(model: Any, folder: Path) -> Any:
     hint = f"it says it was trained on {model.config.name_or_path}: give base_model_name_or_path in adapter_config.json that very model"
     try:
         with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as opened:
-            stored: list[str] = list(opened.keys())
+            stored = set(cast("list[str]", opened.keys()))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of missing weights, which are named below
             adapted: Any = PeftModel.from_pretrained(model, str(folder))
         expected: dict[str, Any] = get_peft_model_state_dict(adapted)
-        different = sorted(set(expected) ^ set(stored))
+        different = sorted(expected.keys() ^ stored)
         if not different:
             return adapted.merge_and_unload(safe_merge=False)
     except Exception as error:  # peft, safetensors and torch each raise their own kinds
