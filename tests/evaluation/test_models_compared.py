@@ -9,7 +9,7 @@ import pytest
 from accord.errors import InputError
 from accord.evaluation.tax import alignment_tax
 from accord.evaluation.truth import made_up_share
-from accord.evaluation.winrate import CRITERIA, criteria, judge_all, win_rate
+from accord.evaluation.win_rate import CRITERIA, criteria, judge_all, win_rate
 from accord.records import Judgement, Message, Prompt
 
 

@@ -22,10 +22,10 @@ from accord.report import manual, measures
 from accord.report.captions import DEFINITIONS
 from accord.report.cards import parameters
 from accord.report.facts import facts
+from accord.report.labelers import read_labelers
 from accord.report.markup import Html
 from accord.report.matrix import rates_of
 from accord.report.page import TITLES, read_everything, write_report
-from accord.report.people import read_people
 from accord.report.project_files import read_project
 from accord.report.samples import Piece, fitting
 from accord.runtime.project import Project
@@ -85,7 +85,7 @@ def _guideline() -> Guideline:
 
 
 def test_people_and_groups_are_counted_and_their_agreement_measured(store: Path) -> None:
-    people = read_people(store)
+    people = read_labelers(store)
     assert people is not None
     assert (people.rankings, people.responses, people.prompts, people.answered) == (48, 36, {"train": 12}, {3: 48})
     assert [(g.name, g.labelers, g.rankings, g.agreement and g.agreement.mean) for g in people.groups] == [
@@ -94,14 +94,14 @@ def test_people_and_groups_are_counted_and_their_agreement_measured(store: Path)
     ]
     assert people.agreement["dropped"].mean == pytest.approx(1 / 3)
     page = write_report(store).read_text("utf-8")
-    part = page[page.index('id="people"') : page.index('id="training"')]
+    part = page[page.index('id="labelers"') : page.index('id="training"')]
     assert "rankings of 3" in part
     assert ">red</th>" in part
 
 
 def test_a_project_without_a_store_is_left_without_one(project: Path) -> None:
     (project / "accord.toml").write_text('[project]\nname = "linden"\n', "utf-8")
-    assert read_people(project) is None
+    assert read_labelers(project) is None
     assert not (project / "feedback.db").exists()
 
 

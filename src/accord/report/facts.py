@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from accord.evaluation.findings import Finding
-from accord.report.people import People, as_json
+from accord.report.labelers import Labelers, as_json
 from accord.report.project_files import ProjectRecord, RunRecord
 
 
-def facts(record: ProjectRecord, people: People | None, findings: dict[str, list[Finding]]) -> dict[str, Any]:
+def facts(record: ProjectRecord, labelers: Labelers | None, findings: dict[str, list[Finding]]) -> dict[str, Any]:
     """Return summary, runs with their last metrics, models with their lineage, data and labelers, and the
     doctor's findings."""
     return {
         "project": record.name,
         "summary": dict(record.summary),
-        "people": as_json(people),
+        "labelers": as_json(labelers),
         "runs": {run.name: _run(run, findings.get(run.name, [])) for run in record.runs},
         "models": {name: dict(lineage) for name, lineage in record.models.items()},
         "could_not_be_read": record.broken,

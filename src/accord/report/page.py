@@ -14,17 +14,17 @@ from accord.report import background, cards, manual, matrix, measures, results, 
 from accord.report.checkup import checkup, findings_of
 from accord.report.curves import charts, framed
 from accord.report.intake import intake
+from accord.report.labelers import Labelers, data_and_labelers, read_labelers
 from accord.report.markup import Child, Html, both, tag, text
-from accord.report.people import People, data_and_labelers, read_people
 from accord.report.project_files import ProjectRecord, read_project
 from accord.runtime.files import write_atomic
 from accord.runtime.version import __version__
 
-Everything = tuple[ProjectRecord, People | None, dict[str, list[Finding]]]
+Everything = tuple[ProjectRecord, Labelers | None, dict[str, list[Finding]]]
 TITLES = {
     "doctor": ("What the doctor finds", "诊断"),
     "loop": ("The loop", "整个循环"),
-    "people": ("Data and labelers", "数据与标注员"),
+    "labelers": ("Data and labelers", "数据与标注员"),
     "better": ("Did it get better?", "变好了吗？"),
     "measured": ("What else was measured", "其他测量"),
     "answers": ("Answers side by side", "回复对照"),
@@ -34,14 +34,14 @@ TITLES = {
     "lineage": ("Where the models come from", "模型的来源"),
     "settings": ("Settings, seeds, versions", "设置、种子与版本"),
     "missing": ("Not there yet", "尚缺"),
-    "definitions": ("What the metrics mean", "各数字的含义"),
+    "definitions": ("What the metrics mean", "各指标的含义"),
 }
 
 
 def read_everything(project_path: Path) -> Everything:
     """Return everything that the page shows. Raises InputError when there is no such project folder."""
     record = read_project(project_path)
-    return record, read_people(project_path), findings_of(record)
+    return record, read_labelers(project_path), findings_of(record)
 
 
 def write_report(project_path: Path, out: Path | None = None, *, content: Everything | None = None) -> Path:
@@ -60,9 +60,9 @@ def write_report(project_path: Path, out: Path | None = None, *, content: Everyt
     return target
 
 
-def page(record: ProjectRecord, people: People | None, findings: dict[str, list[Finding]], *, live: str = "") -> str:
+def page(record: ProjectRecord, labelers: Labelers | None, findings: dict[str, list[Finding]], *, live: str = "") -> str:
     """Return the whole page. The same project gives the same bytes. ``live`` is the state shown by a served page."""
-    parts = _sections(record, people, findings)
+    parts = _sections(record, labelers, findings)
     return Template(_file("page.html")).substitute(
         title=text(record.name),
         live=f' data-live="{text(live)}"' if live else "",
@@ -104,7 +104,7 @@ def _contents(parts: dict[str, Html]) -> Html:
     return tag("nav", [tag("a", both(*TITLES[name]), href=f"#{name}") for name in parts], class_="contents", aria_label="sections")
 
 
-def _sections(record: ProjectRecord, people: People | None, findings: dict[str, list[Finding]]) -> dict[str, Html]:
+def _sections(record: ProjectRecord, labelers: Labelers | None, findings: dict[str, list[Finding]]) -> dict[str, Html]:
     """Return every section with content. Empty ones are listed under "not there yet"."""
     content: dict[str, list[Child]] = {
         "loop": [background.loop(record)],
@@ -118,7 +118,7 @@ def _sections(record: ProjectRecord, people: People | None, findings: dict[str, 
         ],
         "measured": [measures.others(record)],
         "answers": [results.answers(record), samples.browser(record)],
-        "people": [data_and_labelers(people), intake(record)],
+        "labelers": [data_and_labelers(labelers), intake(record)],
         "training": [_training(record), _ppo(record)],
         "models": [cards.cards(record)],
         "lineage": [background.descent(record), background.lineage(record)],

@@ -10,9 +10,9 @@ import pytest
 from feedback.web.conftest import NOW, RANKED, Come, addresses, task
 
 from accord.errors import UsageError
-from accord.feedback import accounts, answers, tasks
+from accord.feedback import accounts, answers, audit, tasks
 from accord.feedback.store import Store
-from accord.feedback.web import access, server
+from accord.feedback.web import access
 from accord.feedback.web.security import LARGEST_BODY, form_token, token_fits
 from accord.feedback.web.server import SECRET, is_loopback, lead_link, secret_for
 from accord.records import Message, Prompt, Response
@@ -287,7 +287,7 @@ def test_the_operators_link_is_one_account_and_a_new_token_each_time(store: Stor
     now = datetime.now(UTC)
     links = {lead_link(store, "http://127.0.0.1:1", now + timedelta(seconds=n)) for n in range(3)}
     assert len(links) == 3
-    assert [(person.role, person.name) for person in accounts.people(store)] == [("lead", server.OPERATOR)]
+    assert [(person.role, person.name) for person in accounts.people(store)] == [("lead", audit.OPERATOR)]
 
 
 def test_a_store_that_is_gone_is_told_in_words(store: Store, come: Come) -> None:

@@ -18,7 +18,7 @@ from accord.errors import InputError, RunError, UsageError
 from accord.evaluation import llm_judge
 from accord.evaluation.duels import from_pairs, from_scores
 from accord.evaluation.statistics import Floats
-from accord.evaluation.winrate import CRITERIA, judge_all
+from accord.evaluation.win_rate import CRITERIA, judge_all
 from accord.records import Prompt, Sampling
 from accord.runtime.project import Project
 from accord.settings import CompareConfig

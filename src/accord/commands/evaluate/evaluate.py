@@ -27,7 +27,7 @@ from accord.evaluation.best_of_n import best_of_n
 from accord.evaluation.reward_accuracy import gold_accuracy
 from accord.evaluation.run_facts import note_alarms
 from accord.evaluation.statistics import Interval, best_of_n_kl
-from accord.evaluation.winrate import judge_all
+from accord.evaluation.win_rate import judge_all
 from accord.feedback.agreement import single_label_accuracy
 from accord.models.scalar import RewardModel
 from accord.protocols import Judge

@@ -15,7 +15,7 @@ from accord.engine.local import LocalSampler
 from accord.evaluation.statistics import interval
 from accord.evaluation.tax import alignment_tax
 from accord.evaluation.truth import made_up_share
-from accord.evaluation.winrate import CRITERIA, compare
+from accord.evaluation.win_rate import CRITERIA, compare
 from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.intervals import Interval
 from accord.feedback.store import Store

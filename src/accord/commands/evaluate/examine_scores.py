@@ -19,7 +19,7 @@ INVARIANCE_ROWS = 300
 """Responses on which invariances are tried; padding is tried on a fifth of them."""
 CHANGES = {"space": "{} ", "blank_line": "{}\n\n", "greeting": "Hello! {}"}
 """What is done to the last turn of a prompt and should change nothing."""
-Row = tuple[Prompt, Response]
+Answer = tuple[Prompt, Response]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def score_all(scorer: TextScorer, ranked: Sequence[RankedPrompt]) -> Scores:
     return Scores(scorer, dict(zip(rows, rewards(scorer, list(rows.values())), strict=True)))
 
 
-def rewards(scorer: TextScorer, rows: Sequence[Row]) -> list[float]:
+def rewards(scorer: TextScorer, rows: Sequence[Answer]) -> list[float]:
     """Return one reward per row, in their order."""
     prompts = [scorer.format.prompt(prompt.messages) for prompt, _ in rows]
     responses = [scorer.format.tokens_of(prompt, response) for prompt, response in rows]
@@ -75,11 +75,11 @@ def invariances(scores: Scores, ranked: Sequence[RankedPrompt], source: str, see
     return {name: dict(shift) for name, shift in found.items()}
 
 
-def _some_rows(ranked: Sequence[RankedPrompt], seed: int) -> tuple[list[Row], list[tuple[int, int]]]:
+def _some_rows(ranked: Sequence[RankedPrompt], seed: int) -> tuple[list[Answer], list[tuple[int, int]]]:
     """Return the responses of some prompts, and the pairs among those of one prompt."""
     chosen = list({row.prompt.id: row for row in ranked}.values())
     random.Random(seed).shuffle(chosen)
-    rows, pairs = list[Row](), list[tuple[int, int]]()
+    rows, pairs = list[Answer](), list[tuple[int, int]]()
     for row in chosen:
         if len(rows) + len(row.responses) > INVARIANCE_ROWS:
             break
@@ -94,7 +94,7 @@ def _with_last_turn(prompt: Prompt, change: str) -> Prompt:
 
 
 @torch.no_grad()
-def _padded_scores(scorer: TextScorer, rows: Sequence[Row], source: str) -> list[float]:
+def _padded_scores(scorer: TextScorer, rows: Sequence[Answer], source: str) -> list[float]:
     """Score the rows by transformers' own classifier, in one right-padded batch, as another tool would compute them."""
     loader: Any = cast("Any", AutoModelForSequenceClassification)
     loaded = loader.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")

@@ -26,7 +26,7 @@ SHOWN = 10
 """Responses that an axis moved most, written down."""
 RESPONSES_PER_PROMPT = 10
 """Stored responses that are tried with swapped groups, per prompt that a measure takes."""
-Row = tuple[Prompt, str]
+Answered = tuple[Prompt, str]
 
 
 def group_swaps(probing: Probing, reward: str) -> dict[str, Any]:
@@ -62,23 +62,23 @@ def group_swaps(probing: Probing, reward: str) -> dict[str, Any]:
     return found
 
 
-def _rewards(scorer: TextScorer, rows: Sequence[Row]) -> Any:
+def _rewards(scorer: TextScorer, rows: Sequence[Answered]) -> Any:
     return np.array(scorer.scores([prompt for prompt, _ in rows], [text for _, text in rows]))
 
 
-def _held_out_responses(probing: Probing) -> list[Row]:
+def _held_out_responses(probing: Probing) -> list[Answered]:
     with Store.open(probing.project.store_url) as store:
         prompts = {prompt.id: prompt for split in ("validation", "test") for prompt in store.prompts(split=split)}
         rows = [(prompts[response.prompt_id], response.text) for response in store.responses() if response.prompt_id in prompts]
     return rows[: RESPONSES_PER_PROMPT * probing.config.prompts or None]
 
 
-def _swapped(prompt: Prompt, text: str, axis: str) -> Row:
+def _swapped(prompt: Prompt, text: str, axis: str) -> Answered:
     turns = tuple(Message(message.role, swap(message.content, axis)) for message in prompt.messages)
     return replace(prompt, messages=turns), swap(text, axis)
 
 
-def _direction(row: Row, axis: str) -> float:
+def _direction(row: Answered, axis: str) -> float:
     """1 where the text speaks more of the first-named group of the axis, so that the swap leads to the second; -1 the other way."""
     firsts, seconds = ({pair[side] for pair in AXES[axis]} for side in (0, 1))
     text = " ".join([*(message.content for message in row[0].messages), row[1]])
@@ -87,7 +87,7 @@ def _direction(row: Row, axis: str) -> float:
     return 1.0 if count >= 0 else -1.0
 
 
-def _sample(axis: str, before: Row, after: Row, shift: float) -> dict[str, Any]:
+def _sample(axis: str, before: Answered, after: Answered, shift: float) -> dict[str, Any]:
     told = {"kind": "swap", "axis": axis, "prompt": before[0].messages[-1].content, "response": before[1]}
     return jsonable(told | {"swapped_prompt": after[0].messages[-1].content, "swapped": after[1], "shift": shift})
 

@@ -13,7 +13,7 @@ from accord.commands.world import has_world, world_of
 from accord.data.refusal import refuses
 from accord.data.toxicity import lexicon, toxic_words
 from accord.evaluation.statistics import Interval, interval
-from accord.evaluation.winrate import judge_all
+from accord.evaluation.win_rate import judge_all
 from accord.records import Prompt
 from accord.world import GoldJudge, World
 

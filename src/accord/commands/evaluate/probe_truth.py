@@ -14,7 +14,7 @@ from accord.commands.world import has_world, world_of
 from accord.data.refusal import admits_ignorance
 from accord.evaluation.grounding import check, quoted_from, quotes, supported
 from accord.evaluation.systems import System
-from accord.evaluation.winrate import judge_all
+from accord.evaluation.win_rate import judge_all
 from accord.records import Prompt
 from accord.world import GoldJudge, World
 

@@ -17,14 +17,13 @@ from accord.commands.app import ProjectPath, Why, shows
 from accord.errors import UsageError
 from accord.feedback import accounts
 from accord.feedback.accounts import Account, Role
+from accord.feedback.audit import OPERATOR
 from accord.feedback.privacy import erase_labeler
 from accord.feedback.store import Store
 from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.settings import LabelConfig
 
-OPERATOR = "operator"
-"""The name in the audit log under which this command acts."""
 Who = Annotated[str, Parameter(help="A labeler's id, or a name that only one account has.")]
 
 labelers = App(name="labelers", help="Invite, list, qualify, pause, resume, revoke, exclude, include or erase labelers.")

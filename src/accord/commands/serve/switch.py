@@ -14,9 +14,10 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from accord.commands.app import ProjectPath, Why, flat, shows
-from accord.commands.serve.trials import OPERATOR, answering, digest_of_language_model, trial_standing
+from accord.commands.serve.trials import answering, digest_of_language_model, trial_standing
 from accord.errors import InputError, UsageError
 from accord.feedback import deployments
+from accord.feedback.audit import OPERATOR
 from accord.feedback.store import Store
 from accord.runtime.progress import table
 from accord.runtime.project import Project

@@ -8,14 +8,12 @@ from typing import Any
 from accord.errors import InputError, ModelError, UsageError
 from accord.evaluation.sequential import Standing, standing
 from accord.feedback import deployments
+from accord.feedback.audit import OPERATOR
 from accord.feedback.deployments import Trial
 from accord.feedback.store import Store
 from accord.runtime.language_models import Shelf
 from accord.runtime.project import Project
 from accord.settings import RoundConfig
-
-OPERATOR = "operator"
-"""Who acts in the audit log when it is the command line."""
 
 
 def answering(project: Project, store: Store) -> str:

@@ -27,7 +27,7 @@ from accord.runtime.seeds import generator
 from accord.settings.mixins import Training
 
 SAMPLE_FIRST = "`accord sample`, then `accord label`, or `accord import` rankings"
-Row = TypeVar("Row")
+Record = TypeVar("Record")
 
 
 class Grouped(Protocol):
@@ -40,10 +40,10 @@ class Grouped(Protocol):
     def group(self) -> str: ...
 
 
-GroupedRow = TypeVar("GroupedRow", bound=Grouped)
+GroupedRecord = TypeVar("GroupedRecord", bound=Grouped)
 
 
-def snapshot(path: Path, kind: type[Row], rows: Iterable[Row]) -> tuple[list[Row], str]:
+def snapshot(path: Path, kind: type[Record], rows: Iterable[Record]) -> tuple[list[Record], str]:
     """Return the rows a run learns from with their digest: written into its folder at first, read from there once it was started.
 
     Nothing is written when there are none.
@@ -58,17 +58,17 @@ def snapshot(path: Path, kind: type[Row], rows: Iterable[Row]) -> tuple[list[Row
 
 
 @dataclass(frozen=True)
-class Parts(Generic[GroupedRow]):
+class Parts(Generic[GroupedRecord]):
     """Labeled rows by what they are for."""
 
-    training: list[GroupedRow]
-    validation: list[GroupedRow]
+    training: list[GroupedRecord]
+    validation: list[GroupedRecord]
     """Prompts that nothing trains on, by labelers of the training groups."""
-    held_out_group: list[GroupedRow]
+    held_out_group: list[GroupedRecord]
     """The same prompts by the group of labelers that is kept out of training."""
 
 
-def parts(rows: Sequence[GroupedRow], held_out_group: str) -> Parts[GroupedRow]:
+def parts(rows: Sequence[GroupedRecord], held_out_group: str) -> Parts[GroupedRecord]:
     """Split labeled rows by their prompts' split and their labelers' group."""
     inside = [row for row in rows if not held_out_group or row.group != held_out_group]
     outside = [row for row in rows if held_out_group and row.group == held_out_group]

@@ -12,13 +12,13 @@ from starlette.types import ASGIApp
 
 from accord.errors import RunError, UsageError
 from accord.feedback import accounts, tasks
+from accord.feedback.audit import OPERATOR
 from accord.feedback.store import Store
 from accord.settings import LabelConfig, ScreeningConfig
 
 SECRET = "ACCORD_SECRET"
 """The environment variable with the secret."""
 SHORTEST_SECRET = 32
-OPERATOR = "operator"
 ANYBODY = ""
 """A labeler who has seen no task yet."""
 

@@ -35,7 +35,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class People:
+class Labelers:
     """The content of a feedback store."""
 
     prompts: dict[str, int] = field(default_factory=dict[str, int])
@@ -53,23 +53,23 @@ class People:
     groups: list[Group] = field(default_factory=list[Group])
 
 
-def read_people(path: Path) -> People | None:
+def read_labelers(path: Path) -> Labelers | None:
     """Return the content of the project's store; None when there is none, or it cannot be opened."""
     try:
         url = Project.open(path).store_url
         if url.startswith("sqlite") and not Path(url.partition(":///")[2]).is_file():
             return None
         with Store.open(url) as store:
-            return _people(store)
+            return _labelers(store)
     except AccordError:
         return None
 
 
-def _people(store: Store) -> People:
+def _labelers(store: Store) -> Labelers:
     prompts, labelers, rankings = list(store.prompts()), list(store.labelers()), list(store.rankings())
     counts = store.counts()
     active = {ranking.labeler for ranking in rankings}
-    return People(
+    return Labelers(
         prompts=dict(Counter(str(prompt.split) for prompt in prompts)),
         use_cases=dict(Counter(prompt.use_case for prompt in prompts).most_common()),
         demonstrations=counts.get("demonstrations", 0),
@@ -103,29 +103,29 @@ def _groups(labelers: Sequence[Labeler], rankings: Sequence[Ranking]) -> list[Gr
     return groups
 
 
-def as_json(people: People | None) -> dict[str, object]:
+def as_json(labelers: Labelers | None) -> dict[str, object]:
     """Return the record as JSON values."""
-    return dataclasses.asdict(people) if people else {}
+    return dataclasses.asdict(labelers) if labelers else {}
 
 
 # --- the section --------------------------------------------------------------------------------------------------------------------
 
 
-def data_and_labelers(people: People | None) -> Html | None:
+def data_and_labelers(labelers: Labelers | None) -> Html | None:
     """Return the section on sizes, use cases, groups and agreement."""
-    if people is None or not (people.prompts or people.rankings):
+    if labelers is None or not (labelers.prompts or labelers.rankings):
         return None
-    left = tag("div", _sizes(people), _rules(people))
-    right = tag("div", _by_group(people), _by_case(people))
+    left = tag("div", _sizes(labelers), _rules(labelers))
+    right = tag("div", _by_group(labelers), _by_case(labelers))
     return tag("div", left, right, class_="columns")
 
 
-def _sizes(people: People) -> Html:
-    splits = [(both(*SPLITS.get(split, (split, split))), count) for split, count in sorted(people.prompts.items())]
+def _sizes(labelers: Labelers) -> Html:
+    splits = [(both(*SPLITS.get(split, (split, split))), count) for split, count in sorted(labelers.prompts.items())]
     rows = [(join(both("prompts, ", "提示词，"), words), count) for words, count in splits]
-    rows += [(both("demonstrations", "示范"), people.demonstrations), (both("responses", "回复"), people.responses)]
-    rows += [(both(f"rankings of {k}", f"{k} 个回复的排序"), count) for k, count in people.answered.items()]
-    rows += [(join(both("labelers, ", "标注员，"), both(*KINDS.get(kind, (kind, kind)))), count) for kind, count in people.kinds.items()]
+    rows += [(both("demonstrations", "示范"), labelers.demonstrations), (both("responses", "回复"), labelers.responses)]
+    rows += [(both(f"rankings of {k}", f"{k} 个回复的排序"), count) for k, count in labelers.answered.items()]
+    rows += [(join(both("labelers, ", "标注员，"), both(*KINDS.get(kind, (kind, kind)))), count) for kind, count in labelers.kinds.items()]
     lines = [tag("tr", tag("th", words, scope="row"), tag("td", f"{count:,}")) for words, count in rows if count]
     return join(tag("h3", definition_link("counted")), tag("table", lines, class_="sizes"))
 
@@ -137,11 +137,11 @@ RULES = {
 }
 
 
-def _rules(people: People) -> Html | None:
-    if not people.agreement:
+def _rules(labelers: Labelers) -> Html | None:
+    if not labelers.agreement:
         return None
     rows = list[Html]()
-    for rule, three in people.agreement.items():
+    for rule, three in labelers.agreement.items():
         share = tag("td", tag("b", percent(three.mean)), " ", _interval(three))
         rows.append(tag("tr", tag("th", both(*RULES[rule]), scope="row"), share))
     return join(tag("h3", definition_link("agreement")), tag("table", rows, class_="sizes"))
@@ -151,12 +151,12 @@ def _interval(three: Interval | None) -> Html | None:
     return tag("span", span(three), class_="quiet") if three else None
 
 
-def _by_group(people: People) -> Html | None:
-    if not people.groups:
+def _by_group(labelers: Labelers) -> Html | None:
+    if not labelers.groups:
         return None
     head = [both("Group", "组"), both("Labelers", "标注员"), both("Rankings", "排序"), definition_link("agreement_within")]
     rows = list[Html]()
-    for group in people.groups:
+    for group in labelers.groups:
         share = tag("b", percent(group.agreement.mean)) if group.agreement else "\N{EN DASH}"
         counts = tag("td", group.labelers), tag("td", f"{group.rankings:,}")
         agreement = tag("td", share, " ", _interval(group.agreement))
@@ -165,12 +165,12 @@ def _by_group(people: People) -> Html | None:
     return tag("table", tag("thead", heads), tag("tbody", rows), class_="groups")
 
 
-def _by_case(people: People) -> Html | None:
-    if not people.use_cases:
+def _by_case(labelers: Labelers) -> Html | None:
+    if not labelers.use_cases:
         return None
-    most = max(people.use_cases.values())
+    most = max(labelers.use_cases.values())
     rows = list[Html]()
-    for name, count in people.use_cases.items():
+    for name, count in labelers.use_cases.items():
         bar = tag("i", class_="bar", style=f"--v:{100 * count / most:.0f}%")
         cells = tag("td", f"{count:,}"), tag("td", bar, class_="barred")
         rows.append(tag("tr", tag("th", use_case(name), scope="row"), cells))
