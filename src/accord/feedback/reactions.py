@@ -93,8 +93,8 @@ def withdraw(store: Store, user: str, id: str, *, now: datetime) -> None:
         mine = found(connection, r.c.id == id, r.c.user == user, ~is_withdrawn("reaction", r.c.id)) if id.isprintable() else []
         if not mine:
             raise Refused("no_such_turn", 404, id)
-        withdraw_reaction(connection, mine[0].id, by=user, why="taken back", now=now)
-        note(connection, who=user, what="retract", on=id, why="taken back", at=now)
+        withdraw_reaction(connection, mine[0].id, by=user, why="withdrawn by its author", now=now)
+        note(connection, who=user, what="retract", on=id, why="withdrawn by its author", at=now)
 
 
 def withdraw_reaction(connection: Connection, id: str, *, by: str, why: str, replaced_by: str = "", now: datetime) -> None:

@@ -100,8 +100,8 @@ def lapse(store: Store, user: str, *, now: datetime) -> int:
         r = schema.reactions
         accepted = [one for one in found(connection, r.c.user == user, ~is_withdrawn("reaction", r.c.id)) if one.state == "accepted"]
         for reaction in accepted:
-            withdraw_records(connection, reaction.id, by=user, why="consent taken back", now=now)
-            _review(connection, reaction.id, "lapsed", [], user, "consent taken back", now)
+            withdraw_records(connection, reaction.id, by=user, why="consent withdrawn", now=now)
+            _review(connection, reaction.id, "lapsed", [], user, "consent withdrawn", now)
         return len(accepted)
 
 

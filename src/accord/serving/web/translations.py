@@ -17,7 +17,7 @@ STATES = {
     "accepted": _("accepted for training"),
     "refused": _("not used"),
     "lapsed": _("no longer used"),
-    "withdrawn": _("taken back"),
+    "withdrawn": _("withdrawn"),
 }
 UNUSED = _("kept for you alone")
 """State of a waiting reaction while its author has not agreed to its use."""
