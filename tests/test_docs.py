@@ -15,7 +15,7 @@ from accord.runtime.project import sections
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
-ELSEWHERE = {"rloo": "grpo", "reinforce": "grpo", "screening": "labelers", "store": "project"}
+ELSEWHERE = {"rloo": "grpo", "reinforce": "grpo", "screening": "labelers", "store": "project", "template": "project"}
 ROLLOUTS = ROOT / "src/accord/algorithms/rollouts.py"
 LOGGING = [path for path in sorted((ROOT / "src/accord/algorithms").glob("*.py")) if "run.log(" in path.read_text("utf-8")]
 

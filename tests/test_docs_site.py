@@ -31,7 +31,7 @@ ENGLISH = [page for page in PAGES if not page.endswith(CHINESE)]
 BOTH_LANGUAGES = [page for page in ENGLISH if page.startswith("howto/") or page in ("first-hour.md", "labeler-guide.md", "lead-guide.md")]
 IN_PAGES = {"labelers": ("screening",), "init": ("world",), "grpo": ("grpo", "rloo", "reinforce")}
 """Pages that hold the settings of another section, or of several."""
-NO_TABLE = {"project", "store", "screening", "world"}
+NO_TABLE = {"project", "store", "screening", "template", "world"}
 """Sections without a page of their own, or whose defaults are no values."""
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

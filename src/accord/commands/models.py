@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from accord.data.template_variables import open_tokenizer, written_in
 from accord.data.templates import ChatFormat, chat_format, raw_format
-from accord.data.tokenizers import check_vocabulary, load_tokenizer
+from accord.data.tokenizers import check_vocabulary
 from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
 from accord.errors import ModelError
@@ -98,7 +99,7 @@ def load_model(project: Project, name: str) -> Model:
         ModelError: it is missing or damaged.
     """
     source = locate(project, name)
-    tokenizer, lm = load_tokenizer(source), load_causal_lm(source).to(pick_device())
+    tokenizer, lm = open_tokenizer(project, source), load_causal_lm(source).to(pick_device())
     if guide := load_q(Path(source), lm):
         network, beta = guide
         lm.guide = QGuide(network, beta=beta)
@@ -140,7 +141,7 @@ class TextScorer:
             ModelError: it is missing, or is no reward model.
         """
         source = locate(project, name)
-        return cls(load_reward_model(source, dtype), chat_format(load_tokenizer(source)))
+        return cls(load_reward_model(source, dtype), chat_format(open_tokenizer(project, source)))
 
     def scores(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
         """Return the reward of ``texts[i]`` as a finished answer to ``prompts[i]``."""
@@ -182,6 +183,8 @@ def respond(
     """
     ids = [model.format.prompt(prompt.messages) for prompt in prompts]
     settings = [model.digest, dataclasses.asdict(sampling), seed, n, batch_size, str(sampler.dtype), [prompt.id for prompt in prompts]]
+    if told := written_in(model.format.tokenizer):
+        settings.append(told)
     key = lineage.digest_rows(settings)[:12]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     responses: list[list[Response]] = [[] for _ in ids]

@@ -21,6 +21,8 @@ __all__ = ["ChatFormat", "chat_format", "end_at_stop", "give_chat_template", "me
 PROBE = "accord7probe"
 """An answer that no template writes by itself."""
 THOUGHT, THOUGHT_END = THOUGHTS
+NO_THOUGHT = re.compile(r"(?:<think>\s*)?</think>\s*$")
+"""A thought that the prompt itself closes, for an answer without one."""
 CHANNEL, MESSAGE = "<|channel|>", "<|message|>"
 FINAL = re.compile(r".*<\|channel\|>final\b[^<]*<\|message\|>", re.DOTALL)
 """Everything before the last answer to the user in a turn that is written in channels, as gpt-oss does."""
@@ -92,6 +94,9 @@ class ChatFormat:
         if frame is None:
             what = f"{template_name(self.tokenizer)} writes the prompt differently once a response follows"
             raise InputError(f"the chat template's prompt is not a prefix of prompt and response: {what}", where=where, hint=MEND)
+        if said.lstrip().startswith(THOUGHT) and NO_THOUGHT.search(prompt):
+            hint = "take the thought out of the row, or let the template think ([template] variables, such as enable_thinking)"
+            raise InputError("the response thinks, but the chat template's prompt says that there is no thought", where=where, hint=hint)
         if frame.opens_thought and THOUGHT_END in said:
             return self._behind(said.lstrip().removeprefix(THOUGHT).lstrip() + frame.tail, where)
         return self._behind(frame.head + said + frame.tail, where)
@@ -116,7 +121,12 @@ class ChatFormat:
             return Frame(before[len(prompt) :], tail)
         opened, thought, space = prompt.rpartition(THOUGHT)
         if thought and not space.strip() and before.startswith(opened):
-            return Frame(f"\n{THOUGHT_END}\n\n" + before[len(opened) :], tail, opens_thought=True)
+            head = before[len(opened) :]
+            return Frame(head if head.startswith(THOUGHT_END) else f"\n{THOUGHT_END}\n\n{head}", tail, opens_thought=True)
+        closed = NO_THOUGHT.search(prompt)
+        if closed and before.startswith(prompt[: closed.start()]):
+            head = before[closed.start() :]
+            return Frame(head if head.strip() else "", tail)
         return None
 
     def _behind(self, text: str, where: str) -> list[int]:
@@ -155,7 +165,7 @@ class ChatFormat:
                 final = FINAL.match(written)
                 return written[final.end() :].strip() if final else ""
         text = self._decode(shown).strip()
-        if self._opens_thought:
+        if self.opens_thought:
             if text.startswith(THOUGHT_END):
                 return text.removeprefix(THOUGHT_END).strip()
             return text if text.startswith(THOUGHT) or not text else f"{THOUGHT}\n{text}"
@@ -183,7 +193,7 @@ class ChatFormat:
         return self._behind(self._frame.head, "")
 
     @cached_property
-    def _opens_thought(self) -> bool:
+    def opens_thought(self) -> bool:
         return THOUGHT in str(self.tokenizer.chat_template) and self._frame is not None and self._frame.opens_thought
 
     @cached_property
@@ -193,7 +203,7 @@ class ChatFormat:
     @cached_property
     def _head_words(self) -> str:
         """What the template writes before an answer and behind the prompt, such as an empty thought: no words of the answer."""
-        return "" if self._opens_thought else self._decode(self._head).strip()
+        return "" if self.opens_thought else self._decode(self._head).strip()
 
     @cached_property
     def _hidden(self) -> tuple[set[int], set[int]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import json
 import re
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
@@ -19,6 +20,8 @@ from accord.errors import InputError, UsageError
 from accord.runtime.files import write_atomic
 
 FILE = "accord.toml"
+TODAY = "today"
+"""The date that leaves the clock to a chat template."""
 RENAMED = {"serve": {"places": "slots"}}
 """Older names of settings, by section. accord.toml may still hold them; each reading warns."""
 
@@ -41,11 +44,30 @@ class StoreSection:
     """SQLAlchemy address of the feedback database; empty means feedback.db in the project."""
 
 
+@dataclass(frozen=True)
+class TemplateSection:
+    """[template]: what chat templates are given beside the messages."""
+
+    variables: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Values that a model's template reads, such as ``enable_thinking`` or ``tools``."""
+    date: str = "2024-07-26"
+    """The day that a template is told which asks for today's date; ``today`` leaves it the clock."""
+
+    def __post_init__(self) -> None:
+        if self.date != TODAY and not re.fullmatch(r"\d{4}-\d\d-\d\d", self.date):
+            raise UsageError(f"date is {self.date!r}", where="[template]", hint='write a day such as "2024-07-26", or "today"')
+        try:
+            datetime.date.fromisoformat(self.date if self.date != TODAY else "2024-07-26")
+        except ValueError as error:
+            raise UsageError(f"date {self.date!r} is no day of the calendar", where="[template]", hint="correct it") from error
+
+
 def sections() -> dict[str, type[Any]]:
     """Return the sections of accord.toml with their dataclasses: every ``XConfig`` of accord.settings is [x]."""
     configs = {name: kind for name, kind in vars(stages).items() if name.endswith("Config") and dataclasses.is_dataclass(kind)}
     named = {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name.removesuffix("Config")).lower(): kind for name, kind in configs.items()}
-    return {"project": ProjectSection, "store": StoreSection, **cast("dict[str, type[Any]]", named)}
+    fixed: dict[str, type[Any]] = {"project": ProjectSection, "store": StoreSection, "template": TemplateSection}
+    return {**fixed, **cast("dict[str, type[Any]]", named)}
 
 
 def vacant(path: Path | str) -> Path:
@@ -128,6 +150,11 @@ class Project:
             return f"{scheme}:///{self.path / place}"
         return url
 
+    @property
+    def template(self) -> TemplateSection:
+        """What chat templates are given: accord.toml over the defaults."""
+        return TemplateSection(**self.settings.get("template", {}))
+
     def model(self, name: str) -> Path:
         """Return the folder of one of the project's models, whether or not it exists."""
         return self.path / "models" / _inside(name, "model")
@@ -203,6 +230,8 @@ def _check_section(section: str, values: Mapping[str, object], kind: type[Any], 
 def _fits(value: object, hint: Any) -> bool:
     if get_origin(hint) is Literal:
         return value in get_args(hint)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
@@ -211,6 +240,8 @@ def _fits(value: object, hint: Any) -> bool:
 def _expected(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))
+    if get_origin(hint) is dict:
+        return "a table, such as {name = value}"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}.get(hint, str(hint))
 
 
@@ -226,9 +257,18 @@ def _toml(settings: Mapping[str, object]) -> str:
     for section, values in settings.items():
         if not isinstance(values, Mapping):
             raise UsageError(f"{section} is a section, not a value", where=FILE, hint=f"write [{section}] and its keys below")
-        lines = [f"{key} = {_show(value)}" for key, value in cast("Mapping[str, object]", values).items()]
+        lines = [f"{key} = {_inline(value)}" for key, value in cast("Mapping[str, object]", values).items()]
         parts.append("\n".join([f"[{section}]", *lines]))
     return "\n\n".join(parts) + "\n"
+
+
+def _inline(value: object) -> str:
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, object]", value).items()
+        return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)} = {_inline(each)}" for key, each in items) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, cast("list[object]", value))) + "]"
+    return _show(value)
 
 
 def _show(value: object) -> str:

@@ -14,8 +14,8 @@ from accord.data.mixtures import parts_of
 from accord.data.row_records import Taken
 from accord.data.rows import Fault, Row
 from accord.data.sources import Source
+from accord.data.template_variables import open_tokenizer
 from accord.data.templates import ChatFormat, chat_format, plainly, raw_format
-from accord.data.tokenizers import load_tokenizer
 from accord.errors import InputError
 from accord.records import Demonstration, Message, Prompt, Ranking, Response, Split, Thumb
 from accord.runtime.project import Project
@@ -131,5 +131,5 @@ def _format(project: Project, model: str) -> ChatFormat | None:
     name = model or next((name for name in ("sft", "base") if name in present), "")
     if not name:
         return None
-    tokenizer = load_tokenizer(project.model(name) if name in present else name)
+    tokenizer = open_tokenizer(project, project.model(name) if name in present else name)
     return chat_format(tokenizer) if tokenizer.chat_template else raw_format(tokenizer)

@@ -8,6 +8,7 @@ from typing import Any
 
 from accord.commands.models import compute_dtype, load_reward_model
 from accord.commands.world import has_world, world_of
+from accord.data.template_variables import open_tokenizer
 from accord.data.templates import ChatFormat, chat_format
 from accord.data.tokenizers import load_tokenizer
 from accord.evaluation.findings import Said
@@ -64,7 +65,7 @@ def gold_opinions(project: Project, name: str, samples: Sequence[Said]) -> Opini
     """Return the gold judge's utility of each sample whose prompt is the world's; nothing in a project without a world."""
     if not has_world(project):
         return {}
-    template, judge = chat_format(load_tokenizer(project.model(name))), GoldJudge(world_of(project), rules="evaluation")
+    template, judge = chat_format(open_tokenizer(project, project.model(name))), GoldJudge(world_of(project), rules="evaluation")
     prompts = _prompts_by_text(project, {said.prompt for said in samples}, template)
     found: Opinions = {}
     for i, said in enumerate(samples):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from accord.commands.models import Model
+from accord.data.template_variables import written_in
 from accord.data.templates import end_at_stop
 from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, sharing
@@ -127,4 +128,6 @@ def save(
         if beside:
             beside(folder)
         settings = dataclasses.asdict(config)
+        if told := written_in(tokenizer):
+            settings["template"] = told
         lineage.write(folder, stage=run.stage, parents=parents, data=data, settings=settings, metrics=metrics, name=name)

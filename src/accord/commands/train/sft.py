@@ -17,6 +17,7 @@ from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.run import save, snapshot, trainable
 from accord.data.task_mixture import mixed, parse_weights, without
+from accord.data.template_variables import write_variables
 from accord.data.templates import chat_format, give_chat_template
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
@@ -25,6 +26,7 @@ from accord.feedback.store import Store
 from accord.models.folders import set_ends
 from accord.records import Demonstration
 from accord.runtime.device import choose_device
+from accord.runtime.lineage import digest_rows
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import SftConfig
@@ -56,6 +58,8 @@ def sft(
         what = f"the store has no demonstrations by {config.kinds}"
         raise InputError(what, where=opened.store_url, hint="`accord import` some, or have labelers write them")
     inputs = {"base": digest_of(source), "demonstrations": digest}
+    if "template" in opened.settings:
+        inputs["template"] = digest_rows([opened.template])
     run = Run.start(folder, stage="sft", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
         return run
@@ -63,7 +67,8 @@ def sft(
         dtype = compute_dtype(flags.dtype)
         model = load_model(opened, base)
         tokenizer = model.format.tokenizer
-        give_chat_template(tokenizer)
+        if give_chat_template(tokenizer):
+            write_variables(tokenizer, opened.template.variables, opened.template.date)
         chat = chat_format(tokenizer, model.format.context, ends_of(model.lm))
         set_ends(model.lm, chat.stop)
         shown, strange = without(demonstrations, config.held_out_tasks)
