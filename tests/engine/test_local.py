@@ -152,3 +152,37 @@ def test_the_cache_drops_rows_of_keys_values_and_masks_alike() -> None:
     assert cache.keys[0][:, 0, :3, 0].tolist() == [[0, 0, 1], [2, 3, 4]]
     assert torch.equal(cache.values[0], -cache.keys[0])
     assert cache.visible[:, 0].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_rows_that_do_not_fit_the_bound_are_drawn_in_waves_with_the_same_tokens(n: int) -> None:
+    """The bound is of keys and values together; each row keeps its own random numbers whichever wave it is drawn in."""
+    model, widest, sampling = llama(heads=4, kv_heads=2), [0], Sampling(temperature=1.0, max_tokens=8)
+    a_row = 2 * 2 * 8 * 4 * 2 * (9 + 8)  # layers, keys and values, dim and kv heads of float32, the longest prompt and response
+    fill = Cache.fill
+
+    def watched(cache: Cache, k: torch.Tensor, v: torch.Tensor) -> None:
+        fill(cache, k, v)
+        widest[0] = max(widest[0], sum(x.nbytes for x in (*cache.keys, *cache.values)))
+
+    whole = LocalSampler(model, stop=STOPS, dtype=FP32).sample(PROMPTS, n=n, sampling=sampling, generator=rng(5))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Cache, "fill", watched)
+        bounded = LocalSampler(model, stop=STOPS, dtype=FP32, cache_bytes=2 * n * a_row)
+        waves = bounded.sample(PROMPTS, n=n, sampling=sampling, generator=rng(5))
+        assert 0 < widest[0] <= 2 * n * a_row
+        LocalSampler(model, stop=STOPS, dtype=FP32, cache_bytes=1).sample(PROMPTS, n=n, sampling=sampling, generator=rng(5))
+    assert waves.rows() == whole.rows()
+    assert torch.allclose(waves.logprobs, whole.logprobs, atol=1e-5)
+
+
+def test_a_sampler_of_a_training_loop_keeps_no_copy_of_the_weights() -> None:
+    drawn: list[list[list[int]]] = []
+    for keep in (True, False):
+        sampler = LocalSampler(llama(), stop=STOPS, dtype=torch.bfloat16, keep=keep)
+        for seed in (1, 2):
+            drawn.append(sampler.sample(PROMPTS, n=1, sampling=Sampling(max_tokens=6), generator=rng(seed)).rows())
+        held = [*sampler._heads.values(), *sampler._fused.values(), sampler._weights, sampler._head]
+        assert any(isinstance(each, torch.Tensor) and each.numel() for each in held) == keep
+        assert (sampler._weights is not None) == keep
+    assert drawn[:2] == drawn[2:]

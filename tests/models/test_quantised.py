@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import FP32, chat, llama, rng, scalar, sequences, weights
+from tiny import FP32, chat, llama, rng, same, scalar, sequences, weights
 from torch import Tensor
 
 from accord.errors import UsageError
@@ -134,6 +134,14 @@ def test_layers_computed_again_give_the_same_gradients_out_of_less_memory(name: 
     for parameter, grad in plain[1].items():
         assert torch.allclose(grad, again[1][parameter], atol=1e-6, rtol=1e-5), parameter
     assert again[2] < plain[2] / 2
+
+
+def test_a_folder_is_quantised_out_of_the_precision_it_is_stored_in(tmp_path: Path) -> None:
+    """The same bits as by way of float32, of which the body never takes the memory."""
+    save_model(tmp_path / "m", llama(vocab=300).bfloat16(), chat().tokenizer)
+    direct, by_way = load_causal_lm(tmp_path / "m", bits=4), quantised(load_causal_lm(tmp_path / "m"))
+    assert same(direct.state_dict(), by_way.state_dict())
+    assert torch.equal(said(direct), said(by_way))
 
 
 def test_a_body_without_linear_layers_is_refused() -> None:

@@ -30,6 +30,7 @@ from accord.algorithms.objectives import (
 )
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import joined
+from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
 from accord.runtime.progress import track
@@ -105,7 +106,7 @@ def train(
         reference = reference_logprobs(config, policy, everything, dtype=dtype)
     else:
         done, state = restored
-        policy.load_state_dict(state["policy"])
+        restore_trained(policy, state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
         reference, held_out = state["reference"], state.get("held_out", {})
     parts = torch.split(reference, [len(ranked.rows) for ranked in everything])
@@ -139,7 +140,7 @@ def train(
                 metrics |= held_out
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers)}
+                state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers)}
                 run.checkpoint(step, state | {"reference": reference, "held_out": held_out})
             bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
     return held_out or _held_out(config, policy, unseen, strangers, dtype)

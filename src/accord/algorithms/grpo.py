@@ -51,6 +51,7 @@ from accord.algorithms.rollouts import (
     settled_scores,
     speed_metrics,
 )
+from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pad
 from accord.models.policy import logprobs
 from accord.protocols import Sampler, Scorer
@@ -99,7 +100,7 @@ def train(
     done, asked, updates = 0, 0, 0
     if (restored := run.restore()) is not None:
         done, state = restored
-        policy.load_state_dict(state["policy"])
+        restore_trained(policy, state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
         rewards.multipliers.update(state["multipliers"])
         asked, updates = state["asked"], state["updates"]
@@ -137,7 +138,7 @@ def train(
             rewards.adapt(scorer, config.limit_rate)
             if step % config.save_every == 0 or step == config.steps:
                 run.samples(step, sample_table(rollout, targets.kl, decode))
-                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
+                state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
                 run.checkpoint(step, state | {"asked": asked, "updates": updates})
             bar.advance(reward=metrics["reward"], kl=metrics["kl_k1"], episodes_per_second=metrics["episodes_per_second"])
     return policy

@@ -24,6 +24,7 @@ from torch import Tensor
 from accord.algorithms.objectives import expectile_loss, lambda_returns
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import joined
+from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack, pad
 from accord.models.qvalues import QNetwork, QScorer
 from accord.runtime.progress import track
@@ -73,7 +74,7 @@ def train(
     done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is not None:
         done, state = restored
-        network.load_state_dict(state["network"])
+        restore_trained(network, state["network"])
         target.load_state_dict(state["target"])
         restore_optimizers(optimizers, state["optimizers"])
         held_out = state.get("held_out", {})
@@ -101,7 +102,7 @@ def train(
                 metrics |= held_out
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                state = {"network": network.state_dict(), "target": target.state_dict()}
+                state = {"network": trained_state(network), "target": target.state_dict()}
                 run.checkpoint(step, state | {"optimizers": optimizer_states(optimizers), "held_out": held_out})
             bar.advance(loss=metrics["q_loss"], tokens_per_second=metrics["tokens_per_second"])
     return held_out or _held_out(network, validation, held_out_group, dtype)

@@ -21,6 +21,7 @@ from accord.algorithms.objectives import kto_loss
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import joined
 from accord.errors import InputError
+from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
 from accord.runtime.progress import track
@@ -94,7 +95,7 @@ def train(
         stranger_reference = said(config, policy, strangers, dtype)
     else:
         done, state = restored
-        policy.load_state_dict(state["policy"])
+        restore_trained(policy, state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
         reference, stranger_reference = state["reference"], state["stranger_reference"]
         held_out = state.get("held_out", {})
@@ -127,7 +128,7 @@ def train(
                 metrics |= held_out
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers), "held_out": held_out}
+                state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "held_out": held_out}
                 run.checkpoint(step, state | {"reference": reference, "stranger_reference": stranger_reference})
             bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
     return held_out or _held_out(config, policy, (validation, held_out_group), references[1:], dtype)

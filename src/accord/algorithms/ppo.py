@@ -43,6 +43,7 @@ from accord.algorithms.rollouts import (
     settled_scores,
     speed_metrics,
 )
+from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs, next_token_loss
 from accord.models.scalar import scalars
@@ -96,17 +97,17 @@ def train(
     policy_peaks = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
     value_peaks = make_optimizers(value, lr=config.value_lr, muon_lr=config.value_muon_lr, epsilon=1e-5)
     trained = {"policy_optimizers": policy_peaks, "value_optimizers": value_peaks}
-    average = {name: p.detach().clone() for name, p in policy.named_parameters()} if config.ema else {}
+    average = {name: p.detach().clone() for name, p in policy.named_parameters() if p.requires_grad} if config.ema else {}
     beta, done, updates = config.kl_coef, 0, 0
     rewards = mixture_of(scorer)
     if (restored := run.restore()) is not None:
         done, state = restored
-        policy.load_state_dict(state["policy"])
-        value.load_state_dict(state["value"])
+        restore_trained(policy, state["policy"])
+        restore_trained(value, state["value"])
         for name, optimizers in trained.items():
             restore_optimizers(optimizers, state[name])
-        average, beta, updates = state["average"], state["kl_coef"], state["updates"]
-        average = {name: weight.to(policy.device) for name, weight in average.items()}
+        beta, updates = state["kl_coef"], state["updates"]
+        average = {name: state["average"][name].to(policy.device) for name in average}
         rewards.multipliers.update(state["multipliers"])
     sampler.refresh()
     raw_text = pretraining(updates) if config.ptx_coef and pretraining else None
@@ -159,8 +160,8 @@ def train(
             if step % config.save_every == 0 or step == config.steps:
                 run.samples(step, sample_table(rollout, targets.kl, decode))
                 state = {
-                    "policy": policy.state_dict(),
-                    "value": value.state_dict(),
+                    "policy": trained_state(policy),
+                    "value": trained_state(value),
                     "average": average,
                     "kl_coef": beta,
                     "updates": updates,
@@ -168,7 +169,7 @@ def train(
                 }
                 run.checkpoint(step, state | {name: optimizer_states(optimizers) for name, optimizers in trained.items()})
             if config.keep_every and step % config.keep_every == 0:
-                run.keep(step, {"policy": policy.state_dict()})
+                run.keep(step, {"policy": trained_state(policy)})
             bar.advance(reward=metrics["reward"], kl=metrics["kl_k1"], episodes_per_second=metrics["episodes_per_second"])
     if average:
         policy.load_state_dict(average, strict=False)
@@ -230,7 +231,8 @@ def _pretraining_mix(config: PpoConfig, policy: Any, documents: list[list[int]],
 def _follow(average: dict[str, Tensor], policy: Any, decay: float) -> None:
     with torch.no_grad():
         for name, parameter in policy.named_parameters() if average else ():
-            average[name].lerp_(parameter, 1 - decay)
+            if name in average:
+                average[name].lerp_(parameter, 1 - decay)
 
 
 def _summary(rollout: Rollout, targets: Targets, history: list[dict[str, float]]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import joined
+from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.scalar import scalars
 from accord.runtime.progress import track
@@ -66,7 +67,7 @@ def train(
     done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is not None:
         done, state = restored
-        model.load_state_dict(state["model"])
+        restore_trained(model, state["model"])
         restore_optimizers(optimizers, state["optimizers"])
         held_out = state.get("held_out", {})
 
@@ -92,7 +93,7 @@ def train(
                 metrics |= held_out
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                state = {"model": model.state_dict(), "optimizers": optimizer_states(optimizers)}
+                state = {"model": trained_state(model), "optimizers": optimizer_states(optimizers)}
                 run.checkpoint(step, state | {"held_out": held_out})
             bar.advance(loss=metrics["loss"], tokens_per_second=metrics["tokens_per_second"])
     if validation and not held_out:

@@ -29,6 +29,7 @@ from accord.algorithms.rollouts import (
     sample_table,
     speed_metrics,
 )
+from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
 from accord.protocols import Sampler
@@ -61,12 +62,12 @@ def train(
     Raises:
         RunError: sampler and trainer differ by more than ``config.logprob_gap``, or a reward is not a number.
     """
-    beginning = {name: value.detach().clone() for name, value in policy.state_dict().items()} if config.restart else {}
+    beginning = {name: value.detach().clone() for name, value in trained_state(policy).items()} if config.restart else {}
     optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
     done, updates = 0, 0
     if (restored := run.restore()) is not None:
         done, state = restored
-        policy.load_state_dict(state["policy"])
+        restore_trained(policy, state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
         rewards.multipliers.update(state["multipliers"])
         updates = state["updates"]
@@ -98,7 +99,7 @@ def train(
             # step 3: fine-tune on what was kept
             started, history = time.perf_counter(), list[dict[str, float]]()
             if config.restart:
-                policy.load_state_dict(beginning)
+                restore_trained(policy, beginning)
                 optimizers, updates = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr), 0
             for rows in minibatches(len(chosen), config.minibatch_size, config.epochs, seed=config.seed, stage="raft", step=step):
                 loss = _learn(config, policy, drawn, [chosen[i] for i in rows], dtype)
@@ -116,7 +117,7 @@ def train(
             rewards.adapt(scorer, config.limit_rate)
             if step % config.save_every == 0 or step == config.rounds:
                 run.samples(step, sample_table(rollout, kl, decode))
-                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
+                state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
                 run.checkpoint(step, state | {"updates": updates})
             bar.advance(reward=metrics["reward"], chosen=metrics["reward_chosen"], kl=metrics["kl_k1"])
     return policy

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_kupper_loss
 from accord.algorithms.optim import adamw, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import joined
+from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.scalar import scores
 from accord.records import RankedPrompt
@@ -85,7 +86,7 @@ def train(
     done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is not None:
         done, state = restored
-        model.load_state_dict(state["model"])
+        restore_trained(model, state["model"])
         restore_optimizers(optimizers, state["optimizers"])
         threshold.data.copy_(state["threshold"])
         held_out = state.get("held_out", {})
@@ -114,7 +115,7 @@ def train(
                 metrics |= held_out
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                state = {"model": model.state_dict(), "optimizers": optimizer_states(optimizers), "threshold": threshold.data}
+                state = {"model": trained_state(model), "optimizers": optimizer_states(optimizers), "threshold": threshold.data}
                 run.checkpoint(step, state | {"held_out": held_out})
             bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
     # step 5: the bias that sets the demonstrations' mean score to 0

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import joined
+from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs, next_token_loss
 from accord.runtime.progress import track
@@ -61,13 +62,13 @@ def train(
     a_pass = math.ceil(len(examples) / config.batch_size)
     steps = a_pass * config.epochs
     optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay)
-    done, best, best_loss = 0, _copy(model), math.inf
+    done, best, best_loss = 0, 0, math.inf
     held_out: dict[str, float] = {}
     if (restored := run.restore()) is not None:
         done, state = restored
-        model.load_state_dict(state["model"])
+        restore_trained(model, state["model"])
         restore_optimizers(optimizers, state["optimizers"])
-        best, best_loss, held_out = state["best"], state["best_loss"], state.get("held_out", {})
+        best, best_loss, held_out = _best_of(state, run, done), state["best_loss"], state.get("held_out", {})
 
     raw_text = pretraining(done) if pretraining else None
     with track(steps, "sft", done=done) as bar:
@@ -90,23 +91,37 @@ def train(
             speed = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
             metrics = {"loss": loss, "lr": config.lr * share, "grad_norm": norm, "tokens_per_second": speed}
 
-            # step 4: after each epoch the validation loss; the best epoch's weights are remembered
+            # step 4: after each epoch the validation loss; the best epoch's weights go to disk
             if step % a_pass == 0 and validation:
                 held_out = {"validation_loss": response_loss(model, validation, dtype=dtype)}
                 metrics |= held_out
                 if config.select == "validation_loss" and held_out["validation_loss"] < best_loss:
-                    best, best_loss = _copy(model), held_out["validation_loss"]
+                    best, best_loss = step, held_out["validation_loss"]
+                    run.put_aside(best, {"model": trained_state(model)})
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
-                state = {"model": model.state_dict(), "best": best, "best_loss": best_loss, "held_out": held_out}
+                state = {"model": trained_state(model), "best": best, "best_loss": best_loss, "held_out": held_out}
                 run.checkpoint(step, state | {"optimizers": optimizer_states(optimizers)})
+                run.forget_aside(but=best)
             bar.advance(loss=loss, tokens_per_second=speed)
-    if best_loss < math.inf:
-        model.load_state_dict(best)
+    if best not in (0, steps):  # else they are the model's own
+        restore_trained(model, run.aside(best)["model"])
+    if best:
         held_out = {"validation_loss": best_loss}
     if validation and not held_out:
         held_out = {"validation_loss": response_loss(model, validation, dtype=dtype)}
     return held_out
+
+
+def _best_of(state: dict[str, Any], run: Run, done: int) -> int:
+    """Return the best epoch's last step; 0 while there is none. Earlier versions kept its weights in the checkpoint: they go to disk."""
+    best: int | dict[str, Tensor] = state["best"]
+    if isinstance(best, int):
+        return best
+    if state["best_loss"] == math.inf:
+        return 0
+    run.put_aside(done, {"model": best})
+    return done
 
 
 @torch.no_grad()
@@ -132,7 +147,3 @@ def _loss_sum(model: Any, rows: Sequence[Example], dtype: torch.dtype) -> Tensor
 
 def _parts(rows: Sequence[Example], limit: int) -> list[list[Example]]:
     return [[rows[i] for i in group] for group in by_tokens([len(row.tokens) for row in rows], limit)]
-
-
-def _copy(model: Any) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}

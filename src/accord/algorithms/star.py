@@ -16,6 +16,7 @@ import torch
 
 from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.algorithms.rollouts import Drawn, draw, minibatches
+from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
 from accord.protocols import Sampler, Scorer
@@ -57,12 +58,12 @@ def train(
     Raises:
         RunError: a reward is not a number.
     """
-    beginning = {name: value.detach().clone() for name, value in policy.state_dict().items()} if config.restart else {}
+    beginning = {name: value.detach().clone() for name, value in trained_state(policy).items()} if config.restart else {}
     optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
     done, updates, pool = 0, 0, Pairs()
     if (restored := run.restore()) is not None:
         done, state = restored
-        policy.load_state_dict(state["policy"])
+        restore_trained(policy, state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
         updates, pool = state["updates"], state["pool"]
     sampler.refresh()
@@ -87,7 +88,7 @@ def train(
             # step 3: fine-tune on it
             sampled, history = time.perf_counter(), list[dict[str, float]]()
             if config.restart:
-                policy.load_state_dict(beginning)
+                restore_trained(policy, beginning)
                 optimizers, updates = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr), 0
             for rows in minibatches(len(pool), config.minibatch_size, config.epochs, seed=config.seed, stage="star", step=step):
                 loss = _learn(config, policy, [pool[i] for i in rows], dtype)
@@ -111,7 +112,7 @@ def train(
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == config.rounds:
                 run.samples(step, _table(tried, decode))
-                state = {"policy": policy.state_dict(), "optimizers": optimizer_states(optimizers), "updates": updates, "pool": pool}
+                state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "updates": updates, "pool": pool}
                 run.checkpoint(step, state)
             bar.advance(accuracy=metrics["accuracy"], solved=metrics["solved"], pool=metrics["pool"])
     return policy

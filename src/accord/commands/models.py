@@ -20,7 +20,7 @@ from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
 from accord.errors import ModelError
 from accord.models.folders import load_causal_lm, load_scalar_model, set_ends
-from accord.models.qvalues import load_q
+from accord.models.qvalues import has_q, load_q
 from accord.models.scalar import RewardModel
 from accord.protocols import Speaker
 from accord.records import Generation, Message, Prompt, Response, Sampling
@@ -90,16 +90,20 @@ def digest_of(source: str) -> str:
     return f"{lineage.digest_folder(files.adapter)} on {digest}" if files.adapter else digest
 
 
-def load_model(project: Project, name: str) -> Model:
+def load_model(project: Project, name: str, *, bits: int = 0) -> Model:
     """Load a language model with its tokenizer; it speaks by its chat template, or as raw text when it has none.
 
     One that ``accord ilql`` made brings the Q network that guides it: samplers find it as ``lm.guide``.
+
+    Args:
+        bits: 4 quantises the body's weights to four bits, one layer at a time; 0 leaves them as they are.
 
     Raises:
         ModelError: it is missing or damaged.
     """
     source = locate(project, name)
-    tokenizer, lm = open_tokenizer(project, source), load_causal_lm(source).to(pick_device())
+    bits = 0 if has_q(Path(source)) else bits  # the guide is a whole body of its own
+    tokenizer, lm = open_tokenizer(project, source), load_causal_lm(source, bits=bits).to(pick_device())
     if guide := load_q(Path(source), lm):
         network, beta = guide
         lm.guide = QGuide(network, beta=beta)
@@ -161,13 +165,16 @@ class TextScorer:
         return [[next(scores) for _ in responses] for _, responses in rows]
 
 
-def load_reward_model(source: str, dtype: torch.dtype) -> RewardModel:
+def load_reward_model(source: str, dtype: torch.dtype, *, bits: int = 0) -> RewardModel:
     """Load a reward model's folder onto the device.
+
+    Args:
+        bits: 4 quantises its weights to four bits; 0 leaves them as they are.
 
     Raises:
         ModelError: it is missing, or is no reward model.
     """
-    return RewardModel(load_scalar_model(source).to(pick_device()), dtype=dtype)
+    return RewardModel(load_scalar_model(source, bits=bits).to(pick_device()), dtype=dtype)
 
 
 def respond(

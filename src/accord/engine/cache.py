@@ -6,12 +6,22 @@ row sees positions from its own start on. Finished rows are dropped by keeping t
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
 from accord.models.attention import PackedAttention
+
+
+def kv_bytes(config: Any) -> int:
+    """Return the bytes of one token's keys and values in all layers, in float32."""
+    config = config.get_text_config()
+    heads = config.num_attention_heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return 8 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * dim
 
 
 class Cache:

@@ -8,7 +8,7 @@ tokens are drawn from.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from accord.engine.cache import Cache, Decode, Prefill
+from accord.engine.cache import Cache, Decode, Prefill, kv_bytes
 from accord.engine.sampling import draw, shape_logits
 from accord.models.attention import Attend
 from accord.models.decoder import Weights, fuse, hidden, is_llama_shaped, llama_hidden, rotary
@@ -28,6 +28,9 @@ COMPACT_AT = 0.75
 
 LOOK_EVERY = 16
 """Steps between two looks at which rows are done on a device that the host would have to wait for; the CPU looks at every one."""
+
+CACHE_BYTES = 8 << 30
+"""The most that keys and values take by default. It is a constant, so that no result depends on what memory is free."""
 
 SMALL_PRODUCT = 2**22
 """Below this size (see ``_dtype``) a CPU computes a product faster in float32 than in bfloat16."""
@@ -53,20 +56,25 @@ class LocalSampler:
     """Sampler that draws from a causal LM in this process. ``stop`` holds the token ids that end a response.
 
     A model that was opened with a ``guide`` (see ``engine.guided``) is sampled under it.
+
+    Args:
+        keep: whether the cast copy of the weights stays for the next call. A training loop has no use for it and needs the memory.
+        cache_bytes: the most that keys and values may take; rows that would need more are drawn in waves, one after the other.
     """
 
-    def __init__(self, model: Any, *, stop: Sequence[int], dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, *, stop: Sequence[int], dtype: torch.dtype, keep: bool = True, cache_bytes: int = CACHE_BYTES) -> None:
+        self.keep, self.cache_bytes = keep, cache_bytes
         self.model, self.stop, self.dtype = model, torch.tensor(list(stop), dtype=torch.long, device=model.device), dtype
         self.guide: Guide | None = getattr(model, "guide", None)
         self._rotations = torch.empty(0)
-        self._weights: Weights | None = None
-        self._head = torch.empty(0)
         self.refresh()
 
     def refresh(self) -> None:
         """Drop the cast and fused copies of the weights. Call it after every weight update."""
         self._fused: dict[torch.dtype, Weights] = {}
         self._heads: dict[torch.dtype, Tensor] = {}
+        self._weights: Weights | None = None
+        self._head = torch.empty(0)
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
@@ -75,7 +83,14 @@ class LocalSampler:
         uniform = torch.rand(steps, rows, generator=generator).to(device) if sampling.temperature > 0 else None
         tokens, logprobs = torch.zeros(steps, rows, dtype=torch.long, device=device), torch.zeros(steps, rows, device=device)
         with torch.inference_mode(is_llama_shaped(self.model.base_model)):  # other architectures may keep what they compute
-            seconds = self._fill(tokens, logprobs, prompts, n, sampling, uniform)
+            seconds = {"prefill": 0.0, "decode": 0.0}
+            for first, end in self._waves(prompts, n, steps):
+                part = slice(first * n, end * n)
+                own = None if uniform is None else uniform[:, part]
+                spent = self._fill(tokens[:, part], logprobs[:, part], prompts[first:end], n, sampling, own)
+                seconds = {name: seconds[name] + spent[name] for name in seconds}
+        if not self.keep:
+            self.refresh()
         drawn = time.perf_counter()
         tokens, logprobs = tokens.cpu(), logprobs.cpu()
         seconds["decode"] += time.perf_counter() - drawn  # the host waits for a device only here
@@ -85,6 +100,14 @@ class LocalSampler:
         keep = torch.arange(int(length.max())) < length[:, None]
         width = keep.shape[1]
         return Generation(tokens.T[:, :width] * keep, logprobs.T[:, :width] * keep, keep, finished, seconds)
+
+    def _waves(self, prompts: Sequence[Sequence[int]], n: int, steps: int) -> Iterator[tuple[int, int]]:
+        """Yield the first and the last but one prompt of each wave, whose keys and values fit into the bound; one prompt at least."""
+        a_token, first = n * kv_bytes(self.model.config), 0
+        for end in range(1, len(prompts) + 1):
+            if end == len(prompts) or (end + 1 - first) * (max(map(len, prompts[first : end + 1])) + steps) * a_token > self.cache_bytes:
+                yield first, end
+                first = end
 
     def _fill(
         self, tokens: Tensor, logprobs: Tensor, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, uniform: Tensor | None

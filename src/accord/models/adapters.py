@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from accord.errors import ModelError, UsageError
+from accord.errors import ModelError, RunError, UsageError
 from accord.models.quantised import restored
 from accord.models.weights import named
 from accord.runtime.model_files import ADAPTER_WEIGHTS
@@ -95,6 +96,28 @@ def merge_lora(model: Any) -> Any:
     if hasattr(model, "_hf_peft_config_loaded"):
         model._hf_peft_config_loaded = False
     return model
+
+
+def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the tensors that a checkpoint must hold: adapters and head over frozen weights, or all when none is frozen."""
+    frozen = {name for name, parameter in model.named_parameters(remove_duplicate=False) if not parameter.requires_grad}
+    if not frozen:
+        return model.state_dict()
+    learns = {name for name, parameter in model.named_parameters(remove_duplicate=False) if parameter.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name in learns}
+
+
+def restore_trained(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Load what ``trained_state`` returned. A checkpoint of an earlier version, which holds the frozen weights too, loads as well.
+
+    Raises:
+        RunError: the state is of another model.
+    """
+    missing, unknown = trained_state(model).keys() - state.keys(), state.keys() - model.state_dict().keys()
+    if missing or unknown:
+        hint = "resume with the model and the settings that it was started with, or start a new run under another --name"
+        raise RunError(f"the checkpoint is of another model: {min(missing | unknown)} is in only one of them", hint=hint)
+    model.load_state_dict(dict(state), strict=False)
 
 
 def trainable(model: nn.Module) -> int:

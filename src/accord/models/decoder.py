@@ -135,11 +135,12 @@ def hidden(
         attend: which token sees which.
         dtype: of the matrix products; parameters and the residual stream stay float32.
     """
+    keeps = torch.is_grad_enabled() and not getattr(body, "recompute", False)
     if is_llama_shaped(body):
-        if getattr(body, "recompute", False) and torch.is_grad_enabled():
-            return _recomputed(body, tokens, rotary(body, positions), attend, dtype)
-        return llama_hidden(fuse(body, dtype), tokens, rotary(body, positions), attend)
-    with torch.autocast(tokens.device.type, dtype, enabled=dtype != torch.float32):
+        if keeps:
+            return llama_hidden(fuse(body, dtype), tokens, rotary(body, positions), attend)
+        return _layerwise(body, tokens, rotary(body, positions), attend, dtype)
+    with torch.autocast(tokens.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=keeps):
         out = body(input_ids=tokens[None], position_ids=positions[None], use_cache=False, attend=attend)
     return out.last_hidden_state[0]
 
@@ -187,8 +188,11 @@ def _through(w: Weights, layer: Layer, index: int, x: Tensor, rotations: Tensor,
     return x + F.linear(F.silu(gate) * up, layer.down)
 
 
-def _recomputed(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dtype: torch.dtype) -> Tensor:
-    """Return the result of ``_through``, computing the layer's weights and activations again in the backward pass."""
+def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dtype: torch.dtype) -> Tensor:
+    """Return the same states, holding the cast weights of one layer at a time.
+
+    With gradients, a layer's weights and activations are computed again in the backward pass.
+    """
     bare = _frame(body, dtype)
     order = _order(bare, body.device)
 
@@ -197,5 +201,8 @@ def _recomputed(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dt
 
     x = F.embedding(tokens, bare.embedding).float()
     for index in range(len(body.layers)):
-        x = cast("Tensor", checkpoint(through, index, x, use_reentrant=False, preserve_rng_state=False))
+        if torch.is_grad_enabled():
+            x = cast("Tensor", checkpoint(through, index, x, use_reentrant=False, preserve_rng_state=False))
+        else:
+            x = through(index, x)
     return F.rms_norm(x, (x.shape[-1],), bare.norm, bare.epsilon)

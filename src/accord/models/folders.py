@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Sequence
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from accord.errors import ModelError
 from accord.models.adapters import with_adapter
 from accord.models.attention import register
+from accord.models.quantised import quantised
 from accord.models.weights import AGAIN, check_config, check_finite, check_loaded, fits, mismatched, rounded, stored_dtype
 from accord.runtime.model_files import CONFIG, ModelFiles, model_files, need_gguf, read_json
 
@@ -47,39 +50,45 @@ def prepared(model: Any) -> Any:
     return model.float().eval()
 
 
-def load_causal_lm(source: str | Path) -> Any:
+def load_causal_lm(source: str | Path, *, bits: int = 0) -> Any:
     """Open a causal language model from a folder, a .gguf file, an adapter's folder or a hub name: float32, dropout off.
+
+    With ``bits`` 4 its body is quantised out of the precision in which it is stored, one layer at a time, and is never float32 as a whole.
 
     Raises:
         ModelError: it is missing, damaged, or not a causal language model.
         UsageError: it needs a package that is not installed.
     """
-    return load("AutoModelForCausalLM", source)
+    return load("AutoModelForCausalLM", source, bits=bits)
 
 
-def load_scalar_model(source: str | Path) -> Any:
-    """Open a one-label sequence classification model, float32, dropout off.
+def load_scalar_model(source: str | Path, *, bits: int = 0) -> Any:
+    """Open a one-label sequence classification model, float32, dropout off; with ``bits`` 4 its body is quantised as it is opened.
 
     Raises:
         ModelError: it is missing, damaged, or has no scalar head.
         UsageError: it needs a package that is not installed.
     """
-    model = load(SCALAR, source)
+    model = load(SCALAR, source, bits=bits)
     if model.config.num_labels != 1:
         raise ModelError(f"the model has {model.config.num_labels} labels, but a reward model has one", where=str(source))
     return model
 
 
-def scalar_from(lm: Any, head: torch.Tensor) -> Any:
-    """Return a reward or value model on a copy of a causal LM's body, with the given head weight [1, width]."""
+def scalar_from(lm: Any, head: torch.Tensor, *, share: bool = False) -> Any:
+    """Return a reward or value model on a causal LM's body, with the given head weight [1, width].
+
+    The body is a copy; with ``share`` it is the language model's own, which then takes no second copy's memory, and must not be
+    used any more.
+    """
     from transformers import AutoModelForSequenceClassification
 
     kept = {key: value for key, value in lm.config.to_dict().items() if key not in ("architectures", "id2label", "label2id")}
     config = lm.config.__class__.from_dict({**kept, "num_labels": 1})
-    model: Any = cast("Any", AutoModelForSequenceClassification).from_config(config)
-    model.base_model.load_state_dict(lm.base_model.state_dict())
-    with torch.no_grad():
-        model.score.weight.copy_(head)
+    with torch.device("meta"):
+        model: Any = cast("Any", AutoModelForSequenceClassification).from_config(config)
+    setattr(model, model.base_model_prefix, lm.base_model if share else copy.deepcopy(lm.base_model))
+    model.score.weight = nn.Parameter(head.detach().clone())
     model.stored_dtype = getattr(lm, "stored_dtype", torch.float32)
     return prepared(model)
 
@@ -132,8 +141,11 @@ def save_model(folder: Path, model: Any, tokenizer: Any, dtype: torch.dtype | No
     tokenizer.save_pretrained(folder)
 
 
-def load(kind: str, source: str | Path) -> Any:
+def load(kind: str, source: str | Path, *, bits: int = 0) -> Any:
     """Open a model by one of transformers' auto classes, whole or not at all. ``stored_dtype`` tells the precision of its files.
+
+    Args:
+        bits: 4 quantises the body to four bits, one layer at a time; 0 leaves it float32.
 
     Raises:
         ModelError: it is missing, damaged, or lacks weights.
@@ -150,7 +162,8 @@ def load(kind: str, source: str | Path) -> Any:
     try:
         config = {} if files.gguf else transformers.PreTrainedConfig.get_config_dict(files.source)[0]
         check_config(config, files.named)
-        model, told = opened.from_pretrained(files.source, trust_remote_code=False, dtype=torch.float32, output_loading_info=True, **extra)
+        extra["dtype"] = "auto" if bits and not (files.gguf or files.adapter) else torch.float32
+        model, told = opened.from_pretrained(files.source, trust_remote_code=False, output_loading_info=True, **extra)
         dtype = stored_dtype(files, config)
     except ModelError:
         raise
@@ -164,7 +177,7 @@ def load(kind: str, source: str | Path) -> Any:
         model = with_adapter(model, files.adapter)
     check_finite(model, files.named)
     model.stored_dtype = dtype
-    return prepared(model)
+    return prepared(quantised(model) if bits else model)
 
 
 def _reason(error: Exception, kind: str, files: ModelFiles) -> str:

@@ -104,13 +104,18 @@ def save_q(folder: Path, network: QNetwork, *, beta: float) -> None:
     (folder / SETTINGS).write_text(json.dumps({"beta": beta}) + "\n", "utf-8")
 
 
+def has_q(folder: Path) -> bool:
+    """Return whether a language model's folder holds a Q network that guides it."""
+    return (folder / WEIGHTS).exists()
+
+
 def load_q(folder: Path, lm: Any) -> tuple[QNetwork, float] | None:
     """Return the network in a language model's folder with its beta, or None if there is none.
 
     Raises:
         ModelError: its files are damaged, or not of this language model's shape.
     """
-    if not (folder / WEIGHTS).exists():
+    if not has_q(folder):
         return None
     from safetensors import SafetensorError
     from safetensors.torch import load_file

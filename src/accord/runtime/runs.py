@@ -5,6 +5,7 @@ metrics.jsonl     one line per step
 samples.jsonl     one line per sample
 checkpoint/       the state from which a resume continues
 policies/         policies of earlier steps, if asked for
+aside/            weights of an earlier step that the run may end with, while it goes on
 log.txt           remarks, with their time
 summary.json      the last metrics; its presence marks the run as finished
 """
@@ -30,6 +31,7 @@ from accord.runtime.files import append, clean, sync, write_atomic
 from accord.runtime.threads import keep_threads
 
 POLICIES = "policies"
+ASIDE = "aside"
 _FIXED = ("stage", "config", "inputs", "seed")
 """Fields that a resume may not change. Versions may change; log.txt says so."""
 
@@ -124,6 +126,22 @@ class Run:
         disk is full."""
         checkpoints.save(self.folder / POLICIES / f"{step:06d}", state)
 
+    def put_aside(self, step: int, state: Mapping[str, object]) -> None:
+        """Write the weights after ``step`` steps, to be read again before the run ends. Raises RunError when the disk is full."""
+        checkpoints.save(self.folder / ASIDE / f"{step:06d}", state)
+
+    def aside(self, step: int) -> dict[str, Any]:
+        """Return the weights that were put aside at a step. Raises RunError when they are missing or damaged."""
+        return cast("dict[str, Any]", checkpoints.load(self.folder / ASIDE / f"{step:06d}"))
+
+    def forget_aside(self, but: int = 0) -> None:
+        """Remove the weights that were put aside, except those of one step."""
+        for path in (self.folder / ASIDE).glob("[0-9]*"):
+            if path.name != f"{but:06d}":
+                shutil.rmtree(path)
+        if not but:
+            shutil.rmtree(self.folder / ASIDE, ignore_errors=True)
+
     def kept(self) -> list[int]:
         """Return the steps whose policies were kept, in order."""
         return sorted(int(path.name) for path in (self.folder / POLICIES).glob("[0-9]*") if checkpoints.exists(path))
@@ -164,6 +182,7 @@ class Run:
     def finish(self, **summary: object) -> None:
         """Write summary.json, which marks the run as done."""
         write_atomic(self.folder / "summary.json", _json(_plain(summary)))
+        self.forget_aside()
 
     @property
     def _config(self) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from accord.commands.models import Model, digest_of, load_model
 from accord.errors import InputError, RunError
-from accord.models.adapters import add_lora
+from accord.models.adapters import add_lora, restore_trained
 from accord.models.quantised import quantised
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -54,7 +54,7 @@ def policies_of(project: Project, record: dict[str, Any], run: str, sft: str) ->
         lm = quantised(model.lm) if settings.get("lora_bits") else model.lm
         # The adapters' first weights do not matter: the kept policy's take their place.
         lm = add_lora(lm, settings["lora_rank"], generator(0, "frontier")) if settings.get("lora_rank") else lm
-        lm.load_state_dict(kept.policy(step)["policy"])
+        restore_trained(lm, kept.policy(step)["policy"])
         yield step, Model(f"{run}@{step}", lm.eval(), model.format, f"{model.digest} {run} {step}")
     last = int(settings.get("steps") or settings.get("rounds") or 0)
     if run in project.models() and last not in kept.kept():

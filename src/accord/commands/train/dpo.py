@@ -58,7 +58,7 @@ def dpo(
             what = f"none of the {len(ranked)} rankings has a pair to learn from: they are ties, held out, or of prompts not for training"
             raise InputError(what, where=opened.store_url, hint=SAMPLE_FIRST)
         dtype = compute_dtype(flags.dtype)
-        model = load_model(opened, sft)
+        model = load_model(opened, sft, bits=config.lora_bits)
         policy = trainable(model.lm, config, "dpo", "lora")
         metrics |= algorithm.train(
             config,

@@ -62,7 +62,7 @@ def kto(
             hint = "check good_quality, bad_quality and held_out_group, or use --thumbs ranks"
             raise InputError(f"{ups} thumbs up and {downs} down to train on; it takes both", where=opened.store_url, hint=hint)
         dtype = compute_dtype(flags.dtype)
-        model = load_model(opened, sft)
+        model = load_model(opened, sft, bits=config.lora_bits)
         policy = trainable(model.lm, config, "kto", "lora")
         metrics |= algorithm.train(
             config,

@@ -10,14 +10,13 @@ from typing import Annotated
 
 from accord.algorithms import ppo as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, TrainFlags
-from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.models import compute_dtype, digest_of, load_model, load_reward_model, locate
 from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
 from accord.commands.train.run import save, trainable
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
-from accord.models.folders import load_scalar_model
-from accord.runtime.device import choose_device, pick_device
+from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import PpoConfig
@@ -50,21 +49,23 @@ def ppo(
         return run
     with run.finishing() as metrics:
         dtype = compute_dtype(flags.dtype)
-        model = load_model(opened, sft)
+        model = load_model(opened, sft, bits=config.lora_bits)
         check_same_tokenizer(model, reward_source)
         chat_format = model.format
         prompts = [chat_format.prompt(prompt.messages) for prompt in rewards.prompts]
-        # LoRA adapters sit over the reference's own weights, so one copy of the model does for both.
+        # LoRA adapters sit over the reference's own weights and over the reward model's: one copy of each does for both uses.
         actor = model.lm if config.lora_rank else load_model(opened, sft).lm
         policy = trainable(actor, config, "ppo", "lora", apart=True)
-        value = trainable(load_scalar_model(reward_source).to(pick_device()), config, "ppo", "value-lora", apart=True)
+        critic = load_reward_model(reward_source, dtype, bits=config.lora_bits).model
+        value = trainable(critic, config, "ppo", "value-lora", apart=True)
+        shared = {reward_source: critic} if config.lora_rank else {}
         algorithm.train(
             config,
             policy=policy,
             reference=model.lm,
             value=value,
-            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype),
-            scorer=mixture(rewards, model, config, prompts, dtype),
+            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
+            scorer=mixture(rewards, model, config, prompts, dtype, bits=config.lora_bits, loaded=shared),
             prompts=prompts,
             pretraining=raw_text_batches(opened, chat_format, config.seed, config.ptx_tokens) if config.ptx_coef else None,
             decode=chat_format.tokenizer.decode,

@@ -61,7 +61,7 @@ def process(
         return run
     with run.finishing() as metrics:
         dtype = compute_dtype(flags.dtype)
-        model = load_model(opened, sft)
+        model = load_model(opened, sft, bits=config.lora_bits)
         scalar = trainable(scalar_model(model, config.seed, "process"), config, "process", "lora")
         examples = [_tokens(model.format, row, config.max_tokens) for row in training]
         validation = [_tokens(model.format, row, config.max_tokens) for row in unseen]

@@ -60,7 +60,7 @@ def reward(
         return run
     with run.finishing() as metrics:
         dtype = compute_dtype(flags.dtype)
-        model = load_model(opened, sft)
+        model = load_model(opened, sft, bits=config.lora_bits)
         scalar = trainable(scalar_model(model, config.seed, "reward"), config, "reward", "lora")
         split = parts(ranked, config.held_out_group)
         learned = algorithm.with_mismatched(split.training, _mismatched(config), config.seed)

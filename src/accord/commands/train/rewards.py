@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -158,22 +159,35 @@ def _with_answers(demonstrations: Iterable[Demonstration]) -> Iterable[Demonstra
     return (row for row in demonstrations if final_answer(row.text) is not None)
 
 
-def mixture(spec: RewardSpec, model: Model, config: Rewards, ids: Sequence[list[int]], dtype: torch.dtype) -> Mixture:
+def mixture(
+    spec: RewardSpec,
+    model: Model,
+    config: Rewards,
+    ids: Sequence[list[int]],
+    dtype: torch.dtype,
+    *,
+    bits: int = 0,
+    loaded: Mapping[str, Any] | None = None,
+) -> Mixture:
     """Build the reward that the terms ask for; every term is tried once on the first prompt.
 
     Args:
         model: whose tokens are scored.
         ids: token ids of ``spec.prompts``.
+        bits: 4 quantises the reward models as the policy is; 0 leaves them as they are.
+        loaded: reward models that are in memory already, by folder.
 
     Raises:
         ModelError: a reward model reads another tokenizer's ids.
         RunError: a Python function raises, hangs, or returns no number for each response.
     """
     chat_format = model.format
-    scorers: dict[str, RewardModel] = {}
+    scorers, held = dict[str, RewardModel](), dict(loaded or {})
     for name, source in spec.models.items():
         check_same_tokenizer(model, source)
-        scorers[name] = load_reward_model(source, dtype)
+        if source not in held:
+            held[source] = load_reward_model(source, dtype, bits=bits).model
+        scorers[name] = RewardModel(held[source], dtype=dtype)
     shown = {tuple(tokens): prompt.messages[-1].content for tokens, prompt in zip(ids, spec.prompts, strict=True)}
     by_id = {prompt.id: tuple(tokens) for tokens, prompt in zip(ids, spec.prompts, strict=True)}
 

@@ -95,8 +95,8 @@ def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> A
 
 
 def scalar_model(model: Model, seed: int, stream: str) -> Any:
-    """A model with a fresh scalar head on a language model's body, on the device."""
-    made = scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(seed, stream, "head")))
+    """A model with a fresh scalar head on a language model's body, which it takes from it, on the device."""
+    made = scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(seed, stream, "head")), share=True)
     give_pad(made, model.format.tokenizer, model.format.stop)
     if not model.format.raw:
         end_at_stop(model.format.tokenizer)

@@ -37,7 +37,7 @@ def learn_from_samples(
         return run
     with run.finishing() as metrics:
         dtype = compute_dtype(flags.dtype)
-        model = load_model(project, sft)
+        model = load_model(project, sft, bits=config.lora_bits)
         chat_format = model.format
         # LoRA adapters sit over the reference's own weights, so one copy of the model does for both.
         reference = model.lm if config.lora_rank else load_model(project, sft).lm
@@ -47,8 +47,8 @@ def learn_from_samples(
             config,
             policy=policy,
             reference=reference,
-            rewards=mixture(spec, model, config, prompts, dtype),
-            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype),
+            rewards=mixture(spec, model, config, prompts, dtype, bits=config.lora_bits),
+            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
             prompts=prompts,
             decode=chat_format.tokenizer.decode,
             run=run,

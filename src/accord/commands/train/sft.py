@@ -65,7 +65,7 @@ def sft(
         return run
     with run.finishing() as metrics:
         dtype = compute_dtype(flags.dtype)
-        model = load_model(opened, base)
+        model = load_model(opened, base, bits=config.lora_bits)
         tokenizer = model.format.tokenizer
         if give_chat_template(tokenizer):
             write_variables(tokenizer, opened.template.variables, opened.template.date)

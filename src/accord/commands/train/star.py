@@ -59,7 +59,7 @@ def star(
         return run
     with run.finishing() as metrics:
         dtype = compute_dtype(flags.dtype)
-        model = load_model(opened, sft)
+        model = load_model(opened, sft, bits=config.lora_bits)
         chat_format = model.format
         policy = trainable(model.lm, config, "star", "lora")
         questions, answers = list[algorithm.Question](), dict[tuple[int, ...], Decimal]()
@@ -72,7 +72,7 @@ def star(
         algorithm.train(
             config,
             policy=policy,
-            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype),
+            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
             scorer=ExactAnswer(answers, chat_format.text),
             questions=questions,
             decode=chat_format.tokenizer.decode,
