@@ -2,7 +2,8 @@
 # PYTHON=... chooses the interpreter, ARGS=... is handed on; pip's own settings (index, find-links) choose the build of torch.
 demo: venv ; PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/demo.sh $(ARGS)
 test: venv ; .venv/bin/python -m pytest $(TWO) $(ARGS)
-unit: venv ; .venv/bin/python -m pytest $(TWO) -m "not learning" -k "not postgresql" --ignore tests/e2e --ignore tests/conformance $(ARGS)
+slow: venv ; .venv/bin/python -m pytest $(TWO) -m slow $(ARGS)
+unit: venv ; .venv/bin/python -m pytest $(TWO) -m "not learning and not slow" -k "not postgresql" --ignore tests/e2e --ignore tests/conformance $(ARGS)
 check: venv ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
 bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
 load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
@@ -23,4 +24,4 @@ venv: .venv/installed
 	@echo "Installing into .venv: torch and a few more, some minutes the first time"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
-.PHONY: demo test unit check bench load serve-load claims docs venv
+.PHONY: demo test slow unit check bench load serve-load claims docs venv

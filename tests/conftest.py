@@ -14,4 +14,5 @@ settings.load_profile("accord")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "learning: trains a model and states what it must have learned")
+    config.addinivalue_line("markers", "slow: takes minutes; `make slow` runs it, and nothing else does")
     torch.set_num_threads(1)

@@ -206,7 +206,7 @@ def test_commands_about_data_and_feedback_load_no_torch() -> None:
 def test_a_command_is_its_file_its_page_and_its_test(command: Command) -> None:
     assert command.module.removeprefix("accord.") in MODULES
     assert (SOURCE.parents[1] / "docs" / f"{command.name}.md").is_file(), f"docs/{command.name}.md is missing"
-    tests = SOURCE.parents[1] / "tests" / "commands" / command.room / f"test_{command.name}.py"
+    tests = SOURCE.parents[1] / "tests" / "commands" / command.room / f"test_{command.name.replace('-', '_')}.py"
     assert tests.is_file(), f"{tests.relative_to(SOURCE.parents[1])} is missing"
 
 

@@ -162,7 +162,7 @@ def test_the_navigation_lists_the_commands_as_the_help_does() -> None:
 
 @pytest.mark.parametrize("page", ["index.md", "index.zh-CN.md"])
 def test_the_first_page_links_every_command_in_that_order(page: str) -> None:
-    linked = re.findall(r"\[(\w+)\]\(\1(?:\.zh-CN)?\.md\)", (DOCS / page).read_text("utf-8"))
+    linked = re.findall(r"\[([\w-]+)\]\(\1(?:\.zh-CN)?\.md\)", (DOCS / page).read_text("utf-8"))
     assert [name for name in linked if name in {command.name for command in COMMANDS}] == [command.name for command in COMMANDS]
 
 

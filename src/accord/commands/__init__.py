@@ -30,9 +30,9 @@ class Command(NamedTuple):
 
     @property
     def file(self) -> str:
-        """The module's name: the command's, with an underscore behind it where Python has a use for the word."""
+        """The module's name: the command's, with an underscore for a dash, and behind it where Python has a use for the word."""
         taken = keyword.iskeyword(self.name) or hasattr(builtins, self.name)
-        return f"{self.name}_" if taken else self.name
+        return f"{self.name}_" if taken else self.name.replace("-", "_")
 
     @property
     def module(self) -> str:
@@ -83,6 +83,7 @@ COMMANDS = (
     Command("solve", "evaluate", "Measure accuracy on problems with known answers."),
     Command("algorithms", "evaluate", "Run methods against each other on the same data and judge."),
     Command("doctor", "evaluate", "Diagnose runs: what is wrong, how sure, what to change."),
+    Command("gpu-check", "evaluate", "Check that a GPU computes what the CPU computes, and how fast."),
     Command("report", "evaluate", "Write report.html, or serve it while runs go on."),
     Command("chat", "serve", "Open the chat page, or talk in the terminal."),
     Command("serve", "serve", "Serve the models by an OpenAI-compatible API."),

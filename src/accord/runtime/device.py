@@ -160,6 +160,19 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
+def peak_device_mb() -> float:
+    """Return the peak memory of this process on its accelerator, in MB; 0 on a CPU and where PyTorch does not count it."""
+    import torch
+
+    device = pick_device()
+    if device.type == "cpu":
+        return 0.0
+    try:
+        return torch.accelerator.max_memory_allocated(device) / (1 << 20)
+    except (RuntimeError, ValueError, NotImplementedError):  # mps, and accelerators whose makers count otherwise
+        return 0.0
+
+
 def _proc(file: str, key: str) -> str:
     """Return the first value of a key in a file of /proc, or an empty string if there is none."""
     try:

@@ -26,7 +26,7 @@ from typing import Any, cast
 
 from accord.errors import AccordError, RunError, UsageError
 from accord.runtime import checkpoints
-from accord.runtime.device import environment, peak_rss_mb
+from accord.runtime.device import environment, peak_device_mb, peak_rss_mb
 from accord.runtime.files import append, clean, sync, write_atomic
 from accord.runtime.threads import keep_threads
 
@@ -163,7 +163,9 @@ class Run:
             if not self.begun:
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
-        self.finish(**metrics, seconds=round(time.perf_counter() - started, 2), peak_rss_mb=round(peak_rss_mb()))
+        on_device = round(peak_device_mb())
+        memory = {"peak_rss_mb": round(peak_rss_mb())} | ({"peak_device_mb": on_device} if on_device else {})
+        self.finish(**metrics, seconds=round(time.perf_counter() - started, 2), **memory)
 
     @staticmethod
     def discard(folder: Path, stage: str) -> None:
