@@ -137,6 +137,7 @@ def learn(
     folder: Path,
     *,
     policy: Any = None,
+    reference: Any = None,
     scorer: Scorer | None = None,
     stop: Sequence[int] = (END, 2, 3, 4, 5, 6, 7, 8),
     run: Run | None = None,
@@ -157,7 +158,7 @@ def learn(
     ppo.train(
         config,
         policy=policy,
-        reference=llama(1),
+        reference=llama(1) if reference is None else reference,
         value=value,
         sampler=sampler(policy) if sampler else LocalSampler(policy, stop=stop, dtype=FP32),
         scorer=scorer or ByFunction(lambda response: float(len(set(response)))),

@@ -84,7 +84,7 @@ def print_check(found: Mapping[str, Any]) -> None:
     table(f"{found['environment']['device']} against the CPU, float32", ["stage", "difference", "verdict"], rows)
     fast = [(row["size"], row["method"], row["tokens_per_second"], row["share"], row["peak_gb"], row["note"]) for row in found["speed"]]
     if fast:
-        title = f"random weights, {found['dtype']}, products at {found['tflops']:.1f} TFLOP/s"
+        title = f"random weights, {found['dtype']}, products at {found['tflops']:.3g} TFLOP/s"
         table(title, ["weights", "method", "tokens/s", "share of the products", "peak GB", "note"], fast)
     print(f"written to {found['file']}")
 
