@@ -14,7 +14,10 @@ from torch import nn
 from accord.errors import ModelError, RunError, UsageError
 from accord.models.quantised import restored
 from accord.models.weights import named
-from accord.runtime.model_files import ADAPTER_WEIGHTS
+from accord.runtime.model_files import ADAPTER, ADAPTER_WEIGHTS
+
+IN_PEFT = "base_model.model."
+"""What peft writes before the names of a model's own modules."""
 
 
 def add_lora(model: Any, rank: int, generator: torch.Generator) -> Any:
@@ -49,23 +52,39 @@ def with_adapter(model: Any, folder: Path) -> Any:
         from peft import PeftModel, get_peft_model_state_dict
     except ImportError as error:
         raise UsageError("an adapter needs peft", where=str(folder), hint="pip install 'accord-rlhf[lora]'") from error
-    from safetensors import safe_open
-
-    hint = f"it says it was trained on {model.config.name_or_path}: give base_model_name_or_path in adapter_config.json that very model"
+    hint = f"it says it was trained on {model.config.name_or_path}: give base_model_name_or_path in {folder / ADAPTER} that very model"
     try:
-        with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as opened:
-            stored = set(cast("list[str]", opened.keys()))
+        shapes = _shapes(folder / ADAPTER_WEIGHTS)
+        _fit_embedding(model, shapes)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of missing weights, which are named below
             adapted: Any = PeftModel.from_pretrained(model, str(folder))
-        expected: dict[str, Any] = get_peft_model_state_dict(adapted)
-        different = sorted(expected.keys() ^ stored)
-        if not different:
-            return adapted.merge_and_unload(safe_merge=False)
+        expected: dict[str, Any] = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        whole: dict[str, Any] = adapted.state_dict()
+        different = sorted((expected.keys() - shapes) | (shapes.keys() - expected - whole.keys()))
+        merged: Any = None if different else adapted.merge_and_unload()
     except Exception as error:  # peft, safetensors and torch each raise their own kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"the adapter cannot be put on its base model: {reason}", where=str(folder), hint=hint) from error
-    raise ModelError(f"the adapter and its base model differ in {named(different)}", where=str(folder), hint=hint)
+    if different:
+        raise ModelError(f"the adapter and its base model differ in {named(different)}", where=str(folder), hint=hint)
+    return merged
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        return {name: opened.get_slice(name).get_shape() for name in cast("list[str]", opened.keys())}
+
+
+def _fit_embedding(model: Any, shapes: Mapping[str, list[int]]) -> None:
+    """Give the model as many rows for tokens as an adapter brings that was trained with new ones."""
+    embedding = model.get_input_embeddings().weight
+    name = next(name for name, parameter in model.named_parameters() if parameter is embedding)
+    brought = [shape[0] for key, shape in shapes.items() if key.removeprefix(IN_PEFT) == name]
+    if brought and brought[0] != embedding.shape[0]:
+        model.resize_token_embeddings(brought[0], mean_resizing=False)
 
 
 def sharing(model: nn.Module) -> Any:
@@ -76,6 +95,41 @@ def sharing(model: nn.Module) -> Any:
     """
     shared = {id(tensor): tensor for name, tensor in (*model.named_parameters(), *model.named_buffers()) if not name.startswith("score")}
     return copy.deepcopy(model, shared)
+
+
+def save_adapter(folder: Path, model: Any, base: str, tokenizer: Any) -> None:
+    """Write a model's adapters as peft does, with the tokenizer, before they are merged: adapter_config.json and its safetensors.
+
+    A head named ``score`` goes with them, since it learns as well. Layers are named by the last part of their names where that
+    says the same, as servers of adapters ask for.
+
+    Args:
+        base: folder or hub name of the model without adapters.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    config = copy.copy(model.peft_config["default"])
+    adapted: list[str] = [name for name, module in model.named_modules() if hasattr(module, "get_base_layer")]
+    ends = {name.rpartition(".")[2] for name in adapted}
+    alike = {name for name, module in model.named_modules() if name.rpartition(".")[2] in ends and _linear(module)}
+    config.target_modules = ends if alike == set(adapted) else set(adapted)
+    config.fan_in_fan_out = any(type(model.get_submodule(name).get_base_layer()).__name__ == "Conv1D" for name in adapted)
+    config.base_model_name_or_path, config.inference_mode, config.exclude_modules = base, True, None
+    weights = {
+        f"{IN_PEFT}{name}": tensor.contiguous() for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
+    }
+    if hasattr(model, "score"):
+        weights[f"{IN_PEFT}score.weight"] = model.score.weight.detach().contiguous()
+    config.task_type, config.modules_to_save = ("SEQ_CLS", ["score"]) if hasattr(model, "score") else ("CAUSAL_LM", None)
+    folder.mkdir(parents=True)
+    config.save_pretrained(str(folder))
+    save_file({name: tensor.cpu() for name, tensor in weights.items()}, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    tokenizer.save_pretrained(folder)
+
+
+def _linear(module: nn.Module) -> bool:
+    return hasattr(module, "get_base_layer") or isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
 
 
 def merge_lora(model: Any) -> Any:

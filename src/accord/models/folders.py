@@ -89,7 +89,7 @@ def scalar_from(lm: Any, head: torch.Tensor, *, share: bool = False) -> Any:
         model: Any = cast("Any", AutoModelForSequenceClassification).from_config(config)
     setattr(model, model.base_model_prefix, lm.base_model if share else copy.deepcopy(lm.base_model))
     model.score.weight = nn.Parameter(head.detach().clone())
-    model.stored_dtype = getattr(lm, "stored_dtype", torch.float32)
+    model.stored_dtype, model.files = getattr(lm, "stored_dtype", torch.float32), getattr(lm, "files", None)
     return prepared(model)
 
 
@@ -142,7 +142,11 @@ def save_model(folder: Path, model: Any, tokenizer: Any, dtype: torch.dtype | No
 
 
 def load(kind: str, source: str | Path, *, bits: int = 0) -> Any:
-    """Open a model by one of transformers' auto classes, whole or not at all. ``stored_dtype`` tells the precision of its files.
+    """Open a model by one of transformers' auto classes, whole or not at all. It keeps ``files`` and their precision,
+    ``stored_dtype``.
+
+    Args:
+        bits: 4 quantises the body to four bits, one layer at a time; 0 leaves it float32.
 
     Args:
         bits: 4 quantises the body to four bits, one layer at a time; 0 leaves it float32.
@@ -176,7 +180,7 @@ def load(kind: str, source: str | Path, *, bits: int = 0) -> Any:
     if files.adapter:
         model = with_adapter(model, files.adapter)
     check_finite(model, files.named)
-    model.stored_dtype = dtype
+    model.stored_dtype, model.files = dtype, files
     return prepared(quantised(model) if bits else model)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, cast, dataclass_transform
+from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform
 
 from accord.settings.ranges import Count, Natural, NonNegative, Positive, Range, Signed, check_numbers, require
 
@@ -71,10 +71,15 @@ class Training(Seed):
     """4 quantises the frozen weights under the adapters to 4 bits (QLoRA); 0 keeps their precision."""
     recompute: bool = False
     """Recompute activations in the backward pass (gradient checkpointing): less memory, about a fifth more time."""
+    keep_adapter: bool = False
+    """Also save the LoRA adapter by itself, in models/NAME/adapter, as peft and vLLM open it."""
+    save_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the saved weights; auto is that of the model it starts from. Training itself keeps float32 weights."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         bits = self.lora_bits
+        self.require(self.lora_rank > 0 or not self.keep_adapter, "keep_adapter without lora_rank: there is no adapter to keep")
         self.require(bits in (0, 4), f"lora_bits is {bits}; 4, or 0 for weights as they are")
         learns = not bits or self.lora_rank > 0
         self.require(learns, "lora_bits is 4 and lora_rank 0: weights in four bits do not learn, adapters on them do")

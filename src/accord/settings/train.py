@@ -443,6 +443,10 @@ class IlqlConfig(CosineOptimizer, Labels, Training):
     lora_rank: Natural = 0
     """Rank of the LoRA adapters on the network's body; 0 trains all weights."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(not self.keep_adapter, "keep_adapter: the adapters are on the network that guides the model, which peft cannot open")
+
 
 @section
 class StarConfig(ConstantOptimizer, Training):

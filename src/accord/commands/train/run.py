@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import torch
+
 from accord.commands.models import Model
 from accord.data.template_variables import written_in
 from accord.data.templates import end_at_stop
+from accord.errors import UsageError
 from accord.feedback.snapshot import read_snapshot, write_snapshot
-from accord.models.adapters import add_lora, merge_lora, sharing
+from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
 from accord.models.decoder import recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
 from accord.models.quantised import quantised
@@ -22,6 +25,7 @@ from accord.records import Prompt
 from accord.runtime import lineage
 from accord.runtime.device import pick_device
 from accord.runtime.files import new_folder
+from accord.runtime.model_files import ModelFiles
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -86,7 +90,14 @@ def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> A
     Args:
         stream: names the random numbers of the adapters.
         apart: put adapters into modules of their own over the same weights, so that the model itself stays the reference.
+
+    Raises:
+        UsageError: the adapter is to be kept, but would have no base model that other tools open.
     """
+    files: ModelFiles | None = getattr(lm, "files", None)
+    if config.keep_adapter and (files is None or files.adapter or files.gguf):
+        what = "keep_adapter: an adapter is opened on a folder or a hub name, and this model comes from none"
+        raise UsageError(what, where=files.named if files else "", hint="leave it out, or save the base as a folder first")
     if config.lora_bits:
         lm = quantised(lm)
     if config.lora_rank:
@@ -124,10 +135,19 @@ def save(
         beside: writes more files into the folder.
     """
     with new_folder(project.model(name)) as folder:
-        save_model(folder, merge_lora(model), tokenizer)
+        if isinstance(config, Training) and config.keep_adapter:
+            base = Path(model.files.source)
+            save_adapter(folder / "adapter", model, str(base.resolve() if base.is_dir() else base), tokenizer)
+        save_model(folder, merge_lora(model), tokenizer, _precision(config))
         if beside:
             beside(folder)
         settings = dataclasses.asdict(config)
         if told := written_in(tokenizer):
             settings["template"] = told
         lineage.write(folder, stage=run.stage, parents=parents, data=data, settings=settings, metrics=metrics, name=name)
+
+
+def _precision(config: Any) -> torch.dtype | None:
+    """Precision of the saved weights; None leaves it to the model."""
+    asked = config.save_dtype if isinstance(config, Training) else "auto"
+    return None if asked == "auto" else getattr(torch, asked)
