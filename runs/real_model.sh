@@ -4,25 +4,10 @@
 #
 #   MODEL=~/models/SmolLM2-135M-Instruct COMPARISONS=harmless-base-test.jsonl.gz PROMPTS=user_oriented_instructions.jsonl bash runs/real_model.sh
 #
-# MODEL is a Hugging Face folder, or a .gguf file, which is converted first.
+# MODEL is a Hugging Face folder, a hub name, or a .gguf file (pip install 'accord-rlhf[gguf,lora]').
 set -euo pipefail
 OUT=${OUT:-real-model} MODEL=${MODEL:?a model folder or .gguf file} COMPARISONS=${COMPARISONS:?hh-rlhf comparisons} PROMPTS=${PROMPTS:?self-instruct user tasks}
 ROWS=${ROWS:-48} STEPS=${STEPS:-3}
-
-if [[ $MODEL == *.gguf ]]; then
-  echo "converting $MODEL"
-  python - "$MODEL" "$OUT-base" <<'PYTHON'
-import pathlib, sys
-from transformers import AutoModelForCausalLM, AutoTokenizer
-file, out = pathlib.Path(sys.argv[1]), sys.argv[2]
-model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name)
-model.hf_quantizer, model.config.quantization_config = None, None  # the weights are plain numbers again
-del model.config.quantization_config
-model.save_pretrained(out)
-AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(out)
-PYTHON
-  MODEL=$(realpath "$OUT-base")
-fi
 
 accord init "$OUT"
 accord import "$OUT" "$COMPARISONS" --format hh-rlhf --limit "$ROWS"

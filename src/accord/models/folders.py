@@ -159,7 +159,9 @@ def load(kind: str, source: str | Path, *, bits: int = 0) -> Any:
 
     register()
     files = model_files(source)
-    extra: dict[str, Any] = {"gguf_file": need_gguf(files)} if files.gguf else {"use_safetensors": True}
+    extra: dict[str, Any] = {"use_safetensors": True}
+    if files.gguf:
+        extra = {"gguf_file": need_gguf(files), "quantization_config": transformers.GgufConfig(dequantize=True)}
     if files.adapter and kind == SCALAR:
         extra["num_labels"] = 1
     opened: Any = getattr(transformers, kind)
@@ -174,9 +176,8 @@ def load(kind: str, source: str | Path, *, bits: int = 0) -> Any:
     except Exception as error:  # safetensors, json, hub and torch each raise their own kinds
         raise ModelError(f"the model cannot be read: {_reason(error, kind, files)}", where=files.named, hint=AGAIN) from error
     check_loaded(told, model.state_dict().keys(), files.named, brought=["score.weight"] if files.adapter else ())
-    if files.gguf:  # the weights are plain numbers again
-        model.hf_quantizer = None
-        del model.config.quantization_config
+    if files.gguf:
+        _plain(model)
     if files.adapter:
         model = with_adapter(model, files.adapter)
     check_finite(model, files.named)
@@ -195,3 +196,11 @@ def _reason(error: Exception, kind: str, files: ModelFiles) -> str:
         expected = getattr(transformers, kind).from_config(transformers.AutoConfig.from_pretrained(files.source))
     shapes = {name: tensor.shape for name, tensor in expected.state_dict().items()}
     return f"its weights have other shapes than config.json says: {mismatched(shapes, files) or told}"
+
+
+def _plain(model: Any) -> None:
+    """Make an ordinary model of one whose weights were unpacked. transformers still calls it quantised, and neither casts nor saves it."""
+    model.hf_quantizer, model.quantization_method, model.is_quantized = None, None, False
+    for config in (model.config, getattr(model, "generation_config", None)):
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
