@@ -201,6 +201,4 @@ def _reason(error: Exception, kind: str, files: ModelFiles) -> str:
 def _plain(model: Any) -> None:
     """Make an ordinary model of one whose weights were unpacked. transformers still calls it quantised, and neither casts nor saves it."""
     model.hf_quantizer, model.quantization_method, model.is_quantized = None, None, False
-    for config in (model.config, getattr(model, "generation_config", None)):
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
+    vars(model.config).pop("quantization_config", None)
