@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from accord.data.tokenizers import Tokenizer
+from accord.data.tokenizers import Tokenizer, document_frame
 from accord.errors import InputError
 from accord.runtime.files import disk_errors, new_folder, replacing, sync
 
@@ -89,16 +89,21 @@ def write_corpus(
 ) -> TokenCorpus:
     """Tokenise documents in batches on all cores, split those longer than the context, and write them to ``folder``.
 
+    Each piece stands between the tokens that frame a document in the base's pretraining. Control tokens in a text are text.
+
     Raises:
         InputError: fewer than two documents contain text.
     """
+    begin, end = document_frame(tokenizer)
+    room = context - len(begin) - len(end)
     folder.mkdir(parents=True, exist_ok=True)
     lengths, validation, number = array("q"), array("b"), 0
     with _Shards(folder, shard_tokens) as shards:
         for batch in _batches(documents, 1000):
-            for ids in tokenizer(batch, add_special_tokens=False, return_attention_mask=False)["input_ids"]:
-                for start in range(0, len(ids), context - 2):
-                    piece = [tokenizer.eos_token_id, *ids[start : start + context - 2], tokenizer.eos_token_id]
+            written = tokenizer(batch, add_special_tokens=False, return_attention_mask=False, split_special_tokens=True)
+            for ids in written["input_ids"]:
+                for start in range(0, len(ids), room):
+                    piece = [*begin, *ids[start : start + room], *end]
                     shards.write(piece)
                     lengths.append(len(piece))
                     validation.append(number % 100 == 0)
@@ -212,12 +217,12 @@ def _text(line: str, where: str) -> str:
 
 
 def tokenized(folder: Path, tokenizer: Tokenizer, context: int) -> TokenCorpus:
-    """Open a corpus folder's raw text as token ids, tokenising it once per text, tokenizer and context.
+    """Open a corpus folder's raw text as token ids, tokenising it once per text, tokenizer, frame of documents and context.
 
     Raises:
         InputError: there is no raw text.
     """
-    text = hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()} {context}".encode())
+    text = hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()} {context} {document_frame(tokenizer)}".encode())
     for file in sorted(folder.glob("*.jsonl")):
         with file.open("rb") as content:
             text.update(hashlib.file_digest(content, "sha256").digest())

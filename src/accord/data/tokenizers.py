@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from accord.errors import ModelError
+from accord.errors import InputError, ModelError
 from accord.runtime.model_files import model_files, need_gguf
 
 END_OF_TEXT = "<|endoftext|>"
@@ -28,6 +28,18 @@ PLAIN_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ 'A:' }}{% endif %}"
 )
 """Template for other base models; it uses no token that they lack."""
+
+DOCUMENT_ENDS = (
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "</s>",
+    "<eos>",
+    "<｜end▁of▁sentence｜>",
+    "<EOS_TOKEN>",
+    "<|endofdoc|>",
+    "[EOS]",
+)
+"""Tokens that end a document in pretraining, whatever the tokenizer calls its end once it chats."""
 
 Tokenizer = Any
 """transformers' PreTrainedTokenizerBase, which carries no usable types."""
@@ -52,6 +64,26 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int) -> Tokenizer:
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token="<|pad|>", clean_up_tokenization_spaces=False
     )
+
+
+def document_frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Return the token ids that stand before and behind a document of raw text, as in the base model's pretraining.
+
+    Before it stand the tokens that the tokenizer itself puts before a text, such as Llama's BOS, or else the end of the document before.
+
+    Raises:
+        InputError: the tokenizer has no token that ends a document.
+    """
+    control = {str(token): id for id, token in tokenizer.added_tokens_decoder.items()}
+    names = (tokenizer.eos_token, *DOCUMENT_ENDS) if tokenizer.eos_token in DOCUMENT_ENDS else (*DOCUMENT_ENDS, tokenizer.eos_token)
+    ends = [control[name] for name in names if name in control]
+    if not ends:
+        hint = "set tokenizer.eos_token and save the folder, or leave the raw text out"
+        raise InputError("the tokenizer has no token that ends a document", where=str(tokenizer.name_or_path), hint=hint)
+    alone: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
+    framed: list[int] = tokenizer("a")["input_ids"]
+    start = next((i for i in range(len(framed)) if framed[i : i + len(alone)] == alone), 0)
+    return framed[:start] or ends[:1], ends[:1]
 
 
 def load_tokenizer(source: str | Path) -> Tokenizer:

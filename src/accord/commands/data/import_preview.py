@@ -16,6 +16,7 @@ from accord.data.rows import Fault, Row
 from accord.data.sources import Source
 from accord.data.template_variables import open_tokenizer
 from accord.data.templates import ChatFormat, chat_format, plainly, raw_format
+from accord.data.tokenizers import document_frame
 from accord.errors import InputError
 from accord.records import Demonstration, Message, Prompt, Ranking, Response, Split, Thumb
 from accord.runtime.project import Project
@@ -122,7 +123,8 @@ def _learned(chat_format: ChatFormat, example: _Example) -> list[int]:
     if example.text is None:
         return []
     if not example.messages:
-        return chat_format.tokenizer(example.text, add_special_tokens=False)["input_ids"]
+        begin, end = document_frame(chat_format.tokenizer)
+        return [*begin, *chat_format.tokenizer(example.text, add_special_tokens=False, split_special_tokens=True)["input_ids"], *end]
     return chat_format.response(example.messages, example.text)
 
 
