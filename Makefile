@@ -6,6 +6,7 @@ slow: venv ; .venv/bin/python -m pytest $(TWO) -m slow $(ARGS)
 unit: venv ; .venv/bin/python -m pytest $(TWO) -m "not learning and not slow" -k "not postgresql" --ignore tests/e2e --ignore tests/conformance $(ARGS)
 check: venv ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
 bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
+models: venv ; .venv/bin/python -W ignore benchmarks/models.py $(ARGS)
 load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
 serve-load: venv ; .venv/bin/python benchmarks/serving_load.py demo $(ARGS)
 docs: venv ; NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict $(ARGS)
@@ -24,4 +25,4 @@ venv: .venv/installed
 	@echo "Installing into .venv: torch and a few more, some minutes the first time"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
-.PHONY: demo test slow unit check bench load serve-load claims docs venv
+.PHONY: demo test slow unit check bench models load serve-load claims docs venv

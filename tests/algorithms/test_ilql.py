@@ -19,8 +19,8 @@ from accord.engine.guided import QGuide
 from accord.errors import InputError, UsageError
 from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
+from accord.models.heads import head_of
 from accord.models.packing import pack
-from accord.models.policy import head_weight
 from accord.models.qvalues import QNetwork, QScorer, load_q, save_q
 from accord.runtime.runs import Run
 from accord.settings import IlqlConfig
@@ -174,7 +174,7 @@ def test_guided_samples_are_drawn_from_the_moved_distribution(how: dict[str, flo
         batch = pack([[*prompt, *tokens]])
         with torch.no_grad():
             states = hidden(llama(1).base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), FP32)
-            logits = states @ head_weight(llama(1)).T + beta * network.least(network.states(batch, FP32))
+            logits = states @ head_of(llama(1)).weight.T + beta * network.least(network.states(batch, FP32))
         expected = (logits / how.get("temperature", 1.0)).log_softmax(-1)[len(prompt) - 1 : -1]
         for t, token in enumerate(tokens):
             assert said[t] == pytest.approx(expected[t, token].item(), abs=2e-3)

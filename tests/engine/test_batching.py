@@ -181,8 +181,8 @@ def test_logprobs_are_the_models_own_before_temperature_and_filters() -> None:
 def _logits(model: Any, row: list[int]) -> torch.Tensor:
     from accord.models.attention import PackedAttention
     from accord.models.decoder import hidden
+    from accord.models.heads import head_of
     from accord.models.packing import pack
-    from accord.models.policy import head_weight
 
     batch = pack([row])
-    return (hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), FP32) @ head_weight(model).T)[-1]
+    return (hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), FP32) @ head_of(model).weight.T)[-1]

@@ -14,8 +14,9 @@ from accord.engine.sampling import shape_logits
 from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
 from accord.models.folders import prepared
+from accord.models.heads import head_of
 from accord.models.packing import pack
-from accord.models.policy import head_weight, logprobs
+from accord.models.policy import logprobs
 from accord.records import Generation, Sampling
 
 PROMPTS = sequences([4, 9, 2, 6])
@@ -26,7 +27,7 @@ STOPS = (END, *range(2, 12))
 def full_logits(model: Any, row: list[int]) -> torch.Tensor:
     batch = pack([row])
     states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), FP32)
-    return states @ head_weight(model).T
+    return states @ head_of(model).weight.T
 
 
 def gpt_neox() -> Any:

@@ -13,8 +13,9 @@ from accord.models.adapters import add_lora
 from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden, is_llama_shaped
 from accord.models.folders import prepared
+from accord.models.heads import Head, head_of
 from accord.models.packing import by_tokens, pack, pad
-from accord.models.policy import head_weight, logprobs, mean_loss, next_token_loss, token_logprobs
+from accord.models.policy import logprobs, mean_loss, next_token_loss, token_logprobs
 from accord.models.scalar import RewardModel, scores
 
 SMALL: dict[str, Any] = {
@@ -119,7 +120,7 @@ def test_token_logprobs_are_the_full_softmax_with_its_gradients(temperature: flo
         if full:
             values = ((s @ h.T) / temperature).log_softmax(-1).gather(1, targets[:, None])[:, 0]
         else:
-            values, _ = token_logprobs(s, h, targets, temperature)
+            values, _ = token_logprobs(s, Head(h), targets, temperature)
         (values * weight).sum().backward()
         assert s.grad is not None
         assert h.grad is not None
@@ -130,7 +131,7 @@ def test_token_logprobs_are_the_full_softmax_with_its_gradients(temperature: flo
 
 def test_the_entropy_is_that_of_the_full_distribution() -> None:
     states, head = torch.randn(4, 8, generator=rng(1)), torch.randn(VOCAB, 8, generator=rng(2))
-    _, entropy = token_logprobs(states, head, torch.zeros(4, dtype=torch.long), 0.7)
+    _, entropy = token_logprobs(states, Head(head), torch.zeros(4, dtype=torch.long), 0.7)
     full = (states @ head.T / 0.7).log_softmax(-1)
     assert torch.allclose(entropy, -(full.exp() * full).sum(-1), atol=1e-5)
 
@@ -166,11 +167,62 @@ def test_bf16_products_stay_near_fp32() -> None:
     assert 0 < (exact - rough).abs().mean() < 0.03
 
 
-def test_a_head_that_is_more_than_a_matrix_is_refused() -> None:
+@pytest.mark.parametrize("elements", [40, 2**21])
+@pytest.mark.parametrize(("scale", "cap"), [(0.25, 0.0), (1.0, 3.0), (2.0, 1.5)])
+def test_a_head_with_bias_scale_and_soft_cap_is_the_full_softmax_with_its_gradients(
+    scale: float, cap: float, elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accord.models.policy.CHUNK_ELEMENTS", elements)
+    drawn = [torch.randn(shape, generator=rng(i)) for i, shape in enumerate([(10, 8), (VOCAB, 8), (VOCAB,)])]
+    targets, weight = torch.randint(VOCAB, (10,), generator=rng(3)), torch.randn(10, generator=rng(4))
+    found: list[list[torch.Tensor]] = []
+    for full in (False, True):
+        states, head, bias = (x.clone().requires_grad_() for x in drawn)
+        if full:
+            logits = (states @ head.T + bias) * scale
+            logits = torch.tanh(logits / cap) * cap if cap else logits
+            values = (logits / 0.7).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+        else:
+            values, _ = token_logprobs(states, Head(head, bias, scale, cap), targets, 0.7)
+        (values * weight).sum().backward()
+        found.append([values.detach(), *(x.grad for x in (states, head, bias) if x.grad is not None)])
+    assert len(found[0]) == 4
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def heads() -> dict[str, tuple[Any, float, float]]:
+    """Models whose heads are more than a matrix, each with its scale and its soft cap."""
+    import transformers as t
+
+    gated = {**BROAD, "intermediate_size": 24}
+    return {
+        "granite": (t.GraniteForCausalLM(t.GraniteConfig(**gated, logits_scaling=4.0)), 0.25, 0.0),
+        "hyperclovax": (t.HyperCLOVAXForCausalLM(t.HyperCLOVAXConfig(**gated, logits_scaling=4.0)), 4.0, 0.0),
+        "cohere": (t.CohereForCausalLM(t.CohereConfig(**gated, logit_scale=0.0625)), 0.0625, 0.0),
+        "gemma2": (t.Gemma2ForCausalLM(t.Gemma2Config(**gated, final_logit_softcapping=30.0)), 1.0, 30.0),
+        "llama": (t.LlamaForCausalLM(t.LlamaConfig(**gated, final_logit_softcapping=30.0)), 1.0, 0.0),
+    }
+
+
+@pytest.mark.parametrize("name", list(heads()))
+def test_a_heads_numbers_are_those_that_the_model_heeds(name: str) -> None:
+    model, scale, cap = heads()[name]
+    head = head_of(prepared(model))
+    assert (head.scale, head.cap) == (scale, cap)
+
+
+def test_a_head_that_is_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = llama()
-    model.config.final_logit_softcapping = 30.0
-    with pytest.raises(ModelError, match="final_logit_softcapping"):
-        head_weight(model)
+    forward = type(model).forward
+
+    def squared(self: Any, **given: Any) -> Any:
+        out = forward(self, **given)
+        return type(out)(logits=out.logits**2)
+
+    monkeypatch.setattr(type(model), "forward", squared)
+    with pytest.raises(ModelError, match="llama: this architecture's head is more than"):
+        head_of(model)
 
 
 def test_a_first_token_cannot_be_learned() -> None:

@@ -23,7 +23,7 @@ from accord.engine.cache_slots import Slots, Window, rounded
 from accord.engine.prefixes import Prefixes
 from accord.engine.sampling import draw, shape_logits
 from accord.models.decoder import fuse, hidden, is_llama_shaped, llama_hidden, rotary
-from accord.models.policy import head_weight
+from accord.models.heads import head_of
 from accord.records import Sampling
 
 Finish = Literal["", "stop", "length"]
@@ -251,9 +251,9 @@ class _Network:
     def __init__(self, model: Any, dtype: torch.dtype) -> None:
         self.body, self.dtype = model.base_model, dtype
         with torch.inference_mode():
-            self.head = head_weight(model).detach().to(dtype)
+            self.head = head_of(model).to(dtype)
             self.weights = fuse(self.body, dtype) if is_llama_shaped(self.body) else None
-        self.vocabulary, self.device = len(self.head), self.head.device
+        self.vocabulary, self.device = len(self.head.weight), self.head.weight.device
         self.limit = int(getattr(model.config, "max_position_embeddings", 0) or 0)
         self._rotations = torch.empty(0)
 
@@ -274,5 +274,5 @@ class _Network:
     def logits(self, states: Tensor) -> Tensor:
         """Return logits [rows, vocabulary] in float32. The products have the same shape for few rows as for many."""
         rows = len(states)
-        states = F.pad(states, (0, 0, 0, rounded(rows, FLOOR) - rows)).to(self.dtype)
-        return F.linear(states, self.head).float()[:rows]
+        states = F.pad(states, (0, 0, 0, rounded(rows, FLOOR) - rows))
+        return self.head.logits(states)[:rows]

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from accord.engine.cache import Cache, Decode, Prefill, kv_bytes
 from accord.engine.sampling import draw, shape_logits
 from accord.models.attention import Attend
 from accord.models.decoder import Weights, fuse, hidden, is_llama_shaped, llama_hidden, rotary
-from accord.models.policy import head_weight
+from accord.models.heads import Head, head_of
 from accord.records import Generation, Sampling
 
 COMPACT_AT = 0.75
@@ -72,9 +71,9 @@ class LocalSampler:
     def refresh(self) -> None:
         """Drop the cast and fused copies of the weights. Call it after every weight update."""
         self._fused: dict[torch.dtype, Weights] = {}
-        self._heads: dict[torch.dtype, Tensor] = {}
+        self._heads: dict[torch.dtype, Head] = {}
         self._weights: Weights | None = None
-        self._head = torch.empty(0)
+        self._head = Head(torch.empty(0, 0))
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
@@ -156,8 +155,8 @@ class LocalSampler:
 
     def _prepare(self, rows: int, positions: int) -> None:
         """Cast and fuse the weights in the dtype that suits a step of this many rows, unless that is done already."""
-        body, head = self.model.base_model, head_weight(self.model)
-        dtype = self._dtype(rows, head.numel())
+        body, head = self.model.base_model, head_of(self.model)
+        dtype = self._dtype(rows, head.weight.numel())
         if dtype not in self._heads:
             self._heads[dtype] = head.to(dtype)
         self._head = self._heads[dtype]
@@ -195,7 +194,7 @@ class LocalSampler:
         return llama_hidden(self._weights, tokens, self._rotations.index_select(0, positions), attend)
 
     def _logits(self, states: Tensor) -> Tensor:
-        return F.linear(states.to(self._head.dtype), self._head).float()
+        return self._head.logits(states)
 
     def _seen(self, prompts: Sequence[Sequence[int]], n: int, vocabulary: int) -> Tensor:
         seen = torch.zeros(len(prompts), vocabulary, dtype=torch.bool)

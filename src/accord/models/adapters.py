@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from accord.errors import ModelError, RunError, UsageError
-from accord.models.quantised import restored
+from accord.models.quantised import is_plain, restored
 from accord.models.weights import named
 from accord.runtime.model_files import ADAPTER, ADAPTER_WEIGHTS
 
@@ -30,15 +30,34 @@ def add_lora(model: Any, rank: int, generator: torch.Generator) -> Any:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise UsageError("LoRA needs peft", hint="pip install 'accord-rlhf[lora]'") from error
-    head = [name for name, _ in model.named_children() if name == "score"]
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", exclude_modules=head or None)
-    model = inject_adapter_in_model(config, model)
+    config = LoraConfig(
+        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", exclude_modules=_left_out(model) or None
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")  # peft finds out by itself which layers are Conv1D
+        model = inject_adapter_in_model(config, model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name or name.startswith("score"))
         if "lora_A" in name:
             with torch.no_grad():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter.shape[1] ** -0.5)
     return model.eval()
+
+
+def _left_out(model: Any) -> list[str]:
+    """Return the names of linear layers that get no adapters.
+
+    These are a scalar head, layers that do something of their own with the product (a router that returns a choice of experts), and two
+    projections of Mamba layers, whose weights are read without calling the layer: an adapter there would be merged but never heard.
+    """
+    found = list[str](["score"] if hasattr(model, "score") else [])
+    modules: list[tuple[str, nn.Module]] = list(model.named_modules())
+    for name, module in modules:
+        if hasattr(module, "A_log"):
+            found += [f"{name}.out_proj", f"{name}.dt_proj"]
+        elif isinstance(module, nn.Linear) and not is_plain(module):
+            found.append(name)
+    return found
 
 
 def with_adapter(model: Any, folder: Path) -> Any:
@@ -138,9 +157,11 @@ def merge_lora(model: Any) -> Any:
     Four-bit weights are restored to float32 first, so that the saved model computes exactly what was trained.
     """
     restored(model)
-    for name, module in list(model.named_modules()):
-        if hasattr(module, "merge") and hasattr(module, "get_base_layer"):
-            module.merge()
+    adapted = [(name, module) for name, module in model.named_modules() if hasattr(module, "merge") and hasattr(module, "get_base_layer")]
+    for _, module in adapted:
+        module.merge()
+    for name, module in adapted:
+        if not name.endswith(".base_layer"):  # an adapter of experts may hold another; the outermost makes way for the layer itself
             parent = model.get_submodule(name.rpartition(".")[0])
             setattr(parent, name.rpartition(".")[2], module.get_base_layer())
     for parameter in model.parameters():

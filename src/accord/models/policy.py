@@ -11,34 +11,39 @@ import math
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
+from accord.models.heads import Head, head_of
 from accord.models.packing import PackedBatch, by_tokens, pack
 
 CHUNK_ELEMENTS = 2**21
 """Logits computed at once: 8 MB in float32, which fits into the cache."""
+PLAIN = (1.0, 0.0, 1.0)
+"""Scale, soft cap and temperature that leave a product as it is."""
 
 
 class _TokenLogprobs(torch.autograd.Function):
-    """log softmax(states @ head.T / temperature)[targets] without storing the logits.
+    """log softmax(logits / temperature)[targets] without storing the logits.
 
     A tile's softmax, multiplied by the tile's share of the total sum, is the full softmax there. So only the
-    shares are stored.
+    shares are stored. The numbers are a ``Head``'s scale and soft cap, and the temperature.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, states: Tensor, head: Tensor, targets: Tensor, temperature: float
+        ctx: Any, states: Tensor, head: Tensor, bias: Tensor | None, targets: Tensor, numbers: tuple[float, float, float]
     ) -> tuple[Tensor, Tensor]:
         weight, (parts, blocks) = head.to(states.dtype), _tiles(len(targets), len(head))
+        shift = None if bias is None else bias.to(states.dtype)
         chosen = torch.zeros(len(targets), dtype=torch.float32, device=states.device)
         sums, means = chosen.new_empty(len(blocks), len(targets)), chosen.new_zeros(len(blocks), len(targets))
         for part in parts:
             for i, block in enumerate(blocks):
-                logits = _logits(states[part], weight[block], temperature).float()
+                logits = _logits(states[part], weight, shift, block, numbers).float()
                 relative = logits.log_softmax(-1)
                 sums[i, part] = logits[:, 0] - relative[:, 0]
                 at = targets[part] - block.start
@@ -49,33 +54,54 @@ class _TokenLogprobs(torch.autograd.Function):
         logsumexp = sums.logsumexp(0)
         shares = (sums - logsumexp).exp()
         entropy = logsumexp - (shares * means).sum(0)
-        ctx.save_for_backward(states, weight, targets, shares)
-        ctx.temperature, ctx.head_dtype = temperature, head.dtype
+        ctx.save_for_backward(states, weight, shift, targets, shares, chosen)
+        ctx.numbers, ctx.head_dtype, ctx.bias_dtype = numbers, head.dtype, None if bias is None else bias.dtype
         ctx.mark_non_differentiable(entropy)
         return chosen - logsumexp, torch.zeros_like(entropy) if ctx.needs_input_grad[0] else entropy
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # type: ignore[override]
-        states, head, targets, shares = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+        states, head, shift, targets, shares, chosen = ctx.saved_tensors
         parts, blocks = _tiles(len(targets), len(head))
-        grad = grad[:, None] / ctx.temperature
-        d_states = head[targets].float() * grad
+        numbers: tuple[float, float, float] = ctx.numbers
+        scale, cap, temperature = numbers
+        grad = grad[:, None] * (scale / temperature)
+        own = grad * _slope(chosen[:, None], cap, temperature)  # of the chosen tokens' logits
+        d_states = head[targets].float() * own
         d_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if ctx.needs_input_grad[1] else None
+        d_bias = torch.zeros(len(head), dtype=torch.float32, device=head.device) if ctx.needs_input_grad[2] else None
         for part in parts:
             for i, block in enumerate(blocks):
-                pull = (-grad[part] * shares[i, part, None]).to(states.dtype)
-                d_logits = _logits(states[part], head[block], ctx.temperature).softmax(-1).mul_(pull)
+                logits = _logits(states[part], head, shift, block, numbers)
+                slope = _slope(logits, cap, temperature) if cap else None
+                pull = (-grad[part] * shares[i, part, None]).to(logits.dtype)
+                d_logits = logits.softmax(-1).mul_(pull)
+                d_logits = (d_logits if slope is None else d_logits.mul_(slope)).to(states.dtype)
                 d_states[part] += d_logits @ head[block]
                 if d_head is not None:
                     d_head[block] += d_logits.T @ states[part]
+                if d_bias is not None:
+                    d_bias[block] += d_logits.float().sum(0)
         if d_head is not None:
-            d_head = d_head.index_add_(0, targets, states.float() * grad).to(ctx.head_dtype)
-        return d_states.to(states.dtype), d_head, None, None
+            d_head = d_head.index_add_(0, targets, states.float() * own).to(ctx.head_dtype)
+        if d_bias is not None:
+            d_bias = d_bias.index_add_(0, targets, own.squeeze(1)).to(ctx.bias_dtype)
+        return d_states.to(states.dtype), d_head, d_bias, None, None
 
 
-def _logits(states: Tensor, head: Tensor, temperature: float) -> Tensor:
-    logits = states @ head.T
-    return logits if temperature == 1.0 else logits / temperature
+def _logits(states: Tensor, head: Tensor, bias: Tensor | None, block: slice, numbers: tuple[float, float, float]) -> Tensor:
+    """Return a tile's logits over the temperature: the product as it is, or float32 where something is done to it."""
+    scale, cap, temperature = numbers
+    logits = F.linear(states, head[block], None if bias is None else bias[block])
+    if numbers == PLAIN:
+        return logits
+    logits = logits.float() * scale
+    return (cap * torch.tanh(logits / cap) if cap else logits) / temperature
+
+
+def _slope(logits: Tensor, cap: float, temperature: float) -> Tensor | float:
+    """Return the derivative of the soft cap where it gave these logits, which were divided by the temperature."""
+    return 1 - (logits * (temperature / cap)) ** 2 if cap else 1.0
 
 
 def _tiles(rows: int, vocabulary: int) -> tuple[list[slice], list[slice]]:
@@ -89,34 +115,14 @@ def _slices(length: int, size: int) -> list[slice]:
 
 
 def token_logprobs(
-    states: Float[Tensor, "kept width"],
-    head: Float[Tensor, "vocabulary width"],
-    targets: Int[Tensor, " kept"],
-    temperature: float = 1.0,
+    states: Float[Tensor, "kept width"], head: Head, targets: Int[Tensor, " kept"], temperature: float = 1.0
 ) -> tuple[Float[Tensor, " kept"], Float[Tensor, " kept"]]:
     """Return the log-probabilities of the target tokens and the entropy of each prediction in nats, float32.
 
     Products are computed in the states' dtype. The entropy carries no gradient. It is computed only where no
     gradient is needed (zeros otherwise).
     """
-    return cast("Any", _TokenLogprobs).apply(states, head, targets, temperature)
-
-
-def head_weight(model: Any) -> Tensor:
-    """Return the weight [vocabulary, width] of a causal LM's head.
-
-    Raises:
-        ModelError: its logits are not simply states times this matrix.
-    """
-    from accord.errors import ModelError
-
-    head, config = model.get_output_embeddings(), model.config
-    odd = [key for key in ("final_logit_softcapping", "logits_scaling", "logit_scale") if getattr(config, key, None)]
-    if odd or getattr(head, "bias", None) is not None:
-        raise ModelError(
-            f"this architecture's head has {', '.join(odd) or 'a bias'}, which Accord does not support", where=config.model_type
-        )
-    return head.weight
+    return cast("Any", _TokenLogprobs).apply(states, head.weight, head.bias, targets, (head.scale, head.cap, temperature))
 
 
 def logprobs(
@@ -126,7 +132,7 @@ def logprobs(
     batch order."""
     states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), dtype)
     before = states.index_select(0, batch.targets - 1).to(dtype)
-    return token_logprobs(before, head_weight(model), batch.tokens[batch.targets], temperature)
+    return token_logprobs(before, head_of(model), batch.tokens[batch.targets], temperature)
 
 
 def next_token_loss(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tensor, ""]:

@@ -87,12 +87,26 @@ def quantised(model: Any) -> Any:
         UsageError: its body has no linear layers.
     """
     body = model.base_model
-    linear = [(name, module) for name, module in body.named_modules() if isinstance(module, nn.Linear)]
+    linear = [(name, module) for name, module in body.named_modules() if isinstance(module, nn.Linear) and is_plain(module)]
     if not linear:
         raise UsageError(f"lora_bits: a {type(body).__name__} has no linear layers to quantise to four bits", hint="leave it at 0")
     for name, module in linear:
         _put(body, name, module if isinstance(module, Linear4) else Linear4(module))
     return model
+
+
+def is_plain(linear: nn.Linear) -> bool:
+    """Return whether a linear layer returns its product and nothing else; some routers are linear layers that choose experts."""
+    if type(linear).forward is nn.Linear.forward:
+        return True
+    x = torch.randn(2, linear.in_features, generator=torch.Generator().manual_seed(0)).to(linear.weight)
+    with torch.no_grad():
+        try:
+            found: Any = linear(x)
+        except Exception:
+            return False
+        wanted = F.linear(x, linear.weight, linear.bias)
+    return isinstance(found, Tensor) and found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 def restored(model: Any) -> Any:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from accord.errors import ModelError
 from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
+from accord.models.heads import Head
 from accord.models.packing import PackedBatch, by_tokens, pack
 from accord.models.policy import token_logprobs
 
@@ -62,7 +63,7 @@ class QNetwork(nn.Module):
     def unlikely(self, states: Float[Tensor, "n width"], tokens: Int[Tensor, " n"], dtype: torch.dtype) -> Float[Tensor, " n"]:
         """Return log sum_a exp Q(s, a) - Q(s, token), summed over both heads; computed in tiles, as
         log-probabilities are."""
-        return -torch.stack([token_logprobs(states.to(dtype), head, tokens)[0] for head in self.q]).sum(0)
+        return -torch.stack([token_logprobs(states.to(dtype), Head(head), tokens)[0] for head in self.q]).sum(0)
 
     def least(self, states: Float[Tensor, "n width"]) -> Float[Tensor, "n vocabulary"]:
         """Return the smaller Q value of every token."""
