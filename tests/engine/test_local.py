@@ -183,7 +183,8 @@ def test_a_sampler_of_a_training_loop_keeps_no_copy_of_the_weights() -> None:
         sampler = LocalSampler(llama(), stop=STOPS, dtype=torch.bfloat16, keep=keep)
         for seed in (1, 2):
             drawn.append(sampler.sample(PROMPTS, n=1, sampling=Sampling(max_tokens=6), generator=rng(seed)).rows())
-        held = [*sampler._heads.values(), *sampler._fused.values(), sampler._weights, sampler._head]
+        heads = [head.weight for head in (*sampler._heads.values(), sampler._head)]
+        held = [*heads, *sampler._fused.values(), sampler._weights]
         assert any(isinstance(each, torch.Tensor) and each.numel() for each in held) == keep
         assert (sampler._weights is not None) == keep
     assert drawn[:2] == drawn[2:]

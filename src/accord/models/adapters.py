@@ -35,6 +35,7 @@ def add_lora(model: Any, rank: int, generator: torch.Generator) -> Any:
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")  # peft finds out by itself which layers are Conv1D
+        warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern keys")  # peft's own, for weights of fused experts
         model = inject_adapter_in_model(config, model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name or name.startswith("score"))
