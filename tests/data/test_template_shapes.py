@@ -185,7 +185,7 @@ def test_a_system_turn_that_a_template_leaves_out_goes_before_the_users_words() 
 
 def test_words_that_a_template_leaves_out_are_refused() -> None:
     tokenizer = foreign("{% for m in messages %}{{ m.role }}{% endfor %}", "</s>", ())
-    with pytest.raises(InputError, match="leaves out what a message says") as error:
+    with pytest.raises(InputError, match="leaves out or changes what a message says") as error:
         chat_format(tokenizer).prompt(ASK)
     assert error.value.hint
 
@@ -268,3 +268,61 @@ def test_tokens_that_a_base_model_sampled_are_not_learned_with_its_line_end() ->
     assert spoken.tokens_of(prompt, cut) == ids[:3], "a response that was cut has no end to learn"
     foreign_cut = Response("r", "p", "A", "other", (), finished=False)
     assert tokenizer.decode(spoken.tokens_of(prompt, foreign_cut)) == "A"
+
+
+@pytest.mark.parametrize(
+    ("template", "part"),
+    [
+        ("{% for m in messages %}{{ m.content * 999999999 }}{% endfor %}", "takes too much memory"),
+        ("{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "takes too much memory"),
+        ("{{ 'x' | center(9999999999) }}", "takes too much memory"),
+        ("{{ '%999999999999d' % 1 }}", "takes too much memory|fails: "),
+        ("{{ 7 ** 7 ** 7 ** 7 }}", r"fails: ValueError: it uses \*\*"),
+        ("{% for i in range(9999) %}{{ messages[0].content * 99 }}{% endfor %}", "wrote [0-9,]+ characters for a conversation of 12"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "fails: RecursionError|refuses the conversation"),
+        ("{% import '/etc/hostname' as x %}", "no loader for this environment"),
+        ("{{ open('/etc/hostname').read() }}", "refuses the conversation: 'open' is undefined"),
+        ("{{ messages.append({'role': 'user', 'content': 'x'}) }}", "refuses the conversation: .*unsafe|not safely callable"),
+        ("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "refuses the conversation: .*unsafe"),
+    ],
+)
+def test_a_template_that_takes_too_much_or_reaches_out_is_refused_soon(template: str, part: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(InputError, match=rf"(?s)the chat template of the tokenizer .*({part})") as error:
+        chat_format(foreign(template, "</s>", ())).prompt(ASK)
+    assert "fix the template" in error.value.hint
+    assert time.monotonic() - began < 40
+
+
+@pytest.mark.parametrize("template", [7, ["x"], {"rag": "{{ messages }}"}, {"default": 3}])
+def test_a_template_of_another_type_is_refused(template: object) -> None:
+    tokenizer = foreign("", "</s>", ())
+    tokenizer.chat_template = template
+    with pytest.raises(InputError, match="the chat template of the tokenizer"):
+        chat_format(tokenizer).prompt(ASK)
+
+
+LOSES_SHORT = "{% for m in messages %}<|user|>{% if m.content | length > 20 %}{{ m.content }}{% endif %}</s>{% endfor %}"
+DROPS_ANSWERS = (
+    "{% for m in messages %}{% if m.role == 'user' %}<|user|>{{ m.content }}{% else %}<|assistant|>I said it.</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def test_a_short_text_that_a_template_drops_is_missed_though_its_letters_stand_there() -> None:
+    talk = (*ASK, Message("assistant", "it"), Message("user", "Why?"))
+    spoken = chat_format(foreign(DROPS_ANSWERS, "</s>", ("<|user|>", "<|assistant|>")))
+    with pytest.raises(InputError, match="leaves out or changes what a message says"):
+        spoken.prompt(talk)
+    lone = chat_format(foreign(LOSES_SHORT, "</s>", ("<|user|>",)))
+    with pytest.raises(InputError, match="leaves out or changes what a message says"):
+        lone.prompt((Message("user", "user"),))
+
+
+def test_white_space_within_a_text_is_part_of_it() -> None:
+    joins = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split() | join(' ') }}<|im_end|>\n{% endfor %}"
+    joins += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    spoken = chat_format(foreign(joins, "<|im_end|>", ("<|im_start|>",)))
+    with pytest.raises(InputError, match="leaves out or changes what a message says"):
+        spoken.prompt((Message("user", "def f():\n    return 1"),))
+    assert spoken.text(spoken.response(ASK, "def f():\n    return 1")) == "def f():\n    return 1"

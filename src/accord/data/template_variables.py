@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from accord.data.template_render import environment
 from accord.data.tokenizers import Tokenizer, load_tokenizer
 from accord.errors import InputError, UsageError
 from accord.runtime import lineage
@@ -101,7 +102,7 @@ def variables_of(source: str) -> set[str]:
     from jinja2 import TemplateSyntaxError, meta, nodes
 
     try:
-        tree = _environment().parse(source)
+        tree = environment().parse(source)
     except TemplateSyntaxError:
         return set()  # its first rendering tells
     made = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
@@ -110,27 +111,11 @@ def variables_of(source: str) -> set[str]:
     return set(meta.find_undeclared_variables(tree)) - (made - asked)
 
 
-def _environment() -> Any:
-    """The environment that transformers parses templates in, as far as parsing goes."""
-    from jinja2 import nodes
-    from jinja2.ext import Extension
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        tags = {"generation"}  # noqa: RUF012 - jinja's own way
-
-        def parse(self, parser: Any) -> Any:
-            line = next(parser.stream).lineno
-            return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
-
-    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"])
-
-
 def _source(tokenizer: Tokenizer, variables: Mapping[str, Any]) -> str | None:
     """The template that transformers takes: of several, the one for tools if there are tools, else the default one."""
     template = tokenizer.chat_template
     if not isinstance(template, Mapping):
-        return template or None
+        return template if template and isinstance(template, str) else None
     named = cast("Mapping[str, str]", template)
     return named.get("tool_use" if variables.get("tools") else "default") or named.get("default")
 
