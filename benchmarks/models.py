@@ -138,7 +138,7 @@ def _reward_folder(case: Case) -> Path:
     folder = case.folder / "reward"
     if not folder.exists():
         lm = case.ours()
-        head = scalar.new_head(lm.config.get_text_config().hidden_size, torch.Generator().manual_seed(3))
+        head = scalar.new_head(scalar.head_width(lm), torch.Generator().manual_seed(3))
         folders.scalar_from(lm, head).save_pretrained(folder)
     return folder
 

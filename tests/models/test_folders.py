@@ -11,10 +11,10 @@ from tiny import FP32, chat, llama, rng, scalar, sequences, weights
 
 from accord.errors import ModelError
 from accord.models.adapters import add_lora, merge_lora, sharing, trainable
-from accord.models.folders import load_causal_lm, load_scalar_model, prepared, save_model
+from accord.models.folders import load_causal_lm, load_scalar_model, prepared, save_model, scalar_from
 from accord.models.packing import pack
 from accord.models.policy import logprobs
-from accord.models.scalar import RewardModel, scores
+from accord.models.scalar import RewardModel, head_width, new_head, scores
 
 
 def said(model: Any) -> torch.Tensor:
@@ -120,3 +120,12 @@ def test_dropout_is_off_for_good() -> None:
     model = prepared(LlamaForCausalLM(config))
     assert not model.training
     assert torch.equal(said(model), said(model))
+
+
+def test_a_reward_model_of_an_architecture_without_a_class_for_it_is_refused() -> None:
+    from transformers import ApertusConfig, ApertusForCausalLM
+
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+    lm = ApertusForCausalLM(ApertusConfig(vocab_size=60, **shape, bos_token_id=1, eos_token_id=1, pad_token_id=0))
+    with pytest.raises(ModelError, match="apertus: transformers has no class for reward and value models"):
+        scalar_from(lm, new_head(head_width(lm), rng()))

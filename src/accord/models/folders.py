@@ -80,13 +80,21 @@ def scalar_from(lm: Any, head: torch.Tensor, *, share: bool = False) -> Any:
 
     The body is a copy; with ``share`` it is the language model's own, which then takes no second copy's memory, and must not be
     used any more.
+
+    Raises:
+        ModelError: transformers has no class for such models of this architecture.
     """
     from transformers import AutoModelForSequenceClassification
 
     kept = {key: value for key, value in lm.config.to_dict().items() if key not in ("architectures", "id2label", "label2id")}
     config = lm.config.__class__.from_dict({**kept, "num_labels": 1})
-    with torch.device("meta"):
-        model: Any = cast("Any", AutoModelForSequenceClassification).from_config(config)
+    try:
+        with torch.device("meta"):
+            model: Any = cast("Any", AutoModelForSequenceClassification).from_config(config)
+    except ValueError as error:
+        what = "transformers has no class for reward and value models of this architecture"
+        hint = "use a method without them (dpo, kto, grpo with a rule), or another base model"
+        raise ModelError(what, where=str(config.model_type), hint=hint) from error
     setattr(model, model.base_model_prefix, lm.base_model if share else copy.deepcopy(lm.base_model))
     model.score.weight = nn.Parameter(head.detach().clone())
     model.stored_dtype, model.files = getattr(lm, "stored_dtype", torch.float32), getattr(lm, "files", None)

@@ -27,6 +27,11 @@ def new_head(width: int, generator: torch.Generator) -> Float[Tensor, "1 width"]
     return torch.randn(1, width, generator=generator) * (width + 1) ** -0.5
 
 
+def head_width(lm: Any) -> int:
+    """Return the width of a causal LM's final states, which a scalar head reads. OPT-350m's are narrower than its layers."""
+    return lm.get_output_embeddings().weight.shape[1]
+
+
 def scalars(model: Any, batch: PackedBatch, at: Tensor, *, dtype: torch.dtype) -> Float[Tensor, " n"]:
     """Return the scalar head's float32 outputs at the token indices ``at`` of the batch, the model's bias added."""
     states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), dtype)

@@ -16,7 +16,7 @@ from accord.errors import InputError
 from accord.evaluation.verdicts import accuracy_of, verdicts
 from accord.feedback.label_budget import Point, fit_curve
 from accord.models.folders import scalar_from
-from accord.models.scalar import RewardModel, new_head
+from accord.models.scalar import RewardModel, head_width, new_head
 from accord.records import RankedPrompt
 from accord.runtime.device import pick_device
 from accord.runtime.project import Project
@@ -75,7 +75,7 @@ def train_on(
 ) -> TextScorer:
     """Train a reward model from the SFT model on these rankings alone; it is not saved."""
     run = Run.start(project.path / folder, stage="reward", config=config, inputs={}, resume=False, seed=seed)
-    scalar = scalar_from(sft.lm, new_head(sft.lm.config.hidden_size, generator(seed, "examine", "head"))).to(pick_device())
+    scalar = scalar_from(sft.lm, new_head(head_width(sft.lm), generator(seed, "examine", "head"))).to(pick_device())
     rows: list[algorithm.RankedRows] = []
     for row in algorithm.with_mismatched(ranked, config.mismatched, seed):
         responses = [sft.format.response(row.prompt.messages, response.text) for response in row.responses]

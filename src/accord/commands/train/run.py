@@ -20,7 +20,7 @@ from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
 from accord.models.decoder import recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
 from accord.models.quantised import quantised
-from accord.models.scalar import new_head
+from accord.models.scalar import head_width, new_head
 from accord.records import Prompt
 from accord.runtime import lineage
 from accord.runtime.device import pick_device
@@ -107,7 +107,7 @@ def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> A
 
 def scalar_model(model: Model, seed: int, stream: str) -> Any:
     """A model with a fresh scalar head on a language model's body, which it takes from it, on the device."""
-    made = scalar_from(model.lm, new_head(model.lm.config.hidden_size, generator(seed, stream, "head")), share=True)
+    made = scalar_from(model.lm, new_head(head_width(model.lm), generator(seed, stream, "head")), share=True)
     give_pad(made, model.format.tokenizer, model.format.stop)
     if not model.format.raw:
         end_at_stop(model.format.tokenizer)
