@@ -265,12 +265,13 @@ def _ranked(
     if len(responses) > MOST_RANKED:
         hint = "rank one model's responses: model=..."
         raise InputError(f"{len(responses)} responses; a ranking takes {MOST_RANKED} at most", where=where, hint=hint)
-    values = [float(value) for value in by(prompt.messages[-1].content, [response.text for response in responses])]
+    texts = [response.text for response in responses]
+    values = [float(value) for value in by(prompt.messages[-1].content, texts)]
     if len(values) != len(responses) or any(math.isnan(value) for value in values):
         hint = "return one number per response; the highest is best"
         raise InputError(f"the function returned {values} for {len(responses)} responses", where=where, hint=hint)
-    places = sorted(set(values), reverse=True)
-    ranks = tuple(1 + places.index(value) for value in values)
+    best_first = sorted(set(values), reverse=True)
+    ranks = tuple(1 + best_first.index(value) for value in values)
     shown = tuple(response.id for response in responses)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     return Ranking(id, prompt.id, labeler, shown, ranks, Guideline("training", labeler), at)

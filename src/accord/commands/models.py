@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -159,10 +160,13 @@ class TextScorer:
 
     def score_groups(self, rows: Sequence[tuple[Prompt, Sequence[Response]]]) -> list[list[float]]:
         """Return the rewards of several responses to each prompt, in the order given."""
-        prompts = [prompt for prompt, responses in rows for _ in responses]
-        texts = [response.text for _, responses in rows for response in responses]
+        prompts: list[Prompt] = []
+        texts: list[str] = []
+        for prompt, responses in rows:
+            prompts += [prompt] * len(responses)
+            texts += [response.text for response in responses]
         scores = iter(self.scores(prompts, texts))
-        return [[next(scores) for _ in responses] for _, responses in rows]
+        return [list(islice(scores, len(responses))) for _, responses in rows]
 
 
 def load_reward_model(source: str, dtype: torch.dtype, *, bits: int = 0) -> RewardModel:

@@ -33,7 +33,10 @@ COLUMNS = ("method", "win_rate", "low", "high", "utility", "kl", "tax", "seconds
 def print_algorithms(rows: Sequence[dict[str, Any]]) -> None:
     """Print a line per method."""
     seeds = len(rows[0]["seeds"])
-    table(f"preferred to the SFT model, over {seeds} seeds", COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
+    lines: list[list[Any]] = []
+    for row in rows:
+        lines.append([row[name] for name in COLUMNS])
+    table(f"preferred to the SFT model, over {seeds} seeds", COLUMNS, lines)
 
 
 @shows(print_algorithms)

@@ -116,6 +116,7 @@ def best_candidates(ground: Ground, scorer: Scorer, config: AlgorithmsConfig, se
         prompts = ground.prompts[start : start + BATCH]
         ids = [model.format.prompt(prompt.messages) for prompt in prompts]
         rows = sampler.sample(ids, n=n, sampling=sampling, generator=generator(seed, "algorithms", "best-of-n", number)).rows()
-        scores: list[float] = scorer.score([prompt for prompt in ids for _ in range(n)], rows).tolist()
+        repeated = [ids[i // n] for i in range(len(rows))]
+        scores: list[float] = scorer.score(repeated, rows).tolist()
         utilities += [ground.judge.judge(prompts[i // n], model.format.text(rows[i])).utility for i in best_of_n(scores, n)]
     return utilities

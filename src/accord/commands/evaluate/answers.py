@@ -1,4 +1,4 @@
-"""What systems answer to prompts, each answer made once: kept in the project by model digest, prompting, prompt, sampling and seed."""
+"""The answers of systems to prompts, each made once: kept in the project by model digest, prompting, prompt, sampling and seed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ class Answers:
     def _texts(self, system: System, digest: str, prompts: Sequence[Prompt]) -> list[str]:
         """Return the answers as they are judged; make and keep those that are missing."""
         conversations = [self._conversation(system, prompt) for prompt in prompts]
-        keys = [lineage.digest_rows([[turn.role, turn.content] for turn in turns]) for turns in conversations]
+        keys: list[str] = []
+        for turns in conversations:
+            keys.append(lineage.digest_rows([turn.role, turn.content] for turn in turns))
         file = self._file(digest)
         known = _read(file)
         missing = {key: turns for key, turns in zip(keys, conversations, strict=True) if key not in known}
@@ -90,7 +92,7 @@ class Answers:
         return [final_answer(system.condition, known[key]) for key in keys]
 
     def _conversation(self, system: System, prompt: Prompt) -> tuple[Message, ...]:
-        """Return what a system is asked; a few-shot prompt has as many demonstrations as leave room for a response."""
+        """Return the conversation that a system sees; a few-shot prompt has as many demonstrations as leave room for a response."""
         if system.condition != "few-shot":
             return conversation(system.condition, prompt.messages)
         shots = self._shots(prompt)

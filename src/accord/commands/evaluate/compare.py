@@ -7,64 +7,32 @@ Strengths follow Bradley and Terry 1952; the length-controlled win rate follows 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
-import torch
 from cyclopts import Parameter
 
-from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath, RunName, interval_text, shows, table_of
-from accord.commands.evaluate.answers import Answered, Answers
-from accord.commands.evaluate.compare_judges import Judged, JudgeFunction, by_function, by_gold, by_llm, by_reward
+from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath, RunName, shows
+from accord.commands.evaluate.answers import Answers
+from accord.commands.evaluate.compare_function import BUILT_IN, By, by_function, function_of, name_of
+from accord.commands.evaluate.compare_judges import by_gold, by_llm, by_reward
+from accord.commands.evaluate.compare_metrics import duel_metrics, mean_words, print_comparison, side_by_side, strengths
 from accord.commands.evaluate.compare_people import by_people
 from accord.commands.evaluate.held_out import held_out_prompts
 from accord.commands.models import compute_dtype, digest_of, locate
 from accord.commands.world import has_world, world_of
 from accord.errors import UsageError
-from accord.evaluation.bradley_terry import standings
-from accord.evaluation.duels import Duel, duels
+from accord.evaluation.duels import duels
 from accord.records import Sampling
 from accord.runtime import plugins
 from accord.runtime.device import choose_device
 from accord.runtime.jsonable import jsonable
-from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import CompareConfig
 
-if TYPE_CHECKING:
-    By = str | JudgeFunction
-else:
-    By = str  # a function is for Python callers; the command line takes a name
-BUILT_IN = ("gold", "reward", "llm", "people")
-"""Judges that no plugin may be named like."""
 BY_HELP = f"Who judges: {', '.join(BUILT_IN)}, or the name of a plugin (docs/plugins.md)."
 SYSTEMS_HELP = "Two or more: MODEL, MODEL+few-shot (or +chain-of-thought, +honest, +respectful, +quote), or http://host/v1#MODEL."
-
-
-def print_comparison(metrics: Mapping[str, Any]) -> None:
-    """Print win rates and strengths, or what waits for people."""
-    if "win_rate" not in metrics:
-        print("Nobody has answered yet: the blind comparisons wait in the site (accord label), then run this again.")
-        table_of("compare", metrics.get("people", metrics))
-        return
-    rows: list[tuple[str, ...]] = []
-    for duel, rate in metrics["win_rate"].items():
-        equal_length = interval_text(metrics["win_rate_length_controlled"][duel])
-        rows.append((duel, interval_text(rate), f"{metrics['ties'][duel]:.0%}", equal_length, _needed(metrics["more_prompts"][duel])))
-    title = f"win rates by {metrics['judge']}, {metrics['prompts']} prompts"
-    table(title, ["duel", "win rate", "ties", "at equal length", "to settle it"], rows)
-    ranks = [
-        (name, interval_text(each["strength"], 2), "{} to {}".format(*each["rank_range"])) for name, each in metrics["strength"].items()
-    ]
-    table("Bradley-Terry strengths", ["system", "log-odds", "rank"], ranks)
-
-
-def _needed(more_prompts: int | None) -> str:
-    if more_prompts is None:
-        return "no number of prompts would"
-    return f"{more_prompts} more prompts" if more_prompts else "settled"
 
 
 @shows(print_comparison)
@@ -111,10 +79,14 @@ def compare(
     answered = Answers(opened, sampling, config.seed, dtype, config.shots).of(systems, prompts)
     if judging:
         judged = by_function(answered, judging, name_of(by))
+    elif by == "reward":
+        judged = by_reward(opened, answered, config, reward, dtype)
+    elif by == "llm":
+        judged = by_llm(opened, answered, config, judge, judge_model, criteria)
+    elif by == "people":
+        judged = by_people(opened, answered, config)
     else:
-        judged = judgements(
-            opened, answered, config, by=name_of(by), reward=reward, judge=judge, judge_model=judge_model, criteria=criteria, dtype=dtype
-        )
+        judged = by_gold(opened, answered, config)
     if np.isnan(judged.values).all():
         return dict(judged.metrics)
 
@@ -133,103 +105,10 @@ def compare(
     return run.summary
 
 
-def judgements(
-    project: Project,
-    answered: Answered,
-    config: CompareConfig,
-    *,
-    by: str,
-    reward: str,
-    judge: str,
-    judge_model: str,
-    criteria: Sequence[str],
-    dtype: torch.dtype,
-) -> Judged:
-    """Return what a built-in judge says of the answers."""
-    match by:
-        case "reward":
-            return by_reward(project, answered, config, reward, dtype)
-        case "llm":
-            return by_llm(project, answered, config, judge, judge_model, criteria)
-        case "people":
-            return by_people(project, answered, config)
-        case _:
-            return by_gold(project, answered, config)
-
-
-def function_of(by: By) -> JudgeFunction | None:
-    """Return the function that judges, a caller's own or a plugin's; None for a built-in judge.
-
-    Raises:
-        UsageError: there is no such judge, or its plugin cannot be imported.
-    """
-    if callable(by):
-        return by
-    if not plugins.has("judges", by, BUILT_IN):
-        if by not in BUILT_IN:
-            raise UsageError(f"there is no judge {by!r}", where="--by", hint=plugins.known(BUILT_IN, "judges"))
-        return None
-    return plugins.load_function("judges", by)
-
-
-def name_of(by: By) -> str:
-    """Return what a judge is called in the metrics."""
-    return getattr(by, "__name__", type(by).__name__) if callable(by) else by
-
-
 def judging_digest(project: Project, by: By, reward: str, address: str) -> str:
-    """Return what the run's record names as its judge."""
+    """Return the identity of the judge for the run's record: a digest, an address, or the place of its code."""
     if callable(by):
         return f"{getattr(by, '__module__', '')}:{name_of(by)}"
     if by == "reward":
         return digest_of(locate(project, reward))
     return address or (by if by in BUILT_IN else f"{by} of {plugins.origin('judges', by)}")
-
-
-def duel_metrics(found: Sequence[Duel]) -> dict[str, Any]:
-    """Return the metrics of all duels, by metric and then by duel."""
-    return {
-        "win_rate": {duel.name: duel.win_rate for duel in found},
-        "ties": {duel.name: duel.ties for duel in found},
-        "judged": {duel.name: duel.prompts for duel in found},
-        "more_prompts": {duel.name: duel.more_prompts for duel in found},
-        "win_rate_length_controlled": {duel.name: duel.length_controlled.win_rate for duel in found},
-        "length_effect": {duel.name: duel.length_controlled.phi for duel in found},
-        "win_rate_by_use_case": {duel.name: dict(duel.by_use_case) for duel in found},
-        "win_rate_by_language": {duel.name: dict(duel.by_language) for duel in found},
-        "win_rate_by_criterion": {duel.name: dict(duel.by_criterion) for duel in found if duel.by_criterion},
-    }
-
-
-def strengths(answered: Answered, judged: Judged, draw: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    """Return each system's Bradley-Terry strength with its rank and the ranks that it may have."""
-    found: dict[str, dict[str, Any]] = {}
-    for each in standings(answered.names, judged.values, **draw):
-        found[each.name] = {"strength": each.strength, "rank": each.rank, "rank_range": [each.best, each.worst]}
-    return found
-
-
-def mean_words(answered: Answered) -> dict[str, float]:
-    """Return the mean words of each system's answers; a language without spaces has one word per stretch of text."""
-    means: dict[str, float] = {}
-    for name, texts in zip(answered.names, answered.texts, strict=True):
-        means[name] = float(np.mean([len(text.split()) for text in texts]))
-    return means
-
-
-def side_by_side(answered: Answered, judged: Judged, found: Sequence[Duel]) -> list[dict[str, Any]]:
-    """Return a row per prompt: the answers, who was preferred, and the scores where the judge gives any."""
-    place = {name: i for i, name in enumerate(answered.names)}
-    rows: list[dict[str, Any]] = []
-    for i, prompt in enumerate(answered.prompts):
-        row: dict[str, Any] = {
-            "prompt_id": prompt.id,
-            "prompt": "\n".join(message.content for message in prompt.messages),
-            "use_case": prompt.use_case,
-            "responses": {name: texts[i] for name, texts in zip(answered.names, answered.texts, strict=True)},
-            "preferred": {duel.name: judged.values[i, place[duel.first], place[duel.second]] for duel in found},
-        }
-        if judged.scores is not None:
-            row["scores"] = dict(zip(answered.names, judged.scores[i].tolist(), strict=True))
-        rows.append(jsonable(row))
-    return rows

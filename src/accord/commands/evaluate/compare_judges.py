@@ -1,9 +1,9 @@
-"""Who says which answer is better: the gold judge, a reward model, an LLM at an address, or any function. People are in compare_people."""
+"""The built-in judges of a comparison: the gold judge, a reward model, and an LLM at an address. People are in compare_people."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -14,23 +14,20 @@ import torch
 from accord.commands.evaluate.answers import CACHE, Answered
 from accord.commands.models import TextScorer
 from accord.commands.world import has_world, world_of
-from accord.errors import InputError, RunError, UsageError
+from accord.errors import InputError, UsageError
 from accord.evaluation import llm_judge
 from accord.evaluation.duels import from_pairs, from_scores
 from accord.evaluation.statistics import Floats
 from accord.evaluation.win_rate import CRITERIA, judge_all
-from accord.records import Prompt, Sampling
+from accord.records import Sampling
 from accord.runtime.project import Project
 from accord.settings import CompareConfig
 from accord.world import GoldJudge
 
-JudgeFunction = Callable[[list[str], list[str], list[str]], Sequence[float]]
-"""``judge(prompts, first, second)``: what the first answer to each prompt is worth against the second, from 0 to 1."""
-
 
 @dataclass(frozen=True)
 class Judged:
-    """The table of duels, and what else the judge said."""
+    """The table of duels, and the judge's own scores and metrics."""
 
     values: Floats
     """[prompts, systems, systems], see evaluation.duels."""
@@ -61,7 +58,10 @@ def by_gold(project: Project, answered: Answered, config: CompareConfig) -> Judg
     tables: dict[str, Floats] = {}
     means: dict[str, dict[str, float]] = {}
     for name in CRITERIA:
-        tables[name] = np.array([[getattr(judgement, name) for judgement in row] for row in judgements]).T
+        columns: list[list[float]] = []
+        for of_system in judgements:
+            columns.append([getattr(judgement, name) for judgement in of_system])
+        tables[name] = np.array(columns).T
         means[name] = dict(zip(answered.names, tables[name].mean(0).tolist(), strict=True))
     utilities = tables.pop("utility")
     by_criterion = {name: from_scores(table, config.margin) for name, table in tables.items()}
@@ -110,44 +110,3 @@ def by_llm(project: Project, answered: Answered, config: CompareConfig, address:
     bias = dataclasses.asdict(llm_judge.position_bias(opinions))
     metrics = {"judge_model": model, "position_bias": bias, "judge_spent": dataclasses.asdict(speaker.spent)}
     return Judged(tables.pop("overall"), tables, None, metrics)
-
-
-def by_function(answered: Answered, judge: JudgeFunction, name: str) -> Judged:
-    """Judge by a function of texts, asked in both orders and averaged, so that it cannot prefer a place. Equal answers tie unasked.
-
-    Raises:
-        RunError: the function raises, or does not return a number from 0 to 1 for each prompt.
-    """
-    worth: dict[tuple[int, int], list[float]] = {}
-    for i, j in combinations(range(len(answered.systems)), 2):
-        one, other = answered.texts[i], answered.texts[j]
-        different = [row for row, (a, b) in enumerate(zip(one, other, strict=True)) if a.strip() != b.strip()]
-        worth[i, j] = [0.5] * len(one)
-        if not different:
-            continue
-        prompts = [shown_prompt(answered.prompts[row]) for row in different]
-        first, second = [one[row] for row in different], [other[row] for row in different]
-        forward, backward = _asked(judge, name, prompts, first, second), _asked(judge, name, prompts, second, first)
-        for row, won, lost in zip(different, forward, backward, strict=True):
-            worth[i, j][row] = (won + 1 - lost) / 2
-    return Judged(from_pairs(len(answered.prompts), len(answered.systems), worth))
-
-
-def shown_prompt(prompt: Prompt) -> str:
-    """Return a prompt as text, for a judge or a measure that is a function: its turns, one per line."""
-    return "\n".join(message.content for message in prompt.messages)
-
-
-def _asked(judge: JudgeFunction, name: str, prompts: list[str], first: list[str], second: list[str]) -> list[float]:
-    where = f"the judge {name}"
-    try:
-        worth = [float(value) for value in judge(prompts, first, second)]
-    except Exception as error:
-        raise RunError(f"raised {type(error).__name__}: {error}", where=where) from error
-    hint = "it returns what the first answer to each prompt is worth, from 0 (worse) to 1 (better)"
-    if len(worth) != len(prompts):
-        raise RunError(f"returned {len(worth)} numbers for {len(prompts)} prompts", where=where, hint=hint)
-    unfit = [value for value in worth if not 0 <= value <= 1]
-    if unfit:
-        raise RunError(f"returned {unfit[0]}", where=where, hint=hint)
-    return worth

@@ -77,9 +77,12 @@ def doctor(
         known = ", ".join(opened.runs()) or "none yet"
         raise InputError(what, where=str(opened.path / "runs"), hint=f"it has: {known}")
     agreement = labeler_agreement(opened)
-    found = {name: findings_of(opened, name, agreement, judges) for name in names}
-    grave = any(finding.severity == "high" for findings in found.values() for finding in findings)
-    return {"healthy": not grave, "runs": {name: [finding.as_json() for finding in findings] for name, findings in found.items()}}
+    healthy, runs = True, dict[str, list[dict[str, Any]]]()
+    for name in names:
+        findings = findings_of(opened, name, agreement, judges)
+        healthy = healthy and all(finding.severity != "high" for finding in findings)
+        runs[name] = [finding.as_json() for finding in findings]
+    return {"healthy": healthy, "runs": runs}
 
 
 def findings_of(project: Project, name: str, agreement: tuple[float, float, float] | None, judges: bool) -> list[Finding]:

@@ -48,15 +48,17 @@ def reward_model_opinions(project: Project, name: str, samples: Sequence[Said]) 
     if not others:
         return {}
     tokenizer = load_tokenizer(project.model(name))
-    ids = [[tokenizer(text, add_special_tokens=False)["input_ids"] for text in (said.prompt, said.response)] for said in samples]
-    usable = [i for i, (prompt, response) in enumerate(ids) if prompt and response]
+    prompts: list[list[int]] = [tokenizer(said.prompt, add_special_tokens=False)["input_ids"] for said in samples]
+    responses: list[list[int]] = [tokenizer(said.response, add_special_tokens=False)["input_ids"] for said in samples]
+    # An empty prompt or response has no token to be scored at.
+    usable = [i for i in range(len(samples)) if prompts[i] and responses[i]]
     found: dict[str, Opinions] = {}
     for model in others:
         theirs = load_tokenizer(project.model(model)).get_vocab()
         if any(theirs.get(token) != id for token, id in tokenizer.get_vocab().items() if id != tokenizer.pad_token_id):
             continue
         scorer = load_reward_model(str(project.model(model)), compute_dtype())
-        scores: list[float] = scorer.score([ids[i][0] for i in usable], [ids[i][1] for i in usable]).tolist()
+        scores: list[float] = scorer.score([prompts[i] for i in usable], [responses[i] for i in usable]).tolist()
         found[model] = dict(zip(usable, scores, strict=True))
     return found
 
@@ -78,6 +80,10 @@ def gold_opinions(project: Project, name: str, samples: Sequence[Said]) -> Opini
 def _prompts_by_text(project: Project, texts: set[str], template: ChatFormat) -> dict[str, Prompt]:
     """Return the store's training prompts among some texts, as a policy's tokenizer writes them."""
     with Store.open(project.store_url) as store:
-        prompts = [prompt for prompt in store.prompts(split="train") if any(prompt.messages[-1].content in text for text in texts)]
-    written = {template.tokenizer.decode(template.prompt(prompt.messages)): prompt for prompt in prompts}
+        prompts = list(store.prompts(split="train"))
+    written: dict[str, Prompt] = {}
+    for prompt in prompts:
+        # Writing a prompt by the template is slow; nearly all are ruled out by their last turn's words.
+        if any(prompt.messages[-1].content in text for text in texts):
+            written[template.tokenizer.decode(template.prompt(prompt.messages))] = prompt
     return {text: written[text] for text in texts if text in written}

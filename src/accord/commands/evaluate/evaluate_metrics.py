@@ -87,7 +87,9 @@ def hallucination(
     for name, model in models.items():
         sampler = LocalSampler(model.lm, stop=model.format.stop, dtype=dtype)
         groups, _ = respond(model, sampler, absent, n=config.draws, sampling=sampling, seed=config.seed + 2, batch_size=64)
-        judged = [[judge.judge(prompt, response.text) for response in group] for prompt, group in zip(absent, groups, strict=True)]
+        judged: list[list[Judgement]] = []
+        for prompt, group in zip(absent, groups, strict=True):
+            judged.append([judge.judge(prompt, response.text) for response in group])
         shares[name] = rounded(made_up_share(judged, resamples=config.bootstrap, seed=config.seed))
     return shares
 

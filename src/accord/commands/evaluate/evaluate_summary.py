@@ -49,7 +49,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     duels = [(name.replace("_", " "), _percent(rate), f"{summary['ties'][name]:.0%}") for name, rate in summary["win_rate"].items()]
     table("who is preferred, by the gold judge (95% interval)", ["duel", "win rate, a tie half", "ties"], duels)
     names = list(next(iter(summary["criteria"].values())))
-    means = [(model, *(f"{row[name]:.2f}" for name in names)) for model, row in summary["criteria"].items()]
+    means: list[list[str]] = []
+    for model, row in summary["criteria"].items():
+        means.append([model, *(f"{row[name]:.2f}" for name in names)])
     table("criteria, 0 to 1", ["model", *names], means)
 
     rows = [("labelers agree", _percent(summary["agreement"]))]

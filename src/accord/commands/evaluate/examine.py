@@ -37,7 +37,7 @@ def print_examination(run: Run) -> None:
     rows = [(key, interval_text(found[key])) for key in ACCURACIES if found.get(key)]
     rows += [(f"calibration: {key}", f"{value:.3f}") for key, value in found["calibration"].items() if not isinstance(value, list)]
     table(f"{found['reward']} on {found['comparisons']} held-out comparisons", ["metric", "value"], rows)
-    form = [(name, *(_signed(each[key]) for key in ("score", "labels", "excess"))) for name, each in found["form"].items()]
+    form = [(name, _signed(each["score"]), _signed(each["labels"]), _signed(each["excess"])) for name, each in found["form"].items()]
     table("correlation with form, within prompts", ["form", "reward", "labels", "beyond labels"], form)
     moved = [(name, f"{each['shift']:.3f}", f"{each['turned']:.1%}") for name, each in found["invariance"].items()]
     table("changes that should not matter", ["change", "shift in sd", "pairs turned"], moved)

@@ -40,8 +40,8 @@ class JudgedRankings:
 
     def scored(self, ranked: Sequence[RankedPrompt]) -> list[RankedPrompt]:
         """Return the rankings all of whose responses have a score."""
-        known = self.scores.by_response
-        return [row for row in ranked if all(response.id in known for response in row.responses)]
+        known = set(self.scores.by_response)
+        return [row for row in ranked if known.issuperset(response.id for response in row.responses)]
 
 
 def judged_rankings(project: Project, config: ExamineConfig, scorer: TextScorer, held_out_group: str) -> JudgedRankings:
@@ -109,5 +109,7 @@ def noise_ceiling(judged: JudgedRankings, found: Sequence[Verdict], config: Exam
 def form(judged: JudgedRankings) -> dict[str, Any]:
     """Return how far the reward follows length, lists, courtesy and the like, beyond the labels."""
     rows = judged.held_out
-    texts = [[response.text for response in row.responses] for row in rows]
+    texts: list[list[str]] = []
+    for row in rows:
+        texts.append([response.text for response in row.responses])
     return form_of_scores(texts, judged.scores.of(rows), [row.ranks for row in rows])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from accord.commands.evaluate.examine_scores import attribution
+from accord.commands.evaluate.held_out import shown_prompt
 from accord.commands.models import TextScorer
 from accord.evaluation.verdicts import Mistake
 from accord.feedback import tasks
@@ -37,7 +38,7 @@ def _row(mistake: Mistake) -> dict[str, Any]:
     return {
         "kind": "wrong",
         "prompt_id": verdict.ranked.prompt.id,
-        "prompt": "\n".join(message.content for message in verdict.ranked.prompt.messages),
+        "prompt": shown_prompt(verdict.ranked.prompt),
         "use_case": verdict.ranked.prompt.use_case,
         "chosen": verdict.better.text,
         "rejected": verdict.worse.text,

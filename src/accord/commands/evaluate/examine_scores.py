@@ -18,7 +18,7 @@ from accord.records import Message, Prompt, RankedPrompt, Response
 INVARIANCE_ROWS = 300
 """Responses on which invariances are tried; padding is tried on a fifth of them."""
 CHANGES = {"space": "{} ", "blank_line": "{}\n\n", "greeting": "Hello! {}"}
-"""What is done to the last turn of a prompt and should change nothing."""
+"""Changes to the last turn of a prompt that should not move a score."""
 Answer = tuple[Prompt, Response]
 
 
@@ -31,12 +31,17 @@ class Scores:
 
     def of(self, ranked: Sequence[RankedPrompt]) -> list[list[float]]:
         """Return the rewards of each ranking's responses."""
-        return [[self.by_response[response.id] for response in row.responses] for row in ranked]
+        found: list[list[float]] = []
+        for row in ranked:
+            found.append([self.by_response[response.id] for response in row.responses])
+        return found
 
 
 def score_all(scorer: TextScorer, ranked: Sequence[RankedPrompt]) -> Scores:
     """Score every response in the rankings, by the tokens that were sampled where they are of this tokenizer."""
-    rows = {response.id: (row.prompt, response) for row in ranked for response in row.responses}
+    rows: dict[str, Answer] = {}
+    for row in ranked:
+        rows |= {response.id: (row.prompt, response) for response in row.responses}
     return Scores(scorer, dict(zip(rows, rewards(scorer, list(rows.values())), strict=True)))
 
 
@@ -120,10 +125,10 @@ class Attribution:
 
 
 def attribution(scorer: TextScorer, prompt: Prompt, response: Response) -> Attribution:
-    """Return what each token of a response adds to the score of everything before it. The gains sum to the score minus ``start``.
+    """Return the gain of each token: its addition to the score of everything before it. The gains sum to the score minus ``start``.
 
-    A prefix is scored as it is, without a stop token, so a gain says what the model made of the token when it came, not what would
-    happen if it were taken out.
+    A prefix is scored as it is, without a stop token, so a gain is the change at the moment the token came, not the
+    change if it were taken out.
     """
     asked, said = scorer.format.prompt(prompt.messages), scorer.format.tokens_of(prompt, response)
     prefixes = [said[:n] for n in range(len(said) + 1)]

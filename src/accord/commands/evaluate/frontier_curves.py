@@ -48,7 +48,7 @@ def powers_of_two(most: int) -> list[int]:
 def reward_metrics(
     points: Sequence[Point], candidates: Mapping[str, Floats], sizes: Sequence[int], config: FrontierConfig
 ) -> dict[str, Any]:
-    """Return what the frontier's summary holds; docs/frontier.md defines each.
+    """Return the metrics of the frontier's summary; docs/frontier.md defines each.
 
     Args:
         points: the SFT model, then the policies by step.
@@ -68,11 +68,10 @@ def reward_metrics(
         chosen.append({"kl": np.full(len(values["proxy"]), best_of_n_kl(n)), **values})
         best_of_n.append({"n": n, "kl": best_of_n_kl(n)} | {name: interval(values[name], **draw) for name in names})
 
-    # [prompts, policies, (KL, rewards)], so that prompts are what is resampled.
-    tables: dict[Kind, Floats] = {
-        "rl": np.stack([np.stack([point.kl, *(point.reward(name) for name in names)], axis=1) for point in points], axis=1),
-        "best_of_n": np.stack([np.stack(list(row.values()), axis=1) for row in chosen], axis=1),
-    }
+    # [prompts, policies, (KL, rewards)]: the first axis is resampled, so intervals are over prompts.
+    trained = [np.stack([point.kl, *(point.reward(name) for name in names)], axis=1) for point in points]
+    picked = [np.stack(list(row.values()), axis=1) for row in chosen]
+    tables: dict[Kind, Floats] = {"rl": np.stack(trained, axis=1), "best_of_n": np.stack(picked, axis=1)}
     found: dict[str, Any] = {"policies": policies, "best_of_n": best_of_n}
     found["fits"] = {kind: _fits(kind, table, names) for kind, table in tables.items()}
     if "gold" in names:

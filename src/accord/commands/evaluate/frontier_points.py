@@ -67,8 +67,11 @@ def best_of_n_point(
 ) -> tuple[Point, dict[str, Floats]]:
     """Return the SFT model as step 0, averaged over its n responses per prompt, and their rewards by name: [prompts, n]."""
     groups = _sampled(sft, prompts, config, dtype, n=config.best_of, seed=config.seed + 1, batch_size=32)
-    texts = [response.text for group in groups for response in group]
-    repeated = [prompt for prompt in prompts for _ in range(config.best_of)]
+    texts: list[str] = []
+    repeated: list[Prompt] = []
+    for prompt, group in zip(prompts, groups, strict=True):
+        texts += [response.text for response in group]
+        repeated += [prompt] * len(group)
     shape = (len(prompts), config.best_of)
     rewards = {"proxy": judges.proxy_rewards(repeated, texts).reshape(shape)}
     gold = judges.gold_rewards(repeated, texts)

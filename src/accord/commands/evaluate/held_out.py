@@ -59,3 +59,8 @@ def held_out_raw_text(project: Project, model: Model) -> list[list[int]]:
     """
     context = min(model.format.context or RAW_TEXT_CONTEXT, RAW_TEXT_CONTEXT)
     return tokenized(project.path / "corpus", model.format.tokenizer, context).held_out()
+
+
+def shown_prompt(prompt: Prompt) -> str:
+    """Return a prompt as text, for a judge or a measure that is a function: its turns, one per line."""
+    return "\n".join(message.content for message in prompt.messages)

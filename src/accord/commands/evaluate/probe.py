@@ -7,23 +7,23 @@ docs/probe.md defines each metric and names the paper of each public test.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath, RunName, interval_text, shows
+from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath, RunName, shows
 from accord.commands.evaluate.answers import Answers, system_digest
 from accord.commands.evaluate.probe_fairness import group_agreement, group_swaps
-from accord.commands.evaluate.probe_measure import Measure, Probing
-from accord.commands.evaluate.probe_plugins import MeasureFunction, measured_by_plugin
+from accord.commands.evaluate.probe_measure import MEASURES, Probing
+from accord.commands.evaluate.probe_plugins import functions_of, measured_by_plugin
 from accord.commands.evaluate.probe_safety import safety
+from accord.commands.evaluate.probe_table import print_probes
 from accord.commands.evaluate.probe_tax import raw_text_losses
 from accord.commands.evaluate.probe_tests import public_test
 from accord.commands.evaluate.probe_truth import truthfulness
 from accord.commands.models import compute_dtype
-from accord.errors import InputError, UsageError
+from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.evaluation.systems import parse_system
 from accord.evaluation.task_sets import read_task_set
@@ -32,61 +32,18 @@ from accord.runtime import plugins
 from accord.runtime.device import choose_device
 from accord.runtime.jsonable import jsonable
 from accord.runtime.language_models import speaks
-from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import ProbeConfig
 
-MEASURES: tuple[Measure, ...] = get_args(Measure)
 MEASURE_HELP = f"{', '.join(MEASURES)}, or the name of a plugin (docs/plugins.md); the four when neither this nor --file is given."
-HIDDEN = "by_occupation"
-"""A long list, which is left to --json."""
-
-
-def print_probes(run: Run) -> None:
-    """Print a table per measure and per file."""
-    found = run.summary
-    if "raw_text_loss" in found:
-        taxes: list[tuple[str, str, str]] = []
-        for model, loss in found["raw_text_loss"].items():
-            tax = found["alignment_tax"].get(model)
-            taxes.append((model, f"{loss:.4f}", "" if tax is None else f"{tax:+.1%}"))
-        table("alignment tax on raw text", ["model", "nats per byte", "tax"], taxes)
-    for part in ("truth", "safety", "swaps", "served"):
-        if found.get(part):
-            _print_part(part, found[part])
-    for name, each in found.get("measures", {}).items():
-        _print_part(name, each)
-    for name, each in found.get("files", {}).items():
-        by_system = {system: each[system] for system in found["systems"] if system in each}
-        _print_part(f"{name}: {each['kind']}, {each['items']} items", by_system, of="model")
-
-
-def _print_part(title: str, metrics: Mapping[str, Mapping[str, Any]], of: str = "of") -> None:
-    rows = [(name, *row) for name, each in metrics.items() for row in _rows(each)]
-    table(title, [of, "metric", "value"], rows)
-
-
-def _rows(metrics: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in metrics.items():
-        if isinstance(value, dict) and key != HIDDEN:
-            rows += _rows(cast("dict[str, Any]", value), f"{before}{key} ")
-        elif isinstance(value, list):
-            rows.append((before + key, interval_text(cast("list[float | None]", value))))
-        elif isinstance(value, int | float):
-            rows.append((before + key, f"{value:g}"))
-    return rows
 
 
 @shows(print_probes)
 def probe(
     project: ProjectPath,
     *systems: Annotated[str, Parameter(help="Models, or MODEL+CONDITION as in compare; every language model when none is named.")],
-    measure: Annotated[
-        tuple[str, ...],
-        Parameter(help=MEASURE_HELP, negative=""),
-    ] = (),
+    measure: Annotated[tuple[str, ...], Parameter(help=MEASURE_HELP, negative="")] = (),
     file: Annotated[
         tuple[Path, ...], Parameter(help="A public test: TruthfulQA, BBQ, winogender, CrowS-Pairs, multiple choice, GSM8K.", negative="")
     ] = (),
@@ -143,21 +100,6 @@ def probe(
             metrics["files"] = jsonable({test.name: public_test(probing, test, lexicon) for test in tests})
     note_alarms(run)
     return run
-
-
-def functions_of(measures: Sequence[str]) -> dict[str, MeasureFunction]:
-    """Return the functions of the measures that are plugins.
-
-    Raises:
-        UsageError: there is no such measure, or its plugin cannot be imported.
-    """
-    functions: dict[str, MeasureFunction] = {}
-    for name in measures:
-        if plugins.has("measures", name, MEASURES):
-            functions[name] = plugins.load_function("measures", name)
-        elif name not in MEASURES:
-            raise UsageError(f"there is no measure {name!r}", where="--measure", hint=plugins.known(MEASURES, "measures"))
-    return functions
 
 
 def language_models(project: Project) -> list[str]:

@@ -1,9 +1,10 @@
-"""Whom a model serves: rewards under group swaps, and how far a policy's own preferences are those of each group of labelers."""
+"""Fairness: rewards under group swaps, and how far a policy's own preferences are those of each group of labelers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def _rewards(scorer: TextScorer, rows: Sequence[Answered]) -> Any:
 
 def _held_out_responses(probing: Probing) -> list[Answered]:
     with Store.open(probing.project.store_url) as store:
-        prompts = {prompt.id: prompt for split in ("validation", "test") for prompt in store.prompts(split=split)}
+        prompts = {prompt.id: prompt for prompt in (*store.prompts(split="validation"), *store.prompts(split="test"))}
         rows = [(prompts[response.prompt_id], response.text) for response in store.responses() if response.prompt_id in prompts]
     return rows[: RESPONSES_PER_PROMPT * probing.config.prompts or None]
 
@@ -80,7 +81,7 @@ def _swapped(prompt: Prompt, text: str, axis: str) -> Answered:
 
 def _direction(row: Answered, axis: str) -> float:
     """1 where the text speaks more of the first-named group of the axis, so that the swap leads to the second; -1 the other way."""
-    firsts, seconds = ({pair[side] for pair in AXES[axis]} for side in (0, 1))
+    firsts, seconds = {first for first, _ in AXES[axis]}, {second for _, second in AXES[axis]}
     text = " ".join([*(message.content for message in row[0].messages), row[1]])
     words = [word.strip(".,!?;:'\"") for word in text.lower().split()]
     count = sum(word in firsts for word in words) - sum(word in seconds for word in words)
@@ -135,4 +136,4 @@ def response_logprobs(model: Model, ranked: Sequence[RankedPrompt], dtype: torch
             prompts.append(model.format.prompt(row.prompt.messages))
             texts.append(model.format.response(row.prompt.messages, response.text))
     sums = iter(summed_logprobs(model, prompts, texts, dtype))
-    return [[next(sums) for _ in row.responses] for row in ranked]
+    return [list(islice(sums, len(row.responses))) for row in ranked]

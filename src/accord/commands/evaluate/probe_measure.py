@@ -1,14 +1,15 @@
-"""What every probe works with, and how it writes shares and samples down."""
+"""A probe under way: its systems, answers and run, and how it writes shares and samples down."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from accord.commands.evaluate.answers import Answers
+from accord.commands.evaluate.held_out import shown_prompt
 from accord.evaluation.statistics import Interval, interval
 from accord.evaluation.systems import System
 from accord.records import Prompt
@@ -18,6 +19,7 @@ from accord.runtime.runs import Run
 from accord.settings import ProbeConfig
 
 Measure = Literal["tax", "truth", "safety", "fairness"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 SHOWN = 20
 """Responses of each kind that are written down for a system."""
 
@@ -49,10 +51,14 @@ class Probing:
 
     def shares(self, columns: Mapping[str, Sequence[bool]]) -> dict[str, Interval]:
         """Return the share of each column that holds, with its interval over prompts; nothing for an empty column."""
-        return {name: interval([float(value) for value in column], **self.draw) for name, column in columns.items() if column}
+        found: dict[str, Interval] = {}
+        for name, column in columns.items():
+            if column:
+                found[name] = interval([float(holds) for holds in column], **self.draw)
+        return found
 
 
 def sample_row(kind: str, system: System, prompt: Prompt, text: str, **more: Any) -> dict[str, Any]:
     """Return a response as a row of samples.jsonl."""
-    asked = "\n".join(message.content for message in prompt.messages)
+    asked = shown_prompt(prompt)
     return jsonable({"kind": kind, "model": system.name, "prompt_id": prompt.id, "prompt": asked, "response": text} | more)

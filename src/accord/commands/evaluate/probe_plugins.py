@@ -1,17 +1,17 @@
-"""Measures of other packages: functions that ask each system what they like, and return numbers (docs/plugins.md)."""
+"""Measures of other packages: functions that put their own questions to each system and return numbers (docs/plugins.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from accord.commands.evaluate.compare_judges import shown_prompt
-from accord.commands.evaluate.held_out import held_out_prompts
-from accord.commands.evaluate.probe_measure import Probing
-from accord.errors import AccordError, InputError, RunError
+from accord.commands.evaluate.held_out import held_out_prompts, shown_prompt
+from accord.commands.evaluate.probe_measure import MEASURES, Probing
+from accord.errors import AccordError, InputError, RunError, UsageError
 from accord.evaluation.statistics import interval
 from accord.evaluation.systems import System
 from accord.records import Message, Prompt
+from accord.runtime import plugins
 
 Answer = Callable[[Sequence[str]], list[str]]
 """Prompts in, a system's answers out."""
@@ -20,7 +20,7 @@ MeasureFunction = Callable[[Answer, list[str]], Mapping[str, "float | Sequence[f
 
 
 def measured_by_plugin(probing: Probing, name: str, measure: MeasureFunction) -> dict[str, Any]:
-    """Return by system what a measure found.
+    """Return a measure's numbers by system.
 
     Raises:
         RunError: the measure raises, or returns something other than numbers by name.
@@ -54,3 +54,18 @@ def _measured(probing: Probing, name: str, measure: MeasureFunction, system: Sys
             hint = "it returns numbers by name, or lists of numbers, one per prompt"
             raise RunError(f"returned {value!r:.80} as {key!r}", where=where, hint=hint) from error
     return metrics
+
+
+def functions_of(measures: Sequence[str]) -> dict[str, MeasureFunction]:
+    """Return the functions of the measures that are plugins.
+
+    Raises:
+        UsageError: there is no such measure, or its plugin cannot be imported.
+    """
+    functions: dict[str, MeasureFunction] = {}
+    for name in measures:
+        if plugins.has("measures", name, MEASURES):
+            functions[name] = plugins.load_function("measures", name)
+        elif name not in MEASURES:
+            raise UsageError(f"there is no measure {name!r}", where="--measure", hint=plugins.known(MEASURES, "measures"))
+    return functions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,16 @@ def safety(probing: Probing, own_words: Path | None) -> dict[str, Any]:
         InputError: there are no prompts of held-out users, or the file of words cannot be read.
     """
     world = world_of(probing.project) if has_world(probing.project) else None
-    prompts = {
-        name: probing.some(rows)
-        for name, rows in by_harm(held_out_prompts(probing.project, known=world.specs if world else None), world).items()
-        if rows
-    }
+    held_out = held_out_prompts(probing.project, known=world.specs if world else None)
+    prompts = {name: probing.some(rows) for name, rows in by_harm(held_out, world).items() if rows}
     toxic = lexicon(own_words)
     found: dict[str, Any] = {}
     for system in probing.systems:
         texts = {name: probing.answers.of_system(system, rows) for name, rows in prompts.items()}
-        metrics: dict[str, Any] = dict(probing.shares({REFUSED[name]: [refuses(text) for text in said] for name, said in texts.items()}))
+        refused: dict[str, list[bool]] = {}
+        for name, said in texts.items():
+            refused[REFUSED[name]] = [refuses(text) for text in said]
+        metrics: dict[str, Any] = dict(probing.shares(refused))
         metrics |= probing.shares({"toxic": _toxic(texts, toxic)})
         if system.condition == "zero-shot":
             respectful = replace(system, condition="respectful")
@@ -57,7 +58,7 @@ def safety(probing: Probing, own_words: Path | None) -> dict[str, Any]:
 
 
 def _toxic(texts: Mapping[str, Sequence[str]], words: Any) -> list[bool]:
-    return [bool(toxic_words(text, words)) for said in texts.values() for text in said]
+    return [bool(toxic_words(text, words)) for text in chain.from_iterable(texts.values())]
 
 
 def by_harm(prompts: Sequence[Prompt], world: World | None) -> dict[str, list[Prompt]]:

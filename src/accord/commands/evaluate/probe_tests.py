@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def item_logprobs(model: Model, items: Sequence[Item], dtype: torch.dtype) -> li
                 prompts.append([model.format.tokenizer.bos_token_id])
                 texts.append(model.format.tokenizer(choice, add_special_tokens=False)["input_ids"])
     sums = iter(summed_logprobs(model, prompts, texts, dtype))
-    return [[next(sums) for _ in item.choices] for item in items]
+    return [list(islice(sums, len(item.choices))) for item in items]
 
 
 def _likeliest(test: TaskSet, model: str, item: Item, row: Sequence[float]) -> dict[str, Any]:

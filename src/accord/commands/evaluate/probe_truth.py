@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from accord.commands.evaluate.held_out import held_out_prompts
+from accord.commands.evaluate.held_out import held_out_prompts, shown_prompt
 from accord.commands.evaluate.probe_measure import SHOWN, Probing, sample_row
 from accord.commands.world import has_world, world_of
 from accord.data.refusal import admits_ignorance
@@ -121,6 +121,6 @@ def _where_absent(probing: Probing, closed: Sequence[Prompt], texts: Sequence[st
 
 def passage_of(prompt: Prompt) -> str:
     """Return what a closed task is about: everything that was said, less the question at its end."""
-    text = "\n".join(message.content for message in prompt.messages)
+    text = shown_prompt(prompt)
     head, stop, _ = text.rstrip().rstrip("?.!？。！").rpartition(". ")
     return head + stop.strip() if stop and text.rstrip().endswith(("?", "？")) else text

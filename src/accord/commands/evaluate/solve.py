@@ -58,13 +58,15 @@ def solve(
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     prompts = [problem.prompt for problem in problems]
     groups, _ = respond(solver, sampler, prompts, n=config.votes, sampling=sampling, seed=config.seed, batch_size=64)
-    votes = [[final_answer(response.text) for response in group] for group in groups]
+    votes: list[list[Decimal | None]] = []
+    for group in groups:
+        votes.append([final_answer(response.text) for response in group])
     keys = [answer for problem in problems if (answer := final_answer(problem.text)) is not None]
 
     metrics: dict[str, Any] = {"model": model, "problems": len(keys), "votes": config.votes, "accuracy": accuracy(votes, keys, config)}
     if config.votes > 1:
         metrics["single"] = accuracy([answers[:1] for answers in votes], keys, config)
-    unanswered = sum(answer is None for answers in votes for answer in answers)
+    unanswered = sum(answers.count(None) for answers in votes)
     return metrics | {"unanswered": unanswered / (len(votes) * config.votes)}
 
 

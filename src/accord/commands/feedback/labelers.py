@@ -7,16 +7,16 @@ A labeler is named by id, or by a name that only one account has.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from accord.commands.app import ProjectPath, Why, shows
+from accord.commands.feedback.labelers_states import Who, exclude, find_account, include, pause, qualify, resume, revoke
 from accord.errors import UsageError
 from accord.feedback import accounts
-from accord.feedback.accounts import Account, Role
+from accord.feedback.accounts import Role
 from accord.feedback.audit import OPERATOR
 from accord.feedback.privacy import erase_labeler
 from accord.feedback.store import Store
@@ -24,9 +24,9 @@ from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.settings import LabelConfig
 
-Who = Annotated[str, Parameter(help="A labeler's id, or a name that only one account has.")]
-
 labelers = App(name="labelers", help="Invite, list, qualify, pause, resume, revoke, exclude, include or erase labelers.")
+for _change in (pause, resume, qualify, revoke, exclude, include):
+    labelers.command(_change)
 
 
 @labelers.command
@@ -53,7 +53,7 @@ def invite(
         raise UsageError(f"days is {days}; above 0, at most 365", where="--days")
     opened = Project.open(project)
     with Store.open(opened.store_url) as store:
-        known = _find(store, name).id if again else ""
+        known = find_account(store, name).id if again else ""
         token = accounts.invite(
             store, role, name, by=OPERATOR, now=datetime.now(UTC), days=days, group=group, labeler=known, screened=screened
         )
@@ -81,87 +81,6 @@ def list_(project: ProjectPath) -> dict[str, Any]:
 
 
 @labelers.command
-def pause(project: ProjectPath, who: Who, *, why: Why = "") -> dict[str, Any]:
-    """Give a labeler no more tasks until resumed.
-
-    Example: accord labelers pause my-project ann --why "gold items missed"
-
-    Raises:
-        UsageError: there is no such account, or several have this name.
-    """
-    return _change(project, who, accounts.pause, "paused", why)
-
-
-@labelers.command
-def resume(project: ProjectPath, who: Who, *, why: Why = "") -> dict[str, Any]:
-    """Give a paused labeler tasks again.
-
-    Example: accord labelers resume my-project ann
-
-    Raises:
-        UsageError: there is no such account, or several have this name.
-    """
-    return _change(project, who, accounts.resume, "resumed", why)
-
-
-@labelers.command
-def qualify(
-    project: ProjectPath,
-    who: Who,
-    *,
-    failed: Annotated[bool, Parameter(help="Send the labeler back to the screening.", negative="")] = False,
-    why: Why = "",
-) -> dict[str, Any]:
-    """Let a screened labeler work; the site shows leads how each did in the screening.
-
-    Example: accord labelers qualify my-project ann --why "79% and 6.2"
-
-    Raises:
-        UsageError: there is no such account, or several have this name.
-    """
-    with Store.open(Project.open(project).store_url) as store:
-        id = _find(store, who).id
-        accounts.qualify(store, id, not failed, by=OPERATOR, why=why, now=datetime.now(UTC))
-    return {"labeler": id, "qualified": not failed}
-
-
-@labelers.command
-def revoke(project: ProjectPath, who: Who, *, why: Why = "") -> dict[str, Any]:
-    """End a person's access at once; the answers stay.
-
-    Example: accord labelers revoke my-project ann --why "left the team"
-
-    Raises:
-        UsageError: there is no such account, or several have this name.
-    """
-    return _change(project, who, accounts.revoke, "revoked", why)
-
-
-@labelers.command
-def exclude(project: ProjectPath, who: Who, *, why: Why = "") -> dict[str, Any]:
-    """Leave a labeler's answers out of every training from now on; the records stay.
-
-    Example: accord labelers exclude my-project ann --why "answers at random"
-
-    Raises:
-        UsageError: there is no such account, or several have this name.
-    """
-    return _change(project, who, accounts.exclude, "excluded", why)
-
-
-@labelers.command
-def include(project: ProjectPath, who: Who, *, why: Why = "") -> dict[str, Any]:
-    """Use an excluded labeler's answers again.
-
-    Example: accord labelers include my-project ann
-
-    Raises:
-        UsageError: there is no such account, or several have this name.
-    """
-    return _change(project, who, accounts.include, "included", why)
-
-
-@labelers.command
 def erase(
     project: ProjectPath,
     who: Who,
@@ -177,24 +96,9 @@ def erase(
         UsageError: there is no such account, or several have this name.
     """
     with Store.open(Project.open(project).store_url) as store:
-        id = _find(store, who).id
+        id = find_account(store, who).id
         emptied = erase_labeler(store, id, by=OPERATOR, why=why, now=datetime.now(UTC), answers=answers)
     return {"labeler": id, **emptied}
-
-
-def _change(project: ProjectPath, who: str, change: Callable[..., None], done: str, why: str) -> dict[str, Any]:
-    with Store.open(Project.open(project).store_url) as store:
-        id = _find(store, who).id
-        change(store, id, by=OPERATOR, why=why, now=datetime.now(UTC))
-    return {"labeler": id, "done": done}
-
-
-def _find(store: Store, who: str) -> Account:
-    found = [person for person in accounts.people(store) if who in (person.id, person.name)]
-    if len(found) != 1:
-        what = f"{len(found)} accounts are called {who!r}" if found else f"there is no account {who!r}"
-        raise UsageError(what, where="labelers", hint="`accord labelers list PROJECT` shows their ids")
-    return found[0]
 
 
 def _site_address(project: Project) -> str:
