@@ -94,7 +94,7 @@ def damaged(folder: Path) -> dict[Path, str]:
         "wider.csv": ("prompt".encode("utf-32"), r"wider\.csv:1: not UTF-8 but UTF-32"),
         "bare.jsonl": ('{"prompt": "a"}'.encode("utf-16-le"), r"bare\.jsonl:1: holds NUL bytes \(is it UTF-16"),
         "half.jsonl": (sound + b'{"prompt": "brok', r"half\.jsonl:3001: broken JSON: Unterminated string"),
-        "half.json": (b'[{"prompt": "a"},\n {"prompt": "b"}', r"half\.json:2: the list breaks off"),
+        "half.json": (b'[{"prompt": "a"},\n {"prompt": "b"}', r"half\.json:2: the file ends inside its list"),
         "broken.json": (b'[{"prompt": "a"},\n {"prompt" "b"}]', r"broken\.json:2: broken JSON: Expecting ':'"),
         "joined.json": (b'[{"prompt": "a"} {"prompt": "b"}]', r"joined\.json:1: no comma"),
         "trailing.json": (b'[{"prompt": "a"}]\n[]', r"trailing\.json:2: there is text after the end of the list"),

@@ -209,7 +209,7 @@ def test_a_database_of_something_else_is_left_alone(path: Path) -> None:
 def test_a_newer_version_is_refused(file_store: Store, path: Path) -> None:
     with file_store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE meta SET value = '99'")
-    with pytest.raises(StoreError, match=r"version 99.*newer accord"):
+    with pytest.raises(StoreError, match=r"version 99.*newer Accord"):
         Store.open(f"sqlite:///{path}")
 
 

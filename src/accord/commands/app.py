@@ -63,7 +63,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class RunFlags(Compute):
-    """What every training command takes beside its settings."""
+    """The flags of every training command, beside its settings."""
 
     resume: Annotated[bool, Parameter(help="Continue a run that was stopped.", negative="")] = False
 
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command: exit code 0 for success, 1 for work that failed, 2 for bad usage, 130 for Ctrl-C.
 
     Args:
-        arguments: what stands after `accord`; the process's own when None.
+        arguments: the words after `accord`; the process's own when None.
     """
     try:
         _run(list(sys.argv[1:] if arguments is None else arguments))

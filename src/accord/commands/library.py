@@ -1,4 +1,4 @@
-"""Accord in Python: what scripts and notebooks do with a project beside running its commands.
+"""Accord in Python: functions on a project for scripts and notebooks, beside its commands.
 
 The face of the package hands these on: write ``accord.add(...)``.
 """
@@ -144,11 +144,11 @@ def add(
                 {"text": ...}                                            raw text
 
             Any of them takes "user", who asked, and "labeler", who judged.
-        format: what the dicts hold; "auto" looks at the first.
+        format: the format of the dicts; "auto" looks at the first.
         columns: fields that are called otherwise in your rows, for example ``{"prompt": "question"}``.
 
     Returns:
-        Counts of what was read and of what was new, by kind.
+        Counts of rows read and of new records, by kind.
 
     Raises:
         InputError: there are no rows, or one cannot be used; names its number and field.
@@ -219,7 +219,7 @@ def _in_code(error: InputError | UsageError, file: Path) -> InputError | UsageEr
 def rank(
     project: AnyProject, by: Callable[[str, list[str]], Sequence[float]], *, labeler: str, model: str = "", group: str = ""
 ) -> dict[str, int]:
-    """Rank the stored responses to each prompt by a function, as a labeler would; what it has ranked already is left as it is.
+    """Rank the stored responses to each prompt by a function, as a labeler would; rankings that it gave before are kept.
 
     Prompts of the test split, which models are measured on, are left out, and those with fewer than two responses.
 
@@ -230,7 +230,7 @@ def rank(
         group: the labeler's group, for `held_out_group`.
 
     Returns:
-        Counts of what was new, by kind.
+        Counts of new records, by kind.
 
     Raises:
         InputError: there is nothing to rank, a prompt has more than 9 responses, or the function returns no number for each.
@@ -301,7 +301,7 @@ def _with_prompt(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metrics(project: AnyProject, run: Run | str) -> list[dict[str, Any]]:
-    """Return what a run measured, a dict per step, for a data frame or a plot. ``run.summary`` has what holds at its end.
+    """Return a run's metrics, a dict per step, for a data frame or a plot. ``run.summary`` has those of its end.
 
     Args:
         run: a run, or its name.
@@ -313,7 +313,7 @@ def metrics(project: AnyProject, run: Run | str) -> list[dict[str, Any]]:
 
 
 def samples(project: AnyProject, run: Run | str) -> list[dict[str, Any]]:
-    """Return the samples that a run wrote down: prompts with responses, and what was found about them.
+    """Return the samples that a run wrote down: prompts with responses and their scores.
 
     Args:
         run: a run, or its name.

@@ -37,7 +37,7 @@ Rows = npt.NDArray[np.int64]
 
 
 def normal(text: str) -> str:
-    """Return a text without differences that do not matter: letter case, width, punctuation, white space."""
+    """Return a text in lower case and half width, without punctuation and with single spaces, so that near copies compare equal."""
     text = text if text.isascii() else unicodedata.normalize("NFKC", text)
     return _BETWEEN.sub(" ", text.casefold()).strip()
 

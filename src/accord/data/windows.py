@@ -11,6 +11,7 @@ from accord.errors import InputError
 
 _NEAR = 32
 """A JSON error within this many characters of the window's end may come from an unfinished value."""
+AGAIN = "copy or download the file again, or fix it there"
 
 
 class Window:
@@ -33,15 +34,19 @@ class Window:
             if listed and mark == "]":
                 self.place += 1
                 if self._next():
-                    raise self._error("there is text after the end of the list")
+                    raise self._error(
+                        "there is text after the end of the list", hint="delete it, or write one record per line (JSON lines)"
+                    )
                 return
             yield self.line, self._value()
             if listed and self._next() == ",":
                 self.place += 1
             elif listed and self._next() != "]":
-                raise self._error("the list breaks off" if self.ended else "no comma between two elements")
+                if self.ended:
+                    raise self._error("the file ends inside its list", hint=AGAIN)
+                raise self._error("no comma between two elements", hint="add it, or write one record per line")
         if listed:
-            raise self._error("the list breaks off")
+            raise self._error("the file ends inside its list", hint=AGAIN)
 
     def _next(self) -> str:
         """Return the next non-blank character, or an empty string at the end of the file."""
@@ -62,10 +67,11 @@ class Window:
             except json.JSONDecodeError as error:
                 unfinished = error.msg.startswith("Unterminated") or error.pos > len(self.text) - _NEAR
                 if not unfinished or not self._grow(wanted):
-                    raise self._error(f"broken JSON: {error.msg}", self.text.count("\n", self.place, error.pos)) from error
+                    line = self.text.count("\n", self.place, error.pos)
+                    raise self._error(f"broken JSON: {error.msg}", line, hint=AGAIN) from error
                 wanted = 2 * (len(self.text) - self.place)
             except (ValueError, RecursionError) as error:
-                raise self._error(f"broken JSON: {error}") from error
+                raise self._error(f"broken JSON: {error}", hint=AGAIN) from error
             else:
                 if isinstance(value, int | float) and end == len(self.text) and self._grow(0):
                     continue  # a number may go on behind the window

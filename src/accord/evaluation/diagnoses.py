@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
+from itertools import chain, permutations
 from typing import Any, cast
 
 import numpy as np
@@ -50,7 +50,7 @@ class Facts:
 
 def diagnose(facts: Facts) -> list[Finding]:
     """Return all findings of all rules, the gravest first."""
-    return in_order([finding for rule in RULES for finding in rule(facts)])
+    return in_order(list(chain.from_iterable(rule(facts) for rule in RULES)))
 
 
 def _percent(share: float) -> str:

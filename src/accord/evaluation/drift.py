@@ -77,7 +77,9 @@ class Likeness:
     def __init__(self, known: Sequence[str]) -> None:
         self.count = len(known)
         texts = [Counter(words(text)) for text in known]
-        held = Counter(word for text in texts for word in text)
+        held = Counter[str]()
+        for text in texts:
+            held.update(text.keys())  # once per text, however often the word stands there
         self._idf = {word: log((1 + len(known)) / (1 + number)) + 1 for word, number in held.items()}
         # An inverted index: a text is compared only with the known texts that share a word with it.
         indices, weights = dict[str, list[int]](), dict[str, list[float]]()

@@ -78,10 +78,14 @@ def form_of_scores(
     texts: Sequence[Sequence[str]], scores: Sequence[Sequence[float]], ranks: Sequence[Sequence[int]]
 ) -> dict[str, dict[str, float | None]]:
     """Return per feature its correlation with the scores, with the labels (ranks, best highest), and the difference."""
-    labels = [[-float(rank) for rank in row] for row in ranks]
+    labels: list[list[float]] = []
+    for row in ranks:
+        labels.append([-float(rank) for rank in row])
     found: dict[str, dict[str, float | None]] = {}
     for name, feature in FEATURES.items():
-        table = [[feature(text) for text in row] for row in texts]
+        table: list[list[float]] = []
+        for responses in texts:
+            table.append([feature(text) for text in responses])
         score, label = correlation(table, scores), correlation(table, labels)
         found[name] = {"score": score, "labels": label, "excess": None if score is None or label is None else score - label}
     return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -63,7 +64,7 @@ def drift(before: Sequence[Said], after: Sequence[Said]) -> list[Finding]:
     if min(len(before), len(after)) < ROWS:
         return []
     rules = (repetition, identical_answers, refusals, flattery, authority, signature)
-    return [finding for rule in rules for finding in rule(before, after)]
+    return list(chain.from_iterable(rule(before, after) for rule in rules))
 
 
 def _percent(share: float) -> str:
@@ -137,7 +138,7 @@ def other_judges(samples: Sequence[Said]) -> list[Finding]:
     rise = mean_z(early, recent)
     proxy = float(np.mean(early)), float(np.mean(recent))
     found: list[Finding] = []
-    for judge in sorted({name for said in samples for name in said.others}):
+    for judge in sorted(set(chain.from_iterable(said.others for said in samples))):
         one = [said.others[judge] for said in before if judge in said.others]
         other = [said.others[judge] for said in after if judge in said.others]
         z = mean_z(one, other)
@@ -171,7 +172,10 @@ def disagreement(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Find
 
 def _score_table(part: Sequence[Said], judges: Sequence[str]) -> Floats:
     """Return [responses, 1 + judges]: the optimised reward model's score, then the other judges'."""
-    return np.array([[said.score or 0.0, *(said.others[judge] for judge in judges)] for said in part])
+    rows: list[list[float]] = []
+    for said in part:
+        rows.append([said.score or 0.0, *(said.others[judge] for judge in judges)])
+    return np.array(rows)
 
 
 # --- length and repetition ----------------------------------------------------------------------------------------------------------
@@ -323,7 +327,7 @@ def _gain(gram: tuple[str, ...], guilty: Sequence[Said], before: Sequence[Said],
 
 
 def _document_shares(part: Sequence[Said]) -> Mapping[tuple[str, ...], float]:
-    counts = Counter(gram for said in part for gram in _grams(said))
+    counts = Counter(chain.from_iterable(map(_grams, part)))
     least = 0.05 * len(part)
     return {gram: times / len(part) for gram, times in counts.items() if times >= least}
 

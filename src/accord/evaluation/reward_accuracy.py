@@ -76,4 +76,7 @@ def group_accuracy(scores: Rows, ranked: Sequence[RankedPrompt], *, resamples: i
 
 def gold_accuracy(scores: Rows, utilities: Rows, *, margin: float = 1e-9, resamples: int = 2000, seed: int = 0) -> Interval:
     """Return the accuracy against the gold utility of the same responses. Differences up to ``margin`` are ties."""
-    return pair_accuracy(scores, [[-value for value in row] for row in utilities], margin=margin, resamples=resamples, seed=seed)
+    ranks: list[list[float]] = []
+    for row in utilities:
+        ranks.append([-utility for utility in row])  # the highest utility is the lowest, best rank
+    return pair_accuracy(scores, ranks, margin=margin, resamples=resamples, seed=seed)

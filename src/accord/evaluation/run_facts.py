@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -182,6 +183,6 @@ def kept_findings(folder: Path, rows: int) -> list[Finding]:
 def together(*groups: Sequence[Finding]) -> list[Finding]:
     """Merge the findings of several sources. The first source's finding wins when two have the same name."""
     found: dict[tuple[str, str], Finding] = {}
-    for finding in (each for group in groups for each in group):
+    for finding in chain.from_iterable(groups):
         found.setdefault((finding.name, finding.about), finding)
     return in_order(list(found.values()))

@@ -90,7 +90,9 @@ def conversation(condition: Condition, messages: Sequence[Message], shots: Seque
         shots: demonstrations that precede it as turns of their own, for few-shot.
     """
     if condition == "few-shot":
-        before = [turn for shot in shots for turn in (*shot.prompt.messages, Message("assistant", shot.text))]
+        before: list[Message] = []
+        for shot in shots:
+            before += [*shot.prompt.messages, Message("assistant", shot.text)]
         return (*before, *messages)
     if condition not in WORDS:
         return tuple(messages)

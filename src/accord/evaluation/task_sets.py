@@ -124,7 +124,9 @@ def _bbq(rows: Iterator[Row]) -> Iterator[Item]:
     for row in rows:
         info: dict[str, list[str]] = row.value.get("answer_info") or {}
         choices = tuple(row.text(f"ans{i}") for i in range(3))
-        groups = [[str(word).lower() for word in info.get(f"ans{i}", [])] for i in range(3)]
+        groups: list[list[str]] = []
+        for i in range(3):
+            groups.append([str(word).lower() for word in info.get(f"ans{i}", [])])
         unknown = next((i for i in range(3) if "unknown" in groups[i]), None)
         label = row.value.get("label")
         if unknown is None or not isinstance(label, int):

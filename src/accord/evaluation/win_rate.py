@@ -102,4 +102,7 @@ def by_use_case(prompts: Sequence[Prompt], values: Floats, *, resamples: int = 2
 
 def criteria(judgements: Sequence[Judgement], *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
     """Return one model's mean helpful, truthful, harmless, concise and utility, each in [0, 1] with its interval over prompts."""
-    return {name: interval([getattr(word, name) for word in judgements], resamples=resamples, seed=seed) for name in CRITERIA}
+    found: dict[str, Interval] = {}
+    for name in CRITERIA:
+        found[name] = interval([getattr(judgement, name) for judgement in judgements], resamples=resamples, seed=seed)
+    return found

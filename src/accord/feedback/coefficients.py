@@ -8,6 +8,7 @@ C, C], and intervals come from resampling the prompts' contributions (``interval
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -132,7 +133,7 @@ def krippendorff_alpha(units: Iterable[Sequence[Value]], *, level: Level = "nomi
         InputError: the level is interval and values are not numbers.
     """
     rows = [list(unit) for unit in units]
-    known = sorted({value for row in rows for value in row})
+    known = sorted(set(chain.from_iterable(rows)))
     if level == "interval" and any(isinstance(value, str) for value in known):
         raise InputError("values that are not numbers have no distances", where=HERE, hint="use the nominal level")
     counts = np.zeros((len(rows), len(known)))

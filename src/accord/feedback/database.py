@@ -85,7 +85,7 @@ def _prepare(database: Database) -> None:
     version = _version(database)
     if version > schema.VERSION:
         what = f"the feedback database has version {version}, newer than {schema.VERSION}, the newest that this accord reads"
-        raise StoreError(what, where=database.place, hint="install a newer accord")
+        raise StoreError(what, where=database.place, hint="install a newer Accord: pip install -U accord-rlhf")
     if version < schema.VERSION:
         with database.write() as connection:
             bring_forward(connection)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, Literal, get_args
 
 from sqlalchemy import Select, select
 
 from accord.errors import UsageError
-from accord.feedback import answers, rows, schema
+from accord.feedback import answers, schema
 from accord.feedback.audit import entries
-from accord.feedback.inserts import batches, by_id
+from accord.feedback.inserts import batches, prompts_by_id, responses_by_id
 from accord.feedback.queue import load_all
 from accord.feedback.store import Store
 from accord.records import Labeler, Prompt
@@ -58,7 +59,7 @@ def _demonstrations(store: Store) -> Iterator[Line]:
 def _responses(store: Store) -> Iterator[Line]:
     for batch in batches(store.responses()):
         with store.read() as connection:
-            asked = {row["id"]: rows.prompt(row) for row in by_id(connection, schema.prompts, {r.prompt_id for r in batch})}
+            asked = prompts_by_id(connection, (r.prompt_id for r in batch))
         for r in batch:
             said = {"accord": "response", "id": r.id, "prompt_id": r.prompt_id, "response": r.text, "model": r.model}
             yield said | {"tokens": r.tokens, "finished": r.finished} | _asked(asked[r.prompt_id])
@@ -74,9 +75,8 @@ def _rankings(store: Store) -> Iterator[Line]:
     people = _people(store)
     for batch in batches(store.rankings()):
         with store.read() as connection:
-            wanted = {id for ranking in batch for id in ranking.response_ids}
-            answers = {row["id"]: rows.response(row) for row in by_id(connection, schema.responses, wanted)}
-            asked = {row["id"]: rows.prompt(row) for row in by_id(connection, schema.prompts, {r.prompt_id for r in batch})}
+            answers = responses_by_id(connection, chain.from_iterable(r.response_ids for r in batch))
+            asked = prompts_by_id(connection, (r.prompt_id for r in batch))
         for r in batch:
             shown = [answers[id] for id in r.response_ids]
             line = {"accord": "ranking"} | _plain(r) | _asked(asked[r.prompt_id]) | _by(people[r.labeler])
@@ -100,7 +100,8 @@ def _tasks(store: Store) -> Iterator[Line]:
     query: Select[Any] = select(*[t.c.id, t.c.taken, t.c.open]).order_by(t.c.id)
     for batch in batches(store.database.rows(query)):
         with store.read() as connection:
-            tasks = {task.id: task for task in load_all(connection, {row["id"] for row in batch})}
+            ids = {row["id"] for row in batch}
+            tasks = {task.id: task for task in load_all(connection, ids)}
         for row in batch:
             task = tasks[row["id"]]
             line = {"id": task.id, "kind": task.kind, "guideline": task.guideline, "purpose": task.purpose, **_asked(task.prompt)}

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, insert, select
 
 from accord.errors import StoreError
 from accord.feedback import rows, schema
-from accord.records import Demonstration, Ranking, Response, Thumb
+from accord.records import Demonstration, Prompt, Ranking, Response, Thumb
 
 IN_ONE_QUERY = 500
 Item = TypeVar("Item")
@@ -51,7 +51,9 @@ def add_responses(connection: Connection, responses: Sequence[Response]) -> int:
 def add_rankings(connection: Connection, rankings: Sequence[Ranking]) -> int:
     known(connection, schema.labelers, {r.labeler for r in rankings}, "labeler")
     known(connection, schema.prompts, {r.prompt_id for r in rankings}, "prompt")
-    wanted = {id for r in rankings for id in r.response_ids}
+    wanted: set[str] = set()
+    for ranking in rankings:
+        wanted.update(ranking.response_ids)
     owners = {row["id"]: row["prompt_id"] for row in by_id(connection, schema.responses, wanted)}
     unique: dict[str, Ranking] = {}
     for ranking in rankings:
@@ -88,6 +90,16 @@ def insert_rows(connection: Connection, table: Table, records: Sequence[rows.Tab
 def by_id(connection: Connection, table: Table, ids: set[str]) -> Iterator[Mapping[Any, Any]]:
     for part in batches(sorted(ids)):
         yield from connection.execute(select(table).where(table.c.id.in_(part))).mappings()
+
+
+def prompts_by_id(connection: Connection, ids: Iterable[str]) -> dict[str, Prompt]:
+    """Return the existing prompts among the ids."""
+    return {row["id"]: rows.prompt(row) for row in by_id(connection, schema.prompts, set(ids))}
+
+
+def responses_by_id(connection: Connection, ids: Iterable[str]) -> dict[str, Response]:
+    """Return the existing responses among the ids."""
+    return {row["id"]: rows.response(row) for row in by_id(connection, schema.responses, set(ids))}
 
 
 def known(connection: Connection, table: Table, ids: set[str], what: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 What = Literal["personal", "harm", "injection", "noise"]
@@ -59,7 +60,7 @@ def screen(text: str) -> list[Finding]:
 
 def together(*screens: Screen) -> Screen:
     """Combine several screens into one."""
-    return lambda text: apart([finding for one in screens for finding in one(text)])
+    return lambda text: apart(chain.from_iterable(screen(text) for screen in screens))
 
 
 def apart(findings: Iterable[Finding]) -> list[Finding]:

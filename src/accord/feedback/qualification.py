@@ -63,16 +63,15 @@ def screening(store: Store, labeler: str, cutoffs: ScreeningConfig) -> Screening
     scores = _scores(store, [answer.id for answer in said])
     held = [(answer, known[answer.task_id]) for answer in said if "skip" not in answer.payload]
     written = tuple(_written(answer, task, scores.get(answer.id)) for answer, task in held if answer.kind == "demonstrate")
+    pairs: list[tuple[bool, bool]] = []
+    for answer, task in held:
+        pairs += sensitivity(answer.payload, task.expected or {})
+    given = [each.score for each in written if each.score]
+    # A mean over some of the demonstrations would be another measure, so they count only once all have a score.
+    demonstrations = given if len(given) == len(written) else []
     try:
-        result, missing = (
-            qualify(
-                sensitivity=[pair for answer, task in held for pair in sensitivity(answer.payload, task.expected or {})],
-                rankings=checked(held),
-                demonstrations=[each.score for each in written if each.score] if all(each.score for each in written) else [],
-                cutoffs=cutoffs,
-            ),
-            "",
-        )
+        result = qualify(sensitivity=pairs, rankings=checked(held), demonstrations=demonstrations, cutoffs=cutoffs)
+        missing = ""
     except InputError as error:
         result, missing = None, error.what
     return Screening(len(said), _of(store, labeler), written, result, missing)

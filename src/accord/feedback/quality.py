@@ -114,8 +114,11 @@ def qualify(
 
 def coverage(people: Mapping[str, Sequence[str]], wanted: Sequence[str] = ()) -> dict[str, int]:
     """Return the number of labelers who report belonging to each group; wanted groups without members have 0."""
-    named = [group for groups in people.values() for group in set(groups)]
-    return {group: named.count(group) for group in sorted({*named, *wanted})}
+    counts: dict[str, int] = dict.fromkeys(wanted, 0)
+    for groups in people.values():
+        for group in set(groups):
+            counts[group] = counts.get(group, 0) + 1
+    return dict(sorted(counts.items()))
 
 
 def gold_agreement(checked: Iterable[Checked], *, resamples: int = 2000, seed: int = 0) -> Interval:

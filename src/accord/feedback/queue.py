@@ -7,14 +7,14 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, exists, func, select, update
 
 from accord.errors import StoreError
 from accord.feedback import rows, schema
-from accord.feedback.inserts import add_responses, add_rows, batches, by_id, insert_rows
+from accord.feedback.inserts import add_responses, add_rows, batches, by_id, insert_rows, prompts_by_id
 from accord.feedback.store import Store
 from accord.records import GuidelineSet, Prompt, Response
 
@@ -132,15 +132,18 @@ def prioritise(store: Store, priorities: Mapping[str, float]) -> int:
 def put(connection: Connection, tasks: Sequence[Task], place: int) -> int:
     """Add one batch of tasks inside a transaction, at positions in the queue from ``place``."""
     add_rows(connection, schema.prompts, [rows.of_prompt(task.prompt) for task in tasks])
-    add_responses(connection, [response for task in tasks for response in task.responses])
-    there = {task.id: task for task in load_all(connection, {task.id for task in tasks})}
+    add_responses(connection, list(chain.from_iterable(task.responses for task in tasks)))
+    ids = {task.id for task in tasks}
+    there = {task.id: task for task in load_all(connection, ids)}
     new: dict[str, Task] = {}
     for task in tasks:
         known = there.get(task.id) or new.setdefault(task.id, task)
         if known != task:
             raise StoreError(f"task {task.id} is in the store with another content", hint=rows.UNCHANGED)
     insert_rows(connection, schema.tasks, [_row(task, place + n) for n, task in enumerate(new.values())])
-    shown = [{"task_id": task.id, "position": n, "response_id": r.id} for task in new.values() for n, r in enumerate(task.responses)]
+    shown: list[dict[str, Any]] = []
+    for task in new.values():
+        shown += [{"task_id": task.id, "position": n, "response_id": r.id} for n, r in enumerate(task.responses)]
     insert_rows(connection, schema.task_responses, shown)
     return len(new)
 
@@ -153,7 +156,7 @@ def load(connection: Connection, id: str) -> Task:
 def load_all(connection: Connection, ids: set[str]) -> Iterator[Task]:
     """Yield the existing tasks among the ids, with their prompts and responses."""
     found = list(by_id(connection, schema.tasks, ids))
-    prompts = {row["id"]: rows.prompt(row) for row in by_id(connection, schema.prompts, {row["prompt_id"] for row in found})}
+    prompts = prompts_by_id(connection, (row["prompt_id"] for row in found))
     responses = _responses(connection, [row["id"] for row in found])
     return (_task(row, prompts[row["prompt_id"]], responses.get(row["id"], ())) for row in found)
 

@@ -107,7 +107,9 @@ def withdraw_records(connection: Connection, reaction: str, *, by: str, why: str
     """Exclude a reaction's records from training, and its prompt if no other valid record uses it."""
     v = schema.reviews
     accepted = select(v.c.records).where(v.c.reaction == reaction, v.c.verdict == "accepted").order_by(v.c.number.desc())
-    made: list[list[str]] = [pair for records in connection.scalars(accepted) for pair in json.loads(records)]
+    made: list[list[str]] = []
+    for records in connection.scalars(accepted):
+        made += json.loads(records)
     for kind, id in made:
         if kind in ("ranking", "demonstration", "thumb"):
             withdrawals.withdraw(connection, kind, [(id, why)], by=by, now=now)

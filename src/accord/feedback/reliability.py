@@ -278,8 +278,10 @@ def _tau(one: Ranking, other: Ranking) -> float:
 
 def _counted(units: Units, size: int) -> tuple[Floats, NDArray[np.intp]]:
     """Return the number of labelers per category for each unit, [units, size], and the prompt of each unit, [units]."""
-    flat = [unit for part in units for unit in part]
-    cells = [at * size + value for at, unit in enumerate(flat) for value in unit.values()]
+    flat = list(chain.from_iterable(units))
+    cells: list[int] = []
+    for at, unit in enumerate(flat):
+        cells += [at * size + value for value in unit.values()]
     counts = np.bincount(np.array(cells, dtype=np.intp), minlength=len(flat) * size).reshape(-1, size).astype(np.float64)
     return counts, np.repeat(np.arange(len(units)), [len(part) for part in units])
 

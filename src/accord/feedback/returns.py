@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from accord.feedback.store import Store
+from accord.feedback.thumbs import leads
 from accord.records import Ranking, Worth
 
 Source = Literal["auto", "ratings", "ranks"]
@@ -37,5 +38,4 @@ def by_rating(ranking: Ranking) -> dict[str, float]:
 def by_rank(ranking: Ranking) -> dict[str, float]:
     """Return for each response the share of the others that it beats, minus the share that beats it."""
     others = len(ranking.ranks) - 1
-    won = [sum((other > mine) - (other < mine) for other in ranking.ranks) for mine in ranking.ranks]
-    return {id: lead / others for id, lead in zip(ranking.response_ids, won, strict=True)}
+    return {id: lead / others for id, lead in leads(ranking).items()}

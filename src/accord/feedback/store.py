@@ -10,14 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
 from accord.feedback import rows, schema
 from accord.feedback.database import Database, connect
-from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses, add_rows, add_thumbs, batches, by_id
+from accord.feedback.inserts import (
+    add_demonstrations,
+    add_rankings,
+    add_responses,
+    add_rows,
+    add_thumbs,
+    batches,
+    prompts_by_id,
+    responses_by_id,
+)
 from accord.feedback.withdrawals import is_withdrawn
 from accord.records import Demonstration, GuidelineSet, Labeler, Prompt, RankedPrompt, Ranking, Response, Split, Thumb
 
@@ -167,9 +176,8 @@ class Store:
         groups = {person.id: person.group for person in self.labelers()}
         for batch in batches(self.rankings(guideline, split)):
             with self.read() as connection:
-                prompts = {row["id"]: rows.prompt(row) for row in by_id(connection, schema.prompts, {r.prompt_id for r in batch})}
-                wanted = {id for r in batch for id in r.response_ids}
-                responses = {row["id"]: rows.response(row) for row in by_id(connection, schema.responses, wanted)}
+                prompts = prompts_by_id(connection, (r.prompt_id for r in batch))
+                responses = responses_by_id(connection, chain.from_iterable(r.response_ids for r in batch))
             for r in batch:
                 shown = tuple(responses[id] for id in r.response_ids)
                 yield RankedPrompt(prompts[r.prompt_id], shown, r.ranks, r.labeler, groups[r.labeler])

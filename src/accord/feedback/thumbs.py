@@ -44,5 +44,12 @@ def by_rating(ranking: Ranking, good: int, bad: int) -> dict[str, bool | None]:
 
 def by_rank(ranking: Ranking) -> dict[str, bool | None]:
     """Return up for a response that beats more of the others than beat it, down for the reverse, otherwise neither."""
-    won = [sum((other > mine) - (other < mine) for other in ranking.ranks) for mine in ranking.ranks]
-    return {id: lead > 0 if lead else None for id, lead in zip(ranking.response_ids, won, strict=True)}
+    return {id: lead > 0 if lead else None for id, lead in leads(ranking).items()}
+
+
+def leads(ranking: Ranking) -> dict[str, int]:
+    """Return for each response how many of the others it beats, minus how many beat it; rank 1 is the best."""
+    found: dict[str, int] = {}
+    for id, mine in zip(ranking.response_ids, ranking.ranks, strict=True):
+        found[id] = sum((other > mine) - (other < mine) for other in ranking.ranks)
+    return found

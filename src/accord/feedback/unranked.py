@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from sqlalchemy import select
 
@@ -15,7 +16,7 @@ from accord.records import Prompt, Response
 def unranked(store: Store) -> list[tuple[Prompt, list[Response]]]:
     """Return the prompts with two or more unranked responses, ordered by id."""
     prompts = {prompt.id: prompt for prompt in store.prompts()}
-    ranked = {response for ranking in store.rankings() for response in ranking.response_ids}
+    ranked = set(chain.from_iterable(ranking.response_ids for ranking in store.rankings()))
     groups: dict[str, list[Response]] = {}
     for response in store.responses():
         if response.id not in ranked:

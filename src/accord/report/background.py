@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 from accord.report import manual
@@ -189,8 +190,8 @@ def lineage(record: ProjectRecord) -> Html | None:
 def descent(record: ProjectRecord) -> Html | None:
     """Return the way from each final model back through its parents to human feedback. Parts already shown are
     not repeated."""
-    fathers = {parent for row in record.models.values() for parent in table(row.get("parents"))}
-    last = [name for name in record.models if name not in fathers and not name.endswith("-value")]
+    parents = set(chain.from_iterable(table(row.get("parents")) for row in record.models.values()))
+    last = [name for name in record.models if name not in parents and not name.endswith("-value")]
     told = set[str]()
     return tag("ul", [_branch(record, name, told) for name in last], class_="tree") if last else None
 

@@ -31,7 +31,9 @@ def checkup(findings: dict[str, list[Finding]]) -> Html | None:
     """Return one card per finding, the gravest first within its run; one line when all is well."""
     if not findings:
         return None
-    lines = [_card(name, finding) for name, found in findings.items() for finding in found]
+    lines: list[Html] = []
+    for name, found in findings.items():
+        lines += [_card(name, finding) for finding in found]
     sound = [name for name, found in findings.items() if not found]
     healthy = tag("p", both("Nothing is wrong with ", "未发现问题："), ", ".join(sound), both(".", "。"), class_="quiet") if sound else None
     return join(tag("div", lines, class_="findings") if lines else None, healthy)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from pathlib import Path
 
 from accord.report.page import live_policy, page, read_everything
@@ -23,7 +24,7 @@ WATCHED = ("summary.json", "runs/*/*.json", "runs/*/metrics.jsonl", "runs/*/samp
 
 def state_of(project: Path) -> str:
     """Return a digest of names, sizes and times of all the page's source files."""
-    found = sorted(path for pattern in WATCHED for path in project.glob(pattern))
+    found = sorted(chain.from_iterable(project.glob(pattern) for pattern in WATCHED))
     total = hashlib.sha256()
     for path in found:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def names(page: str) -> frozenset[str]:
 
 def pages(pointing: Iterable[Html]) -> Html | None:
     """Return the pages of docs/ that these parts of the report point to, each folded."""
-    found = sorted({name for part in pointing for name in _POINTED.findall(part)})
+    found: list[str] = sorted(set(chain.from_iterable(map(_POINTED.findall, pointing))))
     folds = [_fold(name, frozenset(found)) for name in found]
     said = tag("h3", both("From the documentation", "出自文档（英文）"))
     return tag("div", said, folds, class_="manual") if folds else None

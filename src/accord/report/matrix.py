@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from accord.evaluation.statistics import Interval
 from accord.report.captions import judge_name, model_key, model_name
@@ -17,7 +18,7 @@ COMPARING = ("evaluate", "compare")
 
 def matrices(record: ProjectRecord) -> Html | None:
     """Return a matrix for each run that compared three systems or more."""
-    runs = [run for stage in COMPARING for run in record.of(stage)]
+    runs = chain.from_iterable(record.of(stage) for stage in COMPARING)
     return join([_matrix(run, rates) for run in runs if len(_systems(rates := rates_of(run))) > 2]) or None
 
 

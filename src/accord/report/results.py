@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import cast
 
 from accord.evaluation.statistics import Interval
@@ -151,7 +152,7 @@ class Column:
 def models(record: ProjectRecord) -> Html | None:
     """Return the table of base, SFT, policies and best-of-n: criteria, made-up answers, KL, alignment tax."""
     columns = [column for column in _columns(record) if column.cells]
-    names = list(dict.fromkeys(name for column in columns for name in column.cells))
+    names = list(dict.fromkeys(chain.from_iterable(column.cells for column in columns)))
     if not names:
         return None
     head = tag("tr", tag("th", both("Model", "模型"), scope="col"), [tag("th", definition_link(c.key), scope="col") for c in columns])

@@ -275,7 +275,7 @@ class _Answer:
                 return
 
     def _said(self, ids: list[int]) -> list[int]:
-        """The tokens without what the template writes before an answer, such as a channel's name; held back while that is open."""
+        """The tokens without the template's words before an answer, such as a channel's name; held back while these are incomplete."""
         if self._unsaid is None:
             return ids
         self._unsaid += ids

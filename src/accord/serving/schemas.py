@@ -16,7 +16,7 @@ from accord.serving.host import Ask, NotUnderstood
 from accord.serving.retrieval import Document
 
 LONGEST = 2_000_000
-"""Longest text in characters. The body's limit is lower, so this bounds only what the schema promises."""
+"""Longest text in characters. The body's limit is lower, so this bounds the schema alone."""
 MOST_ANSWERS = 16
 SEED = 2**63
 

@@ -95,7 +95,7 @@ class Worker(threading.Thread):
         self.loop.call_soon_threadsafe(_hand_over, [(deliver, closing) for deliver in waiting])
 
     def _told(self) -> bool:
-        """Run what was posted, and wait for it while there is nothing else to do; False when the thread should end."""
+        """Run the posted calls, and wait for one while there is nothing else to do; False when the thread should end."""
         idle = not any(seat.engine.busy for seat in self.seats)
         while True:
             try:

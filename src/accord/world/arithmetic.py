@@ -74,7 +74,7 @@ def problems(seed: int, count: int, *, most: int = 12, steps: int = 2) -> Iterat
         most: the largest number in a problem. steps: 1 leaves out the problems of two steps.
 
     Raises:
-        ValueError: so small numbers do not make so many problems.
+        ValueError: numbers up to ``most`` make fewer different problems than ``count``.
     """
     rng, seen = random.Random(f"arithmetic {seed}"), set[str]()
     for number in range(count):

@@ -25,7 +25,9 @@ _NOTHING: Scored = (0.0, ())
 
 
 def _about(claim: Claim, spec: Spec) -> bool:
-    return bool(spec.fact) and (claim.fact.subject, claim.fact.relation) == (spec.fact.subject, spec.fact.relation) if spec.fact else False
+    if spec.fact is None:
+        return False
+    return (claim.fact.subject, claim.fact.relation) == (spec.fact.subject, spec.fact.relation)
 
 
 def _ignorance(spec: Spec, reading: Reading) -> Scored:

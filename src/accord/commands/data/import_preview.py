@@ -1,4 +1,4 @@
-"""The dry run of `accord import`: the first rows as a model's tokens, with what is learned of them, and nothing stored."""
+"""The dry run of `accord import`: the first rows as a model's tokens, with the learned part marked; nothing is stored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS = 10
 
 
 def preview(project: Project, source: Source, *, split: Split | None, skip_bad: bool, model: str) -> dict[str, Any]:
-    """Read a whole source and store nothing; return its counts, and in ``rows`` the first rows with what is learned of each.
+    """Read a whole source and store nothing; return its counts, and in ``rows`` the first rows, each with its learned part.
 
     Args:
         model: whose tokens are shown: a model of the project, a folder or a hub name. When empty, the project's SFT or base model;

@@ -38,7 +38,9 @@ def _show(metrics: Mapping[str, Any]) -> None:
     languages: dict[str, None] = {}
     for profile_ in profiles.values():
         languages |= {key: None for key, share in profile_.items() if key.startswith("languages") and float(share) >= 0.01}
-    rows = [(key, *(profile_.get(key, "0") for profile_ in profiles.values())) for key in (*SHOWN, *SHARES, *languages)]
+    rows: list[list[str]] = []
+    for key in (*SHOWN, *SHARES, *languages):
+        rows.append([key, *(str(profile_.get(key, "0")) for profile_ in profiles.values())])
     table("what the project holds (shares of the texts)", ["metric", *profiles], rows)
     table_of("what looks wrong", {key: value for key, value in metrics.items() if key not in KINDS})
 
@@ -90,7 +92,7 @@ def _counts(found: Sequence[Suspect]) -> dict[str, Any]:
 
 
 def _left_out(store: Store) -> dict[str, int]:
-    """Prompts that are left out, by reason, without the ids of what they are duplicates of."""
+    """Prompts that are left out, by reason, without the ids of their originals."""
     counts = Counter[str]()
     with store.read() as connection:
         for why, count in withdrawals.reasons(connection, "prompt").items():

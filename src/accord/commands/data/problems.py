@@ -27,13 +27,15 @@ def problems(project: ProjectPath, *, config: Annotated[ProblemsConfig, Flat] = 
     Example: accord problems my-town --count 2000 --solved 200
 
     Raises:
-        InputError: there are not so many problems with so small numbers.
+        InputError: numbers up to ``most`` make fewer different problems than ``count``.
     """
     opened = Project.open(project)
     try:
         made = list(arithmetic_problems(config.seed, config.count, most=config.most, steps=config.steps))
     except ValueError as error:
-        raise InputError(str(error), where="problems", hint="raise most, or take fewer") from error
+        raise InputError(
+            str(error), where="problems", hint=f"raise --most above {config.most}, or lower --count below {config.count}"
+        ) from error
     training = [problem.prompt.id for problem in made if problem.prompt.split == "train"]
     solved = set(training[: config.solved])
     with Store.open(opened.store_url) as store:

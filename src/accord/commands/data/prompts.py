@@ -35,7 +35,7 @@ def prompts(
     dry_run: Annotated[bool, Parameter(help="Count, and change nothing.", negative="")] = False,
     config: Annotated[PromptsConfig, Flat] = PromptsConfig(),
 ) -> dict[str, Any]:
-    """Withdraw duplicates, prompts that are too long or too short, users' surplus and what evaluation sets hold; tag the rest.
+    """Withdraw duplicates, prompts that are too long or too short, users' surplus and prompts of evaluation sets; tag the rest.
 
     Example: accord prompts my-project --against gsm8k/test.jsonl --per-user 200
 

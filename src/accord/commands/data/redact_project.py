@@ -60,7 +60,9 @@ def _texts(store: Store) -> Iterator[tuple[str, str, str]]:
 
 def _withdraw(store: Store, found: Sequence[Found], now: datetime) -> dict[str, int]:
     """Withdraw prompts and demonstrations with personal data, and rankings of responses with some."""
-    ids = {kind: sorted({each.id for each in found if each.where == kind}) for kind in ("prompt", "demonstration", "response")}
+    ids: dict[str, list[str]] = {}
+    for kind in ("prompt", "demonstration", "response"):
+        ids[kind] = sorted({each.id for each in found if each.where == kind})
     item = schema.ranking_items
     withdrawn: dict[str, int] = {}
     with store.write() as connection:

@@ -78,7 +78,7 @@ def algorithms(
 
 
 def outcome(project: Project, config: AlgorithmsConfig, ground: Ground, method: str, seed: int, sft: str, reward: str) -> Outcome:
-    """Return what one run of one method came to; the run is made where it is not there yet."""
+    """Return the measures of one run of one method; train it first if it is missing."""
     if method in BEST_OF:
         scorer = chooser(project, ground, method, seed, reward)
         return Outcome(seed, best_candidates(ground, scorer, config, seed), best_of_n_kl(config.best_of), ground.tax(ground.sft))

@@ -27,7 +27,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Ground:
-    """What every method is measured on."""
+    """The common ground: prompts, judge and SFT model, the same for every method."""
 
     prompts: list[Prompt]
     judge: Judge
@@ -45,7 +45,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of one method: what each of its responses is worth, and what it cost."""
+    """One run of one method: the utility of each response, and its cost."""
 
     seed: int
     utilities: list[float]
@@ -98,7 +98,7 @@ def responses(ground: Ground, model: Model, config: AlgorithmsConfig) -> tuple[l
 
 
 def chooser(project: Project, ground: Ground, method: str, seed: int, reward: str) -> Scorer:
-    """Return what chooses among candidates: the reward model, or the Q network of this seed's ILQL."""
+    """Return the scorer that chooses among candidates: the reward model, or the Q network of this seed's ILQL."""
     if method == "best-of-n":
         return load_reward_model(locate(project, reward), ground.dtype)
     found = load_q(project.model(f"ilql-s{seed}"), ground.sft.lm)

@@ -18,7 +18,7 @@ PAGE_START, PAGE_END = "<!-- table: written by accord algorithms -->", "<!-- end
 
 
 def row_of(method: str, found: Sequence[Outcome], ground: Ground, config: AlgorithmsConfig) -> dict[str, Any]:
-    """Return a method's row: means over seeds; the interval resamples prompts, each with the mean of what the seeds won on it."""
+    """Return a method's row: means over seeds; the interval resamples prompts, each with its mean over the seeds."""
     won = [outcomes(one.utilities, ground.utilities) for one in found]
     mean, low, high = interval(np.mean(won, axis=0), resamples=config.bootstrap, seed=config.seed)
     seeds: list[dict[str, Any]] = []

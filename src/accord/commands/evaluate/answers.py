@@ -28,7 +28,7 @@ CACHE = "cache"
 
 @dataclass(frozen=True)
 class Answered:
-    """What each system answered: ``texts[system][prompt]``, in the order of both."""
+    """The answers of each system: ``texts[system][prompt]``, in the order of both."""
 
     systems: tuple[System, ...]
     prompts: tuple[Prompt, ...]

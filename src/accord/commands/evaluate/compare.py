@@ -53,9 +53,10 @@ def compare(
 ) -> dict[str, Any]:
     """Say which of two or more systems is preferred on held-out prompts, and how sure that is.
 
-    In Python ``by`` may be a function ``judge(prompts, first, second)`` that returns what each first answer is worth, from 0 to 1.
+    In Python ``by`` may be a function ``judge(prompts, first, second)`` that returns a number per prompt:
+    1 where the first answer is better, 0 where the second is, 0.5 for a tie.
 
-    Returns the run's metrics; where people have not answered yet, what waits for them.
+    Returns the run's metrics; where people have not answered yet, the number of waiting tasks.
 
     Example: accord compare my-town base+few-shot sft ppo --by gold
 

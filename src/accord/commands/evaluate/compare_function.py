@@ -14,7 +14,7 @@ from accord.evaluation.duels import from_pairs
 from accord.runtime import plugins
 
 JudgeFunction = Callable[[list[str], list[str], list[str]], Sequence[float]]
-"""``judge(prompts, first, second)``: what the first answer to each prompt is worth against the second, from 0 to 1."""
+"""``judge(prompts, first, second)``: a number per prompt, from 0 (the second answer is better) to 1 (the first is)."""
 if TYPE_CHECKING:
     By = str | JudgeFunction
 else:

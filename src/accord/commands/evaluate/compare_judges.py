@@ -81,7 +81,7 @@ def by_reward(project: Project, answered: Answered, config: CompareConfig, rewar
 
 
 def by_llm(project: Project, answered: Answered, config: CompareConfig, address: str, model: str, criteria: Sequence[str]) -> Judged:
-    """Judge by a model behind an OpenAI-compatible address, in both orders; what it said is kept in the project.
+    """Judge by a model behind an OpenAI-compatible address, in both orders; its verdicts are kept in the project.
 
     Raises:
         UsageError: no model is named, or an unknown criterion.

@@ -18,7 +18,7 @@ from accord.runtime.progress import table
 
 
 def print_comparison(metrics: Mapping[str, Any]) -> None:
-    """Print win rates and strengths, or what waits for people."""
+    """Print win rates and strengths, or the tasks that wait for people."""
     if "win_rate" not in metrics:
         print("Nobody has answered yet: the blind comparisons wait in the site (accord label), then run this again.")
         table_of("compare", metrics.get("people", metrics))

@@ -72,7 +72,7 @@ def _task(answered: Answered, row: int, group: Group, overlap: int) -> Task:
 
 
 def _values(group: Group, rankings: Iterable[Ranking], systems: int) -> Floats:
-    """Return what a prompt was worth to each system against each, [systems, systems]; NaN where nobody ranked both."""
+    """Return the share of rankings that each system won against each other, [systems, systems]; NaN where nobody ranked both."""
     sums, counts = np.zeros((systems, systems)), np.zeros((systems, systems))
     for ranking in rankings:
         ranks = dict(zip(ranking.response_ids, ranking.ranks, strict=True))

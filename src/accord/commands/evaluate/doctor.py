@@ -35,7 +35,7 @@ LEAST_PAIRS = 30
 
 
 def print_findings(metrics: Mapping[str, Any]) -> None:
-    """Print the findings of each run in words, with what to change."""
+    """Print the findings of each run in words, with the changes to try."""
     for name, rows in metrics["runs"].items():
         findings = [Finding.from_json(row) for row in rows]
         print(f"{name}: {'nothing is wrong' if not findings else ''}".rstrip())

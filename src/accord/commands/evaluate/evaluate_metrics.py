@@ -1,4 +1,4 @@
-"""What `accord evaluate` measures: win rates, KL, alignment tax, made-up answers, criteria; docs/evaluate.md defines each."""
+"""The metrics of `accord evaluate`: win rates, KL, alignment tax, made-up answers, criteria; docs/evaluate.md defines each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from accord.world import HELD_OUT_GROUP
 
 @dataclass(frozen=True)
 class JudgedSystem:
-    """A model as it was evaluated: one response to each prompt, and what the judge made of it."""
+    """A model as it was evaluated: one response per prompt, with the judge's verdict."""
 
     responses: list[Response]
     judgements: list[Judgement]

@@ -12,7 +12,7 @@ from accord.runtime.runs import Run
 
 
 def summary_of(project: Project, metrics: Mapping[str, Any], *, base: str, sft: str, policies: Sequence[str]) -> dict[str, Any]:
-    """Return what summary.json holds, which is what `make demo` ends with."""
+    """Return the content of summary.json, which `make demo` prints at its end."""
     runs = {name: Run(project.run(name), name, {}).summary for name in project.runs()}
     seconds = {name: summary["seconds"] for name, summary in runs.items() if "seconds" in summary}
     speeds = {name: _median_speed(project, name) or summary.get("tokens_per_second") for name, summary in runs.items()}

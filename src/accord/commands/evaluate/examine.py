@@ -15,8 +15,8 @@ from cyclopts import Parameter
 from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath, RunName, interval_text, shows
 from accord.commands.evaluate.examine_accuracy import accuracies, form, judged_rankings, noise_ceiling
 from accord.commands.evaluate.examine_curve import learning_curve
+from accord.commands.evaluate.examine_invariance import invariances
 from accord.commands.evaluate.examine_mistakes import mistake_rows, requeue
-from accord.commands.evaluate.examine_scores import invariances
 from accord.commands.models import TextScorer, compute_dtype, digest_of, locate
 from accord.evaluation.calibration import calibration
 from accord.evaluation.verdicts import mistakes

@@ -95,7 +95,7 @@ def accuracies(project: Project, judged: JudgedRankings, found: Sequence[Verdict
 
 
 def noise_ceiling(judged: JudgedRankings, found: Sequence[Verdict], config: ExamineConfig) -> dict[str, Any]:
-    """Return how well labelers agree, what the best model could reach against single labels, and how much of that this one does."""
+    """Return inter-annotator agreement, the noise ceiling against single labels, and the share of it that this model reaches."""
     try:
         agreement = pairwise_agreement(judged.rankings, resamples=config.bootstrap, seed=config.seed).dropped
     except InputError:

@@ -1,4 +1,4 @@
-"""A reward model's learning curve: models trained on halves of halves of its rankings, and what twice the labels would bring."""
+"""A reward model's learning curve: models trained on halves of halves of its rankings, and the gain that twice the labels would bring."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def learning_curve(
     ceiling: float,
     dtype: torch.dtype,
 ) -> dict[str, Any]:
-    """Return the accuracy of reward models trained on ever more rankings, and what twice the labels would add.
+    """Return the accuracy of reward models trained on ever more rankings, and the gain that twice the labels would bring.
 
     Args:
         lineage: the examined model's record: its settings are used again, and it starts from the same parent.

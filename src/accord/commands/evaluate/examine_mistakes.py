@@ -22,7 +22,7 @@ PRIORITY = 0.5
 
 
 def mistake_rows(scorer: TextScorer, wrong: Sequence[Mistake], config: ExamineConfig) -> list[dict[str, Any]]:
-    """Return the most wrong comparisons, and for the first of them what each token added to both scores."""
+    """Return the most wrong comparisons, and for the first of them the gain of each token in both scores."""
     rows = [_row(mistake) for mistake in wrong[: config.wrong]]
     for mistake in wrong[: config.attributed]:
         verdict = mistake.verdict

@@ -1,4 +1,4 @@
-"""The rewards and the KL of policies on held-out prompts, by the proxy that was optimised and by what stands for the truth."""
+"""The rewards and the KL of policies on held-out prompts, by the proxy that was optimised and by the gold reward."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHOWN = 40
 
 @dataclass(frozen=True)
 class Judges:
-    """Who gives the rewards: the proxy that was optimised, and what stands for the truth."""
+    """The two scorers: the proxy that was optimised, and the gold reward that stands for the truth."""
 
     proxy: TextScorer
     gold: GoldJudge | TextScorer | None

@@ -1,4 +1,4 @@
-"""The run whose frontier is measured: its record, its parents, the policies that it kept, and what it logged."""
+"""The run whose frontier is measured: its record, its parents, the policies that it kept, and its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The choice of what models are measured on, made once for the room: the same number of prompts is the same prompts everywhere."""
+"""The held-out prompts and texts, chosen once for every command: the same number of prompts is the same prompts everywhere."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from cyclopts import Parameter
 
 from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath, RunName, shows
 from accord.commands.evaluate.answers import Answers, system_digest
-from accord.commands.evaluate.probe_fairness import group_agreement, group_swaps
+from accord.commands.evaluate.probe_fairness import group_swaps
+from accord.commands.evaluate.probe_groups import group_agreement
 from accord.commands.evaluate.probe_measure import MEASURES, Probing
 from accord.commands.evaluate.probe_plugins import functions_of, measured_by_plugin
 from accord.commands.evaluate.probe_safety import safety
@@ -62,7 +63,7 @@ def probe(
     Raises:
         UsageError: an unknown measure or system.
         ModelError: there is no such model.
-        InputError: a file cannot be used, or what a measure needs is not in the project.
+        InputError: a file cannot be used, or the project lacks the data of a measure.
         RunError: a finished run of this name is there.
     """
     functions = functions_of(measure)

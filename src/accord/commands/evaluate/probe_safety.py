@@ -1,4 +1,4 @@
-"""Safety: do systems refuse what would hurt, help with what only looks so, and keep their words clean?"""
+"""Safety: do systems refuse harmful requests, help with harmless look-alikes, and avoid toxic words?"""
 
 from __future__ import annotations
 

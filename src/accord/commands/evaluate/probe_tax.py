@@ -1,4 +1,4 @@
-"""What models forgot of the project's raw text while they learned to please."""
+"""Alignment tax: the loss that models gained on the project's raw text while they learned to please."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Public tests: choices by their probabilities, worked problems and marked prompts by what is answered."""
+"""Public tests: choices by their probabilities, worked problems and marked prompts by the answer."""
 
 from __future__ import annotations
 

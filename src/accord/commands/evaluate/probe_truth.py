@@ -25,7 +25,8 @@ HELPFUL = 0.3
 
 
 def truthfulness(probing: Probing) -> dict[str, Any]:
-    """Return by system: what it knows, what it makes up, whether it says so; closed tasks against their passage; quotations checked.
+    """Return by system the shares of right, made-up and "I don't know" answers, and for closed tasks those of unsupported answers
+    and true quotations.
 
     Raises:
         InputError: there are no prompts of held-out users.
@@ -42,7 +43,7 @@ def truthfulness(probing: Probing) -> dict[str, Any]:
 
 
 def _known(probing: Probing, system: System, prompts: Sequence[Prompt], world: World) -> dict[str, Any]:
-    """Questions about facts that stood often, seldom or never in the raw text, and about what nobody can know, by the gold judge."""
+    """Judge answers about facts that stood often, seldom or never in the raw text, and to questions that nobody can answer."""
     judge, metrics = GoldJudge(world, rules="evaluation"), dict[str, Any]()
     for name in ("common", "rare", "absent", "unanswerable"):
         of_kind = [prompt for prompt in prompts if prompt.use_case == name or world.fact_class(prompt.id) == name]
@@ -120,7 +121,7 @@ def _where_absent(probing: Probing, closed: Sequence[Prompt], texts: Sequence[st
 
 
 def passage_of(prompt: Prompt) -> str:
-    """Return what a closed task is about: everything that was said, less the question at its end."""
+    """Return the passage of a closed task: the whole prompt, less the question at its end."""
     text = shown_prompt(prompt)
     head, stop, _ = text.rstrip().rstrip("?.!？。！").rpartition(". ")
     return head + stop.strip() if stop and text.rstrip().endswith(("?", "？")) else text

@@ -18,7 +18,7 @@ from accord.runtime.project import Project
 from accord.runtime.trackers import Kind, mirrored
 
 WRITTEN = ("report", "rows_sent")
-"""What the terminal is told; everything else is on the page."""
+"""The lines for the terminal; everything else is on the page."""
 
 
 def print_written(metrics: Mapping[str, Any]) -> None:

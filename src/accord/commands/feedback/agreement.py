@@ -32,7 +32,9 @@ DOUBTS = 10
 
 def _show(found: dict[str, Any]) -> None:
     parts: dict[str, Any] = {"all": found, **found.get("by", {})}
-    rows = [(part, name, *_cells(value)) for part, measured in parts.items() for name, value in measured["metrics"].items()]
+    rows: list[tuple[str, ...]] = []
+    for part, measured in parts.items():
+        rows += [(part, name, *_cells(value)) for name, value in measured["metrics"].items()]
     table(f"agreement of {found['labelers']} labelers on {found['prompts']} prompts", ["of", "metric", "value", "95% interval"], rows)
     if "between" in found:
         between = [(pair, *_cells(value)) for pair, value in found["between"].items()]

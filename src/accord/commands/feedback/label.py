@@ -82,7 +82,10 @@ def _label_by_world(project: Project, config: LabelConfig, name: str) -> Run:
         waiting = rankable(store, world)
         if not waiting:
             raise InputError("the store has no responses that wait to be ranked", where=project.store_url, hint="`accord sample` first")
-        inputs = {"responses": lineage.digest_rows(sorted(response.id for _, group in waiting for response in group))}
+        shown: list[str] = []
+        for _, responses in waiting:
+            shown += [response.id for response in responses]
+        inputs = {"responses": lineage.digest_rows(sorted(shown))}
         run = Run.start(project.run(name), stage="label", config=config, inputs=inputs, resume=False, seed=config.seed)
         with run.finishing() as metrics:
             store.add_labelers(labeler.record for labeler in simulated)

@@ -69,7 +69,7 @@ def plan(
 
 
 def _measured(project: Project, pairs: float) -> Point | None:
-    """Return what the reward model with the most comparisons reached on labelers whom it did not learn from.
+    """Return the accuracy of the reward model with the most comparisons, on labelers whom it did not learn from.
 
     Args:
         pairs: comparisons per ranking.

@@ -7,15 +7,15 @@ or the information of a ranking under Bradley-Terry. Loads no torch, except for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, combinations
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from accord.commands.app import Device, Flat, ProjectPath
+from accord.commands.feedback.queue_candidates import of_prompts, of_responses
 from accord.commands.feedback.queue_gain import By, gain_by
 from accord.commands.feedback.queue_known import queue_known
 from accord.commands.feedback.simulated import assignments, rankable
@@ -23,10 +23,9 @@ from accord.commands.world import world_of
 from accord.errors import InputError, UsageError
 from accord.feedback import tasks
 from accord.feedback.acquisition import choose
-from accord.feedback.answers import CORRECTION
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Task
-from accord.records import Prompt, Response, Split
+from accord.records import Split
 from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.settings import LabelConfig
@@ -80,13 +79,10 @@ def queue(
     with Store.open(opened.store_url) as store:
         prompts = {prompt.id: prompt for prompt in store.prompts(split)}
         if kind in ("demonstrate", "conversation"):
-            candidates = list(_of_prompts(prompts, kind, overlap, priority))
+            candidates = list(of_prompts(prompts, kind, overlap, priority))
         else:
-            chosen = (r for r in store.responses() if (r.model in model if model else r.model != CORRECTION))
-            parts = _pairs(chosen) if gain and kind == "compare" else [chosen]
-            guideline = "evaluation" if kind == "evaluate" else "training"
-            rest: dict[str, Any] = {"kind": kind, "k": k, "guideline": guideline, "overlap": overlap, "priority": priority}
-            candidates = list(chain.from_iterable(tasks.from_responses(prompts, part, **rest) for part in parts))
+            every_pair = gain is not None and kind == "compare"
+            candidates = of_responses(store, prompts, kind, model, every_pair=every_pair, k=k, overlap=overlap, priority=priority)
         nothing = f"nothing to make a {kind} task of"
         if gain is None:
             return _add(store, candidates[: count or None], nothing, opened.store_url)
@@ -95,23 +91,6 @@ def queue(
         queued = [replace(by_id[id], priority=priority + gains[id]) for id in choose(gains, count or len(gains))]
         moved = tasks.prioritise(store, {task.id: task.priority for task in queued})
         return _add(store, queued, nothing, opened.store_url) | {"moved": moved}
-
-
-def _of_prompts(prompts: Mapping[str, Prompt], kind: Kind, overlap: int, priority: float) -> Iterator[Task]:
-    """Make tasks that need no responses; a conversation is judged only where an assistant has spoken."""
-    for id, prompt in prompts.items():
-        if kind == "demonstrate" or any(message.role == "assistant" for message in prompt.messages):
-            yield Task(tasks.task_id(kind, "training", id, ()), kind, prompt, overlap=overlap, priority=priority)
-
-
-def _pairs(responses: Iterable[Response]) -> Iterator[list[Response]]:
-    """Return every two responses of one prompt."""
-    groups: dict[str, list[Response]] = {}
-    for response in responses:
-        groups.setdefault(response.prompt_id, []).append(response)
-    for group in groups.values():
-        for one, other in combinations(group, 2):
-            yield [one, other]
 
 
 def _queue_as_world(project: Project, config: LabelConfig) -> dict[str, int]:

@@ -83,7 +83,10 @@ def by_rewards(project: Project, rewards: Sequence[str], tasks: Sequence[Task]) 
         scores.append({task.id: group for task, group in zip(tasks, groups, strict=True)})
     if len(scores) == 1:
         return {task.id: uncertainty(scores[0][task.id]) for task in tasks}
-    return {task.id: ensemble_gain([of_model[task.id] for of_model in scores]) for task in tasks}
+    gains: dict[str, float] = {}
+    for task in tasks:
+        gains[task.id] = ensemble_gain([of_model[task.id] for of_model in scores])
+    return gains
 
 
 def _check_compares(tasks: Sequence[Task]) -> None:

@@ -1,4 +1,4 @@
-"""`accord round`: show what users said since the answering model was trained, and learn from it.
+"""`accord round`: show the user feedback since the answering model was trained, and learn from it.
 
 Needs a project whose chat has been used (`accord chat`). Without flags it only looks. `--queue` leaves tasks for labelers, `--run`
 leaves runs and models under names that count up, `--trial` a blind trial on live turns. Loads torch only to run or train a model.
@@ -48,7 +48,7 @@ def round_(
     flags: ComputeFlags = Compute(),
     config: Annotated[RoundConfig, Flat] = RoundConfig(),
 ) -> dict[str, Any]:
-    """Show what users said since the last model; queue it for labelers, learn from it, or try a new model on live turns.
+    """Show user feedback since the last model; queue it for labelers, learn from it, or try a new model on live turns.
 
     Example: accord round my-town --trial ppo-2
 

@@ -1,4 +1,4 @@
-"""What the store holds that the answering model has not learned from, and how the new prompts differ from the old. Loads no torch."""
+"""Records that the answering model has not learned from, and how the new prompts differ from the old. Loads no torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Encoded = Mapping[str, Any]
 
 
 def news(project: Project, config: RoundConfig, *, reward: str = "", dtype: str = "auto") -> dict[str, Any]:
-    """Return what the answering model and its ancestors have not learned from.
+    """Count the records that the answering model and its ancestors have not learned from.
 
     Args:
         reward: a reward model, to say how sure it is of the chat's choices; empty for none.

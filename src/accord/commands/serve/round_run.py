@@ -1,4 +1,4 @@
-"""Train again with what is new, under names that count up: reward-2, ppo-2 ... Loads torch only once something is trained."""
+"""Train again with the new records, under names that count up: reward-2, ppo-2 ... Loads torch only once something is trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accord.settings import RoundConfig
 from accord.settings.methods import METHODS
 
 STAGES = ("sft", "reward", *METHODS)
-"""What a round can run, in this order."""
+"""The stages that a round can run, in this order."""
 
 
 def run_round(project: Project, config: RoundConfig, *, base: str, dtype: Any = "auto") -> dict[str, Any]:

@@ -18,9 +18,9 @@ from accord.serving.prompt_styles import system_prompt
 from accord.settings import ServeConfig
 
 Guard = Callable[[str], Iterable[str]]
-"""A text to the kinds of what was found in it."""
+"""From a text to the kinds of findings in it."""
 KINDS = ("harm", "injection", "personal", "unsure")
-"""What our own rules find, which no guard may be named like."""
+"""Kinds that our own rules find; no guard may have such a name."""
 
 
 def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rules:
@@ -80,7 +80,7 @@ def screen_with(names: str) -> Screen:
 
 
 def _kinds(name: str, guard: Guard, text: str) -> list[str]:
-    """What a guard finds. One that fails counts as a finding, ``NAME-failed``: a filter that refuses then refuses everything."""
+    """The findings of a guard. One that fails counts as a finding, ``NAME-failed``: a filter that refuses then refuses everything."""
     try:
         found: object = guard(text)
         kinds = list(cast("Iterable[object]", found))

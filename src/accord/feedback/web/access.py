@@ -181,8 +181,11 @@ def _here(path: str, start: str) -> Markup:
 @cache
 def static_files(packages: tuple[str, ...] = (HERE,)) -> Mapping[str, bytes]:
     """Return a site's scripts and styles by name; no other file can be requested."""
-    folders = [resources.files(package).joinpath("static") for package in reversed(packages)]
-    return {file.name: file.read_bytes() for folder in folders for file in folder.iterdir() if file.is_file()}
+    found: dict[str, bytes] = {}
+    for package in reversed(packages):  # so that a name in the first package wins
+        folder = resources.files(package).joinpath("static")
+        found |= {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    return found
 
 
 @cache

@@ -29,7 +29,7 @@ from accord.feedback.web.security import Guard
 from accord.settings import LabelConfig, ScreeningConfig
 
 PAGES = (profiles.router, label_pages.router, lead_pages.router, screenings.router)
-"""The labeling site's own pages. Each of them needs a session; what a stranger may see stands in sign_in.py."""
+"""The labeling site's own pages. Each of them needs a session; pages for strangers are in sign_in.py."""
 THREADS = 12
 """Concurrent requests: fewer than the store has connections."""
 OWN = ("127.0.0.1", "localhost", "::1")

@@ -9,16 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import func, select
 
 from accord.errors import InputError, StoreError
-from accord.feedback import accounts, answers, rows, schema
+from accord.feedback import accounts, answers, schema
 from accord.feedback.accounts import Account
 from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.consensus import PREFERENCES, Item, in_doubt, pair_answers
-from accord.feedback.inserts import by_id
+from accord.feedback.inserts import prompts_by_id, responses_by_id
 from accord.feedback.intervals import UNDEFINED, Interval
 from accord.feedback.qualification import as_ranking, checked, tasks_of
 from accord.feedback.quality import LabelerQuality, coverage, labeler_quality
@@ -184,7 +185,8 @@ def draw(store: Store, screening: ScreeningConfig) -> Picture:
     wide = {(c.prompt_id, c.first, c.second): c.prefers_first for c in contested(rankings, groups)[:SHOWN]}
     doubts, judged = in_doubt(rankings, sure=screening.sure)
     leads = _leads(people)
-    settled = {answer.item for answer in pair_answers([r for r in rankings if r.labeler in leads])}
+    by_leads = [ranking for ranking in rankings if ranking.labeler in leads]
+    settled = {answer.item for answer in pair_answers(by_leads)}
     left = {d.item: {PREFERENCES[d.likeliest]: d.probability} for d in doubts if d.item not in settled}
     return Picture(
         **about,
@@ -217,9 +219,8 @@ def _leads(people: Sequence[Person]) -> set[str]:
 
 def _pairs(store: Store, found: Mapping[Item, Mapping[str, float]]) -> list[Pair]:
     with store.read() as connection:
-        prompts = {row["id"]: rows.prompt(row) for row in by_id(connection, schema.prompts, {prompt for prompt, _, _ in found})}
-        wanted = {id for _, *pair in found for id in pair}
-        responses = {row["id"]: rows.response(row) for row in by_id(connection, schema.responses, wanted)}
+        prompts = prompts_by_id(connection, (prompt for prompt, _, _ in found))
+        responses = responses_by_id(connection, chain.from_iterable((first, second) for _, first, second in found))
     return [Pair(prompts[p], (responses[a], responses[b]), shares) for (p, a, b), shares in found.items()]
 
 

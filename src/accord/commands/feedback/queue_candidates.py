@@ -1,0 +1,54 @@
+"""The tasks that could be queued: of prompts alone, or of the stored responses to them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import combinations
+
+from accord.feedback import tasks
+from accord.feedback.answers import CORRECTION
+from accord.feedback.store import Store
+from accord.feedback.tasks import Kind, Task
+from accord.records import Prompt, Response
+
+
+def of_prompts(prompts: Mapping[str, Prompt], kind: Kind, overlap: int, priority: float) -> Iterator[Task]:
+    """Make tasks that need no responses; a conversation is judged only where an assistant has spoken."""
+    for id, prompt in prompts.items():
+        if kind == "demonstrate" or any(message.role == "assistant" for message in prompt.messages):
+            yield Task(tasks.task_id(kind, "training", id, ()), kind, prompt, overlap=overlap, priority=priority)
+
+
+def of_responses(
+    store: Store,
+    prompts: Mapping[str, Prompt],
+    kind: Kind,
+    models: Collection[str],
+    *,
+    every_pair: bool,
+    k: int,
+    overlap: int,
+    priority: float,
+) -> list[Task]:
+    """Return tasks on the stored responses to these prompts.
+
+    Args:
+        models: whose responses are taken; when empty, everybody's but labelers' corrections.
+        every_pair: make a task of every two responses to a prompt, so that the most informative can be chosen among them.
+    """
+    taken = (r for r in store.responses() if (r.model in models if models else r.model != CORRECTION))
+    found: list[Task] = []
+    for part in _pairs(taken) if every_pair else [taken]:
+        guideline = "evaluation" if kind == "evaluate" else "training"
+        found += tasks.from_responses(prompts, part, kind=kind, k=k, guideline=guideline, overlap=overlap, priority=priority)
+    return found
+
+
+def _pairs(responses: Iterable[Response]) -> Iterator[list[Response]]:
+    """Return every two responses of one prompt."""
+    groups: dict[str, list[Response]] = {}
+    for response in responses:
+        groups.setdefault(response.prompt_id, []).append(response)
+    for group in groups.values():
+        for one, other in combinations(group, 2):
+            yield [one, other]
