@@ -31,6 +31,8 @@ from accord.settings import DpoConfig, GrpoConfig, PpoConfig, RewardConfig, SftC
 Row = TypeVar("Row")
 
 DTYPE = matmul_dtype(pick_device("cpu"))
+LR = 1e-5
+"""Any rate will do: what is timed does not depend on it."""
 DTYPE_NAME = "bf16" if DTYPE is torch.bfloat16 else "fp32"
 
 
@@ -77,7 +79,7 @@ def train_sft(task: Task) -> Outcome:
     """Tokens a second, prompt and response."""
     lap, rows, steps = Lap(task.warmup), _demonstrations(task), task.steps + task.warmup
     model = load_causal_lm(task.models / "policy")
-    config = SftConfig(seed=task.seed, epochs=1, batch_size=task.size.sft_batch, save_every=steps, select="last")
+    config = SftConfig(seed=task.seed, lr=LR, epochs=1, batch_size=task.size.sft_batch, save_every=steps, select="last")
     data = Counted(rows, [float(len(row.tokens)) for row in rows], lap)
     sft.train(config, model=model, examples=data, validation=(), run=_run(task, lap), dtype=DTYPE)
     return Outcome(DTYPE_NAME, lap.rate, "tokens/s", lap.seconds)
@@ -92,7 +94,7 @@ def train_reward(task: Task) -> Outcome:
     lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
     rows = [_ranking(pair) for pair in pairs(size, size.reward_batch * steps, task.seed)]
     model = scalar_from(load_causal_lm(task.models / "policy"), new_head(size.hidden, generator(task.seed, "reward", "head")))
-    config = RewardConfig(seed=task.seed, epochs=1, batch_size=size.reward_batch, save_every=steps)
+    config = RewardConfig(seed=task.seed, lr=LR, epochs=1, batch_size=size.reward_batch, save_every=steps)
     data = Counted(rows, [1.0] * len(rows), lap)
     reward.train(config, model=model, rankings=data, validation=(), demonstrations=(), run=_run(task, lap), dtype=DTYPE)
     return Outcome(DTYPE_NAME, lap.rate, "pairs/s", lap.seconds)
@@ -103,7 +105,10 @@ def train_dpo(task: Task) -> Outcome:
     lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
     data = pairs(size, size.reward_batch * steps, task.seed)
     rows = [dpo.ranked_responses(pair.prompt, [pair.chosen, pair.rejected], [1, 2], 1024, "") for pair in data]
-    policy, config = load_causal_lm(task.models / "policy"), DpoConfig(seed=task.seed, batch_size=size.reward_batch, save_every=steps)
+    policy, config = (
+        load_causal_lm(task.models / "policy"),
+        DpoConfig(seed=task.seed, lr=LR, batch_size=size.reward_batch, save_every=steps),
+    )
     timed = size.reward_batch * task.steps
     dpo.reference_logprobs(config, policy, rows[: size.reward_batch], dtype=DTYPE)
     began = time.perf_counter()
@@ -127,8 +132,8 @@ def train_grpo(task: Task) -> Outcome:
     lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
     policy, reference = (load_causal_lm(task.models / "policy") for _ in range(2))
     config = GrpoConfig(
-        seed=task.seed, steps=steps, batch_size=size.ppo_batch, group_size=GROUP, minibatch_size=size.ppo_batch, epochs=size.ppo_epochs,
-        max_tokens=size.ppo_new, truncation="terminate", save_every=steps,
+        seed=task.seed, lr=LR, steps=steps, batch_size=size.ppo_batch, group_size=GROUP, minibatch_size=size.ppo_batch,
+        epochs=size.ppo_epochs, max_tokens=size.ppo_new, truncation="terminate", save_every=steps,
     )  # fmt: skip
     timed = _run(task, lap)
     grpo.train(
@@ -148,8 +153,8 @@ def train_ppo(task: Task) -> Outcome:
     policy, reference = (load_causal_lm(task.models / "policy") for _ in range(2))
     value, scorer = (load_scalar_model(task.models / "reward") for _ in range(2))
     config = PpoConfig(
-        seed=task.seed, steps=steps, batch_size=size.ppo_batch, minibatch_size=size.ppo_batch, epochs=size.ppo_epochs,
-        max_tokens=size.ppo_new, temperature=1.0, ptx_coef=0.0, save_every=steps,
+        seed=task.seed, lr=LR, steps=steps, batch_size=size.ppo_batch, minibatch_size=size.ppo_batch, epochs=size.ppo_epochs,
+        value_lr=LR, max_tokens=size.ppo_new, temperature=1.0, ptx_coef=0.0, save_every=steps,
     )  # fmt: skip
     timed = _run(task, lap)
     ppo.train(
@@ -200,7 +205,7 @@ def generate(task: Task) -> Outcome:
 def startup(task: Task) -> Outcome:
     """Seconds from the start of the process to a model, its optimiser and its data."""
     model, _ = load_causal_lm(task.models / "policy"), _demonstrations(task)
-    adamw(model.parameters(), lr=SftConfig.lr)
+    adamw(model.parameters(), SftConfig(), lr=LR)
     seconds = seconds_since_start()
     return Outcome(DTYPE_NAME, seconds, "s", seconds)
 

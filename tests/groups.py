@@ -33,7 +33,15 @@ KINDS: dict[str, Kind] = {
     "raft": Kind(RaftConfig, raft.train, 2),
 }
 """A new method takes its place in the laws by a line here."""
-SMALL: dict[str, Any] = {"batch_size": 6, "minibatch_size": 3, "epochs": 2, "max_tokens": 6, "warmup_steps": 1, "save_every": 1}
+SMALL: dict[str, Any] = {
+    "batch_size": 6,
+    "minibatch_size": 3,
+    "epochs": 2,
+    "max_tokens": 6,
+    "warmup_steps": 1,
+    "warmup_share": 0.0,
+    "save_every": 1,
+}
 STOPS = (END, 2, 3, 4, 5, 6, 7, 8)
 
 

@@ -129,6 +129,7 @@ SMALL = {
     "max_tokens": 6,
     "ptx_coef": 0.0,
     "warmup_steps": 1,
+    "warmup_share": 0.0,
     "save_every": 1,
 }
 

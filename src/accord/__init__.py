@@ -6,7 +6,7 @@ A project is a folder with its feedback, its models and its runs. Create one, pu
 
     project = accord.create("my-project")
     accord.add(project, [{"prompt": "Say hello.", "response": "Hello, how can I help?", "user": "ann"}])
-    accord.sft(project, base="models/SmolLM2-135M", config=accord.SftConfig(lora_rank=16, lr=2e-4, ptx_tokens=0))
+    accord.sft(project, base="models/SmolLM2-135M", config=accord.SftConfig(lora_rank=16, ptx_tokens=0))
     accord.add(project, [{"prompt": "Say hello.", "chosen": "Hello!", "rejected": "What?", "user": "ann"}])
     accord.dpo(project, config=accord.DpoConfig(lora_rank=16))
     print(accord.answer(project, "dpo", ["Say hello."]))

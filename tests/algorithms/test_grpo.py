@@ -173,12 +173,24 @@ def test_a_reward_that_is_no_number_stops_the_run_where_it_can_go_on(tmp_path: P
 
 CHANGES: dict[str, Any] = {
     "seed": 1, "steps": 3, "batch_size": 9, "group_size": 2, "minibatch_size": 2, "epochs": 1, "lr": 1e-3,
-    "muon_lr": 1e-2, "warmup_steps": 20,
+    "muon_lr": 1e-2, "warmup_steps": 20, "warmup_share": 0.5,
+    "adam_beta1": 0.5, "adam_beta2": 0.5, "adam_epsilon": 1e-2, "weight_decay": 0.5,
     "advantage": "leave-one-out", "scale": "none", "loss": "constant", "clip": 0.01, "clip_high": 0.5, "kl_coef": 2.0, "kl_in": "reward",
     "kl_estimator": "k2", "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "overlong_tokens": 4,
     "resample": 3, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
 }  # fmt: skip
-OF_THE_STAGE = {"rewards", "reward_seconds", "limit_rate", "kinds", "lora_rank", "lora_bits", "recompute", "logprob_gap"}
+OF_THE_STAGE = {
+    "rewards",
+    "reward_seconds",
+    "limit_rate",
+    "kinds",
+    "lora_rank",
+    "lora_bits",
+    "lora_alpha",
+    "lora_targets",
+    "recompute",
+    "logprob_gap",
+}
 
 
 def test_no_setting_is_forgotten_here() -> None:
@@ -204,6 +216,8 @@ def test_every_setting_changes_something(name: str, unchanged: Any, tmp_path: Pa
     if name in ("truncation", "no_stop_reward"):  # about responses that do not end: here hardly any token ends one
         cut: dict[str, Any] = {"stop": (END,), "max_tokens": 3}
         assert not same(outcome(tmp_path / "changed", **cut, **{name: CHANGES[name]}), outcome(tmp_path / "plain", **cut))
+    elif name == "warmup_share":  # it bounds a warm-up that is longer
+        assert not same(*(outcome(tmp_path / str(share), warmup_steps=20, warmup_share=share) for share in (0.0, CHANGES[name])))
     else:
         assert not same(outcome(tmp_path, **{name: CHANGES[name]}), unchanged)
 

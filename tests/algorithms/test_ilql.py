@@ -90,7 +90,7 @@ def exact(config: IlqlConfig) -> torch.Tensor:
     ids=["dqn", "ilql", "lambda"],
 )
 def test_q_comes_to_the_fixed_point_of_an_enumerated_token_mdp(asked: dict[str, Any], tmp_path: Path) -> None:
-    config = IlqlConfig(**asked, conservative=0.0, epochs=300, batch_size=25, lr=1e-2, target_rate=0.2, save_every=1000)
+    config = IlqlConfig(**asked, adam_beta2=0.95, conservative=0.0, epochs=300, batch_size=25, lr=1e-2, target_rate=0.2, save_every=1000)
     run = Run.start(tmp_path, stage="ilql", config=config, inputs={}, resume=False)
     network = QNetwork(llama(2, vocab=TOKENS, hidden=32, layers=1))
     ilql.train(config, network=network, episodes=EVERY, validation=(), run=run, dtype=FP32)

@@ -8,8 +8,23 @@ import pytest
 import torch
 from torch import nn
 
-from accord.algorithms.optim import Float32Muon, adamw, constant, cosine, muon, optimizer_states, orthogonal, restore_optimizers, update
+from accord.algorithms.optim import (
+    Float32Muon,
+    adamw,
+    constant,
+    cosine,
+    inner_matrices,
+    make_optimizers,
+    muon,
+    optimizer_states,
+    orthogonal,
+    restore_optimizers,
+    update,
+)
 from accord.runtime.device import matmul_dtype
+from accord.settings import DpoConfig, PpoConfig, PretrainConfig, SftConfig
+from accord.settings.mixins import Adam
+from tests.tiny import llama
 
 MUON = [torch.optim.Muon, Float32Muon]
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -55,7 +70,7 @@ def test_a_norm_of_0_means_no_clipping() -> None:
 def test_only_matrices_decay_and_frozen_parameters_are_left_out() -> None:
     matrix, bias = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
     frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
-    optimizer = adamw([matrix, bias, frozen], lr=0.1, weight_decay=0.5)
+    optimizer = adamw([matrix, bias, frozen], Adam(weight_decay=0.5), lr=0.1)
     for parameter in (matrix, bias):
         parameter.grad = torch.zeros_like(parameter)
     update({optimizer: 0.1}, max_norm=1.0)
@@ -134,3 +149,53 @@ def test_muon_is_pytorchs_own_where_the_device_multiplies_bfloat16(monkeypatch: 
     assert type(muon([matrix], lr=0.1, weight_decay=0.0)) is (torch.optim.Muon if native else Float32Muon)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert type(muon([matrix], lr=0.1, weight_decay=0.0)) is Float32Muon
+
+
+class Decoder(nn.Module):
+    """As much of a language model as an optimiser looks at."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.base_model = body
+
+
+@pytest.mark.parametrize(
+    ("config", "betas", "epsilon"),
+    [
+        (SftConfig(), (0.9, 0.999), 1e-8),
+        (DpoConfig(adam_beta1=0.8, adam_beta2=0.95, adam_epsilon=1e-6, weight_decay=0.1), (0.8, 0.95), 1e-6),
+        (PpoConfig(), (0.9, 0.999), 1e-5),
+        (PretrainConfig(weight_decay=0.0), (0.9, 0.95), 1e-8),
+    ],
+)
+def test_adamw_steps_as_pytorchs_with_the_betas_and_the_epsilon_of_the_settings(
+    config: Adam, betas: tuple[float, float], epsilon: float
+) -> None:
+    """Two steps on gradients that differ: after one, bias correction hides the second beta."""
+    ours, theirs = (nn.Linear(4, 4, bias=False) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    optimizers = make_optimizers(Decoder(ours), config, lr=0.1, muon_lr=0.0)
+    other = torch.optim.AdamW(theirs.parameters(), lr=0.1, betas=betas, eps=epsilon, weight_decay=config.weight_decay)
+    for seed, scale in ((1, 1.0), (2, 30.0), (3, 1e-5)):
+        gradient = random(4, 4, seed) * scale
+        ours.weight.grad, theirs.weight.grad = gradient.clone(), gradient.clone()
+        update(optimizers, max_norm=0)
+        other.step()
+    assert torch.allclose(ours.weight, theirs.weight, atol=1e-6)
+
+
+def test_no_embedding_is_an_inner_matrix_whatever_its_name() -> None:
+    """GPT-2 calls its tables wte and wpe. Its projections are Conv1D, which Muon takes as they are."""
+    from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
+
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=16, n_embd=8, n_layer=1, n_head=2))
+    opt = OPTForCausalLM(
+        OPTConfig(vocab_size=50, hidden_size=8, ffn_dim=16, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=16)
+    )
+    for model, projections in ((gpt2, 4), (opt, 6), (llama(layers=1), 7)):
+        inner = inner_matrices(model.base_model)
+        tables = [p for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()]
+        assert len(inner) == projections
+        assert not any(p is table for p in inner for table in tables)
+        taken = [p for o in make_optimizers(model, Adam(), lr=0.1, muon_lr=0.1) for g in o.param_groups for p in g["params"]]
+        assert len({id(p) for p in taken}) == len(taken) == len(list(model.parameters()))

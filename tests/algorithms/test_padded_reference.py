@@ -38,6 +38,7 @@ PPO: dict[str, Any] = {
     "lr": 3e-3,
     "value_lr": 2e-3,
     "warmup_steps": 1,
+    "warmup_share": 0.0,
     "max_grad_norm": 1e6,
     "save_every": 1,
     "clip": 0.05,
@@ -275,7 +276,7 @@ def moved_alike(mine: Any, theirs: Any, gradients: Sequence[Tensor]) -> None:
 
 def config_betas(config: Any) -> tuple[float, float]:
     """Adam's decay rates of these settings."""
-    return (getattr(config, "beta1", 0.9), getattr(config, "beta2", 0.95))
+    return (config.adam_beta1, config.adam_beta2)
 
 
 def start_of(architecture: str) -> Any:
@@ -291,7 +292,7 @@ def test_a_step_of_the_reward_model(architecture: str, tmp_path: Path) -> None:
     prompts = sequences([4, 6, 3], seed=9)
     answers = [sequences([5, 3], seed=11), sequences([2, 6, 4, 3], seed=12), sequences([4, 4, 7], seed=13)]
     ranks = [[2, 1], [1, 3, 2, 4], [1, 2, 2]]
-    config = RewardConfig(epochs=1, batch_size=3, lr=2e-3, warmup_steps=1, save_every=1)
+    config = RewardConfig(epochs=1, batch_size=3, lr=2e-3, warmup_steps=1, warmup_share=0.0, save_every=1)
     rankings = [
         reward.RankedRows([[*prompt, *response] for response in responses], ranked)
         for prompt, responses, ranked in zip(prompts, answers, ranks, strict=True)

@@ -69,7 +69,7 @@ def rows(count: int, seed: int = 0) -> list[MarkedRow]:
 
 
 def trained(folder: Path, run: Run | None = None, count: int = 40, **asked: Any) -> tuple[Any, dict[str, float], Run]:
-    config = ProcessConfig(**{"batch_size": 8, "lr": 1e-2, "warmup_steps": 1, "save_every": 10, **asked})
+    config = ProcessConfig(**{"batch_size": 8, "lr": 1e-2, "warmup_steps": 1, "warmup_share": 0.0, "save_every": 10, **asked})
     run = run or Run.start(folder, stage="process", config=config, inputs={}, resume=False)
     model = scalar(llama(2), 3)
     figures = process.train(config, model=model, rows=rows(count), validation=rows(20, seed=77), run=run, dtype=FP32)
@@ -156,7 +156,7 @@ def test_ppo_learns_from_token_rewards_alone(tmp_path: Path) -> None:
 
 
 def test_t40_twenty_steps_are_ten_and_ten_resumed(tmp_path: Path) -> None:
-    config = ProcessConfig(batch_size=8, lr=1e-2, warmup_steps=1, save_every=10, epochs=4)
+    config = ProcessConfig(batch_size=8, lr=1e-2, warmup_steps=1, warmup_share=0.0, save_every=10, epochs=4)
     begun: dict[str, Any] = {"stage": "process", "config": config, "inputs": {}}
     whole = Run.start(tmp_path / "whole", **begun, resume=False)
     expected, _, _ = trained(tmp_path, run=whole, epochs=4)
@@ -170,6 +170,7 @@ def test_t40_twenty_steps_are_ten_and_ten_resumed(tmp_path: Path) -> None:
 
 CHANGES: dict[str, Any] = {
     "seed": 1, "weight": 9.0, "epochs": 2, "batch_size": 5, "lr": 1e-3, "muon_lr": 1e-2, "warmup_steps": 9, "micro_tokens": 1,
+    "adam_beta1": 0.5, "adam_beta2": 0.5, "adam_epsilon": 1e-2, "weight_decay": 0.5,
 }  # fmt: skip
 
 

@@ -112,10 +112,23 @@ def test_the_best_of_one_is_refused() -> None:
 
 CHANGES: dict[str, Any] = {
     "seed": 1, "rounds": 3, "batch_size": 5, "group_size": 3, "select": "threshold", "restart": True, "epochs": 1, "minibatch_size": 2,
-    "lr": 1e-3, "muon_lr": 1e-2, "warmup_steps": 20, "temperature": 0.5, "max_tokens": 3,
+    "lr": 1e-3, "muon_lr": 1e-2, "warmup_steps": 20, "warmup_share": 0.5, "temperature": 0.5, "max_tokens": 3,
     "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
+    "adam_beta1": 0.5, "adam_beta2": 0.5, "adam_epsilon": 1e-2, "weight_decay": 0.5,
 }  # fmt: skip
-OF_THE_STAGE = {"rewards", "reward_seconds", "limit_rate", "kinds", "lora_rank", "lora_bits", "recompute", "logprob_gap", "threshold"}
+OF_THE_STAGE = {
+    "rewards",
+    "reward_seconds",
+    "limit_rate",
+    "kinds",
+    "lora_rank",
+    "lora_bits",
+    "lora_alpha",
+    "lora_targets",
+    "recompute",
+    "logprob_gap",
+    "threshold",
+}
 
 
 def outcome(folder: Path, **asked: Any) -> Any:
@@ -131,7 +144,10 @@ def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("name", CHANGES)
 def test_every_setting_changes_something(name: str, unchanged: Any, tmp_path: Path) -> None:
     assert {field.name for field in fields(RaftConfig)} == CHANGES.keys() | OF_THE_STAGE
-    assert not same(outcome(tmp_path, **{name: CHANGES[name]}), unchanged)
+    if name == "warmup_share":  # it bounds a warm-up that is longer
+        assert not same(*(outcome(tmp_path / str(share), warmup_steps=20, warmup_share=share) for share in (0.0, CHANGES[name])))
+    else:
+        assert not same(outcome(tmp_path, **{name: CHANGES[name]}), unchanged)
 
 
 def test_the_threshold_chooses(tmp_path: Path) -> None:

@@ -93,7 +93,9 @@ KEYS = {tuple(question.plain): Decimal(i % 4) for i, question in enumerate(QUEST
 
 def learned(folder: Path, policy: Any = None, run: Run | None = None, **asked: Any) -> tuple[Any, Run]:
     """Each problem's answer is its number's remainder by 4; a response gives that of its first token."""
-    config = StarConfig(**{"rounds": 2, "batch_size": 8, "attempts": 4, "max_tokens": 3, "warmup_steps": 1, "lr": 1e-2, **asked})
+    config = StarConfig(
+        **{"rounds": 2, "batch_size": 8, "attempts": 4, "max_tokens": 3, "warmup_steps": 1, "warmup_share": 0.0, "lr": 1e-2, **asked}
+    )
     policy = llama(1) if policy is None else policy
     run = run or Run.start(folder, stage="star", config=config, inputs={}, resume=False)
     star.train(
@@ -137,6 +139,7 @@ def test_a_round_without_a_right_answer_is_survived(tmp_path: Path) -> None:
 CHANGES: dict[str, Any] = {
     "seed": 1, "rounds": 3, "batch_size": 5, "attempts": 2, "kept": 1, "hints": False, "epochs": 1, "minibatch_size": 2, "restart": False,
     "lr": 1e-3, "muon_lr": 1e-2, "warmup_steps": 20, "temperature": 0.3, "max_tokens": 2, "max_grad_norm": 1e-3, "micro_tokens": 1,
+    "adam_beta1": 0.5, "adam_beta2": 0.5, "adam_epsilon": 1e-2, "weight_decay": 0.5,
 }  # fmt: skip
 
 
@@ -149,7 +152,7 @@ def test_every_setting_changes_something(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("asked", [{"restart": True}, {"restart": False}], ids=["anew", "onwards"])
 def test_t40_twenty_rounds_are_ten_and_ten_resumed(asked: dict[str, Any], tmp_path: Path) -> None:
     settings: dict[str, Any] = {"rounds": 20, "save_every": 10, "epochs": 1, "batch_size": 3, "attempts": 2, **asked}
-    config = StarConfig(**{"batch_size": 8, "attempts": 4, "max_tokens": 3, "warmup_steps": 1, "lr": 1e-2, **settings})
+    config = StarConfig(**{"batch_size": 8, "attempts": 4, "max_tokens": 3, "warmup_steps": 1, "warmup_share": 0.0, "lr": 1e-2, **settings})
     begun: dict[str, Any] = {"stage": "star", "config": config, "inputs": {}}
     whole = Run.start(tmp_path / "whole", **begun, resume=False)
     expected, _ = learned(tmp_path, run=whole, **settings)

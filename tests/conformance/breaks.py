@@ -76,7 +76,7 @@ BREAKS = [
     Break("t35_t36", "8 x 1 = 1 x 8", "algorithms/sft.py", "loss = _loss_sum(model, part, dtype) / kept", "loss = _loss_sum(model, part, dtype) / sum(row.kept for row in part)", "rewards"),
     Break("t35_reward", "reward gradients accumulate over prompts", "algorithms/reward.py", "loss = torch.stack(losses).sum() / len(chosen)", "loss = torch.stack(losses).mean()", "rewards"),
     Break("t36", "losses weigh tokens", "algorithms/sft.py", "return total / sum(example.kept for example in examples)", "return total / len(examples)"),
-    Break("t37", "Adam's epsilon", "algorithms/ppo.py", "make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)", "make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)", "rewards"),
+    Break("t37", "Adam's epsilon", "algorithms/optim.py", "eps=settings.adam_epsilon", "eps=1e-8", "rewards"),
     Break("t38_the_data", "the data's order is the seed's", "data/corpus.py", "default_rng((seed, epoch))", "default_rng((0, epoch))", "rewards"),
     Break("t40_twenty", "20 = 10 + 10: data position", "algorithms/pretrain.py", "skip=done)", "skip=0)", "state", "pretrain"),
     Break("t40_twenty", "20 = 10 + 10: optimiser", "algorithms/sft.py", 'restore_optimizers(optimizers, state["optimizers"])', "pass", "state", "sft"),

@@ -110,15 +110,18 @@ CHANGES: dict[str, dict[str, tuple[dict[str, Any], Any]]] = {
         "seed": ({}, 2), "loss": ({}, "plackett-luce"), "beta": ({}, 0.5), "margin": ({"loss": "simpo"}, 0.1), "label_smoothing": ({}, 0.2),
         "normalise": ({}, "mean"), "ties": ({}, "model"), "tie_margin": ({"ties": "model"}, 0.3), "epochs": ({}, 2), "batch_size": ({}, 2),
         "lr": ({}, 1e-3), "muon_lr": ({}, 1e-2), "warmup_steps": ({}, 9), "micro_tokens": ({}, 1),
+        "adam_beta1": ({}, 0.5), "adam_beta2": ({}, 0.5), "adam_epsilon": ({}, 1e-2), "weight_decay": ({}, 0.5), "warmup_share": ({"warmup_steps": 9}, 0.5),
     },
     "kto": {
         "seed": ({}, 1), "beta": ({}, 0.5), "up_weight": ({}, 2.0), "down_weight": ({"up_weight": 1.0}, 2.0), "epochs": ({}, 2),
         "batch_size": ({}, 2), "lr": ({}, 1e-3), "muon_lr": ({}, 1e-2), "warmup_steps": ({}, 9), "micro_tokens": ({}, 1),
+        "adam_beta1": ({}, 0.5), "adam_beta2": ({}, 0.5), "adam_epsilon": ({}, 1e-2), "weight_decay": ({}, 0.5), "warmup_share": ({"warmup_steps": 9}, 0.5),
     },
     "ilql": {
         "seed": ({}, 1), "backup": ({}, "max"), "expectile": ({}, 0.9), "gamma": ({}, 0.5), "lam": ({}, 0.1), "conservative": ({}, 1.0),
         "target_rate": ({}, 0.9), "epochs": ({}, 2), "batch_size": ({}, 2), "lr": ({}, 1e-3), "muon_lr": ({}, 1e-2),
         "warmup_steps": ({}, 9), "micro_tokens": ({}, 1),
+        "adam_beta1": ({}, 0.5), "adam_beta2": ({}, 0.5), "adam_epsilon": ({}, 1e-2), "weight_decay": ({}, 0.5), "warmup_share": ({"warmup_steps": 9}, 0.5),
     },
 }  # fmt: skip
 OF_THE_STAGE = {
@@ -127,6 +130,8 @@ OF_THE_STAGE = {
     "max_tokens",
     "lora_rank",
     "lora_bits",
+    "lora_alpha",
+    "lora_targets",
     "recompute",
     "save_every",
     "thumbs",
@@ -143,7 +148,7 @@ def test_t45_settings_change_the_weights(stage: str, name: str, tmp_path: Path) 
     (kind, train), (base, value) = STAGES[stage], CHANGES[stage][name]
     found: list[Any] = []
     for number, asked in enumerate((base, {**base, name: value})):
-        config = kind(**{"batch_size": 4, "lr": 1e-2, "warmup_steps": 1, **asked})
+        config = kind(**{"batch_size": 4, "lr": 1e-2, "warmup_steps": 1, "warmup_share": 0.0, **asked})
         found.append(train(config, Run.start(tmp_path / str(number), stage=stage, config=config, inputs={}, resume=False)))
     assert not same(found[0]["policy"], found[1]["policy"])
 

@@ -233,7 +233,8 @@ def test_t45_every_setting_is_read(section: str) -> None:
 
 
 PPO_CHANGES: dict[str, Any] = {
-    "seed": 1, "steps": 3, "batch_size": 8, "minibatch_size": 2, "epochs": 1, "lr": 1e-3, "muon_lr": 1e-2, "value_lr": 1e-3, "value_muon_lr": 1e-2, "warmup_steps": 20, "clip": 0.01,
+    "seed": 1, "steps": 3, "batch_size": 8, "minibatch_size": 2, "epochs": 1, "lr": 1e-3, "muon_lr": 1e-2, "value_lr": 1e-3, "value_muon_lr": 1e-2, "warmup_steps": 20, "warmup_share": 0.5, "clip": 0.01,
+    "adam_beta1": 0.5, "adam_beta2": 0.5, "adam_epsilon": 1e-2, "weight_decay": 0.5,
     "value_clip": 0.0, "gamma": 0.5, "lam": 0.1, "kl_coef": 2.0, "kl_target": 0.1, "kl_horizon": 7, "kl_estimator": "k3", "kl_stop": 1e-9,
     "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "whiten_rewards": True, "whiten_advantages": False,
     "ptx_coef": 9.0, "ema": 0.5, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
@@ -242,6 +243,8 @@ OF_THE_STAGE = {
     "ptx_tokens",
     "lora_rank",
     "lora_bits",
+    "lora_alpha",
+    "lora_targets",
     "recompute",
     "logprob_gap",
     "rewards",
@@ -273,6 +276,10 @@ def unchanged(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Any]:
 
 @pytest.mark.parametrize("name", PPO_CHANGES)
 def test_t45_every_ppo_setting_changes_something(name: str, unchanged: dict[float, Any], tmp_path: Path) -> None:
+    if name == "warmup_share":  # it bounds a warm-up that is longer
+        long, bounded = (outcome(tmp_path / str(share), warmup_steps=20, warmup_share=share) for share in (0.0, PPO_CHANGES[name]))
+        assert not same(long, bounded)
+        return
     target = 0.1 if name == "kl_horizon" else 0.0
     assert not same(outcome(tmp_path, **{"kl_target": target, name: PPO_CHANGES[name]}), unchanged[target])
 
@@ -288,6 +295,9 @@ SFT_CHANGES: dict[str, Any] = {
     "lr": 1e-3,
     "muon_lr": 1e-2,
     "warmup_steps": 9,
+    "adam_beta1": 0.5,
+    "adam_beta2": 0.5,
+    "adam_epsilon": 1e-2,
     "weight_decay": 0.5,
     "ptx_tokens": 0,
     "select": "last",
@@ -297,7 +307,13 @@ SFT_CHANGES: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", SFT_CHANGES)
 def test_t45_sft_settings_change_the_weights(name: str, tmp_path: Path) -> None:
-    base: dict[str, Any] = {"epochs": 4, "batch_size": 4, "lr": 0.3, "warmup_steps": 1}  # so fast that the last epoch is not the best
+    base: dict[str, Any] = {
+        "epochs": 4,
+        "batch_size": 4,
+        "lr": 0.3,
+        "warmup_steps": 1,
+        "warmup_share": 0.0,
+    }  # so fast that the last epoch is not the best
     found: list[Any] = []
     for number, asked in enumerate((base, {**base, name: SFT_CHANGES[name]})):
         config = SftConfig(**asked)
@@ -312,6 +328,10 @@ REWARD_CHANGES: dict[str, Any] = {
     "lr": 1e-3,
     "muon_lr": 1e-2,
     "warmup_steps": 9,
+    "adam_beta1": 0.5,
+    "adam_beta2": 0.5,
+    "adam_epsilon": 1e-2,
+    "weight_decay": 0.5,
     "ties": "model",
     "micro_tokens": 1,
 }
@@ -321,7 +341,7 @@ REWARD_CHANGES: dict[str, Any] = {
 def test_t45_reward_settings_change_the_weights(name: str, tmp_path: Path) -> None:
     found: list[Any] = []
     for number, changes in enumerate(({}, {name: REWARD_CHANGES[name]})):
-        config = RewardConfig(**{"batch_size": 4, "lr": 1e-2, "warmup_steps": 1, **changes})
+        config = RewardConfig(**{"batch_size": 4, "lr": 1e-2, "warmup_steps": 1, "warmup_share": 0.0, **changes})
         found.append(rewarding(config)(Run.start(tmp_path / str(number), stage="reward", config=config, inputs={}, resume=False)))
     assert not same(*found)
 

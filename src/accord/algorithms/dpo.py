@@ -99,7 +99,7 @@ def train(
     """
     a_pass = math.ceil(len(rankings) / config.batch_size)
     steps = a_pass * config.epochs
-    optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
+    optimizers = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
     everything = [*rankings, *validation, *held_out_group]
     done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is None:
@@ -130,7 +130,7 @@ def train(
             metrics = _summary(measured)
 
             # step 3: update
-            share = cosine(step - 1, steps, config.warmup_steps)
+            share = cosine(step - 1, steps, config.warmup(steps))
             metrics |= {"lr": config.lr * share, "grad_norm": update(scaled(optimizers, share), max_norm=1.0)}
             metrics["pairs_per_second"] = sum(len(part.better) for part in measured) / (time.perf_counter() - began)
 
@@ -155,16 +155,11 @@ def reference_logprobs(config: DpoConfig, policy: Any, rankings: Sequence[Ranked
     return all_response_logprobs(policy, rows, kept, dtype=dtype, batch_tokens=config.micro_tokens)
 
 
-def strength(config: DpoConfig) -> float:
-    """Return beta, or the method's default if none is set."""
-    return config.beta or (2.0 if config.loss == "simpo" else 0.1)
-
-
 def implied_rewards(config: DpoConfig, logprobs: Tensor, reference: Tensor, tokens: Tensor) -> Tensor:
     """Return beta (log policy - log reference) of each response [K], divided by its length if the method does; ``tokens`` are the
     lengths."""
     by_mean = config.normalise == "mean" or (config.normalise == "auto" and config.loss in BY_MEAN)
-    return strength(config) * (logprobs - reference) / (tokens if by_mean else 1)
+    return config.strength * (logprobs - reference) / (tokens if by_mean else 1)
 
 
 def prompt_loss(config: DpoConfig, logprobs: Tensor, rewards: Tensor, tokens: Tensor, ranks: Tensor) -> Tensor:
@@ -175,7 +170,7 @@ def prompt_loss(config: DpoConfig, logprobs: Tensor, rewards: Tensor, tokens: Te
         tokens: lengths of the responses [K]. ranks: 1 is best [K].
     """
     (better, worse), _ = ranked_pairs(ranks)
-    beta, ahead = strength(config), rewards[better] - rewards[worse]
+    beta, ahead = config.strength, rewards[better] - rewards[worse]
     match config.loss:
         case "plackett-luce":
             return plackett_luce_loss(rewards, ranks, ties=config.ties == "model")

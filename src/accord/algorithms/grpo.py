@@ -96,7 +96,8 @@ def train(
     Raises:
         RunError: sampler and trainer differ by more than ``config.logprob_gap``, or a reward is not a number.
     """
-    optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
+    warmup = config.warmup(config.updates)
+    optimizers = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
     done, asked, updates = 0, 0, 0
     if (restored := run.restore()) is not None:
         done, state = restored
@@ -125,7 +126,7 @@ def train(
             order = minibatches(config.batch_size, config.minibatch_size, config.epochs, seed=config.seed, stage=config.stage, step=step)
             for rows in order:
                 metrics = _losses(config, policy, rollout, targets, rows, dtype)
-                metrics["grad_norm"] = update(scaled(optimizers, constant(updates, config.warmup_steps)), config.max_grad_norm)
+                metrics["grad_norm"] = update(scaled(optimizers, constant(updates, warmup)), config.max_grad_norm)
                 updates += 1
                 history.append(metrics)
             sampler.refresh()
@@ -133,7 +134,7 @@ def train(
 
             # step 4: log, keep a checkpoint
             metrics = _summary(rollout, targets, history) | scorer.metrics() | speed_metrics(rollout, rollout, seconds_train)
-            metrics |= {"telling_groups": telling, "prompts_asked": asked, "lr": config.lr * constant(updates - 1, config.warmup_steps)}
+            metrics |= {"telling_groups": telling, "prompts_asked": asked, "lr": config.lr * constant(updates - 1, warmup)}
             run.log(step, **metrics)
             rewards.adapt(scorer, config.limit_rate)
             if step % config.save_every == 0 or step == config.steps:

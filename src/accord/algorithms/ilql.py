@@ -70,7 +70,7 @@ def train(
     a_pass = math.ceil(len(episodes) / config.batch_size)
     steps = a_pass * config.epochs
     target = copy.deepcopy(network).requires_grad_(False)
-    optimizers = make_optimizers(network, lr=config.lr, muon_lr=config.muon_lr)
+    optimizers = make_optimizers(network, config, lr=config.lr, muon_lr=config.muon_lr)
     done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is not None:
         done, state = restored
@@ -91,7 +91,7 @@ def train(
             metrics = _accumulate(config, network, target, rows, dtype)
 
             # step 3: update, and draw the target network after
-            share = cosine(step - 1, steps, config.warmup_steps)
+            share = cosine(step - 1, steps, config.warmup(steps))
             metrics |= {"grad_norm": update(scaled(optimizers, share), max_norm=1.0), "lr": config.lr * share}
             follow(target, network, config.target_rate)
             metrics["tokens_per_second"] = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)

@@ -87,7 +87,7 @@ def train(
     """
     a_pass = math.ceil(len(thumbs) / config.batch_size)
     steps = a_pass * config.epochs
-    optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
+    optimizers = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
     strangers = estranged(thumbs, max_tokens=config.max_tokens, seed=config.seed)
     done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is None:
@@ -118,7 +118,7 @@ def train(
             metrics = _accumulate(config, policy, rows, references[0][chosen], weights[chosen], kl, dtype)
 
             # step 4: update
-            share = cosine(step - 1, steps, config.warmup_steps)
+            share = cosine(step - 1, steps, config.warmup(steps))
             metrics |= {"kl": kl.item(), "lr": config.lr * share, "grad_norm": update(scaled(optimizers, share), max_norm=1.0)}
             metrics["thumbs_per_second"] = len(rows) / (time.perf_counter() - began)
 

@@ -10,16 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from accord.runtime.device import matmul_dtype
+from accord.settings.mixins import Adam
 
 
-def adamw(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float = 0.0, epsilon: float = 1e-8) -> torch.optim.AdamW:
-    """Return AdamW with betas (0.9, 0.95) and decay only on matrices; the 2019 RLHF code used epsilon 1e-5, the usual default is 1e-8."""
+def adamw(parameters: Iterable[nn.Parameter], settings: Adam, *, lr: float, decay: bool = True) -> torch.optim.AdamW:
+    """Return AdamW with these betas and this epsilon, and with weight decay on matrices alone; none without ``decay``."""
     trained = [p for p in parameters if p.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay if decay else 0.0},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), eps=epsilon, fused=True)
+    betas = (settings.adam_beta1, settings.adam_beta2)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=settings.adam_epsilon, fused=True)
 
 
 def muon(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Muon:
@@ -74,19 +76,27 @@ def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: 
     return wide.T if tall else wide
 
 
-def make_optimizers(
-    model: Any, *, lr: float, muon_lr: float, weight_decay: float = 0.0, epsilon: float = 1e-8
-) -> dict[torch.optim.Optimizer, float]:
+def make_optimizers(model: Any, settings: Adam, *, lr: float, muon_lr: float) -> dict[torch.optim.Optimizer, float]:
     """Return the optimisers that together train a whole model, each with its peak learning rate.
 
-    If ``muon_lr`` is above 0, Muon takes the decoder's inner matrices, with the decay, and AdamW takes the rest: embedding, norms, head.
+    If ``muon_lr`` is above 0, Muon takes the decoder's inner matrices, with the decay, and AdamW takes the rest: embeddings, norms, head.
     Otherwise AdamW takes all.
     """
-    inner = [p for name, p in model.base_model.named_parameters() if p.requires_grad and p.ndim == 2 and "embed" not in name]
+    inner = inner_matrices(model.base_model)
     if muon_lr == 0 or not inner:
-        return {adamw(model.parameters(), lr=lr, weight_decay=weight_decay, epsilon=epsilon): lr}
+        return {adamw(model.parameters(), settings, lr=lr): lr}
     rest = [p for p in model.parameters() if all(p is not matrix for matrix in inner)]
-    return {muon(inner, lr=muon_lr, weight_decay=weight_decay): muon_lr, adamw(rest, lr=lr, epsilon=epsilon): lr}
+    return {
+        muon(inner, lr=muon_lr, weight_decay=settings.weight_decay): muon_lr,
+        adamw(rest, settings, lr=lr, decay=False): lr,
+    }
+
+
+def inner_matrices(body: nn.Module) -> list[nn.Parameter]:
+    """Return the matrices that a decoder learns besides its embeddings. A table that is looked up is one, whatever its name."""
+    tables = [module for module in body.modules() if isinstance(module, nn.Embedding)]
+    looked_up = {id(p) for table in tables for p in table.parameters()}
+    return [p for p in body.parameters() if p.requires_grad and p.ndim == 2 and id(p) not in looked_up]
 
 
 def cosine(step: int, total: int, warmup: int, floor: float = 0.1) -> float:

@@ -94,8 +94,9 @@ def train(
     Raises:
         RunError: sampler and trainer differ by more than ``config.logprob_gap``, or a reward is not a number.
     """
-    policy_peaks = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr, epsilon=1e-5)
-    value_peaks = make_optimizers(value, lr=config.value_lr, muon_lr=config.value_muon_lr, epsilon=1e-5)
+    warmup = config.warmup(config.updates)
+    policy_peaks = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
+    value_peaks = make_optimizers(value, config, lr=config.value_lr, muon_lr=config.value_muon_lr)
     trained = {"policy_optimizers": policy_peaks, "value_optimizers": value_peaks}
     average = {name: p.detach().clone() for name, p in policy.named_parameters() if p.requires_grad} if config.ema else {}
     beta, done, updates = config.kl_coef, 0, 0
@@ -139,7 +140,7 @@ def train(
             for rows in minibatches(config.batch_size, config.minibatch_size, config.epochs, seed=config.seed, stage="ppo", step=step):
                 metrics = _losses(config, policy, value, rollout, targets, rows, dtype)
                 metrics["ptx_loss"] = _pretraining_mix(config, policy, next(raw_text), dtype) if raw_text else 0.0
-                share = constant(updates, config.warmup_steps)
+                share = constant(updates, warmup)
                 metrics["grad_norm"] = update(scaled(policy_peaks, share), config.max_grad_norm)
                 update(scaled(value_peaks, share), config.max_grad_norm)
                 updates += 1
@@ -151,7 +152,7 @@ def train(
             seconds_train = time.perf_counter() - started
 
             # step 4: log, adapt beta, keep a checkpoint
-            metrics = _summary(rollout, targets, history) | {"kl_coef": beta, "lr": config.lr * constant(updates - 1, config.warmup_steps)}
+            metrics = _summary(rollout, targets, history) | {"kl_coef": beta, "lr": config.lr * constant(updates - 1, warmup)}
             metrics |= scored.metrics() | speed_metrics(rollout, rollout, seconds_train)
             run.log(step, **metrics)
             rewards.adapt(scored, config.limit_rate)

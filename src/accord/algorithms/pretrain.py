@@ -41,7 +41,7 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
     """Train ``model`` in place for ``config.tokens`` tokens and return it; continue from the run's checkpoint if it has one."""
     validation = corpus.held_out()
     steps = math.ceil(config.tokens / config.batch_tokens)
-    optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay)
+    optimizers = make_optimizers(model, config, lr=config.lr, muon_lr=config.muon_lr)
     done = 0
     if (restored := run.restore()) is not None:
         done, state = restored

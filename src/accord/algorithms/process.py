@@ -62,7 +62,7 @@ def train(
     """Train a scalar model in place and return its metrics on held-out data."""
     a_pass = math.ceil(len(rows) / config.batch_size)
     steps = a_pass * config.epochs
-    optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
+    optimizers = make_optimizers(model, config, lr=config.lr, muon_lr=config.muon_lr)
     weight = mark_weight(config, rows)
     done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is not None:
@@ -83,7 +83,7 @@ def train(
             metrics = _accumulate(config, model, chosen, weight, dtype)
 
             # step 3: update
-            share = cosine(step - 1, steps, config.warmup_steps)
+            share = cosine(step - 1, steps, config.warmup(steps))
             metrics |= {"grad_norm": update(scaled(optimizers, share), max_norm=1.0), "lr": config.lr * share}
             metrics["tokens_per_second"] = sum(len(row.tokens) for row in chosen) / (time.perf_counter() - began)
 

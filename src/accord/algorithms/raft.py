@@ -63,7 +63,8 @@ def train(
         RunError: sampler and trainer differ by more than ``config.logprob_gap``, or a reward is not a number.
     """
     beginning = {name: value.detach().clone() for name, value in trained_state(policy).items()} if config.restart else {}
-    optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
+    warmup = config.warmup(config.updates)
+    optimizers = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
     done, updates = 0, 0
     if (restored := run.restore()) is not None:
         done, state = restored
@@ -100,10 +101,10 @@ def train(
             started, history = time.perf_counter(), list[dict[str, float]]()
             if config.restart:
                 restore_trained(policy, beginning)
-                optimizers, updates = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr), 0
+                optimizers, updates = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr), 0
             for rows in minibatches(len(chosen), config.minibatch_size, config.epochs, seed=config.seed, stage="raft", step=step):
                 loss = _learn(config, policy, drawn, [chosen[i] for i in rows], dtype)
-                norm = update(scaled(optimizers, constant(updates, config.warmup_steps)), config.max_grad_norm)
+                norm = update(scaled(optimizers, constant(updates, warmup)), config.max_grad_norm)
                 updates += 1
                 history.append({"loss": loss, "grad_norm": norm})
             sampler.refresh()
@@ -111,7 +112,7 @@ def train(
 
             # step 4: log, keep a checkpoint
             metrics = rollout_metrics(rollout, kl) | scorer.metrics() | _summary(config, drawn, chosen, history)
-            metrics |= {"lr": config.lr * constant(max(updates - 1, 0), config.warmup_steps)}
+            metrics |= {"lr": config.lr * constant(max(updates - 1, 0), warmup)}
             metrics |= speed_metrics(drawn, rollout, seconds_train)
             run.log(step, **metrics)
             rewards.adapt(scorer, config.limit_rate)

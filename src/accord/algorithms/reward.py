@@ -37,15 +37,22 @@ class RankedRows:
 
     rows: list[list[int]]
     ranks: list[int]
+    strangers: int = 0
+    """How many of the last rows are responses to other prompts, which nobody ranked here."""
 
 
-def ranked_rows(prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int, name: str) -> RankedRows:
+def ranked_rows(
+    prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int, name: str, strangers: int = 0
+) -> RankedRows:
     """Join a prompt to its responses; if both together are too long, the right end is kept.
+
+    Args:
+        strangers: how many of the last responses come from other prompts.
 
     Raises:
         InputError: nothing of the prompt, or no response, would remain; the error names the ranking.
     """
-    return RankedRows([joined(prompt, response, max_tokens, name).tokens for response in responses], list(ranks))
+    return RankedRows([joined(prompt, response, max_tokens, name).tokens for response in responses], list(ranks), strangers)
 
 
 def with_mismatched(ranked: Sequence[RankedPrompt], share: float, seed: int) -> list[RankedPrompt]:
@@ -80,9 +87,9 @@ def train(
     a_pass = math.ceil(len(rankings) / config.batch_size)
     steps = a_pass * config.epochs
     threshold = nn.Parameter(torch.tensor(-1.0, device=model.device))
-    optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr)
+    optimizers = make_optimizers(model, config, lr=config.lr, muon_lr=config.muon_lr)
     if config.ties == "model":
-        optimizers[adamw([threshold], lr=config.lr)] = config.lr
+        optimizers[adamw([threshold], config, lr=config.lr)] = config.lr
     done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is not None:
         done, state = restored
@@ -104,7 +111,7 @@ def train(
             metrics = _accumulate(model, chosen, tie_threshold, config.micro_tokens, dtype)
 
             # step 3: update
-            share = cosine(step - 1, steps, config.warmup_steps)
+            share = cosine(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
             metrics |= {"lr": config.lr * share, "grad_norm": norm}
             metrics["pairs_per_second"] = metrics.pop("pairs") / (time.perf_counter() - began)
@@ -154,7 +161,7 @@ def _accumulate(
 ) -> dict[str, float]:
     """Accumulate gradients of the mean loss over the chosen prompts, a few prompts at a time; never split a prompt."""
     totals = {"loss": 0.0, "margin": 0.0}
-    right, pairs = 0.0, 0
+    right, labeled, pairs = 0.0, 0, 0
     for group in by_tokens([sum(map(len, ranking.rows)) for ranking in chosen], micro_tokens):
         part = [chosen[i] for i in group]
         batch = pack([row for ranking in part for row in ranking.rows]).to(model.device)
@@ -167,9 +174,12 @@ def _accumulate(
         loss = torch.stack(losses).sum() / len(chosen)
         loss.backward()
         totals["loss"] += loss.item()
-        for s, r in zip(by_prompt, ranks, strict=True):
-            (better, worse), _ = ranked_pairs(r)
-            totals["margin"] += float((s[better] - s[worse]).detach().sum())
-            share, count = _right(s.detach(), r)
-            right, pairs = right + share, pairs + count
-    return totals | {"margin": totals["margin"] / max(pairs, 1), "accuracy": right / max(pairs, 1), "pairs": float(pairs)}
+        for ranking, s, r in zip(part, by_prompt, ranks, strict=True):
+            # accuracy and margin are those of the labels; that a stranger's response is worse is easy to see
+            own = len(ranking.rows) - ranking.strangers
+            scored, (better, worse) = s.detach()[:own], ranked_pairs(r[:own])[0]
+            totals["margin"] += float((scored[better] - scored[worse]).sum())
+            share, count = _right(scored, r[:own])
+            right, labeled, pairs = right + share, labeled + count, pairs + len(ranked_pairs(r)[0][0])
+    found = {"margin": totals["margin"] / max(labeled, 1), "accuracy": right / max(labeled, 1), "pairs": float(pairs)}
+    return totals | found

@@ -61,7 +61,7 @@ def train(
     """
     a_pass = math.ceil(len(examples) / config.batch_size)
     steps = a_pass * config.epochs
-    optimizers = make_optimizers(model, lr=config.lr, muon_lr=config.muon_lr, weight_decay=config.weight_decay)
+    optimizers = make_optimizers(model, config, lr=config.lr, muon_lr=config.muon_lr)
     done, best, best_loss = 0, 0, math.inf
     held_out: dict[str, float] = {}
     if (restored := run.restore()) is not None:
@@ -86,7 +86,7 @@ def train(
                 next_token_loss(model, pack(next(raw_text)).to(model.device), dtype=dtype).backward()
 
             # step 3: update
-            share = cosine(step - 1, steps, config.warmup_steps)
+            share = cosine(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
             speed = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
             metrics = {"loss": loss, "lr": config.lr * share, "grad_norm": norm, "tokens_per_second": speed}

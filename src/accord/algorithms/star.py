@@ -59,7 +59,8 @@ def train(
         RunError: a reward is not a number.
     """
     beginning = {name: value.detach().clone() for name, value in trained_state(policy).items()} if config.restart else {}
-    optimizers = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr)
+    warmup = config.warmup(config.updates)
+    optimizers = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
     done, updates, pool = 0, 0, Pairs()
     if (restored := run.restore()) is not None:
         done, state = restored
@@ -89,10 +90,10 @@ def train(
             sampled, history = time.perf_counter(), list[dict[str, float]]()
             if config.restart:
                 restore_trained(policy, beginning)
-                optimizers, updates = make_optimizers(policy, lr=config.lr, muon_lr=config.muon_lr), 0
+                optimizers, updates = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr), 0
             for rows in minibatches(len(pool), config.minibatch_size, config.epochs, seed=config.seed, stage="star", step=step):
                 loss = _learn(config, policy, [pool[i] for i in rows], dtype)
-                norm = update(scaled(optimizers, constant(updates, config.warmup_steps)), config.max_grad_norm)
+                norm = update(scaled(optimizers, constant(updates, warmup)), config.max_grad_norm)
                 updates += 1
                 history.append({"loss": loss, "grad_norm": norm})
             sampler.refresh()

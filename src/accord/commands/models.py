@@ -19,7 +19,7 @@ from accord.data.templates import ChatFormat, chat_format, raw_format
 from accord.data.tokenizers import check_vocabulary
 from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
-from accord.errors import ModelError
+from accord.errors import ModelError, UsageError
 from accord.models.folders import load_causal_lm, load_scalar_model, set_ends
 from accord.models.qvalues import has_q, load_q
 from accord.models.scalar import RewardModel
@@ -48,6 +48,7 @@ __all__ = [
     "locate",
     "open_speaker",
     "respond",
+    "training_dtype",
 ]
 BATCH = 64
 """Conversations that a speaker answers together."""
@@ -68,6 +69,18 @@ def compute_dtype(requested: str = "auto") -> torch.dtype:
     keep_freed_memory()
     keep_few_kernels()
     return matmul_dtype(pick_device(), requested)
+
+
+def training_dtype(requested: str = "auto") -> torch.dtype:
+    """Return the dtype of matrix products where weights are trained.
+
+    Raises:
+        UsageError: it is float16, in which small gradients become 0 unless the loss is scaled.
+    """
+    if requested in ("float16", "fp16"):
+        what = "float16 is for sampling: gradients need loss scaling in it, which training here does not have"
+        raise UsageError(what, where="--dtype", hint="train in bfloat16 or float32; `accord sample` and `accord serve` take float16")
+    return compute_dtype(requested)
 
 
 def locate(project: Project, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from accord.errors import ModelError, RunError, UsageError
 from accord.models.quantised import is_plain, restored
@@ -19,20 +21,29 @@ from accord.runtime.model_files import ADAPTER, ADAPTER_WEIGHTS
 IN_PEFT = "base_model.model."
 """What peft writes before the names of a model's own modules."""
 
+NAMES = re.compile(r"[\w.]+([\s,]+[\w.]+)*")
+"""Layers by name. Anything else is a regular expression."""
 
-def add_lora(model: Any, rank: int, generator: torch.Generator) -> Any:
-    """Freeze the model and add adapters of this rank, scaled by 2, to its projections. Fresh adapters change no output.
+
+def add_lora(model: Any, rank: int, generator: torch.Generator, *, alpha: float = 0.0, targets: str = "all-linear") -> Any:
+    """Freeze the model and add adapters of this rank to its projections. Fresh adapters change no output.
+
+    There is no dropout in them: the log-probabilities of a policy must not depend on a random mask.
+
+    Args:
+        alpha: adapters are scaled by alpha / rank; 0 is twice the rank.
+        targets: ``all-linear``, names of layers separated by commas or spaces, or a regular expression that matches their whole names.
 
     Raises:
-        UsageError: peft is not installed.
+        UsageError: peft is not installed, or no layer has such a name, or one of them takes no adapter.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise UsageError("LoRA needs peft", hint="pip install 'accord-rlhf[lora]'") from error
-    config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", exclude_modules=_left_out(model) or None
-    )
+    left_out = _left_out(model)
+    chosen, scale = _named(targets, model, left_out), cast("int", alpha or 2 * rank)  # peft divides it by the rank, whole or not
+    config = LoraConfig(r=rank, lora_alpha=scale, lora_dropout=0.0, target_modules=chosen, exclude_modules=left_out or None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")  # peft finds out by itself which layers are Conv1D
         warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern keys")  # peft's own, for weights of fused experts
@@ -59,6 +70,38 @@ def _left_out(model: Any) -> list[str]:
         elif isinstance(module, nn.Linear) and not is_plain(module):
             found.append(name)
     return found
+
+
+def _named(targets: str, model: Any, left_out: list[str]) -> str | list[str]:
+    """Return targets as peft takes them: the word all-linear, a list of names, or a regular expression.
+
+    Raises:
+        UsageError: they match no layer, or one that is no inner projection: an embedding, a norm, the head.
+    """
+    if targets == "all-linear":
+        return targets
+    plain = NAMES.fullmatch(targets.strip())
+    chosen = re.split(r"[\s,]+", targets.strip()) if plain else targets
+    output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    inner = {name for name, module in layers.items() if module is not output and name not in left_out}
+    try:
+        matched = {name for name, _ in model.named_modules() if _matches(name, chosen)}
+    except re.error as error:
+        raise UsageError(f"{targets!r} is no regular expression: {error}", where="lora_targets") from error
+    known = ", ".join(sorted({name.rpartition(".")[2] for name in inner}))
+    if not matched:
+        raise UsageError(f"no layer of the model matches {targets!r}", where="lora_targets", hint=f"it has {known}, or use all-linear")
+    if wrong := sorted(matched - inner):
+        raise UsageError(f"{wrong[0]} takes no adapter", where="lora_targets", hint=f"choose among {known}")
+    return chosen
+
+
+def _matches(name: str, targets: str | list[str]) -> bool:
+    """Whether peft puts an adapter on a layer: a list names the ends of names, a regular expression the whole name."""
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return any(name == target or name.endswith(f".{target}") for target in targets)
 
 
 def with_adapter(model: Any, folder: Path) -> Any:

@@ -95,6 +95,12 @@ def quantised(model: Any) -> Any:
     return model
 
 
+def weights_in(model: nn.Module) -> int:
+    """Return the number of a model's weights; those in four bits count like any others."""
+    packed_away = sum(m.in_features * m.out_features for m in model.modules() if isinstance(m, Linear4))
+    return packed_away + sum(parameter.numel() for parameter in model.parameters())
+
+
 def is_plain(linear: nn.Linear) -> bool:
     """Return whether a linear layer returns its product and nothing else; some routers are linear layers that choose experts."""
     if type(linear).forward is nn.Linear.forward:

@@ -46,6 +46,11 @@ def track(total: int, description: str, *, quiet: bool = False, done: int = 0) -
             lines.write()
 
 
+def say(line: str) -> None:
+    """Print a line on standard error, beside the progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table on standard output. Numbers are right-aligned."""
     drawn = Table(title=title, title_justify="left")

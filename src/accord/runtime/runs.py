@@ -1,6 +1,6 @@
 """A run's folder: settings, metrics, state. A resumed run leaves the same files as an uninterrupted one.
 
-config.json       command, settings, inputs by digest, seed, versions
+config.json       command, settings in force, inputs by digest, seed, versions; what was asked where a setting was left to the model
 metrics.jsonl     one line per step
 samples.jsonl     one line per sample
 checkpoint/       the state from which a resume continues
@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from accord.errors import AccordError, RunError, UsageError
 from accord.runtime import checkpoints
@@ -30,6 +30,12 @@ from accord.runtime.device import environment, peak_device_mb, peak_rss_mb
 from accord.runtime.files import append, clean, sync, write_atomic
 from accord.runtime.threads import keep_threads
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Config = TypeVar("Config", bound=DataclassInstance)
+else:
+    Config = TypeVar("Config")
 POLICIES = "policies"
 ASIDE = "aside"
 _FIXED = ("stage", "config", "inputs", "seed")
@@ -94,6 +100,19 @@ class Run:
         """The summary passed to ``finish``; empty for an unfinished run."""
         path = self.folder / "summary.json"
         return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+    def settle(self, config: Config, **found: float) -> Config:
+        """Return the settings with values for those that they left to the model, and write them into config.json.
+
+        What was asked stays there under ``asked``. A resumed run keeps the values that it began with.
+        """
+        record = json.loads(self._config.read_text("utf-8"))
+        kept = {name: record["config"][name] for name in record.get("asked", {})}
+        settled = dataclasses.replace(config, **{**found, **kept})
+        asked = {name: getattr(config, name) for name in found} | record.get("asked", {})
+        if asked:
+            write_atomic(self._config, _json(record | {"config": _plain(_fields(settled)), "asked": asked}))
+        return settled
 
     def log(self, step: int, **metrics: float) -> None:
         """Append a step's metrics to metrics.jsonl. NaN and infinity are written as null."""
@@ -204,7 +223,7 @@ class Run:
             begun = json.loads(self._config.read_text("utf-8"))
         except ValueError as error:
             raise RunError("is not JSON", where=str(self._config), hint="start the run again under another --name") from error
-        begun["config"] = {**defaults, **begun.get("config", {})}
+        begun["config"] = {**defaults, **begun.get("config", {}), **begun.get("asked", {})}
         differing = [key for name in _FIXED for key in _differences(begun.get(name), asked[name], name)]
         if differing:
             hint = "resume it with its original settings, or start a new run under another --name"

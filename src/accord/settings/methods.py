@@ -1,12 +1,11 @@
-"""The methods that improve a policy, in one table: the data each learns from, its requirements, and its rates in the built-in world.
+"""The methods that improve a policy, in one table: the data each learns from, and what counts its rollouts.
 
 Settings, commands, doctor and report read this table, so a method is named in one place. It imports nothing heavy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Source = Literal["rankings", "thumbs", "ratings", "samples"]
@@ -21,8 +20,6 @@ class Method:
     """The training data: labels in the feedback database, or the policy's own samples under a reward."""
     iterations: str = ""
     """The setting that counts rollouts, for a method that samples while it learns; empty for an offline method."""
-    world: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Settings that suit the built-in world's small model: rates about a thousand times those of a large pretrained model."""
 
     @property
     def samples(self) -> bool:
@@ -31,19 +28,14 @@ class Method:
 
 
 TRAINED = (
-    Method(
-        "ppo",
-        "samples",
-        "steps",
-        {"lr": 3e-3, "muon_lr": 0.003, "value_lr": 3e-3, "value_muon_lr": 0.003, "ptx_coef": 4.0, "ema": 0.95},
-    ),
-    Method("dpo", "rankings", world={"lr": 1e-3, "muon_lr": 0.001}),
-    Method("kto", "thumbs", world={"lr": 2.5e-4, "muon_lr": 0.00025, "beta": 0.3}),
-    Method("grpo", "samples", "steps", {"lr": 1e-3, "muon_lr": 0.002, "kl_coef": 0.3}),
-    Method("rloo", "samples", "steps", {"lr": 1e-3, "muon_lr": 0.002}),
-    Method("reinforce", "samples", "steps", {"lr": 1e-3, "muon_lr": 0.002}),
-    Method("raft", "samples", "rounds", {"lr": 3e-3, "muon_lr": 0.003, "rounds": 4}),
-    Method("ilql", "ratings", world={"lr": 3e-3, "muon_lr": 0.003}),
+    Method("ppo", "samples", "steps"),
+    Method("dpo", "rankings"),
+    Method("kto", "thumbs"),
+    Method("grpo", "samples", "steps"),
+    Method("rloo", "samples", "steps"),
+    Method("reinforce", "samples", "steps"),
+    Method("raft", "samples", "rounds"),
+    Method("ilql", "ratings"),
 )
 """Methods that train a policy."""
 METHODS = {method.name: method for method in TRAINED}

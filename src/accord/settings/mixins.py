@@ -9,7 +9,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform
 
-from accord.settings.ranges import Count, Natural, NonNegative, Positive, Range, Signed, check_numbers, require
+from accord.settings.ranges import Count, Natural, NonNegative, Positive, Range, Share, Signed, check_numbers, require
 
 Config = TypeVar("Config")
 
@@ -67,6 +67,10 @@ class Training(Seed):
     """Steps between checkpoints."""
     lora_rank: Natural = 0
     """Rank of the LoRA adapters; 0 trains all weights."""
+    lora_alpha: NonNegative = 0.0
+    """Alpha of the adapters, which are scaled by alpha over rank; 0 takes twice the rank."""
+    lora_targets: str = "all-linear"
+    """Layers with adapters: `all-linear`, names such as `q_proj, v_proj`, or a regular expression for the whole name."""
     lora_bits: Annotated[int, Range(least=0, most=4, why="4, or 0 for weights as they are")] = 0
     """4 quantises the frozen weights under the adapters to 4 bits (QLoRA); 0 keeps their precision."""
     recompute: bool = False
@@ -83,30 +87,64 @@ class Training(Seed):
         self.require(bits in (0, 4), f"lora_bits is {bits}; 4, or 0 for weights as they are")
         learns = not bits or self.lora_rank > 0
         self.require(learns, "lora_bits is 4 and lora_rank 0: weights in four bits do not learn, adapters on them do")
+        unused = self.lora_rank == 0 and (self.lora_alpha != 0 or self.lora_targets != "all-linear")
+        self.require(not unused, "lora_alpha and lora_targets need adapters, and lora_rank is 0, which trains all weights")
+        self.require(bool(self.lora_targets.strip()), "lora_targets is empty; all-linear, names of layers, or a regular expression")
 
 
 @section
-class CosineOptimizer(Settings):
-    """Learning rates with warm-up and cosine decay, for data that is known in advance."""
+class Adam(Settings):
+    """AdamW's settings beside its learning rate."""
 
-    lr: NonNegative = 1e-4
-    """Peak learning rate of AdamW; cosine decay to a tenth."""
-    muon_lr: NonNegative = 0.0
-    """Peak learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models pretrained with Muon."""
-    warmup_steps: Natural = 10
-    """Optimiser steps of linear warm-up."""
+    adam_beta1: Annotated[float, Range(least=0, below=1)] = 0.9
+    """AdamW's decay of the mean gradient."""
+    adam_beta2: Annotated[float, Range(least=0, below=1)] = 0.999
+    """AdamW's decay of the mean squared gradient (InstructGPT: 0.95)."""
+    adam_epsilon: Positive = 1e-8
+    """AdamW's term against a division by 0."""
+    weight_decay: NonNegative = 0.0
+    """Weight decay of the matrices."""
 
 
 @section
-class ConstantOptimizer(Settings):
-    """Learning rates that are constant after warm-up, for a policy that generates its own data."""
+class FineTuning(Adam, Training):
+    """Learning rates of a model that is trained already, and their warm-up."""
 
-    lr: NonNegative = 3e-4
-    """Learning rate of AdamW, constant after warm-up."""
+    lr: NonNegative = 0.0
+    """Learning rate of AdamW; 0 takes the rate for this method and model (docs/rates.md)."""
     muon_lr: NonNegative = 0.0
     """Learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models pretrained with Muon."""
     warmup_steps: Natural = 10
-    """Optimiser steps of linear warm-up."""
+    """Optimiser steps of linear warm-up, within `warmup_share` of the run."""
+    warmup_share: Share = 0.1
+    """Largest share of the run that is warm-up; 0 sets no limit."""
+
+    @property
+    def recipe(self) -> str:
+        """The row of the table of rates (settings/rates.py)."""
+        return self.stage
+
+    def warmup(self, updates: int) -> int:
+        """Return the optimiser steps of warm-up in a run of this many."""
+        return min(self.warmup_steps, int(self.warmup_share * updates)) if self.warmup_share else self.warmup_steps
+
+
+@section
+class CosineOptimizer(FineTuning):
+    """Learning rates with warm-up and cosine decay, for data that is known in advance."""
+
+    lr: NonNegative = 0.0
+    """Peak learning rate of AdamW, with cosine decay to a tenth; 0 takes the rate for this method and model (docs/rates.md)."""
+    muon_lr: NonNegative = 0.0
+    """Peak learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models pretrained with Muon."""
+
+
+@section
+class ConstantOptimizer(FineTuning):
+    """Learning rates that are constant after warm-up, for a policy that generates its own data."""
+
+    lr: NonNegative = 0.0
+    """Learning rate of AdamW, constant after warm-up; 0 takes the rate for this method and model (docs/rates.md)."""
     max_grad_norm: NonNegative = 1.0
     """Largest gradient norm; larger gradients are scaled down to it. 0 turns clipping off."""
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from accord.settings.mixins import ConstantOptimizer, CosineOptimizer, Decoding, Labels, Rewards, Rollouts, Seed, Training, Window, section
+from accord.settings.mixins import (
+    Adam,
+    ConstantOptimizer,
+    CosineOptimizer,
+    Decoding,
+    Labels,
+    Rewards,
+    Rollouts,
+    Seed,
+    Training,
+    Window,
+    section,
+)
 from accord.settings.ranges import Count, Natural, NonNegative, Positive, Range, RankedResponses, Share, Signed
 
 
 @section
-class PretrainConfig(Seed):
+class PretrainConfig(Adam, Seed):
     """`accord pretrain`: a tokenizer and a decoder from raw text."""
 
     vocab_size: Annotated[int, Range(least=300, why="300 at least: 256 bytes and the special tokens")] = 2048
@@ -36,6 +48,8 @@ class PretrainConfig(Seed):
     """Optimiser steps of linear warm-up."""
     weight_decay: NonNegative = 0.1
     """Weight decay of Muon, on the matrices it updates."""
+    adam_beta2: Annotated[float, Range(least=0, below=1)] = 0.95
+    """AdamW's decay of the mean squared gradient."""
     save_every: Count = 200
     """Steps between checkpoints."""
 
@@ -55,9 +69,6 @@ class SftConfig(CosineOptimizer, Training):
     """Passes over the demonstrations (InstructGPT: 16)."""
     batch_size: Count = 32
     """Demonstrations per optimiser step."""
-    lr: NonNegative = 2e-5
-    weight_decay: NonNegative = 0.0
-    """Weight decay of the matrices."""
     max_tokens: Count = 256
     """Longest conversation in tokens; a longer one keeps its right end."""
     ptx_tokens: Natural = 1024
@@ -137,10 +148,9 @@ class RewardConfig(CosineOptimizer, Labels, Training):
     """Passes over the rankings. InstructGPT found that more than one overfits."""
     batch_size: Count = 8
     """Prompts per optimiser step, each with all its pairs."""
-    lr: NonNegative = 1e-5
     criterion: Literal["overall", "helpful", "harmless"] = "overall"
     """The training signal: rankings; rankings among responses that nobody flagged as harmful; or only the flags for harm."""
-    mismatched: NonNegative = 1.0
+    mismatched: Share = 0.0
     """Share of the prompts that get the best response to another prompt as an additional, worst response; 0 trains on labels alone."""
     held_out_group: str = ""
     """Group of labelers kept out of training; the model's accuracy on them is measured separately."""
@@ -162,7 +172,6 @@ class ProcessConfig(CosineOptimizer, Window, Training):
     """Passes over the responses."""
     batch_size: Count = 16
     """Responses per optimiser step."""
-    lr: NonNegative = 1e-5
     max_tokens: Count = 512
 
 
@@ -178,14 +187,16 @@ class PpoConfig(ConstantOptimizer, Rollouts, Rewards, Training):
     """Episodes per optimiser step."""
     epochs: Count = 2
     """Passes over each rollout (InstructGPT: 1)."""
-    lr: NonNegative = 3e-6
-    """Policy learning rate of AdamW, constant after warm-up."""
+    lr: NonNegative = 0.0
+    """Policy learning rate of AdamW, constant after warm-up; 0 takes the rate for this method and model (docs/rates.md)."""
     muon_lr: NonNegative = 0.0
     """Policy learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models pretrained with Muon."""
-    value_lr: NonNegative = 1e-5
-    """Value model's learning rate of AdamW."""
+    value_lr: NonNegative = 0.0
+    """Value model's learning rate of AdamW; 0 takes the rate for a value model of this size (docs/rates.md)."""
     value_muon_lr: NonNegative = 0.0
     """Value model's learning rate of Muon; 0 leaves the inner matrices to AdamW."""
+    adam_epsilon: Positive = 1e-5
+    """AdamW's term against a division by 0; 1e-5 is that of the first RLHF code (Ziegler et al. 2019)."""
     clip: Positive = 0.2
     """Clip range of the probability ratio in the policy loss."""
     value_clip: NonNegative = 0.2
@@ -227,6 +238,11 @@ class PpoConfig(ConstantOptimizer, Rollouts, Rewards, Training):
         self.require(fits, f"minibatch_size {self.minibatch_size} is larger than batch_size {self.batch_size}")
         mixed = self.ptx_coef == 0 or self.ptx_tokens >= 8
         self.require(mixed, f"ptx_tokens is {self.ptx_tokens} while ptx_coef is {self.ptx_coef}; 8 tokens at least, or ptx_coef 0")
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.steps * self.epochs * -(-self.batch_size // self.minibatch_size)
 
 
 @section
@@ -286,6 +302,11 @@ class GrpoConfig(ConstantOptimizer, Rollouts, Rewards, Training):
         self.require(not dead, "kl_estimator k1 as a loss has an expected gradient of 0; take k2 or k3, or kl_in reward")
         short = self.overlong_tokens < self.max_tokens
         self.require(short, f"overlong_tokens {self.overlong_tokens} must be below max_tokens {self.max_tokens}")
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.steps * self.epochs * -(-self.batch_size // self.minibatch_size)
 
 
 @section
@@ -348,6 +369,12 @@ class RaftConfig(ConstantOptimizer, Rewards, Training):
         one = self.select == "best" and self.group_size < 2
         self.require(not one, f"group_size is {self.group_size}; the best of one response is no choice, take 2 at least")
 
+    @property
+    def updates(self) -> int:
+        """Optimiser steps at one response per prompt: of the whole run, or of one round if each begins anew."""
+        a_round = self.epochs * -(-self.batch_size // self.minibatch_size)
+        return a_round if self.restart else self.rounds * a_round
+
 
 @section
 class DpoConfig(CosineOptimizer, Labels, Training):
@@ -385,6 +412,16 @@ class DpoConfig(CosineOptimizer, Labels, Training):
         tied = self.ties == "drop" or loss in ("sigmoid", "plackett-luce")
         self.require(tied, f"loss {loss} has no model of ties; sigmoid and plackett-luce have, or drop them")
         self.require(loss == "simpo" or self.margin == DpoConfig.margin, f"margin is {self.margin}, which loss {loss} does not have")
+
+    @property
+    def recipe(self) -> str:
+        """ORPO's loss has a likelihood term, and so a rate of its own."""
+        return "orpo" if self.loss == "orpo" else self.stage
+
+    @property
+    def strength(self) -> float:
+        """Beta, or the method's default if none is set."""
+        return self.beta or (2.0 if self.loss == "simpo" else 0.1)
 
 
 @section
@@ -468,7 +505,6 @@ class StarConfig(ConstantOptimizer, Training):
     """Rationales per optimiser step."""
     restart: bool = True
     """Train each round from the SFT model, on the rationales of all rounds; otherwise from the previous policy, on the round's own."""
-    lr: NonNegative = 1e-4
     temperature: Positive = 1.0
     """Sampling temperature."""
     max_tokens: Count = 96
@@ -477,3 +513,9 @@ class StarConfig(ConstantOptimizer, Training):
     """Labeler kinds whose answers count as right: any of person, simulated, model and user."""
     save_every: Count = 1
     """Rounds between checkpoints."""
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps at one rationale per problem: of the whole run, or of one round if each begins anew."""
+        a_round = self.epochs * -(-self.batch_size // self.minibatch_size)
+        return a_round if self.restart else self.rounds * a_round

@@ -53,7 +53,9 @@ def policies_of(project: Project, record: dict[str, Any], run: str, sft: str) ->
         model = load_model(project, sft)
         lm = quantised(model.lm) if settings.get("lora_bits") else model.lm
         # The adapters' first weights do not matter: the kept policy's take their place.
-        lm = add_lora(lm, settings["lora_rank"], generator(0, "frontier")) if settings.get("lora_rank") else lm
+        if settings.get("lora_rank"):
+            alpha, targets = settings.get("lora_alpha", 0.0), settings.get("lora_targets", "all-linear")
+            lm = add_lora(lm, settings["lora_rank"], generator(0, "frontier"), alpha=alpha, targets=targets)
         restore_trained(lm, kept.policy(step)["policy"])
         yield step, Model(f"{run}@{step}", lm.eval(), model.format, f"{model.digest} {run} {step}")
     last = int(settings.get("steps") or settings.get("rounds") or 0)

@@ -20,16 +20,8 @@ from accord.records import Labeler
 from accord.runtime.files import new_folder
 from accord.runtime.project import Project, vacant
 from accord.settings import WorldConfig
-from accord.settings.methods import TRAINED
+from accord.settings.rates import WORLD
 from accord.world import World, labelers
-
-SETTINGS: dict[str, Mapping[str, object]] = {
-    "sft": {"lr": 1.5e-2, "muon_lr": 0.015},
-    "reward": {"lr": 2e-3, "muon_lr": 0.003},
-    **{method.name: method.world for method in TRAINED},
-}
-"""Settings with which the world's small model learns best: about a thousand times the rates of a large pretrained one, which are the
-defaults."""
 
 
 def _show(metrics: Mapping[str, Any]) -> None:
@@ -66,7 +58,7 @@ def _with_world(path: Path, config: WorldConfig) -> dict[str, int]:
     folder = vacant(path)
     world = World.generate(config.seed, config)
     with new_folder(folder) as unfinished:
-        project = Project.create(unfinished, settings={"project": {"name": folder.name}, "world": dataclasses.asdict(config), **SETTINGS})
+        project = Project.create(unfinished, settings={"project": {"name": folder.name}, "world": dataclasses.asdict(config), **WORLD})
         documents = write_documents(project.path / "corpus" / "world.jsonl", world.documents)
         writers = sorted({demonstration.labeler for demonstration in world.demonstrations})
         with Store.open(project.store_url) as store:

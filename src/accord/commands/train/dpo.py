@@ -10,8 +10,8 @@ from typing import Annotated
 
 from accord.algorithms import dpo as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
-from accord.commands.models import compute_dtype, digest_of, load_model, locate
-from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable
+from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable, with_rates
 from accord.data.templates import ChatFormat
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
@@ -57,8 +57,9 @@ def dpo(
         if not split.training:
             what = f"none of the {len(ranked)} rankings has a pair to learn from: they are ties, held out, or of prompts not for training"
             raise InputError(what, where=opened.store_url, hint=SAMPLE_FIRST)
-        dtype = compute_dtype(flags.dtype)
+        dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
+        config = run.settle(with_rates(config, run, model.lm), beta=config.strength)
         policy = trainable(model.lm, config, "dpo", "lora")
         metrics |= algorithm.train(
             config,

@@ -11,8 +11,8 @@ from typing import Annotated
 
 from accord.algorithms import ilql as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
-from accord.commands.models import compute_dtype, digest_of, load_model, locate
-from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable
+from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable, with_rates
 from accord.data.templates import ChatFormat
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
@@ -62,8 +62,9 @@ def ilql(
         if len({row.worth for row in split.training}) < 2:
             what = f"{len(split.training)} responses to train on, none worth more than another"
             raise InputError(what, where=opened.store_url, hint="label more, or check held_out_group")
-        dtype = compute_dtype(flags.dtype)
+        dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft)
+        config = with_rates(config, run, model.lm)
         network = QNetwork(model.lm, generator(config.seed, "ilql", "heads"))
         network.body = trainable(network.body, config, "ilql", "lora")
         metrics |= algorithm.train(

@@ -10,8 +10,8 @@ from typing import Annotated
 
 from accord.algorithms import kto as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
-from accord.commands.models import compute_dtype, digest_of, load_model, locate
-from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable
+from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable, with_rates
 from accord.data.templates import ChatFormat
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
@@ -61,8 +61,9 @@ def kto(
         if not (ups and downs):
             hint = "check good_quality, bad_quality and held_out_group, or use --thumbs ranks"
             raise InputError(f"{ups} thumbs up and {downs} down to train on; it takes both", where=opened.store_url, hint=hint)
-        dtype = compute_dtype(flags.dtype)
+        dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
+        config = with_rates(config, run, model.lm)
         policy = trainable(model.lm, config, "kto", "lora")
         metrics |= algorithm.train(
             config,

@@ -10,10 +10,10 @@ from typing import Annotated
 
 from accord.algorithms import ppo as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, TrainFlags
-from accord.commands.models import compute_dtype, digest_of, load_model, load_reward_model, locate
+from accord.commands.models import digest_of, load_model, load_reward_model, locate, training_dtype
 from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
-from accord.commands.train.run import save, trainable
+from accord.commands.train.run import save, trainable, with_rates
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.device import choose_device
@@ -48,15 +48,16 @@ def ppo(
     if run.done:
         return run
     with run.finishing() as metrics:
-        dtype = compute_dtype(flags.dtype)
+        dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
         check_same_tokenizer(model, reward_source)
+        critic = load_reward_model(reward_source, dtype, bits=config.lora_bits).model
+        config = with_rates(config, run, model.lm, critic)
         chat_format = model.format
         prompts = [chat_format.prompt(prompt.messages) for prompt in rewards.prompts]
         # LoRA adapters sit over the reference's own weights and over the reward model's: one copy of each does for both uses.
         actor = model.lm if config.lora_rank else load_model(opened, sft).lm
         policy = trainable(actor, config, "ppo", "lora", apart=True)
-        critic = load_reward_model(reward_source, dtype, bits=config.lora_bits).model
         value = trainable(critic, config, "ppo", "value-lora", apart=True)
         shared = {reward_source: critic} if config.lora_rank else {}
         algorithm.train(

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from accord.algorithms import pretrain as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, TrainFlags
-from accord.commands.models import compute_dtype
+from accord.commands.models import training_dtype
 from accord.commands.train.run import save
 from accord.data.corpus import read_documents, tokenized
 from accord.data.tokenizers import load_tokenizer, train_tokenizer
@@ -50,7 +50,7 @@ def pretrain(
     if run.done:
         return run
     with run.finishing() as metrics:
-        dtype = compute_dtype(flags.dtype)
+        dtype = training_dtype(flags.dtype)
         if not (run.folder / "tokenizer").exists():
             trained = train_tokenizer(islice(read_documents(corpus_folder), TOKENIZER_DOCUMENTS), config.vocab_size)
             with new_folder(run.folder / "tokenizer") as folder:

@@ -13,8 +13,8 @@ from typing import Annotated
 
 from accord.algorithms import process as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
-from accord.commands.models import compute_dtype, digest_of, load_model, locate
-from accord.commands.train.run import save, scalar_model, trainable
+from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.train.run import save, scalar_model, trainable, with_rates
 from accord.data.spans import Span, read_spans
 from accord.data.templates import ChatFormat
 from accord.errors import InputError
@@ -60,8 +60,9 @@ def process(
     if run.done:
         return run
     with run.finishing() as metrics:
-        dtype = compute_dtype(flags.dtype)
+        dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
+        config = with_rates(config, run, model.lm)
         scalar = trainable(scalar_model(model, config.seed, "process"), config, "process", "lora")
         examples = [_tokens(model.format, row, config.max_tokens) for row in training]
         validation = [_tokens(model.format, row, config.max_tokens) for row in unseen]

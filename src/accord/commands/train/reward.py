@@ -11,9 +11,9 @@ from typing import Annotated
 
 from accord.algorithms import reward as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
-from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.demonstrations import example, written_demonstrations
-from accord.commands.train.run import parts, save, scalar_model, snapshot, trainable
+from accord.commands.train.run import parts, save, scalar_model, snapshot, trainable, with_rates
 from accord.data.templates import ChatFormat
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
@@ -59,12 +59,16 @@ def reward(
     if run.done:
         return run
     with run.finishing() as metrics:
-        dtype = compute_dtype(flags.dtype)
+        dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
+        config = with_rates(config, run, model.lm)
         scalar = trainable(scalar_model(model, config.seed, "reward"), config, "reward", "lora")
         split = parts(ranked, config.held_out_group)
         learned = algorithm.with_mismatched(split.training, _mismatched(config), config.seed)
-        training = [ranked_rows(model.format, row, config.max_tokens) for row in learned]
+        training = [
+            ranked_rows(model.format, row, config.max_tokens, len(row.responses) - len(labeled.responses))
+            for row, labeled in zip(learned, split.training, strict=True)
+        ]
         validation = [ranked_rows(model.format, row, config.max_tokens) for row in split.validation]
         held_out = [ranked_rows(model.format, row, config.max_tokens) for row in split.held_out_group]
         scored = [example(model.format, row, config.max_tokens).tokens for row in demonstrations]
@@ -82,10 +86,11 @@ def reward(
     return run
 
 
-def ranked_rows(chat_format: ChatFormat, row: RankedPrompt, max_tokens: int) -> algorithm.RankedRows:
-    """A ranking as token ids; responses are the very tokens that were sampled."""
+def ranked_rows(chat_format: ChatFormat, row: RankedPrompt, max_tokens: int, strangers: int = 0) -> algorithm.RankedRows:
+    """A ranking as token ids; responses are the very tokens that were sampled. The last ``strangers`` are of other prompts."""
     responses = [chat_format.tokens_of(row.prompt, response) for response in row.responses]
-    return algorithm.ranked_rows(chat_format.prompt(row.prompt.messages), responses, row.ranks, max_tokens, f"prompt {row.prompt.id}")
+    prompt, name = chat_format.prompt(row.prompt.messages), f"prompt {row.prompt.id}"
+    return algorithm.ranked_rows(prompt, responses, row.ranks, max_tokens, name, strangers)
 
 
 def _ranked_prompts(store: Store, config: RewardConfig) -> Iterator[RankedPrompt]:

@@ -19,20 +19,23 @@ from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
 from accord.models.decoder import recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
-from accord.models.quantised import quantised
+from accord.models.quantised import quantised, weights_in
 from accord.models.scalar import head_width, new_head
 from accord.records import Prompt
 from accord.runtime import lineage
 from accord.runtime.device import pick_device
 from accord.runtime.files import new_folder
 from accord.runtime.model_files import ModelFiles
+from accord.runtime.progress import say
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
-from accord.settings.mixins import Training
+from accord.settings.mixins import FineTuning, Training
+from accord.settings.rates import rate
 
 SAMPLE_FIRST = "`accord sample`, then `accord label`, or `accord import` rankings"
 Record = TypeVar("Record")
+Tuned = TypeVar("Tuned", bound=FineTuning)
 
 
 class Grouped(Protocol):
@@ -84,6 +87,24 @@ def parts(rows: Sequence[GroupedRecord], held_out_group: str) -> Parts[GroupedRe
     )
 
 
+def with_rates(config: Tuned, run: Run, lm: Any, critic: Any = None) -> Tuned:
+    """Return the settings with each learning rate of 0 replaced by the method's rate for a model of this size. Says which, and records it.
+
+    Args:
+        critic: PPO's value model, which has a rate of its own.
+    """
+    learners = {"lr": (config.recipe, lm)} | ({"value_lr": ("value", critic)} if critic is not None else {})
+    open_ = {name: learner for name, learner in learners.items() if getattr(config, name) == 0}
+    lora = config.lora_rank > 0
+    settled = run.settle(config, **{name: rate(recipe, weights_in(model), lora=lora) for name, (recipe, model) in open_.items()})
+    for name, (recipe, model) in open_.items():
+        what = f"{'adapters on' if lora else 'all weights of'} a model of {weights_in(model):,}"
+        line = f"{name} {getattr(settled, name):g}, the rate of {recipe} for {what} (docs/rates.md)"
+        say(f"{run.stage}: {line}")
+        run.note(line)
+    return settled
+
+
 def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> Any:
     """Return what is trained of a model: all of it, or adapters on its weights, as ``config`` says.
 
@@ -101,7 +122,8 @@ def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> A
     if config.lora_bits:
         lm = quantised(lm)
     if config.lora_rank:
-        lm = add_lora(sharing(lm) if apart else lm, config.lora_rank, generator(config.seed, *stream))
+        body, numbers = sharing(lm) if apart else lm, generator(config.seed, *stream)
+        lm = add_lora(body, config.lora_rank, numbers, alpha=config.lora_alpha, targets=config.lora_targets)
     return recomputing(lm) if config.recompute else lm
 
 

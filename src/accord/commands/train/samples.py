@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from accord.commands.app import RunFlags
-from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.rewards import mixture, open_rewards
-from accord.commands.train.run import save, trainable
+from accord.commands.train.run import save, trainable, with_rates
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.device import choose_device
@@ -36,8 +36,9 @@ def learn_from_samples(
     if run.done:
         return run
     with run.finishing() as metrics:
-        dtype = compute_dtype(flags.dtype)
+        dtype = training_dtype(flags.dtype)
         model = load_model(project, sft, bits=config.lora_bits)
+        config = with_rates(config, run, model.lm)
         chat_format = model.format
         # LoRA adapters sit over the reference's own weights, so one copy of the model does for both.
         reference = model.lm if config.lora_rank else load_model(project, sft).lm

@@ -12,10 +12,10 @@ from cyclopts import Parameter
 
 from accord.algorithms import sft as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, TrainFlags
-from accord.commands.models import compute_dtype, digest_of, ends_of, load_model, locate
+from accord.commands.models import digest_of, ends_of, load_model, locate, training_dtype
 from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.raw_text import raw_text_batches
-from accord.commands.train.run import save, snapshot, trainable
+from accord.commands.train.run import save, snapshot, trainable, with_rates
 from accord.data.task_mixture import mixed, parse_weights, without
 from accord.data.template_variables import write_variables
 from accord.data.templates import chat_format, give_chat_template
@@ -64,8 +64,9 @@ def sft(
     if run.done:
         return run
     with run.finishing() as metrics:
-        dtype = compute_dtype(flags.dtype)
+        dtype = training_dtype(flags.dtype)
         model = load_model(opened, base, bits=config.lora_bits)
+        config = with_rates(config, run, model.lm)
         tokenizer = model.format.tokenizer
         if give_chat_template(tokenizer):
             write_variables(tokenizer, opened.template.variables, opened.template.date)

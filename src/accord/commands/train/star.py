@@ -13,8 +13,8 @@ from typing import Annotated
 from accord.algorithms import star as algorithm
 from accord.algorithms.rewards import ExactAnswer
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
-from accord.commands.models import compute_dtype, digest_of, load_model, locate
-from accord.commands.train.run import save, snapshot, trainable
+from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.train.run import save, snapshot, trainable, with_rates
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
@@ -58,8 +58,9 @@ def star(
     if run.done:
         return run
     with run.finishing() as metrics:
-        dtype = compute_dtype(flags.dtype)
+        dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
+        config = with_rates(config, run, model.lm)
         chat_format = model.format
         policy = trainable(model.lm, config, "star", "lora")
         questions, answers = list[algorithm.Question](), dict[tuple[int, ...], Decimal]()
