@@ -107,7 +107,7 @@ def test_orpo_has_a_rate_of_its_own() -> None:
     ("asked", "updates", "steps"),
     [({}, 12, 1), ({}, 4, 0), ({}, 100, 10), ({}, 1000, 10), ({"warmup_share": 0.5}, 12, 6), ({"warmup_share": 0.0}, 4, 10)],
 )
-def test_warm_up_is_at_most_its_share_of_the_run(asked: dict[str, float], updates: int, steps: int) -> None:
+def test_warm_up_is_at_most_its_share_of_the_run(asked: dict[str, Any], updates: int, steps: int) -> None:
     assert SftConfig(**asked).warmup(updates) == steps
 
 
