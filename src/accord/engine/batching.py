@@ -24,6 +24,9 @@ from accord.engine.prefixes import Prefixes
 from accord.engine.sampling import draw, shape_logits
 from accord.models.decoder import fuse, hidden, is_llama_shaped, llama_hidden, rotary
 from accord.models.heads import head_of
+from accord.models.paths import is_plain
+from accord.models.plain import Reading, reading
+from accord.models.plain_head import PlainHead
 from accord.records import Sampling
 
 Finish = Literal["", "stop", "length"]
@@ -68,6 +71,8 @@ class _Row:
     filled: int = 0
     """Tokens whose keys and values are in the slot."""
     seen: Tensor | None = None
+    reading: Reading | None = None
+    """What has been read of it on the plain path; then it has no slot."""
 
 
 class BatchEngine:
@@ -113,7 +118,10 @@ class BatchEngine:
         for rows, slots in ((self.reading, self._read), (self.running, self._run)):
             for slot, row in enumerate(rows):
                 if row.ticket == ticket:
-                    _leave(rows, slots, slot)
+                    if self.network.plain:
+                        rows.pop(slot)
+                    else:
+                        _leave(rows, slots, slot)
                     return
 
     @property
@@ -129,9 +137,31 @@ class BatchEngine:
     @torch.inference_mode()
     def step(self) -> list[Drawn]:
         """Read a chunk of the waiting prompts, draw one token for every running request, and return the drawn tokens."""
+        if self.network.plain:
+            with torch.inference_mode(False), torch.no_grad():  # other architectures may keep what they compute
+                return self._step_plain()
         self._admit()
         drawn = self._read_chunk() if self.reading else []
         return drawn + self._decode() if self.running else drawn
+
+    def _step_plain(self) -> list[Drawn]:
+        """Read one waiting prompt as a whole, and one token of every running request, each by itself."""
+        states = [self.network.next_state(row) for row in self.running]
+        if self.waiting and len(self.running) < self.most:
+            row = self.waiting.popleft()
+            self._note_seen(row)
+            states.append(self.network.next_state(row))
+            self.running.append(row)
+        if not states:
+            return []
+        drawn = self._draw(self.running, torch.cat([self.network.logits(state) for state in states]))
+        self.running = [row for row, token in zip(self.running, drawn, strict=True) if not token.finish]
+        return drawn
+
+    def _note_seen(self, row: _Row) -> None:
+        if row.request.sampling.repetition_penalty != 1.0:
+            seen = torch.zeros(self.network.vocabulary, dtype=torch.bool).index_fill_(0, torch.tensor(row.tokens), True)
+            row.seen = seen.to(self.network.device)
 
     def _admit(self) -> None:
         while self.waiting and len(self.reading) < READERS and len(self.reading) + len(self.running) < self.most:
@@ -142,9 +172,7 @@ class BatchEngine:
             self._read.count += 1
             row.filled = self.prefixes.restore(row.tokens, self._read, slot)
             self.reused += row.filled
-            if row.request.sampling.repetition_penalty != 1.0:
-                seen = torch.zeros(self.network.vocabulary, dtype=torch.bool).index_fill_(0, torch.tensor(row.tokens), True)
-                row.seen = seen.to(self.network.device)
+            self._note_seen(row)
 
     def _read_chunk(self) -> list[Drawn]:
         """Read the next chunk of every prompt in progress. Prompts that end in it join the running batch with
@@ -249,11 +277,13 @@ class _Network:
     """A model's forward pass over new tokens of several slots, with its weights cast and fused once."""
 
     def __init__(self, model: Any, dtype: torch.dtype) -> None:
-        self.body, self.dtype = model.base_model, dtype
-        with torch.inference_mode():
-            self.head = head_of(model).to(dtype)
-            self.weights = fuse(self.body, dtype) if is_llama_shaped(self.body) else None
-        self.vocabulary, self.device = len(self.head.weight), self.head.weight.device
+        self.body, self.dtype, self.plain = model.base_model, dtype, is_plain(model.base_model)
+        self.vocabulary, self.device = model.get_output_embeddings().weight.shape[0], model.device
+        self.own_head = PlainHead(model) if self.plain else None
+        if not self.plain:
+            with torch.inference_mode():
+                self.head = head_of(model).to(dtype)
+                self.weights = fuse(self.body, dtype) if is_llama_shaped(self.body) else None
         self.limit = int(getattr(model.config, "max_position_embeddings", 0) or 0)
         self._rotations = torch.empty(0)
 
@@ -271,8 +301,17 @@ class _Network:
             self._rotations = rotary(self.body, torch.arange(slots.positions, device=self.device))
         return llama_hidden(self.weights, flat, self._rotations.index_select(0, positions), attend)
 
+    def next_state(self, row: _Row) -> Tensor:
+        """Return the state [1, width] after a row's last token, on the plain path. The row is read alone."""
+        if row.reading is None:
+            row.reading = reading(self.body, [row.tokens], self.dtype)
+            return row.reading.states
+        return row.reading.step(torch.tensor(row.tokens[-1:], device=self.device))
+
     def logits(self, states: Tensor) -> Tensor:
         """Return logits [rows, vocabulary] in float32. The products have the same shape for few rows as for many."""
+        if self.own_head:
+            return self.own_head(states, self.dtype)
         rows = len(states)
         states = F.pad(states, (0, 0, 0, rounded(rows, FLOOR) - rows))
         return self.head.logits(states)[:rows]

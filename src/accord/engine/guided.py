@@ -15,6 +15,8 @@ from torch import Tensor
 from accord.engine.cache import Cache, Decode, Prefill
 from accord.models.attention import Attend
 from accord.models.decoder import Weights, fuse, hidden, is_llama_shaped, llama_hidden, rotary
+from accord.models.paths import is_plain
+from accord.models.plain import Reading, reading
 from accord.models.qvalues import QNetwork
 
 
@@ -26,9 +28,15 @@ class QGuide:
         self._dtype, self._weights = torch.float32, None
         self._cache = Cache(torch.ones(1, dtype=torch.long), 1, 1, network.device)
         self._rotations = torch.empty(0)
+        self._reading: Reading | None = None
+        """What reads along on the plain path; then no cache is used."""
 
     def start(self, prompts: Sequence[Sequence[int]], n: int, steps: int, dtype: torch.dtype) -> Tensor:
         """Read the prompts and return [rows, vocabulary] for the first token of each of their n responses."""
+        if is_plain(self.network.body):
+            self._reading = reading(self.network.body, prompts, dtype)
+            self._reading.keep(torch.arange(len(prompts), device=self.network.device).repeat_interleave(n))
+            return self._push(self._reading.states.float())
         lengths, device = torch.tensor([len(prompt) for prompt in prompts]), self.network.device
         self._dtype, self._cache = dtype, Cache(lengths, n, steps, device)
         self._weights: Weights | None = fuse(self.network.body, dtype) if is_llama_shaped(self.network.body) else None
@@ -42,13 +50,15 @@ class QGuide:
 
     def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Read the token drawn by each row and return [rows, vocabulary] for the next one."""
+        if self._reading is not None:
+            return self._push(self._reading.step(tokens).float())
         states = self._states(tokens, positions, Decode(self._cache))
         self._cache.clock += 1
         return self._push(states)
 
     def keep(self, rows: Tensor) -> None:
         """Keep these rows and drop all others."""
-        self._cache.keep(rows)
+        (self._reading or self._cache).keep(rows)
 
     def _states(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         if self._weights is None:

@@ -20,6 +20,9 @@ from accord.engine.sampling import draw, shape_logits
 from accord.models.attention import Attend
 from accord.models.decoder import Weights, fuse, hidden, is_llama_shaped, llama_hidden, rotary
 from accord.models.heads import Head, head_of
+from accord.models.paths import is_plain
+from accord.models.plain import Reading, reading
+from accord.models.plain_head import PlainHead
 from accord.records import Generation, Sampling
 
 COMPACT_AT = 0.75
@@ -115,9 +118,13 @@ class LocalSampler:
         the seconds spent."""
         began, (steps, rows) = time.perf_counter(), tokens.shape
         lengths = torch.tensor([len(prompt) for prompt in prompts])
-        cache = Cache(lengths, n, steps, tokens.device)
-        self._prepare(rows, cache.positions)
-        logits = self._prefill(prompts, lengths.to(tokens.device), cache).repeat_interleave(n, 0)
+        cache: Cache | Reading
+        if is_plain(self.model.base_model):
+            cache, logits = self._read(prompts, n)
+        else:
+            cache = Cache(lengths, n, steps, tokens.device)
+            self._prepare(rows, cache.positions)
+            logits = self._prefill(prompts, lengths.to(tokens.device), cache).repeat_interleave(n, 0)
         if self.guide:
             logits = logits + self.guide.start(prompts, n, steps, self.dtype)
         position = lengths.repeat_interleave(n).to(tokens.device)
@@ -183,7 +190,17 @@ class LocalSampler:
         states = self._hidden(flat, positions, Prefill(cache))
         return self._logits(states.index_select(0, lengths.cumsum(0) - 1))
 
-    def _decode(self, tokens: Int[Tensor, " rows"], positions: Int[Tensor, " rows"], cache: Cache) -> Float[Tensor, "rows vocabulary"]:
+    def _read(self, prompts: Sequence[Sequence[int]], n: int) -> tuple[Reading, Float[Tensor, "rows vocabulary"]]:
+        """Read the prompts on the plain path, and prepare for n responses to each."""
+        began = reading(self.model.base_model, prompts, self.dtype)
+        began.keep(torch.arange(len(prompts), device=self.stop.device).repeat_interleave(n))
+        return began, PlainHead(self.model)(began.states, self.dtype)
+
+    def _decode(
+        self, tokens: Int[Tensor, " rows"], positions: Int[Tensor, " rows"], cache: Cache | Reading
+    ) -> Float[Tensor, "rows vocabulary"]:
+        if isinstance(cache, Reading):
+            return PlainHead(self.model)(cache.step(tokens), self.dtype)
         states = self._hidden(tokens, positions, Decode(cache))
         cache.clock += 1
         return self._logits(states)

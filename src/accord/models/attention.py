@@ -37,6 +37,7 @@ class PackedAttention:
     """
 
     def __init__(self, lengths: Int[Tensor, " rows"]) -> None:
+        self.lengths = lengths
         device, lengths = lengths.device, lengths.cpu()  # laid out on the host: a device would be asked for every width
         starts = lengths.cumsum(0) - lengths
         order = lengths.argsort(stable=True)

@@ -9,7 +9,9 @@ modules, with our attention inside. Both paths give the same states (tests/model
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import MethodType
 from typing import Any, cast
 
 import torch
@@ -18,9 +20,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from accord.models import plain
 from accord.models.attention import Attend
-
-LLAMA_SHAPED = {"LlamaModel", "Qwen2Model", "MistralModel"}
+from accord.models.paths import PLAIN, path_of
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,8 @@ class Weights:
 
 
 def is_llama_shaped(body: nn.Module) -> bool:
-    """Return whether the short path computes exactly the same as the body's modules."""
-    config: Any = body.config
-    plain = type(body).__name__ in LLAMA_SHAPED and getattr(config, "hidden_act", "") == "silu"
-    adapted = any(hasattr(module, "lora_A") and not _plain_lora(module) for module in body.modules())
-    odd = getattr(config, "mlp_bias", False) or (type(body).__name__ == "LlamaModel" and config.attention_bias)
-    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-    return plain and not (adapted or odd or windowed)
-
-
-def _plain_lora(module: Any) -> bool:
-    """Return whether an adapted projection is W + scaling B A and nothing else."""
-    quiet = all(isinstance(dropout, nn.Identity) for dropout in module.lora_dropout.values())
-    return quiet and not any(module.use_dora.values()) and not module.lora_embedding_A
+    """Return whether a body takes the short path."""
+    return path_of(body) == "fused"
 
 
 def _weight(projection: Any) -> Tensor:
@@ -114,13 +105,25 @@ def recomputing(model: Any) -> Any:
     """
     body = model.base_model
     body.recompute = True
-    if not is_llama_shaped(body) and getattr(body, "supports_gradient_checkpointing", False):
-        switch = getattr(body, "activation_checkpointing_enable", None) or body.gradient_checkpointing_enable  # its name before 5
-        switch({"use_reentrant": False})
-        for module in body.modules():
-            if hasattr(module, "gradient_checkpointing") and module is not body:
-                module.training = True  # of this module alone: transformers recomputes in training only, and dropout stays off
+    for layer in _layers(body):
+        layer.forward = MethodType(_again, layer)  # transformers' own switch works in training mode alone, with dropout and layer drop
     return model
+
+
+def _layers(body: Any) -> list[nn.Module]:
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    marked: list[nn.Module] = [module for module in body.modules() if isinstance(module, GradientCheckpointingLayer)]
+    stacks: list[nn.ModuleList] = [module for module in body.modules() if isinstance(module, nn.ModuleList)]
+    return marked or list(max(stacks, key=len, default=nn.ModuleList()))
+
+
+def _again(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Serve as a layer's forward pass that is computed again in the backward pass."""
+    forward: Callable[..., Any] = type(layer).forward
+    if not torch.is_grad_enabled():
+        return forward(layer, *args, **kwargs)
+    return checkpoint(forward, layer, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
 
 def hidden(
@@ -132,11 +135,14 @@ def hidden(
         body: a transformers decoder without its head (``model.base_model``).
         tokens: token ids, sequences end to end.
         positions: each token's position in its own sequence.
-        attend: which token sees which.
+        attend: which token sees which; on the plain path, the rows' lengths.
         dtype: of the matrix products; parameters and the residual stream stay float32.
     """
+    path = path_of(body)
+    if path in PLAIN:
+        return plain.hidden(body, tokens, cast("Any", attend).lengths, dtype, padded=path == "padded")
     keeps = torch.is_grad_enabled() and not getattr(body, "recompute", False)
-    if is_llama_shaped(body):
+    if path == "fused":
         if keeps:
             return llama_hidden(fuse(body, dtype), tokens, rotary(body, positions), attend)
         return _layerwise(body, tokens, rotary(body, positions), attend, dtype)

@@ -15,6 +15,7 @@ from torch import nn
 from accord.errors import ModelError
 from accord.models.adapters import with_adapter
 from accord.models.attention import register
+from accord.models.paths import choose, path_of, take
 from accord.models.quantised import quantised
 from accord.models.weights import AGAIN, check_config, check_finite, check_loaded, fits, mismatched, rounded, stored_dtype
 from accord.runtime.model_files import CONFIG, ModelFiles, model_files, need_gguf, read_json
@@ -45,9 +46,8 @@ def new_decoder(
 
 
 def prepared(model: Any) -> Any:
-    """Prepare a loaded model: float32 master weights, dropout permanently off, our attention in every layer."""
-    model.set_attn_implementation(register())
-    return model.float().eval()
+    """Prepare a loaded model: float32 master weights, dropout permanently off, the path that fits it (``models.paths``)."""
+    return take(model, choose(model)).float().eval()
 
 
 def load_causal_lm(source: str | Path, *, bits: int = 0) -> Any:
@@ -98,7 +98,7 @@ def scalar_from(lm: Any, head: torch.Tensor, *, share: bool = False) -> Any:
     setattr(model, model.base_model_prefix, lm.base_model if share else copy.deepcopy(lm.base_model))
     model.score.weight = nn.Parameter(head.detach().clone())
     model.stored_dtype, model.files = getattr(lm, "stored_dtype", torch.float32), getattr(lm, "files", None)
-    return prepared(model)
+    return take(model, path_of(lm.base_model)).float().eval()
 
 
 def set_ends(model: Any, stop: Sequence[int]) -> None:

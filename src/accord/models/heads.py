@@ -85,7 +85,7 @@ def _candidates(config: Any) -> Iterator[tuple[float, float]]:
 def _asked(model: Any, states: Tensor) -> Tensor:
     """Return the logits that the model's own forward pass makes of these states."""
     twin: Any = copy.copy(model)
-    twin._modules = {**model._modules, model.base_model_prefix: _Given(model.base_model, states[None])}
+    twin._modules = {**model._modules, model.base_model_prefix: Given(model.base_model, states[None])}
     try:
         out = twin(input_ids=torch.zeros(1, len(states), dtype=torch.long, device=states.device))
     except Exception as error:
@@ -94,7 +94,7 @@ def _asked(model: Any, states: Tensor) -> Tensor:
     return out.logits[0].float()
 
 
-class _Given(nn.Module):
+class Given(nn.Module):
     """Stands where the body stood, and returns states that are there already."""
 
     def __init__(self, body: Any, states: Tensor) -> None:
@@ -109,7 +109,7 @@ class _Given(nn.Module):
             return getattr(self._body[0], name)  # some heads ask the body for a factor
 
     @property
-    def decoder(self) -> _Given:
+    def decoder(self) -> Given:
         """Return itself: OPT asks its body's inner decoder."""
         return self
 

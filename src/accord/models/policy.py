@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from accord.models import plain_head
 from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
 from accord.models.heads import Head, head_of
 from accord.models.packing import PackedBatch, by_tokens, pack
+from accord.models.paths import is_plain
 
 CHUNK_ELEMENTS = 2**21
 """Logits computed at once: 8 MB in float32, which fits into the cache."""
@@ -132,6 +134,8 @@ def logprobs(
     batch order."""
     states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), dtype)
     before = states.index_select(0, batch.targets - 1).to(dtype)
+    if is_plain(model.base_model):
+        return plain_head.token_logprobs(model, before, batch.tokens[batch.targets], temperature)
     return token_logprobs(before, head_of(model), batch.tokens[batch.targets], temperature)
 
 
