@@ -101,7 +101,8 @@ def pristine(name: str) -> Any:
 
     kind, settings = MODELS[name]
     torch.manual_seed(0)
-    config = AutoConfig.for_model(kind, **{**COMMON, **settings})
+    common = {key: value for key, value in COMMON.items() if key != "num_attention_heads" or kind != "mamba"}
+    config = AutoConfig.for_model(kind, **{**common, **settings})
     made: Any = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
     with torch.no_grad():
         for parameter in made.parameters():

@@ -19,7 +19,7 @@ from accord.models.attention import PackedAttention
 def kv_bytes(config: Any) -> int:
     """Return the bytes of one token's keys and values in all layers, in float32."""
     config = config.get_text_config()
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", 0) or 1  # a state-space model has none, and states of a few times its width
     dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     return 8 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * dim
 
