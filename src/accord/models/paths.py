@@ -56,7 +56,7 @@ GROUPED = {"mamba", "mamba2", "falcon_mamba", "recurrent_gemma", "lfm2", "jamba"
 
 STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 """Kinds of RoPE whose frequencies do not depend on how long a row is."""
-ODD_ATTENTION = ("attn_logit_softcapping", "attention_chunk_size", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "alibi")
+ODD_ATTENTION = ("attn_logit_softcapping", "attention_chunk_size", "reorder_and_upcast_attn", "alibi")
 
 
 def path_of(body: Any) -> Path:
