@@ -236,7 +236,7 @@ def test_scores_and_their_gradients_are_those_of_transformers_alone(name: str) -
 
 
 def test_an_architecture_without_a_scalar_head_is_refused_by_name() -> None:
-    with pytest.raises(ModelError, match="mamba.*no class for reward"):
+    with pytest.raises(ModelError, match=r"mamba.*no class for reward"):
         scalar_from(ours("mamba"), new_head(32, rng(3)))
 
 
