@@ -121,6 +121,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         (["fly"], ["fly"]),
         (["ppo"], ["project"]),
         (["ppo", "TOWN", "--stepz", "3"], ["--stepz", "--steps"]),
+        (["serve", "TOWN", "--places", "4"], ["--places is now called --slots"]),
         (["ppo", "TOWN", "--steps", "many"], ["--steps", "many"]),
         (["ppo", "TOWN", "--kl-estimator", "k4"], ["--kl-estimator", "k1"]),
         (["ppo", "TOWN", "--steps", "0"], ["steps is 0", "above 0"]),

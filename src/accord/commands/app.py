@@ -129,13 +129,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: the words after `accord`; the process's own when None.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(list(sys.argv[1:] if arguments is None else arguments))
+        _run(words)
         sys.stdout.flush()
     except AccordError as error:
         _fail(str(error), error.exit_code)
     except cyclopts.CycloptsError as error:
-        _fail(f"{' '.join(str(error).split())} (accord --help, or accord COMMAND --help)", UsageError.exit_code)
+        _fail(f"{' '.join(str(error).split())} ({_renamed(words) or 'accord --help, or accord COMMAND --help'})", UsageError.exit_code)
     except BrokenPipeError:
         _unread()
     except ImportError as error:
@@ -237,6 +238,16 @@ def _without_extra(error: ImportError) -> str:
     extra = EXTRAS.get(command, "remote" if missing == "httpx" else "")
     way = f"pip install 'accord-rlhf[{extra}]'" if extra else f"pip install {missing}"
     return f"{command or 'the command'}: the package {missing} is not installed ({way})"
+
+
+def _renamed(words: Sequence[str]) -> str:
+    """Return the hint that a flag has another name now; empty when none of them has."""
+    from accord.runtime.project import RENAMED
+
+    for old, new in RENAMED.get(words[0] if words else "", {}).items():
+        if any(word.partition("=")[0] == f"--{old}" for word in words):
+            return f"--{old} is now called --{new}"
+    return ""
 
 
 def _unread() -> NoReturn:

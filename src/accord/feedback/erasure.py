@@ -75,6 +75,7 @@ def forget(store: Store, who: Person, *, by: str, why: str, now: datetime) -> di
     """
     emptied = dict[str, int]()
     with store.write() as connection:
+        # By the ids that were read before: the steps below empty the user's name on the prompts.
         v = schema.provenance
         for part in batches(sorted(who.prompts)):
             connection.execute(delete(v).where(v.c.prompt_id.in_(part)))
@@ -152,6 +153,7 @@ def rewrite(store: Store, change: Change, *, by: str, why: str, now: datetime) -
 
 
 def _rewrite(connection: Connection, table: Any, columns: Sequence[str], emptied: Mapping[str, str], change: Change) -> int:
+    # All ids are read first, because the rows change under the loop.
     ids, count = list(connection.scalars(select(table.c.id).order_by(table.c.id))), 0
     for part in batches(ids):
         for row in list(connection.execute(select(table).where(table.c.id.in_(part))).mappings()):
@@ -169,7 +171,7 @@ def clean(text: str | None, change: Change) -> str | None:
     try:
         value: object = json.loads(text)
     except ValueError:
-        return change(text)
+        return change(text)  # it only looks like JSON
     new = _inside(value, change)
     return text if new == value else json.dumps(new, ensure_ascii=False)
 

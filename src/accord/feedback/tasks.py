@@ -109,6 +109,7 @@ def next_task(
 def release(store: Store, labeler: str, task_id: str) -> bool:
     """Return a leased task to the queue unanswered; return False when the labeler does not hold it."""
     with store.write() as connection:
+        # The labeler first, then the task: with one order for all, no two transactions wait for each other.
         lock_labeler(connection, labeler)
         lock_task(connection, task_id)
         a = schema.assignments
@@ -142,6 +143,7 @@ def left(store: Store, labeler: str, *, kinds: Sequence[Kind] | None = None, mos
 def lock_labeler(connection: Connection, labeler: str) -> None:
     """Serialise this labeler's transactions. Raises Refused when there is no such labeler."""
     table = schema.labelers
+    # FOR NO KEY UPDATE on PostgreSQL: rows that refer to this one can still be inserted. SQLite has one writer at a time anyway.
     if connection.scalar(select(table.c.id).where(table.c.id == labeler).with_for_update(key_share=True)) is None:
         raise Refused("unknown_labeler", 403, labeler)
 
@@ -276,6 +278,7 @@ def _lease(connection: Connection, labeler: str, task: Task, now: datetime, seco
     if row is None:
         connection.execute(insert(a).values(task_id=task.id, labeler=labeler, **values))
     else:
+        # A task still in hand keeps the time at which it was given: tasks in hand are ordered by it.
         connection.execute(update(a).where(*mine).values(values | ({"at": row["at"]} if row["state"] == "leased" else {})))
     recount(connection, task.id)
     return Leased(task, order, datetime.fromtimestamp(expires, UTC), last_revision(connection, task.id, labeler))

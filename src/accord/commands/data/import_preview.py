@@ -12,7 +12,7 @@ from rich.text import Text
 from accord.data.importers import Intake
 from accord.data.mixtures import parts_of
 from accord.data.row_records import Taken
-from accord.data.rows import Fault, Row
+from accord.data.rows import Fault
 from accord.data.sources import Source
 from accord.data.template_variables import open_tokenizer
 from accord.data.templates import ChatFormat, chat_format, plainly, raw_format
@@ -39,7 +39,8 @@ def preview(project: Project, source: Source, *, split: Split | None, skip_bad: 
     intake = Intake(parts_of(source), split=split, reject=faults.append if skip_bad else None)
     for row, taken in intake.rows():
         if len(rows) < ROWS:
-            rows.append(_row(row, taken, model_format))
+            kind, examples = next(_kinds(taken), ("", list[_Example]()))
+            rows.append({"where": row.where, "kind": kind, "examples": [_rendered(example, model_format) for example in examples]})
     return {**intake.tally.metrics, "rows": rows}
 
 
@@ -62,11 +63,6 @@ class _Example:
     label: str
     messages: tuple[Message, ...]
     text: str | None
-
-
-def _row(row: Row, taken: Taken, chat_format: ChatFormat | None) -> dict[str, Any]:
-    kind, examples = next(_kinds(taken), ("", list[_Example]()))
-    return {"where": row.where, "kind": kind, "examples": [_rendered(example, chat_format) for example in examples]}
 
 
 def _kinds(taken: Taken) -> Iterator[tuple[str, list[_Example]]]:
@@ -93,7 +89,9 @@ def _kinds(taken: Taken) -> Iterator[tuple[str, list[_Example]]]:
 
 def _rendered(example: _Example, chat_format: ChatFormat | None) -> dict[str, Any]:
     if chat_format is None:
-        return _as_text(example, "as text: the project has no model yet")
+        context, learned = plainly(example.messages, example.text)
+        note = "as text: the project has no model yet"
+        return {"label": example.label, "tokens": [], "keep": [], "note": note, "context": context, "learned": learned}
     try:
         prompt = chat_format.prompt(example.messages) if example.messages else []
         response = _learned(chat_format, example)
@@ -111,12 +109,6 @@ def _rendered(example: _Example, chat_format: ChatFormat | None) -> dict[str, An
         "context": chat_format.tokenizer.decode(prompt),
         "learned": chat_format.tokenizer.decode(response),
     }
-
-
-def _as_text(example: _Example, note: str) -> dict[str, Any]:
-    """An example that no tokenizer can write, by our own template."""
-    context, learned = plainly(example.messages, example.text)
-    return {"label": example.label, "tokens": [], "keep": [], "note": note, "context": context, "learned": learned}
 
 
 def _learned(chat_format: ChatFormat, example: _Example) -> list[int]:

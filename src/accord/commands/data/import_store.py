@@ -69,6 +69,7 @@ def _store(project: Project, source: Source, spool: Spool, texts: JsonLines, mar
                 sync(folder)
                 new_lines[lines] = lines.lines
 
+    # ``place`` runs last in the transaction, so the files are there only if the rows are; a failing commit takes them back.
     try:
         with Store.open(project.store_url) as store, track(sum(spool.counts.values()), "storing", quiet=quiet) as bar:
             added = spool.store(store, before_commit=place, tell=bar.advance)

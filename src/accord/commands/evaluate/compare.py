@@ -88,7 +88,7 @@ def compare(
         judged = by_people(opened, answered, config)
     else:
         judged = by_gold(opened, answered, config)
-    if np.isnan(judged.values).all():
+    if np.isnan(judged.values).all():  # people were asked, and nobody has answered
         return dict(judged.metrics)
 
     if again:

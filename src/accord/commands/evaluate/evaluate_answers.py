@@ -51,6 +51,7 @@ class Asker:
         scores: list[float] = scorer.score(ids, [list(response.tokens) for response in responses]).tolist()
         best = [responses[i] for i in best_of_n(scores, n)]
 
+        # The gold judge reads only the first few of the n responses: enough for an accuracy, at a fraction of the time.
         few = min(GROUPS_FOR_GOLD, n)
         gold: list[list[float]] = []
         for prompt, group in zip(self.prompts, groups, strict=True):

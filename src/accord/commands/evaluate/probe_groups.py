@@ -34,6 +34,7 @@ def group_agreement(probing: Probing) -> dict[str, Any]:
         parent = speaking_parent(project, name)
         if not parent:
             continue
+        # Several models may share a parent, whose log-probabilities are computed once.
         for each in (name, parent):
             if each not in logprobs:
                 logprobs[each] = response_logprobs(load_model(project, each), ranked, probing.dtype)
