@@ -288,16 +288,19 @@ def end_at_stop(tokenizer: Tokenizer) -> None:
 
     A score is read at the last token. Many templates write a line end behind the stop token, which is no place that was trained.
     """
-    template, said = tokenizer.chat_template, (Message("user", "question"), Message("assistant", PROBE))
+    given, said = tokenizer.chat_template, (Message("user", "question"), Message("assistant", PROBE))
+    several: dict[str, str] = given if isinstance(given, dict) else {}
+    template = several.get("default") if several else given
     if not isinstance(template, str):
         return
     whole, prompt = render(tokenizer, said, reply=False), render(tokenizer, said[:1], reply=True)
     if whole == whole.rstrip():
         return
     ending = "{{ accord_rendered if add_generation_prompt else accord_rendered.rstrip() }}"
-    tokenizer.chat_template = f"{{% set accord_rendered %}}{template}{{% endset %}}{ending}"
+    wrapped = f"{{% set accord_rendered %}}{template}{{% endset %}}{ending}"
+    tokenizer.chat_template = {**several, "default": wrapped} if several else wrapped
     if (render(tokenizer, said, reply=False), render(tokenizer, said[:1], reply=True)) != (whole.rstrip(), prompt):
-        tokenizer.chat_template = template  # one that does not bear to be wrapped
+        tokenizer.chat_template = given  # one that does not bear to be wrapped
 
 
 def plainly(messages: Sequence[Message], text: str | None) -> tuple[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from accord.models.quantised import quantised
 from accord.models.weights import AGAIN, check_config, check_finite, check_loaded, fits, mismatched, rounded, stored_dtype
 from accord.runtime.model_files import CONFIG, ModelFiles, model_files, need_gguf, read_json
 
+GENERATION = "generation_config.json"
 SCALAR = "AutoModelForSequenceClassification"
 
 
@@ -133,6 +135,23 @@ def _reserved(tokenizer: Any, stop: Sequence[int]) -> int | None:
     return None
 
 
+@contextmanager
+def _checked_by_nobody(model: Any) -> Iterator[Any]:
+    """Set the model's generation config aside, and yield it. transformers does not save one with a temperature but without do_sample,
+    as many bases have, and a trained model would be lost over it."""
+    from transformers import GenerationConfig
+
+    told = getattr(model, "generation_config", None)
+    if told is None:
+        yield None
+        return
+    model.generation_config = GenerationConfig()
+    try:
+        yield told
+    finally:
+        model.generation_config = told
+
+
 def save_model(folder: Path, model: Any, tokenizer: Any, dtype: torch.dtype | None = None) -> None:
     """Write weights, configuration, tokenizer and chat template into ``folder``, which must be new.
 
@@ -140,10 +159,12 @@ def save_model(folder: Path, model: Any, tokenizer: Any, dtype: torch.dtype | No
         dtype: precision of the files; by default the one that the model came in.
     """
     kept: torch.dtype = dtype or getattr(model, "stored_dtype", torch.float32)
-    if kept == torch.float32 or not fits(model, kept):
-        model.save_pretrained(folder)
-    else:
-        model.save_pretrained(folder, state_dict=rounded(model.state_dict(), kept))
+    weights = None if kept == torch.float32 or not fits(model, kept) else rounded(model.state_dict(), kept)
+    with _checked_by_nobody(model) as generation:
+        model.save_pretrained(folder, state_dict=weights)
+    if (folder / GENERATION).is_file():
+        generation.to_json_file(folder / GENERATION)
+    if weights is not None:
         config = read_json(folder / CONFIG) | {"dtype": str(kept).removeprefix("torch.")}
         (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
     tokenizer.save_pretrained(folder)

@@ -14,6 +14,7 @@ from accord.commands.models import digest_of, load_model, load_reward_model, loc
 from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
 from accord.commands.train.run import save, trainable, with_rates
+from accord.data.tokenizers import load_tokenizer
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.device import choose_device
@@ -74,7 +75,9 @@ def ppo(
             dtype=dtype,
         )
         parents = {sft: inputs["sft"], reward: inputs["reward"], **rewards.parents}
-        for target, trained in ((name, policy), (f"{name}-value", value)):
-            save(opened, target, trained, chat_format.tokenizer, run, parents=parents, data=rewards.data, config=config, metrics=metrics)
+        # The critic pads as the reward model does, which is not always how the policy pads.
+        saved = ((name, policy, chat_format.tokenizer), (f"{name}-value", value, load_tokenizer(reward_source)))
+        for target, trained, tokenizer in saved:
+            save(opened, target, trained, tokenizer, run, parents=parents, data=rewards.data, config=config, metrics=metrics)
     note_alarms(run)
     return run
