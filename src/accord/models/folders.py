@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -136,7 +136,7 @@ def _reserved(tokenizer: Any, stop: Sequence[int]) -> int | None:
 
 
 @contextmanager
-def _checked_by_nobody(model: Any) -> Iterator[Any]:
+def _checked_by_nobody(model: Any) -> Generator[Any]:
     """Set the model's generation config aside, and yield it. transformers does not save one with a temperature but without do_sample,
     as many bases have, and a trained model would be lost over it."""
     from transformers import GenerationConfig
