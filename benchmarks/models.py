@@ -24,8 +24,8 @@ from accord.engine.batching import BatchEngine, Request
 from accord.engine.local import LocalSampler
 from accord.errors import AccordError
 from accord.models import adapters, folders, policy, responses, scalar
-from accord.models.decoder import is_llama_shaped
 from accord.models.packing import pack
+from accord.models.paths import path_of
 from accord.records import Sampling
 from accord.settings import DpoConfig
 
@@ -283,8 +283,8 @@ class Outcome:
 
 
 def path(model: Any) -> str:
-    """Return how Accord runs this model: ``fused``, or ``own`` for transformers' modules with our attention."""
-    return "fused" if is_llama_shaped(model.base_model) else "own"
+    """Return how Accord runs this model; docs/models.md explains the paths."""
+    return path_of(model.base_model)
 
 
 def has_scalar(architecture: Architecture) -> bool:

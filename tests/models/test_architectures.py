@@ -17,15 +17,21 @@ from accord.models import adapters, attention, decoder
 REPRESENTATIVE = [
     "Llama",
     "Llama, RoPE yarn",
+    "Llama, RoPE dynamic",
+    "Mistral, window",
     "Qwen3",
-    "GPT-2, scaled by layer",
-    "GPT-NeoX",
-    "OPT, layer drop",
+    "Gemma 2, windows, soft caps",
     "Granite",
     "Phi",
+    "GPT-2, scaled by layer",
+    "OPT, layer drop",
+    "Bloom, ALiBi",
     "Mixtral",
     "Phi-3.5-MoE",
+    "gpt-oss, windows, sinks",
+    "Jamba",
 ]
+"""One of each kind: the fused path, our attention, padded rows, rows by length; heads, routers, experts, sinks, states."""
 
 
 @pytest.mark.parametrize("name", REPRESENTATIVE)

@@ -38,7 +38,8 @@ HARMLESS = {
 OWN = {
     *("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "mixtral", "gemma", "gpt2", "gpt_bigcode", "gpt_neox", "opt", "biogpt"),
     *("phi3", "olmo", "olmo2", "smollm3", "glm4", "persimmon", "ernie4_5", "apertus", "helium", "bitnet", "arcee", "seed_oss"),
-    *("hunyuan_v1_dense",),
+    *("hunyuan_v1_dense", "glm", "granite", "cohere", "phi", "qwen2_moe", "olmoe", "granitemoe", "phimoe", "ernie4_5_moe", "dots1"),
+    *("glm4_moe", "deepseek_v2", "deepseek_v3", "minicpm3"),
 }
 """Model types whose layers call our attention, once each, and nothing else that looks at other tokens."""
 
