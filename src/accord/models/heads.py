@@ -7,6 +7,7 @@ is refused.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,10 +16,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from accord.errors import AccordError, ModelError
-from accord.models.plain_head import PlainHead
+from accord.errors import ModelError
 
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 FACTORS = ("logit_scale", "logits_scaling", "lm_head_multiplier")
@@ -84,10 +84,47 @@ def _candidates(config: Any) -> Iterator[tuple[float, float]]:
 
 def _asked(model: Any, states: Tensor) -> Tensor:
     """Return the logits that the model's own forward pass makes of these states."""
+    twin: Any = copy.copy(model)
+    twin._modules = {**model._modules, model.base_model_prefix: Given(model.base_model, states[None])}
     try:
-        return PlainHead(model)(states, states.dtype)
-    except AccordError:
-        raise
-    except Exception as error:  # a forward pass that asks its body for more than states
+        out = twin(input_ids=torch.zeros(1, len(states), dtype=torch.long, device=states.device))
+    except Exception as error:
         name = str(model.config.model_type)
         raise ModelError(f"this architecture's head cannot be told from its body: {type(error).__name__}", where=name) from error
+    return out.logits[0].float()
+
+
+class Given(nn.Module):
+    """Stands where the body stood, and returns states that are there already."""
+
+    def __init__(self, body: Any, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+        self._body = [body]  # in a list, so that it is no part of this module
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self._body[0], name)  # some heads ask the body for a factor
+
+    @property
+    def decoder(self) -> Given:
+        """Return itself: OPT asks its body's inner decoder."""
+        return self
+
+    def forward(self, *_: Any, **__: Any) -> _Out:
+        return _Out(self.states)
+
+
+class _Out:
+    """A body's output that holds states and nothing else."""
+
+    def __init__(self, states: Tensor) -> None:
+        self.last_hidden_state = states
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.last_hidden_state if index == 0 else ()
+
+    def __getattr__(self, _: str) -> None:
+        return None
