@@ -15,6 +15,7 @@ from tiny import FP32, llama, metrics, rng, sequences, weights
 from accord.algorithms import dpo, kto
 from accord.algorithms.dpo import RankedResponses, implied_rewards, prompt_loss, ranked_responses, reference_logprobs
 from accord.algorithms.kto import ThumbRow, estranged, thumb_row, thumb_weights
+from accord.algorithms.objectives import share_above
 from accord.errors import InputError, UsageError
 from accord.models.adapters import add_lora
 from accord.models.packing import pack
@@ -72,6 +73,37 @@ def test_the_first_step_stands_at_the_reference(loss: str, tmp_path: Path) -> No
     assert rows[0]["loss"] == pytest.approx(STARTS[loss], rel=1e-4)
     assert rows[0]["margin"] == pytest.approx(0.0, abs=1e-5)
     assert rows[1]["margin"] != pytest.approx(0.0, abs=1e-4)
+
+
+@torch.no_grad()
+def plain_drift(policy: Any, rows: list[tuple[list[int], int]]) -> float:
+    """The mean of |log policy - log reference| per token, a row at a time by the models' own modules."""
+    moved = 0.0
+    for tokens, kept in rows:
+        now, then = (logprobs(model, pack([tokens], [kept]), dtype=FP32)[0].sum().item() for model in (policy, llama()))
+        moved += abs(now - then)
+    return moved / sum(kept for _, kept in rows)
+
+
+def test_the_drift_is_how_far_the_policy_is_from_its_reference_on_the_very_responses(tmp_path: Path) -> None:
+    policy, rows = learn_dpo(tmp_path / "dpo", epochs=3)
+    assert rows[0]["drift"] == pytest.approx(0, abs=1e-6)
+    unseen = [(row, kept) for ranked in RANKINGS[7:9] for row, kept in zip(ranked.rows, ranked.kept, strict=True)]
+    assert rows[-1]["validation_drift"] == pytest.approx(plain_drift(policy, unseen), rel=1e-4)
+    assert rows[-1]["drift"] > 1e-2
+    policy, rows = learn_kto(tmp_path / "kto", epochs=3)
+    assert rows[0]["drift"] == pytest.approx(0, abs=1e-6)
+    assert rows[-1]["validation_drift"] == pytest.approx(plain_drift(policy, [(row.tokens, row.kept) for row in THUMBS[12:16]]), rel=1e-4)
+    _, rows = learn_dpo(tmp_path / "orpo", loss="orpo")
+    assert not {"drift", "validation_drift"} & rows[-1].keys(), "there is no reference to be away from"
+
+
+def test_rounding_at_the_reference_is_no_accuracy(tmp_path: Path) -> None:
+    """In other passes than the reference's, the same weights differ in the last digits: half of such pairs would count as right."""
+    _, rows = learn_dpo(tmp_path, micro_tokens=1)
+    assert rows[0]["accuracy"] == 0.5
+    nearly = torch.tensor([1e-7, -1e-7, 0.0, 2.0, -3.0])
+    assert share_above(nearly, torch.zeros(5), tie=1e-6) == pytest.approx((1.5 + 1) / 5)
 
 
 def test_kto_starts_at_half_its_mean_weight_with_no_divergence(tmp_path: Path) -> None:

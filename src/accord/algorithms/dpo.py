@@ -40,6 +40,8 @@ from accord.settings import DpoConfig
 
 REFERENCE_FREE = ("orpo", "simpo")
 BY_MEAN = ("ipo", "orpo", "simpo")
+TIE = 1e-6
+"""Implied rewards closer than this are rounding noise: at the reference, all are 0."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,17 @@ class Known:
 
 @dataclass(frozen=True)
 class Measured:
-    """The result of one forward pass over some prompts: loss share, implied rewards of each untied pair, the best responses' likelihood."""
+    """The result of one forward pass over some prompts: loss share, implied rewards of each untied pair, the best responses' likelihood.
+
+    ``moved`` is |log policy - log reference| of each response in nats, and ``tokens`` its length; empty where there is no reference.
+    """
 
     loss: Tensor
     better: Tensor
     worse: Tensor
     best: Tensor
+    moved: Tensor
+    tokens: Tensor
 
 
 def ranked_responses(
@@ -209,15 +216,20 @@ def _measured(config: DpoConfig, policy: Any, part: Sequence[Known], prompts: in
         better.append(rewards.detach()[first])
         worse.append(rewards.detach()[second])
         best.append((logprobs / tokens).detach()[ranks == ranks.min()])
-    return Measured(torch.stack(losses).sum() / prompts, torch.cat(better), torch.cat(worse), torch.cat(best))
+    known_of_all = torch.cat([known.reference for known in part]).to(said.device)
+    with_reference = slice(0) if config.loss in REFERENCE_FREE else slice(None)
+    moved, lengths = (said.detach() - known_of_all).abs()[with_reference], torch.tensor(kept, device=said.device)[with_reference]
+    return Measured(torch.stack(losses).sum() / prompts, torch.cat(better), torch.cat(worse), torch.cat(best), moved, lengths)
 
 
 def _summary(measured: Sequence[Measured]) -> dict[str, float]:
     """Return the metrics of a step; docs/dpo.md defines each."""
     better, worse, best = (torch.cat([getattr(part, name) for part in measured]) for name in ("better", "worse", "best"))
-    return {
+    moved, tokens = (torch.cat([getattr(part, name) for part in measured]) for name in ("moved", "tokens"))
+    drift = {"drift": (moved.sum() / tokens.sum()).item()} if len(tokens) else {}
+    return drift | {
         "loss": sum(part.loss.item() for part in measured),
-        "accuracy": share_above(better, worse),
+        "accuracy": share_above(better, worse, TIE),
         "margin": (better - worse).mean().item(),
         "reward_better": better.mean().item(),
         "reward_worse": worse.mean().item(),
@@ -233,6 +245,7 @@ def _held_out(
     if validation:
         found = _summary(list(_passes(config, policy, validation, dtype)))
         metrics |= {"validation_loss": found["loss"], "validation_accuracy": found["accuracy"]}
+        metrics |= {"validation_drift": found["drift"]} if "drift" in found else {}
     if held_out_group:
         metrics["heldout_accuracy"] = _summary(list(_passes(config, policy, held_out_group, dtype)))["accuracy"]
     return metrics

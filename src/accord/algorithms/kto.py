@@ -169,7 +169,13 @@ def _accumulate(
         "reward_up": rewards[up].mean().item(),
         "reward_down": rewards[~up].mean().item(),
         "ups": up.float().mean().item(),
+        "drift": _drift(log_ratios, rows),
     }
+
+
+def _drift(log_ratios: Tensor, rows: Sequence[ThumbRow]) -> float:
+    """Return how far the policy is from the reference on these responses: the mean of |log policy - log reference|, in nats per token."""
+    return float(log_ratios.abs().sum() / sum(row.kept for row in rows))
 
 
 def _accuracy(log_ratios: Tensor, up: Tensor) -> float:
@@ -185,6 +191,8 @@ def _held_out(
     metrics: dict[str, float] = {}
     for rows, reference, strangers in zip(sets, references, (False, True), strict=True):
         if rows:
-            found = _accuracy(said(config, policy, rows, dtype) - reference, torch.tensor([row.up for row in rows]))
-            metrics |= {"heldout_accuracy": found} if strangers else {"validation_accuracy": found}
+            log_ratios = said(config, policy, rows, dtype) - reference
+            found = _accuracy(log_ratios, torch.tensor([row.up for row in rows]))
+            unseen = {"validation_accuracy": found, "validation_drift": _drift(log_ratios, rows)}
+            metrics |= {"heldout_accuracy": found} if strangers else unseen
     return metrics

@@ -112,9 +112,13 @@ def kto_loss(
     return weights * torch.sigmoid(-beta * ahead)
 
 
-def share_above(better: Float[Tensor, " pairs"], worse: Float[Tensor, " pairs"]) -> float:
-    """Return the share of pairs whose better side is larger; equal ones count half, so that ignorance scores 0.5. 0 without pairs."""
-    return float(((better > worse).float() + (better == worse).float() / 2).sum() / max(len(better), 1))
+def share_above(better: Float[Tensor, " pairs"], worse: Float[Tensor, " pairs"], tie: float = 0.0) -> float:
+    """Return the share of pairs whose better side is larger; equal ones count half, so that ignorance scores 0.5. 0 without pairs.
+
+    Sides that differ by no more than ``tie`` are equal.
+    """
+    ahead = better - worse
+    return float(((ahead > tie).float() + (ahead.abs() <= tie).float() / 2).sum() / max(len(better), 1))
 
 
 def kl_estimate(log_ratio: Float[Tensor, ...], estimator: str) -> Float[Tensor, ...]:

@@ -316,6 +316,18 @@ LEARNING: dict[str, Remedy] = {
             "rate": LR,
         },
     ),
+    "drifts_away": Remedy(
+        ("The policy is far from its reference", "策略已远离参考模型"),
+        (
+            "Its log-probabilities of the labeled responses moved by {last} nats per token; above {limit} a policy often repeats itself.",
+            "它对已标注回复的对数概率每词元偏移了 {last} nat；超过 {limit} 时，策略常会重复自己。",
+        ),
+        {
+            "rate": LR,
+            "anchor": ("Raise beta.", "提高 beta。"),
+            "steps": ("Train for fewer epochs.", "减少训练轮数。"),
+        },
+    ),
     "makes_up_more": Remedy(
         ("The policy makes up more than the SFT model", "策略比 SFT 模型编造更多"),
         (

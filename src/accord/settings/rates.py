@@ -1,8 +1,7 @@
 """Learning rates by method, by the size of the model, and for adapters: what a rate of 0 in the settings stands for.
 
 They are rates of published recipes for pretrained models of that size; docs/rates.md names the source of each. Nobody has swept them
-here. They are where to begin, and `--find-lr` measures on your own data. The built-in world's model is too small for them: `accord init
---world` writes ``WORLD`` into accord.toml.
+here: they are where to begin. The built-in world's model is too small for them, so `accord init --world` writes ``WORLD`` into accord.toml.
 """
 
 from __future__ import annotations

@@ -38,6 +38,8 @@ SHORT = "def short(prompts, responses):\n    return [-float(len(response)) for r
 """A Python reward; written into a project as town_short.py it is called town_short:short."""
 CLOCK = {"seconds", "peak_rss_mb"}
 """Keys of a run's summary that every run has."""
+SAMPLED = CLOCK | {"reward", "kl_k1", "finished"}
+"""Those of a run that learns from its own samples."""
 PROMPTS = [
     Prompt(f"p{i}", (Message("user", f"Where is bread number {i}?"),), user=f"u{i}", split="validation" if i > 6 else "train")
     for i in range(9)

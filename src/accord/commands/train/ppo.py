@@ -13,7 +13,7 @@ from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, 
 from accord.commands.models import digest_of, load_model, load_reward_model, locate, training_dtype
 from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
-from accord.commands.train.run import save, trainable, with_rates
+from accord.commands.train.run import ending, save, trainable, with_rates
 from accord.data.tokenizers import load_tokenizer
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
@@ -74,6 +74,7 @@ def ppo(
             run=run,
             dtype=dtype,
         )
+        metrics |= ending(run, "reward", "kl_k1", "finished")
         parents = {sft: inputs["sft"], reward: inputs["reward"], **rewards.parents}
         # The critic pads as the reward model does, which is not always how the policy pads.
         saved = ((name, policy, chat_format.tokenizer), (f"{name}-value", value, load_tokenizer(reward_source)))

@@ -25,6 +25,7 @@ from accord.records import Prompt
 from accord.runtime import lineage
 from accord.runtime.device import pick_device
 from accord.runtime.files import new_folder
+from accord.runtime.logs import read_metrics
 from accord.runtime.model_files import ModelFiles
 from accord.runtime.progress import say
 from accord.runtime.project import Project
@@ -103,6 +104,12 @@ def with_rates(config: Tuned, run: Run, lm: Any, critic: Any = None) -> Tuned:
         say(f"{run.stage}: {line}")
         run.note(line)
     return settled
+
+
+def ending(run: Run, *names: str) -> dict[str, float]:
+    """Return these metrics of a run's last step, for its summary."""
+    rows = read_metrics(run.folder / "metrics.jsonl")
+    return {name: float(rows.values(name)[-1]) for name in names if rows.values(name).size}
 
 
 def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> Any:

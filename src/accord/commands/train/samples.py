@@ -7,7 +7,7 @@ from typing import Any
 from accord.commands.app import RunFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.rewards import mixture, open_rewards
-from accord.commands.train.run import save, trainable, with_rates
+from accord.commands.train.run import ending, save, trainable, with_rates
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.device import choose_device
@@ -55,6 +55,7 @@ def learn_from_samples(
             run=run,
             dtype=dtype,
         )
+        metrics |= ending(run, "reward", "kl_k1", "finished")
         parents = {sft: inputs["sft"], **spec.parents}
         save(project, name, policy, chat_format.tokenizer, run, parents=parents, data=spec.data, config=config, metrics=metrics)
     note_alarms(run)
