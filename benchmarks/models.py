@@ -67,6 +67,7 @@ class Case:
     """One architecture in a folder of its own, opened anew for every check so that none sees what another left."""
 
     folder: Path
+    attention: str = "eager"
     original: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,8 +76,12 @@ class Case:
     def ours(self) -> Any:
         return folders.load_causal_lm(self.original)
 
+    def plain(self, name: str) -> Any:
+        """Return the reference's model of one of the case's folders."""
+        return plain.opened(self.folder / name, self.attention)
+
     def theirs(self) -> Any:
-        return plain.opened(self.original)
+        return self.plain("original")
 
 
 def _furthest(ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -146,7 +151,7 @@ def _reward_folder(case: Case) -> Path:
 def check_reward(case: Case) -> float:
     """Return the difference of the reward loss's gradients."""
     folder = _reward_folder(case)
-    ours, theirs = folders.load_scalar_model(folder), plain.opened_scalar(folder)
+    ours, theirs = folders.load_scalar_model(folder), plain.opened_scalar(folder, case.attention)
     scored = scalar.scores(ours, pack([response for pair in PAIRS for response in pair]), dtype=FP32)
     losses = [objectives.bradley_terry_loss(pair, torch.tensor([1, 2])) for pair in scored.split(2)]
     torch.stack(losses).mean().backward()
@@ -159,7 +164,7 @@ def check_scores(case: Case) -> float:
     folder = _reward_folder(case)
     kept = [(each[:-1], each[-1:]) for each in ROWS]
     ours = scalar.RewardModel.load(folder, dtype=FP32).score([prompt for prompt, _ in kept], [response for _, response in kept])
-    model = plain.opened_scalar(folder)
+    model = plain.opened_scalar(folder, case.attention)
     with torch.no_grad():
         return _furthest(ours, torch.stack([plain.score(model, each) for each in ROWS]))
 
@@ -231,13 +236,13 @@ def check_merged(case: Case) -> float:
     """Return the largest difference of the logits of a merged and saved folder from those of peft's own adapters."""
     ours, theirs = _adapted(case)
     adapters.merge_lora(ours).save_pretrained(case.folder / "merged")
-    return _logits(plain.opened(case.folder / "merged"), theirs)
+    return _logits(case.plain("merged"), theirs)
 
 
 def check_saved(case: Case) -> float:
     """Return the largest difference of the logits after Accord opened and saved the folder."""
     case.ours().save_pretrained(case.folder / "saved")
-    return _logits(plain.opened(case.folder / "saved"), case.theirs())
+    return _logits(case.plain("saved"), case.theirs())
 
 
 @torch.no_grad()
@@ -309,7 +314,7 @@ def outcome(check: Callable[[Case], float], case: Case) -> Outcome:
 def examined(architecture: Architecture, names: Sequence[str] = tuple(CHECKS)) -> tuple[str, dict[str, Outcome]]:
     """Return the path of an architecture and the outcome of each of these checks."""
     with tempfile.TemporaryDirectory() as folder:
-        case = Case(Path(folder))
+        case = Case(Path(folder), architecture.attention)
         build(architecture).save_pretrained(case.original)
         try:
             way = path(case.ours())

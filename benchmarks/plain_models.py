@@ -1,7 +1,7 @@
 """What a model folder computes when plain transformers, torch and peft open it, one row at a time: the bench of models' reference.
 
-No row is padded or packed, nothing is cached, attention is transformers' eager one, and nothing of Accord is imported. Losses are written
-as their papers state them.
+No row is padded or packed, nothing is cached, attention is transformers' eager one unless the architecture says otherwise, and nothing of
+Accord is imported. Losses are written as their papers state them.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from torch import Tensor
 Row = list[int]
 
 
-def opened(folder: Path) -> Any:
-    """Open a causal language model with eager attention in float32, dropout off."""
+def opened(folder: Path, attention: str = "eager") -> Any:
+    """Open a causal language model in float32, dropout off."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attention, dtype=torch.float32).eval()
 
 
-def opened_scalar(folder: Path) -> Any:
+def opened_scalar(folder: Path, attention: str = "eager") -> Any:
     """Open a sequence classification model in the same way."""
     from transformers import AutoModelForSequenceClassification
 
-    return AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    return AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation=attention, dtype=torch.float32).eval()
 
 
 def logits(model: Any, row: Row) -> Tensor:
