@@ -78,7 +78,8 @@ ANSWERS = (
 def test_an_answer_is_learned_whole_and_read_back_as_it_was_said(shape: str, answer: str) -> None:
     spoken = chat_format(foreign(*SHAPES[shape]))
     ids = spoken.response(ASK, answer)
-    assert "".join(answer.replace("<think>", "").split()) in "".join(spoken.tokenizer.decode(ids).replace("<think>", "").split())
+    learned = "".join(spoken.tokenizer.decode(ids).replace("<think>", "").split())
+    assert all("".join(part.split()) in learned for part in answer.replace("<think>", "").split("</think>"))
     assert spoken.text(ids) == answer.strip()
     assert [token in spoken.stop for token in ids] == [False] * (len(ids) - 1) + [True]
     drawn = Response("r", "p", answer.strip(), "sft", tuple(ids))
@@ -166,15 +167,32 @@ def test_an_answer_that_comes_token_by_token_begins_where_its_words_do(shape: st
     assert spoken.begin(other) == 0, "an answer without what the template writes is shown whole"
 
 
-def test_only_the_last_channel_is_the_answer() -> None:
+def test_channels_are_a_thought_and_an_answer() -> None:
     spoken = chat_format(foreign(*SHAPES["channels"]))
     written = "<|channel|>analysis<|message|>A fish.<|end|><|start|>assistant<|channel|>final<|message|>A trout.<|return|>"
     ids = spoken.tokenizer(written, add_special_tokens=False)["input_ids"]
-    assert spoken.text(ids) == "A trout."
+    assert spoken.text(ids) == "<think>\nA fish.\n</think>\n\nA trout."
+    assert spoken.response(ASK, spoken.text(ids)) == ids, "both are learned, in the channels that the model knows"
     assert spoken.tokenizer.convert_tokens_to_ids("<|end|>") not in spoken.stop
-    assert spoken.text(ids[:4]) == ""
+    assert spoken.text(ids[:2]) == ""
+    thinks = spoken.tokenizer(written.partition("<|end|>")[0], add_special_tokens=False)["input_ids"]
+    assert spoken.text(thinks) == "<think>\nA fish."
     assert spoken.tokenizer.decode(ids[spoken.begin(ids) :]) == "A trout.<|return|>"
     assert (spoken.begin(ids[:4]), spoken.begin(ids[:4], last=True)) == (None, 4)
+
+
+def test_the_name_of_a_channel_in_an_answer_is_text() -> None:
+    spoken = chat_format(foreign(*SHAPES["channels"]))
+    answer = "Write <|channel|>final<|message|> first, then <|start|>assistant."
+    assert spoken.text(spoken.response(ASK, answer)) == answer
+    assert spoken.text(spoken.response(ASK, f"<think>\nA fish.\n</think>\n\n{answer}")) == f"<think>\nA fish.\n</think>\n\n{answer}"
+
+
+def test_the_thought_of_an_earlier_answer_is_left_out_of_the_channels() -> None:
+    spoken = chat_format(foreign(*SHAPES["channels"]))
+    talk = (*ASK, Message("assistant", "<think>\nA fish.\n</think>\n\nA trout."), Message("user", "And?"))
+    plain = (*ASK, Message("assistant", "A trout."), Message("user", "And?"))
+    assert spoken.prompt(talk) == spoken.prompt(plain)
 
 
 def test_a_system_turn_that_a_template_leaves_out_goes_before_the_users_words() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pytest
 import torch
 from joined import foreign
 from opened import Opened, hello, sampling, served, whole
@@ -12,6 +14,9 @@ from tiny import FP32, llama
 from accord.data.templates import ChatFormat, chat_format
 from accord.models.packing import pack
 from accord.models.policy import logprobs
+from accord.serving.answers import CHAT, TEXT, Choice, Events
+from accord.serving.answers import whole as body
+from accord.serving.host import Piece
 from accord.serving.model_host import Capacity, ModelHost
 
 CHANNELS = (
@@ -44,3 +49,55 @@ def test_the_name_of_a_channel_is_not_part_of_the_answer() -> None:
         assert (text, pieces[-1].finish) == ("The miller keeps it.", "stop")
 
     served(hosting, work)
+
+
+THINKS = (
+    "{% for m in messages %}<|start|>{{ m.role }}\n{% if m.role == 'assistant' and not loop.last %}{{ m.content.split('</think>')[-1] }}"
+    "{% else %}{{ m.content }}{% endif %}<|return|>{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n<think>\n{% endif %}"
+)
+FORMATS = {
+    "channels": (CHANNELS, "<|return|>", ("<|start|>", "<|channel|>", "<|message|>", "<|end|>")),
+    "opens a thought": (THINKS, "<|return|>", ("<|start|>", "<think>", "</think>")),
+    "opens a thought, in words": (THINKS, "<|return|>", ("<|start|>",)),
+}
+THOUGHT = "<think>\nWho keeps it?\n</think>\n\nThe miller keeps it."
+
+
+@pytest.mark.parametrize("says", [THOUGHT, "The miller keeps it."])
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_stream_says_what_a_stored_response_says(name: str, says: str) -> None:
+    spoken = chat_format(foreign(*FORMATS[name]), 120)
+    opened = Opened(taught(spoken, says), spoken, "thinks-0123456789")
+    hosting = ModelHost(lambda name: opened, ("thinks",), capacity=Capacity())
+
+    async def work() -> None:
+        text, pieces = await whole(hosting.stream("thinks", hello(), sampling=sampling(60, temperature=0.0), seed=1))
+        assert (text, pieces[-1].finish) == (says, "stop")
+
+    served(hosting, work)
+    assert spoken.text(spoken.response(hello(), says)) == says
+
+
+@pytest.mark.parametrize(
+    ("says", "reasoning", "answer"),
+    [
+        (THOUGHT, "Who keeps it?", "The miller keeps it."),
+        ("The miller keeps it.", "", "The miller keeps it."),
+        ("<think>\nWho keeps it", "Who keeps it", ""),
+        ("<think>\n\n</think>\n\nA </think> b", "", "A </think> b"),
+        ("<thin", "", "<thin"),
+        ("", "", ""),
+    ],
+)
+def test_the_api_gives_the_thought_beside_the_answer_whole_and_in_any_pieces(says: str, reasoning: str, answer: str) -> None:
+    message = body(CHAT, "m", [Choice(says)], 1, logprobs=False)["choices"][0]["message"]
+    assert (message.get("reasoning_content", ""), message["content"]) == (reasoning, answer)
+    assert body(TEXT, "m", [Choice(says)], 1, logprobs=False)["choices"][0]["text"] == says, "raw text is given as it is"
+    for size in (1, 2, 3, 5, 8, 13, 99):
+        parts = [says[start : start + size] for start in range(0, len(says), size)] or [""]
+        events, thought, said = Events(CHAT, "m", "v"), "", ""
+        for number, part in enumerate(parts, 1):
+            event = events.part(0, Piece(part, "stop" if number == len(parts) else ""), logprobs=False)
+            delta = json.loads(event.decode().removeprefix("data: "))["choices"][0]["delta"]
+            thought, said = thought + delta.get("reasoning_content", ""), said + delta["content"]
+        assert (thought, said) == (reasoning, answer), size

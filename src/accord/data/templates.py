@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from accord.data.literal_text import THOUGHTS, LiteralText
@@ -24,8 +24,9 @@ THOUGHT, THOUGHT_END = THOUGHTS
 NO_THOUGHT = re.compile(r"(?:<think>\s*)?</think>\s*$")
 """A thought that the prompt itself closes, for an answer without one."""
 CHANNEL, MESSAGE = "<|channel|>", "<|message|>"
-FINAL = re.compile(r".*<\|channel\|>final\b[^<]*<\|message\|>", re.DOTALL)
-"""Everything before the last answer to the user in a turn that is written in channels, as gpt-oss does."""
+FINAL = "final"
+"""The channel of the answer to the user, in a turn that is written in channels, as gpt-oss does. All others are reasoning."""
+CHANNEL_MARKS = (CHANNEL, MESSAGE, "<|start|>", "<|end|>", "<|return|>", "<|call|>")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,16 @@ class Frame:
     tail: str
     opens_thought: bool = False
     """Whether the prompt ends inside a thought, which the head then closes."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a response says in one channel."""
+
+    name: str
+    text: str
+    begin: int
+    """Where its text begins, in tokens of the response."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,10 @@ class ChatFormat:
         if said.lstrip().startswith(THOUGHT) and NO_THOUGHT.search(prompt):
             hint = "take the thought out of the row, or let the template think ([template] variables, such as enable_thinking)"
             raise InputError("the response thinks, but the chat template's prompt says that there is no thought", where=where, hint=hint)
+        if self._channels and said.lstrip().startswith(THOUGHT) and THOUGHT_END in said:
+            thought, _, answer = said.lstrip().removeprefix(THOUGHT).partition(THOUGHT_END)
+            reasoning = f"{CHANNEL}analysis{MESSAGE}{thought.strip()}<|end|><|start|>assistant"
+            return self._behind(reasoning + frame.head + answer.strip() + frame.tail, where)
         if frame.opens_thought and THOUGHT_END in said:
             return self._behind(said.lstrip().removeprefix(THOUGHT).lstrip() + frame.tail, where)
         return self._behind(frame.head + said + frame.tail, where)
@@ -154,17 +169,19 @@ class ChatFormat:
         return ids if response.finished else ids[:-1]
 
     def text(self, ids: Sequence[int]) -> str:
-        """A response's text without its stop token, and without what the template writes before it."""
+        """A response's text without its stop token, and without what the template writes before it.
+
+        Reasoning comes first, between ``<think>`` and ``</think>``, however the model marks it.
+        """
         ids = list(ids)
         if self.raw:
             return self._line(ids).strip()
         shown = ids[:-1] if ids and ids[-1] in self.stop else ids
-        if self._channels:
-            written = self.tokenizer.decode(shown, skip_special_tokens=False)
-            if CHANNEL in written:
-                final = FINAL.match(written)
-                return written[final.end() :].strip() if final else ""
-        text = self._decode(shown).strip()
+        if self._channels and self._channels[CHANNEL] in shown:
+            said = self._by_channel(shown)
+            answers = [part.text.strip() for part in said if part.name == FINAL]
+            return self.thought_before(shown, answered=bool(answers)) + "".join(answers[-1:])
+        text = self.decode(shown).strip()
         if self.opens_thought:
             if text.startswith(THOUGHT_END):
                 return text.removeprefix(THOUGHT_END).strip()
@@ -177,13 +194,37 @@ class ChatFormat:
         None says that more tokens must come first; with ``last`` there are no more.
         """
         ids, head = list(ids), self._head
-        if self._channels and ids and self.tokenizer.decode(ids[:1]) == CHANNEL:
-            ends = [place for place, id in enumerate(ids, 1) if self.tokenizer.decode([id]) == MESSAGE]
-            final = next((end for end in ends if FINAL.fullmatch(self.tokenizer.decode(ids[:end]))), None)
+        if self._channels and ids and ids[0] == self._channels[CHANNEL]:
+            final = next((part.begin for part in self._by_channel(ids) if part.name == FINAL), None)
             return len(ids) if final is None and last else final
         if ids[: len(head)] == head:
             return len(head)
         return None if head[: len(ids)] == ids and not last else 0
+
+    def thought_before(self, ids: Sequence[int], *, answered: bool = True) -> str:
+        """The reasoning in the channels of a response, as it stands before the answer; empty for a model without channels.
+
+        Args:
+            answered: whether the answer has begun, which closes the thought.
+        """
+        said = self._by_channel(ids) if self._channels else []
+        thought = "\n\n".join(part.text.strip() for part in said if part.name != FINAL and part.text.strip())
+        closed = f"\n{THOUGHT_END}\n\n" if answered else ""
+        return f"{THOUGHT}\n{thought}{closed}" if thought else ""
+
+    def _by_channel(self, ids: Sequence[int]) -> list[Part]:
+        """The parts of a response in channels, the last perhaps unfinished; one whose name is unfinished is not there yet."""
+        marks, parts, named = set(self._channels.values()), list[Part](), list[str]()
+        ends = [place for place, id in enumerate(ids) if id in marks]
+        for place, behind in zip(ends, [*ends[1:], len(ids)], strict=True):
+            if ids[place] == self._channels[CHANNEL]:
+                named = self.tokenizer.decode(list(ids[place + 1 : behind])).split()
+            elif ids[place] == self._channels[MESSAGE] and named:
+                parts.append(Part(named[0], self.decode(ids[place + 1 : behind]), place + 1))
+                named = []
+            else:
+                named = []
+        return parts
 
     @cached_property
     def _head(self) -> list[int]:
@@ -197,13 +238,16 @@ class ChatFormat:
         return THOUGHT in str(self.tokenizer.chat_template) and self._frame is not None and self._frame.opens_thought
 
     @cached_property
-    def _channels(self) -> bool:
-        return {CHANNEL, MESSAGE} <= self.tokenizer.get_vocab().keys()
+    def _channels(self) -> dict[str, int]:
+        """Ids of the marks of channels; empty for a model without them."""
+        vocabulary = self.tokenizer.get_vocab()
+        known = {mark: vocabulary[mark] for mark in CHANNEL_MARKS if mark in vocabulary}
+        return known if {CHANNEL, MESSAGE} <= known.keys() else {}
 
     @cached_property
     def _head_words(self) -> str:
         """What the template writes before an answer and behind the prompt, such as an empty thought: no words of the answer."""
-        return "" if self.opens_thought else self._decode(self._head).strip()
+        return "" if self.opens_thought else self.decode(self._head).strip()
 
     @cached_property
     def _hidden(self) -> tuple[set[int], set[int]]:
@@ -212,11 +256,11 @@ class ChatFormat:
         thoughts = {id for id, token in added.items() if token in THOUGHTS}
         return {*self.tokenizer.all_special_ids, *added} - thoughts, thoughts
 
-    def _decode(self, ids: list[int]) -> str:
-        """Text of token ids without control tokens."""
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids without control tokens; the marks of a thought stay."""
         hidden, thoughts = self._hidden
         if thoughts.isdisjoint(ids):
-            return self.tokenizer.decode(ids, skip_special_tokens=True)
+            return self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return self.tokenizer.decode([id for id in ids if id not in hidden], skip_special_tokens=False)
 
     def _line(self, ids: list[int]) -> str:
@@ -229,7 +273,10 @@ class ChatFormat:
     def _render(self, messages: Sequence[Message], *, reply: bool = True) -> str:
         """The template's text, with a mark in every control token that somebody typed."""
         where = f"prompt {messages[-1].content[:40]!r}"
-        return render(self.tokenizer, self._literal.marked(messages, where), reply=reply, where=where)
+        given = self._literal.marked(messages, where)
+        if self._channels:  # there a thought is no part of a message's text, and those of earlier answers are left out
+            given = tuple(_answer_alone(message) for message in given)
+        return render(self.tokenizer, given, reply=reply, where=where)
 
     def _raw_prompt(self, messages: Sequence[Message]) -> list[int]:
         where = f"prompt {messages[-1].content[:40]!r}"
@@ -237,6 +284,13 @@ class ChatFormat:
         lines = [("A: " if message.role == "assistant" else "Q: ") + message.content for message in given]
         begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
         return [*begin, *self._literal.encode("\n".join([*lines, "A:"]), where)]
+
+
+def _answer_alone(message: Message) -> Message:
+    """An assistant's message without the thought before the answer."""
+    if message.role != "assistant" or not message.content.lstrip().startswith(THOUGHT):
+        return message
+    return replace(message, content=message.content.partition(THOUGHT_END)[2].strip())
 
 
 def chat_format(tokenizer: Tokenizer, context: int = 0, ends: Sequence[int] = ()) -> ChatFormat:

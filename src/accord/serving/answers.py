@@ -6,9 +6,10 @@ import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from accord.serving.detokenizer import Apart
 from accord.serving.host import Piece, Token
 from accord.serving.retrieval import Quote
 
@@ -84,13 +85,16 @@ class Events:
         head = json.dumps(_head(form, form.part, model, version), ensure_ascii=False)
         self._head = f"data: {head[:-1]}, "
         self._begun = set[int]()
+        self._apart = dict[int, Apart]()
 
     def part(self, index: int, piece: Piece, *, logprobs: bool) -> bytes:
         """Return a piece of the answer with this number."""
-        content = json.dumps(piece.text, ensure_ascii=False)
         if not self.form.chat:
-            said = f'"text": {content}'
+            said = f'"text": {json.dumps(piece.text, ensure_ascii=False)}'
         else:
+            reasoning, text = self._apart.setdefault(index, Apart()).push(piece.text, last=bool(piece.finish))
+            content = json.dumps(text, ensure_ascii=False)
+            piece = replace(piece, reasoning=piece.reasoning or reasoning)
             role = "" if index in self._begun else '"role": "assistant", '
             self._begun.add(index)
             beside = json.dumps(_beside(piece), ensure_ascii=False)[1:-1]
@@ -131,11 +135,13 @@ def _head(form: Form, object: str, model: str, version: str) -> dict[str, Any]:
 def _content(form: Form, choice: Choice) -> dict[str, Any]:
     if not form.chat:
         return {"text": choice.text}
-    return {"message": {"role": "assistant", "content": choice.text, "refusal": None, **_beside(choice)}}
+    reasoning, text = Apart().push(choice.text, last=True)
+    said = replace(choice, reasoning=choice.reasoning or reasoning)
+    return {"message": {"role": "assistant", "content": text, "refusal": None, **_beside(said)}}
 
 
 def _beside(said: Choice | Piece) -> dict[str, Any]:
-    """Return the fields that only Accord has: folded reasoning, and quotes with their positions."""
+    """Return the fields beside OpenAI's: reasoning, as vLLM and DeepSeek name it, and quotes with their positions."""
     more: dict[str, Any] = {"reasoning_content": said.reasoning} if said.reasoning else {}
     return more | ({"quotes": [asdict(quote) for quote in said.quotes]} if said.quotes else {})
 

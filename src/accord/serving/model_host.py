@@ -19,7 +19,7 @@ import torch
 from accord.data.templates import ChatFormat
 from accord.engine.batching import BatchEngine, Drawn, Request
 from accord.records import Message, Sampling
-from accord.serving.detokenizer import Words
+from accord.serving.detokenizer import Opening, Words
 from accord.serving.host import (
     Ask,
     Busy,
@@ -234,6 +234,7 @@ class _Answer:
         self.request = Request(prompt, sampling, seed, ask.logprobs)
         self.served, self.deadline = served, deadline
         self.ended, self.ticket = False, -1
+        self._opening = Opening(opened=bool(ask.conversation) and served.format.opens_thought)
         self._words = Words(self._decode, ask.stop, strip=bool(ask.conversation))
         self._unsaid: list[int] | None = [] if ask.conversation else None
         """First tokens that may be the template's own; None once the answer has begun."""
@@ -242,7 +243,7 @@ class _Answer:
         self._error: Exception | None = None
 
     def _decode(self, ids: Sequence[int]) -> str:
-        return self.served.format.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return self.served.format.decode(ids)
 
     def accepted(self, ticket: int) -> None:
         self.ticket = ticket
@@ -264,7 +265,7 @@ class _Answer:
             finish: Finish = drawn[-1].finish
             self.ended = bool(finish)
             said = self._said([token.token for token in drawn if token.finish != "stop"])
-            text = self._words.push(said, last=self.ended)
+            text = self._opening.push(self._words.push(said, last=self.ended), last=self.ended or self._words.stopped)
             finish = "stop" if self._words.stopped else finish
             told = () if self.request.logprobs is None else tuple(self._told(token) for token in drawn)
             count += len(drawn)
@@ -282,6 +283,11 @@ class _Answer:
         begin = self.served.format.begin(self._unsaid, last=self.ended)
         if begin is None:
             return []
+        if begin:
+            self._opening.opened = False  # the thought was closed by what stands before the answer
+        self._opening.thought = self.served.format.thought_before(
+            self._unsaid[:begin], answered=not self.ended or begin < len(self._unsaid)
+        )
         said, self._unsaid = self._unsaid[begin:], None
         return said
 

@@ -13,6 +13,7 @@ from accord.engine.local import LocalSampler
 from accord.errors import AccordError
 from accord.records import Message, Sampling
 from accord.runtime.seeds import generator
+from accord.serving.detokenizer import Apart
 
 HELP = "/model NAME changes the model, /new forgets what was said, /quit ends"
 
@@ -57,7 +58,10 @@ def talk(open_model: Callable[[str], Any], name: str, *, temperature: float, max
             drawn = sampler.sample([prompt], n=1, sampling=sampling, generator=generator(seed, "chat", turn))
             answer = model.format.text(drawn.rows()[0])
             said.append(Message("assistant", answer))
-            print(_printable(answer), flush=True)
+            thought, words = Apart().push(answer, last=True)
+            if thought:
+                console.print(_printable(thought), style="dim", markup=False)
+            print(_printable(words), flush=True)
 
 
 def _read(console: Console) -> str | None:

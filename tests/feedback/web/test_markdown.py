@@ -114,3 +114,14 @@ def test_what_people_need_is_there() -> None:
 )
 def test_which_addresses_are_links(address: str, good: bool) -> None:
     assert allowed(address) is good
+
+
+def test_the_thought_before_an_answer_is_folded_away_and_safe() -> None:
+    html = str(render("<think>\nIs **it** <b>a fish</b>?\n</think>\n\nA *trout*."))
+    assert html.startswith('<details class="thought">')
+    inside, _, answer = html.partition("</details>")
+    assert "<strong>it</strong> &lt;b&gt;a fish&lt;/b&gt;" in inside
+    assert answer.strip() == "<p>A <em>trout</em>.</p>"
+    assert str(render("Not <think> at the beginning")).startswith("<p>Not &lt;think&gt;")
+    assert "<p>still thinking</p>" in str(render("<think>\nstill thinking"))
+    assert "&lt;think&gt;" in str(render("<think>" * 3000))

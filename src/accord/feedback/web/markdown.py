@@ -18,11 +18,23 @@ from markupsafe import Markup
 
 LONGEST = 20_000
 """Maximum length in characters; a longer text is shown without formatting, so that no text costs the server seconds."""
+THOUGHT, THOUGHT_END = "<think>", "</think>"
 SCHEMES = {"http", "https", "mailto"}
 
 
 def render(text: str) -> Markup:
-    """Render Markdown as HTML that is safe to put into a page: code, tables, lists, links to http(s) and mailto."""
+    """Render Markdown as HTML that is safe to put into a page: code, tables, lists, links to http(s) and mailto.
+
+    The thought before a model's answer is folded away.
+    """
+    if not text.startswith(THOUGHT):
+        return _formatted(text)
+    thought, _, answer = text.removeprefix(THOUGHT).partition(THOUGHT_END)
+    folded = Markup('<details class="thought"><summary>💭</summary>') + _formatted(thought.strip()) + Markup("</details>")
+    return folded + _formatted(answer.strip())
+
+
+def _formatted(text: str) -> Markup:
     if len(text) > LONGEST:
         return plain(text)
     return _render(text)
