@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from accord.feedback.web.markdown import LONGEST, allowed, render
 
 TAGS = {"p", "em", "strong", "s", "a", "code", "pre", "ul", "ol", "li", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6"}
-TAGS |= {"hr", "br", "span", "table", "thead", "tbody", "tr", "th", "td"}
+TAGS |= {"details", "summary", "hr", "br", "span", "table", "thead", "tbody", "tr", "th", "td"}
 ATTRIBUTES = {
     "a": {"href", "title", "rel", "target"},
     "ol": {"start"},
