@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 from tiny import chat, llama, rng, scalar, sequences
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from accord.data.tokenizers import load_tokenizer
 from accord.errors import ModelError
@@ -18,6 +26,7 @@ from accord.models.folders import load_causal_lm, load_scalar_model, prepared, s
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),  # of peft
+    pytest.mark.filterwarnings("ignore:.*_pattern keys:RuntimeWarning"),  # of peft, about fused experts
     pytest.mark.filterwarnings("ignore:.*fan_in_fan_out:UserWarning"),  # of peft, which then does what is right
 ]
 ROW = torch.tensor(sequences([11], vocab=300))
@@ -29,6 +38,14 @@ def gpt2() -> Any:
         vocab_size=300, n_positions=64, n_embd=16, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=1, initializer_range=0.3
     )
     return prepared(GPT2LMHeadModel(config))
+
+
+def experts() -> Any:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}
+    shape |= {"intermediate_size": 32, "moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
+    config = Qwen3MoeConfig(**shape, vocab_size=300, max_position_embeddings=64, initializer_range=0.3)
+    return prepared(Qwen3MoeForCausalLM(config))
 
 
 def untied() -> Any:
@@ -53,7 +70,7 @@ def logits(model: Any) -> torch.Tensor:
     return model.eval()(ROW.clamp(max=299)).logits
 
 
-@pytest.fixture(params=[llama, gpt2])
+@pytest.fixture(params=[llama, gpt2, experts])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder with a base, an adapter on it that Accord kept, and the two merged."""
     base = request.param(**({"vocab": 300} if request.param is llama else {}))

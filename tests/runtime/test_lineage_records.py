@@ -9,6 +9,7 @@ import pytest
 
 from accord.errors import InputError
 from accord.runtime import lineage
+from accord.runtime.model_card import About, header_of
 from accord.runtime.project import Project
 
 
@@ -95,3 +96,56 @@ def test_the_card_tells_what_it_was_made_of(project: Project) -> None:
     card = (project.model("ppo") / "README.md").read_text()
     for words in ("# ppo", "sft, reward", "| prompts | p3 |", "| loss | 2.0 |", "| lr | 0.1 |"):
         assert words in card
+
+
+def test_the_header_is_one_that_the_hub_reads_and_hands_down_license_language_and_base(tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    project = Project.create(tmp_path / "p")
+    base = project.model("base")
+    base.mkdir(parents=True)
+    (base / "README.md").write_text("---\nlicense: apache-2.0\nlanguage:\n- en\nbase_model: owner/first\ninference: false\n---\n# Base\n")
+    about = {
+        "sft": About("Fine-tune.", str(base), template="{{ x }} | y", ends=("<|im_end|>", "\n"), dtype="bfloat16", adapter=True),
+        "reward": About("Train a reward model.", str(project.model("sft")), judges=True),
+        "hub": About("Fine-tune.", "owner/name"),
+        "scratch": About("Pretrain."),
+    }
+    cards: dict[str, ModelCard] = {}
+    for name, told in about.items():
+        project.model(name).mkdir()
+        (project.model(name) / "config.json").write_text("{}")
+        settings = {"lora_rank": 8 if name == "sft" else 0, "rewards": "a|b"}
+        lineage.write(project.model(name), stage="sft", parents={}, data={}, settings=settings, metrics={"loss": 2.0}, about=told)
+        cards[name] = ModelCard.load(project.model(name) / "README.md")
+    for name in ("sft", "reward"):
+        data = cards[name].data
+        assert (data.license, data.language, data.base_model) == ("apache-2.0", ["en"], "owner/first"), name
+        assert data.library_name == "transformers"
+        assert data.get("inference") is None
+    assert cards["sft"].data.tags == ["accord", "sft", "lora"]
+    assert (cards["sft"].data.pipeline_tag, cards["reward"].data.pipeline_tag) == ("text-generation", "text-classification")
+    assert (cards["hub"].data.base_model, cards["hub"].data.license) == ("owner/name", None)
+    assert cards["scratch"].data.base_model is None
+    text = cards["sft"].text
+    for words in (
+        "Fine-tune.",
+        "`owner/first`",
+        "{{ x }} | y",
+        "`<|im_end|>`, `\\n`",
+        "bfloat16",
+        "`adapter/`",
+        "| rewards | a\\|b |",
+        "## Limits",
+    ):
+        assert words in text
+    assert "No license" not in text
+    assert "No license" in cards["hub"].text
+    assert "same prompt" in cards["reward"].text
+
+
+def test_a_base_whose_card_is_no_yaml_hands_nothing_down(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---\nlicense: [unclosed\n---\n")
+    assert header_of(str(tmp_path)) == {}
+    (tmp_path / "README.md").write_text("no header at all")
+    assert header_of(str(tmp_path)) == {}

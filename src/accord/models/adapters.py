@@ -173,7 +173,8 @@ def save_adapter(folder: Path, model: Any, base: str, tokenizer: Any) -> None:
     from safetensors.torch import save_file
 
     config = copy.copy(model.peft_config["default"])
-    adapted: list[str] = [name for name, module in model.named_modules() if hasattr(module, "get_base_layer")]
+    wrapped = [(name, module) for name, module in model.named_modules() if hasattr(module, "get_base_layer")]
+    adapted: list[str] = [name for name, module in wrapped if not hasattr(module, "parameter_name")]  # fused experts: target_parameters
     ends = {name.rpartition(".")[2] for name in adapted}
     alike = {name for name, module in model.named_modules() if name.rpartition(".")[2] in ends and _linear(module)}
     config.target_modules = ends if alike == set(adapted) else set(adapted)

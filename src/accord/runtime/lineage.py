@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from accord.errors import InputError
 from accord.runtime.files import write_atomic
+from accord.runtime.model_card import CARD, About, card
 from accord.runtime.project import Project
 from accord.runtime.version import __version__
 
 LINEAGE = "lineage.json"
-CARD = "README.md"
 _MODEL_SUFFIXES = {".safetensors", ".json", ".jinja", ".txt", ".model", ".bin", ".gguf"}
 
 
@@ -85,6 +85,7 @@ def write(
     settings: Mapping[str, object],
     metrics: Mapping[str, object],
     name: str = "",
+    about: About | None = None,
 ) -> None:
     """Write lineage.json and the model card into a model folder that already has its weights and tokenizer.
 
@@ -93,6 +94,7 @@ def write(
         data: digest by what it is, e.g. ``rankings``.
         metrics: the run's summary.
         name: the model's name where the folder still has a temporary one.
+        about: what the card says besides.
     """
     record = {
         "name": name or folder.name,
@@ -106,25 +108,7 @@ def write(
         "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     }
     write_atomic(folder / LINEAGE, json.dumps(record, indent=2, ensure_ascii=False, default=_as_dict) + "\n")
-    write_atomic(folder / CARD, _card(record))
-
-
-def _card(record: Mapping[str, Any]) -> str:
-    parents = ", ".join(record["parents"]) or "none: trained from scratch"
-    parts = [
-        f"---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n# {record['name']}",
-        f"Made by `accord {record['stage']}` (Accord {record['accord']}) at {record['at']}. Learned from: {parents}.",
-        _section("Data, by sha256", record["data"]),
-        _section("Metrics", record["metrics"]),
-        _section("Settings", record["settings"]),
-        f"`{LINEAGE}` holds all of this; `accord lineage {record['name']}` walks back to the feedback.",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _section(title: str, values: Mapping[str, object]) -> str:
-    rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
-    return f"## {title}\n\n| | |\n|---|---|\n{rows}" if rows else ""
+    write_atomic(folder / CARD, card(record, about or About()))
 
 
 def read(folder: Path) -> dict[str, Any]:

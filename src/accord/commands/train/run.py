@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
+from accord.commands import COMMANDS
 from accord.commands.models import Model
 from accord.data.template_variables import written_in
 from accord.data.templates import end_at_stop
@@ -26,7 +27,8 @@ from accord.runtime import lineage
 from accord.runtime.device import pick_device
 from accord.runtime.files import new_folder
 from accord.runtime.logs import read_metrics
-from accord.runtime.model_files import ModelFiles
+from accord.runtime.model_card import About
+from accord.runtime.model_files import CONFIG, ModelFiles, read_json
 from accord.runtime.progress import say
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -173,10 +175,26 @@ def save(
         settings = dataclasses.asdict(config)
         if told := written_in(tokenizer):
             settings["template"] = told
-        lineage.write(folder, stage=run.stage, parents=parents, data=data, settings=settings, metrics=metrics, name=name)
+        about = _about(folder, run.stage, model, tokenizer)
+        lineage.write(folder, stage=run.stage, parents=parents, data=data, settings=settings, metrics=metrics, name=name, about=about)
 
 
 def _precision(config: Any) -> torch.dtype | None:
     """Precision of the saved weights; None leaves it to the model."""
     asked = config.save_dtype if isinstance(config, Training) else "auto"
     return None if asked == "auto" else getattr(torch, asked)
+
+
+def _about(folder: Path, stage: str, model: Any, tokenizer: Any) -> About:
+    """What the card of a saved model says of its method and format."""
+    files: ModelFiles | None = getattr(model, "files", None)
+    ends = model.config.eos_token_id
+    return About(
+        method=next((command.line for command in COMMANDS if command.name == stage), ""),
+        source="" if files is None else files.named if files.adapter else files.source,
+        judges=hasattr(model, "score"),
+        template=tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else "",
+        ends=tuple(tokenizer.convert_ids_to_tokens(ends if isinstance(ends, list) else [ends])) if ends is not None else (),
+        dtype=str(read_json(folder / CONFIG).get("dtype", "")),
+        adapter=(folder / "adapter").is_dir(),
+    )
