@@ -131,7 +131,7 @@ def with_adapter(model: Any, folder: Path) -> Any:
         raise ModelError(f"the adapter cannot be put on its base model: {reason}", where=str(folder), hint=hint) from error
     if different:
         raise ModelError(f"the adapter and its base model differ in {named(different)}", where=str(folder), hint=hint)
-    return merged
+    return merged.requires_grad_(True)  # peft froze the base
 
 
 def _shapes(file: Path) -> dict[str, list[int]]:
