@@ -15,6 +15,7 @@ from tiny import END, FP32, llama, metrics, rng, sampled, sequences, weights
 from accord.algorithms import ilql
 from accord.algorithms.ilql import Episode, episode, follow, losses, ordering
 from accord.algorithms.objectives import expectile_loss, lambda_returns
+from accord.data.token_rows import RowWindow
 from accord.engine.guided import QGuide
 from accord.errors import InputError, UsageError
 from accord.models.attention import PackedAttention
@@ -220,7 +221,7 @@ def test_what_cannot_work_is_refused(asked: dict[str, Any]) -> None:
 
 def test_a_response_that_fills_its_window_is_named() -> None:
     with pytest.raises(InputError, match="response 7"):
-        episode([1, 2], [3, 4, 5, 6], 0.0, 4, "response 7")
+        episode([1, 2], [3, 4, 5, 6], 0.0, RowWindow(4, "cut_prompt"), "response 7")
 
 
 def upper(row: list[int]) -> float:

@@ -16,6 +16,7 @@ from accord.algorithms import dpo, kto
 from accord.algorithms.dpo import RankedResponses, implied_rewards, prompt_loss, ranked_responses, reference_logprobs
 from accord.algorithms.kto import ThumbRow, estranged, thumb_row, thumb_weights
 from accord.algorithms.objectives import share_above
+from accord.data.token_rows import RowWindow
 from accord.errors import InputError, UsageError
 from accord.models.adapters import add_lora
 from accord.models.packing import pack
@@ -30,12 +31,13 @@ SETTINGS: dict[str, dict[str, Any]] = {loss: {"loss": loss} for loss in LOSSES} 
 
 def ranking(seed: int) -> RankedResponses:
     prompt, responses = sequences([3 + seed % 4], seed=seed)[0], sequences([4, 2, 6], seed=90 + seed)
-    return ranked_responses(prompt, responses, [2, 1, 2 + seed % 2], 64, f"ranking {seed}")
+    return ranked_responses(prompt, responses, [2, 1, 2 + seed % 2], RowWindow(64), f"ranking {seed}")
 
 
 RANKINGS = [ranking(seed) for seed in range(10)]
+WINDOW = RowWindow(64)
 THUMBS = [
-    thumb_row(sequences([3 + i % 4], seed=i % 6)[0], sequences([2 + i % 5], seed=200 + i)[0], i % 3 > 0, 64, str(i)) for i in range(18)
+    thumb_row(sequences([3 + i % 4], seed=i % 6)[0], sequences([2 + i % 5], seed=200 + i)[0], i % 3 > 0, WINDOW, str(i)) for i in range(18)
 ]
 
 
@@ -208,15 +210,15 @@ def test_balanced_weights_let_ups_and_downs_weigh_alike() -> None:
 
 
 def test_truncation_keeps_the_right_end_and_a_response_without_prompt_is_named() -> None:
-    cut = ranked_responses(list(range(10, 30)), [[5, 6, 1], [7, 1]], [1, 2], 8, "x")
+    cut = ranked_responses(list(range(10, 30)), [[5, 6, 1], [7, 1]], [1, 2], RowWindow(8, "cut_prompt"), "x")
     assert cut.rows == [[25, 26, 27, 28, 29, 5, 6, 1], [24, 25, 26, 27, 28, 29, 7, 1]]
     assert cut.kept == [3, 2]
-    assert thumb_row(list(range(10, 30)), [5, 6, 1], True, 8, "x").tokens == cut.rows[0]
+    assert thumb_row(list(range(10, 30)), [5, 6, 1], True, RowWindow(8, "cut_prompt"), "x").tokens == cut.rows[0]
     for bad in ([5] * 8, []):
         with pytest.raises(InputError, match="prompt 7"):
-            ranked_responses([2, 3], [bad, [4]], [1, 2], 8, "prompt 7")
+            ranked_responses([2, 3], [bad, [4]], [1, 2], RowWindow(8, "cut_prompt"), "prompt 7")
         with pytest.raises(InputError, match="response 7"):
-            thumb_row([2, 3], bad, True, 8, "response 7")
+            thumb_row([2, 3], bad, True, RowWindow(8, "cut_prompt"), "response 7")
 
 
 @pytest.mark.parametrize(

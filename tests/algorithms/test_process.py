@@ -18,6 +18,7 @@ from accord.algorithms.process import MarkedRow, ProcessReward, error_logits, ma
 from accord.algorithms.rewards import Length, Mixture, Term
 from accord.algorithms.rollouts import draw
 from accord.commands.train.process import token_texts
+from accord.data.token_rows import RowWindow
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.records import Sampling
@@ -55,7 +56,7 @@ def test_all_marked_tokens_weigh_as_much_as_the_others() -> None:
 
 def test_a_response_that_fills_its_window_is_named() -> None:
     with pytest.raises(InputError, match="response 7"):
-        marked_row([1, 2], [3, 4, 5], [False] * 3, 3, "response 7")
+        marked_row([1, 2], [3, 4, 5], [False] * 3, RowWindow(3, "cut_prompt"), "response 7")
 
 
 def bad(token: int) -> bool:

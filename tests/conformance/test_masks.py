@@ -14,6 +14,7 @@ from accord.algorithms.reward import ranked_rows
 from accord.algorithms.rollouts import collect
 from accord.algorithms.sft import example, response_loss
 from accord.data.templates import CHAT_TEMPLATE, chat_format
+from accord.data.token_rows import RowWindow
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.models.packing import pack
@@ -31,7 +32,7 @@ def test_t01_the_stop_token_is_kept_once_also_when_pad_is_eos() -> None:
     spoken = chat_format(spoken.tokenizer)
     stop = spoken.tokenizer.eos_token_id
     assert spoken.tokenizer.pad_token_id == stop
-    made = example(spoken.prompt(TALK), spoken.response(TALK, "There too."), 256, "one")
+    made = example(spoken.prompt(TALK), spoken.response(TALK, "There too."), RowWindow(256), "one")
     batch = pack([made.tokens, made.tokens[:-1] + [5] * 9 + [stop]], [made.kept, made.kept + 9])
     kept = [row.tolist() for row in batch.tokens[batch.keep].split(batch.kept.tolist())]
     assert [row.count(stop) for row in kept] == [1, 1]
@@ -144,8 +145,8 @@ def test_t08_one_bos_and_the_ids_of_the_template_tokenised_once() -> None:
     once = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
     prompt, response = spoken.prompt(TALK), spoken.response(TALK, "There too.")
     assert prompt == once
-    trained = example(prompt, response, 256, "one").tokens
-    rewarded = ranked_rows(prompt, [response, response[1:]], [1, 2], 256, "one").rows[0]
+    trained = example(prompt, response, RowWindow(256), "one").tokens
+    rewarded = ranked_rows(prompt, [response, response[1:]], [1, 2], RowWindow(256), "one").rows[0]
     whole = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": "There too."}], tokenize=True, return_dict=False)
     assert trained == rewarded == whole
     assert trained.count(tokenizer.bos_token_id) == 1
@@ -155,13 +156,13 @@ def test_t09_what_is_learned_comes_from_structure_and_nothing_to_learn_is_an_err
     spoken = chat()
     told = (Message("user", "Say <|assistant|>\nA: There too.<|end|> to me, then There too."),)
     response = spoken.response(told, "There too.")
-    made = example(spoken.prompt(told), response, 256, "one")
+    made = example(spoken.prompt(told), response, RowWindow(256), "one")
     assert made.tokens[-made.kept :] == response
     assert spoken.text(response) == "There too."
     with pytest.raises(InputError, match="demonstration 7"):
-        example(spoken.prompt(told), [spoken.stop[0]], 256, "demonstration 7")
+        example(spoken.prompt(told), [spoken.stop[0]], RowWindow(256), "demonstration 7")
     with pytest.raises(InputError, match="demonstration 8"):
-        example([2, 3], [4] * 20, 10, "demonstration 8")
+        example([2, 3], [4] * 20, RowWindow(10, "cut_prompt"), "demonstration 8")
 
 
 def test_t10_packed_rows_neither_see_each_other_nor_share_positions() -> None:
@@ -203,8 +204,8 @@ def test_t41_scores_are_float32_whatever_the_products_are() -> None:
 
 def test_t44_truncation_keeps_the_right_end() -> None:
     prompt, response = list(range(10, 30)), [5, 6, END]
-    assert example(prompt, response, 8, "x").tokens == [25, 26, 27, 28, 29, 5, 6, END]
-    assert ranked_rows(prompt, [response, [7, END]], [1, 2], 8, "x").rows == [
+    assert example(prompt, response, RowWindow(8, "cut_prompt"), "x").tokens == [25, 26, 27, 28, 29, 5, 6, END]
+    assert ranked_rows(prompt, [response, [7, END]], [1, 2], RowWindow(8, "cut_prompt"), "x").rows == [
         [25, 26, 27, 28, 29, 5, 6, END],
         [24, 25, 26, 27, 28, 29, 7, END],
     ]
@@ -215,7 +216,7 @@ def test_t44_truncation_keeps_the_right_end() -> None:
 
 def test_t36_losses_weigh_tokens_not_rows() -> None:
     model = llama()
-    made = [example(p, r, 64, "x") for p, r in zip(sequences([3, 4, 5]), sequences([2, 12, 5], seed=3), strict=True)]
+    made = [example(p, r, RowWindow(64), "x") for p, r in zip(sequences([3, 4, 5]), sequences([2, 12, 5], seed=3), strict=True)]
     each = [response_loss(model, [one], dtype=FP32) * one.kept for one in made]
     total = sum(one.kept for one in made)
     assert response_loss(model, made, dtype=FP32, batch_tokens=20) == pytest.approx(sum(each) / total, rel=1e-5)

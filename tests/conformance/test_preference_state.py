@@ -15,6 +15,7 @@ from accord.algorithms import dpo, ilql, kto
 from accord.algorithms.dpo import ranked_responses
 from accord.algorithms.ilql import episode
 from accord.algorithms.kto import thumb_row
+from accord.data.token_rows import RowWindow
 from accord.models.adapters import add_lora
 from accord.models.qvalues import QNetwork
 from accord.runtime.runs import Run
@@ -22,12 +23,14 @@ from accord.settings import DpoConfig, IlqlConfig, KtoConfig
 from accord.settings.methods import LABELED
 
 RANKINGS = [
-    ranked_responses(sequences([3 + i % 4], seed=i)[0], sequences([4, 2, 6], seed=90 + i), [2, 1, 2 + i % 2], 64, str(i)) for i in range(10)
+    ranked_responses(sequences([3 + i % 4], seed=i)[0], sequences([4, 2, 6], seed=90 + i), [2, 1, 2 + i % 2], RowWindow(64), str(i))
+    for i in range(10)
 ]
 THUMBS = [
-    thumb_row(sequences([3 + i % 4], seed=i % 6)[0], sequences([2 + i % 5], seed=200 + i)[0], i % 3 > 0, 64, str(i)) for i in range(10)
+    thumb_row(sequences([3 + i % 4], seed=i % 6)[0], sequences([2 + i % 5], seed=200 + i)[0], i % 3 > 0, RowWindow(64), str(i))
+    for i in range(10)
 ]
-EPISODES = [episode(row.tokens[: -row.kept], row.tokens[-row.kept :], i / 5 - 0.9, 64, str(i)) for i, row in enumerate(THUMBS)]
+EPISODES = [episode(row.tokens[: -row.kept], row.tokens[-row.kept :], i / 5 - 0.9, RowWindow(64), str(i)) for i, row in enumerate(THUMBS)]
 
 
 def model(config: Any) -> Any:
@@ -128,6 +131,7 @@ OF_THE_STAGE = {
     "held_out_group",
     "kinds",
     "max_tokens",
+    "long_rows",
     "lora_rank",
     "lora_bits",
     "lora_alpha",

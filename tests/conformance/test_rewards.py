@@ -15,6 +15,7 @@ from accord.algorithms.ppo import learning_targets
 from accord.algorithms.reward import RankedRows, ranked_rows
 from accord.algorithms.rollouts import Rollout, minibatches, next_prompts
 from accord.algorithms.sft import Example
+from accord.data.token_rows import RowWindow
 from accord.models.folders import prepared, scalar_from
 from accord.models.packing import pack
 from accord.models.scalar import RewardModel, new_head, scores
@@ -117,7 +118,7 @@ def test_t32_the_last_short_minibatch_counts(tmp_path: Path) -> None:
 def test_t33_training_scores_a_response_where_ppo_does() -> None:
     model = scalar(llama())
     prompt, responses = [5, 6, 7], [[8, 9, 1], [10, 11]]
-    trained = ranked_rows(prompt, responses, [1, 2], 256, "x")
+    trained = ranked_rows(prompt, responses, [1, 2], RowWindow(256), "x")
     in_training = scores(model, pack(trained.rows), dtype=FP32)
     in_ppo = RewardModel(model, dtype=FP32).score([prompt, prompt], responses)
     assert torch.allclose(in_training, in_ppo, atol=1e-6)

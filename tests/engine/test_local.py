@@ -11,6 +11,7 @@ from tiny import END, FP32, VOCAB, llama, rng, sampled, sequences
 from accord.engine.cache import Cache
 from accord.engine.local import COMPACT_AT, LocalSampler
 from accord.engine.sampling import shape_logits
+from accord.errors import InputError
 from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
 from accord.models.folders import prepared
@@ -38,6 +39,37 @@ def gpt_neox() -> Any:
         vocab_size=VOCAB, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, initializer_range=0.3
     )
     return prepared(GPTNeoXForCausalLM(config))
+
+
+def gpt2(positions: int) -> Any:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    return prepared(GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_positions=positions, n_embd=16, n_layer=2, n_head=2)))
+
+
+def short_llama(positions: int) -> Any:
+    model = llama()
+    model.config.max_position_embeddings = positions
+    return model
+
+
+@pytest.mark.parametrize("model", [gpt2(32), short_llama(32)], ids=["learned positions", "rotary"])
+def test_the_models_context_bounds_a_response(model: Any) -> None:
+    prompts = sequences([31, 4, 20, 28])
+    drawn = sampled(model, prompts, stop=(VOCAB,), n=2, temperature=0.0, max_tokens=16)
+    assert [len(row) for row in drawn.rows()] == [1, 1, 16, 16, 12, 12, 4, 4]
+    assert not drawn.finished.any()
+    for number, prompt in enumerate(prompts):
+        alone = sampled(model, [prompt], stop=(VOCAB,), temperature=0.0, max_tokens=16)
+        assert alone.rows()[0] == drawn.rows()[2 * number]
+        row = [*prompt, *drawn.rows()[2 * number]]
+        assert full_logits(model, row[:-1])[-1].argmax() == row[-1], "the last one is drawn from what stands before it"
+
+
+def test_a_prompt_that_fills_the_context_is_named() -> None:
+    with pytest.raises(InputError, match="prompt 1: the prompt has 32 tokens, the model's context 32"):
+        sampled(gpt2(32), sequences([4, 32]))
 
 
 @pytest.mark.parametrize("model", [llama(), llama(heads=4, kv_heads=2), gpt_neox()], ids=["llama", "grouped", "neox"])

@@ -12,6 +12,7 @@ from tiny import FP32, llama, metrics
 from accord.algorithms import grpo, sft, star
 from accord.algorithms.rewards import ExactAnswer, Mixture, Term, final_answer
 from accord.data.templates import ChatFormat, chat_format, give_chat_template
+from accord.data.token_rows import RowWindow
 from accord.data.tokenizers import train_tokenizer
 from accord.engine.local import LocalSampler
 from accord.evaluation.majority import right
@@ -38,9 +39,10 @@ def taught(spoken: ChatFormat, folder: Path) -> Any:
     """A model that was shown the way in words, and gets the sums right only now and then."""
     model = llama(0, vocab=len(spoken.tokenizer), hidden=48, heads=4, kv_heads=4, std=0.05)
     config = SftConfig(epochs=7, batch_size=16, lr=6e-3, ptx_tokens=0, save_every=10_000, select="last")
-    rows = [
-        sft.example(spoken.prompt(p.prompt.messages), spoken.response(p.prompt.messages, p.solution), 128, p.prompt.id) for p in TRAIN[:160]
-    ]
+    rows: list[sft.Example] = []
+    for p in TRAIN[:160]:
+        prompt, response = spoken.prompt(p.prompt.messages), spoken.response(p.prompt.messages, p.solution)
+        rows.append(sft.example(prompt, response, RowWindow(128), p.prompt.id))
     run = Run.start(folder / "sft", stage="sft", config=config, inputs={}, resume=False)
     sft.train(config, model=model, examples=rows, validation=(), run=run, dtype=FP32)
     return model

@@ -11,7 +11,8 @@ from tiny import END, FP32, llama, rng
 
 from accord.algorithms import dpo, kto
 from accord.algorithms.dpo import RankedResponses, ranked_responses
-from accord.algorithms.kto import thumb_row
+from accord.algorithms.kto import ThumbRow, thumb_row
+from accord.data.token_rows import RowWindow
 from accord.runtime.runs import Run
 from accord.settings import DpoConfig, KtoConfig
 
@@ -24,7 +25,7 @@ def ranking(seed: int) -> RankedResponses:
     prompt, noise = draws[:3], draws[3:]
     ranks = (torch.randperm(4, generator=rng(seed)) + 1).tolist()
     return ranked_responses(
-        prompt, [[*[prompt[0]] * (4 - rank), *noise[4 * rank - 4 : 5 * rank - 5], END] for rank in ranks], ranks, 64, str(seed)
+        prompt, [[*[prompt[0]] * (4 - rank), *noise[4 * rank - 4 : 5 * rank - 5], END] for rank in ranks], ranks, RowWindow(64), str(seed)
     )
 
 
@@ -43,7 +44,9 @@ def test_what_people_preferred_gets_the_larger_implied_reward_on_other_prompts(l
 
 
 def test_kto_learns_from_thumbs_alone_what_people_like(tmp_path: Path) -> None:
-    thumbs = [thumb_row(row[:3], row[3:], rank <= 2, 64, "") for made in RANKINGS for row, rank in zip(made.rows, made.ranks, strict=True)]
+    thumbs: list[ThumbRow] = []
+    for made in RANKINGS:
+        thumbs += [thumb_row(row[:3], row[3:], rank <= 2, RowWindow(64), "") for row, rank in zip(made.rows, made.ranks, strict=True)]
     config = KtoConfig(**FAST)
     run = Run.start(tmp_path, stage="kto", config=config, inputs={}, resume=False)
     policy = llama(0, std=0.1, hidden=32)

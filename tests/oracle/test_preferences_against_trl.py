@@ -15,6 +15,7 @@ from torch import Tensor
 from accord.algorithms import dpo, kto
 from accord.algorithms.dpo import Known, ranked_responses
 from accord.algorithms.kto import ThumbRow
+from accord.data.token_rows import RowWindow
 from accord.models.responses import all_response_logprobs
 from accord.settings import DpoConfig, KtoConfig
 
@@ -89,7 +90,7 @@ def same_gradients(ours: Any, theirs: Any) -> None:
 def our_loss(config: DpoConfig, pairs: list[Any]) -> tuple[float, Any]:
     """One pass of dpo.py's own loss, its gradients left in the policy."""
     policy, reference = llama(1, vocab=VOCAB), llama(2, vocab=VOCAB)
-    rankings = [ranked_responses(prompt, [worse, better], [2, 1], 128, "pair") for prompt, better, worse in pairs]
+    rankings = [ranked_responses(prompt, [worse, better], [2, 1], RowWindow(128), "pair") for prompt, better, worse in pairs]
     known = [Known(row, dpo.reference_logprobs(config, reference, [row], dtype=FP32)) for row in rankings]
     total = 0.0
     for part in dpo._passes(config, policy, known, FP32):

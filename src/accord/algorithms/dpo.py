@@ -29,7 +29,7 @@ from accord.algorithms.objectives import (
     share_above,
 )
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
-from accord.data.token_rows import joined
+from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
@@ -77,15 +77,15 @@ class Measured:
 
 
 def ranked_responses(
-    prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int, name: str
+    prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], window: RowWindow, name: str
 ) -> RankedResponses:
-    """Join a prompt to its responses; if both together are too long, the right end is kept.
+    """Join a prompt to those of its responses that fit the window.
 
     Raises:
-        InputError: nothing of the prompt, or no response, would remain; the error names the ranking.
+        InputError: too few fit, or one is empty; the error names the ranking.
     """
-    rows = [joined(prompt, response, max_tokens, name) for response in responses]
-    return RankedResponses([row.tokens for row in rows], [row.kept for row in rows], list(ranks))
+    rows, kept = window.join_ranked(prompt, responses, ranks, name)
+    return RankedResponses([row.tokens for row in rows], [row.kept for row in rows], [ranks[i] for i in kept])
 
 
 def train(

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from accord.algorithms.objectives import expectile_loss, lambda_returns
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
-from accord.data.token_rows import joined
+from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack, pad
 from accord.models.qvalues import QNetwork, QScorer
@@ -42,13 +42,13 @@ class Episode:
     worth: float
 
 
-def episode(prompt: list[int], response: list[int], worth: float, max_tokens: int, name: str) -> Episode:
-    """Join prompt and response; if both together are too long, the right end is kept.
+def episode(prompt: list[int], response: list[int], worth: float, window: RowWindow, name: str) -> Episode:
+    """Join prompt and response within the window.
 
     Raises:
-        InputError: nothing of the prompt, or no response, would remain; the error names the response.
+        InputError: they do not fit, or the response is empty; the error names the response.
     """
-    row = joined(prompt, response, max_tokens, name)
+    row = window.join(prompt, response, name)
     return Episode(row.tokens, row.kept, worth)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from accord.algorithms.objectives import kto_loss
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
-from accord.data.token_rows import joined
+from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
@@ -39,18 +39,20 @@ class ThumbRow:
     up: bool
 
 
-def thumb_row(prompt: list[int], response: list[int], up: bool, max_tokens: int, name: str) -> ThumbRow:
-    """Join prompt and response; if both together are too long, the right end is kept.
+def thumb_row(prompt: list[int], response: list[int], up: bool, window: RowWindow, name: str) -> ThumbRow:
+    """Join prompt and response within the window.
 
     Raises:
-        InputError: nothing of the prompt, or no response, would remain; the error names the response.
+        InputError: they do not fit, or the response is empty; the error names the response.
     """
-    row = joined(prompt, response, max_tokens, name)
+    row = window.join(prompt, response, name)
     return ThumbRow(row.tokens, row.kept, up)
 
 
 def estranged(thumbs: Sequence[ThumbRow], *, max_tokens: int, seed: int) -> list[ThumbRow]:
     """Return each thumb's prompt with a mismatched response: the next one, in an order drawn once, that answers another prompt.
+
+    Where both together exceed ``max_tokens``, the prompt's left is cut; nothing is learned from these rows.
 
     Raises:
         InputError: there is no other prompt.
@@ -65,7 +67,7 @@ def estranged(thumbs: Sequence[ThumbRow], *, max_tokens: int, seed: int) -> list
             hint = "label responses to more prompts"
             raise InputError("all thumbs are on one prompt; the reference point needs another prompt's response", where="kto", hint=hint)
         stranger = thumbs[other].tokens[-thumbs[other].kept :]
-        rows[row] = thumb_row(prompts[row], stranger, thumbs[row].up, max_tokens, "kto")
+        rows[row] = ThumbRow([*prompts[row], *stranger][-max_tokens:], len(stranger), thumbs[row].up)
     return rows
 
 

@@ -19,10 +19,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
-from accord.data.token_rows import joined
+from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
-from accord.models.scalar import scalars
+from accord.models.scalar import scalars, scored_row, trained_window
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -38,13 +38,13 @@ class MarkedRow:
     wrong: list[bool]
 
 
-def marked_row(prompt: list[int], response: list[int], wrong: list[bool], max_tokens: int, name: str) -> MarkedRow:
-    """Join prompt and response; if both together are too long, the right end is kept.
+def marked_row(prompt: list[int], response: list[int], wrong: list[bool], window: RowWindow, name: str) -> MarkedRow:
+    """Join prompt and response within the window.
 
     Raises:
-        InputError: nothing of the prompt, or no response, would remain; the error names the response.
+        InputError: they do not fit, or the response is empty; the error names the response.
     """
-    return MarkedRow(joined(prompt, response, max_tokens, name).tokens, wrong)
+    return MarkedRow(window.join(prompt, response, name).tokens, wrong)
 
 
 def marks(pieces: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[bool]:
@@ -150,6 +150,7 @@ class ProcessReward:
 
     def __init__(self, model: Any, *, dtype: torch.dtype, batch_tokens: int = 16_384) -> None:
         self.model, self.dtype, self.batch_tokens = model.eval(), dtype, batch_tokens
+        self.max_tokens = trained_window(model)
 
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, " rows"]:
         """Return the sum over each response's tokens, for methods that reward whole responses."""
@@ -158,7 +159,9 @@ class ProcessReward:
     @torch.no_grad()
     def score_tokens(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, "rows steps"]:
         """Return the reward of each response token, 0 after a row's end."""
-        rows = [MarkedRow([*prompt, *response], [False] * len(response)) for prompt, response in zip(prompts, responses, strict=True)]
+        rows: list[MarkedRow] = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            rows.append(MarkedRow(scored_row(prompt, response, self.max_tokens), [False] * len(response)))
         out = torch.zeros(len(rows), max(len(row.wrong) for row in rows))
         for group in by_tokens([len(row.tokens) for row in rows], self.batch_tokens):
             part = [rows[i] for i in group]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_kupper_loss
 from accord.algorithms.optim import adamw, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
-from accord.data.token_rows import joined
+from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.scalar import scores
@@ -42,17 +42,19 @@ class RankedRows:
 
 
 def ranked_rows(
-    prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], max_tokens: int, name: str, strangers: int = 0
+    prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], window: RowWindow, name: str, strangers: int = 0
 ) -> RankedRows:
-    """Join a prompt to its responses; if both together are too long, the right end is kept.
+    """Join a prompt to those of its responses that fit the window.
 
     Args:
         strangers: how many of the last responses come from other prompts.
 
     Raises:
-        InputError: nothing of the prompt, or no response, would remain; the error names the ranking.
+        InputError: too few fit, or one is empty; the error names the ranking.
     """
-    return RankedRows([joined(prompt, response, max_tokens, name).tokens for response in responses], list(ranks), strangers)
+    rows, kept = window.join_ranked(prompt, responses, ranks, name)
+    strange = sum(i >= len(responses) - strangers for i in kept)
+    return RankedRows([row.tokens for row in rows], [ranks[i] for i in kept], strange)
 
 
 def with_mismatched(ranked: Sequence[RankedPrompt], share: float, seed: int) -> list[RankedPrompt]:

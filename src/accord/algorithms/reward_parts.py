@@ -56,6 +56,11 @@ class Ensemble:
     how: Literal["mean", "min"] = "mean"
     spread: float = 0.0
 
+    @property
+    def max_tokens(self) -> int:
+        """The shortest window of the members; 0 where none has one."""
+        return min((window for member in self.members if (window := getattr(member, "max_tokens", 0))), default=0)
+
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
         """Return the pooled score; the standard deviation is over members, with biased variance."""
         each = torch.stack([member.score(prompts, responses).float().cpu() for member in self.members])

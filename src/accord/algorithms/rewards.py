@@ -115,6 +115,8 @@ class Weighted:
     dense: bool = False
     given: dict[str, list[Tensor]] = field(default_factory=dict[str, "list[Tensor]"])
     spread: list[Tensor] = field(default_factory=list["Tensor"])
+    over: dict[str, list[bool]] = field(default_factory=dict[str, "list[bool]"])
+    """For each part that has a window, whether each pair exceeded it."""
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
         """Return the weighted sum of every part's scores; a limited part counts relative to its limit.
@@ -131,6 +133,9 @@ class Weighted:
             scores = self.parts[name].score(prompts, responses) if tokens is None else tokens.sum(1)
             scores = checked_scores(scores, len(responses), f"the reward {name}").cpu()
             self.given.setdefault(name, []).append(scores)
+            if window := getattr(self.parts[name], "max_tokens", 0):
+                lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
+                self.over.setdefault(name, []).extend(length > window for length in lengths)
             if tokens is not None:
                 self.spread.append(tokens * (weight / share))
                 scores = torch.zeros_like(scores)
@@ -150,8 +155,12 @@ class Weighted:
         return torch.cat(self.given[name]).mean().item()
 
     def metrics(self) -> dict[str, float]:
-        """Return for each part the mean of all its scores, before its weight, and the weight."""
+        """Return for each part the mean of all its scores, before its weight, and the weight.
+
+        Also the share of pairs that exceeded the window of a reward model, for each that had any.
+        """
         means = {f"reward.{name}": self.mean(name) for name in self.given}
+        means |= {f"over_window.{name}": sum(long) / len(long) for name, long in self.over.items() if any(long)}
         return means | {f"weight.{name}": weight for name, weight in self.weights.items()}
 
 

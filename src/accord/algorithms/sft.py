@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
-from accord.data.token_rows import joined
+from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs, next_token_loss
@@ -35,13 +35,13 @@ class Example:
     kept: int
 
 
-def example(prompt: list[int], response: list[int], max_tokens: int, name: str) -> Example:
-    """Join prompt and response; if both together are too long, the right end is kept.
+def example(prompt: list[int], response: list[int], window: RowWindow, name: str) -> Example:
+    """Join prompt and response within the window.
 
     Raises:
-        InputError: nothing of the prompt would remain, or the response is only its stop token; the error names the example.
+        InputError: they do not fit, or the response is only its stop token; the error names the example.
     """
-    row = joined(prompt, response, max_tokens, name, shortest=2)
+    row = window.join(prompt, response, name, shortest=2)
     return Example(row.tokens, row.kept)
 
 

@@ -16,10 +16,12 @@ import torch
 
 from accord.data.template_variables import open_tokenizer, written_in
 from accord.data.templates import ChatFormat, chat_format, raw_format
+from accord.data.token_rows import RowWindow
 from accord.data.tokenizers import check_vocabulary
 from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
 from accord.errors import ModelError, UsageError
+from accord.models.decoder import context_of
 from accord.models.folders import load_causal_lm, load_scalar_model, set_ends
 from accord.models.qvalues import has_q, load_q
 from accord.models.scalar import RewardModel
@@ -38,6 +40,7 @@ __all__ = [
     "Model",
     "RewardModel",
     "TextScorer",
+    "answerable",
     "compute_dtype",
     "context_of",
     "digest_of",
@@ -48,6 +51,7 @@ __all__ = [
     "locate",
     "open_speaker",
     "respond",
+    "sampled_batches",
     "training_dtype",
 ]
 BATCH = 64
@@ -139,11 +143,6 @@ def ends_of(lm: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(ends))
 
 
-def context_of(lm: Any) -> int:
-    """Return a model's longest sequence in tokens; 0 when its config sets no limit."""
-    return int(getattr(lm.config, "max_position_embeddings", 0) or 0)
-
-
 @dataclass(frozen=True)
 class TextScorer:
     """A reward model that scores texts."""
@@ -161,24 +160,38 @@ class TextScorer:
         source = locate(project, name)
         return cls(load_reward_model(source, dtype), chat_format(open_tokenizer(project, source)))
 
-    def scores(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
-        """Return the reward of ``texts[i]`` as a finished answer to ``prompts[i]``."""
-        return self.score_conversations([prompt.messages for prompt in prompts], texts)
+    def scores(self, prompts: Sequence[Prompt], texts: Sequence[str], finished: Sequence[bool] = ()) -> list[float]:
+        """Return the reward of ``texts[i]`` as an answer to ``prompts[i]``.
 
-    def score_conversations(self, conversations: Sequence[Sequence[Message]], texts: Sequence[str]) -> list[float]:
-        """Return the reward of ``texts[i]`` as a finished answer to ``conversations[i]``."""
+        An answer that is not ``finished`` gets no stop token, as when PPO scores one that was cut; without it all are finished.
+        """
+        return self.score_conversations([prompt.messages for prompt in prompts], texts, finished)
+
+    def score_conversations(
+        self, conversations: Sequence[Sequence[Message]], texts: Sequence[str], finished: Sequence[bool] = ()
+    ) -> list[float]:
+        """Return the reward of ``texts[i]`` as an answer to ``conversations[i]``, finished or cut as ``scores`` says."""
         prompts = [self.format.prompt(messages) for messages in conversations]
         responses = [self.format.response(messages, text) for messages, text in zip(conversations, texts, strict=True)]
+        if finished:
+            responses = [ids if done else ids[:-1] for ids, done in zip(responses, finished, strict=True)]
         return self.model.score(prompts, responses).tolist()
 
+    def score_responses(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[float]:
+        """Return the reward of ``responses[i]`` to ``prompts[i]``, by the tokens that were sampled; one that was cut is scored as cut."""
+        ids = [self.format.prompt(prompt.messages) for prompt in prompts]
+        rows = [self.format.tokens_of(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+        scores: list[float] = self.model.score(ids, rows).tolist()
+        return scores
+
     def score_groups(self, rows: Sequence[tuple[Prompt, Sequence[Response]]]) -> list[list[float]]:
-        """Return the rewards of several responses to each prompt, in the order given."""
+        """Return the rewards of several responses to each prompt, in the order given; one that was cut is scored as cut."""
         prompts: list[Prompt] = []
-        texts: list[str] = []
+        flat: list[Response] = []
         for prompt, responses in rows:
             prompts += [prompt] * len(responses)
-            texts += [response.text for response in responses]
-        scores = iter(self.scores(prompts, texts))
+            flat += responses
+        scores = iter(self.score_responses(prompts, flat))
         return [list(islice(scores, len(responses))) for _, responses in rows]
 
 
@@ -194,10 +207,32 @@ def load_reward_model(source: str, dtype: torch.dtype, *, bits: int = 0) -> Rewa
     return RewardModel(load_scalar_model(source, bits=bits).to(pick_device()), dtype=dtype)
 
 
-def respond(
-    model: Model, sampler: LocalSampler, prompts: Sequence[Prompt], *, n: int, sampling: Sampling, seed: int, batch_size: int
-) -> tuple[list[list[Response]], float]:
-    """Sample n responses to each prompt; return them in the prompts' order, and the tokens sampled per second.
+@dataclass(frozen=True)
+class SampledBatch:
+    """Responses to one batch of prompts, which were sampled together."""
+
+    number: int
+    """Counts from 1."""
+    rows: list[int]
+    """Places of the prompts among all that are asked."""
+    groups: list[list[Response]]
+    """The n responses to each of them."""
+    tokens: int
+    seconds: float
+
+
+def sampled_batches(
+    model: Model,
+    sampler: LocalSampler,
+    prompts: Sequence[Prompt],
+    *,
+    n: int,
+    sampling: Sampling,
+    seed: int,
+    batch_size: int,
+    skip: int = 0,
+) -> Iterator[SampledBatch]:
+    """Sample n responses to each prompt, batch by batch. The first ``skip`` batches are left out; the others do not depend on them.
 
     Prompts of similar length are sampled together; each batch has random numbers of its own. Ids name everything that a draw
     depends on, so the same command gives the same records and another one never clashes with them.
@@ -211,18 +246,49 @@ def respond(
         settings.append(told)
     key = lineage.digest_rows(settings)[:12]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    responses: list[list[Response]] = [[] for _ in ids]
     tokens, seconds = 0, 0.0
-    with track(len(ids) * n, f"sample {model.name}") as bar:
-        for number, start in enumerate(range(0, len(order), batch_size)):
+    with track(len(ids) * n, f"sample {model.name}", done=min(skip * batch_size, len(ids)) * n) as bar:
+        for number, start in list(enumerate(range(0, len(order), batch_size)))[skip:]:
             rows = order[start : start + batch_size]
             batch = [ids[i] for i in rows]
             drawn = sampler.sample(batch, n=n, sampling=sampling, generator=generator(seed, "sample", model.name, number))
-            tokens, seconds = tokens + int(drawn.keep.sum()), seconds + sum(drawn.seconds.values())
-            for i, group in zip(rows, _responses(model, drawn, [prompts[i] for i in rows], n, key), strict=True):
-                responses[i] = group
-            bar.advance(len(rows) * n, tokens_per_second=tokens / seconds)
+            count, spent = int(drawn.keep.sum()), sum(drawn.seconds.values())
+            tokens, seconds = tokens + count, seconds + spent
+            yield SampledBatch(number + 1, rows, list(_responses(model, drawn, [prompts[i] for i in rows], n, key)), count, spent)
+            bar.advance(len(rows) * n, tokens_per_second=tokens / max(seconds, 1e-9))
+
+
+def respond(
+    model: Model, sampler: LocalSampler, prompts: Sequence[Prompt], *, n: int, sampling: Sampling, seed: int, batch_size: int
+) -> tuple[list[list[Response]], float]:
+    """Sample n responses to each prompt; return them in the prompts' order, and the tokens sampled per second.
+
+    Raises:
+        InputError: a prompt is longer than the model's context.
+    """
+    responses: list[list[Response]] = [[] for _ in prompts]
+    tokens, seconds = 0, 0.0
+    for batch in sampled_batches(model, sampler, prompts, n=n, sampling=sampling, seed=seed, batch_size=batch_size):
+        for i, group in zip(batch.rows, batch.groups, strict=True):
+            responses[i] = group
+        tokens, seconds = tokens + batch.tokens, seconds + batch.seconds
     return responses, tokens / max(seconds, 1e-9)
+
+
+def answerable(prompts: Sequence[Prompt], *formats: ChatFormat) -> list[Prompt]:
+    """Return the prompts that leave room for a response in every model's context.
+
+    Raises:
+        InputError: none does.
+    """
+    window = RowWindow(min((each.context for each in formats if each.context), default=0))
+
+    def fitting(prompt: Prompt) -> Prompt:
+        for each in formats:
+            each.prompt(prompt.messages)
+        return prompt
+
+    return window.fit(prompts, fitting, "prompts")
 
 
 def _responses(model: Model, drawn: Generation, prompts: Sequence[Prompt], n: int, key: str) -> Iterator[list[Response]]:
@@ -234,6 +300,14 @@ def _responses(model: Model, drawn: Generation, prompts: Sequence[Prompt], n: in
             ids, done = rows[i * n + k], finished[i * n + k]
             group.append(Response(f"{prompt.id}-{key}-{k}", prompt.id, model.format.text(ids), model.name, tuple(ids), done))
         yield group
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said, and whether it ended by itself; one that did not was cut at the length limit."""
+
+    text: str
+    finished: bool = True
 
 
 @dataclass(frozen=True)
@@ -253,16 +327,23 @@ class LocalSpeaker:
         Raises:
             InputError: a conversation is longer than the model's context.
         """
+        drawn = self.answers(conversations, n=n, sampling=sampling, seed=seed)
+        return [[answer.text for answer in group] for group in drawn]
+
+    def answers(self, conversations: Sequence[Sequence[Message]], *, n: int, sampling: Sampling, seed: int) -> list[list[Answer]]:
+        """Return n answers to each conversation, and whether each came to its end. Raises as ``answer`` does."""
         sampler = LocalSampler(self.model.lm, stop=self.model.format.stop, dtype=self.dtype)
         prompts = [self.model.format.prompt(conversation) for conversation in conversations]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        answers: list[list[str]] = [[] for _ in prompts]
+        answers: list[list[Answer]] = [[] for _ in prompts]
         for number, start in enumerate(range(0, len(order), BATCH)):
             rows = order[start : start + BATCH]
             drawn = sampler.sample([prompts[i] for i in rows], n=n, sampling=sampling, generator=generator(seed, "answer", number))
             texts = [self.model.format.text(row) for row in drawn.rows()]
+            finished: list[bool] = drawn.finished.tolist()
+            said = [Answer(text, done) for text, done in zip(texts, finished, strict=True)]
             for k, i in enumerate(rows):
-                answers[i] = texts[k * n : (k + 1) * n]
+                answers[i] = said[k * n : (k + 1) * n]
         return answers
 
 

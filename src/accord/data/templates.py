@@ -13,6 +13,7 @@ from functools import cached_property
 
 from accord.data.literal_text import THOUGHTS, LiteralText
 from accord.data.template_render import MEND, EndlessTemplate, merged, render, stands_in, template_name
+from accord.data.token_rows import RowTooLong
 from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAIN_TEMPLATE, Tokenizer
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response
@@ -65,13 +66,13 @@ class ChatFormat:
         """Return the token ids of a conversation up to the start of the assistant's turn.
 
         Raises:
-            InputError: the prompt does not fit the context.
+            RowTooLong: the prompt does not fit the context.
         """
         where = f"prompt {messages[-1].content[:40]!r}"
         ids = self._raw_prompt(messages) if self.raw else self._literal.encode(self._render(messages), where)
         if self.context and len(ids) >= self.context:
             hint = "shorten it, take it out, or use a model with a longer context"
-            raise InputError(f"the prompt has {len(ids)} tokens, the model's context {self.context}", where=where, hint=hint)
+            raise RowTooLong(f"the prompt has {len(ids)} tokens, the model's context {self.context}", len(ids), where=where, hint=hint)
         return ids
 
     def response(self, messages: Sequence[Message], text: str) -> list[int]:

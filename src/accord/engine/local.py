@@ -17,8 +17,9 @@ from torch import Tensor
 
 from accord.engine.cache import Cache, Decode, Prefill, kv_bytes
 from accord.engine.sampling import draw, shape_logits
+from accord.errors import InputError
 from accord.models.attention import Attend
-from accord.models.decoder import Weights, fuse, hidden, is_llama_shaped, llama_hidden, rotary
+from accord.models.decoder import Weights, context_of, fuse, hidden, is_llama_shaped, llama_hidden, rotary
 from accord.models.heads import Head, head_of
 from accord.models.paths import is_plain
 from accord.models.plain import Reading, reading
@@ -68,6 +69,7 @@ class LocalSampler:
         self.keep, self.cache_bytes = keep, cache_bytes
         self.model, self.stop, self.dtype = model, torch.tensor(list(stop), dtype=torch.long, device=model.device), dtype
         self.guide: Guide | None = getattr(model, "guide", None)
+        self.context = context_of(model)
         self._rotations = torch.empty(0)
         self.refresh()
 
@@ -80,8 +82,13 @@ class LocalSampler:
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
-        """Draw n responses for each prompt; see ``protocols.Sampler``."""
-        rows, steps, device = len(prompts) * n, sampling.max_tokens, self.stop.device
+        """Draw n responses for each prompt; see ``protocols.Sampler``. The model's context bounds a response as its length limit does.
+
+        Raises:
+            InputError: a prompt leaves no room for a response in the context.
+        """
+        room = self._room(prompts, sampling.max_tokens)
+        rows, steps, device = len(prompts) * n, max(room, default=0), self.stop.device
         uniform = torch.rand(steps, rows, generator=generator).to(device) if sampling.temperature > 0 else None
         tokens, logprobs = torch.zeros(steps, rows, dtype=torch.long, device=device), torch.zeros(steps, rows, device=device)
         with torch.inference_mode(is_llama_shaped(self.model.base_model)):  # other architectures may keep what they compute
@@ -96,9 +103,10 @@ class LocalSampler:
         drawn = time.perf_counter()
         tokens, logprobs = tokens.cpu(), logprobs.cpu()
         seconds["decode"] += time.perf_counter() - drawn  # the host waits for a device only here
-        stops = torch.isin(tokens.T, self.stop.cpu())
+        limit = torch.tensor(room).repeat_interleave(n)
+        stops = torch.isin(tokens.T, self.stop.cpu()) & (torch.arange(steps) < limit[:, None])
         finished = stops.any(1)
-        length = torch.where(finished, stops.int().argmax(1) + 1, steps)
+        length = torch.where(finished, stops.int().argmax(1) + 1, limit)
         keep = torch.arange(int(length.max())) < length[:, None]
         width = keep.shape[1]
         return Generation(tokens.T[:, :width] * keep, logprobs.T[:, :width] * keep, keep, finished, seconds)
@@ -110,6 +118,16 @@ class LocalSampler:
             if end == len(prompts) or (end + 1 - first) * (max(map(len, prompts[first : end + 1])) + steps) * a_token > self.cache_bytes:
                 yield first, end
                 first = end
+
+    def _room(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[int]:
+        """Return the longest response that each prompt leaves room for."""
+        if not self.context:
+            return [max_tokens] * len(prompts)
+        for number, prompt in enumerate(prompts):
+            if len(prompt) >= self.context:
+                what = f"the prompt has {len(prompt)} tokens, the model's context {self.context}"
+                raise InputError(what, where=f"prompt {number}", hint="shorten it, take it out, or use a model with a longer context")
+        return [min(max_tokens, self.context - len(prompt)) for prompt in prompts]
 
     def _fill(
         self, tokens: Tensor, logprobs: Tensor, prompts: Sequence[Sequence[int]], n: int, sampling: Sampling, uniform: Tensor | None
@@ -141,6 +159,8 @@ class LocalSampler:
             if seen is not None:
                 seen.scatter_(1, chosen[:, None], True)
             running = running & (chosen[:, None] != self.stop).all(1)
+            if self.context:
+                running = running & (position + 1 < self.context)
             if step == steps - 1:
                 break
             looked = running.cpu() if (step + 1) % look_every == 0 else None
@@ -158,6 +178,8 @@ class LocalSampler:
             if self.guide:
                 logits = logits + self.guide.step(chosen, position)
             position = position + 1
+            if self.context:  # a row without room stays in the batch until it is compacted; what it draws is left out
+                position = position.clamp(max=self.context - 1)
         return {"prefill": prefilled - began, "decode": time.perf_counter() - prefilled}
 
     def _prepare(self, rows: int, positions: int) -> None:

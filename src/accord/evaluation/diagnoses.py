@@ -101,7 +101,7 @@ def sampler_gap(facts: Facts) -> Iterator[Finding]:
 def no_eos(facts: Facts) -> Iterator[Finding]:
     """High when fewer than half of the last responses end, medium below 80%."""
     finished = facts.metrics.values("finished")
-    if not finished.size:
+    if not finished.size or facts.stage == "sample":
         return
     first, last = ends(finished).first if finished.size > 1 else float(finished[0]), late(finished)[0]
     if last >= 0.8:
@@ -112,6 +112,15 @@ def no_eos(facts: Facts) -> Iterator[Finding]:
     cut = [said for said in facts.samples if not said.finished]
     severity: Severity = "high" if last < 0.5 else "medium"
     yield Finding("no_eos", severity, sure(20 * (0.8 - last)), metrics, tuple(cut[-QUOTED:]), tuple(causes))
+
+
+def cut_samples(facts: Facts) -> Iterator[Finding]:
+    """High when fewer than half of the responses of `accord sample` end with a stop token, medium below 80%."""
+    finished = facts.summary.get("finished")
+    if facts.stage != "sample" or not isinstance(finished, int | float) or finished >= 0.8:
+        return
+    figures: dict[str, float | str] = {"cut": _percent(1 - finished), "limit": facts.limit("max_tokens", 0)}
+    yield Finding("cut_samples", "high" if finished < 0.5 else "medium", sure(20 * (0.8 - finished)), figures)
 
 
 DRIFT = 0.5
@@ -366,7 +375,7 @@ def _three(value: Any) -> bool:
 
 Rule = Callable[[Facts], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
-    *(negative_kl, reference_differs, sampler_gap, no_eos, writes_on, value_not_learning, clip_fraction, entropy_collapse),
+    *(negative_kl, reference_differs, sampler_gap, no_eos, cut_samples, writes_on, value_not_learning, clip_fraction, entropy_collapse),
     *(lr_too_high, not_moving, ptx_tax, not_learning, overfits, reward_at_chance, reward_overfits),
     *(labels_at_chance, likelihood_falls, drifts_away, template_mismatch, parent_changed, pad_is_eos, makes_up_more),
 )

@@ -119,6 +119,23 @@ LEARNING: dict[str, Remedy] = {
             ),
         },
     ),
+    "cut_samples": Remedy(
+        ("Responses are cut", "回复被截断"),
+        (
+            "{cut} of the responses were cut at {limit} tokens before they ended, or by the model's context.",
+            "{cut} 的回复没有结束，就在 {limit} 个词元处或被模型的上下文截断。",
+        ),
+        {
+            "limit": (
+                "Raise max_tokens and sample again under another --name: labelers cannot rank sentences that break off.",
+                "提高 max_tokens，并以另一个 --name 重新采样：标注员无法比较断掉的句子。",
+            ),
+            "template": (
+                "If responses run on past their end, check that the template's end of turn is a stop token.",
+                "如果回复说完了还在继续，请确认模板的结束符在停止符之列。",
+            ),
+        },
+    ),
     "value_not_learning": Remedy(
         ("The value model does not learn", "价值模型没有学到东西"),
         (

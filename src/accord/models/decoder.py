@@ -212,3 +212,8 @@ def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dty
         else:
             x = through(index, x)
     return F.rms_norm(x, (x.shape[-1],), bare.norm, bare.epsilon)
+
+
+def context_of(model: Any) -> int:
+    """Return a model's longest sequence in tokens; 0 where its configuration sets no limit."""
+    return int(getattr(getattr(model, "config", None), "max_position_embeddings", 0) or 0)

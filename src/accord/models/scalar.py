@@ -2,7 +2,7 @@
 
 On disk both are transformers' ``...ForSequenceClassification`` with one label, so any tool can open them. The
 bias that sets the mean score of demonstrations to 0 is stored in config.json as ``reward_bias``, since those
-heads have no bias.
+heads have no bias; the longest row that the model learned from as ``reward_window``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from accord.models.attention import PackedAttention
-from accord.models.decoder import hidden
+from accord.models.decoder import context_of, hidden
 from accord.models.folders import load_scalar_model
 from accord.models.packing import PackedBatch, by_tokens, pack
 
@@ -45,10 +45,17 @@ def scores(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tenso
 
 
 class RewardModel:
-    """A reward model as a ``Scorer``: the reward of each (prompt, response), in float32."""
+    """A reward model as a ``Scorer``: the reward of each (prompt, response), in float32.
 
-    def __init__(self, model: nn.Module, *, dtype: torch.dtype, max_tokens: int = 0, batch_tokens: int = 16_384) -> None:
-        self.model, self.dtype, self.max_tokens, self.batch_tokens = model.eval(), dtype, max_tokens, batch_tokens
+    Args:
+        max_tokens: the window of a pair; 0 takes the one that the model was trained with, or else its context.
+    """
+
+    def __init__(self, model: Any, *, dtype: torch.dtype, max_tokens: int = 0, batch_tokens: int = 16_384) -> None:
+        self.model, self.dtype, self.batch_tokens = model.eval(), dtype, batch_tokens
+        self.max_tokens = max_tokens or trained_window(model)
+        self.scored = self.cut = 0
+        """Pairs that were scored, and those among them that exceeded the window."""
 
     @classmethod
     def load(cls, folder: Path, *, dtype: torch.dtype) -> RewardModel:
@@ -61,10 +68,32 @@ class RewardModel:
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, " rows"]:
-        """Score each pair. A pair that is too long is cut from the left."""
-        rows = [[*prompt, *response][-self.max_tokens :] for prompt, response in zip(prompts, responses, strict=True)]
+        """Score each pair. One that exceeds the window is counted and loses the left of its prompt, as ``scored_row`` says."""
+        pairs = list(zip(prompts, responses, strict=True))
+        rows = [scored_row(prompt, response, self.max_tokens, context_of(self.model)) for prompt, response in pairs]
+        self.scored += len(rows)
+        if self.max_tokens:
+            self.cut += sum(len(prompt) + len(response) > self.max_tokens for prompt, response in pairs)
         out = torch.empty(len(rows), dtype=torch.float32)
         for group in by_tokens([len(row) for row in rows], self.batch_tokens):
             batch = pack([rows[index] for index in group]).to(next(self.model.parameters()).device)
             out[group] = scores(self.model, batch, dtype=self.dtype).cpu()
         return out
+
+
+def trained_window(model: Any) -> int:
+    """Return the longest row that a reward model was trained with; that of a model that does not say is its context."""
+    return int(getattr(getattr(model, "config", None), "reward_window", 0) or 0) or context_of(model)
+
+
+def scored_row(prompt: Sequence[int], response: Sequence[int], window: int, context: int = 0) -> list[int]:
+    """Return the tokens of a pair as they are scored within a window; with 0 there is none.
+
+    The prompt keeps a quarter of the window, so that a response is never scored without one. The response stays whole, although it
+    may then exceed the window, unless the model has no positions for its end.
+    """
+    over = len(prompt) + len(response) - window
+    if not window or over <= 0:
+        return [*prompt, *response]
+    kept = min(len(prompt), max(len(prompt) - over, window // 4, 1))
+    return [*prompt[len(prompt) - kept :], *response][: context or None]

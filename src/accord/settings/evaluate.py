@@ -102,7 +102,6 @@ class SolveConfig(Seed, HeldOut):
     """Number of held-out problems; 0 takes all."""
     temperature: NonNegative = 0.0
     """Sampling temperature; 0 is greedy and allows only one vote."""
-    max_tokens: Count = 96
     bootstrap: Count = 2000
     """Bootstrap resamples of the problems for the interval."""
 

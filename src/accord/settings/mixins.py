@@ -153,8 +153,10 @@ class ConstantOptimizer(FineTuning):
 class Window(Settings):
     """The length of prompt and response that a model reads."""
 
-    max_tokens: Count = 256
-    """Longest prompt and response together; a longer text keeps its right end."""
+    max_tokens: Natural = 0
+    """Longest prompt and response together in tokens; 0 takes the model's context, 2048 at most."""
+    long_rows: Literal["drop", "cut_prompt", "refuse"] = "drop"
+    """Treatment of longer ones: left out and counted, the prompt cut on the left, or an error that names the row."""
 
 
 @section
@@ -168,13 +170,22 @@ class Labels(Window):
 
 
 @section
-class Rollouts(Settings):
+class LongPrompts(Settings):
+    """Prompts to which a model responds."""
+
+    long_rows: Literal["drop", "cut_prompt", "refuse"] = "drop"
+    """Treatment of prompts that leave no room for a response in the model's context: left out and counted, cut on the left, or an error
+    that names the prompt."""
+
+
+@section
+class Rollouts(LongPrompts):
     """Settings of a policy that samples the responses it learns from."""
 
     temperature: Positive = 1.0
     """Sampling temperature; log-probabilities are computed at this temperature everywhere."""
-    max_tokens: Count = 48
-    """Length limit of a response in tokens."""
+    max_tokens: Count = 512
+    """Length limit of a response in tokens; the model's context bounds it too."""
     no_stop_reward: Signed = -3.0
     """Reward of a response without a stop token when `truncation` is `penalise`."""
 
@@ -207,8 +218,8 @@ class Decoding(Settings):
     """Sample from the smallest set of tokens with this total probability; 1 keeps all."""
     repetition_penalty: Positive = 1.0
     """Above 1 makes tokens that were already used less likely; 1 is off."""
-    max_tokens: Count = 48
-    """Length limit of a response in tokens."""
+    max_tokens: Count = 512
+    """Length limit of a response in tokens; the model's context bounds it too."""
 
 
 @section
@@ -219,7 +230,7 @@ class HeldOut(Settings):
     """Number of held-out prompts; 0 takes all."""
     temperature: NonNegative = 1.0
     """Sampling temperature of every system."""
-    max_tokens: Count = 48
-    """Length limit of a response in tokens."""
+    max_tokens: Count = 512
+    """Length limit of a response in tokens; the model's context bounds it too."""
     bootstrap: Count = 2000
     """Bootstrap resamples of the prompts for each interval."""

@@ -10,6 +10,7 @@ from accord.settings.mixins import (
     CosineOptimizer,
     Decoding,
     Labels,
+    LongPrompts,
     Rewards,
     Rollouts,
     Seed,
@@ -62,15 +63,13 @@ class PretrainConfig(Adam, Seed):
 
 
 @section
-class SftConfig(CosineOptimizer, Training):
+class SftConfig(CosineOptimizer, Window, Training):
     """`accord sft`: supervised fine-tuning on demonstrations, with the loss on response tokens only."""
 
     epochs: Count = 3
     """Passes over the demonstrations (InstructGPT: 16)."""
     batch_size: Count = 32
     """Demonstrations per optimiser step."""
-    max_tokens: Count = 256
-    """Longest conversation in tokens; a longer one keeps its right end."""
     ptx_tokens: Natural = 1024
     """Raw-text tokens mixed into each optimiser step, like the 10% in InstructGPT's SFT before PPO; 0 for none, or without raw text."""
     kinds: str = "person simulated"
@@ -118,7 +117,7 @@ class CritiqueConfig(Seed):
     """File with one principle per line; when empty, the built-in ones (docs/critique.md)."""
     temperature: NonNegative = 0.7
     """Sampling temperature of the AI's answers, critiques and revisions."""
-    max_tokens: Count = 256
+    max_tokens: Count = 512
     """Length limit of each text in tokens."""
 
 
@@ -172,7 +171,6 @@ class ProcessConfig(CosineOptimizer, Window, Training):
     """Passes over the responses."""
     batch_size: Count = 16
     """Responses per optimiser step."""
-    max_tokens: Count = 512
 
 
 @section
@@ -336,7 +334,7 @@ class ReinforceConfig(GrpoConfig):
 
 
 @section
-class RaftConfig(ConstantOptimizer, Rewards, Training):
+class RaftConfig(ConstantOptimizer, LongPrompts, Rewards, Training):
     """`accord raft`: rejection sampling, fine-tuning on the best of the policy's own responses (Dong et al. 2023; Gulcehre et al. 2023)."""
 
     rounds: Count = 8
@@ -357,7 +355,7 @@ class RaftConfig(ConstantOptimizer, Rewards, Training):
     """Responses per optimiser step."""
     temperature: Positive = 1.0
     """Sampling temperature."""
-    max_tokens: Count = 48
+    max_tokens: Count = 512
     """Length limit of a response in tokens; responses without a stop token are never learned from."""
     rewards: str = "model"
     """Rewards and their weights, as in `accord grpo`."""
@@ -486,7 +484,7 @@ class IlqlConfig(CosineOptimizer, Labels, Training):
 
 
 @section
-class StarConfig(ConstantOptimizer, Training):
+class StarConfig(ConstantOptimizer, LongPrompts, Training):
     """`accord star`: learning from rationales that led to right answers (Zelikman et al. 2022)."""
 
     rounds: Count = 4
@@ -507,7 +505,7 @@ class StarConfig(ConstantOptimizer, Training):
     """Train each round from the SFT model, on the rationales of all rounds; otherwise from the previous policy, on the round's own."""
     temperature: Positive = 1.0
     """Sampling temperature."""
-    max_tokens: Count = 96
+    max_tokens: Count = 512
     """Length limit of a rationale with its answer, in tokens."""
     kinds: str = "person simulated"
     """Labeler kinds whose answers count as right: any of person, simulated, model and user."""

@@ -42,7 +42,7 @@ def test_it_leaves_a_model_that_opens_and_says_what_it_learned_from(rank: int, u
         (rankings(qualities=[6, 7, 5]), KtoConfig(), "42 thumbs up and 0 down"),
         (rankings(prompts=PROMPTS[7:]), KtoConfig(), "0 thumbs up and 0 down"),
         (rankings(prompts=PROMPTS[:1], labelers="ann"), KtoConfig(), "on one prompt"),
-        (rankings(), KtoConfig(max_tokens=6), "window of 6"),
+        (rankings(), KtoConfig(max_tokens=6), "fits a window of 6"),
     ],
 )
 def test_thumbs_that_it_cannot_use_are_refused_before_training(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from accord.commands.evaluate.held_out import held_out_prompts_by_id, held_out_raw_text
-from accord.commands.models import Model, compute_dtype, load_model, load_reward_model, locate
+from accord.commands.models import Model, answerable, compute_dtype, load_model, load_reward_model, locate
 from accord.commands.world import world_of
 from accord.engine.local import LocalSampler
 from accord.evaluation.best_of_n import best_of_n
@@ -68,6 +68,7 @@ def open_ground(project: Project, config: AlgorithmsConfig, base: str, sft: str,
     prompts = held_out_prompts_by_id(project, config.prompts, known=world.specs)
     compute = compute_dtype(dtype)
     model, first = load_model(project, sft), load_model(project, base)
+    prompts = answerable(prompts, model.format)
     raw_text = held_out_raw_text(project, first)
     ground = Ground(prompts, judge, model, [], raw_text, mean_loss(first.lm, raw_text, dtype=compute), compute)
     utilities, _ = responses(ground, model, config)

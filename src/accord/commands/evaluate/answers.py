@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from accord.commands.models import LocalSpeaker, Model, digest_of, load_model, locate
+from accord.commands.models import Answer, LocalSpeaker, Model, digest_of, load_model, locate
+from accord.data.token_rows import RowTooLong
 from accord.errors import InputError
 from accord.evaluation.systems import System, conversation, final_answer, parse_system
 from accord.feedback.store import Store
@@ -33,10 +34,14 @@ class Answered:
     systems: tuple[System, ...]
     prompts: tuple[Prompt, ...]
     texts: tuple[tuple[str, ...], ...]
+    finished: tuple[tuple[bool, ...], ...]
+    """Whether each answer ended by itself; one that did not was cut at the length limit."""
     inputs: Mapping[str, str]
     """Digest by system, for the run's record."""
     generated: int
     """Answers that were made now; the others were in the cache."""
+    left_out: int = 0
+    """Prompts that do not fit a system's context, and so were asked of none."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,6 +58,7 @@ class Answers:
     dtype: torch.dtype
     shots: int = 3
     generated: int = 0
+    left_out: int = 0
     _demonstrations: list[Demonstration] = field(default_factory=list[Demonstration])
     _open: Model | None = None
 
@@ -62,19 +68,40 @@ class Answers:
         Raises:
             UsageError: an unknown way of prompting.
             ModelError: there is no such model.
-            InputError: a prompt is longer than a model's context.
+            InputError: no prompt fits every model's context.
         """
         parsed = tuple(parse_system(text) for text in dict.fromkeys(systems))
         inputs = {system.name: system_digest(self.project, system) for system in parsed}
-        texts = tuple(tuple(self._texts(system, inputs[system.name], prompts)) for system in parsed)
-        return Answered(parsed, tuple(prompts), texts, inputs, self.generated)
+        answers = [self._answers(system, inputs[system.name], prompts) for system in parsed]
+        fit = [row for row in range(len(prompts)) if all(each[row] is not None for each in answers)]
+        if not fit:
+            hint = "shorten them, or use models with a longer context"
+            raise InputError(f"none of the {len(prompts)} prompts fits the context of each model", where="answers", hint=hint)
+        said = [[answer for row in fit if (answer := each[row]) is not None] for each in answers]
+        texts = tuple(
+            tuple(final_answer(system.condition, answer.text) for answer in each) for system, each in zip(parsed, said, strict=True)
+        )
+        finished = tuple(tuple(answer.finished for answer in each) for each in said)
+        self.left_out = len(prompts) - len(fit)
+        return Answered(parsed, tuple(prompts[row] for row in fit), texts, finished, inputs, self.generated, self.left_out)
 
     def of_system(self, system: System, prompts: Sequence[Prompt]) -> tuple[str, ...]:
-        """Return one system's answer to each prompt; raise as ``of`` does."""
-        return self.of([system.name], prompts).texts[0]
+        """Return one system's answer to each prompt.
 
-    def _texts(self, system: System, digest: str, prompts: Sequence[Prompt]) -> list[str]:
-        """Return the answers as they are judged; make and keep those that are missing."""
+        Raises:
+            UsageError: an unknown way of prompting.
+            ModelError: there is no such model.
+            InputError: a prompt is longer than the model's context.
+        """
+        answered = self.of([system.name], prompts)
+        if answered.left_out:
+            left = next(prompt for prompt in prompts if prompt not in answered.prompts)
+            hint = "shorten it, take it out, or use a model with a longer context"
+            raise InputError(f"{answered.left_out} prompts do not fit {system.name}'s context", where=f"prompt {left.id}", hint=hint)
+        return answered.texts[0]
+
+    def _answers(self, system: System, digest: str, prompts: Sequence[Prompt]) -> list[Answer | None]:
+        """Return the answers, None to a prompt that does not fit the model's context; make and keep those that are missing."""
         conversations = [self._conversation(system, prompt) for prompt in prompts]
         keys: list[str] = []
         for turns in conversations:
@@ -82,14 +109,29 @@ class Answers:
         file = self._file(digest)
         known = _read(file)
         missing = {key: turns for key, turns in zip(keys, conversations, strict=True) if key not in known}
+        if not system.remote:
+            missing = {key: turns for key, turns in missing.items() if self._fits(system, turns)}
         if missing:
             speaker, seed = self._speaker(system), derive(self.seed, "answers")
-            made = speaker.answer(list(missing.values()), n=1, sampling=self.sampling, seed=seed)
-            known |= {key: texts[0] for key, texts in zip(missing, made, strict=True)}
+            turns = list(missing.values())
+            if isinstance(speaker, LocalSpeaker):
+                made = speaker.answers(turns, n=1, sampling=self.sampling, seed=seed)
+            else:
+                said = speaker.answer(turns, n=1, sampling=self.sampling, seed=seed)
+                made = [[Answer(text) for text in texts] for texts in said]
+            known |= {key: group[0] for key, group in zip(missing, made, strict=True)}
             file.parent.mkdir(parents=True, exist_ok=True)
-            append(file, "".join(json.dumps({"key": key, "text": known[key]}, ensure_ascii=False) + "\n" for key in missing))
+            rows = [{"key": key, "text": known[key].text, "finished": known[key].finished} for key in missing]
+            append(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
             self.generated += len(missing)
-        return [final_answer(system.condition, known[key]) for key in keys]
+        return [known.get(key) for key in keys]
+
+    def _fits(self, system: System, turns: Sequence[Message]) -> bool:
+        try:
+            self._opened(system.model).format.prompt(turns)
+        except RowTooLong:
+            return False
+        return True
 
     def _conversation(self, system: System, prompt: Prompt) -> tuple[Message, ...]:
         """Return the conversation that a system sees; a few-shot prompt has as many demonstrations as leave room for a response."""
@@ -102,7 +144,7 @@ class Answers:
                 room = chat_format.context - len(chat_format.prompt(conversation("few-shot", prompt.messages, shots)))
             except InputError:
                 room = 0
-            if room >= self.sampling.max_tokens:
+            if room >= min(self.sampling.max_tokens, chat_format.context // 4):
                 break
             shots = shots[:-1]
         return conversation("few-shot", prompt.messages, shots)
@@ -144,13 +186,16 @@ def system_digest(project: Project, system: System) -> str:
     return system.model if system.remote else digest_of(locate(project, system.model))
 
 
-def _read(file: Path) -> dict[str, str]:
-    """Return the answers in a file; skip a line that was being written when the process was killed."""
-    found: dict[str, str] = {}
+def _read(file: Path) -> dict[str, Answer]:
+    """Return the answers in a file, finished where an older version did not say.
+
+    Skip a line that was being written when the process was killed.
+    """
+    found: dict[str, Answer] = {}
     for line in file.read_text("utf-8").split("\n")[:-1] if file.exists() else ():
         try:
             row = json.loads(line)
         except ValueError:
             continue
-        found[row["key"]] = row["text"]
+        found[row["key"]] = Answer(row["text"], bool(row.get("finished", True)))
     return found

@@ -99,7 +99,14 @@ def compare(
     with run.finishing() as metrics:
         draw = {"resamples": config.bootstrap, "seed": config.seed}
         found = duels(answered.names, answered.prompts, answered.texts, judged.values, criteria=judged.criteria, **draw)
-        metrics |= {"judge": name_of(by), "systems": list(answered.names), "prompts": len(prompts), "generated": answered.generated}
+        metrics |= {
+            "judge": name_of(by),
+            "systems": list(answered.names),
+            "prompts": len(answered.prompts),
+            "prompts_left_out": answered.left_out,
+            "generated": answered.generated,
+        }
+        metrics["finished"] = {name: sum(done) / len(done) for name, done in zip(answered.names, answered.finished, strict=True)}
         metrics |= jsonable(duel_metrics(found))
         metrics |= jsonable({"strength": strengths(answered, judged, draw), "length": mean_words(answered)} | dict(judged.metrics))
         run.samples(0, side_by_side(answered, judged, found))

@@ -75,9 +75,10 @@ def by_reward(project: Project, answered: Answered, config: CompareConfig, rewar
         ModelError: it is missing, or is no reward model.
     """
     scorer = TextScorer.open(project, reward, dtype)
-    scores = np.array([scorer.scores(answered.prompts, texts) for texts in answered.texts]).T
+    each = zip(answered.texts, answered.finished, strict=True)
+    scores = np.array([scorer.scores(answered.prompts, texts, finished) for texts, finished in each]).T
     means = dict(zip(answered.names, scores.mean(0).tolist(), strict=True))
-    return Judged(from_scores(scores, config.margin), {}, scores, {"reward": means})
+    return Judged(from_scores(scores, config.margin), {}, scores, {"reward": means, "over_window": scorer.model.cut})
 
 
 def by_llm(project: Project, answered: Answered, config: CompareConfig, address: str, model: str, criteria: Sequence[str]) -> Judged:

@@ -18,7 +18,7 @@ from accord.commands.evaluate.evaluate_answers import Asker, side_by_side
 from accord.commands.evaluate.evaluate_metrics import rounded
 from accord.commands.evaluate.evaluate_summary import print_summary, summary_of
 from accord.commands.evaluate.held_out import held_out_prompts_by_id
-from accord.commands.models import compute_dtype, digest_of, load_model, load_reward_model, locate
+from accord.commands.models import answerable, compute_dtype, digest_of, load_model, load_reward_model, locate
 from accord.commands.world import world_of
 from accord.evaluation.run_facts import note_alarms
 from accord.evaluation.statistics import best_of_n_kl
@@ -67,6 +67,7 @@ def evaluate(
     run = Run.start(opened.run(name), stage="evaluate", config=config, inputs=inputs, resume=False, seed=config.seed)
     with run.finishing() as metrics:
         models = {model: load_model(opened, model) for model in names}
+        asked, prompts = prompts, answerable(prompts, *(model.format for model in models.values()))
         asker = Asker(judge, prompts, config, compute_dtype(flags.dtype))
         systems = {model: asker.answered(models[model]) for model in names}
         scorer = load_reward_model(locate(opened, reward), asker.dtype)
@@ -74,11 +75,15 @@ def evaluate(
 
         duels = [(sft, base), *((each, sft) for each in policy), (BEST_OF_N, sft), *((each, BEST_OF_N) for each in policy)]
         metrics |= measure.win_rates(prompts, systems, duels, config)
-        metrics["kl"] = {each: measure.kl(models[each], models[sft], systems[each], prompts, asker.dtype) for each in policy}
+        metrics["kl"] = {
+            each: measure.kl(models[each], models[sft], systems[each], prompts, config.temperature, asker.dtype) for each in policy
+        }
         metrics["kl"]["best_of_n"] = round(best_of_n_kl(config.best_of), 3)
         metrics["alignment_tax"], metrics["raw_text_loss"] = measure.taxes(opened, models, base, asker.dtype)
         absent = [prompt for prompt in prompts if world.fact_class(prompt.id) == "absent"]
         metrics["hallucination"] = measure.hallucination(judge, absent, models, config, asker.dtype)
+        metrics["prompts_left_out"] = len(asked) - len(prompts)
+        metrics["finished"] = {model: measure.finished(system) for model, system in systems.items()}
         metrics["criteria"] = {model: measure.criteria(system) for model, system in systems.items()}
         metrics["reward_model"] = {"accuracy_gold": rounded(accuracy)} | measure.trained_accuracy(opened, reward)
         metrics["agreement"] = rounded(agreement)

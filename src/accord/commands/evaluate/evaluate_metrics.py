@@ -62,9 +62,13 @@ def win_rates(
     return {"win_rate": rates, "ties": ties, "win_rate_by_use_case": by_case, "prompts": len(prompts)}
 
 
-def kl(policy: Model, sft: Model, system: JudgedSystem, prompts: Sequence[Prompt], dtype: torch.dtype) -> float:
-    """Return the mean KL of the policy's own responses to the SFT model, in nats per response."""
-    per_response = response_kl(policy, sft, prompts, system.responses, temperature=1.0, dtype=dtype)
+def kl(policy: Model, sft: Model, system: JudgedSystem, prompts: Sequence[Prompt], temperature: float, dtype: torch.dtype) -> float:
+    """Return the mean KL of the policy's own responses to the SFT model in nats per response, at the temperature they were sampled at.
+
+    A greedy policy has no KL of its own; its responses are measured at temperature 1.
+    """
+    temperature = temperature or 1.0
+    per_response = response_kl(policy, sft, prompts, system.responses, temperature=temperature, dtype=dtype)
     return round(float(per_response.sum()) / len(per_response), 3)
 
 
@@ -92,6 +96,11 @@ def hallucination(
             judged.append([judge.judge(prompt, response.text) for response in group])
         shares[name] = rounded(made_up_share(judged, resamples=config.bootstrap, seed=config.seed))
     return shares
+
+
+def finished(system: JudgedSystem) -> float:
+    """Return the share of a system's responses that ended by themselves."""
+    return round(sum(response.finished for response in system.responses) / max(len(system.responses), 1), 4)
 
 
 def criteria(system: JudgedSystem) -> dict[str, float]:

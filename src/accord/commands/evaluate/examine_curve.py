@@ -12,6 +12,7 @@ import torch
 from accord.algorithms import reward as algorithm
 from accord.commands.evaluate.examine_scores import score_all
 from accord.commands.models import Model, TextScorer, load_model
+from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.evaluation.verdicts import accuracy_of, verdicts
 from accord.feedback.label_budget import Point, fit_curve
@@ -76,11 +77,15 @@ def train_on(
     """Train a reward model from the SFT model on these rankings alone; it is not saved."""
     run = Run.start(project.path / folder, stage="reward", config=config, inputs={}, resume=False, seed=seed)
     scalar = scalar_from(sft.lm, new_head(head_width(sft.lm), generator(seed, "examine", "head"))).to(pick_device())
-    rows: list[algorithm.RankedRows] = []
-    for row in algorithm.with_mismatched(ranked, config.mismatched, seed):
-        responses = [sft.format.response(row.prompt.messages, response.text) for response in row.responses]
-        prompt = sft.format.prompt(row.prompt.messages)
-        rows.append(algorithm.ranked_rows(prompt, responses, row.ranks, config.max_tokens, f"prompt {row.prompt.id}"))
+    window = RowWindow.of(config.max_tokens, config.long_rows, sft.format.context, config.stage)
+    spoken = dataclasses.replace(sft.format, context=0)
+
+    def build(row: RankedPrompt) -> algorithm.RankedRows:
+        responses = [spoken.tokens_of(row.prompt, response) for response in row.responses]
+        return algorithm.ranked_rows(spoken.prompt(row.prompt.messages), responses, row.ranks, window, f"prompt {row.prompt.id}")
+
+    rows = window.fit(algorithm.with_mismatched(ranked, config.mismatched, seed), build, "rankings")
+    scalar.config.reward_window = window.tokens
     algorithm.train(config, model=scalar, rankings=rows, validation=[], demonstrations=[], run=run, dtype=dtype)
     return TextScorer(RewardModel(scalar, dtype=dtype), sft.format)
 

@@ -16,7 +16,7 @@ from accord.commands.evaluate.frontier_curves import point_means, powers_of_two,
 from accord.commands.evaluate.frontier_points import GOLD, best_of_n_point, open_judges, policy_point, sample_rows
 from accord.commands.evaluate.frontier_run import logged_rewards, parents_of, policies_of, run_record
 from accord.commands.evaluate.held_out import held_out_prompts
-from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.models import answerable, compute_dtype, digest_of, load_model, locate
 from accord.commands.world import has_world, world_of
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
@@ -79,12 +79,13 @@ def frontier(
         dtype = compute_dtype(flags.dtype)
         judges = open_judges(opened, proxy, truth, dtype)
         reference = load_model(opened, sft)
+        asked, prompts = prompts, answerable(prompts, reference.format)
         first, candidates = best_of_n_point(reference, judges, prompts, config, dtype)
         points = [first]
         for step, policy in policies_of(opened, record, run, sft):
             points.append(policy_point(policy, step, reference, judges, prompts, config, dtype))
         metrics |= jsonable({"gold_by": truth} | reward_metrics(points, candidates, powers_of_two(config.best_of), config))
-        metrics |= {"run": run, "sft": sft, "proxy": proxy, "prompts": len(prompts)}
+        metrics |= {"run": run, "sft": sft, "proxy": proxy, "prompts": len(prompts), "prompts_left_out": len(asked) - len(prompts)}
         metrics["logged"] = logged_rewards(opened, run)
         for point in points:
             measured.log(point.step, **point_means(point))

@@ -34,14 +34,14 @@ class Judges:
     proxy: TextScorer
     gold: GoldJudge | TextScorer | None
 
-    def proxy_rewards(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Floats:
-        return np.array(self.proxy.scores(prompts, texts))
+    def proxy_rewards(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> Floats:
+        return np.array(self.proxy.score_responses(prompts, responses))
 
-    def gold_rewards(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Floats | None:
+    def gold_rewards(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> Floats | None:
         """Return the gold rewards; None where nothing stands for the truth."""
         if isinstance(self.gold, GoldJudge):
-            return np.array([self.gold.judge(prompt, text).utility for prompt, text in zip(prompts, texts, strict=True)])
-        return None if self.gold is None else np.array(self.gold.scores(prompts, texts))
+            return np.array([self.gold.judge(prompt, said.text).utility for prompt, said in zip(prompts, responses, strict=True)])
+        return None if self.gold is None else np.array(self.gold.score_responses(prompts, responses))
 
 
 def open_judges(project: Project, proxy: str, truth: str, dtype: torch.dtype) -> Judges:
@@ -59,7 +59,7 @@ def policy_point(
     responses = [group[0] for group in _sampled(policy, prompts, config, dtype, n=1, seed=config.seed, batch_size=64)]
     texts = [response.text for response in responses]
     kl = response_kl(policy, reference, prompts, responses, temperature=config.temperature, dtype=dtype)
-    return Point(step, kl, judges.proxy_rewards(prompts, texts), judges.gold_rewards(prompts, texts), _words(texts), texts)
+    return Point(step, kl, judges.proxy_rewards(prompts, responses), judges.gold_rewards(prompts, responses), _words(texts), texts)
 
 
 def best_of_n_point(
@@ -67,14 +67,15 @@ def best_of_n_point(
 ) -> tuple[Point, dict[str, Floats]]:
     """Return the SFT model as step 0, averaged over its n responses per prompt, and their rewards by name: [prompts, n]."""
     groups = _sampled(sft, prompts, config, dtype, n=config.best_of, seed=config.seed + 1, batch_size=32)
-    texts: list[str] = []
+    responses: list[Response] = []
     repeated: list[Prompt] = []
     for prompt, group in zip(prompts, groups, strict=True):
-        texts += [response.text for response in group]
+        responses += group
         repeated += [prompt] * len(group)
+    texts = [response.text for response in responses]
     shape = (len(prompts), config.best_of)
-    rewards = {"proxy": judges.proxy_rewards(repeated, texts).reshape(shape)}
-    gold = judges.gold_rewards(repeated, texts)
+    rewards = {"proxy": judges.proxy_rewards(repeated, responses).reshape(shape)}
+    gold = judges.gold_rewards(repeated, responses)
     if gold is not None:
         rewards["gold"] = gold.reshape(shape)
     mean_gold = rewards["gold"].mean(1) if gold is not None else None

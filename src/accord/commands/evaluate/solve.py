@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from accord.algorithms.rewards import final_answer
 from accord.commands.app import Compute, ComputeFlags, Flat, ProjectPath
-from accord.commands.models import compute_dtype, load_model, respond
+from accord.commands.models import answerable, compute_dtype, load_model, respond
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.evaluation.majority import right
@@ -56,14 +56,23 @@ def solve(
     solver = load_model(opened, model)
     sampler = LocalSampler(solver.lm, stop=solver.format.stop, dtype=compute_dtype(flags.dtype))
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-    prompts = [problem.prompt for problem in problems]
+    prompts = answerable([problem.prompt for problem in problems], solver.format)
+    fitting = {prompt.id for prompt in prompts}
+    left_out = len(problems) - len(prompts)
+    problems = [problem for problem in problems if problem.prompt.id in fitting]
     groups, _ = respond(solver, sampler, prompts, n=config.votes, sampling=sampling, seed=config.seed, batch_size=64)
     votes: list[list[Decimal | None]] = []
     for group in groups:
         votes.append([final_answer(response.text) for response in group])
     keys = [answer for problem in problems if (answer := final_answer(problem.text)) is not None]
 
-    metrics: dict[str, Any] = {"model": model, "problems": len(keys), "votes": config.votes, "accuracy": accuracy(votes, keys, config)}
+    metrics: dict[str, Any] = {
+        "model": model,
+        "problems": len(keys),
+        "votes": config.votes,
+        "prompts_left_out": left_out,
+        "accuracy": accuracy(votes, keys, config),
+    }
     if config.votes > 1:
         metrics["single"] = accuracy([answers[:1] for answers in votes], keys, config)
     unanswered = sum(answers.count(None) for answers in votes)

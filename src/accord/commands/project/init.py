@@ -20,8 +20,21 @@ from accord.records import Labeler
 from accord.runtime.files import new_folder
 from accord.runtime.project import Project, vacant
 from accord.settings import WorldConfig
+from accord.settings.methods import LABELED, SAMPLING
 from accord.settings.rates import WORLD
 from accord.world import World, labelers
+
+LENGTHS: Mapping[str, int] = {
+    **dict.fromkeys(("sft", "reward", *LABELED), 256),
+    **dict.fromkeys(("sample", *SAMPLING, "evaluate", "compare", "frontier", "probe", "algorithms"), 48),
+    **dict.fromkeys(("star", "solve"), 96),
+    "chat": 64,
+}
+"""The longest row to learn from, or the longest response, in tokens: the town's people answer in a sentence or two."""
+SETTINGS: dict[str, Mapping[str, object]] = dict(WORLD)
+"""What a world's accord.toml begins with: rates and lengths that suit its small model."""
+for _name, _length in LENGTHS.items():
+    SETTINGS[_name] = {**SETTINGS.get(_name, {}), "max_tokens": _length}
 
 
 def _show(metrics: Mapping[str, Any]) -> None:
@@ -58,7 +71,7 @@ def _with_world(path: Path, config: WorldConfig) -> dict[str, int]:
     folder = vacant(path)
     world = World.generate(config.seed, config)
     with new_folder(folder) as unfinished:
-        project = Project.create(unfinished, settings={"project": {"name": folder.name}, "world": dataclasses.asdict(config), **WORLD})
+        project = Project.create(unfinished, settings={"project": {"name": folder.name}, "world": dataclasses.asdict(config), **SETTINGS})
         documents = write_documents(project.path / "corpus" / "world.jsonl", world.documents)
         writers = sorted({demonstration.labeler for demonstration in world.demonstrations})
         with Store.open(project.store_url) as store:

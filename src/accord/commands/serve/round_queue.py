@@ -77,11 +77,15 @@ def _draw_missing(
 
     speaker = local_speaker(project, model, dtype)
     sampling = Sampling(1.0, chat.top_k, chat.top_p, chat.repetition_penalty, chat.max_tokens)
-    drawn = speaker.answer([prompt.messages for prompt in short], n=config.k, sampling=sampling, seed=config.seed)
+    drawn = speaker.answers([prompt.messages for prompt in short], n=config.k, sampling=sampling, seed=config.seed)
     version = f"{model}@{speaker.model.digest[:12]}"
-    for prompt, texts in zip(short, drawn, strict=True):
+    for prompt, answers in zip(short, drawn, strict=True):
         group = responses[prompt.id]
         known = {response.text for response in group}
-        fresh = [text for text in dict.fromkeys(texts) if text.strip() and text not in known]
-        for text in fresh[: config.k - len(group)]:
-            group.append(Response(f"{prompt.id}-{queue.digest(version, text)[:12]}", prompt.id, text, version))
+        fresh: dict[str, bool] = {}
+        for answer in answers:
+            if answer.text.strip() and answer.text not in known:
+                fresh.setdefault(answer.text, answer.finished)
+        for text in list(fresh)[: config.k - len(group)]:
+            id = f"{prompt.id}-{queue.digest(version, text)[:12]}"
+            group.append(Response(id, prompt.id, text, version, finished=fresh[text]))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from accord.algorithms import sft as algorithm
 from accord.algorithms.rewards import is_answer_key
 from accord.data.templates import ChatFormat
+from accord.data.token_rows import RowWindow
 from accord.feedback.store import Store
 from accord.records import Demonstration
 
@@ -16,7 +17,7 @@ def written_demonstrations(store: Store) -> Iterator[Demonstration]:
     return (row for row in store.demonstrations() if not is_answer_key(row.text))
 
 
-def example(chat: ChatFormat, row: Demonstration, max_tokens: int) -> algorithm.Example:
+def example(chat: ChatFormat, row: Demonstration, window: RowWindow) -> algorithm.Example:
     """A demonstration as token ids."""
     prompt, response = chat.prompt(row.prompt.messages), chat.response(row.prompt.messages, row.text)
-    return algorithm.example(prompt, response, max_tokens, f"demonstration {row.id}")
+    return algorithm.example(prompt, response, window, f"demonstration {row.id}")

@@ -6,13 +6,15 @@ Plackett-Luce; see algorithms/dpo.py.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from accord.algorithms import dpo as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable, with_rates
+from accord.commands.train.run import SAMPLE_FIRST, counted, parts, save, snapshot, trainable, windowed, with_rates
 from accord.data.templates import ChatFormat
+from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import said_by
@@ -60,24 +62,27 @@ def dpo(
         dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
         config = run.settle(with_rates(config, run, model.lm), beta=config.strength)
+        spoken, window = windowed(model.format, config)
+        build = partial(_tokens, spoken, window=window)
+        rankings = window.fit(split.training, build, "rankings")
         policy = trainable(model.lm, config, "dpo", "lora")
         metrics |= algorithm.train(
             config,
             policy=policy,
-            rankings=[_tokens(model.format, row, config.max_tokens) for row in split.training],
-            validation=[_tokens(model.format, row, config.max_tokens) for row in split.validation],
-            held_out_group=[_tokens(model.format, row, config.max_tokens) for row in split.held_out_group],
+            rankings=rankings,
+            validation=window.fit(split.validation, build, "rankings of held-out prompts", needed=False),
+            held_out_group=window.fit(split.held_out_group, build, "rankings of the held-out group", needed=False),
             run=run,
             dtype=dtype,
         )
-        metrics |= {"rankings": len(split.training)}
+        metrics |= {"rankings": len(rankings), **counted(run, window)}
         parents, data = {sft: inputs["sft"]}, {"rankings": digest}
         save(opened, name, policy, model.format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)
     return run
 
 
-def _tokens(chat_format: ChatFormat, row: RankedPrompt, max_tokens: int) -> algorithm.RankedResponses:
+def _tokens(chat_format: ChatFormat, row: RankedPrompt, window: RowWindow) -> algorithm.RankedResponses:
     """A ranking as token ids; responses are the very tokens that were sampled."""
     responses = [chat_format.tokens_of(row.prompt, response) for response in row.responses]
-    return algorithm.ranked_responses(chat_format.prompt(row.prompt.messages), responses, row.ranks, max_tokens, f"prompt {row.prompt.id}")
+    return algorithm.ranked_responses(chat_format.prompt(row.prompt.messages), responses, row.ranks, window, f"prompt {row.prompt.id}")

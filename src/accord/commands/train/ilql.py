@@ -12,8 +12,9 @@ from typing import Annotated
 from accord.algorithms import ilql as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable, with_rates
+from accord.commands.train.run import SAMPLE_FIRST, counted, parts, save, snapshot, trainable, windowed, with_rates
 from accord.data.templates import ChatFormat
+from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import said_by
@@ -65,18 +66,21 @@ def ilql(
         dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft)
         config = with_rates(config, run, model.lm)
+        spoken, window = windowed(model.format, config)
+        build = partial(_episode, spoken, window=window)
+        episodes = window.fit(split.training, build, "responses")
         network = QNetwork(model.lm, generator(config.seed, "ilql", "heads"))
         network.body = trainable(network.body, config, "ilql", "lora")
         metrics |= algorithm.train(
             config,
             network=network,
-            episodes=[_episode(model.format, row, config.max_tokens) for row in split.training],
-            validation=[_episode(model.format, row, config.max_tokens) for row in split.validation],
-            held_out_group=[_episode(model.format, row, config.max_tokens) for row in split.held_out_group],
+            episodes=episodes,
+            validation=window.fit(split.validation, build, "responses to held-out prompts", needed=False),
+            held_out_group=window.fit(split.held_out_group, build, "responses that the held-out group rated", needed=False),
             run=run,
             dtype=dtype,
         )
-        metrics |= {"responses": len(split.training)}
+        metrics |= {"responses": len(episodes), **counted(run, window)}
         network.body = merge_lora(network.body)
         parents, data = {sft: inputs["sft"]}, {"returns": digest}
         beside = partial(save_q, network=network, beta=config.beta)
@@ -86,7 +90,7 @@ def ilql(
     return run
 
 
-def _episode(chat_format: ChatFormat, row: Worth, max_tokens: int) -> algorithm.Episode:
+def _episode(chat_format: ChatFormat, row: Worth, window: RowWindow) -> algorithm.Episode:
     """A response's worth as an episode of token ids."""
     prompt, response = chat_format.prompt(row.prompt.messages), chat_format.tokens_of(row.prompt, row.response)
-    return algorithm.episode(prompt, response, row.worth, max_tokens, f"response {row.response.id}")
+    return algorithm.episode(prompt, response, row.worth, window, f"response {row.response.id}")

@@ -6,13 +6,16 @@ Follows Ethayarajh et al. 2024, except as algorithms/kto.py says.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 from accord.algorithms import kto as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import SAMPLE_FIRST, parts, save, snapshot, trainable, with_rates
+from accord.commands.train.run import SAMPLE_FIRST, counted, parts, save, snapshot, trainable, windowed, with_rates
 from accord.data.templates import ChatFormat
+from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import said_by
@@ -64,24 +67,32 @@ def kto(
         dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
         config = with_rates(config, run, model.lm)
+        spoken, window = windowed(model.format, config)
+        build = partial(_tokens, spoken, window=window)
+        rows = window.fit(split.training, build, "thumbs")
+        ups = sum(row.up for row in rows)
+        downs = len(rows) - ups
+        if not (ups and downs):
+            what = f"{ups} thumbs up and {downs} down fit the window of {window.tokens} tokens; it takes both"
+            raise InputError(what, where=opened.store_url, hint="raise max_tokens, or set long_rows to cut_prompt")
         policy = trainable(model.lm, config, "kto", "lora")
         metrics |= algorithm.train(
-            config,
+            replace(config, max_tokens=window.tokens),
             policy=policy,
-            thumbs=[_tokens(model.format, row, config.max_tokens) for row in split.training],
-            validation=[_tokens(model.format, row, config.max_tokens) for row in split.validation],
-            held_out_group=[_tokens(model.format, row, config.max_tokens) for row in split.held_out_group],
+            thumbs=rows,
+            validation=window.fit(split.validation, build, "thumbs on held-out prompts", needed=False),
+            held_out_group=window.fit(split.held_out_group, build, "thumbs of the held-out group", needed=False),
             run=run,
             dtype=dtype,
         )
-        metrics |= {"thumbs_up": ups, "thumbs_down": downs}
+        metrics |= {"thumbs_up": ups, "thumbs_down": downs, **counted(run, window)}
         parents, data = {sft: inputs["sft"]}, {"thumbs": digest}
         save(opened, name, policy, model.format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)
     return run
 
 
-def _tokens(chat_format: ChatFormat, row: Thumb, max_tokens: int) -> algorithm.ThumbRow:
+def _tokens(chat_format: ChatFormat, row: Thumb, window: RowWindow) -> algorithm.ThumbRow:
     """A thumb's prompt and response as token ids; the response is the very tokens that were sampled."""
     prompt, response = chat_format.prompt(row.prompt.messages), chat_format.tokens_of(row.prompt, row.response)
-    return algorithm.thumb_row(prompt, response, row.up, max_tokens, f"response {row.response.id}")
+    return algorithm.thumb_row(prompt, response, row.up, window, f"response {row.response.id}")

@@ -6,6 +6,7 @@ models/NAME-value. Follows Ouyang et al. 2022, section 3.5; the algorithm and wh
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from accord.algorithms import ppo as algorithm
@@ -13,7 +14,7 @@ from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, 
 from accord.commands.models import digest_of, load_model, load_reward_model, locate, training_dtype
 from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
-from accord.commands.train.run import ending, save, trainable, with_rates
+from accord.commands.train.run import askable, counted_prompts, ending, save, trainable, with_rates
 from accord.data.tokenizers import load_tokenizer
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
@@ -55,7 +56,9 @@ def ppo(
         critic = load_reward_model(reward_source, dtype, bits=config.lora_bits).model
         config = with_rates(config, run, model.lm, critic)
         chat_format = model.format
-        prompts = [chat_format.prompt(prompt.messages) for prompt in rewards.prompts]
+        asked, prompts, window = askable(chat_format, rewards.prompts, config.max_tokens, config.long_rows)
+        rewards = replace(rewards, prompts=asked)
+        metrics |= counted_prompts(run, window)
         # LoRA adapters sit over the reference's own weights and over the reward model's: one copy of each does for both uses.
         actor = model.lm if config.lora_rank else load_model(opened, sft).lm
         policy = trainable(actor, config, "ppo", "lora", apart=True)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Annotated
 
 from accord.algorithms import process as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import save, scalar_model, trainable, with_rates
+from accord.commands.train.run import counted, save, scalar_model, trainable, windowed, with_rates
 from accord.data.spans import Span, read_spans
 from accord.data.templates import ChatFormat
+from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import kinds_of
@@ -64,10 +66,13 @@ def process(
         model = load_model(opened, sft, bits=config.lora_bits)
         config = with_rates(config, run, model.lm)
         scalar = trainable(scalar_model(model, config.seed, "process"), config, "process", "lora")
-        examples = [_tokens(model.format, row, config.max_tokens) for row in training]
-        validation = [_tokens(model.format, row, config.max_tokens) for row in unseen]
+        spoken, window = windowed(model.format, config)
+        build = partial(_tokens, spoken, window=window)
+        examples = window.fit(training, build, "marked responses")
+        validation = window.fit(unseen, build, "marked responses to held-out prompts", needed=False)
+        scalar.config.reward_window = window.tokens
         metrics |= algorithm.train(config, model=scalar, rows=examples, validation=validation, run=run, dtype=dtype)
-        metrics |= {"responses": len(examples), "marked": sum(bool(row.spans) for row in training)}
+        metrics |= {"responses": len(examples), **counted(run, window), "marked": sum(bool(row.spans) for row in training)}
         parents, data = {sft: inputs["sft"]}, {"spans": digest}
         save(opened, name, scalar, model.format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)
@@ -101,11 +106,11 @@ def marked(project: Project, config: ProcessConfig) -> Iterator[Marked]:
             yield Marked(prompts[responses[id].prompt_id], responses[id], wrong)
 
 
-def _tokens(chat_format: ChatFormat, row: Marked, max_tokens: int) -> algorithm.MarkedRow:
+def _tokens(chat_format: ChatFormat, row: Marked, window: RowWindow) -> algorithm.MarkedRow:
     """A marked response as token ids with the tokens that are wrong."""
     prompt, response = chat_format.prompt(row.prompt.messages), chat_format.tokens_of(row.prompt, row.response)
     wrong = algorithm.marks(token_texts(chat_format, response), row.spans)
-    return algorithm.marked_row(prompt, response, wrong, max_tokens, f"response {row.response.id}")
+    return algorithm.marked_row(prompt, response, wrong, window, f"response {row.response.id}")
 
 
 def token_texts(chat_format: ChatFormat, tokens: list[int]) -> list[str]:

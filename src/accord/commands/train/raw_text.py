@@ -17,5 +17,5 @@ def raw_text_batches(project: Project, chat_format: ChatFormat, seed: int, token
     Raises:
         InputError: the project has no raw text.
     """
-    corpus = tokenized(project.path / "corpus", chat_format.tokenizer, min(chat_format.context, tokens))
+    corpus = tokenized(project.path / "corpus", chat_format.tokenizer, min(chat_format.context or tokens, tokens))
     return partial(corpus.batches, derive(seed, "ptx"), tokens)

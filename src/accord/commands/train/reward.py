@@ -7,14 +7,16 @@ Follows Ouyang et al. 2022, section 3.5, and Stiennon et al. 2020, except as alg
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
 from accord.algorithms import reward as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.demonstrations import example, written_demonstrations
-from accord.commands.train.run import parts, save, scalar_model, snapshot, trainable, with_rates
+from accord.commands.train.run import counted, parts, save, scalar_model, snapshot, trainable, windowed, with_rates
 from accord.data.templates import ChatFormat
+from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.criteria import ranked_by
@@ -65,17 +67,24 @@ def reward(
         scalar = trainable(scalar_model(model, config.seed, "reward"), config, "reward", "lora")
         split = parts(ranked, config.held_out_group)
         learned = algorithm.with_mismatched(split.training, _mismatched(config), config.seed)
-        training = [
-            ranked_rows(model.format, row, config.max_tokens, len(row.responses) - len(labeled.responses))
-            for row, labeled in zip(learned, split.training, strict=True)
-        ]
-        validation = [ranked_rows(model.format, row, config.max_tokens) for row in split.validation]
-        held_out = [ranked_rows(model.format, row, config.max_tokens) for row in split.held_out_group]
-        scored = [example(model.format, row, config.max_tokens).tokens for row in demonstrations]
+        spoken, window = windowed(model.format, config)
+        build = partial(ranked_rows, spoken, window=window)
+        pairs = zip(learned, split.training, strict=True)
+
+        def build_learned(pair: tuple[RankedPrompt, RankedPrompt]) -> algorithm.RankedRows:
+            row, labeled = pair
+            return ranked_rows(spoken, row, window, len(row.responses) - len(labeled.responses))
+
+        training = window.fit(pairs, build_learned, "rankings")
+        validation = window.fit(split.validation, build, "rankings of held-out prompts", needed=False)
+        held_out = window.fit(split.held_out_group, build, "rankings of the held-out group", needed=False)
+        shown_rows = window.fit(demonstrations, partial(example, spoken, window=window), "demonstrations", needed=False)
+        scored = [row.tokens for row in shown_rows]
+        scalar.config.reward_window = window.tokens
         measured = algorithm.train(
             config, model=scalar, rankings=training, validation=validation, demonstrations=scored, run=run, dtype=dtype
         )
-        metrics |= {"rankings": len(training), "reward_bias": scalar.config.reward_bias}
+        metrics |= {"rankings": len(training), **counted(run, window), "reward_bias": scalar.config.reward_bias}
         if validation:
             metrics["accuracy_labelers"] = measured["validation_accuracy"]
         if held_out:
@@ -86,11 +95,11 @@ def reward(
     return run
 
 
-def ranked_rows(chat_format: ChatFormat, row: RankedPrompt, max_tokens: int, strangers: int = 0) -> algorithm.RankedRows:
+def ranked_rows(chat_format: ChatFormat, row: RankedPrompt, window: RowWindow, strangers: int = 0) -> algorithm.RankedRows:
     """A ranking as token ids; responses are the very tokens that were sampled. The last ``strangers`` are of other prompts."""
     responses = [chat_format.tokens_of(row.prompt, response) for response in row.responses]
     prompt, name = chat_format.prompt(row.prompt.messages), f"prompt {row.prompt.id}"
-    return algorithm.ranked_rows(prompt, responses, row.ranks, max_tokens, name, strangers)
+    return algorithm.ranked_rows(prompt, responses, row.ranks, window, name, strangers)
 
 
 def _ranked_prompts(store: Store, config: RewardConfig) -> Iterator[RankedPrompt]:

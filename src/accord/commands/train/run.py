@@ -14,7 +14,8 @@ import torch
 from accord.commands import COMMANDS
 from accord.commands.models import Model
 from accord.data.template_variables import written_in
-from accord.data.templates import end_at_stop
+from accord.data.templates import ChatFormat, end_at_stop
+from accord.data.token_rows import LongRows, RowWindow
 from accord.errors import UsageError
 from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
@@ -33,9 +34,11 @@ from accord.runtime.progress import say
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
-from accord.settings.mixins import FineTuning, Training
+from accord.settings.mixins import FineTuning, Training, Window
 from accord.settings.rates import rate
 
+UNLIMITED = 1 << 40
+"""The window of prompts where the model's configuration sets no limit."""
 SAMPLE_FIRST = "`accord sample`, then `accord label`, or `accord import` rankings"
 Record = TypeVar("Record")
 Tuned = TypeVar("Tuned", bound=FineTuning)
@@ -112,6 +115,47 @@ def ending(run: Run, *names: str) -> dict[str, float]:
     """Return these metrics of a run's last step, for its summary."""
     rows = read_metrics(run.folder / "metrics.jsonl")
     return {name: float(rows.values(name)[-1]) for name in names if rows.values(name).size}
+
+
+def windowed(chat_format: ChatFormat, config: Window) -> tuple[ChatFormat, RowWindow]:
+    """Return the window of the rows that a run learns from, and the format that writes them: the window alone limits a prompt's length.
+
+    Raises:
+        UsageError: the window is longer than the model's context.
+    """
+    window = RowWindow.of(config.max_tokens, config.long_rows, chat_format.context, config.stage)
+    return dataclasses.replace(chat_format, context=0), window
+
+
+def askable(
+    chat_format: ChatFormat, prompts: Sequence[Prompt], max_tokens: int, long_rows: LongRows
+) -> tuple[list[Prompt], list[list[int]], RowWindow]:
+    """Return the prompts that leave room for a response, their token ids, and the count of those that do not.
+
+    A response has room when it can be ``max_tokens`` long, or half of the model's context where that is less.
+    """
+    context, spoken = chat_format.context, dataclasses.replace(chat_format, context=0)
+    window = RowWindow(context - min(max_tokens, context // 2) or UNLIMITED, long_rows)
+
+    def build(prompt: Prompt) -> tuple[Prompt, list[int]]:
+        return prompt, window.fit_prompt(spoken.prompt(prompt.messages), f"prompt {prompt.id}")
+
+    fitting = window.fit(prompts, build, "prompts")
+    return [prompt for prompt, _ in fitting], [ids for _, ids in fitting], window
+
+
+def counted_prompts(run: Run, window: RowWindow) -> dict[str, int]:
+    """Return how many prompts were left out or cut, for the run's summary; its log names some of them."""
+    for line in window.remarks():
+        run.note(line)
+    return {"prompts": window.rows - window.left_out, "prompts_left_out": window.left_out, "prompts_cut": window.cut}
+
+
+def counted(run: Run, window: RowWindow) -> dict[str, int]:
+    """Return how many rows were left out or cut, for the run's summary; its log names some of them."""
+    for line in window.remarks():
+        run.note(line)
+    return window.counts()
 
 
 def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> Any:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, ProjectPath, RunName
-from accord.commands.models import compute_dtype, load_model, respond
+from accord.commands.models import SampledBatch, answerable, compute_dtype, load_model, sampled_batches
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
+from accord.evaluation.run_facts import note_alarms
 from accord.feedback.store import Store
 from accord.records import Prompt, Response, Sampling
 from accord.runtime import lineage
@@ -58,21 +59,50 @@ def sample(
             loaded = load_model(opened, model)
             sampler = LocalSampler(loaded.lm, stop=loaded.format.stop, dtype=compute_dtype(flags.dtype))
             sampling = Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty, config.max_tokens)
-            responses, speed = respond(
-                loaded, sampler, prompts, n=config.k, sampling=sampling, seed=config.seed, batch_size=config.batch_size
-            )
-            for prompt, group in zip(prompts[:SHOWN], responses, strict=False):
-                texts = [response.text for response in group]
-                run.samples(0, [{"prompt": prompt.messages[-1].content, "responses": texts}])
-            different = [distinct(group) for group in responses]
-            store.add_responses(response for group in different for response in group)
+            fitting = answerable(prompts, loaded.format)
+            skip, sums = run.restore() or (0, dict.fromkeys(("responses", "drawn", "finished", "tokens", "seconds"), 0.0))
+            for batch in sampled_batches(
+                loaded, sampler, fitting, n=config.k, sampling=sampling, seed=config.seed, batch_size=config.batch_size, skip=skip
+            ):
+                # what is stored stays stored: a command that is stopped and given again goes on behind the last batch
+                different = [distinct(group) for group in batch.groups]
+                store.add_responses(response for group in different for response in group)
+                run.samples(batch.number, _shown(fitting, batch))
+                found = _sums(batch, different)
+                sums = {name: value + found[name] for name, value in sums.items()}
+                run.log(batch.number, **found | {"finished": found["finished"] / found["drawn"]})
+                run.checkpoint(batch.number, sums)
             metrics |= {
-                "responses": sum(map(len, different)),
-                "drawn": len(prompts) * config.k,
-                "prompts": len(prompts),
-                "tokens_per_second": round(speed),
+                "responses": int(sums["responses"]),
+                "drawn": int(sums["drawn"]),
+                "finished": sums["finished"] / sums["drawn"],
+                "prompts": len(fitting),
+                "prompts_left_out": len(prompts) - len(fitting),
+                "tokens_per_second": round(sums["tokens"] / max(sums["seconds"], 1e-9)),
             }
+    note_alarms(run)
     return run
+
+
+def _shown(prompts: Sequence[Prompt], batch: SampledBatch) -> list[dict[str, Any]]:
+    """The responses to the first prompts, for the run's samples.jsonl."""
+    rows: list[dict[str, Any]] = []
+    for i, group in zip(batch.rows, batch.groups, strict=True):
+        if i < SHOWN:
+            rows.append({"prompt": prompts[i].messages[-1].content, "responses": [response.text for response in group]})
+    return rows
+
+
+def _sums(batch: SampledBatch, different: Sequence[Sequence[Response]]) -> dict[str, float]:
+    """What a batch adds to the run's figures."""
+    drawn = [response for group in batch.groups for response in group]
+    return {
+        "responses": float(sum(map(len, different))),
+        "drawn": float(len(drawn)),
+        "finished": float(sum(response.finished for response in drawn)),
+        "tokens": float(batch.tokens),
+        "seconds": batch.seconds,
+    }
 
 
 def distinct(responses: Sequence[Response]) -> list[Response]:

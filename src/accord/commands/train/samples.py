@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from accord.commands.app import RunFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.rewards import mixture, open_rewards
-from accord.commands.train.run import ending, save, trainable, with_rates
+from accord.commands.train.run import askable, counted_prompts, ending, save, trainable, with_rates
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.device import choose_device
@@ -43,7 +44,9 @@ def learn_from_samples(
         # LoRA adapters sit over the reference's own weights, so one copy of the model does for both.
         reference = model.lm if config.lora_rank else load_model(project, sft).lm
         policy = trainable(model.lm, config, stage, "lora", apart=True)
-        prompts = [chat_format.prompt(prompt.messages) for prompt in spec.prompts]
+        asked, prompts, window = askable(chat_format, spec.prompts, config.max_tokens, config.long_rows)
+        spec = replace(spec, prompts=asked)
+        metrics |= counted_prompts(run, window)
         algorithm.train(
             config,
             policy=policy,

@@ -6,6 +6,7 @@ Follows Ouyang et al. 2022, section 3.5, except as algorithms/sft.py says.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -15,7 +16,7 @@ from accord.commands.app import Flat, Name, ProjectPath, RunFlags, TrainFlags
 from accord.commands.models import digest_of, ends_of, load_model, locate, training_dtype
 from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.raw_text import raw_text_batches
-from accord.commands.train.run import save, snapshot, trainable, with_rates
+from accord.commands.train.run import counted, save, snapshot, trainable, windowed, with_rates
 from accord.data.task_mixture import mixed, parse_weights, without
 from accord.data.template_variables import write_variables
 from accord.data.templates import chat_format, give_chat_template
@@ -74,17 +75,20 @@ def sft(
         set_ends(model.lm, chat.stop)
         shown, strange = without(demonstrations, config.held_out_tasks)
         training = mixed([row for row in shown if row.prompt.split == "train"], parse_weights(config.tasks), config.seed)
-        examples = [example(chat, row, config.max_tokens) for row in training]
-        validation = [example(chat, row, config.max_tokens) for row in shown if row.prompt.split == "validation"]
+        spoken, window = windowed(chat, config)
+        build = partial(example, spoken, window=window)
+        examples = window.fit(training, build, "demonstrations")
+        held_out = [row for row in shown if row.prompt.split == "validation"]
+        validation = window.fit(held_out, build, "demonstrations of validation users", needed=False)
         policy = trainable(model.lm, config, "sft", "lora")
         raw_text = raw_text_batches(opened, chat, config.seed, config.ptx_tokens) if config.ptx_tokens else None
         metrics |= {"demonstrations": len(examples)}
         metrics |= algorithm.train(
             config, model=policy, examples=examples, validation=validation, pretraining=raw_text, run=run, dtype=dtype
         )
-        if strange:
-            unseen = [example(chat, row, config.max_tokens) for row in strange]
+        if unseen := window.fit(strange, build, "demonstrations of held-out tasks", needed=False):
             metrics["held_out_task_loss"] = algorithm.response_loss(policy, unseen, dtype=dtype)
+        metrics |= counted(run, window)
         parents, data = {base: inputs["base"]}, {"demonstrations": digest}
         save(opened, name, policy, tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)

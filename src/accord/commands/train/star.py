@@ -14,7 +14,7 @@ from accord.algorithms import star as algorithm
 from accord.algorithms.rewards import ExactAnswer
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import save, snapshot, trainable, with_rates
+from accord.commands.train.run import askable, counted_prompts, save, snapshot, trainable, with_rates
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
@@ -63,13 +63,17 @@ def star(
         config = with_rates(config, run, model.lm)
         chat_format = model.format
         policy = trainable(model.lm, config, "star", "lora")
+        known = {row.prompt.id: answer for row in solved if (answer := final_answer(row.text)) is not None}
+        hinted = [replace(row.prompt, messages=with_hint(row.prompt, known[row.prompt.id])) for row in solved]
+        # A problem is asked with its hint too, which is longer, so it is the hinted one that must leave room.
+        asked, hints, window = askable(chat_format, hinted, config.max_tokens, config.long_rows)
+        metrics |= counted_prompts(run, window)
+        by_id = {row.prompt.id: row.prompt for row in solved}
         questions, answers = list[algorithm.Question](), dict[tuple[int, ...], Decimal]()
-        for row in solved:
-            answer = final_answer(row.text)
-            assert answer is not None, "with_answer_keys gives rows with an answer"
-            plain = chat_format.prompt(row.prompt.messages)
-            questions.append(algorithm.Question(plain, chat_format.prompt(with_hint(row.prompt, answer))))
-            answers[tuple(plain)] = answer
+        for prompt, hint in zip(asked, hints, strict=True):
+            (_, (plain,), _) = askable(chat_format, [by_id[prompt.id]], config.max_tokens, config.long_rows)
+            questions.append(algorithm.Question(plain, hint))
+            answers[tuple(plain)] = known[prompt.id]
         algorithm.train(
             config,
             policy=policy,
