@@ -190,6 +190,9 @@ OF_THE_STAGE = {
     "lora_targets",
     "recompute",
     "logprob_gap",
+    "long_rows",
+    "keep_adapter",
+    "save_dtype",
 }
 
 

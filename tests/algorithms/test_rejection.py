@@ -128,6 +128,9 @@ OF_THE_STAGE = {
     "recompute",
     "logprob_gap",
     "threshold",
+    "long_rows",
+    "keep_adapter",
+    "save_dtype",
 }
 
 

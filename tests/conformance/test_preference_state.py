@@ -143,6 +143,8 @@ OF_THE_STAGE = {
     "bad_quality",
     "returns",
     "beta",
+    "keep_adapter",
+    "save_dtype",
 }
 """Read where the stage opens its data and its model (tests/commands/train/), or not seen in the weights."""
 

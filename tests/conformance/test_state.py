@@ -252,6 +252,9 @@ OF_THE_STAGE = {
     "limit_rate",
     "kinds",
     "keep_every",
+    "long_rows",
+    "keep_adapter",
+    "save_dtype",
 }
 """Read where the stage opens its models; logprob_gap is T16."""
 

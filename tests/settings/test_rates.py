@@ -52,6 +52,8 @@ def test_the_world_sets_every_method_that_fine_tunes() -> None:
 def test_a_world_trains_with_the_values_of_version_0_1(section: str, written: dict[str, dict[str, Any]]) -> None:
     now = dataclasses.asdict(TUNED[section](**written[section]))
     then = {name: default for name, (_, default) in BEFORE[TUNED[section].__name__].items()} | TOML.get(section, {})
+    if section == "process":
+        then["max_tokens"] = 256  # 512 tokens exceed the context of the world's model, which is refused now
     assert {name: now[name] for name in then} == then
     assert (now["adam_beta1"], now["adam_beta2"], now["adam_epsilon"]) == (0.9, 0.95, ADAM.get(section, 1e-8))
     for updates in (1, 4, 12, 400):  # version 0.1 warmed up over this many steps, however short the run

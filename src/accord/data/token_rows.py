@@ -183,8 +183,7 @@ class RowWindow:
     def _none_fits(self, refused: Sequence[InputError], what: str) -> InputError:
         lengths = [error.tokens for error in refused if isinstance(error, RowTooLong)]
         if not lengths:
-            first = refused[0]
-            return InputError(f"none of the {len(refused)} {what} can be used; {first.what}", where=first.where, hint=first.hint)
+            return refused[0]
         longest = max((error for error in refused if isinstance(error, RowTooLong)), key=lambda error: error.tokens)
         hint = f"set max_tokens to {max(lengths)} for all of them ({min(lengths)} for the first), if the model's context holds that"
         fits = f"none of the {len(refused)} {what} fits a window of {self.tokens} tokens; the longest has {max(lengths)}"

@@ -25,7 +25,7 @@ from accord.settings.rates import WORLD
 from accord.world import World, labelers
 
 LENGTHS: Mapping[str, int] = {
-    **dict.fromkeys(("sft", "reward", *LABELED), 256),
+    **dict.fromkeys(("sft", "reward", "process", *LABELED), 256),
     **dict.fromkeys(("sample", *SAMPLING, "evaluate", "compare", "frontier", "probe", "algorithms"), 48),
     **dict.fromkeys(("star", "solve"), 96),
     "chat": 64,
