@@ -14,7 +14,7 @@ from accord.errors import InputError
 from accord.feedback.store import Store
 from accord.runtime.project import Project
 from accord.settings import PpoConfig, WorldConfig
-from accord.settings.methods import TRAINED
+from accord.settings.rates import WORLD
 
 SMALL = WorldConfig(seed=3, documents=10, prompts=30, demonstrations=4, users=10)
 
@@ -35,7 +35,12 @@ def test_the_world_brings_text_records_and_its_own_rates(tmp_path: Path, capsys:
     project = Project.open(path)
     assert project.settings["world"]["seed"] == 3
     assert project.settings["project"]["name"] == "town"
-    assert {method.name: dict(method.world) for method in TRAINED}.items() <= project.settings.items()
+    for section, rates in WORLD.items():
+        assert rates.items() <= project.settings[section].items()
+    lengths = {
+        section: project.settings[section]["max_tokens"] for section in ("sft", "reward", "sample", "ppo", "evaluate", "star", "chat")
+    }
+    assert lengths == {"sft": 256, "reward": 256, "sample": 48, "ppo": 48, "evaluate": 48, "star": 96, "chat": 64}
     assert project.settings["ppo"]["lr"] > 100 * PpoConfig().lr
     assert {"sft", "reward"} <= project.settings.keys()
     assert len((path / "corpus" / "world.jsonl").read_text("utf-8").splitlines()) == 10
