@@ -151,6 +151,8 @@ class LocalSampler:
 
         alive, running = torch.arange(rows, device=tokens.device), torch.ones(rows, dtype=torch.bool, device=tokens.device)
         look_every = 1 if tokens.device.type == "cpu" else LOOK_EVERY
+        # Steps after which a row has no position left; it leaves the batch there, since many models cannot compute one more.
+        full = {self.context - length for length in lengths.tolist()} if self.context else set[int]()
         for step in range(steps):
             shaped = shape_logits(logits, sampling, seen)
             chosen, logprob = draw(shaped, None if uniform is None else uniform[step].index_select(0, alive))
@@ -163,11 +165,12 @@ class LocalSampler:
                 running = running & (position + 1 < self.context)
             if step == steps - 1:
                 break
-            looked = running.cpu() if (step + 1) % look_every == 0 else None
+            crowded = step + 1 in full
+            looked = running.cpu() if crowded or (step + 1) % look_every == 0 else None
             left = len(alive) if looked is None else int(looked.sum())
             if left == 0:
                 break
-            if looked is not None and left < COMPACT_AT * len(alive):
+            if looked is not None and (crowded or left < COMPACT_AT * len(alive)):
                 kept = looked.nonzero().squeeze(1).to(alive.device)
                 alive, running, chosen, position = alive[kept], running[kept], chosen[kept], position[kept]
                 seen = None if seen is None else seen[kept]
@@ -178,8 +181,6 @@ class LocalSampler:
             if self.guide:
                 logits = logits + self.guide.step(chosen, position)
             position = position + 1
-            if self.context:  # a row without room stays in the batch until it is compacted; what it draws is left out
-                position = position.clamp(max=self.context - 1)
         return {"prefill": prefilled - began, "decode": time.perf_counter() - prefilled}
 
     def _prepare(self, rows: int, positions: int) -> None:
