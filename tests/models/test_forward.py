@@ -212,6 +212,13 @@ def test_a_heads_numbers_are_those_that_the_model_heeds(name: str) -> None:
     assert (head.scale, head.cap) == (scale, cap)
 
 
+def test_a_heads_numbers_are_found_in_bfloat16_too() -> None:
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    model = GraniteForCausalLM(GraniteConfig(**BROAD, intermediate_size=24, logits_scaling=3.0)).to(torch.bfloat16)
+    assert head_of(model).scale == pytest.approx(1 / 3)
+
+
 def test_a_head_that_is_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = llama()
     forward = type(model).forward

@@ -18,7 +18,7 @@ from accord.models.decoder import recomputing
 from accord.models.folders import load_causal_lm, save_model
 from accord.models.packing import pack
 from accord.models.policy import logprobs, mean_loss
-from accord.models.quantised import BLOCK, Linear4, levels, packed, quantised, unpacked
+from accord.models.quantised import BLOCK, Linear4, is_plain, levels, packed, quantised, unpacked
 from accord.models.scalar import scores
 from accord.settings import DpoConfig, PpoConfig
 
@@ -156,3 +156,12 @@ def test_a_body_without_linear_layers_is_refused() -> None:
 def test_settings_that_cannot_work_are_refused(kind: Any, asked: dict[str, Any], part: str) -> None:
     with pytest.raises(UsageError, match=part):
         kind(**asked)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_linear_layer_of_another_class_is_plain_if_it_returns_its_product(dtype: torch.dtype) -> None:
+    from transformers.models.falcon.modeling_falcon import FalconLinear
+    from transformers.models.llama4.modeling_llama4 import Llama4Router, Llama4TextConfig
+
+    assert is_plain(FalconLinear(64, 64).to(dtype))
+    assert not is_plain(Llama4Router(Llama4TextConfig(hidden_size=64, num_local_experts=4)).to(dtype))

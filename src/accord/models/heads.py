@@ -23,7 +23,7 @@ from accord.errors import ModelError
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 FACTORS = ("logit_scale", "logits_scaling", "lm_head_multiplier")
 NEAR = 1e-3
-"""Largest difference, as a share of the largest logit, at which numbers fit a head. The next candidate is far beyond."""
+"""Largest difference, as a share of the largest logit, at which numbers fit a head in float32. The next candidate is far beyond."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,10 @@ def _numbers(model: Any) -> tuple[float, float]:
     width = module.weight.shape[1]
     states = 30 * torch.randn(4, width, generator=torch.Generator().manual_seed(0)).to(module.weight)  # far enough for a cap to bite
     wanted = _asked(model, states)
+    near = max(NEAR, 4 * torch.finfo(states.dtype).eps)
     for scale, cap in _candidates(model.config):
         found = Head(module.weight, getattr(module, "bias", None), scale, cap).logits(states)
-        if found.shape == wanted.shape and (found - wanted).abs().max() <= NEAR * wanted.abs().max():
+        if found.shape == wanted.shape and (found - wanted).abs().max() <= near * wanted.abs().max():
             model.head_numbers = scale, cap
             return scale, cap
     raise ModelError("this architecture's head is more than a matrix, a bias, a scale and a soft cap", where=str(model.config.model_type))

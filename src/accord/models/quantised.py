@@ -112,7 +112,8 @@ def is_plain(linear: nn.Linear) -> bool:
         except Exception:
             return False
         wanted = F.linear(x, linear.weight, linear.bias)
-    return isinstance(found, Tensor) and found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-3, atol=1e-4)
+    near = 1e-4 if wanted.dtype is torch.float32 else 0.02  # the weights may be held in bfloat16
+    return isinstance(found, Tensor) and found.shape == wanted.shape and bool((found - wanted).abs().max() <= near * wanted.abs().max())
 
 
 def restored(model: Any) -> Any:
