@@ -18,6 +18,7 @@ from accord.data.template_variables import open_tokenizer, written_in
 from accord.data.templates import ChatFormat, chat_format, raw_format
 from accord.data.token_rows import RowWindow
 from accord.data.tokenizers import check_vocabulary
+from accord.engine.first_use import key_of, verify
 from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
 from accord.errors import ModelError, UsageError
@@ -66,6 +67,8 @@ class Model:
     lm: Any
     format: ChatFormat
     digest: str
+    path: str = ""
+    """How it is computed, as ``models.paths`` names it."""
 
 
 def compute_dtype(requested: str = "auto") -> torch.dtype:
@@ -122,6 +125,8 @@ def load_model(project: Project, name: str, *, bits: int = 0) -> Model:
     source = locate(project, name)
     bits = 0 if has_q(Path(source)) else bits  # the guide is a whole body of its own
     tokenizer, lm = open_tokenizer(project, source), load_causal_lm(source, bits=bits).to(pick_device())
+    digest = digest_of(source)
+    path = verify(lm, project.path / "cache" / "paths.json", key_of(Path(source), digest), name)
     if guide := load_q(Path(source), lm):
         network, beta = guide
         lm.guide = QGuide(network, beta=beta)
@@ -131,7 +136,7 @@ def load_model(project: Project, name: str, *, bits: int = 0) -> Model:
     template = format_of(tokenizer, context, ends_of(lm))
     if not template.raw:
         set_ends(lm, template.stop)  # what is saved from it stops in any tool where it stops here
-    return Model(name, lm, template, digest_of(source))
+    return Model(name, lm, template, digest, path)
 
 
 def ends_of(lm: Any) -> tuple[int, ...]:

@@ -20,8 +20,8 @@ from torch import nn
 
 from accord.models.attention import NAME, register
 
-Path = Literal["fused", "own", "padded", "grouped", "whole"]
-PLAIN: tuple[Path, ...] = ("padded", "grouped", "whole")
+Way = Literal["fused", "own", "padded", "grouped", "whole"]
+PLAIN: tuple[Way, ...] = ("padded", "grouped", "whole")
 """The plain path's levels, fastest first."""
 
 LLAMA_SHAPED = {"LlamaModel", "Qwen2Model", "MistralModel"}
@@ -60,9 +60,9 @@ STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 ODD_ATTENTION = ("attn_logit_softcapping", "attention_chunk_size", "reorder_and_upcast_attn", "alibi")
 
 
-def path_of(body: Any) -> Path:
+def path_of(body: Any) -> Way:
     """Return the path of a model's body (``model.base_model``)."""
-    path = cast("Path | None", getattr(body, "path", None))
+    path = cast("Way | None", getattr(body, "path", None))
     if path is None:
         ours = getattr(body.config, "_attn_implementation", "") == NAME
         path = _path(body, body.config) if ours else _plain(body.config)
@@ -75,13 +75,13 @@ def is_plain(body: Any) -> bool:
     return path_of(body) in PLAIN
 
 
-def choose(model: Any) -> Path:
+def choose(model: Any) -> Way:
     """Return the fastest path that is known to be right for a model, by its configuration alone."""
     _name_body(model)
     return _path(model.base_model, model.config)
 
 
-def take(model: Any, path: Path) -> Any:
+def take(model: Any, path: Way) -> Any:
     """Put a model on a path: note it on its body, and give its layers the attention that belongs to it."""
     _name_body(model)
     body = model.base_model
@@ -105,11 +105,11 @@ def _name_body(model: Any) -> None:
         model.base_model_prefix = bodies[0]
 
 
-def _path(body: Any, config: Any) -> Path:
+def _path(body: Any, config: Any) -> Way:
     return "fused" if _fits_fused(body, config) else "own" if _fits_own(config) else _plain(config)
 
 
-def _plain(config: Any) -> Path:
+def _plain(config: Any) -> Way:
     if config.model_type in PADDED and _ropes(config) <= STATIC_ROPE:
         return "padded"
     return "grouped" if config.model_type in GROUPED | PADDED else "whole"

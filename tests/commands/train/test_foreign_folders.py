@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,9 @@ def test_a_template_that_fails_ends_a_run_in_one_line(tmp_path: Path, capsys: py
     assert told.startswith("accord: prompt 'Name a fish.': the chat template of ")
     assert "TypeError" in told
     assert "fix the template" in told
+
+
+def test_the_path_of_a_model_is_found_at_its_first_use_and_kept_in_the_project(foreign_project: Project) -> None:
+    assert load_model(foreign_project, "base").path == "fused"
+    kept = json.loads((foreign_project.path / "cache" / "paths.json").read_text("utf-8"))
+    assert sorted(kept.values()) == ["fused", "fused"], "one entry for the foreign base, and one for all that was trained here"

@@ -1,0 +1,190 @@
+"""The first use of a model: its path (``models.paths``) against plain transformers, row by row, in float32.
+
+A few random rows go through the chosen path, packed or padded together, and through transformers alone; a few tokens are drawn by both
+engines, and each must be one that transformers finds likeliest. A path that differs is left for the next slower one, and that is said.
+If transformers' own forward pass disagrees with itself, or sees tokens that it should predict, the model is refused.
+
+What was found is kept in a file, so that it costs once: some forward passes over as many tokens as ``WORK`` allows. Rows go beyond the
+model's window where that is affordable. Which path is right hangs on the architecture, its configuration and the versions of the
+packages, not on the weights, so the models that Accord trained are known by their configuration: a round of training checks nothing
+again. What came from elsewhere is known by the digest of its whole folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import torch
+from torch import Tensor
+
+from accord.engine.batching import BatchEngine, Request
+from accord.engine.local import LocalSampler
+from accord.errors import ModelError
+from accord.models.packing import pack
+from accord.models.paths import PLAIN, Way, path_of, take
+from accord.models.policy import logprobs
+from accord.records import Sampling
+from accord.runtime.files import write_atomic
+from accord.runtime.lineage import LINEAGE
+from accord.runtime.progress import say
+from accord.runtime.version import __version__
+
+LIMIT = 1e-4
+"""Largest difference of log-probabilities, as a share of 1 + their size: in nats for likely tokens."""
+WORK = 5e10
+"""Weights times tokens of the longest row: about a second on two CPU cores."""
+SERVED = 10**9
+"""Weights above which the serving engine, whose products are as wide for one row as for many, is not tried."""
+DRAWN = 3
+FP32 = torch.float32
+
+
+class _Differs(Exception):
+    """A path does not compute what transformers computes alone."""
+
+
+def verify(lm: Any, memory: Path, key: str, name: str) -> Way:
+    """Put a model on a path that was seen to be right, trying it unless ``memory`` knows the key already.
+
+    Raises:
+        ModelError: not even transformers' own forward pass is right here.
+    """
+    known = _read(memory)
+    if (before := known.get(key)) in get_args(Way):
+        take(lm, cast("Way", before))
+        return path_of(lm.base_model)
+    way = _tried(lm, name)
+    write_atomic(memory, json.dumps({**_read(memory), key: way}, indent=1, sort_keys=True) + "\n")
+    return way
+
+
+def key_of(source: Path, digest: str) -> str:
+    """Return the name under which a model's path is remembered."""
+    import transformers
+
+    packages = f"{torch.__version__} {transformers.__version__} {__version__}"
+    if (source / LINEAGE).is_file() and (source / "config.json").is_file():
+        digest = hashlib.sha256((source / "config.json").read_bytes()).hexdigest()
+    return hashlib.sha256(f"{digest} {packages}".encode()).hexdigest()[:32]
+
+
+def _read(memory: Path) -> dict[str, Way]:
+    try:
+        kept: dict[str, Way] = json.loads(memory.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept
+
+
+@torch.no_grad()
+def _tried(lm: Any, name: str) -> Way:
+    first = path_of(lm.base_model)
+    probe = _probe(lm)
+    take(lm, "whole")
+    _check_causal(lm, probe.rows[1], name)
+    wanted = [_alone(lm, row) for row in probe.rows]
+    problem = ""
+    slower = PLAIN[PLAIN.index(first) + 1 :] if first in PLAIN else PLAIN
+    for way in (first, *slower):
+        take(lm, way)
+        try:
+            _check_training(lm, probe, wanted)
+            _check_engines(lm, probe)
+        except ModelError:
+            raise
+        except Exception as error:  # whatever an architecture does not take
+            problem = problem or (str(error) if isinstance(error, _Differs) else f"{type(error).__name__}: {error}").split("\n")[0]
+            continue
+        if way != first:
+            say(f"{name}: the {first} path is not right for it ({problem}); it runs on the plain path ({way}), which is slower")
+        return way
+    what = f"no way to compute this architecture agrees with transformers alone: {problem}"
+    raise ModelError(what, where=name, hint="use another base model, or another version of transformers")
+
+
+@dataclass(frozen=True)
+class _Probe:
+    rows: list[list[int]]
+    prompts: list[list[int]]
+
+
+def _probe(lm: Any) -> _Probe:
+    weights = sum(parameter.numel() for parameter in lm.parameters())
+    config = lm.config.get_text_config()
+    windows = [getattr(config, key, None) for key in ("sliding_window", "attention_chunk_size", "attention_window_size", "window_size")]
+    window = min((width for width in windows if isinstance(width, int) and width > 0), default=0)
+    context = int(getattr(config, "max_position_embeddings", 0) or 2**20)
+    longest = max(min(max(window + 9, 33), int(WORK / weights), context - DRAWN), 8)
+    generator = torch.Generator().manual_seed(0)
+
+    def row(length: int) -> list[int]:
+        return torch.randint(3, lm.get_input_embeddings().num_embeddings, (length,), generator=generator).tolist()
+
+    return _Probe([row(length) for length in (3, 8, longest, 5)], [row(longest), row(4), row(7)])
+
+
+def _alone(lm: Any, row: Sequence[int]) -> Tensor:
+    """Return transformers' own log-probabilities after each token of a row, without padding and without a cache."""
+    rows = torch.tensor([row], device=lm.device)
+    return lm(input_ids=rows, use_cache=False).logits[0].float().log_softmax(-1)
+
+
+def _check_causal(lm: Any, row: Sequence[int], name: str) -> None:
+    whole, begun = _alone(lm, row), _alone(lm, row[:4])
+    if not _near(whole[:4], begun):
+        what = "this model is not causal: it sees the tokens that it should predict"
+        raise ModelError(what, where=name, hint="give a decoder, such as those named ...ForCausalLM")
+
+
+def _check_training(lm: Any, probe: _Probe, wanted: Sequence[Tensor]) -> None:
+    batch = pack(probe.rows).to(lm.device)
+    got = logprobs(lm, batch, dtype=FP32)[0]
+    told: list[Tensor] = []
+    for row, after in zip(probe.rows, wanted, strict=True):
+        told.append(after[:-1].gather(1, torch.tensor(row[1:], device=after.device)[:, None])[:, 0])
+    _agree(got, torch.cat(told), "log-probabilities")
+
+
+def _check_engines(lm: Any, probe: _Probe) -> None:
+    sampling = Sampling(temperature=0.0, max_tokens=DRAWN)
+    drawn = LocalSampler(lm, stop=(), dtype=FP32, keep=False).sample(probe.prompts, n=2, sampling=sampling, generator=torch.Generator())
+    _check_drawn(lm, probe, drawn.rows()[::2], drawn.logprobs[::2], "sampling")
+    if sum(parameter.numel() for parameter in lm.parameters()) > SERVED:
+        return
+    engine = BatchEngine(lm, stop=(), dtype=FP32, context=max(map(len, probe.prompts)) + DRAWN + 1, remembered=0)
+    tickets = [engine.submit(Request(tuple(prompt), sampling, 0, logprobs=0)) for prompt in probe.prompts]
+    tokens: dict[int, list[int]] = {ticket: [] for ticket in tickets}
+    said: dict[int, list[float]] = {ticket: [] for ticket in tickets}
+    while engine.busy:
+        for token in engine.step():
+            tokens[token.ticket].append(token.token)
+            said[token.ticket].append(token.logprob)
+    _check_drawn(lm, probe, [tokens[each] for each in tickets], torch.tensor([said[each] for each in tickets]), "serving")
+
+
+def _check_drawn(lm: Any, probe: _Probe, rows: Sequence[Sequence[int]], said: Tensor, what: str) -> None:
+    """Check that each drawn token is one of the likeliest, with the log-probability that was noted for it."""
+    way = path_of(lm.base_model)
+    take(lm, "whole")
+    try:
+        for prompt, row, noted in zip(probe.prompts, rows, said, strict=True):
+            for step, token in enumerate(row):
+                after = _alone(lm, [*prompt, *row[:step]])[-1].cpu()
+                _agree(noted[step].cpu(), after.max(), what)
+                _agree(after[token], after.max(), what)
+    finally:
+        take(lm, way)
+
+
+def _near(one: Tensor, other: Tensor) -> bool:
+    return bool(((one - other).abs() <= LIMIT * (1 + other.abs())).all())
+
+
+def _agree(got: Tensor, wanted: Tensor, what: str) -> None:
+    if not _near(got, wanted):
+        raise _Differs(f"{what} differ by {cast('float', (got - wanted).abs().max().item()):.2g} nats")
