@@ -16,7 +16,7 @@ from accord.models.packing import pack
 from accord.models.policy import logprobs
 from accord.serving.answers import CHAT, TEXT, Choice, Events
 from accord.serving.answers import whole as body
-from accord.serving.host import Piece
+from accord.serving.host import Ask, Piece
 from accord.serving.model_host import Capacity, ModelHost
 
 CHANNELS = (
@@ -101,3 +101,20 @@ def test_the_api_gives_the_thought_beside_the_answer_whole_and_in_any_pieces(say
             delta = json.loads(event.decode().removeprefix("data: "))["choices"][0]["delta"]
             thought, said = thought + delta.get("reasoning_content", ""), said + delta["content"]
         assert (thought, said) == (reasoning, answer), size
+
+
+def test_raw_text_begins_as_the_tokenizer_begins_a_text() -> None:
+    from tokenizers import processors
+
+    tokenizer = foreign(CHANNELS, "<|return|>", ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<s>"))
+    begin = ("<s>", tokenizer.convert_tokens_to_ids("<s>"))
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [begin])
+    plain = tokenizer("Name a fish.", add_special_tokens=False)["input_ids"]
+    opened = Opened(llama(vocab=len(tokenizer)), chat_format(tokenizer, 120), "raw-0123456789")
+    hosting = ModelHost(lambda name: opened, ("raw",), capacity=Capacity())
+
+    async def work() -> None:
+        _, pieces = await whole(hosting.ask("raw", Ask(sampling(1), prompt="Name a fish.", seed=1)))
+        assert pieces[-1].prompt_tokens == len(plain) + 1
+
+    served(hosting, work)

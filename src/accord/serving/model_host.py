@@ -331,7 +331,7 @@ def _prompt(served: _Served, ask: Ask) -> list[int]:
     if not ask.conversation:
         if not isinstance(ask.prompt, str):
             return _known(ask.prompt, served.seat.engine.network.vocabulary)
-        ids = whole.tokenizer(ask.prompt, add_special_tokens=False)["input_ids"]
+        ids = whole.tokenizer(ask.prompt)["input_ids"]  # with the BOS of a tokenizer that writes one, as vLLM does
         return ids or [whole.tokenizer.bos_token_id or 0]
     said = list(ask.conversation)
     ids = whole.prompt(said)
