@@ -12,7 +12,7 @@ from tiny import SENTENCES, chat
 from accord.data.templates import chat_format, give_chat_template, raw_format
 from accord.data.tokenizers import END_OF_TURN, train_tokenizer
 from accord.errors import InputError
-from accord.records import Message
+from accord.records import Message, Prompt, Response
 
 SPOKEN = chat()
 ASK = (Message("user", "Where is bread sold?"),)
@@ -149,3 +149,15 @@ def test_a_template_with_a_turn_token_of_its_own_stops_there() -> None:
     assert ids[-1] == end
     assert ids.count(end) == 1
     assert spoken.text(ids) == "At the market."
+
+
+def test_a_nul_that_a_model_writes_is_shown_and_its_tokens_stay() -> None:
+    spoken = chat()
+    raw = raw_format(spoken.tokenizer)
+    ids = spoken.tokenizer("Bread\0 and cheese.", add_special_tokens=False)["input_ids"]
+    assert "\0" in spoken.tokenizer.decode(ids)
+    for each in (spoken, raw):
+        assert each.text(ids) == "Bread\ufffd and cheese."
+        assert "\0" not in each.decode(ids)
+    prompt = Prompt("p", (Message("user", "What is sold?"),))
+    assert spoken.tokens_of(prompt, Response("r", "p", spoken.text(ids), "sft", tuple(ids), finished=False)) == ids

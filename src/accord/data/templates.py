@@ -258,18 +258,22 @@ class ChatFormat:
         return {*self.tokenizer.all_special_ids, *added} - thoughts, thoughts
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids without control tokens; the marks of a thought stay."""
+        """Return the text of token ids without control tokens; the marks of a thought stay.
+
+        A NUL character, which models with a vocabulary of bytes sometimes write, becomes U+FFFD: files of ours refuse it.
+        """
         hidden, thoughts = self._hidden
         if thoughts.isdisjoint(ids):
-            return self.tokenizer.decode(list(ids), skip_special_tokens=True)
-        return self.tokenizer.decode([id for id in ids if id not in hidden], skip_special_tokens=False)
+            text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        else:
+            text = self.tokenizer.decode([id for id in ids if id not in hidden], skip_special_tokens=False)
+        return text.replace("\0", "\ufffd")
 
     def _line(self, ids: list[int]) -> str:
         """A raw answer up to its line end, which may be the last part of a token such as ".\\n"."""
         if not ids or ids[-1] not in self.stop:
-            return self.tokenizer.decode(ids, skip_special_tokens=True)
-        before = self.tokenizer.decode(ids[:-1], skip_special_tokens=True)
-        return before + self.tokenizer.decode(ids[-1:], skip_special_tokens=True).partition("\n")[0]
+            return self.decode(ids)
+        return self.decode(ids[:-1]) + self.decode(ids[-1:]).partition("\n")[0]
 
     def _render(self, messages: Sequence[Message], *, reply: bool = True) -> str:
         """The template's text, with a mark in every control token that somebody typed."""

@@ -44,10 +44,10 @@ def test_the_summary_has_every_metric_under_its_fixed_name(answered: Answered, t
 
 def test_as_many_prompts_are_the_same_prompts_for_every_command(town: Path) -> None:
     project, n = Project.open(town), 10
-    sampled = {"best_of": 2, "draws": 1, "max_tokens": 4, "bootstrap": 10}
+    sampled = {"best_of": 4, "draws": 1, "max_tokens": 16, "bootstrap": 10}
     evaluate(project, config=EvaluateConfig(prompts=n, **sampled), flags=Compute("float32"))
-    compare(project, "sft", "ppo", config=CompareConfig(prompts=n, max_tokens=4, bootstrap=10), flags=Compute("float32"))
-    ground = open_ground(project, AlgorithmsConfig(prompts=n, max_tokens=4), "base", "sft", "float32")
+    compare(project, "sft", "ppo", config=CompareConfig(prompts=n, max_tokens=16, bootstrap=10), flags=Compute("float32"))
+    ground = open_ground(project, AlgorithmsConfig(prompts=n, max_tokens=16), "base", "sft", "float32")
     by_algorithms = {"\n".join(turn.content for turn in prompt.messages) for prompt in ground.prompts}
     by_evaluate, by_compare = ({row["prompt"] for row in samples(town, name)} for name in ("evaluate", "compare"))
     assert by_evaluate == by_compare == by_algorithms
