@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from small_project import FLAGS, copied, labeled, rankings
+from tiny import chat, llama
 
 from accord.commands.models import load_model
 from accord.commands.train.dpo import dpo
 from accord.commands.train.sft import sft
 from accord.errors import ModelError, UsageError
-from accord.models.folders import load_causal_lm
+from accord.models.folders import load_causal_lm, save_model
+from accord.models.weights import update_kept
 from accord.runtime.lineage import digest_folder
 from accord.runtime.project import Project
 from accord.settings import DpoConfig, SftConfig
@@ -51,3 +53,28 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(unlabeled: Proje
     tokenizer.save_pretrained(folder)
     with pytest.raises(ModelError, match=r"the tokenizer has '<new>' \(300\), but the model's embedding has 300 rows"):
         load_model(project, "grown")
+
+
+def test_a_run_says_when_rounding_loses_what_it_learned(unlabeled: Project, tmp_path: Path) -> None:
+    project = copied(unlabeled, tmp_path / "p")
+    base = load_model(project, "base")
+    save_model(project.model("half"), base.lm, base.format.tokenizer, torch.bfloat16)
+    for name, lr, dtype in (("slow", 1e-6, "auto"), ("fast", 1e-2, "auto"), ("exact", 1e-6, "float32")):
+        config = SftConfig(epochs=1, ptx_tokens=0, lr=lr, warmup_steps=1, save_dtype=dtype)
+        sft(project, base="half", name=name, config=config, flags=FLAGS)
+        log = project.run(name) / "log.txt"
+        assert (log.exists() and "bfloat16 keeps" in log.read_text()) == (name == "slow"), name
+    before, after = (load_causal_lm(project.model(name)).state_dict() for name in ("half", "slow"))
+    changed = sum(int((before[name] != tensor).sum()) for name, tensor in after.items())
+    assert changed < 0.2 * sum(tensor.numel() for tensor in after.values()), "so it is: most weights are the base's again"
+
+
+def test_the_share_that_is_kept(tmp_path: Path) -> None:
+    save_model(tmp_path / "m", llama(vocab=300), chat().tokenizer, torch.bfloat16)
+    for step, share in ((1e-5, 0.0), (1e-2, 1.0)):
+        model = load_causal_lm(tmp_path / "m")
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1 + step)
+        assert update_kept(model, tmp_path / "m", torch.bfloat16) == pytest.approx(share, abs=0.1)
+        assert update_kept(model, tmp_path / "m", torch.float32) == pytest.approx(1.0)

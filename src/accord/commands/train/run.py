@@ -23,6 +23,7 @@ from accord.models.decoder import recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
 from accord.models.quantised import quantised, weights_in
 from accord.models.scalar import head_width, new_head
+from accord.models.weights import update_kept
 from accord.records import Prompt
 from accord.runtime import lineage
 from accord.runtime.device import pick_device
@@ -39,6 +40,8 @@ from accord.settings.rates import rate
 
 UNLIMITED = 1 << 40
 """The window of prompts where the model's configuration sets no limit."""
+KEPT = 0.9
+"""Share of what was learned below which a run says that rounding loses it."""
 SAMPLE_FIRST = "`accord sample`, then `accord label`, or `accord import` rankings"
 Record = TypeVar("Record")
 Tuned = TypeVar("Tuned", bound=FineTuning)
@@ -213,7 +216,9 @@ def save(
         if isinstance(config, Training) and config.keep_adapter:
             base = Path(model.files.source)
             save_adapter(folder / "adapter", model, str(base.resolve() if base.is_dir() else base), tokenizer)
-        save_model(folder, merge_lora(model), tokenizer, _precision(config))
+        merged = merge_lora(model)
+        _tell_what_is_rounded_away(merged, run, _precision(config))
+        save_model(folder, merged, tokenizer, _precision(config))
         if beside:
             beside(folder)
         settings = dataclasses.asdict(config)
@@ -227,6 +232,19 @@ def _precision(config: Any) -> torch.dtype | None:
     """Precision of the saved weights; None leaves it to the model."""
     asked = config.save_dtype if isinstance(config, Training) else "auto"
     return None if asked == "auto" else getattr(torch, asked)
+
+
+def _tell_what_is_rounded_away(model: Any, run: Run, asked: torch.dtype | None) -> None:
+    """Say so when the precision of the files loses a good part of what was learned."""
+    files: ModelFiles | None = getattr(model, "files", None)
+    dtype: torch.dtype = asked or getattr(model, "stored_dtype", torch.float32)
+    if dtype == torch.float32 or files is None or files.gguf or files.adapter or not Path(files.source).is_dir():
+        return
+    kept = update_kept(model, Path(files.source), dtype)
+    if kept < KEPT:
+        line = f"{str(dtype).removeprefix('torch.')} keeps {kept:.0%} of what the weights learned; --save-dtype float32 keeps all"
+        say(f"{run.stage}: {line}")
+        run.note(line)
 
 
 def _about(folder: Path, stage: str, model: Any, tokenizer: Any) -> About:
