@@ -120,7 +120,7 @@ def train(
 
             # step 4: accuracy on held-out prompts at the end of an epoch, checkpoint
             if step % a_pass == 0 and validation:
-                held_out = {"validation_accuracy": accuracy(model, validation, dtype=dtype)}
+                held_out = {"validation_accuracy": accuracy(model, validation, dtype=dtype, batch_tokens=config.micro_tokens)}
                 metrics |= held_out
             run.log(step, **metrics)
             if step % config.save_every == 0 or step == steps:
@@ -130,9 +130,9 @@ def train(
     # step 5: the bias that sets the demonstrations' mean score to 0
     model.config.reward_bias = 0.0
     if demonstrations:
-        model.config.reward_bias = -float(score_rows(model, demonstrations, dtype=dtype).mean())
+        model.config.reward_bias = -float(score_rows(model, demonstrations, dtype=dtype, batch_tokens=config.micro_tokens).mean())
     if validation and not held_out:
-        held_out = {"validation_accuracy": accuracy(model, validation, dtype=dtype)}
+        held_out = {"validation_accuracy": accuracy(model, validation, dtype=dtype, batch_tokens=config.micro_tokens)}
     return held_out
 
 
@@ -145,9 +145,9 @@ def score_rows(model: Any, rows: Sequence[list[int]], *, dtype: torch.dtype, bat
     return out
 
 
-def accuracy(model: Any, rankings: Sequence[RankedRows], *, dtype: torch.dtype) -> float:
+def accuracy(model: Any, rankings: Sequence[RankedRows], *, dtype: torch.dtype, batch_tokens: int = 16_384) -> float:
     """Return the share of untied pairs whose better response scores higher, averaged over prompts."""
-    flat = score_rows(model, [row for ranking in rankings for row in ranking.rows], dtype=dtype)
+    flat = score_rows(model, [row for ranking in rankings for row in ranking.rows], dtype=dtype, batch_tokens=batch_tokens)
     parts = torch.split(flat, [len(ranking.rows) for ranking in rankings])
     shares = [_right(part, torch.tensor(ranking.ranks)) for part, ranking in zip(parts, rankings, strict=True)]
     return float(torch.tensor([right / pairs for right, pairs in shares if pairs]).mean())

@@ -93,7 +93,7 @@ def train(
 
             # step 4: after each epoch the validation loss; the best epoch's weights go to disk
             if step % a_pass == 0 and validation:
-                held_out = {"validation_loss": response_loss(model, validation, dtype=dtype)}
+                held_out = {"validation_loss": response_loss(model, validation, dtype=dtype, batch_tokens=config.micro_tokens)}
                 metrics |= held_out
                 if config.select == "validation_loss" and held_out["validation_loss"] < best_loss:
                     best, best_loss = step, held_out["validation_loss"]
@@ -109,7 +109,7 @@ def train(
     if best:
         held_out = {"validation_loss": best_loss}
     if validation and not held_out:
-        held_out = {"validation_loss": response_loss(model, validation, dtype=dtype)}
+        held_out = {"validation_loss": response_loss(model, validation, dtype=dtype, batch_tokens=config.micro_tokens)}
     return held_out
 
 

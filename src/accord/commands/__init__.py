@@ -59,6 +59,7 @@ COMMANDS = (
     Command("labelers", "feedback", "Invite, list, qualify, pause, exclude or erase labelers."),
     Command("agreement", "feedback", "Measure inter-annotator agreement, with intervals."),
     Command("plan", "feedback", "Estimate how many labels you need."),
+    Command("plan-memory", "train", "Plan the memory that a method takes for a model, and what to change."),
     Command("pretrain", "train", "Train a tokenizer and a small decoder on raw text."),
     Command("sft", "train", "Fine-tune a model on demonstrations."),
     Command("sample", "train", "Sample K responses per prompt for people to rank."),

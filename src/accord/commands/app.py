@@ -21,6 +21,7 @@ from cyclopts import App, Group, Parameter
 
 from accord.commands import COMMANDS, GROUPS
 from accord.errors import AccordError, UsageError
+from accord.runtime.device import out_of_memory
 from accord.runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -141,6 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _unread()
     except ImportError as error:
         _fail(_without_extra(error), UsageError.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        hint = "close other programs, take fewer rows at once by --batch-size, or use a smaller model"
+        _fail(f"out of memory ({hint})", AccordError.exit_code)
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", AccordError.exit_code)
     except KeyboardInterrupt:

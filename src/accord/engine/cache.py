@@ -51,8 +51,9 @@ class Cache:
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Keep these rows and drop all others."""
-        self.keys = [k.index_select(0, rows) for k in self.keys]
-        self.values = [v.index_select(0, rows) for v in self.values]
+        for layer in range(len(self.keys)):  # one at a time, so that only one is held twice
+            self.keys[layer] = self.keys[layer].index_select(0, rows)
+            self.values[layer] = self.values[layer].index_select(0, rows)
         self.visible = self.visible.index_select(0, rows)
 
 

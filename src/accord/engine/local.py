@@ -21,6 +21,7 @@ from accord.errors import InputError
 from accord.models.attention import Attend
 from accord.models.decoder import Weights, context_of, fuse, hidden, is_llama_shaped, llama_hidden, rotary
 from accord.models.heads import Head, head_of
+from accord.models.memory import CACHE_BYTES
 from accord.models.paths import is_plain
 from accord.models.plain import Reading, reading
 from accord.models.plain_head import PlainHead
@@ -31,9 +32,6 @@ COMPACT_AT = 0.75
 
 LOOK_EVERY = 16
 """Steps between two looks at which rows are done on a device that the host would have to wait for; the CPU looks at every one."""
-
-CACHE_BYTES = 8 << 30
-"""The most that keys and values take by default. It is a constant, so that no result depends on what memory is free."""
 
 SMALL_PRODUCT = 2**22
 """Below this size (see ``_dtype``) a CPU computes a product faster in float32 than in bfloat16."""

@@ -143,8 +143,6 @@ def hidden(
         return plain.hidden(body, tokens, cast("Any", attend).lengths, dtype, padded=path == "padded")
     keeps = torch.is_grad_enabled() and not getattr(body, "recompute", False)
     if path == "fused":
-        if keeps:
-            return llama_hidden(fuse(body, dtype), tokens, rotary(body, positions), attend)
         return _layerwise(body, tokens, rotary(body, positions), attend, dtype)
     with torch.autocast(tokens.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=keeps):
         out = body(input_ids=tokens[None], position_ids=positions[None], use_cache=False, attend=attend)
@@ -195,9 +193,10 @@ def _through(w: Weights, layer: Layer, index: int, x: Tensor, rotations: Tensor,
 
 
 def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dtype: torch.dtype) -> Tensor:
-    """Return the same states, holding the cast weights of one layer at a time.
+    """Return the same states, casting each layer's weights just before they are used.
 
-    With gradients, a layer's weights and activations are computed again in the backward pass.
+    Without gradients they are gone after the layer. With them, the gradients of a layer's cast weights are turned into those of its
+    parameters before the backward pass moves on. Under ``recompute`` it casts and computes each layer again.
     """
     bare = _frame(body, dtype)
     order = _order(bare, body.device)
@@ -207,7 +206,7 @@ def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dty
 
     x = F.embedding(tokens, bare.embedding).float()
     for index in range(len(body.layers)):
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and getattr(body, "recompute", False):
             x = cast("Tensor", checkpoint(through, index, x, use_reentrant=False, preserve_rng_state=False))
         else:
             x = through(index, x)

@@ -28,6 +28,8 @@ _KERNELS = "64"
 """Enough for one step of these models. With this limit 120 reward steps of the demo took 0.78 GB instead of 1.09
 (docs/notebook.md)."""
 _NAMES = {"fp32": "float32", "float32": "float32", "bf16": "bfloat16", "bfloat16": "bfloat16", "fp16": "float16", "float16": "float16"}
+_EXHAUSTED = ("DefaultCPUAllocator", "not enough memory", "out of memory", "std::bad_alloc")
+"""Signs in a RuntimeError that memory ran out."""
 _NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 """Flags of /proc/cpuinfo; the last is ARM's."""
 _BELOW_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
@@ -148,6 +150,13 @@ def keep_few_kernels() -> None:
 
 def _mallopt(parameter: int, value: int) -> bool:
     return ctypes.CDLL(None).mallopt(parameter, value) == 1
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out: Python's, a device's, or that of the allocator of a CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _EXHAUSTED)
 
 
 def peak_rss_mb() -> float:

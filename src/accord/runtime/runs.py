@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from accord.errors import AccordError, RunError, UsageError
 from accord.runtime import checkpoints
-from accord.runtime.device import environment, peak_device_mb, peak_rss_mb
+from accord.runtime.device import environment, out_of_memory, peak_device_mb, peak_rss_mb
 from accord.runtime.files import append, clean, sync, write_atomic
 from accord.runtime.threads import keep_threads
 
@@ -39,7 +39,9 @@ else:
 POLICIES = "policies"
 ASIDE = "aside"
 _FIXED = ("stage", "config", "inputs", "seed")
-"""Fields that a resume may not change. Versions may change; log.txt says so."""
+"""Fields that a resume may not change, except settings below. Versions may change; log.txt says so."""
+_FREE = ("config.micro_tokens ", "config.recompute ")
+"""Settings that change how much memory is taken, and weights by rounding alone: a resume may have others."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,11 @@ class Run:
     def finishing(self) -> Generator[dict[str, Any]]:
         """Finish the run with its seconds, its peak memory and the metrics that the block puts into the yielded dict.
 
-        A run whose input turns out to be unusable before its first step leaves nothing behind.
+        A run whose input turns out to be unusable before its first step leaves nothing behind. Where memory runs out, the error names
+        the parts that took it, by the line ``memory_plan`` in the dict, and settings that take less.
+
+        Raises:
+            RunError: memory ran out.
         """
         started, metrics = time.perf_counter(), dict[str, Any]()
         try:
@@ -182,9 +188,23 @@ class Run:
             if not self.begun:
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise self._exhausted(metrics.get("memory_plan", "")) from error
+        metrics.pop("memory_plan", None)
         on_device = round(peak_device_mb())
         memory = {"peak_rss_mb": round(peak_rss_mb())} | ({"peak_device_mb": on_device} if on_device else {})
         self.finish(**metrics, seconds=round(time.perf_counter() - started, 2), **memory)
+
+    def _exhausted(self, plan: str) -> RunError:
+        if not plan:
+            hint = "close other programs, take fewer rows at once by --batch-size, or use a smaller model"
+            return RunError("out of memory", where=str(self.folder), hint=hint)
+        less = "continue with --resume and a smaller --micro-tokens, or --recompute, which change the weights by rounding alone"
+        other = "--lora-rank 16 with --lora-bits 4 under another --name takes much less"
+        ways = f"{less}; {other}; `accord plan-memory {self.stage}` says what each saves"
+        return RunError(f"out of memory ({plan})", where=str(self.folder), hint=ways)
 
     @staticmethod
     def discard(folder: Path, stage: str) -> None:
@@ -224,11 +244,13 @@ class Run:
         except ValueError as error:
             raise RunError("is not JSON", where=str(self._config), hint="start the run again under another --name") from error
         begun["config"] = {**defaults, **begun.get("config", {}), **begun.get("asked", {})}
-        differing = [key for name in _FIXED for key in _differences(begun.get(name), asked[name], name)]
+        changed = [key for name in _FIXED for key in _differences(begun.get(name), asked[name], name)]
+        differing = [key for key in changed if not key.startswith(_FREE)]
         if differing:
             hint = "resume it with its original settings, or start a new run under another --name"
             raise RunError(f"cannot resume the run: {'; '.join(differing)}", where=str(self.folder), hint=hint)
-        for change in _differences(begun.get("versions"), asked["versions"], "versions"):
+        free = [key for key in changed if key.startswith(_FREE)]
+        for change in [*free, *_differences(begun.get("versions"), asked["versions"], "versions")]:
             self.note(f"resumed with {change}")
 
     def _keep_threads(self) -> None:

@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {"batch_size": 6, "max_tokens": 6, "minibatch_size": 3, 
 """Settings of what learns from its own samples."""
 SHORT = "def short(prompts, responses):\n    return [-float(len(response)) for response in responses]\n"
 """A Python reward; written into a project as town_short.py it is called town_short:short."""
-CLOCK = {"seconds", "peak_rss_mb"}
+CLOCK = {"seconds", "peak_rss_mb", "memory_plan_mb"}
 """Keys of a run's summary that every run has."""
 WINDOW = {"window", "rows_left_out", "rows_cut"}
 """Keys that a run has which learns from written rows."""

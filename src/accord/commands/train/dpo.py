@@ -12,7 +12,7 @@ from typing import Annotated
 from accord.algorithms import dpo as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import SAMPLE_FIRST, counted, parts, save, snapshot, trainable, windowed, with_rates
+from accord.commands.train.run import SAMPLE_FIRST, counted, parts, plan_run, save, snapshot, trainable, windowed, with_rates
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
@@ -60,6 +60,7 @@ def dpo(
             what = f"none of the {len(ranked)} rankings has a pair to learn from: they are ties, held out, or of prompts not for training"
             raise InputError(what, where=opened.store_url, hint=SAMPLE_FIRST)
         dtype = training_dtype(flags.dtype)
+        plan_run(run, metrics, source, config, dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
         config = run.settle(with_rates(config, run, model.lm), beta=config.strength)
         spoken, window = windowed(model.format, config)

@@ -13,7 +13,7 @@ from typing import Annotated
 from accord.algorithms import kto as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import SAMPLE_FIRST, counted, parts, save, snapshot, trainable, windowed, with_rates
+from accord.commands.train.run import SAMPLE_FIRST, counted, parts, plan_run, save, snapshot, trainable, windowed, with_rates
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
@@ -65,6 +65,7 @@ def kto(
             hint = "check good_quality, bad_quality and held_out_group, or use --thumbs ranks"
             raise InputError(f"{ups} thumbs up and {downs} down to train on; it takes both", where=opened.store_url, hint=hint)
         dtype = training_dtype(flags.dtype)
+        plan_run(run, metrics, source, config, dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
         config = with_rates(config, run, model.lm)
         spoken, window = windowed(model.format, config)

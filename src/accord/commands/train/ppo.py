@@ -14,7 +14,7 @@ from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, 
 from accord.commands.models import digest_of, load_model, load_reward_model, locate, training_dtype
 from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
-from accord.commands.train.run import askable, counted_prompts, ending, save, trainable, with_rates
+from accord.commands.train.run import askable, counted_prompts, ending, plan_run, save, trainable, with_rates
 from accord.data.tokenizers import load_tokenizer
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
@@ -51,6 +51,7 @@ def ppo(
         return run
     with run.finishing() as metrics:
         dtype = training_dtype(flags.dtype)
+        plan_run(run, metrics, source, config, dtype, prompts=rewards.prompts, reward_models=len(set(rewards.models.values())))
         model = load_model(opened, sft, bits=config.lora_bits)
         check_same_tokenizer(model, reward_source)
         critic = load_reward_model(reward_source, dtype, bits=config.lora_bits).model
@@ -70,7 +71,7 @@ def ppo(
             reference=model.lm,
             value=value,
             sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
-            scorer=mixture(rewards, model, config, prompts, dtype, bits=config.lora_bits, loaded=shared),
+            scorer=mixture(rewards, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens, loaded=shared),
             prompts=prompts,
             pretraining=raw_text_batches(opened, chat_format, config.seed, config.ptx_tokens) if config.ptx_coef else None,
             decode=chat_format.tokenizer.decode,

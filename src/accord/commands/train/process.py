@@ -15,7 +15,7 @@ from typing import Annotated
 from accord.algorithms import process as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import counted, save, scalar_model, trainable, windowed, with_rates
+from accord.commands.train.run import counted, plan_run, save, scalar_model, trainable, windowed, with_rates
 from accord.data.spans import Span, read_spans
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
@@ -63,6 +63,7 @@ def process(
         return run
     with run.finishing() as metrics:
         dtype = training_dtype(flags.dtype)
+        plan_run(run, metrics, source, config, dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
         config = with_rates(config, run, model.lm)
         scalar = trainable(scalar_model(model, config.seed, "process"), config, "process", "lora")

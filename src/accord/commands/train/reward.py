@@ -14,7 +14,7 @@ from accord.algorithms import reward as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.demonstrations import example, written_demonstrations
-from accord.commands.train.run import counted, parts, save, scalar_model, snapshot, trainable, windowed, with_rates
+from accord.commands.train.run import counted, parts, plan_run, save, scalar_model, snapshot, trainable, windowed, with_rates
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
@@ -62,6 +62,7 @@ def reward(
         return run
     with run.finishing() as metrics:
         dtype = training_dtype(flags.dtype)
+        plan_run(run, metrics, source, config, dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
         config = with_rates(config, run, model.lm)
         scalar = trainable(scalar_model(model, config.seed, "reward"), config, "reward", "lora")
@@ -88,7 +89,7 @@ def reward(
         if validation:
             metrics["accuracy_labelers"] = measured["validation_accuracy"]
         if held_out:
-            metrics["accuracy_heldout_group"] = algorithm.accuracy(scalar, held_out, dtype=dtype)
+            metrics["accuracy_heldout_group"] = algorithm.accuracy(scalar, held_out, dtype=dtype, batch_tokens=config.micro_tokens)
         parents, data = {sft: inputs["sft"]}, {"rankings": digest, "demonstrations": shown}
         save(opened, name, scalar, model.format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)

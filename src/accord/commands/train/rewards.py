@@ -167,6 +167,7 @@ def mixture(
     dtype: torch.dtype,
     *,
     bits: int = 0,
+    micro_tokens: int = 16_384,
     loaded: Mapping[str, Any] | None = None,
 ) -> Mixture:
     """Build the reward that the terms ask for; every term is tried once on the first prompt.
@@ -175,6 +176,7 @@ def mixture(
         model: whose tokens are scored.
         ids: token ids of ``spec.prompts``.
         bits: 4 quantises the reward models as the policy is; 0 leaves them as they are.
+        micro_tokens: how many tokens a reward model reads in a pass.
         loaded: reward models that are in memory already, by folder.
 
     Raises:
@@ -187,7 +189,7 @@ def mixture(
         check_same_tokenizer(model, source)
         if source not in held:
             held[source] = load_reward_model(source, dtype, bits=bits).model
-        scorers[name] = RewardModel(held[source], dtype=dtype)
+        scorers[name] = RewardModel(held[source], dtype=dtype, batch_tokens=micro_tokens)
     shown = {tuple(tokens): prompt.messages[-1].content for tokens, prompt in zip(ids, spec.prompts, strict=True)}
     by_id = {prompt.id: tuple(tokens) for tokens, prompt in zip(ids, spec.prompts, strict=True)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,12 @@ from accord.commands.models import Model
 from accord.data.template_variables import written_in
 from accord.data.templates import ChatFormat, end_at_stop
 from accord.data.token_rows import LongRows, RowWindow
-from accord.errors import UsageError
+from accord.errors import ModelError, UsageError
 from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
 from accord.models.decoder import recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
+from accord.models.memory import Load, plan, shape_of
 from accord.models.quantised import quantised, weights_in
 from accord.models.scalar import head_width, new_head
 from accord.models.weights import update_kept
@@ -181,6 +183,34 @@ def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> A
         body, numbers = sharing(lm) if apart else lm, generator(config.seed, *stream)
         lm = add_lora(body, config.lora_rank, numbers, alpha=config.lora_alpha, targets=config.lora_targets)
     return recomputing(lm) if config.recompute else lm
+
+
+def plan_run(
+    run: Run,
+    metrics: dict[str, Any],
+    source: str,
+    config: Any,
+    dtype: torch.dtype,
+    *,
+    prompts: Sequence[Prompt] = (),
+    reward_models: int = 0,
+) -> None:
+    """Say in one line how much memory a run will take, and put it among its metrics; the models are not opened yet.
+
+    Args:
+        source: folder or hub name of the model that the run starts from.
+        prompts: what a method that samples asks; a token is taken to have three characters.
+    """
+    longest = max((sum(len(message.content) for message in prompt.messages) for prompt in prompts), default=0) // 3 + 16
+    load = Load(run.stage, config, dtype.itemsize, pick_device().type, prompt_tokens=longest, reward_models=reward_models)
+    try:
+        found = plan(shape_of(source), load)
+    except (ModelError, AttributeError, TypeError) as error:  # an architecture without these sizes can still be trained
+        run.note(f"memory: not planned ({error})")
+        return
+    metrics |= {"memory_plan_mb": round(found.total / 2**20), "memory_plan": found.line()}
+    run.note(found.line())
+    print(f"{run.stage}: {found.line()}", file=sys.stderr)
 
 
 def scalar_model(model: Model, seed: int, stream: str) -> Any:

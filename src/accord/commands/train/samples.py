@@ -8,7 +8,7 @@ from typing import Any
 from accord.commands.app import RunFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.rewards import mixture, open_rewards
-from accord.commands.train.run import askable, counted_prompts, ending, save, trainable, with_rates
+from accord.commands.train.run import askable, counted_prompts, ending, plan_run, save, trainable, with_rates
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.device import choose_device
@@ -38,6 +38,7 @@ def learn_from_samples(
         return run
     with run.finishing() as metrics:
         dtype = training_dtype(flags.dtype)
+        plan_run(run, metrics, source, config, dtype, prompts=spec.prompts, reward_models=len(set(spec.models.values())))
         model = load_model(project, sft, bits=config.lora_bits)
         config = with_rates(config, run, model.lm)
         chat_format = model.format
@@ -51,7 +52,7 @@ def learn_from_samples(
             config,
             policy=policy,
             reference=reference,
-            rewards=mixture(spec, model, config, prompts, dtype, bits=config.lora_bits),
+            rewards=mixture(spec, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens),
             sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
             prompts=prompts,
             decode=chat_format.tokenizer.decode,

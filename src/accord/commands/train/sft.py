@@ -16,7 +16,7 @@ from accord.commands.app import Flat, Name, ProjectPath, RunFlags, TrainFlags
 from accord.commands.models import digest_of, ends_of, load_model, locate, training_dtype
 from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.raw_text import raw_text_batches
-from accord.commands.train.run import counted, save, snapshot, trainable, windowed, with_rates
+from accord.commands.train.run import counted, plan_run, save, snapshot, trainable, windowed, with_rates
 from accord.data.task_mixture import mixed, parse_weights, without
 from accord.data.template_variables import write_variables
 from accord.data.templates import chat_format, give_chat_template
@@ -66,6 +66,7 @@ def sft(
         return run
     with run.finishing() as metrics:
         dtype = training_dtype(flags.dtype)
+        plan_run(run, metrics, source, config, dtype)
         model = load_model(opened, base, bits=config.lora_bits)
         config = with_rates(config, run, model.lm)
         tokenizer = model.format.tokenizer
@@ -87,7 +88,7 @@ def sft(
             config, model=policy, examples=examples, validation=validation, pretraining=raw_text, run=run, dtype=dtype
         )
         if unseen := window.fit(strange, build, "demonstrations of held-out tasks", needed=False):
-            metrics["held_out_task_loss"] = algorithm.response_loss(policy, unseen, dtype=dtype)
+            metrics["held_out_task_loss"] = algorithm.response_loss(policy, unseen, dtype=dtype, batch_tokens=config.micro_tokens)
         metrics |= counted(run, window)
         parents, data = {base: inputs["base"]}, {"demonstrations": digest}
         save(opened, name, policy, tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)

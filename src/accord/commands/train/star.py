@@ -14,7 +14,7 @@ from accord.algorithms import star as algorithm
 from accord.algorithms.rewards import ExactAnswer
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import askable, counted_prompts, save, snapshot, trainable, with_rates
+from accord.commands.train.run import askable, counted_prompts, plan_run, save, snapshot, trainable, with_rates
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
@@ -59,6 +59,7 @@ def star(
         return run
     with run.finishing() as metrics:
         dtype = training_dtype(flags.dtype)
+        plan_run(run, metrics, source, config, dtype, prompts=[row.prompt for row in solved])
         model = load_model(opened, sft, bits=config.lora_bits)
         config = with_rates(config, run, model.lm)
         chat_format = model.format
