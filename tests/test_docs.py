@@ -39,12 +39,16 @@ def test_every_metric_is_on_its_stages_page(path: Path) -> None:
     assert not missing(keys, path.stem), f"docs/{path.stem}.md does not define these metrics"
 
 
+KEYED = {"dict[str, float]", "dict[str, Tensor]", "tuple[list[dict[str, Tensor]], float]"}
+"""What functions return that make metrics, or the sums that become metrics once the host has them."""
+
+
 def metrics(tree: ast.Module) -> set[str]:
     """The keys that reach ``run.log(step, **figures)``: those given to ``metrics``, and those of functions that return figures."""
     logged, removed = set[str](), set[str]()
     for node in ast.walk(tree):
         match node:
-            case ast.FunctionDef(returns=ast.expr() as returns) if ast.unparse(returns) == "dict[str, float]":
+            case ast.FunctionDef(returns=ast.expr() as returns) if ast.unparse(returns) in KEYED:
                 logged.update(_keys(node))
             case ast.Assign(targets=[ast.Name("metrics")]) | ast.AugAssign(target=ast.Name("metrics")):
                 logged.update(_keys(node.value))

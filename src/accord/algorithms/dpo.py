@@ -33,6 +33,7 @@ from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
+from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -134,11 +135,11 @@ def train(
             for part in _passes(config, policy, chosen, dtype):
                 part.loss.backward()
                 measured.append(replace(part, loss=part.loss.detach()))
-            metrics = _summary(measured)
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup(steps))
-            metrics |= {"lr": config.lr * share, "grad_norm": update(scaled(optimizers, share), max_norm=1.0)}
+            norm = update(scaled(optimizers, share), max_norm=1.0)
+            metrics = _summary(measured, grad_norm=norm) | {"lr": config.lr * share}
             metrics["pairs_per_second"] = sum(len(part.better) for part in measured) / (time.perf_counter() - began)
 
             # step 4: loss and accuracy on what it does not learn from at the end of an epoch, checkpoint
@@ -159,7 +160,7 @@ def reference_logprobs(config: DpoConfig, policy: Any, rankings: Sequence[Ranked
     if config.loss in REFERENCE_FREE:
         return torch.zeros(len(rows))
     kept = [count for ranked in rankings for count in ranked.kept]
-    return all_response_logprobs(policy, rows, kept, dtype=dtype, batch_tokens=config.micro_tokens)
+    return all_response_logprobs(policy, rows, kept, dtype=dtype, batch_tokens=config.micro_tokens).cpu()
 
 
 def implied_rewards(config: DpoConfig, logprobs: Tensor, reference: Tensor, tokens: Tensor) -> Tensor:
@@ -174,9 +175,9 @@ def prompt_loss(config: DpoConfig, logprobs: Tensor, rewards: Tensor, tokens: Te
 
     Args:
         logprobs: the policy's, of each response [K]. rewards: from ``implied_rewards`` [K].
-        tokens: lengths of the responses [K]. ranks: 1 is best [K].
+        tokens: lengths of the responses [K]. ranks: 1 is best [K], on the CPU.
     """
-    (better, worse), _ = ranked_pairs(ranks)
+    better, worse = ranked_pairs(ranks)[0].to(rewards.device)
     beta, ahead = config.strength, rewards[better] - rewards[worse]
     match config.loss:
         case "plackett-luce":
@@ -194,8 +195,13 @@ def prompt_loss(config: DpoConfig, logprobs: Tensor, rewards: Tensor, tokens: Te
         case "orpo":
             means = logprobs / tokens
             odds = odds_ratio_loss(means[better], means[worse]).sum() / max(len(better), 1)
-            return beta * odds - means[ranks == ranks.min()].mean()
+            return beta * odds - means[_best(ranks).to(means.device)].mean()
     return losses.sum() / max(len(better), 1)
+
+
+def _best(ranks: Tensor) -> Tensor:
+    """Return the indices of the responses of the best rank."""
+    return (ranks == ranks.min()).nonzero().squeeze(1)
 
 
 def _passes(config: DpoConfig, policy: Any, chosen: Sequence[Known], dtype: torch.dtype) -> Iterator[Measured]:
@@ -209,26 +215,29 @@ def _measured(config: DpoConfig, policy: Any, part: Sequence[Known], prompts: in
     said = response_logprobs(policy, pack(rows, kept).to(policy.device), dtype=dtype)
     losses, better, worse, best = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
     for known, logprobs in zip(part, torch.split(said, [len(known.ranked.rows) for known in part]), strict=True):
-        ranks, tokens = torch.tensor(known.ranked.ranks, device=said.device), torch.tensor(known.ranked.kept, device=said.device)
+        ranks, tokens = torch.tensor(known.ranked.ranks), torch.tensor(known.ranked.kept, device=said.device)
         rewards = implied_rewards(config, logprobs, known.reference.to(said.device), tokens)
         losses.append(prompt_loss(config, logprobs, rewards, tokens, ranks))
-        (first, second), _ = ranked_pairs(ranks)
+        first, second = ranked_pairs(ranks)[0].to(said.device)
         better.append(rewards.detach()[first])
         worse.append(rewards.detach()[second])
-        best.append((logprobs / tokens).detach()[ranks == ranks.min()])
+        best.append((logprobs / tokens).detach()[_best(ranks).to(said.device)])
     known_of_all = torch.cat([known.reference for known in part]).to(said.device)
     with_reference = slice(0) if config.loss in REFERENCE_FREE else slice(None)
-    moved, lengths = (said.detach() - known_of_all).abs()[with_reference], torch.tensor(kept, device=said.device)[with_reference]
+    moved, lengths = (said.detach() - known_of_all).abs()[with_reference], torch.tensor(kept)[with_reference]
     return Measured(torch.stack(losses).sum() / prompts, torch.cat(better), torch.cat(worse), torch.cat(best), moved, lengths)
 
 
-def _summary(measured: Sequence[Measured]) -> dict[str, float]:
-    """Return the metrics of a step; docs/dpo.md defines each."""
-    better, worse, best = (torch.cat([getattr(part, name) for part in measured]) for name in ("better", "worse", "best"))
-    moved, tokens = (torch.cat([getattr(part, name) for part in measured]) for name in ("moved", "tokens"))
+def _summary(measured: Sequence[Measured], **single: Tensor) -> dict[str, float]:
+    """Return the metrics of a step, those of one number each as they are; docs/dpo.md defines each."""
+    parts = {name: torch.cat([getattr(part, name) for part in measured]) for name in ("better", "worse", "best", "moved")}
+    found = to_host({"loss": torch.stack([part.loss for part in measured]), **parts, **single})
+    better, worse, best, moved = (found[name] for name in parts)
+    tokens = torch.cat([part.tokens for part in measured])
     drift = {"drift": (moved.sum() / tokens.sum()).item()} if len(tokens) else {}
-    return drift | {
-        "loss": sum(part.loss.item() for part in measured),
+    metrics = {name: float(found[name]) for name in single} | drift
+    return metrics | {
+        "loss": added(found["loss"]),
         "accuracy": share_above(better, worse, TIE),
         "margin": (better - worse).mean().item(),
         "reward_better": better.mean().item(),

@@ -45,11 +45,12 @@ from accord.algorithms.rollouts import (
     minibatch,
     minibatches,
     next_prompts,
-    ratio_metrics,
+    ratio_sums,
     rollout_metrics,
     sample_table,
     settled_scores,
     speed_metrics,
+    update_metrics,
 )
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pad
@@ -125,10 +126,10 @@ def train(
             started, history = time.perf_counter(), list[dict[str, float]]()
             order = minibatches(config.batch_size, config.minibatch_size, config.epochs, seed=config.seed, stage=config.stage, step=step)
             for rows in order:
-                metrics = _losses(config, policy, rollout, targets, rows, dtype)
-                metrics["grad_norm"] = update(scaled(optimizers, constant(updates, warmup)), config.max_grad_norm)
+                sums, kept = _losses(config, policy, rollout, targets, rows, dtype)
+                norm = update(scaled(optimizers, constant(updates, warmup)), config.max_grad_norm)
                 updates += 1
-                history.append(metrics)
+                history.append(update_metrics(sums, kept, grad_norm=norm))
             sampler.refresh()
             seconds_train = time.perf_counter() - started
 
@@ -194,17 +195,21 @@ def learning_targets(config: GrpoConfig, rollout: Rollout) -> Targets:
     return Targets(keep, advantages, rewards, kl)
 
 
-def _losses(config: GrpoConfig, policy: Any, rollout: Rollout, targets: Targets, rows: list[int], dtype: torch.dtype) -> dict[str, float]:
-    """Add the gradient of one minibatch's loss and return its metrics."""
+def _losses(
+    config: GrpoConfig, policy: Any, rollout: Rollout, targets: Targets, rows: list[int], dtype: torch.dtype
+) -> tuple[list[dict[str, Tensor]], float]:
+    """Add the gradient of one minibatch's loss; return each pass's sums, and the number of ratios in them."""
     whole, clip_high = config.loss == "sequence", config.clip_high or config.clip
     weights = token_weights(targets.keep[rows], "token" if whole else config.loss, config.max_tokens)
-    units = (targets.keep[rows].any(1).sum() if whole else targets.keep[rows].sum()).clamp(min=1).item()
-    sums: dict[str, float] = {}
+    units = float((targets.keep[rows].any(1).sum() if whole else targets.keep[rows].sum()).clamp(min=1))
+    sums = list[dict[str, Tensor]]()
     for group in by_tokens([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
         part = [rows[i] for i in group]
         batch = minibatch(rollout, part).to(policy.device)
         flat, _ = logprobs(policy, batch, dtype=dtype, temperature=config.temperature)
-        new = pad(flat, batch.kept)
+        new = pad(flat, torch.tensor(batch.kept_counts))
+        learned = targets.keep[part][:, : new.shape[1]]
+        counted = (learned.any(1) if whole else learned.flatten()).nonzero().squeeze(1).to(policy.device)
         old, reference, advantages, keep = (
             x[part][:, : new.shape[1]].to(policy.device) for x in (rollout.logprobs, rollout.reference, targets.advantages, targets.keep)
         )
@@ -212,17 +217,16 @@ def _losses(config: GrpoConfig, policy: Any, rollout: Rollout, targets: Targets,
         if whole:
             now, then = response_sums(new, keep), response_sums(old, keep)
             losses = clipped_policy_loss(now, then, advantages[:, 0], config.clip, clip_high)
-            policy_loss, log_ratio = losses.sum() / len(rows), (now - then)[keep.any(1)]
+            policy_loss, log_ratio = losses.sum() / len(rows), (now - then)[counted]
         else:
             losses = clipped_policy_loss(new, old, advantages, config.clip, clip_high)
-            policy_loss, log_ratio = (losses * weight).sum(), (new - old)[keep]
+            policy_loss, log_ratio = (losses * weight).sum(), (new - old).flatten()[counted]
         kl_loss = (kl_estimate((new - reference).masked_fill(~keep, 0.0), config.kl_estimator) * weight).sum()
         (policy_loss + (config.kl_coef * kl_loss if config.kl_in == "loss" else 0.0)).backward()
         with torch.no_grad():
-            metrics = {"policy_loss": policy_loss.item(), "kl_loss": kl_loss.item()}
-            for name, share in (metrics | ratio_metrics(log_ratio, config.clip, clip_high, units)).items():
-                sums[name] = sums.get(name, 0.0) + share
-    return sums
+            parts = {"policy_loss": policy_loss.detach(), "kl_loss": kl_loss.detach()}
+            sums.append(parts | ratio_sums(log_ratio, config.clip, clip_high))
+    return sums, units
 
 
 def _summary(rollout: Rollout, targets: Targets, history: list[dict[str, float]]) -> dict[str, float]:

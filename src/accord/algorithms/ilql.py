@@ -25,8 +25,9 @@ from accord.algorithms.objectives import expectile_loss, lambda_returns
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, pack, pad
+from accord.models.packing import by_tokens, keep_mask, pack, pad
 from accord.models.qvalues import QNetwork, QScorer
+from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -88,11 +89,13 @@ def train(
             rows = [episodes[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
 
             # step 2: losses of Q, of V and of what nobody said, means over tokens
-            metrics = _accumulate(config, network, target, rows, dtype)
+            sums = _accumulate(config, network, target, rows, dtype)
 
             # step 3: update, and draw the target network after
             share = cosine(step - 1, steps, config.warmup(steps))
-            metrics |= {"grad_norm": update(scaled(optimizers, share), max_norm=1.0), "lr": config.lr * share}
+            norm = update(scaled(optimizers, share), max_norm=1.0)
+            found = to_host({name: torch.stack(each) for name, each in sums.items()} | {"grad_norm": norm})
+            metrics = _summary(rows, found) | {"lr": config.lr * share}
             follow(target, network, config.target_rate)
             metrics["tokens_per_second"] = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
 
@@ -130,33 +133,46 @@ def losses(
         ends = batch.kept.cumsum(0) - 1
         following = after[batch.targets].index_fill(0, ends, 0.0)
         rewards = torch.zeros_like(following).index_copy_(0, ends, torch.tensor([row.worth for row in rows], device=following.device))
-        keep = pad(torch.ones_like(rewards), batch.kept) > 0
-        returns = lambda_returns(pad(rewards, batch.kept), pad(following, batch.kept), keep, config.gamma, config.lam)[keep]
+        lengths = torch.tensor(batch.kept_counts)
+        known_keep = keep_mask(lengths)
+        keep, kept = known_keep.to(network.device), known_keep.flatten().nonzero().squeeze(1).to(network.device)
+        returns = lambda_returns(pad(rewards, lengths), pad(following, lengths), keep, config.gamma, config.lam).flatten()[kept]
     q_loss = ((q - returns) ** 2).sum(0) / 2
     v_loss = expectile_loss(v, held, config.expectile) if config.backup == "expectile" else torch.zeros_like(v)
     seen = {"q": q.detach().mean(0), "v": v.detach(), "return": returns, "disagreement": (q[0] - q[1]).detach().abs()}
     return q_loss, v_loss, network.unlikely(before, said, dtype) / 2, seen
 
 
-def _accumulate(config: IlqlConfig, network: QNetwork, target: QNetwork, rows: Sequence[Episode], dtype: torch.dtype) -> dict[str, float]:
-    """Accumulate gradients of the mean losses over the rows' tokens; return the metrics of a step, which docs/ilql.md defines."""
+def _accumulate(
+    config: IlqlConfig, network: QNetwork, target: QNetwork, rows: Sequence[Episode], dtype: torch.dtype
+) -> dict[str, list[Tensor]]:
+    """Accumulate gradients of the mean losses over the rows' tokens; return sums over tokens of the step's metrics, one per pass."""
     kept = sum(row.kept for row in rows)
-    sums: dict[str, float] = {
-        "q_loss": 0.0,
-        "v_loss": 0.0,
-        "conservative_loss": 0.0,
-        "q": 0.0,
-        "v": 0.0,
-        "return": 0.0,
-        "disagreement": 0.0,
-    }
+    sums: dict[str, list[Tensor]] = {}
     for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
         q_loss, v_loss, unlikely, seen = losses(config, network, target, [rows[i] for i in group], dtype)
         ((q_loss + v_loss + config.conservative * unlikely).sum() / kept).backward()
         parts = {"q_loss": q_loss, "v_loss": v_loss, "conservative_loss": unlikely, **seen}
         for name, each in parts.items():
-            sums[name] += float(each.detach().sum()) / kept
+            sums.setdefault(name, []).append(each.detach().sum())
     return sums
+
+
+def _summary(rows: Sequence[Episode], found: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the metrics of a step, means over tokens, which docs/ilql.md defines."""
+    kept = sum(row.kept for row in rows)
+    sums = {name: added(found[name].double() / kept) for name in found if name != "grad_norm"}
+    metrics = {
+        "q_loss": sums["q_loss"],
+        "v_loss": sums["v_loss"],
+        "conservative_loss": sums["conservative_loss"],
+        "q": sums["q"],
+        "v": sums["v"],
+        "return": sums["return"],
+        "disagreement": sums["disagreement"],
+        "grad_norm": float(found["grad_norm"]),
+    }
+    return metrics
 
 
 def ordering(network: QNetwork, episodes: Sequence[Episode], dtype: torch.dtype) -> float:

@@ -24,6 +24,7 @@ from accord.errors import InputError
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
+from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -93,8 +94,8 @@ def train(
     strangers = estranged(thumbs, max_tokens=config.max_tokens, seed=config.seed)
     done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is None:
-        reference = said(config, policy, [*thumbs, *validation, *held_out_group], dtype)
-        stranger_reference = said(config, policy, strangers, dtype)
+        reference = said(config, policy, [*thumbs, *validation, *held_out_group], dtype).cpu()
+        stranger_reference = said(config, policy, strangers, dtype).cpu()
     else:
         done, state = restored
         restore_trained(policy, state["policy"])
@@ -114,14 +115,19 @@ def train(
             rows = [thumbs[i] for i in chosen]
 
             # step 2: the reference point, from what the policy says of strangers; it carries no gradient
-            kl = (said(config, policy, [strangers[i] for i in chosen], dtype) - stranger_reference[chosen]).mean().clamp(min=0)
+            asked = said(config, policy, [strangers[i] for i in chosen], dtype)
+            kl = (asked - stranger_reference[chosen].to(asked.device)).mean().clamp(min=0)
 
             # step 3: the loss against the cached reference, a mean over thumbs
-            metrics = _accumulate(config, policy, rows, references[0][chosen], weights[chosen], kl, dtype)
+            losses, said_more, order_of = _accumulate(config, policy, rows, references[0][chosen], weights[chosen], kl, dtype)
 
             # step 4: update
             share = cosine(step - 1, steps, config.warmup(steps))
-            metrics |= {"kl": kl.item(), "lr": config.lr * share, "grad_norm": update(scaled(optimizers, share), max_norm=1.0)}
+            norm = update(scaled(optimizers, share), max_norm=1.0)
+            found = to_host({"loss": torch.stack(losses), "ratios": torch.cat(said_more), "kl": kl, "grad_norm": norm})
+            ratios = torch.empty(len(rows)).index_copy_(0, torch.tensor(order_of), found["ratios"])
+            metrics = _summary(config, rows, ratios) | {"loss": added(found["loss"])}
+            metrics |= {"kl": float(found["kl"]), "lr": config.lr * share, "grad_norm": float(found["grad_norm"])}
             metrics["thumbs_per_second"] = len(rows) / (time.perf_counter() - began)
 
             # step 5: accuracy on what it does not learn from at the end of an epoch, checkpoint
@@ -137,7 +143,7 @@ def train(
 
 
 def said(config: KtoConfig, policy: Any, rows: Sequence[ThumbRow], dtype: torch.dtype) -> Tensor:
-    """Return the policy's log-probability of each row's response in nats, without gradient."""
+    """Return the policy's log-probability of each row's response in nats, without gradient, on its device."""
     return all_response_logprobs(
         policy, [row.tokens for row in rows], [row.kept for row in rows], dtype=dtype, batch_tokens=config.micro_tokens
     )
@@ -152,21 +158,30 @@ def thumb_weights(config: KtoConfig, up: Tensor) -> Tensor:
 
 def _accumulate(
     config: KtoConfig, policy: Any, rows: Sequence[ThumbRow], reference: Tensor, weights: Tensor, kl: Tensor, dtype: torch.dtype
-) -> dict[str, float]:
-    """Accumulate gradients of the mean loss over the rows; return the metrics of a step, which docs/kto.md defines."""
-    up, log_ratios, total = torch.tensor([row.up for row in rows]), torch.zeros(len(rows)), 0.0
+) -> tuple[list[Tensor], list[Tensor], list[int]]:
+    """Accumulate gradients of the mean loss over the rows.
+
+    Returns the parts of the loss, which add up to it, log policy - log reference of the rows, and the rows' numbers in that order.
+    """
+    losses, log_ratios, order = list[Tensor](), list[Tensor](), list[int]()
+    up = torch.tensor([row.up for row in rows])
     for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
         batch = pack([rows[i].tokens for i in group], [rows[i].kept for i in group]).to(policy.device)
         ratios = response_logprobs(policy, batch, dtype=dtype) - reference[group].to(policy.device)
         device = ratios.device
-        losses = kto_loss(ratios, up[group].to(device), kl.to(device), config.beta, weights[group].to(device))
-        loss = losses.sum() / len(rows)
+        each = kto_loss(ratios, up[group].to(device), kl.to(device), config.beta, weights[group].to(device))
+        loss = each.sum() / len(rows)
         loss.backward()
-        total += loss.item()
-        log_ratios[group] = ratios.detach().cpu()
-    rewards = config.beta * log_ratios
+        losses.append(loss.detach())
+        log_ratios.append(ratios.detach())
+        order += group
+    return losses, log_ratios, order
+
+
+def _summary(config: KtoConfig, rows: Sequence[ThumbRow], log_ratios: Tensor) -> dict[str, float]:
+    """Return the metrics of a step, which docs/kto.md defines."""
+    up, rewards = torch.tensor([row.up for row in rows]), config.beta * log_ratios
     return {
-        "loss": total,
         "accuracy": _accuracy(log_ratios, up),
         "reward_up": rewards[up].mean().item(),
         "reward_down": rewards[~up].mean().item(),
@@ -193,7 +208,7 @@ def _held_out(
     metrics: dict[str, float] = {}
     for rows, reference, strangers in zip(sets, references, (False, True), strict=True):
         if rows:
-            log_ratios = said(config, policy, rows, dtype) - reference
+            log_ratios = said(config, policy, rows, dtype).cpu() - reference
             found = _accuracy(log_ratios, torch.tensor([row.up for row in rows]))
             unseen = {"validation_accuracy": found, "validation_drift": _drift(log_ratios, rows)}
             metrics |= {"heldout_accuracy": found} if strangers else unseen

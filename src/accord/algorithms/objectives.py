@@ -26,7 +26,10 @@ def whiten(x: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"], *, 
 
 
 def ranked_pairs(ranks: Int[Tensor, " k"]) -> tuple[Int[Tensor, "2 pairs"], Int[Tensor, "2 ties"]]:
-    """Return index pairs (better, worse) of one prompt's K responses, and its tied pairs. Rank 1 is best."""
+    """Return index pairs (better, worse) of one prompt's K responses, and its tied pairs. Rank 1 is best.
+
+    Give ranks on the CPU: how many pairs there are depends on their values, for which the host would wait.
+    """
     first, second = torch.triu_indices(len(ranks), len(ranks), offset=1, device=ranks.device)
     a, b = ranks[first], ranks[second]
     better, worse = torch.where(a < b, first, second), torch.where(a < b, second, first)
@@ -38,7 +41,7 @@ def bradley_terry_loss(scores: Float[Tensor, " k"], ranks: Int[Tensor, " k"]) ->
 
     The weight counts only untied pairs, so that prompts weigh the same; a prompt with only ties has loss 0.
     """
-    (better, worse), _ = ranked_pairs(ranks)
+    better, worse = ranked_pairs(ranks)[0].to(scores.device)
     return -F.logsigmoid(scores[better] - scores[worse]).sum() / max(len(better), 1)
 
 
@@ -48,7 +51,8 @@ def rao_kupper_loss(scores: Float[Tensor, " k"], ranks: Int[Tensor, " k"], thres
     P(tie) = 1 - P(i over j) - P(j over i) = (e^(2 eta) - 1) sigmoid(d - eta) sigmoid(-d - eta). Mean over all C(K,2) pairs.
     """
     eta = F.softplus(threshold)
-    (better, worse), (first, second) = ranked_pairs(ranks)
+    untied, ties = ranked_pairs(ranks)
+    (better, worse), (first, second) = untied.to(scores.device), ties.to(scores.device)
     won = F.logsigmoid(scores[better] - scores[worse] - eta).sum()
     d = scores[first] - scores[second]
     tied = (torch.log(torch.expm1(2 * eta)) + F.logsigmoid(d - eta) + F.logsigmoid(-d - eta)).sum()
@@ -96,8 +100,9 @@ def plackett_luce_loss(rewards: Float[Tensor, " k"], ranks: Int[Tensor, " k"], *
     mine, others = ranks[:, None], ranks[None, :]
     itself = torch.eye(len(ranks), dtype=torch.bool, device=ranks.device)
     among = (others >= mine) if ties else (others > mine) | itself
-    losses = rewards.expand(len(ranks), -1).masked_fill(~among, -torch.inf).logsumexp(1) - rewards
-    return losses.sum() / (among.sum(1) > 1).sum().clamp(min=1)
+    choices = (among.sum(1) > 1).sum().clamp(min=1)
+    losses = rewards.expand(len(ranks), -1).masked_fill(~among.to(rewards.device), -torch.inf).logsumexp(1) - rewards
+    return losses.sum() / choices.to(rewards.device)
 
 
 def kto_loss(

@@ -128,10 +128,10 @@ def restore_optimizers(optimizers: Iterable[torch.optim.Optimizer], kept: Sequen
         optimizer.load_state_dict(state)
 
 
-def update(steps: Mapping[torch.optim.Optimizer, float], max_norm: float) -> float:
+def update(steps: Mapping[torch.optim.Optimizer, float], max_norm: float) -> Tensor:
     """Take one step of each optimiser at its learning rate, on gradients clipped together to ``max_norm`` (0: unclipped).
 
-    Clears the gradients and returns their norm before clipping.
+    Clears the gradients and returns their norm before clipping, on the device: reading it makes the host wait.
     """
     parameters = [p for optimizer in steps for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, max_norm if max_norm > 0 else math.inf)
@@ -140,4 +140,4 @@ def update(steps: Mapping[torch.optim.Optimizer, float], max_norm: float) -> flo
             group["lr"] = lr
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return float(norm)
+    return norm

@@ -37,11 +37,12 @@ from accord.algorithms.rollouts import (
     minibatch,
     minibatches,
     next_prompts,
-    ratio_metrics,
+    ratio_sums,
     rollout_metrics,
     sample_table,
     settled_scores,
     speed_metrics,
+    update_metrics,
 )
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
@@ -138,13 +139,14 @@ def train(
             # step 3: several passes over the rollout in minibatches
             started, history = time.perf_counter(), list[dict[str, float]]()
             for rows in minibatches(config.batch_size, config.minibatch_size, config.epochs, seed=config.seed, stage="ppo", step=step):
-                metrics = _losses(config, policy, value, rollout, targets, rows, dtype)
-                metrics["ptx_loss"] = _pretraining_mix(config, policy, next(raw_text), dtype) if raw_text else 0.0
+                sums, kept = _losses(config, policy, value, rollout, targets, rows, dtype)
+                text_loss = _pretraining_mix(config, policy, next(raw_text), dtype) if raw_text else torch.zeros((), device=policy.device)
                 share = constant(updates, warmup)
-                metrics["grad_norm"] = update(scaled(policy_peaks, share), config.max_grad_norm)
+                norm = update(scaled(policy_peaks, share), config.max_grad_norm)
                 update(scaled(value_peaks, share), config.max_grad_norm)
                 updates += 1
                 _follow(average, policy, config.ema)
+                metrics = update_metrics(sums, kept, ptx_loss=text_loss, grad_norm=norm)
                 history.append(metrics)
                 if config.kl_stop and metrics["approx_kl"] > config.kl_stop:
                     break
@@ -197,15 +199,16 @@ def learning_targets(config: PpoConfig, rollout: Rollout, beta: float) -> Target
 
 def _losses(
     config: PpoConfig, policy: Any, value: Any, rollout: Rollout, targets: Targets, rows: list[int], dtype: torch.dtype
-) -> dict[str, float]:
-    """Add the gradients of one minibatch's policy and value loss, means over its kept tokens, and return its metrics."""
-    kept = targets.keep[rows].sum().clamp(min=1).item()
-    sums: dict[str, float] = {}
+) -> tuple[list[dict[str, Tensor]], float]:
+    """Add the gradients of one minibatch's policy and value loss, means over its kept tokens; return each pass's sums, and the tokens."""
+    kept = float(targets.keep[rows].sum().clamp(min=1))
+    sums = list[dict[str, Tensor]]()
     for group in by_tokens([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
         part = [rows[i] for i in group]
         batch = minibatch(rollout, part).to(policy.device)
         response = rollout.keep[part]
         counts = targets.keep[part][response]
+        counted = counts.nonzero().squeeze(1).to(policy.device)
         old, old_values, advantages, returns = (
             x[part][response].to(policy.device) for x in (rollout.logprobs, rollout.values, targets.advantages, targets.returns)
         )
@@ -216,17 +219,16 @@ def _losses(
         value_loss = (clipped_value_loss(values, old_values, returns, config.value_clip) * counts).sum() / kept
         (policy_loss + value_loss).backward()
         with torch.no_grad():
-            losses = {"policy_loss": policy_loss.item(), "value_loss": value_loss.item()}
-            for name, share in (losses | ratio_metrics((new - old)[counts], config.clip, config.clip, kept)).items():
-                sums[name] = sums.get(name, 0.0) + share
-    return sums
+            losses = {"policy_loss": policy_loss.detach(), "value_loss": value_loss.detach()}
+            sums.append(losses | ratio_sums((new - old)[counted], config.clip, config.clip))
+    return sums, kept
 
 
-def _pretraining_mix(config: PpoConfig, policy: Any, documents: list[list[int]], dtype: torch.dtype) -> float:
+def _pretraining_mix(config: PpoConfig, policy: Any, documents: list[list[int]], dtype: torch.dtype) -> Tensor:
     """Add ptx_coef times the gradient of the raw-text loss and return that loss."""
     loss = next_token_loss(policy, pack(documents).to(policy.device), dtype=dtype)
     (config.ptx_coef * loss).backward()
-    return loss.item()
+    return loss.detach()
 
 
 def _follow(average: dict[str, Tensor], policy: Any, decay: float) -> None:

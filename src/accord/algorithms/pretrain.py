@@ -16,6 +16,7 @@ from accord.data.corpus import TokenCorpus
 from accord.models.folders import new_decoder
 from accord.models.packing import pack
 from accord.models.policy import mean_loss, next_token_loss
+from accord.runtime.device import to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import derive
@@ -61,12 +62,12 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup_steps, floor=0.05)
-            norm = update(scaled(optimizers, share), max_norm=1.0)
+            found = to_host({"loss": loss, "grad_norm": update(scaled(optimizers, share), max_norm=1.0)})
             speed = len(batch.tokens) / (time.perf_counter() - began)
             metrics = {
-                "loss": loss.item(),
+                "loss": float(found["loss"]),
                 "lr": config.lr * share,
-                "grad_norm": norm,
+                "grad_norm": float(found["grad_norm"]),
                 "tokens": len(batch.tokens),
                 "tokens_per_second": speed,
             }

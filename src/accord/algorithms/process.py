@@ -23,6 +23,7 @@ from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.scalar import scalars, scored_row, trained_window
+from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -80,11 +81,14 @@ def train(
             chosen = [rows[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
 
             # step 2: is each token in a marked part? cross-entropy, a mean over response tokens
-            metrics = _accumulate(config, model, chosen, weight, dtype)
+            losses, right = _accumulate(config, model, chosen, weight, dtype)
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup(steps))
-            metrics |= {"grad_norm": update(scaled(optimizers, share), max_norm=1.0), "lr": config.lr * share}
+            norm = update(scaled(optimizers, share), max_norm=1.0)
+            found = to_host({"loss": torch.stack(losses), "right": torch.stack(right), "grad_norm": norm})
+            metrics = _summary(chosen, found)
+            metrics["lr"] = config.lr * share
             metrics["tokens_per_second"] = sum(len(row.tokens) for row in chosen) / (time.perf_counter() - began)
 
             # step 4: accuracy on what it does not learn from at the end of an epoch, checkpoint
@@ -113,8 +117,11 @@ def error_logits(model: Any, rows: Sequence[MarkedRow], dtype: torch.dtype) -> F
     return scalars(model, batch, batch.targets, dtype=dtype)
 
 
-def _accumulate(config: ProcessConfig, model: Any, rows: Sequence[MarkedRow], weight: float, dtype: torch.dtype) -> dict[str, float]:
-    kept, total, right = sum(len(row.wrong) for row in rows), 0.0, 0.0
+def _accumulate(
+    config: ProcessConfig, model: Any, rows: Sequence[MarkedRow], weight: float, dtype: torch.dtype
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Accumulate the gradient of the mean loss over the rows' tokens; return sums over tokens: losses, and whether it was right."""
+    kept, all_losses, right = sum(len(row.wrong) for row in rows), list[Tensor](), list[Tensor]()
     for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
         part = [rows[i] for i in group]
         wrong = torch.tensor([mark for row in part for mark in row.wrong], device=model.device)
@@ -123,9 +130,20 @@ def _accumulate(config: ProcessConfig, model: Any, rows: Sequence[MarkedRow], we
             logits, wrong.float(), pos_weight=torch.tensor(weight, device=model.device), reduction="sum"
         )
         (losses / kept).backward()
-        total += losses.item() / kept
-        right += float(((logits > 0) == wrong).sum()) / kept
-    return {"loss": total, "accuracy": right, "marked": sum(sum(row.wrong) for row in rows) / kept}
+        all_losses.append(losses.detach())
+        right.append(((logits > 0) == wrong).sum().float())
+    return all_losses, right
+
+
+def _summary(rows: Sequence[MarkedRow], found: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the metrics of a step from its sums over tokens; docs/process.md defines each."""
+    kept = sum(len(row.wrong) for row in rows)
+    return {
+        "loss": added(found["loss"].double() / kept),
+        "accuracy": added(found["right"].double() / kept),
+        "marked": sum(sum(row.wrong) for row in rows) / kept,
+        "grad_norm": float(found["grad_norm"]),
+    }
 
 
 @torch.no_grad()

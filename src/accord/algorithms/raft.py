@@ -34,6 +34,7 @@ from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
 from accord.protocols import Sampler
 from accord.records import Sampling
+from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -103,10 +104,11 @@ def train(
                 restore_trained(policy, beginning)
                 optimizers, updates = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr), 0
             for rows in minibatches(len(chosen), config.minibatch_size, config.epochs, seed=config.seed, stage="raft", step=step):
-                loss = _learn(config, policy, drawn, [chosen[i] for i in rows], dtype)
+                losses = _learn(config, policy, drawn, [chosen[i] for i in rows], dtype)
                 norm = update(scaled(optimizers, constant(updates, warmup)), config.max_grad_norm)
                 updates += 1
-                history.append({"loss": loss, "grad_norm": norm})
+                found_now = to_host({"loss": torch.stack(losses), "grad_norm": norm})
+                history.append({"loss": added(found_now["loss"]), "grad_norm": float(found_now["grad_norm"])})
             sampler.refresh()
             seconds_train = time.perf_counter() - started
 
@@ -131,17 +133,17 @@ def selected(config: RaftConfig, drawn: Drawn) -> list[int]:
     return (drawn.finished & (drawn.scores >= config.threshold)).nonzero().flatten().tolist()
 
 
-def _learn(config: RaftConfig, policy: Any, drawn: Drawn, rows: list[int], dtype: torch.dtype) -> float:
-    """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return it."""
-    kept, total = sum(len(drawn.responses[i]) for i in rows), 0.0
+def _learn(config: RaftConfig, policy: Any, drawn: Drawn, rows: list[int], dtype: torch.dtype) -> list[Tensor]:
+    """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return its parts."""
+    kept, losses = sum(len(drawn.responses[i]) for i in rows), list[Tensor]()
     for group in by_tokens([len(drawn.prompts[i]) + len(drawn.responses[i]) for i in rows], config.micro_tokens):
         pairs = [(drawn.prompts[rows[i]], drawn.responses[rows[i]]) for i in group]
         batch = pack([[*prompt, *response] for prompt, response in pairs], [len(response) for _, response in pairs])
         flat, _ = logprobs(policy, batch.to(policy.device), dtype=dtype)
         loss = -flat.sum() / kept
         loss.backward()
-        total += loss.item()
-    return total
+        losses.append(loss.detach())
+    return losses
 
 
 def _summary(config: RaftConfig, drawn: Drawn, chosen: list[int], history: list[dict[str, float]]) -> dict[str, float]:

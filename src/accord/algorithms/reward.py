@@ -25,6 +25,7 @@ from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.scalar import scores
 from accord.records import RankedPrompt
+from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -110,12 +111,14 @@ def train(
 
             # step 2: one forward a response, the loss of all pairs of each prompt, a mean over prompts
             tie_threshold = threshold if config.ties == "model" else None
-            metrics = _accumulate(model, chosen, tie_threshold, config.micro_tokens, dtype)
+            losses, scored = _accumulate(model, chosen, tie_threshold, config.micro_tokens, dtype)
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
-            metrics |= {"lr": config.lr * share, "grad_norm": norm}
+            found = to_host({"loss": torch.stack(losses), "scores": torch.cat(list(scored.values())), "grad_norm": norm})
+            metrics = _summary([chosen[i] for i in scored], found["scores"]) | {"loss": added(found["loss"])}
+            metrics |= {"lr": config.lr * share, "grad_norm": float(found["grad_norm"])}
             metrics["pairs_per_second"] = metrics.pop("pairs") / (time.perf_counter() - began)
 
             # step 4: accuracy on held-out prompts at the end of an epoch, checkpoint
@@ -160,28 +163,38 @@ def _right(scored: Tensor, ranks: Tensor) -> tuple[float, int]:
 
 def _accumulate(
     model: Any, chosen: Sequence[RankedRows], threshold: Tensor | None, micro_tokens: int, dtype: torch.dtype
-) -> dict[str, float]:
-    """Accumulate gradients of the mean loss over the chosen prompts, a few prompts at a time; never split a prompt."""
-    totals = {"loss": 0.0, "margin": 0.0}
-    right, labeled, pairs = 0.0, 0, 0
+) -> tuple[list[Tensor], dict[int, Tensor]]:
+    """Accumulate gradients of the mean loss over the chosen prompts, a few prompts at a time; never split a prompt.
+
+    Returns the parts of the loss, which add up to it, and each prompt's scores by its number, in the order of the passes.
+    """
+    losses, scored = list[Tensor](), dict[int, Tensor]()
     for group in by_tokens([sum(map(len, ranking.rows)) for ranking in chosen], micro_tokens):
         part = [chosen[i] for i in group]
         batch = pack([row for ranking in part for row in ranking.rows]).to(model.device)
         by_prompt = torch.split(scores(model, batch, dtype=dtype), [len(ranking.rows) for ranking in part])
-        ranks = [torch.tensor(ranking.ranks, device=model.device) for ranking in part]
-        losses = [
-            bradley_terry_loss(s, r) if threshold is None else rao_kupper_loss(s, r, threshold)
-            for s, r in zip(by_prompt, ranks, strict=True)
-        ]
-        loss = torch.stack(losses).sum() / len(chosen)
+        each = list[Tensor]()
+        for s, ranking in zip(by_prompt, part, strict=True):
+            ranks = torch.tensor(ranking.ranks)
+            each.append(bradley_terry_loss(s, ranks) if threshold is None else rao_kupper_loss(s, ranks, threshold))
+        loss = torch.stack(each).sum() / len(chosen)
         loss.backward()
-        totals["loss"] += loss.item()
-        for ranking, s, r in zip(part, by_prompt, ranks, strict=True):
-            # accuracy and margin are those of the labels; that a stranger's response is worse is easy to see
-            own = len(ranking.rows) - ranking.strangers
-            scored, (better, worse) = s.detach()[:own], ranked_pairs(r[:own])[0]
-            totals["margin"] += float((scored[better] - scored[worse]).sum())
-            share, count = _right(scored, r[:own])
-            right, labeled, pairs = right + share, labeled + count, pairs + len(ranked_pairs(r)[0][0])
-    found = {"margin": totals["margin"] / max(labeled, 1), "accuracy": right / max(labeled, 1), "pairs": float(pairs)}
-    return totals | found
+        losses.append(loss.detach())
+        scored |= {i: s.detach() for i, s in zip(group, by_prompt, strict=True)}
+    return losses, scored
+
+
+def _summary(rankings: Sequence[RankedRows], flat: Tensor) -> dict[str, float]:
+    """Return margin and accuracy over the labels' untied pairs, and the number of all pairs, from the rankings' scores end to end.
+
+    That a stranger's response is worse is easy to see, so margin and accuracy leave it out.
+    """
+    margin, right, labeled, pairs = 0.0, 0.0, 0, 0
+    for s, ranking in zip(torch.split(flat, [len(ranking.rows) for ranking in rankings]), rankings, strict=True):
+        own, ranks = len(ranking.rows) - ranking.strangers, torch.tensor(ranking.ranks)
+        better, worse = ranked_pairs(ranks[:own])[0]
+        margin += float((s[better] - s[worse]).sum())
+        share, count = _right(s[:own], ranks[:own])
+        right, labeled, pairs = right + share, labeled + count, pairs + len(ranked_pairs(ranks)[0][0])
+    metrics = {"margin": margin / max(labeled, 1), "accuracy": right / max(labeled, 1), "pairs": float(pairs)}
+    return metrics

@@ -6,7 +6,7 @@ Shared by every method that learns from its own samples. The loss uses the sampl
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from accord.models.policy import logprobs
 from accord.models.scalar import scalars
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling
+from accord.runtime.device import added, to_host
 from accord.runtime.seeds import generator as stream
 
 
@@ -145,7 +146,7 @@ def measure(
         if value is not None:
             at = torch.cat([batch.targets - 1, batch.last])
             before, after = torch.split(scalars(value, batch, at, dtype=dtype), [len(batch.targets), len(group)])
-        flat.put(group, batch.kept.cpu(), {"logprobs": own, "entropy": entropy, "reference": other, "values": before}, after)
+        flat.put(group, torch.tensor(batch.kept_counts), {"logprobs": own, "entropy": entropy, "reference": other, "values": before}, after)
     gap = (flat.rows["logprobs"] - drawn.logprobs).abs()[drawn.keep].mean()
     return Rollout(
         prompts=drawn.prompts,
@@ -221,14 +222,29 @@ def rollout_metrics(rollout: Rollout, kl: Float[Tensor, "rows steps"]) -> dict[s
     }
 
 
-def ratio_metrics(log_ratio: Float[Tensor, " n"], clip: float, clip_high: float, kept: float) -> dict[str, float]:
-    """Return sums over kept ratios new / old, divided by ``kept``: their mean, the share outside the clip range, KL(old || new) by k3."""
+def ratio_sums(log_ratio: Float[Tensor, " n"], clip: float, clip_high: float) -> dict[str, Tensor]:
+    """Return sums over ratios new / old: of the ratio, of whether it is outside the clip range, of KL(old || new) by k3."""
     ratio = log_ratio.exp()
     return {
-        "ratio": ratio.sum().item() / kept,
-        "clip_fraction": ((ratio - 1 > clip_high) | (1 - ratio > clip)).sum().item() / kept,
-        "approx_kl": kl_estimate(-log_ratio, "k3").sum().item() / kept,
+        "ratio": ratio.sum(),
+        "clip_fraction": ((ratio - 1 > clip_high) | (1 - ratio > clip)).sum().float(),
+        "approx_kl": kl_estimate(-log_ratio, "k3").sum(),
     }
+
+
+def update_metrics(sums: Sequence[Mapping[str, Tensor]], kept: float, **single: Tensor) -> dict[str, float]:
+    """Return the metrics of one update, for which the host waits once.
+
+    Args:
+        sums: of each of its passes: losses, which add up, and the sums of ``ratio_sums``, which become means over ``kept`` ratios.
+        single: metrics of one number each.
+    """
+    found = to_host({name: torch.stack([each[name] for each in sums]) for name in sums[0]} | single)
+    metrics = {name: float(found.pop(name)) for name in single}
+    for name, values in found.items():
+        share = 1.0 if name.endswith("loss") else kept
+        metrics[name] = added(values.double() / share)
+    return metrics
 
 
 def speed_metrics(drawn: Drawn | Rollout, measured: Rollout, seconds_train: float) -> dict[str, float]:

@@ -21,6 +21,7 @@ from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs, next_token_loss
+from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -80,14 +81,15 @@ def train(
             rows = [examples[i] for i in order[place * config.batch_size : (place + 1) * config.batch_size]]
 
             # step 2: loss of the response tokens, averaged over the tokens of the whole batch
-            loss = _accumulate(model, rows, config.micro_tokens, dtype)
+            losses = _accumulate(model, rows, config.micro_tokens, dtype)
 
             if raw_text:
                 next_token_loss(model, pack(next(raw_text)).to(model.device), dtype=dtype).backward()
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup(steps))
-            norm = update(scaled(optimizers, share), max_norm=1.0)
+            found = to_host({"loss": torch.stack(losses), "grad_norm": update(scaled(optimizers, share), max_norm=1.0)})
+            loss, norm = added(found["loss"]), float(found["grad_norm"])
             speed = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
             metrics = {"loss": loss, "lr": config.lr * share, "grad_norm": norm, "tokens_per_second": speed}
 
@@ -131,13 +133,14 @@ def response_loss(model: Any, examples: Sequence[Example], *, dtype: torch.dtype
     return total / sum(example.kept for example in examples)
 
 
-def _accumulate(model: Any, rows: Sequence[Example], micro_tokens: int, dtype: torch.dtype) -> float:
-    kept, total = sum(row.kept for row in rows), 0.0
+def _accumulate(model: Any, rows: Sequence[Example], micro_tokens: int, dtype: torch.dtype) -> list[Tensor]:
+    """Accumulate the gradient of the mean loss over the rows' response tokens; return its parts, which add up to it."""
+    kept, losses = sum(row.kept for row in rows), list[Tensor]()
     for part in _parts(rows, micro_tokens):
         loss = _loss_sum(model, part, dtype) / kept
         loss.backward()
-        total += loss.item()
-    return total
+        losses.append(loss.detach())
+    return losses
 
 
 def _loss_sum(model: Any, rows: Sequence[Example], dtype: torch.dtype) -> Tensor:

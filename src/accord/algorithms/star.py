@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.algorithms.rollouts import Drawn, draw, minibatches
@@ -21,6 +22,7 @@ from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling
+from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -92,10 +94,11 @@ def train(
                 restore_trained(policy, beginning)
                 optimizers, updates = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr), 0
             for rows in minibatches(len(pool), config.minibatch_size, config.epochs, seed=config.seed, stage="star", step=step):
-                loss = _learn(config, policy, [pool[i] for i in rows], dtype)
+                losses = _learn(config, policy, [pool[i] for i in rows], dtype)
                 norm = update(scaled(optimizers, constant(updates, warmup)), config.max_grad_norm)
                 updates += 1
-                history.append({"loss": loss, "grad_norm": norm})
+                found_now = to_host({"loss": torch.stack(losses), "grad_norm": norm})
+                history.append({"loss": added(found_now["loss"]), "grad_norm": float(found_now["grad_norm"])})
             sampler.refresh()
 
             # step 4: log, keep a checkpoint
@@ -163,17 +166,17 @@ def _without_repeats(pairs: Pairs) -> Pairs:
     return list({(tuple(prompt), tuple(response)): [prompt, response] for prompt, response in pairs}.values())
 
 
-def _learn(config: StarConfig, policy: Any, pairs: Pairs, dtype: torch.dtype) -> float:
-    """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return it."""
-    tokens, total = sum(len(response) for _, response in pairs), 0.0
+def _learn(config: StarConfig, policy: Any, pairs: Pairs, dtype: torch.dtype) -> list[Tensor]:
+    """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return its parts."""
+    tokens, losses = sum(len(response) for _, response in pairs), list[Tensor]()
     for group in by_tokens([len(prompt) + len(response) for prompt, response in pairs], config.micro_tokens):
         part = [pairs[i] for i in group]
         batch = pack([[*prompt, *response] for prompt, response in part], [len(response) for _, response in part])
         flat, _ = logprobs(policy, batch.to(policy.device), dtype=dtype)
         loss = -flat.sum() / tokens
         loss.backward()
-        total += loss.item()
-    return total
+        losses.append(loss.detach())
+    return losses
 
 
 def _table(tried: Drawn, decode: Callable[[Sequence[int]], str], rows: int = 8) -> list[dict[str, Any]]:

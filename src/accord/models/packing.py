@@ -56,11 +56,17 @@ class PackedBatch:
         rows = torch.arange(len(self.lengths), device=self.tokens.device).repeat_interleave(self.lengths)
         return torch.zeros_like(self.lengths).index_add_(0, rows[self.keep], torch.ones_like(rows[self.keep]))
 
+    @cached_property
+    def kept_counts(self) -> list[int]:
+        """``kept`` as numbers, which the host knows."""
+        return self.kept.tolist()
+
     def to(self, device: torch.device) -> PackedBatch:
         """Return the same batch on another device."""
         moved = PackedBatch(self.tokens.to(device), self.lengths.to(device), self.keep.to(device))
         for name in ("starts", "last", "positions", "targets", "kept"):  # counted here, so that the device need not be asked
             vars(moved)[name] = getattr(self, name).to(device)
+        vars(moved)["kept_counts"] = self.kept_counts
         return moved
 
 
@@ -84,8 +90,8 @@ def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None) 
 
 
 def pad(flat: Float[Tensor, " kept"], lengths: Int[Tensor, " rows"]) -> Float[Tensor, "rows steps"]:
-    """Unpack a flat run of values into right-padded rows, zeros elsewhere."""
-    keep = keep_mask(lengths)
+    """Unpack a flat run of values into right-padded rows, zeros elsewhere. Give ``lengths`` on the CPU: the host needs them."""
+    keep = keep_mask(lengths).to(flat.device)
     return torch.zeros(keep.shape, dtype=flat.dtype, device=flat.device).masked_scatter(keep, flat)
 
 

@@ -16,18 +16,17 @@ from accord.models.policy import logprobs
 def response_logprobs(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:
     """Return the summed log-probability of each row's kept tokens, in nats. No row's sum depends on the other rows."""
     flat, _ = logprobs(model, batch, dtype=dtype)
-    lengths: list[int] = batch.kept.tolist()
-    return torch.stack([part.sum() for part in torch.split(flat, lengths)])
+    return torch.stack([part.sum() for part in torch.split(flat, batch.kept_counts)])
 
 
 @torch.no_grad()
 def all_response_logprobs(
     model: Any, rows: Sequence[list[int]], kept: Sequence[int], *, dtype: torch.dtype, batch_tokens: int = 16_384
 ) -> Float[Tensor, " rows"]:
-    """Return the log-probabilities of the last ``kept[i]`` tokens of each row, without gradient, on the CPU, in
-    the rows' order."""
-    out = torch.empty(len(rows))
+    """Return the log-probabilities of the last ``kept[i]`` tokens of each row, without gradient, in the rows' order, on the model's
+    device."""
+    out = torch.empty(len(rows), device=model.device)
     for group in by_tokens([len(row) for row in rows], batch_tokens):
         batch = pack([rows[i] for i in group], [kept[i] for i in group]).to(model.device)
-        out[group] = response_logprobs(model, batch, dtype=dtype).cpu()
+        out[group] = response_logprobs(model, batch, dtype=dtype)
     return out

@@ -6,9 +6,10 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from accord.errors import UsageError
 from accord.runtime.threads import choose_threads
@@ -157,6 +158,27 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _EXHAUSTED)
+
+
+def to_host(values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors without their gradients on the CPU, all moved at once: the host waits for a device once, however many there are.
+
+    Takes floats of one dtype. A training step calls it once, after its update.
+    """
+    import torch
+
+    detached = {name: value.detach() for name, value in values.items()}
+    if all(value.device.type == "cpu" for value in detached.values()):
+        return detached
+    flat = torch.cat([value.flatten() for value in detached.values()]).cpu()
+    parts = torch.split(flat, [value.numel() for value in detached.values()])
+    return {name: part.view(value.shape) for (name, value), part in zip(detached.items(), parts, strict=True)}
+
+
+def added(values: torch.Tensor) -> float:
+    """Return the sum of a vector's numbers in their order, in Python's precision: the same on every device once they are on the host."""
+    numbers = cast("list[float]", values.tolist())
+    return sum(numbers)
 
 
 def peak_rss_mb() -> float:
