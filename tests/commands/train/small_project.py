@@ -36,13 +36,15 @@ SMALL: dict[str, Any] = {"batch_size": 6, "max_tokens": 6, "minibatch_size": 3, 
 """Settings of what learns from its own samples."""
 SHORT = "def short(prompts, responses):\n    return [-float(len(response)) for response in responses]\n"
 """A Python reward; written into a project as town_short.py it is called town_short:short."""
-CLOCK = {"seconds", "peak_rss_mb", "memory_plan_mb"}
+CLOCK = {"seconds", "peak_rss_mb"}
 """Keys of a run's summary that every run has."""
+PLANNED = CLOCK | {"memory_plan_mb"}
+"""Those of a run whose memory was planned."""
 WINDOW = {"window", "rows_left_out", "rows_cut"}
 """Keys that a run has which learns from written rows."""
 ASKED = {"prompts", "prompts_left_out", "prompts_cut"}
 """Keys that a run has which learns from its own responses."""
-SAMPLED = CLOCK | ASKED | {"reward", "kl_k1", "finished"}
+SAMPLED = PLANNED | ASKED | {"reward", "kl_k1", "finished"}
 """Those of a run that learns from its own samples."""
 PROMPTS = [
     Prompt(f"p{i}", (Message("user", f"Where is bread number {i}?"),), user=f"u{i}", split="validation" if i > 6 else "train")

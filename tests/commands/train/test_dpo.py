@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_project import CLOCK, FLAGS, PROMPTS, labeled, learned, lineage_of, plain_model, rankings, written
+from small_project import FLAGS, PLANNED, PROMPTS, labeled, learned, lineage_of, plain_model, rankings, written
 
 from accord.commands.train.dpo import dpo
 from accord.data.tokenizers import load_tokenizer
@@ -21,7 +21,7 @@ def test_it_leaves_a_model_that_opens_and_says_what_it_learned_from(rank: int, u
     project = labeled(unlabeled, tmp_path / "p", rankings())
     words = ["dpo", project.path, "--held-out-group", "far", "--lora-rank", rank, "--lr", "0.01", "--warmup-steps", 1, "--dtype", "float32"]
     summary = typed(*words)
-    assert CLOCK | {"validation_accuracy", "heldout_accuracy"} <= summary.keys()
+    assert PLANNED | {"validation_accuracy", "heldout_accuracy"} <= summary.keys()
     assert summary["rankings"] == 7
     plain_model(project.model("dpo"))
     learned(project, "dpo")

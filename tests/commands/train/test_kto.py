@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_project import CLOCK, FLAGS, PROMPTS, labeled, learned, lineage_of, plain_model, rankings, written
+from small_project import FLAGS, PLANNED, PROMPTS, labeled, learned, lineage_of, plain_model, rankings, written
 
 from accord.commands.train.kto import kto
 from accord.data.tokenizers import load_tokenizer
@@ -22,7 +22,7 @@ def test_it_leaves_a_model_that_opens_and_says_what_it_learned_from(rank: int, u
     project = labeled(unlabeled, tmp_path / "p", rankings())
     words = ["kto", project.path, "--held-out-group", "far", "--lora-rank", rank, "--lr", "0.01", "--warmup-steps", 1, "--dtype", "float32"]
     summary = typed(*words)
-    assert CLOCK | {"validation_accuracy", "heldout_accuracy"} <= summary.keys()
+    assert PLANNED | {"validation_accuracy", "heldout_accuracy"} <= summary.keys()
     assert (summary["thumbs_up"], summary["thumbs_down"]) == (7, 7)
     plain_model(project.model("kto"))
     learned(project, "kto")

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from small_project import CLOCK, FLAGS, PROMPTS, RESUME, SMALL, WINDOW, lineage_of, plain_scores, written
+from small_project import FLAGS, PLANNED, PROMPTS, RESUME, SMALL, WINDOW, lineage_of, plain_scores, written
 from tiny import SENTENCES
 
 from accord.commands.models import load_model
@@ -38,7 +38,7 @@ def project(project: Project) -> Project:
 
 def test_it_leaves_a_token_model_that_other_methods_are_rewarded_by(project: Project) -> None:
     summary = process(project, config=CONFIG, flags=FLAGS).summary
-    assert summary.keys() == CLOCK | WINDOW | {"responses", "marked", "validation_auc"}
+    assert summary.keys() == PLANNED | WINDOW | {"responses", "marked", "validation_auc"}
     assert (summary["responses"], summary["marked"]) == (14, 7)
     chat, asked = load_model(project, "sft").format, PROMPTS[0].messages
     tokens = [*chat.prompt(asked), *chat.response(asked, SENTENCES[0])]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_project import CLOCK, FLAGS, PROMPTS, WINDOW, labeled, lineage_of, plain_scores, rankings, written
+from small_project import FLAGS, PLANNED, PROMPTS, WINDOW, labeled, lineage_of, plain_scores, rankings, written
 from tiny import SENTENCES
 
 from accord.commands.models import load_model
@@ -28,7 +28,7 @@ def scored(project: Project, name: str, prompts: list[Prompt], text: str) -> lis
 def test_it_leaves_a_classifier_whose_accuracy_and_zero_it_says(unlabeled: Project, tmp_path: Path) -> None:
     project = labeled(unlabeled, tmp_path / "p", rankings([1, 2, 3], labelers="ann") + rankings([3, 2, 1], labelers="bob"))
     summary = reward(project, config=CONFIG, flags=FLAGS).summary
-    assert summary.keys() == CLOCK | WINDOW | {"rankings", "reward_bias", "accuracy_labelers", "accuracy_heldout_group"}
+    assert summary.keys() == PLANNED | WINDOW | {"rankings", "reward_bias", "accuracy_labelers", "accuracy_heldout_group"}
     assert summary["rankings"] == 7
     best, middle, worst = (scored(project, "reward", PROMPTS[7:], text) for text in SENTENCES[:3])
     pairs = [(*both,) for pair in ((best, middle), (middle, worst), (best, worst)) for both in zip(*pair, strict=True)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_project import CLOCK, FLAGS, PROMPTS, WINDOW, learned, lineage_of, plain_model, with_raw_text, written
+from small_project import FLAGS, PLANNED, PROMPTS, WINDOW, learned, lineage_of, plain_model, with_raw_text, written
 
 from accord.commands.models import load_model
 from accord.commands.train.sft import sft
@@ -34,7 +34,7 @@ def loss_of(plain: Any, project: Project, model: str, prompts: list[Prompt], tex
 
 def test_it_leaves_a_chat_model_whose_loss_it_says(project: Project) -> None:
     summary = sft(project, name="chat", config=CONFIG, flags=FLAGS).summary
-    assert summary.keys() == CLOCK | WINDOW | {"demonstrations", "validation_loss"}
+    assert summary.keys() == PLANNED | WINDOW | {"demonstrations", "validation_loss"}
     assert summary["demonstrations"] == 7
     plain, tokenizer = plain_model(project.model("chat"))
     assert summary["validation_loss"] == pytest.approx(loss_of(plain, project, "chat", PROMPTS[7:], "At the market."), abs=1e-4)
