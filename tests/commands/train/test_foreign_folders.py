@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from joined import foreign
 from small_project import FLAGS
 
+from accord.commands.evaluate.examine_invariance import invariances
+from accord.commands.evaluate.examine_scores import score_all
 from accord.commands.models import LocalSampler, TextScorer, load_model, respond
 from accord.commands.train.reward import reward
 from accord.commands.train.sft import sft
@@ -110,6 +113,18 @@ def test_plain_transformers_scores_as_we_do_alone_and_in_batches(foreign_project
         alone = [plain(**tokenizer(row, add_special_tokens=False, return_tensors="pt")).logits.item() for row in rows]
     assert together.tolist() == pytest.approx(ours, abs=1e-4)
     assert alone == pytest.approx([score - bias for score in ours], abs=1e-4)
+
+
+def test_examine_sees_a_padding_token_that_ends_answers(foreign_project: Project, tmp_path: Path) -> None:
+    with Store.open(foreign_project.store_url) as store:
+        ranked = list(store.ranked_prompts())
+    scores = score_all(TextScorer.open(foreign_project, "reward", torch.float32), ranked)
+    spoiled = Path(shutil.copytree(foreign_project.model("reward"), tmp_path / "spoiled"))
+    told = json.loads((spoiled / "config.json").read_text())
+    stop = scores.scorer.format.tokenizer.convert_tokens_to_ids("<|stop|>")
+    (spoiled / "config.json").write_text(json.dumps(told | {"pad_token_id": stop}))
+    assert invariances(scores, ranked, str(foreign_project.model("reward")), 0)["padding"]["shift"] < 1e-3
+    assert invariances(scores, ranked, str(spoiled), 0)["padding"]["shift"] > 0.05
 
 
 def test_a_template_that_fails_ends_a_run_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

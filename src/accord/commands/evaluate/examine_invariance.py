@@ -17,7 +17,7 @@ from accord.evaluation.verdicts import moved
 from accord.records import Message, Prompt, RankedPrompt
 
 INVARIANCE_ROWS = 300
-"""Responses on which invariances are tried; padding is tried on a fifth of them."""
+"""Responses on which invariances are tried; padding is tried on a fifth of them, and on 16 at least."""
 CHANGES = {"space": "{} ", "blank_line": "{}\n\n", "greeting": "Hello! {}"}
 """Changes to the last turn of a prompt that should not move a score."""
 
@@ -43,7 +43,7 @@ def invariances(scores: Scores, ranked: Sequence[RankedPrompt], source: str, see
     for name, change in CHANGES.items():
         changed = [(_with_last_turn(prompt, change), response) for prompt, response in rows]
         found[name] = moved(before, rewards(scorer, changed), pairs)
-    few = max(1, len(rows) // 5)
+    few = min(len(rows), max(16, len(rows) // 5))  # one row alone has no padding and no spread
     padded = _padded_scores(scorer, rows[:few], source)
     found["padding"] = moved(before[:few], padded, [(i, j) for i, j in pairs if max(i, j) < few])
     return {name: dict(shift) for name, shift in found.items()}
