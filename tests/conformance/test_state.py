@@ -202,7 +202,7 @@ def sources() -> list[tuple[str, list[ast.AST]]]:
 
 
 def read_fields(kind: type) -> set[str]:
-    """What is read of a configuration, by itself or through its properties: as ``config.field``, or by the name a function or class gives it."""
+    """What is read of a configuration, by itself or through its properties and methods: as ``config.field``, or by the name a function or class gives it."""
     name, found = kind.__name__, set[str]()
     mixins = {base.__name__ for base in kind.__mro__[1:-1]}
     held = {
@@ -215,7 +215,8 @@ def read_fields(kind: type) -> set[str]:
         called = {f".{field}" for field in held} | asked | ({"config", "limits", "cutoffs"} if name in text or ".config" in text else set())
         reads = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
         found |= {node.attr for node in reads if called & endings(ast.unparse(node.value))}
-    derived = [inspect.getsource(value.fget) for key, value in vars(kind).items() if key in found and isinstance(value, property)]
+    members = [(key, getattr(value, "fget", value)) for base in kind.__mro__[:-1] for key, value in vars(base).items()]
+    derived = [inspect.getsource(member) for key, member in members if key in found and inspect.isfunction(member)]
     return found | {key for text in derived for key in re.findall(r"self\.(\w+)", text)}
 
 
