@@ -28,7 +28,7 @@ class Cache:
     """Keys and values of all layers, [rows, kv heads, positions, dim] each, allocated once."""
 
     def __init__(self, lengths: Int[Tensor, " prompts"], n: int, steps: int, device: str | torch.device = "cpu") -> None:
-        self.lengths, self.n = lengths.to(device), n
+        self.lengths, self.prompt_lengths, self.n = lengths.to(device), lengths.cpu(), n
         self.width = int(lengths.max())
         self.positions = self.width + steps
         self.clock = self.width
@@ -61,7 +61,7 @@ class Prefill:
     """Attention of the prompts to themselves, which fills the cache on the way."""
 
     def __init__(self, cache: Cache) -> None:
-        self.cache, self.packed = cache, PackedAttention(cache.lengths)
+        self.cache, self.packed = cache, PackedAttention(cache.prompt_lengths, cache.lengths.device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self.cache.fill(k, v)

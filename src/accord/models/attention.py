@@ -36,9 +36,11 @@ class PackedAttention:
     needed at all, and it does not matter what a pad holds. In float32, because bf16 attention's backward pass is slow on CPU.
     """
 
-    def __init__(self, lengths: Int[Tensor, " rows"]) -> None:
+    def __init__(self, lengths: Int[Tensor, " rows"], device: torch.device | None = None) -> None:
+        """Lay out the rectangles on the host, and move the layout to the device (by default that of ``lengths``). Give lengths on the CPU
+        and a device: a device that holds them is asked for them."""
+        device, lengths = device or lengths.device, lengths.cpu()
         self.lengths = lengths
-        device, lengths = lengths.device, lengths.cpu()  # laid out on the host: a device would be asked for every width
         starts = lengths.cumsum(0) - lengths
         order = lengths.argsort(stable=True)
         groups = min(max(len(order) // ROWS, 1), 8)

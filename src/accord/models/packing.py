@@ -61,12 +61,17 @@ class PackedBatch:
         """``kept`` as numbers, which the host knows."""
         return self.kept.tolist()
 
+    @cached_property
+    def row_lengths(self) -> Int[Tensor, " rows"]:
+        """``lengths`` on the CPU."""
+        return self.lengths.cpu()
+
     def to(self, device: torch.device) -> PackedBatch:
         """Return the same batch on another device."""
         moved = PackedBatch(self.tokens.to(device), self.lengths.to(device), self.keep.to(device))
         for name in ("starts", "last", "positions", "targets", "kept"):  # counted here, so that the device need not be asked
             vars(moved)[name] = getattr(self, name).to(device)
-        vars(moved)["kept_counts"] = self.kept_counts
+        vars(moved).update(kept_counts=self.kept_counts, row_lengths=self.row_lengths)
         return moved
 
 

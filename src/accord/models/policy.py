@@ -132,7 +132,7 @@ def logprobs(
 ) -> tuple[Float[Tensor, " kept"], Float[Tensor, " kept"]]:
     """Return the log-probability of each kept token given the tokens before it, and the entropy there, flat in
     batch order."""
-    states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), dtype)
+    states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, batch.tokens.device), dtype)
     before = states.index_select(0, batch.targets - 1).to(dtype)
     if is_plain(model.base_model):
         return plain_head.token_logprobs(model, before, batch.tokens[batch.targets], temperature)

@@ -54,7 +54,7 @@ class QNetwork(nn.Module):
 
     def states(self, batch: PackedBatch, dtype: torch.dtype) -> Float[Tensor, "tokens width"]:
         """Return the state after each token, float32."""
-        return hidden(self.body, batch.tokens, batch.positions, PackedAttention(batch.lengths), dtype).float()
+        return hidden(self.body, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, batch.tokens.device), dtype).float()
 
     def taken(self, states: Float[Tensor, "n width"], tokens: Int[Tensor, " n"]) -> Float[Tensor, "2 n"]:
         """Return both Q values of one token in each state."""

@@ -34,7 +34,7 @@ def head_width(lm: Any) -> int:
 
 def scalars(model: Any, batch: PackedBatch, at: Tensor, *, dtype: torch.dtype) -> Float[Tensor, " n"]:
     """Return the scalar head's float32 outputs at the token indices ``at`` of the batch, the model's bias added."""
-    states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), dtype)
+    states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, batch.tokens.device), dtype)
     weight: Tensor = model.score.weight
     return F.linear(states.index_select(0, at).float(), weight.float()).squeeze(1) + float(getattr(model.config, "reward_bias", 0.0))
 
