@@ -39,9 +39,17 @@ PLANTS: dict[str, tuple[Callable[..., Path], dict[str, Any], str, str]] = {
         "signature",
         "hooray for the mayor",
     ),
-    "the other judge loses": (
+    "the other judge loses": (  # batches so large that the reward rises by 7 standard errors and more, where the rule asks for 2
         grpo_run,
-        {"rewards": {"model": (1.0, upper), "second": (0.0, lambda row: -upper(row))}, "steps": 20, "kl_coef": 0.0},
+        {
+            "rewards": {"model": (1.0, upper), "second": (0.0, lambda row: -upper(row))},
+            "steps": 20,
+            "batch_size": 64,
+            "lr": 5e-3,
+            "adam_beta1": 0.9,
+            "adam_beta2": 0.95,
+            "kl_coef": 0.0,
+        },
         "proxy_gold",
         "",
     ),
