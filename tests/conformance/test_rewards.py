@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import FP32, PROMPTS, ByFunction, corpus, learn, llama, metrics, rng, same, scalar, sequences, weights
+from torch import Tensor
 
 from accord.algorithms import pretrain, reward, sft
 from accord.algorithms.objectives import clipped_value_loss, gae, kl_rewards, whiten
@@ -141,36 +142,44 @@ def test_t35_t36_eight_times_one_is_one_times_eight(tmp_path: Path) -> None:
         Example(row, kept)
         for row, kept in zip(sequences([6, 20, 9, 14, 5, 11, 17, 8, 12, 7]), [2, 15, 3, 9, 1, 5, 12, 4, 8, 3], strict=True)
     ]
-    trained: list[dict[str, Any]] = []
+    figures: list[list[float]] = []
+    smooth: dict[str, Any] = {"lr": 2e-2, "adam_epsilon": 1e-2}  # a plain step of AdamW turns the rounding of a zero into a whole step
+    trained: list[dict[str, Tensor]] = []
     for micro in (1, 10_000):
-        config = SftConfig(epochs=1, batch_size=8, micro_tokens=micro, warmup_steps=0)
+        config = SftConfig(epochs=1, batch_size=8, micro_tokens=micro, warmup_steps=0, warmup_share=0.0, **smooth)
         run = Run.start(tmp_path / f"sft{micro}", stage="sft", config=config, inputs={}, resume=False)
         model = llama()
         sft.train(config, model=model, examples=examples, validation=[], run=run, dtype=FP32)
         trained.append(weights(model))
-        figures = metrics(run)
-        trained[-1]["figures"] = torch.tensor([[row["loss"], row["grad_norm"]] for row in figures])
-        assert len(figures) == 2
-    assert trained[0].keys() == trained[1].keys()
-    assert torch.allclose(trained[0]["figures"], trained[1]["figures"], rtol=1e-4)
-    close(tmp_path, trained)
-    ppo = [learn(tmp_path / f"ppo{micro}", steps=1, minibatch_size=4, micro_tokens=micro) for micro in (1, 10_000)]
+        assert len(metrics(run)) == 2
+        figures.append([row[name] for row in metrics(run) for name in ("loss", "grad_norm")])
+    assert figures[0] == pytest.approx(figures[1], rel=1e-5)
+    moved_alike(llama(), *trained)
+
+    ppo = [learn(tmp_path / f"ppo{micro}", steps=1, minibatch_size=4, micro_tokens=micro, value_lr=2e-2, **smooth) for micro in (1, 10_000)]
     for name in ("policy_loss", "value_loss", "grad_norm", "ratio"):
-        assert ppo[0].metrics[0][name] == pytest.approx(ppo[1].metrics[0][name], rel=1e-3, abs=1e-5), name
+        assert ppo[0].metrics[0][name] == pytest.approx(ppo[1].metrics[0][name], rel=1e-4, abs=1e-6), name
+    moved_alike(llama(1), *(weights(learned.policy) for learned in ppo))
+    moved_alike(scalar(llama(2), 3), *(weights(learned.value) for learned in ppo))
 
 
-def close(_: Path, trained: list[dict[str, Any]]) -> None:
-    for name in trained[0]:
-        assert torch.allclose(trained[0][name], trained[1][name], atol=2e-3, rtol=1e-3), name
+def moved_alike(start: Any, one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    """Assert that training moved every matrix of two models, and to within a thousandth of that to the same place."""
+    assert one.keys() == other.keys()
+    for name, before in weights(start).items():
+        moved, apart = (one[name] - before).abs().max(), (one[name] - other[name]).abs().max()
+        assert moved > 1e-3 or before.ndim < 2, name
+        assert apart < 1e-5, name
 
 
 def test_t35_reward_gradients_accumulate_over_prompts() -> None:
     rankings = [RankedRows(sequences([4, 9, 6], seed=i), [1, 2, 3]) for i in range(5)]
-    found: list[tuple[Any, Any]] = []
+    found: list[tuple[float, list[Tensor]]] = []
     for micro in (1, 10_000):
         model = scalar(llama())
-        figures = reward._accumulate(model, rankings, None, micro, FP32)
-        found.append((figures, [p.grad.clone() for p in model.parameters() if p.grad is not None]))
+        losses, _ = reward._accumulate(model, rankings, None, micro, FP32)
+        assert len(losses) == (5 if micro == 1 else 1)
+        found.append((float(sum(losses)), [p.grad.clone() for p in model.parameters() if p.grad is not None]))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
     for one, other in zip(found[0][1], found[1][1], strict=True):
         assert torch.allclose(one, other, atol=1e-5)
@@ -192,14 +201,14 @@ def test_t43_k_choose_2_is_one_forward_a_response_and_weight_1_over_the_pairs() 
     model, taken = scalar(lm), list[int]()
     model.base_model.register_forward_pre_hook(lambda _, __, words: taken.append(words["input_ids"].numel()), with_kwargs=True)
     rankings = [RankedRows(sequences([5, 7, 6, 9], seed=1), [2, 1, 4, 3]), RankedRows(sequences([8, 5], seed=2), [1, 2])]
-    loss = reward._accumulate(model, rankings, None, 10_000, FP32)["loss"]
+    (loss,), _ = reward._accumulate(model, rankings, None, 10_000, FP32)
     assert taken == [sum(len(row) for ranking in rankings for row in ranking.rows)]
     by_hand = 0.0
     for ranking in rankings:
         found = scores(model, pack(ranking.rows), dtype=FP32).tolist()
         pairs = [(i, j) for i, a in enumerate(ranking.ranks) for j, b in enumerate(ranking.ranks) if a < b]
         by_hand += sum(torch.tensor(found[i] - found[j]).sigmoid().log().item() for i, j in pairs) / -len(pairs)
-    assert loss == pytest.approx(by_hand / 2, rel=1e-4)
+    assert loss.item() == pytest.approx(by_hand / 2, rel=1e-4)
     taken.clear()
     reward._accumulate(model, rankings, None, 15, FP32)
     assert sorted(taken) == [13, 27], "a prompt's responses were cut apart"

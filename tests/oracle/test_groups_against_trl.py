@@ -90,8 +90,9 @@ def theirs(kind: str, folder: Path, advantages: Tensor, **asked: Any) -> tuple[f
 def ours(config: GrpoConfig) -> tuple[float, dict[str, Tensor], Tensor]:
     policy, batch = llama(1, vocab=VOCAB), rollout()
     targets = learning_targets(config, batch)
-    figures = _losses(config, policy, batch, targets, list(range(6)), FP32)
-    loss = figures["policy_loss"] + (config.kl_coef * figures["kl_loss"] if config.kl_in == "loss" else 0.0)
+    sums, _ = _losses(config, policy, batch, targets, list(range(6)), FP32)
+    policy_loss, kl_loss = (sum(float(part[name]) for part in sums) for name in ("policy_loss", "kl_loss"))
+    loss = policy_loss + (config.kl_coef * kl_loss if config.kl_in == "loss" else 0.0)
     return loss, {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}, targets.advantages[:, 0]
 
 
