@@ -9,10 +9,11 @@ import pytest
 from joined import TEXT, foreign
 
 from accord.data import template_render
-from accord.data.templates import chat_format, end_at_stop, raw_format
+from accord.data.templates import chat_format, control_ends, end_at_stop, raw_format
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response
 from accord.runtime.time_limit import TookTooLong, time_limit
+from accord.serving.detokenizer import Words
 
 ASK = (Message("user", "Name a fish."),)
 
@@ -344,3 +345,63 @@ def test_white_space_within_a_text_is_part_of_it() -> None:
     with pytest.raises(InputError, match="leaves out or changes what a message says"):
         spoken.prompt((Message("user", "def f():\n    return 1"),))
     assert spoken.text(spoken.response(ASK, "def f():\n    return 1")) == "def f():\n    return 1"
+
+
+def chatml_with(content: str) -> str:
+    return CHATML.replace("{{ m.content }}", content)
+
+
+@pytest.mark.parametrize(
+    ("content", "talk", "part"),
+    [
+        ("{{ m.content }}{% if m.role == 'assistant' %} {{ m.content }}{% endif %}", ASK, "writes an answer more than once"),
+        (
+            "{{ loop.index }}. {{ m.content }}",
+            (Message("user", "Hi"), Message("assistant", "Hello."), *ASK),
+            "writes '4.' before this answer",
+        ),
+    ],
+)
+def test_words_that_a_template_adds_to_some_answers_are_not_learned_as_theirs(content: str, talk: tuple[Message, ...], part: str) -> None:
+    spoken = chat_format(foreign(chatml_with(content), "<|im_end|>", ("<|im_start|>",)))
+    with pytest.raises(InputError, match=part):
+        spoken.response(talk, "A trout.")
+
+
+@pytest.mark.parametrize(
+    ("template", "special"),
+    [
+        (CHATML, ()),  # <|im_end|> is no token of this tokenizer
+        (chatml_with("{{ m.content }}{% if m.role == 'assistant' %} [over]{% endif %}"), ("<|im_start|>", "<|im_end|>")),
+        (
+            chatml_with('{% if m.role == "assistant" %}"{{ m.content }}"{% else %}{{ m.content }}{% endif %}'),
+            ("<|im_start|>", "<|im_end|>"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_words_that_a_template_writes_behind_every_answer_are_no_words_of_it(template: str, special: tuple[str, ...], answer: str) -> None:
+    spoken = chat_format(foreign(template, "</s>", special))
+    ids = spoken.response(ASK, answer)
+    assert spoken.text(ids) == answer.strip()
+    words = Words(spoken.decode, tail=spoken.tail_words)
+    begin = spoken.begin(ids, last=True) or 0
+    shown = ids[begin:-1]
+    assert "".join([*(words.push([id]) for id in shown), words.push([], last=True)]) == answer.strip()
+
+
+def test_a_template_that_shows_the_parts_of_a_content_is_not_given_parts() -> None:
+    cuts = chatml_with("{{ m.content[:20] if m.role == 'system' and m.content is string else m.content }}")
+    spoken = chat_format(foreign(cuts, "<|im_end|>", ("<|im_start|>",)))
+    told = "You are a careful assistant of few words."
+    written = spoken.tokenizer.decode(spoken.prompt((Message("system", told), *ASK)))
+    assert written == f"<|im_start|>user\n{told}\n\nName a fish.<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_an_end_that_is_no_control_token_ends_no_response() -> None:
+    tokenizer = foreign(*SHAPES["chatml"])
+    word, start = tokenizer("!")["input_ids"][0], tokenizer.convert_tokens_to_ids("<|im_start|>")
+    assert control_ends(tokenizer, [word, start, 10**6, -1, "<|im_end|>", start]) == (start,)
+    cut, whole = chat_format(tokenizer, 0, [word]), chat_format(tokenizer, 0, control_ends(tokenizer, [word]))
+    assert cut.text(cut.response(ASK, "Oh! A trout.")) == "Oh", "as the configuration has it"
+    assert whole.text(whole.response(ASK, "Oh! A trout.")) == "Oh! A trout."

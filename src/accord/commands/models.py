@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from accord.data.template_variables import open_tokenizer, written_in
-from accord.data.templates import ChatFormat, chat_format, raw_format
+from accord.data.templates import ChatFormat, chat_format, control_ends, raw_format
 from accord.data.token_rows import RowWindow
-from accord.data.tokenizers import check_vocabulary
+from accord.data.tokenizers import Tokenizer, check_vocabulary
 from accord.engine.first_use import key_of, verify
 from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
@@ -31,7 +31,7 @@ from accord.records import Generation, Message, Prompt, Response, Sampling
 from accord.runtime import lineage
 from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, pick_device
 from accord.runtime.model_files import model_files
-from accord.runtime.progress import track
+from accord.runtime.progress import say, track
 from accord.runtime.project import Project
 from accord.runtime.seeds import generator
 
@@ -133,15 +133,25 @@ def load_model(project: Project, name: str, *, bits: int = 0) -> Model:
     context = context_of(lm)
     format_of = chat_format if tokenizer.chat_template else raw_format
     check_vocabulary(tokenizer, lm.get_input_embeddings().num_embeddings, source)
-    template = format_of(tokenizer, context, ends_of(lm))
+    ends = ends_of(lm)
+    kept = control_ends(tokenizer, ends)
+    if left := [end for end in ends if end not in kept]:
+        shown = ", ".join(_shown(tokenizer, end) for end in left)
+        say(f"{name}: its configuration ends a response at {shown}, no control token of its tokenizer: not taken (eos_token_id)")
+    template = format_of(tokenizer, context, kept)
     if not template.raw:
         set_ends(lm, template.stop)  # what is saved from it stops in any tool where it stops here
     return Model(name, lm, template, digest, path)
 
 
-def ends_of(lm: Any) -> tuple[int, ...]:
+def _shown(tokenizer: Tokenizer, end: object) -> str:
+    word = tokenizer.convert_ids_to_tokens(end) if isinstance(end, int) and 0 <= end < len(tokenizer) else None
+    return repr(end) if word is None else f"{end} ({tokenizer.decode([end])!r})"
+
+
+def ends_of(lm: Any) -> tuple[Any, ...]:
     """Return the token ids at which a model's own configuration ends a response, those of generation_config first."""
-    ends: list[int] = []
+    ends: list[Any] = []
     for config in (getattr(lm, "generation_config", None), lm.config):
         told = getattr(config, "eos_token_id", None)
         ends += told if isinstance(told, list) else [] if told is None else [told]

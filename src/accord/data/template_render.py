@@ -82,7 +82,7 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool, wh
             raise
         except InputError:
             text = ""  # most templates take no parts; that the text was lost is the fault to tell
-        if _holds(text, given) and _keeps(tokenizer, given, as_parts=True, reply=reply):
+        if _holds(text, given) and _keeps(tokenizer, given, as_parts=True, reply=reply) and not _writes_parts(text, given):
             return text
         hint = f"take such turns out of the rows, or {MEND}"
         problem = problem or InputError(f"{template_name(tokenizer)} leaves out or changes what a message says", where=where, hint=hint)
@@ -171,6 +171,12 @@ def _keeps(tokenizer: Tokenizer, messages: Sequence[Message], *, as_parts: bool,
         except InputError:
             known[key] = True  # it wants texts of some form; those that were given stand in it
     return known[key]
+
+
+def _writes_parts(rendered: str, messages: Sequence[Message]) -> bool:
+    """Say whether a rendering shows the parts themselves, as a template does that writes any content as it is."""
+    typed = "".join(message.content for message in messages)
+    return any(mark in rendered and mark not in typed for mark in ("'type': 'text'", '"type": "text"'))
 
 
 def _holds(rendered: str, messages: Sequence[Message]) -> bool:

@@ -18,12 +18,13 @@ from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAI
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response
 
-__all__ = ["ChatFormat", "chat_format", "end_at_stop", "give_chat_template", "merged", "plainly", "raw_format"]
+__all__ = ["ChatFormat", "chat_format", "control_ends", "end_at_stop", "give_chat_template", "merged", "plainly", "raw_format"]
 PROBE = "accord7probe"
 """An answer that no template writes by itself."""
 THOUGHT, THOUGHT_END = THOUGHTS
 NO_THOUGHT = re.compile(r"(?:<think>\s*)?</think>\s*$")
 """A thought that the prompt itself closes, for an answer without one."""
+THOUGHT_MARKS = re.compile("|".join(THOUGHTS))
 CHANNEL, MESSAGE = "<|channel|>", "<|message|>"
 FINAL = "final"
 """The channel of the answer to the user, in a turn that is written in channels, as gpt-oss does. All others are reasoning."""
@@ -91,6 +92,9 @@ class ChatFormat:
     def _after_prompt(self, messages: Sequence[Message], text: str, where: str) -> list[int]:
         """Token ids of an answer with what the template writes around it, all that stands behind the prompt's ids."""
         prompt, said = self._render(messages), self._literal.mark(text, "assistant", where)
+        frame = self._frame
+        if frame is not None and PROBE in frame.tail:
+            raise InputError(f"{template_name(self.tokenizer)} writes an answer more than once", where=where, hint=MEND)
         try:
             whole = self._render([*messages, Message("assistant", text)], reply=False)
         except EndlessTemplate:
@@ -98,11 +102,12 @@ class ChatFormat:
         except InputError:
             whole = ""  # the template may take one answer and no longer conversation; its frame tells
         if whole.startswith(prompt) and stands_in(said, whole[len(prompt) :]):
+            if said.strip():
+                self._check_head(whole[len(prompt) :].partition(said.strip())[0].strip(), where)
             ids, whole_ids = self._literal.encode(prompt, where), self._literal.encode(whole, where)
             if whole_ids[: len(ids)] != ids:
                 return self._behind(whole[len(prompt) :], where)  # the prompt's last and the answer's first letters are one token
             return whole_ids[len(ids) :]
-        frame = self._frame
         if frame is None:
             what = f"{template_name(self.tokenizer)} writes the prompt differently once a response follows"
             raise InputError(f"the chat template's prompt is not a prefix of prompt and response: {what}", where=where, hint=MEND)
@@ -117,6 +122,13 @@ class ChatFormat:
             return self._behind(said.lstrip().removeprefix(THOUGHT).lstrip() + frame.tail, where)
         return self._behind(frame.head + said + frame.tail, where)
 
+    def _check_head(self, head: str, where: str) -> None:
+        """Refuse words before an answer that differ from row to row: no reader of a response could tell them from its own."""
+        usual = "" if self._frame is None else self._frame.head.strip()
+        if self._frame is not None and THOUGHT_MARKS.sub("", head).strip() and head != usual:
+            what = f"{template_name(self.tokenizer)} writes {head[:40]!r} before this answer, and {usual[:40]!r} before another one"
+            raise InputError(what, where=where, hint=MEND)
+
     @cached_property
     def _literal(self) -> LiteralText:
         return LiteralText(self.tokenizer, self.stop)
@@ -130,7 +142,7 @@ class ChatFormat:
             whole = render(self.tokenizer, [*asked, Message("assistant", PROBE)], reply=False)
         except InputError:
             return None
-        before, found, tail = whole.rpartition(PROBE)
+        before, found, tail = whole.partition(PROBE) if whole.startswith(prompt) else whole.rpartition(PROBE)
         if not found:
             return None
         if before.startswith(prompt):
@@ -183,6 +195,8 @@ class ChatFormat:
             answers = [part.text.strip() for part in said if part.name == FINAL]
             return self.thought_before(shown, answered=bool(answers)) + "".join(answers[-1:])
         text = self.decode(shown).strip()
+        if self.tail_words:
+            text = text.removesuffix(self.tail_words).rstrip()
         if self.opens_thought:
             if text.startswith(THOUGHT_END):
                 return text.removeprefix(THOUGHT_END).strip()
@@ -251,6 +265,16 @@ class ChatFormat:
         return "" if self.opens_thought else self.decode(self._head).strip()
 
     @cached_property
+    def tail_words(self) -> str:
+        """What the template writes behind an answer and before its stop token, such as an end mark that is no token: no words of the
+        answer either."""
+        if self.raw or self._frame is None or not self._frame.tail.strip():
+            return ""
+        ids = self._behind(self._frame.tail, "")
+        end = next((place for place, id in enumerate(ids) if id in self.stop), len(ids))
+        return self.decode(ids[:end]).strip()
+
+    @cached_property
     def _hidden(self) -> tuple[set[int], set[int]]:
         """Control tokens: those that a text leaves out, and the marks of a thought, which are the assistant's words."""
         added = {id: str(token) for id, token in self.tokenizer.added_tokens_decoder.items() if token.special}
@@ -310,6 +334,15 @@ def chat_format(tokenizer: Tokenizer, context: int = 0, ends: Sequence[int] = ()
     if not tokenizer.chat_template:
         raise InputError("the tokenizer has no chat template", hint="run `accord sft`, which gives it one")
     return ChatFormat(tokenizer, tuple(dict.fromkeys((*_stops(tokenizer), *ends))), context=context)
+
+
+def control_ends(tokenizer: Tokenizer, ends: Sequence[object]) -> tuple[int, ...]:
+    """Return those of the ends in a model's configuration that are control tokens of its tokenizer.
+
+    Other ids are left over from another vocabulary: responses would be cut at a word, or learned without what follows it.
+    """
+    control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    return tuple(end for end in dict.fromkeys(ends) if isinstance(end, int) and end in control)
 
 
 def raw_format(tokenizer: Tokenizer, context: int = 0, ends: Sequence[int] = ()) -> ChatFormat:

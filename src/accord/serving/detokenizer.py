@@ -18,10 +18,11 @@ class Words:
     Args:
         decode: token ids to text, as the tokenizer writes it, special tokens left out.
         strip: whether to strip spaces at both ends, as for a chat's answer; raw text keeps them.
+        tail: what the template writes behind an answer, which is left out at its end.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = (), *, strip: bool = True) -> None:
-        self.decode, self.stops, self.strip = decode, [word for word in stop if word], strip
+    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str] = (), *, strip: bool = True, tail: str = "") -> None:
+        self.decode, self.stops, self.strip, self.tail = decode, [word for word in stop if word], strip, tail
         self.stopped = False
         """Whether a stop string occurred. Nothing is returned after it."""
         self._ids: list[int] = []
@@ -42,7 +43,7 @@ class Words:
         keep = 0 if last else self._kept_back()
         out, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         if last and self.strip:
-            out = out.rstrip()
+            out = out.rstrip().removesuffix(self.tail).rstrip()
         self._begun = self._begun or bool(out)
         return out
 
@@ -65,7 +66,11 @@ class Words:
         """Return how many characters at the end may still turn out not to belong to the answer."""
         spaces = len(self._held) - len(self._held.rstrip()) if self.strip else 0
         begun = [size for word in self.stops for size in range(1, len(word)) if self._held.endswith(word[:size])]
-        return max([spaces, *begun])
+        bare = self._held.rstrip()
+        tails = [size for size in range(1, len(self.tail) + 1) if bare.endswith(self.tail[:size].rstrip())]
+        behind = max(tails, default=0) and len(self._held) - len(bare) + max(tails)
+        before = self._held[: len(self._held) - behind]
+        return max([spaces, *begun, behind and len(self._held) - len(before.rstrip())])
 
 
 class Apart:

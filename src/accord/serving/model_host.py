@@ -235,7 +235,8 @@ class _Answer:
         self.served, self.deadline = served, deadline
         self.ended, self.ticket = False, -1
         self._opening = Opening(opened=bool(ask.conversation) and served.format.opens_thought)
-        self._words = Words(self._decode, ask.stop, strip=bool(ask.conversation))
+        tail = served.format.tail_words if ask.conversation else ""
+        self._words = Words(self._decode, ask.stop, strip=bool(ask.conversation), tail=tail)
         self._unsaid: list[int] | None = [] if ask.conversation else None
         """First tokens that may be the template's own; None once the answer has begun."""
         self._came = asyncio.Event()

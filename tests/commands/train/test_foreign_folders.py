@@ -158,3 +158,16 @@ def test_the_path_of_a_model_is_found_at_its_first_use_and_kept_in_the_project(f
     assert load_model(foreign_project, "base").path == "fused"
     kept = json.loads((foreign_project.path / "cache" / "paths.json").read_text("utf-8"))
     assert sorted(kept.values()) == ["fused", "fused"], "one entry for the foreign base, and one for all that was trained here"
+
+
+@pytest.mark.parametrize("end", [9, 10**6, "</s>", -1])
+def test_an_end_of_another_vocabulary_is_left_out_and_told(
+    foreign_project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str], end: object
+) -> None:
+    folder = tmp_path / "left over"
+    shutil.copytree(foreign_project.model("base"), folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, end]}))
+    model = load_model(foreign_project, str(folder))
+    assert end not in model.format.stop
+    assert end not in model.lm.generation_config.eos_token_id
+    assert f"ends a response at {end!r}" in capsys.readouterr().err

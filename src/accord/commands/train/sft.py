@@ -19,7 +19,7 @@ from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.run import counted, plan_run, save, snapshot, trainable, windowed, with_rates
 from accord.data.task_mixture import mixed, parse_weights, without
 from accord.data.template_variables import write_variables
-from accord.data.templates import chat_format, give_chat_template
+from accord.data.templates import chat_format, control_ends, give_chat_template
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import said_by
@@ -72,7 +72,7 @@ def sft(
         tokenizer = model.format.tokenizer
         if give_chat_template(tokenizer):
             write_variables(tokenizer, opened.template.variables, opened.template.date)
-        chat = chat_format(tokenizer, model.format.context, ends_of(model.lm))
+        chat = chat_format(tokenizer, model.format.context, control_ends(tokenizer, ends_of(model.lm)))
         set_ends(model.lm, chat.stop)
         shown, strange = without(demonstrations, config.held_out_tasks)
         training = mixed([row for row in shown if row.prompt.split == "train"], parse_weights(config.tasks), config.seed)
