@@ -18,13 +18,15 @@ from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAI
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response
 
-__all__ = ["ChatFormat", "chat_format", "control_ends", "end_at_stop", "give_chat_template", "merged", "plainly", "raw_format"]
+__all__ = ["ChatFormat", "chat_format", "control_ends", "end_at_stop", "give_chat_template", "merged", "not_ended", "plainly", "raw_format"]
 PROBE = "accord7probe"
 """An answer that no template writes by itself."""
 THOUGHT, THOUGHT_END = THOUGHTS
 NO_THOUGHT = re.compile(r"(?:<think>\s*)?</think>\s*$")
 """A thought that the prompt itself closes, for an answer without one."""
 THOUGHT_MARKS = re.compile("|".join(THOUGHTS))
+BEFORE_ENDED = "{% set accord_rendered %}"
+BEHIND_ENDED = "{% endset %}{{ accord_rendered if add_generation_prompt else accord_rendered.rstrip() }}"
 CHANNEL, MESSAGE = "<|channel|>", "<|message|>"
 FINAL = "final"
 """The channel of the answer to the user, in a turn that is written in channels, as gpt-oss does. All others are reasoning."""
@@ -388,11 +390,16 @@ def end_at_stop(tokenizer: Tokenizer) -> None:
     whole, prompt = render(tokenizer, said, reply=False), render(tokenizer, said[:1], reply=True)
     if whole == whole.rstrip():
         return
-    ending = "{{ accord_rendered if add_generation_prompt else accord_rendered.rstrip() }}"
-    wrapped = f"{{% set accord_rendered %}}{template}{{% endset %}}{ending}"
+    wrapped = f"{BEFORE_ENDED}{template}{BEHIND_ENDED}"
     tokenizer.chat_template = {**several, "default": wrapped} if several else wrapped
     if (render(tokenizer, said, reply=False), render(tokenizer, said[:1], reply=True)) != (whole.rstrip(), prompt):
         tokenizer.chat_template = given  # one that does not bear to be wrapped
+
+
+def not_ended(template: str) -> str:
+    """Return a template as it was before ``end_at_stop``, which changes no token of a prompt or a response."""
+    ended = template.startswith(BEFORE_ENDED) and template.endswith(BEHIND_ENDED)
+    return template[len(BEFORE_ENDED) : -len(BEHIND_ENDED)] if ended else template
 
 
 def plainly(messages: Sequence[Message], text: str | None) -> tuple[str, str]:

@@ -11,7 +11,8 @@ from accord.runtime.model_files import model_files, need_gguf
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TURN = "<|end|>"
-SPECIAL_TOKENS = (END_OF_TEXT, END_OF_TURN, "<|system|>", "<|user|>", "<|assistant|>", "<|pad|>")
+PAD = "<|pad|>"
+SPECIAL_TOKENS = (END_OF_TEXT, END_OF_TURN, "<|system|>", "<|user|>", "<|assistant|>", PAD)
 
 # Turn tokens keep the roles apart; within them a turn is written as the question and answer lines that raw text has, so that a base
 # model which never saw a turn token knows where it is.
@@ -62,7 +63,7 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int) -> Tokenizer:
     )
     bpe.train_from_iterator(documents, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token="<|pad|>", clean_up_tokenization_spaces=False
+        tokenizer_object=bpe, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token=PAD, clean_up_tokenization_spaces=False
     )
 
 

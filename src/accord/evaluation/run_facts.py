@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+from accord.data.templates import not_ended
+from accord.data.tokenizers import PAD
 from accord.evaluation.diagnoses import Facts, diagnose
 from accord.evaluation.findings import ALARMS, Finding, Said, in_order
 from accord.evaluation.hacking import alarms, drift
@@ -42,8 +45,8 @@ def facts_of(folder: Path, config: Table, summary: Table, metrics: Metrics, samp
         settings=_table(config.get("config")),
         samples=[said for row in samples if (said := said_of(row)) is not None],
         summary=summary,
-        templates=_contents(kin.values(), "chat_template.jinja"),
-        vocabularies={name: digest[:12] for name, digest in _digests(kin.values(), "tokenizer.json").items()},
+        templates={name: not_ended(text) for name, text in _contents(kin.values(), "chat_template.jinja").items()},
+        vocabularies=_vocabularies(kin.values()),
         pad_is_eos=dict(_padded(kin.values() or [models / folder.name])),
     )
 
@@ -116,9 +119,21 @@ def _contents(folders: Iterable[Path], name: str) -> dict[str, str]:
     return {folder.name: (folder / name).read_text("utf-8", "replace") for folder in folders if (folder / name).is_file()}
 
 
-def _digests(folders: Iterable[Path], name: str) -> dict[str, str]:
-    found = {folder.name: folder / name for folder in folders if (folder / name).is_file()}
-    return {model: hashlib.sha256(path.read_bytes()).hexdigest() for model, path in found.items()}
+def _vocabularies(folders: Iterable[Path]) -> dict[str, str]:
+    """Return a digest of how each model's tokenizer cuts text. How it pads is left out: reward models get a padding token of their own."""
+    read = _contents(folders, "tokenizer.json")
+    if len(set(read.values())) > 1:
+        read = {name: _cuts(text) for name, text in read.items()}
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in read.items()}
+
+
+def _cuts(text: str) -> str:
+    try:
+        told = json.loads(text)
+        added = [token for token in told.pop("added_tokens", []) if token["content"] != PAD]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return text
+    return json.dumps([added, {key: value for key, value in told.items() if key not in ("padding", "truncation")}], sort_keys=True)
 
 
 def _padded(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:

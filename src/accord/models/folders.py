@@ -177,9 +177,6 @@ def load(kind: str, source: str | Path, *, bits: int = 0) -> Any:
     Args:
         bits: 4 quantises the body to four bits, one layer at a time; 0 leaves it float32.
 
-    Args:
-        bits: 4 quantises the body to four bits, one layer at a time; 0 leaves it float32.
-
     Raises:
         ModelError: it is missing, damaged, or lacks weights.
         UsageError: it needs a package that is not installed.

@@ -17,6 +17,8 @@ from accord.commands.evaluate.examine_scores import score_all
 from accord.commands.models import LocalSampler, TextScorer, load_model, respond
 from accord.commands.train.reward import reward
 from accord.commands.train.sft import sft
+from accord.evaluation.diagnoses import diagnose
+from accord.evaluation.run_facts import read_facts
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response, Sampling
 from accord.runtime.project import Project
@@ -158,6 +160,21 @@ def test_the_path_of_a_model_is_found_at_its_first_use_and_kept_in_the_project(f
     assert load_model(foreign_project, "base").path == "fused"
     kept = json.loads((foreign_project.path / "cache" / "paths.json").read_text("utf-8"))
     assert sorted(kept.values()) == ["fused", "fused"], "one entry for the foreign base, and one for all that was trained here"
+
+
+def test_the_doctor_takes_the_reward_models_end_and_padding_for_no_other_format(foreign_project: Project, tmp_path: Path) -> None:
+    """Its template ends at the stop token and its tokenizer has a padding token of its own, both written by us."""
+    folders = [foreign_project.model(name) for name in ("sft", "reward")]
+    for name in ("chat_template.jinja", "tokenizer.json"):
+        assert len({(folder / name).read_text("utf-8") for folder in folders}) == 2, f"{name} says the same, so that nothing is shown"
+    assert "template_mismatch" not in {each.name for each in diagnose(read_facts(foreign_project.path / "runs" / "reward"))}
+    copy = tmp_path / "p"
+    shutil.copytree(foreign_project.path, copy)
+    vocabulary = copy / "models" / "reward" / "tokenizer.json"
+    told = json.loads(vocabulary.read_text("utf-8"))
+    told["model"]["merges"] = told["model"]["merges"][:-1]
+    vocabulary.write_text(json.dumps(told), "utf-8")
+    assert "template_mismatch" in {each.name for each in diagnose(read_facts(copy / "runs" / "reward"))}
 
 
 @pytest.mark.parametrize("end", [9, 10**6, "</s>", -1])
