@@ -71,6 +71,7 @@ TORCHLESS_ROOMS = ("commands.project", "commands.data", "commands.feedback")
 SHARED_PIECES = {
     "feedback.simulated",
     "train.run",
+    "train.range_test",
     "train.rewards",
     "train.samples",
     "train.principles",

@@ -28,7 +28,7 @@ from accord.algorithms.objectives import (
     robust_dpo_loss,
     share_above,
 )
-from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
+from accord.algorithms.optim import Schedule, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
@@ -98,6 +98,7 @@ def train(
     held_out_group: Sequence[RankedResponses] = (),
     run: Run,
     dtype: torch.dtype,
+    schedule: Schedule = cosine,
 ) -> Mapping[str, float]:
     """Train ``policy``, which starts as the reference, in place; return its final metrics on held-out data.
 
@@ -137,7 +138,7 @@ def train(
                 measured.append(replace(part, loss=part.loss.detach()))
 
             # step 3: update
-            share = cosine(step - 1, steps, config.warmup(steps))
+            share = schedule(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
             metrics = _summary(measured, grad_norm=norm) | {"lr": config.lr * share}
             metrics["pairs_per_second"] = sum(len(part.better) for part in measured) / (time.perf_counter() - began)

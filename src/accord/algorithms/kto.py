@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.objectives import kto_loss
-from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
+from accord.algorithms.optim import Schedule, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.models.adapters import restore_trained, trained_state
@@ -81,6 +81,7 @@ def train(
     held_out_group: Sequence[ThumbRow] = (),
     run: Run,
     dtype: torch.dtype,
+    schedule: Schedule = cosine,
 ) -> Mapping[str, float]:
     """Train ``policy``, which starts as the reference, in place; return its final metrics on held-out data.
 
@@ -122,7 +123,7 @@ def train(
             losses, said_more, order_of = _accumulate(config, policy, rows, references[0][chosen], weights[chosen], kl, dtype)
 
             # step 4: update
-            share = cosine(step - 1, steps, config.warmup(steps))
+            share = schedule(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
             found = to_host({"loss": torch.stack(losses), "ratios": torch.cat(said_more), "kl": kl, "grad_norm": norm})
             ratios = torch.empty(len(rows)).index_copy_(0, torch.tensor(order_of), found["ratios"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from accord.runtime.device import matmul_dtype
 from accord.settings.mixins import Adam
+
+Schedule = Callable[[int, int, int], float]
+"""Share of the peak learning rate at a step counted from 0, in a run of so many steps, so many of which are warm-up."""
 
 
 def adamw(parameters: Iterable[nn.Parameter], settings: Adam, *, lr: float, decay: bool = True) -> torch.optim.AdamW:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_kupper_loss
-from accord.algorithms.optim import adamw, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
+from accord.algorithms.optim import Schedule, adamw, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
@@ -85,6 +85,7 @@ def train(
     demonstrations: Sequence[list[int]],
     run: Run,
     dtype: torch.dtype,
+    schedule: Schedule = cosine,
 ) -> Mapping[str, float]:
     """Train ``model`` in place, set its bias on the demonstrations (prompt and response tokens), and return held-out accuracy."""
     a_pass = math.ceil(len(rankings) / config.batch_size)
@@ -114,7 +115,7 @@ def train(
             losses, scored = _accumulate(model, chosen, tie_threshold, config.micro_tokens, dtype)
 
             # step 3: update
-            share = cosine(step - 1, steps, config.warmup(steps))
+            share = schedule(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
             found = to_host({"loss": torch.stack(losses), "scores": torch.cat(list(scored.values())), "grad_norm": norm})
             metrics = _summary([chosen[i] for i in scored], found["scores"]) | {"loss": added(found["loss"])}

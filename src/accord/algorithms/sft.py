@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
+from accord.algorithms.optim import Schedule, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import by_tokens, pack
@@ -55,6 +55,7 @@ def train(
     pretraining: Callable[[int], Iterator[list[list[int]]]] | None = None,
     run: Run,
     dtype: torch.dtype,
+    schedule: Schedule = cosine,
 ) -> Mapping[str, float]:
     """Train ``model`` in place, give it the weights of the chosen epoch, and return their loss on held-out data.
 
@@ -87,7 +88,7 @@ def train(
                 next_token_loss(model, pack(next(raw_text)).to(model.device), dtype=dtype).backward()
 
             # step 3: update
-            share = cosine(step - 1, steps, config.warmup(steps))
+            share = schedule(step - 1, steps, config.warmup(steps))
             found = to_host({"loss": torch.stack(losses), "grad_norm": update(scaled(optimizers, share), max_norm=1.0)})
             loss, norm = added(found["loss"]), float(found["grad_norm"])
             speed = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)

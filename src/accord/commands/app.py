@@ -26,6 +26,7 @@ from accord.runtime.version import __version__
 
 if TYPE_CHECKING:
     from accord.runtime.project import Project
+    from accord.runtime.runs import Run
 
     ProjectPath = Path | str | Project
 else:
@@ -38,6 +39,7 @@ Flat = Parameter(name="*")
 Name = Annotated[str, Parameter(help="Name of the run, and of the model it saves.")]
 RunName = Annotated[str, Parameter(help="Name of this run.")]
 Again = Annotated[bool, Parameter(help="Replace a finished run of this name.", negative="")]
+FindLr = Annotated[bool, Parameter(help="Try rising learning rates for a minute and suggest one, without a run or a model.", negative="")]
 Sft = Annotated[str, Parameter(help="The SFT model: where the policy starts and what the KL penalty holds it to.")]
 Reward = Annotated[str, Parameter(help="The reward model.")]
 Why = Annotated[str, Parameter(help="The reason, for the audit log.")]
@@ -186,9 +188,15 @@ def printed(command: Callable[..., Any], result: Any, *, as_json: bool) -> None:
         print(json.dumps(metrics, ensure_ascii=False))
     elif show := getattr(command, "show", None):
         show(result)
+    elif isinstance(result, Mapping):
+        table_of(command.__name__.rstrip("_"), cast("Mapping[str, Any]", metrics))
     else:
-        title = command.__name__.rstrip("_")
-        table_of(title if isinstance(result, Mapping) else f"{result.stage}: {result.folder.name}", cast("Mapping[str, Any]", metrics))
+        print_metrics(result)
+
+
+def print_metrics(run: Run) -> None:
+    """Print the metrics of a finished run as a table."""
+    table_of(f"{run.stage}: {run.folder.name}", run.summary)
 
 
 def table_of(title: str, metrics: Mapping[str, Any]) -> None:

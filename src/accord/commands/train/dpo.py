@@ -10,8 +10,9 @@ from functools import partial
 from typing import Annotated
 
 from accord.algorithms import dpo as algorithm
-from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
+from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags, shows
 from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.train.range_test import few, print_run, range_test, run_folder
 from accord.commands.train.run import SAMPLE_FIRST, counted, parts, plan_run, save, snapshot, trainable, windowed, with_rates
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
@@ -26,12 +27,14 @@ from accord.runtime.runs import Run
 from accord.settings import DpoConfig
 
 
+@shows(print_run)
 def dpo(
     project: ProjectPath,
     *,
     sft: Sft = "sft",
     name: Name = "dpo",
     flags: TrainFlags = RunFlags(),
+    find_lr: FindLr = False,
     config: Annotated[DpoConfig, Flat] = DpoConfig(),
 ) -> Run:
     """Learn from rankings without a reward model: DPO, robust DPO, IPO, ORPO, SimPO, Plackett-Luce.
@@ -44,7 +47,7 @@ def dpo(
     """
     opened = Project.open(project)
     choose_device(flags.device)
-    source, folder = locate(opened, sft), opened.run(name)
+    source, folder = locate(opened, sft), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
         ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, said_by(store, store.ranked_prompts(), config.kinds))
     if not ranked:
@@ -67,6 +70,11 @@ def dpo(
         build = partial(_tokens, spoken, window=window)
         rankings = window.fit(split.training, build, "rankings")
         policy = trainable(model.lm, config, "dpo", "lora")
+        if find_lr:
+            seen = few(rankings, config)
+            learn = partial(algorithm.train, policy=policy, rankings=seen, validation=())
+            metrics |= range_test(config, learn, len(seen), run, model.lm, dtype)
+            return run
         metrics |= algorithm.train(
             config,
             policy=policy,

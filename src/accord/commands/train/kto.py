@@ -11,8 +11,9 @@ from functools import partial
 from typing import Annotated
 
 from accord.algorithms import kto as algorithm
-from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
+from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags, shows
 from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.train.range_test import few, print_run, range_test, run_folder
 from accord.commands.train.run import SAMPLE_FIRST, counted, parts, plan_run, save, snapshot, trainable, windowed, with_rates
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
@@ -28,12 +29,14 @@ from accord.runtime.runs import Run
 from accord.settings import KtoConfig
 
 
+@shows(print_run)
 def kto(
     project: ProjectPath,
     *,
     sft: Sft = "sft",
     name: Name = "kto",
     flags: TrainFlags = RunFlags(),
+    find_lr: FindLr = False,
     config: Annotated[KtoConfig, Flat] = KtoConfig(),
 ) -> Run:
     """Learn from thumbs up and down on single responses, given, or taken from ratings or ranks.
@@ -46,7 +49,7 @@ def kto(
     """
     opened = Project.open(project)
     choose_device(flags.device)
-    source, folder = locate(opened, sft), opened.run(name)
+    source, folder = locate(opened, sft), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
         said = said_by(store, thumbs(store, config.thumbs, good=config.good_quality, bad=config.bad_quality), config.kinds)
         given, digest = snapshot(folder / "thumbs.jsonl", Thumb, said)
@@ -77,8 +80,14 @@ def kto(
             what = f"{ups} thumbs up and {downs} down fit the window of {window.tokens} tokens; it takes both"
             raise InputError(what, where=opened.store_url, hint="raise max_tokens, or set long_rows to cut_prompt")
         policy = trainable(model.lm, config, "kto", "lora")
+        within = replace(config, max_tokens=window.tokens)
+        if find_lr:
+            seen = few(rows, config)
+            learn = partial(algorithm.train, policy=policy, thumbs=seen, validation=())
+            metrics |= range_test(within, learn, len(seen), run, model.lm, dtype)
+            return run
         metrics |= algorithm.train(
-            replace(config, max_tokens=window.tokens),
+            within,
             policy=policy,
             thumbs=rows,
             validation=window.fit(split.validation, build, "thumbs on held-out prompts", needed=False),

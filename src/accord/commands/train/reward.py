@@ -11,9 +11,10 @@ from functools import partial
 from typing import Annotated
 
 from accord.algorithms import reward as algorithm
-from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
+from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags, shows
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.demonstrations import example, written_demonstrations
+from accord.commands.train.range_test import few, print_run, range_test, run_folder
 from accord.commands.train.run import counted, parts, plan_run, save, scalar_model, snapshot, trainable, windowed, with_rates
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
@@ -29,12 +30,14 @@ from accord.runtime.runs import Run
 from accord.settings import RewardConfig
 
 
+@shows(print_run)
 def reward(
     project: ProjectPath,
     *,
     sft: Sft = "sft",
     name: Name = "reward",
     flags: TrainFlags = RunFlags(),
+    find_lr: FindLr = False,
     config: Annotated[RewardConfig, Flat] = RewardConfig(),
 ) -> Run:
     """Train a reward model on the rankings.
@@ -47,7 +50,7 @@ def reward(
     """
     opened = Project.open(project)
     choose_device(flags.device)
-    source, folder = locate(opened, sft), opened.run(name)
+    source, folder = locate(opened, sft), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
         given = said_by(store, _ranked_prompts(store, config), config.kinds)
         ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, given)
@@ -80,6 +83,11 @@ def reward(
         validation = window.fit(split.validation, build, "rankings of held-out prompts", needed=False)
         held_out = window.fit(split.held_out_group, build, "rankings of the held-out group", needed=False)
         shown_rows = window.fit(demonstrations, partial(example, spoken, window=window), "demonstrations", needed=False)
+        if find_lr:
+            seen = few(training, config)
+            learn = partial(algorithm.train, model=scalar, rankings=seen, validation=(), demonstrations=())
+            metrics |= range_test(config, learn, len(seen), run, model.lm, dtype)
+            return run
         scored = [row.tokens for row in shown_rows]
         scalar.config.reward_window = window.tokens
         measured = algorithm.train(

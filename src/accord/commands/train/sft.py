@@ -12,9 +12,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from accord.algorithms import sft as algorithm
-from accord.commands.app import Flat, Name, ProjectPath, RunFlags, TrainFlags
+from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, TrainFlags, shows
 from accord.commands.models import digest_of, ends_of, load_model, locate, training_dtype
 from accord.commands.train.demonstrations import example, written_demonstrations
+from accord.commands.train.range_test import few, print_run, range_test, run_folder
 from accord.commands.train.raw_text import raw_text_batches
 from accord.commands.train.run import counted, plan_run, save, snapshot, trainable, windowed, with_rates
 from accord.data.task_mixture import mixed, parse_weights, without
@@ -33,12 +34,14 @@ from accord.runtime.runs import Run
 from accord.settings import SftConfig
 
 
+@shows(print_run)
 def sft(
     project: ProjectPath,
     *,
     base: Annotated[str, Parameter(help="Base model: a name, a folder or a hub name.")] = "base",
     name: Name = "sft",
     flags: TrainFlags = RunFlags(),
+    find_lr: FindLr = False,
     config: Annotated[SftConfig, Flat] = SftConfig(),
 ) -> Run:
     """Fine-tune a model on demonstrations, loss on response tokens only.
@@ -51,7 +54,7 @@ def sft(
     """
     opened = Project.open(project)
     choose_device(flags.device)
-    source, folder = locate(opened, base), opened.run(name)
+    source, folder = locate(opened, base), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
         written = said_by(store, written_demonstrations(store), config.kinds)
         demonstrations, digest = snapshot(folder / "demonstrations.jsonl", Demonstration, written)
@@ -83,6 +86,11 @@ def sft(
         validation = window.fit(held_out, build, "demonstrations of validation users", needed=False)
         policy = trainable(model.lm, config, "sft", "lora")
         raw_text = raw_text_batches(opened, chat, config.seed, config.ptx_tokens) if config.ptx_tokens else None
+        if find_lr:
+            seen = few(examples, config)
+            learn = partial(algorithm.train, model=policy, examples=seen, validation=(), pretraining=raw_text)
+            metrics |= range_test(config, learn, len(seen), run, model.lm, dtype)
+            return run
         metrics |= {"demonstrations": len(examples)}
         metrics |= algorithm.train(
             config, model=policy, examples=examples, validation=validation, pretraining=raw_text, run=run, dtype=dtype
