@@ -9,6 +9,7 @@ bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
 models: venv ; .venv/bin/python -W ignore benchmarks/models.py $(ARGS)
 load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
 serve-load: venv ; .venv/bin/python benchmarks/serving_load.py demo $(ARGS)
+mutations: venv ; .venv/bin/python -W ignore tests/conformance/mutations.py $(ARGS)
 docs: venv ; NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict $(ARGS)
 claims: venv ; PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/claims/all.sh $(ARGS)
 
@@ -25,4 +26,4 @@ venv: .venv/installed
 	@echo "Installing into .venv: torch and a few more, some minutes the first time"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
-.PHONY: demo test slow unit check bench models load serve-load claims docs venv
+.PHONY: demo test slow unit check bench models load serve-load mutations claims docs venv

@@ -1,4 +1,4 @@
-"""One step of PPO and of the reward model, against the same step written anew: left-padded batches through plain transformers.
+"""A step of PPO and of the reward model, and KTO's second, written anew: left-padded batches through plain transformers.
 
 Nothing below ``Reference`` calls our models, objectives or optimisers. What is compared: the losses and metrics that the step logs, the
 gradients of the first update (Adam's first moment is a tenth of them), and every weight after two updates.
@@ -18,14 +18,14 @@ import torch
 from tiny import END, FP32, PAD, VOCAB, learn, llama, metrics, scalar, sequences
 from torch import Tensor, nn
 
-from accord.algorithms import reward
+from accord.algorithms import kto, reward
 from accord.engine.local import LocalSampler
 from accord.models.folders import prepared
 from accord.models.scalar import RewardModel
 from accord.protocols import Sampler
 from accord.records import Generation
 from accord.runtime.runs import Run
-from accord.settings import PpoConfig, RewardConfig
+from accord.settings import KtoConfig, PpoConfig, RewardConfig
 
 STOPS = (END, 2, 3, 4, 5, 6, 7, 8)
 PPO: dict[str, Any] = {
@@ -318,3 +318,42 @@ def test_a_step_of_the_reward_model(architecture: str, tmp_path: Path) -> None:
     assert logged["loss"] == pytest.approx(loss.item(), abs=1e-6)
     assert logged["grad_norm"] == pytest.approx(norm, rel=1e-4)
     moved_alike(model, twin, found)
+
+
+class Watched(Run):
+    """A run that keeps a copy of the policy as it is when each step is written down."""
+
+    policy: Any
+    seen: list[Any]
+
+    def log(self, step: int, **figures: float) -> None:
+        super().log(step, **figures)
+        self.seen.append(plain(self.policy))
+
+
+def test_ktos_reference_point_and_loss(tmp_path: Path) -> None:
+    """The reference point of the second step is how much likelier the policy has made other prompts' responses, never its own rows'."""
+    policy, prompts = llama(1), sequences([3, 5, 4, 6], seed=21)
+    responses, up = sequences([4, 2, 5, 3], seed=22), [True, False, True, True]
+    thumbs = [kto.ThumbRow([*p, *r], len(r), liked) for p, r, liked in zip(prompts, responses, up, strict=True)]
+    config = KtoConfig(epochs=2, batch_size=4, lr=1e-2, beta=0.4, warmup_steps=0, max_tokens=64, up_weight=1.5, down_weight=0.5)
+    start, others = plain(policy), kto.estranged(thumbs, max_tokens=64, seed=config.seed)
+    run = Watched.start(tmp_path, stage="kto", config=config, inputs={}, resume=False)
+    run.policy, run.seen = policy, []
+    kto.train(config, policy=policy, thumbs=thumbs, validation=(), run=run, dtype=FP32)
+
+    def ahead(rows: Sequence[kto.ThumbRow]) -> Tensor:
+        laid = padded([row.tokens[: -row.kept] for row in rows], [row.tokens[-row.kept :] for row in rows])
+        with torch.no_grad():
+            now, then = (response_logprobs(model, laid, 1.0).sum(1) for model in (run.seen[0], start))
+        return now - then
+
+    kl = ahead(others).mean()
+    assert kl > 0.1, "the reference point is at work"
+    assert abs(kl - ahead(thumbs).mean()) > 0.1, "and is not that of the rows themselves"
+    log_ratios, liked = ahead(thumbs), torch.tensor(up)
+    gains = torch.where(liked, config.beta * (log_ratios - kl), config.beta * (kl - log_ratios))
+    weight = torch.where(liked, config.up_weight, config.down_weight)
+    logged = metrics(run)[1]
+    assert logged["kl"] == pytest.approx(float(kl), rel=1e-4)
+    assert logged["loss"] == pytest.approx(float((weight * (1 - torch.sigmoid(gains))).mean()), rel=1e-4)

@@ -28,12 +28,12 @@ TESTS = {
     "algorithms/objectives.py": (f"{ALGORITHMS}objectives.py", f"{ALGORITHMS}preference_objectives.py", f"{CONFORMANCE}masks.py", f"{ALGORITHMS}padded_reference.py"),
     "algorithms/groupwise_objectives.py": (f"{ALGORITHMS}groupwise_objectives.py", f"{ALGORITHMS}grpo.py"),
     "algorithms/rollouts.py": (f"{ALGORITHMS}rollouts.py", f"{CONFORMANCE}masks.py", f"{CONFORMANCE}logprobs.py", f"{CONFORMANCE}rewards.py", f"{ALGORITHMS}padded_reference.py"),
-    "algorithms/ppo.py": (f"{ALGORITHMS}padded_reference.py", f"{ALGORITHMS}ppo.py", f"{CONFORMANCE}rewards.py", f"{CONFORMANCE}state.py"),
+    "algorithms/ppo.py": (f"{ALGORITHMS}padded_reference.py", f"{ALGORITHMS}ppo.py", f"{CONFORMANCE}rewards.py"),
     "algorithms/grpo.py": (f"{ALGORITHMS}grpo.py", f"{ALGORITHMS}groupwise_objectives.py", f"{ALGORITHMS}mixed_rewards.py"),
-    "algorithms/dpo.py": (f"{ALGORITHMS}preferring.py", f"{ALGORITHMS}preference_objectives.py", f"{CONFORMANCE}preference_state.py"),
-    "algorithms/reward.py": (f"{ALGORITHMS}reward_pairs.py", f"{ALGORITHMS}padded_reference.py", f"{CONFORMANCE}rewards.py", f"{CONFORMANCE}state.py"),
-    "algorithms/sft.py": (f"{CONFORMANCE}masks.py", f"{CONFORMANCE}rewards.py", f"{CONFORMANCE}state.py"),
-    "algorithms/kto.py": (f"{ALGORITHMS}preferring.py", f"{ALGORITHMS}preference_objectives.py", f"{CONFORMANCE}preference_state.py"),
+    "algorithms/dpo.py": (f"{ALGORITHMS}preferring.py", f"{ALGORITHMS}preference_objectives.py"),
+    "algorithms/reward.py": (f"{ALGORITHMS}reward_pairs.py", f"{ALGORITHMS}padded_reference.py", f"{CONFORMANCE}rewards.py"),
+    "algorithms/sft.py": (f"{CONFORMANCE}masks.py", f"{CONFORMANCE}rewards.py"),
+    "algorithms/kto.py": (f"{ALGORITHMS}preferring.py", f"{ALGORITHMS}preference_objectives.py"),
     "algorithms/optim.py": (f"{ALGORITHMS}optim.py", f"{ALGORITHMS}padded_reference.py"),
     "models/policy.py": ("tests/models/test_forward.py",),
     "models/scalar.py": ("tests/models/test_forward.py", f"{CONFORMANCE}masks.py", f"{CONFORMANCE}rewards.py"),
@@ -45,7 +45,8 @@ TESTS = {
     "engine/sampling.py": ("tests/engine/test_sampling.py",),
     "data/token_rows.py": (f"{ALGORITHMS}token_rows.py", f"{CONFORMANCE}masks.py"),
 }  # fmt: skip
-"""The tests that have to notice, of each file: those that hold it, the quickest first."""
+"""The tests that have to notice, of each file: those that hold it, the quickest first. What a stopped run finds again is T40's, which
+takes too long for every mutant: such a mutant is printed as one that nothing noticed."""
 SECONDS = 150
 """A mutant that takes longer, such as a loop without an end, counts as noticed."""
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {

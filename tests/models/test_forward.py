@@ -167,6 +167,16 @@ def test_bf16_products_stay_near_fp32() -> None:
     assert 0 < (exact - rough).abs().mean() < 0.03
 
 
+def test_bf16_logits_are_divided_by_the_temperature_in_float32() -> None:
+    """As the sampler does it; divided in bfloat16, they would be rounded twice, and the two would differ by a hundredth of a nat."""
+    states, head = (4 * torch.randn(rows, 8, generator=rng(rows)).to(torch.bfloat16) for rows in (12, VOCAB))
+    targets = torch.randint(VOCAB, (12,), generator=rng(3))
+    found, entropy = token_logprobs(states, Head(head), targets, 0.7)
+    expected = ((states @ head.T).float() / 0.7).log_softmax(-1)
+    assert torch.allclose(found, expected.gather(1, targets[:, None])[:, 0], atol=1e-4)
+    assert torch.allclose(entropy, -(expected.exp() * expected).sum(-1), atol=1e-4)
+
+
 @pytest.mark.parametrize("elements", [40, 2**21])
 @pytest.mark.parametrize(("scale", "cap"), [(0.25, 0.0), (1.0, 3.0), (2.0, 1.5)])
 def test_a_head_with_bias_scale_and_soft_cap_is_the_full_softmax_with_its_gradients(
