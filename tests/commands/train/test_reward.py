@@ -28,7 +28,13 @@ def scored(project: Project, name: str, prompts: list[Prompt], text: str) -> lis
 def test_it_leaves_a_classifier_whose_accuracy_and_zero_it_says(unlabeled: Project, tmp_path: Path) -> None:
     project = labeled(unlabeled, tmp_path / "p", rankings([1, 2, 3], labelers="ann") + rankings([3, 2, 1], labelers="bob"))
     summary = reward(project, config=CONFIG, flags=FLAGS).summary
-    assert summary.keys() == PLANNED | WINDOW | {"rankings", "reward_bias", "accuracy_labelers", "accuracy_heldout_group"}
+    assert summary.keys() == PLANNED | WINDOW | {
+        "rankings",
+        "validation_rankings",
+        "reward_bias",
+        "accuracy_labelers",
+        "accuracy_heldout_group",
+    }
     assert summary["rankings"] == 7
     best, middle, worst = (scored(project, "reward", PROMPTS[7:], text) for text in SENTENCES[:3])
     pairs = [(*both,) for pair in ((best, middle), (middle, worst), (best, worst)) for both in zip(*pair, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from small_project import FLAGS, PLANNED, PROMPTS, WINDOW, learned, lineage_of, plain_model, with_raw_text, written
 
 from accord.commands.models import load_model
+from accord.commands.train.ppo import ppo
 from accord.commands.train.sft import sft
 from accord.data.tokenizers import CHAT_TEMPLATE
 from accord.errors import InputError, ModelError
@@ -34,8 +36,8 @@ def loss_of(plain: Any, project: Project, model: str, prompts: list[Prompt], tex
 
 def test_it_leaves_a_chat_model_whose_loss_it_says(project: Project) -> None:
     summary = sft(project, name="chat", config=CONFIG, flags=FLAGS).summary
-    assert summary.keys() == PLANNED | WINDOW | {"demonstrations", "validation_loss"}
-    assert summary["demonstrations"] == 7
+    assert summary.keys() == PLANNED | WINDOW | {"demonstrations", "validation_demonstrations", "validation_loss"}
+    assert (summary["demonstrations"], summary["validation_demonstrations"]) == (7, len(PROMPTS[7:]))
     plain, tokenizer = plain_model(project.model("chat"))
     assert summary["validation_loss"] == pytest.approx(loss_of(plain, project, "chat", PROMPTS[7:], "At the market."), abs=1e-4)
     assert tokenizer.chat_template == CHAT_TEMPLATE
@@ -78,3 +80,20 @@ def test_demonstrations_that_it_cannot_learn_from_are_refused(tmp_path: Path) ->
 def test_a_base_model_that_is_missing_is_refused(project: Project) -> None:
     with pytest.raises(ModelError, match="no such model"):
         sft(project, base="nowhere", name="chat", flags=FLAGS)
+
+
+def test_without_raw_text_it_says_which_setting_trains_without_it(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "p")
+    for command, off in ((sft, "--ptx-tokens 0"), (ppo, "--ptx-coef 0")):
+        with pytest.raises(InputError, match="no raw text to mix in") as error:
+            command(project, flags=FLAGS)
+        assert off in error.value.hint
+        assert not list((project.path / "runs").glob("*/config.json")), "nothing was begun that a second try would have to resume"
+
+
+def test_without_validation_users_it_says_that_the_last_pass_is_kept(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    with Store.open(project.store_url) as store:
+        store.add(labelers=[Labeler("bot", "model")], demonstrations=[Demonstration("d-bot", PROMPTS[0], "At the market.", "bot")])
+    summary = sft(project, name="chat", config=replace(CONFIG, kinds="model"), flags=FLAGS).summary
+    assert (summary["demonstrations"], summary["validation_demonstrations"]) == (1, 0)
+    assert "no demonstration is of a validation user, so the weights after the last pass are kept" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from typing import Annotated
 from accord.algorithms import ppo as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, load_reward_model, locate, training_dtype
-from accord.commands.train.raw_text import raw_text_batches
+from accord.commands.train.raw_text import need_raw_text, raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
 from accord.commands.train.run import askable, counted_prompts, ending, plan_run, save, trainable, with_rates
 from accord.data.tokenizers import load_tokenizer
@@ -43,6 +43,8 @@ def ppo(
     """
     opened = Project.open(project)
     choose_device(flags.device)
+    if config.ptx_coef:
+        need_raw_text(opened, "--ptx-coef 0")
     source, reward_source = locate(opened, sft), locate(opened, reward)
     rewards = open_rewards(opened, config, reward, name)
     inputs = {"sft": digest_of(source), "reward": digest_of(reward_source), **rewards.inputs}

@@ -93,7 +93,12 @@ def reward(
         measured = algorithm.train(
             config, model=scalar, rankings=training, validation=validation, demonstrations=scored, run=run, dtype=dtype
         )
-        metrics |= {"rankings": len(training), **counted(run, window), "reward_bias": scalar.config.reward_bias}
+        metrics |= {
+            "rankings": len(training),
+            "validation_rankings": len(validation),
+            **counted(run, window),
+            "reward_bias": scalar.config.reward_bias,
+        }
         if validation:
             metrics["accuracy_labelers"] = measured["validation_accuracy"]
         if held_out:

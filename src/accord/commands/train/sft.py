@@ -16,7 +16,7 @@ from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Train
 from accord.commands.models import digest_of, ends_of, load_model, locate, training_dtype
 from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.range_test import few, print_run, range_test, run_folder
-from accord.commands.train.raw_text import raw_text_batches
+from accord.commands.train.raw_text import need_raw_text, raw_text_batches
 from accord.commands.train.run import counted, plan_run, save, snapshot, trainable, windowed, with_rates
 from accord.data.task_mixture import mixed, parse_weights, without
 from accord.data.template_variables import write_variables
@@ -29,6 +29,7 @@ from accord.models.folders import set_ends
 from accord.records import Demonstration
 from accord.runtime.device import choose_device
 from accord.runtime.lineage import digest_rows
+from accord.runtime.progress import say
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import SftConfig
@@ -54,6 +55,8 @@ def sft(
     """
     opened = Project.open(project)
     choose_device(flags.device)
+    if config.ptx_tokens:
+        need_raw_text(opened, "--ptx-tokens 0")
     source, folder = locate(opened, base), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
         written = said_by(store, written_demonstrations(store), config.kinds)
@@ -91,7 +94,9 @@ def sft(
             learn = partial(algorithm.train, model=policy, examples=seen, validation=(), pretraining=raw_text)
             metrics |= range_test(config, learn, len(seen), run, model.lm, dtype)
             return run
-        metrics |= {"demonstrations": len(examples)}
+        metrics |= {"demonstrations": len(examples), "validation_demonstrations": len(validation)}
+        if config.select == "validation_loss" and not validation:
+            say("sft: no demonstration is of a validation user, so the weights after the last pass are kept")
         metrics |= algorithm.train(
             config, model=policy, examples=examples, validation=validation, pretraining=raw_text, run=run, dtype=dtype
         )
