@@ -163,7 +163,8 @@ def check_scores(case: Case) -> float:
     """Return the largest difference of a reward model's scores, which transformers reads from the saved folder."""
     folder = _reward_folder(case)
     kept = [(each[:-1], each[-1:]) for each in ROWS]
-    ours = scalar.RewardModel.load(folder, dtype=FP32).score([prompt for prompt, _ in kept], [response for _, response in kept])
+    whole = scalar.RewardModel(folders.load_scalar_model(folder), dtype=FP32, max_tokens=10**6)  # past the context too: nothing is cut
+    ours = whole.score([prompt for prompt, _ in kept], [response for _, response in kept])
     model = plain.opened_scalar(folder, case.attention)
     with torch.no_grad():
         return _furthest(ours, torch.stack([plain.score(model, each) for each in ROWS]))

@@ -23,7 +23,7 @@ def project_of_arguments(description: str | None) -> accord.Project:
 def small_town(folder: Path) -> accord.Project:
     """Make the project: raw text, prompts and demonstrations, then the models `base` and `sft`."""
     project = accord.create(folder, world=accord.WorldConfig(documents=2_000, prompts=400, demonstrations=240, users=20))
-    body = {"vocab_size": 512, "hidden_size": 48, "layers": 2, "heads": 3, "intermediate_size": 96, "context": 128}
+    body = {"vocab_size": 512, "hidden_size": 48, "layers": 2, "heads": 3, "intermediate_size": 96, "context": 256}
     accord.pretrain(project, config=accord.config(project, accord.PretrainConfig, tokens=120_000, **body))
     accord.sft(project, config=accord.config(project, accord.SftConfig, ptx_tokens=0))
     return project

@@ -91,8 +91,9 @@ def town(trained: Path, tmp_path: Path) -> Path:
 
 
 def contents(project: Path) -> tuple[dict[str, str], dict[str, int]]:
-    """Every file by digest, and what the store holds."""
+    """Every file by digest, and what the store holds; what is cached tells nothing of the project."""
     files = [path for path in sorted(project.rglob("*")) if path.is_file() and not path.name.startswith("feedback.db")]
+    files = [path for path in files if path != project / "cache" / "paths.json"]
     with Store.open(Project(project).store_url) as store:
         return {str(path.relative_to(project)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}, store.counts()
 

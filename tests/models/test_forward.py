@@ -149,7 +149,8 @@ def test_a_scorer_keeps_the_order_and_the_right_end() -> None:
     model = scalar(llama())
     prompts, responses = sequences([9, 2, 5]), sequences([3, 8, 1], seed=9)
     scorer = RewardModel(model, dtype=FP32, max_tokens=6, batch_tokens=8)
-    ends = [[*p, *r][-6:] for p, r in zip(prompts, responses, strict=True)]
+    (long, _, third), (three, eight, one) = prompts, responses
+    ends = [[*long[-3:], *three], [prompts[1][-1], *eight], [*third, *one]]  # a prompt is cut on its left, a response never
     assert torch.allclose(scorer.score(prompts, responses), scores(model, pack(ends), dtype=FP32), atol=1e-5)
 
 

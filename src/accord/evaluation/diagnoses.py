@@ -123,7 +123,7 @@ def cut_samples(facts: Facts) -> Iterator[Finding]:
     yield Finding("cut_samples", "high" if finished < 0.5 else "medium", sure(20 * (0.8 - finished)), figures)
 
 
-DRIFT = 0.5
+DRIFT = 1.0
 """Nats per token between policy and reference that are many. A healthy DPO run of the built-in world loses 0.15 to 0.19 on its best
 responses."""
 TURNS = ("<|user|>", "<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "\nUser:", "\nHuman:", "\nQ:", "[INST]", "### Instruction")
@@ -304,7 +304,7 @@ def likelihood_falls(facts: Facts) -> Iterator[Finding]:
 
 
 def drifts_away(facts: Facts) -> Iterator[Finding]:
-    """Medium: in DPO or KTO, the policy's log-probabilities ended more than 0.5 nats per token from the reference's."""
+    """Medium: in DPO or KTO, the policy's log-probabilities ended more than 1 nat per token from the reference's."""
     drift = facts.metrics.values("drift")
     if facts.stage in PREFERENCE and drift.size:
         last = ends(drift).last if drift.size > 1 else float(drift[-1])

@@ -45,5 +45,5 @@ def test_answer_keys_are_found_by_split_and_kind_of_labeler(project: Project) ->
 
 
 def test_more_problems_than_there_are_is_an_error(project: Project) -> None:
-    with pytest.raises(InputError, match="take fewer"):
+    with pytest.raises(InputError, match="raise --most above 3, or lower --count below 50000"):
         problems(project, config=ProblemsConfig(count=50_000, most=3, steps=1))

@@ -286,7 +286,7 @@ def test_leads_alone_set_the_sampling(come: Come, models: Scripted) -> None:
     lea, uma = come("lea", "lead"), come()
     for person in (lea, uma):
         person.say("Hot?", temperature="1.5", max_tokens="7", top_p="0.5")
-    assert [(asked[2].temperature, asked[2].max_tokens, asked[2].top_p) for asked in models.asked] == [(1.5, 7, 0.5), (0.7, 64, 1.0)]
+    assert [(asked[2].temperature, asked[2].max_tokens, asked[2].top_p) for asked in models.asked] == [(1.5, 7, 0.5), (0.7, 512, 1.0)]
     for bad in ({"temperature": "hot"}, {"temperature": "-1"}, {"top_p": "2"}, {"max_tokens": "100000"}, {"temperature": "nan"}):
         assert lea.post("/say", text="Hot?", key=f"{bad}", **bad).status_code == 422
     assert "temperature" in lea.get("/").text
