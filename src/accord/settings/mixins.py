@@ -101,7 +101,7 @@ class Adam(Settings):
     adam_beta2: Annotated[float, Range(least=0, below=1)] = 0.999
     """AdamW's decay of the mean squared gradient (InstructGPT: 0.95)."""
     adam_epsilon: Positive = 1e-8
-    """AdamW's term against a division by 0."""
+    """AdamW's epsilon, added to its denominator."""
     weight_decay: NonNegative = 0.0
     """Weight decay of the matrices."""
 
@@ -115,7 +115,7 @@ class FineTuning(Adam, Training):
     muon_lr: NonNegative = 0.0
     """Learning rate of Muon for the inner matrices; 0 leaves them to AdamW. For models pretrained with Muon."""
     warmup_steps: Natural = 10
-    """Optimiser steps of linear warm-up, within `warmup_share` of the run."""
+    """Optimiser steps of linear warm-up, at most `warmup_share` of the run."""
     warmup_share: Share = 0.1
     """Largest share of the run that is warm-up; 0 sets no limit."""
 
@@ -156,7 +156,7 @@ class Window(Settings):
     max_tokens: Natural = 0
     """Longest prompt and response together in tokens; 0 takes the model's context, 2048 at most."""
     long_rows: Literal["drop", "cut_prompt", "refuse"] = "drop"
-    """Treatment of longer ones: left out and counted, the prompt cut on the left, or an error that names the row."""
+    """Longer ones: drop leaves them out and counts them, cut_prompt cuts the prompt on the left, refuse stops and names the row."""
 
 
 @section
@@ -174,8 +174,8 @@ class LongPrompts(Settings):
     """Prompts to which a model responds."""
 
     long_rows: Literal["drop", "cut_prompt", "refuse"] = "drop"
-    """Treatment of prompts that leave no room for a response in the model's context: left out and counted, cut on the left, or an error
-    that names the prompt."""
+    """Prompts that leave no room for a response in the model's context: drop leaves them out and counts them, cut_prompt cuts them on the
+    left, refuse stops and names the prompt."""
 
 
 @section

@@ -194,7 +194,7 @@ class PpoConfig(ConstantOptimizer, Rollouts, Rewards, Training):
     value_muon_lr: NonNegative = 0.0
     """Value model's learning rate of Muon; 0 leaves the inner matrices to AdamW."""
     adam_epsilon: Positive = 1e-5
-    """AdamW's term against a division by 0; 1e-5 is that of the first RLHF code (Ziegler et al. 2019)."""
+    """AdamW's epsilon, added to its denominator; 1e-5 is that of the first RLHF code (Ziegler et al. 2019)."""
     clip: Positive = 0.2
     """Clip range of the probability ratio in the policy loss."""
     value_clip: NonNegative = 0.2
