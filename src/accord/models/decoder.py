@@ -214,5 +214,11 @@ def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dty
 
 
 def context_of(model: Any) -> int:
-    """Return a model's longest sequence in tokens; 0 where its configuration sets no limit."""
-    return int(getattr(getattr(model, "config", None), "max_position_embeddings", 0) or 0)
+    """Return a model's longest sequence in tokens; 0 where its configuration sets no limit.
+
+    Dynamic RoPE states the positions it was trained with, and the factor by which rows may exceed them.
+    """
+    config = getattr(model, "config", None)
+    rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    factor = float(rope.get("factor") or 1) if rope.get("rope_type") == "dynamic" else 1.0
+    return int((getattr(config, "max_position_embeddings", 0) or 0) * factor)

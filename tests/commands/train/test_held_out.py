@@ -12,6 +12,7 @@ import torch
 from small_project import FLAGS, PROMPTS, labeled, rankings
 from torch.overrides import TorchFunctionMode
 
+from accord.commands.models import load_model
 from accord.commands.train.dpo import dpo
 from accord.commands.train.ilql import ilql
 from accord.commands.train.kto import kto
@@ -52,6 +53,8 @@ def test_a_run_of_one_step_measures_held_out_data_once(
     train: Callable[[Project], Any], besides: int, unlabeled: Project, tmp_path: Path
 ) -> None:
     project = labeled(unlabeled, tmp_path / "p", rankings())
+    for name in ("base", "sft"):
+        load_model(project, name)  # a model's first use is checked by passes of its own
     with Passes() as passes:
         train(project)
     assert passes.learning == 1
