@@ -91,14 +91,15 @@ def training_dtype(requested: str = "auto") -> torch.dtype:
 
 
 def locate(project: Project, name: str) -> str:
-    """Return the folder of a model of the project, or a folder or hub name as it is.
+    """Return the folder of a model of the project, or a folder or hub name as it is. A command asks before it writes anything.
 
     Raises:
-        ModelError: it is none of them.
+        ModelError: it is none of them, or a folder that holds no model.
     """
     if name in project.models():
         return str(project.model(name))
     if "/" in name or Path(name).exists():
+        model_files(name)
         return name
     raise ModelError("the project has no such model", where=name, hint=f"it has: {', '.join(project.models()) or 'none yet'}")
 

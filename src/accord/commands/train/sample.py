@@ -43,7 +43,7 @@ def sample(
 
     Raises:
         ModelError: the model is missing.
-        InputError: there are no prompts, or one is longer than the model's context.
+        InputError: there are no prompts, or none leaves room for a response in the model's context.
     """
     opened = Project.open(project)
     choose_device(flags.device)
