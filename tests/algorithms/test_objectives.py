@@ -22,6 +22,7 @@ from accord.algorithms.objectives import (
     masked_mean,
     ranked_pairs,
     rao_kupper_loss,
+    share_above,
     whiten,
 )
 
@@ -224,3 +225,8 @@ def test_explained_variance_of_the_truth_is_1_and_of_the_mean_0() -> None:
     returns, keep = torch.tensor([[1.0, 2.0, 4.0, 99.0]]), torch.tensor([[True, True, True, False]])
     assert explained_variance(returns, returns, keep) == pytest.approx(1)
     assert explained_variance(torch.full_like(returns, 7 / 3), returns, keep) == pytest.approx(0, abs=1e-6)
+
+
+def test_equal_sides_count_half_and_nothing_else_does() -> None:
+    assert share_above(torch.tensor([2.0, 1.0]), torch.tensor([1.5, 1.0])) == 0.75
+    assert share_above(torch.tensor([2.0, 1.0]), torch.tensor([1.5, 1.0]), tie=1.0) == 0.5

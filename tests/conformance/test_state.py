@@ -106,6 +106,7 @@ PPO_STATE: dict[str, Any] = {
     "kl_horizon": 60,
     "ptx_coef": 1.0,
     "lr": 1e-2,
+    "value_lr": 1e-2,  # a critic that stands still would be found again whatever the checkpoint holds
     "epochs": 1,
 }
 
