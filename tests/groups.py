@@ -38,6 +38,7 @@ SMALL: dict[str, Any] = {
     "minibatch_size": 3,
     "epochs": 2,
     "max_tokens": 6,
+    "lr": 3e-4,  # a config alone knows no rate of a model's own
     "warmup_steps": 1,
     "warmup_share": 0.0,
     "save_every": 1,

@@ -127,6 +127,8 @@ SMALL = {
     "minibatch_size": 3,
     "epochs": 2,
     "max_tokens": 6,
+    "lr": 3e-6,  # a config alone knows no rate of a model's own
+    "value_lr": 1e-5,
     "ptx_coef": 0.0,
     "warmup_steps": 1,
     "warmup_share": 0.0,

@@ -67,7 +67,7 @@ def train_ppo(updates: int, folder: Path) -> None:
 
 
 def train_grpo(updates: int, folder: Path) -> None:
-    settings = {name: value for name, value in SAMPLING.items() if name != "ptx_coef"}
+    settings = {name: value for name, value in SAMPLING.items() if name not in ("ptx_coef", "value_lr")}
     config = GrpoConfig(**{**settings, "epochs": updates, "group_size": 3})
     run = Run.start(folder, stage="grpo", config=config, inputs={}, resume=False)
     policy = llama(1).to(FAR)
