@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from accord.commands.app import main
+from accord.commands.evaluate import gpu_check as module
 from accord.commands.evaluate.gpu_check import LIMIT, STAGES, Agreement, difference
 from accord.commands.evaluate.gpu_check_speed import METHODS, PASSES
 from accord.settings.methods import METHODS as TABLE
@@ -51,6 +52,16 @@ def test_what_is_asked_for_must_be_known(capsys: pytest.CaptureFixture[str]) -> 
         main(["gpu-check", "--sizes", "70B"])
     assert stopped.value.code == 2
     assert "--sizes: '70B' is not known (one of 1M, 0.1B" in capsys.readouterr().err
+
+
+def test_a_world_that_cannot_be_made_is_an_error_and_no_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GROUND", (("pretrain", "--hidden-size", "-3"),))
+    with pytest.raises(SystemExit) as stopped:
+        main(["gpu-check", "--device", "cpu", "--stages", "sft", "--sizes", "1M"])
+    assert stopped.value.code == 1
+    assert "gpu-check, pretrain" in capsys.readouterr().err
 
 
 def test_every_method_of_the_table_is_compared() -> None:

@@ -24,7 +24,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import Device, shows
 from accord.commands.evaluate.gpu_check_speed import SIZES, Speed, peak_tflops, speed_of
-from accord.errors import UsageError
+from accord.errors import RunError, UsageError
 from accord.runtime.device import choose_device, environment, matmul_dtype
 from accord.runtime.files import write_atomic
 from accord.runtime.logs import read_metrics
@@ -110,6 +110,7 @@ def gpu_check(
 
     Raises:
         UsageError: there is no such device, size or stage.
+        RunError: the small world that is compared on could not be made; the error says why, a missing extra among the reasons.
     """
     for what, asked, known in (("--sizes", sizes, SIZES), ("--stages", stages, STAGES)):
         if unknown := [name for name in asked if name not in known]:
@@ -118,10 +119,7 @@ def gpu_check(
     until = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory(prefix="accord-gpu-check-") as folder:
         ground = Path(folder, "ground")
-        _accord("init", ground, "--world", *WORLD)
-        for stage, *flags in GROUND:
-            on = () if stage == "label" else ("--device", "cpu", "--dtype", "float32")
-            _accord(stage, ground, *flags, *on)
+        _make(ground)
         agreement = [_agreement(ground, stage, str(chosen), until) for stage in stages or STAGES]
         tflops = peak_tflops(chosen, matmul_dtype(chosen)) if sizes else 0.0
         speed: list[Speed] = []
@@ -138,6 +136,18 @@ def gpu_check(
     }
     write_atomic(out, json.dumps(found, indent=2) + "\n")
     return found
+
+
+def _make(ground: Path) -> None:
+    """Make the small world with the models that the stages start from."""
+    stage = "init"
+    try:
+        _accord("init", ground, "--world", *WORLD)
+        for stage, *flags in GROUND:
+            on = () if stage == "label" else ("--device", "cpu", "--dtype", "float32")
+            _accord(stage, ground, *flags, *on)
+    except subprocess.CalledProcessError as error:
+        raise RunError(_end(error.stderr), where=f"gpu-check, {stage}") from error
 
 
 def _agreement(ground: Path, stage: str, device: str, until: float) -> Agreement:
