@@ -124,6 +124,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         (["fly"], ["fly"]),
         (["ppo"], ["project"]),
         (["ppo", "TOWN", "--stepz", "3"], ["--stepz", "--steps"]),
+        (["chat", "TOWN", "sft"], ["too many arguments, from 'sft' on", "--model sft", "accord chat --help"]),
         (["serve", "TOWN", "--places", "4"], ["--places is now called --slots"]),
         (["ppo", "TOWN", "--steps", "many"], ["--steps", "many"]),
         (["ppo", "TOWN", "--kl-estimator", "k4"], ["--kl-estimator", "k1"]),

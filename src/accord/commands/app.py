@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except AccordError as error:
         _fail(str(error), error.exit_code)
     except cyclopts.CycloptsError as error:
-        _fail(f"{' '.join(str(error).split())} ({_renamed(words) or 'accord --help, or accord COMMAND --help'})", UsageError.exit_code)
+        _fail(f"{_misused(error)} ({_renamed(words) or _help_of(words)})", UsageError.exit_code)
     except BrokenPipeError:
         _unread()
     except ImportError as error:
@@ -262,6 +262,17 @@ def _renamed(words: Sequence[str]) -> str:
         if any(word.partition("=")[0] == f"--{old}" for word in words):
             return f"--{old} is now called --{new}"
     return ""
+
+
+def _misused(error: cyclopts.CycloptsError) -> str:
+    """Return what is wrong with the words of a command line, in one line."""
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        return f"too many arguments, from {(error.unused_tokens or [''])[0]!r} on; a setting has its name before it, as in --model sft"
+    return " ".join(str(error).split())
+
+
+def _help_of(words: Sequence[str]) -> str:
+    return f"accord {words[0]} --help" if words and words[0] in NAMES else "accord --help"
 
 
 def _unread() -> NoReturn:
