@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 class Sampler(Protocol):
-    """A source of responses. The local engine and vLLM satisfy it."""
+    """A source of responses. The local engine and vLLM satisfy it.
+
+    One that computes outside this process says so by an attribute ``foreign = True``. Training then corrects for its other rounding
+    and keeps what it drew, since it need not draw the same again; ``Generation.version`` names the weights that drew.
+    """
 
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
         """Draw n responses for each tokenised prompt; rows come prompt-major."""

@@ -286,6 +286,10 @@ class Generation:
     finished: torch.Tensor
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     """Time spent in ``prefill`` and ``decode``."""
+    version: str = ""
+    """The weights that drew it, as a sampler outside this process names them; all rows are from the same ones."""
+    server: str = ""
+    """The addresses that drew it, separated by spaces; empty for a sampler in this process."""
 
     def rows(self) -> list[list[int]]:
         """Return the kept tokens of every row, as plain lists."""
