@@ -7,6 +7,7 @@ checkpoint/       the state from which a resume continues
 policies/         policies of earlier steps, if asked for
 aside/            weights of an earlier step that the run may end with, while it goes on
 log.txt           remarks, with their time
+owner.json        the process that trains here, while it lives
 summary.json      the last metrics; its presence marks the run as finished
 """
 
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from accord.errors import AccordError, RunError, UsageError
-from accord.runtime import checkpoints
+from accord.runtime import checkpoints, owners
 from accord.runtime.device import environment, out_of_memory, peak_device_mb, peak_rss_mb
 from accord.runtime.files import append, clean, sync, write_atomic
 from accord.runtime.threads import keep_threads
@@ -62,24 +63,17 @@ class Run:
             inputs: digests of everything the run learns from: parent models, the feedback snapshot.
 
         Raises:
-            RunError: there is a run of that name and ``resume`` is off, or it was started with other settings
-                or inputs.
+            RunError: there is a run of that name and ``resume`` is off, it was started with other settings
+                or inputs, or another process trains in its folder.
         """
-        run = cls(folder, stage, dict(inputs))
-        if resume:
-            run._keep_threads()
-        asked = _plain({"stage": stage, "config": _fields(config), "inputs": run.inputs, "seed": seed, "versions": environment()})
-        if not run._config.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            clean(folder)
-            run._cut(-1)
-            write_atomic(run._config, _json(asked))
-        elif not resume:
-            hint = "continue it with --resume, or start a new one under another --name"
-            raise RunError(f"a {'finished' if run.done else 'stopped'} run of this name exists already", where=str(folder), hint=hint)
-        else:
-            run._check_same(asked, _plain(_defaults(config)))
-            run._continue()
+        run, owned = cls(folder, stage, dict(inputs)), owners.owns(folder)
+        cls.claim(folder)
+        try:
+            run._open(config, seed, resume=resume)
+        except BaseException:
+            if not owned:
+                owners.release(folder)
+            raise
         return run
 
     @property
@@ -91,6 +85,17 @@ class Run:
     def begun(self) -> bool:
         """Whether the run has taken a step, so that a resume has something to keep."""
         return self._metrics.exists() or checkpoints.exists(self.folder / "checkpoint")
+
+    @staticmethod
+    def claim(folder: Path) -> None:
+        """Make this process the owner of a run's folder, until the run is finished or the process ends.
+
+        Raises:
+            RunError: another process that lives owns it.
+        """
+        dead = owners.claim(folder)
+        if dead is not None:
+            _note(folder, f"taken over from {dead}, which is no more")
 
     @staticmethod
     def started(folder: Path) -> bool:
@@ -126,10 +131,15 @@ class Run:
 
     def note(self, text: str) -> None:
         """Append a remark to log.txt."""
-        append(self.folder / "log.txt", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
+        _note(self.folder, text)
 
     def checkpoint(self, step: int, state: Mapping[str, object]) -> None:
-        """Replace the checkpoint by the state after ``step`` steps. Raises RunError when the disk is full."""
+        """Replace the checkpoint by the state after ``step`` steps.
+
+        Raises:
+            RunError: the disk is full, or another process has taken the run over.
+        """
+        owners.check(self.folder)
         for path in (self._metrics, self._samples):
             if path.exists():
                 sync(path)
@@ -184,14 +194,14 @@ class Run:
         started, metrics = time.perf_counter(), dict[str, Any]()
         try:
             yield metrics
-        except AccordError:
-            if not self.begun:
+        except BaseException as error:
+            ours = isinstance(error, AccordError)
+            if ours and not self.begun:
                 shutil.rmtree(self.folder, ignore_errors=True)
+            owners.release(self.folder)
+            if not ours and out_of_memory(error):
+                raise self._exhausted(metrics.get("memory_plan", "")) from error
             raise
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            raise self._exhausted(metrics.get("memory_plan", "")) from error
         metrics.pop("memory_plan", None)
         on_device = round(peak_device_mb())
         memory = {"peak_rss_mb": round(peak_rss_mb())} | ({"peak_device_mb": on_device} if on_device else {})
@@ -212,18 +222,22 @@ class Run:
 
         Raises:
             UsageError: the run belongs to another command.
+            RunError: another process trains in its folder.
         """
         if not folder.exists():
             return
+        owners.claim(folder)
         config = folder / "config.json"
         if config.exists() and f'"stage": "{stage}"' not in config.read_text("utf-8"):
             raise UsageError(f"is not a run of {stage}", where=str(folder), hint="choose another --name")
         shutil.rmtree(folder)
 
     def finish(self, **summary: object) -> None:
-        """Write summary.json, which marks the run as done."""
+        """Write summary.json, which marks the run as done. Raises RunError when another process has taken the run over."""
+        owners.check(self.folder)
         write_atomic(self.folder / "summary.json", _json(_plain(summary)))
         self.forget_aside()
+        owners.release(self.folder)
 
     @property
     def _config(self) -> Path:
@@ -236,6 +250,22 @@ class Run:
     @property
     def _samples(self) -> Path:
         return self.folder / "samples.jsonl"
+
+    def _open(self, config: object, seed: int, *, resume: bool) -> None:
+        if resume:
+            self._keep_threads()
+        asked = _plain({"stage": self.stage, "config": _fields(config), "inputs": self.inputs, "seed": seed, "versions": environment()})
+        if not self._config.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            clean(self.folder)
+            self._cut(-1)
+            write_atomic(self._config, _json(asked))
+        elif not resume:
+            hint = "continue it with --resume, or start a new one under another --name"
+            raise RunError(f"a {'finished' if self.done else 'stopped'} run of this name exists already", where=str(self.folder), hint=hint)
+        else:
+            self._check_same(asked, _plain(_defaults(config)))
+            self._continue()
 
     def _check_same(self, asked: dict[str, Any], defaults: dict[str, Any]) -> None:
         """Refuse a resume with other settings. A setting that is newer than the run counts as having had its default."""
@@ -266,6 +296,7 @@ class Run:
     def _continue(self) -> None:
         clean(self.folder)
         if self.done:
+            owners.release(self.folder)
             return
         restored = self.restore()
         step = restored[0] if restored else -1
@@ -279,6 +310,10 @@ class Run:
                 lines = path.read_text("utf-8", errors="replace").split("\n")
                 kept = [line for line in lines[:-1] if json.loads(line)["step"] <= step]
                 write_atomic(path, "".join(line + "\n" for line in kept))
+
+
+def _note(folder: Path, text: str) -> None:
+    append(folder / "log.txt", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
 
 
 def _fields(config: object) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def snapshot(path: Path, kind: type[Record], rows: Iterable[Record]) -> tuple[li
         present = list(rows)
         if not present:
             return [], ""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Run.claim(path.parent)
         write_snapshot(present, path)
     return read_snapshot(path, kind), hashlib.sha256(path.read_bytes()).hexdigest()
 
