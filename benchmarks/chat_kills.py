@@ -26,9 +26,8 @@ from typing import Any
 
 import httpx
 
+from accord import Project, Store
 from accord.feedback import accounts, chats
-from accord.feedback.store import Store
-from accord.runtime.project import Project
 
 CHAT: dict[str, Any] = {"turns_per_minute": 0, "max_tokens": 24, "two": 0.0}
 ASKED = ("Who keeps the mill?", "Where is the market?", "What does the baker sell?", "Who lives on Hill Street?")

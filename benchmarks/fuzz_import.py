@@ -28,12 +28,14 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from excerpts import FORMATS  # noqa: E402
 
-from accord.commands.data.import_ import import_  # noqa: E402
+from accord import (  # noqa: E402
+    AccordError,
+    Project,
+    Store,
+    import_,
+)
 from accord.data.importers import Intake  # noqa: E402
 from accord.data.sources import Source  # noqa: E402
-from accord.errors import AccordError  # noqa: E402
-from accord.feedback.store import Store  # noqa: E402
-from accord.runtime.project import Project  # noqa: E402
 
 ODD: list[Any] = [None, "", 0, -1, 3.5, 1e400, True, [], {}, [[]], "\0", "\ud800", "x" * 3000, {"a": 1}, ["x"], "[1, 2", 10**30, "=A(1)"]
 BITS = [

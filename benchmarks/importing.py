@@ -49,8 +49,7 @@ def ours_reading(path: Path, folder: Path) -> int:
 
 
 def ours_storing(path: Path, folder: Path) -> int:
-    from accord.commands.data.import_ import import_
-    from accord.runtime.project import Project
+    from accord import Project, import_
 
     return int(import_(Project.create(folder / "project"), path, quiet=True)["demonstrations"])
 

@@ -35,11 +35,9 @@ from typing import Any, TypeVar
 from sqlalchemy import func, insert, select, text
 from visitor import Reply, Visitor
 
+from accord import Message, Project, Prompt, Response, Store
 from accord.feedback import accounts, answers, schema, tasks
-from accord.feedback.store import Store
-from accord.records import Message, Prompt, Response
 from accord.runtime.files import write_atomic
-from accord.runtime.project import Project
 
 ROOT = Path(__file__).parent.parent
 PROMPTS, K = 250, 4

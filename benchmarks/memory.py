@@ -45,13 +45,11 @@ def make_project(folder: Path, model: str) -> None:
     import torch
     import transformers
 
+    from accord import Demonstration, Guideline, Labeler, Message, Project, Prompt, Ranking, Response, Store
     from accord.data.templates import chat_format, give_chat_template
     from accord.data.tokenizers import train_tokenizer
-    from accord.feedback.store import Store
     from accord.models.folders import prepared, save_model, scalar_from, set_ends
     from accord.models.scalar import new_head
-    from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
-    from accord.runtime.project import Project
 
     project, size = Project.create(folder), MODELS[model]
     tokenizer = train_tokenizer([" ".join(WORDS)] * 20, 300)
@@ -100,12 +98,11 @@ def _warm_up(project: Any, dtype: Any) -> None:
     """Train a very small model for a step, so that what the libraries need for themselves counts to the process."""
     import torch
 
+    from accord import SftConfig, load_model
     from accord.algorithms.optim import constant, make_optimizers, scaled, update
-    from accord.commands.models import load_model
     from accord.models.folders import new_decoder
     from accord.models.packing import pack
     from accord.models.policy import logprobs
-    from accord.settings import SftConfig
 
     small = new_decoder(vocab_size=300, hidden_size=64, layers=1, heads=2, intermediate_size=128, context=1024, end=1, pad=0)
     for rows in range(1, 9):
@@ -119,20 +116,16 @@ def _warm_up(project: Any, dtype: Any) -> None:
 
 def run_cell(folder: Path, method: str, extra: str, dtype: str) -> dict[str, Any]:
     """Run a command in this process; return its peak, what it took before, and the plan, in bytes."""
-    from importlib import import_module
-
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification  # noqa: F401
 
-    from accord import settings
-    from accord.commands.app import RunFlags
+    import accord
     from accord.models.memory import PROCESS, Load, plan, shape_of
     from accord.runtime.device import keep_few_kernels, keep_freed_memory, peak_rss_mb
-    from accord.runtime.project import Project
 
-    project = Project.open(folder)
-    command = getattr(import_module(f"accord.commands.train.{method}"), method)
-    config = getattr(settings, f"{method.capitalize()}Config")(**SETTINGS[method] | EXTRAS[extra], micro_tokens=MICRO)
+    project = accord.Project.open(folder)
+    command = getattr(accord, method)
+    config = getattr(accord, f"{method.capitalize()}Config")(**SETTINGS[method] | EXTRAS[extra], micro_tokens=MICRO)
     keep_freed_memory()
     keep_few_kernels()
     _warm_up(project, torch.bfloat16 if dtype == "bfloat16" else torch.float32)
@@ -140,7 +133,7 @@ def run_cell(folder: Path, method: str, extra: str, dtype: str) -> dict[str, Any
     Path("/proc/self/clear_refs").write_text("5")
     base = peak_rss_mb() * 2**20
     parts = {"sft": {"base": "base"}, "reward": {"sft": "base"}, "dpo": {"sft": "base"}}.get(method, {"sft": "base", "reward": "reward"})
-    command(project, name="run", config=config, flags=RunFlags(dtype=dtype, device="cpu"), **parts)
+    command(project, name="run", config=config, flags=accord.RunFlags(dtype=dtype, device="cpu"), **parts)
     peak = peak_rss_mb() * 2**20
     load = Load(method, config, 2 if dtype == "bfloat16" else 4, prompt_tokens=PROMPT, responses=RANKED)
     found = plan(shape, load)

@@ -19,15 +19,12 @@ import torch
 from architectures import ARCHITECTURES, VOCABULARY, Architecture, build
 from plain_models import Row
 
+from accord import AccordError, DpoConfig, LocalSampler, Sampling
 from accord.algorithms import dpo, objectives
 from accord.engine.batching import BatchEngine, Request
-from accord.engine.local import LocalSampler
-from accord.errors import AccordError
 from accord.models import adapters, folders, policy, responses, scalar
 from accord.models.packing import pack
 from accord.models.paths import path_of
-from accord.records import Sampling
-from accord.settings import DpoConfig
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 START, END = "<!-- models: written by benchmarks/models.py -->", "<!-- models: end -->"

@@ -16,17 +16,14 @@ import torch
 from measure import Lap, Outcome, Task, run, seconds_since_start
 from work import EOS, GENERATE_NEW, GENERATE_PROMPT, GROUP, Pair, even_share, examples, pairs, prompts
 
+from accord import DpoConfig, GrpoConfig, LocalSampler, PpoConfig, RewardConfig, RewardModel, Run, Sampling, SftConfig
 from accord.algorithms import dpo, grpo, ppo, reward, sft
 from accord.algorithms.optim import adamw
 from accord.algorithms.rewards import Mixture, Term
-from accord.engine.local import LocalSampler
 from accord.models.folders import load_causal_lm, load_scalar_model, scalar_from
-from accord.models.scalar import RewardModel, new_head
-from accord.records import Sampling
+from accord.models.scalar import new_head
 from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, pick_device
-from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
-from accord.settings import DpoConfig, GrpoConfig, PpoConfig, RewardConfig, SftConfig
 
 Row = TypeVar("Row")
 

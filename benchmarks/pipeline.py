@@ -76,10 +76,9 @@ def peak_mb() -> int:
 
 def ours(path: Path, threshold: float) -> dict[str, Any]:
     """Our pipeline on the rows: everything, without the store."""
+    from accord import Message, Prompt, PromptsConfig
     from accord.data.pipeline import Asked, curate
     from accord.data.row_records import split_of
-    from accord.records import Message, Prompt
-    from accord.settings import PromptsConfig
 
     def asked() -> Iterator[Asked]:
         for number, row in enumerate(read(path)):

@@ -23,8 +23,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import one_of
 
-from accord.runtime.project import Project
-from accord.serving.keys import Keys
+from accord import Project
+from accord.commands.serve.keys import add, revoke
 
 SECRET = "the canary sings at Zanzibar 7319"
 NASTY: list[Any] = [
@@ -150,20 +150,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     project = Project.open(options.project)
-    keys = Keys(project.path)
-    token, key = keys.add("fuzz")
+    key = add(project.path, "fuzz")
     command = [str(Path(sys.executable).parent / "accord"), "serve", str(project.path), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout
         url = server.stdout.readline().split(" at ")[1].split("/v1")[0]
-        models = httpx.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {token}"}).json()["data"]
-        found = attack(url, token, models[0]["id"], options.requests, options.seed)
+        models = httpx.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {key['key']}"}).json()["data"]
+        found = attack(url, key["key"], models[0]["id"], options.requests, options.seed)
         found["alive"] = httpx.get(f"{url}/health").status_code == 200
     finally:
         server.terminate()
         server.wait(30)
-        keys.revoke(key.id)
+        revoke(project.path, key["id"])
     print(json.dumps(found, indent=1))
     sys.exit(bool(found["failures"]) or not found["alive"])
 

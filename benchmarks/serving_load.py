@@ -33,9 +33,8 @@ from typing import Any
 
 import chat_kills
 
-from accord.feedback.store import Store
+from accord import Project, Store
 from accord.runtime.files import write_atomic
-from accord.runtime.project import Project
 
 ROOT = Path(__file__).parent.parent
 LLAMA = ROOT / ".bench" / "llama" / "env" / "bin" / "python"

@@ -29,15 +29,11 @@ from typing import Any
 from sqlalchemy import select
 from visitor import Visitor, ranking_form
 
-from accord.commands.feedback.queue import queue
+from accord import LabelConfig, Project, RankedPrompt, RewardConfig, Store, queue
 from accord.commands.world import world_of
 from accord.feedback import accounts, schema, tasks
 from accord.feedback.guidelines import reference
 from accord.feedback.snapshot import write_snapshot
-from accord.feedback.store import Store
-from accord.records import RankedPrompt
-from accord.runtime.project import Project
-from accord.settings import LabelConfig, RewardConfig
 from accord.world import SimulatedLabeler, labelers
 
 START = "from accord.commands.app import main; main()"
@@ -121,7 +117,7 @@ def answered(project: Project, store: Store, visitors: int) -> int:
 
 def weights(project: Project, demo: Project, name: str) -> bytes:
     """The reward model that a project's rankings train, with the demo's settings, from the demo's SFT model."""
-    from accord.commands.train.reward import reward
+    from accord import reward
 
     if not project.model("sft").exists():
         shutil.copytree(demo.model("sft"), project.model("sft"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from accord.records import Ranking
+from accord import Ranking
 
 Fields = list[tuple[str, str]]
 

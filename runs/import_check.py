@@ -15,9 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from accord.commands.data.import_ import import_
-from accord.errors import AccordError
-from accord.runtime.project import Project
+from accord import AccordError, Project, import_
 
 KINDS = ("prompts", "demonstrations", "responses", "rankings", "documents", "spans")
 HEAD = "| file | rows in SOURCE.txt | format | read | kept | dropped; left out | becomes |\n|---|---|---|---|---|---|---|"

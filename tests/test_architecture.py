@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -103,16 +104,16 @@ def rule(module: str) -> str:
     return max((key for key in ALLOWED if under(module, key)), key=len, default="")
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
-    """Every imported name, ``from a import b`` as ``a.b``; what serves type checking alone is left out."""
-    if isinstance(tree, ast.If) and ast.unparse(tree.test).endswith("TYPE_CHECKING"):
+def imports(tree: ast.AST, *, types: bool = False) -> Iterator[str]:
+    """Every imported name, ``from a import b`` as ``a.b``; what serves type checking alone only if ``types`` asks for it."""
+    if not types and isinstance(tree, ast.If) and ast.unparse(tree.test).endswith("TYPE_CHECKING"):
         tree = ast.Module(tree.orelse, [])
     if isinstance(tree, ast.Import):
         yield from (alias.name for alias in tree.names)
     elif isinstance(tree, ast.ImportFrom):
         yield from (f"{'.' * tree.level}{tree.module or ''}.{alias.name}" for alias in tree.names)
     for child in ast.iter_child_nodes(tree):
-        yield from imports(child)
+        yield from imports(child, types=types)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -150,6 +151,39 @@ def test_what_learns_cannot_reach_the_gold_judge(room: str) -> None:
 def test_no_two_files_import_each_other() -> None:
     edges = {(one, target.removeprefix("accord.")) for one in MODULES for target in _targets(one) if target != f"accord.{one}"}
     assert not {(one, other) for one, other in edges if (other, one) in edges}
+
+
+ROOT = SOURCE.parents[1]
+SCRIPTS = sorted([*(ROOT / "runs").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "examples").glob("*.py")])
+MOST_ARROWS = 90
+"""Pairs of rooms joined by an import, scripts included. A new one has to be worth what it makes a reader look up."""
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_takes_public_names_from_the_package(script: Path) -> None:
+    """Claims and benchmarks are written as a user would write them: what `import accord` has is not fetched from behind it."""
+    for name in imports(ast.parse(script.read_text("utf-8"))):
+        module, _, last = name.rpartition(".")
+        if not module.startswith("accord.") or last not in {*accord.__all__, *settings.__all__} - {"objectives"}:
+            continue
+        same = getattr(import_module(module), last, None) is getattr(accord, last, None)
+        assert not same, f"{script.relative_to(ROOT)}: from accord import {last}, rather than from {module}"
+
+
+def test_the_house_has_few_arrows() -> None:
+    trees = [(name.split(".")[0], tree) for name, tree in MODULES.items()]
+    trees += [(path.relative_to(ROOT).parts[0], ast.parse(path.read_text("utf-8"))) for path in SCRIPTS]
+    arrows: set[tuple[str, str]] = set()
+    for room, tree in trees:
+        if room != "examples":
+            arrows |= {(room, _room(name)) for name in imports(tree, types=True) if under(name, "accord")} - {(room, room)}
+    assert len(arrows) <= MOST_ARROWS, f"{len(arrows)} pairs of rooms are joined: {sorted(arrows)}"
+
+
+def _room(name: str) -> str:
+    """The room of an imported name; a public name comes from the package's __init__.py."""
+    first = name.removeprefix("accord").strip(".").split(".")[0]
+    return first if first in {module.split(".")[0] for module in MODULES} else "__init__"
 
 
 def _targets(module: str) -> set[str]:

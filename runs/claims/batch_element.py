@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from frame import OUYANG, Row, above, row, run
 from rewarders import accuracy, rankings, settings, shuffled, trained
 
-from accord.commands.models import load_model
-from accord.runtime.project import Project
+from accord import Project, load_model
 
 PROMPTS = 1000
 """Rankings that both learn from."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from frame import Row, row, run, summary, within
 
-from accord.runtime.project import Project
+from accord import Project
 
 
 def measure(given: Sequence[Project]) -> list[Row]:

@@ -18,9 +18,8 @@ from typing import Any, Literal
 
 from scipy.stats import t as student
 
-from accord.errors import AccordError
+from accord import AccordError, Project
 from accord.runtime.files import write_atomic
-from accord.runtime.project import Project
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "claims.json"
 PAGE = Path(__file__).parents[2] / "docs" / "claims.md"

@@ -8,9 +8,9 @@ from statistics import fmean
 
 from frame import OUYANG, Row, above, below, row, run, summary
 
+from accord import Project
 from accord.commands.evaluate.held_out import held_out_prompts_by_id
 from accord.commands.world import world_of
-from accord.runtime.project import Project
 from accord.world import GoldJudge
 
 CLOSED = ("closed_qa", "summarise", "extract")

@@ -8,11 +8,10 @@ from statistics import fmean
 
 from frame import OUYANG, Row, above, row, run, within
 
+from accord import Project, Prompt, Response
 from accord.commands.evaluate.held_out import held_out_prompts_by_id
 from accord.commands.world import world_of
 from accord.feedback.guidelines import reference
-from accord.records import Prompt, Response
-from accord.runtime.project import Project
 from accord.world import HELD_OUT_GROUP, SimulatedLabeler, labelers
 
 PAIR = ("ppo", "sft")

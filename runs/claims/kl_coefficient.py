@@ -8,15 +8,11 @@ from collections.abc import Sequence
 
 from frame import OUYANG, Row, above, preferred, row, run, summary
 
-from accord.commands.app import RunFlags
-from accord.commands.evaluate.compare import compare
+from accord import CompareConfig, PpoConfig, Project, RunFlags, compare, load_model, ppo
 from accord.commands.evaluate.held_out import held_out_raw_text
-from accord.commands.models import compute_dtype, load_model
-from accord.commands.train.ppo import ppo
+from accord.commands.models import compute_dtype
 from accord.evaluation.tax import alignment_tax
 from accord.models.policy import mean_loss
-from accord.runtime.project import Project
-from accord.settings import CompareConfig, PpoConfig
 
 BETAS = (0.0, 0.02, 2.0)
 

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from frame import OUYANG, Row, above, preferred, row, run
 
-from accord.commands.evaluate.compare import compare
-from accord.runtime.project import Project
-from accord.settings import CompareConfig
+from accord import CompareConfig, Project, compare
 
 SYSTEMS = ("ppo", "sft", "base+few-shot", "base")
 CLAIMS = (

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from frame import Row, run
 from rewarders import Draws, rankings, rows, settings, told, trained
 
-from accord.commands.models import load_model
+from accord import Project, load_model
 from accord.models.folders import load_scalar_model
 from accord.runtime.device import pick_device
-from accord.runtime.project import Project
 
 SHARE = 8
 """One in how many rankings the starved reward model sees."""

@@ -8,11 +8,7 @@ from collections.abc import Sequence
 
 from frame import OUYANG, Row, above, below, preferred, row, run
 
-from accord.commands.app import RunFlags
-from accord.commands.evaluate.compare import compare
-from accord.commands.train.ppo import ppo
-from accord.runtime.project import Project
-from accord.settings import CompareConfig, PpoConfig
+from accord import CompareConfig, PpoConfig, Project, RunFlags, compare, ppo
 
 PASSES = 6
 NAME, TWO = "claims-passes-6", "ppo-no-ptx"

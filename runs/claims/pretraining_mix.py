@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from frame import OUYANG, Row, above, below, row, run, summary
 
-from accord.runtime.project import Project
+from accord import Project
 
 
 def measure(given: Sequence[Project]) -> list[Row]:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from frame import OUYANG, Row, below, row, run
 from rewarders import accuracy, rankings, trained
 
-from accord.commands.models import load_model
-from accord.runtime.project import Project
+from accord import Project, load_model
 
 PROMPTS = 1000
 """Rankings that both learn from; the fewer, the sooner more epochs overfit."""

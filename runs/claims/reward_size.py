@@ -8,10 +8,9 @@ from frame import Row, run
 from rewarders import Draws, rankings, rows, settings, told, trained
 from small_against_large import small_sft
 
-from accord.commands.models import load_model
+from accord import Project, load_model
 from accord.models.folders import load_scalar_model
 from accord.runtime.device import pick_device
-from accord.runtime.project import Project
 
 
 def curves(project: Project) -> tuple[list[float], list[float]]:

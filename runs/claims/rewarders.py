@@ -11,22 +11,17 @@ from typing import Any
 import numpy as np
 from frame import Row, above, below, row
 
+from accord import LocalSampler, Model, Project, RankedPrompt, RewardConfig, RewardModel, Run, Sampling, Store
 from accord.algorithms import reward
 from accord.commands.evaluate.held_out import held_out_prompts
-from accord.commands.models import Model, compute_dtype, respond
+from accord.commands.models import compute_dtype, respond
 from accord.commands.world import world_of
-from accord.engine.local import LocalSampler
 from accord.evaluation.frontier import best_of_n_values
 from accord.evaluation.statistics import Floats
-from accord.feedback.store import Store
 from accord.models.folders import scalar_from
-from accord.models.scalar import RewardModel, new_head
-from accord.records import RankedPrompt, Sampling
+from accord.models.scalar import new_head
 from accord.runtime.device import pick_device
-from accord.runtime.project import Project
-from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
-from accord.settings import RewardConfig
 from accord.world import HELD_OUT_GROUP, GoldJudge
 
 Rows = list[reward.RankedRows]

@@ -7,14 +7,7 @@ from collections.abc import Sequence
 
 from frame import OUYANG, Row, above, preferred, row, run
 
-from accord.commands.app import RunFlags
-from accord.commands.evaluate.compare import compare
-from accord.commands.models import Model, load_model
-from accord.commands.train.ppo import ppo
-from accord.commands.train.pretrain import pretrain
-from accord.commands.train.sft import sft
-from accord.runtime.project import Project
-from accord.settings import CompareConfig, PpoConfig, PretrainConfig, SftConfig
+from accord import CompareConfig, Model, PpoConfig, PretrainConfig, Project, RunFlags, SftConfig, compare, load_model, ppo, pretrain, sft
 
 WIDTH = {"hidden_size": 48, "heads": 1, "intermediate_size": 144}
 """A quarter of the demo's width."""

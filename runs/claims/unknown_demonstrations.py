@@ -8,15 +8,9 @@ from statistics import fmean
 
 from frame import Row, above, row, run
 
-from accord.commands.app import RunFlags
-from accord.commands.models import Model, compute_dtype, load_model, respond
-from accord.commands.train.sft import sft
+from accord import Demonstration, LocalSampler, Model, Project, Prompt, RunFlags, Sampling, SftConfig, Store, load_model, sft
+from accord.commands.models import compute_dtype, respond
 from accord.commands.world import world_of
-from accord.engine.local import LocalSampler
-from accord.feedback.store import Store
-from accord.records import Demonstration, Prompt, Sampling
-from accord.runtime.project import Project
-from accord.settings import SftConfig
 from accord.world import GoldJudge, World
 from accord.world.demonstrations import ignorance
 
