@@ -1,4 +1,4 @@
-"""Accord's own half of `make bench`: its training loops and its sampler on the shared work, called as the stages call them.
+"""Accord's own half of `make bench`: its training loops and its sampler on the shared work, called as the commands call them.
 
 Nothing is rebuilt here: ``sft.train``, ``reward.train`` and ``ppo.train`` run as they are. Work is counted where a loop takes its
 next example, a step ends where the loop logs it, and the folder that the run would write stays empty.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,14 +21,16 @@ from accord import DpoConfig, GrpoConfig, LocalSampler, PpoConfig, RewardConfig,
 from accord.algorithms import dpo, grpo, ppo, reward, sft
 from accord.algorithms.optim import adamw
 from accord.algorithms.rewards import Mixture, Term
+from accord.commands.train.run import trainable
+from accord.data.token_rows import RowWindow
 from accord.models.folders import load_causal_lm, load_scalar_model, scalar_from
 from accord.models.scalar import new_head
-from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, pick_device
+from accord.runtime.device import choose_device, keep_few_kernels, keep_freed_memory, matmul_dtype
 from accord.runtime.seeds import generator
 
 Row = TypeVar("Row")
 
-DTYPE = matmul_dtype(pick_device("cpu"))
+DTYPE = matmul_dtype(choose_device("cpu"))
 LR = 1e-5
 """Any rate will do: what is timed does not depend on it."""
 DTYPE_NAME = "bf16" if DTYPE is torch.bfloat16 else "fp32"
@@ -75,8 +78,10 @@ def _demonstrations(task: Task) -> list[sft.Example]:
 def train_sft(task: Task) -> Outcome:
     """Tokens a second, prompt and response."""
     lap, rows, steps = Lap(task.warmup), _demonstrations(task), task.steps + task.warmup
-    model = load_causal_lm(task.models / "policy")
-    config = SftConfig(seed=task.seed, lr=LR, epochs=1, batch_size=task.size.sft_batch, save_every=steps, select="last")
+    config = SftConfig(
+        seed=task.seed, lr=LR, epochs=1, batch_size=task.size.sft_batch, save_every=steps, select="last", lora_rank=task.size.rank
+    )  # fmt: skip
+    model = trainable(load_causal_lm(task.models / "policy"), config, "bench")
     data = Counted(rows, [float(len(row.tokens)) for row in rows], lap)
     sft.train(config, model=model, examples=data, validation=(), run=_run(task, lap), dtype=DTYPE)
     return Outcome(DTYPE_NAME, lap.rate, "tokens/s", lap.seconds)
@@ -91,7 +96,8 @@ def train_reward(task: Task) -> Outcome:
     lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
     rows = [_ranking(pair) for pair in pairs(size, size.reward_batch * steps, task.seed)]
     model = scalar_from(load_causal_lm(task.models / "policy"), new_head(size.hidden, generator(task.seed, "reward", "head")))
-    config = RewardConfig(seed=task.seed, lr=LR, epochs=1, batch_size=size.reward_batch, save_every=steps)
+    config = RewardConfig(seed=task.seed, lr=LR, epochs=1, batch_size=size.reward_batch, save_every=steps, lora_rank=size.rank)
+    model = trainable(model, config, "bench")
     data = Counted(rows, [1.0] * len(rows), lap)
     reward.train(config, model=model, rankings=data, validation=(), demonstrations=(), run=_run(task, lap), dtype=DTYPE)
     return Outcome(DTYPE_NAME, lap.rate, "pairs/s", lap.seconds)
@@ -101,11 +107,9 @@ def train_dpo(task: Task) -> Outcome:
     """Pairs a second; the reference's forward pass, which the loop makes once before its first step, is counted for the timed pairs."""
     lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
     data = pairs(size, size.reward_batch * steps, task.seed)
-    rows = [dpo.ranked_responses(pair.prompt, [pair.chosen, pair.rejected], [1, 2], 1024, "") for pair in data]
-    policy, config = (
-        load_causal_lm(task.models / "policy"),
-        DpoConfig(seed=task.seed, lr=LR, batch_size=size.reward_batch, save_every=steps),
-    )
+    rows = [dpo.ranked_responses(pair.prompt, [pair.chosen, pair.rejected], [1, 2], RowWindow(1024), "") for pair in data]
+    config = DpoConfig(seed=task.seed, lr=LR, batch_size=size.reward_batch, save_every=steps, lora_rank=size.rank)
+    policy = trainable(load_causal_lm(task.models / "policy"), config, "bench")
     timed = size.reward_batch * task.steps
     dpo.reference_logprobs(config, policy, rows[: size.reward_batch], dtype=DTYPE)
     began = time.perf_counter()
@@ -117,22 +121,28 @@ def train_dpo(task: Task) -> Outcome:
     return Outcome(DTYPE_NAME, timed / seconds, "pairs/s", seconds, phases)
 
 
+def _policy(task: Task, reference: Any, config: GrpoConfig | PpoConfig) -> Any:
+    """The policy: adapters over the reference's own weights, or a model of its own."""
+    lm = reference if task.size.rank else load_causal_lm(task.models / "policy")
+    return trainable(lm, config, "bench", apart=True)
+
+
 class EvenShare:
     """The reward that both sides give."""
 
-    def score(self, prompts: Any, responses: list[list[int]]) -> torch.Tensor:
-        return torch.tensor([even_share(row) for row in responses])
+    def score(self, prompts: Any, responses: Sequence[Sequence[int]]) -> torch.Tensor:
+        return torch.tensor([even_share(list(row)) for row in responses])
 
 
 def train_grpo(task: Task) -> Outcome:
     """Episodes a second over whole iterations: sample groups, measure by policy and reference, update ``ppo_epochs`` times."""
     lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
-    policy, reference = (load_causal_lm(task.models / "policy") for _ in range(2))
+    reference = load_causal_lm(task.models / "policy")
     config = GrpoConfig(
-        seed=task.seed, lr=LR, steps=steps, batch_size=size.ppo_batch, group_size=GROUP, minibatch_size=size.ppo_batch,
+        seed=task.seed, lora_rank=size.rank, lr=LR, steps=steps, batch_size=size.ppo_batch, group_size=GROUP, minibatch_size=size.ppo_batch,
         epochs=size.ppo_epochs, max_tokens=size.ppo_new, truncation="terminate", save_every=steps,
     )  # fmt: skip
-    timed = _run(task, lap)
+    policy, timed = _policy(task, reference, config), _run(task, lap)
     grpo.train(
         config, policy=policy, reference=reference, sampler=LocalSampler(policy, stop=_no_stop(task), dtype=DTYPE),
         rewards=Mixture([Term("even")], {"even": EvenShare()}), prompts=prompts(size, size.ppo_batch // GROUP, size.ppo_prompt, task.seed),
@@ -147,13 +157,15 @@ def train_ppo(task: Task) -> Outcome:
     """Episodes a second over whole iterations: sample, score (measuring by reference and value model included), update."""
     lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
     rows = prompts(size, size.ppo_batch, size.ppo_prompt, task.seed)
-    policy, reference = (load_causal_lm(task.models / "policy") for _ in range(2))
-    value, scorer = (load_scalar_model(task.models / "reward") for _ in range(2))
+    reference = load_causal_lm(task.models / "policy")
+    critic, scorer = (load_scalar_model(task.models / "reward") for _ in range(2))
     config = PpoConfig(
-        seed=task.seed, lr=LR, steps=steps, batch_size=size.ppo_batch, minibatch_size=size.ppo_batch, epochs=size.ppo_epochs,
+        seed=task.seed, lora_rank=size.rank, lr=LR, steps=steps, batch_size=size.ppo_batch, minibatch_size=size.ppo_batch,
+        epochs=size.ppo_epochs,
         value_lr=LR, max_tokens=size.ppo_new, temperature=1.0, ptx_coef=0.0, save_every=steps,
     )  # fmt: skip
-    timed = _run(task, lap)
+    policy, timed = _policy(task, reference, config), _run(task, lap)
+    value = trainable(critic, config, "bench", "value")
     ppo.train(
         config, policy=policy, reference=reference, value=value, sampler=LocalSampler(policy, stop=_no_stop(task), dtype=DTYPE),
         scorer=RewardModel(scorer, dtype=DTYPE), prompts=Counted(rows, [1.0] * len(rows), lap), pretraining=_no_text, decode=str,
@@ -207,9 +219,17 @@ def startup(task: Task) -> Outcome:
     return Outcome(DTYPE_NAME, seconds, "s", seconds)
 
 
+MEASURES = {
+    "sft": train_sft,
+    "reward": train_reward,
+    "dpo": train_dpo,
+    "ppo": train_ppo,
+    "grpo": train_grpo,
+    **{f"generate_b{batch}": generate for batch in (1, 8, 64)},
+    "startup": startup,
+}
+
 if __name__ == "__main__":
     keep_freed_memory()
     keep_few_kernels()
-    generators = {f"generate_b{batch}": generate for batch in (1, 8, 64)}
-    trainers = {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "grpo": train_grpo}
-    run({**trainers, **generators, "startup": startup})
+    run(MEASURES)

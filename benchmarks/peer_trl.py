@@ -43,6 +43,16 @@ def _attention(task: Task) -> dict[str, Any]:
     return {"model_init_kwargs": {"attn_implementation": task.options["attention"]}} if "attention" in task.options else {}
 
 
+def _adapters(task: Task, kind: str = "CAUSAL_LM") -> dict[str, Any]:
+    """Adapters as TRL's documentation asks for them; nothing where all weights are trained."""
+    if not task.size.rank:
+        return {}
+    from peft import LoraConfig
+
+    rank = task.size.rank
+    return {"peft_config": LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type=kind)}
+
+
 @contextmanager
 def _products() -> Iterator[dict[str, int]]:
     """Counts the results of ``linear`` by dtype, which shows whether autocast is at work; used on warm-up steps alone."""
@@ -105,7 +115,8 @@ def _sft_trainer(task: Task, folder: str, callbacks: list[Any]) -> Any:
         accumulate = max(1, round(sum(len(row["input_ids"]) for row in rows) / (task.steps + task.warmup) / PACK))
         batch = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": accumulate, "packing": True, "max_length": PACK}
     config = SFTConfig(max_steps=task.steps + task.warmup, **batch, **_arguments(task, folder), **_attention(task))
-    return SFTTrainer(model=str(task.models / "policy"), args=config, train_dataset=Dataset.from_list(rows), callbacks=callbacks)
+    data = Dataset.from_list(rows)
+    return SFTTrainer(model=str(task.models / "policy"), args=config, train_dataset=data, callbacks=callbacks, **_adapters(task))
 
 
 def _reward_row(pair: Pair) -> dict[str, Any]:
@@ -134,7 +145,10 @@ def _reward_trainer(task: Task, folder: str, callbacks: list[Any]) -> Any:
         rows, extra = _by_length(rows, size.reward_batch), {"train_sampling_strategy": "sequential"}
     batch = {"max_steps": task.steps + task.warmup, "per_device_train_batch_size": size.reward_batch}
     config = RewardConfig(**batch, **extra, **_arguments(task, folder), **_attention(task))
-    return RewardTrainer(model=str(task.models / "policy"), args=config, train_dataset=Dataset.from_list(rows), callbacks=callbacks)
+    data = Dataset.from_list(rows)
+    return RewardTrainer(
+        model=str(task.models / "policy"), args=config, train_dataset=data, callbacks=callbacks, **_adapters(task, "SEQ_CLS")
+    )
 
 
 def _timed(task: Task, build: Callable[..., Any], count: Callable[[dict[str, Any]], float], unit: str) -> Outcome:
@@ -179,7 +193,8 @@ def _dpo_trainer(task: Task, folder: str, callbacks: list[Any]) -> Any:
     rows = [{"prompt": _words(p.prompt), "chosen": " " + _words(p.chosen), "rejected": " " + _words(p.rejected)} for p in data]
     batch = {"max_steps": task.steps + task.warmup, "per_device_train_batch_size": size.reward_batch}
     config = DPOConfig(**batch, **_arguments(task, folder), **_attention(task))
-    return DPOTrainer(model=str(task.models / "policy"), args=config, train_dataset=Dataset.from_list(rows), callbacks=callbacks)
+    data = Dataset.from_list(rows)
+    return DPOTrainer(model=str(task.models / "policy"), args=config, train_dataset=data, callbacks=callbacks, **_adapters(task))
 
 
 def dpo(task: Task) -> Outcome:
@@ -237,7 +252,7 @@ def grpo(task: Task) -> Outcome:
         )  # fmt: skip
         trainer = GRPOTrainer(
             model=str(task.models / "policy"), reward_funcs=even, args=config, train_dataset=Dataset.from_list(rows),
-            callbacks=[_Rollouts(lap, size)],
+            callbacks=[_Rollouts(lap, size)], **_adapters(task),
         )  # fmt: skip
         seen = _watched_once(trainer)
         trainer.train()
@@ -266,11 +281,16 @@ def _ppo_trainer(task: Task, folder: str, callbacks: list[Any]) -> Any:
         total_episodes=size.ppo_batch * (task.steps + task.warmup), temperature=1.0, num_sample_generations=0, **_arguments(task, folder),
     )  # fmt: skip
     rows = [{"input_ids": row} for row in prompts(size, size.ppo_batch, size.ppo_prompt, task.seed)]
+    value = AutoModelForSequenceClassification.from_pretrained(scalar, **extra)
+    if size.rank:  # the trainer's peft_config is the policy's alone
+        from peft import get_peft_model
+
+        value = get_peft_model(value, _adapters(task, "SEQ_CLS")["peft_config"])
+    reference = None if size.rank else AutoModelForCausalLM.from_pretrained(policy, **extra)
     return PPOTrainer(
         args=config, processing_class=AutoTokenizer.from_pretrained(policy), train_dataset=Dataset.from_list(rows), callbacks=callbacks,
-        model=AutoModelForCausalLM.from_pretrained(policy, **extra), ref_model=AutoModelForCausalLM.from_pretrained(policy, **extra),
-        reward_model=AutoModelForSequenceClassification.from_pretrained(scalar, **extra),
-        value_model=AutoModelForSequenceClassification.from_pretrained(scalar, **extra),
+        model=AutoModelForCausalLM.from_pretrained(policy, **extra), ref_model=reference,
+        reward_model=AutoModelForSequenceClassification.from_pretrained(scalar, **extra), value_model=value, **_adapters(task),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Any
 HERE = Path(__file__).parent
 BENCH = HERE.parent / ".bench"
 
-ENVIRONMENTS = {"trl-1.16": "trl==1.16.0", "trl-1.12": "trl==1.12.0"}
+ENVIRONMENTS = {"trl-1.16": "trl[peft]==1.16.0", "trl-1.12": "trl[peft]==1.12.0"}
 """1.12.0 is the last TRL with PPO."""
 
 ALLOCATOR = {
@@ -69,7 +69,7 @@ def _tuned(name: str, dtype: str, env: dict[str, str] | None = None, **options: 
 
 NO_RECOMPUTE = {"gradient_checkpointing": False}
 SFT = Job(
-    "sft", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 8, "15M": 3}, Variant("as installed", dtype="bf16"),
+    "sft", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 8, "15M": 3, "135M": 2}, Variant("as installed", dtype="bf16"),
     (
         _tuned("packed, sdpa", "bf16", packing=True, **NO_RECOMPUTE),
         _tuned("packed, eager attention", "bf16", packing=True, attention="eager", **NO_RECOMPUTE),
@@ -77,7 +77,7 @@ SFT = Job(
     (_tuned("packed, sdpa", "fp32", packing=True, bf16=False, **NO_RECOMPUTE),),
 )  # fmt: skip
 REWARD = Job(
-    "reward", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 8, "15M": 4}, Variant("as installed", dtype="bf16"),
+    "reward", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 8, "15M": 4, "135M": 2}, Variant("as installed", dtype="bf16"),
     (
         _tuned("grouped by length, sdpa", "bf16", grouped=True, **NO_RECOMPUTE),
         _tuned("grouped by length, eager attention", "bf16", grouped=True, attention="eager", **NO_RECOMPUTE),
@@ -85,12 +85,12 @@ REWARD = Job(
     (_tuned("grouped by length, sdpa", "fp32", grouped=True, bf16=False, **NO_RECOMPUTE),),
 )  # fmt: skip
 PPO = Job(
-    "ppo", "TRL 1.12.0", "trl-1.12", "peer_trl.py", {"1M": 4, "15M": 1}, Variant("as installed", dtype="fp32"),
+    "ppo", "TRL 1.12.0", "trl-1.12", "peer_trl.py", {"1M": 4, "15M": 1, "135M": 1}, Variant("as installed", dtype="fp32"),
     (_tuned("sdpa", "bf16", AUTOCAST), _tuned("eager attention", "bf16", AUTOCAST, attention="eager")),
     (_tuned("sdpa", "fp32"),),
 )  # fmt: skip
 DPO = Job(
-    "dpo", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 6, "15M": 3}, Variant("as installed", dtype="bf16"),
+    "dpo", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 6, "15M": 3, "135M": 2}, Variant("as installed", dtype="bf16"),
     (
         _tuned("sdpa", "bf16", **NO_RECOMPUTE),
         _tuned("eager attention", "bf16", attention="eager", **NO_RECOMPUTE),
@@ -98,7 +98,7 @@ DPO = Job(
     (_tuned("sdpa", "fp32", bf16=False, **NO_RECOMPUTE),),
 )  # fmt: skip
 GRPO = Job(
-    "grpo", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 4, "15M": 1}, Variant("as installed", dtype="bf16"),
+    "grpo", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 4, "15M": 1, "135M": 1}, Variant("as installed", dtype="bf16"),
     (
         _tuned("sdpa", "bf16", **NO_RECOMPUTE),
         _tuned("eager attention", "bf16", attention="eager", **NO_RECOMPUTE),
@@ -107,14 +107,15 @@ GRPO = Job(
 )  # fmt: skip
 GENERATE = tuple(
     Job(
-        f"generate_b{batch}", "HF generate", "trl-1.16", "peer_generate.py", {"1M": 3, "15M": 2}, Variant("as installed", dtype="fp32"),
+        f"generate_b{batch}", "HF generate", "trl-1.16", "peer_generate.py", {"1M": 3, "15M": 2, "135M": 1},
+        Variant("as installed", dtype="fp32"),
         (_tuned("float32 weights", "fp32"), _tuned("bfloat16 weights", "bf16", weights="bf16")),
         (_tuned("float32 weights", "fp32"),),
     )
     for batch in (1, 8, 64)
 )  # fmt: skip
 STARTUP = Job(
-    "startup", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 1, "15M": 1}, Variant("as installed"), lower_is_better=True
+    "startup", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 1, "15M": 1, "135M": 1}, Variant("as installed"), lower_is_better=True
 )  # fmt: skip
 JOBS = (SFT, REWARD, DPO, PPO, GRPO, *GENERATE, STARTUP)
 

@@ -29,12 +29,18 @@ from work import SIZES, Size, grpo_flops, pairs, ppo_flops
 OURS = Variant("ours")
 FAST_BF16 = 1.5
 """bf16 products count as fast when they are this many times float32's."""
+LIMIT = 900
+"""Seconds a worker may take; a peer that needs more is reported so, and its row stays without a figure."""
 WIDTH = 132
 """Columns the table needs; a narrower terminal wraps it."""
 console = Console(stderr=True, soft_wrap=True)
 
 Line = dict[str, Any]
 """A worker's JSON line, with the side and the variant it belongs to."""
+
+
+class UnfinishedError(Exception):
+    """A worker that failed, or was stopped at its limit."""
 
 
 @dataclass
@@ -44,6 +50,8 @@ class Sides:
     log: Path
     """File to which every line is appended as it comes."""
     lines: dict[str, list[Line]] = field(default_factory=dict[str, list[Line]])
+    unfinished: dict[str, str] = field(default_factory=dict[str, str])
+    """Why a variant has no line."""
 
     def add(self, line: Line) -> None:
         """Keeps, writes and shows a line."""
@@ -61,18 +69,25 @@ class Sides:
 
 
 def run_worker(job: Job, variant: Variant, size: str, models: Path, seed: int) -> Line:
-    """Runs one measurement in a process of its own and returns its line. Raises SystemExit with the end of its error output."""
+    """Runs one measurement in a process of its own and returns its line.
+
+    Raises:
+        UnfinishedError: it failed, with the end of its error output, or took longer than LIMIT.
+    """
     ours = variant is OURS
     python, script = (sys.executable, "ours.py") if ours else (str(python_of(job.environment)), job.script)
     steps = ["--steps", str(job.steps[size]), "--warmup", str(job.warmup), "--seed", str(seed), "--options", json.dumps(variant.options)]
     env = {**os.environ, **QUIET, **variant.env, STARTED: repr(time.monotonic())}
     command = [python, str(HERE / script), job.name, size, str(models), *steps]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT)
+    except subprocess.TimeoutExpired as error:
+        raise UnfinishedError(f"not finished after {LIMIT} s") from error
     if done.returncode:
-        raise SystemExit(f"{job.name} {size} ({variant.name}) failed:\n{done.stderr[-3000:]}")
+        raise UnfinishedError(f"failed:\n{done.stderr[-3000:]}")
     line: Line = json.loads(done.stdout.strip().splitlines()[-1])
     if variant.dtype and line["dtype"] != variant.dtype:
-        raise SystemExit(f"{job.name} {size} ({variant.name}) ran in {line['dtype']}, not {variant.dtype}: the setting did nothing")
+        raise UnfinishedError(f"ran in {line['dtype']}, not {variant.dtype}: the setting did nothing")
     return {**line, "side": "ours" if ours else job.peer_name, "variant": variant.name, "env": variant.env}
 
 
@@ -84,39 +99,52 @@ def candidates(job: Job, first: Line) -> tuple[Variant, ...]:
 
 def best_of(job: Job, sides: Sides, tried: tuple[Variant, ...]) -> Variant:
     """The fastest variant of the peer, which may be the installed one."""
-    pick = min if job.lower_is_better else max
-    return pick((*tried, job.installed), key=lambda variant: sides.value(variant.name) or 0.0)
+    measured = [(value, variant) for variant in (*tried, job.installed) if (value := sides.value(variant.name)) is not None]
+    return (min if job.lower_is_better else max)(measured, key=lambda pair: pair[0])[1]
 
 
-def measure_job(job: Job, size: str, models: Path, log: Path, args: argparse.Namespace) -> tuple[Sides, Variant]:
-    """All rounds of one job: ours (where benchmarks/ours.py stands) and the peer in turns; the installed peer once."""
+def measure_job(job: Job, size: str, models: Path, log: Path, args: argparse.Namespace) -> tuple[Sides, Variant | None]:
+    """All rounds of one job: ours and the peer in turns; the installed peer once, or never with --skip-installed.
+
+    Returns None for the peer's best settings where it finished with none of them.
+    """
     sides, best, seed = Sides(log), job.installed, args.seed
     for round_ in range(1 if args.quick else 3):
-        if (HERE / "ours.py").exists():
-            sides.add(run_worker(job, OURS, size, models, seed))
-        if round_:
-            sides.add(run_worker(job, best, size, models, seed))
-            continue
-        first = run_worker(job, job.installed, size, models, seed)
-        tried = candidates(job, first)
-        for line in (first, *(run_worker(job, variant, size, models, seed) for variant in tried)):
-            sides.add(line)
-        best = best_of(job, sides, tried)
+        mine = run_worker(job, OURS, size, models, seed)
+        sides.add(mine)
+        tried = (best,) if round_ else candidates(job, mine)
+        if not round_ and not (args.skip_installed and tried):
+            tried = (job.installed, *tried)
+        for variant in tried:
+            _try(job, variant, size, models, sides, seed)
+        if not any(sides.of(variant.name) for variant in tried):
+            return sides, None
+        best = best if round_ else best_of(job, sides, tried)
     return sides, best
 
 
+def _try(job: Job, variant: Variant, size: str, models: Path, sides: Sides, seed: int) -> None:
+    """Measure the peer with these settings. If it does not finish, say so and go on."""
+    try:
+        sides.add(run_worker(job, variant, size, models, seed))
+    except UnfinishedError as error:
+        sides.unfinished[variant.name] = str(error)
+        console.print(f"[yellow]{job.name:12} {size:>4}  {job.peer_name:12} {variant.name:36} {error}")
+
+
 def flops_per_unit(name: str, size: Size, seed: int) -> float | None:
-    """Matrix-product FLOPs of one token, pair or episode: 6 a weight and token in training, 2 in generation, attention excluded."""
+    """Matrix-product FLOPs of one token, pair or episode: 6 a weight and token in training (4 with adapters), 2 in generation,
+    attention excluded."""
     if name == "sft":
-        return 6.0 * size.params
+        return float(size.training * size.params)
     if name == "reward":
         sample = pairs(size, 256, seed)
         tokens = statistics.mean(2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in sample)
-        return 6.0 * size.body * tokens
+        return float(size.training * size.body) * tokens
     if name == "dpo":
         sample = pairs(size, 256, seed)
         tokens = statistics.mean(2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in sample)
-        return 8.0 * size.params * tokens
+        return float((2 + size.training) * size.params) * tokens
     if name in ("ppo", "grpo"):
         return ppo_flops(size) if name == "ppo" else grpo_flops(size)
     return 2.0 * size.params if name.startswith("generate") else None
@@ -152,17 +180,20 @@ def _phases(lines: list[Line]) -> dict[str, float]:
     return {phase: statistics.median(line["phases"][phase] for line in lines) for phase in (lines[0]["phases"] if lines else ())}
 
 
-def summarise(job: Job, size: Size, seed: int, sides: Sides, best: Variant) -> Line:
+def summarise(job: Job, size: Size, seed: int, sides: Sides, best: Variant | None) -> Line:
     """The row of results/speed.json. What was not measured is null."""
-    ours, peer, installed = (sides.value(name) for name in (OURS.name, best.name, job.installed.name))
-    mine, theirs = sides.of(OURS.name), sides.of(best.name)
+    chosen = best.name if best else ""
+    ours, peer, installed = (sides.value(name) for name in (OURS.name, chosen, job.installed.name))
+    mine, theirs = sides.of(OURS.name), sides.of(chosen)
     return {
-        "name": job.name, "size": size.name, "dtype": (mine or theirs)[0]["dtype"], "unit": theirs[0]["unit"],
-        "ours": ours, "peer": peer, "peer_name": job.peer_name, "peer_settings": best.name, "peer_dtype": theirs[0]["dtype"],
+        "name": job.name, "size": size.name, "dtype": mine[0]["dtype"], "unit": mine[0]["unit"],
+        "ours": ours, "peer": peer, "peer_name": job.peer_name, "peer_settings": chosen,
+        "peer_dtype": theirs[0]["dtype"] if theirs else None,
         "peer_installed": installed, "ratio": ratio(job, ours, peer), "ratio_installed": ratio(job, ours, installed),
         "limit_share": limit_share(mine, size, seed), "peer_limit_share": limit_share(theirs, size, seed),
         "peak_rss_mb": _peak(mine), "peer_peak_rss_mb": _peak(theirs), "peer_installed_peak_rss_mb": _peak(sides.of(job.installed.name)),
-        "phases": _phases(mine), "peer_phases": _phases(theirs), "repeats": len(theirs), "drift": drift(sides),
+        "phases": _phases(mine), "peer_phases": _phases(theirs), "repeats": len(mine), "drift": drift(sides),
+        "unfinished": sides.unfinished,
     }  # fmt: skip
 
 
@@ -220,6 +251,7 @@ def write_rows(rows: list[Line], path: Path) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure ours against TRL and Hugging Face generate.")
     parser.add_argument("--quick", action="store_true", help="one repeat instead of three")
+    parser.add_argument("--skip-installed", action="store_true", help="leave out the peer as installed where it has better settings")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--only", nargs="+", choices=[job.name for job in JOBS], default=[job.name for job in JOBS])
     parser.add_argument("--seed", type=int, default=0)
@@ -241,7 +273,10 @@ def main() -> None:
     for size in args.sizes:
         models = make_models(size, args.seed)
         for job in (job for job in JOBS if job.name in args.only):
-            sides, best = measure_job(job, size, models, log, args)
+            try:
+                sides, best = measure_job(job, size, models, log, args)
+            except UnfinishedError as error:
+                raise SystemExit(f"{job.name} {size} (ours) {error}") from error
             rows[job.name, size] = summarise(job, SIZES[size], args.seed, sides, best)
             write_rows(in_order(rows), table)
     Console(width=max(WIDTH, console.width)).print(table_of(in_order(rows)))

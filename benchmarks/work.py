@@ -37,12 +37,22 @@ class Size:
     ppo_prompt: int
     ppo_new: int
     ppo_epochs: int = 4
+    kv_heads: int = 0
+    """Heads of keys and values; 0 is as many as of queries."""
+    rank: int = 0
+    """Rank of the adapters that are trained; 0 trains all weights."""
 
     @property
     def body(self) -> int:
         """Weights of the decoder blocks and norms: what a scalar model multiplies by."""
-        block = 4 * self.hidden**2 + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        share = (self.kv_heads or self.heads) / self.heads
+        block = round((2 + 2 * share) * self.hidden**2) + 3 * self.hidden * self.intermediate + 2 * self.hidden
         return self.layers * block + self.hidden
+
+    @property
+    def training(self) -> int:
+        """Nominal FLOPs a weight and token of a forward and backward pass: frozen weights have no gradient of their own."""
+        return 4 if self.rank else 6
 
     @property
     def params(self) -> int:
@@ -53,7 +63,12 @@ class Size:
 SIZES = {
     "1M": Size("1M", 2048, 128, 4, 4, 384, sft_batch=32, reward_batch=32, ppo_batch=64, ppo_prompt=16, ppo_new=32),
     "15M": Size("15M", 32_000, 256, 6, 8, 1152, sft_batch=16, reward_batch=16, ppo_batch=32, ppo_prompt=16, ppo_new=48),
-}
+    "135M": Size(
+        "135M", 49_152, 576, 30, 9, 1536, sft_batch=8, reward_batch=4, ppo_batch=8, ppo_prompt=64, ppo_new=32, ppo_epochs=1,
+        kv_heads=3, rank=16,
+    ),
+}  # fmt: skip
+"""135M has the shape of SmolLM2-135M, and is trained by adapters."""
 
 GENERATE_PROMPT, GENERATE_NEW = 16, 64
 GROUP = 8
@@ -110,7 +125,7 @@ def even_share(tokens: list[int]) -> float:
 
 def grpo_flops(size: Size) -> float:
     """Matrix-product FLOPs of one GRPO episode, attention excluded: sampling, policy and reference forward, the update's epochs."""
-    return float((size.ppo_prompt + size.ppo_new) * size.params * (6 + 6 * size.ppo_epochs))
+    return float((size.ppo_prompt + size.ppo_new) * size.params * (6 + size.training * size.ppo_epochs))
 
 
 def ppo_flops(size: Size) -> float:
@@ -118,7 +133,7 @@ def ppo_flops(size: Size) -> float:
     policy and value model forward and backward once an epoch."""
     tokens = size.ppo_prompt + size.ppo_new
     rollout = 4 * size.params + 4 * size.body
-    update = 6 * (size.params + size.body) * size.ppo_epochs
+    update = size.training * (size.params + size.body) * size.ppo_epochs
     return float(tokens * (rollout + update))
 
 
@@ -129,7 +144,8 @@ def write_models(size: Size, root: Path, seed: int) -> None:
 
     config = LlamaConfig(
         vocab_size=size.vocab, hidden_size=size.hidden, intermediate_size=size.intermediate, num_hidden_layers=size.layers,
-        num_attention_heads=size.heads, max_position_embeddings=1024, tie_word_embeddings=True,
+        num_attention_heads=size.heads, num_key_value_heads=size.kv_heads or size.heads, max_position_embeddings=1024,
+        tie_word_embeddings=True,
         pad_token_id=PAD, eos_token_id=EOS, bos_token_id=None, num_labels=1,
     )  # fmt: skip
     torch.manual_seed(seed)

@@ -16,6 +16,7 @@ from accord.algorithms import reward
 from accord.commands.evaluate.held_out import held_out_prompts
 from accord.commands.models import compute_dtype, respond
 from accord.commands.world import world_of
+from accord.data.token_rows import RowWindow
 from accord.evaluation.frontier import best_of_n_values
 from accord.evaluation.statistics import Floats
 from accord.models.folders import scalar_from
@@ -47,8 +48,11 @@ def rankings(project: Project, model: Model, *, mismatched: float = 0.0) -> tupl
 
 
 def _rows(model: Model, ranked: Sequence[RankedPrompt]) -> Rows:
+    window = RowWindow(256)
     return [
-        reward.ranked_rows(model.format.prompt(each.prompt.messages), [list(r.tokens) for r in each.responses], each.ranks, 256)
+        reward.ranked_rows(
+            model.format.prompt(each.prompt.messages), [list(r.tokens) for r in each.responses], each.ranks, window, each.prompt.id
+        )
         for each in ranked
         if all(response.tokens for response in each.responses)
     ]

@@ -1,0 +1,40 @@
+"""Our half of `make bench` runs on today's loops, with all weights and with adapters. No figure is asserted: each row is measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+ROWS = ("sft", "reward", "dpo", "ppo", "grpo", "generate_b8", "startup")
+TINY = """
+import json, sys
+from dataclasses import asdict, replace
+from pathlib import Path
+import ours
+from measure import Task
+from work import SIZES, write_models
+size = replace(SIZES["1M"], vocab=64, hidden=32, layers=2, heads=4, intermediate=48, sft_batch=2, reward_batch=2, ppo_batch=8, ppo_prompt=4,
+               ppo_new=4, kv_heads=2, rank=int(sys.argv[2]))
+write_models(size, Path(sys.argv[1]), 0)
+found = {name: asdict(measure(Task(name, size, Path(sys.argv[1]), 1, 1, 0, {}))) for name, measure in ours.MEASURES.items()}
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_each_row_of_the_bench_is_measured_on_our_side(tmp_path: Path, rank: int) -> None:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), os.environ.get("PYTHONPATH", "")]), "BENCH_STARTED": "0"}
+    command = [sys.executable, "-c", TINY, str(tmp_path / "models"), str(rank)]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert set(ROWS) <= set(found)
+    for name, row in found.items():
+        assert row["value"] > 0, name
+        assert row["seconds"] > 0, name
