@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accord.runtime import ranks
 from accord.runtime.device import matmul_dtype
 from accord.settings.mixins import Adam
 
@@ -134,9 +135,11 @@ def restore_optimizers(optimizers: Iterable[torch.optim.Optimizer], kept: Sequen
 def update(steps: Mapping[torch.optim.Optimizer, float], max_norm: float) -> Tensor:
     """Take one step of each optimiser at its learning rate, on gradients clipped together to ``max_norm`` (0: unclipped).
 
+    With several processes the gradients are first summed over them, here and nowhere else.
     Clears the gradients and returns their norm before clipping, on the device: reading it makes the host wait.
     """
     parameters = [p for optimizer in steps for group in optimizer.param_groups for p in group["params"]]
+    ranks.sum_gradients(parameters)
     norm = nn.utils.clip_grad_norm_(parameters, max_norm if max_norm > 0 else math.inf)
     for optimizer, lr in steps.items():
         for group in optimizer.param_groups:

@@ -19,8 +19,9 @@ from torch import Tensor
 from accord.algorithms.optim import Schedule, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, pack
-from accord.models.policy import logprobs, next_token_loss
+from accord.models.packing import divided, pack
+from accord.models.policy import logprobs, text_loss
+from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
@@ -85,14 +86,15 @@ def train(
             losses = _accumulate(model, rows, config.micro_tokens, dtype)
 
             if raw_text:
-                next_token_loss(model, pack(next(raw_text)).to(model.device), dtype=dtype).backward()
+                text_loss(model, next(raw_text), dtype=dtype).backward()
 
             # step 3: update
             share = schedule(step - 1, steps, config.warmup(steps))
-            found = to_host({"loss": torch.stack(losses), "grad_norm": update(scaled(optimizers, share), max_norm=1.0)})
-            loss, norm = added(found["loss"]), float(found["grad_norm"])
+            norm = update(scaled(optimizers, share), max_norm=1.0)
+            found = ranks.joined(to_host({"loss": torch.stack(losses), "grad_norm": norm}), "grad_norm")
+            loss = added(found["loss"])
             speed = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
-            metrics = {"loss": loss, "lr": config.lr * share, "grad_norm": norm, "tokens_per_second": speed}
+            metrics = {"loss": loss, "lr": config.lr * share, "grad_norm": float(found["grad_norm"]), "tokens_per_second": speed}
 
             # step 4: after each epoch the validation loss; the best epoch's weights go to disk
             if step % a_pass == 0 and validation:
@@ -131,7 +133,7 @@ def _best_of(state: dict[str, Any], run: Run, done: int) -> int:
 def response_loss(model: Any, examples: Sequence[Example], *, dtype: torch.dtype, batch_tokens: int = 16_384) -> float:
     """Return the mean cross-entropy in nats per response token."""
     total = sum(_loss_sum(model, part, dtype).item() for part in _parts(examples, batch_tokens))
-    return total / sum(example.kept for example in examples)
+    return float(ranks.summed(torch.tensor(total, dtype=torch.float64))) / sum(example.kept for example in examples)
 
 
 def _accumulate(model: Any, rows: Sequence[Example], micro_tokens: int, dtype: torch.dtype) -> list[Tensor]:
@@ -150,4 +152,5 @@ def _loss_sum(model: Any, rows: Sequence[Example], dtype: torch.dtype) -> Tensor
 
 
 def _parts(rows: Sequence[Example], limit: int) -> list[list[Example]]:
-    return [[rows[i] for i in group] for group in by_tokens([len(row.tokens) for row in rows], limit)]
+    """Return the passes over this process's share of the rows."""
+    return [[rows[i] for i in group] for group in divided([len(row.tokens) for row in rows], limit)]

@@ -21,6 +21,10 @@ GROUPS = {
 """The rooms in the order of the loop, each with its heading in `accord --help`."""
 
 
+TOGETHER = frozenset({"sft"})
+"""Commands that several processes run together. Every other command is refused there: each process would do all of its work."""
+
+
 class Command(NamedTuple):
     """A command's name, its room, and its line in `accord --help`."""
 

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar, ca
 import cyclopts
 from cyclopts import App, Group, Parameter
 
-from accord.commands import COMMANDS, GROUPS
+from accord.commands import COMMANDS, GROUPS, TOGETHER
 from accord.errors import AccordError, UsageError
-from accord.runtime.device import out_of_memory
+from accord.runtime import ranks
+from accord.runtime.device import choose_device, out_of_memory
 from accord.runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -69,6 +70,22 @@ class RunFlags(Compute):
     """The flags of every training command, beside its settings."""
 
     resume: Annotated[bool, Parameter(help="Continue a run that was stopped.", negative="")] = False
+    processes: Annotated[int, Parameter(help="Processes that train together (torchrun), on GPUs each with its own; 0: as started.")] = 0
+    process_timeout: Annotated[float, Parameter(help="Longest wait in seconds for another process before the run stops.")] = ranks.WAIT
+
+    def start(self) -> None:
+        """Choose the device, and meet the other processes if there are any.
+
+        Raises:
+            UsageError: there is no such device, or another number of processes was started.
+            RunError: the other processes do not come.
+        """
+        if self.processes < 0 or self.process_timeout <= 0:
+            raise UsageError("--processes and --process-timeout are numbers above 0")
+        if self.processes not in (0, ranks.world()):
+            hint = f"from Python, start your program with torchrun --nproc-per-node {self.processes}"
+            raise UsageError(f"{self.processes} processes are asked for, and {ranks.world()} started", where="--processes", hint=hint)
+        ranks.start(choose_device(self.device), self.process_timeout)
 
 
 ComputeFlags = Annotated[Compute, Flat]
@@ -136,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _run(words)
         sys.stdout.flush()
+        ranks.end()
     except AccordError as error:
         _fail(str(error), error.exit_code)
     except cyclopts.CycloptsError as error:
@@ -145,6 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ImportError as error:
         _fail(_without_extra(error), UsageError.exit_code)
     except (MemoryError, RuntimeError) as error:
+        if (lost := ranks.explained(error)) is not None:
+            _fail(str(lost), lost.exit_code)
         if not out_of_memory(error):
             raise
         hint = "close other programs, take fewer rows at once by --batch-size, or use a smaller model"
@@ -161,16 +181,33 @@ def _run(arguments: list[str]) -> None:
     if {"--help", "-h"}.intersection(tokens) and tokens[0] in NAMES:
         _describe(tokens[0])
     command, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
+    _several(command.__name__.rstrip("_"), bound.arguments.get("flags"), arguments)
     own = command.__module__.startswith("accord.commands.")
     if as_json and own and str(command.__annotations__.get("return")) == "None":
         raise UsageError("prints no metrics, so there is nothing to print as JSON", where=f"{command.__name__} {JSON}", hint=f"drop {JSON}")
     result = command(*bound.args, **bound.kwargs)
-    if result is None or not own:
+    if result is None or not own or not ranks.first():
         return
     printed(command, result, as_json=as_json)
     failed = getattr(command, "failed", None)
     if failed and failed(result):
         raise SystemExit(AccordError.exit_code)
+
+
+def _several(name: str, flags: object, arguments: Sequence[str]) -> None:
+    """Start the processes that are asked for, and end with their exit code; refuse several that a command knows nothing of.
+
+    Raises:
+        UsageError: the command is not one that processes run together.
+    """
+    asked = flags.processes if isinstance(flags, RunFlags) else 0
+    if max(asked, ranks.world()) > 1 and name not in TOGETHER:
+        what = f"{max(asked, ranks.world())} processes: each would do all of the work"
+        raise UsageError(what, where=name, hint=f"start one; together train: {', '.join(sorted(TOGETHER))}")
+    if asked > 1 and ranks.world() == 1:
+        from accord.runtime.launch import launch
+
+        raise SystemExit(launch(arguments, asked))
 
 
 def _describe(name: str) -> None:
@@ -282,5 +319,7 @@ def _unread() -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"accord: {message}", file=sys.stderr)
+    """Print an error and leave; of several processes that fail the first one prints."""
+    if ranks.speaks():
+        print(f"accord: {message}", file=sys.stderr, flush=True)
     sys.exit(code)

@@ -40,6 +40,8 @@ class PackedAttention:
         """Lay out the rectangles on the host, and move the layout to the device (by default that of ``lengths``). Give lengths on the CPU
         and a device: a device that holds them is asked for them."""
         device, lengths = device or lengths.device, lengths.cpu()
+        if not len(lengths):  # `hidden` runs one token in place of none
+            lengths = torch.ones(1, dtype=torch.long)
         self.lengths = lengths
         starts = lengths.cumsum(0) - lengths
         order = lengths.argsort(stable=True)

@@ -138,6 +138,8 @@ def hidden(
         attend: which token sees which; on the plain path, the rows' lengths.
         dtype: of the matrix products; parameters and the residual stream stay float32.
     """
+    if not len(tokens):  # a process without rows takes part: one token is read, and its state dropped
+        return hidden(body, tokens.new_zeros(1), positions.new_zeros(1), attend, dtype)[:0]
     path = path_of(body)
     if path in PLAIN:
         return plain.hidden(body, tokens, cast("Any", attend).lengths, dtype, padded=path == "padded")

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from accord.errors import InputError
+from accord.runtime import ranks
 
 
 @dataclass(frozen=True)
@@ -118,3 +119,29 @@ def by_tokens(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
         total += lengths[row]
     if group:
         yield group
+
+
+def divided(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Group this process's share of the rows as ``by_tokens`` does; one process alone has all of them.
+
+    Every process gets equally many groups. Where there are too few rows some groups are empty: such a pass runs the model on nothing.
+    """
+    if ranks.world() == 1:
+        yield from by_tokens(lengths, limit)
+        return
+    planned: list[list[list[int]]] = []
+    for share in ranks.shares(lengths):
+        groups = by_tokens([lengths[row] for row in share], limit)
+        planned.append([[share[place] for place in group] for group in groups])
+    yield from _cut(planned[ranks.rank()], max(map(len, planned)))
+
+
+def _cut(groups: list[list[int]], passes: int) -> list[list[int]]:
+    """Cut the groups of most rows in two until there are so many; empty groups are added where nothing can be cut."""
+    while len(groups) < passes:
+        largest = max(range(len(groups)), key=lambda i: len(groups[i]), default=-1)
+        rows = groups[largest] if largest >= 0 else []
+        if len(rows) < 2:
+            return groups + [list[int]() for _ in range(passes - len(groups))]
+        groups = [*groups[:largest], rows[: len(rows) // 2], rows[len(rows) // 2 :], *groups[largest + 1 :]]
+    return groups

@@ -19,8 +19,9 @@ from accord.models import plain_head
 from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
 from accord.models.heads import Head, head_of
-from accord.models.packing import PackedBatch, by_tokens, pack
+from accord.models.packing import PackedBatch, divided, pack
 from accord.models.paths import is_plain
+from accord.runtime import ranks
 
 CHUNK_ELEMENTS = 2**21
 """Logits computed at once: 8 MB in float32, which fits into the cache."""
@@ -144,12 +145,22 @@ def next_token_loss(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Fl
     return -logprobs(model, batch, dtype=dtype)[0].mean()
 
 
+def text_loss(model: Any, documents: list[list[int]], *, dtype: torch.dtype) -> Float[Tensor, ""]:
+    """Return the mean cross-entropy over the documents' tokens but their first, in nats; of several processes each has its part of the
+    sum."""
+    own = [documents[i] for i in ranks.share([len(document) for document in documents])]
+    learned = sum(len(document) - 1 for document in documents)
+    return -logprobs(model, pack(own).to(model.device), dtype=dtype)[0].sum() / learned
+
+
 @torch.no_grad()
 def mean_loss(model: Any, sequences: list[list[int]], *, dtype: torch.dtype, batch_tokens: int = 16_384) -> float:
-    """Return the mean cross-entropy over all tokens except the first of each sequence, in nats per token."""
-    total, count = 0.0, 0
-    for group in by_tokens([len(sequence) for sequence in sequences], batch_tokens):
+    """Return the mean cross-entropy over all tokens except the first of each sequence, in nats per token.
+
+    Of several processes each computes its share.
+    """
+    total, count = 0.0, sum(len(sequence) - 1 for sequence in sequences)
+    for group in divided([len(sequence) for sequence in sequences], batch_tokens):
         batch = pack([sequences[index] for index in group]).to(model.device)
         total -= float(logprobs(model, batch, dtype=dtype)[0].cpu().double().sum())
-        count += len(batch.targets)
-    return total / count
+    return float(ranks.summed(torch.tensor(total, dtype=torch.float64))) / count

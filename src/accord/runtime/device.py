@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from accord.errors import UsageError
+from accord.runtime import ranks
 from accord.runtime.threads import choose_threads
 from accord.runtime.version import __version__
 
@@ -40,17 +41,17 @@ _BELOW_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE"
 def choose_device(name: str = "auto") -> torch.device:
     """Choose the device that this process computes on, and return it: every model that is opened from now on goes there.
 
-    A CPU computes with as many threads as it has to spare; see ``threads``.
+    A CPU computes with as many threads as it has to spare; see ``threads``. Of several processes on a machine with GPUs each has one.
 
     Args:
         name: cpu, cuda, cuda:1, xpu, mps, or another device that torch knows. ``auto`` keeps what was chosen before; at first it takes
             that of ACCORD_DEVICE, else a GPU (cuda, xpu) when there is one. Apple's (mps) is taken when it is asked for.
 
     Raises:
-        UsageError: there is no such device; names those that are there.
+        UsageError: there is no such device; names those that are there. Or there are more processes than GPUs.
     """
     if name != "auto" or "device" not in _PROCESS:
-        _PROCESS["device"] = _named(name)
+        _PROCESS["device"] = _own(_named(name))
     if _PROCESS["device"].type == "cpu":
         choose_threads()
     return _PROCESS["device"]
@@ -78,6 +79,25 @@ def _named(name: str) -> torch.device:
     if device.type not in there or (device.index or 0) >= there[device.type]:
         raise UsageError(f"{asked} is not available", where=where, hint=hint)
     return device
+
+
+def _own(device: torch.device) -> torch.device:
+    """Return the one of a machine's accelerators that is this process's, where several processes train together."""
+    if ranks.world() == 1 or device.type == "cpu":
+        return device
+    import torch
+
+    number, processes = ranks.local()
+    count = _devices()[device.type]
+    if ":" in str(device) and processes > 1:
+        what = f"{device} for {processes} processes: each needs a device of its own"
+        raise UsageError(what, where="--device", hint=f"say {device.type}, and every process takes its own")
+    if processes > count:
+        hint = f"start {count}, or choose --device cpu"
+        raise UsageError(f"{processes} processes on a machine with {count} of {device.type}", where="--processes", hint=hint)
+    own = device if ":" in str(device) else torch.device(device.type, number)
+    torch.accelerator.set_device_index(own.index)
+    return own
 
 
 def _devices() -> dict[str, int]:
@@ -231,9 +251,10 @@ def environment() -> dict[str, str | int]:
         "cpu": _proc("cpuinfo", "model name") or platform.machine(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
-        "device": str(device),
+        "device": str(device) if ranks.world() == 1 else device.type,
         "dtype": str(matmul_dtype(device)).removeprefix("torch."),
         **gpu,
+        **({"processes": ranks.world()} if ranks.world() > 1 else {}),
     }
 
 

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from accord.runtime import ranks
+
 _LINE_SECONDS = 10.0
 
 
@@ -30,16 +32,18 @@ def track(total: int, description: str, *, quiet: bool = False, done: int = 0) -
     """Show the progress of ``total`` items on standard error. An earlier run finished ``done`` of them.
 
     A terminal gets a bar with count, elapsed and remaining time and the metrics. Elsewhere there is a line at
-    most every 10 seconds and one at the end. With ``quiet`` there is nothing.
+    most every 10 seconds and one at the end. With ``quiet`` there is nothing. Of several processes the first shows it, and each
+    notes how far it is.
     """
     console = Console(stderr=True)
-    if quiet:
-        yield _Silent()
+    if quiet or not ranks.first():
+        yield _Silent(total, description, done)
     elif console.is_terminal:
         with _bar(console) as progress:
-            yield _Bar(progress, progress.add_task(description, total=total, completed=done, metrics=""))
+            yield _Bar(progress, progress.add_task(description, total=total, completed=done, metrics=""), _Silent(total, description, done))
     else:
         lines = _Lines(total, description, done, time.monotonic())
+        ranks.stage(f"{description} {done}/{total}")
         try:
             yield lines
         finally:
@@ -47,8 +51,9 @@ def track(total: int, description: str, *, quiet: bool = False, done: int = 0) -
 
 
 def say(line: str) -> None:
-    """Print a line on standard error, beside the progress."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line on standard error, beside the progress; of several processes the first one's."""
+    if ranks.first():
+        print(line, file=sys.stderr, flush=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -78,17 +83,28 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[metrics]}", markup=False), console=console)
 
 
+@dataclass
 class _Silent:
+    total: int
+    description: str
+    done: int
+
+    def __post_init__(self) -> None:
+        self.advance(0)
+
     def advance(self, n: int = 1, **metrics: float) -> None:
-        pass
+        self.done += n
+        ranks.stage(f"{self.description} {self.done}/{self.total}")
 
 
 @dataclass(frozen=True)
 class _Bar:
     progress: Progress
     task: TaskID
+    told: _Silent
 
     def advance(self, n: int = 1, **metrics: float) -> None:
+        self.told.advance(n)
         self.progress.advance(self.task, n)
         if metrics:
             self.progress.update(self.task, metrics=_written(metrics))
@@ -109,6 +125,7 @@ class _Lines:
     def advance(self, n: int = 1, **metrics: float) -> None:
         self.done += n
         self.metrics |= metrics
+        ranks.stage(f"{self.description} {self.done}/{self.total}")
         if time.monotonic() - self.written >= _LINE_SECONDS:
             self.write()
 

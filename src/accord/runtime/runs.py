@@ -9,6 +9,8 @@ aside/            weights of an earlier step that the run may end with, while it
 log.txt           remarks, with their time
 owner.json        the process that trains here, while it lives
 summary.json      the last metrics; its presence marks the run as finished
+
+Of several processes every one calls every method, rank 0 alone writes and owns the folder, and all read.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from accord.errors import AccordError, RunError, UsageError
-from accord.runtime import checkpoints, owners
+from accord.runtime import checkpoints, owners, ranks
 from accord.runtime.device import environment, out_of_memory, peak_device_mb, peak_rss_mb
 from accord.runtime.files import append, clean, sync, write_atomic
 from accord.runtime.threads import keep_threads
@@ -41,6 +44,8 @@ POLICIES = "policies"
 ASIDE = "aside"
 _FIXED = ("stage", "config", "inputs", "seed")
 """Fields that a resume may not change, except settings below. Versions may change; log.txt says so."""
+_PLACE = ("cpu", "cores", "threads", "gpu")
+"""What may differ between the machines of processes that train together."""
 _FREE = ("config.micro_tokens ", "config.recompute ")
 """Settings that change how much memory is taken, and weights by rounding alone: a resume may have others."""
 
@@ -64,10 +69,11 @@ class Run:
 
         Raises:
             RunError: there is a run of that name and ``resume`` is off, it was started with other settings
-                or inputs, or another process trains in its folder.
+                or inputs, another process trains in its folder, or a process that trains along has other settings or inputs.
+            UsageError: several processes run a command that knows of one alone.
         """
         run, owned = cls(folder, stage, dict(inputs)), owners.owns(folder)
-        cls.claim(folder)
+        ranks.from_first(partial(cls.claim, folder))
         try:
             run._open(config, seed, resume=resume)
         except BaseException:
@@ -88,7 +94,7 @@ class Run:
 
     @staticmethod
     def claim(folder: Path) -> None:
-        """Make this process the owner of a run's folder, until the run is finished or the process ends.
+        """Make this process, the first of several, the owner of a run's folder, until the run is finished or the process ends.
 
         Raises:
             RunError: another process that lives owns it.
@@ -113,25 +119,31 @@ class Run:
 
         What was asked stays there under ``asked``. A resumed run keeps the values that it began with.
         """
-        record = json.loads(self._config.read_text("utf-8"))
+        record: dict[str, Any] = ranks.from_first(lambda: json.loads(self._config.read_text("utf-8")))
         kept = {name: record["config"][name] for name in record.get("asked", {})}
         settled = dataclasses.replace(config, **{**found, **kept})
         asked = {name: getattr(config, name) for name in found} | record.get("asked", {})
-        if asked:
+        if asked and ranks.first():
             write_atomic(self._config, _json(record | {"config": _plain(_fields(settled)), "asked": asked}))
         return settled
 
     def log(self, step: int, **metrics: float) -> None:
         """Append a step's metrics to metrics.jsonl. NaN and infinity are written as null."""
+        if not ranks.first():
+            return
+        for line in ranks.news():
+            self.note(f"step {step}: {line}")
         append(self._metrics, json.dumps({"step": step, **{name: _number(value) for name, value in metrics.items()}}) + "\n")
 
     def samples(self, step: int, rows: Iterable[Mapping[str, object]]) -> None:
         """Append a step's samples to samples.jsonl."""
-        append(self._samples, "".join(json.dumps({"step": step, **row}, ensure_ascii=False) + "\n" for row in rows))
+        if ranks.first():
+            append(self._samples, "".join(json.dumps({"step": step, **row}, ensure_ascii=False) + "\n" for row in rows))
 
     def note(self, text: str) -> None:
         """Append a remark to log.txt."""
-        _note(self.folder, text)
+        if ranks.first():
+            _note(self.folder, text)
 
     def checkpoint(self, step: int, state: Mapping[str, object]) -> None:
         """Replace the checkpoint by the state after ``step`` steps.
@@ -139,6 +151,8 @@ class Run:
         Raises:
             RunError: the disk is full, or another process has taken the run over.
         """
+        if not ranks.first():
+            return
         owners.check(self.folder)
         for path in (self._metrics, self._samples):
             if path.exists():
@@ -155,18 +169,23 @@ class Run:
     def keep(self, step: int, state: Mapping[str, object]) -> None:
         """Keep the policy after ``step`` steps for good, apart from the checkpoint. Raises RunError when the
         disk is full."""
-        checkpoints.save(self.folder / POLICIES / f"{step:06d}", state)
+        if ranks.first():
+            checkpoints.save(self.folder / POLICIES / f"{step:06d}", state)
 
     def put_aside(self, step: int, state: Mapping[str, object]) -> None:
         """Write the weights after ``step`` steps, to be read again before the run ends. Raises RunError when the disk is full."""
-        checkpoints.save(self.folder / ASIDE / f"{step:06d}", state)
+        if ranks.first():
+            checkpoints.save(self.folder / ASIDE / f"{step:06d}", state)
 
     def aside(self, step: int) -> dict[str, Any]:
         """Return the weights that were put aside at a step. Raises RunError when they are missing or damaged."""
+        ranks.barrier()  # rank 0 may be writing them
         return cast("dict[str, Any]", checkpoints.load(self.folder / ASIDE / f"{step:06d}"))
 
     def forget_aside(self, but: int = 0) -> None:
         """Remove the weights that were put aside, except those of one step."""
+        if not ranks.first():
+            return
         for path in (self.folder / ASIDE).glob("[0-9]*"):
             if path.name != f"{but:06d}":
                 shutil.rmtree(path)
@@ -196,7 +215,7 @@ class Run:
             yield metrics
         except BaseException as error:
             ours = isinstance(error, AccordError)
-            if ours and not self.begun:
+            if ours and ranks.first() and not self.begun:
                 shutil.rmtree(self.folder, ignore_errors=True)
             owners.release(self.folder)
             if not ours and out_of_memory(error):
@@ -234,10 +253,12 @@ class Run:
 
     def finish(self, **summary: object) -> None:
         """Write summary.json, which marks the run as done. Raises RunError when another process has taken the run over."""
-        owners.check(self.folder)
-        write_atomic(self.folder / "summary.json", _json(_plain(summary)))
-        self.forget_aside()
-        owners.release(self.folder)
+        if ranks.first():
+            owners.check(self.folder)
+            write_atomic(self.folder / "summary.json", _json(_plain(summary)))
+            self.forget_aside()
+            owners.release(self.folder)
+        ranks.barrier()
 
     @property
     def _config(self) -> Path:
@@ -255,6 +276,12 @@ class Run:
         if resume:
             self._keep_threads()
         asked = _plain({"stage": self.stage, "config": _fields(config), "inputs": self.inputs, "seed": seed, "versions": environment()})
+        if ranks.world() > 1:
+            shared = {name: value for name, value in asked["versions"].items() if name not in _PLACE}
+            ranks.same(asked | {"versions": shared}, where=str(self.folder))
+        ranks.from_first(partial(self._enter, asked, _plain(_defaults(config)), resume=resume))
+
+    def _enter(self, asked: dict[str, Any], defaults: dict[str, Any], *, resume: bool) -> None:
         if not self._config.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             clean(self.folder)
@@ -264,7 +291,7 @@ class Run:
             hint = "continue it with --resume, or start a new one under another --name"
             raise RunError(f"a {'finished' if self.done else 'stopped'} run of this name exists already", where=str(self.folder), hint=hint)
         else:
-            self._check_same(asked, _plain(_defaults(config)))
+            self._check_same(asked, defaults)
             self._continue()
 
     def _check_same(self, asked: dict[str, Any], defaults: dict[str, Any]) -> None:

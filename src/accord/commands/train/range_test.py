@@ -24,6 +24,7 @@ import torch
 from accord.commands.app import print_metrics
 from accord.errors import UsageError
 from accord.models.quantised import weights_in
+from accord.runtime import ranks
 from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -60,6 +61,8 @@ def run_folder(project: Project, name: str, *, find_lr: bool, resume: bool) -> P
         return project.run(name)
     if resume:
         raise UsageError("--find-lr saves nothing that --resume could continue", where=name, hint="leave one of them out")
+    if ranks.world() > 1:
+        raise UsageError("--find-lr looks at the clock, and the processes' clocks differ", where=name, hint="try rates with one process")
     folder = Path(tempfile.mkdtemp(prefix="accord-find-lr-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

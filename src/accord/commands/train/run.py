@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from accord.commands.models import Model
 from accord.data.template_variables import written_in
 from accord.data.templates import ChatFormat, end_at_stop
 from accord.data.token_rows import LongRows, RowWindow
-from accord.errors import ModelError, UsageError
+from accord.errors import ModelError, RunError, UsageError
 from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
 from accord.models.decoder import recomputing
@@ -27,7 +26,7 @@ from accord.models.quantised import quantised, weights_in
 from accord.models.scalar import head_width, new_head
 from accord.models.weights import update_kept
 from accord.records import Prompt
-from accord.runtime import lineage
+from accord.runtime import lineage, ranks
 from accord.runtime.device import pick_device
 from accord.runtime.files import new_folder
 from accord.runtime.logs import read_metrics
@@ -65,14 +64,25 @@ GroupedRecord = TypeVar("GroupedRecord", bound=Grouped)
 def snapshot(path: Path, kind: type[Record], rows: Iterable[Record]) -> tuple[list[Record], str]:
     """Return the rows a run learns from with their digest: written into its folder at first, read from there once it was started.
 
-    Nothing is written when there are none.
+    Nothing is written when there are none. Of several processes the first writes, and all read the same file.
+
+    Raises:
+        RunError: another process does not see the file: the project's folder is not shared.
     """
-    if not (path.exists() and Run.started(path.parent)):
+
+    def written() -> bool:
+        if path.exists() and Run.started(path.parent):
+            return True
         present = list(rows)
-        if not present:
-            return [], ""
-        Run.claim(path.parent)
-        write_snapshot(present, path)
+        if present:
+            Run.claim(path.parent)
+            write_snapshot(present, path)
+        return bool(present)
+
+    if not ranks.from_first(written):
+        return [], ""
+    if not path.exists():
+        raise RunError(f"rank {ranks.rank()} does not see what rank 0 wrote", where=str(path), hint="share the project's folder")
     return read_snapshot(path, kind), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -118,6 +128,7 @@ def with_rates(config: Tuned, run: Run, lm: Any, critic: Any = None) -> Tuned:
 
 def ending(run: Run, *names: str) -> dict[str, float]:
     """Return these metrics of a run's last step, for its summary."""
+    ranks.barrier()  # rank 0 has written them all
     rows = read_metrics(run.folder / "metrics.jsonl")
     return {name: float(rows.values(name)[-1]) for name in names if rows.values(name).size}
 
@@ -210,7 +221,7 @@ def plan_run(
         return
     metrics |= {"memory_plan_mb": round(found.total / 2**20), "memory_plan": found.line()}
     run.note(found.line())
-    print(f"{run.stage}: {found.line()}", file=sys.stderr)
+    say(f"{run.stage}: {found.line()}")
 
 
 def scalar_model(model: Model, seed: int, stream: str) -> Any:
@@ -235,13 +246,15 @@ def save(
     metrics: Mapping[str, Any],
     beside: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write models/NAME whole or not at all, with its lineage and card.
+    """Write models/NAME whole or not at all, with its lineage and card. Of several processes the first writes.
 
     Args:
         parents: digests of the models it was trained from, by name.
         data: digests of the snapshots it learned from, by kind.
         beside: writes more files into the folder.
     """
+    if not ranks.first():
+        return
     with new_folder(project.model(name)) as folder:
         if isinstance(config, Training) and config.keep_adapter:
             base = Path(model.files.source)

@@ -27,7 +27,6 @@ from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.models.folders import set_ends
 from accord.records import Demonstration
-from accord.runtime.device import choose_device
 from accord.runtime.lineage import digest_rows
 from accord.runtime.progress import say
 from accord.runtime.project import Project
@@ -54,7 +53,7 @@ def sft(
         InputError: there are no demonstrations by these kinds of labelers.
     """
     opened = Project.open(project)
-    choose_device(flags.device)
+    flags.start()
     if config.ptx_tokens:
         need_raw_text(opened, "--ptx-tokens 0")
     source, folder = locate(opened, base), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
