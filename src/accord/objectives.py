@@ -9,7 +9,7 @@ A mask is called ``keep`` and is True on the tokens that count. Shapes are in th
 
 Rankings          bradley_terry_loss, rao_kupper_loss, plackett_luce_loss, ranked_pairs, share_above
 Preferences       dpo_loss, robust_dpo_loss, ipo_loss, odds_ratio_loss, log_odds, kto_loss
-Policy gradients  gae, clipped_policy_loss, clipped_value_loss, whiten, masked_mean, explained_variance
+Policy gradients  gae, clipped_policy_loss, clipped_value_loss, importance_weights, whiten, masked_mean, explained_variance
 KL                kl_estimate, kl_rewards, adapted_kl_coef, best_of_n_kl
 Groups            group_advantages, leave_one_out_advantages, over_group_spread, rewards_to_go, telling_groups, overlong_penalty,
                   token_weights, response_sums, best_rows
@@ -39,6 +39,7 @@ from accord.algorithms.objectives import (
     expectile_loss,
     explained_variance,
     gae,
+    importance_weights,
     ipo_loss,
     kl_estimate,
     kl_rewards,
@@ -67,6 +68,7 @@ __all__ = [
     "explained_variance",
     "gae",
     "group_advantages",
+    "importance_weights",
     "ipo_loss",
     "kl_estimate",
     "kl_rewards",

@@ -127,6 +127,7 @@ OF_THE_STAGE = {
     "lora_targets",
     "recompute",
     "logprob_gap",
+    "gap_multiple",
     "threshold",
     "long_rows",
     "keep_adapter",

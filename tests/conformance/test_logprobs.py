@@ -110,10 +110,10 @@ class Lying:
 def test_t16_t17_sampler_and_trainer_are_compared_every_step_and_a_gap_stops_the_run(tmp_path: Path) -> None:
     honest = learn(tmp_path / "a", steps=3)
     assert all(0 <= row["logprob_gap"] < 1e-4 for row in honest.metrics)
-    off = learn(tmp_path / "b", sampler=lambda policy: Lying(LocalSampler(policy, stop=(1, 2), dtype=FP32), 0.05), logprob_gap=0.1)
+    off = learn(tmp_path / "b", sampler=lambda policy: Lying(LocalSampler(policy, stop=(1, 2), dtype=FP32), 0.05), gap_multiple=0.0)
     assert off.metrics[0]["logprob_gap"] == pytest.approx(0.05, abs=1e-3)
-    with pytest.raises(RunError, match=r"differ by 0\.200"):
-        learn(tmp_path / "c", sampler=lambda policy: Lying(LocalSampler(policy, stop=(1, 2), dtype=FP32), 0.2), logprob_gap=0.1)
+    with pytest.raises(RunError, match=r"differ by 0\.2 per token"):
+        learn(tmp_path / "c", sampler=lambda policy: Lying(LocalSampler(policy, stop=(1, 2), dtype=FP32), 0.2), gap_multiple=0.0)
 
 
 def test_t18_what_was_derived_from_old_weights_is_dropped_after_an_update(tmp_path: Path) -> None:

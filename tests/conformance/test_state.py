@@ -271,6 +271,9 @@ OF_THE_STAGE = {
     "lora_targets",
     "recompute",
     "logprob_gap",
+    "gap_multiple",
+    "importance",
+    "importance_cap",
     "rewards",
     "reward_seconds",
     "limit_rate",
@@ -280,7 +283,7 @@ OF_THE_STAGE = {
     "keep_adapter",
     "save_dtype",
 }
-"""Read where the stage opens its models; logprob_gap is T16."""
+"""Read where the stage opens its models; logprob_gap and gap_multiple are T16, importance is tests/algorithms/test_correction.py."""
 
 
 def test_t45_no_ppo_setting_is_forgotten_here() -> None:

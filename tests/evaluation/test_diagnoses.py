@@ -20,12 +20,14 @@ from accord.runtime.logs import Metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 Plant = tuple[Callable[..., Path], dict[str, Any], str, str]
+UNGATED = {"logprob_gap": 1e9, "gap_multiple": 0.0}
+"""Lets a sampler with another distribution go on, for as long as a finding takes to show."""
 
 PLANTS: dict[str, Plant] = {
-    "a sampler that never gets new weights": (ppo_run, {"sampler": Stale, "logprob_gap": 1e9, "lr": 5e-3}, "negative_kl", "high"),
+    "a sampler that never gets new weights": (ppo_run, {"sampler": Stale, **UNGATED, "lr": 5e-3}, "negative_kl", "high"),
     "a sampler with a rule of its own": (
         ppo_run,
-        {"sampler": lambda p: Hot(p, 1.6), "logprob_gap": 1e9, "steps": 4},
+        {"sampler": lambda p: Hot(p, 1.6), **UNGATED, "steps": 4},
         "sampler_gap",
         "high",
     ),
@@ -110,7 +112,7 @@ def test_a_loss_that_stops_being_a_number_is_grave() -> None:
 
 @pytest.mark.learning
 def test_evidence_orders_the_causes(tmp_path: Path) -> None:
-    findings = found(ppo_run(tmp_path / "run", sampler=Stale, logprob_gap=1e9, lr=5e-3))
+    findings = found(ppo_run(tmp_path / "run", sampler=Stale, lr=5e-3, **UNGATED))
     assert findings["negative_kl"].causes == ("rules", "gap")
     padded = Facts("ppo", Metrics({"finished": np.full(6, 0.1)}, 6), pad_is_eos={"ppo": "<|end|>"})
     assert next(f for f in diagnose(padded) if f.name == "no_eos").causes[0] == "pad"

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.algorithms.correction import Correction, Gate
 from accord.algorithms.groupwise_objectives import (
     group_advantages,
     leave_one_out_advantages,
@@ -38,7 +39,6 @@ from accord.algorithms.rewards import Mixture
 from accord.algorithms.rollouts import (
     Drawn,
     Rollout,
-    check_gap,
     draw,
     learned_tokens,
     measure,
@@ -72,6 +72,8 @@ class Targets:
     rewards: Tensor
     kl: Tensor
     """log policy - log reference of each sampled token, those of masked responses too: a policy has moved as far on them."""
+    weights: Tensor
+    """Importance weight of each token in the policy loss: 1 unless another distribution than the trainer's drew it."""
 
 
 def train(
@@ -95,16 +97,18 @@ def train(
         prompts: token ids of the training prompts. decode: token ids to text, for the sample tables.
 
     Raises:
-        RunError: sampler and trainer differ by more than ``config.logprob_gap``, or a reward is not a number.
+        RunError: sampler and trainer have different distributions (``Gate``), or a reward is not a number.
     """
     warmup = config.warmup(config.updates)
     optimizers = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
+    gate, correction = Gate.of(config, sampler, dtype), Correction.of(config, sampler)
     done, asked, updates = 0, 0, 0
     if (restored := run.restore()) is not None:
         done, state = restored
         restore_trained(policy, state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
         rewards.multipliers.update(state["multipliers"])
+        gate.first.update(state.get("gate", {}))
         asked, updates = state["asked"], state["updates"]
     sampler.refresh()
 
@@ -117,10 +121,10 @@ def train(
             rollout = measure(
                 drawn, policy=policy, reference=reference, temperature=config.temperature, dtype=dtype, micro_tokens=config.micro_tokens
             )
-            check_gap(rollout, config.logprob_gap, f"{config.stage} step {step}")
+            gate.check(rollout, f"{config.stage} step {step}")
 
             # step 2: advantages within each group
-            targets = learning_targets(config, rollout)
+            targets = learning_targets(config, rollout, correction.weights(rollout))
 
             # step 3: several passes over the rollout in minibatches
             started, history = time.perf_counter(), list[dict[str, float]]()
@@ -136,12 +140,13 @@ def train(
             # step 4: log, keep a checkpoint
             metrics = _summary(rollout, targets, history) | scorer.metrics() | speed_metrics(rollout, rollout, seconds_train)
             metrics |= {"telling_groups": telling, "prompts_asked": asked, "lr": config.lr * constant(updates - 1, warmup)}
+            metrics |= correction.metrics(rollout, targets.weights)
             run.log(step, **metrics)
             rewards.adapt(scorer, config.limit_rate)
             if step % config.save_every == 0 or step == config.steps:
                 run.samples(step, sample_table(rollout, targets.kl, decode))
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
-                run.checkpoint(step, state | {"asked": asked, "updates": updates})
+                run.checkpoint(step, state | {"asked": asked, "updates": updates, "gate": gate.first})
             bar.advance(reward=metrics["reward"], kl=metrics["kl_k1"], episodes_per_second=metrics["episodes_per_second"])
     return policy
 
@@ -177,8 +182,8 @@ def final_scores(config: GrpoConfig, drawn: Drawn | Rollout) -> Tensor:
     return scores + overlong_penalty(drawn.keep.sum(1), config.max_tokens, config.overlong_tokens)
 
 
-def learning_targets(config: GrpoConfig, rollout: Rollout) -> Targets:
-    """Return the rewards and advantages of a rollout by the chosen estimator."""
+def learning_targets(config: GrpoConfig, rollout: Rollout, weights: Tensor | None = None) -> Targets:
+    """Return the rewards and advantages of a rollout by the chosen estimator; ``weights`` are its importance weights, None is 1."""
     keep, n = learned_tokens(rollout, config.truncation), config.group_size
     kl = (rollout.logprobs - rollout.reference).masked_fill(~rollout.keep, 0.0)
     beta = config.kl_coef if config.kl_in == "reward" else 0.0
@@ -192,7 +197,7 @@ def learning_targets(config: GrpoConfig, rollout: Rollout) -> Targets:
         advantages = each[:, None] * keep
     if config.scale == "batch":
         advantages = whiten(advantages, keep)
-    return Targets(keep, advantages, rewards, kl)
+    return Targets(keep, advantages, rewards, kl, torch.ones_like(kl) if weights is None else weights)
 
 
 def _losses(
@@ -210,16 +215,15 @@ def _losses(
         new = pad(flat, torch.tensor(batch.kept_counts))
         learned = targets.keep[part][:, : new.shape[1]]
         counted = (learned.any(1) if whole else learned.flatten()).nonzero().squeeze(1).to(policy.device)
-        old, reference, advantages, keep = (
-            x[part][:, : new.shape[1]].to(policy.device) for x in (rollout.logprobs, rollout.reference, targets.advantages, targets.keep)
-        )
+        told = (rollout.logprobs, rollout.reference, targets.advantages, targets.weights, targets.keep)
+        old, reference, advantages, importance, keep = (x[part][:, : new.shape[1]].to(policy.device) for x in told)
         weight = weights[group][:, : new.shape[1]].to(policy.device)
         if whole:
             now, then = response_sums(new, keep), response_sums(old, keep)
-            losses = clipped_policy_loss(now, then, advantages[:, 0], config.clip, clip_high)
+            losses = clipped_policy_loss(now, then, advantages[:, 0], config.clip, clip_high) * importance[:, 0]
             policy_loss, log_ratio = losses.sum() / len(rows), (now - then)[counted]
         else:
-            losses = clipped_policy_loss(new, old, advantages, config.clip, clip_high)
+            losses = clipped_policy_loss(new, old, advantages, config.clip, clip_high) * importance
             policy_loss, log_ratio = (losses * weight).sum(), (new - old).flatten()[counted]
         kl_loss = (kl_estimate((new - reference).masked_fill(~keep, 0.0), config.kl_estimator) * weight).sum()
         (policy_loss + (config.kl_coef * kl_loss if config.kl_in == "loss" else 0.0)).backward()

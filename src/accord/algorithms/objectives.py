@@ -191,6 +191,32 @@ def clipped_policy_loss(
     return -torch.minimum(ratio * advantages, clipped * advantages)
 
 
+def importance_weights(
+    log_ratio: Float[Tensor, "rows steps"], keep: Bool[Tensor, "rows steps"], how: str, cap: float
+) -> Float[Tensor, "rows steps"]:
+    """Return the weights that turn means over a sampler's tokens into means over the trainer's: truncated importance sampling.
+
+    ``log_ratio`` is log trainer - log sampler of each sampled token, before the update. ``token``: min(exp(log_ratio), cap) per token
+    (Ionides 2008; Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training"). ``sequence``: min(exp(sum of
+    the row), cap) for all of its tokens, exact below the cap where the response is one action. ``mask``: the same, but 0 above the cap.
+    ``off``: 1. Weights have no gradient, and are 0 where ``keep`` is False.
+
+    Raises:
+        ValueError: there is no such correction.
+    """
+    log_ratio = log_ratio.detach().masked_fill(~keep, 0.0)
+    if how == "off":
+        ratio = torch.ones_like(log_ratio)
+    elif how == "token":
+        ratio = log_ratio.exp().clamp(max=cap)
+    elif how in ("sequence", "mask"):
+        whole = log_ratio.sum(1, keepdim=True).exp()
+        ratio = (whole.clamp(max=cap) if how == "sequence" else whole.masked_fill(whole > cap, 0.0)).expand_as(log_ratio)
+    else:
+        raise ValueError(f"unknown correction {how!r}; token, sequence, mask and off are known")
+    return ratio.masked_fill(~keep, 0.0)
+
+
 def clipped_value_loss(values: Float[Tensor, ...], old: Float[Tensor, ...], returns: Float[Tensor, ...], clip: float) -> Float[Tensor, ...]:
     """Return per token 1/2 max((V - R)^2, (clip(V, V_old - c, V_old + c) - R)^2); ``clip`` is in reward units, 0 turns it off."""
     loss = (values - returns) ** 2

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.algorithms.correction import Correction, Gate
 from accord.algorithms.objectives import (
     adapted_kl_coef,
     clipped_policy_loss,
@@ -31,7 +32,6 @@ from accord.algorithms.optim import constant, make_optimizers, optimizer_states,
 from accord.algorithms.rewards import Mixture, mixture_of
 from accord.algorithms.rollouts import (
     Rollout,
-    check_gap,
     collect,
     learned_tokens,
     minibatch,
@@ -66,6 +66,8 @@ class Targets:
     rewards: Tensor
     kl: Tensor
     """log policy - log reference of each sampled token, those of masked responses too: a policy has moved as far on them."""
+    weights: Tensor
+    """Importance weight of each token in the policy loss: 1 unless another distribution than the trainer's drew it."""
 
 
 def train(
@@ -93,7 +95,7 @@ def train(
         decode: token ids to text, for the sample tables.
 
     Raises:
-        RunError: sampler and trainer differ by more than ``config.logprob_gap``, or a reward is not a number.
+        RunError: sampler and trainer have different distributions (``Gate``), or a reward is not a number.
     """
     warmup = config.warmup(config.updates)
     policy_peaks = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
@@ -102,6 +104,7 @@ def train(
     average = {name: p.detach().clone() for name, p in policy.named_parameters() if p.requires_grad} if config.ema else {}
     beta, done, updates = config.kl_coef, 0, 0
     rewards = mixture_of(scorer)
+    gate, correction = Gate.of(config, sampler, dtype), Correction.of(config, sampler)
     if (restored := run.restore()) is not None:
         done, state = restored
         restore_trained(policy, state["policy"])
@@ -111,6 +114,7 @@ def train(
         beta, updates = state["kl_coef"], state["updates"]
         average = {name: state["average"][name].to(policy.device) for name in average}
         rewards.multipliers.update(state["multipliers"])
+        gate.first.update(state.get("gate", {}))
     sampler.refresh()
     raw_text = pretraining(updates) if config.ptx_coef and pretraining else None
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
@@ -131,10 +135,10 @@ def train(
                 dtype=dtype,
                 micro_tokens=config.micro_tokens,
             )
-            check_gap(rollout, config.logprob_gap, f"ppo step {step}")
+            gate.check(rollout, f"ppo step {step}")
 
             # step 2: token rewards (KL penalty, score at the end), advantages, returns
-            targets = learning_targets(config, rollout, beta)
+            targets = learning_targets(config, rollout, beta, correction.weights(rollout))
 
             # step 3: several passes over the rollout in minibatches
             started, history = time.perf_counter(), list[dict[str, float]]()
@@ -155,7 +159,7 @@ def train(
 
             # step 4: log, adapt beta, keep a checkpoint
             metrics = _summary(rollout, targets, history) | {"kl_coef": beta, "lr": config.lr * constant(updates - 1, warmup)}
-            metrics |= scored.metrics() | speed_metrics(rollout, rollout, seconds_train)
+            metrics |= scored.metrics() | correction.metrics(rollout, targets.weights) | speed_metrics(rollout, rollout, seconds_train)
             run.log(step, **metrics)
             rewards.adapt(scored, config.limit_rate)
             if config.kl_target:
@@ -169,6 +173,7 @@ def train(
                     "kl_coef": beta,
                     "updates": updates,
                     "multipliers": rewards.multipliers,
+                    "gate": gate.first,
                 }
                 run.checkpoint(step, state | {name: optimizer_states(optimizers) for name, optimizers in trained.items()})
             if config.keep_every and step % config.keep_every == 0:
@@ -179,8 +184,11 @@ def train(
     return policy
 
 
-def learning_targets(config: PpoConfig, rollout: Rollout, beta: float) -> Targets:
-    """Return rewards (including those of single tokens), advantages and returns of a rollout under the truncation rule."""
+def learning_targets(config: PpoConfig, rollout: Rollout, beta: float, weights: Tensor | None = None) -> Targets:
+    """Return rewards (including those of single tokens), advantages and returns of a rollout under the truncation rule.
+
+    ``weights`` are the importance weights of its tokens; None is 1.
+    """
     keep = learned_tokens(rollout, config.truncation)
     scores, after = settled_scores(rollout, config.truncation, config.no_stop_reward), torch.zeros_like(rollout.after)
     if config.truncation == "bootstrap":
@@ -194,7 +202,7 @@ def learning_targets(config: PpoConfig, rollout: Rollout, beta: float) -> Target
     advantages, returns = gae(rewards, rollout.values, keep, after, config.gamma, config.lam)
     if config.whiten_advantages:
         advantages = whiten(advantages, keep)
-    return Targets(keep, advantages, returns, rewards, kl)
+    return Targets(keep, advantages, returns, rewards, kl, torch.ones_like(kl) if weights is None else weights)
 
 
 def _losses(
@@ -209,13 +217,12 @@ def _losses(
         response = rollout.keep[part]
         counts = targets.keep[part][response]
         counted = counts.nonzero().squeeze(1).to(policy.device)
-        old, old_values, advantages, returns = (
-            x[part][response].to(policy.device) for x in (rollout.logprobs, rollout.values, targets.advantages, targets.returns)
-        )
+        told = (rollout.logprobs, rollout.values, targets.advantages, targets.returns, targets.weights)
+        old, old_values, advantages, returns, weights = (x[part][response].to(policy.device) for x in told)
         counts = counts.to(policy.device)
         new, _ = logprobs(policy, batch, dtype=dtype, temperature=config.temperature)
         values = scalars(value, batch, batch.targets - 1, dtype=dtype)
-        policy_loss = (clipped_policy_loss(new, old, advantages, config.clip) * counts).sum() / kept
+        policy_loss = (clipped_policy_loss(new, old, advantages, config.clip) * weights * counts).sum() / kept
         value_loss = (clipped_value_loss(values, old_values, returns, config.value_clip) * counts).sum() / kept
         (policy_loss + value_loss).backward()
         with torch.no_grad():

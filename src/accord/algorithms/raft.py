@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.algorithms.correction import Gate
 from accord.algorithms.groupwise_objectives import best_of_n_kl, best_rows
 from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.algorithms.rewards import Mixture
 from accord.algorithms.rollouts import (
     Drawn,
-    check_gap,
     draw,
     measure,
     minibatches,
@@ -61,18 +61,19 @@ def train(
         prompts: token ids of the training prompts. decode: token ids to text, for the sample tables.
 
     Raises:
-        RunError: sampler and trainer differ by more than ``config.logprob_gap``, or a reward is not a number.
+        RunError: sampler and trainer have different distributions (``Gate``), or a reward is not a number.
     """
     beginning = {name: value.detach().clone() for name, value in trained_state(policy).items()} if config.restart else {}
     warmup = config.warmup(config.updates)
     optimizers = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
-    done, updates = 0, 0
+    gate, done, updates = Gate.of(config, sampler, dtype), 0, 0
     if (restored := run.restore()) is not None:
         done, state = restored
         restore_trained(policy, state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
         rewards.multipliers.update(state["multipliers"])
         updates = state["updates"]
+        gate.first.update(state.get("gate", {}))
     sampler.refresh()
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
 
@@ -94,7 +95,7 @@ def train(
             rollout = measure(
                 first, policy=policy, reference=reference, temperature=config.temperature, dtype=dtype, micro_tokens=config.micro_tokens
             )
-            check_gap(rollout, config.logprob_gap, f"raft round {step}")
+            gate.check(rollout, f"raft round {step}")
             kl = (rollout.logprobs - rollout.reference).masked_fill(~rollout.keep, 0.0)
             chosen = selected(config, drawn)
 
@@ -121,7 +122,7 @@ def train(
             if step % config.save_every == 0 or step == config.rounds:
                 run.samples(step, sample_table(rollout, kl, decode))
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
-                run.checkpoint(step, state | {"updates": updates})
+                run.checkpoint(step, state | {"updates": updates, "gate": gate.first})
             bar.advance(reward=metrics["reward"], chosen=metrics["reward_chosen"], kl=metrics["kl_k1"])
     return policy
 

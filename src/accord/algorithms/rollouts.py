@@ -80,10 +80,14 @@ class Rollout:
     entropy: float
     """Mean over kept tokens, in nats."""
     logprob_gap: float
-    """Mean absolute difference between the log-probabilities of sampler and trainer."""
+    """Mean absolute difference between the log-probabilities of sampler and trainer, per token."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     dense: Float[Tensor, "rows steps"] | None = None
     """Rewards of single tokens in addition to the scores."""
+    log_ratio: Float[Tensor, "rows steps"] | None = None
+    """The trainer's log-probability of each sampled token minus the sampler's, 0 elsewhere; None where both are one."""
+    entropies: Float[Tensor, "rows steps"] | None = None
+    """The trainer's entropy where each token was sampled."""
 
 
 def collect(
@@ -147,7 +151,7 @@ def measure(
             at = torch.cat([batch.targets - 1, batch.last])
             before, after = torch.split(scalars(value, batch, at, dtype=dtype), [len(batch.targets), len(group)])
         flat.put(group, torch.tensor(batch.kept_counts), {"logprobs": own, "entropy": entropy, "reference": other, "values": before}, after)
-    gap = (flat.rows["logprobs"] - drawn.logprobs).abs()[drawn.keep].mean()
+    log_ratio = (flat.rows["logprobs"] - drawn.logprobs).masked_fill(~drawn.keep, 0.0)
     return Rollout(
         prompts=drawn.prompts,
         responses=drawn.responses,
@@ -159,20 +163,12 @@ def measure(
         values=flat.rows["values"],
         after=flat.after,
         entropy=float(flat.rows["entropy"][drawn.keep].mean()),
-        logprob_gap=float(gap),
+        logprob_gap=float(log_ratio.abs()[drawn.keep].mean()),
         seconds=drawn.seconds | {"measure": time.perf_counter() - began},
         dense=drawn.dense,
+        log_ratio=log_ratio,
+        entropies=flat.rows["entropy"],
     )
-
-
-def check_gap(rollout: Rollout, limit: float, where: str) -> None:
-    """Stop a run whose sampler and trainer have different distributions.
-
-    Raises:
-        RunError: their log-probabilities differ by more than ``limit`` on average.
-    """
-    if rollout.logprob_gap > limit:
-        raise RunError(f"sampler and trainer log-probabilities differ by {rollout.logprob_gap:.3f} on average", where=where)
 
 
 def settled_scores(drawn: Drawn | Rollout, truncation: str, no_stop_reward: float) -> Float[Tensor, " rows"]:
@@ -219,6 +215,7 @@ def rollout_metrics(rollout: Rollout, kl: Float[Tensor, "rows steps"]) -> dict[s
         "response_length": rollout.keep.sum(1).float().mean().item(),
         "finished": rollout.finished.float().mean().item(),
         "logprob_gap": rollout.logprob_gap,
+        "sequence_gap": 0.0 if rollout.log_ratio is None else rollout.log_ratio.sum(1).abs().mean().item(),
     }
 
 

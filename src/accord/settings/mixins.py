@@ -204,6 +204,20 @@ class Rewards(Settings):
     """Labeler kinds whose demonstrations and ratings the rewards use: any of person, simulated, model and user."""
     logprob_gap: Positive = 0.1
     """Largest mean difference between the log-probabilities of sampler and trainer; a larger one stops the run with an error."""
+    gap_multiple: NonNegative = 2.5
+    """Largest growth of that difference over the first step's, per token and per response, before the run stops; 0 sets no limit but
+    `logprob_gap`."""
+
+
+@section
+class OffPolicy(Settings):
+    """Learning from tokens that another distribution than the trainer's drew."""
+
+    importance: Literal["auto", "token", "sequence", "mask", "off"] = "auto"
+    """Importance weights of sampled tokens, trainer over sampler: per token; per response; per response, without those above the cap; or
+    none. auto is off for the engine in this process, and otherwise token, or sequence where the response is one action."""
+    importance_cap: Annotated[float, Range(least=1)] = 2.0
+    """Largest importance weight."""
 
 
 @section

@@ -11,6 +11,7 @@ from accord.settings.mixins import (
     Decoding,
     Labels,
     LongPrompts,
+    OffPolicy,
     Rewards,
     Rollouts,
     Seed,
@@ -174,7 +175,7 @@ class ProcessConfig(CosineOptimizer, Window, Training):
 
 
 @section
-class PpoConfig(ConstantOptimizer, Rollouts, Rewards, Training):
+class PpoConfig(ConstantOptimizer, Rollouts, Rewards, OffPolicy, Training):
     """`accord ppo`: InstructGPT's PPO (Ouyang et al. 2022, section 3.5 and appendix C.4)."""
 
     steps: Count = 40
@@ -244,7 +245,7 @@ class PpoConfig(ConstantOptimizer, Rollouts, Rewards, Training):
 
 
 @section
-class GrpoConfig(ConstantOptimizer, Rollouts, Rewards, Training):
+class GrpoConfig(ConstantOptimizer, Rollouts, Rewards, OffPolicy, Training):
     """`accord grpo`: policy gradients from groups of responses, without a value model (Shao et al. 2024)."""
 
     steps: Count = 40
