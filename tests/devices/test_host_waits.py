@@ -1,4 +1,5 @@
-"""A training step makes the host wait for the device once, counted on the pretend accelerator of tests/far.py."""
+"""A training step makes the host wait for the device once, and decoding once in sixteen tokens, counted on the pretend accelerator of
+tests/far.py."""
 
 from __future__ import annotations
 
@@ -9,11 +10,16 @@ from typing import Any
 import pytest
 import torch
 from far import FAR, Waits, accelerator
-from tiny import FP32, PROMPTS, SMALL, ByFunction, llama, scalar, sequences
+from tiny import FP32, PROMPTS, SMALL, ByFunction, llama, rng, scalar, sequences
 
 from accord.algorithms import dpo, grpo, kto, ppo, process, reward, sft
 from accord.algorithms.rewards import Mixture, Term
+from accord.engine.batching import BatchEngine, Request
+from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
+from accord.models.paths import path_of, take
+from accord.models.qvalues import QNetwork
+from accord.records import Sampling
 from accord.runtime.runs import Run
 from accord.settings import DpoConfig, GrpoConfig, KtoConfig, PpoConfig, ProcessConfig, RewardConfig, SftConfig
 
@@ -105,3 +111,69 @@ def test_the_host_waits_once_a_step(method: str, tmp_path: Path) -> None:
             TRAINING[method](updates, tmp_path / str(updates))
             waits.append(Waits.count - before)
     assert (waits[1] - waits[0]) / 3 <= 1, waits
+
+
+ROWS = sequences([3, 5, 4, 3])
+STOPS = range(1, 5)
+"""So many that some rows end early, and others not."""
+
+
+def drawn_together(model: Any, tokens: int, stop: Any) -> list[list[int]]:
+    sampling = Sampling(max_tokens=tokens, repetition_penalty=1.1)
+    return LocalSampler(model, stop=list(stop), dtype=FP32).sample(ROWS, n=2, sampling=sampling, generator=rng()).rows()
+
+
+def drawn_guided(model: Any, tokens: int, stop: Any) -> list[list[int]]:
+    model.guide = QGuide(QNetwork(model), beta=2.0)
+    return drawn_together(model, tokens, stop)
+
+
+def drawn_continuously(model: Any, tokens: int, stop: Any) -> list[list[int]]:
+    """By the serving engine: requests of many lengths and ways of sampling, one of them joining later, with log-probabilities."""
+    engine = BatchEngine(model, stop=list(stop), dtype=FP32, context=100)
+    ways: list[dict[str, Any]] = [{}, {"temperature": 0.0}, {"repetition_penalty": 1.3}, {"top_p": 0.8, "top_k": 20}]
+    limits = [tokens, tokens, tokens - 7, tokens]
+    asked = [Request(tuple(row), Sampling(max_tokens=most, **how), 3, 2) for row, most, how in zip(ROWS, limits, ways, strict=True)]
+    came: dict[int, list[int]] = {engine.submit(request): [] for request in asked[:-1]}
+    waiting = asked[-1:]
+    while engine.busy:
+        for token in engine.step():
+            came[token.ticket].append(token.token)
+        for request in waiting:
+            came[engine.submit(request)] = []
+        waiting = []
+    return list(came.values())
+
+
+DRAWN: dict[str, Callable[[Any, int, Any], list[list[int]]]] = {
+    "local": drawn_together,
+    "guided": drawn_guided,
+    "batch": drawn_continuously,
+}
+
+
+@pytest.mark.parametrize(
+    ("engine", "path"),
+    [("local", "fused"), ("local", "own"), ("local", "grouped"), ("guided", "fused")]
+    + [("batch", "fused"), ("batch", "own"), ("batch", "grouped")],
+)
+def test_decoding_makes_the_host_wait_once_in_sixteen_tokens(engine: str, path: Any) -> None:
+    """And draws the tokens that the CPU draws, which looks at every one of them.
+
+    Not on the path that reads rows as a whole for each token, nor with pads on the plain path: there transformers itself looks at
+    its masks.
+    """
+    draw, few, many = DRAWN[engine], 16, 32
+    expected = {few: draw(take(llama(1, layers=1), path), few, ()), many: draw(take(llama(1, layers=1), path), many, ())}
+    stopped = draw(take(llama(1, layers=1), path), many, STOPS)
+    assert min(map(len, stopped)) < 16 < max(map(len, stopped)), "rows should end at different looks"
+    waits = dict[int, int]()
+    with accelerator() as waited:
+        far = take(llama(1, layers=1).to(FAR), path)
+        assert path_of(far.base_model) == path
+        for tokens, rows in expected.items():
+            before = waited.count
+            assert draw(far, tokens, ()) == rows
+            waits[tokens] = waited.count - before
+        assert draw(far, many, STOPS) == stopped
+    assert waits[many] - waits[few] <= (many - few) / 16, waits

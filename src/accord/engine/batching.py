@@ -1,9 +1,12 @@
-"""Continuous batching: requests join and leave a running batch, which draws one token per step for every request in it.
+"""Continuous batching: requests join and leave a running batch, which draws one token at a time for every request in it.
 
 A request's text depends only on its prompt, sampling settings and seed, not on the other requests. It draws from random
 numbers of its own, every product has the same shape for one row as for many (``FLOOR``), and attention is summed over the
 same positions. Prompts are read in chunks of ``CHUNK`` tokens beside the running batch, so that a long prompt delays nobody,
 and chunks that were read before are reused.
+
+Tokens stay on the device until the host looks at them: after every one on a CPU, else after ``LOOK_EVERY``, so that the host never
+waits in between. What a request draws after its own end, until the host has seen that end, is dropped.
 """
 
 from __future__ import annotations
@@ -11,23 +14,25 @@ from __future__ import annotations
 import itertools
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int
 from torch import Tensor
 
 from accord.engine.cache_slots import Slots, Window, rounded
 from accord.engine.prefixes import Prefixes
-from accord.engine.sampling import draw, shape_logits
+from accord.engine.sampling import draw, look_every, shape_logits
 from accord.models.decoder import fuse, hidden, is_llama_shaped, llama_hidden, rotary
 from accord.models.heads import head_of
 from accord.models.paths import is_plain
 from accord.models.plain import Reading, reading
 from accord.models.plain_head import PlainHead
 from accord.records import Sampling
+from accord.runtime.device import on_device
 
 Finish = Literal["", "stop", "length"]
 CHUNK = 32
@@ -67,12 +72,35 @@ class _Row:
     ticket: int
     request: Request
     chance: random.Random
+    end: int
+    """Tokens of prompt and response together at which the length limit or the context ends it."""
     tokens: list[int] = field(default_factory=list[int])
+    """Those that the host has seen."""
+    length: int = 0
+    """Tokens with those that the host has not seen yet, up to the end."""
     filled: int = 0
     """Tokens whose keys and values are in the slot."""
+    latest: tuple[Tensor, int] | None = None
+    """The tokens of the last draw on the device, and the place of this request's among them."""
+    finish: Finish = ""
     seen: Tensor | None = None
     reading: Reading | None = None
     """What has been read of it on the plain path; then it has no slot."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it ends here whatever its tokens are."""
+        return self.length >= self.end
+
+
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """Tokens of one draw that the host has not seen yet."""
+
+    rows: list[_Row]
+    tokens: Int[Tensor, " rows"]
+    told: dict[int, Int[Tensor, " numbers"]]
+    """By place, for the rows that ask: the ids of the likeliest tokens, their log-probabilities and the drawn token's, as integers."""
 
 
 class BatchEngine:
@@ -98,6 +126,8 @@ class BatchEngine:
         self.reused = 0
         """Prompt tokens that were found in the prefix cache and not computed again."""
         self._tickets = itertools.count()
+        self._look_every = look_every(self.network.device)
+        self._drawn: list[_Draw] = []
 
     def submit(self, request: Request) -> int:
         """Queue a request and return its ticket, under which ``step`` returns its tokens.
@@ -107,7 +137,8 @@ class BatchEngine:
         """
         if not 0 < len(request.prompt) < self.context:
             raise ValueError(f"the prompt has {len(request.prompt)} tokens, but the context holds {self.context}")
-        row = _Row(next(self._tickets), request, random.Random(request.seed), list(request.prompt))
+        end = min(len(request.prompt) + max(request.sampling.max_tokens, 1), self.context)
+        row = _Row(next(self._tickets), request, random.Random(request.seed), end, list(request.prompt), len(request.prompt))
         self.waiting.append(row)
         return row.ticket
 
@@ -136,15 +167,30 @@ class BatchEngine:
 
     @torch.inference_mode()
     def step(self) -> list[Drawn]:
-        """Read a chunk of the waiting prompts, draw one token for every running request, and return the drawn tokens."""
+        """Read a chunk of the waiting prompts, draw a token for every running request, and return the drawn tokens.
+
+        Where the host would wait for the device it does so ``LOOK_EVERY`` times before it returns.
+        """
         if self.network.plain:
             with torch.inference_mode(False), torch.no_grad():  # other architectures may keep what they compute
-                return self._step_plain()
-        self._admit()
-        drawn = self._read_chunk() if self.reading else []
-        return drawn + self._decode() if self.running else drawn
+                return self._go(self._turn_plain)
+        return self._go(self._turn)
 
-    def _step_plain(self) -> list[Drawn]:
+    def _go(self, turn: Callable[[], None]) -> list[Drawn]:
+        for _ in range(self._look_every):
+            turn()
+            if not (self.waiting or self.reading) and all(row.full for row in self.running):
+                break
+        return self._look()
+
+    def _turn(self) -> None:
+        self._admit()
+        if self.reading:
+            self._read_chunk()
+        if self.running:
+            self._decode()
+
+    def _turn_plain(self) -> None:
         """Read one waiting prompt as a whole, and one token of every running request, each by itself."""
         states = [self.network.next_state(row) for row in self.running]
         if self.waiting and len(self.running) < self.most:
@@ -153,10 +199,9 @@ class BatchEngine:
             states.append(self.network.next_state(row))
             self.running.append(row)
         if not states:
-            return []
-        drawn = self._draw(self.running, torch.cat([self.network.logits(state) for state in states]))
-        self.running = [row for row, token in zip(self.running, drawn, strict=True) if not token.finish]
-        return drawn
+            return
+        self._draw(self.running, torch.cat([self.network.logits(state) for state in states]))
+        self.running = [row for row in self.running if not row.full]
 
     def _note_seen(self, row: _Row) -> None:
         if row.request.sampling.repetition_penalty != 1.0:
@@ -174,77 +219,105 @@ class BatchEngine:
             self.reused += row.filled
             self._note_seen(row)
 
-    def _read_chunk(self) -> list[Drawn]:
+    def _read_chunk(self) -> None:
         """Read the next chunk of every prompt in progress. Prompts that end in it join the running batch with
         their first token."""
         chunks = [row.tokens[row.filled : row.filled + CHUNK] for row in self.reading]
-        padded = [chunk + [0] * (CHUNK - len(chunk)) for chunk in chunks]
+        padded: list[int] = []
+        for chunk in chunks:
+            padded += chunk + [0] * (CHUNK - len(chunk))
         starts = [row.filled for row in self.reading]
         self._read.reserve(0, max(starts) + CHUNK)
-        states = self.network.states(padded, starts, self._read)
+        states = self.network.states(on_device(padded, self.network.device), starts, self._read)
         for row, chunk in zip(self.reading, chunks, strict=True):
             row.filled += len(chunk)
         done = [slot for slot, row in enumerate(self.reading) if row.filled == len(row.tokens)]
         if not done:
-            return []
-        last = torch.tensor([slot * CHUNK + len(chunks[slot]) - 1 for slot in done], device=states.device)
-        logits = self.network.logits(states.index_select(0, last))
-        rows = [self.reading[slot] for slot in done]
-        drawn = self._draw(rows, logits)
-        ended = {token.ticket for token in drawn if token.finish}
+            return
+        last = on_device([slot * CHUNK + len(chunks[slot]) - 1 for slot in done], self.network.device)
+        self._draw([self.reading[slot] for slot in done], self.network.logits(states.index_select(0, last)))
         for slot in reversed(done):
             row = self.reading[slot]
             self.prefixes.keep(row.request.prompt, self._read, slot)
-            if row.ticket not in ended:
+            if not row.full:
                 self._join(row, slot)
             _leave(self.reading, self._read, slot)
-        return drawn
 
     def _join(self, row: _Row, slot: int) -> None:
-        longest = min(len(row.request.prompt) + row.request.sampling.max_tokens, self.context)
         rows = len(self.running) + 1
         if rows > self._run.rows:
             rows = min(2 * rows, self.most)
-        self._run.reserve(rounded(rows, FLOOR), longest)
+        self._run.reserve(rounded(rows, FLOOR), row.end)
         self._run.take(self._read, slot, row.filled)
         self.running.append(row)
 
-    def _decode(self) -> list[Drawn]:
+    def _decode(self) -> None:
         idle = rounded(len(self.running), FLOOR) - len(self.running)
-        tokens = [[row.tokens[-1]] for row in self.running] + [[0]] * idle
         starts = [row.filled for row in self.running] + [0] * idle
-        states = self.network.states(tokens, starts, self._run)
-        logits = self.network.logits(states)[: len(self.running)]
+        states = self.network.states(F.pad(_latest(self.running), (0, idle)), starts, self._run)
         for row in self.running:
-            row.filled += 1
-        drawn = self._draw(self.running, logits)
-        for slot in reversed([slot for slot, token in enumerate(drawn) if token.finish]):
-            self.prefixes.keep(self.running[slot].tokens[: self.running[slot].filled], self._run, slot)
-            _leave(self.running, self._run, slot)
-        return drawn
+            row.filled += not row.full  # a row that has no room left writes to its last position again
+        self._draw(self.running, self.network.logits(states)[: len(self.running)])
 
-    def _draw(self, rows: list[_Row], logits: Tensor) -> list[Drawn]:
-        """Return the next token of each row. Rows with the same sampling settings are drawn together."""
+    def _draw(self, rows: Sequence[_Row], logits: Tensor) -> None:
+        """Draw the next token of each row, for the host to look at later. Rows with the same sampling settings are drawn together."""
         groups: dict[tuple[float, ...], list[int]] = {}
         for index, row in enumerate(rows):
             s = row.request.sampling
             groups.setdefault((s.temperature, s.top_k, s.top_p, s.repetition_penalty, s.min_p), []).append(index)
-        chosen = [0] * len(rows)
-        for indices in groups.values():
-            picked = _pick([rows[index] for index in indices], logits if len(groups) == 1 else logits[indices])
-            for index, token in zip(indices, picked, strict=True):
-                chosen[index] = token
-        told = _told(rows, logits, chosen)
-        return [self._noted(row, token, told.get(index)) for index, (row, token) in enumerate(zip(rows, chosen, strict=True))]
+        if len(groups) == 1:
+            chosen = _pick(rows, logits)
+        else:
+            chosen = torch.zeros(len(rows), dtype=torch.long, device=logits.device)
+            for indices in groups.values():
+                at = on_device(indices, logits.device)
+                chosen.index_copy_(0, at, _pick([rows[index] for index in indices], logits.index_select(0, at)))
+        for index, row in enumerate(rows):
+            row.latest, row.length = (chosen, index), min(row.length + 1, row.end)
+            if row.seen is not None:
+                row.seen.index_fill_(0, chosen[index : index + 1], True)
+        asking = [index for index, row in enumerate(rows) if row.request.logprobs is not None]
+        told = {index: _told(logits[index], chosen[index : index + 1], rows[index].request.logprobs or 0) for index in asking}
+        self._drawn.append(_Draw(list(rows), chosen, told))
+
+    def _look(self) -> list[Drawn]:
+        """Bring what was drawn to the host, all at once, and let the requests that have ended leave."""
+        if not self._drawn:
+            return []
+        numbers: list[Tensor] = []
+        for each in self._drawn:
+            numbers += [each.tokens.int(), *each.told.values()]
+        parts = iter(torch.split(torch.cat(numbers).cpu(), [len(part) for part in numbers]))
+        came: list[Drawn] = []
+        for each in self._drawn:
+            tokens: list[int] = next(parts).tolist()
+            told = {index: _heard(next(parts)) for index in each.told}
+            for index, (row, token) in enumerate(zip(each.rows, tokens, strict=True)):
+                if not row.finish:
+                    came.append(self._noted(row, token, told.get(index)))
+        self._drawn = []
+        for slot in reversed([slot for slot, row in enumerate(self.running) if row.finish]):
+            row = self.running[slot]
+            if self.network.plain:
+                self.running.pop(slot)
+                continue
+            self.prefixes.keep(row.tokens[:-1], self._run, slot)
+            _leave(self.running, self._run, slot)
+        return came
 
     def _noted(self, row: _Row, token: int, told: tuple[float, tuple[tuple[int, float], ...]] | None) -> Drawn:
         row.tokens.append(token)
-        if row.seen is not None:
-            row.seen[token] = True
-        made = len(row.tokens) - len(row.request.prompt)
-        full = made >= row.request.sampling.max_tokens or len(row.tokens) >= self.context
-        finish: Finish = "stop" if token in self.stop else "length" if full else ""
-        return Drawn(row.ticket, token, finish, *(told or (0.0, ())))
+        row.finish = "stop" if token in self.stop else "length" if len(row.tokens) >= row.end else ""
+        return Drawn(row.ticket, token, row.finish, *(told or (0.0, ())))
+
+
+def _latest(rows: Sequence[_Row]) -> Int[Tensor, " rows"]:
+    """Return the last token of each row, from where it was drawn."""
+    drawn = [row.latest for row in rows if row.latest]
+    whole = drawn[0][0]
+    if len(whole) == len(drawn) and all(tokens is whole and place == index for index, (tokens, place) in enumerate(drawn)):
+        return whole
+    return torch.stack([tokens[place] for tokens, place in drawn])
 
 
 def _leave(rows: list[_Row], slots: Slots, slot: int) -> None:
@@ -253,24 +326,26 @@ def _leave(rows: list[_Row], slots: Slots, slot: int) -> None:
     rows.pop()
 
 
-def _pick(rows: list[_Row], logits: Tensor) -> list[int]:
+def _pick(rows: Sequence[_Row], logits: Tensor) -> Int[Tensor, " rows"]:
     sampling = rows[0].request.sampling
     seen = torch.stack([row.seen for row in rows if row.seen is not None]) if sampling.repetition_penalty != 1.0 else None
-    uniform = torch.tensor([row.chance.random() for row in rows], device=logits.device) if sampling.temperature > 0 else None
-    return draw(shape_logits(logits, sampling, seen), uniform)[0].tolist()
+    uniform = on_device([row.chance.random() for row in rows], logits.device) if sampling.temperature > 0 else None
+    return draw(shape_logits(logits, sampling, seen), uniform)[0]
 
 
-def _told(rows: list[_Row], logits: Tensor, chosen: list[int]) -> dict[int, tuple[float, tuple[tuple[int, float], ...]]]:
-    """Return the log-probabilities of the chosen token and of the likeliest ones, for the rows that ask for them."""
-    asking = [index for index, row in enumerate(rows) if row.request.logprobs is not None]
-    told = dict[int, tuple[float, tuple[tuple[int, float], ...]]]()
-    for index in asking:
-        logprobs = logits[index].log_softmax(-1)
-        top = logprobs.topk(min(rows[index].request.logprobs or 0, len(logprobs)))
-        ids: list[int] = top.indices.tolist()
-        values: list[float] = top.values.tolist()
-        told[index] = float(logprobs[chosen[index]]), tuple(zip(ids, values, strict=True))
-    return told
+def _told(logits: Tensor, chosen: Int[Tensor, " 1"], most: int) -> Int[Tensor, " numbers"]:
+    """Return the ids of the likeliest tokens, their log-probabilities and the chosen one's, the latter by their bits."""
+    logprobs = logits.log_softmax(-1)
+    top = logprobs.topk(min(most, len(logprobs)))
+    return torch.cat([top.indices.int(), torch.cat([top.values, logprobs.index_select(0, chosen)]).view(torch.int32)])
+
+
+def _heard(numbers: Int[Tensor, " numbers"]) -> tuple[float, tuple[tuple[int, float], ...]]:
+    """Return what ``_told`` packed: the chosen token's log-probability, and the likeliest tokens with theirs."""
+    count = len(numbers) // 2
+    ids: list[int] = numbers[:count].tolist()
+    values: list[float] = numbers[count:].view(torch.float32).tolist()
+    return values[-1], tuple(zip(ids, values[:-1], strict=True))
 
 
 class _Network:
@@ -287,11 +362,10 @@ class _Network:
         self.limit = int(getattr(model.config, "max_position_embeddings", 0) or 0)
         self._rotations = torch.empty(0)
 
-    def states(self, tokens: list[list[int]], starts: list[int], slots: Slots) -> Tensor:
-        """Return the final states [rows * steps, width] of tokens [rows, steps], which follow the ``starts``
+    def states(self, flat: Int[Tensor, " tokens"], starts: list[int], slots: Slots) -> Tensor:
+        """Return the final states [tokens, width] of equally many tokens of each row, which follow the ``starts``
         tokens of the first slots."""
-        steps, flat = len(tokens[0]), torch.tensor(tokens, device=self.device).flatten()
-        filled = torch.tensor(starts, device=self.device)
+        steps, filled = len(flat) // len(starts), on_device(starts, self.device)
         positions = (filled[:, None] + torch.arange(steps, device=self.device)).flatten()
         attend = Window(slots, filled, max(starts), steps)
         if self.weights is None:
@@ -306,7 +380,7 @@ class _Network:
         if row.reading is None:
             row.reading = reading(self.body, [row.tokens], self.dtype)
             return row.reading.states
-        return row.reading.step(torch.tensor(row.tokens[-1:], device=self.device))
+        return row.reading.step(_latest([row]))
 
     def logits(self, states: Tensor) -> Tensor:
         """Return logits [rows, vocabulary] in float32. The products have the same shape for few rows as for many."""

@@ -50,7 +50,8 @@ class Cache:
             store.append(block.transpose(1, 2).repeat_interleave(self.n, 0).contiguous())
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Keep these rows and drop all others."""
+        """Keep these rows and drop all others. They are named on the CPU."""
+        rows = rows.to(self.visible.device, non_blocking=True)
         for layer in range(len(self.keys)):  # one at a time, so that only one is held twice
             self.keys[layer] = self.keys[layer].index_select(0, rows)
             self.values[layer] = self.values[layer].index_select(0, rows)

@@ -35,7 +35,7 @@ class QGuide:
         """Read the prompts and return [rows, vocabulary] for the first token of each of their n responses."""
         if is_plain(self.network.body):
             self._reading = reading(self.network.body, prompts, dtype)
-            self._reading.keep(torch.arange(len(prompts), device=self.network.device).repeat_interleave(n))
+            self._reading.keep(torch.arange(len(prompts)).repeat_interleave(n))
             return self._push(self._reading.states.float())
         lengths, device = torch.tensor([len(prompt) for prompt in prompts]), self.network.device
         self._dtype, self._cache = dtype, Cache(lengths, n, steps, device)
@@ -57,7 +57,7 @@ class QGuide:
         return self._push(states)
 
     def keep(self, rows: Tensor) -> None:
-        """Keep these rows and drop all others."""
+        """Keep these rows and drop all others. They are named on the CPU."""
         (self._reading or self._cache).keep(rows)
 
     def _states(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:

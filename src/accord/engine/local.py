@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from accord.engine.cache import Cache, Decode, Prefill, kv_bytes
-from accord.engine.sampling import draw, shape_logits
+from accord.engine.sampling import draw, look_every, shape_logits
 from accord.errors import InputError
 from accord.models.attention import Attend
 from accord.models.decoder import Weights, context_of, fuse, hidden, is_llama_shaped, llama_hidden, rotary
@@ -29,9 +29,6 @@ from accord.records import Generation, Sampling
 
 COMPACT_AT = 0.75
 """Compact the batch when fewer than this share of its rows still run. Copying the cache costs about two steps."""
-
-LOOK_EVERY = 16
-"""Steps between two looks at which rows are done on a device that the host would have to wait for; the CPU looks at every one."""
 
 SMALL_PRODUCT = 2**22
 """Below this size (see ``_dtype``) a CPU computes a product faster in float32 than in bfloat16."""
@@ -49,7 +46,7 @@ class Guide(Protocol):
         ...
 
     def keep(self, rows: Tensor) -> None:
-        """Keep these rows; all others are finished."""
+        """Keep these rows, named on the CPU; all others are finished."""
         ...
 
 
@@ -148,7 +145,7 @@ class LocalSampler:
         prefilled = time.perf_counter()
 
         alive, running = torch.arange(rows, device=tokens.device), torch.ones(rows, dtype=torch.bool, device=tokens.device)
-        look_every = 1 if tokens.device.type == "cpu" else LOOK_EVERY
+        look = look_every(tokens.device)
         # Steps after which a row has no position left; it leaves the batch there, since many models cannot compute one more.
         full = {self.context - length for length in lengths.tolist()} if self.context else set[int]()
         for step in range(steps):
@@ -164,14 +161,15 @@ class LocalSampler:
             if step == steps - 1:
                 break
             crowded = step + 1 in full
-            looked = running.cpu() if crowded or (step + 1) % look_every == 0 else None
+            looked = running.cpu() if crowded or (step + 1) % look == 0 else None
             left = len(alive) if looked is None else int(looked.sum())
             if left == 0:
                 break
             if looked is not None and (crowded or left < COMPACT_AT * len(alive)):
-                kept = looked.nonzero().squeeze(1).to(alive.device)
-                alive, running, chosen, position = alive[kept], running[kept], chosen[kept], position[kept]
-                seen = None if seen is None else seen[kept]
+                kept = looked.nonzero().squeeze(1)
+                at = kept.to(alive.device, non_blocking=True)
+                alive, running, chosen, position = alive[at], running[at], chosen[at], position[at]
+                seen = None if seen is None else seen[at]
                 cache.keep(kept)
                 if self.guide:
                     self.guide.keep(kept)
@@ -214,7 +212,7 @@ class LocalSampler:
     def _read(self, prompts: Sequence[Sequence[int]], n: int) -> tuple[Reading, Float[Tensor, "rows vocabulary"]]:
         """Read the prompts on the plain path, and prepare for n responses to each."""
         began = reading(self.model.base_model, prompts, self.dtype)
-        began.keep(torch.arange(len(prompts), device=self.stop.device).repeat_interleave(n))
+        began.keep(torch.arange(len(prompts)).repeat_interleave(n))
         return began, PlainHead(self.model)(began.states, self.dtype)
 
     def _decode(

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from accord.records import Sampling
 
+LOOK_EVERY = 16
+"""Tokens of each row that are drawn between two looks at them on a device that the host would have to wait for."""
+
 BLOCK = 256
 """Tokens per block when a draw is made in two levels."""
 
@@ -21,6 +24,11 @@ TWO_LEVELS = 8192
 TINY = 1e-6
 """Lower bound for temperatures, penalties and top-p. Division by less overflows float32, and one row of NaNs
 ends a whole batch."""
+
+
+def look_every(device: torch.device) -> int:
+    """Return how many tokens of each row are drawn between two looks at them; a CPU looks at every one."""
+    return 1 if device.type == "cpu" else LOOK_EVERY
 
 
 def shape_logits(logits: Float[Tensor, "rows vocabulary"], sampling: Sampling, seen: Bool[Tensor, "rows vocabulary"] | None) -> Tensor:

@@ -106,17 +106,15 @@ def _attend_for_transformers(
     return out[None], None
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    """Serve as the mask function that transformers calls: build no mask."""
-
-
 def register() -> str:
-    """Register ``attend`` with transformers under the name returned here, and hide transformers' own progress bars."""
-    from transformers import AttentionInterface, AttentionMaskInterface
+    """Register ``attend`` with transformers under the name returned here, and hide transformers' own progress bars.
+
+    No mask function is registered under that name: transformers then builds no mask, and does not look at positions for one.
+    """
+    from transformers import AttentionInterface
     from transformers.utils import logging
 
     logging.disable_progress_bar()
 
     AttentionInterface.register(NAME, _attend_for_transformers)
-    AttentionMaskInterface.register(NAME, _no_mask)
     return NAME

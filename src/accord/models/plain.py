@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from accord.models.paths import path_of
+from accord.runtime.device import on_device
 
 WASTE = 1.25
 """The longest row of a rectangle is at most this many times as long as its shortest (and a few tokens)."""
@@ -142,14 +143,13 @@ class Reading:
         return self.states
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Keep these rows, in this order; a row that is named several times is continued several times."""
+        """Keep these rows, in this order; a row that is named several times is continued several times. They are named on the CPU."""
         chosen: list[int] = rows.tolist()
         kept: list[_Block] = []
         for block in self.blocks:
             wanted = [(new, old) for new, old in enumerate(chosen) if old in block.places]
             if wanted:
-                places = torch.tensor([block.places[old] for _, old in wanted], device=block.tokens.device)
-                if not block.pick([new for new, _ in wanted], places):
+                if not block.pick([new for new, _ in wanted], [block.places[old] for _, old in wanted]):
                     self._read(block)
                 kept.append(block)
         self.blocks = kept
@@ -172,7 +172,7 @@ class Reading:
 
     def _where(self, block: _Block, steps: int) -> dict[str, Tensor]:
         """Return what tells the model which tokens are pads; nothing where there are none."""
-        if bool(block.mask.all()):
+        if not block.padded:
             return {}
         positions = {"position_ids": (block.mask.cumsum(1) - 1).clamp(min=0)[:, -steps:]} if self.positioned else {}
         return {"attention_mask": block.mask, **positions}
@@ -197,6 +197,8 @@ class _Block:
 
     def __init__(self, rows: Sequence[int], tokens: Sequence[Sequence[int]], device: torch.device) -> None:
         width = max(len(row) for row in tokens)
+        self.pads = [width - len(row) for row in tokens]
+        """Of each row; what the mask says, on the host."""
         self.tokens = torch.tensor([[0] * (width - len(row)) + list(row) for row in tokens], device=device)
         self.mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in tokens], device=device)
         self.states = torch.empty(0)
@@ -204,17 +206,23 @@ class _Block:
         self._name(rows)
 
     def _name(self, rows: Sequence[int]) -> None:
-        self.rows = torch.tensor(list(rows), device=self.tokens.device)
+        self.rows = on_device(list(rows), self.tokens.device)
         """The rows' numbers in the reading."""
         self.places = {row: place for place, row in enumerate(rows)}
+
+    @property
+    def padded(self) -> bool:
+        return any(self.pads)
 
     def append(self, tokens: Tensor) -> None:
         self.tokens = torch.cat([self.tokens, tokens[:, None]], 1)
         self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], 1)
 
-    def pick(self, rows: Sequence[int], places: Tensor) -> bool:
+    def pick(self, rows: Sequence[int], places: Sequence[int]) -> bool:
         """Keep the rows at these places under new numbers; return whether the cache could follow."""
-        self.tokens, self.mask, self.states = self.tokens[places], self.mask[places], self.states[places]
+        at = on_device(places, self.tokens.device)
+        self.pads = [self.pads[place] for place in places]
+        self.tokens, self.mask, self.states = self.tokens[at], self.mask[at], self.states[at]
         self._name(rows)
         if self.kept is None:
             return True
@@ -222,5 +230,5 @@ class _Block:
         if reorder is None:
             self.kept = None
             return False
-        reorder(places)
+        reorder(at)
         return True

@@ -6,7 +6,7 @@ import ctypes
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -193,6 +193,14 @@ def to_host(values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     flat = torch.cat([value.flatten() for value in detached.values()]).cpu()
     parts = torch.split(flat, [value.numel() for value in detached.values()])
     return {name: part.view(value.shape) for (name, value), part in zip(detached.items(), parts, strict=True)}
+
+
+def on_device(values: Sequence[int] | Sequence[float], device: torch.device) -> torch.Tensor:
+    """Return numbers as a vector on a device. The host does not wait until the device has come to it, as ``torch.tensor`` would."""
+    import torch
+
+    made = torch.tensor(values)
+    return made if device.type == "cpu" else made.to(device, non_blocking=True)
 
 
 def added(values: torch.Tensor) -> float:
