@@ -154,8 +154,11 @@ DRAWN: dict[str, Callable[[Any, int, Any], list[list[int]]]] = {
 
 @pytest.mark.parametrize(
     ("engine", "path"),
-    [("local", "fused"), ("local", "own"), ("local", "grouped"), ("guided", "fused")]
-    + [("batch", "fused"), ("batch", "own"), ("batch", "grouped")],
+    [
+        *(("local", "fused"), ("local", "own"), ("local", "grouped")),
+        *(("batch", "fused"), ("batch", "own"), ("batch", "grouped")),
+        ("guided", "fused"),
+    ],
 )
 def test_decoding_makes_the_host_wait_once_in_sixteen_tokens(engine: str, path: Any) -> None:
     """And draws the tokens that the CPU draws, which looks at every one of them.
