@@ -31,8 +31,9 @@ from accord.algorithms.objectives import (
 from accord.algorithms.optim import Schedule, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, pack
+from accord.models.packing import divided, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
+from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
@@ -141,7 +142,7 @@ def train(
             share = schedule(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
             metrics = _summary(measured, grad_norm=norm) | {"lr": config.lr * share}
-            metrics["pairs_per_second"] = sum(len(part.better) for part in measured) / (time.perf_counter() - began)
+            metrics["pairs_per_second"] = metrics.pop("pairs") / (time.perf_counter() - began)
 
             # step 4: loss and accuracy on what it does not learn from at the end of an epoch, checkpoint
             if step % a_pass == 0:
@@ -206,15 +207,17 @@ def _best(ranks: Tensor) -> Tensor:
 
 
 def _passes(config: DpoConfig, policy: Any, chosen: Sequence[Known], dtype: torch.dtype) -> Iterator[Measured]:
-    """Yield measurements of the chosen prompts, a few at a time; the losses add up to the mean over prompts. Never splits a prompt."""
-    for group in by_tokens([sum(map(len, known.ranked.rows)) for known in chosen], config.micro_tokens):
+    """Yield measurements of this process's share of the chosen prompts, a few at a time. Over all processes the losses add up to the mean
+    over prompts. Never splits a prompt."""
+    for group in divided([sum(map(len, known.ranked.rows)) for known in chosen], config.micro_tokens):
         yield _measured(config, policy, [chosen[i] for i in group], len(chosen), dtype)
 
 
 def _measured(config: DpoConfig, policy: Any, part: Sequence[Known], prompts: int, dtype: torch.dtype) -> Measured:
     rows, kept = [row for known in part for row in known.ranked.rows], [count for known in part for count in known.ranked.kept]
     said = response_logprobs(policy, pack(rows, kept).to(policy.device), dtype=dtype)
-    losses, better, worse, best = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
+    nothing = said.detach()[:0]  # a process may have no prompt
+    losses, better, worse, best = list[Tensor](), [nothing], [nothing], [nothing]
     for known, logprobs in zip(part, torch.split(said, [len(known.ranked.rows) for known in part]), strict=True):
         ranks, tokens = torch.tensor(known.ranked.ranks), torch.tensor(known.ranked.kept, device=said.device)
         rewards = implied_rewards(config, logprobs, known.reference.to(said.device), tokens)
@@ -223,18 +226,21 @@ def _measured(config: DpoConfig, policy: Any, part: Sequence[Known], prompts: in
         better.append(rewards.detach()[first])
         worse.append(rewards.detach()[second])
         best.append((logprobs / tokens).detach()[_best(ranks).to(said.device)])
-    known_of_all = torch.cat([known.reference for known in part]).to(said.device)
+    known_of_all = torch.cat([nothing.cpu(), *(known.reference for known in part)]).to(said.device)
     with_reference = slice(0) if config.loss in REFERENCE_FREE else slice(None)
-    moved, lengths = (said.detach() - known_of_all).abs()[with_reference], torch.tensor(kept)[with_reference]
-    return Measured(torch.stack(losses).sum() / prompts, torch.cat(better), torch.cat(worse), torch.cat(best), moved, lengths)
+    moved, lengths = (said.detach() - known_of_all).abs()[with_reference], torch.tensor(kept, dtype=torch.long)[with_reference]
+    loss = torch.stack(losses).sum() if losses else said.sum()
+    return Measured(loss / prompts, torch.cat(better), torch.cat(worse), torch.cat(best), moved, lengths)
 
 
 def _summary(measured: Sequence[Measured], **single: Tensor) -> dict[str, float]:
     """Return the metrics of a step, those of one number each as they are; docs/dpo.md defines each."""
     parts = {name: torch.cat([getattr(part, name) for part in measured]) for name in ("better", "worse", "best", "moved")}
+    lengths = {"tokens": torch.cat([part.tokens for part in measured])}
     found = to_host({"loss": torch.stack([part.loss for part in measured]), **parts, **single})
+    found = ranks.joined(found | lengths, *single)
     better, worse, best, moved = (found[name] for name in parts)
-    tokens = torch.cat([part.tokens for part in measured])
+    tokens = found["tokens"]
     drift = {"drift": (moved.sum() / tokens.sum()).item()} if len(tokens) else {}
     metrics = {name: float(found[name]) for name in single} | drift
     return metrics | {
@@ -244,6 +250,7 @@ def _summary(measured: Sequence[Measured], **single: Tensor) -> dict[str, float]
         "reward_better": better.mean().item(),
         "reward_worse": worse.mean().item(),
         "best_logprob": best.mean().item(),
+        "pairs": float(len(better)),
     }
 
 

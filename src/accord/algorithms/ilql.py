@@ -25,8 +25,9 @@ from accord.algorithms.objectives import expectile_loss, lambda_returns
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, keep_mask, pack, pad
+from accord.models.packing import divided, keep_mask, pack, pad
 from accord.models.qvalues import QNetwork, QScorer
+from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
@@ -95,6 +96,7 @@ def train(
             share = cosine(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
             found = to_host({name: torch.stack(each) for name, each in sums.items()} | {"grad_norm": norm})
+            found = ranks.joined(found, "grad_norm")
             metrics = _summary(rows, found) | {"lr": config.lr * share}
             follow(target, network, config.target_rate)
             metrics["tokens_per_second"] = sum(len(row.tokens) for row in rows) / (time.perf_counter() - began)
@@ -133,7 +135,7 @@ def losses(
         ends = batch.kept.cumsum(0) - 1
         following = after[batch.targets].index_fill(0, ends, 0.0)
         rewards = torch.zeros_like(following).index_copy_(0, ends, torch.tensor([row.worth for row in rows], device=following.device))
-        lengths = torch.tensor(batch.kept_counts)
+        lengths = torch.tensor(batch.kept_counts, dtype=torch.long)
         known_keep = keep_mask(lengths)
         keep, kept = known_keep.to(network.device), known_keep.flatten().nonzero().squeeze(1).to(network.device)
         returns = lambda_returns(pad(rewards, lengths), pad(following, lengths), keep, config.gamma, config.lam).flatten()[kept]
@@ -146,10 +148,11 @@ def losses(
 def _accumulate(
     config: IlqlConfig, network: QNetwork, target: QNetwork, rows: Sequence[Episode], dtype: torch.dtype
 ) -> dict[str, list[Tensor]]:
-    """Accumulate gradients of the mean losses over the rows' tokens; return sums over tokens of the step's metrics, one per pass."""
+    """Accumulate this process's share of the gradients of the mean losses over the rows' tokens; return sums over tokens of the step's
+    metrics, one per pass."""
     kept = sum(row.kept for row in rows)
     sums: dict[str, list[Tensor]] = {}
-    for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
+    for group in divided([len(row.tokens) for row in rows], config.micro_tokens):
         q_loss, v_loss, unlikely, seen = losses(config, network, target, [rows[i] for i in group], dtype)
         ((q_loss + v_loss + config.conservative * unlikely).sum() / kept).backward()
         parts = {"q_loss": q_loss, "v_loss": v_loss, "conservative_loss": unlikely, **seen}

@@ -22,8 +22,9 @@ from accord.algorithms.optim import Schedule, cosine, make_optimizers, optimizer
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, pack
+from accord.models.packing import divided, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
+from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
@@ -126,7 +127,8 @@ def train(
             share = schedule(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
             found = to_host({"loss": torch.stack(losses), "ratios": torch.cat(said_more), "kl": kl, "grad_norm": norm})
-            ratios = torch.empty(len(rows)).index_copy_(0, torch.tensor(order_of), found["ratios"])
+            found = ranks.joined(found | {"order": torch.tensor(order_of, dtype=torch.long)}, "kl", "grad_norm")
+            ratios = torch.empty(len(rows)).index_copy_(0, found["order"], found["ratios"])
             metrics = _summary(config, rows, ratios) | {"loss": added(found["loss"])}
             metrics |= {"kl": float(found["kl"]), "lr": config.lr * share, "grad_norm": float(found["grad_norm"])}
             metrics["thumbs_per_second"] = len(rows) / (time.perf_counter() - began)
@@ -160,13 +162,13 @@ def thumb_weights(config: KtoConfig, up: Tensor) -> Tensor:
 def _accumulate(
     config: KtoConfig, policy: Any, rows: Sequence[ThumbRow], reference: Tensor, weights: Tensor, kl: Tensor, dtype: torch.dtype
 ) -> tuple[list[Tensor], list[Tensor], list[int]]:
-    """Accumulate gradients of the mean loss over the rows.
+    """Accumulate this process's share of the gradients of the mean loss over the rows.
 
     Returns the parts of the loss, which add up to it, log policy - log reference of the rows, and the rows' numbers in that order.
     """
     losses, log_ratios, order = list[Tensor](), list[Tensor](), list[int]()
     up = torch.tensor([row.up for row in rows])
-    for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
+    for group in divided([len(row.tokens) for row in rows], config.micro_tokens):
         batch = pack([rows[i].tokens for i in group], [rows[i].kept for i in group]).to(policy.device)
         ratios = response_logprobs(policy, batch, dtype=dtype) - reference[group].to(policy.device)
         device = ratios.device

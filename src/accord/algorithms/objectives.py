@@ -239,7 +239,7 @@ def lambda_returns(
     ``following[r, t]`` is the value of the state after token t. After a row's last kept token it counts fully: 0 there means that the
     episode ended. lambda 0 is y = r + gamma following, one token ahead. Kept tokens come first in each row.
     """
-    returns, after = torch.zeros_like(rewards), torch.zeros_like(rewards[:, 0])
+    returns, after = torch.zeros_like(rewards), rewards.new_zeros(len(rewards))
     last = keep.sum(1) - 1
     for t in reversed(range(rewards.shape[1])):
         ahead = torch.where(last == t, following[:, t], (1 - lam) * following[:, t] + lam * after)

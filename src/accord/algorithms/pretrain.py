@@ -14,9 +14,9 @@ import torch
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.corpus import TokenCorpus
 from accord.models.folders import new_decoder
-from accord.models.packing import pack
-from accord.models.policy import mean_loss, next_token_loss
-from accord.runtime.device import to_host
+from accord.models.policy import mean_loss, text_loss
+from accord.runtime import ranks
+from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import derive
@@ -54,21 +54,23 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
         for step in range(done + 1, steps + 1):
             began = time.perf_counter()
             # step 1: a batch of documents
-            batch = pack(next(batches)).to(model.device)
+            documents = next(batches)
+            tokens = sum(map(len, documents))
 
             # step 2: the loss of every token given those before it in its document
-            loss = next_token_loss(model, batch, dtype=dtype)
+            loss = text_loss(model, documents, dtype=dtype)
             loss.backward()
 
             # step 3: update
             share = cosine(step - 1, steps, config.warmup_steps, floor=0.05)
-            found = to_host({"loss": loss, "grad_norm": update(scaled(optimizers, share), max_norm=1.0)})
-            speed = len(batch.tokens) / (time.perf_counter() - began)
+            norm = update(scaled(optimizers, share), max_norm=1.0)
+            found = ranks.joined(to_host({"loss": loss[None], "grad_norm": norm}), "grad_norm")
+            speed = tokens / (time.perf_counter() - began)
             metrics = {
-                "loss": float(found["loss"]),
+                "loss": added(found["loss"]),
                 "lr": config.lr * share,
                 "grad_norm": float(found["grad_norm"]),
-                "tokens": len(batch.tokens),
+                "tokens": tokens,
                 "tokens_per_second": speed,
             }
 

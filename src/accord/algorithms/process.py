@@ -21,8 +21,9 @@ from torch import Tensor
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, pack
+from accord.models.packing import by_tokens, divided, pack
 from accord.models.scalar import scalars, scored_row, trained_window
+from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
@@ -86,7 +87,7 @@ def train(
             # step 3: update
             share = cosine(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
-            found = to_host({"loss": torch.stack(losses), "right": torch.stack(right), "grad_norm": norm})
+            found = ranks.joined(to_host({"loss": torch.stack(losses), "right": torch.stack(right), "grad_norm": norm}), "grad_norm")
             metrics = _summary(chosen, found)
             metrics["lr"] = config.lr * share
             metrics["tokens_per_second"] = sum(len(row.tokens) for row in chosen) / (time.perf_counter() - began)
@@ -120,11 +121,12 @@ def error_logits(model: Any, rows: Sequence[MarkedRow], dtype: torch.dtype) -> F
 def _accumulate(
     config: ProcessConfig, model: Any, rows: Sequence[MarkedRow], weight: float, dtype: torch.dtype
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Accumulate the gradient of the mean loss over the rows' tokens; return sums over tokens: losses, and whether it was right."""
+    """Accumulate this process's share of the gradient of the mean loss over the rows' tokens; return sums over tokens: losses, and
+    whether it was right."""
     kept, all_losses, right = sum(len(row.wrong) for row in rows), list[Tensor](), list[Tensor]()
-    for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
+    for group in divided([len(row.tokens) for row in rows], config.micro_tokens):
         part = [rows[i] for i in group]
-        wrong = torch.tensor([mark for row in part for mark in row.wrong], device=model.device)
+        wrong = torch.tensor([mark for row in part for mark in row.wrong], dtype=torch.bool, device=model.device)
         logits = error_logits(model, part, dtype)
         losses = F.binary_cross_entropy_with_logits(
             logits, wrong.float(), pos_weight=torch.tensor(weight, device=model.device), reduction="sum"
@@ -149,11 +151,12 @@ def _summary(rows: Sequence[MarkedRow], found: Mapping[str, Tensor]) -> dict[str
 @torch.no_grad()
 def _held_out(config: ProcessConfig, model: Any, rows: Sequence[MarkedRow], dtype: torch.dtype) -> dict[str, float]:
     logits, wrong = list[Tensor](), list[Tensor]()
-    for group in by_tokens([len(row.tokens) for row in rows], config.micro_tokens):
+    for group in divided([len(row.tokens) for row in rows], config.micro_tokens):
         part = [rows[i] for i in group]
         logits.append(error_logits(model, part, dtype).cpu())
-        wrong.append(torch.tensor([mark for row in part for mark in row.wrong]))
-    return {"validation_auc": _auc(torch.cat(logits), torch.cat(wrong))}
+        wrong.append(torch.tensor([mark for row in part for mark in row.wrong], dtype=torch.bool))
+    found = ranks.joined({"logits": torch.cat(logits), "wrong": torch.cat(wrong)})
+    return {"validation_auc": _auc(found["logits"], found["wrong"])}
 
 
 def _auc(logits: Float[Tensor, " n"], wrong: Bool[Tensor, " n"]) -> float:

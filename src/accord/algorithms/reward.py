@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,10 @@ from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_k
 from accord.algorithms.optim import Schedule, adamw, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, pack
+from accord.models.packing import divided, pack
 from accord.models.scalar import scores
 from accord.records import RankedPrompt
+from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
@@ -117,8 +118,10 @@ def train(
             # step 3: update
             share = schedule(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
-            found = to_host({"loss": torch.stack(losses), "scores": torch.cat(list(scored.values())), "grad_norm": norm})
-            metrics = _summary([chosen[i] for i in scored], found["scores"]) | {"loss": added(found["loss"])}
+            found = to_host({"loss": torch.stack(losses), "scores": torch.cat([norm.new_empty(0), *scored.values()]), "grad_norm": norm})
+            found = ranks.joined(found | {"prompts": torch.tensor(list(scored), dtype=torch.long)}, "grad_norm")
+            passed = [chosen[i] for i in cast("list[int]", found["prompts"].tolist())]
+            metrics = _summary(passed, found["scores"]) | {"loss": added(found["loss"])}
             metrics |= {"lr": config.lr * share, "grad_norm": float(found["grad_norm"])}
             metrics["pairs_per_second"] = metrics.pop("pairs") / (time.perf_counter() - began)
 
@@ -142,11 +145,11 @@ def train(
 
 @torch.no_grad()
 def score_rows(model: Any, rows: Sequence[list[int]], *, dtype: torch.dtype, batch_tokens: int = 16_384) -> Tensor:
-    """Return the scores [rows] of token sequences, float32, in the order given."""
-    out = torch.empty(len(rows))
-    for group in by_tokens([len(row) for row in rows], batch_tokens):
+    """Return the scores [rows] of token sequences, float32, in the order given; of several processes each computes its share."""
+    out = torch.zeros(len(rows))
+    for group in divided([len(row) for row in rows], batch_tokens):
         out[group] = scores(model, pack([rows[i] for i in group]).to(model.device), dtype=dtype).cpu()
-    return out
+    return ranks.summed(out)
 
 
 def accuracy(model: Any, rankings: Sequence[RankedRows], *, dtype: torch.dtype, batch_tokens: int = 16_384) -> float:
@@ -165,20 +168,22 @@ def _right(scored: Tensor, ranks: Tensor) -> tuple[float, int]:
 def _accumulate(
     model: Any, chosen: Sequence[RankedRows], threshold: Tensor | None, micro_tokens: int, dtype: torch.dtype
 ) -> tuple[list[Tensor], dict[int, Tensor]]:
-    """Accumulate gradients of the mean loss over the chosen prompts, a few prompts at a time; never split a prompt.
+    """Accumulate this process's share of the gradients of the mean loss over the chosen prompts, a few prompts at a time; never split a
+    prompt.
 
     Returns the parts of the loss, which add up to it, and each prompt's scores by its number, in the order of the passes.
     """
     losses, scored = list[Tensor](), dict[int, Tensor]()
-    for group in by_tokens([sum(map(len, ranking.rows)) for ranking in chosen], micro_tokens):
+    for group in divided([sum(map(len, ranking.rows)) for ranking in chosen], micro_tokens):
         part = [chosen[i] for i in group]
         batch = pack([row for ranking in part for row in ranking.rows]).to(model.device)
-        by_prompt = torch.split(scores(model, batch, dtype=dtype), [len(ranking.rows) for ranking in part])
+        flat = scores(model, batch, dtype=dtype)
+        by_prompt = torch.split(flat, [len(ranking.rows) for ranking in part])
         each = list[Tensor]()
         for s, ranking in zip(by_prompt, part, strict=True):
             ranks = torch.tensor(ranking.ranks)
             each.append(bradley_terry_loss(s, ranks) if threshold is None else rao_kupper_loss(s, ranks, threshold))
-        loss = torch.stack(each).sum() / len(chosen)
+        loss = (torch.stack(each).sum() if each else flat.sum()) / len(chosen)
         loss.backward()
         losses.append(loss.detach())
         scored |= {i: s.detach() for i, s in zip(group, by_prompt, strict=True)}

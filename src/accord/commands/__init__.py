@@ -21,7 +21,7 @@ GROUPS = {
 """The rooms in the order of the loop, each with its heading in `accord --help`."""
 
 
-TOGETHER = frozenset({"sft"})
+TOGETHER = frozenset({"dpo", "ilql", "kto", "pretrain", "process", "reward", "sft"})
 """Commands that several processes run together. Every other command is refused there: each process would do all of its work."""
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from accord.data.tokenizers import Tokenizer, document_frame
 from accord.errors import InputError
+from accord.runtime import ranks
 from accord.runtime.files import disk_errors, new_folder, replacing, sync
 
 SHARD_TOKENS = 1 << 27
@@ -219,6 +220,8 @@ def _text(line: str, where: str) -> str:
 def tokenized(folder: Path, tokenizer: Tokenizer, context: int) -> TokenCorpus:
     """Open a corpus folder's raw text as token ids, tokenising it once per text, tokenizer, frame of documents and context.
 
+    Of several processes the first tokenises.
+
     Raises:
         InputError: there is no raw text.
     """
@@ -227,7 +230,11 @@ def tokenized(folder: Path, tokenizer: Tokenizer, context: int) -> TokenCorpus:
         with file.open("rb") as content:
             text.update(hashlib.file_digest(content, "sha256").digest())
     tokens = folder / f"tokens-{text.hexdigest()[:12]}"
-    if not whole(tokens):
-        with new_folder(tokens) as unfinished:
-            write_corpus(unfinished, read_documents(folder), tokenizer, context)
+
+    def write() -> None:
+        if not whole(tokens):
+            with new_folder(tokens) as unfinished:
+                write_corpus(unfinished, read_documents(folder), tokenizer, context)
+
+    ranks.from_first(write)
     return open_corpus(tokens)

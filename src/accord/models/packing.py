@@ -103,7 +103,7 @@ def pad(flat: Float[Tensor, " kept"], lengths: Int[Tensor, " rows"]) -> Float[Te
 
 def keep_mask(lengths: Int[Tensor, " rows"], steps: int | None = None) -> Bool[Tensor, "rows steps"]:
     """Return a mask that is True on the first ``lengths[r]`` steps of row r."""
-    width = int(lengths.max()) if steps is None else steps
+    width = int(lengths.max() if len(lengths) else 0) if steps is None else steps
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 

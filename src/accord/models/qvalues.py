@@ -19,8 +19,9 @@ from accord.errors import ModelError
 from accord.models.attention import PackedAttention
 from accord.models.decoder import hidden
 from accord.models.heads import Head
-from accord.models.packing import PackedBatch, by_tokens, pack
+from accord.models.packing import PackedBatch, divided, pack
 from accord.models.policy import token_logprobs
+from accord.runtime import ranks
 
 WEIGHTS, SETTINGS = "q.safetensors", "q.json"
 ROWS = 512
@@ -81,7 +82,10 @@ class QNetwork(nn.Module):
 
 
 class QScorer:
-    """A network as a ``Scorer`` of whole responses: the smaller Q value of the last token, after which nothing follows."""
+    """A network as a ``Scorer`` of whole responses: the smaller Q value of the last token, after which nothing follows.
+
+    Several processes, which all score the same pairs, divide them.
+    """
 
     def __init__(self, network: QNetwork, *, dtype: torch.dtype, batch_tokens: int = 16_384) -> None:
         self.network, self.dtype, self.batch_tokens = network, dtype, batch_tokens
@@ -89,12 +93,12 @@ class QScorer:
     @torch.no_grad()
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, " rows"]:
         rows = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
-        out = torch.empty(len(rows))
-        for group in by_tokens([len(row) for row in rows], self.batch_tokens):
+        out = torch.zeros(len(rows))
+        for group in divided([len(row) for row in rows], self.batch_tokens):
             batch = pack([rows[i] for i in group]).to(self.network.device)
             states = self.network.states(batch, self.dtype).index_select(0, batch.last - 1)
             out[group] = self.network.taken(states, batch.tokens[batch.last]).amin(0).cpu()
-        return out
+        return ranks.summed(out)
 
 
 def save_q(folder: Path, network: QNetwork, *, beta: float) -> None:

@@ -9,13 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from accord.models.packing import PackedBatch, by_tokens, pack
+from accord.models.packing import PackedBatch, divided, pack
 from accord.models.policy import logprobs
+from accord.runtime import ranks
 
 
 def response_logprobs(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:
     """Return the summed log-probability of each row's kept tokens, in nats. No row's sum depends on the other rows."""
     flat, _ = logprobs(model, batch, dtype=dtype)
+    if not batch.kept_counts:
+        return flat
     return torch.stack([part.sum() for part in torch.split(flat, batch.kept_counts)])
 
 
@@ -24,9 +27,9 @@ def all_response_logprobs(
     model: Any, rows: Sequence[list[int]], kept: Sequence[int], *, dtype: torch.dtype, batch_tokens: int = 16_384
 ) -> Float[Tensor, " rows"]:
     """Return the log-probabilities of the last ``kept[i]`` tokens of each row, without gradient, in the rows' order, on the model's
-    device."""
-    out = torch.empty(len(rows), device=model.device)
-    for group in by_tokens([len(row) for row in rows], batch_tokens):
+    device. Of several processes, which all give the same rows, each computes its share."""
+    out = torch.zeros(len(rows), device=model.device)
+    for group in divided([len(row) for row in rows], batch_tokens):
         batch = pack([rows[i] for i in group], [kept[i] for i in group]).to(model.device)
         out[group] = response_logprobs(model, batch, dtype=dtype)
-    return out
+    return ranks.summed(out)

@@ -21,7 +21,6 @@ from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.records import RankedPrompt
-from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import DpoConfig
@@ -46,7 +45,7 @@ def dpo(
         InputError: there are no rankings by these kinds of labelers, or none with a pair to learn from.
     """
     opened = Project.open(project)
-    choose_device(flags.device)
+    flags.start()
     source, folder = locate(opened, sft), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
         ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, said_by(store, store.ranked_prompts(), config.kinds))

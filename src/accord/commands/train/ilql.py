@@ -23,7 +23,6 @@ from accord.feedback.store import Store
 from accord.models.adapters import merge_lora
 from accord.models.qvalues import QNetwork, save_q
 from accord.records import Worth
-from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -47,7 +46,7 @@ def ilql(
         InputError: there are no rated or ranked responses by these kinds of labelers, or all are worth the same.
     """
     opened = Project.open(project)
-    choose_device(flags.device)
+    flags.start()
     source, folder = locate(opened, sft), opened.run(name)
     with Store.open(opened.store_url) as store:
         rated, digest = snapshot(folder / "returns.jsonl", Worth, said_by(store, returns(store, config.returns), config.kinds))

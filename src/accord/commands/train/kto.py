@@ -23,7 +23,6 @@ from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.feedback.thumbs import thumbs
 from accord.records import Thumb
-from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import KtoConfig
@@ -48,7 +47,7 @@ def kto(
         InputError: there are no thumbs by these kinds of labelers, or all of them point one way.
     """
     opened = Project.open(project)
-    choose_device(flags.device)
+    flags.start()
     source, folder = locate(opened, sft), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
         said = said_by(store, thumbs(store, config.thumbs, good=config.good_quality, bad=config.bad_quality), config.kinds)

@@ -17,8 +17,8 @@ from accord.data.corpus import read_documents, tokenized
 from accord.data.tokenizers import load_tokenizer, train_tokenizer
 from accord.evaluation.run_facts import note_alarms
 from accord.models.policy import mean_loss
-from accord.runtime import lineage
-from accord.runtime.device import choose_device, pick_device
+from accord.runtime import lineage, ranks
+from accord.runtime.device import pick_device
 from accord.runtime.files import new_folder
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -43,7 +43,7 @@ def pretrain(
         InputError: the project has no raw text.
     """
     opened = Project.open(project)
-    choose_device(flags.device)
+    flags.start()
     corpus_folder = opened.path / "corpus"
     text = lineage.digest_rows(read_documents(corpus_folder))
     run = Run.start(opened.run(name), stage="pretrain", config=config, inputs={"raw_text": text}, resume=flags.resume, seed=config.seed)
@@ -51,10 +51,11 @@ def pretrain(
         return run
     with run.finishing() as metrics:
         dtype = training_dtype(flags.dtype)
-        if not (run.folder / "tokenizer").exists():
+        if ranks.first() and not (run.folder / "tokenizer").exists():
             trained = train_tokenizer(islice(read_documents(corpus_folder), TOKENIZER_DOCUMENTS), config.vocab_size)
             with new_folder(run.folder / "tokenizer") as folder:
                 trained.save_pretrained(folder)
+        ranks.barrier()
         tokenizer = load_tokenizer(run.folder / "tokenizer")
         corpus = tokenized(corpus_folder, tokenizer, config.context)
         model = algorithm.fresh(config, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id).to(pick_device())

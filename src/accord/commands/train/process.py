@@ -24,7 +24,6 @@ from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import kinds_of
 from accord.feedback.store import Store
 from accord.records import Prompt, Response
-from accord.runtime.device import choose_device
 from accord.runtime.lineage import digest_rows
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -48,7 +47,7 @@ def process(
         InputError: no marked response has an error of the kinds asked for.
     """
     opened = Project.open(project)
-    choose_device(flags.device)
+    flags.start()
     source = locate(opened, sft)
     rows = sorted(marked(opened, config), key=lambda row: (row.response.id, row.spans))
     training = [row for row in rows if row.prompt.split == "train"]

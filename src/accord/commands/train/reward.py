@@ -24,7 +24,6 @@ from accord.feedback.criteria import ranked_by
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.records import Demonstration, RankedPrompt
-from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import RewardConfig
@@ -49,7 +48,7 @@ def reward(
         InputError: there are no rankings by these kinds of labelers.
     """
     opened = Project.open(project)
-    choose_device(flags.device)
+    flags.start()
     source, folder = locate(opened, sft), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
         given = said_by(store, _ranked_prompts(store, config), config.kinds)
