@@ -48,7 +48,7 @@ def test_the_world_sets_every_method_that_fine_tunes() -> None:
     assert WORLD.keys() == TUNED.keys()
 
 
-@pytest.mark.parametrize("section", TUNED)
+@pytest.mark.parametrize("section", [name for name, kind in TUNED.items() if kind.__name__ in BEFORE])
 def test_a_world_trains_with_the_values_of_version_0_1(section: str, written: dict[str, dict[str, Any]]) -> None:
     now = dataclasses.asdict(TUNED[section](**written[section]))
     then = {name: default for name, (_, default) in BEFORE[TUNED[section].__name__].items()} | TOML.get(section, {})

@@ -29,6 +29,7 @@ from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import DpoConfig, KtoConfig, RewardConfig, SftConfig
+from accord.settings.methods import PREFERENCE
 from accord.settings.rates import rate
 
 Learned = SftConfig | RewardConfig | DpoConfig | KtoConfig
@@ -181,7 +182,7 @@ def print_run(run: Run) -> None:
     else:
         muon = f" --muon-lr {found['suggested_muon_lr']:g}" if "suggested_muon_lr" in found else ""
         print(f"Suggestion: --lr {found['suggested_lr']:g}{muon}, a tenth of the rate with the lowest loss.")
-        if run.stage in ("dpo", "kto"):
+        if run.stage in PREFERENCE:
             print("Take it as an upper bound: this loss keeps falling while the policy drifts from the reference.")
     print(f"The table's rate is {found['table_lr']:g} (docs/rates.md). No run and no model was saved.")
 
