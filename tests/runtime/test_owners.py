@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from accord.runtime.runs import Run
 
 CLAIMANT = """
 import sys
+from itertools import chain
 from pathlib import Path
 from accord.errors import RunError
 from accord.runtime import owners
@@ -33,8 +35,27 @@ except RunError as error:
     print(error, flush=True)
 """
 
+RACER = """
+import sys
+from itertools import chain
+from pathlib import Path
+from accord.errors import RunError
+from accord.runtime import owners
+print("ready", flush=True)
+sys.stdin.readline()
+won = []
+for number in range(200):
+    try:
+        owners.claim(Path(sys.argv[1]) / str(number))
+        won.append(number)
+    except RunError:
+        pass
+print(*won, flush=True)
+sys.stdin.readline()
+"""
 QUICK = """
 import sys, time
+from itertools import chain
 from pathlib import Path
 from accord.runtime import owners
 owners.BEAT = 0.02
@@ -45,9 +66,9 @@ time.sleep(60)
 
 
 @contextmanager
-def claimants(folder: Path, count: int) -> Generator[list[subprocess.Popen[str]]]:
+def claimants(folder: Path, count: int, script: str = CLAIMANT) -> Generator[list[subprocess.Popen[str]]]:
     """Processes that each wait for a line, then claim the folder, and hold it until they are given another one."""
-    command = [sys.executable, "-c", CLAIMANT, str(folder)]
+    command = [sys.executable, "-c", script, str(folder)]
     started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)]
     try:
         assert [heard(process) for process in started] == ["ready"] * count
@@ -70,19 +91,27 @@ def go(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("left", [False, True], ids=["new", "left by a dead owner"])
-def test_of_several_starts_at_once_exactly_one_owns_the_folder_and_the_others_are_told_which(left: bool, tmp_path: Path) -> None:
-    if left:
-        (tmp_path / owners.OWNER).write_text(record(pid=2**22 + 1))  # above the kernel's largest
-    with claimants(tmp_path, 6) as processes:
+def test_of_several_starts_at_once_exactly_one_owns_the_folder(left: bool, tmp_path: Path) -> None:
+    """In 200 folders one after another, so that the starts meet in the same moment."""
+    for number in range(200 if left else 0):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / owners.OWNER).write_text(record(pid=2**22 + 1))  # above the kernel's largest
+    with claimants(tmp_path, 3, RACER) as processes:
         for process in processes:
             go(process)
-        said = [heard(process) for process in processes]
-        winners = [process for process, line in zip(processes, said, strict=True) if line.startswith("owner")]
-        assert len(winners) == 1, said
-        assert sum(f"process {winners[0].pid} on {platform.node()}, since 20" in line for line in said) == 5, said
-        go(winners[0])
-        winners[0].wait(60)
-    assert not (tmp_path / owners.OWNER).exists(), "an owner that ends gives the folder up"
+        won = [list(map(int, heard(process).split())) for process in processes]
+    assert sorted(chain.from_iterable(won)) == list(range(200)), [len(each) for each in won]
+
+
+def test_the_second_of_two_is_told_which_the_first_is_and_an_owner_that_ends_gives_the_folder_up(tmp_path: Path) -> None:
+    with claimants(tmp_path, 2) as [first, second]:
+        go(first)
+        assert heard(first) == "owner"
+        go(second)
+        assert f"process {first.pid} on {platform.node()}, since 20" in heard(second)
+        go(first)
+        first.wait(60)
+    assert not (tmp_path / owners.OWNER).exists()
 
 
 def test_an_owner_killed_by_9_is_recognised_and_its_folder_taken_over_with_a_note(tmp_path: Path) -> None:
