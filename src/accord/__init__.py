@@ -89,7 +89,7 @@ if TYPE_CHECKING:
     from accord.commands.train.sample import sample
     from accord.commands.train.sft import sft
     from accord.commands.train.star import star
-    from accord.errors import AccordError, InputError, ModelError, RunError, StoreError, UsageError
+    from accord.errors import AccordError, InputError, ModelError, Preempted, RunError, StoreError, UsageError
     from accord.protocols import Judge, Sampler, Scorer, Speaker
     from accord.records import (
         Comparison,
@@ -229,6 +229,7 @@ __all__ = [
     "Message",
     "Model",
     "ModelError",
+    "Preempted",
     "Project",
     "Prompt",
     "RankedPrompt",
@@ -303,7 +304,7 @@ __all__ = [
 _HOMES = {
     "accord.commands.app": ("Compute", "RunFlags"),
     "accord.commands.models": ("LocalSampler", "Model", "RewardModel", "TextScorer", "load_model"),
-    "accord.errors": ("AccordError", "InputError", "ModelError", "RunError", "StoreError", "UsageError"),
+    "accord.errors": ("AccordError", "InputError", "ModelError", "Preempted", "RunError", "StoreError", "UsageError"),
     "accord.commands.library": (
         "Format",
         "Store",

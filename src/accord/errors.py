@@ -5,7 +5,8 @@ AccordError                  any problem that the user can fix; the command line
 ├── InputError (ValueError)      a file, row or record that cannot be used      exit code 1
 ├── ModelError (OSError)         a model folder that cannot be loaded or saved  exit code 1
 ├── StoreError (RuntimeError)    the feedback store refused or is not there     exit code 1
-└── RunError (RuntimeError)      a run that failed or cannot be resumed         exit code 1
+├── RunError (RuntimeError)      a run that failed or cannot be resumed         exit code 1
+└── Preempted (RuntimeError)     a run that was told to end, and has saved      exit code 75
 """
 
 from __future__ import annotations
@@ -45,3 +46,7 @@ class StoreError(AccordError, RuntimeError):
 
 class RunError(AccordError, RuntimeError):
     pass
+
+
+class Preempted(AccordError, RuntimeError):
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later

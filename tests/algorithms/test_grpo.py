@@ -196,6 +196,7 @@ OF_THE_STAGE = {
     "long_rows",
     "keep_adapter",
     "save_dtype",
+    "save_minutes",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -41,6 +42,7 @@ STAGES: dict[str, list[str]] = {  # in the order in which they are run
         "--ptx-tokens",
         "256",
     ],
+    "grpo": ["--steps", "16", "--batch-size", "8", "--minibatch-size", "4", "--group-size", "2", "--max-tokens", "8", "--save-every", "4"],
     "dpo": ["--epochs", "6", "--batch-size", "2", "--save-every", "4", "--loss", "plackett-luce", "--muon-lr", "0.01"],
     "kto": ["--epochs", "6", "--batch-size", "8", "--save-every", "4", "--thumbs", "ranks"],
     "ilql": ["--epochs", "6", "--batch-size", "8", "--save-every", "4", "--returns", "ranks"],
@@ -92,17 +94,24 @@ def wait_for(file: Path, process: subprocess.Popen[str], seconds: float = 300) -
         time.sleep(0.003)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_t40_kill_9_and_resume_leave_the_same_bytes(stage: str, uninterrupted: Path, tmp_path: Path) -> None:
-    project, name = tmp_path / "cut", MODELS[stage][0]
+def begun_anew(stage: str, uninterrupted: Path, project: Path) -> tuple[str, Path]:
+    """Copy a project without what a stage left there. Return the stage's run and its folder."""
+    name = MODELS[stage][0]
     shutil.copytree(uninterrupted, project)
     shutil.rmtree(project / "runs" / name)
     for model in MODELS[stage]:
         shutil.rmtree(project / "models" / model)
+    return name, project / "runs" / name
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_t40_kill_9_and_resume_leave_the_same_bytes(stage: str, uninterrupted: Path, tmp_path: Path) -> None:
+    project = tmp_path / "cut"
+    name, run = begun_anew(stage, uninterrupted, project)
     arguments = [stage, str(project), *STAGES[stage]]
 
     process = accord(arguments)
-    wait_for(project / "runs" / name / "checkpoint" / "state.pt", process)
+    wait_for(run / "checkpoint" / "state.pt", process)
     process.kill()
     process.communicate()
     assert process.returncode == -9
@@ -111,5 +120,33 @@ def test_t40_kill_9_and_resume_leave_the_same_bytes(stage: str, uninterrupted: P
     resumed = accord([*arguments, "--resume"])
     _, errors = resumed.communicate()
     assert resumed.returncode == 0, errors
-    assert "resumed after step" in (project / "runs" / name / "log.txt").read_text()
+    assert "resumed after step" in (run / "log.txt").read_text()
+    assert digests(project, stage) == digests(uninterrupted, stage)
+
+
+@pytest.mark.parametrize(("stage", "number"), [("sft", signal.SIGTERM), ("ppo", signal.SIGUSR1), ("grpo", signal.SIGTERM)])
+def test_a_signal_lets_the_step_end_and_saves_and_a_resume_leaves_the_same_bytes(
+    stage: str, number: signal.Signals, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """By steps alone nothing would be saved before the last one."""
+    project = tmp_path / "cut"
+    name, run = begun_anew(stage, uninterrupted, project)
+    flags = STAGES[stage].copy()
+    flags[flags.index("--save-every") + 1] = "1000"
+    arguments = [stage, str(project), *flags]
+
+    process = accord(arguments)
+    wait_for(run / "metrics.jsonl", process)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == 75, errors
+    assert f"ended by {number.name} after step " in errors.splitlines()[-1]
+    assert "--resume" in errors.splitlines()[-1]
+    assert (run / "checkpoint" / "state.pt").exists()
+    assert not (run / "owner.json").exists()
+    assert not (project / "models" / name).exists(), "it was over before it was told to end"
+
+    resumed = accord([*arguments, "--resume"])
+    _, errors = resumed.communicate()
+    assert resumed.returncode == 0, errors
     assert digests(project, stage) == digests(uninterrupted, stage)

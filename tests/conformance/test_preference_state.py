@@ -145,6 +145,7 @@ OF_THE_STAGE = {
     "beta",
     "keep_adapter",
     "save_dtype",
+    "save_minutes",
 }
 """Read where the stage opens its data and its model (tests/commands/train/), or not seen in the weights."""
 

@@ -282,6 +282,7 @@ OF_THE_STAGE = {
     "long_rows",
     "keep_adapter",
     "save_dtype",
+    "save_minutes",
 }
 """Read where the stage opens its models; logprob_gap and gap_multiple are T16, importance is tests/algorithms/test_correction.py."""
 

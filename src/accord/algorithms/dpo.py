@@ -149,7 +149,7 @@ def train(
                 held_out = _held_out(config, policy, unseen, strangers, dtype)
                 metrics |= held_out
             run.log(step, **metrics)
-            if step % config.save_every == 0 or step == steps:
+            if run.due(step % config.save_every == 0 or step == steps, config.save_minutes):
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers)}
                 run.checkpoint(step, state | {"reference": reference, "held_out": held_out})
             bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])

@@ -143,8 +143,10 @@ def train(
             metrics |= correction.metrics(rollout, targets.weights)
             run.log(step, **metrics)
             rewards.adapt(scorer, config.limit_rate)
-            if step % config.save_every == 0 or step == config.steps:
+            planned = step % config.save_every == 0 or step == config.steps
+            if planned:
                 run.samples(step, sample_table(rollout, targets.kl, decode))
+            if run.due(planned, config.save_minutes):
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
                 run.checkpoint(step, state | {"asked": asked, "updates": updates, "gate": gate.first})
             bar.advance(reward=metrics["reward"], kl=metrics["kl_k1"], episodes_per_second=metrics["episodes_per_second"])

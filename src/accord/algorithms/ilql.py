@@ -106,7 +106,7 @@ def train(
                 held_out = _held_out(network, validation, held_out_group, dtype)
                 metrics |= held_out
             run.log(step, **metrics)
-            if step % config.save_every == 0 or step == steps:
+            if run.due(step % config.save_every == 0 or step == steps, config.save_minutes):
                 state = {"network": trained_state(network), "target": target.state_dict()}
                 run.checkpoint(step, state | {"optimizers": optimizer_states(optimizers), "held_out": held_out})
             bar.advance(loss=metrics["q_loss"], tokens_per_second=metrics["tokens_per_second"])

@@ -138,7 +138,7 @@ def train(
                 held_out = _held_out(config, policy, (validation, held_out_group), references[1:], dtype)
                 metrics |= held_out
             run.log(step, **metrics)
-            if step % config.save_every == 0 or step == steps:
+            if run.due(step % config.save_every == 0 or step == steps, config.save_minutes):
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "held_out": held_out}
                 run.checkpoint(step, state | {"reference": reference, "stranger_reference": stranger_reference})
             bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])

@@ -164,8 +164,12 @@ def train(
             rewards.adapt(scored, config.limit_rate)
             if config.kl_target:
                 beta = adapted_kl_coef(beta, metrics["kl_k1"], config.kl_target, config.batch_size, config.kl_horizon)
-            if step % config.save_every == 0 or step == config.steps:
+            planned = step % config.save_every == 0 or step == config.steps
+            if planned:
                 run.samples(step, sample_table(rollout, targets.kl, decode))
+            if config.keep_every and step % config.keep_every == 0:
+                run.keep(step, {"policy": trained_state(policy)})
+            if run.due(planned, config.save_minutes):
                 state = {
                     "policy": trained_state(policy),
                     "value": trained_state(value),
@@ -176,8 +180,6 @@ def train(
                     "gate": gate.first,
                 }
                 run.checkpoint(step, state | {name: optimizer_states(optimizers) for name, optimizers in trained.items()})
-            if config.keep_every and step % config.keep_every == 0:
-                run.keep(step, {"policy": trained_state(policy)})
             bar.advance(reward=metrics["reward"], kl=metrics["kl_k1"], episodes_per_second=metrics["episodes_per_second"])
     if average:
         policy.load_state_dict(average, strict=False)

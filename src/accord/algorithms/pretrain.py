@@ -78,7 +78,7 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
             if step % config.save_every == 0 or step == steps:
                 metrics["validation_loss"] = mean_loss(model, validation, dtype=dtype)
             run.log(step, **metrics)
-            if step % config.save_every == 0 or step == steps:
+            if run.due(step % config.save_every == 0 or step == steps, config.save_minutes):
                 run.checkpoint(step, {"model": model.state_dict(), "optimizers": optimizer_states(optimizers)})
             bar.advance(loss=metrics["loss"], tokens_per_second=speed)
     return model

@@ -97,7 +97,7 @@ def train(
                 held_out = _held_out(config, model, validation, dtype)
                 metrics |= held_out
             run.log(step, **metrics)
-            if step % config.save_every == 0 or step == steps:
+            if run.due(step % config.save_every == 0 or step == steps, config.save_minutes):
                 state = {"model": trained_state(model), "optimizers": optimizer_states(optimizers)}
                 run.checkpoint(step, state | {"held_out": held_out})
             bar.advance(loss=metrics["loss"], tokens_per_second=metrics["tokens_per_second"])

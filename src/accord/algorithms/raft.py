@@ -119,8 +119,10 @@ def train(
             metrics |= speed_metrics(drawn, rollout, seconds_train)
             run.log(step, **metrics)
             rewards.adapt(scorer, config.limit_rate)
-            if step % config.save_every == 0 or step == config.rounds:
+            planned = step % config.save_every == 0 or step == config.rounds
+            if planned:
                 run.samples(step, sample_table(rollout, kl, decode))
+            if run.due(planned, config.save_minutes):
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
                 run.checkpoint(step, state | {"updates": updates, "gate": gate.first})
             bar.advance(reward=metrics["reward"], chosen=metrics["reward_chosen"], kl=metrics["kl_k1"])

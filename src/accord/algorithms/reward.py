@@ -130,7 +130,7 @@ def train(
                 held_out = {"validation_accuracy": accuracy(model, validation, dtype=dtype, batch_tokens=config.micro_tokens)}
                 metrics |= held_out
             run.log(step, **metrics)
-            if step % config.save_every == 0 or step == steps:
+            if run.due(step % config.save_every == 0 or step == steps, config.save_minutes):
                 state = {"model": trained_state(model), "optimizers": optimizer_states(optimizers), "threshold": threshold.data}
                 run.checkpoint(step, state | {"held_out": held_out})
             bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])

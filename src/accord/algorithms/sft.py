@@ -104,7 +104,7 @@ def train(
                     best, best_loss = step, held_out["validation_loss"]
                     run.put_aside(best, {"model": trained_state(model)})
             run.log(step, **metrics)
-            if step % config.save_every == 0 or step == steps:
+            if run.due(step % config.save_every == 0 or step == steps, config.save_minutes):
                 state = {"model": trained_state(model), "best": best, "best_loss": best_loss, "held_out": held_out}
                 run.checkpoint(step, state | {"optimizers": optimizer_states(optimizers)})
                 run.forget_aside(but=best)

@@ -114,8 +114,10 @@ def train(
                 "seconds_train": time.perf_counter() - sampled,
             }
             run.log(step, **metrics)
-            if step % config.save_every == 0 or step == config.rounds:
+            planned = step % config.save_every == 0 or step == config.rounds
+            if planned:
                 run.samples(step, _table(tried, decode))
+            if run.due(planned, config.save_minutes):
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "updates": updates, "pool": pool}
                 run.checkpoint(step, state)
             bar.advance(accuracy=metrics["accuracy"], solved=metrics["solved"], pool=metrics["pool"])

@@ -144,7 +144,8 @@ app.config = (_project_settings,)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command: exit code 0 for success, 1 for work that failed, 2 for bad usage, 130 for Ctrl-C.
+    """Run a command: exit code 0 for success, 1 for work that failed, 2 for bad usage, 75 for a run that was told to end and has saved,
+    130 for Ctrl-C.
 
     Args:
         arguments: the words after `accord`; the process's own when None.

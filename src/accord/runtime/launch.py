@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from accord.errors import Preempted
+from accord.runtime.preemption import NAMES
 from accord.runtime.ranks import STAGES
 from accord.runtime.threads import ENVIRONMENT
 
@@ -23,8 +25,10 @@ def launch(words: Sequence[str], processes: int) -> int:
 
     import torch
     from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", ",".join(dict.fromkeys([*NAMES, "SIGINT", "SIGHUP", "SIGQUIT"])))
     os.environ.setdefault(ENVIRONMENT, str(max(torch.get_num_threads() // processes, 1)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it would list each stopped process as a failure
     with tempfile.TemporaryDirectory(prefix="accord-stages-") as stages:
@@ -40,4 +44,7 @@ def launch(words: Sequence[str], processes: int) -> int:
             stage = noted.read_text("utf-8") if noted.exists() else "its start"
             print(f"accord: process {number} of {processes} was stopped by {name}; it was last at {stage}", file=sys.stderr, flush=True)
             return 128 - failure.exitcode
+        except SignalException as error:  # passed on to the processes, which have saved and left, or were killed
+            name = signal.Signals(error.sigval).name
+            return Preempted.exit_code if name in NAMES else 128 + error.sigval
     return 0

@@ -9,8 +9,8 @@ above 1) every process runs the same command and the same loop. You can rely on 
   gives every process equally many passes, some of them without rows: a pass may hold collective calls of the model (FSDP).
 - ``optim.update`` sums gradients before it clips, once; parameters that FSDP shards are left out, which has summed theirs. So scale a loss
   by the rows of the whole batch, and let nothing else sum gradients.
-- Every call that waits for others (``summed``, ``joined``, ``gathered``, ``from_first``, ``same``, ``barrier``, ``sum_gradients``) must be
-  made by every process in the same order. Tensors on an accelerator go by NCCL, those on the CPU by gloo.
+- Every call that waits for others (``summed``, ``most``, ``joined``, ``gathered``, ``from_first``, ``same``, ``barrier``,
+  ``sum_gradients``) must be made by every process in the same order. Tensors on an accelerator go by NCCL, those on the CPU by gloo.
 - Rank 0 writes: ``Run`` and ``save`` see to the run's and the model's folder. Everything is read by all from a shared folder.
 - An AccordError that ``from_first`` meets on rank 0 is raised on every process. Elsewhere a process that fails ends the others: torchrun
   stops them, and a wait of theirs raises RunError, which names the last stage of the missing process. Only one of them prints.
@@ -220,6 +220,19 @@ def summed(values: Tensor) -> Tensor:
     with _together("a sum"):
         dist.all_reduce(total)
     return total
+
+
+def most(values: Sequence[int]) -> list[int]:
+    """Return the largest of each number over the processes."""
+    if world() == 1:
+        return list(values)
+    import torch
+    import torch.distributed as dist
+
+    largest = torch.tensor(values)
+    with _together("an agreement"):
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return cast("list[int]", largest.tolist())
 
 
 def gathered(value: Value) -> list[Value]:

@@ -22,16 +22,17 @@ import shutil
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from accord.errors import AccordError, RunError, UsageError
+from accord.errors import AccordError, Preempted, RunError, UsageError
 from accord.runtime import checkpoints, owners, ranks
 from accord.runtime.device import environment, out_of_memory, peak_device_mb, peak_rss_mb
 from accord.runtime.files import append, clean, sync, write_atomic
+from accord.runtime.preemption import NAMES, Preemption
 from accord.runtime.threads import keep_threads
 
 if TYPE_CHECKING:
@@ -46,8 +47,20 @@ _FIXED = ("stage", "config", "inputs", "seed")
 """Fields that a resume may not change, except settings below. Versions may change; log.txt says so."""
 _PLACE = ("cpu", "cores", "threads", "gpu")
 """What may differ between the machines of processes that train together."""
-_FREE = ("config.micro_tokens ", "config.recompute ")
-"""Settings that change how much memory is taken, and weights by rounding alone: a resume may have others."""
+_FREE = ("config.micro_tokens ", "config.recompute ", "config.save_minutes ")
+"""Settings that change how much memory is taken or how often is saved, and weights by rounding alone: a resume may have others."""
+
+
+@dataclass
+class _Live:
+    """What a run knows only while it goes on."""
+
+    preemption: Preemption = field(default_factory=Preemption)
+    finishing: bool = False
+    saved: float = field(default_factory=time.monotonic)
+    """When the last checkpoint was saved, or the run was opened."""
+    ends: str = ""
+    """The signal that all processes end by after this step; empty while they go on."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ class Run:
     folder: Path
     stage: str
     inputs: Mapping[str, str]
+    _live: _Live = field(default_factory=_Live, init=False, repr=False, compare=False)
 
     @classmethod
     def start(cls, folder: Path, *, stage: str, config: object, inputs: Mapping[str, str], resume: bool, seed: int = 0) -> Run:
@@ -145,14 +159,33 @@ class Run:
         if ranks.first():
             _note(self.folder, text)
 
+    def due(self, planned: bool, minutes: float = 0.0) -> bool:
+        """Return whether a checkpoint follows this step. Ask once a step, after everything else that it writes.
+
+        It does where the loop plans one, when the last one is ``minutes`` old (0: never for that), and when the process is told to end:
+        when any of several is, since all go on to the same step.
+        """
+        live = self._live
+        old = minutes > 0 and time.monotonic() - live.saved >= 60 * minutes
+        told, old = ranks.most([1 + NAMES.index(live.preemption.asked) if live.preemption.asked else 0, int(old)])
+        live.ends = NAMES[told - 1] if told else ""
+        return planned or bool(old or told)
+
     def checkpoint(self, step: int, state: Mapping[str, object]) -> None:
         """Replace the checkpoint by the state after ``step`` steps.
 
         Raises:
             RunError: the disk is full, or another process has taken the run over.
+            Preempted: a signal told the process to end; the checkpoint is saved.
         """
-        if not ranks.first():
-            return
+        ranks.from_first(partial(self._save, step, state))
+        self._live.saved = time.monotonic()
+        if self._live.ends:
+            self.note(f"ended by {self._live.ends} after step {step}")
+            hint = "the same command with --resume continues it"
+            raise Preempted(f"ended by {self._live.ends} after step {step}, which is saved", where=str(self.folder), hint=hint)
+
+    def _save(self, step: int, state: Mapping[str, object]) -> None:
         owners.check(self.folder)
         for path in (self._metrics, self._samples):
             if path.exists():
@@ -160,7 +193,12 @@ class Run:
         checkpoints.save(self.folder / "checkpoint", {"step": step, "state": dict(state)})
 
     def restore(self) -> tuple[int, dict[str, Any]] | None:
-        """Return the last checkpoint's step and state, or None if there is no checkpoint yet."""
+        """Return the last checkpoint's step and state, or None if there is no checkpoint yet. Steps follow, which a signal lets end."""
+        if self._live.finishing:
+            self._live.preemption.listen()
+        return self._last()
+
+    def _last(self) -> tuple[int, dict[str, Any]] | None:
         if not checkpoints.exists(self.folder / "checkpoint"):
             return None
         saved = cast("dict[str, Any]", checkpoints.load(self.folder / "checkpoint"))
@@ -211,6 +249,7 @@ class Run:
             RunError: memory ran out.
         """
         started, metrics = time.perf_counter(), dict[str, Any]()
+        self._live.finishing = True
         try:
             yield metrics
         except BaseException as error:
@@ -221,6 +260,8 @@ class Run:
             if not ours and out_of_memory(error):
                 raise self._exhausted(metrics.get("memory_plan", "")) from error
             raise
+        finally:
+            self._live.preemption.ignore()
         metrics.pop("memory_plan", None)
         on_device = round(peak_device_mb())
         memory = {"peak_rss_mb": round(peak_rss_mb())} | ({"peak_device_mb": on_device} if on_device else {})
@@ -325,7 +366,7 @@ class Run:
         if self.done:
             owners.release(self.folder)
             return
-        restored = self.restore()
+        restored = self._last()
         step = restored[0] if restored else -1
         self._cut(step)
         self.note(f"resumed after step {step}" if restored else "resumed from the beginning: there was no checkpoint yet")

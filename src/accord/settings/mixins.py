@@ -65,6 +65,8 @@ class Training(Seed):
     """Tokens per forward pass; a larger batch accumulates gradients over several."""
     save_every: Count = 20
     """Steps between checkpoints."""
+    save_minutes: NonNegative = 0.0
+    """Also save a checkpoint when the last one is this many minutes old; 0 saves by steps alone."""
     lora_rank: Natural = 0
     """Rank of the LoRA adapters; 0 trains all weights."""
     lora_alpha: NonNegative = 0.0

@@ -54,6 +54,8 @@ class PretrainConfig(Adam, Seed):
     """AdamW's decay of the mean squared gradient."""
     save_every: Count = 200
     """Steps between checkpoints."""
+    save_minutes: NonNegative = 0.0
+    """Also save a checkpoint when the last one is this many minutes old; 0 saves by steps alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,0 +1,77 @@
+"""The folder of a run that several processes share: rank 0 owns and writes, and all end together. Two real processes over gloo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from accord.runtime.runs import Run
+
+LOOP = """
+import sys, time, torch
+from pathlib import Path
+from accord.errors import AccordError
+from accord.runtime import ranks
+from accord.runtime.runs import Run
+from accord.settings import SftConfig
+ranks.start(torch.device("cpu"), 60)
+try:
+    run = Run.start(Path(sys.argv[1]), stage="sft", config=SftConfig(), inputs={}, resume="resume" in sys.argv)
+    with run.finishing():
+        done = (run.restore() or (0,))[0]
+        print("begun", done, flush=True)
+        for step in range(done + 1, 1000):
+            run.log(step, loss=float(ranks.summed(torch.tensor(step))))
+            if run.due(step % 500 == 0):
+                run.checkpoint(step, {"x": step})
+            time.sleep(0.01)
+except AccordError as error:
+    print(error, flush=True)
+    ranks.end()
+    sys.exit(error.exit_code)
+"""
+
+
+@contextmanager
+def two(*arguments: str) -> Generator[list[subprocess.Popen[str]]]:
+    """Two processes that torchrun would have started, with their output."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", LOOP, *arguments]
+    started = [subprocess.Popen(command, env=told | {"RANK": str(rank)}, stdout=subprocess.PIPE, text=True) for rank in range(2)]
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def heard(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_a_signal_to_either_process_ends_both_after_the_same_step_and_a_second_start_is_refused(tmp_path: Path) -> None:
+    with two(str(tmp_path)) as [first, second]:
+        assert [heard(first), heard(second)] == ["begun 0", "begun 0"]
+        with two(str(tmp_path), "resume") as others:
+            told = [process.communicate(timeout=120)[0] for process in others]
+        assert all(f"another process trains in this folder: process {first.pid} on" in each for each in told), told
+        second.send_signal(signal.SIGUSR1)
+        said = [process.communicate(timeout=60)[0] for process in (first, second)]
+        assert [first.returncode, second.returncode] == [75, 75], said
+    restored = Run(tmp_path, "sft", {}).restore()
+    assert restored is not None
+    assert all(f"ended by SIGUSR1 after step {restored[0]}, which is saved" in each for each in said), said
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == restored[0]
+    with two(str(tmp_path), "resume") as again:
+        assert [heard(process) for process in again] == [f"begun {restored[0]}"] * 2
