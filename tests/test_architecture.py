@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"algorithms.optim", "algorithms.rewards", "algorithms.rollouts", "algorithms.correction"},
     "algorithms.objectives": set(),
     "algorithms.groupwise_objectives": set(),
-    "algorithms.optim": SHARED | {"runtime.device", "runtime.ranks"},
+    "algorithms.optim": SHARED | {"runtime.device", "runtime.ranks", "models.sharding"},
     "evaluation": SHARED | {"protocols", "data", "runtime", "feedback"},
     "serving": SHARED | {"protocols", "data", "engine", "runtime", "feedback.store"},
     "serving.web": SHARED | {"protocols", "data", "runtime", "feedback", "serving.host"},
@@ -85,7 +85,7 @@ SHARED_PIECES = {
     "serve.rules",
     "serve.trials",
 }
-TERMS = {"packing", "sampling", "batching", "hacking", "grounding", "serving"}
+TERMS = {"packing", "sharding", "sampling", "batching", "hacking", "grounding", "serving"}
 """Standard terms of the field that end like a gerund."""
 
 

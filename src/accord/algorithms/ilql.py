@@ -12,7 +12,6 @@ on the rated responses. ``backup="max"`` is DQN (Mnih et al. 2015) with double Q
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import divided, keep_mask, pack, pad
 from accord.models.qvalues import QNetwork, QScorer
+from accord.models.sharding import twin
 from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
@@ -71,7 +71,7 @@ def train(
     """
     a_pass = math.ceil(len(episodes) / config.batch_size)
     steps = a_pass * config.epochs
-    target = copy.deepcopy(network).requires_grad_(False)
+    target = twin(network).requires_grad_(False)
     optimizers = make_optimizers(network, config, lr=config.lr, muon_lr=config.muon_lr)
     done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is not None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim._muon import _zeropower_via_newtonschulz  # pyright: ignore[reportPrivateUsage]
 
+from accord.models.sharding import full, is_part, like
 from accord.runtime import ranks
 from accord.runtime.device import matmul_dtype
 from accord.settings.mixins import Adam
@@ -37,7 +39,9 @@ def muon(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) 
     """
     matrices = list(parameters)
     native = matmul_dtype(matrices[0].device) is torch.bfloat16
-    return (torch.optim.Muon if native else Float32Muon)(matrices, lr=lr, weight_decay=weight_decay)
+    divided = any(is_part(matrix) for matrix in matrices)
+    kind = (DividedMuon if divided else torch.optim.Muon) if native else Float32Muon
+    return kind(matrices, lr=lr, weight_decay=weight_decay)
 
 
 class Float32Muon(torch.optim.Muon):
@@ -59,10 +63,26 @@ class Float32Muon(torch.optim.Muon):
                 if not state:
                     state["momentum_buffer"] = torch.zeros_like(matrix.grad)
                 buffer = state["momentum_buffer"].lerp_(matrix.grad, 1 - momentum)
-                direction = orthogonal(matrix.grad.lerp(buffer, momentum), group["ns_coefficients"], group["ns_steps"], group["eps"])
+                momentary = full(matrix.grad.lerp(buffer, momentum))
+                direction = self.orthogonal(momentary, group["ns_coefficients"], group["ns_steps"], group["eps"])
                 rows, columns = matrix.shape
                 matrix.mul_(1 - lr * group["weight_decay"])
-                matrix.add_(direction, alpha=-lr * math.sqrt(max(1, rows / columns)))
+                matrix.add_(like(direction, matrix), alpha=-lr * math.sqrt(max(1, rows / columns)))
+
+    def orthogonal(self, matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+        """Return the matrix with singular values near 1."""
+        return orthogonal(matrix, coefficients, steps, eps)
+
+
+class DividedMuon(Float32Muon):
+    """PyTorch's Muon, products in bfloat16, on matrices that are divided over processes: each gathers a matrix and updates its part.
+
+    The library's own step gathers too, for every product once.
+    """
+
+    def orthogonal(self, matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+        """Return the matrix with singular values near 1, as the library computes it."""
+        return _zeropower_via_newtonschulz(matrix, coefficients, steps, eps)
 
 
 def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
@@ -127,9 +147,15 @@ def optimizer_states(optimizers: Iterable[torch.optim.Optimizer]) -> list[dict[s
 
 
 def restore_optimizers(optimizers: Iterable[torch.optim.Optimizer], kept: Sequence[dict[str, Any]]) -> None:
-    """Restore the states that ``optimizer_states`` returned."""
+    """Restore the states that ``optimizer_states`` returned, or whole ones of them where the matrices are divided over processes now."""
     for optimizer, state in zip(optimizers, kept, strict=True):
-        optimizer.load_state_dict(state)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        optimizer.load_state_dict({**state, "state": {i: _as_divided(each, parameters[i]) for i, each in state["state"].items()}})
+
+
+def _as_divided(state: Mapping[str, Any], parameter: nn.Parameter) -> dict[str, Any]:
+    """Return what an optimiser remembers of a parameter, divided as the parameter is."""
+    return {name: like(value, parameter) if value.shape == parameter.shape else value for name, value in state.items()}
 
 
 def update(steps: Mapping[torch.optim.Optimizer, float], max_norm: float) -> Tensor:
@@ -140,10 +166,23 @@ def update(steps: Mapping[torch.optim.Optimizer, float], max_norm: float) -> Ten
     """
     parameters = [p for optimizer in steps for group in optimizer.param_groups for p in group["params"]]
     ranks.sum_gradients(parameters)
-    norm = nn.utils.clip_grad_norm_(parameters, max_norm if max_norm > 0 else math.inf)
+    norm = _clip(parameters, max_norm if max_norm > 0 else math.inf)
     for optimizer, lr in steps.items():
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+    return norm
+
+
+def _clip(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
+    """Clip the gradients together to this norm and return what it was; that of divided ones is the norm over all processes."""
+    divided = [p for p in parameters if is_part(p)]
+    if not divided:
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
+    others = [p for p in parameters if not is_part(p)]
+    norms = [full(nn.utils.get_total_norm([p.grad for p in part if p.grad is not None])) for part in (divided, others) if part]
+    norm: Tensor = torch.stack([each.to(norms[0].device) for each in norms]).square().sum().sqrt()
+    for part in (divided, others):
+        nn.utils.clip_grads_with_norm_(part, max_norm, norm)
     return norm

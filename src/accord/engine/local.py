@@ -25,6 +25,7 @@ from accord.models.memory import CACHE_BYTES
 from accord.models.paths import is_plain
 from accord.models.plain import Reading, reading
 from accord.models.plain_head import PlainHead
+from accord.models.sharding import gathered
 from accord.records import Generation, Sampling
 
 COMPACT_AT = 0.75
@@ -62,14 +63,15 @@ class LocalSampler:
 
     def __init__(self, model: Any, *, stop: Sequence[int], dtype: torch.dtype, keep: bool = True, cache_bytes: int = CACHE_BYTES) -> None:
         self.keep, self.cache_bytes = keep, cache_bytes
-        self.model, self.stop, self.dtype = model, torch.tensor(list(stop), dtype=torch.long, device=model.device), dtype
+        self.trained, self.stop, self.dtype = model, torch.tensor(list(stop), dtype=torch.long, device=model.device), dtype
         self.guide: Guide | None = getattr(model, "guide", None)
         self.context = context_of(model)
         self._rotations = torch.empty(0)
         self.refresh()
 
     def refresh(self) -> None:
-        """Drop the cast and fused copies of the weights. Call it after every weight update."""
+        """Drop the gathered, cast and fused copies of the weights. Call it after every weight update."""
+        self.model = self.trained
         self._fused: dict[torch.dtype, Weights] = {}
         self._heads: dict[torch.dtype, Head] = {}
         self._weights: Weights | None = None
@@ -83,6 +85,7 @@ class LocalSampler:
             InputError: a prompt leaves no room for a response in the context.
         """
         room = self._room(prompts, sampling.max_tokens)
+        self.model = gathered(self.model)
         rows, steps, device = len(prompts) * n, max(room, default=0), self.stop.device
         uniform = torch.rand(steps, rows, generator=generator).to(device) if sampling.temperature > 0 else None
         tokens, logprobs = torch.zeros(steps, rows, dtype=torch.long, device=device), torch.zeros(steps, rows, device=device)

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from accord.errors import ModelError, RunError, UsageError
 from accord.models.quantised import is_plain, restored
+from accord.models.sharding import like
 from accord.models.weights import named
 from accord.runtime.model_files import ADAPTER, ADAPTER_WEIGHTS
 
@@ -237,7 +238,8 @@ def restore_trained(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None
     if missing or unknown:
         hint = "resume with the model and the settings that it was started with, or start a new run under another --name"
         raise RunError(f"the checkpoint is of another model: {min(missing | unknown)} is in only one of them", hint=hint)
-    model.load_state_dict(dict(state), strict=False)
+    own = model.state_dict()
+    model.load_state_dict({name: like(value, own[name]) for name, value in state.items()}, strict=False)
 
 
 def trainable(model: nn.Module) -> int:

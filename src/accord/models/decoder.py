@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MethodType
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from accord.models import plain
 from accord.models.attention import Attend
 from accord.models.paths import PLAIN, path_of
+from accord.models.sharding import blocks, whole
 
 
 @dataclass(frozen=True)
@@ -105,17 +107,9 @@ def recomputing(model: Any) -> Any:
     """
     body = model.base_model
     body.recompute = True
-    for layer in _layers(body):
+    for layer in blocks(body):
         layer.forward = MethodType(_again, layer)  # transformers' own switch works in training mode alone, with dropout and layer drop
     return model
-
-
-def _layers(body: Any) -> list[nn.Module]:
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    marked: list[nn.Module] = [module for module in body.modules() if isinstance(module, GradientCheckpointingLayer)]
-    stacks: list[nn.ModuleList] = [module for module in body.modules() if isinstance(module, nn.ModuleList)]
-    return marked or list(max(stacks, key=len, default=nn.ModuleList()))
 
 
 def _again(layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -207,11 +201,12 @@ def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dty
         return _through(bare, _fused(body.layers[index], order, dtype), index, x, rotations, attend)
 
     x = F.embedding(tokens, bare.embedding).float()
-    for index in range(len(body.layers)):
+    again = partial(cast("Any", checkpoint), use_reentrant=False, preserve_rng_state=False)
+    for index, block in enumerate(body.layers):
+        step = partial(through, index)
         if torch.is_grad_enabled() and getattr(body, "recompute", False):
-            x = cast("Tensor", checkpoint(through, index, x, use_reentrant=False, preserve_rng_state=False))
-        else:
-            x = through(index, x)
+            step = partial(again, step)
+        x = whole(block, step, x)
     return F.rms_norm(x, (x.shape[-1],), bare.norm, bare.epsilon)
 
 

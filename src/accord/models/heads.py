@@ -7,7 +7,6 @@ is refused.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from accord.errors import ModelError
+from accord.models.sharding import without_hooks
 
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 FACTORS = ("logit_scale", "logits_scaling", "lm_head_multiplier")
@@ -85,7 +85,7 @@ def _candidates(config: Any) -> Iterator[tuple[float, float]]:
 
 def _asked(model: Any, states: Tensor) -> Tensor:
     """Return the logits that the model's own forward pass makes of these states."""
-    twin: Any = copy.copy(model)
+    twin = without_hooks(model)
     twin._modules = {**model._modules, model.base_model_prefix: Given(model.base_model, states[None])}
     try:
         out = twin(input_ids=torch.zeros(1, len(states), dtype=torch.long, device=states.device))

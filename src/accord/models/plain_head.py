@@ -6,7 +6,6 @@ The body is left out of a copy of the model that shares all other modules, and s
 
 from __future__ import annotations
 
-import copy
 from typing import Any, cast
 
 import torch
@@ -16,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from accord.errors import ModelError
 from accord.models.heads import Given
+from accord.models.sharding import without_hooks
 
 TILE = 2**23
 """Logits computed at once."""
@@ -29,7 +29,7 @@ class PlainHead:
         if body is model or name not in dict(model.named_children()):
             raise ModelError("its body cannot be told from its head", where=str(model.config.model_type), hint="use another model")
         self._given = Given(body, torch.empty(0))
-        self._twin: Any = copy.copy(model)
+        self._twin = without_hooks(model)
         self._twin._modules = {**model._modules, name: self._given}
 
     def __call__(self, states: Float[Tensor, "n width"], dtype: torch.dtype) -> Float[Tensor, "n vocabulary"]:

@@ -8,6 +8,7 @@ tokens and a vocabulary of 32,000.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -21,6 +22,7 @@ from accord.models.decoder import hidden
 from accord.models.heads import Head, head_of
 from accord.models.packing import PackedBatch, divided, pack
 from accord.models.paths import is_plain
+from accord.models.sharding import whole
 from accord.runtime import ranks
 
 CHUNK_ELEMENTS = 2**21
@@ -133,6 +135,10 @@ def logprobs(
 ) -> tuple[Float[Tensor, " kept"], Float[Tensor, " kept"]]:
     """Return the log-probability of each kept token given the tokens before it, and the entropy there, flat in
     batch order."""
+    return whole(model, partial(_logprobs, model, batch, dtype, temperature))
+
+
+def _logprobs(model: Any, batch: PackedBatch, dtype: torch.dtype, temperature: float) -> tuple[Tensor, Tensor]:
     states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, batch.tokens.device), dtype)
     before = states.index_select(0, batch.targets - 1).to(dtype)
     if is_plain(model.base_model):

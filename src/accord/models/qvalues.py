@@ -21,6 +21,7 @@ from accord.models.decoder import hidden
 from accord.models.heads import Head
 from accord.models.packing import PackedBatch, divided, pack
 from accord.models.policy import token_logprobs
+from accord.models.sharding import whole
 from accord.runtime import ranks
 
 WEIGHTS, SETTINGS = "q.safetensors", "q.json"
@@ -55,16 +56,17 @@ class QNetwork(nn.Module):
 
     def states(self, batch: PackedBatch, dtype: torch.dtype) -> Float[Tensor, "tokens width"]:
         """Return the state after each token, float32."""
-        return hidden(self.body, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, batch.tokens.device), dtype).float()
+        attend = PackedAttention(batch.row_lengths, batch.tokens.device)
+        return whole(self, lambda: hidden(self.body, batch.tokens, batch.positions, attend, dtype).float())
 
     def taken(self, states: Float[Tensor, "n width"], tokens: Int[Tensor, " n"]) -> Float[Tensor, "2 n"]:
         """Return both Q values of one token in each state."""
-        return torch.stack([(states * head.index_select(0, tokens)).sum(1) for head in self.q])
+        return whole(self, lambda: torch.stack([(states * head.index_select(0, tokens)).sum(1) for head in self.q]))
 
     def unlikely(self, states: Float[Tensor, "n width"], tokens: Int[Tensor, " n"], dtype: torch.dtype) -> Float[Tensor, " n"]:
         """Return log sum_a exp Q(s, a) - Q(s, token), summed over both heads; computed in tiles, as
         log-probabilities are."""
-        return -torch.stack([token_logprobs(states.to(dtype), Head(head), tokens)[0] for head in self.q]).sum(0)
+        return whole(self, lambda: -torch.stack([token_logprobs(states.to(dtype), Head(head), tokens)[0] for head in self.q]).sum(0))
 
     def least(self, states: Float[Tensor, "n width"]) -> Float[Tensor, "n vocabulary"]:
         """Return the smaller Q value of every token."""
@@ -74,11 +76,11 @@ class QNetwork(nn.Module):
     @torch.no_grad()
     def best(self, states: Float[Tensor, "n width"]) -> Float[Tensor, " n"]:
         """Return max_a of the smaller Q value."""
-        return torch.cat([self.least(part).amax(1) for part in torch.split(states, ROWS)])
+        return whole(self, lambda: torch.cat([self.least(part).amax(1) for part in torch.split(states, ROWS)]))
 
     def value(self, states: Float[Tensor, "n width"]) -> Float[Tensor, " n"]:
         """Return V of each state."""
-        return (states @ self.v.T).squeeze(1)
+        return whole(self, lambda: (states @ self.v.T).squeeze(1))
 
 
 class QScorer:

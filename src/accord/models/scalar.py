@@ -8,6 +8,7 @@ heads have no bias; the longest row that the model learned from as ``reward_wind
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from accord.models.attention import PackedAttention
 from accord.models.decoder import context_of, hidden
 from accord.models.folders import load_scalar_model
 from accord.models.packing import PackedBatch, by_tokens, pack
+from accord.models.sharding import whole
 
 
 def new_head(width: int, generator: torch.Generator) -> Float[Tensor, "1 width"]:
@@ -34,6 +36,10 @@ def head_width(lm: Any) -> int:
 
 def scalars(model: Any, batch: PackedBatch, at: Tensor, *, dtype: torch.dtype) -> Float[Tensor, " n"]:
     """Return the scalar head's float32 outputs at the token indices ``at`` of the batch, the model's bias added."""
+    return whole(model, partial(_scalars, model, batch, at, dtype))
+
+
+def _scalars(model: Any, batch: PackedBatch, at: Tensor, dtype: torch.dtype) -> Tensor:
     states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, batch.tokens.device), dtype)
     weight: Tensor = model.score.weight
     return F.linear(states.index_select(0, at).float(), weight.float()).squeeze(1) + float(getattr(model.config, "reward_bias", 0.0))
@@ -76,7 +82,7 @@ class RewardModel:
             self.cut += sum(len(prompt) + len(response) > self.max_tokens for prompt, response in pairs)
         out = torch.empty(len(rows), dtype=torch.float32)
         for group in by_tokens([len(row) for row in rows], self.batch_tokens):
-            batch = pack([rows[index] for index in group]).to(next(self.model.parameters()).device)
+            batch = pack([rows[index] for index in group]).to(self.model.device)
             out[group] = scores(self.model, batch, dtype=self.dtype).cpu()
         return out
 
