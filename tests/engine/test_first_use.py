@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import llama
+from tiny import llama, scalar
 
-from accord.engine.first_use import key_of, verify
+from accord.engine.first_use import key_of, verify, verify_scalar
 from accord.errors import ModelError
 from accord.models.folders import prepared
 from accord.models.paths import path_of, take
@@ -50,6 +50,32 @@ def test_a_path_that_is_not_right_is_left_for_the_next_one(
     assert wrong in said
     assert f"({right})" in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "wrong", "right"),
+    [
+        ("mistral", {**GATED, "sliding_window": 8}, "own", "padded"),
+        ("gemma2", {**GATED, "sliding_window": 8, "attn_logit_softcapping": 2.0}, "own", "padded"),
+    ],
+)
+def test_a_reward_model_whose_scores_are_not_right_takes_the_next_path(
+    kind: str, settings: dict[str, Any], wrong: Any, right: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = take(scalar(made(kind, **settings)), wrong)
+    model.config.reward_bias = 2.5
+    assert verify_scalar(model, tmp_path / "paths.json", "k", "reward") == right == path_of(model.base_model)
+    assert "scores differ" in capsys.readouterr().err
+    again = take(scalar(made(kind, **settings)), wrong)
+    assert verify_scalar(again, tmp_path / "paths.json", "k", "reward") == right
+    assert not capsys.readouterr().err, "what was found is kept"
+
+
+def test_a_reward_model_whose_scores_are_right_keeps_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = scalar(llama())
+    model.config.reward_bias = -3.0
+    assert verify_scalar(model, tmp_path / "paths.json", "k", "reward") == "fused"
+    assert not capsys.readouterr().err
 
 
 def test_a_path_that_is_right_stays_and_is_not_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,5 +122,7 @@ def test_what_accord_trained_is_known_by_its_configuration_and_what_it_did_not_b
     for name in ("one", "two"):
         (tmp_path / name / "lineage.json").write_text("{}")
     assert key_of(tmp_path / "one", "a") == key_of(tmp_path / "two", "b")
+    (tmp_path / "two" / "config.json").write_text('{"reward_bias": 0.25}')
+    assert key_of(tmp_path / "one", "a") == key_of(tmp_path / "two", "b"), "each reward model has a bias of its own"
     (tmp_path / "two" / "config.json").write_text('{"sliding_window": 4}')
     assert key_of(tmp_path / "one", "a") != key_of(tmp_path / "two", "b")

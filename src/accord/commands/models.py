@@ -18,7 +18,7 @@ from accord.data.template_variables import open_tokenizer, written_in
 from accord.data.templates import ChatFormat, chat_format, control_ends, raw_format
 from accord.data.token_rows import RowWindow
 from accord.data.tokenizers import Tokenizer, check_vocabulary
-from accord.engine.first_use import key_of, verify
+from accord.engine.first_use import key_of, verify, verify_scalar
 from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
 from accord.errors import ModelError, UsageError
@@ -55,6 +55,8 @@ __all__ = [
     "sampled_batches",
     "training_dtype",
 ]
+PATHS = Path("cache", "paths.json")
+"""Where a project remembers which path is right for a model."""
 BATCH = 64
 """Conversations that a speaker answers together."""
 
@@ -127,7 +129,7 @@ def load_model(project: Project, name: str, *, bits: int = 0) -> Model:
     bits = 0 if has_q(Path(source)) else bits  # the guide is a whole body of its own
     tokenizer, lm = open_tokenizer(project, source), load_causal_lm(source, bits=bits).to(pick_device())
     digest = digest_of(source)
-    path = verify(lm, project.path / "cache" / "paths.json", key_of(Path(source), digest), name)
+    path = verify(lm, project.path / PATHS, key_of(Path(source), digest), name)
     if guide := load_q(Path(source), lm):
         network, beta = guide
         lm.guide = QGuide(network, beta=beta)
@@ -174,7 +176,7 @@ class TextScorer:
             ModelError: it is missing, or is no reward model.
         """
         source = locate(project, name)
-        return cls(load_reward_model(source, dtype), chat_format(open_tokenizer(project, source)))
+        return cls(load_reward_model(project, source, dtype), chat_format(open_tokenizer(project, source)))
 
     def scores(self, prompts: Sequence[Prompt], texts: Sequence[str], finished: Sequence[bool] = ()) -> list[float]:
         """Return the reward of ``texts[i]`` as an answer to ``prompts[i]``.
@@ -211,8 +213,8 @@ class TextScorer:
         return [list(islice(scores, len(responses))) for _, responses in rows]
 
 
-def load_reward_model(source: str, dtype: torch.dtype, *, bits: int = 0) -> RewardModel:
-    """Load a reward model's folder onto the device.
+def load_reward_model(project: Project, source: str, dtype: torch.dtype, *, bits: int = 0) -> RewardModel:
+    """Load a reward model's folder onto the device. At its first use in the project its scores are compared with transformers' own.
 
     Args:
         bits: 4 quantises its weights to four bits; 0 leaves them as they are.
@@ -220,7 +222,9 @@ def load_reward_model(source: str, dtype: torch.dtype, *, bits: int = 0) -> Rewa
     Raises:
         ModelError: it is missing, or is no reward model.
     """
-    return RewardModel(load_scalar_model(source, bits=bits).to(pick_device()), dtype=dtype)
+    model = load_scalar_model(source, bits=bits).to(pick_device())
+    verify_scalar(model, project.path / PATHS, key_of(Path(source), digest_of(source)), Path(source).name)
+    return RewardModel(model, dtype=dtype)
 
 
 @dataclass(frozen=True)

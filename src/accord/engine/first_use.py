@@ -2,7 +2,8 @@
 
 A few random rows go through the chosen path, packed or padded together, and through transformers alone; a few tokens are drawn by both
 engines, and each must be one that transformers finds likeliest. A path that differs is left for the next slower one, and that is said.
-If transformers' own forward pass disagrees with itself, or sees tokens that it should predict, the model is refused.
+If transformers' own forward pass disagrees with itself, or sees tokens that it should predict, the model is refused. A reward model's
+scores of the rows are compared instead.
 
 What was found is kept in a file, so that it costs once: some forward passes over as many tokens as ``WORK`` allows. Rows go beyond the
 model's window where that is affordable. Which path is right hangs on the architecture, its configuration and the versions of the
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -28,9 +29,11 @@ from accord.errors import ModelError
 from accord.models.packing import pack
 from accord.models.paths import PLAIN, Way, path_of, take
 from accord.models.policy import logprobs
+from accord.models.scalar import BIAS, WINDOW, scores
 from accord.records import Sampling
 from accord.runtime.files import write_atomic
 from accord.runtime.lineage import LINEAGE
+from accord.runtime.model_files import read_json
 from accord.runtime.progress import say
 from accord.runtime.version import __version__
 
@@ -49,16 +52,29 @@ class _Differs(Exception):
 
 
 def verify(lm: Any, memory: Path, key: str, name: str) -> Way:
-    """Put a model on a path that was seen to be right, trying it unless ``memory`` knows the key already.
+    """Put a language model on a path that was seen to be right, trying it unless ``memory`` knows the key already.
 
     Raises:
         ModelError: not even transformers' own forward pass is right here.
     """
+    return _verified(lm, memory, key, lambda: _tried_language(lm, name))
+
+
+def verify_scalar(model: Any, memory: Path, key: str, name: str) -> Way:
+    """Put a reward or value model on a path whose scores were seen to be right, as ``verify`` does.
+
+    Raises:
+        ModelError: not even transformers' own forward pass is right here.
+    """
+    return _verified(model, memory, key, lambda: _tried_scalar(model, name))
+
+
+def _verified(model: Any, memory: Path, key: str, tried: Callable[[], Way]) -> Way:
     known = _read(memory)
     if (before := known.get(key)) in get_args(Way):
-        take(lm, cast("Way", before))
-        return path_of(lm.base_model)
-    way = _tried(lm, name)
+        take(model, cast("Way", before))
+        return path_of(model.base_model)
+    way = tried()
     write_atomic(memory, json.dumps({**_read(memory), key: way}, indent=1, sort_keys=True) + "\n")
     return way
 
@@ -69,7 +85,9 @@ def key_of(source: Path, digest: str) -> str:
 
     packages = f"{torch.__version__} {transformers.__version__} {__version__}"
     if (source / LINEAGE).is_file() and (source / "config.json").is_file():
-        digest = hashlib.sha256((source / "config.json").read_bytes()).hexdigest()
+        config = read_json(source / "config.json")
+        architecture = {name: value for name, value in config.items() if name not in (BIAS, WINDOW)}
+        digest = hashlib.sha256(json.dumps(architecture, sort_keys=True).encode()).hexdigest()
     return hashlib.sha256(f"{digest} {packages}".encode()).hexdigest()[:32]
 
 
@@ -82,19 +100,44 @@ def _read(memory: Path) -> dict[str, Way]:
 
 
 @torch.no_grad()
-def _tried(lm: Any, name: str) -> Way:
+def _tried_language(lm: Any, name: str) -> Way:
     first = path_of(lm.base_model)
     probe = _probe(lm)
     take(lm, "whole")
     _check_causal(lm, probe.rows[1], name)
     wanted = [_alone(lm, row) for row in probe.rows]
+
+    def check() -> None:
+        _check_training(lm, probe, wanted)
+        _check_engines(lm, probe)
+
+    return _first_right(lm, first, check, name)
+
+
+@torch.no_grad()
+def _tried_scalar(model: Any, name: str) -> Way:
+    first = path_of(model.base_model)
+    pad = model.config.pad_token_id  # transformers reads the score before the first of them
+    rows = [[token for token in row if token != pad] for row in _probe(model).rows]
+    take(model, "whole")
+    bias = float(getattr(model.config, BIAS, 0.0))
+    alone = [model(input_ids=torch.tensor([row], device=model.device), use_cache=False).logits[0, 0].float() for row in rows]
+    wanted = torch.stack(alone) + bias
+
+    def check() -> None:
+        _agree(scores(model, pack(rows).to(model.device), dtype=FP32), wanted, "scores")
+
+    return _first_right(model, first, check, name)
+
+
+def _first_right(lm: Any, first: Way, check: Callable[[], None], name: str) -> Way:
+    """Return the first path that passes a check, from the one that was chosen to the slowest, and put the model on it."""
     problem = ""
     slower = PLAIN[PLAIN.index(first) + 1 :] if first in PLAIN else PLAIN
     for way in (first, *slower):
         take(lm, way)
         try:
-            _check_training(lm, probe, wanted)
-            _check_engines(lm, probe)
+            check()
         except ModelError:
             raise
         except Exception as error:  # whatever an architecture does not take

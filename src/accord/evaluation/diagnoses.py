@@ -18,6 +18,9 @@ from accord.evaluation.trends import Floats, ends, late, sure
 from accord.runtime.logs import Metrics
 from accord.settings.methods import PREFERENCE, SAMPLING
 
+SLOWER = ("padded", "grouped", "whole")
+"""The levels of the plain path, as ``models.paths`` names them."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -37,6 +40,8 @@ class Facts:
     """Models whose padding token is also the token that ends a response, with that token."""
     changed: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     """Parents that have changed since the run learned from them: digest then and now."""
+    paths: Mapping[str, str] = field(default_factory=dict[str, str])
+    """How each of the run's models is computed, config.json's ``paths``."""
     agreement: tuple[float, float, float] | None = None
     """Share of untied pairs that two labelers order alike, with its interval."""
     watched: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict[str, "Sequence[tuple[float, float]]"])
@@ -345,6 +350,13 @@ def pad_is_eos(facts: Facts) -> Iterator[Finding]:
         yield Finding("pad_is_eos", "low", 1.0, {"name": name, "token": token})
 
 
+def plain_path(facts: Facts) -> Iterator[Finding]:
+    """Low: a model is computed by transformers alone, which is right and slower than Accord's own paths."""
+    for name, path in facts.paths.items():
+        if path in SLOWER:
+            yield Finding("plain_path", "low", 1.0, {"name": name, "path": path}, about=name)
+
+
 def makes_up_more(facts: Facts) -> Iterator[Finding]:
     """Medium: a policy's made-up rate is 2 standard errors and 10 points above the SFT model's, by the evaluation's summary."""
     rates, duels = facts.summary.get("hallucination", {}), facts.summary.get("win_rate", {})
@@ -377,5 +389,5 @@ Rule = Callable[[Facts], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     *(negative_kl, reference_differs, sampler_gap, no_eos, cut_samples, writes_on, value_not_learning, clip_fraction, entropy_collapse),
     *(lr_too_high, not_moving, ptx_tax, not_learning, overfits, reward_at_chance, reward_overfits),
-    *(labels_at_chance, likelihood_falls, drifts_away, template_mismatch, parent_changed, pad_is_eos, makes_up_more),
+    *(labels_at_chance, likelihood_falls, drifts_away, template_mismatch, parent_changed, pad_is_eos, plain_path, makes_up_more),
 )

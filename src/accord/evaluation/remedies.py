@@ -345,6 +345,23 @@ LEARNING: dict[str, Remedy] = {
             "steps": ("Train for fewer epochs.", "减少训练轮数。"),
         },
     ),
+    "plain_path": Remedy(
+        ("A model runs on the plain path", "有模型走的是普通路径"),
+        (
+            "{name} is computed by transformers alone ({path}): the results are right, training and sampling take longer.",
+            "{name} 由 transformers 单独计算（{path}）：结果正确，但训练和采样更慢。",
+        ),
+        {
+            "model": (
+                "Nothing is wrong with the run; docs/models.md names the architectures that Accord computes itself.",
+                "这次运行没有问题；docs/models.md 列出了 Accord 自己计算的架构。",
+            ),
+            "versions": (
+                "If it was another path before, transformers or torch has changed: delete cache/paths.json, and it is tried again.",
+                "如果以前不是这条路径，说明 transformers 或 torch 变了：删除 cache/paths.json 会重新检查。",
+            ),
+        },
+    ),
     "makes_up_more": Remedy(
         ("The policy makes up more than the SFT model", "策略比 SFT 模型编造更多"),
         (

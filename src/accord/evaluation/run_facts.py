@@ -45,6 +45,7 @@ def facts_of(folder: Path, config: Table, summary: Table, metrics: Metrics, samp
         settings=_table(config.get("config")),
         samples=[said for row in samples if (said := said_of(row)) is not None],
         summary=summary,
+        paths={name: str(path) for name, path in _table(config.get("paths")).items()},
         templates={name: not_ended(text) for name, text in _contents(kin.values(), "chat_template.jinja").items()},
         vocabularies=_vocabularies(kin.values()),
         pad_is_eos=dict(_padded(kin.values() or [models / folder.name])),

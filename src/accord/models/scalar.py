@@ -23,6 +23,9 @@ from accord.models.folders import load_scalar_model
 from accord.models.packing import PackedBatch, by_tokens, pack
 from accord.models.sharding import whole
 
+BIAS, WINDOW = "reward_bias", "reward_window"
+"""What a reward model's config.json says beside its architecture."""
+
 
 def new_head(width: int, generator: torch.Generator) -> Float[Tensor, "1 width"]:
     """Return an initial head weight, normal with std 1 / sqrt(width + 1) (Stiennon et al. 2020, appendix B)."""
@@ -42,7 +45,7 @@ def scalars(model: Any, batch: PackedBatch, at: Tensor, *, dtype: torch.dtype) -
 def _scalars(model: Any, batch: PackedBatch, at: Tensor, dtype: torch.dtype) -> Tensor:
     states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, batch.tokens.device), dtype)
     weight: Tensor = model.score.weight
-    return F.linear(states.index_select(0, at).float(), weight.float()).squeeze(1) + float(getattr(model.config, "reward_bias", 0.0))
+    return F.linear(states.index_select(0, at).float(), weight.float()).squeeze(1) + float(getattr(model.config, BIAS, 0.0))
 
 
 def scores(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:
@@ -89,7 +92,7 @@ class RewardModel:
 
 def trained_window(model: Any) -> int:
     """Return the longest row that a reward model was trained with; that of a model that does not say is its context."""
-    return int(getattr(getattr(model, "config", None), "reward_window", 0) or 0) or context_of(model)
+    return int(getattr(getattr(model, "config", None), WINDOW, 0) or 0) or context_of(model)
 
 
 def scored_row(prompt: Sequence[int], response: Sequence[int], window: int, context: int = 0) -> list[int]:

@@ -1,6 +1,7 @@
 """A run's folder: settings, metrics, state. A resumed run leaves the same files as an uninterrupted one.
 
-config.json       command, settings in force, inputs by digest, seed, versions; what was asked where a setting was left to the model
+config.json       command, settings in force, inputs by digest, seed, versions; what was asked where a setting was left to the model;
+                  how the models are computed
 metrics.jsonl     one line per step
 samples.jsonl     one line per sample
 checkpoint/       the state from which a resume continues
@@ -140,6 +141,17 @@ class Run:
         if asked and ranks.first():
             write_atomic(self._config, _json(record | {"config": _plain(_fields(settled)), "asked": asked}))
         return settled
+
+    def record_paths(self, **paths: str) -> None:
+        """Write into config.json how the run's models are computed, as ``models.paths`` names it."""
+        if ranks.first():
+            record: dict[str, Any] = json.loads(self._config.read_text("utf-8"))
+            write_atomic(self._config, _json(record | {"paths": record.get("paths", {}) | paths}))
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """How the run's models are computed, as ``record_paths`` wrote it."""
+        return json.loads(self._config.read_text("utf-8")).get("paths", {})
 
     def log(self, step: int, **metrics: float) -> None:
         """Append a step's metrics to metrics.jsonl. NaN and infinity are written as null."""

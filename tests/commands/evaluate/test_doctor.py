@@ -141,6 +141,15 @@ def test_padding_that_is_the_stop_token(town: Path) -> None:
     assert findings["no_eos"].causes[0] == "pad"
 
 
+def test_a_model_on_the_plain_path(town: Path) -> None:
+    assert "plain_path" not in diagnosed(town, judges=False)
+    path = town / "runs" / "ppo" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"paths": {"model": "fused", "reward": "grouped"}}), "utf-8")
+    finding = diagnosed(town, judges=False)["plain_path"]
+    assert (finding.severity, finding.about) == ("low", "reward")
+    assert "grouped" in finding.what()
+
+
 @pytest.mark.parametrize("guessed", [False, True])
 def test_labels_at_random_are_found_before_the_reward_model_is_blamed(guessed: bool, town: Path) -> None:
     """The world's labelers on responses that differ, as they rank and at random."""

@@ -34,6 +34,7 @@ def test_it_leaves_a_policy_and_its_critic_that_started_at_the_sft_and_reward_mo
     for model in ("tuned", "tuned-value"):
         lineage = lineage_of(town, model, run="tuned", parents=["sft", "reward"], snapshots=["prompts"])
         assert lineage["stage"] == "ppo"
+        assert lineage["settings"]["paths"] == run.paths == {"model": "fused", "critic": "fused", "reward": "fused"}
 
 
 def test_a_finished_run_is_resumed_by_doing_nothing(town: Project, typed: Any) -> None:

@@ -101,7 +101,7 @@ def responses(ground: Ground, model: Model, config: AlgorithmsConfig) -> tuple[l
 def chooser(project: Project, ground: Ground, method: str, seed: int, reward: str) -> Scorer:
     """Return the scorer that chooses among candidates: the reward model, or the Q network of this seed's ILQL."""
     if method == "best-of-n":
-        return load_reward_model(locate(project, reward), ground.dtype)
+        return load_reward_model(project, locate(project, reward), ground.dtype)
     found = load_q(project.model(f"ilql-s{seed}"), ground.sft.lm)
     assert found, "ilql runs before q-best-of-n"
     return QScorer(found[0], dtype=ground.dtype)

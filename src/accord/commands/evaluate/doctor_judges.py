@@ -57,7 +57,7 @@ def reward_model_opinions(project: Project, name: str, samples: Sequence[Said]) 
         theirs = load_tokenizer(project.model(model)).get_vocab()
         if any(theirs.get(token) != id for token, id in tokenizer.get_vocab().items() if id != tokenizer.pad_token_id):
             continue
-        scorer = load_reward_model(str(project.model(model)), compute_dtype())
+        scorer = load_reward_model(project, str(project.model(model)), compute_dtype())
         scores: list[float] = scorer.score([prompts[i] for i in usable], [responses[i] for i in usable]).tolist()
         found[model] = dict(zip(usable, scores, strict=True))
     return found

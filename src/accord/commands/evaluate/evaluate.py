@@ -70,7 +70,7 @@ def evaluate(
         asked, prompts = prompts, answerable(prompts, *(model.format for model in models.values()))
         asker = Asker(judge, prompts, config, compute_dtype(flags.dtype))
         systems = {model: asker.answered(models[model]) for model in names}
-        scorer = load_reward_model(locate(opened, reward), asker.dtype)
+        scorer = load_reward_model(opened, locate(opened, reward), asker.dtype)
         systems[BEST_OF_N], accuracy = asker.best_of_n(models[sft], scorer)
 
         duels = [(sft, base), *((each, sft) for each in policy), (BEST_OF_N, sft), *((each, BEST_OF_N) for each in policy)]

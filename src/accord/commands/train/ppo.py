@@ -56,7 +56,7 @@ def ppo(
         plan_run(run, metrics, source, config, dtype, prompts=rewards.prompts, reward_models=len(set(rewards.models.values())))
         model = load_model(opened, sft, bits=config.lora_bits)
         check_same_tokenizer(model, reward_source)
-        critic = load_reward_model(reward_source, dtype, bits=config.lora_bits).model
+        critic = load_reward_model(opened, reward_source, dtype, bits=config.lora_bits).model
         config = with_rates(config, run, model.lm, critic)
         chat_format = model.format
         asked, prompts, window = askable(chat_format, rewards.prompts, config.max_tokens, config.long_rows)
@@ -73,7 +73,9 @@ def ppo(
             reference=model.lm,
             value=value,
             sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
-            scorer=mixture(rewards, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens, loaded=shared),
+            scorer=mixture(
+                opened, run, rewards, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens, loaded=shared
+            ),
             prompts=prompts,
             pretraining=raw_text_batches(opened, chat_format, config.seed, config.ptx_tokens) if config.ptx_coef else None,
             decode=chat_format.tokenizer.decode,

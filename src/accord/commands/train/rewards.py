@@ -35,11 +35,13 @@ from accord.errors import InputError, ModelError, UsageError
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.returns import returns
 from accord.feedback.store import Store
+from accord.models.paths import path_of
 from accord.models.scalar import RewardModel
 from accord.protocols import Scorer
 from accord.records import Demonstration, Prompt, Worth, final_answer
 from accord.runtime import plugins
 from accord.runtime.project import Project
+from accord.runtime.runs import Run
 from accord.settings.mixins import Rewards
 
 RULES: dict[str, Callable[[tuple[int, ...]], Scorer]] = {
@@ -160,6 +162,8 @@ def _with_answers(demonstrations: Iterable[Demonstration]) -> Iterable[Demonstra
 
 
 def mixture(
+    project: Project,
+    run: Run,
     spec: RewardSpec,
     model: Model,
     config: Rewards,
@@ -170,7 +174,7 @@ def mixture(
     micro_tokens: int = 16_384,
     loaded: Mapping[str, Any] | None = None,
 ) -> Mixture:
-    """Build the reward that the terms ask for; every term is tried once on the first prompt.
+    """Build the reward that the terms ask for; every term is tried once on the first prompt. The run notes how its models are computed.
 
     Args:
         model: whose tokens are scored.
@@ -188,7 +192,8 @@ def mixture(
     for name, source in spec.models.items():
         check_same_tokenizer(model, source)
         if source not in held:
-            held[source] = load_reward_model(source, dtype, bits=bits).model
+            held[source] = load_reward_model(project, source, dtype, bits=bits).model
+        run.record_paths(**{Path(source).name: path_of(held[source].base_model)})
         scorers[name] = RewardModel(held[source], dtype=dtype, batch_tokens=micro_tokens)
     shown = {tuple(tokens): prompt.messages[-1].content for tokens, prompt in zip(ids, spec.prompts, strict=True)}
     by_id = {prompt.id: tuple(tokens) for tokens, prompt in zip(ids, spec.prompts, strict=True)}

@@ -22,6 +22,7 @@ from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
 from accord.models.decoder import recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
 from accord.models.memory import Load, plan, shape_of
+from accord.models.paths import path_of
 from accord.models.quantised import quantised, weights_in
 from accord.models.scalar import head_width, new_head
 from accord.models.weights import update_kept
@@ -109,11 +110,13 @@ def parts(rows: Sequence[GroupedRecord], held_out_group: str) -> Parts[GroupedRe
 
 
 def with_rates(config: Tuned, run: Run, lm: Any, critic: Any = None) -> Tuned:
-    """Return the settings with each learning rate of 0 replaced by the method's rate for a model of this size. Says which, and records it.
+    """Return the settings with each learning rate of 0 replaced by the method's rate for a model of this size. Says which, and records it,
+    beside how the models are computed.
 
     Args:
         critic: PPO's value model, which has a rate of its own.
     """
+    run.record_paths(model=path_of(lm.base_model), **({"critic": path_of(critic.base_model)} if critic is not None else {}))
     learners = {"lr": (config.recipe, lm)} | ({"value_lr": ("value", critic)} if critic is not None else {})
     open_ = {name: learner for name, learner in learners.items() if getattr(config, name) == 0}
     lora = config.lora_rank > 0
@@ -267,6 +270,8 @@ def save(
         settings = dataclasses.asdict(config)
         if told := written_in(tokenizer):
             settings["template"] = told
+        if run.paths:
+            settings["paths"] = run.paths
         about = _about(folder, run.stage, model, tokenizer)
         lineage.write(folder, stage=run.stage, parents=parents, data=data, settings=settings, metrics=metrics, name=name, about=about)
 

@@ -52,7 +52,7 @@ def learn_from_samples(
             config,
             policy=policy,
             reference=reference,
-            rewards=mixture(spec, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens),
+            rewards=mixture(project, run, spec, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens),
             sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
             prompts=prompts,
             decode=chat_format.tokenizer.decode,
