@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": SHARED | {"protocols", "models", "runtime"},
     "algorithms": SHARED
     | {"protocols", "models", "data", "runtime", "algorithms.objectives", "algorithms.groupwise_objectives"}
-    | {"algorithms.optim", "algorithms.rewards", "algorithms.rollouts", "algorithms.correction"},
+    | {"algorithms.optim", "algorithms.rewards", "algorithms.rollouts", "algorithms.correction", "algorithms.draws"},
     "algorithms.objectives": set(),
     "algorithms.groupwise_objectives": set(),
     "algorithms.optim": SHARED | {"runtime.device", "runtime.ranks", "models.sharding"},

@@ -27,6 +27,11 @@ class Sampler(Protocol):
         ...
 
 
+def is_foreign(sampler: Sampler) -> bool:
+    """Return whether a sampler computes outside this process."""
+    return bool(getattr(sampler, "foreign", False))
+
+
 class Scorer(Protocol):
     """A source of rewards. A reward model, a Python function and a mixture of them satisfy it."""
 

@@ -177,7 +177,7 @@ CHANGES: dict[str, Any] = {
     "adam_beta1": 0.5, "adam_beta2": 0.5, "adam_epsilon": 1e-2, "weight_decay": 0.5,
     "advantage": "leave-one-out", "scale": "none", "loss": "constant", "clip": 0.01, "clip_high": 0.5, "kl_coef": 2.0, "kl_in": "reward",
     "kl_estimator": "k2", "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "overlong_tokens": 4,
-    "resample": 3, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
+    "resample": 3, "staleness": 1, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
 }  # fmt: skip
 OF_THE_STAGE = {
     "rewards",
@@ -193,6 +193,8 @@ OF_THE_STAGE = {
     "gap_multiple",
     "importance",
     "importance_cap",
+    "record_rollouts",
+    "replay",
     "long_rows",
     "keep_adapter",
     "save_dtype",

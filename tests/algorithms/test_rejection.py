@@ -128,6 +128,8 @@ OF_THE_STAGE = {
     "recompute",
     "logprob_gap",
     "gap_multiple",
+    "record_rollouts",
+    "replay",
     "threshold",
     "long_rows",
     "keep_adapter",

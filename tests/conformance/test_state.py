@@ -261,7 +261,7 @@ PPO_CHANGES: dict[str, Any] = {
     "adam_beta1": 0.5, "adam_beta2": 0.5, "adam_epsilon": 1e-2, "weight_decay": 0.5,
     "value_clip": 0.0, "gamma": 0.5, "lam": 0.1, "kl_coef": 2.0, "kl_target": 0.1, "kl_horizon": 7, "kl_estimator": "k3", "kl_stop": 1e-9,
     "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "whiten_rewards": True, "whiten_advantages": False,
-    "ptx_coef": 9.0, "ema": 0.5, "max_grad_norm": 1e-2, "save_every": 2,
+    "ptx_coef": 9.0, "ema": 0.5, "staleness": 1, "max_grad_norm": 1e-2, "save_every": 2,
 }  # fmt: skip
 OF_THE_STAGE = {
     "ptx_tokens",
@@ -274,6 +274,8 @@ OF_THE_STAGE = {
     "gap_multiple",
     "importance",
     "importance_cap",
+    "record_rollouts",
+    "replay",
     "rewards",
     "reward_seconds",
     "limit_rate",

@@ -8,6 +8,7 @@ found in the step in which it draws.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from accord.algorithms.objectives import importance_weights
 from accord.algorithms.rollouts import Rollout
 from accord.errors import RunError
-from accord.protocols import Sampler
+from accord.protocols import Sampler, is_foreign
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,6 @@ PLAINLY_EXACT = 2e-5
 """A first gap below this is one of float32 on both sides, where the sampler does not say in what it computes."""
 CHANCE = 5.0
 """Standard errors that a mean or a slope may lie beyond its bound: a small batch says little."""
-
-
-def is_foreign(sampler: Sampler) -> bool:
-    """Return whether a sampler computes outside this process."""
-    return bool(getattr(sampler, "foreign", False))
 
 
 @dataclass(frozen=True)
@@ -73,13 +69,19 @@ class Gate:
         known = theirs is not None or dtype is not torch.float32
         return cls(config.logprob_gap, config.gap_multiple, dtype is theirs is torch.float32 if known else None)
 
-    def check(self, rollout: Rollout, where: str) -> None:
+    def check(self, rollout: Rollout, where: str, behind: int = 0) -> None:
         """Measure the first rollout of a run, and hold every later one to it.
+
+        Args:
+            behind: steps that the policy has learned since the weights that drew it. Its gap is then what was learned, and only required
+                to be a number.
 
         Raises:
             RunError: a gap is too large, or not a number.
         """
         now = Gaps.of(rollout)
+        if behind and isfinite(now.token):
+            return
         if not now.token <= self.ceiling:
             raise _refused(now, f"logprob_gap is {self.ceiling:g}", where)
         if not self.multiple:
@@ -158,7 +160,7 @@ class Correction:
         how = config.importance
         if how == "auto":
             whole = getattr(config, "loss", "") == "sequence"
-            how = ("sequence" if whole else "token") if is_foreign(sampler) else "off"
+            how = ("sequence" if whole else "token") if is_foreign(sampler) or config.staleness else "off"
         return cls(how, config.importance_cap)
 
     def weights(self, rollout: Rollout) -> Tensor:

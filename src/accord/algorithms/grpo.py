@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.correction import Correction, Gate
+from accord.algorithms.draws import Draws
 from accord.algorithms.groupwise_objectives import (
     group_advantages,
     leave_one_out_advantages,
@@ -110,18 +111,21 @@ def train(
         rewards.multipliers.update(state["multipliers"])
         gate.first.update(state.get("gate", {}))
         asked, updates = state["asked"], state["updates"]
-    sampler.refresh()
+    draws = Draws(config, sampler, run, done)
+    draws.refresh(done)
 
     with track(config.steps, config.stage, done=done) as bar:
         for step in range(done + 1, config.steps + 1):
             # step 1: draw groups of responses, score them, and measure what policy and reference say of them
             scorer = rewards.at(step, config.steps)
-            drawn, shown, telling = _drawn(config, prompts, asked, step, sampler=sampler, scorer=scorer)
+            drawn, shown, telling = _drawn(config, prompts, asked, step, sampler=draws.at(step), scorer=scorer)
             asked += shown
             rollout = measure(
                 drawn, policy=policy, reference=reference, temperature=config.temperature, dtype=dtype, micro_tokens=config.micro_tokens
             )
-            gate.check(rollout, f"{config.stage} step {step}")
+            gate.check(rollout, f"{config.stage} step {step}", draws.behind)
+            if step < config.steps:
+                draws.ask(step + 1, n=config.group_size, **_request(config, prompts, asked, step + 1, 0))
 
             # step 2: advantages within each group
             targets = learning_targets(config, rollout, correction.weights(rollout))
@@ -134,7 +138,7 @@ def train(
                 norm = update(scaled(optimizers, constant(updates, warmup)), config.max_grad_norm)
                 updates += 1
                 history.append(update_metrics(sums, kept, grad_norm=norm))
-            sampler.refresh()
+            draws.refresh(step)
             seconds_train = time.perf_counter() - started
 
             # step 4: log, keep a checkpoint
@@ -149,6 +153,7 @@ def train(
             if run.due(planned, config.save_minutes):
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
                 run.checkpoint(step, state | {"asked": asked, "updates": updates, "gate": gate.first})
+                draws.settle(step)
             bar.advance(reward=metrics["reward"], kl=metrics["kl_k1"], episodes_per_second=metrics["episodes_per_second"])
     return policy
 
@@ -159,12 +164,9 @@ def _drawn(
     """Return a batch of groups, those with different rewards first if more draws were allowed; the number of prompts used; the first
     draw's share of such groups."""
     n, groups = config.group_size, config.batch_size // config.group_size
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
 
     def one(number: int) -> Drawn:
-        chosen = next_prompts(prompts, asked + number * groups, groups, seed=config.seed, stage=config.stage)
-        random = generator(config.seed, config.stage, "rollout", step, number)
-        return draw(chosen, n=n, sampler=sampler, scorer=scorer, sampling=sampling, generator=random)
+        return draw(n=n, sampler=sampler, scorer=scorer, **_request(config, prompts, asked, step, number))
 
     drawn, draws = one(0), 1
     useful = telling_groups(final_scores(config, drawn), n)
@@ -176,6 +178,16 @@ def _drawn(
         first: list[int] = useful.int().argsort(descending=True, stable=True)[:groups].tolist()
         drawn = drawn.rows([group * n + i for group in first for i in range(n)])
     return drawn, draws * groups, share
+
+
+def _request(config: GrpoConfig, prompts: Sequence[list[int]], asked: int, step: int, number: int) -> dict[str, Any]:
+    """Return the prompts, sampling and random numbers of a step's draw."""
+    groups = config.batch_size // config.group_size
+    return {
+        "prompts": next_prompts(prompts, asked + number * groups, groups, seed=config.seed, stage=config.stage),
+        "sampling": Sampling(temperature=config.temperature, max_tokens=config.max_tokens),
+        "generator": generator(config.seed, config.stage, "rollout", step, number),
+    }
 
 
 def final_scores(config: GrpoConfig, drawn: Drawn | Rollout) -> Tensor:
@@ -222,7 +234,7 @@ def _losses(
         weight = weights[group][:, : new.shape[1]].to(policy.device)
         if whole:
             now, then = response_sums(new, keep), response_sums(old, keep)
-            losses = clipped_policy_loss(now, then, advantages[:, 0], config.clip, clip_high) * importance[:, 0]
+            losses = clipped_policy_loss(now, then, advantages[:, 0], config.clip, clip_high) * importance[:, :1].flatten()
             policy_loss, log_ratio = losses.sum() / len(rows), (now - then)[counted]
         else:
             losses = clipped_policy_loss(new, old, advantages, config.clip, clip_high) * importance

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.correction import Correction, Gate
+from accord.algorithms.draws import Draws
 from accord.algorithms.objectives import (
     adapted_kl_coef,
     clipped_policy_loss,
@@ -115,27 +116,36 @@ def train(
         average = {name: state["average"][name].to(policy.device) for name in average}
         rewards.multipliers.update(state["multipliers"])
         gate.first.update(state.get("gate", {}))
-    sampler.refresh()
+    draws = Draws(config, sampler, run, done)
+    draws.refresh(done)
     raw_text = pretraining(updates) if config.ptx_coef and pretraining else None
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+
+    def asked(step: int) -> list[list[int]]:
+        return next_prompts(prompts, (step - 1) * config.batch_size, config.batch_size, seed=config.seed, stage="ppo")
+
+    def numbers(step: int) -> torch.Generator:
+        return generator(config.seed, "ppo", "rollout", step)
 
     with track(config.steps, "ppo", done=done) as bar:
         for step in range(done + 1, config.steps + 1):
             # step 1: roll out the policy on the next prompts and measure what it said
             scored = rewards.at(step, config.steps, dense=True)
             rollout = collect(
-                next_prompts(prompts, (step - 1) * config.batch_size, config.batch_size, seed=config.seed, stage="ppo"),
-                sampler=sampler,
+                asked(step),
+                sampler=draws.at(step),
                 scorer=scored,
                 policy=policy,
                 reference=reference,
                 value=value,
                 sampling=sampling,
-                generator=generator(config.seed, "ppo", "rollout", step),
+                generator=numbers(step),
                 dtype=dtype,
                 micro_tokens=config.micro_tokens,
             )
-            gate.check(rollout, f"ppo step {step}")
+            gate.check(rollout, f"ppo step {step}", draws.behind)
+            if step < config.steps:
+                draws.ask(step + 1, asked(step + 1), n=1, sampling=sampling, generator=numbers(step + 1))
 
             # step 2: token rewards (KL penalty, score at the end), advantages, returns
             targets = learning_targets(config, rollout, beta, correction.weights(rollout))
@@ -154,7 +164,7 @@ def train(
                 history.append(metrics)
                 if config.kl_stop and metrics["approx_kl"] > config.kl_stop:
                     break
-            sampler.refresh()
+            draws.refresh(step)
             seconds_train = time.perf_counter() - started
 
             # step 4: log, adapt beta, keep a checkpoint
@@ -180,6 +190,7 @@ def train(
                     "gate": gate.first,
                 }
                 run.checkpoint(step, state | {name: optimizer_states(optimizers) for name, optimizers in trained.items()})
+                draws.settle(step)
             bar.advance(reward=metrics["reward"], kl=metrics["kl_k1"], episodes_per_second=metrics["episodes_per_second"])
     if average:
         policy.load_state_dict(average, strict=False)

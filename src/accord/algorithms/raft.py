@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.correction import Gate
+from accord.algorithms.draws import Draws
 from accord.algorithms.groupwise_objectives import best_of_n_kl, best_rows
 from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.algorithms.rewards import Mixture
@@ -74,7 +75,8 @@ def train(
         rewards.multipliers.update(state["multipliers"])
         updates = state["updates"]
         gate.first.update(state.get("gate", {}))
-    sampler.refresh()
+    draws = Draws(config, sampler, run, done)
+    draws.refresh(done)
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
 
     with track(config.rounds, "raft", done=done) as bar:
@@ -84,7 +86,7 @@ def train(
             drawn = draw(
                 next_prompts(prompts, (step - 1) * config.batch_size, config.batch_size, seed=config.seed, stage="raft"),
                 n=config.group_size,
-                sampler=sampler,
+                sampler=draws.at(step),
                 scorer=scorer,
                 sampling=sampling,
                 generator=generator(config.seed, "raft", "rollout", step),
@@ -110,7 +112,7 @@ def train(
                 updates += 1
                 found_now = to_host({"loss": torch.stack(losses), "grad_norm": norm})
                 history.append({"loss": added(found_now["loss"]), "grad_norm": float(found_now["grad_norm"])})
-            sampler.refresh()
+            draws.refresh(step)
             seconds_train = time.perf_counter() - started
 
             # step 4: log, keep a checkpoint
@@ -125,6 +127,7 @@ def train(
             if run.due(planned, config.save_minutes):
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
                 run.checkpoint(step, state | {"updates": updates, "gate": gate.first})
+                draws.settle(step)
             bar.advance(reward=metrics["reward"], chosen=metrics["reward_chosen"], kl=metrics["kl_k1"])
     return policy
 

@@ -212,8 +212,22 @@ class Rewards(Settings):
 
 
 @section
-class OffPolicy(Settings):
+class Recorded(Settings):
+    """What a run keeps of its rollouts."""
+
+    record_rollouts: Literal["auto", "all", "checkpoint", "off"] = "auto"
+    """Rollouts to keep in the run's folder: all; those that a resume would need; or none. auto is off for the engine in this process,
+    which draws the same again, and all for any other."""
+    replay: str = ""
+    """Another run of the project whose recorded rollouts to learn from, without a sampler."""
+
+
+@section
+class OffPolicy(Recorded):
     """Learning from tokens that another distribution than the trainer's drew."""
+
+    staleness: Annotated[int, Range(least=0, most=1)] = 0
+    """1 samples the next batch while the policy learns from this one, from weights one step old; 0 waits."""
 
     importance: Literal["auto", "token", "sequence", "mask", "off"] = "auto"
     """Importance weights of sampled tokens, trainer over sampler: per token; per response; per response, without those above the cap; or

@@ -12,6 +12,7 @@ from accord.settings.mixins import (
     Labels,
     LongPrompts,
     OffPolicy,
+    Recorded,
     Rewards,
     Rollouts,
     Seed,
@@ -337,7 +338,7 @@ class ReinforceConfig(GrpoConfig):
 
 
 @section
-class RaftConfig(ConstantOptimizer, LongPrompts, Rewards, Training):
+class RaftConfig(ConstantOptimizer, LongPrompts, Rewards, Recorded, Training):
     """`accord raft`: rejection sampling, fine-tuning on the best of the policy's own responses (Dong et al. 2023; Gulcehre et al. 2023)."""
 
     rounds: Count = 8

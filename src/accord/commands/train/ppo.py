@@ -14,7 +14,7 @@ from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, 
 from accord.commands.models import digest_of, load_model, load_reward_model, locate, training_dtype
 from accord.commands.train.raw_text import need_raw_text, raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
-from accord.commands.train.run import askable, counted_prompts, ending, plan_run, save, trainable, with_rates
+from accord.commands.train.run import askable, counted_prompts, ending, plan_run, replayed, rollouts_of, save, trainable, with_rates
 from accord.data.tokenizers import load_tokenizer
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
@@ -48,6 +48,8 @@ def ppo(
     source, reward_source = locate(opened, sft), locate(opened, reward)
     rewards = open_rewards(opened, config, reward, name)
     inputs = {"sft": digest_of(source), "reward": digest_of(reward_source), **rewards.inputs}
+    replay = replayed(opened, config)
+    inputs |= {"replay": replay.recordings.digest()} if replay else {}
     run = Run.start(opened.run(name), stage="ppo", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
         return run
@@ -72,7 +74,7 @@ def ppo(
             policy=policy,
             reference=model.lm,
             value=value,
-            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
+            sampler=replay or LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
             scorer=mixture(
                 opened, run, rewards, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens, loaded=shared
             ),
@@ -86,7 +88,8 @@ def ppo(
         parents = {sft: inputs["sft"], reward: inputs["reward"], **rewards.parents}
         # The critic pads as the reward model does, which is not always how the policy pads.
         saved = ((name, policy, chat_format.tokenizer), (f"{name}-value", value, load_tokenizer(reward_source)))
+        data = rewards.data | rollouts_of(run)
         for target, trained, tokenizer in saved:
-            save(opened, target, trained, tokenizer, run, parents=parents, data=rewards.data, config=config, metrics=metrics)
+            save(opened, target, trained, tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)
     return run

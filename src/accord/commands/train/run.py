@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
+from accord.algorithms.draws import Replayed
 from accord.commands import COMMANDS
 from accord.commands.models import Model
 from accord.data.template_variables import written_in
@@ -35,9 +36,10 @@ from accord.runtime.model_card import About
 from accord.runtime.model_files import CONFIG, ModelFiles, read_json
 from accord.runtime.progress import say
 from accord.runtime.project import Project
+from accord.runtime.recordings import FOLDER, Recordings
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
-from accord.settings.mixins import FineTuning, Training, Window
+from accord.settings.mixins import FineTuning, Recorded, Training, Window
 from accord.settings.rates import rate
 
 UNLIMITED = 1 << 40
@@ -127,6 +129,27 @@ def with_rates(config: Tuned, run: Run, lm: Any, critic: Any = None) -> Tuned:
         say(f"{run.stage}: {line}")
         run.note(line)
     return settled
+
+
+def replayed(project: Project, config: Recorded) -> Replayed | None:
+    """Return the recorded rollouts of the run that the settings name, as a sampler; None where they name none.
+
+    Raises:
+        UsageError: the project has no such run.
+        RunError: it kept no rollouts.
+    """
+    if not config.replay:
+        return None
+    folder = project.run(config.replay)
+    if not folder.is_dir():
+        raise UsageError(f"the project has no run {config.replay!r}", where="--replay", hint="runs/ holds the runs, by name")
+    return Replayed(Recordings(folder / FOLDER))
+
+
+def rollouts_of(run: Run) -> dict[str, str]:
+    """Return the digest of the recorded rollouts that a run learned from, for its lineage; nothing where none is recorded."""
+    digest = Recordings(run.folder / FOLDER).digest()
+    return {"rollouts": digest} if digest else {}
 
 
 def ending(run: Run, *names: str) -> dict[str, float]:

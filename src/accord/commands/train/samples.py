@@ -8,7 +8,7 @@ from typing import Any
 from accord.commands.app import RunFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.rewards import mixture, open_rewards
-from accord.commands.train.run import askable, counted_prompts, ending, plan_run, save, trainable, with_rates
+from accord.commands.train.run import askable, counted_prompts, ending, plan_run, replayed, rollouts_of, save, trainable, with_rates
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.device import choose_device
@@ -33,6 +33,8 @@ def learn_from_samples(
     source = locate(project, sft)
     spec = open_rewards(project, config, reward, name)
     inputs = {"sft": digest_of(source), **spec.inputs}
+    replay = replayed(project, config)
+    inputs |= {"replay": replay.recordings.digest()} if replay else {}
     run = Run.start(project.run(name), stage=stage, config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
         return run
@@ -53,7 +55,7 @@ def learn_from_samples(
             policy=policy,
             reference=reference,
             rewards=mixture(project, run, spec, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens),
-            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
+            sampler=replay or LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
             prompts=prompts,
             decode=chat_format.tokenizer.decode,
             run=run,
@@ -61,6 +63,7 @@ def learn_from_samples(
         )
         metrics |= ending(run, "reward", "kl_k1", "finished")
         parents = {sft: inputs["sft"], **spec.parents}
-        save(project, name, policy, chat_format.tokenizer, run, parents=parents, data=spec.data, config=config, metrics=metrics)
+        data = spec.data | rollouts_of(run)
+        save(project, name, policy, chat_format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)
     return run

@@ -1,0 +1,148 @@
+"""The draws of a run: taken from the sampler, read back where they were recorded, or taken one step ahead.
+
+A sampler outside this process never draws the same again. So what it drew is recorded before it is learned from, and a resumed run
+reads it: training goes on bit for bit on what was really sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import torch
+
+from accord.errors import RunError
+from accord.protocols import Sampler, is_foreign
+from accord.records import Generation, Sampling
+from accord.runtime import ranks
+from accord.runtime.recordings import FOLDER, Draw, Recordings, Request
+from accord.runtime.runs import Run
+
+
+class Replayed:
+    """A sampler that draws nothing: a run takes what another run recorded."""
+
+    def __init__(self, recordings: Recordings) -> None:
+        self.recordings, self.foreign = recordings, recordings.was_foreign()
+
+    def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
+        """Refuse to draw. Raises RunError."""
+        hint = "replay as many steps as were recorded"
+        raise RunError("no such rollout was recorded, and a replay draws none", where=str(self.recordings.folder), hint=hint)
+
+    def refresh(self) -> None:
+        """Do nothing: there are no weights."""
+
+
+class Draws:
+    """What the steps of a run take from a sampler.
+
+    ``config.record_rollouts`` says which draws stay in the run's folder: ``all``; ``checkpoint``, those that a resume would need; or
+    ``off``. ``auto`` is ``all`` for a sampler outside this process, ``checkpoint`` for draws one step ahead, and otherwise ``off``: the
+    engine in this process draws the same again from the same weights and seed.
+    """
+
+    def __init__(self, config: Any, sampler: Sampler, run: Run, done: int) -> None:
+        source: Recordings | None = getattr(sampler, "recordings", None)
+        self.sampler, self.foreign, self.staleness = sampler, is_foreign(sampler), getattr(config, "staleness", 0)
+        auto = "all" if self.foreign and source is None else "checkpoint" if self.staleness and source is None else "off"
+        self.keep = auto if config.record_rollouts == "auto" else config.record_rollouts
+        self.own = Recordings(run.folder / FOLDER)
+        self.sources = ([] if self.keep == "off" else [self.own]) + ([] if source is None else [source])
+        self.policy_step = done
+        """The step after which the policy had the weights that the sampler draws from."""
+        self.behind = 0
+        """Steps that the policy has learned since the weights that drew what was taken last."""
+        self._ahead: dict[int, Callable[[], Draw]] = {}
+        self._threads = ThreadPoolExecutor(1, "accord-draw") if self.staleness and self.foreign else None
+        self.noted = ranks.first() and (self.keep != "off" or source is not None)
+        if self.noted:
+            self.own.cut(done)
+
+    def at(self, step: int) -> StepDraws:
+        """Return the sampler of a step, which counts what the step draws."""
+        self.behind = 0
+        return StepDraws(self, step)
+
+    def ask(self, step: int, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> None:
+        """Take the first draw of a later step now, from today's weights, where the settings allow draws one step ahead.
+
+        A sampler outside this process draws while the policy learns. The engine in this process shares the policy's weights, so it draws
+        at once.
+        """
+        request = Request(prompts, n, sampling, generator.initial_seed())
+        if not self.staleness or self._read(step, 0, request):
+            return
+        policy_step, sample = self.policy_step, partial(self.sampler.sample, prompts, n=n, sampling=sampling, generator=generator)
+        if self._threads is None:
+            drawn = sample()
+            result = lambda: drawn  # noqa: E731
+        else:
+            if bring := getattr(self.sampler, "bring", None):
+                bring()  # the weights as they are now; the thread finds them brought
+            result = self._threads.submit(sample).result
+
+        def arrived() -> Draw:
+            draw = Draw(result(), policy_step, self.foreign)
+            self._write(step, 0, request, draw)
+            self._ahead[step] = lambda: draw
+            return draw
+
+        self._ahead[step] = arrived
+
+    def take(self, step: int, number: int, request: Request, generator: torch.Generator) -> Generation:
+        """Return a draw of a step: the recorded one, the one that was asked for before, or a new one."""
+        draw = self._read(step, number, request)
+        if draw is None and number == 0 and step in self._ahead:
+            draw = self._ahead[step]()
+        if draw is None:
+            drawn = self.sampler.sample(request.prompts, n=request.n, sampling=request.sampling, generator=generator)
+            draw = Draw(drawn, self.policy_step, self.foreign)
+            self._write(step, number, request, draw)
+        self._ahead.pop(step, None)
+        self.behind = max(self.behind, step - 1 - draw.policy_step)
+        if self.noted:
+            self.own.note(step, number, draw)
+        return draw.drawn
+
+    def refresh(self, step: int) -> None:
+        """Tell the sampler that the weights are those after ``step`` now, once what it was asked for from the old ones is here."""
+        for arrived in list(self._ahead.values()):
+            arrived()
+        self.sampler.refresh()
+        self.policy_step = step
+
+    def settle(self, step: int) -> None:
+        """Remove the draws that no resume needs once a step has a checkpoint, unless all are kept."""
+        if self.keep == "checkpoint" and ranks.first():
+            self.own.forget(step)
+
+    def _read(self, step: int, number: int, request: Request) -> Draw | None:
+        """Return the recorded draw, this run's or that of the run that is replayed. Raises RunError as ``Recordings.read`` does."""
+        for source in self.sources:
+            found = ranks.from_first(partial(source.read, step, number, request))
+            if found is not None:
+                return found
+        return None
+
+    def _write(self, step: int, number: int, request: Request, draw: Draw) -> None:
+        if self.keep != "off" and ranks.first():
+            self.own.write(step, number, request, draw)
+
+
+class StepDraws:
+    """The sampler of one step."""
+
+    def __init__(self, draws: Draws, step: int) -> None:
+        self.draws, self.step, self.number = draws, step, 0
+
+    def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
+        """Return the step's next draw; see ``protocols.Sampler``."""
+        request = Request(prompts, n, sampling, generator.initial_seed())
+        self.number += 1
+        return self.draws.take(self.step, self.number - 1, request, generator)
+
+    def refresh(self) -> None:
+        """Do nothing: ``Draws.refresh`` does."""
