@@ -195,6 +195,24 @@ def _targets(module: str) -> set[str]:
     return {name if name.removeprefix("accord.") in MODULES else name.rpartition(".")[0] for name in names}
 
 
+@pytest.mark.parametrize(
+    ("walk", "most"), [("From `accord ppo` to the clipped ratio", 16), ("From a ranking on the form to the weights", 27)]
+)
+def test_the_walks_of_the_architecture_page_can_be_walked(walk: str, most: int) -> None:
+    """Each file is there, and one further up imports it: a file that calls the next names it. The app opens commands by their table."""
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    section = page.split(f"## {walk}\n")[1].split("\n## ")[0]
+    steps = re.findall(r"^(\d+)\. .*?`([\w/]+)\.py`", section, re.MULTILINE)
+    assert [int(number) for number, _ in steps] == list(range(1, len(steps) + 1))
+    assert 2 < len(steps) <= most
+    walked = [file.replace("/", ".") for _, file in steps]
+    commands = {command.module.removeprefix("accord.") for command in COMMANDS}
+    for place, module in enumerate(walked[1:], 1):
+        assert module in MODULES, f"{module} is not there"
+        known = set[str]().union(*(_targets(earlier) for earlier in walked[:place]))
+        assert f"accord.{module}" in known or module in commands, f"nothing on the way before it imports {module}"
+
+
 def test_every_package_that_is_imported_is_declared() -> None:
     project = tomllib.loads((SOURCE.parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
     lines = sum(project["optional-dependencies"].values(), project["dependencies"])
