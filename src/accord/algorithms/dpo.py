@@ -236,9 +236,8 @@ def _measured(config: DpoConfig, policy: Any, part: Sequence[Known], prompts: in
 def _summary(measured: Sequence[Measured], **single: Tensor) -> dict[str, float]:
     """Return the metrics of a step, those of one number each as they are; docs/dpo.md defines each."""
     parts = {name: torch.cat([getattr(part, name) for part in measured]) for name in ("better", "worse", "best", "moved")}
-    lengths = {"tokens": torch.cat([part.tokens for part in measured])}
     found = to_host({"loss": torch.stack([part.loss for part in measured]), **parts, **single})
-    found = ranks.joined(found | lengths, *single)
+    found = ranks.joined(found | {"tokens": torch.cat([part.tokens for part in measured])}, *single)
     better, worse, best, moved = (found[name] for name in parts)
     tokens = found["tokens"]
     drift = {"drift": (moved.sum() / tokens.sum()).item()} if len(tokens) else {}
