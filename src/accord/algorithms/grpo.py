@@ -54,7 +54,7 @@ from accord.algorithms.rollouts import (
     update_metrics,
 )
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, pad
+from accord.models.packing import divided, pad
 from accord.models.policy import logprobs
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling
@@ -222,7 +222,7 @@ def _losses(
     weights = token_weights(targets.keep[rows], "token" if whole else config.loss, config.max_tokens)
     units = float((targets.keep[rows].any(1).sum() if whole else targets.keep[rows].sum()).clamp(min=1))
     sums = list[dict[str, Tensor]]()
-    for group in by_tokens([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
+    for group in divided([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
         part = [rows[i] for i in group]
         batch = minibatch(rollout, part).to(policy.device)
         flat, _ = logprobs(policy, batch, dtype=dtype, temperature=config.temperature)
@@ -234,7 +234,8 @@ def _losses(
         weight = weights[group][:, : new.shape[1]].to(policy.device)
         if whole:
             now, then = response_sums(new, keep), response_sums(old, keep)
-            losses = clipped_policy_loss(now, then, advantages[:, 0], config.clip, clip_high) * importance[:, :1].flatten()
+            each, importance = advantages[:, :1].flatten(), importance[:, :1].flatten()  # a pass without rows has no column 0
+            losses = clipped_policy_loss(now, then, each, config.clip, clip_high) * importance
             policy_loss, log_ratio = losses.sum() / len(rows), (now - then)[counted]
         else:
             losses = clipped_policy_loss(new, old, advantages, config.clip, clip_high) * importance

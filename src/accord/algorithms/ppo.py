@@ -46,11 +46,12 @@ from accord.algorithms.rollouts import (
     update_metrics,
 )
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, pack
-from accord.models.policy import logprobs, next_token_loss
+from accord.models.packing import divided
+from accord.models.policy import logprobs, text_loss
 from accord.models.scalar import scalars
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling
+from accord.runtime import ranks
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -224,7 +225,7 @@ def _losses(
     """Add the gradients of one minibatch's policy and value loss, means over its kept tokens; return each pass's sums, and the tokens."""
     kept = float(targets.keep[rows].sum().clamp(min=1))
     sums = list[dict[str, Tensor]]()
-    for group in by_tokens([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
+    for group in divided([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
         part = [rows[i] for i in group]
         batch = minibatch(rollout, part).to(policy.device)
         response = rollout.keep[part]
@@ -246,9 +247,9 @@ def _losses(
 
 def _pretraining_mix(config: PpoConfig, policy: Any, documents: list[list[int]], dtype: torch.dtype) -> Tensor:
     """Add ptx_coef times the gradient of the raw-text loss and return that loss."""
-    loss = next_token_loss(policy, pack(documents).to(policy.device), dtype=dtype)
+    loss = text_loss(policy, documents, dtype=dtype)
     (config.ptx_coef * loss).backward()
-    return loss.detach()
+    return ranks.summed(loss.detach())
 
 
 def _follow(average: dict[str, Tensor], policy: Any, decay: float) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, divided, pack
+from accord.models.packing import divided, pack
 from accord.models.scalar import scalars, scored_row, trained_window
 from accord.runtime import ranks
 from accord.runtime.device import added, to_host
@@ -179,14 +179,14 @@ class ProcessReward:
 
     @torch.no_grad()
     def score_tokens(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, "rows steps"]:
-        """Return the reward of each response token, 0 after a row's end."""
+        """Return the reward of each response token, 0 after a row's end. Of several processes each scores its share."""
         rows: list[MarkedRow] = []
         for prompt, response in zip(prompts, responses, strict=True):
             rows.append(MarkedRow(scored_row(prompt, response, self.max_tokens), [False] * len(response)))
         out = torch.zeros(len(rows), max(len(row.wrong) for row in rows))
-        for group in by_tokens([len(row.tokens) for row in rows], self.batch_tokens):
+        for group in divided([len(row.tokens) for row in rows], self.batch_tokens):
             part = [rows[i] for i in group]
             flat = -torch.sigmoid(error_logits(self.model, part, self.dtype)).cpu()
             for i, each in zip(group, torch.split(flat, [len(row.wrong) for row in part]), strict=True):
                 out[i, : len(each)] = each
-        return out
+        return ranks.summed(out)

@@ -29,13 +29,13 @@ from accord.algorithms.rollouts import (
     rollout_metrics,
     sample_table,
     speed_metrics,
+    update_metrics,
 )
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, pack
+from accord.models.packing import divided, pack
 from accord.models.policy import logprobs
 from accord.protocols import Sampler
 from accord.records import Sampling
-from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -110,8 +110,7 @@ def train(
                 losses = _learn(config, policy, drawn, [chosen[i] for i in rows], dtype)
                 norm = update(scaled(optimizers, constant(updates, warmup)), config.max_grad_norm)
                 updates += 1
-                found_now = to_host({"loss": torch.stack(losses), "grad_norm": norm})
-                history.append({"loss": added(found_now["loss"]), "grad_norm": float(found_now["grad_norm"])})
+                history.append(update_metrics(losses, 1.0, grad_norm=norm))
             draws.refresh(step)
             seconds_train = time.perf_counter() - started
 
@@ -139,16 +138,16 @@ def selected(config: RaftConfig, drawn: Drawn) -> list[int]:
     return (drawn.finished & (drawn.scores >= config.threshold)).nonzero().flatten().tolist()
 
 
-def _learn(config: RaftConfig, policy: Any, drawn: Drawn, rows: list[int], dtype: torch.dtype) -> list[Tensor]:
-    """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return its parts."""
-    kept, losses = sum(len(drawn.responses[i]) for i in rows), list[Tensor]()
-    for group in by_tokens([len(drawn.prompts[i]) + len(drawn.responses[i]) for i in rows], config.micro_tokens):
+def _learn(config: RaftConfig, policy: Any, drawn: Drawn, rows: list[int], dtype: torch.dtype) -> list[dict[str, Tensor]]:
+    """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return the loss of each pass."""
+    kept, losses = sum(len(drawn.responses[i]) for i in rows), list[dict[str, Tensor]]()
+    for group in divided([len(drawn.prompts[i]) + len(drawn.responses[i]) for i in rows], config.micro_tokens):
         pairs = [(drawn.prompts[rows[i]], drawn.responses[rows[i]]) for i in group]
         batch = pack([[*prompt, *response] for prompt, response in pairs], [len(response) for _, response in pairs])
         flat, _ = logprobs(policy, batch.to(policy.device), dtype=dtype)
         loss = -flat.sum() / kept
         loss.backward()
-        losses.append(loss.detach())
+        losses.append({"loss": loss.detach()})
     return losses
 
 

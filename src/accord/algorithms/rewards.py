@@ -23,6 +23,7 @@ from accord.algorithms.rollouts import checked_scores
 from accord.errors import RunError, UsageError
 from accord.protocols import Scorer
 from accord.records import final_answer
+from accord.runtime import ranks
 
 Tokens = Sequence[int]
 HINT = 'for example "model=1, exact=0..2, length=-0.01, my_rewards:polite=0.5, harmless>=0.5"'
@@ -255,17 +256,18 @@ class PythonReward:
     seconds: float = 600
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Tensor:
-        """Call the function; a mixture checks how many numbers came back.
+        """Call the function; a mixture checks how many numbers came back. Of several processes the first calls it, once for all rows.
 
         Raises:
             RunError: it raises, takes too long, or does not return a list of numbers.
         """
         asked = ([self.prompt_text(prompt) for prompt in prompts], [self.response_text(response) for response in responses])
-        returned = _within(self.seconds, lambda: self.function(*asked), f"the reward {self.name}")
+        where = f"the reward {self.name}"
+        returned = ranks.from_first(lambda: _within(self.seconds, lambda: self.function(*asked), where))
         try:
             return torch.as_tensor(returned, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise RunError(f"returned what is no list of numbers: {returned!r:.80}", where=f"the reward {self.name}") from error
+            raise RunError(f"returned what is no list of numbers: {returned!r:.80}", where=where) from error
 
 
 def _within(seconds: float, work: Callable[[], Any], where: str) -> Any:

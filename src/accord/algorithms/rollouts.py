@@ -17,11 +17,12 @@ from torch import Tensor
 
 from accord.algorithms.objectives import kl_estimate
 from accord.errors import RunError
-from accord.models.packing import PackedBatch, by_tokens, keep_mask, pack, pad
+from accord.models.packing import PackedBatch, divided, keep_mask, pack, pad
 from accord.models.policy import logprobs
 from accord.models.scalar import scalars
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling
+from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.seeds import generator as stream
 
@@ -141,8 +142,8 @@ def measure(
     """Measure the responses with policy, reference and value model; without a value model every value is 0."""
     began = time.perf_counter()
     rows = [[*prompt, *response] for prompt, response in zip(drawn.prompts, drawn.responses, strict=True)]
-    flat = _Flat(drawn.keep.sum(1))
-    for group in by_tokens([len(row) for row in rows], micro_tokens):
+    flat = _Flat(drawn.keep.sum(1), ("logprobs", "entropy", "reference", "values"))
+    for group in divided([len(row) for row in rows], micro_tokens):
         batch = pack([rows[i] for i in group], [len(drawn.responses[i]) for i in group]).to(policy.device)
         own, entropy = logprobs(policy, batch, dtype=dtype, temperature=temperature)
         other, _ = logprobs(reference, batch, dtype=dtype, temperature=temperature)
@@ -151,6 +152,7 @@ def measure(
             at = torch.cat([batch.targets - 1, batch.last])
             before, after = torch.split(scalars(value, batch, at, dtype=dtype), [len(batch.targets), len(group)])
         flat.put(group, torch.tensor(batch.kept_counts), {"logprobs": own, "entropy": entropy, "reference": other, "values": before}, after)
+    flat.join()
     log_ratio = (flat.rows["logprobs"] - drawn.logprobs).masked_fill(~drawn.keep, 0.0)
     return Rollout(
         prompts=drawn.prompts,
@@ -233,10 +235,12 @@ def update_metrics(sums: Sequence[Mapping[str, Tensor]], kept: float, **single: 
     """Return the metrics of one update, for which the host waits once.
 
     Args:
-        sums: of each of its passes: losses, which add up, and the sums of ``ratio_sums``, which become means over ``kept`` ratios.
-        single: metrics of one number each.
+        sums: of each of this process's passes: losses, which add up, and the sums of ``ratio_sums``, which become means over ``kept``
+            ratios. Those of other processes are added.
+        single: metrics of one number each, which all processes know.
     """
-    found = to_host({name: torch.stack([each[name] for each in sums]) for name in sums[0]} | single)
+    parts = {name: torch.stack([each[name] for each in sums]) for name in sums[0]}
+    found = ranks.joined(to_host(parts | single), *single)
     metrics = {name: float(found.pop(name)) for name in single}
     for name, values in found.items():
         share = 1.0 if name.endswith("loss") else kept
@@ -291,17 +295,20 @@ def checked_scores(scores: Tensor, rows: int, scorer: str = "the scorer") -> Ten
 class _Flat:
     """Collects flat per-token results of groups of rows into right-padded rows in the batch's own order."""
 
-    def __init__(self, counts: Int[Tensor, " rows"]) -> None:
-        self.shape = keep_mask(counts).shape
-        self.rows: dict[str, Tensor] = {}
+    def __init__(self, counts: Int[Tensor, " rows"], names: Sequence[str]) -> None:
+        self.rows = {name: torch.zeros(keep_mask(counts).shape) for name in names}
         self.after = torch.zeros(len(counts))
 
     def put(self, group: list[int], kept: Int[Tensor, " group"], metrics: dict[str, Tensor], after: Tensor) -> None:
         for name, flat in metrics.items():
-            rows = self.rows.setdefault(name, torch.zeros(self.shape))
             padded = pad(flat.cpu(), kept)
-            rows[group, : padded.shape[1]] = padded
+            self.rows[name][group, : padded.shape[1]] = padded
         self.after[group] = after.cpu()
+
+    def join(self) -> None:
+        """Fill in the rows that other processes measured."""
+        self.rows = {name: ranks.summed(table) for name, table in self.rows.items()}
+        self.after = ranks.summed(self.after)
 
 
 def minibatch(rollout: Rollout, rows: Sequence[int]) -> PackedBatch:

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
-from accord.algorithms.rollouts import Drawn, draw, minibatches
+from accord.algorithms.rollouts import Drawn, draw, minibatches, update_metrics
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import by_tokens, pack
+from accord.models.packing import divided, pack
 from accord.models.policy import logprobs
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling
-from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -97,8 +96,7 @@ def train(
                 losses = _learn(config, policy, [pool[i] for i in rows], dtype)
                 norm = update(scaled(optimizers, constant(updates, warmup)), config.max_grad_norm)
                 updates += 1
-                found_now = to_host({"loss": torch.stack(losses), "grad_norm": norm})
-                history.append({"loss": added(found_now["loss"]), "grad_norm": float(found_now["grad_norm"])})
+                history.append(update_metrics(losses, 1.0, grad_norm=norm))
             sampler.refresh()
 
             # step 4: log, keep a checkpoint
@@ -168,16 +166,16 @@ def _without_repeats(pairs: Pairs) -> Pairs:
     return list({(tuple(prompt), tuple(response)): [prompt, response] for prompt, response in pairs}.values())
 
 
-def _learn(config: StarConfig, policy: Any, pairs: Pairs, dtype: torch.dtype) -> list[Tensor]:
-    """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return its parts."""
-    tokens, losses = sum(len(response) for _, response in pairs), list[Tensor]()
-    for group in by_tokens([len(prompt) + len(response) for prompt, response in pairs], config.micro_tokens):
+def _learn(config: StarConfig, policy: Any, pairs: Pairs, dtype: torch.dtype) -> list[dict[str, Tensor]]:
+    """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return the loss of each pass."""
+    tokens, losses = sum(len(response) for _, response in pairs), list[dict[str, Tensor]]()
+    for group in divided([len(prompt) + len(response) for prompt, response in pairs], config.micro_tokens):
         part = [pairs[i] for i in group]
         batch = pack([[*prompt, *response] for prompt, response in part], [len(response) for _, response in part])
         flat, _ = logprobs(policy, batch.to(policy.device), dtype=dtype)
         loss = -flat.sum() / tokens
         loss.backward()
-        losses.append(loss.detach())
+        losses.append({"loss": loss.detach()})
     return losses
 
 

@@ -21,7 +21,9 @@ GROUPS = {
 """The rooms in the order of the loop, each with its heading in `accord --help`."""
 
 
-TOGETHER = frozenset({"dpo", "ilql", "kto", "pretrain", "process", "reward", "sft"})
+TOGETHER = frozenset(
+    {"dpo", "grpo", "ilql", "kto", "ppo", "pretrain", "process", "raft", "reinforce", "reward", "rloo", "sample", "sft", "star"}
+)
 """Commands that several processes run together. Every other command is refused there: each process would do all of its work."""
 
 

@@ -27,6 +27,7 @@ from accord.models.plain import Reading, reading
 from accord.models.plain_head import PlainHead
 from accord.models.sharding import gathered
 from accord.records import Generation, Sampling
+from accord.runtime import ranks
 
 COMPACT_AT = 0.75
 """Compact the batch when fewer than this share of its rows still run. Copying the cache costs about two steps."""
@@ -59,10 +60,20 @@ class LocalSampler:
     Args:
         keep: whether the cast copy of the weights stays for the next call. A training loop has no use for it and needs the memory.
         cache_bytes: the most that keys and values may take; rows that would need more are drawn in waves, one after the other.
+        divides: whether several processes, all of which ask for the same rows, divide them. Otherwise each draws what it is asked for.
     """
 
-    def __init__(self, model: Any, *, stop: Sequence[int], dtype: torch.dtype, keep: bool = True, cache_bytes: int = CACHE_BYTES) -> None:
-        self.keep, self.cache_bytes = keep, cache_bytes
+    def __init__(
+        self,
+        model: Any,
+        *,
+        stop: Sequence[int],
+        dtype: torch.dtype,
+        keep: bool = True,
+        cache_bytes: int = CACHE_BYTES,
+        divides: bool = False,
+    ) -> None:
+        self.keep, self.cache_bytes, self.divides = keep, cache_bytes, divides
         self.trained, self.stop, self.dtype = model, torch.tensor(list(stop), dtype=torch.long, device=model.device), dtype
         self.guide: Guide | None = getattr(model, "guide", None)
         self.context = context_of(model)
@@ -81,6 +92,9 @@ class LocalSampler:
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
         """Draw n responses for each prompt; see ``protocols.Sampler``. The model's context bounds a response as its length limit does.
 
+        Processes that divide the prompts take their columns of one table of random numbers, so that a row's do not depend on how many
+        processes there are, and all return all rows.
+
         Raises:
             InputError: a prompt leaves no room for a response in the context.
         """
@@ -88,18 +102,22 @@ class LocalSampler:
         self.model = gathered(self.model)
         rows, steps, device = len(prompts) * n, max(room, default=0), self.stop.device
         uniform = torch.rand(steps, rows, generator=generator).to(device) if sampling.temperature > 0 else None
-        tokens, logprobs = torch.zeros(steps, rows, dtype=torch.long, device=device), torch.zeros(steps, rows, device=device)
+        own = ranks.share([len(prompt) for prompt in prompts]) if self.divides else list(range(len(prompts)))
+        asked = [prompts[i] for i in own]
+        columns = torch.tensor([i * n + k for i in own for k in range(n)], dtype=torch.long, device=device)
+        tokens = torch.zeros(steps, len(columns), dtype=torch.long, device=device)
+        logprobs = torch.zeros(steps, len(columns), device=device)
         with torch.inference_mode(is_llama_shaped(self.model.base_model)):  # other architectures may keep what they compute
             seconds = {"prefill": 0.0, "decode": 0.0}
-            for first, end in self._waves(prompts, n, steps):
+            for first, end in self._waves(asked, n, steps):
                 part = slice(first * n, end * n)
-                own = None if uniform is None else uniform[:, part]
-                spent = self._fill(tokens[:, part], logprobs[:, part], prompts[first:end], n, sampling, own)
+                numbers = None if uniform is None else uniform[:, columns[part]]
+                spent = self._fill(tokens[:, part], logprobs[:, part], asked[first:end], n, sampling, numbers)
                 seconds = {name: seconds[name] + spent[name] for name in seconds}
         if not self.keep:
             self.refresh()
         drawn = time.perf_counter()
-        tokens, logprobs = tokens.cpu(), logprobs.cpu()
+        tokens, logprobs = (self._whole(table, columns, rows).cpu() for table in (tokens, logprobs))
         seconds["decode"] += time.perf_counter() - drawn  # the host waits for a device only here
         limit = torch.tensor(room).repeat_interleave(n)
         stops = torch.isin(tokens.T, self.stop.cpu()) & (torch.arange(steps) < limit[:, None])
@@ -116,6 +134,10 @@ class LocalSampler:
             if end == len(prompts) or (end + 1 - first) * (max(map(len, prompts[first : end + 1])) + steps) * a_token > self.cache_bytes:
                 yield first, end
                 first = end
+
+    def _whole(self, drawn: Tensor, columns: Int[Tensor, " own"], rows: int) -> Tensor:
+        """Return the [steps, rows] of all processes that divide them; ``columns`` are those that this one drew."""
+        return ranks.summed(drawn.new_zeros(len(drawn), rows).index_copy_(1, columns, drawn)) if self.divides else drawn
 
     def _room(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[int]:
         """Return the longest response that each prompt leaves room for."""

@@ -20,8 +20,9 @@ from torch import Tensor
 from accord.models.attention import PackedAttention
 from accord.models.decoder import context_of, hidden
 from accord.models.folders import load_scalar_model
-from accord.models.packing import PackedBatch, by_tokens, pack
+from accord.models.packing import PackedBatch, divided, pack
 from accord.models.sharding import whole
+from accord.runtime import ranks
 
 BIAS, WINDOW = "reward_bias", "reward_window"
 """What a reward model's config.json says beside its architecture."""
@@ -77,17 +78,20 @@ class RewardModel:
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, " rows"]:
-        """Score each pair. One that exceeds the window is counted and loses the left of its prompt, as ``scored_row`` says."""
+        """Score each pair. One that exceeds the window is counted and loses the left of its prompt, as ``scored_row`` says.
+
+        Several processes, which all score the same pairs, divide them.
+        """
         pairs = list(zip(prompts, responses, strict=True))
         rows = [scored_row(prompt, response, self.max_tokens, context_of(self.model)) for prompt, response in pairs]
         self.scored += len(rows)
         if self.max_tokens:
             self.cut += sum(len(prompt) + len(response) > self.max_tokens for prompt, response in pairs)
-        out = torch.empty(len(rows), dtype=torch.float32)
-        for group in by_tokens([len(row) for row in rows], self.batch_tokens):
+        out = torch.zeros(len(rows), dtype=torch.float32)
+        for group in divided([len(row) for row in rows], self.batch_tokens):
             batch = pack([rows[index] for index in group]).to(self.model.device)
             out[group] = scores(self.model, batch, dtype=self.dtype).cpu()
-        return out
+        return ranks.summed(out)
 
 
 def trained_window(model: Any) -> int:

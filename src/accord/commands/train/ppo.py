@@ -18,7 +18,6 @@ from accord.commands.train.run import askable, counted_prompts, ending, plan_run
 from accord.data.tokenizers import load_tokenizer
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
-from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import PpoConfig
@@ -42,7 +41,7 @@ def ppo(
         InputError: there are no training prompts, or none that the rewards can be given for.
     """
     opened = Project.open(project)
-    choose_device(flags.device)
+    flags.start()
     if config.ptx_coef:
         need_raw_text(opened, "--ptx-coef 0")
     source, reward_source = locate(opened, sft), locate(opened, reward)
@@ -74,7 +73,7 @@ def ppo(
             policy=policy,
             reference=model.lm,
             value=value,
-            sampler=replay or LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
+            sampler=replay or LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False, divides=True),
             scorer=mixture(
                 opened, run, rewards, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens, loaded=shared
             ),

@@ -18,7 +18,7 @@ from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.store import Store
 from accord.records import Prompt, Response, Sampling
-from accord.runtime import lineage
+from accord.runtime import lineage, ranks
 from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -46,7 +46,7 @@ def sample(
         InputError: there are no prompts, or none leaves room for a response in the model's context.
     """
     opened = Project.open(project)
-    choose_device(flags.device)
+    ranks.start(choose_device(flags.device))
     with Store.open(opened.store_url) as store:
         prompts = chosen_prompts(config, list(store.prompts(split="train")), list(store.prompts(split="validation")))
         if not prompts:
@@ -57,7 +57,7 @@ def sample(
             return run
         with run.finishing() as metrics:
             loaded = load_model(opened, model)
-            sampler = LocalSampler(loaded.lm, stop=loaded.format.stop, dtype=compute_dtype(flags.dtype))
+            sampler = LocalSampler(loaded.lm, stop=loaded.format.stop, dtype=compute_dtype(flags.dtype), divides=True)
             sampling = Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty, config.max_tokens)
             fitting = answerable(prompts, loaded.format)
             skip, sums = run.restore() or (0, dict.fromkeys(("responses", "drawn", "finished", "tokens", "seconds"), 0.0))
@@ -66,7 +66,8 @@ def sample(
             ):
                 # what is stored stays stored: a command that is stopped and given again goes on behind the last batch
                 different = [distinct(group) for group in batch.groups]
-                store.add_responses(response for group in different for response in group)
+                if ranks.first():
+                    store.add_responses(response for group in different for response in group)
                 run.samples(batch.number, _shown(fitting, batch))
                 found = _sums(batch, different)
                 sums = {name: value + found[name] for name, value in sums.items()}

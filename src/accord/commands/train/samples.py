@@ -11,7 +11,6 @@ from accord.commands.train.rewards import mixture, open_rewards
 from accord.commands.train.run import askable, counted_prompts, ending, plan_run, replayed, rollouts_of, save, trainable, with_rates
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
-from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 
@@ -29,7 +28,7 @@ def learn_from_samples(
         ModelError: a model is missing, or the reward model reads another tokenizer's ids.
         InputError: there are no training prompts, or none that the rewards can be given for.
     """
-    choose_device(flags.device)
+    flags.start()
     source = locate(project, sft)
     spec = open_rewards(project, config, reward, name)
     inputs = {"sft": digest_of(source), **spec.inputs}
@@ -55,7 +54,7 @@ def learn_from_samples(
             policy=policy,
             reference=reference,
             rewards=mixture(project, run, spec, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens),
-            sampler=replay or LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
+            sampler=replay or LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False, divides=True),
             prompts=prompts,
             decode=chat_format.tokenizer.decode,
             run=run,

@@ -21,7 +21,6 @@ from accord.evaluation.run_facts import note_alarms
 from accord.feedback.answer_keys import NO_PROBLEMS, with_answer_keys
 from accord.feedback.store import Store
 from accord.records import Demonstration, Message, Prompt, final_answer
-from accord.runtime.device import choose_device
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import StarConfig
@@ -46,7 +45,7 @@ def star(
         InputError: there are no problems with an answer.
     """
     opened = Project.open(project)
-    choose_device(flags.device)
+    flags.start()
     source = locate(opened, sft)
     with Store.open(opened.store_url) as store:
         known = with_answer_keys(store, "train", config.kinds)
@@ -78,7 +77,7 @@ def star(
         algorithm.train(
             config,
             policy=policy,
-            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False),
+            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False, divides=True),
             scorer=ExactAnswer(answers, chat_format.text),
             questions=questions,
             decode=chat_format.tokenizer.decode,
