@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.errors import InputError
+from accord.feedback import snapshot
 from accord.feedback.snapshot import read_snapshot, write_snapshot
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response
 
@@ -76,6 +78,25 @@ def test_the_bytes_do_not_depend_on_the_version_of_this_package(tmp_path: Path) 
     assert (tmp_path / "s.jsonl").read_bytes() == expected.encode()
 
 
+def test_parts_that_are_sorted_on_the_disk_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten million rankings are not held in memory."""
+    rows = [Labeler(text, "person") for text in ("b", "a", "aé", "a😀", "a\uffff", "a b", 'a"', "", "z", "b")]
+    whole = write_snapshot(rows, tmp_path / "whole.jsonl")
+    for size in (1, 3, 5, 10):
+        monkeypatch.setattr(snapshot, "IN_MEMORY", size)
+        assert write_snapshot(iter(rows), tmp_path / "parts.jsonl") == whole
+    assert (tmp_path / "parts.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.jsonl", "whole.jsonl"]
+
+
+def test_rows_are_sorted_without_holding_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "IN_MEMORY", 500)
+    tracemalloc.start()
+    write_snapshot((Labeler(f"{n * 7919 % 20_000:06}" + "x" * 400, "person") for n in range(20_000)), tmp_path / "s.jsonl")
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000 < (tmp_path / "s.jsonl").stat().st_size
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize("change", [b" ", b"", b"\n"], ids=["a letter", "cut off", "a blank line"])
 def test_a_changed_file_is_refused(tmp_path: Path, change: bytes) -> None:
     path = tmp_path / "s.jsonl"
@@ -92,7 +113,7 @@ DAMAGED = {
     "no object": (b"[1]\n", "s.jsonl:1: not a Labeler"),
     "a field missing": (b'{"id":"a"}\n', "s.jsonl:1: not a Labeler.*kind"),
     "a field too many": (b'{"group":"","id":"a","kind":"user","x":1}\n', "s.jsonl:1: not a Labeler.*'x'"),
-    "not UTF-8": (b'{"group":"","id":"\xff","kind":"user"}\n', "s.jsonl: not UTF-8"),
+    "not UTF-8": (b'{"group":"","id":"\xff","kind":"user"}\n', "s.jsonl:1: not UTF-8"),
 }
 
 

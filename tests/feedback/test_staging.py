@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from feedback.conftest import empty
+from sqlalchemy import select
 
 from accord.errors import StoreError
-from accord.feedback.spool import Spool
+from accord.feedback import schema
+from accord.feedback.spool import TABLES, Spool
 from accord.feedback.store import Store
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response, Thumb
+from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Rating, Response, Thumb
 
 ANN = Labeler("ann", "person", "g")
 PROMPTS = [Prompt(f"p{n}", (Message("user", f"Question {n} 中\u2028?"),)) for n in range(4500)]
@@ -47,3 +51,64 @@ def test_what_is_refused_at_the_end_takes_everything_back(store: Store, tmp_path
     with pytest.raises(ZeroDivisionError):
         put(store, tmp_path / "fourth", RECORDS, before_commit=lambda: 1 // 0)
     assert store.counts() == before
+
+
+ODD = ["\0 and \x1a and \x1a0", "\\N", "\\.", "tab\tline\nreturn\r back\\slash", "", "é 中 \u2028 😀", "NULL", '{"a": [1, "]"]}']
+RATINGS = (Rating("s10", 7, ("hallucination",)), Rating("s11", 1))
+FULL: list[Any] = [
+    ANN,
+    Labeler("bob", "model", "o'group"),
+    *(Prompt(f"q{n}", (Message("user", odd or "?"),), user=f"u{n}") for n, odd in enumerate(ODD)),
+    *(Response(f"s{n}{m}", f"q{n}", odd, "m\\n", (1, 2) if m else (), m == 0) for n, odd in enumerate(ODD) for m in range(3)),
+    *(Demonstration(f"e{n}", Prompt("q0", (Message("user", ODD[0]),), user="u0"), odd, "bob") for n, odd in enumerate(ODD)),
+    Ranking("l0", "q0", "ann", ("s00", "s02", "s01"), (1, 1, 2), Guideline("training", "v"), "2026-01-01"),
+    Ranking("l1", "q1", "bob", ("s11", "s10"), (2, 1), Guideline("evaluation", "v"), "", RATINGS),
+]  # fmt: skip
+
+
+def content(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    tables = [schema.metadata.tables[name] for name in (*TABLES, "ranking_items")]
+    with store.read() as connection:
+        return {table.name: sorted(map(tuple, connection.execute(select(table))), key=repr) for table in tables}
+
+
+def test_a_bulk_import_leaves_what_the_rows_one_by_one_leave(store: Store, tmp_path: Path) -> None:
+    store.add_labelers([record for record in FULL if isinstance(record, Labeler)])
+    store.add_prompts([record for record in FULL if isinstance(record, Prompt)])
+    store.add_responses([record for record in FULL if isinstance(record, Response)])
+    store.add_demonstrations([record for record in FULL if isinstance(record, Demonstration)])
+    store.add_rankings([record for record in FULL if isinstance(record, Ranking)])
+    expected = content(store)
+    assert len(expected["ranking_items"]) == 5
+    assert not any(put(store, tmp_path / "again", FULL).values())
+    assert content(store) == expected
+    empty(store)
+    added = put(store, tmp_path / "anew", [*FULL, *FULL])
+    assert content(store) == expected
+    assert added == {name: len(expected[name]) for name in TABLES}
+
+
+@pytest.mark.parametrize(
+    ("records", "what"),
+    [
+        ([PROMPTS[0], Prompt("p0", (Message("user", "Another?"),))], "two different prompts share the id p0"),
+        ([ANN, *PROMPTS[:1], *RESPONSES[:2], RANKINGS[0], replace(RANKINGS[0], ranks=(2, 1))], "two different rankings share the id k0"),
+        ([ANN, *PROMPTS[:1], *RESPONSES[:2], RANKINGS[0], replace(RANKINGS[0], at="later")], "two different rankings share the id k0"),
+        ([ANN, *PROMPTS[:1], Response("r", "p0", "x" * 9, "m"), Response("r", "p0", "y", "m")], "two different responses share the id r"),
+        ([Prompt("p0", (Message("user", "?"),), user="u" * 5), Prompt("p0\0", (Message("user", "?"),))], "cannot be written"),
+    ],
+)
+def test_one_id_has_one_content(records: list[Any], what: str, store: Store, tmp_path: Path) -> None:
+    if "written" in what and store.database.is_sqlite:
+        pytest.skip("SQLite stores any character in an id")
+    with pytest.raises(StoreError, match=what):
+        put(store, tmp_path / "both", records)
+    assert not any(store.counts().values())
+
+
+def test_a_ranking_with_other_items_is_another_ranking(store: Store, tmp_path: Path) -> None:
+    put(store, tmp_path / "first", FULL)
+    rated = next(record for record in FULL if isinstance(record, Ranking) and record.id == "l1")
+    for number, other in enumerate((replace(rated, ratings=rated.ratings[:1]), replace(rated, response_ids=("s11", "s12")))):
+        with pytest.raises(StoreError, match="rankings: l1 is in the store with another content"):
+            put(store, tmp_path / str(number), [other])

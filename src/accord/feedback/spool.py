@@ -13,8 +13,10 @@ from typing import IO, Any
 
 from sqlalchemy import Connection, text
 
+from accord.errors import StoreError
 from accord.feedback import rows, schema
 from accord.feedback.inserts import add_ranking_rows, add_rows, batches
+from accord.feedback.postgres_copy import copy_rankings, copy_rows
 from accord.feedback.store import ADDING, Store
 from accord.records import Demonstration, Labeler, Prompt, Ranking, Response, Thumb
 
@@ -71,21 +73,36 @@ class Spool:
                 connection.exec_driver_sql(f"PRAGMA cache_size=-{CACHE_KIB}")
             else:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADDING})
-            added = {table: sum(self._written(connection, table, tell)) for table in TABLES}
+            write = self._written if store.database.is_sqlite else self._copied
+            added = {table: write(connection, table, tell) if self.counts[table] else 0 for table in TABLES}
             before_commit()
             return added
 
-    def _written(self, connection: Connection, table: str, tell: Callable[[int], object]) -> Iterator[int]:
+    def _written(self, connection: Connection, table: str, tell: Callable[[int], object]) -> int:
+        added = 0
+        for batch in batches(self._rows(table), IN_ONE_BATCH):
+            added += _add(connection, table, batch)
+            tell(len(batch))
+        return added
+
+    def _copied(self, connection: Connection, table: str, tell: Callable[[int], object]) -> int:
+        if table == "rankings":
+            return copy_rankings(connection, self._rows(table), tell)
+        return copy_rows(connection, schema.metadata.tables[table], self._rows(table), tell)
+
+    def _rows(self, table: str) -> Iterator[Any]:
         file = self._files[table]
         file.seek(0)
-        for batch in batches(map(json.loads, file), IN_ONE_BATCH):
-            yield _add(connection, table, batch)
-            tell(len(batch))
+        return map(json.loads, file)
 
 
 def _add(connection: Connection, table: str, batch: Sequence[Any]) -> int:
     if table == "rankings":
-        return add_ranking_rows(connection, [row for row, _ in batch], {row["id"]: items for row, items in batch})
+        items: dict[str, Any] = {}
+        for row, own in batch:
+            if items.setdefault(row["id"], own) != own:
+                raise StoreError(f"two different rankings share the id {row['id']}", hint="give each its own id")
+        return add_ranking_rows(connection, [row for row, _ in batch], items)
     return add_rows(connection, schema.metadata.tables[table], batch)
 
 

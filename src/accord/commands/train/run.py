@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ from accord.data.template_variables import written_in
 from accord.data.templates import ChatFormat, end_at_stop
 from accord.data.token_rows import LongRows, RowWindow
 from accord.errors import ModelError, RunError, UsageError
-from accord.feedback.snapshot import read_snapshot, write_snapshot
+from accord.feedback.snapshot import read_snapshot, snapshot_digest, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
 from accord.models.decoder import recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
@@ -76,17 +76,18 @@ def snapshot(path: Path, kind: type[Record], rows: Iterable[Record]) -> tuple[li
     def written() -> bool:
         if path.exists() and Run.started(path.parent):
             return True
-        present = list(rows)
-        if present:
+        remaining = iter(rows)
+        for first in remaining:
             Run.claim(path.parent)
-            write_snapshot(present, path)
-        return bool(present)
+            write_snapshot(chain([first], remaining), path)
+            return True
+        return False
 
     if not ranks.from_first(written):
         return [], ""
     if not path.exists():
         raise RunError(f"rank {ranks.rank()} does not see what rank 0 wrote", where=str(path), hint="share the project's folder")
-    return read_snapshot(path, kind), hashlib.sha256(path.read_bytes()).hexdigest()
+    return read_snapshot(path, kind), snapshot_digest(path)
 
 
 @dataclass(frozen=True)
