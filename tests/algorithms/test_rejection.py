@@ -135,6 +135,8 @@ OF_THE_STAGE = {
     "keep_adapter",
     "save_dtype",
     "save_minutes",
+    "shard",
+    "offload",
 }
 
 

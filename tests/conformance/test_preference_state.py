@@ -146,6 +146,8 @@ OF_THE_STAGE = {
     "keep_adapter",
     "save_dtype",
     "save_minutes",
+    "shard",
+    "offload",
 }
 """Read where the stage opens its data and its model (tests/commands/train/), or not seen in the weights."""
 

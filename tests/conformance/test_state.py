@@ -285,6 +285,8 @@ OF_THE_STAGE = {
     "keep_adapter",
     "save_dtype",
     "save_minutes",
+    "shard",
+    "offload",
 }
 """Read where the stage opens its models; logprob_gap and gap_multiple are T16, importance is tests/algorithms/test_correction.py."""
 

@@ -1,6 +1,7 @@
 """The methods that learn from written rows, three steps each, on a small project: a program for torchrun, and for one process.
 
 Words: the project's folder, then the methods to run. DIE names a rank and a step: that process kills itself when it has logged the step.
+SHARD says how the processes hold the model.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from accord.runtime.runs import Run
 from accord.settings import DpoConfig, IlqlConfig, KtoConfig, PretrainConfig, ProcessConfig, RewardConfig, SftConfig
 
 STEPS = 3
-SMALL: dict[str, Any] = {"batch_size": 3, "micro_tokens": 64, "epochs": 1, "lr": 1e-3, "warmup_steps": 1, "adam_epsilon": 1e-4}
+HELD: dict[str, Any] = {"shard": os.environ.get("SHARD", "auto")}
+SMALL: dict[str, Any] = {**HELD, "batch_size": 3, "micro_tokens": 64, "epochs": 1, "lr": 1e-3, "warmup_steps": 1, "adam_epsilon": 1e-4}
 """Seven rows are learned from: the last batch has one, so that a process has none, and passes hold a row or two."""
-BODY: dict[str, Any] = {"vocab_size": 300, "hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 24, "context": 1024}
+BODY: dict[str, Any] = {**HELD, "vocab_size": 300, "hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 24, "context": 1024}
 NEAR: dict[str, Any] = {"held_out_group": "far"}
 
 RUNS: dict[str, Callable[[Path, RunFlags], Run]] = {

@@ -1,6 +1,6 @@
-"""Models divided over two processes (FSDP2 over gloo) learn what one process learns, and are saved and sampled from as if they were whole.
+"""Models sharded over two processes (FSDP2 over gloo) learn what one process learns, and are saved and sampled from as if they were whole.
 
-One start of torchrun serves all tests: divided_models.py computes the figures that they look at.
+One start of torchrun serves all tests: sharded_models.py computes the figures that they look at.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-SCRIPT = Path(__file__).parent / "divided_models.py"
+SCRIPT = Path(__file__).parent / "sharded_models.py"
 SECONDS = 240
 Figures = dict[str, dict[str, Any]]
 
@@ -38,7 +38,7 @@ def in_two_processes(folder: Path, *cases: str) -> list[Figures]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("divided")
+    return tmp_path_factory.mktemp("sharded")
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +88,18 @@ def test_the_reference_is_the_model_with_its_adapters_off(found: list[Figures]) 
         assert figures["learned"] > 0.01
 
 
-def test_a_divided_model_takes_up_whole_weights_and_moments(found: list[Figures]) -> None:
+def test_a_sharded_model_takes_up_whole_weights_and_moments(found: list[Figures]) -> None:
     assert all(each["resumed"]["weights"] < 1e-6 for each in found)
 
 
-def test_a_divided_policy_draws_what_one_process_draws(found: list[Figures]) -> None:
+def test_a_sharded_policy_draws_what_one_process_draws(found: list[Figures]) -> None:
     for figures in (each["sampling"] for each in found):
         assert figures["same"]
         assert figures["gap"] < 1e-5
         assert figures["dropped"]
 
 
-def test_the_saved_folder_is_the_divided_model(found: list[Figures], folder: Path) -> None:
+def test_the_saved_folder_is_the_sharded_model(found: list[Figures], folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     assert all(each["files"]["others_hold_nothing"] for each in found)
@@ -118,7 +118,7 @@ def test_weights_in_four_bits_stay_whole(found: list[Figures]) -> None:
     assert found[0]["four bits"]["codes"] == found[1]["four bits"]["codes"] == 2 * (4 * 32 * 32 + 3 * 32 * 64) // 2
 
 
-def test_a_twin_is_divided_and_has_weights_of_its_own(found: list[Figures]) -> None:
+def test_a_twin_is_sharded_and_has_weights_of_its_own(found: list[Figures]) -> None:
     for figures in (each["copies"] for each in found):
         assert figures["kept"]
         assert figures["moved"]

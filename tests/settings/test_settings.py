@@ -156,7 +156,7 @@ def test_a_field_written_again_keeps_the_mixins_sentence_or_has_its_own() -> Non
 def test_a_commands_own_settings_come_before_the_shared_ones() -> None:
     names = [field.name for field in fields(PpoConfig)]
     assert names[:4] == ["seed", "steps", "batch_size", "minibatch_size"]
-    assert names[-5:] == ["lora_targets", "lora_bits", "recompute", "keep_adapter", "save_dtype"]
+    assert names[-5:] == ["save_dtype", "shard", "offload", "record_rollouts", "replay"]
     assert [field.name for field in fields(RlooConfig)] == [field.name for field in fields(GrpoConfig)]
 
 

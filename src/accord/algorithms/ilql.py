@@ -26,7 +26,7 @@ from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import divided, keep_mask, pack, pad
 from accord.models.qvalues import QNetwork, QScorer
-from accord.models.sharding import twin
+from accord.models.sharding import take_up, twin
 from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
@@ -77,7 +77,7 @@ def train(
     if (restored := run.restore()) is not None:
         done, state = restored
         restore_trained(network, state["network"])
-        target.load_state_dict(state["target"])
+        take_up(target, state["target"])
         restore_optimizers(optimizers, state["optimizers"])
         held_out = state.get("held_out", {})
 

@@ -39,8 +39,8 @@ def muon(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) 
     """
     matrices = list(parameters)
     native = matmul_dtype(matrices[0].device) is torch.bfloat16
-    divided = any(is_part(matrix) for matrix in matrices)
-    kind = (DividedMuon if divided else torch.optim.Muon) if native else Float32Muon
+    sharded = any(is_part(matrix) for matrix in matrices)
+    kind = (ShardedMuon if sharded else torch.optim.Muon) if native else Float32Muon
     return kind(matrices, lr=lr, weight_decay=weight_decay)
 
 
@@ -74,8 +74,8 @@ class Float32Muon(torch.optim.Muon):
         return orthogonal(matrix, coefficients, steps, eps)
 
 
-class DividedMuon(Float32Muon):
-    """PyTorch's Muon, products in bfloat16, on matrices that are divided over processes: each gathers a matrix and updates its part.
+class ShardedMuon(Float32Muon):
+    """PyTorch's Muon, products in bfloat16, on matrices that are sharded over processes: each gathers a matrix and updates its part.
 
     The library's own step gathers too, for every product once.
     """
@@ -147,14 +147,14 @@ def optimizer_states(optimizers: Iterable[torch.optim.Optimizer]) -> list[dict[s
 
 
 def restore_optimizers(optimizers: Iterable[torch.optim.Optimizer], kept: Sequence[dict[str, Any]]) -> None:
-    """Restore the states that ``optimizer_states`` returned, or whole ones of them where the matrices are divided over processes now."""
+    """Restore the states that ``optimizer_states`` returned, or whole ones of them where the matrices are sharded over processes now."""
     for optimizer, state in zip(optimizers, kept, strict=True):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        optimizer.load_state_dict({**state, "state": {i: _as_divided(each, parameters[i]) for i, each in state["state"].items()}})
+        optimizer.load_state_dict({**state, "state": {i: _as_sharded(each, parameters[i]) for i, each in state["state"].items()}})
 
 
-def _as_divided(state: Mapping[str, Any], parameter: nn.Parameter) -> dict[str, Any]:
-    """Return what an optimiser remembers of a parameter, divided as the parameter is."""
+def _as_sharded(state: Mapping[str, Any], parameter: nn.Parameter) -> dict[str, Any]:
+    """Return what an optimiser remembers of a parameter, sharded as the parameter is."""
     return {name: like(value, parameter) if value.shape == parameter.shape else value for name, value in state.items()}
 
 
@@ -176,13 +176,13 @@ def update(steps: Mapping[torch.optim.Optimizer, float], max_norm: float) -> Ten
 
 
 def _clip(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
-    """Clip the gradients together to this norm and return what it was; that of divided ones is the norm over all processes."""
-    divided = [p for p in parameters if is_part(p)]
-    if not divided:
+    """Clip the gradients together to this norm and return what it was; that of sharded ones is the norm over all processes."""
+    sharded = [p for p in parameters if is_part(p)]
+    if not sharded:
         return nn.utils.clip_grad_norm_(parameters, max_norm)
     others = [p for p in parameters if not is_part(p)]
-    norms = [full(nn.utils.get_total_norm([p.grad for p in part if p.grad is not None])) for part in (divided, others) if part]
+    norms = [full(nn.utils.get_total_norm([p.grad for p in part if p.grad is not None])) for part in (sharded, others) if part]
     norm: Tensor = torch.stack([each.to(norms[0].device) for each in norms]).square().sum().sqrt()
-    for part in (divided, others):
+    for part in (sharded, others):
         nn.utils.clip_grads_with_norm_(part, max_norm, norm)
     return norm

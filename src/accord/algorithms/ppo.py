@@ -49,6 +49,7 @@ from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import divided
 from accord.models.policy import logprobs, text_loss
 from accord.models.scalar import scalars
+from accord.models.sharding import like
 from accord.protocols import Sampler, Scorer
 from accord.records import Sampling
 from accord.runtime import ranks
@@ -114,7 +115,7 @@ def train(
         for name, optimizers in trained.items():
             restore_optimizers(optimizers, state[name])
         beta, updates = state["kl_coef"], state["updates"]
-        average = {name: state["average"][name].to(policy.device) for name in average}
+        average = {name: like(state["average"][name].to(policy.device), held) for name, held in average.items()}
         rewards.multipliers.update(state["multipliers"])
         gate.first.update(state.get("gate", {}))
     draws = Draws(config, sampler, run, done)

@@ -15,6 +15,7 @@ from accord.algorithms.optim import cosine, make_optimizers, optimizer_states, r
 from accord.data.corpus import TokenCorpus
 from accord.models.folders import new_decoder
 from accord.models.policy import mean_loss, text_loss
+from accord.models.sharding import take_up
 from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
@@ -46,7 +47,7 @@ def train(config: PretrainConfig, *, model: Any, corpus: TokenCorpus, run: Run, 
     done = 0
     if (restored := run.restore()) is not None:
         done, state = restored
-        model.load_state_dict(state["model"])
+        take_up(model, state["model"])
         restore_optimizers(optimizers, state["optimizers"])
 
     batches = corpus.batches(derive(config.seed, "pretrain", "order"), config.batch_tokens, skip=done)

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from accord.errors import ModelError, RunError, UsageError
 from accord.models.quantised import is_plain, restored
-from accord.models.sharding import like
+from accord.models.sharding import take_up
 from accord.models.weights import named
 from accord.runtime.model_files import ADAPTER, ADAPTER_WEIGHTS
 
@@ -238,8 +238,7 @@ def restore_trained(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None
     if missing or unknown:
         hint = "resume with the model and the settings that it was started with, or start a new run under another --name"
         raise RunError(f"the checkpoint is of another model: {min(missing | unknown)} is in only one of them", hint=hint)
-    own = model.state_dict()
-    model.load_state_dict({name: like(value, own[name]) for name, value in state.items()}, strict=False)
+    take_up(model, state)
 
 
 def trainable(model: nn.Module) -> int:

@@ -1,16 +1,16 @@
-"""A model whose weights are divided over the processes of a run: PyTorch's FSDP2, one group a decoder block and one for the rest.
+"""A model whose weights are sharded over the processes of a run: PyTorch's FSDP2, one group a decoder block and one for the rest.
 
 Each process keeps its part of every tensor, of its gradient and of what the optimiser remembers of it. A block's weights are gathered
 just before they are used and dropped after; whoever reads weights does so within ``whole``, which gathers those of the module it names.
 Gradients are summed over the processes as they arrive, never averaged: losses are normalised over the whole batch. A model that is not
-divided takes the same way, and nothing is done to it.
+sharded takes the same way, and nothing is done to it.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from types import MethodType
 from typing import Any, TypeVar, cast
@@ -32,7 +32,7 @@ def blocks(body: nn.Module) -> list[nn.Module]:
 
 
 def sharded(model: Any, *, offload: bool = False) -> Any:
-    """Divide a model's weights over all processes, in place, and return it. Within one process it stays as it is.
+    """Shard a model's weights over all processes, in place, and return it. Within one process it stays as it is.
 
     Everything that changes its modules comes before: adapters, four bits, recomputation. Four-bit weights are buffers, and every
     process keeps all of them.
@@ -52,11 +52,11 @@ def sharded(model: Any, *, offload: bool = False) -> Any:
     skeleton = _skeleton(model)
     for module in (*reversed(blocks(model.base_model)), model):  # an inner block before the one around it
         # The outermost group is dropped after the forward pass too, so that outside of ``whole`` a weight is always a part.
-        divided: Any = fully_shard(module, mesh=mesh, reshard_after_forward=True, offload_policy=policy)
-        divided.set_gradient_divide_factor(1.0)
-        divided.set_force_sum_reduction_for_comms(True)  # gloo can add, but not scale while it adds
-        vars(divided).update(compute=MethodType(_compute, divided), computing=False)
-        register_fsdp_forward_method(divided, "compute")
+        shard: Any = fully_shard(module, mesh=mesh, reshard_after_forward=True, offload_policy=policy)
+        shard.set_gradient_divide_factor(1.0)
+        shard.set_force_sum_reduction_for_comms(True)  # gloo can add, but not scale while it adds
+        vars(shard).update(compute=MethodType(_compute, shard), computing=False)
+        register_fsdp_forward_method(shard, "compute")
     model.set_reduce_scatter_unused_params(True)  # a process may meet an expert that no other one meets
     vars(model).update(skeleton=skeleton, computes_on=device, offload=offload)  # in its dict, so that no part is a module of its own
     type(model).device = property(_device)
@@ -64,17 +64,17 @@ def sharded(model: Any, *, offload: bool = False) -> Any:
 
 
 def _device(model: Any) -> torch.device:
-    """Return where a divided model computes; its parts may lie in the host's memory."""
+    """Return where a sharded model computes; its parts may lie in the host's memory."""
     return model.computes_on
 
 
 def twin(model: Any) -> Any:
-    """Return a copy of a model with weights of its own, divided as the model is."""
+    """Return a copy of a model with weights of its own, sharded as the model is."""
     return sharded(gathered(model), offload=model.offload) if is_sharded(model) else copy.deepcopy(model)
 
 
 def is_sharded(model: Any) -> bool:
-    """Return whether a model's weights are divided over processes."""
+    """Return whether a model's weights are sharded over processes."""
     return "skeleton" in vars(model)
 
 
@@ -101,7 +101,7 @@ def whole(module: Any, function: Callable[..., Returned], *inputs: Tensor) -> Re
 
 @torch.no_grad()
 def gathered(model: Any, *, everywhere: bool = True) -> Any:
-    """Return an ordinary model with all of the weights as they are now. A model that is not divided is returned as it is.
+    """Return an ordinary model with all of the weights as they are now. A model that is not sharded is returned as it is.
 
     Every process must come here. What is done to the result leaves the model as it was.
 
@@ -127,23 +127,30 @@ def gathered(model: Any, *, everywhere: bool = True) -> Any:
 
 
 def is_part(tensor: Tensor) -> bool:
-    """Return whether a tensor is this process's part of one that is divided (a DTensor). Asking does not import what divides."""
+    """Return whether a tensor is this process's part of one that is sharded (a DTensor). Asking does not import what divides."""
     return hasattr(tensor, "device_mesh")
 
 
 def full(tensor: Tensor) -> Tensor:
-    """Return a tensor as it is, or the whole of one that is divided over processes, all of which must come here."""
+    """Return a tensor as it is, or the whole of one that is sharded over processes, all of which must come here."""
     return cast("Any", tensor).full_tensor() if is_part(tensor) else tensor
 
 
 def like(tensor: Tensor, model: Tensor) -> Tensor:
-    """Return a whole tensor divided as ``model`` is, each process taking its part of its own copy; as it is where that is not divided."""
+    """Return a whole tensor sharded as ``model`` is, each process taking its part of its own copy; as it is where that is not sharded."""
     if not is_part(model) or is_part(tensor):
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
-    divided: Any = model
-    return distribute_tensor(tensor.to(model.device), divided.device_mesh, divided.placements, src_data_rank=None)
+    pattern: Any = model
+    part = distribute_tensor(tensor.to(model.device), pattern.device_mesh, pattern.placements, src_data_rank=None)
+    return part.clone()  # or it would keep the whole one
+
+
+def take_up(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load weights by their names, whole or sharded as the model's are, and leave its other weights as they are."""
+    own = model.state_dict()
+    model.load_state_dict({name: like(value, own[name]) for name, value in state.items()}, strict=False)
 
 
 def _skeleton(model: Any) -> Any:
@@ -164,7 +171,7 @@ class Unadapted:
     """
 
     def __init__(self, model: Any) -> None:
-        """Take a model with fresh adapters, before it is divided."""
+        """Take a model with fresh adapters, before it is sharded."""
         self.model = model
         if hasattr(model, "score"):
             self.score = copy.deepcopy(model.score).requires_grad_(False)

@@ -232,6 +232,18 @@ def peak_device_mb() -> float:
         return 0.0
 
 
+def memory_bytes() -> int:
+    """Return the memory that a process may plan with: its accelerator's, or on a CPU its share of the machine's with the others there."""
+    import torch
+
+    device = pick_device()
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if device.type == "xpu":
+        return torch.xpu.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // ranks.local()[1]
+
+
 def _proc(file: str, key: str) -> str:
     """Return the first value of a key in a file of /proc, or an empty string if there is none."""
     try:

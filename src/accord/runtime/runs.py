@@ -48,7 +48,7 @@ _FIXED = ("stage", "config", "inputs", "seed")
 """Fields that a resume may not change, except settings below. Versions may change; log.txt says so."""
 _PLACE = ("cpu", "cores", "threads", "gpu")
 """What may differ between the machines of processes that train together."""
-_FREE = ("config.micro_tokens ", "config.recompute ", "config.save_minutes ")
+_FREE = ("config.micro_tokens ", "config.recompute ", "config.save_minutes ", "config.shard ", "config.offload ")
 """Settings that change how much memory is taken or how often is saved, and weights by rounding alone: a resume may have others."""
 
 

@@ -58,7 +58,22 @@ class Seed(Settings):
 
 
 @section
-class Training(Seed):
+class Sharding(Settings):
+    """How several processes hold what they train."""
+
+    shard: Literal["auto", "replicate", "full"] = "auto"
+    """Whether several processes shard weights, gradients and optimiser states (full) or each holds all of them (replicate); auto shards
+    what does not fit."""
+    offload: bool = False
+    """Keep a sharded model and its optimiser in the host's memory, and on the GPU only the block that computes: slower."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(not (self.offload and self.shard == "replicate"), "offload moves the shards of a sharded model; take shard full")
+
+
+@section
+class Training(Sharding, Seed):
     """Settings of a stage that trains weights within the available memory."""
 
     micro_tokens: Count = 16_384

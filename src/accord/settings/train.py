@@ -16,6 +16,7 @@ from accord.settings.mixins import (
     Rewards,
     Rollouts,
     Seed,
+    Sharding,
     Training,
     Window,
     section,
@@ -24,7 +25,7 @@ from accord.settings.ranges import Count, Natural, NonNegative, Positive, Range,
 
 
 @section
-class PretrainConfig(Adam, Seed):
+class PretrainConfig(Adam, Sharding, Seed):
     """`accord pretrain`: a tokenizer and a decoder from raw text."""
 
     vocab_size: Annotated[int, Range(least=300, why="300 at least: 256 bytes and the special tokens")] = 2048

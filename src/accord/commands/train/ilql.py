@@ -12,7 +12,7 @@ from typing import Annotated
 from accord.algorithms import ilql as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import SAMPLE_FIRST, counted, parts, save, snapshot, trainable, windowed, with_rates
+from accord.commands.train.run import SAMPLE_FIRST, adapted, as_held, counted, parts, save, snapshot, windowed, with_rates
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
@@ -22,6 +22,7 @@ from accord.feedback.returns import returns
 from accord.feedback.store import Store
 from accord.models.adapters import merge_lora
 from accord.models.qvalues import QNetwork, save_q
+from accord.models.sharding import gathered
 from accord.records import Worth
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -69,7 +70,8 @@ def ilql(
         build = partial(_episode, spoken, window=window)
         episodes = window.fit(split.training, build, "responses")
         network = QNetwork(model.lm, generator(config.seed, "ilql", "heads"))
-        network.body = trainable(network.body, config, "ilql", "lora")
+        network.body = adapted(network.body, config, "ilql", "lora")
+        network = as_held(network, config)
         metrics |= algorithm.train(
             config,
             network=network,
@@ -80,6 +82,7 @@ def ilql(
             dtype=dtype,
         )
         metrics |= {"responses": len(episodes), **counted(run, window)}
+        network = gathered(network, everywhere=False)
         network.body = merge_lora(network.body)
         parents, data = {sft: inputs["sft"]}, {"returns": digest}
         beside = partial(save_q, network=network, beta=config.beta)

@@ -14,7 +14,7 @@ from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, 
 from accord.commands.models import digest_of, load_model, load_reward_model, locate, training_dtype
 from accord.commands.train.raw_text import need_raw_text, raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
-from accord.commands.train.run import askable, counted_prompts, ending, plan_run, replayed, rollouts_of, save, trainable, with_rates
+from accord.commands.train.run import askable, counted_prompts, ending, plan_run, replayed, rollouts_of, save, with_rates, with_reference
 from accord.data.tokenizers import load_tokenizer
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
@@ -63,19 +63,27 @@ def ppo(
         asked, prompts, window = askable(chat_format, rewards.prompts, config.max_tokens, config.long_rows)
         rewards = replace(rewards, prompts=asked)
         metrics |= counted_prompts(run, window)
-        # LoRA adapters sit over the reference's own weights and over the reward model's: one copy of each does for both uses.
-        actor = model.lm if config.lora_rank else load_model(opened, sft).lm
-        policy = trainable(actor, config, "ppo", "lora", apart=True)
-        value = trainable(critic, config, "ppo", "value-lora", apart=True)
-        shared = {reward_source: critic} if config.lora_rank else {}
+        policy, reference = with_reference(model.lm, config, lambda: load_model(opened, sft).lm, "ppo", "lora")
+        value, judge = with_reference(critic, config, None, "ppo", "value-lora")
+        shared = {reward_source: judge} if config.lora_rank else {}
         algorithm.train(
             config,
             policy=policy,
-            reference=model.lm,
+            reference=reference,
             value=value,
             sampler=replay or LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False, divides=True),
             scorer=mixture(
-                opened, run, rewards, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens, loaded=shared
+                opened,
+                run,
+                rewards,
+                model,
+                config,
+                prompts,
+                dtype,
+                sharding=config,
+                bits=config.lora_bits,
+                micro_tokens=config.micro_tokens,
+                loaded=shared,
             ),
             prompts=prompts,
             pretraining=raw_text_batches(opened, chat_format, config.seed, config.ptx_tokens) if config.ptx_coef else None,

@@ -12,7 +12,7 @@ from typing import Annotated
 from accord.algorithms import pretrain as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, TrainFlags
 from accord.commands.models import training_dtype
-from accord.commands.train.run import save
+from accord.commands.train.run import as_held, save
 from accord.data.corpus import read_documents, tokenized
 from accord.data.tokenizers import load_tokenizer, train_tokenizer
 from accord.evaluation.run_facts import note_alarms
@@ -59,6 +59,7 @@ def pretrain(
         tokenizer = load_tokenizer(run.folder / "tokenizer")
         corpus = tokenized(corpus_folder, tokenizer, config.context)
         model = algorithm.fresh(config, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id).to(pick_device())
+        model = as_held(model, config)
         algorithm.train(config, model=model, corpus=corpus, run=run, dtype=dtype)
         metrics |= {
             "validation_loss": mean_loss(model, corpus.held_out(), dtype=dtype),

@@ -29,7 +29,7 @@ from accord.algorithms.rewards import (
     parse_rewards,
 )
 from accord.commands.models import Model, digest_of, load_reward_model, locate
-from accord.commands.train.run import snapshot
+from accord.commands.train.run import as_held, snapshot
 from accord.data.tokenizers import load_tokenizer
 from accord.errors import InputError, ModelError, UsageError
 from accord.feedback.labeler_kinds import said_by
@@ -42,7 +42,7 @@ from accord.records import Demonstration, Prompt, Worth, final_answer
 from accord.runtime import plugins
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
-from accord.settings.mixins import Rewards
+from accord.settings.mixins import Rewards, Sharding
 
 RULES: dict[str, Callable[[tuple[int, ...]], Scorer]] = {
     "length": lambda _: Length(),
@@ -170,6 +170,7 @@ def mixture(
     ids: Sequence[list[int]],
     dtype: torch.dtype,
     *,
+    sharding: Sharding,
     bits: int = 0,
     micro_tokens: int = 16_384,
     loaded: Mapping[str, Any] | None = None,
@@ -178,6 +179,7 @@ def mixture(
 
     Args:
         model: whose tokens are scored.
+        sharding: whether several processes shard the reward models.
         ids: token ids of ``spec.prompts``.
         bits: 4 quantises the reward models as the policy is; 0 leaves them as they are.
         micro_tokens: how many tokens a reward model reads in a pass.
@@ -192,7 +194,7 @@ def mixture(
     for name, source in spec.models.items():
         check_same_tokenizer(model, source)
         if source not in held:
-            held[source] = load_reward_model(project, source, dtype, bits=bits).model
+            held[source] = as_held(load_reward_model(project, source, dtype, bits=bits).model, sharding)
         run.record_paths(**{Path(source).name: path_of(held[source].base_model)})
         scorers[name] = RewardModel(held[source], dtype=dtype, batch_tokens=micro_tokens)
     shown = {tuple(tokens): prompt.messages[-1].content for tokens, prompt in zip(ids, spec.prompts, strict=True)}

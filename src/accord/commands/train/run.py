@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
+from torch import nn
 
 from accord.algorithms.draws import Replayed
 from accord.commands import COMMANDS
@@ -26,10 +28,11 @@ from accord.models.memory import Load, plan, shape_of
 from accord.models.paths import path_of
 from accord.models.quantised import quantised, weights_in
 from accord.models.scalar import head_width, new_head
+from accord.models.sharding import Unadapted, gathered, sharded
 from accord.models.weights import update_kept
 from accord.records import Prompt
 from accord.runtime import lineage, ranks
-from accord.runtime.device import pick_device
+from accord.runtime.device import memory_bytes, pick_device
 from accord.runtime.files import new_folder
 from accord.runtime.logs import read_metrics
 from accord.runtime.model_card import About
@@ -39,7 +42,7 @@ from accord.runtime.project import Project
 from accord.runtime.recordings import FOLDER, Recordings
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
-from accord.settings.mixins import FineTuning, Recorded, Training, Window
+from accord.settings.mixins import FineTuning, Recorded, Sharding, Training, Window
 from accord.settings.rates import rate
 
 UNLIMITED = 1 << 40
@@ -201,8 +204,57 @@ def counted(run: Run, window: RowWindow) -> dict[str, int]:
     return window.counts()
 
 
-def trainable(lm: Any, config: Training, *stream: str, apart: bool = False) -> Any:
-    """Return what is trained of a model: all of it, or adapters on its weights, as ``config`` says.
+def trainable(lm: Any, config: Training, *stream: str) -> Any:
+    """Return what is trained of a model: all of it, or adapters on its weights, as ``config`` says, sharded over the processes or not.
+
+    Args:
+        stream: names the random numbers of the adapters.
+
+    Raises:
+        UsageError: the adapter is to be kept, but would have no base model that other tools open.
+    """
+    return as_held(adapted(lm, config, *stream), config)
+
+
+def with_reference(lm: Any, config: Training, again: Callable[[], Any] | None, *stream: str) -> tuple[Any, Any]:
+    """Return what is trained of a model, and beside it the model as it is now.
+
+    With adapters the two share their weights. A sharded model has one tree of modules, so there the adapters are switched off instead.
+
+    Args:
+        again: opens the model once more, for training without adapters; without it there is no second one then.
+        stream: names the random numbers of the adapters.
+    """
+    if not config.lora_rank:
+        return trainable(lm, config, *stream), again and as_held(again(), config)
+    if not shards(lm, config):
+        return adapted(lm, config, *stream, apart=True), lm
+    learner = adapted(lm, config, *stream)
+    reference = Unadapted(learner)
+    return as_held(learner, config), reference
+
+
+def shards(model: Any, config: Sharding) -> bool:
+    """Return whether the processes shard a model; the first one decides for all of them."""
+    if ranks.world() == 1 or config.shard == "replicate":
+        return False
+    return config.shard == "full" or ranks.from_first(partial(_too_large, model, bool(getattr(config, "lora_rank", 0))))
+
+
+def _too_large(model: nn.Module, adapters: bool) -> bool:
+    """Return whether a model would take more than half of a process's memory: weights and, where they learn, gradients and AdamW's two."""
+    held = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    learned = 0 if adapters else sum(p.numel() for p in model.parameters())
+    return held + 12 * learned > memory_bytes() / 2
+
+
+def as_held(model: Any, config: Sharding) -> Any:
+    """Return a model as the processes hold it, sharded where ``config`` says so. Nothing may change its modules any more."""
+    return sharded(model, offload=config.offload) if shards(model, config) else model
+
+
+def adapted(lm: Any, config: Training, *stream: str, apart: bool = False) -> Any:
+    """Return a model with what ``config`` puts into it before it is trained: four bits, adapters, recomputation.
 
     Args:
         stream: names the random numbers of the adapters.
@@ -280,6 +332,7 @@ def save(
         data: digests of the snapshots it learned from, by kind.
         beside: writes more files into the folder.
     """
+    model = gathered(model, everywhere=False)
     if not ranks.first():
         return
     with new_folder(project.model(name)) as folder:

@@ -8,7 +8,7 @@ from typing import Any
 from accord.commands.app import RunFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.rewards import mixture, open_rewards
-from accord.commands.train.run import askable, counted_prompts, ending, plan_run, replayed, rollouts_of, save, trainable, with_rates
+from accord.commands.train.run import askable, counted_prompts, ending, plan_run, replayed, rollouts_of, save, with_rates, with_reference
 from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.project import Project
@@ -43,9 +43,7 @@ def learn_from_samples(
         model = load_model(project, sft, bits=config.lora_bits)
         config = with_rates(config, run, model.lm)
         chat_format = model.format
-        # LoRA adapters sit over the reference's own weights, so one copy of the model does for both.
-        reference = model.lm if config.lora_rank else load_model(project, sft).lm
-        policy = trainable(model.lm, config, stage, "lora", apart=True)
+        policy, reference = with_reference(model.lm, config, lambda: load_model(project, sft).lm, stage, "lora")
         asked, prompts, window = askable(chat_format, spec.prompts, config.max_tokens, config.long_rows)
         spec = replace(spec, prompts=asked)
         metrics |= counted_prompts(run, window)
@@ -53,7 +51,18 @@ def learn_from_samples(
             config,
             policy=policy,
             reference=reference,
-            rewards=mixture(project, run, spec, model, config, prompts, dtype, bits=config.lora_bits, micro_tokens=config.micro_tokens),
+            rewards=mixture(
+                project,
+                run,
+                spec,
+                model,
+                config,
+                prompts,
+                dtype,
+                sharding=config,
+                bits=config.lora_bits,
+                micro_tokens=config.micro_tokens,
+            ),
             sampler=replay or LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False, divides=True),
             prompts=prompts,
             decode=chat_format.tokenizer.decode,

@@ -1,4 +1,4 @@
-"""Run by torchrun in two processes: models whose weights are divided, against the same models whole. Writes its figures as JSON."""
+"""Run by torchrun in two processes: models whose weights are sharded, against the same models whole. Writes its figures as JSON."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def apart(one: Any, other: Any) -> float:
 
 
 def compared(make: Callable[[], Any], loss: Loss = token_loss, muon: float = 0.0) -> tuple[Figures, Any, Any]:
-    """How far a divided model is from the same model whole after a few steps; the divided one's weights gathered, and itself."""
+    """How far a sharded model is from the same model whole after a few steps; the sharded one's weights gathered, and itself."""
     single = make()
     with alone():
         losses, norms, _ = steps(single, [ROWS[:4], ROWS[4:]], loss, muon)
@@ -136,27 +136,27 @@ def recompute(_: Path) -> Figures:
 
 
 def reference(_: Path) -> Figures:
-    """The divided model with its adapters off against the model that adapters are put over in one process, before and after learning."""
+    """The sharded model with its adapters off against the model that adapters are put over in one process, before and after learning."""
     before = scalar(llama(), 5)
     expected = scores(before, pack(ROWS), dtype=FP32)
     learner = add_lora(sharing(before), 4, rng(0))
     with alone():
         steps(learner, [ROWS], score_loss)
     moved = scores(learner, pack(ROWS), dtype=FP32)
-    divided = add_lora(scalar(llama(), 5), 4, rng(0))
-    unadapted = Unadapted(divided)
-    sharded(divided)
+    model = add_lora(scalar(llama(), 5), 4, rng(0))
+    unadapted = Unadapted(model)
+    sharded(model)
     own = ROWS[rank::2]
-    steps(divided, [own], score_loss)
+    steps(model, [own], score_loss)
     with torch.no_grad():
         theirs = scores(unadapted, pack(ROWS), dtype=FP32)
-        learned = scores(divided, pack(ROWS), dtype=FP32)
+        learned = scores(model, pack(ROWS), dtype=FP32)
     gap, again, change = (float((one - two).abs().max()) for one, two in ((theirs, expected), (learned, moved), (moved, expected)))
     return {"reference": gap, "learner": again, "learned": change}
 
 
 def resumed(_: Path) -> Figures:
-    """A divided model that takes up the whole weights and moments of one that was not, then learns on, against the latter going on."""
+    """A sharded model that takes up the whole weights and moments of one that was not, then learns on, against the latter going on."""
     single = llama()
     with alone():
         _losses, _norms, optimizers = steps(single, [ROWS], token_loss, muon=1e-3)
@@ -173,7 +173,7 @@ def resumed(_: Path) -> Figures:
 
 
 def sampling(_: Path) -> Figures:
-    """The tokens and log-probabilities that a divided policy draws, before and after an update, and what it keeps afterwards."""
+    """The tokens and log-probabilities that a sharded policy draws, before and after an update, and what it keeps afterwards."""
     single, model = llama(), sharded(llama())
     sampler, same_tokens = LocalSampler(model, stop=(1,), dtype=FP32, keep=False), list[bool]()
     gaps = list[float]()
@@ -190,7 +190,7 @@ def sampling(_: Path) -> Figures:
 
 
 def files(folder: Path) -> Figures:
-    """Write the gathered model from the first process, as a command does, beside the logits that the divided one gives."""
+    """Write the gathered model from the first process, as a command does, beside the logits that the sharded one gives."""
     from accord.data.tokenizers import train_tokenizer
 
     torch.manual_seed(0)
@@ -211,7 +211,7 @@ def four_bits(_: Path) -> Figures:
 
 
 def copies(_: Path) -> Figures:
-    """A twin is divided too, has the same weights, and stays as it was when the model moves."""
+    """A twin is sharded too, has the same weights, and stays as it was when the model moves."""
     model = sharded(llama())
     second = twin(model)
     before = [full(p).clone() for p in second.parameters()]
