@@ -68,6 +68,13 @@ def test_an_example_names_what_torchrun_and_accord_know(name: str) -> None:
     app.parse_args(asked.training_script_args, print_error=False, exit_on_error=False)
 
 
+def test_the_table_of_the_page_is_what_the_formulas_give() -> None:
+    done = subprocess.run([sys.executable, str(RUNS.parent / "benchmarks" / "throughput.py")], capture_output=True, text=True, check=True)
+    page = (RUNS.parent / "docs" / "scaling.md").read_text("utf-8")
+    table = page.partition("<!-- throughput")[2].partition("-->")[2].partition("<!-- end -->")[0]
+    assert table.strip() == done.stdout.strip()
+
+
 def test_the_slurm_script_is_told_to_end_and_goes_on_in_the_queue(tmp_path: Path) -> None:
     project, tools, requeued = tmp_path / "town", tmp_path / "bin", tmp_path / "requeued"
     main(["init", str(project), "--world", *WORLD])
