@@ -1,4 +1,4 @@
-"""A step's seconds on 8, 64 and 512 GPUs by formula, and what holds it up: `python benchmarks/throughput.py` prints docs/scaling.md's table.
+"""A step's seconds on 8, 64 and 512 GPUs by formula, and what holds it up: run it to print the table of docs/scaling.md.
 
 Nothing here was measured on a GPU. The numbers of the hardware are those of the maker's data sheet, the share of the peak that a step
 reaches is an assumption, and the model is in its docstrings: replace them by your own with the flags.
