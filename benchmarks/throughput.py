@@ -72,8 +72,8 @@ def compute(lm: Lm, work: Work, gpus: int, gpu: Gpu) -> float:
 
 
 def moved(lm: Lm, gpus: int) -> float:
-    """Bytes that a GPU receives in a step under FSDP2: the weights twice in bfloat16, the gradients' shares once in float32."""
-    return (2 * BF16 + FLOAT32) * lm.weights * (gpus - 1) / gpus
+    """Bytes that a GPU receives in a pass under FSDP2: the weights twice and its part of the gradients once, in float32."""
+    return 3 * FLOAT32 * lm.weights * (gpus - 1) / gpus
 
 
 def exchange(lm: Lm, gpus: int, gpu: Gpu) -> float:
