@@ -146,6 +146,7 @@ OF_THE_STAGE = {
     "keep_adapter",
     "save_dtype",
     "save_minutes",
+    "save_async",
     "shard",
     "offload",
 }

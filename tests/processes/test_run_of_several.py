@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from accord.runtime.runs import Run
+from accord.settings import SftConfig
 
 LOOP = """
 import sys, time, torch
@@ -36,16 +38,37 @@ except AccordError as error:
     ranks.end()
     sys.exit(error.exit_code)
 """
+SAVER = """
+import sys, torch
+from pathlib import Path
+from accord.errors import AccordError
+from accord.runtime import ranks
+from accord.runtime.runs import Run
+from accord.settings import SftConfig
+ranks.start(torch.device("cpu"), 60)
+try:
+    run = Run.start(Path(sys.argv[1]), stage="sft", config=SftConfig(save_async=True), inputs={}, resume=False)
+    x, y = torch.zeros(300_000), torch.zeros(200_000)
+    for step in range(1, 100_000):
+        x, y = x + 1, y + 1
+        run.log(step, loss=1.0)
+        if run.due(True):
+            run.checkpoint(step, {"x": x, "y": y})
+        if step == 4:
+            print("begun", flush=True)
+except AccordError as error:
+    print(error, flush=True)
+"""
 
 
 @contextmanager
-def two(*arguments: str) -> Generator[list[subprocess.Popen[str]]]:
+def two(*arguments: str, script: str = LOOP) -> Generator[list[subprocess.Popen[str]]]:
     """Two processes that torchrun would have started, with their output."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     told = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", LOOP, *arguments]
+    command = [sys.executable, "-c", script, *arguments]
     started = [subprocess.Popen(command, env=told | {"RANK": str(rank)}, stdout=subprocess.PIPE, text=True) for rank in range(2)]
     try:
         yield started
@@ -75,3 +98,22 @@ def test_a_signal_to_either_process_ends_both_after_the_same_step_and_a_second_s
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == restored[0]
     with two(str(tmp_path), "resume") as again:
         assert [heard(process) for process in again] == [f"begun {restored[0]}"] * 2
+
+
+def test_either_process_killed_by_9_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    for number in range(2):
+        folder = tmp_path / str(number)
+        with two(str(folder), script=SAVER) as processes:
+            assert [heard(process) for process in processes] == ["begun", "begun"]
+            processes[number].kill()
+            said, _ = processes[1 - number].communicate(timeout=60)
+        assert f"process {number}" in said or "is gone" in said, said
+        run = Run.start(folder, stage="sft", config=SftConfig(save_async=True), inputs={}, resume=True)
+        step, state = run.restore() or (0, {})
+        assert step >= 3
+        assert bool((state["x"] == step).all())
+        assert bool((state["y"] == step).all())
+        assert (folder / "metrics.jsonl").read_text().count("\n") == step
+        assert "resumed with world was 2, is 1" in (folder / "log.txt").read_text()
+        assert json.loads((folder / "config.json").read_text())["world"] == 1
+        run.finish()

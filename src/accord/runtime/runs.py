@@ -4,7 +4,7 @@ config.json       command, settings in force, inputs by digest, seed, versions; 
                   how the models are computed
 metrics.jsonl     one line per step
 samples.jsonl     one line per sample
-checkpoint/       the state from which a resume continues
+checkpoint/       the state from which a resume continues: one file, or a folder with a part of each process
 policies/         policies of earlier steps, if asked for
 aside/            weights of an earlier step that the run may end with, while it goes on
 log.txt           remarks, with their time
@@ -20,6 +20,7 @@ import dataclasses
 import json
 import math
 import shutil
+import threading
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ from accord.runtime.device import environment, out_of_memory, peak_device_mb, pe
 from accord.runtime.files import append, clean, sync, write_atomic
 from accord.runtime.preemption import NAMES, Preemption
 from accord.runtime.threads import keep_threads
+from accord.settings import PretrainConfig
+from accord.settings.mixins import Training
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -48,7 +51,7 @@ _FIXED = ("stage", "config", "inputs", "seed")
 """Fields that a resume may not change, except settings below. Versions may change; log.txt says so."""
 _PLACE = ("cpu", "cores", "threads", "gpu")
 """What may differ between the machines of processes that train together."""
-_FREE = ("config.micro_tokens ", "config.recompute ", "config.save_minutes ", "config.shard ", "config.offload ")
+_FREE = tuple(f"config.{name} " for name in ("micro_tokens", "recompute", "save_minutes", "save_async", "shard", "offload"))
 """Settings that change how much memory is taken or how often is saved, and weights by rounding alone: a resume may have others."""
 
 
@@ -62,6 +65,11 @@ class _Live:
     """When the last checkpoint was saved, or the run was opened."""
     ends: str = ""
     """The signal that all processes end by after this step; empty while they go on."""
+    in_background: bool = False
+    """Whether checkpoints are written while the training goes on."""
+    snapshot: checkpoints.Snapshot | None = None
+    """The checkpoint that is being written, and its thread."""
+    writer: threading.Thread | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ class Run:
             UsageError: several processes run a command that knows of one alone.
         """
         run, owned = cls(folder, stage, dict(inputs)), owners.owns(folder)
+        run._live.in_background = isinstance(config, Training | PretrainConfig) and _in_background(config)
         ranks.from_first(partial(cls.claim, folder))
         try:
             run._open(config, seed, resume=resume)
@@ -179,7 +188,10 @@ class Run:
         """
         live = self._live
         old = minutes > 0 and time.monotonic() - live.saved >= 60 * minutes
-        told, old = ranks.most([1 + NAMES.index(live.preemption.asked) if live.preemption.asked else 0, int(old)])
+        told = 1 + NAMES.index(live.preemption.asked) if live.preemption.asked else 0
+        told, old, writing = ranks.most([told, int(old), int(live.writer is not None and live.writer.is_alive())])
+        if not writing:
+            self._written()
         live.ends = NAMES[told - 1] if told else ""
         return planned or bool(old or told)
 
@@ -190,19 +202,39 @@ class Run:
             RunError: the disk is full, or another process has taken the run over.
             Preempted: a signal told the process to end; the checkpoint is saved.
         """
-        ranks.from_first(partial(self._save, step, state))
+        live = self._live
+        self._written()
+        ranks.from_first(self._ready)
+        copied = live.in_background and not live.ends
+        live.snapshot = checkpoints.Snapshot(self.folder / "checkpoint", {"step": step, "state": dict(state)}, step, copied=copied)
+        if copied:
+            live.writer = threading.Thread(target=live.snapshot.write, name="accord-checkpoint")
+            live.writer.start()
+        else:
+            live.snapshot.write()
+            self._written()
         self._live.saved = time.monotonic()
         if self._live.ends:
             self.note(f"ended by {self._live.ends} after step {step}")
             hint = "the same command with --resume continues it"
             raise Preempted(f"ended by {self._live.ends} after step {step}, which is saved", where=str(self.folder), hint=hint)
 
-    def _save(self, step: int, state: Mapping[str, object]) -> None:
+    def _ready(self) -> None:
+        """Make sure that the folder is still this run's, and that the records of a checkpoint's steps are on disk before it is."""
         owners.check(self.folder)
         for path in (self._metrics, self._samples):
             if path.exists():
                 sync(path)
-        checkpoints.save(self.folder / "checkpoint", {"step": step, "state": dict(state)})
+
+    def _written(self) -> None:
+        """Wait for the checkpoint that is being written, if one is, and make it the last one. Raises RunError where it could not be."""
+        live = self._live
+        snapshot, writer = live.snapshot, live.writer
+        live.snapshot = live.writer = None
+        if writer is not None:
+            writer.join()
+        if snapshot is not None:
+            snapshot.complete()
 
     def restore(self) -> tuple[int, dict[str, Any]] | None:
         """Return the last checkpoint's step and state, or None if there is no checkpoint yet. Steps follow, which a signal lets end."""
@@ -213,24 +245,22 @@ class Run:
     def _last(self) -> tuple[int, dict[str, Any]] | None:
         if not checkpoints.exists(self.folder / "checkpoint"):
             return None
-        saved = cast("dict[str, Any]", checkpoints.load(self.folder / "checkpoint"))
+        saved = checkpoints.load(self.folder / "checkpoint")
         return saved["step"], saved["state"]
 
     def keep(self, step: int, state: Mapping[str, object]) -> None:
         """Keep the policy after ``step`` steps for good, apart from the checkpoint. Raises RunError when the
         disk is full."""
-        if ranks.first():
-            checkpoints.save(self.folder / POLICIES / f"{step:06d}", state)
+        checkpoints.save(self.folder / POLICIES / f"{step:06d}", state, step)
 
     def put_aside(self, step: int, state: Mapping[str, object]) -> None:
         """Write the weights after ``step`` steps, to be read again before the run ends. Raises RunError when the disk is full."""
-        if ranks.first():
-            checkpoints.save(self.folder / ASIDE / f"{step:06d}", state)
+        checkpoints.save(self.folder / ASIDE / f"{step:06d}", state, step)
 
     def aside(self, step: int) -> dict[str, Any]:
         """Return the weights that were put aside at a step. Raises RunError when they are missing or damaged."""
         ranks.barrier()  # rank 0 may be writing them
-        return cast("dict[str, Any]", checkpoints.load(self.folder / ASIDE / f"{step:06d}"))
+        return checkpoints.load(self.folder / ASIDE / f"{step:06d}")
 
     def forget_aside(self, but: int = 0) -> None:
         """Remove the weights that were put aside, except those of one step."""
@@ -248,7 +278,7 @@ class Run:
 
     def policy(self, step: int) -> dict[str, Any]:
         """Return a kept policy. Raises RunError when it is missing or damaged."""
-        return cast("dict[str, Any]", checkpoints.load(self.folder / POLICIES / f"{step:06d}"))
+        return checkpoints.load(self.folder / POLICIES / f"{step:06d}")
 
     @contextmanager
     def finishing(self) -> Generator[dict[str, Any]]:
@@ -265,6 +295,8 @@ class Run:
         try:
             yield metrics
         except BaseException as error:
+            if self._live.writer is not None:
+                self._live.writer.join()
             ours = isinstance(error, AccordError)
             if ours and ranks.first() and not self.begun:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -306,6 +338,7 @@ class Run:
 
     def finish(self, **summary: object) -> None:
         """Write summary.json, which marks the run as done. Raises RunError when another process has taken the run over."""
+        self._written()
         if ranks.first():
             owners.check(self.folder)
             write_atomic(self.folder / "summary.json", _json(_plain(summary)))
@@ -329,6 +362,7 @@ class Run:
         if resume:
             self._keep_threads()
         asked = _plain({"stage": self.stage, "config": _fields(config), "inputs": self.inputs, "seed": seed, "versions": environment()})
+        asked["world"] = ranks.world()
         if ranks.world() > 1:
             shared = {name: value for name, value in asked["versions"].items() if name not in _PLACE}
             ranks.same(asked | {"versions": shared}, where=str(self.folder))
@@ -362,6 +396,12 @@ class Run:
         free = [key for key in changed if key.startswith(_FREE)]
         for change in [*free, *_differences(begun.get("versions"), asked["versions"], "versions")]:
             self.note(f"resumed with {change}")
+        if (world := begun.get("world", 1)) != asked["world"]:
+            self.note(
+                f"resumed with world was {world}, is {asked['world']}: sums over the processes are taken in another order from here on"
+            )
+            record = json.loads(self._config.read_text("utf-8"))
+            write_atomic(self._config, _json(record | {"world": asked["world"]}))
 
     def _keep_threads(self) -> None:
         """Compute with the threads that the run began with: another number changes the last bit of a sum."""
@@ -394,6 +434,10 @@ class Run:
 
 def _note(folder: Path, text: str) -> None:
     append(folder / "log.txt", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
+
+
+def _in_background(config: Training | PretrainConfig) -> bool:
+    return config.save_async
 
 
 def _fields(config: object) -> dict[str, Any]:

@@ -82,6 +82,8 @@ class Training(Sharding, Seed):
     """Steps between checkpoints."""
     save_minutes: NonNegative = 0.0
     """Also save a checkpoint when the last one is this many minutes old; 0 saves by steps alone."""
+    save_async: bool = False
+    """Write checkpoints while the training goes on, from a copy in the host's memory."""
     lora_rank: Natural = 0
     """Rank of the LoRA adapters; 0 trains all weights."""
     lora_alpha: NonNegative = 0.0

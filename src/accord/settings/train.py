@@ -58,6 +58,8 @@ class PretrainConfig(Adam, Sharding, Seed):
     """Steps between checkpoints."""
     save_minutes: NonNegative = 0.0
     """Also save a checkpoint when the last one is this many minutes old; 0 saves by steps alone."""
+    save_async: bool = False
+    """Write checkpoints while the training goes on, from a copy in the host's memory."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
