@@ -24,7 +24,7 @@ step = 0
 while True:
     step += 1
     checkpoints.save(Path(sys.argv[1]), {"step": step, "weights": torch.full((1_000_000,), float(step)), "more": [torch.full((7,), step)]})
-    if step == 1:
+    if step == 3:
         print("begun", flush=True)
 """
 FILLER = """
@@ -45,7 +45,7 @@ except RunError as error:
 
 def test_killed_while_writing_the_checkpoint_is_whole(tmp_path: Path) -> None:
     seen = [_kill_a_writer(tmp_path, after=0.003 + 0.0071 * turn) for turn in range(4)]
-    assert max(seen) > 1
+    assert min(seen) >= 3
     checkpoints.save(tmp_path, {"step": 0})
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
 
