@@ -18,7 +18,7 @@ from tiny import FP32, SMALL, learn, llama
 from torch import Tensor
 
 from accord.engine.local import LocalSampler
-from accord.protocols import Sampler
+from accord.protocols import Sampler, Scorer
 from accord.records import Generation, Sampling
 from accord.runtime.runs import Run
 from accord.settings import PpoConfig
@@ -69,16 +69,23 @@ def never() -> None:
 
 
 def run(
-    kind: str, folder: Path, sampler: Callable[[Any], Sampler] = Dice, *, resume: bool = False, fatal: Fatal | None = None, **asked: Any
+    kind: str,
+    folder: Path,
+    sampler: Callable[[Any], Sampler] = Dice,
+    *,
+    resume: bool = False,
+    fatal: Fatal | None = None,
+    scorer: Scorer | None = None,
+    **asked: Any,
 ) -> Any:
     """Train in a folder, or go on there, and return what is left."""
-    fatal, steps = fatal or Fatal(0, never), {"rounds" if kind == "raft" else "steps": STEPS}
+    scorer, steps = scorer or fatal or Fatal(0, never), {"rounds" if kind == "raft" else "steps": STEPS}
     whole = {**ASKED, **steps, **asked}
     config = PpoConfig(**{**SMALL, **whole}) if kind == "ppo" else settings(kind, **whole)
     begun = Run.start(folder, stage=kind, config=config, inputs={}, resume=resume)
     if kind == "ppo":
-        return learn(folder, run=begun, sampler=sampler, scorer=fatal, **whole)
-    return improve(folder, kind, run=begun, sampler=sampler, scorer=fatal, **whole)
+        return learn(folder, run=begun, sampler=sampler, scorer=scorer, **whole)
+    return improve(folder, kind, run=begun, sampler=sampler, scorer=scorer, **whole)
 
 
 if __name__ == "__main__":

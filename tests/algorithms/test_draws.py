@@ -7,15 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from groups import STOPS
 from rolled import STEPS, Dice, Fatal, run
 from tiny import FP32, same
 
-from accord.algorithms.draws import Replayed
+from accord.algorithms.draws import Remembered, Replayed
 from accord.engine.local import LocalSampler
 from accord.errors import RunError
 from accord.runtime.recordings import FOLDER, Recordings
@@ -129,6 +131,38 @@ def test_draws_that_no_resume_needs_are_removed(tmp_path: Path) -> None:
 
 def stop() -> None:
     raise RuntimeError("here")
+
+
+class Chance:
+    """A scorer that answers differently each time."""
+
+    def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
+        return torch.tensor([byte / 255 for byte in os.urandom(len(responses))])
+
+
+class Then:
+    """A scorer that asks one, and then another that may end the run."""
+
+    def __init__(self, scorer: Any, fatal: Fatal) -> None:
+        self.scorer, self.fatal = scorer, fatal
+
+    def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
+        scores = self.scorer.score(prompts, responses)
+        self.fatal.score(prompts, responses)
+        return scores
+
+
+def test_a_reward_that_answers_differently_each_time_is_remembered(tmp_path: Path) -> None:
+    stopped, replay = recorded(tmp_path / "stopped"), recorded(tmp_path / "replay")
+    chance = Remembered("chance", Chance(), stopped)
+    with pytest.raises(RuntimeError, match="here"):
+        run("grpo", tmp_path / "stopped", scorer=Then(chance, Fatal(4, stop)))
+    said = {path: path.read_bytes() for path in (stopped.folder / "rewards").iterdir()}
+    assert len(said) == 4
+    resumed = run("grpo", tmp_path / "stopped", resume=True, scorer=chance)
+    assert all(path.read_bytes() == content for path, content in said.items())
+    again = Remembered("chance", Chance(), replay, stopped)
+    assert same(state(run("grpo", tmp_path / "replay", lambda policy: Replayed(stopped), scorer=again)), state(resumed))
 
 
 # --- one step ahead --------------------------------------------------------------------------------------------------------------------

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
 from accord.errors import RunError
-from accord.protocols import Sampler, is_foreign
+from accord.protocols import Sampler, Scorer, is_foreign
 from accord.records import Generation, Sampling
 from accord.runtime import ranks
 from accord.runtime.recordings import FOLDER, Draw, Recordings, Request
@@ -146,3 +147,28 @@ class StepDraws:
 
     def refresh(self) -> None:
         """Do nothing: ``Draws.refresh`` does."""
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A reward that may answer otherwise when it is asked again, such as a function of the user's: what it said is kept with the draws.
+
+    A run that records no rollouts keeps no rewards.
+    """
+
+    name: str
+    scorer: Scorer
+    own: Recordings
+    source: Recordings | None = None
+    """Those of the run that is replayed."""
+
+    def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return what was said of these responses before, or what the reward says now."""
+        for recordings in (self.own, self.source):
+            if recordings and (said := recordings.reward(self.name, prompts, responses)) is not None:
+                return torch.tensor(said)
+        scores = self.scorer.score(prompts, responses)
+        if self.own.folder.is_dir() and scores.shape == (len(responses),):
+            said_now: list[float] = scores.tolist()
+            self.own.keep_reward(self.name, prompts, responses, said_now)
+        return scores

@@ -3,6 +3,7 @@
 rollouts/000012.safetensors    the draw of step 12: prompts, tokens, log-probabilities, lengths, whether each response ended
 rollouts/000012-1.safetensors  a further draw of the step, where a method takes more than one
 rollouts/index.jsonl           a line per draw that was learned from: its digest, the weights and the server that drew it, seconds
+    rollouts/rewards/              what Python rewards said, by a digest of the responses
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 FOLDER = "rollouts"
 INDEX = "index.jsonl"
+REWARDS = "rewards"
+Tokens = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,21 @@ class Recordings:
         for path in self.folder.glob("[0-9]*.safetensors"):
             if int(path.name[:6]) <= step:
                 path.unlink(missing_ok=True)
+
+    def reward(self, name: str, prompts: Tokens, responses: Tokens) -> list[float] | None:
+        """Return what a reward said of these responses; None where that was not kept."""
+        path = self._reward(name, prompts, responses)
+        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+    def keep_reward(self, name: str, prompts: Tokens, responses: Tokens, scores: Sequence[float]) -> None:
+        """Keep what a reward said of these responses. Raises RunError when the disk is full."""
+        path = self._reward(name, prompts, responses)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(list(scores)))
+
+    def _reward(self, name: str, prompts: Tokens, responses: Tokens) -> Path:
+        asked = json.dumps([name, [list(row) for row in prompts], [list(row) for row in responses]])
+        return self.folder / REWARDS / f"{hashlib.sha256(asked.encode()).hexdigest()[:32]}.json"
 
     def learned(self) -> list[dict[str, Any]]:
         """Return the index: a line per draw that was learned from, in order."""

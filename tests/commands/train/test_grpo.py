@@ -50,6 +50,21 @@ def test_it_leaves_a_plain_model_that_started_at_its_reference(flags: list[Any],
     assert written(project, "grpo") == files
 
 
+def test_a_run_is_replayed_from_its_recorded_rollouts_to_the_same_weights(project: Project) -> None:
+    (project.path / "town_short.py").write_text(SHORT)
+    settings: dict[str, Any] = {**GROUPS, **ENDED, "steps": 2, "rewards": "town_short:short"}
+    grpo(project, name="drawn", config=GrpoConfig(**settings, record_rollouts="all"), flags=FLAGS)
+    grpo(project, name="again", config=GrpoConfig(**settings, replay="drawn"), flags=FLAGS)
+    drawn, again = (json.loads((project.model(name) / "lineage.json").read_text()) for name in ("drawn", "again"))
+    assert drawn["digest"] == again["digest"]
+    assert drawn["data"]["rollouts"] == again["data"]["rollouts"]
+    index = [json.loads(line) for line in (project.run("drawn") / "rollouts" / "index.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["policy_step"]) for line in index] == [(1, 0), (2, 1)]
+    with pytest.raises(UsageError, match="the project has no run 'nobody'"):
+        grpo(project, name="third", config=GrpoConfig(**settings, replay="nobody"), flags=FLAGS)
+    assert not project.run("third").exists()
+
+
 def test_a_reward_model_is_a_parent(town: Project) -> None:
     grpo(town, name="tuned", config=GrpoConfig(**GROUPS, **ENDED, steps=1), flags=FLAGS)
     assert lineage_of(town, "tuned", parents=["sft", "reward"], snapshots=["prompts"])["name"] == "tuned"

@@ -45,9 +45,9 @@ def ppo(
     if config.ptx_coef:
         need_raw_text(opened, "--ptx-coef 0")
     source, reward_source = locate(opened, sft), locate(opened, reward)
+    replay = replayed(opened, config)
     rewards = open_rewards(opened, config, reward, name)
     inputs = {"sft": digest_of(source), "reward": digest_of(reward_source), **rewards.inputs}
-    replay = replayed(opened, config)
     inputs |= {"replay": replay.recordings.digest()} if replay else {}
     run = Run.start(opened.run(name), stage="ppo", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:

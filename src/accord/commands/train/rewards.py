@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from accord.algorithms.draws import Remembered
 from accord.algorithms.process import ProcessReward
 from accord.algorithms.reward_parts import Ensemble, HumanRatings, Similarity, parse_pooling
 from accord.algorithms.rewards import (
@@ -41,6 +42,7 @@ from accord.protocols import Scorer
 from accord.records import Demonstration, Prompt, Worth, final_answer
 from accord.runtime import plugins
 from accord.runtime.project import Project
+from accord.runtime.recordings import FOLDER, Recordings
 from accord.runtime.runs import Run
 from accord.settings.mixins import Rewards, Sharding
 
@@ -209,7 +211,10 @@ def mixture(
             return scorers[name]
         if name in spec.functions:
             text_of = chat_format.text
-            return PythonReward(name, spec.functions[name], lambda tokens: shown[tuple(tokens)], text_of, config.reward_seconds)
+            asked = PythonReward(name, spec.functions[name], lambda tokens: shown[tuple(tokens)], text_of, config.reward_seconds)
+            replay: str = getattr(config, "replay", "")
+            source = Recordings(project.run(replay) / FOLDER) if replay else None
+            return Remembered(name, asked, Recordings(run.folder / FOLDER), source)
         if name == "exact":
             return ExactAnswer(_answers(spec, by_id), chat_format.text)
         if name == "similarity":

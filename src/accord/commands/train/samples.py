@@ -30,9 +30,9 @@ def learn_from_samples(
     """
     flags.start()
     source = locate(project, sft)
+    replay = replayed(project, config)
     spec = open_rewards(project, config, reward, name)
     inputs = {"sft": digest_of(source), **spec.inputs}
-    replay = replayed(project, config)
     inputs |= {"replay": replay.recordings.digest()} if replay else {}
     run = Run.start(project.run(name), stage=stage, config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
