@@ -226,7 +226,7 @@ def _measured(config: DpoConfig, policy: Any, part: Sequence[Known], prompts: in
         better.append(rewards.detach()[first])
         worse.append(rewards.detach()[second])
         best.append((logprobs / tokens).detach()[_best(ranks).to(said.device)])
-    known_of_all = torch.cat([nothing.cpu(), *(known.reference for known in part)]).to(said.device)
+    known_of_all = torch.cat([torch.empty(0), *(known.reference for known in part)]).to(said.device)
     with_reference = slice(0) if config.loss in REFERENCE_FREE else slice(None)
     moved, lengths = (said.detach() - known_of_all).abs()[with_reference], torch.tensor(kept, dtype=torch.long)[with_reference]
     loss = torch.stack(losses).sum() if losses else said.sum()

@@ -423,20 +423,32 @@ def _missing(group: _Group, what: str) -> str:
     except (RuntimeError, ValueError):
         return f"{begun}, and the process that keeps the others together is gone"
     names = ", ".join(f"process {o} ({r['host']}, pid {r['pid']}) was last at {r['stage']}" for o, r in behind.items())
-    return f"{begun}, but another is gone: {names}"
+    return f"{begun}, in vain: {names}"
 
 
 def _watch(group: _Group) -> None:
     """End this process when it has waited too long for one that still exists but does not come."""
-    while not group.ended.wait(min(max(group.wait / 10, 0.2), 5.0)):
-        if time.monotonic() - group.since <= group.wait:
-            continue
-        with suppress(RuntimeError, ValueError):
-            if not (behind := _behind(group)):
+    every, number = min(max(group.wait / 10, 0.2), 5.0), 0
+    while not group.ended.wait(every):
+        number += 1
+        with suppress(RuntimeError, ValueError):  # the store is gone: the wait itself fails
+            group.store.set(f"beat/{rank()}", str(number))
+            if time.monotonic() - group.since <= group.wait:
                 continue
-            names = ", ".join(f"process {o} ({r['host']}, pid {r['pid']}), last at {r['stage']}," for o, r in behind.items())
+            late = _behind(group) or _silent(group, 2 * every)
+            if not late or time.monotonic() - group.since <= group.wait:
+                continue
+            names = ", ".join(f"process {o} ({r['host']}, pid {r['pid']}), last at {r['stage']}," for o, r in late.items())
             waited = f"{names} has not come for {time.monotonic() - group.since:.0f} s to where process {rank()} waits, {group.stage}"
             if speaks():
                 hint = "continue with --resume; --process-timeout waits longer"
                 print(f"accord: {waited} ({hint})", file=sys.stderr, flush=True)
             os._exit(AccordError.exit_code)
+
+
+def _silent(group: _Group, seconds: float) -> dict[int, dict[str, Any]]:
+    """Return the records of the processes without a heartbeat for so long, such as one that was stopped within a sum."""
+    others = [other for other in range(world()) if other != rank()]
+    before = {other: group.store.get(f"beat/{other}") for other in others if group.store.check([f"beat/{other}"])}
+    group.ended.wait(seconds)
+    return {other: json.loads(group.store.get(f"at/{other}")) for other, beat in before.items() if group.store.get(f"beat/{other}") == beat}
