@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from exchanges import check
+
 from accord.commands.app import RunFlags
 from accord.commands.train.dpo import dpo
 from accord.commands.train.ilql import ilql
@@ -65,6 +67,8 @@ if __name__ == "__main__":
     if os.environ.get("DIE"):
         mortal(os.environ["DIE"])
     folder, *names = sys.argv[1:]
+    if "EXCHANGE" in os.environ:
+        check(Path(os.environ["EXCHANGE"]))
     for name in names:
         RUNS[name](Path(folder), RunFlags(dtype="float32", device="cpu", resume="RESUME" in os.environ))
     ranks.end()

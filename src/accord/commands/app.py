@@ -323,4 +323,5 @@ def _fail(message: str, code: int) -> NoReturn:
     """Print an error and leave; of several processes that fail the first one prints."""
     if ranks.speaks():
         print(f"accord: {message}", file=sys.stderr, flush=True)
+    ranks.stage(ranks.exit_stage(code))
     sys.exit(code)

@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accord.errors import Preempted
-from accord.runtime.preemption import NAMES
-from accord.runtime.ranks import STAGES
+from accord.runtime.ranks import STAGES, exit_stage
 from accord.runtime.threads import ENVIRONMENT
+
+GRACE = {"--signals-to-handle": "SIGTERM,SIGINT,SIGHUP,SIGUSR1", "--shutdown-timeout": "300"}
+"""torchrun passes these signals on; after so many seconds it kills a process that has not saved and ended, or does not miss a dead one."""
 
 
 def launch(words: Sequence[str], processes: int) -> int:
     """Run ``accord`` with these words as so many processes of this machine; return the exit code of the first that failed, or 0.
 
     It is ``torchrun --standalone --nproc-per-node N -m accord WORDS``, within this process. Each has its share of the processors' threads,
-    unless OMP_NUM_THREADS says otherwise.
+    unless OMP_NUM_THREADS says otherwise. A signal that lets every process save and end gives their exit code.
     """
     import logging
 
@@ -28,23 +30,28 @@ def launch(words: Sequence[str], processes: int) -> int:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", ",".join(dict.fromkeys([*NAMES, "SIGINT", "SIGHUP", "SIGQUIT"])))
     os.environ.setdefault(ENVIRONMENT, str(max(torch.get_num_threads() // processes, 1)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it would list each stopped process as a failure
+    known = run.get_args_parser().format_help()
+    grace = [word for option, value in GRACE.items() if option in known for word in (option, value)]  # older versions have none
     with tempfile.TemporaryDirectory(prefix="accord-stages-") as stages:
         os.environ[STAGES] = stages
         try:
-            run.main(["--standalone", "--nproc-per-node", str(processes), "-m", "accord", *words])
+            run.main(["--standalone", "--nproc-per-node", str(processes), *grace, "-m", "accord", *words])
         except ChildFailedError as error:
             number, failure = error.get_first_failure()
             if failure.exitcode >= 0:
                 return failure.exitcode
             name = signal.Signals(-failure.exitcode).name
-            noted = Path(stages, str(number))
-            stage = noted.read_text("utf-8") if noted.exists() else "its start"
+            stage = _stage(stages, number)
             print(f"accord: process {number} of {processes} was stopped by {name}; it was last at {stage}", file=sys.stderr, flush=True)
             return 128 - failure.exitcode
-        except SignalException as error:  # passed on to the processes, which have saved and left, or were killed
-            name = signal.Signals(error.sigval).name
-            return Preempted.exit_code if name in NAMES else 128 + error.sigval
+        except SignalException as error:
+            saved = all(_stage(stages, number) == exit_stage(Preempted.exit_code) for number in range(processes))
+            return Preempted.exit_code if saved else 128 + error.sigval
     return 0
+
+
+def _stage(folder: str, number: int) -> str:
+    noted = Path(folder, str(number))
+    return noted.read_text("utf-8") if noted.exists() else "its start"

@@ -147,6 +147,11 @@ def stage(text: str) -> None:
         _tell(_PROCESS["group"])
 
 
+def exit_stage(code: int) -> str:
+    """Return the stage of a process that leaves with an exit code."""
+    return f"its end, with exit code {code}"
+
+
 def news() -> list[str]:
     """Return what was noticed about single processes since the last call, such as a loss that is not finite on one of them."""
     if not started():
