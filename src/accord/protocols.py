@@ -15,7 +15,8 @@ class Sampler(Protocol):
     """A source of responses. The local engine and vLLM satisfy it.
 
     One that computes outside this process says so by an attribute ``foreign = True``. Training then corrects for its other rounding
-    and keeps what it drew, since it need not draw the same again; ``Generation.version`` names the weights that drew.
+    and keeps what it drew, since it need not draw the same again; ``Generation.version`` names the weights that drew. It may have a
+    method ``bring()``, which takes over the weights at once, before a draw one step ahead begins in a thread.
     """
 
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:

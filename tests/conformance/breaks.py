@@ -71,7 +71,7 @@ BREAKS = [
     Break("t14_policies", "temperature is part of policy and reference", "algorithms/rollouts.py", "logprobs(reference, batch, dtype=dtype, temperature=temperature)", "logprobs(reference, batch, dtype=dtype)", "logprobs"),
     Break("t15_t23", "no filters, penalties or length rules in rollouts", "settings/train.py", "    kl_horizon: Count", "    top_p: float = 1.0\n    kl_horizon: Count", "logprobs"),
     Break("t15_a_filtered", "a filtered draw's log-probability is the filtered one's", "engine/sampling.py", "if 0 < sampling.top_k", "if False and 0 < sampling.top_k", "logprobs"),
-    Break("t16_t17", "a gap between sampler and trainer stops the run", "algorithms/correction.py", 'if not now["token"] <= self.ceiling:', "if False:", "logprobs"),
+    Break("t16_t17", "a gap between sampler and trainer stops the run", "algorithms/correction.py", "if not now.token <= self.ceiling:", "if False:", "logprobs"),
     Break("t18", "caches are dropped after an update", "algorithms/ppo.py", "            draws.refresh(step)\n            seconds_train", "            seconds_train", "logprobs"),
     Break("t19", "sampled tokens stay as they are", "algorithms/rollouts.py", "scorer.score(asked, responses)", "scorer.score(asked, [row[:-1] for row in responses])", "logprobs"),
     Break("t20", "the penalty's gradient is the KL's", "algorithms/objectives.py", "return log_ratio**2 / 2", "return log_ratio**2", "logprobs"),
