@@ -26,7 +26,7 @@ from accord.models.decoder import context_of
 from accord.models.folders import load_causal_lm, load_scalar_model, set_ends
 from accord.models.qvalues import has_q, load_q
 from accord.models.scalar import RewardModel
-from accord.protocols import Speaker
+from accord.protocols import Sampler, Speaker
 from accord.records import Generation, Message, Prompt, Response, Sampling
 from accord.runtime import lineage
 from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, pick_device
@@ -243,7 +243,7 @@ class SampledBatch:
 
 def sampled_batches(
     model: Model,
-    sampler: LocalSampler,
+    sampler: Sampler,
     prompts: Sequence[Prompt],
     *,
     n: int,
@@ -261,7 +261,10 @@ def sampled_batches(
         InputError: a prompt is longer than the model's context.
     """
     ids = [model.format.prompt(prompt.messages) for prompt in prompts]
-    settings = [model.digest, dataclasses.asdict(sampling), seed, n, batch_size, str(sampler.dtype), [prompt.id for prompt in prompts]]
+    dtype = str(getattr(sampler, "dtype", ""))
+    settings = [model.digest, dataclasses.asdict(sampling), seed, n, batch_size, dtype, [prompt.id for prompt in prompts]]
+    if getattr(sampler, "foreign", False):
+        settings.append("drawn elsewhere")
     if told := written_in(model.format.tokenizer):
         settings.append(told)
     key = lineage.digest_rows(settings)[:12]
@@ -279,7 +282,7 @@ def sampled_batches(
 
 
 def respond(
-    model: Model, sampler: LocalSampler, prompts: Sequence[Prompt], *, n: int, sampling: Sampling, seed: int, batch_size: int
+    model: Model, sampler: Sampler, prompts: Sequence[Prompt], *, n: int, sampling: Sampling, seed: int, batch_size: int
 ) -> tuple[list[list[Response]], float]:
     """Sample n responses to each prompt; return them in the prompts' order, and the tokens sampled per second.
 

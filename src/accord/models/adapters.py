@@ -164,8 +164,7 @@ def sharing(model: nn.Module) -> Any:
 def save_adapter(folder: Path, model: Any, base: str, tokenizer: Any) -> None:
     """Write a model's adapters as peft does, with the tokenizer, before they are merged: adapter_config.json and its safetensors.
 
-    A head named ``score`` goes with them, since it learns as well. Layers are named by the last part of their names where that
-    says the same, as servers of adapters ask for.
+    A head named ``score`` goes with them, since it learns as well.
 
     Args:
         base: folder or hub name of the model without adapters.
@@ -173,6 +172,23 @@ def save_adapter(folder: Path, model: Any, base: str, tokenizer: Any) -> None:
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
+    config = adapter_config(model, base)
+    weights = {
+        f"{IN_PEFT}{name}": tensor.contiguous() for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
+    }
+    if hasattr(model, "score"):
+        weights[f"{IN_PEFT}score.weight"] = model.score.weight.detach().contiguous()
+    folder.mkdir(parents=True)
+    config.save_pretrained(str(folder))
+    save_file({name: tensor.cpu() for name, tensor in weights.items()}, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    tokenizer.save_pretrained(folder)
+
+
+def adapter_config(model: Any, base: str) -> Any:
+    """Return peft's configuration of a model's adapters, as other tools open it on the model ``base``.
+
+    Layers are named by the last part of their names where that says the same, as servers of adapters ask for.
+    """
     config = copy.copy(model.peft_config["default"])
     wrapped = [(name, module) for name, module in model.named_modules() if hasattr(module, "get_base_layer")]
     adapted: list[str] = [name for name, module in wrapped if not hasattr(module, "parameter_name")]  # fused experts: target_parameters
@@ -181,16 +197,8 @@ def save_adapter(folder: Path, model: Any, base: str, tokenizer: Any) -> None:
     config.target_modules = ends if alike == set(adapted) else set(adapted)
     config.fan_in_fan_out = any(type(model.get_submodule(name).get_base_layer()).__name__ == "Conv1D" for name in adapted)
     config.base_model_name_or_path, config.inference_mode, config.exclude_modules = base, True, None
-    weights = {
-        f"{IN_PEFT}{name}": tensor.contiguous() for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
-    }
-    if hasattr(model, "score"):
-        weights[f"{IN_PEFT}score.weight"] = model.score.weight.detach().contiguous()
     config.task_type, config.modules_to_save = ("SEQ_CLS", ["score"]) if hasattr(model, "score") else ("CAUSAL_LM", None)
-    folder.mkdir(parents=True)
-    config.save_pretrained(str(folder))
-    save_file({name: tensor.cpu() for name, tensor in weights.items()}, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    tokenizer.save_pretrained(folder)
+    return config
 
 
 def _linear(module: nn.Module) -> bool:

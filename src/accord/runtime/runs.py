@@ -51,7 +51,10 @@ _FIXED = ("stage", "config", "inputs", "seed")
 """Fields that a resume may not change, except settings below. Versions may change; log.txt says so."""
 _PLACE = ("cpu", "cores", "threads", "gpu")
 """What may differ between the machines of processes that train together."""
-_FREE = tuple(f"config.{name} " for name in ("micro_tokens", "recompute", "save_minutes", "save_async", "shard", "offload"))
+_FREE = (
+    *(f"config.{name} " for name in ("micro_tokens", "recompute", "save_minutes", "save_async", "shard", "offload")),
+    "config.sampler",  # where responses are drawn, and how weights get there
+)
 """Settings that change how much memory is taken or how often is saved, and weights by rounding alone: a resume may have others."""
 
 

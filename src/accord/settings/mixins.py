@@ -198,7 +198,33 @@ class LongPrompts(Settings):
 
 
 @section
-class Rollouts(LongPrompts):
+class DrawnBy(Settings):
+    """The engine that draws responses (docs/vllm.md)."""
+
+    sampler: str = "local"
+    """Engine that draws the responses: `local`, `vllm` (starts a vLLM server here), or addresses of vLLM servers, separated by spaces."""
+    sampler_sync: Literal["auto", "adapter", "folder", "nccl"] = "auto"
+    """Way of the weights to vLLM: LoRA adapters, all weights through a folder, or GPU to GPU; auto is adapter with LoRA, else folder."""
+    sampler_folder: str = ""
+    """Folder for the weights, which trainer and servers see under one name; by default in the run's own folder."""
+    sampler_seconds: Count = 600
+    """Longest time in seconds that one request to vLLM may take."""
+    sampler_options: str = ""
+    """More flags for the `vllm serve` that is started, for example `--gpu-memory-utilization 0.5`."""
+    sampler_sleep: bool = False
+    """Let vLLM give back the GPU's memory while the policy learns: for a trainer and a server on one GPU."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        words = self.sampler.replace(",", " ").split()
+        known = words in (["local"], ["vllm"]) or (bool(words) and all(word.startswith(("http://", "https://")) for word in words))
+        self.require(known, f"sampler is {self.sampler!r}; local, vllm, or addresses such as http://127.0.0.1:8000")
+        needless = self.sampler != "vllm" and bool(self.sampler_options)
+        self.require(not needless, "sampler_options are flags of a server that accord starts; they need sampler vllm")
+
+
+@section
+class Rollouts(DrawnBy, LongPrompts):
     """Settings of a policy that samples the responses it learns from."""
 
     temperature: Positive = 1.0

@@ -9,6 +9,7 @@ from accord.settings.mixins import (
     ConstantOptimizer,
     CosineOptimizer,
     Decoding,
+    DrawnBy,
     Labels,
     LongPrompts,
     OffPolicy,
@@ -95,7 +96,7 @@ class SftConfig(CosineOptimizer, Window, Training):
 
 
 @section
-class SampleConfig(Seed, Decoding):
+class SampleConfig(Seed, DrawnBy, Decoding):
     """`accord sample`: K responses per prompt."""
 
     k: RankedResponses = 6
@@ -341,7 +342,7 @@ class ReinforceConfig(GrpoConfig):
 
 
 @section
-class RaftConfig(ConstantOptimizer, LongPrompts, Rewards, Recorded, Training):
+class RaftConfig(ConstantOptimizer, DrawnBy, LongPrompts, Rewards, Recorded, Training):
     """`accord raft`: rejection sampling, fine-tuning on the best of the policy's own responses (Dong et al. 2023; Gulcehre et al. 2023)."""
 
     rounds: Count = 8
@@ -491,7 +492,7 @@ class IlqlConfig(CosineOptimizer, Labels, Training):
 
 
 @section
-class StarConfig(ConstantOptimizer, LongPrompts, Training):
+class StarConfig(ConstantOptimizer, DrawnBy, LongPrompts, Training):
     """`accord star`: learning from rationales that led to right answers (Zelikman et al. 2022)."""
 
     rounds: Count = 4

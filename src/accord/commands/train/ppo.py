@@ -15,8 +15,8 @@ from accord.commands.models import digest_of, load_model, load_reward_model, loc
 from accord.commands.train.raw_text import need_raw_text, raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
 from accord.commands.train.run import askable, counted_prompts, ending, plan_run, replayed, rollouts_of, save, with_rates, with_reference
+from accord.commands.train.samplers import opened_sampler
 from accord.data.tokenizers import load_tokenizer
-from accord.engine.local import LocalSampler
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -66,31 +66,32 @@ def ppo(
         policy, reference = with_reference(model.lm, config, lambda: load_model(opened, sft).lm, "ppo", "lora")
         value, judge = with_reference(critic, config, None, "ppo", "value-lora")
         shared = {reward_source: judge} if config.lora_rank else {}
-        algorithm.train(
-            config,
-            policy=policy,
-            reference=reference,
-            value=value,
-            sampler=replay or LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False, divides=True),
-            scorer=mixture(
-                opened,
-                run,
-                rewards,
-                model,
+        with opened_sampler(config, policy, reference, chat_format, run, dtype, prompts=prompts, metrics=metrics, replay=replay) as sampler:
+            algorithm.train(
                 config,
-                prompts,
-                dtype,
-                sharding=config,
-                bits=config.lora_bits,
-                micro_tokens=config.micro_tokens,
-                loaded=shared,
-            ),
-            prompts=prompts,
-            pretraining=raw_text_batches(opened, chat_format, config.seed, config.ptx_tokens) if config.ptx_coef else None,
-            decode=chat_format.tokenizer.decode,
-            run=run,
-            dtype=dtype,
-        )
+                policy=policy,
+                reference=reference,
+                value=value,
+                sampler=sampler,
+                scorer=mixture(
+                    opened,
+                    run,
+                    rewards,
+                    model,
+                    config,
+                    prompts,
+                    dtype,
+                    sharding=config,
+                    bits=config.lora_bits,
+                    micro_tokens=config.micro_tokens,
+                    loaded=shared,
+                ),
+                prompts=prompts,
+                pretraining=raw_text_batches(opened, chat_format, config.seed, config.ptx_tokens) if config.ptx_coef else None,
+                decode=chat_format.tokenizer.decode,
+                run=run,
+                dtype=dtype,
+            )
         metrics |= ending(run, "reward", "kl_k1", "finished")
         parents = {sft: inputs["sft"], reward: inputs["reward"], **rewards.parents}
         # The critic pads as the reward model does, which is not always how the policy pads.

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, ProjectPath, RunName
 from accord.commands.models import SampledBatch, answerable, compute_dtype, load_model, sampled_batches
-from accord.engine.local import LocalSampler
+from accord.commands.train.samplers import opened_sampler
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.store import Store
@@ -56,23 +56,27 @@ def sample(
         if run.done:
             return run
         with run.finishing() as metrics:
-            loaded = load_model(opened, model)
-            sampler = LocalSampler(loaded.lm, stop=loaded.format.stop, dtype=compute_dtype(flags.dtype), divides=True)
+            loaded, dtype = load_model(opened, model), compute_dtype(flags.dtype)
             sampling = Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty, config.max_tokens)
             fitting = answerable(prompts, loaded.format)
-            skip, sums = run.restore() or (0, dict.fromkeys(("responses", "drawn", "finished", "tokens", "seconds"), 0.0))
-            for batch in sampled_batches(
-                loaded, sampler, fitting, n=config.k, sampling=sampling, seed=config.seed, batch_size=config.batch_size, skip=skip
-            ):
-                # what is stored stays stored: a command that is stopped and given again goes on behind the last batch
-                different = [distinct(group) for group in batch.groups]
-                if ranks.first():
-                    store.add_responses(response for group in different for response in group)
-                run.samples(batch.number, _shown(fitting, batch))
-                found = _sums(batch, different)
-                sums = {name: value + found[name] for name, value in sums.items()}
-                run.log(batch.number, **found | {"finished": found["finished"] / found["drawn"]})
-                run.checkpoint(batch.number, sums)
+            asked = [loaded.format.prompt(prompt.messages) for prompt in fitting]
+            opened_by = opened_sampler(
+                config, loaded.lm, loaded.lm, loaded.format, run, dtype, prompts=asked, training=False, metrics=metrics
+            )
+            with opened_by as sampler:
+                skip, sums = run.restore() or (0, dict.fromkeys(("responses", "drawn", "finished", "tokens", "seconds"), 0.0))
+                for batch in sampled_batches(
+                    loaded, sampler, fitting, n=config.k, sampling=sampling, seed=config.seed, batch_size=config.batch_size, skip=skip
+                ):
+                    # what is stored stays stored: a command that is stopped and given again goes on behind the last batch
+                    different = [distinct(group) for group in batch.groups]
+                    if ranks.first():
+                        store.add_responses(response for group in different for response in group)
+                    run.samples(batch.number, _shown(fitting, batch))
+                    found = _sums(batch, different)
+                    sums = {name: value + found[name] for name, value in sums.items()}
+                    run.log(batch.number, **found | {"finished": found["finished"] / found["drawn"]})
+                    run.checkpoint(batch.number, sums)
             metrics |= {
                 "responses": int(sums["responses"]),
                 "drawn": int(sums["drawn"]),

@@ -9,7 +9,7 @@ from accord.commands.app import RunFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.rewards import mixture, open_rewards
 from accord.commands.train.run import askable, counted_prompts, ending, plan_run, replayed, rollouts_of, save, with_rates, with_reference
-from accord.engine.local import LocalSampler
+from accord.commands.train.samplers import opened_sampler
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -47,28 +47,29 @@ def learn_from_samples(
         asked, prompts, window = askable(chat_format, spec.prompts, config.max_tokens, config.long_rows)
         spec = replace(spec, prompts=asked)
         metrics |= counted_prompts(run, window)
-        algorithm.train(
-            config,
-            policy=policy,
-            reference=reference,
-            rewards=mixture(
-                project,
-                run,
-                spec,
-                model,
+        with opened_sampler(config, policy, reference, chat_format, run, dtype, prompts=prompts, metrics=metrics, replay=replay) as sampler:
+            algorithm.train(
                 config,
-                prompts,
-                dtype,
-                sharding=config,
-                bits=config.lora_bits,
-                micro_tokens=config.micro_tokens,
-            ),
-            sampler=replay or LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False, divides=True),
-            prompts=prompts,
-            decode=chat_format.tokenizer.decode,
-            run=run,
-            dtype=dtype,
-        )
+                policy=policy,
+                reference=reference,
+                rewards=mixture(
+                    project,
+                    run,
+                    spec,
+                    model,
+                    config,
+                    prompts,
+                    dtype,
+                    sharding=config,
+                    bits=config.lora_bits,
+                    micro_tokens=config.micro_tokens,
+                ),
+                sampler=sampler,
+                prompts=prompts,
+                decode=chat_format.tokenizer.decode,
+                run=run,
+                dtype=dtype,
+            )
         metrics |= ending(run, "reward", "kl_k1", "finished")
         parents = {sft: inputs["sft"], **spec.parents}
         data = spec.data | rollouts_of(run)

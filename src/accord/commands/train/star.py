@@ -15,7 +15,7 @@ from accord.algorithms.rewards import ExactAnswer
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.run import askable, counted_prompts, plan_run, save, snapshot, trainable, with_rates
-from accord.engine.local import LocalSampler
+from accord.commands.train.samplers import opened_sampler
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.answer_keys import NO_PROBLEMS, with_answer_keys
@@ -74,16 +74,18 @@ def star(
             (_, (plain,), _) = askable(chat_format, [by_id[prompt.id]], config.max_tokens, config.long_rows)
             questions.append(algorithm.Question(plain, hint))
             answers[tuple(plain)] = known[prompt.id]
-        algorithm.train(
-            config,
-            policy=policy,
-            sampler=LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=False, divides=True),
-            scorer=ExactAnswer(answers, chat_format.text),
-            questions=questions,
-            decode=chat_format.tokenizer.decode,
-            run=run,
-            dtype=dtype,
-        )
+        asked_ids = [ids for question in questions for ids in (question.plain, question.hinted)]
+        with opened_sampler(config, policy, model.lm, chat_format, run, dtype, prompts=asked_ids, metrics=metrics) as sampler:
+            algorithm.train(
+                config,
+                policy=policy,
+                sampler=sampler,
+                scorer=ExactAnswer(answers, chat_format.text),
+                questions=questions,
+                decode=chat_format.tokenizer.decode,
+                run=run,
+                dtype=dtype,
+            )
         metrics |= {"problems": len(questions)}
         parents, data = {sft: inputs["sft"]}, {"answers": digest}
         save(opened, name, policy, chat_format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)

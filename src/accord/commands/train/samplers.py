@@ -1,0 +1,139 @@
+"""The engine that draws the responses a policy learns from: our own, a vLLM server that is started here, or servers elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accord.data.templates import ChatFormat
+from accord.engine.local import LocalSampler
+from accord.errors import UsageError
+from accord.models.decoder import context_of
+from accord.protocols import Sampler
+from accord.runtime import ranks
+from accord.runtime.files import new_folder
+from accord.runtime.model_files import ModelFiles
+from accord.runtime.progress import say
+from accord.runtime.runs import Run
+from accord.settings.mixins import DrawnBy, Training
+
+SERVED = "served"
+"""Folder of the model that a server of ours starts on, beside the versions of the weights."""
+
+
+@contextmanager
+def opened_sampler(
+    config: DrawnBy,
+    policy: Any,
+    base: Any,
+    chat_format: ChatFormat,
+    run: Run,
+    dtype: torch.dtype,
+    *,
+    prompts: Sequence[Sequence[int]] = (),
+    training: bool = True,
+    metrics: dict[str, Any] | None = None,
+    replay: Sampler | None = None,
+) -> Generator[Sampler]:
+    """Yield the engine that the settings name; servers that are started here end with the block.
+
+    Args:
+        policy: the model to sample from.
+        base: the same model without adapters, whose weights stay while adapters learn.
+        prompts: what will be asked, by which a server's context is chosen.
+        training: refuse samplings that a policy cannot learn from.
+        metrics: takes what synchronisation has cost.
+        replay: recorded rollouts, which take the place of an engine.
+
+    Raises:
+        UsageError: vLLM is not installed, or the way to bring weights does not fit.
+        RunError: a server does not answer, or is of another kind.
+    """
+    if replay is not None:
+        yield replay
+        return
+    if config.sampler == "local":
+        yield LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=not training, divides=True)
+        return
+    if ranks.world() > 1:
+        raise UsageError("vLLM draws for one process alone so far", where="--sampler", hint="--sampler local, or one process")
+    from accord.engine.vllm import LENGTH, VllmSampler
+    from accord.engine.vllm_api import VllmServer
+    from accord.engine.vllm_server import OwnServer, room_for
+    from accord.engine.vllm_weights import AdapterWay, FolderWay, NcclWay
+
+    rank = config.lora_rank if isinstance(config, Training) else 0
+    kind = config.sampler_sync if config.sampler_sync != "auto" else "adapter" if rank else "folder"
+    if kind == "adapter" and not rank:
+        raise UsageError("there are no adapters to bring: lora_rank is 0", where="--sampler-sync adapter", hint="--sampler-sync folder")
+    folder = Path(config.sampler_folder).resolve() if config.sampler_folder else run.folder.resolve() / "sampler"
+    source = _plain_source(base)
+    own: OwnServer | None = None
+    addresses = config.sampler.replace(",", " ").split()
+    with ExitStack() as stack:
+        if kind == "adapter":
+            served = source
+            if config.sampler == "vllm" and not served:
+                served = _written_whole(folder / SERVED, base, chat_format.tokenizer, dtype)
+            way: Any = AdapterWay(policy, folder / "weights", served or str(getattr(base, "name_or_path", "")))
+        elif kind == "nccl":
+            way = NcclWay(policy, dtype)
+            served = source or _written_whole(folder / SERVED, base, chat_format.tokenizer, dtype)
+        else:
+            way = FolderWay(policy, folder / "weights", chat_format.tokenizer, dtype)
+            way.prepare()
+            served = way.served
+        if config.sampler == "vllm":
+            longest = max(map(len, prompts), default=0) + int(getattr(config, "max_tokens", 0))
+            flags = ["--dtype", str(dtype).removeprefix("torch.")]
+            if longest and (context := context_of(base)):
+                flags += ["--max-model-len", str(min(max(longest, LENGTH + 8), context))]
+            flags += ["--enable-lora", "--max-loras", "1", "--max-lora-rank", str(room_for(rank))] if kind == "adapter" else []
+            flags += ["--enable-sleep-mode"] if config.sampler_sleep else []
+            flags += ["--weight-transfer-config", '{"backend": "nccl"}'] if kind == "nccl" else []
+            own = OwnServer(served, [*flags, *shlex.split(config.sampler_options)], run.folder / "vllm.log")
+            stack.callback(own.end)
+            say(f"{run.stage}: vLLM starts on {served}; its log is {own.log}")
+            addresses = [own.start()]
+        tokenizer = chat_format.tokenizer
+        encode: Callable[[str], list[int]] = lambda text: tokenizer.encode(text, add_special_tokens=False)  # noqa: E731
+        sampler = VllmSampler(
+            [VllmServer(address.removesuffix("/").removesuffix("/v1"), float(config.sampler_seconds)) for address in addresses],
+            way,
+            policy=policy,
+            stop=chat_format.stop,
+            dtype=dtype,
+            folder=run.folder / "sampler",
+            training=training,
+            encode=encode,
+            revive=own.revive if own else None,
+            sleep=config.sampler_sleep,
+            note=run.note,
+        )
+        stack.callback(sampler.close)
+        yield sampler
+        if metrics is not None:
+            metrics |= sampler.metrics()
+
+
+def _plain_source(model: Any) -> str:
+    """Return the folder or hub name that a model came from, where a server opens the very same weights from it; else nothing."""
+    files: ModelFiles | None = getattr(model, "files", None)
+    whole = files is not None and not files.adapter and not files.gguf and "Linear4" not in {type(m).__name__ for m in model.modules()}
+    if files is None or not whole:
+        return ""
+    return str(Path(files.source).resolve()) if Path(files.source).is_dir() else files.source
+
+
+def _written_whole(folder: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> str:
+    """Write a model as a server opens it; return the folder."""
+    from accord.models.served import plain_weights, write_whole
+
+    with new_folder(folder) as to:
+        write_whole(to, model, tokenizer, plain_weights(model, dtype))
+    return str(folder)
