@@ -235,6 +235,8 @@ def test_a_foreign_sampler_is_corrected_and_the_own_engine_is_not(tmp_path: Path
         return Foreign(policy, stop=STOPS, dtype=FP32)
 
     config = settings("grpo")
+    assert [Gate.of(config, honest(llama(1)), dtype).exact for dtype in (FP32, torch.bfloat16)] == [True, False]
+    assert [Gate.of(config, elsewhere(llama(1)), dtype).exact for dtype in (FP32, torch.bfloat16)] == [None, False]
     assert Correction.of(config, honest(llama(1))).how == "off"
     assert Correction.of(config, elsewhere(llama(1))).how == "token"
     assert Correction.of(settings("rloo"), elsewhere(llama(1))).how == "sequence"

@@ -65,7 +65,7 @@ class Gate:
     @classmethod
     def of(cls, config: Any, sampler: Sampler, dtype: torch.dtype) -> Gate:
         """Return the gate of a run, by its settings and the dtypes in which trainer and sampler compute."""
-        theirs = getattr(sampler, "dtype", None if is_foreign(sampler) else dtype)
+        theirs = None if is_foreign(sampler) else getattr(sampler, "dtype", dtype)  # what a server says of itself proves nothing
         known = theirs is not None or dtype is not torch.float32
         return cls(config.logprob_gap, config.gap_multiple, dtype is theirs is torch.float32 if known else None)
 
