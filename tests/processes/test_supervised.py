@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -16,12 +17,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_project import FLAGS, PROMPTS, labeled, rankings, with_sft_model
-from started import HERE, Pair, ran, torchrun
+from started import HERE, SECONDS, Pair, environment, ran, torchrun
 from supervised import RUNS, STEPS
 from tiny import SENTENCES
 from torch import Tensor
 
 from accord.data.spans import Span
+from accord.errors import Preempted
 from accord.runtime.files import TEMPORARY
 
 SCRIPT = str(HERE / "supervised.py")
@@ -65,6 +67,15 @@ def two(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def sharded(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same by two processes that each hold half of the model."""
+    folder = copy(project, tmp_path_factory.mktemp("sharded") / "p")
+    code, errors = torchrun(SCRIPT, str(folder), *RUNS, SHARD="full")
+    assert code == 0, errors
+    return folder
+
+
 def metrics(run: Path) -> list[dict[str, float]]:
     """Return what a run logged but for the clock; NaN where a figure is not defined, such as the mean over no thumbs."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -76,8 +87,10 @@ def weights(model: Path) -> dict[str, Tensor]:
     return {f"{file.name} {name}": value for file in model.glob("*.safetensors") for name, value in load_file(file).items()}
 
 
+@pytest.mark.parametrize("held", ["two", "sharded"])
 @pytest.mark.parametrize("method", RUNS)
-def test_two_processes_learn_what_one_learns(method: str, one: Path, two: Path) -> None:
+def test_two_processes_learn_what_one_learns(method: str, held: str, one: Path, request: pytest.FixtureRequest) -> None:
+    two: Path = request.getfixturevalue(held)
     name = NAMES.get(method, method)
     alone, together = (metrics(folder / "runs" / name) for folder in (one, two))
     assert len(alone) == len(together) == STEPS, "one file, each step once"
@@ -165,3 +178,34 @@ def test_the_command_starts_its_processes_and_passes_on_how_they_end(project: Pa
     assert code == 1
     assert errors.count("a finished run of this name exists already") == 1
     assert "Traceback" not in errors
+
+
+def test_a_signal_to_the_command_lets_its_processes_save_and_resume(project: Path, tmp_path: Path) -> None:
+    folder = copy(project, tmp_path / "p")
+    words = [sys.executable, "-m", "accord", "sft", str(folder), "--name", "chat", "--epochs", "100000", "--batch-size", "4"]
+    words += ["--ptx-tokens", "0", "--device", "cpu", "--dtype", "float32", "--processes", "2"]
+    log = folder / "runs" / "chat" / "metrics.jsonl"
+    steps: list[int] = []
+    for resume in ([], ["--resume"]):
+        code, errors = until_logged(log, max(steps, default=0) + 3, [*words, *resume])
+        assert code == Preempted.exit_code, errors
+        assert errors.count("accord: ") == 1, errors
+        steps.append(len(metrics(folder / "runs" / "chat")))
+        assert f"ended by SIGTERM after step {steps[-1]}" in errors
+    assert steps[1] > steps[0]
+    assert [row["step"] for row in metrics(folder / "runs" / "chat")] == list(range(1, steps[1] + 1))
+
+
+def until_logged(log: Path, lines: int, words: list[str]) -> tuple[int, str]:
+    """Run a command until its run has logged so many steps, then send it SIGTERM; return how it ended."""
+    with subprocess.Popen(words, env=environment(), start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            until = time.monotonic() + SECONDS
+            while not (log.exists() and log.read_text().count("\n") >= lines) and time.monotonic() < until and process.poll() is None:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=SECONDS)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, errors

@@ -31,7 +31,8 @@ def launch(words: Sequence[str], processes: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     os.environ.setdefault(ENVIRONMENT, str(max(torch.get_num_threads() // processes, 1)))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it would list each stopped process as a failure
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they list each stopped process as a failure
     known = run.get_args_parser().format_help()
     grace = [word for option, value in GRACE.items() if option in known for word in (option, value)]  # older versions have none
     with tempfile.TemporaryDirectory(prefix="accord-stages-") as stages:
