@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import END, FP32, VOCAB, llama, rng, sampled, sequences
 
-from accord.engine.cache import Cache
+from accord.engine.cache import Cache, kv_bytes
 from accord.engine.local import COMPACT_AT, LocalSampler
 from accord.engine.sampling import shape_logits
 from accord.errors import InputError
@@ -207,6 +207,25 @@ def test_rows_that_do_not_fit_the_bound_are_drawn_in_waves_with_the_same_tokens(
         LocalSampler(model, stop=STOPS, dtype=FP32, cache_bytes=1).sample(PROMPTS, n=n, sampling=sampling, generator=rng(5))
     assert waves.rows() == whole.rows()
     assert torch.allclose(waves.logprobs, whole.logprobs, atol=1e-5)
+
+
+def test_prompts_of_like_lengths_are_drawn_in_one_wave() -> None:
+    """A long prompt widens every row of its wave: long and short ones in turn would need three waves instead of two."""
+    model, sampling, prompts = llama(), Sampling(temperature=1.0, max_tokens=8), sequences([40, 4, 4, 40, 4, 4], seed=9)
+    whole = LocalSampler(model, stop=STOPS, dtype=FP32).sample(prompts, n=1, sampling=sampling, generator=rng(5))
+    waves, made = [0], Cache.__init__
+
+    def counted(cache: Cache, *arguments: Any) -> None:
+        waves[0] += 1
+        made(cache, *arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Cache, "__init__", counted)
+        bounded = LocalSampler(model, stop=STOPS, dtype=FP32, cache_bytes=96 * kv_bytes(model.config))
+        drawn = bounded.sample(prompts, n=1, sampling=sampling, generator=rng(5))
+    assert waves[0] == 2
+    assert drawn.rows() == whole.rows()
+    assert torch.allclose(drawn.logprobs, whole.logprobs, atol=1e-5)
 
 
 def test_a_sampler_of_a_training_loop_keeps_no_copy_of_the_weights() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from groups import improve, settings
+from rolled import Dice
 from tiny import END, FP32, PROMPTS, SMALL, learn, llama, scalar, weights
 from torch import Tensor
 
@@ -59,6 +60,20 @@ class Recorded:
 
     def refresh(self) -> None:
         self.sampler.refresh()
+
+
+class Server(Dice):
+    """A sampler outside the processes, with random numbers of its own, which keeps its requests too."""
+
+    def __init__(self, policy: Any) -> None:
+        super().__init__(policy, seed=3)
+        self.asked = list[Asked]()
+
+    def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
+        generation = super().sample(prompts, n=n, sampling=sampling, generator=generator)
+        random = torch.Generator().manual_seed(3 + self.draws).get_state()
+        self.asked.append(Asked([list(prompt) for prompt in prompts], n, sampling, random, weights(self.copy), generation))
+        return generation
 
 
 @dataclass
@@ -120,6 +135,19 @@ def group_method(kind: str, **asked: Any) -> Callable[[Path], Outcome]:
     return run
 
 
+def by_server(folder: Path) -> Outcome:
+    """PPO one step ahead of a server: rollouts are recorded, and importance weights correct for what it does not know yet."""
+    made = list[Server]()
+
+    def server(policy: Any) -> Server:
+        made.append(Server(policy))
+        return made[0]
+
+    asked: dict[str, Any] = {"steps": STEPS, "micro_tokens": 40, "lr": 1e-3, "value_lr": 1e-3, "staleness": 1}
+    learned = learn(folder, sampler=server, run=started(folder, "ppo", PpoConfig(**{**SMALL, **asked})), **asked)
+    return Outcome(weights(learned.policy), made[0].asked, more=weights(learned.value))
+
+
 def ppo(folder: Path) -> Outcome:
     watch, own = Watch(), Counted()
     dense = ProcessReward(scalar(llama(7), 8), dtype=FP32, batch_tokens=40)
@@ -177,6 +205,7 @@ RUNS: dict[str, Callable[[Path], Outcome]] = {
     "reinforce": group_method("reinforce", truncation="mask"),
     "raft": group_method("raft"),
     "ppo": ppo,
+    "server": by_server,
     "star": self_taught,
     "sampler": sampler_alone,
 }

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from accord.algorithms.rollouts import asked_of
 from accord.errors import RunError
 from accord.protocols import Sampler, Scorer, is_foreign
 from accord.records import Generation, Sampling
@@ -80,13 +81,15 @@ class Draws:
         if self._threads is None:
             drawn = sample()
             result = lambda: drawn  # noqa: E731
-        else:
+        elif ranks.first():
             if bring := getattr(self.sampler, "bring", None):
                 bring()  # the weights as they are now; the thread finds them brought
             result = self._threads.submit(sample).result
+        else:
+            result = sample  # never called: the first process asks for all
 
         def arrived() -> Draw:
-            draw = Draw(result(), policy_step, self.foreign)
+            draw = Draw(asked_of(self.sampler, result), policy_step, self.foreign)
             self._write(step, 0, request, draw)
             self._ahead[step] = lambda: draw
             return draw
@@ -99,8 +102,8 @@ class Draws:
         if draw is None and number == 0 and step in self._ahead:
             draw = self._ahead[step]()
         if draw is None:
-            drawn = self.sampler.sample(request.prompts, n=request.n, sampling=request.sampling, generator=generator)
-            draw = Draw(drawn, self.policy_step, self.foreign)
+            sample = partial(self.sampler.sample, request.prompts, n=request.n, sampling=request.sampling, generator=generator)
+            draw = Draw(asked_of(self.sampler, sample), self.policy_step, self.foreign)
             self._write(step, number, request, draw)
         self._ahead.pop(step, None)
         self.behind = max(self.behind, step - 1 - draw.policy_step)

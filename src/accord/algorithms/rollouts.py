@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ from accord.errors import RunError
 from accord.models.packing import PackedBatch, divided, keep_mask, pack, pad
 from accord.models.policy import logprobs
 from accord.models.scalar import scalars
-from accord.protocols import Sampler, Scorer
-from accord.records import Sampling
+from accord.protocols import Sampler, Scorer, is_foreign
+from accord.records import Generation, Sampling
 from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.seeds import generator as stream
@@ -124,7 +125,7 @@ def draw(
         RunError: the scorer returned a number that is not finite, or not one per response.
     """
     started = time.perf_counter()
-    generation = sampler.sample(prompts, n=n, sampling=sampling, generator=generator)
+    generation = asked_of(sampler, partial(sampler.sample, prompts, n=n, sampling=sampling, generator=generator))
     responses = generation.rows()
     sampled = time.perf_counter()
     asked = [prompt for prompt in prompts for _ in range(n)]
@@ -133,6 +134,11 @@ def draw(
     spread: Callable[[], Tensor | None] | None = getattr(scorer, "token_rewards", None)
     dense = spread() if spread else None
     return Drawn(asked, responses, generation.finished, scores, generation.keep, generation.logprobs, seconds, dense)
+
+
+def asked_of(sampler: Sampler, ask: Callable[[], Generation]) -> Generation:
+    """Return a sampler's answer, the same in every process: one that computes outside of them is asked by the first alone."""
+    return ranks.from_first(ask) if is_foreign(sampler) else ask()
 
 
 @torch.no_grad()

@@ -102,7 +102,7 @@ class LocalSampler:
         self.model = gathered(self.model)
         rows, steps, device = len(prompts) * n, max(room, default=0), self.stop.device
         uniform = torch.rand(steps, rows, generator=generator).to(device) if sampling.temperature > 0 else None
-        own = ranks.share([len(prompt) for prompt in prompts]) if self.divides else list(range(len(prompts)))
+        own = self._own(prompts, n, steps)
         asked = [prompts[i] for i in own]
         columns = torch.tensor([i * n + k for i in own for k in range(n)], dtype=torch.long, device=device)
         tokens = torch.zeros(steps, len(columns), dtype=torch.long, device=device)
@@ -127,6 +127,12 @@ class LocalSampler:
         width = keep.shape[1]
         return Generation(tokens.T[:, :width] * keep, logprobs.T[:, :width] * keep, keep, finished, seconds)
 
+    def _own(self, prompts: Sequence[Sequence[int]], n: int, steps: int) -> list[int]:
+        """Return the prompts that this process draws for, by length where they need several waves: a wave is as wide as its longest."""
+        own = ranks.share([len(prompt) for prompt in prompts]) if self.divides else list(range(len(prompts)))
+        several = len(list(self._waves([prompts[i] for i in own], n, steps))) > 1
+        return sorted(own, key=lambda i: len(prompts[i])) if several else own
+
     def _waves(self, prompts: Sequence[Sequence[int]], n: int, steps: int) -> Iterator[tuple[int, int]]:
         """Yield the first and the last but one prompt of each wave, whose keys and values fit into the bound; one prompt at least."""
         a_token, first = n * kv_bytes(self.model.config), 0
@@ -136,8 +142,9 @@ class LocalSampler:
                 first = end
 
     def _whole(self, drawn: Tensor, columns: Int[Tensor, " own"], rows: int) -> Tensor:
-        """Return the [steps, rows] of all processes that divide them; ``columns`` are those that this one drew."""
-        return ranks.summed(drawn.new_zeros(len(drawn), rows).index_copy_(1, columns, drawn)) if self.divides else drawn
+        """Return [steps, rows] in the order in which they were asked for, those of other processes too; this one drew ``columns``."""
+        whole = drawn.new_zeros(len(drawn), rows).index_copy_(1, columns, drawn)
+        return ranks.summed(whole) if self.divides else whole
 
     def _room(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[int]:
         """Return the longest response that each prompt leaves room for."""
