@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from accord.algorithms.rewards import ExactAnswer, Length, Mixture, PythonReward
 from accord.algorithms.star import Question
 from accord.engine.local import LocalSampler
 from accord.models.scalar import RewardModel
+from accord.models.sharding import gathered, sharded
 from accord.records import Generation, Sampling
 from accord.runtime import ranks
 from accord.runtime.runs import Run
@@ -55,7 +57,9 @@ class Recorded:
             os.kill(os.getpid(), signal.SIGKILL)
         random = generator.get_state()
         generation = self.sampler.sample(prompts, n=n, sampling=sampling, generator=generator)
-        self.asked.append(Asked([list(prompt) for prompt in prompts], n, sampling, random, weights(self.sampler.model), generation))
+        self.asked.append(
+            Asked([list(prompt) for prompt in prompts], n, sampling, random, weights(gathered(self.sampler.trained)), generation)
+        )
         return generation
 
     def refresh(self) -> None:
@@ -124,13 +128,16 @@ def started(folder: Path, stage: str, config: Any) -> Run:
     return Run.start(folder, stage=stage, config=config, inputs={}, resume=Run.started(folder))
 
 
-def group_method(kind: str, **asked: Any) -> Callable[[Path], Outcome]:
+def group_method(kind: str, hold: Callable[[Any], Any] = lambda model: model, **asked: Any) -> Callable[[Path], Outcome]:
+    """Return a run of a method. ``hold`` says how the processes hold the policy's weights."""
+
     def run(folder: Path) -> Outcome:
         watch, own = Watch(), Counted()
         with_steps: dict[str, Any] = {"rounds" if kind == "raft" else "steps": STEPS, "micro_tokens": 40, **asked}
         begun = started(folder, kind, settings(kind, **with_steps))
-        learned = improve(folder, kind, rewards=rewards(own), sampler=watch, run=begun, **with_steps)
-        return Outcome(weights(learned.policy), watch.sampler.asked, own.rows)
+        policy = hold(llama(1))
+        learned = improve(folder, kind, policy=policy, rewards=rewards(own), sampler=watch, run=begun, **with_steps)
+        return Outcome(weights(gathered(learned.policy)), watch.sampler.asked, own.rows)
 
     return run
 
@@ -148,7 +155,7 @@ def by_server(folder: Path) -> Outcome:
     return Outcome(weights(learned.policy), made[0].asked, more=weights(learned.value))
 
 
-def ppo(folder: Path) -> Outcome:
+def ppo(folder: Path, hold: Callable[[Any], Any] = lambda model: model) -> Outcome:
     watch, own = Watch(), Counted()
     dense = ProcessReward(scalar(llama(7), 8), dtype=FP32, batch_tokens=40)
     mixed = Mixture((Term("own"), Term("process", 0.3, 0.3)), {"own": PythonReward("own", own, words, words), "process": dense})
@@ -163,8 +170,8 @@ def ppo(folder: Path) -> Outcome:
     }
     asked |= {"kl_horizon": 50, "kl_stop": 1e-3, "epochs": 3, "whiten_rewards": True, "truncation": "bootstrap"}
     begun = started(folder, "ppo", PpoConfig(**{**SMALL, **asked}))
-    learned = learn(folder, scorer=mixed, sampler=watch, run=begun, **asked)
-    return Outcome(weights(learned.policy), watch.sampler.asked, own.rows, weights(learned.value))
+    learned = learn(folder, policy=hold(llama(1)), scorer=mixed, sampler=watch, run=begun, **asked)
+    return Outcome(weights(gathered(learned.policy)), watch.sampler.asked, own.rows, weights(learned.value))
 
 
 QUESTIONS = [Question([10 + i, 20 + i], [10 + i, 20 + i, 40 + i % 4]) for i in range(7)]
@@ -206,6 +213,9 @@ RUNS: dict[str, Callable[[Path], Outcome]] = {
     "raft": group_method("raft"),
     "ppo": ppo,
     "server": by_server,
+    "grpo, sharded": group_method("grpo", sharded, resample=1, kl_coef=0.05),
+    "raft, sharded": group_method("raft", sharded, restart=True),
+    "ppo, sharded": partial(ppo, hold=sharded),
     "star": self_taught,
     "sampler": sampler_alone,
 }
