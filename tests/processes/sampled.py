@@ -19,14 +19,16 @@ from tiny import END, FP32, PROMPTS, SMALL, learn, llama, scalar, weights
 from torch import Tensor
 
 from accord.algorithms import star
+from accord.algorithms.draws import Remembered
 from accord.algorithms.process import ProcessReward
 from accord.algorithms.rewards import ExactAnswer, Length, Mixture, PythonReward, Term
 from accord.algorithms.star import Question
 from accord.engine.local import LocalSampler
 from accord.models.scalar import RewardModel
-from accord.models.sharding import gathered, sharded
+from accord.models.sharding import gathered, is_sharded, sharded
 from accord.records import Generation, Sampling
 from accord.runtime import ranks
+from accord.runtime.recordings import FOLDER, Recordings
 from accord.runtime.runs import Run
 from accord.settings import PpoConfig, StarConfig
 
@@ -123,6 +125,13 @@ def rewards(own: Counted) -> Mixture:
     return Mixture(terms, {"model": model, "own": PythonReward("own", own, words, words), "length": Length()})
 
 
+def in_parts(model: Any) -> Any:
+    """Shard a model's weights over the processes, if there are several."""
+    held = sharded(model)
+    assert is_sharded(held) == (ranks.world() > 1)
+    return held
+
+
 def started(folder: Path, stage: str, config: Any) -> Run:
     """Start a run, or go on with the one that is there."""
     return Run.start(folder, stage=stage, config=config, inputs={}, resume=Run.started(folder))
@@ -151,8 +160,10 @@ def by_server(folder: Path) -> Outcome:
         return made[0]
 
     asked: dict[str, Any] = {"steps": STEPS, "micro_tokens": 40, "lr": 1e-3, "value_lr": 1e-3, "staleness": 1}
-    learned = learn(folder, sampler=server, run=started(folder, "ppo", PpoConfig(**{**SMALL, **asked})), **asked)
-    return Outcome(weights(learned.policy), made[0].asked, more=weights(learned.value))
+    run, own = started(folder, "ppo", PpoConfig(**{**SMALL, **asked})), Counted()
+    said = Remembered("own", PythonReward("own", own, words, words), Recordings(run.folder / FOLDER))
+    learned = learn(folder, sampler=server, scorer=said, run=run, **asked)
+    return Outcome(weights(learned.policy), made[0].asked, own.rows, weights(learned.value))
 
 
 def ppo(folder: Path, hold: Callable[[Any], Any] = lambda model: model) -> Outcome:
@@ -213,9 +224,9 @@ RUNS: dict[str, Callable[[Path], Outcome]] = {
     "raft": group_method("raft"),
     "ppo": ppo,
     "server": by_server,
-    "grpo, sharded": group_method("grpo", sharded, resample=1, kl_coef=0.05),
-    "raft, sharded": group_method("raft", sharded, restart=True),
-    "ppo, sharded": partial(ppo, hold=sharded),
+    "grpo, sharded": group_method("grpo", in_parts, resample=1, kl_coef=0.05),
+    "raft, sharded": group_method("raft", in_parts, restart=True),
+    "ppo, sharded": partial(ppo, hold=in_parts),
     "star": self_taught,
     "sampler": sampler_alone,
 }

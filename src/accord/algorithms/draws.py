@@ -167,11 +167,19 @@ class Remembered:
 
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return what was said of these responses before, or what the reward says now."""
-        for recordings in (self.own, self.source):
-            if recordings and (said := recordings.reward(self.name, prompts, responses)) is not None:
-                return torch.tensor(said)
+        # The first of several processes writes and looks for all: another might find what was only written now, and ask for nothing.
+        said = ranks.from_first(partial(self._said, prompts, responses))
+        if said is not None:
+            return torch.tensor(said)
         scores = self.scorer.score(prompts, responses)
-        if self.own.folder.is_dir() and scores.shape == (len(responses),):
+        if ranks.first() and self.own.folder.is_dir() and scores.shape == (len(responses),):
             said_now: list[float] = scores.tolist()
             self.own.keep_reward(self.name, prompts, responses, said_now)
         return scores
+
+    def _said(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[float] | None:
+        """Return what this run kept, or the run that is replayed; None where neither did."""
+        for recordings in (self.own, self.source):
+            if recordings and (said := recordings.reward(self.name, prompts, responses)) is not None:
+                return said
+        return None
