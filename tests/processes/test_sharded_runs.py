@@ -1,0 +1,117 @@
+"""Commands under --shard full, by two processes against one: the same figures, an ordinary model, and a resume by either."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import SENTENCES
+from torch import Tensor
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "commands" / "train")]
+
+from sharded_runs import RUNS  # noqa: E402
+from small_project import FLAGS, PROMPTS, labeled, rankings, with_sft_model  # noqa: E402
+
+from accord.data.spans import Span  # noqa: E402
+
+NAMES = {"sft": "chat", "sft-lora": "lora"}
+"""Runs that are not called after their method."""
+SECONDS = 300
+CLOCK = ("second", "peak_rss")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with rankings, demonstrations and marked errors, on which nothing was trained but the SFT model."""
+    folder = tmp_path_factory.mktemp("project")
+    made = labeled(with_sft_model(folder / "unlabeled"), folder / "p", rankings())
+    wrong = [Span(f"{prompt.id}-0", 0, SENTENCES[0].index(" "), "Irrelevant", "ann") for prompt in PROMPTS]
+    (made.path / "annotations").mkdir()
+    (made.path / "annotations" / "marks.jsonl").write_text("".join(json.dumps(asdict(span)) + "\n" for span in wrong))
+    return made.path
+
+
+def torchrun(folder: Path, *names: str, **more: str) -> None:
+    """Run methods as two processes. Neither outlives the test."""
+    path = os.pathsep.join([*sys.path[:2], str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    words = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(HERE / "sharded_runs.py"), str(folder), *names]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", *words], stdout=log, stderr=log, env=environment, start_new_session=True)
+        try:
+            code = process.wait(SECONDS)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert code == 0, (folder / "log.txt").read_text()[-4000:]
+
+
+@pytest.fixture(scope="module")
+def one(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with every method's run by this process."""
+    folder = Path(shutil.copytree(project, tmp_path_factory.mktemp("one") / "p"))
+    for run in RUNS.values():
+        run(folder, FLAGS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with every method's run by two processes, all in one start of them."""
+    folder = Path(shutil.copytree(project, tmp_path_factory.mktemp("two") / "p"))
+    torchrun(folder, *RUNS)
+    return folder
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if not any(word in name for word in CLOCK)} for row in rows]
+
+
+def weights(model: Path) -> dict[str, Tensor]:
+    return {f"{file.name} {name}": value for file in model.glob("*.safetensors") for name, value in load_file(file).items()}
+
+
+def alike(one: Path, two: Path, run: str) -> None:
+    alone, together = (metrics(folder / "runs" / run) for folder in (one, two))
+    assert len(alone) == len(together) > 1
+    for before, after in zip(alone, together, strict=True):
+        assert after == pytest.approx(before, abs=1e-5, rel=1e-5)
+    for model in [run, f"{run}-value"] if run.startswith("ppo") else [run]:
+        mine, theirs = (weights(folder / "models" / model) for folder in (one, two))
+        assert mine.keys() == theirs.keys()
+        for key, value in mine.items():
+            torch.testing.assert_close(theirs[key], value, atol=1e-6, rtol=0, msg=f"{model} {key}")
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_sharded_over_two_processes_it_learns_what_one_learns(method: str, one: Path, two: Path) -> None:
+    alike(one, two, NAMES.get(method, method))
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_it_learned_in_three_steps(method: str, project: Path, one: Path) -> None:
+    rows = metrics(one / "runs" / NAMES.get(method, method))
+    assert all(row["grad_norm"] > 0 for row in rows)
+
+
+def test_another_program_opens_the_models(two: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    for opened, names in ((AutoModelForCausalLM, ("chat", "ppo-lora")), (AutoModelForSequenceClassification, ("reward", "ppo-lora-value"))):
+        for name in names:
+            model, told = opened.from_pretrained(two / "models" / name, output_loading_info=True)
+            assert not told["missing_keys"]
+            assert not told["unexpected_keys"]
+            assert not type(model).__name__.startswith("FSDP")
