@@ -1,6 +1,6 @@
 """Methods under --shard full, three steps each, on a small project: a program for torchrun, and for one process, which shards nothing.
 
-Words: the project's folder, then the methods to run.
+Words: the project's folder, then the methods to run. DIE and RESUME are those of supervised.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 os.environ["SHARD"] = "full"  # read by supervised
 
 from supervised import RUNS as SUPERVISED
+from supervised import mortal
 
 from accord.commands.app import RunFlags
 from accord.commands.train.grpo import grpo
@@ -37,6 +38,8 @@ RUNS: dict[str, Callable[[Path, RunFlags], Run]] = {
 SAMPLED = ("grpo", "grpo-lora", "ppo", "ppo-lora")
 
 if __name__ == "__main__":
+    if os.environ.get("DIE"):
+        mortal(os.environ["DIE"])
     folder, *names = sys.argv[1:]
     for name in names:
         RUNS[name](Path(folder), RunFlags(dtype="float32", device="cpu", resume="RESUME" in os.environ))

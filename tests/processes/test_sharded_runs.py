@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "commands" / "train")]
 
 from sharded_runs import RUNS  # noqa: E402
-from small_project import FLAGS, PROMPTS, labeled, rankings, with_sft_model  # noqa: E402
+from small_project import FLAGS, PROMPTS, RESUME, labeled, rankings, with_sft_model  # noqa: E402
 
 from accord.data.spans import Span  # noqa: E402
 
@@ -43,7 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def torchrun(folder: Path, *names: str, **more: str) -> None:
-    """Run methods as two processes. Neither outlives the test."""
+    """Run methods as two processes; where DIE says that one kills itself, they fail. Neither outlives the test."""
     path = os.pathsep.join([*sys.path[:2], str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     words = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(HERE / "sharded_runs.py"), str(folder), *names]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
@@ -54,7 +55,7 @@ def torchrun(folder: Path, *names: str, **more: str) -> None:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    assert code == 0, (folder / "log.txt").read_text()[-4000:]
+    assert (code != 0) is ("DIE" in more), (folder / "log.txt").read_text()[-4000:]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,8 @@ def two(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def metrics(run: Path) -> list[dict[str, float]]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if not any(word in name for word in CLOCK)} for row in rows]
+    kept = [{name: value for name, value in row.items() if not any(word in name for word in CLOCK)} for row in rows]
+    return [{name: math.nan if value is None else value for name, value in row.items()} for row in kept]
 
 
 def weights(model: Path) -> dict[str, Tensor]:
@@ -87,7 +89,7 @@ def alike(one: Path, two: Path, run: str) -> None:
     alone, together = (metrics(folder / "runs" / run) for folder in (one, two))
     assert len(alone) == len(together) > 1
     for before, after in zip(alone, together, strict=True):
-        assert after == pytest.approx(before, abs=1e-5, rel=1e-5)
+        assert after == pytest.approx(before, abs=1e-5, rel=1e-5, nan_ok=True)
     for model in [run, f"{run}-value"] if run.startswith("ppo") else [run]:
         mine, theirs = (weights(folder / "models" / model) for folder in (one, two))
         assert mine.keys() == theirs.keys()
@@ -104,6 +106,17 @@ def test_sharded_over_two_processes_it_learns_what_one_learns(method: str, one: 
 def test_it_learned_in_three_steps(method: str, project: Path, one: Path) -> None:
     rows = metrics(one / "runs" / NAMES.get(method, method))
     assert all(row["grad_norm"] > 0 for row in rows)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits_and_in_one_process_to_the_same_numbers(project: Path, two: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(project, tmp_path / "p"))
+    torchrun(folder, "sft", DIE="1 3")
+    alone = Path(shutil.copytree(folder, tmp_path / "alone"))
+    torchrun(folder, "sft", RESUME="1")
+    finished = [(path / "models" / "chat" / "model.safetensors").read_bytes() for path in (folder, two)]
+    assert finished[0] == finished[1]
+    RUNS["sft"](alone, RESUME)
+    alike(alone, two, "chat")
 
 
 def test_another_program_opens_the_models(two: Path) -> None:
