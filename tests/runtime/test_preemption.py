@@ -121,3 +121,10 @@ def _told_to_end(run: Run) -> None:
 def test_every_loop_that_saves_does_so_by_time_too(path: Path) -> None:
     text = path.read_text("utf-8")
     assert text.count("run.checkpoint(") == text.count(", config.save_minutes):")
+
+
+@pytest.mark.parametrize("path", sorted(ALGORITHMS.parent.rglob("*.py")), ids=lambda path: path.stem)
+def test_whoever_listens_to_signals_looks_whether_there_was_one(path: Path) -> None:
+    """``restore`` lets a run listen; without ``due`` a signal would do nothing."""
+    text = path.read_text("utf-8")
+    assert ("run.restore()" in text) == ("run.due(" in text)

@@ -399,7 +399,7 @@ class Run:
         free = [key for key in changed if key.startswith(_FREE)]
         for change in [*free, *_differences(begun.get("versions"), asked["versions"], "versions")]:
             self.note(f"resumed with {change}")
-        if (world := begun.get("world", 1)) != asked["world"]:
+        if (world := begun.get("world", 1)) != asked["world"] and not self.done:
             self.note(
                 f"resumed with world was {world}, is {asked['world']}: sums over the processes are taken in another order from here on"
             )

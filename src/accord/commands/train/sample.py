@@ -76,7 +76,8 @@ def sample(
                     found = _sums(batch, different)
                     sums = {name: value + found[name] for name, value in sums.items()}
                     run.log(batch.number, **found | {"finished": found["finished"] / found["drawn"]})
-                    run.checkpoint(batch.number, sums)
+                    if run.due(True):
+                        run.checkpoint(batch.number, sums)
             metrics |= {
                 "responses": int(sums["responses"]),
                 "drawn": int(sums["drawn"]),
