@@ -88,8 +88,8 @@ def make_project(folder: Path, model: str) -> None:
     with Store.open(project.store_url) as store:
         store.add(
             labelers=[Labeler("ann", "person")],
-            demonstrations=[Demonstration(f"d{i}", prompt, text(LENGTH - PROMPT + 8, i), "ann") for i, prompt in enumerate(prompts[:16])],
-            responses=[Response(f"{p.id}-{k}", p.id, text(LENGTH - PROMPT + 8, k), "base") for p in prompts[:4] for k in range(RANKED)],
+            demonstrations=[Demonstration(f"d{i}", prompt, text(LENGTH - PROMPT, i), "ann") for i, prompt in enumerate(prompts[:16])],
+            responses=[Response(f"{p.id}-{k}", p.id, text(LENGTH - PROMPT, k), "base") for p in prompts[:4] for k in range(RANKED)],
         )
         store.add_rankings(rankings)
 

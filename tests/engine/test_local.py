@@ -17,6 +17,7 @@ from accord.models.decoder import hidden
 from accord.models.folders import prepared
 from accord.models.heads import head_of
 from accord.models.packing import pack
+from accord.models.paths import take
 from accord.models.policy import logprobs
 from accord.records import Generation, Sampling
 
@@ -173,6 +174,37 @@ def test_tokens_of_prompt_and_response_are_penalised_while_sampling() -> None:
             seen[0, row] = True
             assert shape_logits(full_logits(model, row)[-1:], sampling, seen).argmax() == token
             row.append(token)
+
+
+@pytest.mark.parametrize("path", ["fused", "own", "padded", "grouped", "whole"])
+def test_drawing_keeps_no_record_for_gradients(path: Any) -> None:
+    """Where the host keeps it, memory grows with every token that is drawn, by all that the step computed."""
+    drawn = sampled(take(llama(), path), sequences([4, 6]), n=2, max_tokens=8)
+    assert not drawn.logprobs.requires_grad
+
+
+def test_keys_and_values_take_half_in_the_dtype_of_the_products_and_draw_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator: sampler and trainer differ by no more than they did with keys and values in float32."""
+    model, gaps, sizes = llama(heads=4, kv_heads=2, hidden=64, std=0.1), list[float](), list[int]()
+    fill = Cache.fill
+
+    def watched(cache: Cache, k: torch.Tensor, v: torch.Tensor) -> None:
+        fill(cache, k, v)
+        sizes.append(cache.keys[-1].element_size())
+
+    monkeypatch.setattr(Cache, "fill", watched)
+    for held in (None, torch.bfloat16):
+        monkeypatch.setattr("accord.engine.local.held_dtype", lambda *_, held=held: held)
+        sampler = LocalSampler(model, stop=(), dtype=torch.bfloat16)
+        drawn = sampler.sample(PROMPTS, n=4, sampling=Sampling(max_tokens=24), generator=rng(1))
+        said = drawn.logprobs[drawn.keep]
+        rows = [[*prompt, *row] for prompt, row in zip([p for p in PROMPTS for _ in range(4)], drawn.rows(), strict=True)]
+        batch = pack(rows, [24] * len(rows))
+        with torch.no_grad():
+            gaps.append(float((logprobs(model, batch, dtype=torch.bfloat16)[0] - said).abs().mean()))
+    assert sizes[0] == 4
+    assert sizes[-1] == 2
+    assert gaps[1] < 1.5 * gaps[0] + 1e-3, gaps
 
 
 def test_the_cache_drops_rows_of_keys_values_and_masks_alike() -> None:

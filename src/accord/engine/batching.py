@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
+from accord.engine.cache import held_dtype
 from accord.engine.cache_slots import Slots, Window, rounded
 from accord.engine.prefixes import Prefixes
 from accord.engine.sampling import draw, look_every, shape_logits
@@ -121,7 +122,8 @@ class BatchEngine:
         self.waiting: deque[_Row] = deque()
         self.reading: list[_Row] = []
         self.running: list[_Row] = []
-        self._read, self._run = Slots(), Slots()
+        held = held_dtype(self.network.device, dtype)
+        self._read, self._run = Slots(held), Slots(held)
         self.prefixes = Prefixes(CHUNK, remembered)
         self.reused = 0
         """Prompt tokens that were found in the prefix cache and not computed again."""

@@ -16,18 +16,37 @@ from torch import Tensor
 from accord.models.attention import PackedAttention
 
 
-def kv_bytes(config: Any) -> int:
-    """Return the bytes of one token's keys and values in all layers, in float32."""
+def held_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype | None:
+    """Return the dtype that keys and values are held in: that of the products on an accelerator, which halves them in bfloat16. On a CPU
+    they stay as they come, since attention is computed in float32 there; None says so."""
+    return None if device.type == "cpu" else dtype
+
+
+def kv_bytes(config: Any, dtype: torch.dtype | None = None) -> int:
+    """Return the bytes of one token's keys and values in all layers; without a dtype in float32."""
     config = config.get_text_config()
     heads = getattr(config, "num_attention_heads", 0) or 1  # a state-space model has none, and states of a few times its width
     dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return 8 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * dim
+    size = (dtype or torch.float32).itemsize
+    return 2 * size * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * dim
 
 
 class Cache:
-    """Keys and values of all layers, [rows, kv heads, positions, dim] each, allocated once."""
+    """Keys and values of all layers, [rows, kv heads, positions, dim] each, allocated once.
 
-    def __init__(self, lengths: Int[Tensor, " prompts"], n: int, steps: int, device: str | torch.device = "cpu") -> None:
+    Args:
+        dtype: what they are held in; None takes them as they come.
+    """
+
+    def __init__(
+        self,
+        lengths: Int[Tensor, " prompts"],
+        n: int,
+        steps: int,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.dtype = dtype
         self.lengths, self.prompt_lengths, self.n = lengths.to(device), lengths.cpu(), n
         self.width = int(lengths.max())
         self.positions = self.width + steps
@@ -45,8 +64,8 @@ class Cache:
         ends = self.lengths.cumsum(0)
         position = torch.arange(len(k), device=k.device) + (self.width - ends).repeat_interleave(self.lengths, output_size=len(k))
         for store, x in ((self.keys, k), (self.values, v)):
-            block = x.new_zeros(prompts, self.positions, *x.shape[1:])
-            block[rows, position] = x
+            block = x.new_zeros(prompts, self.positions, *x.shape[1:], dtype=self.dtype or x.dtype)
+            block[rows, position] = x.to(block.dtype)
             store.append(block.transpose(1, 2).repeat_interleave(self.n, 0).contiguous())
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
@@ -81,6 +100,7 @@ class Decode:
         now, end = self.cache.clock, self.cache.clock + 1
         keys, values = self.cache.keys[layer], self.cache.values[layer]
         keys[:, :, now], values[:, :, now] = k, v
-        mask, grouped = None if self.mask is None else self.mask.to(q.dtype), q.shape[1] != k.shape[1]
-        out = F.scaled_dot_product_attention(q[:, :, None], keys[:, :, :end], values[:, :, :end], attn_mask=mask, enable_gqa=grouped)
-        return out.squeeze(2)
+        mask, grouped = None if self.mask is None else self.mask.to(keys.dtype), q.shape[1] != k.shape[1]
+        query = q[:, :, None].to(keys.dtype)
+        out = F.scaled_dot_product_attention(query, keys[:, :, :end], values[:, :, :end], attn_mask=mask, enable_gqa=grouped)
+        return out.squeeze(2).to(q.dtype)

@@ -21,9 +21,14 @@ def rounded(length: int, step: int = WIDTH) -> int:
 
 
 class Slots:
-    """Keys and values of all layers, [slots, positions, kv heads, dim] each; the first ``count`` slots are in use."""
+    """Keys and values of all layers, [slots, positions, kv heads, dim] each; the first ``count`` slots are in use.
 
-    def __init__(self) -> None:
+    Args:
+        dtype: what they are held in; None takes them as they come.
+    """
+
+    def __init__(self, dtype: torch.dtype | None = None) -> None:
+        self.dtype = dtype
         self.count, self.rows, self.positions = 0, 0, 0
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
@@ -39,8 +44,8 @@ class Slots:
     def layer(self, index: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return a layer's keys and values, allocated at first use with the shape of ``like`` [tokens, kv heads, dim]."""
         if index == len(self.keys):
-            self.keys.append(like.new_zeros(self.rows, self.positions, *like.shape[1:]))
-            self.values.append(like.new_zeros(self.rows, self.positions, *like.shape[1:]))
+            for store in (self.keys, self.values):
+                store.append(like.new_zeros(self.rows, self.positions, *like.shape[1:], dtype=self.dtype or like.dtype))
         return self.keys[index], self.values[index]
 
     def remove(self, slot: int) -> int:
@@ -100,12 +105,12 @@ class Window:
         """Store the new keys and values, and return the attention of the queries, shaped like ``q``."""
         keys, values = self.slots.layer(layer, k)
         for store, new in ((keys, k), (values, v)):
-            store.view(-1, *store.shape[2:]).index_copy_(0, self.flat, new)
-        queries = q.view(self.rows, self.steps, *q.shape[1:]).transpose(1, 2)
+            store.view(-1, *store.shape[2:]).index_copy_(0, self.flat, new.to(store.dtype))
+        queries = q.to(keys.dtype).view(self.rows, self.steps, *q.shape[1:]).transpose(1, 2)
         # With several threads the kernel for a lone query sums in an order that depends on the number of rows. Two
         # identical queries take another kernel, whose order is always the same.
         queries = queries.expand(-1, -1, 2, -1) if self.twin else queries
         held = (store[: self.rows, : self.width].transpose(1, 2) for store in (keys, values))
-        mask, grouped = self.mask.to(q.dtype), q.shape[1] != k.shape[1]
+        mask, grouped = self.mask.to(keys.dtype), q.shape[1] != k.shape[1]
         out = F.scaled_dot_product_attention(queries, *held, attn_mask=mask, enable_gqa=grouped)
-        return out[:, :, : self.steps].transpose(1, 2).reshape(q.shape)
+        return out[:, :, : self.steps].transpose(1, 2).reshape(q.shape).to(q.dtype)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from accord.engine.cache import Cache, Decode, Prefill
+from accord.engine.cache import Cache, Decode, Prefill, held_dtype
 from accord.models.attention import Attend
 from accord.models.decoder import Weights, fuse, hidden, is_llama_shaped, llama_hidden, rotary
 from accord.models.paths import is_plain
@@ -38,7 +38,7 @@ class QGuide:
             self._reading.keep(torch.arange(len(prompts)).repeat_interleave(n))
             return self._push(self._reading.states.float())
         lengths, device = torch.tensor([len(prompt) for prompt in prompts]), self.network.device
-        self._dtype, self._cache = dtype, Cache(lengths, n, steps, device)
+        self._dtype, self._cache = dtype, Cache(lengths, n, steps, device, held_dtype(device, dtype))
         self._weights: Weights | None = fuse(self.network.body, dtype) if is_llama_shaped(self.network.body) else None
         if self._weights is not None:
             self._rotations = rotary(self.network.body, torch.arange(self._cache.positions, device=device))

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from accord.engine.cache import Cache, Decode, Prefill, kv_bytes
+from accord.engine.cache import Cache, Decode, Prefill, held_dtype, kv_bytes
 from accord.engine.sampling import draw, look_every, shape_logits
 from accord.errors import InputError
 from accord.models.attention import Attend
@@ -107,7 +107,8 @@ class LocalSampler:
         columns = torch.tensor([i * n + k for i in own for k in range(n)], dtype=torch.long, device=device)
         tokens = torch.zeros(steps, len(columns), dtype=torch.long, device=device)
         logprobs = torch.zeros(steps, len(columns), device=device)
-        with torch.inference_mode(is_llama_shaped(self.model.base_model)):  # other architectures may keep what they compute
+        # Other architectures may keep what they compute. To leave inference mode out turns gradients on, so they are turned off again.
+        with torch.inference_mode(is_llama_shaped(self.model.base_model)), torch.no_grad():
             seconds = {"prefill": 0.0, "decode": 0.0}
             for first, end in self._waves(asked, n, steps):
                 part = slice(first * n, end * n)
@@ -135,7 +136,7 @@ class LocalSampler:
 
     def _waves(self, prompts: Sequence[Sequence[int]], n: int, steps: int) -> Iterator[tuple[int, int]]:
         """Yield the first and the last but one prompt of each wave, whose keys and values fit into the bound; one prompt at least."""
-        a_token, first = n * kv_bytes(self.model.config), 0
+        a_token, first = n * kv_bytes(self.model.config, held_dtype(self.stop.device, self.dtype)), 0
         for end in range(1, len(prompts) + 1):
             if end == len(prompts) or (end + 1 - first) * (max(map(len, prompts[first : end + 1])) + steps) * a_token > self.cache_bytes:
                 yield first, end
@@ -167,7 +168,7 @@ class LocalSampler:
         if is_plain(self.model.base_model):
             cache, logits = self._read(prompts, n)
         else:
-            cache = Cache(lengths, n, steps, tokens.device)
+            cache = Cache(lengths, n, steps, tokens.device, held_dtype(tokens.device, self.dtype))
             self._prepare(rows, cache.positions)
             logits = self._prefill(prompts, lengths.to(tokens.device), cache).repeat_interleave(n, 0)
         if self.guide:

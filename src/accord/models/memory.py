@@ -355,7 +355,8 @@ def _drawing(shape: Shape, load: Load) -> dict[str, float]:
     prompts = rows // load.asked("group_size", 1) if load.method in ("grpo", "rloo", "reinforce") else load.config.batch_size
     copies = cast * shape.matrices if shape.fused and cast != FLOAT else _casts(shape, load)
     head = cast * shape.vocabulary * shape.width if cast != FLOAT else 0
-    cache = rows * load.length * 2 * FLOAT * shape.layers * shape.keys
+    held = FLOAT if load.device == "cpu" else cast
+    cache = rows * load.length * 2 * held * shape.layers * shape.keys
     reading = prompts * load.prompt_tokens * (12 * shape.width + cast * 4 * shape.inner + FLOAT * (2 * shape.queries + 2 * shape.keys))
     return {
         "casts": copies + head,
