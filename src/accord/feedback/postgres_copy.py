@@ -94,7 +94,9 @@ def _moved(connection: Connection, table: Table, waiting: Table) -> int:
     """Move what is new into the table, in the order of its ids: its index then grows at one place after another."""
     names = _names(connection, table)
     new = f"SELECT {names} FROM {waiting.name} w WHERE NOT EXISTS (SELECT FROM {table.name} t WHERE t.id = w.id) ORDER BY id"
-    return connection.execute(text(f"INSERT INTO {table.name} ({names}) {new}")).rowcount
+    added = connection.execute(text(f"INSERT INTO {table.name} ({names}) {new}")).rowcount
+    connection.execute(text(f"ANALYZE {table.name}"))  # the server itself notices the new size a minute later
+    return added
 
 
 def _changed(table: Table, id: str) -> StoreError:

@@ -156,8 +156,12 @@ class Store:
             query = query.where(table.c.model == model)
         return (rows.response(row) for row in self.database.rows(query))
 
-    def rankings(self, guideline: GuidelineSet | None = None, split: Split | None = None) -> Iterator[Ranking]:
-        """Yield rankings, ordered by id, of one guideline set or of both."""
+    def rankings(self, guideline: GuidelineSet | None = None, split: Split | None = None, *, shared: bool = False) -> Iterator[Ranking]:
+        """Yield rankings, ordered by id, of one guideline set or of both.
+
+        Args:
+            shared: leave out prompts that one labeler alone ranked, which say nothing about agreement.
+        """
         r, item = schema.rankings, schema.ranking_items
         query = select(r, item).join(item, item.c.ranking_id == r.c.id).order_by(r.c.id, item.c.position)
         query = query.where(~is_withdrawn("ranking", r.c.id), _heard(r.c.labeler))
@@ -165,8 +169,19 @@ class Store:
             query = query.where(r.c.guideline_set == guideline)
         if split:
             query = query.where(r.c.prompt_id.in_(select(schema.prompts.c.id).where(schema.prompts.c.split == split)))
+        if shared:
+            several = select(schema.rankings.c.prompt_id).group_by(schema.rankings.c.prompt_id)
+            query = query.where(r.c.prompt_id.in_(several.having(func.count(schema.rankings.c.labeler.distinct()) > 1)))
         for _, items in groupby(self.database.rows(query), key=lambda row: row["id"]):
             yield rows.ranking(list(items))
+
+    def ranked_by(self) -> dict[tuple[GuidelineSet, str], int]:
+        """Return the number of rankings that ``rankings`` yields, by guideline set and labeler."""
+        r = schema.rankings
+        query = select(r.c.guideline_set, r.c.labeler, func.count()).group_by(r.c.guideline_set, r.c.labeler)
+        query = query.where(~is_withdrawn("ranking", r.c.id), _heard(r.c.labeler))
+        with self.read() as connection:
+            return {(set, labeler): count for set, labeler, count in connection.execute(query)}
 
     def ranked_prompts(self, split: Split | None = None, guideline: GuidelineSet | None = "training") -> Iterator[RankedPrompt]:
         """Yield each ranking with its prompt, its responses as they were shown, and its labeler's group; read a few hundred at a time.

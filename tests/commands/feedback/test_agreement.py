@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +11,12 @@ import pytest
 from ranked_town import metrics, ranked_town, typed
 
 from accord.feedback import answers, tasks
+from accord.feedback.consensus import in_doubt
 from accord.feedback.guidelines import reference
+from accord.feedback.reliability import reliability
 from accord.feedback.store import Store
+from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Response
+from accord.runtime.jsonable import jsonable
 from accord.runtime.project import Project
 
 
@@ -61,6 +66,33 @@ def test_by_kind_knows_what_was_asked_in_the_site(capsys: pytest.CaptureFixture[
     parts = metrics(capsys, "agreement", project.path, "--by", "kind", "--resamples", "20")["by"]
     assert {kind: part["rankings"] for kind, part in parts.items()} == {"compare": 40, "rank": before}
     assert parts["compare"]["metrics"]["pairwise_disagreement"][0] == 1.0
+
+
+def test_what_one_labeler_alone_ranked_is_counted_but_not_read(capsys: pytest.CaptureFixture[str], town: Path, tmp_path: Path) -> None:
+    """The figures are those of all rankings, with labelers of whom nothing else is known, and with another guideline set."""
+    project = Project(Path(shutil.copytree(town, tmp_path / "town")))
+    with Store.open(project.store_url) as store:
+        one = next(store.rankings())
+        alone = [Prompt(f"alone-{n}", (Message("user", "Anybody?"),)) for n in range(3)]
+        shown = [Response(f"{prompt.id}-{k}", prompt.id, str(k), "m") for prompt in alone for k in range(2)]
+        store.add_labelers([Labeler("hermit", "person")])
+        store.add_prompts(alone)
+        store.add_responses(shown)
+        ids = [(f"{prompt.id}-0", f"{prompt.id}-1") for prompt in alone]
+        sets = ("training", "evaluation", "evaluation")
+        store.add_rankings(
+            Ranking(f"k-{n}", prompt.id, "hermit", ids[n], (1, 2), Guideline(sets[n], "v"), "") for n, prompt in enumerate(alone)
+        )
+        everything, shared = list(store.rankings()), list(store.rankings(shared=True))
+        assert sum(store.ranked_by().values()) == len(everything) > len(shared)
+        assert not {prompt.id for prompt in alone} & {ranking.prompt_id for ranking in shared}
+        assert one in everything
+    found = metrics(capsys, "agreement", project.path, "--resamples", "20")
+    expected = dataclasses.asdict(reliability(everything, resamples=20))
+    assert {name: found[name] for name in expected if name != "metrics"} == {k: v for k, v in expected.items() if k != "metrics"}
+    assert found["metrics"] == jsonable(expected["metrics"])
+    doubts, judged = in_doubt(everything, sure=0.9)
+    assert (found["in_doubt"]["pairs"], found["in_doubt"]["of"]) == (len(doubts), judged)
 
 
 def test_tables_name_figures_and_intervals(capsys: pytest.CaptureFixture[str], town: Path) -> None:

@@ -73,11 +73,16 @@ def agreement(
     """
     opened = Project.open(project)
     with Store.open(opened.store_url) as store:
-        rankings, groups = list(store.rankings()), {labeler.id: labeler.group or NO_GROUP for labeler in store.labelers()}
+        # Parts count their rankings too; without parts, what one labeler alone ranked is counted by the database.
+        rankings, groups = list(store.rankings(shared=not by)), {labeler.id: labeler.group or NO_GROUP for labeler in store.labelers()}
+        ranked = store.ranked_by()
         kinds = answers.kinds(store) if by == "kind" else {}
     draw = {"resamples": config.resamples, "seed": config.seed}
     sure = ScreeningConfig(**opened.settings.get("screening", {})).sure
-    found: dict[str, Any] = dataclasses.asdict(reliability(rankings, **draw)) | {"in_doubt": _in_doubt(rankings, sure)}
+    found: dict[str, Any] = dataclasses.asdict(reliability(rankings, **draw))
+    found |= {"rankings": sum(ranked.values()), "labelers": len({labeler for _, labeler in ranked})}
+    trained = any(set == "training" for set, _ in ranked)
+    found["in_doubt"] = _in_doubt([r for r in rankings if r.guideline.set == "training" or not trained], sure)
     if by:
         found["by"] = {key: _part(part, draw) for key, part in split(rankings, _part_key(by, groups, kinds)).items()}
     if by == "group":
