@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from feedback.conftest import empty
-from sqlalchemy import select
+from feedback.conftest import Postgres, empty
+from sqlalchemy import event, select
 
 from accord.errors import StoreError
 from accord.feedback import schema
@@ -112,3 +112,27 @@ def test_a_ranking_with_other_items_is_another_ranking(store: Store, tmp_path: P
     for number, other in enumerate((replace(rated, ratings=rated.ratings[:1]), replace(rated, response_ids=("s11", "s12")))):
         with pytest.raises(StoreError, match="rankings: l1 is in the store with another content"):
             put(store, tmp_path / str(number), [other])
+
+
+def test_postgresql_joins_rankings_with_their_items_in_order(postgres: Postgres, tmp_path: Path) -> None:
+    """Nobody is excluded and nothing withdrawn, and no statistics say so: the plan of a stream must not compare every two rows."""
+    asked: list[Any] = []
+    with Store.open(postgres.blank()) as store:
+        put(store, tmp_path / "many", [ANN, *PROMPTS, *answers(PROMPTS), *many(PROMPTS)])
+        event.listen(store.database.engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+        assert sum(1 for _ in store.rankings("training")) == len(PROMPTS)
+        statement, values = next(each for each in asked if "JOIN ranking_items" in each[0])
+        with store.read() as connection:
+            plan = [row[0] for row in connection.exec_driver_sql(f"EXPLAIN DECLARE c CURSOR FOR {statement}", values)]
+    assert not [line for line in plan if "Join Filter" in line], "\n".join(plan)
+
+
+def answers(prompts: list[Prompt]) -> list[Response]:
+    return [Response(f"{prompt.id}-{n}", prompt.id, f"Answer {n}", "m") for prompt in prompts for n in range(2)]
+
+
+def many(prompts: list[Prompt]) -> list[Ranking]:
+    return [
+        Ranking(f"k-{prompt.id}", prompt.id, "ann", (f"{prompt.id}-0", f"{prompt.id}-1"), (1, 2), Guideline("training", "v"), "")
+        for prompt in prompts
+    ]

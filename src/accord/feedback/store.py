@@ -217,5 +217,9 @@ class Store:
 
 
 def _heard(labeler: Any) -> Any:
-    """Return the SQL condition that the labeler was not excluded."""
-    return ~select(schema.excluded.c.labeler).where(schema.excluded.c.labeler == labeler).exists()
+    """Return the SQL condition that the labeler was not excluded.
+
+    NOT IN rather than NOT EXISTS: PostgreSQL takes an empty table that it never analysed to exclude everybody, expects a single row
+    of the whole query, and joins rankings with their items by comparing every two of them.
+    """
+    return labeler.not_in(select(schema.excluded.c.labeler))
