@@ -1,4 +1,5 @@
-"""Methods under --shard full, three steps each, on a small project: a program for torchrun, and for one process, which shards nothing.
+"""Commands under --shard full that share weights, three steps each, on a small project: for torchrun, and for one process, which shards
+nothing.
 
 Words: the project's folder, then the methods to run. DIE and RESUME are those of supervised.
 """
@@ -29,13 +30,11 @@ GROUPS: dict[str, Any] = {**SMALL, "truncation": "terminate", "steps": 3, "group
 PPO: dict[str, Any] = {**SMALL, "steps": 3, "value_lr": 1e-3, "ptx_coef": 0.5, "ptx_tokens": 64, "ema": 0.5}
 
 RUNS: dict[str, Callable[[Path, RunFlags], Run]] = {
-    **{name: SUPERVISED[name] for name in ("pretrain", "sft", "sft-lora", "reward", "dpo", "kto", "process", "ilql")},
-    "grpo": lambda p, f: grpo(p, name="grpo", flags=f, config=GrpoConfig(**GROUPS)),
+    "sft": SUPERVISED["sft"],
     "grpo-lora": lambda p, f: grpo(p, name="grpo-lora", flags=f, config=GrpoConfig(**GROUPS, lora_rank=2, lora_bits=4, recompute=True)),
     "ppo": lambda p, f: ppo(p, name="ppo", flags=f, config=PpoConfig(**PPO)),
     "ppo-lora": lambda p, f: ppo(p, name="ppo-lora", flags=f, config=PpoConfig(**PPO, lora_rank=2)),
 }
-SAMPLED = ("grpo", "grpo-lora", "ppo", "ppo-lora")
 
 if __name__ == "__main__":
     if os.environ.get("DIE"):

@@ -1,4 +1,7 @@
-"""Commands under --shard full, by two processes against one: the same figures, an ordinary model, and a resume by either."""
+"""Commands under --shard full, by two processes against one: adapters over shared weights, ordinary models, a resume by either.
+
+The other methods are compared in test_supervised.py and test_sampled.py.
+"""
 
 from __future__ import annotations
 
@@ -9,37 +12,34 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import SENTENCES
 from torch import Tensor
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "commands" / "train")]
 
 from sharded_runs import RUNS  # noqa: E402
-from small_project import FLAGS, PROMPTS, RESUME, labeled, rankings, with_sft_model  # noqa: E402
+from small_project import FLAGS, RESUME, labeled, rankings, with_sft_model  # noqa: E402
 
-from accord.data.spans import Span  # noqa: E402
+from accord.commands.train.reward import reward  # noqa: E402
+from accord.settings import RewardConfig  # noqa: E402
 
-NAMES = {"sft": "chat", "sft-lora": "lora"}
-"""Runs that are not called after their method."""
+NAMES = {"sft": "chat"}
+"""A run that is not called after its method."""
 SECONDS = 300
 CLOCK = ("second", "peak_rss")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with rankings, demonstrations and marked errors, on which nothing was trained but the SFT model."""
+    """A project with an SFT and a reward model."""
     folder = tmp_path_factory.mktemp("project")
     made = labeled(with_sft_model(folder / "unlabeled"), folder / "p", rankings())
-    wrong = [Span(f"{prompt.id}-0", 0, SENTENCES[0].index(" "), "Irrelevant", "ann") for prompt in PROMPTS]
-    (made.path / "annotations").mkdir()
-    (made.path / "annotations" / "marks.jsonl").write_text("".join(json.dumps(asdict(span)) + "\n" for span in wrong))
+    reward(made, config=RewardConfig(batch_size=3, lr=1e-2), flags=FLAGS)
     return made.path
 
 
@@ -122,7 +122,8 @@ def test_a_killed_run_goes_on_to_the_same_bits_and_in_one_process_to_the_same_nu
 def test_another_program_opens_the_models(two: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    for opened, names in ((AutoModelForCausalLM, ("chat", "ppo-lora")), (AutoModelForSequenceClassification, ("reward", "ppo-lora-value"))):
+    kinds = ((AutoModelForCausalLM, ("chat", "ppo-lora")), (AutoModelForSequenceClassification, ("ppo-value", "ppo-lora-value")))
+    for opened, names in kinds:
         for name in names:
             model, told = opened.from_pretrained(two / "models" / name, output_loading_info=True)
             assert not told["missing_keys"]
