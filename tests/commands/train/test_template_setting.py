@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from small_project import FLAGS
 from accord.commands.models import TextScorer, compute_dtype, load_model
 from accord.commands.train.reward import reward
 from accord.commands.train.sft import sft
-from accord.errors import UsageError
+from accord.errors import RunError, UsageError
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
 from accord.runtime import lineage
@@ -101,6 +103,19 @@ def test_a_model_keeps_what_it_was_trained_with_and_other_values_are_refused(tra
     assert "train the model again" in refused.value.hint
     with pytest.raises(UsageError, match=r"date is .*2026-01-01.*trained with .*2025-03-01"):
         load_model(changed(trained, later, '\n[template]\ndate = "2026-01-01"\n'), "sft")
+
+
+@pytest.mark.parametrize("train", [sft, reward])
+def test_a_run_is_not_resumed_under_another_template_section(train: Any, trained: Project, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained.path, tmp_path / "p"))
+    config: Any = SftConfig(epochs=1, batch_size=1, warmup_steps=1, ptx_tokens=0, select="last")
+    config = RewardConfig(epochs=1, warmup_steps=1, mismatched=0.0) if train is reward else config
+    again = replace(FLAGS, resume=True)
+    assert train(Project.open(folder), config=config, flags=again).done
+    written = (folder / "accord.toml").read_text("utf-8")
+    (folder / "accord.toml").write_text(written.replace("2025-03-01", "2025-03-02"), "utf-8")
+    with pytest.raises(RunError, match=r"cannot resume the run: inputs\.template"):
+        train(Project.open(folder), config=config, flags=again)
 
 
 def test_a_variable_that_no_template_reads_ends_the_command(trained: Project, tmp_path: Path) -> None:

@@ -13,7 +13,18 @@ from accord.algorithms import dpo as algorithm
 from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags, shows
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.range_test import few, print_run, range_test, run_folder
-from accord.commands.train.run import SAMPLE_FIRST, counted, parts, plan_run, save, snapshot, trainable, windowed, with_rates
+from accord.commands.train.run import (
+    SAMPLE_FIRST,
+    counted,
+    parts,
+    plan_run,
+    save,
+    snapshot,
+    template_input,
+    trainable,
+    windowed,
+    with_rates,
+)
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
@@ -51,7 +62,7 @@ def dpo(
         ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, said_by(store, store.ranked_prompts(), config.kinds))
     if not ranked:
         raise InputError(f"the store has no rankings by {config.kinds}", where=opened.store_url, hint=SAMPLE_FIRST)
-    inputs = {"sft": digest_of(source), "rankings": digest}
+    inputs = {"sft": digest_of(source), "rankings": digest, **template_input(opened)}
     run = Run.start(folder, stage="dpo", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
         return run

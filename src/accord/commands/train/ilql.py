@@ -12,7 +12,18 @@ from typing import Annotated
 from accord.algorithms import ilql as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import SAMPLE_FIRST, adapted, as_held, counted, parts, save, snapshot, windowed, with_rates
+from accord.commands.train.run import (
+    SAMPLE_FIRST,
+    adapted,
+    as_held,
+    counted,
+    parts,
+    save,
+    snapshot,
+    template_input,
+    windowed,
+    with_rates,
+)
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
@@ -54,7 +65,7 @@ def ilql(
     if not rated:
         what = "the store has no ratings to learn from" if config.returns == "ratings" else "the store has no rated or ranked responses"
         raise InputError(f"{what} by {config.kinds}", where=opened.store_url, hint=SAMPLE_FIRST)
-    inputs = {"sft": digest_of(source), "returns": digest}
+    inputs = {"sft": digest_of(source), "returns": digest, **template_input(opened)}
     run = Run.start(folder, stage="ilql", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
         return run

@@ -14,7 +14,18 @@ from accord.algorithms import kto as algorithm
 from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags, shows
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.range_test import few, print_run, range_test, run_folder
-from accord.commands.train.run import SAMPLE_FIRST, counted, parts, plan_run, save, snapshot, trainable, windowed, with_rates
+from accord.commands.train.run import (
+    SAMPLE_FIRST,
+    counted,
+    parts,
+    plan_run,
+    save,
+    snapshot,
+    template_input,
+    trainable,
+    windowed,
+    with_rates,
+)
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
@@ -55,7 +66,7 @@ def kto(
     if not given:
         what = "the store has no ratings to make thumbs of" if config.thumbs == "ratings" else "the store has nothing to make thumbs of"
         raise InputError(f"{what} by {config.kinds}", where=opened.store_url, hint=SAMPLE_FIRST)
-    inputs = {"sft": digest_of(source), "thumbs": digest}
+    inputs = {"sft": digest_of(source), "thumbs": digest, **template_input(opened)}
     run = Run.start(folder, stage="kto", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
         return run

@@ -14,7 +14,18 @@ from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, 
 from accord.commands.models import digest_of, load_model, load_reward_model, locate, training_dtype
 from accord.commands.train.raw_text import need_raw_text, raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
-from accord.commands.train.run import askable, counted_prompts, ending, plan_run, replayed, rollouts_of, save, with_rates, with_reference
+from accord.commands.train.run import (
+    askable,
+    counted_prompts,
+    ending,
+    plan_run,
+    replayed,
+    rollouts_of,
+    save,
+    template_input,
+    with_rates,
+    with_reference,
+)
 from accord.commands.train.samplers import opened_sampler
 from accord.data.tokenizers import load_tokenizer
 from accord.evaluation.run_facts import note_alarms
@@ -47,7 +58,7 @@ def ppo(
     source, reward_source = locate(opened, sft), locate(opened, reward)
     replay = replayed(opened, config)
     rewards = open_rewards(opened, config, reward, name)
-    inputs = {"sft": digest_of(source), "reward": digest_of(reward_source), **rewards.inputs}
+    inputs = {"sft": digest_of(source), "reward": digest_of(reward_source), **rewards.inputs, **template_input(opened)}
     inputs |= {"replay": replay.recordings.digest()} if replay else {}
     run = Run.start(opened.run(name), stage="ppo", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:

@@ -15,7 +15,16 @@ from typing import Annotated
 from accord.algorithms import process as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import counted, plan_run, save, scalar_model, trainable, windowed, with_rates
+from accord.commands.train.run import (
+    counted,
+    plan_run,
+    save,
+    scalar_model,
+    template_input,
+    trainable,
+    windowed,
+    with_rates,
+)
 from accord.data.spans import Span, read_spans
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
@@ -56,7 +65,7 @@ def process(
         what = f"{len(training)} marked responses to train on, none with an error of {config.errors or 'any kind'} by {config.kinds}"
         raise InputError(what, where=str(opened.path / "annotations"), hint="`accord import --format fine-grained` brings some")
     digest = digest_rows([[row.response.id, [list(span) for span in row.spans]] for row in rows])
-    inputs = {"sft": digest_of(source), "spans": digest}
+    inputs = {"sft": digest_of(source), "spans": digest, **template_input(opened)}
     run = Run.start(opened.run(name), stage="process", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
         return run

@@ -15,7 +15,18 @@ from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Sft, 
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.range_test import few, print_run, range_test, run_folder
-from accord.commands.train.run import counted, parts, plan_run, save, scalar_model, snapshot, trainable, windowed, with_rates
+from accord.commands.train.run import (
+    counted,
+    parts,
+    plan_run,
+    save,
+    scalar_model,
+    snapshot,
+    template_input,
+    trainable,
+    windowed,
+    with_rates,
+)
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
@@ -58,7 +69,7 @@ def reward(
             raise InputError(f"the store has no rankings by {config.kinds}", where=opened.store_url, hint=hint)
         written = (row for row in written_demonstrations(store) if row.prompt.split == "train")
         demonstrations, shown = snapshot(folder / "demonstrations.jsonl", Demonstration, written)
-    inputs = {"sft": digest_of(source), "rankings": digest, "demonstrations": shown}
+    inputs = {"sft": digest_of(source), "rankings": digest, "demonstrations": shown, **template_input(opened)}
     run = Run.start(folder, stage="reward", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
         return run

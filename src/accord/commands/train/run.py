@@ -93,6 +93,11 @@ def snapshot(path: Path, kind: type[Record], rows: Iterable[Record]) -> tuple[li
     return read_snapshot(path, kind), snapshot_digest(path)
 
 
+def template_input(project: Project) -> dict[str, str]:
+    """Return the digest of [template] as an input of a run, so that a resume under other values is refused; nothing without the section."""
+    return {"template": lineage.digest_rows([project.template])} if "template" in project.settings else {}
+
+
 @dataclass(frozen=True)
 class Parts(Generic[GroupedRecord]):
     """Labeled rows by what they are for."""

@@ -8,7 +8,18 @@ from typing import Any
 from accord.commands.app import RunFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.rewards import mixture, open_rewards
-from accord.commands.train.run import askable, counted_prompts, ending, plan_run, replayed, rollouts_of, save, with_rates, with_reference
+from accord.commands.train.run import (
+    askable,
+    counted_prompts,
+    ending,
+    plan_run,
+    replayed,
+    rollouts_of,
+    save,
+    template_input,
+    with_rates,
+    with_reference,
+)
 from accord.commands.train.samplers import opened_sampler
 from accord.evaluation.run_facts import note_alarms
 from accord.runtime.project import Project
@@ -32,7 +43,7 @@ def learn_from_samples(
     source = locate(project, sft)
     replay = replayed(project, config)
     spec = open_rewards(project, config, reward, name)
-    inputs = {"sft": digest_of(source), **spec.inputs}
+    inputs = {"sft": digest_of(source), **spec.inputs, **template_input(project)}
     inputs |= {"replay": replay.recordings.digest()} if replay else {}
     run = Run.start(project.run(name), stage=stage, config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:

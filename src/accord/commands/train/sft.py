@@ -17,7 +17,16 @@ from accord.commands.models import digest_of, ends_of, load_model, locate, train
 from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.range_test import few, print_run, range_test, run_folder
 from accord.commands.train.raw_text import need_raw_text, raw_text_batches
-from accord.commands.train.run import counted, plan_run, save, snapshot, trainable, windowed, with_rates
+from accord.commands.train.run import (
+    counted,
+    plan_run,
+    save,
+    snapshot,
+    template_input,
+    trainable,
+    windowed,
+    with_rates,
+)
 from accord.data.task_mixture import mixed, parse_weights, without
 from accord.data.template_variables import write_variables
 from accord.data.templates import chat_format, control_ends, give_chat_template
@@ -27,7 +36,6 @@ from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.models.folders import set_ends
 from accord.records import Demonstration
-from accord.runtime.lineage import digest_rows
 from accord.runtime.progress import say
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -63,9 +71,7 @@ def sft(
     if not demonstrations:
         what = f"the store has no demonstrations by {config.kinds}"
         raise InputError(what, where=opened.store_url, hint="`accord import` some, or have labelers write them")
-    inputs = {"base": digest_of(source), "demonstrations": digest}
-    if "template" in opened.settings:
-        inputs["template"] = digest_rows([opened.template])
+    inputs = {"base": digest_of(source), "demonstrations": digest, **template_input(opened)}
     run = Run.start(folder, stage="sft", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
         return run

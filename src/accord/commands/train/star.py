@@ -14,7 +14,16 @@ from accord.algorithms import star as algorithm
 from accord.algorithms.rewards import ExactAnswer
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
-from accord.commands.train.run import askable, counted_prompts, plan_run, save, snapshot, trainable, with_rates
+from accord.commands.train.run import (
+    askable,
+    counted_prompts,
+    plan_run,
+    save,
+    snapshot,
+    template_input,
+    trainable,
+    with_rates,
+)
 from accord.commands.train.samplers import opened_sampler
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
@@ -52,7 +61,7 @@ def star(
     solved, digest = snapshot(opened.run(name) / "answers.jsonl", Demonstration, known)
     if not solved:
         raise InputError(f"the store has no problems with an answer by {config.kinds}", where=opened.store_url, hint=NO_PROBLEMS)
-    inputs = {"sft": digest_of(source), "answers": digest}
+    inputs = {"sft": digest_of(source), "answers": digest, **template_input(opened)}
     run = Run.start(opened.run(name), stage="star", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
         return run
