@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ from accord.models.decoder import context_of
 from accord.models.folders import load_causal_lm, load_scalar_model, set_ends
 from accord.models.qvalues import has_q, load_q
 from accord.models.scalar import RewardModel
-from accord.protocols import Sampler, Speaker
+from accord.protocols import Sampler, Speaker, is_foreign
 from accord.records import Generation, Message, Prompt, Response, Sampling
-from accord.runtime import lineage
+from accord.runtime import lineage, ranks
 from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, pick_device
 from accord.runtime.model_files import model_files
 from accord.runtime.progress import say, track
@@ -263,7 +264,7 @@ def sampled_batches(
     ids = [model.format.prompt(prompt.messages) for prompt in prompts]
     dtype = str(getattr(sampler, "dtype", ""))
     settings = [model.digest, dataclasses.asdict(sampling), seed, n, batch_size, dtype, [prompt.id for prompt in prompts]]
-    if getattr(sampler, "foreign", False):
+    if is_foreign(sampler):
         settings.append("drawn elsewhere")
     if told := written_in(model.format.tokenizer):
         settings.append(told)
@@ -274,7 +275,9 @@ def sampled_batches(
         for number, start in list(enumerate(range(0, len(order), batch_size)))[skip:]:
             rows = order[start : start + batch_size]
             batch = [ids[i] for i in rows]
-            drawn = sampler.sample(batch, n=n, sampling=sampling, generator=generator(seed, "sample", model.name, number))
+            random = generator(seed, "sample", model.name, number)
+            ask = partial(sampler.sample, batch, n=n, sampling=sampling, generator=random)
+            drawn = ranks.from_first(ask) if is_foreign(sampler) else ask()
             count, spent = int(drawn.keep.sum()), sum(drawn.seconds.values())
             tokens, seconds = tokens + count, seconds + spent
             yield SampledBatch(number + 1, rows, list(_responses(model, drawn, [prompts[i] for i in rows], n, key)), count, spent)

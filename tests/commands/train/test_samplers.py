@@ -234,3 +234,22 @@ def gone(pid: int) -> None:
             return
         time.sleep(0.05)
     pytest.fail(f"process {pid} is still there")
+
+
+def test_two_processes_ask_a_server_as_one_does(project: Project, server: StandIn) -> None:
+    """The first process brings the weights and asks; the other learns from the same answers."""
+    config = GrpoConfig(**GROUPS, sampler=server.address)
+    one = grpo(project, name="one", config=config, flags=FLAGS)
+    asked = server.asked.count("/v1/completions")
+    settings = [word for name, value in GROUPS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = ["grpo", str(project.path), "--name", "two", "--processes", "2", "--sampler", server.address, "--dtype", "float32", *settings]
+    process = subprocess.Popen([sys.executable, "-m", "accord", *words], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        _, errors = process.communicate(timeout=240)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, errors
+    assert server.asked.count("/v1/completions") == 2 * asked
+    for row, wanted in zip(metrics(Run(project.run("two"), "grpo", {})), metrics(one), strict=True):
+        assert row == pytest.approx(wanted, abs=1e-5)

@@ -12,9 +12,11 @@ import torch
 
 from accord.data.templates import ChatFormat
 from accord.engine.local import LocalSampler
-from accord.errors import UsageError
+from accord.errors import RunError, UsageError
 from accord.models.decoder import context_of
+from accord.models.sharding import is_sharded
 from accord.protocols import Sampler
+from accord.records import Generation, Sampling
 from accord.runtime import ranks
 from accord.runtime.files import new_folder
 from accord.runtime.model_files import ModelFiles
@@ -24,6 +26,22 @@ from accord.settings.mixins import DrawnBy, Training
 
 SERVED = "served"
 """Folder of the model that a server of ours starts on, beside the versions of the weights."""
+
+
+class AskedByFirst:
+    """The servers as the other processes see them: the first one brings the weights and asks for all rows."""
+
+    foreign = True
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
+        """Refuse to draw. Raises RunError."""
+        raise RunError(f"process {ranks.rank()} asked for responses itself", hint="`rollouts.asked_of` asks a sampler by the first process")
+
+    def refresh(self) -> None:
+        """Do nothing: the first process tells the servers."""
 
 
 @contextmanager
@@ -60,8 +78,12 @@ def opened_sampler(
     if config.sampler == "local":
         yield LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=not training, divides=True)
         return
-    if ranks.world() > 1:
-        raise UsageError("vLLM draws for one process alone so far", where="--sampler", hint="--sampler local, or one process")
+    if ranks.world() > 1 and is_sharded(policy):
+        hint = "--shard replicate, or --sampler local"
+        raise UsageError("vLLM is brought whole weights, and the processes shard them", where="--sampler", hint=hint)
+    if not ranks.first():
+        yield AskedByFirst(dtype)
+        return
     from accord.engine.vllm import LENGTH, VllmSampler
     from accord.engine.vllm_api import VllmServer
     from accord.engine.vllm_server import OwnServer, room_for
