@@ -29,6 +29,7 @@ from accord.errors import InputError, RunError, UsageError
 from accord.models.decoder import context_of
 from accord.models.packing import pack
 from accord.models.policy import logprobs
+from accord.models.sharding import is_sharded
 from accord.records import Generation, Sampling
 from accord.runtime.files import append, write_atomic
 from accord.runtime.seeds import generator as stream
@@ -150,6 +151,9 @@ class VllmSampler:
         if getattr(policy, "guide", None):
             what = "a model that a Q network guides is sampled by the local engine alone"
             raise UsageError(what, where="--sampler", hint="--sampler local")
+        if is_sharded(policy):
+            what = "weights that processes shard cannot be brought to a server yet"
+            raise UsageError(what, where="--shard", hint="--shard replicate, or --sampler local")
         self.way, self.policy, self.stop, self.dtype, self.folder, self.note = way, policy, list(stop), dtype, folder, note
         self.training, self.revive, self.sleep, self.pause = training, revive, sleep, pause
         self.vocabulary = int(policy.get_input_embeddings().weight.shape[0])
