@@ -61,6 +61,18 @@ def test_grpo_by_a_server_at_an_address(project: Project, server: StandIn, lora:
     learned(project, "grpo")
 
 
+def test_one_step_ahead_of_a_server_each_draw_names_its_weights_and_a_replay_needs_no_server(project: Project, server: StandIn) -> None:
+    run = grpo(project, name="ahead", config=GrpoConfig(**GROUPS, sampler=server.address, staleness=1), flags=FLAGS)
+    index = [json.loads(line) for line in (run.folder / "rollouts" / "index.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["policy_step"]) for line in index] == [(1, 0), (2, 0), (3, 1)]
+    first, second = (row["weights"] for row in syncs(run)[:2])
+    assert [line["version"] for line in index] == [first, first, second]
+    assert {line["server"] for line in index} == {server.address}
+    grpo(project, name="again", config=GrpoConfig(**GROUPS, staleness=1, replay="ahead"), flags=FLAGS)
+    ahead, again = (json.loads((project.model(name) / "lineage.json").read_text()) for name in ("ahead", "again"))
+    assert (ahead["digest"], ahead["data"]["rollouts"]) == (again["digest"], again["data"]["rollouts"])
+
+
 def test_auto_takes_adapters_where_there_are_some(project: Project, server: StandIn) -> None:
     run = grpo(project, config=GrpoConfig(**{**GROUPS, "steps": 2}, sampler=server.address, lora_rank=2), flags=FLAGS)
     assert syncs(run)[-1]["way"] == "adapter"
