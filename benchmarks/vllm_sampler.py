@@ -26,24 +26,33 @@ sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "tests" / "command
 from small_project import BODY, FLAGS, PROMPTS, SHORT, rankings, with_raw_text  # noqa: E402
 from tiny import SENTENCES  # noqa: E402
 
-from accord.commands.models import load_model  # noqa: E402
-from accord.commands.train.grpo import grpo  # noqa: E402
-from accord.commands.train.ppo import ppo  # noqa: E402
-from accord.commands.train.pretrain import pretrain  # noqa: E402
-from accord.commands.train.reward import reward  # noqa: E402
-from accord.commands.train.sft import sft  # noqa: E402
-from accord.engine.local import LocalSampler  # noqa: E402
+from accord import (  # noqa: E402
+    Demonstration,
+    GrpoConfig,
+    Labeler,
+    LocalSampler,
+    PpoConfig,
+    PretrainConfig,
+    Response,
+    RewardConfig,
+    RunError,
+    Sampling,
+    SftConfig,
+    Store,
+    grpo,
+    load_model,
+    ppo,
+    pretrain,
+    reward,
+    sft,
+)
 from accord.engine.vllm import VllmSampler  # noqa: E402
 from accord.engine.vllm_api import VllmServer  # noqa: E402
 from accord.engine.vllm_server import MODEL, OwnServer  # noqa: E402
 from accord.engine.vllm_weights import AdapterWay, FolderWay  # noqa: E402
-from accord.errors import RunError  # noqa: E402
-from accord.feedback.store import Store  # noqa: E402
 from accord.models.adapters import add_lora  # noqa: E402
 from accord.models.served import plain_weights, write_whole  # noqa: E402
-from accord.records import Demonstration, Labeler, Response, Sampling  # noqa: E402
 from accord.runtime.device import environment  # noqa: E402
-from accord.settings import GrpoConfig, PpoConfig, PretrainConfig, RewardConfig, SftConfig  # noqa: E402
 
 FP32 = torch.float32
 WIDE = {**BODY, "hidden_size": 64, "layers": 2, "intermediate_size": 128}
