@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from accord.algorithms.objectives import importance_weights
 from accord.algorithms.rollouts import Rollout
 from accord.errors import RunError
 from accord.protocols import Sampler, is_foreign
+from accord.settings.mixins import OffPolicy, Rewards
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Gate:
     """The first step's gaps; a checkpoint holds them."""
 
     @classmethod
-    def of(cls, config: Any, sampler: Sampler, dtype: torch.dtype) -> Gate:
+    def of(cls, config: Rewards, sampler: Sampler, dtype: torch.dtype) -> Gate:
         """Return the gate of a run, by its settings and the dtypes in which trainer and sampler compute."""
         theirs = None if is_foreign(sampler) else getattr(sampler, "dtype", dtype)  # what a server says of itself proves nothing
         known = theirs is not None or dtype is not torch.float32
@@ -155,7 +155,7 @@ class Correction:
     cap: float
 
     @classmethod
-    def of(cls, config: Any, sampler: Sampler) -> Correction:
+    def of(cls, config: OffPolicy, sampler: Sampler) -> Correction:
         """Return the correction of a run: by its settings, or where they leave it open, by the sampler and the loss."""
         how = config.importance
         if how == "auto":

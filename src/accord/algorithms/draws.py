@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -21,6 +20,7 @@ from accord.records import Generation, Sampling
 from accord.runtime import ranks
 from accord.runtime.recordings import FOLDER, Draw, Recordings, Request
 from accord.runtime.runs import Run
+from accord.settings.mixins import Recorded
 
 
 class Replayed:
@@ -46,7 +46,7 @@ class Draws:
     engine in this process draws the same again from the same weights and seed.
     """
 
-    def __init__(self, config: Any, sampler: Sampler, run: Run, done: int) -> None:
+    def __init__(self, config: Recorded, sampler: Sampler, run: Run, done: int) -> None:
         source: Recordings | None = getattr(sampler, "recordings", None)
         self.sampler, self.foreign, self.staleness = sampler, is_foreign(sampler), getattr(config, "staleness", 0)
         auto = "all" if self.foreign and source is None else "checkpoint" if self.staleness and source is None else "off"
