@@ -288,8 +288,14 @@ OF_THE_STAGE = {
     "save_async",
     "shard",
     "offload",
+    "sampler",
+    "sampler_sync",
+    "sampler_folder",
+    "sampler_seconds",
+    "sampler_options",
+    "sampler_sleep",
 }
-"""Read where the stage opens its models; logprob_gap and gap_multiple are T16, importance is tests/algorithms/test_correction.py."""
+"""Read where the stage opens its models and its sampler; logprob_gap and gap_multiple are T16, importance is tests/algorithms/test_correction.py."""
 
 
 def test_t45_no_ppo_setting_is_forgotten_here() -> None:
