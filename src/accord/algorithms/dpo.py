@@ -31,8 +31,9 @@ from accord.algorithms.objectives import (
 from accord.algorithms.optim import Schedule, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import divided, pack
+from accord.models.packing import divided, in_parts, pack
 from accord.models.responses import all_response_logprobs, response_logprobs
+from accord.models.sharding import pass_tokens
 from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
@@ -208,14 +209,18 @@ def _best(ranks: Tensor) -> Tensor:
 
 def _passes(config: DpoConfig, policy: Any, chosen: Sequence[Known], dtype: torch.dtype) -> Iterator[Measured]:
     """Yield measurements of this process's share of the chosen prompts, a few at a time. Over all processes the losses add up to the mean
-    over prompts. Never splits a prompt."""
+    over prompts. Responses of one prompt that do not fit into one pass are computed in several."""
     for group in divided([sum(map(len, known.ranked.rows)) for known in chosen], config.micro_tokens):
         yield _measured(config, policy, [chosen[i] for i in group], len(chosen), dtype)
 
 
 def _measured(config: DpoConfig, policy: Any, part: Sequence[Known], prompts: int, dtype: torch.dtype) -> Measured:
     rows, kept = [row for known in part for row in known.ranked.rows], [count for known in part for count in known.ranked.kept]
-    said = response_logprobs(policy, pack(rows, kept).to(policy.device), dtype=dtype)
+
+    def said_of(numbers: list[int]) -> Tensor:
+        return response_logprobs(policy, pack([rows[i] for i in numbers], [kept[i] for i in numbers]).to(policy.device), dtype=dtype)
+
+    said = in_parts(said_of, [len(row) for row in rows], pass_tokens(policy, config.micro_tokens))
     nothing = said.detach()[:0]  # a process may have no prompt
     losses, better, worse, best = list[Tensor](), [nothing], [nothing], [nothing]
     for known, logprobs in zip(part, torch.split(said, [len(known.ranked.rows) for known in part]), strict=True):

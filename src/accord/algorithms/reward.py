@@ -22,8 +22,9 @@ from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_k
 from accord.algorithms.optim import Schedule, adamw, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import divided, pack
+from accord.models.packing import divided, in_parts, pack
 from accord.models.scalar import scores
+from accord.models.sharding import pass_tokens
 from accord.records import RankedPrompt
 from accord.runtime import ranks
 from accord.runtime.device import added, to_host
@@ -168,16 +169,20 @@ def _right(scored: Tensor, ranks: Tensor) -> tuple[float, int]:
 def _accumulate(
     model: Any, chosen: Sequence[RankedRows], threshold: Tensor | None, micro_tokens: int, dtype: torch.dtype
 ) -> tuple[list[Tensor], dict[int, Tensor]]:
-    """Accumulate this process's share of the gradients of the mean loss over the chosen prompts, a few prompts at a time; never split a
-    prompt.
+    """Accumulate this process's share of the gradients of the mean loss over the chosen prompts, a few prompts at a time. The loss takes
+    all responses of a prompt; those that do not fit into one pass are scored in several.
 
     Returns the parts of the loss, which add up to it, and each prompt's scores by its number, in the order of the passes.
     """
     losses, scored = list[Tensor](), dict[int, Tensor]()
     for group in divided([sum(map(len, ranking.rows)) for ranking in chosen], micro_tokens):
         part = [chosen[i] for i in group]
-        batch = pack([row for ranking in part for row in ranking.rows]).to(model.device)
-        flat = scores(model, batch, dtype=dtype)
+        rows = [row for ranking in part for row in ranking.rows]
+
+        def scored_rows(numbers: list[int], rows: list[list[int]] = rows) -> Tensor:
+            return scores(model, pack([rows[i] for i in numbers]).to(model.device), dtype=dtype)
+
+        flat = in_parts(scored_rows, [len(row) for row in rows], pass_tokens(model, micro_tokens))
         by_prompt = torch.split(flat, [len(ranking.rows) for ranking in part])
         each = list[Tensor]()
         for s, ranking in zip(by_prompt, part, strict=True):

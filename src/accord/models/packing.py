@@ -7,13 +7,14 @@ is predicted at t - 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from accord.errors import InputError
 from accord.runtime import ranks
@@ -119,6 +120,24 @@ def by_tokens(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
         total += lengths[row]
     if group:
         yield group
+
+
+def in_parts(compute: Callable[[list[int]], Float[Tensor, " part"]], lengths: Sequence[int], limit: int) -> Float[Tensor, " rows"]:
+    """Return one value for each row, of rows that one loss compares and that may be too long to be computed together.
+
+    Rows of more than ``limit`` tokens in all are computed part by part. The backward pass computes each part again, so that the
+    activations of one part are there at a time, and gradients are those of all rows at once, up to the order of sums.
+
+    Args:
+        compute: gives the values of the rows of these numbers, in that order.
+    """
+    groups = list(by_tokens(lengths, limit))
+    if len(groups) <= 1:
+        return compute(list(range(len(lengths))))
+    again = torch.is_grad_enabled()
+    parts = [checkpoint(compute, group, use_reentrant=False, preserve_rng_state=False) if again else compute(group) for group in groups]
+    place = torch.tensor([row for group in groups for row in group]).argsort()
+    return torch.cat(parts)[place.to(parts[0].device)]
 
 
 def divided(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:

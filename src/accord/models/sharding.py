@@ -9,6 +9,7 @@ sharded takes the same way, and nothing is done to it.
 from __future__ import annotations
 
 import copy
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -76,6 +77,14 @@ def twin(model: Any) -> Any:
 def is_sharded(model: Any) -> bool:
     """Return whether a model's weights are sharded over processes."""
     return "skeleton" in vars(model)
+
+
+def pass_tokens(model: Any, limit: int) -> int:
+    """Return how many tokens a pass may have before the rows of one loss are cut apart (``packing.in_parts``).
+
+    There is no limit for a sharded model: its processes make their passes together, and one ranking is on one process.
+    """
+    return sys.maxsize if is_sharded(model) else limit
 
 
 def _compute(module: Any, function: Callable[..., Returned], *inputs: Tensor) -> Returned:
