@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -135,7 +136,9 @@ def in_parts(compute: Callable[[list[int]], Float[Tensor, " part"]], lengths: Se
     if len(groups) <= 1:
         return compute(list(range(len(lengths))))
     again = torch.is_grad_enabled()
-    parts = [checkpoint(compute, group, use_reentrant=False, preserve_rng_state=False) if again else compute(group) for group in groups]
+    parts = list[Tensor]()
+    for group in groups:
+        parts.append(cast("Tensor", checkpoint(compute, group, use_reentrant=False, preserve_rng_state=False)) if again else compute(group))
     place = torch.tensor([row for group in groups for row in group]).argsort()
     return torch.cat(parts)[place.to(parts[0].device)]
 
