@@ -196,14 +196,25 @@ def test_a_signal_to_the_command_lets_its_processes_save_and_resume(project: Pat
     assert [row["step"] for row in metrics(folder / "runs" / "chat")] == list(range(1, steps[1] + 1))
 
 
-def until_logged(log: Path, lines: int, words: list[str]) -> tuple[int, str]:
-    """Run a command until its run has logged so many steps, then send it SIGTERM; return how it ended."""
+def test_processes_whose_command_is_killed_save_and_end(project: Path, tmp_path: Path) -> None:
+    folder = copy(project, tmp_path / "p")
+    words = [sys.executable, "-m", "accord", "sft", str(folder), "--name", "chat", "--epochs", "100000", "--batch-size", "4"]
+    words += ["--ptx-tokens", "0", "--device", "cpu", "--dtype", "float32", "--processes", "2", "--save-every", "1000000"]
+    run = folder / "runs" / "chat"
+    code, errors = until_logged(run / "metrics.jsonl", 3, words, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert f"ended by SIGTERM after step {len(metrics(run))}" in errors  # their last words: they end before the pipe does
+    assert (run / "checkpoint" / "latest").exists()
+
+
+def until_logged(log: Path, lines: int, words: list[str], by: int = signal.SIGTERM) -> tuple[int, str]:
+    """Run a command until its run has logged so many steps, then send it a signal; return how it ended."""
     with subprocess.Popen(words, env=environment(), start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
         try:
             until = time.monotonic() + SECONDS
             while not (log.exists() and log.read_text().count("\n") >= lines) and time.monotonic() < until and process.poll() is None:
                 time.sleep(0.05)
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(by)
             _, errors = process.communicate(timeout=SECONDS)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import socket
 import sys
 import threading
@@ -432,10 +433,15 @@ def _missing(group: _Group, what: str) -> str:
 
 
 def _watch(group: _Group) -> None:
-    """End this process when it has waited too long for one that still exists but does not come."""
+    """End this process when it has waited too long for one that still exists but does not come, or let it save and end when the command
+    that started all of them was killed."""
     every, number = min(max(group.wait / 10, 0.2), 5.0), 0
+    parent = os.getppid() if os.environ.get(STAGES) else 0
     while not group.ended.wait(every):
         number += 1
+        if parent and os.getppid() != parent:
+            parent = 0
+            os.kill(os.getpid(), signal.SIGTERM)
         with suppress(RuntimeError, ValueError):  # the store is gone: the wait itself fails
             group.store.set(f"beat/{rank()}", str(number))
             if time.monotonic() - group.since <= group.wait:
