@@ -178,7 +178,7 @@ class Remembered:
         return scores
 
     def _said(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[float] | None:
-        """Return what this run kept, or the run that is replayed; None where neither did."""
+        """Return the rewards that this run or the replayed one kept for these responses; None if neither did."""
         for recordings in (self.own, self.source):
             if recordings and (said := recordings.reward(self.name, prompts, responses)) is not None:
                 return said

@@ -291,10 +291,12 @@ def checked_scores(scores: Tensor, rows: int, scorer: str = "the scorer") -> Ten
         RunError: a score is unusable; the error names the response.
     """
     if scores.shape != (rows,):
-        raise RunError(f"{scorer} returned {tuple(scores.shape)} rewards for {rows} responses")
+        hint = "a reward gives one number for each response, in their order"
+        raise RunError(f"{scorer} returned {tuple(scores.shape)} rewards for {rows} responses", hint=hint)
     bad: list[int] = (~scores.isfinite()).nonzero().flatten().tolist()
     if bad:
-        raise RunError(f"{scorer} returned {scores[bad[0]].item()} for response {bad[0]} of the batch")
+        hint = "a reward is a finite number; continue with --resume once it is"
+        raise RunError(f"{scorer} returned {scores[bad[0]].item()} for response {bad[0]} of the batch", hint=hint)
     return scores.float()
 
 

@@ -149,7 +149,7 @@ class Load:
 
     @property
     def passes(self) -> int:
-        """Passes of an optimiser step."""
+        """Forward and backward passes that an optimiser step takes, one over raw text among them."""
         return math.ceil(self.rows * self.length / self.tokens) + (self.raw_text > 0)
 
 

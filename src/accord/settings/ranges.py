@@ -22,7 +22,7 @@ class Range:
     """The error's explanation in place of the bound. A negative number where none is allowed gets the standard message."""
 
     def problem(self, value: float) -> str:
-        """Return the problem of a value, as the continuation of "steps is 0"; empty when the value is in the range."""
+        """Return what is wrong with a value, to stand after "steps is 0" in an error; empty when the value is in the range."""
         if not math.isfinite(value):
             return ", which is no number to work with"
         if self.least <= value <= self.most and self.above < value < self.below:
