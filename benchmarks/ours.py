@@ -21,7 +21,7 @@ from accord import DpoConfig, GrpoConfig, LocalSampler, PpoConfig, RewardConfig,
 from accord.algorithms import dpo, grpo, ppo, reward, sft
 from accord.algorithms.optim import adamw
 from accord.algorithms.rewards import Mixture, Term
-from accord.commands.train.run import trainable
+from accord.commands.train.run import trainable, with_reference
 from accord.data.token_rows import RowWindow
 from accord.models.folders import load_causal_lm, load_scalar_model, scalar_from
 from accord.models.scalar import new_head
@@ -121,10 +121,10 @@ def train_dpo(task: Task) -> Outcome:
     return Outcome(DTYPE_NAME, timed / seconds, "pairs/s", seconds, phases)
 
 
-def _policy(task: Task, reference: Any, config: GrpoConfig | PpoConfig) -> Any:
-    """The policy: adapters over the reference's own weights, or a model of its own."""
-    lm = reference if task.size.rank else load_causal_lm(task.models / "policy")
-    return trainable(lm, config, "bench", apart=True)
+def _policy(task: Task, config: GrpoConfig | PpoConfig) -> tuple[Any, Any]:
+    """The policy and its reference: one model's weights with adapters and without, or two models."""
+    folder = task.models / "policy"
+    return with_reference(load_causal_lm(folder), config, lambda: load_causal_lm(folder), "bench")
 
 
 class EvenShare:
@@ -137,12 +137,11 @@ class EvenShare:
 def train_grpo(task: Task) -> Outcome:
     """Episodes a second over whole iterations: sample groups, measure by policy and reference, update ``ppo_epochs`` times."""
     lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
-    reference = load_causal_lm(task.models / "policy")
     config = GrpoConfig(
         seed=task.seed, lora_rank=size.rank, lr=LR, steps=steps, batch_size=size.ppo_batch, group_size=GROUP, minibatch_size=size.ppo_batch,
         epochs=size.ppo_epochs, max_tokens=size.ppo_new, truncation="terminate", save_every=steps,
     )  # fmt: skip
-    policy, timed = _policy(task, reference, config), _run(task, lap)
+    (policy, reference), timed = _policy(task, config), _run(task, lap)
     grpo.train(
         config, policy=policy, reference=reference, sampler=LocalSampler(policy, stop=_no_stop(task), dtype=DTYPE),
         rewards=Mixture([Term("even")], {"even": EvenShare()}), prompts=prompts(size, size.ppo_batch // GROUP, size.ppo_prompt, task.seed),
@@ -157,14 +156,13 @@ def train_ppo(task: Task) -> Outcome:
     """Episodes a second over whole iterations: sample, score (measuring by reference and value model included), update."""
     lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
     rows = prompts(size, size.ppo_batch, size.ppo_prompt, task.seed)
-    reference = load_causal_lm(task.models / "policy")
     critic, scorer = (load_scalar_model(task.models / "reward") for _ in range(2))
     config = PpoConfig(
         seed=task.seed, lora_rank=size.rank, lr=LR, steps=steps, batch_size=size.ppo_batch, minibatch_size=size.ppo_batch,
         epochs=size.ppo_epochs,
         value_lr=LR, max_tokens=size.ppo_new, temperature=1.0, ptx_coef=0.0, save_every=steps,
     )  # fmt: skip
-    policy, timed = _policy(task, reference, config), _run(task, lap)
+    (policy, reference), timed = _policy(task, config), _run(task, lap)
     value = trainable(critic, config, "bench", "value")
     ppo.train(
         config, policy=policy, reference=reference, value=value, sampler=LocalSampler(policy, stop=_no_stop(task), dtype=DTYPE),

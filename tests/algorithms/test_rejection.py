@@ -138,6 +138,12 @@ OF_THE_STAGE = {
     "save_async",
     "shard",
     "offload",
+    "sampler",
+    "sampler_sync",
+    "sampler_folder",
+    "sampler_seconds",
+    "sampler_options",
+    "sampler_sleep",
 }
 
 

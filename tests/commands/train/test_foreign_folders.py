@@ -159,7 +159,7 @@ def test_a_template_that_fails_ends_a_run_in_one_line(tmp_path: Path, capsys: py
 def test_the_path_of_a_model_is_found_at_its_first_use_and_kept_in_the_project(foreign_project: Project) -> None:
     assert load_model(foreign_project, "base").path == "fused"
     kept = json.loads((foreign_project.path / "cache" / "paths.json").read_text("utf-8"))
-    assert sorted(kept.values()) == ["fused", "fused"], "one entry for the foreign base, and one for all that was trained here"
+    assert list(kept.values()) == ["fused"] * 3, "one for the foreign base, one for all language models and one for the judge trained here"
 
 
 def test_the_doctor_takes_the_reward_models_end_and_padding_for_no_other_format(foreign_project: Project, tmp_path: Path) -> None:
