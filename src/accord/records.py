@@ -99,6 +99,9 @@ class Prompt:
     split: Split = "train"
     source: str = ""
     """Origin of the prompt, e.g. ``world`` or a file name."""
+    extra: Mapping[str, object] = field(default_factory=dict[str, object], hash=False)
+    """What came with the prompt and has no field of its own: the right answer, tests, a rubric, ids. A JSON object; models never see
+    it, rewards can read it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,8 @@ def add(
                 {"prompt": ..., "completion": ..., "label": True}        a thumb up or down
                 {"text": ...}                                            raw text
 
-            Any of them takes "user", who asked, and "labeler", who judged.
+            Any of them takes "user", who asked, "labeler", who judged, and "extra", an object that rewards can read, for example
+            ``{"answer": "4"}``.
         format: the format of the dicts; "auto" looks at the first.
         columns: fields that are called otherwise in your rows, for example ``{"prompt": "question"}``.
 

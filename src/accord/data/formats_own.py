@@ -190,7 +190,7 @@ def _prompt(row: Row, id: str) -> Prompt:
     if not messages:
         raise row.error("messages", "an empty list")
     split = cast(Split, _one_of(row, "split", get_args(Split)))
-    return Prompt(row.text(id), messages, row.text("use_case"), row.text("user"), split, row.text("source"))
+    return Prompt(row.text(id), messages, row.text("use_case"), row.text("user"), split, row.text("source"), row.object("extra"))
 
 
 def _response(row: Row, prompt: Prompt) -> Response:

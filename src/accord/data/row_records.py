@@ -119,7 +119,7 @@ def make_prompt(
             raise row.error(name, f"longer than {longest} characters")
     opening = next((message.content for message in messages if message.role == "user"), "")
     id = id_of("p", source, use_case, user, *(part for message in messages for part in (message.role, message.content)))
-    return Prompt(id, messages, use_case, user, split or split_of(user or opening), source)
+    return Prompt(id, messages, use_case, user, split or split_of(user or opening), source, row.object("extra"))
 
 
 def instruction_turns(instruction: str, given: str) -> tuple[Message, ...]:

@@ -115,6 +115,24 @@ class Row:
         """Return an object as a row. Raises InputError for anything else."""
         return self._row(field, self.value.get(field))
 
+    def object(self, field: str) -> dict[str, Any]:
+        """Return an object, which may be written as JSON text, as in a table; empty when the field is missing, null or an empty text.
+
+        Raises:
+            InputError: it is something else.
+        """
+        value: Any = self.value.get(field)
+        if isinstance(value, str) and value.strip():
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                value = self.value[field]
+        if value is None or value == "":
+            return {}
+        if not isinstance(value, dict):
+            raise self.error(field, f"not a JSON object: {shown(value)}", "write the data that rewards read as an object")
+        return cast(dict[str, Any], value)
+
     def first(self, field: str) -> Row:
         """Return the first of a list of objects. Raises InputError when there is none."""
         rows = self.rows(field)

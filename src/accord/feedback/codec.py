@@ -27,8 +27,12 @@ Value = dict[str, Any]
 
 
 def encode(record: Any) -> dict[str, Any]:
-    """Return a record's fields as JSON values."""
-    return dataclasses.asdict(record)
+    """Return a record's fields as JSON values. A prompt without ``extra`` is written without it, as before there was such a field."""
+    value = dataclasses.asdict(record)
+    for part in (value, value.get("prompt")):
+        if isinstance(part, dict) and part.get("extra") == {}:
+            del part["extra"]
+    return value
 
 
 def decode(kind: type[Any], value: Mapping[str, Any], where: str = "") -> Any:

@@ -185,7 +185,7 @@ def _inside(value: Any, change: Change) -> Any:
 
 
 _TEXTS: tuple[tuple[Any, tuple[str, ...], Mapping[str, str]], ...] = (
-    (schema.prompts, ("messages",), {}),
+    (schema.prompts, ("messages", "extra"), {}),
     (schema.responses, ("text",), {"tokens": ""}),
     (schema.demonstrations, ("text",), {}),
     (schema.answers, ("payload",), {}),

@@ -133,7 +133,8 @@ def _plain(record: Any) -> Line:
 
 def _asked(prompt: Prompt) -> Line:
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    return {"messages": messages, "user": prompt.user, "use_case": prompt.use_case, "split": prompt.split, "source": prompt.source}
+    asked = {"messages": messages, "user": prompt.user, "use_case": prompt.use_case, "split": prompt.split, "source": prompt.source}
+    return asked | ({"extra": prompt.extra} if prompt.extra else {})
 
 
 def _people(store: Store) -> dict[str, Labeler]:

@@ -67,12 +67,24 @@ def of_prompt(prompt: Prompt) -> TableRow:
         allowed(prompt.id, "role", message.role, get_args(Role))
     messages = json.dumps([[message.role, message.content] for message in prompt.messages], ensure_ascii=False)
     fields = {"id": prompt.id, "split": prompt.split, "use_case": prompt.use_case, "user": prompt.user, "source": prompt.source}
-    return fields | {"messages": messages}
+    return fields | {"messages": messages, "extra": of_extra(prompt)}
+
+
+def of_extra(prompt: Prompt) -> str:
+    """Return a prompt's ``extra`` as JSON with sorted keys, so that equal ones are equal texts."""
+    try:
+        written = json.dumps(dict(prompt.extra), ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+        same = json.loads(written).keys() == prompt.extra.keys()  # JSON turns a key that is a number into text
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreError(f"{prompt.id}: extra is not a JSON object: {error}", hint=UNCHANGED) from error
+    if not same:
+        raise StoreError(f"{prompt.id}: extra has a key that is not a text", hint=UNCHANGED)
+    return written
 
 
 def prompt(row: Mapping[Any, Any]) -> Prompt:
     messages = tuple(Message(role, content) for role, content in json.loads(row["messages"]))
-    return Prompt(row["id"], messages, row["use_case"], row["user"], row["split"], row["source"])
+    return Prompt(row["id"], messages, row["use_case"], row["user"], row["split"], row["source"], json.loads(row["extra"]))
 
 
 def of_response(response: Response) -> TableRow:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 5
+VERSION = 6
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 
 
@@ -67,6 +67,7 @@ prompts = Table(
     Column("user", name(120), nullable=False),
     Column("source", Text, nullable=False),
     Column("messages", Text, nullable=False),
+    Column("extra", Text, nullable=False, server_default="{}"),
 )
 
 labelers = Table(

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from accord.commands.data.redact_findings import Found, counts, write_findings
 from accord.data.patterns import Kind
 from accord.data.personal import Mode, find, redact
+from accord.data.pipeline import strings
 from accord.feedback import erasure, schema, withdrawals
 from accord.feedback.audit import OPERATOR
 from accord.feedback.inserts import batches
@@ -50,6 +51,8 @@ def _texts(store: Store) -> Iterator[tuple[str, str, str]]:
     for prompt in store.prompts():
         for message in prompt.messages:
             yield "prompt", prompt.id, message.content
+        for text in strings(prompt.extra):
+            yield "prompt", prompt.id, text
     for response in store.responses():
         yield "response", response.id, response.text
     for demonstration in store.demonstrations():
