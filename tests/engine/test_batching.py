@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from tiny import END, FP32, VOCAB, llama, sequences
 from accord.engine.batching import CHUNK, BatchEngine, Drawn, Request
 from accord.engine.local import LocalSampler
 from accord.models.folders import prepared
+from accord.models.paths import take
 from accord.records import Sampling
 
 CONTEXT = 128
@@ -186,3 +188,38 @@ def _logits(model: Any, row: list[int]) -> torch.Tensor:
 
     batch = pack([row])
     return (hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.lengths), FP32) @ head_of(model).weight.T)[-1]
+
+
+def by_hand(model: Any, prompt: Sequence[int], steps: int, frequency: float, presence: float, bias: dict[int, float]) -> list[int]:
+    """Greedy tokens of transformers' own forward pass, with OpenAI's formula in plain Python."""
+    answer = list[int]()
+    while len(answer) < steps:
+        with torch.no_grad():
+            logits: list[float] = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0, -1].tolist()
+        for token, count in Counter(answer).items():
+            logits[token] -= count * frequency + (count > 0) * presence
+        for token, amount in bias.items():
+            logits[token] += amount
+        answer.append(max(range(len(logits)), key=logits.__getitem__))
+    return answer
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["fast path", "plain path"])
+def test_penalties_and_biases_are_openais_formula_and_change_their_own_row_alone(plain: bool) -> None:
+    model, reference, steps = llama(), take(llama(), "padded"), 12
+    if plain:
+        take(model, "padded")
+    changes = list[tuple[float, float, dict[int, float]]]()
+    changes += [(0.0, 0.0, {}), (1.5, 0.0, {}), (0.0, 0.6, {}), (-2.0, 0.7, {9: 4.0, 11: -100.0})]
+    asked = list[Request]()
+    for frequency, presence, bias in changes:
+        one = request(PROMPTS[0], temperature=0.0, max_tokens=steps)
+        asked.append(replace(one, frequency_penalty=frequency, presence_penalty=presence, logit_bias=tuple(bias.items())))
+    running = engine(model, stop=())
+    tickets = [running.submit(one) for one in asked]
+    came = drain(running)
+    rows = [[token.token for token in came if token.ticket == ticket] for ticket in tickets]
+    assert rows == [by_hand(reference, PROMPTS[0], steps, *change) for change in changes]
+    assert len(set(map(tuple, rows))) == len(rows), "each change should change something"
+    forced = replace(request(PROMPTS[3], max_tokens=5), logit_bias=((17, 100.0),))
+    assert alone(forced, model, stop=()) == [17] * 5

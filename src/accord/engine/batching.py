@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
+from accord.engine.adjustments import Adjustment
 from accord.engine.cache import held_dtype
 from accord.engine.cache_slots import Slots, Window, rounded
 from accord.engine.prefixes import Prefixes
@@ -53,6 +54,15 @@ class Request:
     seed: int
     logprobs: int | None = None
     """How many of the likeliest tokens to report with each drawn one; None reports no log-probabilities at all."""
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Token ids with what is added to their logits."""
+
+    @property
+    def adjusted(self) -> bool:
+        """Whether its logits are changed before temperature and filters."""
+        return bool(self.frequency_penalty or self.presence_penalty or self.logit_bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,7 @@ class _Row:
     """The tokens of the last draw on the device, and the place of this request's among them."""
     finish: Finish = ""
     seen: Tensor | None = None
+    adjustment: Adjustment | None = None
     reading: Reading | None = None
     """What has been read of it on the plain path; then it has no slot."""
 
@@ -209,6 +220,10 @@ class BatchEngine:
         if row.request.sampling.repetition_penalty != 1.0:
             seen = torch.zeros(self.network.vocabulary, dtype=torch.bool).index_fill_(0, torch.tensor(row.tokens), True)
             row.seen = seen.to(self.network.device)
+        asked = row.request
+        if asked.adjusted:
+            how = {"frequency": asked.frequency_penalty, "presence": asked.presence_penalty}
+            row.adjustment = Adjustment(self.network.vocabulary, self.network.device, **how, bias=asked.logit_bias)
 
     def _admit(self) -> None:
         while self.waiting and len(self.reading) < READERS and len(self.reading) + len(self.running) < self.most:
@@ -263,6 +278,7 @@ class BatchEngine:
 
     def _draw(self, rows: Sequence[_Row], logits: Tensor) -> None:
         """Draw the next token of each row, for the host to look at later. Rows with the same sampling settings are drawn together."""
+        said, logits = logits, _adjusted(rows, logits)
         groups: dict[tuple[float, ...], list[int]] = {}
         for index, row in enumerate(rows):
             s = row.request.sampling
@@ -278,8 +294,10 @@ class BatchEngine:
             row.latest, row.length = (chosen, index), min(row.length + 1, row.end)
             if row.seen is not None:
                 row.seen.index_fill_(0, chosen[index : index + 1], True)
+            if row.adjustment is not None:
+                row.adjustment.note(chosen[index : index + 1])
         asking = [index for index, row in enumerate(rows) if row.request.logprobs is not None]
-        told = {index: _told(logits[index], chosen[index : index + 1], rows[index].request.logprobs or 0) for index in asking}
+        told = {index: _told(said[index], chosen[index : index + 1], rows[index].request.logprobs or 0) for index in asking}
         self._drawn.append(_Draw(list(rows), chosen, told))
 
     def _look(self) -> list[Drawn]:
@@ -326,6 +344,15 @@ def _leave(rows: list[_Row], slots: Slots, slot: int) -> None:
     slots.remove(slot)
     rows[slot] = rows[-1]
     rows.pop()
+
+
+def _adjusted(rows: Sequence[_Row], logits: Tensor) -> Tensor:
+    """Return the logits with the changes of the rows that ask for some; the other rows keep theirs, bit for bit."""
+    changes = [(index, row.adjustment(logits[index])) for index, row in enumerate(rows) if row.adjustment is not None]
+    if not changes:
+        return logits
+    at = on_device([index for index, _ in changes], logits.device)
+    return logits.index_copy(0, at, torch.stack([changed for _, changed in changes]))
 
 
 def _pick(rows: Sequence[_Row], logits: Tensor) -> Int[Tensor, " rows"]:

@@ -1,13 +1,14 @@
 """The gate before every request: a limit on its body, a limit on the time to send it, and response headers.
 
 A client that sends its body too slowly is refused (408). One that stops reading its answer is disconnected after
-``READ_SECONDS``, so that it holds neither memory nor a slot.
+``READ_SECONDS``, so that it holds neither memory nor a slot. Every answer has a request id of its own (``X-Request-Id``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -62,11 +63,15 @@ class Gate:
             return
 
 
+def _headers() -> dict[str, str]:
+    return {**HEADERS, "X-Request-Id": f"req_{secrets.token_hex(12)}"}
+
+
 def _patient(send: Send) -> Send:
     async def dressed(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=message.setdefault("headers", []))
-            for name, value in HEADERS.items():
+            for name, value in _headers().items():
                 headers.setdefault(name, value)
         try:
             async with asyncio.timeout(READ_SECONDS):
@@ -79,7 +84,7 @@ def _patient(send: Send) -> Send:
 
 async def _refuse(send: Send, status: int, message: str, code: str) -> None:
     body = problem(status, message, code=code)
-    fields: Mapping[str, str] = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **HEADERS}
+    fields: Mapping[str, str] = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **_headers()}
     headers = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -27,13 +27,14 @@ class RefusedRequest(RunError):
 
     Args:
         seconds: wait before the next try; 0 when trying again does not help.
+        param: the request's field at fault, as OpenAI's errors name it.
     """
 
     status, code = 400, "refused"
 
-    def __init__(self, what: str, *, where: str = "", hint: str = "", seconds: float = 0.0) -> None:
+    def __init__(self, what: str, *, where: str = "", hint: str = "", seconds: float = 0.0, param: str = "") -> None:
         super().__init__(what, where=where, hint=hint)
-        self.seconds = seconds
+        self.seconds, self.param = seconds, param
 
 
 class UnknownModel(RefusedRequest):
@@ -109,6 +110,14 @@ class Ask:
     the context's end."""
     shorten: bool = False
     """Whether to drop the oldest turns of a conversation that does not fit."""
+    frequency_penalty: float = 0.0
+    """Subtracted from a token's logit as often as the answer has it so far."""
+    presence_penalty: float = 0.0
+    """Subtracted once from the logit of each token that the answer has so far."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Token ids with what is added to their logits."""
+    special: bool = True
+    """Whether a raw text begins with the BOS of a tokenizer that writes one."""
     documents: tuple[Document, ...] = ()
     """Texts that the answer may quote, and only quote; see ``guards``."""
 

@@ -77,6 +77,10 @@ class Limits:
         """Return the remainder of each limit that a key has."""
         return {what: max(0, int(bucket.level)) for (key, what), bucket in self._buckets.items() if key == who}
 
+    def headers(self, who: str) -> dict[str, str]:
+        """Return the remainders as headers of an answer."""
+        return {f"x-ratelimit-remaining-{what}": str(left) for what, left in self.left(who).items()}
+
     def _bucket(self, who: str, what: str, per_minute: int) -> Bucket | None:
         if not per_minute:
             return None

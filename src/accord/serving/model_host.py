@@ -231,7 +231,7 @@ class _Answer:
     def __init__(self, served: _Served, ask: Ask, prompt: tuple[int, ...], deadline: float) -> None:
         sampling = replace(ask.sampling, max_tokens=min(ask.sampling.max_tokens, served.context - len(prompt)))
         seed = secrets.randbits(63) if ask.seed is None else ask.seed
-        self.request = Request(prompt, sampling, seed, ask.logprobs)
+        self.request = Request(prompt, sampling, seed, ask.logprobs, ask.frequency_penalty, ask.presence_penalty, ask.logit_bias)
         self.served, self.deadline = served, deadline
         self.ended, self.ticket = False, -1
         self._opening = Opening(opened=bool(ask.conversation) and served.format.opens_thought)
@@ -318,6 +318,10 @@ async def _tokens(served: _Served, ask: Ask) -> tuple[int, ...]:
     """Return a request's prompt in tokens. Long prompts are tokenised outside the event loop. Raises TooLong."""
     size = len(ask.prompt) + sum(len(message.content) for message in ask.conversation)
     ids = await asyncio.to_thread(_prompt, served, ask) if size > LONG_TEXT else _prompt(served, ask)
+    vocabulary = served.seat.engine.network.vocabulary
+    if odd := [token for token, _ in ask.logit_bias if token >= vocabulary]:
+        hint = f"tokens go from 0 to {vocabulary - 1}"
+        raise NotUnderstood(f"logit_bias names the token {odd[0]}", hint=hint, param=f"logit_bias.{odd[0]}")
     wanted = len(ids) + (ask.sampling.max_tokens if ask.exact else 1)
     if wanted > served.context:
         asked = f" and the answer may have {ask.sampling.max_tokens}" if ask.exact else ""
@@ -332,7 +336,7 @@ def _prompt(served: _Served, ask: Ask) -> list[int]:
     if not ask.conversation:
         if not isinstance(ask.prompt, str):
             return _known(ask.prompt, served.seat.engine.network.vocabulary)
-        ids = whole.tokenizer(ask.prompt)["input_ids"]  # with the BOS of a tokenizer that writes one, as vLLM does
+        ids = whole.tokenizer(ask.prompt, add_special_tokens=ask.special)["input_ids"]  # by default with its BOS, as vLLM does
         return ids or [whole.tokenizer.bos_token_id or 0]
     said = list(ask.conversation)
     ids = whole.prompt(said)

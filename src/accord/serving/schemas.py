@@ -1,67 +1,84 @@
-"""The API's request fields: the supported part of OpenAI's, four more, and nothing else. An unknown field is
-refused by name.
+"""The API's request fields: the supported part of OpenAI's, and five more. ``fields`` says what becomes of any other.
 
-Field names are OpenAI's; ``top_k``, ``min_p`` and ``repetition_penalty`` are vLLM's; ``truncation`` is that
-of OpenAI's Responses.
+Field names are OpenAI's; ``top_k``, ``min_p``, ``repetition_penalty`` and ``add_special_tokens`` are vLLM's; ``truncation`` is that of
+OpenAI's Responses.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from accord.records import Message, Role, Sampling
+from accord.records import Message, Sampling
+from accord.serving.fields import Open
 from accord.serving.host import Ask, NotUnderstood
 from accord.serving.retrieval import Document
 
 LONGEST = 2_000_000
 """Longest text in characters. The body's limit is lower, so this bounds the schema alone."""
 MOST_ANSWERS = 16
+MOST_BIASED = 1024
+"""Tokens that ``logit_bias`` may name."""
 SEED = 2**63
 
 Text = Annotated[str, StringConstraints(max_length=LONGEST)]
+TokenName = Annotated[str, StringConstraints(pattern="^[0-9]{1,9}$")]
 StopWord = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class Strict(BaseModel):
-    """A model that refuses unknown fields and numbers that are not finite."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, protected_namespaces=())
-
-
-class TextPart(Strict):
+class Part(Open):
     """A part of a message. Only text is supported."""
 
-    type: Literal["text"]
-    text: Text
+    type: Annotated[str, StringConstraints(max_length=100)]
+    text: Text | None = None
+    refusal: Text | None = None
+
+    def words(self, where: str) -> str:
+        """Return its text. Raises NotUnderstood for a part that is none."""
+        said = {"text": self.text, "refusal": self.refusal}.get(self.type)
+        if said is None:
+            raise NotUnderstood(f"{where} has the type {self.type!r}: this server reads text alone", param=f"{where}.type")
+        return said
 
 
-class ChatMessage(Strict):
-    """One turn. ``developer`` is OpenAI's name of ``system`` for its newer models."""
+class ChatMessage(Open):
+    """One turn. ``developer`` is OpenAI's name of ``system`` for its newer models. What an answer's message holds may come back."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
+    content: Text | Annotated[list[Part], Field(min_length=1, max_length=256)] | None = None
+    name: Annotated[str, StringConstraints(max_length=300)] | None = Field(None, description="Taken, and used for nothing.")
+    refusal: Text | None = Field(None, description="What an assistant said instead of content.")
+    reasoning_content: Text | None = Field(None, description="An earlier thought; a model does not see it again.")
+    quotes: Annotated[list[Any], Field(max_length=1024)] | None = Field(None, description="As an answer had them; not read again.")
+    tool_calls: Annotated[list[Any], Field(max_length=0)] = Field([])
 
-    def record(self) -> Message:
-        role: Role = "system" if self.role == "developer" else self.role
-        return Message(role, self.content if isinstance(self.content, str) else "".join(part.text for part in self.content))
+    def record(self, where: str) -> Message:
+        """Return the turn as a record. Raises NotUnderstood for one without words."""
+        content = self.content if self.content is not None or self.role != "assistant" else self.refusal
+        if content is None:
+            raise NotUnderstood(f"{where}.content is missing", hint="give the turn's text", param=f"{where}.content")
+        parts = content if isinstance(content, list) else []
+        said = "".join(part.words(f"{where}.content.{place}") for place, part in enumerate(parts))
+        return Message("system" if self.role == "developer" else self.role, content if isinstance(content, str) else said)
 
 
-class DocumentPart(Strict):
+class DocumentPart(Open):
     """A text that the answer may quote."""
 
     title: Annotated[str, StringConstraints(max_length=300)] = ""
     text: Text
 
 
-class StreamOptions(Strict):
+class StreamOptions(Open):
     """Whether a stream ends with a chunk of token usage."""
 
     include_usage: bool = False
+    include_obfuscation: bool = Field(False, description="Taken; nothing is added to hide an event's length.")
 
 
-class Drawing(Strict):
+class Drawing(Open):
     """The fields that both kinds of request share."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=300)]
@@ -75,6 +92,11 @@ class Drawing(Strict):
     top_k: int = Field(0, ge=-1, le=10_000_000, description="Keep the k likeliest tokens; 0 or -1 keeps all.")
     min_p: float = Field(0.0, ge=0, le=1, description="Keep the tokens at least this probable relative to the likeliest.")
     repetition_penalty: float = Field(1.0, gt=0, le=10, description="1 is off.")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted from a token's logit as often as the answer has it.")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted once from the logit of a token that the answer has.")
+    logit_bias: Annotated[dict[TokenName, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=MOST_BIASED)] = Field(
+        {}, description="Added to the logits of these tokens, by their ids."
+    )
     user: Annotated[str, StringConstraints(max_length=300)] | None = Field(None, description="Taken, and used for nothing.")
 
     def sampling(self, max_tokens: int) -> Sampling:
@@ -89,6 +111,9 @@ class Drawing(Strict):
 
     def stops(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    def biased(self) -> tuple[tuple[int, float], ...]:
+        return tuple((int(token), amount) for token, amount in self.logit_bias.items())
 
     def seeds(self) -> list[int | None]:
         """Return one seed for each of the n answers; the first is the request's own."""
@@ -114,14 +139,20 @@ class ChatRequest(Drawing):
             raise NotUnderstood("max_tokens and max_completion_tokens differ", where="max_tokens", hint="give only one of them")
         if self.top_logprobs is not None and not self.logprobs:
             raise NotUnderstood("top_logprobs needs logprobs", where="top_logprobs", hint="give logprobs: true")
+        if self.messages[-1].role == "assistant":
+            what = "the conversation ends with the assistant's own turn, and an answer does not continue one"
+            raise NotUnderstood(what, hint="end with the user's turn", param=f"messages.{len(self.messages) - 1}.role")
         return Ask(
             self.sampling(next(iter(wanted)) or default if wanted else default),
-            conversation=tuple(message.record() for message in self.messages),
+            conversation=tuple(message.record(f"messages.{place}") for place, message in enumerate(self.messages)),
             stop=self.stops(),
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             exact=bool(wanted),
             shorten=self.truncation == "auto",
             documents=tuple(Document(part.title, part.text) for part in self.documents),
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            logit_bias=self.biased(),
         )
 
 
@@ -135,6 +166,8 @@ class CompletionRequest(Drawing):
     max_tokens: int = Field(16, ge=1, le=10_000_000)
     logprobs: int | None = Field(None, ge=0, le=20)
     echo: Literal[False] = False
+    add_special_tokens: bool = Field(True, description="Whether a text begins with the BOS of a tokenizer that writes one.")
+    best_of: int | None = Field(None, ge=1, le=MOST_ANSWERS, description="Only n itself: every answer that is drawn is returned.")
 
     def asks(self) -> list[Ask]:
         """Return one ask per prompt, without seeds. Raises NotUnderstood for more answers than one request may have."""
@@ -146,10 +179,21 @@ class CompletionRequest(Drawing):
             prompts += texts or [tuple(part for part in self.prompt if isinstance(part, int))]
         if len(prompts) * self.n > 128:
             raise NotUnderstood(f"{len(prompts)} prompts with n={self.n} make {len(prompts) * self.n} answers", hint="ask for 128 at most")
-        sampling, stops = self.sampling(self.max_tokens), self.stops()
-        return [Ask(sampling, prompt=prompt, stop=stops, logprobs=self.logprobs, exact=True) for prompt in prompts]
+        if self.best_of not in (None, self.n):
+            raise NotUnderstood(f"best_of is {self.best_of} and n is {self.n}", hint="give n alone, and choose among them", param="best_of")
+        one = Ask(
+            self.sampling(self.max_tokens),
+            stop=self.stops(),
+            logprobs=self.logprobs,
+            exact=True,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            logit_bias=self.biased(),
+            special=self.add_special_tokens,
+        )
+        return [replace(one, prompt=prompt) for prompt in prompts]
 
 
-KINDS = (ChatRequest, CompletionRequest, ChatMessage, TextPart, DocumentPart, StreamOptions)
+KINDS = (ChatRequest, CompletionRequest, ChatMessage, Part, DocumentPart, StreamOptions)
 FIELDS = {name for kind in KINDS for name in kind.model_fields}
 """Every field's name."""

@@ -173,6 +173,11 @@ def _body(model: str, ask: Ask) -> dict[str, Any]:
         body["prompt"] = ask.prompt if isinstance(ask.prompt, str) else list(ask.prompt)
     if ask.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": ask.logprobs} if ask.conversation else {"logprobs": ask.logprobs}
+    body |= {name: getattr(ask, name) for name in ("frequency_penalty", "presence_penalty") if getattr(ask, name)}
+    if ask.logit_bias:
+        body["logit_bias"] = {str(token): amount for token, amount in ask.logit_bias}
+    if not ask.special:
+        body["add_special_tokens"] = False
     more: dict[str, Any] = {"seed": ask.seed, "stop": list(ask.stop) or None, "truncation": "auto" if ask.shorten else None}
     return body | {name: value for name, value in more.items() if value is not None}
 

@@ -75,6 +75,8 @@ class ServeConfig(Settings):
     """Requests per minute of an API key without a limit of its own; 0 sets no limit."""
     tokens_per_minute: Natural = 0
     """Prompt and response tokens per minute of an API key without a limit of its own; 0 sets no limit."""
+    strict: bool = False
+    """Refuses a request with a field that nobody reads; otherwise the header X-Accord-Ignored names such fields."""
     best_of: Count = 1
     """Responses sampled for each one returned; the reward model picks the best. Streams then arrive in one piece."""
     best_of_seconds: NonNegative = 2.0

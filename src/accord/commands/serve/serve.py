@@ -97,7 +97,7 @@ async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules,
     socket = listen(config.host, config.port)
     names = [part.strip() for part in config.names.split(",") if part.strip()]
     limits = Limits(config.requests_per_minute, config.tokens_per_minute)
-    app = create(host, keys=keys, limits=limits, names=[*names, config.host], rules=rules)
+    app = create(host, keys=keys, limits=limits, names=[*names, config.host], rules=rules, strict=config.strict)
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}
     settings = uvicorn.Config(app, **quiet, timeout_graceful_shutdown=5, limit_concurrency=CONNECTIONS)
     await host.start()

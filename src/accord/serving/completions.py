@@ -1,0 +1,125 @@
+"""``POST /v1/chat/completions`` and ``POST /v1/completions``: n answers to each prompt, whole or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+
+from accord.serving import answers
+from accord.serving.answers import DONE, Choice, Events, Form
+from accord.serving.fields import header, ignored
+from accord.serving.gate import problem
+from accord.serving.host import Ask, Piece, RefusedRequest, UnknownModel
+from accord.serving.schemas import ChatRequest, CompletionRequest, Drawing
+from accord.serving.service import Caller, Service, Who, With, asks_for_strict
+from accord.serving.streams import Stream, while_there
+
+WHOLE_CONTEXT = 10_000_000
+"""Length limit when a request names none: the model's context ends the answer."""
+
+
+async def chat(asked: ChatRequest, request: Request, service: With, who: Who) -> Response:
+    return await _answered(answers.CHAT, asked, [asked.ask(WHOLE_CONTEXT)], request, service, who)
+
+
+async def completions(asked: CompletionRequest, request: Request, service: With, who: Who) -> Response:
+    return await _answered(answers.TEXT, asked, asked.asks(), request, service, who)
+
+
+async def _answered(form: Form, asked: Drawing, asks: Sequence[Ask], request: Request, service: Service, who: Caller) -> Response:
+    """Draw n answers for each ask, and send them whole or as a stream."""
+    beside = header(ignored(asked, strict=asks_for_strict(request, service)))
+    if not who.may(asked.model):
+        raise UnknownModel("no such model is served", where=asked.model)
+    if who.key:
+        service.limits.enter(who.id, who.key.requests_per_minute, who.key.tokens_per_minute)
+    told = asks[0].logprobs is not None
+    seeded = [replace(ask, seed=seed) for ask in asks for seed in asked.seeds()]
+    drawn = [service.meter.watch(asked.model, service.host.ask(asked.model, ask)) for ask in seeded]
+    choices = [Choice() for _ in drawn]
+    pieces = _merged(drawn)
+    if asked.stream:
+        first = await while_there(request.receive, anext(pieces))
+        counted = bool(asked.stream_options and asked.stream_options.include_usage)
+        events = _events(form, asked, first, pieces, choices, logprobs=told, counted=counted)
+        return Stream(events, beside | service.limits.headers(who.id), lambda: _spend(service, who, choices, asked.n))
+
+    async def gathered() -> None:
+        async with aclosing(pieces):
+            async for index, piece in pieces:
+                choices[index].add(piece)
+
+    try:
+        await while_there(request.receive, gathered())
+    finally:
+        _spend(service, who, choices, asked.n)
+    headers = beside | service.limits.headers(who.id)
+    return JSONResponse(answers.whole(form, asked.model, choices, asked.n, logprobs=told), headers=headers)
+
+
+def _spend(service: Service, who: Caller, choices: Sequence[Choice], n: int) -> None:
+    service.limits.spend(who.id, answers.usage(choices, n)["total_tokens"])
+
+
+async def _merged(drawn: Sequence[AsyncGenerator[Piece]]) -> AsyncGenerator[tuple[int, Piece]]:
+    """Yield the pieces of several answers as they arrive, each with its answer's number. When one fails, all end."""
+    if len(drawn) == 1:
+        async with aclosing(drawn[0]) as pieces:
+            async for piece in pieces:
+                yield 0, piece
+        return
+    came: asyncio.Queue[tuple[int, Piece | BaseException]] = asyncio.Queue()
+
+    async def follow(index: int, pieces: AsyncGenerator[Piece]) -> None:
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    came.put_nowait((index, piece))
+        except Exception as error:  # told to whoever reads the merged stream
+            came.put_nowait((index, error))
+
+    tasks = [asyncio.create_task(follow(index, pieces)) for index, pieces in enumerate(drawn)]
+    try:
+        left = len(tasks)
+        while left:
+            index, piece = await came.get()
+            if isinstance(piece, BaseException):
+                raise piece
+            left -= bool(piece.finish)
+            yield index, piece
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _events(
+    form: Form,
+    asked: Drawing,
+    first: tuple[int, Piece],
+    rest: AsyncGenerator[tuple[int, Piece]],
+    choices: list[Choice],
+    *,
+    logprobs: bool,
+    counted: bool,
+) -> AsyncGenerator[bytes]:
+    """Yield the events of a stream whose first piece has arrived."""
+    events = Events(form, asked.model, first[1].version)
+    async with aclosing(rest):
+        choices[first[0]].add(first[1])
+        yield events.part(first[0], first[1], logprobs=logprobs)
+        try:
+            async for index, piece in rest:
+                choices[index].add(piece)
+                yield events.part(index, piece, logprobs=logprobs)
+        except RefusedRequest as error:
+            yield events.failed(problem(error.status, str(error), code=error.code))
+            return
+    if counted:
+        yield events.usage(choices, asked.n)
+    yield DONE

@@ -1,0 +1,78 @@
+"""What every route of the API works with: the host, the keys, the limits, and who is calling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+
+from accord.serving.host import Host
+from accord.serving.keys import Key, Keys
+from accord.serving.limits import Limits
+from accord.serving.metrics import Meter
+
+NOBODY = "open"
+"""The caller when no key is needed."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """The objects that the routes work with."""
+
+    host: Host
+    keys: Keys | None
+    limits: Limits
+    meter: Meter
+    strict: bool = False
+    """Whether a field that nobody reads is refused."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The sender of a request."""
+
+    id: str
+    key: Key | None
+
+    def may(self, model: str) -> bool:
+        return self.key is None or not self.key.models or model in self.key.models
+
+
+async def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+async def _caller(request: Request, service: Annotated[Service, Depends(_service)]) -> Caller:
+    """Return the caller of a request. Raises HTTPException 401 without a valid key."""
+    if service.keys is None:
+        return Caller(NOBODY, None)
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    key = service.keys.find(token.strip()) if scheme.lower() == "bearer" else None
+    if key is None:
+        raise HTTPException(401, "give a working API key as Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
+    return Caller(key.id, key)
+
+
+def asks_for_strict(request: Request, service: Service) -> bool:
+    """Return whether fields that nobody reads are refused: the server's setting, or the request's header ``X-Accord-Strict``."""
+    said = request.headers.get("x-accord-strict", "")
+    return service.strict or said.strip().lower() in ("1", "true", "yes")
+
+
+Who = Annotated[Caller, Depends(_caller)]
+With = Annotated[Service, Depends(_service)]
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text}
+    for status, text in {
+        400: "The request is not understood, or does not fit the context.",
+        401: "No working key.",
+        404: "No such model.",
+        408: "The request came too slowly.",
+        413: "The request is too large.",
+        429: "Too much at once; Retry-After says when.",
+        503: "The model is not there; Retry-After says when.",
+        504: "The answer took too long.",
+    }.items()
+}
