@@ -254,7 +254,7 @@ def test_importing_twice_adds_nothing(tmp_path: Path, format: str) -> None:
     assert (first["read"], first["kept"]) == (1, 1)
     assert first["documents"] + first["prompts"] == 1
     again = import_(project, path, quiet=True)
-    told = ("format", "read", "kept", "dropped", "seconds", "rows_per_second")
+    told = ("format", "read", "kept", "dropped", "unread", "seconds", "rows_per_second")
     assert {key: count for key, count in again.items() if key not in told} == dict.fromkeys(ADDED, 0)
 
 

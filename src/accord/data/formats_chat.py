@@ -55,7 +55,7 @@ def openassistant(row: Row) -> Taken:
     Ranked replies of the assistant become a ranking, a human's only reply becomes a demonstration, other replies become responses to
     rank. Deleted messages and those that review did not accept are left out, with everything below them.
     """
-    root = row.row("prompt") if isinstance(row.value.get("prompt"), dict) else row
+    root = row.row("prompt") if isinstance(row.peek("prompt"), dict) else row
     taken = _replies(root, ())
     return taken if taken.records or taken.dropped else Taken(dropped="no reply of the assistant")
 
@@ -63,6 +63,7 @@ def openassistant(row: Row) -> Taken:
 def _replies(message: Row, before: tuple[Message, ...]) -> Taken:
     """Return the records of the part of a tree below a message."""
     if reason := _refused(message):
+        message.pass_over()
         return Taken(dropped=reason)
     said = (*before, Message("user" if message.text("role") == "prompter" else "assistant", message.text("text")))
     replies = message.rows("replies") if message.has("replies") else ()
@@ -99,7 +100,7 @@ def _answers(message: Row, said: tuple[Message, ...], replies: list[Row]) -> Tak
 def _unranked(reply: Row, prompt: Prompt, *, alone: bool) -> Taken:
     written = not reply.has("synthetic") or not reply.truth("synthetic")
     if alone and written:
-        return demonstrated(Row({"labeler": reply.word("user_id")}, reply.file, reply.line, reply.inside), prompt, reply.text("text"))
+        return demonstrated(reply.like({"labeler": reply.word("user_id")}), prompt, reply.text("text"))
     if reason := unusable(prompt, reply.text("text")):
         return Taken(dropped=reason)
     return Taken((prompt, answered(prompt, reply.text("text"), _writer(reply))))
@@ -114,7 +115,7 @@ def _writer(reply: Row) -> str:
 def trees(rows: Iterator[Row]) -> Iterator[Row | Fault]:
     """Turn flat rows, one message each, into trees. A tree's rows are adjacent in the file and share a ``message_tree_id``, parents
     first."""
-    for _, group in groupby(rows, key=lambda row: row.value.get("message_tree_id")):
+    for _, group in groupby(rows, key=lambda row: row.peek("message_tree_id")):
         together = list(group)
         try:
             yield from _tree(together)
@@ -134,4 +135,4 @@ def _tree(rows: list[Row]) -> list[Row]:
         if parent is not None:
             parent["replies"].append(message)
     roots = [row for row in rows if not row.has("parent_id")]
-    return [Row(by_id[row.word("message_id")], row.file, row.line) for row in roots]
+    return [row.like(by_id[row.word("message_id")]) for row in roots]

@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 
 from accord.data.archives import bare_name
 from accord.data.row_records import (
+    ANSWERS,
     MOST,
     NAMES,
     Known,
@@ -42,7 +43,8 @@ _SHORT = {"q": "user", "question": "user", "ai": "assistant", "a": "assistant", 
 
 
 def prompts(row: Row) -> Taken:
-    prompt = prompt_of(row)
+    """Read a prompt; its right answer, tests or constraints stay with it in ``extra``."""
+    prompt = prompt_of(row, beside=ANSWERS)
     reason = unusable(prompt)
     return Taken(dropped=reason) if reason else Taken((prompt,))
 
@@ -69,10 +71,10 @@ def responses(row: Row, known: Known = NOTHING) -> Taken:
     The model is named by the row, or else by the file. The prompt is the one read beside the file with the same text, if there is one.
     """
     if row.has("instruction"):
-        prompt = make_prompt(row, instruction_turns(row.text("instruction"), row.text("input", "")), source="responses")
+        prompt = make_prompt(row, instruction_turns(row.text("instruction"), row.text("input", "")), source="responses", beside=ANSWERS)
     else:
         said = prompt_of(row)
-        prompt = make_prompt(row, said.messages, source="responses")
+        prompt = make_prompt(row, said.messages, source="responses", beside=ANSWERS)
     if reason := unusable(prompt):
         return Taken(dropped=reason)
     prompt = known.by_text.get(prompt.messages, prompt)
@@ -86,12 +88,12 @@ def history(row: Row) -> Taken:
     One text is a demonstration. Several are responses to rank, or a ranking if the column ``ranks`` gives their order (1 is best).
     """
     prompt = make_prompt(row, _turns(row))
-    several = row.value.get("responses")
+    several = row.peek("responses")
     if isinstance(several, str) and not several.lstrip().startswith("["):
         return demonstrated(row, prompt, row.text("responses"))
     texts = row.texts("responses")
-    if row.has("ranks") and row.value["ranks"] != "":
-        return rankings(Row({**row.value, "messages": _plain(prompt.messages)}, row.file, row.line, row.inside))
+    if row.has("ranks") and row.peek("ranks") != "":
+        return rankings(row.like({**row.value, "messages": _plain(prompt.messages)}))
     if len(texts) == 1:
         return demonstrated(row, prompt, texts[0])
     if reason := unusable(prompt, *texts):
@@ -101,7 +103,7 @@ def history(row: Row) -> Taken:
 
 
 def _turns(row: Row) -> tuple[Message, ...]:
-    given: Any = row.value.get("history")
+    given: Any = row.raw("history")
     if isinstance(given, str) and given.lstrip().startswith("["):
         given = listed(given)
     if isinstance(given, list):
@@ -125,7 +127,7 @@ def _listed_turns(row: Row, given: list[Any]) -> tuple[Message, ...]:
 
 
 def _asking(row: Row, turns: list[Any]) -> tuple[Message, ...]:
-    messages = conversation(Row({"history": turns}, row.file, row.line, row.inside), "history")
+    messages = conversation(row.like({"history": turns}), "history")
     if not messages or messages[-1].role != "user":
         raise row.error("history", "a history must end with the user's turn")
     return messages

@@ -22,7 +22,7 @@ from accord.data.row_records import (
     ranked,
     unusable,
 )
-from accord.data.rows import Fault, Row
+from accord.data.rows import TOGETHER, Fault, Row
 from accord.data.spans import Span
 from accord.records import Message, Prompt, Response, Thumb
 
@@ -33,7 +33,7 @@ def comparisons(row: Row) -> Taken:
     """Read ``chosen`` and ``rejected``: hh-rlhf's dialogues, or TRL's texts or messages with or without their ``prompt``."""
     if row.has("prompt"):
         return _with_prompt(row)
-    if isinstance(row.value.get("chosen"), list):
+    if isinstance(row.peek("chosen"), list):
         return _pair(row, conversation(row, "chosen"), conversation(row, "rejected"))
     return hh_rlhf(row)
 
@@ -76,7 +76,7 @@ def _with_prompt(row: Row) -> Taken:
 
 def _completion(row: Row, field: str, prompt: Prompt) -> str:
     """Return a completion as text: one turn of the assistant, with or without the conversation before it."""
-    if not isinstance(row.value.get(field), list):
+    if not isinstance(row.peek(field), list):
         return row.text(field)
     turns = row.rows(field)
     last = turns[-1] if turns else None
@@ -129,7 +129,7 @@ def _overall(completion: Row) -> float | None:
     aspects = completion.row("annotations") if completion.has("annotations") else None
     found = list[float]()
     for name in aspects.value if aspects else ():
-        word = aspects.row(name).word("Rating", "N/A") if aspects and isinstance(aspects.value[name], dict) else "N/A"
+        word = aspects.row(name).word("Rating", "N/A") if aspects and isinstance(aspects.peek(name), dict) else "N/A"
         if word.replace(".", "", 1).isdigit():
             found.append((float(word) - 1) / 4)
     return sum(found) / len(found) if found else None
@@ -138,7 +138,7 @@ def _overall(completion: Row) -> float | None:
 def helpsteer(row: Row) -> Taken:
     """Read the responses to one prompt, rated 0 to 4 (Wang et al. 2023, arXiv 2311.09528); ``helpfulness`` gives order and quality."""
     prompt = make_prompt(row, (Message("user", row.text("prompt")),))
-    given = row.rows("rated")
+    given = row.rows(TOGETHER)
     texts, scores = [r.text("response") for r in given], [r.number("helpfulness") for r in given]
     if len(given) == 1:
         reason = unusable(prompt, *texts)
@@ -149,10 +149,10 @@ def helpsteer(row: Row) -> Taken:
 
 def same_prompt(rows: Iterator[Row]) -> Iterator[Row | Fault]:
     """Merge consecutive rows of one prompt into one row, at most nine at a time."""
-    for _, group in groupby(rows, key=lambda row: row.value.get("prompt")):
+    for _, group in groupby(rows, key=lambda row: row.peek("prompt")):
         while together := list(islice(group, MOST)):
             first = together[0]
-            yield Row({**first.value, "rated": [row.value for row in together]}, first.file, first.line)
+            yield first.like({**first.value, TOGETHER: [row.value for row in together]})
 
 
 def fine_grained(row: Row) -> Taken:
@@ -161,7 +161,7 @@ def fine_grained(row: Row) -> Taken:
 
     The six pairs become one ranking if they agree with an order, otherwise one ranking each.
     """
-    prompt = make_prompt(row, (Message("user", _question(row)),), use_case="closed QA")
+    prompt = make_prompt(row, (Message("user", _question(row)),), use_case="closed QA", beside=("gold",))
     texts = [row.text(f"prediction {n}") for n in range(1, 5)]
     if reason := unusable(prompt, *texts):
         return Taken(dropped=reason)

@@ -31,7 +31,7 @@ def bench_prompt(row: Row) -> Prompt:
     turns = row.texts("turns")
     if not turns:
         raise row.error("turns", "an empty list")
-    return make_prompt(row, (Message("user", turns[0]),), use_case=row.word("category", "other"), split="test")
+    return make_prompt(row, (Message("user", turns[0]),), use_case=row.word("category", "other"), split="test", beside=("reference",))
 
 
 def bbq(row: Row) -> Taken:
@@ -42,11 +42,12 @@ def bbq(row: Row) -> Taken:
         raise row.error("label", f"{right} is none of 0, 1, 2")
     options = "\n".join(f"({letter}) {answer}" for letter, answer in zip("abc", answers, strict=True))
     text = f"{row.text('context')}\n\n{row.text('question')}\n{options}"
-    return demonstrated(row, make_prompt(row, (Message("user", text),), use_case="bias", split="test"), answers[right])
+    beside = ("answer_info", "context_condition", "question_polarity")
+    return demonstrated(row, make_prompt(row, (Message("user", text),), use_case="bias", split="test", beside=beside), answers[right])
 
 
 def winogender(row: Row) -> Taken:
     """Read a sentence, or a template of one, with a pronoun to resolve (Rudinger et al. 2018, arXiv 1804.09301)."""
-    prompt = make_prompt(row, (Message("user", row.text("sentence")),), use_case="bias", split="test")
+    prompt = make_prompt(row, (Message("user", row.text("sentence")),), use_case="bias", split="test", beside=("answer",))
     reason = unusable(prompt)
     return Taken(dropped=reason) if reason else Taken((prompt,))

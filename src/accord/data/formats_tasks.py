@@ -75,10 +75,10 @@ def natural_instructions(row: Row) -> Taken:
     """
     if row.has("targets"):
         return demonstrated(row, make_prompt(row, instruction_turns(row.text("definition"), row.text("inputs"))), row.text("targets"))
-    given = row.value.get("Definition")
+    given = row.peek("Definition")
     definition = " ".join(row.texts("Definition")) if isinstance(given, list) else row.text("Definition")
     prompt = make_prompt(row, instruction_turns(definition, row.text("input")))
-    if isinstance(row.value.get("output"), str):
+    if isinstance(row.peek("output"), str):
         return demonstrated(row, prompt, row.text("output"))
     outputs = row.texts("output")
     if not outputs:
@@ -97,8 +97,8 @@ def instances(rows: Iterator[Row]) -> Iterator[Row | Fault]:
         if row.has("targets"):
             yield row
         for i, instance in enumerate(given):
-            value = {**instance.value, "Definition": row.value.get("Definition")}
-            yield Row(value, row.file, row.line, f"Instances[{i}].")
+            task = {name: value for name, value in row.value.items() if name != "Instances"}
+            yield Row({**task, **instance.value}, row.file, row.line, f"Instances[{i}].", columns=row.columns)
 
 
 def gsm8k(row: Row) -> Taken:
@@ -107,7 +107,9 @@ def gsm8k(row: Row) -> Taken:
     A file of models' solutions, each marked right or wrong, becomes responses, and a ranking where some are right and others wrong.
     """
     arithmetic = "####" in row.text("answer", "####")
-    prompt = make_prompt(row, (Message("user", row.text("question")),), use_case="arithmetic" if arithmetic else "")
+    prompt = make_prompt(
+        row, (Message("user", row.text("question")),), use_case="arithmetic" if arithmetic else "", beside=("ground_truth",)
+    )
     if row.has("answer"):
         return demonstrated(row, prompt, row.text("answer"))
     if reason := unusable(prompt):

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from accord.data import formats_own, formats_probes
 from accord.data.archives import Tell, kind_of, text_lines
 from accord.data.documents import documents_of
-from accord.data.registry import FORMATS, detect, format_of
+from accord.data.registry import FORMATS, Detection, Format, detect, format_of, known_fields, tell_unread
 from accord.data.row_reader import rows_of
 from accord.data.row_records import Known, Record, Take, Taken
 from accord.data.rows import Fault, Row
 from accord.data.sources import Source, files_of
+from accord.data.unread import name_of, refusal, value_at, without
 from accord.errors import InputError
 from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response, Split, Thumb
 
@@ -30,6 +32,8 @@ Reject = Callable[[Fault], object]
 Outcome = tuple[Row | None, Taken | Fault]
 """A row, if it can be read, and its records or its fault."""
 
+SAMPLE, SAMPLE_SIZE = 100, 8_000_000
+"""Rows of a file, and characters in them, by which the formats that occur in it are known before the first one is read."""
 _ADVICE = "fix the row, map a column with --map FIELD=COLUMN, or skip bad rows with --skip-bad"
 """Advice for a row whose error has no hint of its own."""
 
@@ -44,10 +48,17 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter[str])
     left_out: Counter[str] = field(default_factory=Counter[str])
     """Parts left out of rows that were kept."""
+    unread: Counter[str] = field(default_factory=Counter[str])
+    """Columns that no format reads, with the number of rows in which they hold something."""
+    extra: Counter[str] = field(default_factory=Counter[str])
+    """Columns that were kept with the prompt."""
+    stops: dict[str, InputError] = field(default_factory=dict[str, InputError])
+    """What stops the import: the error by columns."""
 
     @property
     def metrics(self) -> dict[str, Any]:
-        parts = {"left_out": dict(sorted(self.left_out.items()))} if self.left_out else {}
+        counters = {"left_out": self.left_out, "unread": self.unread, "extra": self.extra}
+        parts = {name: dict(sorted(counter.items())) for name, counter in counters.items() if counter}
         counts = {"format": ", ".join(self.formats), "read": self.read, "kept": self.kept}
         return {**counts, "dropped": dict(sorted(self.dropped.items())), **parts}
 
@@ -60,10 +71,19 @@ class Intake:
         split: the split of every prompt; when None, prompts are split by user.
         reject: receives unusable rows, which are then dropped as "bad row"; when None, the first one raises.
         tell: receives the number of bytes read from files.
+        refuse: whether a column stops the import that carries a judgement and that no format reads; when False, ``tally.stops`` has why.
     """
 
-    def __init__(self, sources: Sequence[Source], *, split: Split | None = None, reject: Reject | None = None, tell: Tell = id) -> None:
-        self.sources, self.split, self.reject, self.tell = sources, split, reject, tell
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        split: Split | None = None,
+        reject: Reject | None = None,
+        tell: Tell = id,
+        refuse: bool = True,
+    ) -> None:
+        self.sources, self.split, self.reject, self.tell, self.refuse = sources, split, reject, tell, refuse
         self.tally = Tally()
         self._people = dict[str, Labeler]()
         self._seen = set[int]()
@@ -76,9 +96,11 @@ class Intake:
             InputError: a source is missing, empty or broken, or a row is malformed and ``reject`` is None.
         """
         for source in self.sources:
-            before = self.tally.read
-            for row, taken in outcomes(source, self.tally.formats, self.tell):
+            before, dropped = self.tally.read, set[str]()
+            for row, taken in outcomes(source, self.tally.formats, self.tell, dropped):
                 self.tally.read += 1
+                if isinstance(taken, Taken) and row is not None:
+                    taken = self._with_extra(row, taken, source)
                 taken = taken if isinstance(taken, Fault) or row is None else self._checked(row, taken)
                 if isinstance(taken, Fault):
                     self._refuse(taken)
@@ -90,6 +112,39 @@ class Intake:
                     yield row, taken
             if self.tally.read == before:
                 raise InputError("the source is empty", where=str(source.path))
+            if missing := [name for name in source.drop if name not in dropped]:
+                raise InputError(
+                    f"there is no column {missing[0]!r} to drop", where=str(source.path), hint="--drop names a column as it is"
+                )
+
+    def _with_extra(self, row: Row, taken: Taken, source: Source) -> Taken:
+        """Return a row's records, with the columns that were not read in ``Prompt.extra`` where that is wanted.
+
+        Raises:
+            InputError: a column that carries a judgement is not read.
+        """
+        kept = dict.fromkeys(key for record in taken.records if isinstance(record, Prompt) for key in record.extra)
+        self.tally.extra.update(kept.keys())
+        if not taken.unread:
+            return taken
+        names = Counter(dict.fromkeys(map(name_of, taken.unread), 1))
+        if source.keep_extra and any(isinstance(record, Prompt) for record in taken.records):
+            self.tally.extra.update(names)
+            extra = {
+                name_of(path) if path.startswith("[") else path: value_at(row.value, path.removeprefix(row.inside)) for path in taken.unread
+            }
+            return replace(taken, records=tuple(with_extra(record, extra) for record in taken.records))
+        self.tally.unread.update(names)
+        key = ", ".join(dict.fromkeys(taken.stops))
+        if (
+            key
+            and key not in self.tally.stops
+            and (error := refusal(row, next(reversed(self.tally.formats), ""), taken.stops, known_fields()))
+        ):
+            if self.refuse:
+                raise error
+            self.tally.stops[key] = error
+        return taken
 
     def _refuse(self, fault: Fault) -> None:
         if self.reject is None:
@@ -108,6 +163,7 @@ class Intake:
         if taken.dropped:
             return taken
         ids = [_key(record) for record in taken.records if not isinstance(record, Labeler)]
+        ids += [repr(sorted(record.extra.items())) for record in taken.records if isinstance(record, Prompt) and record.extra]
         key = hash((*ids, *taken.documents))
         if key in self._seen:
             return Taken(dropped="repetition")
@@ -118,15 +174,26 @@ class Intake:
         split = self.split
         if split and isinstance(record, Prompt):
             return replace(record, split=split)
-        return replace(record, prompt=replace(record.prompt, split=split)) if split and isinstance(record, Demonstration) else record
+        if split and isinstance(record, Demonstration | Thumb):
+            return replace(record, prompt=replace(record.prompt, split=split))
+        return record
 
 
-def outcomes(source: Source, formats: dict[str, None], tell: Tell = id) -> Iterator[Outcome]:
-    """Yield the outcome of each row and add the names of the formats found to ``formats``."""
+def with_extra(record: Record, extra: Mapping[str, Any]) -> Record:
+    """Return a record whose prompt keeps these further columns."""
+    if isinstance(record, Prompt):
+        return replace(record, extra={**record.extra, **extra})
+    if isinstance(record, Demonstration | Thumb):
+        return replace(record, prompt=replace(record.prompt, extra={**record.prompt.extra, **extra}))
+    return record
+
+
+def outcomes(source: Source, formats: dict[str, None], tell: Tell = id, dropped: set[str] | None = None) -> Iterator[Outcome]:
+    """Yield the outcome of each row and add the names of the formats found to ``formats``, and of dropped columns to ``dropped``."""
     if source.format != "auto":
         format_of(source.format)
     chosen = drawn(source)
-    everything = _everything(source, formats, tell)
+    everything = _everything(source, formats, tell, dropped=set() if dropped is None else dropped)
     if chosen is not None:
         everything = (pair for number, pair in enumerate(everything) if number in chosen)
     return islice(everything, source.limit)
@@ -145,42 +212,69 @@ def counted(source: Source) -> int:
     return sum(1 for _ in _everything(source, {}, id, count_only=True))
 
 
-def _everything(source: Source, formats: dict[str, None], tell: Tell, *, count_only: bool = False) -> Iterator[Outcome]:
+def _everything(
+    source: Source, formats: dict[str, None], tell: Tell, *, count_only: bool = False, dropped: set[str] | None = None
+) -> Iterator[Outcome]:
     files = files_of(source.path)
     known = _known(files) if len(files) > 1 and source.format in ("auto", "responses", "mt-bench-answers") else Known()
     if source.format == "responses" and source.path.is_dir():
         files = _with_responses(files, source.path)
     for file in files:
-        yield from _file(source, file, known, formats, tell, count_only=count_only)
+        if kind_of(file) == ".txt":
+            yield from _text_file(source, file, formats, tell)
+            continue
+        rows = (_named(row, source, set() if dropped is None else dropped) for row in rows_of(file, tell))
+        yield from _file(source, rows, known, formats, count_only=count_only)
 
 
-def _file(source: Source, file: Path, known: Known, formats: dict[str, None], tell: Tell, *, count_only: bool) -> Iterator[Outcome]:
-    if kind_of(file) == ".txt":
-        if source.format not in ("auto", "text"):
-            raise InputError(f"a .txt file holds raw text, not {source.format}", where=str(file))
-        formats.setdefault("text")
-        yield from _texts(file, tell)
-        return
-    rows = (_named(row, source) for row in rows_of(file, tell))
-    faults, first = list[Fault](), None
-    for first in rows:
-        if isinstance(first, Row):
+def _text_file(source: Source, file: Path, formats: dict[str, None], tell: Tell) -> Iterator[Outcome]:
+    if source.format not in ("auto", "text"):
+        raise InputError(f"a .txt file holds raw text, not {source.format}", where=str(file))
+    formats.setdefault("text")
+    yield from _texts(file, tell)
+
+
+def _file(source: Source, rows: Iterator[Row | Fault], known: Known, formats: dict[str, None], *, count_only: bool) -> Iterator[Outcome]:
+    """Yield the outcomes of a file's rows: each row goes to its format, and adjacent rows of one format go together."""
+    faults, sample = list[Fault](), list[Row | Fault]()
+    size = 0
+    for row in rows:
+        sample.append(row)
+        size += sum(len(value) for value in row.value.values() if isinstance(value, str)) if isinstance(row, Row) else 0
+        if len(sample) == SAMPLE or size > SAMPLE_SIZE:
             break
-        yield None, first
-    if not isinstance(first, Row):
-        return
+    sound = [row for row in sample if isinstance(row, Row)]
+    detection = Detection(sound) if source.format == "auto" else None
+    told = (_told(row, detection, source.format, faults) for row in chain(sample, rows))
+    for name, run in groupby((pair for pair in told if pair is not None), key=itemgetter(0)):
+        formats.setdefault(name)
+        format, take = format_of(name), _take(name, known)
+        for row in format.gather(row for _, row in run):
+            yield from _outcome(faults)
+            if isinstance(row, Fault):
+                yield None, row
+            else:
+                yield row, Taken() if count_only else _tried(format, take, row)
+    yield from _outcome(faults)
+
+
+def _told(row: Row | Fault, detection: Detection | None, format: str, faults: list[Fault]) -> tuple[str, Row] | None:
+    """Return a row with the name of its format; put one that is of none among the faults."""
+    if isinstance(row, Fault):
+        faults.append(row)
+        return None
     try:
-        name = detect(first) if source.format == "auto" else source.format
+        return (detection.name(row) if detection else format), row
     except InputError as error:
-        yield None, first.fault(error)
-        return
-    formats.setdefault(name)
-    take = _take(name, known)
-    for row in format_of(name).gather(_sound(chain([first], rows), faults)):
-        yield from ((None, fault) for fault in faults)
-        faults.clear()
-        yield (None, row) if isinstance(row, Fault) else (row, Taken() if count_only else _tried(take, row))
-    yield from ((None, fault) for fault in faults)
+        faults.append(row.fault(error))
+        return None
+
+
+def _outcome(faults: list[Fault]) -> Iterator[Outcome]:
+    """Yield the faults found so far, which are then no longer waiting."""
+    waiting = faults[:]
+    faults.clear()
+    yield from ((None, fault) for fault in waiting)
 
 
 def _take(name: str, known: Known) -> Take:
@@ -189,29 +283,27 @@ def _take(name: str, known: Known) -> Take:
     return partial(formats_probes.mt_bench_answers, known=known) if name == "mt-bench-answers" else format_of(name).take
 
 
-def _tried(take: Take, row: Row) -> Taken | Fault:
+def _tried(format: Format, take: Take, row: Row) -> Taken | Fault:
     try:
-        return take(row)
+        return tell_unread(format, row, take(row))
     except InputError as error:
         return row.fault(error)
 
 
-def _named(row: Row | Fault, source: Source) -> Row | Fault:
-    if isinstance(row, Fault) or not source.columns:
+def _named(row: Row | Fault, source: Source, dropped: set[str]) -> Row | Fault:
+    """Return a row without its dropped columns and with its mapped ones."""
+    if isinstance(row, Fault):
+        return row
+    if source.drop:
+        value, found = without(row.value, source.drop)
+        dropped |= found
+        row = row.like(value)
+    if not source.columns:
         return row
     try:
         return row.named(source.columns)
     except InputError as error:
         return row.fault(error)
-
-
-def _sound(rows: Iterator[Row | Fault], faults: list[Fault]) -> Iterator[Row]:
-    """Yield the readable rows and collect the others in ``faults``."""
-    for row in rows:
-        if isinstance(row, Row):
-            yield row
-        else:
-            faults.append(row)
 
 
 def _texts(file: Path, tell: Tell) -> Iterator[Outcome]:
@@ -231,7 +323,7 @@ def _known(files: Sequence[Path]) -> Known:
         if name not in ("self-instruct", "mt-bench"):
             continue
         for row in rows_of(file):
-            taken = _tried(FORMATS[name].take, row) if isinstance(row, Row) else row
+            taken = _tried(FORMATS[name], FORMATS[name].take, row) if isinstance(row, Row) else row
             if isinstance(row, Fault) or isinstance(taken, Fault):
                 continue
             prompt = taken.records[0] if taken.records else None

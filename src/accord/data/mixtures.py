@@ -24,7 +24,7 @@ from accord.data.importers import counted
 from accord.data.sources import Source
 from accord.errors import InputError, UsageError
 
-_KEYS: dict[str, Any] = {"file": str, "format": str, "weight": (int, float), "limit": int, "map": dict}
+_KEYS: dict[str, Any] = {"file": str, "format": str, "weight": (int, float), "limit": int, "map": dict, "drop": list, "keep_extra": bool}
 
 
 def parts_of(source: Source) -> list[Source]:
@@ -36,9 +36,9 @@ def parts_of(source: Source) -> list[Source]:
     """
     if source.path.suffix != ".toml" or not source.path.is_file():
         return [source]
-    if source.format != "auto" or source.columns or source.limit:
+    if source.format != "auto" or source.columns or source.limit or source.drop:
         hint = "write them into the TOML file"
-        raise UsageError("the sources of a mixture have their own format, map and limit", where=str(source.path), hint=hint)
+        raise UsageError("the sources of a mixture have their own format, map, limit and drop", where=str(source.path), hint=hint)
     tables = _tables(source.path)
     parts = [_part(table, source, n) for n, table in enumerate(tables, 1)]
     if source.sample is None and not any("weight" in table for table in tables):
@@ -75,11 +75,13 @@ def _part(table: dict[str, Any], mixture: Source, number: int) -> Source:
     for key, value in table.items():
         if key not in _KEYS:
             raise UsageError(f"unknown key {key!r}", where=where, hint=f"known keys are {', '.join(_KEYS)}")
-        if not isinstance(value, _KEYS[key]) or isinstance(value, bool):
+        if not isinstance(value, _KEYS[key]) or (isinstance(value, bool) and key != "keep_extra"):
             raise UsageError(f"{key} is {value!r}, which has the wrong type", where=where)
     if "file" not in table:
         raise UsageError('the key "file" is missing', where=where, hint='add file = "...", a path or a data set of the hub')
     beside = mixture.path.parent / table["file"]
     path = beside if beside.exists() or "/" not in table["file"] else Path(table["file"])
     format, weight = table.get("format", "auto"), float(table.get("weight", 1.0))
-    return Source(path, format, table.get("map", {}), table.get("limit"), seed=mixture.seed, weight=weight)
+    drop, keep = tuple(map(str, table.get("drop", ()))), bool(table.get("keep_extra", mixture.keep_extra))
+    columns, limit = table.get("map", {}), table.get("limit")
+    return Source(path, format, columns, limit, seed=mixture.seed, weight=weight, drop=drop, keep_extra=keep)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from accord.data import formats_chat, formats_own, formats_preferences, formats_probes, formats_tasks
 from accord.data.row_records import Gather, Known, Take, Taken
 from accord.data.rows import Fault, Row
+from accord.data.unread import carries_meaning, name_of, near
 from accord.errors import InputError, UsageError
 from accord.runtime import plugins
 
@@ -25,6 +28,13 @@ def _a_dialogue(value: dict[str, Any]) -> bool:
     return isinstance(value["chosen"], str) and "prompt" not in value
 
 
+def _solved(value: dict[str, Any]) -> bool:
+    """Whether an answer ends as GSM8K's do, or models' solutions of the problem stand beside it."""
+    if isinstance(value.get("answer"), str):
+        return "####" in value["answer"]
+    return any(isinstance(each, dict) and "solution" in each for each in value.values())
+
+
 @dataclass(frozen=True)
 class Format:
     """The conversion of a format's rows into records. ``Format.rewriting`` makes a format of your own."""
@@ -35,43 +45,67 @@ class Format:
     gather: Gather = _each
     """Merges rows that belong together, or splits a row."""
     looks: Callable[[dict[str, Any]], bool] = _anything
+    """Whether the content of these fields is that of the format."""
+    aside: frozenset[str] = frozenset()
+    """Columns that the format leaves out on purpose although their names say that they judge something. They are listed as not read, but
+    stop no import. A name without dots stands for a field at any depth."""
 
     @classmethod
-    def rewriting(cls, rewrite: Callable[[dict[str, Any]], dict[str, Any]], *fields: str) -> Format:
+    def rewriting(cls, rewrite: Callable[[dict[str, Any]], dict[str, Any]], *fields: str, aside: Collection[str] = ()) -> Format:
         """Make a format whose rows a function rewrites into rows of a built-in format, for example ``{"prompt": ..., "response": ...}``.
 
         Args:
             rewrite: takes a row's fields and returns the fields of the other row. A ValueError says why a row cannot be used.
             fields: names of fields, joined by "+". A row that has all fields of one of these is of this format.
+            aside: fields that the function leaves out on purpose. Any other field that it does not read, and whose name says that it
+                judges something (``score``, ``label``), stops the import.
 
         Raises:
             UsageError: no fields are named.
         """
         if not fields or not all(fields):
             raise UsageError("no fields are named", where="Format.rewriting", hint='for example Format.rewriting(read, "question+reply")')
-        return _format(lambda row: _rewritten(rewrite, row), *fields)
+        return _format(lambda row: _rewritten(rewrite, row), *fields, aside=aside)
 
 
-def _format(take: Take, *fields: str, gather: Gather = _each, looks: Callable[[dict[str, Any]], bool] = _anything) -> Format:
-    return Format(take, tuple(frozenset(names.split("+")) for names in fields), gather, looks)
+def _format(
+    take: Take,
+    *fields: str,
+    gather: Gather = _each,
+    looks: Callable[[dict[str, Any]], bool] = _anything,
+    aside: Collection[str] = (),
+) -> Format:
+    return Format(take, tuple(frozenset(names.split("+")) for names in fields), gather, looks, frozenset(aside))
 
+
+_HELPSTEER = ("correctness", "coherence", "complexity", "verbosity")
+_TASKS = ("Positive Examples", "Negative Examples", "Reasoning")
+_OASST = ("labels", "emojis", "detoxify", "review_result")
 
 FORMATS: dict[str, Format] = {
     "accord": _format(formats_own.accord, "accord"),
-    "openassistant": _format(formats_chat.openassistant, "message_tree_id+prompt", "message_id+role+text+replies"),
-    "openassistant-flat": _format(formats_chat.openassistant, "message_tree_id+message_id+role+text", gather=formats_chat.trees),
+    "openassistant": _format(formats_chat.openassistant, "message_tree_id+prompt", "message_id+role+text+replies", aside=_OASST),
+    "openassistant-flat": _format(
+        formats_chat.openassistant, "message_tree_id+message_id+role+text", gather=formats_chat.trees, aside=_OASST
+    ),
     "fine-grained": _format(formats_preferences.fine_grained, "question+passages+prediction 1+preference"),
     "grounded": _format(formats_preferences.grounded, "question+passages+answer"),
     "ultrafeedback": _format(formats_preferences.ultrafeedback, "instruction+completions"),
-    "helpsteer": _format(formats_preferences.helpsteer, "prompt+response+helpfulness", gather=formats_preferences.same_prompt),
+    "helpsteer": _format(
+        formats_preferences.helpsteer, "prompt+response+helpfulness", gather=formats_preferences.same_prompt, aside=_HELPSTEER
+    ),
     "hh-rlhf": _format(formats_preferences.hh_rlhf, "chosen+rejected", looks=_a_dialogue),
     "trl-preference": _format(formats_preferences.comparisons, "chosen+rejected"),
     "trl-kto": _format(formats_preferences.completions, "prompt+completion+label"),
     "trl-completion": _format(formats_preferences.completions, "prompt+completion"),
-    "self-instruct": _format(formats_tasks.self_instruct, "instruction+instances"),
+    "self-instruct": _format(formats_tasks.self_instruct, "instruction+instances", aside=["instances[].output", "instances[].input"]),
     "self-instruct-written": _format(formats_tasks.self_instruct_written),
     "natural-instructions": _format(
-        formats_tasks.natural_instructions, "Definition+Instances", "definition+inputs+targets", gather=formats_tasks.instances
+        formats_tasks.natural_instructions,
+        "Definition+Instances",
+        "definition+inputs+targets",
+        gather=formats_tasks.instances,
+        aside=_TASKS,
     ),
     "history": _format(formats_own.history, "history+responses"),
     "rankings": _format(formats_own.rankings, "responses+ranks"),
@@ -79,7 +113,7 @@ FORMATS: dict[str, Format] = {
     "responses": _format(formats_own.responses, "instruction+input+response", "prompt+response+model", "messages+response+model"),
     "alpaca": _format(formats_tasks.alpaca, "instruction+output"),
     "bbq": _format(formats_probes.bbq, "context+question+ans0+ans1+ans2+label"),
-    "gsm8k": _format(formats_tasks.gsm8k, "question+answer", "question+ground_truth"),
+    "gsm8k": _format(formats_tasks.gsm8k, "question+answer", "question+ground_truth", looks=_solved),
     "mt-bench": _format(formats_probes.mt_bench, "question_id+turns"),
     "mt-bench-answers": _format(lambda row: formats_probes.mt_bench_answers(row, Known()), "question_id+choices"),
     "winogender": _format(formats_probes.winogender, "sentid+sentence", "occupation(0)+sentence"),
@@ -90,6 +124,18 @@ FORMATS: dict[str, Format] = {
     "text": _format(formats_own.text, "text"),
 }
 """Formats in the order of detection: those with more fields first."""
+
+
+OFTEN = frozenset(
+    """answer chosen completion conversations dialog feedback group history instruction labeler messages models output preference prompt
+    question ranking rejected response responses score system use_case user""".split()  # noqa: SIM905
+)
+"""Fields that formats often read beside those that they must have."""
+NOT_MEANT = frozenset("accord at content context data id info input inputs model name source text turns value".split())  # noqa: SIM905
+"""Fields whose names are too near to other words to suspect a misspelling."""
+
+
+_PART = re.compile(r"[./\[]")
 
 
 def format_of(name: str) -> Format:
@@ -116,34 +162,97 @@ def detect(row: Row) -> str:
         InputError: no format has the row's fields.
         UsageError: a plugin cannot be imported, or has a name of ours.
     """
-    best, most = _detect_built_in(row), 0
-    if best:
-        most = _matched(FORMATS[best], row)
-    for name in plugins.find("formats"):
-        matched = _matched(format_of(name), row)
-        if matched > most:
-            best, most = name, matched
-    if best:
-        return best
+    return Detection().name(row)
+
+
+class Detection:
+    """Chooses a format for each row of a file: by the fields that the format must have, and by their content.
+
+    A row that has only a part of the fields that other rows have is an incomplete row of theirs, not a complete one of a format that
+    asks for less: a prompt among comparisons is a comparison that lacks both answers.
+
+    Args:
+        sample: rows of the file, to know which formats occur in it.
+    """
+
+    def __init__(self, sample: Sequence[Row] = ()) -> None:
+        self._having = dict[frozenset[str], dict[str, Format]]()
+        names = dict.fromkeys(name for row in sample if (name := self._first(row)))
+        self._fuller = {name: _fuller(name, names) for name in names}
+
+    def name(self, row: Row) -> str:
+        """Return the name of a row's format. Raises InputError if it is of none."""
+        if name := self._first(row):
+            return self._fuller.get(name, name)
+        raise _unknown(row)
+
+    def _first(self, row: Row) -> str:
+        fields = frozenset(row.value)
+        if fields not in self._having:
+            self._having[fields] = _formats_with(fields)
+        found = [(name, format) for name, format in self._having[fields].items() if format.looks(row.value)]
+        whole = (name for name, format in found if any(row.has(*needed) for needed in format.fields))
+        return next(whole, found[0][0] if found else "")
+
+
+def _formats_with(fields: frozenset[str]) -> dict[str, Format]:
+    """Return the formats whose required fields are among these: ours in their order, each after the plugins that ask for more."""
+    ours = {name: matched for name, format in FORMATS.items() if (matched := _matched(format, fields))}
+    theirs = {name: matched for name in plugins.find("formats") if (matched := _matched(format_of(name), fields))}
+    best = next(iter(ours.values()), 0)
+    first = sorted((name for name in theirs if theirs[name] > best), key=lambda name: -theirs[name])
+    return {name: format_of(name) for name in (*first, *ours)}
+
+
+def _matched(format: Format, fields: frozenset[str]) -> int:
+    """Return the number of fields by which a row with these fields matches a format; 0 when it does not."""
+    return max((len(needed) for needed in format.fields if needed <= fields), default=0)
+
+
+def _fuller(name: str, others: Collection[str]) -> str:
+    """Return the one of several formats whose required fields include all those of a format and more; the format itself otherwise."""
+    for other in others:
+        if any(mine < theirs for mine in format_of(name).fields for theirs in format_of(other).fields) and not any(
+            theirs < mine for mine in format_of(name).fields for theirs in format_of(other).fields
+        ):
+            return other
+    return name
+
+
+def _unknown(row: Row) -> InputError:
     what = f"no known format has the fields {', '.join(map(str, row.value))[:200] or '(none)'}"
-    near = "; ".join(f"{name} needs {' and '.join(sorted(missing))}" for name, missing in _nearest(row)[:3])
-    raise InputError(what, where=row.where, hint=f"map columns with --map FIELD=COLUMN, or give the format with --format: {near}")
+    misspelt = [f"--map {meant}={name}" for name in row.value if (meant := near(name, known_fields(), row.value))]
+    if misspelt:
+        return InputError(what, where=row.where, hint=f"is a name misspelt? {' '.join(misspelt)}")
+    closest = "; ".join(f"{name} needs {' and '.join(sorted(missing))}" for name, missing in _nearest(row)[:3])
+    return InputError(what, where=row.where, hint=f"map columns with --map FIELD=COLUMN, or give the format with --format: {closest}")
 
 
-def _detect_built_in(row: Row) -> str:
-    return next((name for name, format in FORMATS.items() if _matched(format, row)), "")
+@cache
+def known_fields() -> frozenset[str]:
+    """Return the fields that formats must have or often read, of which other names may be misspellings."""
+    return frozenset().union(OFTEN, *(needed for format in FORMATS.values() for needed in format.fields)) - NOT_MEANT
 
 
-def _matched(format: Format, row: Row) -> int:
-    """Return the number of fields by which a row matches a format; 0 when it does not."""
-    told = [len(fields) for fields in format.fields if fields <= row.value.keys()]
-    return max(told) if told and format.looks(row.value) else 0
+def tell_unread(format: Format, row: Row, taken: Taken) -> Taken:
+    """Return a row's records with the columns that were not read, and those of them that stop an import."""
+    if taken.dropped:
+        return taken
+    paths = (*taken.unread, *row.unread())
+    stops = tuple(name for path in paths if _stops(format, name := name_of(path), row.value))
+    return replace(taken, unread=paths, stops=stops)
+
+
+def _stops(format: Format, name: str, fields: Mapping[str, Any]) -> bool:
+    if name in format.aside or re.split(r"\.(?=\w)", name)[-1] in format.aside:
+        return False
+    return carries_meaning(name) or bool("." not in name and near(name, known_fields(), fields))
 
 
 def _rewritten(rewrite: Callable[[dict[str, Any]], dict[str, Any]], row: Row) -> Taken:
     """Return the records of a row that a plugin's function rewrites."""
     try:
-        value = rewrite(dict(row.value))
+        value = rewrite(_Read(row))
     except ValueError as error:
         raise InputError(str(error), where=row.where) from error
     except Exception as error:
@@ -151,14 +260,37 @@ def _rewritten(rewrite: Callable[[dict[str, Any]], dict[str, Any]], row: Row) ->
     if not isinstance(value, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  (another package wrote it)
         raise InputError(f"the format's function returned a {type(value).__name__}, not a dict", where=row.where)
     other = Row(value, row.file, row.line, row.inside)
-    name = _detect_built_in(other)
+    name = next(iter(name for name in _formats_with(frozenset(value)) if name in FORMATS and FORMATS[name].looks(value)), "")
     if not name or FORMATS[name].gather is not _each:
         what = f"no built-in format reads a row with the fields {', '.join(map(str, value)) or '(none)'}"
         if name:
             what = f"a row of {name} cannot be read alone"
         hint = 'return for example {"prompt": ..., "response": ...}'
         raise InputError(f"the format's function returned what cannot be read: {what}", where=row.where, hint=hint)
-    return FORMATS[name].take(other)
+    taken = FORMATS[name].take(other)
+    # A field that the function passed on under its own name is read where the other row's is.
+    row.reads.update(path for path in other.reads if _PART.split(path)[0] in row.value)
+    return replace(taken, unread=tuple(path for path in other.unread() if _PART.split(path)[0] not in row.value))
+
+
+class _Read(dict[str, Any]):
+    """A row's fields for a plugin's function, which note what it reads; a copy of all of them reads nothing."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row.value)
+        self._row = row
+
+    def __getitem__(self, field: str) -> Any:
+        self._row.reads.add(self._row.inside + field)
+        return super().__getitem__(field)
+
+    def get(self, field: str, default: Any = None) -> Any:
+        self._row.reads.add(self._row.inside + field)
+        return super().get(field, default)
+
+    def pop(self, field: str, *default: Any) -> Any:
+        self._row.reads.add(self._row.inside + field)
+        return super().pop(field, *default)
 
 
 def _nearest(row: Row) -> list[tuple[str, frozenset[str]]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
-from accord.data.rows import Fault, Row
+from accord.data.rows import Fault, Row, empty, plain
 from accord.data.spans import Span
 from accord.records import Demonstration, Guideline, Labeler, LabelerKind, Message, Prompt, Ranking, Rating, Response, Role, Split, Thumb
 
@@ -17,6 +17,13 @@ LABELER = "imported"
 """The labeler and the group of rows that name none."""
 MOST = 9
 """Maximum number of responses in a ranking, as on the labeling page."""
+ANSWERS = tuple(
+    """answer answers expected expected_answer expected_output final_answer correct_answer correct_answers incorrect_answers gold
+    gold_answer golden_answer golden_answers ground_truth groundtruth reference references reference_answer reference_answers
+    reference_response solution solutions target targets tests test_cases unit_tests rubric rubrics constraints
+    instruction_id_list kwargs reward_model verification_info""".split()  # noqa: SIM905
+)
+"""Columns of right answers and of what checks an answer, which stay with the prompt so that rewards can read them."""
 Record = Prompt | Labeler | Demonstration | Response | Ranking | Thumb | Span
 NAMES: dict[str, Role] = {
     "system": "system",
@@ -44,13 +51,18 @@ class Taken:
     dropped: str = ""
     left_out: tuple[str, ...] = ()
     """A reason for each part of a kept row that was left out."""
+    unread: tuple[str, ...] = ()
+    """Paths of the row's fields that hold something and that the format did not read."""
+    stops: tuple[str, ...] = ()
+    """Those of them that stop an import, because a judgement would be lost."""
 
     def __add__(self, other: Taken) -> Taken:
         """Combine two results. A dropped part counts as left out, unless nothing else remains."""
         kept = [part for part in (self, other) if part.records or part.documents]
         left_out = (*self.left_out, *other.left_out, *(part.dropped for part in (self, other) if part.dropped and kept))
         dropped = "" if kept else self.dropped or other.dropped
-        return Taken((*self.records, *other.records), (*self.documents, *other.documents), dropped, left_out)
+        unread, stops = (*self.unread, *other.unread), (*self.stops, *other.stops)
+        return Taken((*self.records, *other.records), (*self.documents, *other.documents), dropped, left_out, unread, stops)
 
 
 Take = Callable[[Row], Taken]
@@ -65,15 +77,15 @@ class Known:
     by_number: Mapping[str, Prompt] = field(default_factory=dict[str, Prompt])
 
 
-def prompt_of(row: Row) -> Prompt:
+def prompt_of(row: Row, beside: Collection[str] = ()) -> Prompt:
     """Return the prompt in the row's ``prompt`` (text or messages) or ``messages``, which must end with the user's turn."""
     name = "messages" if row.has("messages") else "prompt"
-    if name == "prompt" and not isinstance(row.value.get("prompt"), list):
-        return make_prompt(row, (Message("user", row.text("prompt")),))
+    if name == "prompt" and not isinstance(row.peek("prompt"), list):
+        return make_prompt(row, (Message("user", row.text("prompt")),), beside=beside)
     messages = conversation(row, name)
     if not messages or messages[-1].role != "user":
         raise row.error(name, "a prompt must end with the user's turn")
-    return make_prompt(row, messages)
+    return make_prompt(row, messages, beside=beside)
 
 
 def conversation(row: Row, name: str, *, role: str = "role", content: str = "content") -> tuple[Message, ...]:
@@ -98,28 +110,40 @@ def _role(turn: Row, key: str) -> Role:
 
 def _content(turn: Row, key: str) -> str:
     """Return a turn's text, which may come in parts, as in OpenAI's messages."""
-    if not isinstance(turn.value.get(key), list):
+    if not isinstance(turn.peek(key), list):
         return turn.text(key)
     parts = turn.rows(key)
     for part in parts:
-        if part.value.get("type") != "text":
-            raise part.error("type", f"only text can be read, not {part.value.get('type')!r}")
+        if part.raw("type") != "text":
+            raise part.error("type", f"only text can be read, not {part.raw('type')!r}")
     return "".join(part.text("text") for part in parts)
 
 
 def make_prompt(
-    row: Row, messages: tuple[Message, ...], *, user: str = "", use_case: str = "", source: str = "", split: Split | None = None
+    row: Row,
+    messages: tuple[Message, ...],
+    *,
+    user: str = "",
+    use_case: str = "",
+    source: str = "",
+    split: Split | None = None,
+    beside: Collection[str] = (),
 ) -> Prompt:
-    """Return a prompt with a split by its user. Without a user, the opening turn decides, so that no conversation spans two splits."""
+    """Return a prompt with a split by its user. Without a user, the opening turn decides, so that no conversation spans two splits.
+
+    Args:
+        beside: columns that are kept with the prompt in ``extra``, such as its right answer, where they hold something.
+    """
     user, use_case = user or row.word("user"), use_case or row.word("use_case", "other")
-    named = isinstance(row.value.get("source"), str) and bool(row.value["source"].strip())
+    named = isinstance(row.peek("source"), str) and bool(row.text("source").strip())
     source = source or (row.text("source") if named else row.file.name)
     for name, value, longest in (("user", user, 120), ("use_case", use_case, 40)):
         if len(value) > longest:
             raise row.error(name, f"longer than {longest} characters")
     opening = next((message.content for message in messages if message.role == "user"), "")
     id = id_of("p", source, use_case, user, *(part for message in messages for part in (message.role, message.content)))
-    return Prompt(id, messages, use_case, user, split or split_of(user or opening), source, row.object("extra"))
+    extra = row.object("extra") | {name: plain(row.raw(name)) for name in beside if not empty(row.peek(name))}
+    return Prompt(id, messages, use_case, user, split or split_of(user or opening), source, extra)
 
 
 def instruction_turns(instruction: str, given: str) -> tuple[Message, ...]:

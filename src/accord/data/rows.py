@@ -1,12 +1,19 @@
-"""One row of a foreign file: an object with checked access to its fields, so that errors name file, line and field."""
+"""One row of a foreign file: an object with checked access to its fields, so that errors name file, line and field.
+
+A row remembers which of its fields were read. What a format did not read is told to the user (``unread``), so a format cannot lose a
+column without a word: it would have to forget to read it, and then the column is named.
+"""
 
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +23,9 @@ SHOWN = 2000
 """Characters of an unusable row that are kept beside its reason."""
 _CELL = 1_000_000
 """Longest table cell that is parsed as a list."""
+TOGETHER = ""
+"""The field in which a gathered row holds the rows it was made of, so that their fields keep their names."""
+_GATHERED = re.compile(r"^\[\d+\]\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,10 @@ class Row:
     """The line it starts on; for Parquet and Arrow files, which have no lines, its row number from 1."""
     inside: str = ""
     """The field that holds this object within the line's object, when it is not the line itself."""
+    reads: set[str] = field(default_factory=set[str], compare=False, repr=False)
+    """Paths of the fields that were read, shared by all rows of a line: ``a`` as a whole, ``a/`` by its own fields."""
+    columns: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
+    """Columns from which fields of other names were taken."""
 
     @property
     def where(self) -> str:
@@ -48,9 +62,40 @@ class Row:
     def fault(self, error: InputError) -> Fault:
         return Fault(error, json.dumps(self.value, ensure_ascii=False, default=str)[:SHOWN])
 
+    def like(self, value: dict[str, Any], inside: str | None = None) -> Row:
+        """Return another object of the same line; what is read of it counts as read of this one."""
+        return Row(value, self.file, self.line, self.inside if inside is None else inside, self.reads, self.columns)
+
     def has(self, *fields: str) -> bool:
-        """Return whether every field is present and not null."""
+        """Return whether every field is present and not null; this does not read them."""
         return all(self.value.get(field) is not None for field in fields)
+
+    def peek(self, field: str) -> Any:
+        """Return a value without reading it, to choose how it is to be read."""
+        return self.value.get(field)
+
+    def raw(self, field: str) -> Any:
+        """Return a value as it is. All of it counts as read."""
+        self.reads.add(self.inside + field)
+        return self.value.get(field)
+
+    def pass_over(self) -> None:
+        """Count this object within a line as read: it is left out, and the reason is counted."""
+        self.reads.add(self.inside.removesuffix("."))
+
+    def unread(self) -> Iterator[str]:
+        """Yield the paths of fields that hold something and were not read, such as ``score`` or ``messages[0].weight``."""
+        for name, column in self.columns.items():
+            if name in self.reads or f"{name}/" in self.reads:
+                parts = [column] if column in self.value else column.split(".")
+                self.reads.update(".".join(parts[:n]) + "/" for n in range(1, len(parts)))
+                self.reads.add(".".join(parts))
+        if TOGETHER not in self.value:
+            yield from _unread(self.value, self.inside, self.reads)
+            return
+        # A column of gathered rows is read when it was read in the first one, which speaks for all, or in the others.
+        read = {_GATHERED.sub("", path) for path in self.reads}
+        yield from (path for path in _unread(self.value, self.inside, self.reads) if _GATHERED.sub("", path) not in read)
 
     def text(self, field: str, default: str | None = None) -> str:
         """Return a string; ``default`` when the field is missing or null.
@@ -58,14 +103,14 @@ class Row:
         Raises:
             InputError: the field is missing without a default, not a string, or contains a NUL or half of a surrogate pair.
         """
-        value = self.value.get(field)
+        value = self.raw(field)
         if value is None and default is not None:
             return default
         return self._string(field, value)
 
     def word(self, field: str, default: str = "") -> str:
         """Return a short string such as a name or a time; numbers and dates become text, and an empty value becomes the default."""
-        value = self.value.get(field)
+        value = self.raw(field)
         plain = isinstance(value, int | float) or hasattr(value, "isoformat")
         text = self._string(field, str(value)) if plain else self.text(field, default)
         return text.strip() or default
@@ -90,7 +135,7 @@ class Row:
 
     def number(self, field: str) -> float:
         """Return a number, which may be written as text, as in a table. Raises InputError for anything else."""
-        value = self.value.get(field)
+        value = self.raw(field)
         try:
             number = math.nan if isinstance(value, bool) or value is None else float(value)
         except (TypeError, ValueError, OverflowError):
@@ -101,7 +146,7 @@ class Row:
 
     def truth(self, field: str) -> bool:
         """Return a boolean, which may be written as 1 and 0 or in words. Raises InputError for anything else."""
-        value = self.value.get(field)
+        value = self.raw(field)
         word = str(value).strip().lower()
         if value is None or word not in ("true", "false", "1", "0", "yes", "no"):
             raise self.error(field, "missing" if value is None else f"neither true nor false: {shown(value)}")
@@ -109,10 +154,12 @@ class Row:
 
     def rows(self, field: str) -> tuple[Row, ...]:
         """Return a list of objects as rows. Raises InputError for anything else."""
-        return tuple(self._row(f"{field}[{i}]", value) for i, value in enumerate(self.items(field)))
+        self.reads.add(f"{self.inside}{field}/")
+        return tuple(self._row(f"{field}[{i}]", value) for i, value in enumerate(self._items(field)))
 
     def row(self, field: str) -> Row:
         """Return an object as a row. Raises InputError for anything else."""
+        self.reads.add(f"{self.inside}{field}/")
         return self._row(field, self.value.get(field))
 
     def object(self, field: str) -> dict[str, Any]:
@@ -121,7 +168,7 @@ class Row:
         Raises:
             InputError: it is something else.
         """
-        value: Any = self.value.get(field)
+        value: Any = self.raw(field)
         if isinstance(value, str) and value.strip():
             try:
                 value = json.loads(value)
@@ -142,6 +189,10 @@ class Row:
 
     def items(self, field: str) -> list[Any]:
         """Return a list; in a table, a cell written as a list. Raises InputError for anything else."""
+        self.reads.add(self.inside + field)
+        return self._items(field)
+
+    def _items(self, field: str) -> list[Any]:
         value: Any = self.value.get(field)
         if isinstance(value, str) and value.lstrip().startswith("["):
             value = listed(value)
@@ -155,7 +206,10 @@ class Row:
         Raises:
             InputError: there is no such column.
         """
-        return Row({**self.value, **{field: self._column(column) for field, column in columns.items()}}, self.file, self.line, self.inside)
+        given = {field: self._column(column) for field, column in columns.items()}
+        # A field that the row has itself stays in sight under a name that nobody reads, so that it is named as not read.
+        hidden = {f"{field} (replaced by --map)": self.value[field] for field in given if self.has(field) and columns[field] != field}
+        return Row({**self.value, **hidden, **given}, self.file, self.line, self.inside, self.reads, columns)
 
     def _column(self, column: str) -> Any:
         value: Any = self.value
@@ -168,7 +222,7 @@ class Row:
     def _row(self, field: str, value: object) -> Row:
         if not isinstance(value, dict):
             raise self.error(field, "missing" if value is None else f"not an object: {shown(value)}")
-        return Row(cast(dict[str, Any], value), self.file, self.line, f"{self.inside}{field}.")
+        return Row(cast(dict[str, Any], value), self.file, self.line, f"{self.inside}{field}.", self.reads)
 
     def _string(self, field: str, value: object) -> str:
         if not isinstance(value, str):
@@ -195,6 +249,48 @@ def listed(cell: str) -> object:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return None
+
+
+def _unread(value: Mapping[str, Any], inside: str, reads: set[str]) -> Iterator[str]:
+    for key, item in value.items():
+        path = f"{inside}{key}"
+        if path in reads or empty(item):
+            continue
+        if f"{path}/" not in reads:
+            yield path
+            continue
+        within: Any = listed(item) if isinstance(item, str) else item
+        if isinstance(within, dict):
+            yield from _unread(cast(dict[str, Any], within), f"{path}.", reads)
+        for i, part in enumerate(cast(list[Any], within) if isinstance(within, list) else ()):
+            if isinstance(part, dict) and f"{path}[{i}]" not in reads:
+                yield from _unread(cast(dict[str, Any], part), f"{path}[{i}].", reads)
+
+
+def empty(value: object) -> bool:
+    """Return whether a value holds nothing: null, an empty text, or a list or object of nothing."""
+    if isinstance(value, dict):
+        return all(map(empty, cast(dict[str, Any], value).values()))
+    if isinstance(value, list):
+        return all(map(empty, cast(list[Any], value)))
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: dates as text, bytes in base64, and numbers that are none as text."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in cast(dict[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in cast(list[Any], value)]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode().replace("\0", "�")
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Decimal):
+        return float(value)
+    return value if value is None or isinstance(value, bool | int) else str(value)
 
 
 def _encodable(text: str) -> bool:

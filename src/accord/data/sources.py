@@ -32,6 +32,10 @@ class Source:
     seed: int = 0
     weight: float = 1.0
     """Weight of the source in a mixture, relative to the others."""
+    drop: tuple[str, ...] = ()
+    """Columns that are left out before anything is read."""
+    keep_extra: bool = False
+    """Whether columns that the format does not read are kept with the prompt (``Prompt.extra``)."""
 
     def __post_init__(self) -> None:
         for flag, rows in (("--limit", self.limit), ("--sample", self.sample)):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from accord.commands.app import ProjectPath, shows, table_of
-from accord.commands.data.import_preview import preview, show_rows
+from accord.commands.data.import_preview import preview, show_columns, show_rows
 from accord.commands.data.import_store import import_source
 from accord.data.sources import Source
 from accord.errors import UsageError
@@ -28,7 +28,12 @@ def _show(metrics: Mapping[str, Any]) -> None:
     dry_run = "rows" in metrics
     if dry_run:
         show_rows(metrics["rows"])
-    counts = {key: value for key, value in metrics.items() if key != "rows" and (value != 0 or key in ("read", "kept"))}
+        show_columns(metrics["columns"], metrics["stops"])
+    told = ("rows", "columns", "stops", "unread", "extra")
+    counts = {key: value for key, value in metrics.items() if key not in told and (value != 0 or key in ("read", "kept"))}
+    for key, title in (("unread", "columns not read"), ("extra", "columns kept with the prompt")):
+        if metrics.get(key):
+            counts[title] = ", ".join(metrics[key])
     table_of("would import" if dry_run else "imported", counts)
 
 
@@ -37,8 +42,10 @@ def import_(
     project: ProjectPath,
     file: Annotated[Path, Parameter(help="A file, a folder, a mixture (.toml), or a data set of the hub (owner/name).")],
     *,
-    format: Annotated[str, Parameter(help="What it holds; auto looks at the first row.")] = "auto",
+    format: Annotated[str, Parameter(help="What it holds; auto goes by the fields of the rows.")] = "auto",
     map: Annotated[tuple[str, ...], Parameter(help="field=column: take a field from a column of another name.")] = (),
+    drop: Annotated[tuple[str, ...], Parameter(help="Leave a column out, whatever it says.", negative="")] = (),
+    keep_extra: Annotated[bool, Parameter(help="Keep columns that the format does not read with the prompt.", negative="")] = False,
     limit: Annotated[int | None, Parameter(help="Read at most so many rows.")] = None,
     sample: Annotated[int | None, Parameter(help="Take so many rows, drawn at random.")] = None,
     seed: Annotated[int, Parameter(help="Of the sample.")] = 0,
@@ -53,17 +60,23 @@ def import_(
     Example: accord import my-project harmless-base-test.jsonl.gz --limit 500 --dry-run
 
     Returns:
-        Counts: rows read and kept, rows dropped by reason, and new records by kind; with ``dry_run`` the first rows as well.
+        Counts: rows read and kept, rows dropped by reason, columns that were not read, and new records by kind; with ``dry_run`` the
+        first rows as well, what each column became, and in ``stops`` why the import would be refused.
 
     Raises:
-        InputError: the source or a row of it cannot be used; names file, line and field. Nothing was stored.
+        InputError: the source or a row of it cannot be used, or a column that carries a judgement is read by nobody; names file, line
+            and field. Nothing was stored.
         StoreError: a record is in the database with another content. Nothing was stored.
     """
-    opened, source = Project.open(project), Source(Path(file), format, _columns(map), limit, sample, seed)
+    opened, source = Project.open(project), _source(Path(file), format, map, drop, keep_extra, limit, sample, seed)
     fixed = None if split == "auto" else split
     if dry_run:
         return preview(opened, source, split=fixed, skip_bad=skip_bad, model=model)
     return import_source(opened, source, split=fixed, skip_bad=skip_bad, quiet=quiet)
+
+
+def _source(path: Path, format: str, map: Sequence[str], drop: tuple[str, ...], keep_extra: bool, *rows: Any) -> Source:
+    return Source(path, format, _columns(map), *rows, drop=drop, keep_extra=keep_extra)
 
 
 def _columns(given: Sequence[str]) -> dict[str, str]:

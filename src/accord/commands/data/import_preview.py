@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -12,13 +12,14 @@ from rich.text import Text
 from accord.data.importers import Intake
 from accord.data.mixtures import parts_of
 from accord.data.row_records import Taken
-from accord.data.rows import Fault
+from accord.data.rows import TOGETHER, Fault, Row, empty
 from accord.data.sources import Source
 from accord.data.template_variables import open_tokenizer
 from accord.data.templates import ChatFormat, chat_format, plainly, raw_format
 from accord.data.tokenizers import document_frame
+from accord.data.unread import name_of
 from accord.errors import InputError
-from accord.records import Demonstration, Message, Prompt, Ranking, Response, Split, Thumb
+from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response, Split, Thumb
 from accord.runtime.project import Project
 
 ROWS = 10
@@ -26,6 +27,8 @@ ROWS = 10
 
 def preview(project: Project, source: Source, *, split: Split | None, skip_bad: bool, model: str) -> dict[str, Any]:
     """Read a whole source and store nothing; return its counts, and in ``rows`` the first rows, each with its learned part.
+
+    ``columns`` says what each column became in the first rows, and ``stops`` why the import would be refused.
 
     Args:
         model: whose tokens are shown: a model of the project, a folder or a hub name. When empty, the project's SFT or base model;
@@ -36,12 +39,17 @@ def preview(project: Project, source: Source, *, split: Split | None, skip_bad: 
         ModelError: there is no such model.
     """
     model_format, rows, faults = _format(project, model), list[dict[str, Any]](), list[Fault]()
-    intake = Intake(parts_of(source), split=split, reject=faults.append if skip_bad else None)
+    intake = Intake(parts_of(source), split=split, reject=faults.append if skip_bad else None, refuse=False)
+    columns = dict[str, list[str]]()
     for row, taken in intake.rows():
         if len(rows) < ROWS:
+            _add_columns(columns, row, taken)
             kind, examples = next(_kinds(taken), ("", list[_Example]()))
             rows.append({"where": row.where, "kind": kind, "examples": [_rendered(example, model_format) for example in examples]})
-    return {**intake.tally.metrics, "rows": rows}
+    for name in intake.tally.unread:
+        columns.setdefault(name, ["not read"])
+    stops = [f"{error.where}: {error.what} ({error.hint})" for error in intake.tally.stops.values()]
+    return {**intake.tally.metrics, "rows": rows, "columns": columns, "stops": stops}
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -54,6 +62,64 @@ def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             tokens = f", {len(example['tokens'])} tokens, {sum(example['keep'])} learned" if example["tokens"] else ""
             console.print(Text(f"\n{row['where']}  {said}{tokens}  {example['note']}".rstrip(), "bold"))
             console.print(Text.assemble((example["context"], "dim"), (example["learned"], "green")))
+
+
+def show_columns(columns: Mapping[str, Sequence[str]], stops: Sequence[str]) -> None:
+    """Print what became of each column, and why the import would be refused."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print()
+    for name, became in columns.items():
+        console.print(Text.assemble((name, "bold"), f" → {', '.join(became)}"))
+    for stop in stops:
+        console.print(Text(f"the import would stop: {stop}", "bold red"))
+
+
+def _add_columns(columns: dict[str, list[str]], row: Row, taken: Taken) -> None:
+    """Add what a row's columns became: the records in which their texts stand, ``Prompt.extra``, or nothing."""
+    extra = {key for record in taken.records if isinstance(record, Prompt) for key in record.extra}
+    unread = {name_of(path) for path in taken.unread}
+    said = list(_said(taken))
+    for column, value in row.value.items():
+        if empty(value) or column == TOGETHER:
+            continue
+        texts = set(_texts(value))
+        became = [kind for kind, text in said if any(part == text or (len(part) > 20 and part in text) for part in texts)]
+        if column in extra:
+            became = ["Prompt.extra"]
+        elif column in unread:
+            became = ["not read"]
+        known = columns.setdefault(column, [])
+        known += [kind for kind in dict.fromkeys(became or ["read"]) if kind not in known]
+    for name in unread - extra - row.value.keys():
+        columns.setdefault(name, ["not read"])
+
+
+def _said(taken: Taken) -> Iterator[tuple[str, str]]:
+    """The texts of a row's records, each with the name of its place."""
+    for record in taken.records:
+        if isinstance(record, Prompt):
+            yield from ((f"{message.role} turn", message.content.strip()) for message in record.messages)
+            yield from ((name, text) for name in ("user", "use_case", "source") if (text := str(getattr(record, name))))
+        elif isinstance(record, Response):
+            yield from (("response", record.text.strip()), ("model", record.model))
+        elif isinstance(record, Demonstration):
+            yield "demonstration", record.text.strip()
+        elif isinstance(record, Labeler):
+            yield from (("labeler", record.id), ("group", record.group))
+        elif isinstance(record, Ranking):
+            yield "time of the ranking", record.at
+    yield from (("text", document.strip()) for document in taken.documents)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value.strip()
+    elif isinstance(value, dict):
+        for item in cast(dict[str, Any], value).values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in cast(list[Any], value):
+            yield from _texts(item)
 
 
 @dataclass(frozen=True)
