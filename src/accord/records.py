@@ -6,7 +6,7 @@ checking only, so that the labeling site and ``accord --help`` start without tor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Literal, get_args
@@ -274,6 +274,62 @@ class Sampling:
     """Keep the tokens at least this probable relative to the likeliest one; 0 keeps all."""
 
 
+class PromptTokens(list[int]):
+    """A prompt's token ids, with the prompt itself: two prompts may read alike, and yet be rows of different data."""
+
+    def __init__(self, tokens: Iterable[int], prompt: Prompt) -> None:
+        super().__init__(tokens)
+        self.prompt = prompt
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn that a model drew in a conversation: its tokens, the stop token included, and their log-probabilities as drawn."""
+
+    ticket: int
+    tokens: list[int]
+    logprobs: list[float]
+    finished: bool
+    """Whether a stop token ended it."""
+
+
+EpisodeEnd = Literal["done", "turns", "tokens", "tool_calls", "crashed", "invalid", "seconds"]
+"""Why an episode ended: the environment said so; a limit on turns, tokens or tool calls; or the environment raised, answered what is no
+answer, or took too long."""
+EPISODE_ENDS: tuple[EpisodeEnd, ...] = get_args(EpisodeEnd)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What a row of a generation is where an environment answered the model: which tokens are whose, and what they earned.
+
+    ``own`` and ``rewards`` have one entry for each token of the row, which follows the tokens of ``opening``.
+    """
+
+    opening: list[int]
+    """The tokens before the model's first one: the environment's first messages."""
+    own: list[bool]
+    """Whether the model drew the token; all others came from the environment and the template."""
+    rewards: list[float]
+    """The environment's rewards, each on the last token of the turn that earned it."""
+    end: EpisodeEnd
+    messages: tuple[Message, ...]
+    """The whole conversation, with what the environment said last."""
+    turns: int = 0
+    """Turns of the model."""
+    tool_calls: int = 0
+    """Messages of tools."""
+    counts: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What the environment counted: the sums of the numbers in its ``info``."""
+    error: str = ""
+    """What the environment raised or answered, where that ended the episode."""
+
+    @property
+    def void(self) -> bool:
+        """Whether nothing can be learned from it, because the environment failed and not the model."""
+        return self.end in ("crashed", "invalid", "seconds")
+
+
 @dataclass(frozen=True)
 class Generation:
     """Sampled responses, right-padded, rows prompt-major (the n responses of a prompt are consecutive).
@@ -293,6 +349,8 @@ class Generation:
     """The weights that drew it, as a sampler outside this process names them; all rows are from the same ones."""
     server: str = ""
     """The addresses that drew it, separated by spaces; empty for a sampler in this process."""
+    episodes: list[Episode] | None = None
+    """What each row is, where it has several turns. ``tokens`` then hold those of the environment as well, with log-probability 0."""
 
     def rows(self) -> list[list[int]]:
         """Return the kept tokens of every row, as plain lists."""

@@ -144,6 +144,13 @@ OF_THE_STAGE = {
     "sampler_seconds",
     "sampler_options",
     "sampler_sleep",
+    "environment",
+    "max_turns",
+    "episode_tokens",
+    "max_tool_calls",
+    "step_seconds",
+    "episode_seconds",
+    "at_once",
 }
 
 

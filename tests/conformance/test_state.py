@@ -294,6 +294,13 @@ OF_THE_STAGE = {
     "sampler_seconds",
     "sampler_options",
     "sampler_sleep",
+    "environment",
+    "max_turns",
+    "episode_tokens",
+    "max_tool_calls",
+    "step_seconds",
+    "episode_seconds",
+    "at_once",
 }
 """Read where the stage opens its models and its sampler; logprob_gap and gap_multiple are T16, importance is tests/algorithms/test_correction.py."""
 

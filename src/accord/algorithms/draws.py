@@ -42,14 +42,15 @@ class Draws:
     """What the steps of a run take from a sampler.
 
     ``config.record_rollouts`` says which draws stay in the run's folder: ``all``; ``checkpoint``, those that a resume would need; or
-    ``off``. ``auto`` is ``all`` for a sampler outside this process, ``checkpoint`` for draws one step ahead, and otherwise ``off``: the
-    engine in this process draws the same again from the same weights and seed.
+    ``off``. ``auto`` is ``all`` for a sampler outside this process, ``checkpoint`` for draws one step ahead and for episodes of an
+    environment that may answer otherwise, and else ``off``: the engine in this process draws the same again from the same weights and seed.
     """
 
     def __init__(self, config: Recorded, sampler: Sampler, run: Run, done: int) -> None:
         source: Recordings | None = getattr(sampler, "recordings", None)
         self.sampler, self.foreign, self.staleness = sampler, is_foreign(sampler), getattr(config, "staleness", 0)
-        auto = "all" if self.foreign and source is None else "checkpoint" if self.staleness and source is None else "off"
+        again = not self.staleness and getattr(sampler, "deterministic", True)
+        auto = "off" if source is not None or (again and not self.foreign) else "all" if self.foreign else "checkpoint"
         self.keep = auto if config.record_rollouts == "auto" else config.record_rollouts
         self.own = Recordings(run.folder / FOLDER)
         self.sources = ([] if self.keep == "off" else [self.own]) + ([] if source is None else [source])

@@ -41,6 +41,7 @@ from accord.algorithms.rollouts import (
     Drawn,
     Rollout,
     draw,
+    episode_metrics,
     learned_tokens,
     measure,
     minibatch,
@@ -117,7 +118,7 @@ def train(
     with track(config.steps, config.stage, done=done) as bar:
         for step in range(done + 1, config.steps + 1):
             # step 1: draw groups of responses, score them, and measure what policy and reference say of them
-            scorer = rewards.at(step, config.steps)
+            scorer = rewards.at(step, config.steps, dense=turnwise(config))
             drawn, shown, telling = _drawn(config, prompts, asked, step, sampler=draws.at(step), scorer=scorer)
             asked += shown
             rollout = measure(
@@ -144,7 +145,7 @@ def train(
             # step 4: log, keep a checkpoint
             metrics = _summary(rollout, targets, history) | scorer.metrics() | speed_metrics(rollout, rollout, seconds_train)
             metrics |= {"telling_groups": telling, "prompts_asked": asked, "lr": config.lr * constant(updates - 1, warmup)}
-            metrics |= correction.metrics(rollout, targets.weights)
+            metrics |= correction.metrics(rollout, targets.weights) | episode_metrics(rollout)
             run.log(step, **metrics)
             rewards.adapt(scorer, config.limit_rate)
             planned = step % config.save_every == 0 or step == config.steps
@@ -190,6 +191,11 @@ def _request(config: GrpoConfig, prompts: Sequence[list[int]], asked: int, step:
     }
 
 
+def turnwise(config: GrpoConfig) -> bool:
+    """Return whether an environment's rewards stay on the turns that earned them: where each token has an advantage of its own."""
+    return bool(config.environment) and config.advantage == "return"
+
+
 def final_scores(config: GrpoConfig, drawn: Drawn | Rollout) -> Tensor:
     """Return the scores [rows] under the truncation rule and the overlong penalty."""
     scores = settled_scores(drawn, config.truncation, config.no_stop_reward)
@@ -202,6 +208,8 @@ def learning_targets(config: GrpoConfig, rollout: Rollout, weights: Tensor | Non
     kl = (rollout.logprobs - rollout.reference).masked_fill(~rollout.keep, 0.0)
     beta = config.kl_coef if config.kl_in == "reward" else 0.0
     rewards = kl_rewards(final_scores(config, rollout), kl_estimate(kl.masked_fill(~keep, 0.0), config.kl_estimator), rollout.keep, beta)
+    if rollout.dense is not None:
+        rewards = rewards + rollout.dense.masked_fill(~keep, 0.0)
     if config.advantage == "return":
         advantages = rewards_to_go(rewards, keep)
     else:

@@ -34,6 +34,7 @@ from accord.algorithms.rewards import Mixture, mixture_of
 from accord.algorithms.rollouts import (
     Rollout,
     collect,
+    episode_metrics,
     learned_tokens,
     minibatch,
     minibatches,
@@ -172,6 +173,7 @@ def train(
             # step 4: log, adapt beta, keep a checkpoint
             metrics = _summary(rollout, targets, history) | {"kl_coef": beta, "lr": config.lr * constant(updates - 1, warmup)}
             metrics |= scored.metrics() | correction.metrics(rollout, targets.weights) | speed_metrics(rollout, rollout, seconds_train)
+            metrics |= episode_metrics(rollout)
             run.log(step, **metrics)
             rewards.adapt(scored, config.limit_rate)
             if config.kl_target:

@@ -23,7 +23,10 @@ from accord.algorithms.rewards import Mixture
 from accord.algorithms.rollouts import (
     Drawn,
     draw,
+    episode_metrics,
+    learned_tokens,
     measure,
+    minibatch,
     minibatches,
     next_prompts,
     rollout_metrics,
@@ -32,7 +35,7 @@ from accord.algorithms.rollouts import (
     update_metrics,
 )
 from accord.models.adapters import restore_trained, trained_state
-from accord.models.packing import divided, pack
+from accord.models.packing import divided
 from accord.models.policy import logprobs
 from accord.protocols import Sampler
 from accord.records import Sampling
@@ -117,7 +120,7 @@ def train(
             # step 4: log, keep a checkpoint
             metrics = rollout_metrics(rollout, kl) | scorer.metrics() | _summary(config, drawn, chosen, history)
             metrics |= {"lr": config.lr * constant(max(updates - 1, 0), warmup)}
-            metrics |= speed_metrics(drawn, rollout, seconds_train)
+            metrics |= speed_metrics(drawn, rollout, seconds_train) | episode_metrics(drawn)
             run.log(step, **metrics)
             rewards.adapt(scorer, config.limit_rate)
             planned = step % config.save_every == 0 or step == config.rounds
@@ -133,17 +136,17 @@ def train(
 
 def selected(config: RaftConfig, drawn: Drawn) -> list[int]:
     """Return the row numbers of the responses to learn from: only finished ones."""
+    usable = drawn.finished & learned_tokens(drawn, "mask").any(1)
     if config.select == "best":
-        return best_rows(drawn.scores, config.group_size, drawn.finished).tolist()
-    return (drawn.finished & (drawn.scores >= config.threshold)).nonzero().flatten().tolist()
+        return best_rows(drawn.scores, config.group_size, usable).tolist()
+    return (usable & (drawn.scores >= config.threshold)).nonzero().flatten().tolist()
 
 
 def _learn(config: RaftConfig, policy: Any, drawn: Drawn, rows: list[int], dtype: torch.dtype) -> list[dict[str, Tensor]]:
     """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return the loss of each pass."""
-    kept, losses = sum(len(drawn.responses[i]) for i in rows), list[dict[str, Tensor]]()
+    kept, losses = int(drawn.keep[rows].sum()), list[dict[str, Tensor]]()
     for group in divided([len(drawn.prompts[i]) + len(drawn.responses[i]) for i in rows], config.micro_tokens):
-        pairs = [(drawn.prompts[rows[i]], drawn.responses[rows[i]]) for i in group]
-        batch = pack([[*prompt, *response] for prompt, response in pairs], [len(response) for _, response in pairs])
+        batch = minibatch(drawn, [rows[i] for i in group])
         flat, _ = logprobs(policy, batch.to(policy.device), dtype=dtype)
         loss = -flat.sum() / kept
         loss.backward()

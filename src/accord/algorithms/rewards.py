@@ -22,7 +22,7 @@ from torch import Tensor
 from accord.algorithms.rollouts import checked_scores
 from accord.errors import RunError, UsageError
 from accord.protocols import Scorer
-from accord.records import final_answer
+from accord.records import Episode, final_answer
 from accord.runtime import ranks
 
 Tokens = Sequence[int]
@@ -143,6 +143,12 @@ class Weighted:
             total += weight * (scores - self.limits.get(name, 0.0))
         return total / share if self.limits else total
 
+    def hear(self, episodes: Sequence[Episode]) -> None:
+        """Take what an environment gave for the responses that are scored next."""
+        for part in self.parts.values():
+            if isinstance(part, Earned):
+                part.hear(episodes)
+
     def token_rewards(self) -> Tensor | None:
         """Return the weighted token rewards of the last scoring [rows, steps]; None when all reward is in the scores."""
         return torch.stack(self.spread).sum(0) if self.spread else None
@@ -163,6 +169,26 @@ class Weighted:
         means = {f"reward.{name}": self.mean(name) for name in self.given}
         means |= {f"over_window.{name}": sum(long) / len(long) for name, long in self.over.items() if any(long)}
         return means | {f"weight.{name}": weight for name, weight in self.weights.items()}
+
+
+class Earned:
+    """The rewards that an environment gave: each on the last token of its turn, or their sum over the episode."""
+
+    def __init__(self) -> None:
+        self.rewards: list[list[float]] = []
+
+    def hear(self, episodes: Sequence[Episode]) -> None:
+        """Take the rewards of the episodes that are scored next."""
+        self.rewards = [episode.rewards for episode in episodes]
+
+    def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
+        return self.score_tokens(prompts, responses).sum(1)
+
+    def score_tokens(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, "rows steps"]:
+        width, known = max((len(response) for response in responses), default=0), [len(rewards) for rewards in self.rewards]
+        if known != [len(response) for response in responses]:
+            raise RunError("no environment has answered these responses", where="the reward environment")
+        return torch.tensor([[*rewards, *[0.0] * (width - len(rewards))] for rewards in self.rewards])
 
 
 @dataclass(frozen=True)

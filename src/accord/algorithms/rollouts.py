@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from accord.models.packing import PackedBatch, divided, keep_mask, pack, pad
 from accord.models.policy import logprobs
 from accord.models.scalar import scalars
 from accord.protocols import Sampler, Scorer, is_foreign
-from accord.records import Generation, Sampling
+from accord.records import EPISODE_ENDS, Episode, Generation, PromptTokens, Sampling
 from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.seeds import generator as stream
@@ -42,26 +42,34 @@ class Drawn:
     seconds: dict[str, float]
     dense: Float[Tensor, "rows steps"] | None = None
     """Rewards of single tokens in addition to the scores, if the scorer gives any."""
+    episodes: list[Episode] | None = None
+    """What each row is, where an environment answered the model. ``responses`` then hold all tokens behind the opening, and the token
+    tensors have a step for each of the model's own alone, as they have where a response is all that is said."""
 
     def rows(self, chosen: Sequence[int]) -> Drawn:
         """Return some of the rows, in the given order."""
         kept = list(chosen)
         prompts, responses = [self.prompts[i] for i in kept], [self.responses[i] for i in kept]
-        width = max(map(len, responses))
+        width = int(self.keep[kept].sum(1).max())
         tokens = (self.keep[kept][:, :width], self.logprobs[kept][:, :width])
         dense = None if self.dense is None else self.dense[kept][:, :width]
-        return Drawn(prompts, responses, self.finished[kept], self.scores[kept], *tokens, self.seconds, dense)
+        episodes = None if self.episodes is None else [self.episodes[i] for i in kept]
+        return Drawn(prompts, responses, self.finished[kept], self.scores[kept], *tokens, self.seconds, dense, episodes)
 
     def __add__(self, other: Drawn) -> Drawn:
         """Concatenate two draws and add up their seconds."""
         width = max(self.keep.shape[1], other.keep.shape[1])
-        keep, logprobs = (
-            torch.cat([F.pad(one, (0, width - one.shape[1])) for one in pair])
-            for pair in ((self.keep, other.keep), (self.logprobs, other.logprobs))
-        )
+
+        def joined(one: Tensor, two: Tensor) -> Tensor:
+            return torch.cat([F.pad(each, (0, width - each.shape[1])) for each in (one, two)])
+
+        keep, logprobs = joined(self.keep, other.keep), joined(self.logprobs, other.logprobs)
+        dense = None if self.dense is None or other.dense is None else joined(self.dense, other.dense)
+        episodes = None if self.episodes is None or other.episodes is None else self.episodes + other.episodes
         finished, scores = torch.cat([self.finished, other.finished]), torch.cat([self.scores, other.scores])
         seconds = {name: spent + other.seconds[name] for name, spent in self.seconds.items()}
-        return Drawn(self.prompts + other.prompts, self.responses + other.responses, finished, scores, keep, logprobs, seconds)
+        prompts, responses = self.prompts + other.prompts, self.responses + other.responses
+        return Drawn(prompts, responses, finished, scores, keep, logprobs, seconds, dense, episodes)
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,8 @@ class Rollout:
     """The trainer's log-probability of each sampled token minus the sampler's, 0 elsewhere; None where both are one."""
     entropies: Float[Tensor, "rows steps"] | None = None
     """The trainer's entropy where each token was sampled."""
+    episodes: list[Episode] | None = None
+    """As in ``Drawn``."""
 
 
 def collect(
@@ -119,21 +129,55 @@ def collect(
 def draw(
     prompts: Sequence[list[int]], *, n: int, sampler: Sampler, scorer: Scorer, sampling: Sampling, generator: torch.Generator
 ) -> Drawn:
-    """Sample n responses per prompt and score them.
+    """Sample n responses per prompt, or n episodes where an environment answers the model, and score them.
 
     Raises:
-        RunError: the scorer returned a number that is not finite, or not one per response.
+        RunError: the scorer returned a number that is not finite, or not one per response; or every episode failed.
     """
     started = time.perf_counter()
     generation = asked_of(sampler, partial(sampler.sample, prompts, n=n, sampling=sampling, generator=generator))
-    responses = generation.rows()
+    responses, episodes = generation.rows(), generation.episodes
     sampled = time.perf_counter()
-    asked = [prompt for prompt in prompts for _ in range(n)]
+    asked: list[list[int]] = [prompt for prompt in prompts for _ in range(n)]
+    if episodes is not None:
+        asked = [PromptTokens(e.opening, cast("PromptTokens", prompt).prompt) for e, prompt in zip(episodes, asked, strict=True)]
+        hear: Callable[[Sequence[Episode]], None] | None = getattr(scorer, "hear", None)
+        if hear:
+            hear(episodes)
     scores = checked_scores(scorer.score(asked, responses), len(responses))
     seconds = {"rollout": sampled - started, "score": time.perf_counter() - sampled}
     spread: Callable[[], Tensor | None] | None = getattr(scorer, "token_rewards", None)
-    dense = spread() if spread else None
-    return Drawn(asked, responses, generation.finished, scores, generation.keep, generation.logprobs, seconds, dense)
+    drawn = Drawn(
+        asked, responses, generation.finished, scores, generation.keep, generation.logprobs, seconds, spread() if spread else None
+    )
+    return drawn if episodes is None else _own_tokens(drawn, episodes, n)
+
+
+def _own_tokens(drawn: Drawn, episodes: list[Episode], n: int) -> Drawn:
+    """Return episodes with a step for each of the model's own tokens; those that failed score as the others of their group do."""
+    void = torch.tensor([episode.void for episode in episodes])
+    if bool(void.all()):
+        hint = "fix the environment, and continue with --resume"
+        raise RunError(f"all {len(episodes)} episodes failed; the first: {episodes[0].error}", where="the environment", hint=hint)
+    own = pad(torch.tensor([float(each) for episode in episodes for each in episode.own]), torch.tensor([len(e.own) for e in episodes]))
+    counts = own.bool().sum(1)
+
+    def own_steps(table: Tensor) -> Tensor:
+        return pad(table[own.bool()], counts)
+
+    valid = (~void).float()
+    mean_of_all = (drawn.scores * valid).sum() / valid.sum()
+    sums, there = (drawn.scores * valid).view(-1, n).sum(1), valid.view(-1, n).sum(1)
+    usual = torch.where(there > 0, sums / there.clamp(min=1), mean_of_all).repeat_interleave(n)
+    dense = None if drawn.dense is None else own_steps(drawn.dense) * valid[:, None]
+    return replace(
+        drawn,
+        scores=torch.where(void, usual, drawn.scores),
+        keep=keep_mask(counts),
+        logprobs=own_steps(drawn.logprobs),
+        dense=dense,
+        episodes=episodes,
+    )
 
 
 def asked_of(sampler: Sampler, ask: Callable[[], Generation]) -> Generation:
@@ -147,10 +191,10 @@ def measure(
 ) -> Rollout:
     """Measure the responses with policy, reference and value model; without a value model every value is 0."""
     began = time.perf_counter()
-    rows = [[*prompt, *response] for prompt, response in zip(drawn.prompts, drawn.responses, strict=True)]
+    lengths = [len(prompt) + len(response) for prompt, response in zip(drawn.prompts, drawn.responses, strict=True)]
     flat = _Flat(drawn.keep.sum(1), ("logprobs", "entropy", "reference", "values"))
-    for group in divided([len(row) for row in rows], micro_tokens):
-        batch = pack([rows[i] for i in group], [len(drawn.responses[i]) for i in group]).to(policy.device)
+    for group in divided(lengths, micro_tokens):
+        batch = minibatch(drawn, group).to(policy.device)
         own, entropy = logprobs(policy, batch, dtype=dtype, temperature=temperature)
         other, _ = logprobs(reference, batch, dtype=dtype, temperature=temperature)
         before, after = torch.zeros_like(own), own.new_zeros(len(group))
@@ -176,6 +220,7 @@ def measure(
         dense=drawn.dense,
         log_ratio=log_ratio,
         entropies=flat.rows["entropy"],
+        episodes=drawn.episodes,
     )
 
 
@@ -191,8 +236,12 @@ def settled_scores(drawn: Drawn | Rollout, truncation: str, no_stop_reward: floa
 
 
 def learned_tokens(drawn: Drawn | Rollout, truncation: str) -> Bool[Tensor, "rows steps"]:
-    """Return the mask of tokens that count in the loss: all kept ones, or under ``mask`` only those of finished responses."""
-    return drawn.keep & drawn.finished[:, None] if truncation == "mask" else drawn.keep
+    """Return the mask of tokens that count in the loss: all kept ones, or under ``mask`` only those of finished responses.
+
+    An episode whose environment failed teaches nothing.
+    """
+    keep = drawn.keep & drawn.finished[:, None] if truncation == "mask" else drawn.keep
+    return keep if drawn.episodes is None else keep & ~torch.tensor([episode.void for episode in drawn.episodes])[:, None]
 
 
 def next_prompts(prompts: Sequence[list[int]], start: int, count: int, *, seed: int, stage: str) -> list[list[int]]:
@@ -319,7 +368,25 @@ class _Flat:
         self.after = ranks.summed(self.after)
 
 
-def minibatch(rollout: Rollout, rows: Sequence[int]) -> PackedBatch:
-    """Pack prompts and responses of some rows for a forward pass; response tokens are kept."""
+def minibatch(rollout: Drawn | Rollout, rows: Sequence[int]) -> PackedBatch:
+    """Pack prompts and responses of some rows for a forward pass; response tokens are kept, of an episode those of the model alone."""
     pairs = [(rollout.prompts[i], rollout.responses[i]) for i in rows]
-    return pack([[*prompt, *response] for prompt, response in pairs], [len(response) for _, response in pairs])
+    own = None if rollout.episodes is None else [rollout.episodes[i].own for i in rows]
+    return pack([[*prompt, *response] for prompt, response in pairs], [len(response) for _, response in pairs], own)
+
+
+def episode_metrics(rollout: Drawn | Rollout) -> dict[str, float]:
+    """Return what is counted of episodes: turns, tokens of others, how they ended, and what the environment counted; docs/episodes.md.
+
+    Nothing where a response is all that is said.
+    """
+    episodes = rollout.episodes
+    if not episodes:
+        return {}
+    shares = {f"ended.{end}": sum(episode.end == end for episode in episodes) / len(episodes) for end in EPISODE_ENDS}
+    counted = sorted({name for episode in episodes for name in episode.counts})
+    means = {f"environment.{name}": sum(e.counts.get(name, 0.0) for e in episodes) / len(episodes) for name in counted}
+    others = sum(len(episode.own) - sum(episode.own) for episode in episodes) / len(episodes)
+    calls = sum(episode.tool_calls for episode in episodes) / len(episodes)
+    turns = sum(episode.turns for episode in episodes) / len(episodes)
+    return shares | means | {"turns": turns, "tool_calls": calls, "others_tokens": others}

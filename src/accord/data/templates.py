@@ -10,13 +10,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 from accord.data.literal_text import THOUGHTS, LiteralText
 from accord.data.template_render import MEND, EndlessTemplate, merged, render, stands_in, template_name
 from accord.data.token_rows import RowTooLong
 from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAIN_TEMPLATE, Tokenizer
 from accord.errors import InputError
-from accord.records import Message, Prompt, Response
+from accord.records import Message, Prompt, Response, Role
 
 __all__ = ["ChatFormat", "chat_format", "control_ends", "end_at_stop", "give_chat_template", "merged", "not_ended", "plainly", "raw_format"]
 PROBE = "accord7probe"
@@ -24,6 +25,9 @@ PROBE = "accord7probe"
 THOUGHT, THOUGHT_END = THOUGHTS
 NO_THOUGHT = re.compile(r"(?:<think>\s*)?</think>\s*$")
 """A thought that the prompt itself closes, for an answer without one."""
+WHOLE_THOUGHT = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
+TOOL = "tool"
+"""The role of what a tool says, in episodes alone: the messages that people write have none."""
 THOUGHT_MARKS = re.compile("|".join(THOUGHTS))
 BEFORE_ENDED = "{% set accord_rendered %}"
 BEHIND_ENDED = "{% endset %}{{ accord_rendered if add_generation_prompt else accord_rendered.rstrip() }}"
@@ -90,6 +94,67 @@ class ChatFormat:
         rest = self._after_prompt(messages, text, where)
         end = next((i for i, token in enumerate(rest) if token in self.stop), len(rest))
         return [*rest[:end], rest[end] if end < len(rest) else self.stop[0]]
+
+    def continuation(self, messages: Sequence[Message]) -> list[int]:
+        """Return the token ids that follow an answer's stop token: what others say then, up to the start of the assistant's next turn.
+
+        So a conversation grows by what is new, and no token that was sampled is written again.
+
+        Raises:
+            InputError: the format has no turns, or the template no token that ends an answer.
+        """
+        where = f"message {messages[0].content[:40]!r}"
+        if self.raw:
+            raise InputError("a base model's format has no turns", where=where, hint="begin with a chat model: `accord sft` makes one")
+        said = [message if self._writes_tools or str(message.role) != TOOL else replace(message, role="user") for message in messages]
+        whole = self._render([Message("user", "question"), Message("assistant", PROBE), *said])
+        ids = self._behind(whole.partition(PROBE)[2], where)
+        end = next((place for place, id in enumerate(ids) if id in self.stop), None)
+        if end is None:
+            raise InputError(f"{template_name(self.tokenizer)} writes no token that ends an answer", where=where, hint=MEND)
+        return ids[end + 1 :]
+
+    @cached_property
+    def _writes_tools(self) -> bool:
+        """Whether the template has turns of tools; where it has none, a tool speaks as the user."""
+        if TOOL not in str(self.tokenizer.chat_template):
+            return False
+        said = (Message("user", "question"), Message("assistant", PROBE), Message(cast("Role", TOOL), "result"))
+        try:
+            return "result" in render(self.tokenizer, said, reply=True)
+        except InputError:
+            return False
+
+    def check_turns(self) -> str:
+        """Return what a reader of a conversation in this format should know: nothing, or that earlier reasoning is left out later.
+
+        Raises:
+            InputError: the template writes what was said otherwise once the conversation goes on, so that turns cannot be appended.
+        """
+        strips = False
+        for asked in ((Message("user", "question"),), (Message("system", "rule"), Message("user", "question"))):
+            grown, whole = self._twice(asked, PROBE)
+            if grown != whole:
+                texts = (NO_THOUGHT.sub("", WHOLE_THOUGHT.sub("", self.tokenizer.decode(ids))) for ids in (grown, whole))
+                one, other = ("".join(text.split()) for text in texts)
+                if one != other:
+                    what = f"{template_name(self.tokenizer)} rewrites earlier turns once a conversation goes on"
+                    raise InputError(what, hint=f"{MEND} that only appends")
+                strips = True
+        if THOUGHT in str(self.tokenizer.chat_template) and not strips:
+            try:
+                grown, whole = self._twice((Message("user", "question"),), f"{THOUGHT}\nso\n{THOUGHT_END}\n\n{PROBE}")
+                strips = grown != whole
+            except InputError:  # its prompt says that there is no thought
+                pass
+        kept = "the template leaves the reasoning of earlier turns out once a conversation goes on; in episodes it stays as it was drawn"
+        return kept if strips else ""
+
+    def _twice(self, asked: Sequence[Message], answer: str) -> tuple[list[int], list[int]]:
+        """Token ids of a conversation of two turns, grown from what is new and written as a whole."""
+        more = Message("user", "more")
+        grown = [*self.prompt(asked), *self.response(asked, answer), *self.continuation([more])]
+        return grown, self.prompt([*asked, Message("assistant", answer), more])
 
     def _after_prompt(self, messages: Sequence[Message], text: str, where: str) -> list[int]:
         """Token ids of an answer with what the template writes around it, all that stands behind the prompt's ids."""

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from accord.engine.adjustments import Adjustment
@@ -54,6 +54,8 @@ class Request:
     seed: int
     logprobs: int | None = None
     """How many of the likeliest tokens to report with each drawn one; None reports no log-probabilities at all."""
+    as_drawn: bool = False
+    """Report each token's log-probability under the distribution that it was drawn from instead: after temperature and filters."""
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
@@ -67,7 +69,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One drawn token of a request. Log-probabilities are the model's own, before any temperature or filter, in nats."""
+    """One drawn token of a request. Log-probabilities are the model's own, before any temperature or filter, in nats, unless the request
+    asks for them as drawn."""
 
     ticket: int
     token: int
@@ -284,12 +287,15 @@ class BatchEngine:
             s = row.request.sampling
             groups.setdefault((s.temperature, s.top_k, s.top_p, s.repetition_penalty, s.min_p), []).append(index)
         if len(groups) == 1:
-            chosen = _pick(rows, logits)
+            chosen, logprobs = _pick(rows, logits)
         else:
             chosen = torch.zeros(len(rows), dtype=torch.long, device=logits.device)
+            logprobs = torch.zeros(len(rows), device=logits.device)
             for indices in groups.values():
                 at = on_device(indices, logits.device)
-                chosen.index_copy_(0, at, _pick([rows[index] for index in indices], logits.index_select(0, at)))
+                some, theirs = _pick([rows[index] for index in indices], logits.index_select(0, at))
+                chosen.index_copy_(0, at, some)
+                logprobs.index_copy_(0, at, theirs)
         for index, row in enumerate(rows):
             row.latest, row.length = (chosen, index), min(row.length + 1, row.end)
             if row.seen is not None:
@@ -298,6 +304,8 @@ class BatchEngine:
                 row.adjustment.note(chosen[index : index + 1])
         asking = [index for index, row in enumerate(rows) if row.request.logprobs is not None]
         told = {index: _told(said[index], chosen[index : index + 1], rows[index].request.logprobs or 0) for index in asking}
+        as_drawn = logprobs.float().view(torch.int32)  # by their bits, as `_told` packs them
+        told |= {index: as_drawn[index : index + 1] for index, row in enumerate(rows) if row.request.as_drawn}
         self._drawn.append(_Draw(list(rows), chosen, told))
 
     def _look(self) -> list[Drawn]:
@@ -355,11 +363,11 @@ def _adjusted(rows: Sequence[_Row], logits: Tensor) -> Tensor:
     return logits.index_copy(0, at, torch.stack([changed for _, changed in changes]))
 
 
-def _pick(rows: Sequence[_Row], logits: Tensor) -> Int[Tensor, " rows"]:
+def _pick(rows: Sequence[_Row], logits: Tensor) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"]]:
     sampling = rows[0].request.sampling
     seen = torch.stack([row.seen for row in rows if row.seen is not None]) if sampling.repetition_penalty != 1.0 else None
     uniform = on_device([row.chance.random() for row in rows], logits.device) if sampling.temperature > 0 else None
-    return draw(shape_logits(logits, sampling, seen), uniform)[0]
+    return draw(shape_logits(logits, sampling, seen), uniform)
 
 
 def _told(logits: Tensor, chosen: Int[Tensor, " 1"], most: int) -> Int[Tensor, " numbers"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from accord.engine.cache import Cache, Decode, Prefill, held_dtype, kv_bytes
 from accord.engine.sampling import draw, look_every, shape_logits
+from accord.engine.turns import TurnEngine
 from accord.errors import InputError
 from accord.models.attention import Attend
 from accord.models.decoder import Weights, context_of, fuse, hidden, is_llama_shaped, llama_hidden, rotary
@@ -127,6 +128,19 @@ class LocalSampler:
         keep = torch.arange(int(length.max())) < length[:, None]
         width = keep.shape[1]
         return Generation(tokens.T[:, :width] * keep, logprobs.T[:, :width] * keep, keep, finished, seconds)
+
+    @torch.no_grad()
+    def turns(self, rows: int, longest: int) -> TurnEngine:
+        """Return an engine that draws turns of so many conversations, of the longest length in tokens, from the weights as they are."""
+        self.model = gathered(self.model)
+        config = self.model.config.get_text_config()
+        products = 2 * config.hidden_size * int(getattr(config, "intermediate_size", 0) or config.hidden_size)
+        dtype, stop = self._dtype(rows, products), cast("list[int]", self.stop.tolist())
+        bounds = {"context": self.context, "rows": rows, "longest": longest, "cache_bytes": self.cache_bytes}
+        engine = TurnEngine(self.model, stop=stop, dtype=dtype, **bounds)
+        if not self.keep:
+            self.refresh()
+        return engine
 
     def _own(self, prompts: Sequence[Sequence[int]], n: int, steps: int) -> list[int]:
         """Return the prompts that this process draws for, by length where they need several waves: a wave is as wide as its longest."""

@@ -78,8 +78,11 @@ class PackedBatch:
         return moved
 
 
-def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None) -> PackedBatch:
+def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None, own: Sequence[Sequence[bool]] | None = None) -> PackedBatch:
     """Pack sequences end to end. The last ``kept[i]`` tokens of sequence i count (by default all but its first).
+
+    Args:
+        own: of the last ``kept[i]`` tokens of each sequence, those that count; by default all.
 
     Raises:
         InputError: a sequence is empty, or has nothing before its first kept token.
@@ -94,7 +97,10 @@ def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None) 
     flat = torch.tensor([token for sequence in sequences for token in sequence], dtype=torch.long)
     lengths_t, kept_t = torch.tensor(lengths, dtype=torch.long), torch.tensor(kept, dtype=torch.long)
     from_end = lengths_t.cumsum(0).repeat_interleave(lengths_t) - torch.arange(len(flat))
-    return PackedBatch(flat, lengths_t, from_end <= kept_t.repeat_interleave(lengths_t))
+    keep = from_end <= kept_t.repeat_interleave(lengths_t)
+    if own is not None:
+        keep = keep.masked_scatter(keep, torch.tensor([each for mask in own for each in mask], dtype=torch.bool))
+    return PackedBatch(flat, lengths_t, keep)
 
 
 def pad(flat: Float[Tensor, " kept"], lengths: Int[Tensor, " rows"]) -> Float[Tensor, "rows steps"]:

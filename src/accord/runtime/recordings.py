@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from accord.errors import RunError
-from accord.records import Generation, Sampling
+from accord.records import Episode, Generation, Message, Sampling
 from accord.runtime.files import append, clean, write_atomic
 
 if TYPE_CHECKING:
@@ -86,6 +86,9 @@ class Recordings:
         told |= {"sampling": json.dumps(asdict(request.sampling)), "seconds": json.dumps(drawn.seconds)}
         told |= {"version": drawn.version, "server": drawn.server, "digest": digest(drawn)}
         told |= {"policy_step": str(draw.policy_step), "foreign": "yes" if draw.foreign else "no"}
+        if drawn.episodes is not None:
+            told_of = json.dumps([asdict(episode) for episode in drawn.episodes]).encode()
+            tensors["episodes"] = torch.frombuffer(bytearray(told_of), dtype=torch.uint8)
         write_atomic(self.path(step, number), save({name: each.contiguous() for name, each in tensors.items()}, told))
 
     def read(self, step: int, number: int, request: Request) -> Draw | None:
@@ -107,7 +110,10 @@ class Recordings:
             tokens, logprobs, lengths = found["tokens"].long(), found["logprobs"], found["lengths"].long()
             keep = torch.arange(tokens.shape[1]) < lengths[:, None]
             seconds = json.loads(told["seconds"])
-            drawn = Generation(tokens, logprobs, keep, found["finished"].bool(), seconds, told["version"], told["server"])
+            held = bytes(cast("list[int]", found["episodes"].tolist())) if "episodes" in found else b""
+            episodes = [_episode(each) for each in json.loads(held)] if held else None
+            ends = found["finished"].bool()
+            drawn = Generation(tokens, logprobs, keep, ends, seconds, told["version"], told["server"], episodes)
             draw = Draw(drawn, int(told["policy_step"]), told["foreign"] == "yes")
             whole, asked = told["digest"] == digest(drawn), told["request"]
         except (SafetensorError, KeyError, ValueError, OSError) as error:
@@ -202,4 +208,11 @@ def digest(drawn: Generation) -> str:
     for row, own, done in zip(drawn.rows(), drawn.logprobs.float(), finished, strict=True):
         total.update(json.dumps([row, done]).encode())
         total.update(own[: len(row)].numpy().tobytes())
+    for episode in drawn.episodes or ():
+        total.update(json.dumps(asdict(episode), sort_keys=True).encode())
     return total.hexdigest()
+
+
+def _episode(told: dict[str, Any]) -> Episode:
+    messages = tuple(Message(**message) for message in told.pop("messages"))
+    return Episode(**told, messages=messages)

@@ -266,6 +266,26 @@ class Recorded(Settings):
 
 
 @section
+class Episodes(Settings):
+    """Episodes of several turns, where an environment answers the model (docs/episodes.md)."""
+
+    environment: str = ""
+    """What answers the model over several turns: `module:Class`, or an environment of docs/episodes.md; empty takes one response."""
+    max_turns: Count = 8
+    """Turns of the model in an episode, at most."""
+    episode_tokens: Natural = 0
+    """Longest episode in tokens, with what others say; 0 takes the model's context."""
+    max_tool_calls: Natural = 0
+    """Answers of tools in an episode, at most; 0 sets no limit."""
+    step_seconds: Positive = 60.0
+    """Longest time in seconds that an environment may take for one answer; the episode of a slower one ends."""
+    episode_seconds: NonNegative = 0.0
+    """Longest time in seconds of an episode, looked at between its turns; 0 sets no limit."""
+    at_once: Count = 32
+    """Environments that answer at once."""
+
+
+@section
 class OffPolicy(Recorded):
     """Learning from tokens that another distribution than the trainer's drew."""
 

@@ -10,6 +10,7 @@ from accord.settings.mixins import (
     CosineOptimizer,
     Decoding,
     DrawnBy,
+    Episodes,
     Labels,
     LongPrompts,
     OffPolicy,
@@ -182,7 +183,7 @@ class ProcessConfig(CosineOptimizer, Window, Training):
 
 
 @section
-class PpoConfig(ConstantOptimizer, Rollouts, Rewards, OffPolicy, Training):
+class PpoConfig(ConstantOptimizer, Rollouts, Episodes, Rewards, OffPolicy, Training):
     """`accord ppo`: InstructGPT's PPO (Ouyang et al. 2022, section 3.5 and appendix C.4)."""
 
     steps: Count = 40
@@ -252,7 +253,7 @@ class PpoConfig(ConstantOptimizer, Rollouts, Rewards, OffPolicy, Training):
 
 
 @section
-class GrpoConfig(ConstantOptimizer, Rollouts, Rewards, OffPolicy, Training):
+class GrpoConfig(ConstantOptimizer, Rollouts, Episodes, Rewards, OffPolicy, Training):
     """`accord grpo`: policy gradients from groups of responses, without a value model (Shao et al. 2024)."""
 
     steps: Count = 40
@@ -308,6 +309,8 @@ class GrpoConfig(ConstantOptimizer, Rollouts, Rewards, OffPolicy, Training):
         self.require(not dead, "kl_estimator k1 as a loss has an expected gradient of 0; take k2 or k3, or kl_in reward")
         short = self.overlong_tokens < self.max_tokens
         self.require(short, f"overlong_tokens {self.overlong_tokens} must be below max_tokens {self.max_tokens}")
+        turns = bool(self.environment) and self.overlong_tokens > 0
+        self.require(not turns, "overlong_tokens is a penalty of one response; an episode of an environment has several")
 
     @property
     def updates(self) -> int:
@@ -342,7 +345,7 @@ class ReinforceConfig(GrpoConfig):
 
 
 @section
-class RaftConfig(ConstantOptimizer, DrawnBy, LongPrompts, Rewards, Recorded, Training):
+class RaftConfig(ConstantOptimizer, DrawnBy, LongPrompts, Episodes, Rewards, Recorded, Training):
     """`accord raft`: rejection sampling, fine-tuning on the best of the policy's own responses (Dong et al. 2023; Gulcehre et al. 2023)."""
 
     rounds: Count = 8

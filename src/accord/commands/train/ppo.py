@@ -12,6 +12,7 @@ from typing import Annotated
 from accord.algorithms import ppo as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, load_reward_model, locate, training_dtype
+from accord.commands.train.episodes import playing
 from accord.commands.train.raw_text import need_raw_text, raw_text_batches
 from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
 from accord.commands.train.run import (
@@ -77,13 +78,15 @@ def ppo(
         policy, reference = with_reference(model.lm, config, lambda: load_model(opened, sft).lm, "ppo", "lora")
         value, judge = with_reference(critic, config, None, "ppo", "value-lora")
         shared = {reward_source: judge} if config.lora_rank else {}
-        with opened_sampler(config, policy, reference, chat_format, run, dtype, prompts=prompts, metrics=metrics, replay=replay) as sampler:
+        with opened_sampler(
+            config, policy, reference, chat_format, run, dtype, prompts=prompts, metrics=metrics, replay=replay
+        ) as drawn_by:
             algorithm.train(
                 config,
                 policy=policy,
                 reference=reference,
                 value=value,
-                sampler=sampler,
+                sampler=drawn_by if replay else playing(opened, config, drawn_by, chat_format, run),
                 scorer=mixture(
                     opened,
                     run,

@@ -18,6 +18,7 @@ from accord.algorithms.draws import Remembered
 from accord.algorithms.process import ProcessReward
 from accord.algorithms.reward_parts import Ensemble, HumanRatings, Similarity, parse_pooling
 from accord.algorithms.rewards import (
+    Earned,
     Ended,
     ExactAnswer,
     Function,
@@ -39,7 +40,7 @@ from accord.feedback.store import Store
 from accord.models.paths import path_of
 from accord.models.scalar import RewardModel
 from accord.protocols import Scorer
-from accord.records import Demonstration, Prompt, Worth, final_answer
+from accord.records import Demonstration, Episode, Prompt, Worth, final_answer
 from accord.runtime import plugins
 from accord.runtime.project import Project
 from accord.runtime.recordings import FOLDER, Recordings
@@ -55,7 +56,9 @@ RULES: dict[str, Callable[[tuple[int, ...]], Scorer]] = {
 PROCESS = re.compile(r"process\((.+)\)")
 """A term that rewards single tokens by a model of where responses go wrong."""
 FROM_PEOPLE = ("exact", "similarity", "ratings")
-BUILT_IN = ("model", *FROM_PEOPLE, *RULES)
+EARNED = "environment"
+"""The term that stands for what the environment of an episode gives."""
+BUILT_IN = ("model", EARNED, *FROM_PEOPLE, *RULES)
 """Rewards that no plugin may be named like."""
 Ids = tuple[int, ...]
 
@@ -97,8 +100,11 @@ def open_rewards(project: Project, config: Rewards, reward_model: str, name: str
         ModelError: a reward model is missing.
         InputError: there are no prompts, or none with what ``exact``, ``similarity`` or ``ratings`` needs.
     """
-    terms, folder = parse_rewards(config.rewards), project.run(name)
+    environment: str = getattr(config, "environment", "")
+    text = EARNED if environment and config.rewards == "model" else config.rewards
+    terms, folder = parse_rewards(text), project.run(name)
     names = [term.name for term in terms]
+    _check_earned(names, environment)
     models: dict[str, str] = {}
     for term in names:
         for model in _models_of(project, term):
@@ -128,6 +134,16 @@ def open_rewards(project: Project, config: Rewards, reward_model: str, name: str
     return RewardSpec(terms, models, functions, prompts, inputs, demonstrations, ratings)
 
 
+def _check_earned(names: Sequence[str], environment: str) -> None:
+    """Refuse a term that does not fit what is sampled, a response or an episode."""
+    if EARNED in names and not environment:
+        raise UsageError("environment is what an environment gives, and there is none", where="rewards", hint="--environment module:Class")
+    single = [name for name in names if name in FROM_PEOPLE or ":" in name or plugins.has("rewards", name, BUILT_IN)]
+    if environment and single:
+        hint = f"environment, a reward model, {', '.join(RULES)}; the environment's own step can call any function"
+        raise UsageError(f"{single[0]} rewards one response, and an episode has several turns", where="rewards", hint=hint)
+
+
 def _missing(names: Sequence[str]) -> str:
     if "exact" in names:
         return "demonstrations that end in #### and a number"
@@ -153,7 +169,7 @@ def _models_of(project: Project, term: str) -> tuple[str, ...]:
         return (found.group(1),)
     if term == "model" or term in project.models():
         return (term,)
-    if term in RULES or term in FROM_PEOPLE or ":" in term:
+    if term in RULES or term in FROM_PEOPLE or term == EARNED or ":" in term:
         return ()
     hint = f"{plugins.known(BUILT_IN, 'rewards')}, module:function, a model of the project, and min(a+b) of such models"
     raise UsageError(f"there is no reward {term!r}", where="rewards", hint=hint)
@@ -215,6 +231,8 @@ def mixture(
             replay: str = getattr(config, "replay", "")
             source = Recordings(project.run(replay) / FOLDER) if replay else None
             return Remembered(name, asked, Recordings(run.folder / FOLDER), source)
+        if name == EARNED:
+            return Earned()
         if name == "exact":
             return ExactAnswer(_answers(spec, by_id), chat_format.text)
         if name == "similarity":
@@ -222,7 +240,9 @@ def mixture(
         return HumanRatings(_mean_ratings(spec, model, by_id)) if name == "ratings" else RULES[name](chat_format.stop)
 
     made = Mixture(spec.terms, {term.name: scorer_of(term.name) for term in spec.terms})
-    made.at(1, 1).score([ids[0]] * 2, [[chat_format.stop[0]]] * 2)
+    tried = made.at(1, 1)
+    tried.hear([Episode(opening=ids[0], own=[True], rewards=[0.0], end="done", messages=())] * 2)
+    tried.score([ids[0]] * 2, [[chat_format.stop[0]]] * 2)
     return made
 
 

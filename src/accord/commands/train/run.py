@@ -30,7 +30,7 @@ from accord.models.quantised import quantised, weights_in
 from accord.models.scalar import head_width, new_head
 from accord.models.sharding import Unadapted, gathered, sharded
 from accord.models.weights import update_kept
-from accord.records import Prompt
+from accord.records import Prompt, PromptTokens
 from accord.runtime import lineage, ranks
 from accord.runtime.device import memory_bytes, pick_device
 from accord.runtime.files import new_folder
@@ -189,7 +189,7 @@ def askable(
     window = RowWindow(context - min(max_tokens, context // 2) or UNLIMITED, long_rows)
 
     def build(prompt: Prompt) -> tuple[Prompt, list[int]]:
-        return prompt, window.fit_prompt(spoken.prompt(prompt.messages), f"prompt {prompt.id}")
+        return prompt, PromptTokens(window.fit_prompt(spoken.prompt(prompt.messages), f"prompt {prompt.id}"), prompt)
 
     fitting = window.fit(prompts, build, "prompts")
     return [prompt for prompt, _ in fitting], [ids for _, ids in fitting], window

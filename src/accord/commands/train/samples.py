@@ -7,6 +7,7 @@ from typing import Any
 
 from accord.commands.app import RunFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.train.episodes import playing
 from accord.commands.train.rewards import mixture, open_rewards
 from accord.commands.train.run import (
     askable,
@@ -58,7 +59,9 @@ def learn_from_samples(
         asked, prompts, window = askable(chat_format, spec.prompts, config.max_tokens, config.long_rows)
         spec = replace(spec, prompts=asked)
         metrics |= counted_prompts(run, window)
-        with opened_sampler(config, policy, reference, chat_format, run, dtype, prompts=prompts, metrics=metrics, replay=replay) as sampler:
+        with opened_sampler(
+            config, policy, reference, chat_format, run, dtype, prompts=prompts, metrics=metrics, replay=replay
+        ) as drawn_by:
             algorithm.train(
                 config,
                 policy=policy,
@@ -75,7 +78,7 @@ def learn_from_samples(
                     bits=config.lora_bits,
                     micro_tokens=config.micro_tokens,
                 ),
-                sampler=sampler,
+                sampler=drawn_by if replay else playing(project, config, drawn_by, chat_format, run),
                 prompts=prompts,
                 decode=chat_format.tokenizer.decode,
                 run=run,

@@ -1,0 +1,36 @@
+"""Episodes in place of single responses, for every command that learns from its own samples: what `--environment` names."""
+
+from __future__ import annotations
+
+from accord.algorithms.episodes import EpisodeSampler
+from accord.data.templates import ChatFormat
+from accord.environments.opened import open_environment
+from accord.protocols import Sampler
+from accord.runtime import ranks
+from accord.runtime.progress import say
+from accord.runtime.project import Project
+from accord.runtime.runs import Run
+from accord.settings.mixins import Episodes
+
+
+def playing(project: Project, config: Episodes, sampler: Sampler, chat_format: ChatFormat, run: Run) -> Sampler:
+    """Return the sampler of episodes in the environment that the settings name; without one, the sampler as it is.
+
+    Raises:
+        UsageError: there is no such environment.
+        InputError: the chat template rewrites earlier turns.
+    """
+    if not config.environment:
+        return sampler
+    environments = open_environment(config.environment, project.path, seconds=config.step_seconds, at_once=config.at_once)
+    if remark := chat_format.check_turns():
+        run.note(remark)
+    if not environments.deterministic and ranks.first():
+        line = (
+            f"the environment {config.environment} does not say that it answers the same again (deterministic = True): a resume reads the "
+            "episodes that were drawn, and plays anew those that were not whole"
+        )
+        say(f"{run.stage}: {line}")
+        run.note(line)
+    window = chat_format.context
+    return EpisodeSampler(sampler, environments, chat_format, config, window=window, divides=ranks.world() > 1, note=run.note)

@@ -1,0 +1,127 @@
+"""Episodes on a tiny model, for tests: environments of few lines, and short runs of every method that samples."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from groups import KINDS, SMALL, Improved
+from tiny import FP32, SENTENCES, chat, llama, rng, scalar
+from tiny import SMALL as SMALL_PPO
+
+from accord.algorithms import ppo
+from accord.algorithms.episodes import EpisodeSampler
+from accord.algorithms.rewards import Earned, Mixture, Term
+from accord.data.templates import ChatFormat
+from accord.engine.local import LocalSampler
+from accord.environments.hosted import Environments
+from accord.protocols import Sampler
+from accord.records import Generation, Message, Prompt, PromptTokens, Sampling
+from accord.runtime.runs import Run
+from accord.settings import PpoConfig
+from accord.settings.methods import METHODS
+from accord.settings.mixins import Episodes
+
+Said = Sequence[Mapping[str, str]]
+
+
+@cache
+def turns_format() -> ChatFormat:
+    """The project's chat format; a third of the vocabulary ends a turn, so that a model of random weights has several."""
+    chat_format = chat()
+    return replace(chat_format, stop=(*chat_format.stop, *range(100, 200)))
+
+
+class Counter:
+    """A user who speaks three times and pays a turn by its number, more for a long one."""
+
+    deterministic = True
+
+    def reset(self, row: Mapping[str, Any]) -> Said:
+        self.turn, self.word = 0, random.Random(row["seed"]).choice(("bread", "cheese"))
+        return [*row["messages"][:-1], {"role": "user", "content": f"{row['messages'][-1]['content']} {self.word}"}]
+
+    def step(self, messages: Said) -> tuple[Said, float, bool, Mapping[str, Any]]:
+        self.turn += 1
+        earned = self.turn + len(messages[-1]["content"]) / 100
+        return [{"role": "user", "content": f"Ask {self.turn} for {self.word}."}], earned, self.turn == 3, {"words": self.turn}
+
+
+class Late(Counter):
+    """The same, but it takes its time, and no two episodes the same."""
+
+    def step(self, messages: Said) -> tuple[Said, float, bool, Mapping[str, Any]]:
+        time.sleep(random.random() / 200)
+        return super().step(messages)
+
+
+def tokens(prompts: int = 4) -> list[list[int]]:
+    records = [Prompt(f"p{i}", (Message("user", SENTENCES[i % len(SENTENCES)]),)) for i in range(prompts)]
+    return [PromptTokens(turns_format().prompt(record.messages), record) for record in records]
+
+
+def policy(seed: int = 1) -> Any:
+    return llama(seed, vocab=len(turns_format().tokenizer))
+
+
+def sampler(
+    model: Any,
+    environment: Callable[[], Any] = Counter,
+    *,
+    inner: Sampler | None = None,
+    window: int = 128,
+    note: Any = None,
+    **limits: Any,
+) -> EpisodeSampler:
+    inner = inner or LocalSampler(model, stop=turns_format().stop, dtype=FP32)
+    asked = Episodes(environment="played:Counter", **limits)
+    environments = Environments(environment, seconds=asked.step_seconds, at_once=asked.at_once)
+    return EpisodeSampler(inner, environments, turns_format(), asked, window=window, note=note or (lambda line: None))
+
+
+def played(model: Any, environment: Callable[[], Any] = Counter, *, n: int = 2, seed: int = 0, **limits: Any) -> Generation:
+    return sampler(model, environment, **limits).sample(tokens(), n=n, sampling=Sampling(max_tokens=8), generator=rng(seed))
+
+
+def settings(kind: str, **asked: Any) -> Any:
+    whole = {"batch_size": 6, "minibatch_size": 3, "max_tokens": 8, "environment": "played:Counter", **asked}
+    if kind == "ppo":
+        return PpoConfig(**cast("dict[str, Any]", {**SMALL_PPO, **whole}))
+    return KINDS[kind].config(**{**SMALL, "group_size": KINDS[kind].group_size, METHODS[kind].iterations: 2, **whole})
+
+
+def improve(
+    folder: Path,
+    kind: str = "grpo",
+    *,
+    model: Any = None,
+    environment: Callable[[], Any] = Counter,
+    run: Run | None = None,
+    inner: Callable[[Any], Sampler] | None = None,
+    limits: Mapping[str, Any] | None = None,
+    **asked: Any,
+) -> Improved:
+    """A short run of a method over episodes."""
+    model, earned = policy() if model is None else model, Mixture([Term("environment")], {"environment": Earned()})
+    config = settings(kind, **asked)
+    run = run or Run.start(folder, stage=kind, config=config, inputs={}, resume=False)
+    drawn_by = sampler(model, environment, inner=inner(model) if inner else None, **(limits or {}))
+    given: dict[str, Any] = {
+        "policy": model,
+        "reference": policy(),
+        "sampler": drawn_by,
+        "prompts": tokens(),
+        "decode": turns_format().tokenizer.decode,
+        "run": run,
+        "dtype": FP32,
+    }
+    if kind == "ppo":
+        ppo.train(config, value=scalar(policy(2), 3), scorer=earned, pretraining=None, **given)
+    else:
+        KINDS[kind].train(config, rewards=earned, **given)
+    return Improved(model, run)
