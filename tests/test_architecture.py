@@ -48,8 +48,9 @@ ALLOWED: dict[str, set[str]] = {
     "algorithms.groupwise_objectives": set(),
     "algorithms.optim": SHARED | {"runtime.device", "runtime.ranks", "models.sharding"},
     "evaluation": SHARED | {"protocols", "data", "runtime", "feedback"},
-    "serving": SHARED | {"protocols", "data", "engine", "runtime", "feedback.store"},
-    "serving.web": SHARED | {"protocols", "data", "runtime", "feedback", "serving.host"},
+    "serving": SHARED | {"protocols", "data", "engine", "runtime", "feedback.store", "feedback.moderation"},
+    "serving.apps": SHARED | {"runtime", "feedback", "serving.gate", "serving.host", "serving.keys", "serving.screens", "serving.service"},
+    "serving.web": SHARED | {"protocols", "data", "runtime", "feedback", "serving.host", "serving.screens"},
     "report": SHARED | {"runtime", "evaluation.statistics", "evaluation.findings", "evaluation.run_facts", "feedback"},
     "commands": set(),
     "commands.library": SHARED

@@ -141,7 +141,7 @@ def answer(
             trial,
             now.isoformat(),
         )
-        connection.execute(insert(schema.turns).values(_row(turn)))
+        connection.execute(insert(schema.turns).values(turn_row(turn)))
         return turn
 
 
@@ -221,7 +221,7 @@ def _said(connection: Connection, user: str, conversation: str, text: str, paren
     if there is not None:
         return _turn(there)
     turn = Turn(id, conversation, _next_place(connection, conversation), parent, "user", text, at=now.isoformat())
-    connection.execute(insert(schema.turns).values(_row(turn)))
+    connection.execute(insert(schema.turns).values(turn_row(turn)))
     return turn
 
 
@@ -261,7 +261,8 @@ def _none_or(id: str) -> str:
     return id if id.isprintable() and id.isascii() else "-"
 
 
-def _row(turn: Turn) -> dict[str, Any]:
+def turn_row(turn: Turn) -> dict[str, Any]:
+    """Return a turn as a row of its table."""
     return dataclasses.asdict(turn) | {"sampling": json.dumps(turn.sampling)}
 
 

@@ -32,8 +32,17 @@ class Consent:
 def answer(store: Store, user: str, given: bool, *, now: datetime) -> None:
     """Store a user's answer, with an audit row. ``review.lapse`` carries out the consequences of a refusal."""
     with store.write() as connection:
-        connection.execute(insert(schema.consents).values(user=user, given=given, version=VERSION, at=now.isoformat()))
-        note(connection, who=user, what="consent" if given else "refuse consent", on=user, why=VERSION, at=now)
+        write(connection, user, given, now=now)
+
+
+def write(connection: Connection, user: str, given: bool, *, version: str = VERSION, now: datetime) -> None:
+    """Store an answer inside a transaction.
+
+    Args:
+        version: names the text that the user answered; an app has one of its own.
+    """
+    connection.execute(insert(schema.consents).values(user=user, given=given, version=version, at=now.isoformat()))
+    note(connection, who=user, what="consent" if given else "refuse consent", on=user, why=version, at=now)
 
 
 def current(store: Store, user: str) -> Consent | None:

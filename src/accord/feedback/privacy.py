@@ -107,9 +107,26 @@ def _erase_chats(connection: Connection, user: str, ids: Sequence[str], by: str,
     for table, rows, empty in ((c, theirs, {"title": "", "system": ""}), (t, turns, {"text": ""}), (r, said, {"payload": "{}"})):
         for part in batches(rows):
             connection.execute(update(table).where(table.c.id.in_(part)).values(empty))
+    q = schema.app_requests
+    for part in batches(theirs):
+        connection.execute(update(q).where(q.c.conversation.in_(part)).values(fingerprint=""))
     withdraw_erased(connection, "conversation", theirs, by=by, now=now)
     withdraw_erased(connection, "reaction", said, by=by, now=now)
     return {"conversations": len(theirs), "turns": len(turns), "reactions": len(said)} | _erase_prompts(connection, prompts, by, now)
+
+
+def erase_unused_prompts(connection: Connection, ids: Sequence[str], *, by: str, now: datetime) -> int:
+    """Empty those prompts that no response, demonstration, thumb or task is of, inside a transaction; return their number."""
+    p, unused = schema.prompts, list[str]()
+    uses = (schema.responses, schema.demonstrations, schema.thumbs, schema.tasks)
+    for part in batches(ids):
+        free = select(p.c.id).where(p.c.id.in_(part), *(~select(t.c.id).where(t.c.prompt_id == p.c.id).exists() for t in uses))
+        unused += connection.scalars(free)
+    _erase_prompts(connection, unused, by, now)
+    v = schema.provenance
+    for part in batches(unused):
+        connection.execute(delete(v).where(v.c.prompt_id.in_(part)))
+    return len(unused)
 
 
 def _erase_prompts(connection: Connection, ids: Sequence[str], by: str, now: datetime) -> dict[str, int]:

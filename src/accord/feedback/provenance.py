@@ -123,6 +123,14 @@ def mark(
     return len(ids)
 
 
+def origin_of(source: str) -> str:
+    """Return where prompts of a source come from: the chat or an app rather than each of their turns and responses."""
+    words = source.split(" ", 2)
+    if len(words) == 3 and words[0] in ("chat", "api"):
+        return "chat" if words[0] == "chat" else f"api {words[2]}"
+    return source or "(none)"
+
+
 def summary(store: Store) -> Mapping[str, Mapping[str, int]]:
     """Return the number of prompts by origin, kind, language, use case and consent; ``(none)`` where there is no record."""
     v, p = schema.provenance, schema.prompts
@@ -131,6 +139,7 @@ def summary(store: Store) -> Mapping[str, Mapping[str, int]]:
         for column in (v.c.kind, v.c.language, v.c.use_case, v.c.consent):
             query = select(column, func.count()).select_from(p.outerjoin(v, v.c.prompt_id == p.c.id)).group_by(column)
             counts[column.name] = {str(value or "(none)"): int(count) for value, count in connection.execute(query)}
-        query = select(p.c.source, func.count()).group_by(p.c.source)
-        counts["origin"] = {str(value or "(none)"): int(count) for value, count in connection.execute(query)}
+        origins = counts["origin"] = dict[str, int]()
+        for source, count in connection.execute(select(p.c.source, func.count()).group_by(p.c.source).order_by(p.c.source)):
+            origins[origin_of(source)] = origins.get(origin_of(source), 0) + int(count)
     return counts

@@ -1,4 +1,4 @@
-"""Reactions of chat users to responses: a thumb, a choice of two, a correction, a report of harm.
+"""Reactions of users to responses: a thumb, a choice of two, a correction, a report of harm; from apps also a score and a comment.
 
 A second reaction of the same kind to the same response replaces the first, which gets a row in ``withdrawn``. Models do not learn from
 reactions directly: ``accord.feedback.review`` turns them into records after consent and a lead's review.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, func, insert, select
 
 from accord.feedback import schema, withdrawals
 from accord.feedback.audit import note
@@ -23,12 +23,14 @@ from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import is_withdrawn
 
-Kind = Literal["thumb", "choice", "correction", "report"]
+Kind = Literal["thumb", "choice", "correction", "report", "score", "comment", "written", "prompt"]
+"""The last four come from apps alone (``accord.feedback.app_feedback``): a number, a remark, a demonstration, a prompt."""
 State = Literal["waiting", "accepted", "refused", "lapsed", "withdrawn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 REASONS = ("helpful", "untrue", "harmful", "other")
 LONGEST_NOTE, LONGEST_TEXT = 4_000, 20_000
 """Maximum length in characters of a note, and of a correction."""
+MOST_TAGS, LONGEST_TAG = 20, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,32 @@ def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, 
     said = _answer(store, user, turn)
     if kind == "choice" and _answer(store, user, other).parent != said.parent:
         raise Refused("no_such_turn", 404, other)
-    cleaned = _CLEANERS[kind](said, payload)
-    made = Reaction(f"f-{secrets.token_hex(10)}", user, turn, other if kind == "choice" else "", kind, cleaned, now.isoformat(), "waiting")
     with store.write() as connection:
-        for earlier in _same(connection, made):
-            withdraw_reaction(connection, earlier, by=user, why="said again", replaced_by=made.id, now=now)
-        values = {"id": made.id, "user": user, "turn": turn, "other": made.other, "kind": kind, "at": made.at}
-        connection.execute(insert(schema.reactions).values(values | {"payload": json.dumps(cleaned, ensure_ascii=False)}))
-    return made
+        return put(connection, user, kind, said, payload, other=other, now=now)[0]
+
+
+def put(
+    connection: Connection, user: str, kind: Kind, said: Turn, payload: Mapping[str, Any], *, other: str = "", now: datetime
+) -> tuple[Reaction, list[str]]:
+    """Store a reaction inside a transaction, as ``react`` does; return it with the ids of the earlier ones that it replaces.
+
+    Args:
+        said: the response, which the caller has found to be this user's; of ``prompt`` the user's own turn.
+        payload: as for ``react``. score: ``score`` from 0 to 1. Any kind may have a ``note`` and ``tags``.
+
+    Raises:
+        Refused: the payload does not fit (422).
+    """
+    cleaned = _CLEANERS[kind](said, payload) | _beside(kind, payload)
+    made = Reaction(
+        f"f-{secrets.token_hex(10)}", user, said.id, other if kind == "choice" else "", kind, cleaned, now.isoformat(), "waiting"
+    )
+    replaced = _same(connection, made)
+    for earlier in replaced:
+        withdraw_reaction(connection, earlier, by=user, why="said again", replaced_by=made.id, now=now)
+    values = {"id": made.id, "user": user, "turn": said.id, "other": made.other, "kind": kind, "at": made.at}
+    connection.execute(insert(schema.reactions).values(values | {"payload": json.dumps(cleaned, ensure_ascii=False)}))
+    return made, replaced
 
 
 def own(store: Store, user: str, *, conversation: str = "") -> list[Reaction]:
@@ -114,7 +134,7 @@ def withdraw_records(connection: Connection, reaction: str, *, by: str, why: str
         if kind in ("ranking", "demonstration", "thumb"):
             withdrawals.withdraw(connection, kind, [(id, why)], by=by, now=now)
     for kind, id in made:
-        if kind == "prompt" and not _still_used(connection, id):
+        if kind == "prompt" and not _still_used(connection, id, reaction):
             withdrawals.withdraw(connection, "prompt", [(id, why)], by=by, now=now)
 
 
@@ -152,12 +172,21 @@ def _same(connection: Connection, made: Reaction) -> list[str]:
     return list(connection.scalars(query))
 
 
-def _still_used(connection: Connection, prompt: str) -> bool:
+def _still_used(connection: Connection, prompt: str, reaction: str) -> bool:
+    """Return whether a prompt is in a valid record, or was taken for its own sake, by another reaction than this one."""
     for kind, table in (("ranking", schema.rankings), ("demonstration", schema.demonstrations), ("thumb", schema.thumbs)):
         standing = select(table.c.id).where(table.c.prompt_id == prompt, ~is_withdrawn(kind, table.c.id))
         if connection.scalar(standing.limit(1)) is not None:
             return True
-    return False
+    r, v = schema.reactions, schema.reviews
+    newest = v.alias()
+    last = select(func.max(newest.c.number)).where(newest.c.reaction == r.c.id).correlate(r).scalar_subquery()
+    taken = select(r.c.id).select_from(r.join(v, v.c.reaction == r.c.id))
+    taken = taken.where(v.c.number == last, r.c.kind == "prompt", v.c.verdict == "accepted", r.c.id != reaction)
+    mine = taken.where(v.c.records.contains(json.dumps(prompt), autoescape=True), ~is_withdrawn("reaction", r.c.id))
+    # The prompt's id names its turn, so that the turn's index finds the reaction.
+    turn = prompt.removeprefix("api-")
+    return connection.scalar(mine.where(r.c.turn.in_((turn, turn.rpartition("-")[0]))).limit(1)) is not None
 
 
 def _answer(store: Store, user: str, id: str) -> Turn:
@@ -193,6 +222,38 @@ def _report(_: Turn, payload: Mapping[str, Any]) -> dict[str, Any]:
     return {"note": _text(payload, "note", LONGEST_NOTE)}
 
 
+def _score(_: Turn, payload: Mapping[str, Any]) -> dict[str, Any]:
+    score = payload.get("score")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise Refused("malformed", detail="score")
+    return {"score": float(score)}
+
+
+def _comment(_: Turn, payload: Mapping[str, Any]) -> dict[str, Any]:
+    if not _text(payload, "note", LONGEST_NOTE).strip() and not payload.get("tags"):
+        raise Refused("nothing_said")
+    return {}
+
+
+def _nothing(_: Turn, __: Mapping[str, Any]) -> dict[str, Any]:
+    return {}
+
+
+def _beside(kind: Kind, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the note and the tags that any kind may have; a thumb and a report hold their note already."""
+    found: dict[str, Any] = {}
+    if kind not in ("thumb", "report") and (said := _text(payload, "note", LONGEST_NOTE).strip()):
+        found["note"] = said
+    tags: object = payload.get("tags", ())
+    if not isinstance(tags, list | tuple):
+        raise Refused("malformed", detail="tags")
+    given = cast("Sequence[object]", tags)
+    words = [tag for tag in given if isinstance(tag, str) and 0 < len(tag) <= LONGEST_TAG]
+    if len(words) != len(given) or len(words) > MOST_TAGS:
+        raise Refused("malformed", detail="tags")
+    return found | ({"tags": list(dict.fromkeys(words))} if words else {})
+
+
 def _text(payload: Mapping[str, Any], name: str, longest: int) -> str:
     text = payload.get(name, "")
     if not isinstance(text, str):
@@ -207,4 +268,8 @@ _CLEANERS: dict[Kind, Callable[[Turn, Mapping[str, Any]], dict[str, Any]]] = {
     "choice": _choice,
     "correction": _correction,
     "report": _report,
+    "score": _score,
+    "comment": _comment,
+    "written": _nothing,
+    "prompt": _nothing,
 }

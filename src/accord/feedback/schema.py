@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 6
+VERSION = 7
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 
 
@@ -396,4 +396,31 @@ provenance = Table(
     Column("consent", name(12), nullable=False),
     Column("terms", Text, nullable=False),
     Column("at", name(40), nullable=False),
+)
+
+app_requests = Table(
+    "app_requests",
+    metadata,
+    Column("conversation", name(40), ForeignKey("conversations.id"), primary_key=True),
+    Column("app", name(120), nullable=False),
+    Column("response", name(120), nullable=False),
+    Column("kind", name(12), nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("fingerprint", name(40), nullable=False),
+    Column("at", name(40), nullable=False),
+    Column("days", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    UniqueConstraint("app", "response", name="app_requests_response"),
+)
+Index("app_requests_like", app_requests.c.app, app_requests.c.fingerprint)
+Index("app_requests_expiring", app_requests.c.expires)
+
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", name(64), primary_key=True),
+    Column("request", name(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", FreeText, nullable=False),
+    Column("at", Float, nullable=False, index=True),
 )

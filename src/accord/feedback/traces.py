@@ -12,8 +12,8 @@ from typing import Any
 from accord.runtime import lineage
 from accord.runtime.project import Project
 
-FROM_CHAT = "chat-"
-"""Prefixes of the ids of records that come from the chat."""
+FROM_CHAT, FROM_APPS = "chat-", "api-"
+"""Prefixes of the ids of records that come from the chat, and from apps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,20 @@ class ChatTurn:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class AppAnswer:
+    """A response that an app got or sent, among a model's training rows."""
+
+    response: str
+    """The id by which the app knows it."""
+    app: str
+    user: str
+    """The end user's pseudonym."""
+    model: str
+    """The ancestor that learned from it."""
+    what: str
+
+
 def snapshots(project: Project, model: str) -> list[Snapshot]:
     """Return the existing and unchanged snapshots of a model and its ancestors. Raises InputError when there is no such model."""
     found: list[Snapshot] = []
@@ -61,6 +75,22 @@ def chat_turns(project: Project, model: str) -> list[ChatTurn]:
             # Most rows are not the chat's, and need not be parsed.
             if FROM_CHAT in line:
                 found |= dict.fromkeys(_turns(json.loads(line), snapshot))
+    return list(found)
+
+
+def app_answers(project: Project, model: str) -> list[AppAnswer]:
+    """Return the responses of apps that a model and its ancestors learned from, once per ancestor and kind of record."""
+    found: dict[AppAnswer, None] = {}
+    for snapshot in snapshots(project, model):
+        for line in snapshot.lines():
+            if FROM_APPS not in line:
+                continue
+            row = json.loads(line)
+            prompt = row.get("prompt", row)
+            # A prompt of an app has the source "api RESPONSE APP".
+            origin = str(prompt.get("source", "")).split(" ", 2)
+            if origin[0] == "api" and len(origin) == 3 and str(prompt.get("id", "")).startswith(FROM_APPS):
+                found[AppAnswer(origin[1], origin[2], str(prompt.get("user", "")), snapshot.model, snapshot.what)] = None
     return list(found)
 
 

@@ -64,10 +64,20 @@ def usage(choices: Sequence[Choice], n: int) -> dict[str, Any]:
     return {"prompt_tokens": prompt, "completion_tokens": drawn, "total_tokens": prompt + drawn}
 
 
-def whole(form: Form, model: str, choices: Sequence[Choice], n: int, *, logprobs: bool) -> dict[str, Any]:
+def new_id(form: Form) -> str:
+    """Return a random id for a response."""
+    return f"{form.prefix}{secrets.token_hex(12)}"
+
+
+def spoken(choice: Choice) -> str:
+    """Return an answer without the model's thought."""
+    return Apart().push(choice.text, last=True)[1]
+
+
+def whole(form: Form, model: str, choices: Sequence[Choice], n: int, *, logprobs: bool, id: str = "") -> dict[str, Any]:
     """Return the body of a response that is not streamed."""
     return {
-        **_head(form, form.whole, model, choices[0].version),
+        **_head(form, form.whole, model, choices[0].version, id),
         "choices": [
             {"index": i, **_content(form, choice), "logprobs": _logprobs(form, choice.tokens) if logprobs else None}
             | {"finish_reason": choice.finish}
@@ -80,9 +90,9 @@ def whole(form: Form, model: str, choices: Sequence[Choice], n: int, *, logprobs
 class Events:
     """The events of one stream. Its constant head is serialised once, because a stream has hundreds of events."""
 
-    def __init__(self, form: Form, model: str, version: str) -> None:
+    def __init__(self, form: Form, model: str, version: str, id: str = "") -> None:
         self.form = form
-        head = json.dumps(_head(form, form.part, model, version), ensure_ascii=False)
+        head = json.dumps(_head(form, form.part, model, version, id), ensure_ascii=False)
         self._head = f"data: {head[:-1]}, "
         self._begun = set[int]()
         self._apart = dict[int, Apart]()
@@ -127,9 +137,8 @@ async def gather(pieces: AsyncGenerator[Piece]) -> Choice:
     return choice
 
 
-def _head(form: Form, object: str, model: str, version: str) -> dict[str, Any]:
-    id = f"{form.prefix}{secrets.token_hex(12)}"
-    return {"id": id, "object": object, "created": int(time.time()), "model": model, "system_fingerprint": version}
+def _head(form: Form, object: str, model: str, version: str, id: str) -> dict[str, Any]:
+    return {"id": id or new_id(form), "object": object, "created": int(time.time()), "model": model, "system_fingerprint": version}
 
 
 def _content(form: Form, choice: Choice) -> dict[str, Any]:

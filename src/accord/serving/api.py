@@ -5,9 +5,10 @@ Closed by default: every route except ``/health`` requires a key. All errors hav
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -28,7 +29,7 @@ from accord.serving.keys import Keys
 from accord.serving.limits import Limits
 from accord.serving.metrics import Meter
 from accord.serving.schemas import FIELDS
-from accord.serving.service import ERRORS, Service, Who, With
+from accord.serving.service import ERRORS, Keeper, Service, Who, With
 
 OWN = ("127.0.0.1", "localhost", "::1", "[::1]")
 log = logging.getLogger("accord.serve")
@@ -42,6 +43,8 @@ def create(
     names: Sequence[str] = (),
     rules: Rules | None = None,
     strict: bool = False,
+    keeper: Keeper | None = None,
+    extend: Callable[[FastAPI], None] | None = None,
 ) -> ASGIApp:
     """Return the API as an ASGI application over an open host.
 
@@ -50,13 +53,18 @@ def create(
         names: accepted host names, besides this machine's own.
         rules: the rules for every conversation.
         strict: refuse a request with a field that nobody reads, instead of naming it in a header.
+        keeper: stores the answers of keys that opted in.
+        extend: adds more routes.
     """
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=[*OWN, *names], www_redirect=False)]
     app = FastAPI(title="Accord", version=__version__, docs_url=None, redoc_url=None, middleware=middleware)
     meter = Meter(host.state)
     guarded = Guarded(host, rules or Rules(), lambda side, kind: meter.filtered.labels(side, kind).inc())
-    app.state.service = Service(guarded, keys, limits or Limits(), meter, strict)
+    app.state.service = Service(guarded, keys, limits or Limits(), meter, strict, keeper)
+    app.state.fields = FIELDS
     _routes(app)
+    if extend:
+        extend(app)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     return Gate(app)
@@ -104,16 +112,23 @@ def _refused(_: Request, error: Any) -> Response:
     return _error(error.status, str(error), code=error.code, param=error.param or None, headers=headers)
 
 
-def _not_valid(_: Request, error: Any) -> Response:
+def _not_valid(request: Request, error: Any) -> Response:
     """Return the first error of a request on one line."""
     first: dict[str, Any] = error.errors()[0]
-    where = [part for part in first["loc"] if isinstance(part, int) or part in FIELDS]  # the rest names the branches of a union
+    known = request.app.state.fields  # the rest names the branches of a union
+    where = [part for part in first["loc"] if isinstance(part, int) or part in known]
+    if first["type"] == "extra_forbidden":
+        name = str(first["loc"][-1])
+        param = ".".join(map(str, [*where, name]))
+        close = difflib.get_close_matches(name, sorted(known), 1)
+        hint = f": did you mean {close[0]!r}?" if close else ""
+        return _error(400, f"unknown field {param!r}{hint}", code="unknown_field", param=param)
     param = ".".join(map(str, where))
     return _error(400, f"{param}: {first['msg']}" if param else str(first["msg"]), code="invalid_value", param=param or None)
 
 
 def _http(_: Request, error: Any) -> Response:
-    codes = {401: "invalid_api_key", 404: "no_such_route", 405: "method_not_allowed"}
+    codes = {401: "invalid_api_key", 403: "insufficient_scope", 404: "no_such_route", 405: "method_not_allowed"}
     return _error(error.status_code, str(error.detail), code=codes.get(error.status_code, ""), headers=error.headers)
 
 

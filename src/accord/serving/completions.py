@@ -16,7 +16,7 @@ from accord.serving.fields import header, ignored
 from accord.serving.gate import problem
 from accord.serving.host import Ask, Piece, RefusedRequest, UnknownModel
 from accord.serving.schemas import ChatRequest, CompletionRequest, Drawing
-from accord.serving.service import Caller, Service, Who, With, asks_for_strict
+from accord.serving.service import Answered, Caller, Kept, Service, Who, With, asks_for_strict
 from accord.serving.streams import Stream, while_there
 
 WHOLE_CONTEXT = 10_000_000
@@ -38,6 +38,11 @@ async def _answered(form: Form, asked: Drawing, asks: Sequence[Ask], request: Re
         raise UnknownModel("no such model is served", where=asked.model)
     if who.key:
         service.limits.enter(who.id, who.key.requests_per_minute, who.key.tokens_per_minute)
+    id = answers.new_id(form)
+    kept = Kept()
+    if service.keeper and form.chat:
+        kept = service.keeper.opened(who.key, asks[0], asked.user or "", (asked.model_extra or {}).get("store"))
+    beside |= kept.headers
     told = asks[0].logprobs is not None
     seeded = [replace(ask, seed=seed) for ask in asks for seed in asked.seeds()]
     drawn = [service.meter.watch(asked.model, service.host.ask(asked.model, ask)) for ask in seeded]
@@ -46,8 +51,10 @@ async def _answered(form: Form, asked: Drawing, asks: Sequence[Ask], request: Re
     if asked.stream:
         first = await while_there(request.receive, anext(pieces))
         counted = bool(asked.stream_options and asked.stream_options.include_usage)
-        events = _events(form, asked, first, pieces, choices, logprobs=told, counted=counted)
-        return Stream(events, beside | service.limits.headers(who.id), lambda: _spend(service, who, choices, asked.n))
+        events = _events(form, asked, first, pieces, choices, logprobs=told, counted=counted, id=id)
+        return Stream(
+            _kept(events, kept, id, choices), beside | service.limits.headers(who.id), lambda: _spend(service, who, choices, asked.n)
+        )
 
     async def gathered() -> None:
         async with aclosing(pieces):
@@ -58,8 +65,28 @@ async def _answered(form: Form, asked: Drawing, asks: Sequence[Ask], request: Re
         await while_there(request.receive, gathered())
     finally:
         _spend(service, who, choices, asked.n)
+    await kept.keep(id, _answers(choices))
     headers = beside | service.limits.headers(who.id)
-    return JSONResponse(answers.whole(form, asked.model, choices, asked.n, logprobs=told), headers=headers)
+    return JSONResponse(answers.whole(form, asked.model, choices, asked.n, logprobs=told, id=id), headers=headers)
+
+
+def _answers(choices: Sequence[Choice]) -> list[Answered]:
+    return [Answered(answers.spoken(choice), choice.finish, choice.version) for choice in choices]
+
+
+async def _kept(events: AsyncGenerator[bytes], kept: Kept, id: str, choices: Sequence[Choice]) -> AsyncGenerator[bytes]:
+    """Yield the events of a stream; its answers are stored before the last event, or when the client has left."""
+    stored = False
+    try:
+        async with aclosing(events):
+            async for event in events:
+                if event is DONE:
+                    stored = True
+                    await kept.keep(id, _answers(choices))
+                yield event
+    finally:
+        if not stored and any(choice.text for choice in choices):
+            await kept.keep(id, _answers(choices))
 
 
 def _spend(service: Service, who: Caller, choices: Sequence[Choice], n: int) -> None:
@@ -107,9 +134,10 @@ async def _events(
     *,
     logprobs: bool,
     counted: bool,
+    id: str,
 ) -> AsyncGenerator[bytes]:
     """Yield the events of a stream whose first piece has arrived."""
-    events = Events(form, asked.model, first[1].version)
+    events = Events(form, asked.model, first[1].version, id)
     async with aclosing(rest):
         choices[first[0]].add(first[1])
         yield events.part(first[0], first[1], logprobs=logprobs)

@@ -15,11 +15,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from accord.errors import InputError
 from accord.runtime.files import write_atomic
 
+Scope = Literal["chat", "feedback", "tasks"]
+Storing = Literal["", "feedback", "prompts"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 FILE = "keys.json"
 PREFIX = "accord-"
 
@@ -40,6 +43,16 @@ class Key:
     """Prompt and answer tokens per minute; 0 takes the server's own limit."""
     models: tuple[str, ...] = ()
     """The models that the key may use; empty means all."""
+    scopes: tuple[Scope, ...] = ()
+    """What the key may do; empty, as for keys from before there were scopes, means ``chat``."""
+    store: Storing = ""
+    """Whether its answers are stored: for ``feedback`` alone, or also as ``prompts``; empty stores nothing."""
+    terms: str = ""
+    """The text by which all of the app's end users agreed that they are learned from; empty when each is asked."""
+
+    def can(self, scope: Scope) -> bool:
+        """Return whether the key may do something."""
+        return scope in (self.scopes or ("chat",))
 
 
 class Keys:
@@ -61,11 +74,21 @@ class Keys:
         key = self._known.get(hashed(token))
         return key if key and not key.revoked else None
 
-    def add(self, name: str, *, requests_per_minute: int = 0, tokens_per_minute: int = 0, models: tuple[str, ...] = ()) -> tuple[str, Key]:
+    def add(
+        self,
+        name: str,
+        *,
+        requests_per_minute: int = 0,
+        tokens_per_minute: int = 0,
+        models: tuple[str, ...] = (),
+        scopes: tuple[Scope, ...] = (),
+        store: Storing = "",
+        terms: str = "",
+    ) -> tuple[str, Key]:
         """Create a key and return it with its record. The key itself is not stored anywhere."""
         token = PREFIX + secrets.token_urlsafe(32)
         made = datetime.now(UTC).isoformat(timespec="seconds")
-        key = Key(secrets.token_hex(4), name, hashed(token), made, "", requests_per_minute, tokens_per_minute, models)
+        key = Key(secrets.token_hex(4), name, hashed(token), made, "", requests_per_minute, tokens_per_minute, models, scopes, store, terms)
         with self._changing() as known:
             known.append(key)
         return token, key
@@ -116,7 +139,7 @@ def hashed(token: str) -> str:
 def _read(path: Path) -> list[Key]:
     try:
         rows: Any = json.loads(path.read_text("utf-8"))
-        return [Key(**row | {"models": tuple(row.get("models", ()))}) for row in rows]
+        return [Key(**row | {name: tuple(row.get(name, ())) for name in ("models", "scopes")}) for row in rows]
     except (ValueError, TypeError, AttributeError) as error:
         hint = "move the file away and create new keys with `accord keys add`"
         raise InputError(f"the keys cannot be read: {error}", where=str(path), hint=hint) from error

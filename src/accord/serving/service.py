@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
-from accord.serving.host import Host
+from accord.serving.host import Ask, Host
 from accord.serving.keys import Key, Keys
 from accord.serving.limits import Limits
 from accord.serving.metrics import Meter
 
 NOBODY = "open"
 """The caller when no key is needed."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A complete answer, or one whose client has left."""
+
+    text: str
+    finish: str
+    version: str
+
+
+async def _not_kept(id: str, answers: Sequence[Answered]) -> None:
+    """Store nothing."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The storage of one request's answers."""
+
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Says to the client what is stored."""
+    keep: Callable[[str, Sequence[Answered]], Awaitable[None]] = _not_kept
+    """Stores the answers under the response's id."""
+
+
+class Keeper(Protocol):
+    """Stores answers for keys that opted in."""
+
+    def opened(self, key: Key | None, ask: Ask, user: str, wanted: bool | None) -> Kept:
+        """Return the storage of one request's answers.
+
+        Args:
+            wanted: the request's own ``store``; false opts out.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +63,8 @@ class Service:
     meter: Meter
     strict: bool = False
     """Whether a field that nobody reads is refused."""
+    keeper: Keeper | None = None
+    """Stores answers; None stores nothing of anybody's."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +82,8 @@ async def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-async def _caller(request: Request, service: Annotated[Service, Depends(_service)]) -> Caller:
-    """Return the caller of a request. Raises HTTPException 401 without a valid key."""
+async def _known(request: Request, service: Annotated[Service, Depends(_service)]) -> Caller:
+    """Return the caller of a request, whatever the key may do. Raises HTTPException 401 without a valid key."""
     if service.keys is None:
         return Caller(NOBODY, None)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -55,12 +93,20 @@ async def _caller(request: Request, service: Annotated[Service, Depends(_service
     return Caller(key.id, key)
 
 
+async def _caller(who: Annotated[Caller, Depends(_known)]) -> Caller:
+    """Return a caller who may ask the models. Raises HTTPException 403 for a key with other scopes alone."""
+    if who.key and not who.key.can("chat"):
+        raise HTTPException(403, "this needs a key with the scope chat")
+    return who
+
+
 def asks_for_strict(request: Request, service: Service) -> bool:
     """Return whether fields that nobody reads are refused: the server's setting, or the request's header ``X-Accord-Strict``."""
     said = request.headers.get("x-accord-strict", "")
     return service.strict or said.strip().lower() in ("1", "true", "yes")
 
 
+Known = Annotated[Caller, Depends(_known)]
 Who = Annotated[Caller, Depends(_caller)]
 With = Annotated[Service, Depends(_service)]
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -68,6 +114,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "The request is not understood, or does not fit the context.",
         401: "No working key.",
+        403: "The key has another scope.",
         404: "No such model.",
         408: "The request came too slowly.",
         413: "The request is too large.",

@@ -75,6 +75,12 @@ class ServeConfig(Settings):
     """Requests per minute of an API key without a limit of its own; 0 sets no limit."""
     tokens_per_minute: Natural = 0
     """Prompt and response tokens per minute of an API key without a limit of its own; 0 sets no limit."""
+    keep_days: Positive = 30.0
+    """Days for which the answers of API keys that opted in are stored; feedback starts them anew."""
+    prompt_share: Annotated[float, Range(least=0, most=1, why="between 0 and 1")] = 0.1
+    """Share of the requests that become prompts, of API keys that opted in to it."""
+    prompts_per_user: Natural = 200
+    """Most prompts that one end user gives in this way."""
     strict: bool = False
     """Refuses a request with a field that nobody reads; otherwise the header X-Accord-Ignored names such fields."""
     best_of: Count = 1

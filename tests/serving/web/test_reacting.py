@@ -11,7 +11,7 @@ from serving.web.conftest import Come, Person
 
 from accord.feedback import reactions, review
 from accord.feedback.store import Store
-from accord.serving.web.site import personal_data
+from accord.serving.screens import personal_data
 
 
 def talked(come: Come, text: str = "Which bread?", **settings: Any) -> tuple[Person, str, Any]:

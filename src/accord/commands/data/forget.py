@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import ProjectPath, Why, shows, table_of
 from accord.feedback import erasure
+from accord.feedback.apps import pseudonym
 from accord.feedback.audit import OPERATOR
 from accord.feedback.store import Store
 from accord.runtime.lineage import models_that_learned
@@ -31,6 +32,7 @@ def forget(
     project: ProjectPath,
     *,
     user: Annotated[str, Parameter(help="Who, as the prompts name them, or as the chat does.")],
+    app: Annotated[str, Parameter(help="The app (a key's name) whose name for an end user this is.")] = "",
     keep_copies: Annotated[bool, Parameter(help="Leave the rows in runs as they are.", negative="")] = False,
     why: Why = "",
 ) -> dict[str, Any]:
@@ -47,7 +49,9 @@ def forget(
     """
     opened, now = Project.open(project), datetime.now(UTC)
     with Store.open(opened.store_url) as store:
-        person = erasure.person(store, user)
+        with store.write() as connection:
+            named = pseudonym(connection, app, user) if app else user
+        person = erasure.person(store, named)
         found = erasure.traces(opened.path / "runs", person)
         snapshots = [trace for trace in found if trace.path.name != "samples.jsonl"]
         digests, runs = {trace.digest for trace in snapshots}, {trace.path.parent.name for trace in snapshots}

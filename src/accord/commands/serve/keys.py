@@ -15,10 +15,11 @@ from accord.commands.app import ProjectPath, shows, table_of
 from accord.errors import UsageError
 from accord.runtime.progress import table
 from accord.runtime.project import Project
-from accord.serving.keys import Keys
+from accord.serving.keys import Keys, Scope, Storing
 
 keys = App(name="keys", help="Create, list and revoke API keys.", result_action="return_value")
-COLUMNS = ("id", "name", "created", "requests/min", "tokens/min", "models", "state")
+COLUMNS = ("id", "name", "created", "requests/min", "tokens/min", "models", "may", "stores", "state")
+LONGEST_NAME = 80
 
 
 def show_added(key: Mapping[str, Any]) -> None:
@@ -31,7 +32,9 @@ def show_keys(metrics: Mapping[str, Any]) -> None:
     rows: list[tuple[str, ...]] = []
     for key in metrics["keys"]:
         limits = (str(key[limit] or "") for limit in ("requests_per_minute", "tokens_per_minute"))
-        rows.append((key["id"], key["name"], key["created"], *limits, ", ".join(key["models"]), "revoked" if key["revoked"] else ""))
+        may, stores = ", ".join(key["scopes"] or ("chat",)), key["store"] or "nothing"
+        state = "revoked" if key["revoked"] else ""
+        rows.append((key["id"], key["name"], key["created"], *limits, ", ".join(key["models"]), may, stores, state))
     table("keys", COLUMNS, rows)
 
 
@@ -49,20 +52,38 @@ def add(
     requests_per_minute: Annotated[int, Parameter(help="Requests per minute; 0 takes the server's limit.")] = 0,
     tokens_per_minute: Annotated[int, Parameter(help="Prompt and answer tokens per minute; 0 takes the server's limit.")] = 0,
     model: Annotated[tuple[str, ...], Parameter(help="A model that it may use; all by default.", negative="")] = (),
+    scope: Annotated[tuple[Scope, ...], Parameter(help="What it may do; chat by default.", negative="")] = (),
+    store: Annotated[Storing, Parameter(help="Store its answers: for feedback alone, or also as prompts.")] = "",
+    terms: Annotated[str, Parameter(help="The text by which all of the app's end users agreed to be learned from, e.g. its address.")] = "",
 ) -> dict[str, str]:
     """Create an API key and show it this once; the project keeps its hash alone.
 
     Example: accord keys add my-town "the newsletter" --requests-per-minute 60
 
     Raises:
-        UsageError: a limit is below 0.
+        UsageError: a limit is below 0, or storage or terms are asked for in a way that has no effect.
         InputError: the project's keys cannot be read.
     """
     if min(requests_per_minute, tokens_per_minute) < 0:
         raise UsageError("a limit is below 0", where="--requests-per-minute, --tokens-per-minute", hint="0 takes the server's")
+    _check(name, scope, store, terms)
     known = Keys(Project.open(project).path)
-    token, key = known.add(name, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute, models=model)
+    limits = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
+    token, key = known.add(name, **limits, models=model, scopes=scope, store=store, terms=terms)
     return {"key": token, "id": key.id, "name": name}
+
+
+def _check(name: str, scope: tuple[Scope, ...], store: Storing, terms: str) -> None:
+    """Make sure that an app's key has a name that records can carry, and that its options have an effect."""
+    named = bool(scope or store or terms)
+    if named and not (1 <= len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
+        what = f"records carry the name of this key, so that it has 1 to {LONGEST_NAME} printable characters"
+        raise UsageError(what, where="NAME", hint="give a shorter name on one line")
+    if store and scope and "chat" not in scope:
+        raise UsageError("a key that may not chat has no answers to store", where="--store", hint="give --scope chat too")
+    if terms and not store and "feedback" not in scope:
+        hint = "give --scope feedback, or --store"
+        raise UsageError("terms of a key that neither stores answers nor sends feedback", where="--terms", hint=hint)
 
 
 @keys.command(name="list")

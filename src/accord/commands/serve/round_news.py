@@ -16,12 +16,14 @@ from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.codec import encode
 from accord.feedback.snapshot import snapshot_line
 from accord.feedback.store import Store
-from accord.feedback.traces import FROM_CHAT, chat_turns, snapshots
+from accord.feedback.traces import FROM_APPS, FROM_CHAT, chat_turns, snapshots
 from accord.records import Prompt, RankedPrompt
 from accord.runtime import lineage
 from accord.runtime.project import Project
 from accord.settings import RoundConfig
 
+USED = (FROM_CHAT, FROM_APPS)
+"""Prefixes of the ids of prompts whose answers somebody used."""
 RECORDS = ("rankings", "demonstrations", "thumbs", "prompts")
 Encoded = Mapping[str, Any]
 """A prompt as a snapshot holds it."""
@@ -49,8 +51,8 @@ def news(project: Project, config: RoundConfig, *, reward: str = "", dtype: str 
             "agreement": _agreement(store, new["rankings"]),
             "chat_turns_learned_from": len({one.turn for one in chat_turns(project, model)}),
         }
-        metrics |= _drift([prompt for prompt in new["prompts"] if prompt.id.startswith(FROM_CHAT)], known, config)
-        choices = [row for row in new["rankings"] if row.prompt.id.startswith(FROM_CHAT)]
+        metrics |= _drift([prompt for prompt in new["prompts"] if prompt.id.startswith(USED)], known, config)
+        choices = [row for row in new["rankings"] if row.prompt.id.startswith(USED)]
         if reward and choices and "topics" in metrics:
             from accord.commands.serve.round_doubts import certainty_by_topic
 
@@ -85,15 +87,19 @@ def _rows(store: Store, what: str) -> Iterable[Any]:
 
 
 def _counted(store: Store, new: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, int]]:
-    """Count new records by kind of labeler, and prompts by whether they come from the chat."""
+    """Count new records by kind of labeler, and prompts by whether they come from the chat, an app, or elsewhere."""
     kinds = {labeler.id: labeler.kind for labeler in store.labelers()}
     counted: dict[str, dict[str, int]] = {}
     for what, rows in new.items():
         if what == "prompts":
-            counted[what] = dict(Counter("chat" if prompt.id.startswith(FROM_CHAT) else "other" for prompt in rows))
+            counted[what] = dict(Counter(_origin(prompt) for prompt in rows))
         else:
             counted[what] = dict(Counter(kinds[row.labeler] for row in rows))
     return counted
+
+
+def _origin(prompt: Prompt) -> str:
+    return "chat" if prompt.id.startswith(FROM_CHAT) else "apps" if prompt.id.startswith(FROM_APPS) else "other"
 
 
 def _agreement(store: Store, new: Sequence[RankedPrompt]) -> list[float] | None:

@@ -1,7 +1,8 @@
 """`accord serve`: serve the project's models by an OpenAI-compatible API, or stand as a gate in front of another server.
 
 Needs a language model in the project, or an upstream server, and an API key (`accord keys add`) unless only this machine comes in.
-Leaves nothing; prompts and answers are not stored. A model that is trained again under its name is swapped while requests run.
+Leaves nothing: prompts and answers are stored for keys alone that opted in (`accord keys add --store`), and feedback for those that
+may send it. A model that is trained again under its name is swapped while requests run.
 """
 
 from __future__ import annotations
@@ -19,17 +20,24 @@ from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPa
 from accord.commands.models import compute_dtype, load_model
 from accord.commands.serve.rules import rules_of
 from accord.errors import ModelError, UsageError
+from accord.feedback.app_prompts import Draw
+from accord.feedback.store import Store
 from accord.feedback.web.server import is_loopback, listen
 from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
 from accord.runtime.project import Project
 from accord.serving.api import create
+from accord.serving.apps import routes
+from accord.serving.apps.desk import Desk, mount
+from accord.serving.apps.keeper import Keeper
+from accord.serving.apps.upkeep import upkeep
 from accord.serving.guards import Rules
 from accord.serving.host import Host
 from accord.serving.keys import Keys
 from accord.serving.limits import Limits
 from accord.serving.model_host import Capacity, ModelHost
 from accord.serving.reload import reload_rewritten
+from accord.serving.screens import EVERYTHING
 from accord.serving.upstream import Upstream
 from accord.settings import ServeConfig
 
@@ -64,7 +72,7 @@ def serve(
     rules = rules_of(opened, config, flags.dtype)
     host = Upstream(upstream, seconds=config.seconds) if upstream else _model_host(opened, config, model, flags.dtype)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_run(host, config, keys, rules, Shelf(opened)))
+        asyncio.run(_run(host, config, keys, rules, opened))
 
 
 def check_address(config: ServeConfig, keys: Keys | None, *, insecure: bool) -> None:
@@ -93,21 +101,26 @@ def _model_host(project: Project, config: ServeConfig, models: Sequence[str], dt
     return ModelHost(lambda name: load_model(project, name), names, capacity=capacity, dtype=compute_dtype(dtype))
 
 
-async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules, shelf: Shelf) -> None:
+async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules, project: Project) -> None:
     socket = listen(config.host, config.port)
     names = [part.strip() for part in config.names.split(",") if part.strip()]
     limits = Limits(config.requests_per_minute, config.tokens_per_minute)
-    app = create(host, keys=keys, limits=limits, names=[*names, config.host], rules=rules, strict=config.strict)
+    desk = Desk(lambda: Store.open(project.store_url))
+    keeper = Keeper(desk, Draw(EVERYTHING, config.prompt_share, config.prompts_per_user), config.keep_days)
+    how: dict[str, Any] = {"limits": limits, "names": [*names, config.host], "rules": rules, "strict": config.strict, "keeper": keeper}
+    app = create(host, keys=keys, **how, extend=lambda app: mount(app, desk, routes.router))
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}
     settings = uvicorn.Config(app, **quiet, timeout_graceful_shutdown=5, limit_concurrency=CONNECTIONS)
     await host.start()
-    reloading = asyncio.create_task(reload_rewritten(shelf, host)) if isinstance(host, ModelHost) else None
+    beside = [asyncio.create_task(reload_rewritten(Shelf(project), host))] if isinstance(host, ModelHost) else []
+    beside += [asyncio.create_task(upkeep(desk, keys))] if keys else []
     try:
         hostname = f"[{config.host}]" if ":" in config.host else config.host
         address = f"http://{hostname}:{socket.getsockname()[1]}/v1"
         print(f"Serving {', '.join(host.models()) or 'nothing yet'} at {address}  (Ctrl-C ends it)", flush=True)
         await uvicorn.Server(settings).serve(sockets=[socket])
     finally:
-        if reloading:
-            reloading.cancel()
+        for task in beside:
+            task.cancel()
         await host.close()
+        desk.close()

@@ -8,22 +8,17 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 from weakref import WeakValueDictionary
 
-from accord.data import personal
 from accord.feedback import deployments
-from accord.feedback.moderation import Finding, Screen, screen, together
+from accord.feedback.moderation import Screen
 from accord.feedback.web.access import Site, Visit
 from accord.feedback.web.languages import HERE
 from accord.records import Sampling
 from accord.serving.host import Host
+from accord.serving.screens import EVERYTHING
 from accord.serving.web.live import Live
 from accord.settings import ChatConfig, LabelConfig
 
 PACKAGE = "accord.serving.web"
-
-
-def personal_data(text: str) -> list[Finding]:
-    """Return personal data as findings of a review."""
-    return [Finding("personal", found.kind.lower(), found.start, found.end) for found in personal.find(text)]
 
 
 class Models(Host, Protocol):
@@ -51,7 +46,7 @@ class ChatSite(Site):
     chat: ChatConfig
     models: Models
     library: Library
-    screen: Screen = field(default=together(personal_data, screen))
+    screen: Screen = field(default=EVERYTHING)
     """Finds the parts that a reviewer should look at, including personal data to be removed."""
     live: dict[str, Live] = field(default_factory=dict[str, Live])
     """Answers in progress, by conversation."""

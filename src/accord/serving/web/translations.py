@@ -21,7 +21,16 @@ STATES = {
 }
 UNUSED = _("kept for you alone")
 """State of a waiting reaction while its author has not agreed to its use."""
-WHAT = {"thumb": _("Thumb"), "choice": _("Choice"), "correction": _("Correction"), "report": _("Report of harm")}
+WHAT = {
+    "thumb": _("Thumb"),
+    "choice": _("Choice"),
+    "correction": _("Correction"),
+    "report": _("Report of harm"),
+    "score": _("Score"),
+    "comment": _("Comment"),
+    "written": _("Demonstration"),
+    "prompt": _("Prompt"),
+}
 FINISHES = {
     "stop": "",
     "length": _("cut at its length limit"),

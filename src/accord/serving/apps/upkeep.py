@@ -1,0 +1,33 @@
+"""Upkeep of a running server: the stored requests whose time is over are emptied at its start and then every hour."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from anyio import to_thread
+
+from accord.errors import AccordError
+from accord.feedback.app_requests import purge
+from accord.serving.apps.desk import Desk, now
+from accord.serving.keys import Keys
+
+EVERY_SECONDS = 3600.0
+log = logging.getLogger("accord.serve")
+
+
+async def upkeep(desk: Desk, keys: Keys) -> None:
+    """Empty what is due, again and again. A database that is out of reach is tried again an hour later."""
+    while True:
+        try:
+            await to_thread.run_sync(empty_due, desk, keys)
+        except AccordError as error:
+            log.warning("stored requests could not be emptied: %s", error)
+        await asyncio.sleep(EVERY_SECONDS)
+
+
+def empty_due(desk: Desk, keys: Keys) -> dict[str, int]:
+    """Empty the requests whose time is over; nothing, and no database, where no key ever stored any."""
+    if not any(key.store for key in keys.all()):
+        return {}
+    return purge(desk.store(), now=now())
