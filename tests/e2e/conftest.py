@@ -29,7 +29,7 @@ __all__ = ["postgres"]
 
 expect.set_options(timeout=60_000)  # a busy machine is no failure
 SEED = 5
-KEPT = frozenset({"meta", "alembic_version", "guidelines"})
+KEPT = frozenset({"meta", "alembic_version", "guidelines", "questions"})
 """Tables that a server fills when it starts."""
 TEXTS = (
     "Rye bread, **baked** at noon.",
@@ -57,8 +57,9 @@ def task(number: int, kind: Kind = "rank", k: int = 6, overlap: int = 2, priorit
 class Server:
     """``accord label`` on a project. It ends with these tests, also when they are killed: its watcher's pipe closes then."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        self.project = Project.create(folder, settings={"store": {"url": url}, "label": {"seed": SEED}})
+    def __init__(self, folder: Path, url: str, **label: object) -> None:
+        """Creates the project; ``label`` is more of its section [label]."""
+        self.project = Project.create(folder, settings={"store": {"url": url}, "label": {"seed": SEED, **label}})
         self.url, self.store = url, Store.open(url)
         self.port = 0
         self.process: subprocess.Popen[str] | None = None

@@ -25,6 +25,7 @@ from accord.feedback.store import Store
 from accord.feedback.tasks import last_revision, lock_labeler, lock_task, set_state
 from accord.feedback.withdrawals import is_withdrawn, withdraw
 from accord.records import Demonstration, Guideline, Ranking, Rating, Response
+from accord.settings.questions import Questions, usual
 
 __all__ = ["Answer", "Conflict", "Pace", "Refused", "Saved", "draft", "every", "kinds", "own", "pace", "read_draft", "retract", "submit"]
 
@@ -90,6 +91,8 @@ def submit(
     seconds: float,
     guideline: Guideline,
     now: datetime,
+    questions: Questions | None = None,
+    asked: str = "",
 ) -> Saved:
     """Store an answer; it is on disk when this returns.
 
@@ -100,9 +103,12 @@ def submit(
         seconds: time spent on it.
         guideline: the version that the labeler read.
         now: UTC.
+        questions: in force in the project; None means those of a project that has none of its own.
+        asked: the version of the questions on the page (``Questions.version``); empty is not checked.
 
     Raises:
-        Conflict: the answer has another revision by now, or the key was used for another content (409).
+        Conflict: the answer has another revision by now, the key was used for another content, or the questions have changed since the
+            page was made (409).
         Refused: the task was not given to this labeler (403), others filled it after the lease expired (410), it was retracted (410), or
             the payload does not fit (422).
         StoreError: the store cannot be written.
@@ -113,7 +119,12 @@ def submit(
         if row is None or given is None:
             raise Refused("not_yours", 403, task_id)
         task = load(connection, task_id)
-        cleaned = payloads.clean(task, payload)
+        known = questions or usual()
+        if asked and asked != known.version(task.kind) and "skip" not in payload:
+            if saved := _known_key(connection, labeler, task_id, key):
+                return saved
+            raise Conflict("questions_changed", f"the page had {asked}")
+        cleaned = payloads.clean(task, payload, known)
         if saved := _sent_before(connection, labeler, task_id, key, cleaned):
             return saved
         last = last_revision(connection, task_id, labeler)
@@ -262,6 +273,13 @@ def _sent_before(connection: Connection, labeler: str, task_id: str, key: str, c
     if row["task_id"] != task_id or row["payload"] != _json(cleaned):
         raise Conflict("key_reused", key)
     return Saved(row["id"], row["revision"])
+
+
+def _known_key(connection: Connection, labeler: str, task_id: str, key: str) -> Saved | None:
+    """Return the answer to a task that is stored under a key, whatever it says."""
+    a = schema.answers
+    row = connection.execute(select(a).where(a.c.labeler == labeler, a.c.key == key, a.c.task_id == task_id)).mappings().first()
+    return Saved(row["id"], row["revision"]) if row else None
 
 
 def _record(

@@ -18,11 +18,14 @@ from accord.errors import UsageError
 from accord.feedback import answers, schema
 from accord.feedback.audit import entries
 from accord.feedback.inserts import batches, prompts_by_id, responses_by_id
+from accord.feedback.questions import kept, said
 from accord.feedback.queue import load_all
 from accord.feedback.store import Store
 from accord.records import Labeler, Prompt
 
-What = Literal["prompts", "demonstrations", "responses", "rankings", "comparisons", "thumbs", "labelers", "tasks", "answers", "audit"]
+What = Literal[
+    "prompts", "demonstrations", "responses", "rankings", "comparisons", "thumbs", "labelers", "tasks", "answers", "questions", "audit"
+]
 Line = dict[str, Any]
 
 
@@ -113,6 +116,20 @@ def _answers(store: Store) -> Iterator[Line]:
     return map(_plain, answers.every(store, purposes=("work", "gold", "qualification", "repeat"), withdrawn=True))
 
 
+def _questions(store: Store) -> Iterator[Line]:
+    """Yield each answer to a question with the wording that was answered and the texts that it is about."""
+    wordings = {key: dataclasses.asdict(question) for key, question in kept(store).items()}
+    for batch in batches(said(store)):
+        with store.read() as connection:
+            asked = prompts_by_id(connection, (each.prompt_id for each in batch))
+            answers = responses_by_id(connection, (each.target for each in batch))
+        for each in batch:
+            wording = wordings.get((each.question, each.version), {})
+            line = _plain(each) | {"wording": {key: wording[key] for key in ("kind", "about", "text", "definition") if key in wording}}
+            response = answers.get(each.target)
+            yield line | _asked(asked[each.prompt_id]) | ({"response": response.text, "model": response.model} if response else {})
+
+
 _LINES: dict[What, Callable[[Store], Iterable[Line]]] = {
     "prompts": _prompts,
     "demonstrations": _demonstrations,
@@ -123,6 +140,7 @@ _LINES: dict[What, Callable[[Store], Iterable[Line]]] = {
     "labelers": lambda store: map(_plain, store.labelers()),
     "tasks": _tasks,
     "answers": _answers,
+    "questions": _questions,
     "audit": lambda store: map(_plain, entries(store)),
 }
 

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from accord.feedback.queue import Kind, Task
 from accord.feedback.refusals import Refused
-from accord.records import PROMPT_FLAGS, RESPONSE_FLAGS, flag_named
+from accord.records import flag_named
+from accord.settings.questions import Question, Questions, usual
 
 Payload = dict[str, Any]
 LONGEST = 100_000
@@ -15,8 +16,17 @@ LONGEST = 100_000
 CHOICES = ("first", "second", "tie", "both_bad")
 
 
-def clean(task: Task, payload: Mapping[str, Any]) -> Payload:
+LONGEST_ANSWER = 4_000
+"""Maximum length in characters of an answer in words to a question."""
+MOST_SPANS = 500
+
+
+def clean(task: Task, payload: Mapping[str, Any], questions: Questions | None = None) -> Payload:
     """Return the checked payload in its stored form: ranks from 1 without gaps, no empty fields.
+
+    Args:
+        questions: in force in the project; answers to them stand in ``answers``, and ``questions`` records the version of each.
+            None means those of a project that has none of its own.
 
     Raises:
         Refused: a field is missing, unknown or does not fit the task (422).
@@ -24,7 +34,9 @@ def clean(task: Task, payload: Mapping[str, Any]) -> Payload:
     if "skip" in payload:
         _only(payload, "skip")
         return {"skip": _text(payload, "skip")}
-    return _CLEANERS[task.kind](task, payload)
+    asked = questions or usual()
+    fields = {key: value for key, value in payload.items() if key not in ("answers", "questions")}
+    return _CLEANERS[task.kind](task, fields, asked) | _answered(task, payload, asked)
 
 
 def dense(ranks: Mapping[str, int]) -> dict[str, int]:
@@ -33,7 +45,7 @@ def dense(ranks: Mapping[str, int]) -> dict[str, int]:
     return {id: places[rank] for id, rank in ranks.items()}
 
 
-def _rank(task: Task, payload: Mapping[str, Any]) -> Payload:
+def _rank(task: Task, payload: Mapping[str, Any], questions: Questions) -> Payload:
     _only(payload, "ranks", "ratings", "prompt_flags", "reason", "all_bad")
     ids = [response.id for response in task.responses]
     bad = payload.get("all_bad", False)
@@ -47,24 +59,25 @@ def _rank(task: Task, payload: Mapping[str, Any]) -> Payload:
         raise Refused("malformed", detail="ratings")
     if set(ratings) != set(ids) and not bad:
         raise Refused("rating_missing", detail=", ".join(sorted(set(ids) - set(ratings))))
-    cleaned = {"ranks": dense(ranks), "ratings": {id: _rating(rating, "rating_missing", id) for id, rating in ratings.items()}}
-    flags = _flags(payload.get("prompt_flags", []), PROMPT_FLAGS)
+    cleaned: Payload = {"ranks": dense(ranks)}
+    cleaned["ratings"] = {id: _rating(rating, questions, "rating_missing", id) for id, rating in ratings.items()}
+    flags = _flags(payload.get("prompt_flags", []), questions.flags("prompt"))
     return cleaned | _present(prompt_flags=flags, reason=_text(payload, "reason"), all_bad=bad)
 
 
-def _compare(_: Task, payload: Mapping[str, Any]) -> Payload:
+def _compare(_: Task, payload: Mapping[str, Any], __: Questions) -> Payload:
     _only(payload, "choice", "reason")
     if payload.get("choice") not in CHOICES:
         raise Refused("choice_missing")
     return {"choice": payload["choice"]} | _present(reason=_text(payload, "reason"))
 
 
-def _demonstrate(_: Task, payload: Mapping[str, Any]) -> Payload:
+def _demonstrate(_: Task, payload: Mapping[str, Any], __: Questions) -> Payload:
     _only(payload, "text")
     return {"text": _written(payload)}
 
 
-def _correct(task: Task, payload: Mapping[str, Any]) -> Payload:
+def _correct(task: Task, payload: Mapping[str, Any], _: Questions) -> Payload:
     _only(payload, "response_id", "text", "reason")
     response = task.responses[0]
     if payload.get("response_id", response.id) != response.id:
@@ -75,14 +88,14 @@ def _correct(task: Task, payload: Mapping[str, Any]) -> Payload:
     return {"response_id": response.id, "text": text} | _present(reason=_text(payload, "reason"))
 
 
-def _conversation(task: Task, payload: Mapping[str, Any]) -> Payload:
+def _conversation(task: Task, payload: Mapping[str, Any], questions: Questions) -> Payload:
     _only(payload, "turns", "prompt_flags", "reason")
     turns = {str(turn): rating for turn, rating in _mapping(payload, "turns").items()}
     wanted = turns_of(task)
     if set(turns) != set(wanted):
         raise Refused("turn_missing", detail=", ".join(sorted(set(wanted) ^ set(turns))))
-    cleaned = {"turns": {turn: _rating(turns[turn], "turn_missing", turn) for turn in wanted}}
-    flags = _flags(payload.get("prompt_flags", []), PROMPT_FLAGS)
+    cleaned = {"turns": {turn: _rating(turns[turn], questions, "turn_missing", turn) for turn in wanted}}
+    flags = _flags(payload.get("prompt_flags", []), questions.flags("prompt"))
     return cleaned | _present(prompt_flags=flags, reason=_text(payload, "reason"))
 
 
@@ -92,7 +105,7 @@ def turns_of(task: Task) -> tuple[str, ...]:
     return tuple(map(str, turns + [len(task.prompt.messages)] * len(task.responses)))
 
 
-_CLEANERS: dict[Kind, Callable[[Task, Mapping[str, Any]], Payload]] = {
+_CLEANERS: dict[Kind, Callable[[Task, Mapping[str, Any], Questions], Payload]] = {
     "rank": _rank,
     "evaluate": _rank,
     "compare": _compare,
@@ -102,14 +115,95 @@ _CLEANERS: dict[Kind, Callable[[Task, Mapping[str, Any]], Payload]] = {
 }
 
 
-def _rating(value: object, key: str, what: str) -> Payload:
+def targets_of(task: Task) -> tuple[str, ...]:
+    """Return what a task asks its questions about responses of: the responses, or the turns of a conversation."""
+    return turns_of(task) if task.kind == "conversation" else tuple(response.id for response in task.responses)
+
+
+def text_of(task: Task, target: str) -> str:
+    """Return the text of a response, or of a turn of a conversation, in whose characters spans are counted."""
+    if task.kind != "conversation":
+        return next(response.text for response in task.responses if response.id == target)
+    turn = int(target)
+    return task.prompt.messages[turn].content if turn < len(task.prompt.messages) else task.responses[0].text
+
+
+def _answered(task: Task, payload: Mapping[str, Any], questions: Questions) -> Payload:
+    """Return the answers to a project's own questions with the version of each; empty when none was answered."""
+    given = _mapping(payload, "answers")
+    _only(given, "prompt", "responses")
+    about, targets = _mapping(given, "responses"), targets_of(task)
+    if unknown := sorted(map(str, about.keys() - set(targets))):
+        raise Refused("malformed", detail=unknown[0])
+    optional = bool(payload.get("all_bad"))  # then the responses need no ratings, and no answers either
+    prompt = _answers(_mapping(given, "prompt"), questions.asked(task.kind, "prompt"), "", optional=False)
+    asked, found = questions.asked(task.kind, "response"), dict[str, Payload]()
+    for target in targets:
+        said = _answers(_mapping(about, target), asked, text_of(task, target), optional=optional)
+        if said:
+            found[target] = said
+    named = {*prompt, *(name for said in found.values() for name in said)}
+    versions = {name: questions.by_name[name].version for name in sorted(named)}
+    return _present(answers=_present(prompt=prompt, responses=found), questions=versions)
+
+
+def _answers(given: Mapping[str, Any], asked: Sequence[Question], text: str, *, optional: bool) -> Payload:
+    known = {question.name: question for question in asked}
+    _only(given, *known)
+    found: Payload = {}
+    for name, question in known.items():
+        value = _answer(question, given.get(name), text)
+        if value is None and question.required and not optional:
+            raise Refused("question_missing", detail=name)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _answer(question: Question, value: object, text: str) -> object:
+    """Return a checked answer to a question; None when it was left open."""
+    if value is None or value == "":
+        return None
+    if question.kind == "text":
+        written = _text({question.name: value}, question.name)
+        if len(written) > LONGEST_ANSWER:
+            raise Refused("too_long", detail=question.name)
+        return written if written.strip() else None
+    if question.kind == "spans":
+        return _spans(question, value, text)
+    if not any(value == possible and type(value) is type(possible) for possible in question.values):
+        raise Refused("malformed", detail=question.name)
+    return value
+
+
+def _spans(question: Question, value: object, text: str) -> list[Payload]:
+    """Return marked parts of a text, in its order: start and end in characters, and the kind. An empty list says that nothing is wrong."""
+    if isinstance(value, str):
+        raise Refused("span_misplaced", detail=question.name)
+    if not isinstance(value, list | tuple) or len(cast("list[object]", value)) > MOST_SPANS:
+        raise Refused("malformed", detail=question.name)
+    kinds, found = {option.value for option in question.options}, set[tuple[int, int, str]]()
+    for span in cast("list[object]", value):
+        if not isinstance(span, Mapping):
+            raise Refused("malformed", detail=question.name)
+        fields = cast("Mapping[str, Any]", span)
+        _only(fields, "start", "end", "kind")
+        start, end, kind = fields.get("start"), fields.get("end"), fields.get("kind")
+        inside = _whole(start, 0, len(text)) and _whole(end, 0, len(text)) and cast("int", start) < cast("int", end)
+        if kind not in kinds or not inside:
+            raise Refused("span_misplaced", detail=question.name)
+        found.add((cast("int", start), cast("int", end), str(kind)))
+    return [{"start": start, "end": end, "kind": kind} for start, end, kind in sorted(found)]
+
+
+def _rating(value: object, questions: Questions, key: str, what: str) -> Payload:
     if not isinstance(value, Mapping):
         raise Refused("malformed", detail=what)
     rating = cast("Mapping[str, Any]", value)
     _only(rating, "quality", "flags")
     if not _whole(rating.get("quality"), 1, 7):
         raise Refused(key, detail=what)
-    return {"quality": rating["quality"]} | _present(flags=_flags(rating.get("flags", []), RESPONSE_FLAGS))
+    return {"quality": rating["quality"]} | _present(flags=_flags(rating.get("flags", []), questions.flags("response")))
 
 
 def _flags(value: object, known: Sequence[str]) -> list[str]:

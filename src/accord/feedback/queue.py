@@ -17,8 +17,9 @@ from accord.feedback import rows, schema
 from accord.feedback.inserts import add_responses, add_rows, batches, by_id, insert_rows, prompts_by_id
 from accord.feedback.store import Store
 from accord.records import GuidelineSet, Prompt, Response
+from accord.settings.questions import TaskKind
 
-Kind = Literal["rank", "compare", "demonstrate", "correct", "conversation", "evaluate"]
+Kind = TaskKind
 Purpose = Literal["work", "gold", "qualification", "repeat"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 RESPONSES: dict[Kind, tuple[int, int]] = {

@@ -68,7 +68,7 @@ class Contested:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """A kind of judgement: number of categories, weight of a disagreement, whether the categories mirror each other."""
 
     size: int
@@ -77,11 +77,11 @@ class _Scale:
     alphas: dict[str, Figure]
 
 
-_NOMINAL, _ORDINAL, _INTERVAL = (partial(alpha_of, level=level) for level in get_args(Level))
+NOMINAL, ORDINAL, INTERVAL = (partial(alpha_of, level=level) for level in get_args(Level))
 _SCALES = {
-    "comparison": _Scale(3, "none", True, {"alpha": _NOMINAL, "alpha_ordinal": _ORDINAL}),
-    "rating": _Scale(QUALITIES, "quadratic", False, {"alpha_ordinal": _ORDINAL, "alpha_interval": _INTERVAL}),
-    "flag": _Scale(2, "none", False, {"alpha": _NOMINAL}),
+    "comparison": Scale(3, "none", True, {"alpha": NOMINAL, "alpha_ordinal": ORDINAL}),
+    "rating": Scale(QUALITIES, "quadratic", False, {"alpha_ordinal": ORDINAL, "alpha_interval": INTERVAL}),
+    "flag": Scale(2, "none", False, {"alpha": NOMINAL}),
 }
 
 
@@ -103,7 +103,7 @@ def reliability(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: int
     metrics["rank_tau_b"] = resampled(_tau_rows(groups), share, resamples=resamples, seed=seed)
     said = {"comparison": [_comparisons(g) for g in groups], "rating": [_ratings(g) for g in groups], "flag": _flags(groups)}
     for name, scale in _SCALES.items():
-        metrics |= {f"{name}_{key}": value for key, value in _of_scale(said[name], scale, resamples, seed).items()}
+        metrics |= {f"{name}_{key}": value for key, value in of_scale(said[name], scale, resamples, seed).items()}
     return Reliability(len(rows), len(groups), len({r.labeler for r in rows}), pairwise.pairs, metrics)
 
 
@@ -166,7 +166,8 @@ def labeler_kappas(
     }
 
 
-def _of_scale(units: Units, scale: _Scale, resamples: int, seed: int) -> dict[str, Interval]:
+def of_scale(units: Units, scale: Scale, resamples: int, seed: int) -> dict[str, Interval]:
+    """Return a scale's coefficients over units that several labelers judged; empty when there are none."""
     counts, prompts = _counted(units, scale.size)
     if not (counts.sum(-1) > 1).any():
         return {}
@@ -182,7 +183,7 @@ def _of_scale(units: Units, scale: _Scale, resamples: int, seed: int) -> dict[st
 
 
 def _mean_kappa(
-    confusions: Mapping[tuple[str, str], tuple[list[int], Floats]], scale: _Scale, prompts: int, resamples: int, seed: int
+    confusions: Mapping[tuple[str, str], tuple[list[int], Floats]], scale: Scale, prompts: int, resamples: int, seed: int
 ) -> Interval:
     """Return the mean kappa over pairs of labelers, weighted by their shared units (Light 1971); all pairs see the same draws."""
     kept = [(at, rows.reshape(len(rows), -1)) for at, rows in confusions.values() if rows.sum() >= SHARED]

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 7
+VERSION = 8
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 
 
@@ -280,6 +280,16 @@ guidelines_read = Table(
     Column("version", name(40), nullable=False),
     Column("at", name(40), nullable=False),
     PrimaryKeyConstraint("labeler", "set", "version"),
+)
+
+questions = Table(
+    "questions",
+    metadata,
+    Column("name", name(40), nullable=False),
+    Column("version", name(40), nullable=False),
+    Column("definition", FreeText, nullable=False),
+    Column("at", name(40), nullable=False),
+    PrimaryKeyConstraint("name", "version"),
 )
 
 conversations = Table(

@@ -18,10 +18,13 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 from accord import settings as stages
 from accord.errors import InputError, UsageError
 from accord.runtime.files import write_atomic
+from accord.settings import questions
 
 FILE = "accord.toml"
 TODAY = "today"
 """The date that leaves the clock to a chat template."""
+NESTED = {"label": ("questions",)}
+"""Tables inside a section that are no settings of its command. ``Project.settings`` has them as sections, such as ``label.questions``."""
 RENAMED = {"serve": {"places": "slots"}}
 """Older names of settings, by section. accord.toml may still hold them; each reading warns."""
 
@@ -106,7 +109,7 @@ class Project:
         """
         folder = vacant(path)
         text = _toml({"project": {"name": folder.name}, **(settings or {})})
-        check(tomllib.loads(text), folder / FILE)
+        check(_lifted(tomllib.loads(text)), folder / FILE, text)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / FILE, text)
         for part in ("models", "runs"):
@@ -127,7 +130,7 @@ class Project:
         if not (folder / FILE).is_file():
             raise InputError("is not an Accord project: it has no accord.toml", where=str(folder), hint=f"create one: accord init {path}")
         project = cls(folder)
-        check(project.settings, folder / FILE)
+        check(project.settings, folder / FILE, (folder / FILE).read_text("utf-8"))
         return project
 
     @cached_property
@@ -139,7 +142,7 @@ class Project:
         except ValueError as error:
             raise UsageError(str(error), where=str(file), hint="fix the TOML there") from error
         _rename(written, file)
-        return written
+        return _lifted(written)
 
     @property
     def store_url(self) -> str:
@@ -199,14 +202,33 @@ def _rename(written: dict[str, Any], file: Path) -> None:
             warnings.warn(f"{file}: [{section}] {old} is now called {new}; rename it there", FutureWarning, stacklevel=2)
 
 
-def check(settings: Mapping[str, object], file: Path) -> None:
+def _lifted(written: dict[str, Any]) -> dict[str, Any]:
+    """Move nested tables out of their sections, under names with a dot."""
+    for section, names in NESTED.items():
+        values = written.get(section)
+        for name in names:
+            if isinstance(values, dict) and name in values:
+                written[f"{section}.{name}"] = cast("dict[str, Any]", values).pop(name)
+    return written
+
+
+def check(settings: Mapping[str, object], file: Path, text: str = "") -> None:
     """Check settings against the commands' dataclasses: sections, keys, types, and each command's own rules.
+
+    Args:
+        text: of the file, in which an error names the line.
 
     Raises:
         UsageError: names the file, the section, the key, and the nearest one that exists.
     """
     known = sections()
     for section, values in settings.items():
+        if section == ".".join(questions.SECTION) and isinstance(values, Mapping):
+            try:
+                questions.selection(cast("Mapping[str, Any]", values))
+            except questions.QuestionError as error:
+                raise questions.located(error, str(file), text) from error
+            continue
         if section not in known:
             raise UsageError(f"unknown section [{section}]", where=str(file), hint=_nearest(section, known))
         if not isinstance(values, Mapping):

@@ -156,8 +156,9 @@ class RewardConfig(CosineOptimizer, Labels, Training):
     """Passes over the rankings. InstructGPT found that more than one overfits."""
     batch_size: Count = 8
     """Prompts per optimiser step, each with all its pairs."""
-    criterion: Literal["overall", "helpful", "harmless"] = "overall"
-    """The training signal: rankings; rankings among responses that nobody flagged as harmful; or only the flags for harm."""
+    criterion: str = "overall"
+    """The training signal: `overall` takes the rankings, `helpful` those among responses that nobody flagged as harmful, `harmless` only
+    the flags for harm; the name of a flag or of a question of your own takes the answers to it."""
     mismatched: Share = 0.0
     """Share of the prompts that get the best response to another prompt as an additional, worst response; 0 trains on labels alone."""
     held_out_group: str = ""

@@ -13,6 +13,7 @@ from accord.commands.app import main
 from accord.commands.feedback import labelers
 from accord.errors import UsageError
 from accord.feedback import accounts, audit
+from accord.feedback.site_address import written_down
 from accord.feedback.store import Store
 from accord.runtime.project import Project
 
@@ -63,6 +64,16 @@ def test_an_invitation_leads_to_where_the_site_is(tmp_path: Path, label: Any, ad
     project = Project.create(tmp_path / "p", settings={"label": label})
     main(["labelers", "invite", str(project.path), "Ann", "--json"])
     assert json.loads(capsys.readouterr().out)["link"].startswith(f"{address}/join?token=")
+
+
+def test_an_invitation_leads_to_the_site_that_runs(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "p")
+    with written_down(project.path, "http://127.0.0.1:18377"):
+        assert labelers.invite(project, "Ann")["link"].startswith("http://127.0.0.1:18377/join?token=")
+        assert labelers.invite(project, "Bob", url="http://lan:1/")["link"].startswith("http://lan:1/join?token=")
+    assert labelers.invite(project, "Cid")["link"].startswith("http://127.0.0.1:8400/join?token="), "it has ended"
+    (project.path / "site.json").write_text('{"address": "http://127.0.0.1:18377", "process": 4194305}', "utf-8")
+    assert labelers.invite(project, "Dan")["link"].startswith("http://127.0.0.1:8400/join?token="), "it was killed: no such process"
 
 
 def test_somebody_who_is_not_there_is_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

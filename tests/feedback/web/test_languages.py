@@ -11,8 +11,10 @@ from babel.messages.extract import extract_from_dir
 from accord.feedback import refusals
 from accord.feedback.queue import KINDS
 from accord.feedback.web import translations
+from accord.feedback.web.asked import FLAG_KEYS
 from accord.feedback.web.languages import catalogue, choose, translate
 from accord.records import PROMPT_FLAGS, RESPONSE_FLAGS
+from accord.settings.questions import usual
 
 WEB = Path(translations.__file__).parent
 SAID = sorted(
@@ -34,12 +36,14 @@ def test_a_translation_is_chinese_and_keeps_the_placeholders(text: str) -> None:
 
 
 def test_words_that_are_chosen_by_name_are_all_there() -> None:
-    assert tuple(translations.FLAGS) == RESPONSE_FLAGS
-    assert tuple(translations.PROMPT_FLAGS) == PROMPT_FLAGS
+    assert usual().flags("response") == RESPONSE_FLAGS
+    assert usual().flags("prompt") == PROMPT_FLAGS
+    for question in usual().by_name.values():
+        assert set(question.text) == set(question.definition) == {"en", "zh"}, "explained on the page, in both languages"
     assert set(translations.REFUSALS) == set(refusals.KEYS)
     assert set(translations.KINDS) == set(translations.HINTS) == set(KINDS)
-    assert len(set(translations.FLAG_KEYS)) == len(RESPONSE_FLAGS) == len(PROMPT_FLAGS)
-    assert not set(translations.FLAG_KEYS) & set("zxvrb?"), "keys of other things"
+    assert len(set(FLAG_KEYS)) == len(FLAG_KEYS) >= len(RESPONSE_FLAGS) == len(PROMPT_FLAGS)
+    assert not set(FLAG_KEYS) & set("zxvrbin?"), "keys of other things"
 
 
 @pytest.mark.parametrize(

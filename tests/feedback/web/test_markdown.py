@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accord.feedback.web.markdown import LONGEST, allowed, render
+from accord.feedback.web.markdown import LONGEST, allowed, prose, render
 
 TAGS = {"p", "em", "strong", "s", "a", "code", "pre", "ul", "ol", "li", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6"}
 TAGS |= {"details", "summary", "hr", "br", "span", "table", "thead", "tbody", "tr", "th", "td"}
+LINES = (
+    ("Rain on the roof\nRain on the road", "<p>Rain on the roof<br />\nRain on the road</p>"),
+    ("- one\n- two", "<ul>\n<li>one</li>\n<li>two</li>\n</ul>"),
+    ("a\n\nb", "<p>a</p>\n<p>b</p>"),
+)
 ATTRIBUTES = {
     "a": {"href", "title", "rel", "target"},
     "ol": {"start"},
@@ -125,3 +130,13 @@ def test_the_thought_before_an_answer_is_folded_away_and_safe() -> None:
     assert str(render("Not <think> at the beginning")).startswith("<p>Not &lt;think&gt;")
     assert "<p>still thinking</p>" in str(render("<think>\nstill thinking"))
     assert "&lt;think&gt;" in str(render("<think>" * 3000))
+
+
+@pytest.mark.parametrize(("text", "html"), LINES)
+def test_a_line_end_is_shown_as_one(text: str, html: str) -> None:
+    assert render(text).strip() == html
+
+
+def test_a_guideline_is_wrapped_by_the_page_not_by_its_file() -> None:
+    assert prose("Rain on the roof\nRain on the road").strip() == "<p>Rain on the roof\nRain on the road</p>"
+    assert "<script>" not in prose("<script>alert(1)</script>")

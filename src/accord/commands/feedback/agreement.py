@@ -16,6 +16,7 @@ from accord.commands.app import Flat, ProjectPath, shows
 from accord.errors import InputError
 from accord.feedback import answers
 from accord.feedback.consensus import PREFERENCES, in_doubt
+from accord.feedback.question_agreement import flag_agreement, question_agreement
 from accord.feedback.reliability import between_groups, contested, reliability, split
 from accord.feedback.store import Store
 from accord.records import Ranking
@@ -41,6 +42,13 @@ def _show(found: dict[str, Any]) -> None:
         table("groups against each other, ties dropped", ["groups", "value", "95% interval"], between)
         pairs = [(pair["prompt_id"], pair["first"], pair["second"], _shares(pair["prefers_first"])) for pair in found["contested"]]
         table(f"{found['contested_pairs']} pairs that groups see differently", ["prompt", "first", "second", "prefer the first"], pairs)
+    asked = list[tuple[str, ...]]()
+    for each in found["questions"]:
+        name = f"{each['name']} {each['version']}".strip()
+        measured = [(name, metric, *_cells(value)) for metric, value in each["metrics"].items()]
+        asked += measured or [(name, "no coefficient", f"{each['answers']} answers, {each['shared']} shared", "")]
+    if asked:
+        table("questions and flags", ["question", "metric", "value", "95% interval"], asked)
     doubt = found["in_doubt"]
     print(f"{doubt['pairs']} of {doubt['of']} pairs that several labelers judged are in doubt; --json lists the first of them.")
 
@@ -61,7 +69,7 @@ def agreement(
     by: Annotated[By, Parameter(help="Also for each labeler group, task kind or guideline version.")] = "",
     config: Annotated[AgreementConfig, Flat] = AgreementConfig(),
 ) -> dict[str, Any]:
-    """Measure how far labelers agree, by every coefficient, with 95% intervals that resample prompts.
+    """Measure how far labelers agree, by every coefficient and for each question and flag, with 95% intervals that resample prompts.
 
     With ``by="group"``, every two groups are also compared with each other. With ``by="kind"``, a ranking that was not given in the
     site counts as "rank".
@@ -77,10 +85,12 @@ def agreement(
         rankings, groups = list(store.rankings(shared=not by)), {labeler.id: labeler.group or NO_GROUP for labeler in store.labelers()}
         ranked = store.ranked_by()
         kinds = answers.kinds(store) if by == "kind" else {}
-    draw = {"resamples": config.resamples, "seed": config.seed}
+        draw = {"resamples": config.resamples, "seed": config.seed}
+        asked = question_agreement(store, **draw)
     sure = ScreeningConfig(**opened.settings.get("screening", {})).sure
     found: dict[str, Any] = dataclasses.asdict(reliability(rankings, **draw))
     found |= {"rankings": sum(ranked.values()), "labelers": len({labeler for _, labeler in ranked})}
+    found["questions"] = [dataclasses.asdict(each) for each in (*asked, *flag_agreement(rankings, **draw))]
     trained = any(set == "training" for set, _ in ranked)
     found["in_doubt"] = _in_doubt([r for r in rankings if r.guideline.set == "training" or not trained], sure)
     if by:

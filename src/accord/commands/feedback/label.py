@@ -19,7 +19,7 @@ from accord.commands.app import Flat, Insecure, ProjectPath, RunName
 from accord.commands.feedback.simulated import assignments, rankable
 from accord.commands.world import world_of
 from accord.errors import InputError
-from accord.feedback import tasks
+from accord.feedback import questions, tasks
 from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
 from accord.feedback.unranked import unqueued
@@ -48,17 +48,19 @@ def label(
     Example: accord label my-project --port 8400
 
     Raises:
-        UsageError: the site may not listen on this address without a secret or https, or the project has no built-in world.
+        UsageError: the site may not listen on this address without a secret or https, the project has no built-in world, or a question
+            to labelers cannot be asked.
         InputError: simulated labelers have nothing to rank.
         RunError: a run of this name is there already.
     """
     opened = Project.open(project)
     if by == "world":
         return _label_by_world(opened, config, name)
+    asked = questions.load(opened.settings.get("label.questions"), opened.path)
     with Store.open(opened.store_url) as store:
         tasks.add(store, list(_waiting(store, config)))
         screening = ScreeningConfig(**opened.settings.get("screening", {}))
-        open_site(store, config, screening, name=opened.path.name, folder=opened.path, insecure=insecure)
+        open_site(store, config, screening, asked, name=opened.path.name, folder=opened.path, insecure=insecure)
     return None
 
 

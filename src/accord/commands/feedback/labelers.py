@@ -19,6 +19,7 @@ from accord.feedback import accounts
 from accord.feedback.accounts import Role
 from accord.feedback.audit import OPERATOR
 from accord.feedback.privacy import erase_labeler
+from accord.feedback.site_address import running_site
 from accord.feedback.store import Store
 from accord.runtime.progress import table
 from accord.runtime.project import Project
@@ -102,7 +103,9 @@ def erase(
 
 
 def _site_address(project: Project) -> str:
-    """Return the address of the project's site, as accord.toml gives it."""
+    """Return the address of the project's site: the name that accord.toml gives it, or else where it runs now."""
     config = LabelConfig(**project.settings.get("label", {}))
+    if not config.names and not config.https and (running := running_site(project.path)):
+        return running
     host = config.names.split(",")[0].strip() or config.host
     return f"https://{host}" if config.https else f"http://{host}:{config.port}"  # https is a proxy's, at its usual port

@@ -9,11 +9,12 @@ from typing import Any, Literal, cast
 from accord.data.row_reader import read_rows
 from accord.data.rows import Row
 from accord.errors import InputError
-from accord.feedback import payloads, tasks
+from accord.feedback import payloads, questions, tasks
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.tasks import EVERYBODY, Task
 from accord.runtime.project import Project
+from accord.settings.questions import Questions
 
 OTHER_CHOICE = {"first": "second", "second": "first"}
 
@@ -32,7 +33,8 @@ def queue_known(project: Project, file: Path, purpose: Literal["gold", "qualific
         rows = list(read_rows(file))
         if not rows:
             raise InputError("there is nothing in it", where=str(file), hint='a line is {"task": ID, "expected": {...}}')
-        known = [_known(store, row, purpose) for row in rows]
+        asked = questions.load(project.settings.get("label.questions"), project.path).optional()
+        known = [_known(store, row, purpose, asked) for row in rows]
         metrics = {"tasks": len(known), "new": tasks.add(store, known)}
         return metrics | {"closed": tasks.close(store, [_task_id(row) for row in rows])}
 
@@ -41,7 +43,7 @@ def _task_id(row: Row) -> str:
     return row.text("task_id" if "task_id" in row.value else "task")
 
 
-def _known(store: Store, row: Row, purpose: Literal["gold", "qualification"]) -> Task:
+def _known(store: Store, row: Row, purpose: Literal["gold", "qualification"], asked: Questions) -> Task:
     with store.read() as connection:
         original = next(tasks.load_all(connection, {_task_id(row)}), None)
     if original is None:
@@ -50,7 +52,7 @@ def _known(store: Store, row: Row, purpose: Literal["gold", "qualification"]) ->
     if not isinstance(expected, dict):
         raise row.error("expected", "not an object")
     try:
-        payload = payloads.clean(original, cast("dict[str, Any]", expected))
+        payload = payloads.clean(original, cast("dict[str, Any]", expected), asked)
     except Refused as error:
         raise row.error("expected", str(error)) from error
     # An exported answer speaks of the page as it was shown; turn its choice where the page showed the other response first.

@@ -18,7 +18,8 @@ class Settings(dict[str, dict[str, Any]]):
     """The settings in force by section. ``written`` holds those of accord.toml, without the defaults."""
 
     def __init__(self, written: Mapping[str, Mapping[str, Any]]) -> None:
-        super().__init__({name: dataclasses.asdict(kind()) | dict(written.get(name, {})) for name, kind in sections().items()})
+        inner = {name: dict(values) for name, values in written.items() if name not in sections()}
+        super().__init__({name: dataclasses.asdict(kind()) | dict(written.get(name, {})) for name, kind in sections().items()} | inner)
         self.written = written
 
 

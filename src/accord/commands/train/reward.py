@@ -31,6 +31,7 @@ from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
+from accord.feedback import questions
 from accord.feedback.criteria import ranked_by
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
@@ -57,12 +58,13 @@ def reward(
     Raises:
         ModelError: the SFT model is missing.
         InputError: there are no rankings by these kinds of labelers.
+        UsageError: the criterion is none of those known, and no flag or question of the project.
     """
     opened = Project.open(project)
     flags.start()
     source, folder = locate(opened, sft), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
-        given = said_by(store, _ranked_prompts(store, config), config.kinds)
+        given = said_by(store, _ranked_prompts(opened, store, config), config.kinds)
         ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, given)
         if not ranked:
             hint = "`accord sample`, then `accord label`"
@@ -126,10 +128,12 @@ def ranked_rows(chat_format: ChatFormat, row: RankedPrompt, window: RowWindow, s
     return algorithm.ranked_rows(prompt, responses, row.ranks, window, name, strangers)
 
 
-def _ranked_prompts(store: Store, config: RewardConfig) -> Iterator[RankedPrompt]:
-    return store.ranked_prompts() if config.criterion == "overall" else ranked_by(store, config.criterion)
+def _ranked_prompts(opened: Project, store: Store, config: RewardConfig) -> Iterator[RankedPrompt]:
+    if config.criterion == "overall":
+        return store.ranked_prompts()
+    return ranked_by(store, config.criterion, questions.load(opened.settings.get("label.questions"), opened.path))
 
 
 def _mismatched(config: RewardConfig) -> float:
-    """A response to another prompt does no harm, so harm cannot be learned from it."""
-    return 0.0 if config.criterion == "harmless" else config.mismatched
+    """A response to another prompt is unhelpful, and that is all: it need not do harm, or be worse by a criterion of the project's own."""
+    return config.mismatched if config.criterion in ("overall", "helpful") else 0.0

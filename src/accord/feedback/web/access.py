@@ -27,6 +27,7 @@ from accord.feedback.web.languages import HERE, NAMES, Language, choose, html_la
 from accord.feedback.web.markdown import render
 from accord.feedback.web.security import form_token, same_origin, token_fits
 from accord.settings import LabelConfig, ScreeningConfig
+from accord.settings.questions import Questions, usual
 
 LANGUAGE_COOKIE = "accord_language"
 
@@ -53,6 +54,8 @@ class Site:
     """The project's folder, whose guidelines take precedence over the built-in ones."""
     screening: ScreeningConfig = field(default_factory=ScreeningConfig)
     """Thresholds of the qualification run and of rushed answers."""
+    questions: Questions = field(default_factory=usual)
+    """The questions to labelers in force."""
     packages: tuple[str, ...] = (HERE,)
     """Packages with templates, static files and translations, in order of lookup."""
 

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from accord.errors import StoreError
-from accord.feedback import guidelines
+from accord.feedback import guidelines, questions
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.web import label_pages, lead_pages, profiles, screenings, sign_in, translations
@@ -27,6 +27,7 @@ from accord.feedback.web.access import LANGUAGE_COOKIE, ForeignForm, LoggedOut, 
 from accord.feedback.web.languages import choose
 from accord.feedback.web.security import Guard
 from accord.settings import LabelConfig, ScreeningConfig
+from accord.settings.questions import Questions, usual
 
 PAGES = (profiles.router, label_pages.router, lead_pages.router, screenings.router)
 """The labeling site's own pages. Each of them needs a session; pages for strangers are in sign_in.py."""
@@ -46,6 +47,7 @@ def create(
     secret: str = "",
     folder: Path | None = None,
     screening: ScreeningConfig | None = None,
+    asked: Questions | None = None,
 ) -> ASGIApp:
     """Build the labeling site over a store.
 
@@ -54,10 +56,13 @@ def create(
         secret: part of the forms' tokens; all processes of one site share it.
         folder: the project's folder, whose ``guidelines/`` take precedence over the built-in ones.
         screening: thresholds of the qualification run and of rushed answers.
+        asked: the questions to labelers; None asks those of a project that has none of its own.
     """
     for set in guidelines.SETS:
         guidelines.keep(store, set, now=datetime.now(UTC), project=folder)
-    site = Site(store, config, name, secret, folder, screening or ScreeningConfig())
+    known = asked or usual()
+    questions.keep(store, known, now=datetime.now(UTC))
+    site = Site(store, config, name, secret, folder, screening or ScreeningConfig(), known)
     return build(site, *PAGES)
 
 

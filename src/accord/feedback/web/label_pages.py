@@ -16,13 +16,17 @@ from starlette.responses import JSONResponse, Response
 
 from accord.feedback import answers, guidelines, schema, tasks
 from accord.feedback.accounts import Account, Role
+from accord.feedback.payloads import text_of
 from accord.feedback.refusals import Refused
 from accord.feedback.tasks import Leased
-from accord.feedback.web import guides, translations
+from accord.feedback.web import asked, guides, translations
 from accord.feedback.web.access import Visit, act, enter
+from accord.feedback.web.asked import ShownQuestion
 from accord.feedback.web.forms import Form, Payload, payload_of
-from accord.feedback.web.markdown import render
+from accord.feedback.web.languages import guideline_language
+from accord.feedback.web.markdown import prose
 from accord.records import Guideline, GuidelineSet, Message
+from accord.settings.questions import Questions, said
 
 router = APIRouter()
 ANSWERING: tuple[Role, ...] = ("lead", "labeler")
@@ -41,6 +45,7 @@ class Shown:
     quality: int | None
     flags: tuple[str, ...]
     rank: int | None
+    questions: list[ShownQuestion]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Turn:
     text: str
     quality: int | None
     flags: tuple[str, ...]
+    questions: list[ShownQuestion]
 
 
 @router.get("/")
@@ -102,7 +108,7 @@ def answer(request: Request, task_id: str) -> Response:
     if form.get("action") == "draft":
         return _keep_draft(found, account, leased, form)
     skipped = form.get("action") == "skip"
-    payload = {"skip": form.get("skip_reason")} if skipped else payload_of(leased.task, leased.order, form)
+    payload = {"skip": form.get("skip_reason")} if skipped else payload_of(leased.task, leased.order, form, found.site.questions)
     guideline = Guideline(leased.task.guideline, form.get("version"))
     try:
         saved = answers.submit(
@@ -115,11 +121,14 @@ def answer(request: Request, task_id: str) -> Response:
             seconds=_seconds(found, form),
             guideline=guideline,
             now=found.now,
+            questions=found.site.questions,
+            asked=form.get("questions"),
         )
     except Refused as refused:
-        if found.wants_json or refused.status != 422 or skipped:
+        again = refused.status == 422 or refused.key == "questions_changed"
+        if found.wants_json or skipped or not again:
             raise
-        return _show(found, account, leased, payload, problems=[found.say(translations.REFUSALS[refused.key])], status=422)
+        return _show(found, account, leased, payload, problems=[_problem(found, refused)], status=refused.status)
     return found.go("/answers" if saved.revision > 1 else "/next", answer=saved.id, revision=saved.revision)
 
 
@@ -155,7 +164,7 @@ def guideline_page(request: Request, set: str = "training") -> Response:
         set=which,
         set_names=translations.SETS,
         guideline=guide.reference,
-        guideline_html=render(guide.text),
+        guideline_html=prose(guide.text),
         read_version=read.version if read else "",
         unread=read != guide.reference,
         changes=guides.changes(found.site, account, guide.reference, found.language),
@@ -172,6 +181,13 @@ def guideline_read(request: Request, set: str) -> Response:
     return found.go("/")
 
 
+def _problem(found: Visit, refused: Refused) -> str:
+    """Return what keeps an answer from being stored, with the question that is open."""
+    question = found.site.questions.by_name.get(refused.detail) if refused.key == "question_missing" else None
+    told = found.say(translations.REFUSALS[refused.key])
+    return f"{told} {said(question.text, guideline_language(found.language))}" if question else told
+
+
 def _held(found: Visit, account: Account, task_id: str) -> Leased:
     """Return a task of this labeler; another labeler's is not distinguished from none."""
     leased = tasks.held(found.site.store, account.id, task_id) if task_id.isprintable() else None
@@ -181,7 +197,7 @@ def _held(found: Visit, account: Account, task_id: str) -> Leased:
 
 
 def _keep_draft(found: Visit, account: Account, leased: Leased, form: Form) -> Response:
-    payload = payload_of(leased.task, leased.order, form)
+    payload = payload_of(leased.task, leased.order, form, found.site.questions)
     answers.draft(found.site.store, account.id, leased.task.id, payload, now=found.now)
     if found.wants_json:
         return JSONResponse({"kept": True})
@@ -213,11 +229,12 @@ def _show(
     notice: str = "",
     status: int = 200,
 ) -> Response:
-    task, said = leased.task, {} if payload is None or "skip" in payload else dict(payload)
+    task, given = leased.task, {} if payload is None or "skip" in payload else dict(payload)
+    questions, language = found.site.questions, guideline_language(found.language)
     guide = guides.current(found.site, task.guideline, found.language)
     key = secrets.token_urlsafe(18)
     if found.wants_json:
-        return JSONResponse({"task": _as_json(leased, said, guide.reference), "key": key, "csrf": found.csrf})
+        return JSONResponse({"task": _as_json(leased, given, guide.reference, questions), "key": key, "csrf": found.csrf})
     kind = "rank" if task.kind == "evaluate" else task.kind
     return found.page(
         f"task_{kind}.html",
@@ -226,9 +243,11 @@ def _show(
         heading=found.say(translations.KINDS[task.kind]),
         hint=found.say(translations.HINTS[task.kind]),
         shown_messages=task.prompt.messages,
-        responses=_shown(leased, said),
-        turns=_turns(leased, said) if task.kind == "conversation" else (),
-        payload=said,
+        responses=_shown(found, leased, given),
+        turns=_turns(found, leased, given) if task.kind == "conversation" else (),
+        payload=given,
+        asked=questions.version(task.kind),
+        prompt_questions=asked.shown(questions, task.kind, "prompt", language, given.get("answers", {}).get("prompt", {})),
         revision=leased.revision,
         revising=leased.revision > 0,
         key=key,
@@ -237,19 +256,18 @@ def _show(
         problems=problems,
         notice=notice,
         guideline=guide.reference,
-        guideline_html=render(guide.text),
+        guideline_html=prose(guide.text),
         guideline_changed=guides.changed(found.site, account, task.guideline),
         pace=_pace(found, account),
         set_names=translations.SETS,
         choices=translations.CHOICES,
-        response_flags=translations.FLAGS,
-        prompt_flags=translations.PROMPT_FLAGS,
-        flag_keys=translations.FLAG_KEYS,
+        response_flags=asked.flags(questions, task.kind, "response", language),
+        prompt_flags=asked.flags(questions, task.kind, "prompt", language),
         shortcuts=[(keys, found.say(what)) for keys, what in translations.SHORTCUTS],
     )
 
 
-def _as_json(leased: Leased, said: Payload, guideline: Guideline) -> dict[str, Any]:
+def _as_json(leased: Leased, given: Payload, guideline: Guideline, questions: Questions) -> dict[str, Any]:
     """Return a task for a program. Responses come in order and without ids, so that an evaluation stays blind."""
     texts = {response.id: response.text for response in leased.task.responses}
     return {
@@ -259,13 +277,14 @@ def _as_json(leased: Leased, said: Payload, guideline: Guideline) -> dict[str, A
         "messages": [{"role": message.role, "content": message.content} for message in leased.task.prompt.messages],
         "responses": [texts[id] for id in leased.order],
         "revision": leased.revision,
-        "said": said,
+        "said": given,
+        "questions": questions.version(leased.task.kind),
     }
 
 
-def _shown(leased: Leased, said: Payload) -> list[Shown]:
+def _shown(found: Visit, leased: Leased, given: Payload) -> list[Shown]:
     texts = {response.id: response.text for response in leased.task.responses}
-    ratings, ranks = said.get("ratings", {}), said.get("ranks", {})
+    ratings, ranks = given.get("ratings", {}), given.get("ranks", {})
     return [
         Shown(
             letter=LETTERS[place - 1],
@@ -274,19 +293,26 @@ def _shown(leased: Leased, said: Payload) -> list[Shown]:
             quality=ratings.get(id, {}).get("quality"),
             flags=tuple(ratings.get(id, {}).get("flags", ())),
             rank=ranks.get(id),
+            questions=_about(found, leased, given, id, str(place)),
         )
         for place, id in enumerate(leased.order, 1)
     ]
 
 
-def _turns(leased: Leased, said: Payload) -> list[Turn]:
+def _about(found: Visit, leased: Leased, given: Payload, target: str, place: str) -> list[ShownQuestion]:
+    """Return the questions about a response or a turn, with the answers so far."""
+    task, language, before = leased.task, guideline_language(found.language), given.get("answers", {}).get("responses", {}).get(target, {})
+    return asked.shown(found.site.questions, task.kind, "response", language, before, place, text_of(task, target))
+
+
+def _turns(visit: Visit, leased: Leased, given: Payload) -> list[Turn]:
     messages = [*leased.task.prompt.messages, *(Message("assistant", response.text) for response in leased.task.responses)]
     found, start = list[Turn](), 0
     for index, message in enumerate(messages):
         if message.role == "assistant":
-            rating = said.get("turns", {}).get(str(index), {})
-            before = tuple(messages[start:index])
-            found.append(Turn(str(index), before, message.content, rating.get("quality"), tuple(rating.get("flags", ()))))
+            rating, before = given.get("turns", {}).get(str(index), {}), tuple(messages[start:index])
+            about = _about(visit, leased, given, str(index), str(index))
+            found.append(Turn(str(index), before, message.content, rating.get("quality"), tuple(rating.get("flags", ())), about))
             start = index + 1
     return found
 

@@ -23,6 +23,7 @@ from accord.feedback.inserts import prompts_by_id, responses_by_id
 from accord.feedback.intervals import UNDEFINED, Interval
 from accord.feedback.qualification import as_ranking, checked, tasks_of
 from accord.feedback.quality import LabelerQuality, coverage, labeler_quality
+from accord.feedback.question_agreement import QuestionAgreement, flag_agreement, question_agreement
 from accord.feedback.reliability import between_groups, contested, reliability, split
 from accord.feedback.store import Store
 from accord.feedback.web import translations
@@ -95,6 +96,8 @@ class Picture:
     lines: Mapping[str, LabelerQuality]
     """Each labeler's metrics, by labeler id."""
     agreement: Mapping[str, Interval]
+    questions: list[QuestionAgreement]
+    """Agreement on each question of the project's own, and on each flag."""
     by_version: Mapping[str, tuple[int, Interval]]
     by_kind: Mapping[str, tuple[int, Interval]]
     by_group: Mapping[tuple[str, str], Interval]
@@ -192,6 +195,7 @@ def draw(store: Store, screening: ScreeningConfig) -> Picture:
         **about,
         lines=lines,
         agreement=_agreement(rankings),
+        questions=[*question_agreement(store, resamples=RESAMPLES), *flag_agreement(rankings, resamples=RESAMPLES)],
         by_version={version: (len(part), _pairwise(part)) for version, part in split(rankings, _version).items()},
         by_kind={kind: (len(part), _pairwise(part)) for kind, part in split(rankings, lambda r: kinds.get(r.id, "rank")).items()},
         by_group={pair: found.dropped for pair, found in between_groups(rankings, groups, resamples=RESAMPLES).items()},

@@ -11,12 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from accord.feedback import accounts, tasks
-from accord.feedback.intervals import Interval
+from accord.feedback.intervals import UNDEFINED, Interval
+from accord.feedback.question_agreement import QuestionAgreement
+from accord.feedback.questions import kept
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.web import translations
 from accord.feedback.web.access import Visit, act, enter
+from accord.feedback.web.languages import guideline_language
 from accord.feedback.web.lead_metrics import Cache, Picture
+from accord.settings.questions import said
 
 router = APIRouter()
 CHANGES: dict[str, Callable[..., None]] = {
@@ -37,6 +41,7 @@ def lead_page(request: Request) -> Response:
         "lead.html",
         picture=picture,
         figures={key: found.say(translations.FIGURES.get(key, key)) for key in picture.agreement},
+        asked=_asked(found, picture),
         role_names={role: found.say(name) for role, name in translations.ROLE_NAMES.items()},
         sides={side: found.say(name) for side, name in translations.SIDES.items()},
         may_change=account.role == "lead",
@@ -70,6 +75,17 @@ def settle(request: Request) -> Response:
     tasks.add(store, made)
     _cache(store).renew()
     return found.go("/next")
+
+
+def _asked(found: Visit, picture: Picture) -> list[tuple[str, QuestionAgreement, str, Interval]]:
+    """Return a line for each question and flag: its text, the agreement, and the first coefficient with its name."""
+    wordings, language = {**kept(found.site.store)}, guideline_language(found.language)
+    lines = list[tuple[str, QuestionAgreement, str, Interval]]()
+    for each in picture.questions:
+        question = wordings.get((each.name, each.version)) or found.site.questions.by_name.get(each.name)
+        metric, value = next(iter(each.metrics.items()), ("", UNDEFINED))
+        lines.append((said(question.text, language) if question else each.name, each, metric.replace("_", " "), value))
+    return lines
 
 
 def percent(value: Interval) -> str:

@@ -25,13 +25,18 @@ SCHEMES = {"http", "https", "mailto"}
 def render(text: str) -> Markup:
     """Render Markdown as HTML that is safe to put into a page: code, tables, lists, links to http(s) and mailto.
 
-    The thought before a model's answer is folded away.
+    A line end is shown as one: poems, addresses and logs keep their lines. The thought before a model's answer is folded away.
     """
     if not text.startswith(THOUGHT):
         return _formatted(text)
     thought, _, answer = text.removeprefix(THOUGHT).partition(THOUGHT_END)
     folded = Markup('<details class="thought"><summary>💭</summary>') + _formatted(thought.strip()) + Markup("</details>")
     return folded + _formatted(answer.strip())
+
+
+def prose(text: str) -> Markup:
+    """Render a document, such as a guideline, as ``render`` does, but join the lines of a paragraph."""
+    return plain(text) if len(text) > LONGEST else Markup(_PROSE.render(text))
 
 
 def _formatted(text: str) -> Markup:
@@ -80,8 +85,8 @@ def _cell(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: 
     return renderer.renderToken(tokens, index, options, env)
 
 
-def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
+def _parser(*, breaks: bool) -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "breaks": breaks}).enable(["table", "strikethrough"])
     parser.validateLink = allowed
     parser.add_render_rule("image", _image)
     parser.add_render_rule("link_open", _link)
@@ -90,4 +95,4 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-_PARSER = _parser()
+_PARSER, _PROSE = _parser(breaks=True), _parser(breaks=False)

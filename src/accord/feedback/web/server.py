@@ -13,8 +13,10 @@ from starlette.types import ASGIApp
 from accord.errors import RunError, UsageError
 from accord.feedback import accounts, tasks
 from accord.feedback.audit import OPERATOR
+from accord.feedback.site_address import written_down
 from accord.feedback.store import Store
 from accord.settings import LabelConfig, ScreeningConfig
+from accord.settings.questions import Questions
 
 SECRET = "ACCORD_SECRET"
 """The environment variable with the secret."""
@@ -83,7 +85,9 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
-def open_site(store: Store, config: LabelConfig, screening: ScreeningConfig, *, name: str, folder: Path, insecure: bool) -> None:
+def open_site(
+    store: Store, config: LabelConfig, screening: ScreeningConfig, asked: Questions, *, name: str, folder: Path, insecure: bool
+) -> None:
     """Serve the site until it is stopped. On this machine's own address, print a lead's link.
 
     Raises:
@@ -100,7 +104,8 @@ def open_site(store: Store, config: LabelConfig, screening: ScreeningConfig, *, 
     print(f"Invite labelers: accord labelers invite {folder} NAME", flush=True)
     if not tasks.left(store, ANYBODY, most=1):
         print(f"No task waits. To have responses ranked that have been ranked before: accord queue {folder}", flush=True)
-    serve(create(store, config, name=name, secret=secret, folder=folder, screening=screening), made)
+    with written_down(folder, address):
+        serve(create(store, config, name=name, secret=secret, folder=folder, screening=screening, asked=asked), made)
 
 
 def bound(config: LabelConfig) -> tuple[socket.socket, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accord.feedback.queue import Kind
-from accord.records import GuidelineSet, PromptFlag, ResponseFlag, Role
+from accord.records import GuidelineSet, Role
 
 
 def _(text: str) -> str:
@@ -30,34 +30,6 @@ HINTS: dict[Kind, str] = {
 ROLES: dict[Role, str] = {"system": _("Instructions to the assistant"), "user": _("User"), "assistant": _("Assistant")}
 SETS: dict[GuidelineSet, str] = {"training": _("Guideline for training"), "evaluation": _("Guideline for evaluation")}
 CHOICES = {"first": _("A is better"), "second": _("B is better"), "tie": _("About equal"), "both_bad": _("Both are bad")}
-FLAGS: dict[ResponseFlag, str] = {
-    "fails_to_follow_instructions": _("fails to follow the instruction"),
-    "inappropriate_for_customer_assistant": _("inappropriate for a customer assistant"),
-    "hallucination": _("hallucination"),
-    "satisfies_constraint": _("satisfies the stated constraint"),
-    "sexual_content": _("sexual content"),
-    "violent_content": _("violent content"),
-    "encourages_harm": _("encourages or fails to discourage violence, abuse, terrorism or self-harm"),
-    "denigrates_protected_class": _("denigrates a protected class"),
-    "gives_harmful_advice": _("gives harmful advice"),
-    "expresses_opinion": _("expresses an opinion"),
-    "expresses_moral_judgment": _("expresses a moral judgment"),
-}
-PROMPT_FLAGS: dict[PromptFlag, str] = {
-    "ambiguous": _("ambiguous"),
-    "sensitive": _("sensitive"),
-    "identity_dependent": _("identity-dependent"),
-    "closed_domain": _("closed domain"),
-    "continuation_style": _("continuation style"),
-    "asks_for_opinion": _("asks for an opinion"),
-    "asks_for_advice": _("asks for advice"),
-    "asks_for_moral_judgment": _("asks for a moral judgment"),
-    "explicit_safety_constraint": _("explicit safety constraint"),
-    "other_constraint": _("other constraint"),
-    "intent_unclear": _("intent unclear"),
-}
-FLAG_KEYS = "asdfghjklqw"
-"""The keyboard key of each flag, along the home row."""
 
 REFUSALS = {
     "stale": _("You have changed this answer elsewhere since you opened this page. Reopen it to see the newer version."),
@@ -72,6 +44,9 @@ REFUSALS = {
     "text_unchanged": _("The response is unchanged. Correct it, or skip the task."),
     "choice_missing": _("Choose one of the four options."),
     "turn_missing": _("Each of the assistant's responses needs a rating from 1 to 7."),
+    "question_missing": _("A question is not answered:"),
+    "questions_changed": _("The questions changed while this page was open. Reopen the task; your answers are kept."),
+    "span_misplaced": _("A marked passage is not in the text, or its kind is not in the list."),
     "too_long": _("This text is too long."),
     "other_guideline": _("This page uses another version of the guideline. Reopen the task."),
     "unknown_labeler": _("There is no such labeler."),
@@ -117,6 +92,7 @@ SHORTCUTS = (
     ("↑ ↓", _("ranking: previous or next response")),
     ("Shift+↑ Shift+↓", _("ranking: one rank up or down")),
     ("B", _("ranking: all responses are bad")),
+    ("I", _("what the flags mean")),
     ("R", _("enter a reason")),
     ("Z", _("undo")),
     ("X", _("skip the task")),

@@ -6,6 +6,7 @@ export function startKeys(form, steps, ranking, act) {
   const toggle = document.getElementById("keys-on");
   toggle.checked = localStorage.getItem(OFF) !== "yes";
   toggle.onchange = () => localStorage.setItem(OFF, toggle.checked ? "no" : "yes");
+  for (const event of ["step", "input", "focusin", "restored"]) form.addEventListener(event, () => mark(steps.current));
   document.addEventListener("keydown", (event) => {
     if (help.open || event.isComposing) return;
     const typing = event.target.matches?.("textarea, input:not([type]), input[type=text]");
@@ -45,16 +46,37 @@ function pick(event, steps, ranking, act, singles) {
   if (!group && event.key === "ArrowLeft") return act.back;
   if (!group && event.key === "ArrowRight") return act.forward;
   if (!singles) return null;
-  if (/^[1-9]$/.test(event.key)) return () => number(steps.current, Number(event.key), ranking);
-  const named = { z: act.undo, x: act.openSkip, v: act.guideline, r: act.reason, "?": act.help }[event.key.toLowerCase()];
+  if (/^[0-9]$/.test(event.key)) return () => number(steps.current, Number(event.key), ranking);
+  const named = { z: act.undo, x: act.openSkip, v: act.guideline, r: act.reason, i: act.meanings, "?": act.help }[event.key.toLowerCase()];
   if (named) return named;
   const flag = steps.current.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
   return flag && (() => flag.click());
 }
 
+let last = null; // the group that a digit answered last
+
+// The group of radios that the next digit answers: the one reached by Tab, else the first that is open, else the last one answered.
+function active(step) {
+  const groups = [...step.querySelectorAll("fieldset:has(input[type=radio])")];
+  const focused = document.activeElement.matches(":focus-visible") && document.activeElement.closest("fieldset");
+  if (groups.includes(focused)) return focused;
+  const open = groups.find((group) => !group.querySelector(":checked"));
+  return open ?? (groups.includes(last) ? last : groups[0]);
+}
+
 function number(step, value, ranking) {
   if (step.dataset.keys === "rank") return ranking.number(value);
-  const radios = [...step.querySelectorAll("input[type=radio]")];
-  const radio = step.dataset.keys === "choice" ? radios[value - 1] : radios.find((r) => Number(r.value) === value);
-  radio?.click();
+  const group = active(step);
+  if (!group) return;
+  const radios = [...group.querySelectorAll("input[type=radio]")];
+  const radio = group.classList.contains("choices") ? radios[value - 1] : radios.find((r) => Number(r.value) === value);
+  if (!radio) return;
+  last = group;
+  radio.click();
+}
+
+// Several groups in one step: the one that the next digit answers is marked.
+function mark(step) {
+  for (const group of step.querySelectorAll(".active")) group.classList.remove("active");
+  if (step.dataset.keys !== "rank" && step.querySelectorAll("fieldset:has(input[type=radio])").length > 1) active(step).classList.add("active");
 }

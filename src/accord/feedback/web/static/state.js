@@ -1,5 +1,5 @@
 // What stands in the task's form, as data: for drafts, for undo, and to put it back.
-const OURS = new Set(["csrf", "key", "revision", "version", "opened", "seconds", "skip_reason"]);
+const OURS = new Set(["csrf", "key", "revision", "version", "opened", "seconds", "questions", "skip_reason"]);
 
 export function read(form) {
   return [...new FormData(form)].filter(([name]) => !OURS.has(name));
@@ -29,7 +29,7 @@ export class Undo {
   note(field) {
     const state = JSON.stringify(read(this.form));
     if (state === this.now) return;
-    const typing = field?.matches?.("textarea") && field.name === this.last.name && Date.now() - this.last.at < 2000;
+    const typing = field?.matches?.("textarea:not([data-text])") && field.name === this.last.name && Date.now() - this.last.at < 2000;
     if (!typing) this.past.push(this.now);
     this.last = { name: field?.name, at: Date.now() };
     this.now = state;

@@ -56,7 +56,16 @@ export class Steps {
   missing(part) {
     const data = new FormData(this.form);
     if (part.classList.contains("ranking")) return [...part.querySelectorAll(".card")].some((card) => !data.get(`rank-${card.dataset.place}`));
-    return Boolean(part.dataset.needs) && !String(data.get(part.dataset.needs) ?? "").trim();
+    return this.lacks(data, part.dataset.needs) || Boolean(this.open(part, data));
+  }
+
+  lacks(data, name) {
+    return Boolean(name) && !String(data.get(name) ?? "").trim();
+  }
+
+  // The first question of a step that must be answered and is not.
+  open(part, data = new FormData(this.form)) {
+    return [...part.querySelectorAll("[data-required]")].find((question) => this.lacks(data, question.dataset.required));
   }
 
   mark() {
@@ -72,7 +81,9 @@ export class Steps {
     for (const part of parts) {
       if (!this.missing(part)) continue;
       this.show(this.parts.indexOf(part));
-      if (part.dataset.missing) return part.dataset.missing;
+      if (this.lacks(new FormData(this.form), part.dataset.needs)) return part.dataset.missing;
+      const question = this.open(part);
+      if (question) return question.querySelector("textarea")?.focus(), question.dataset.missing;
       const left = [...part.querySelectorAll(".card")].filter((card) => !this.form.querySelector(`[name="rank-${card.dataset.place}"]:checked`));
       left[0].focus();
       return this.words.unranked.replace("{letters}", left.map((card) => card.dataset.letter).join(", "));

@@ -1,6 +1,7 @@
 // A task page: its steps, its keys, its draft, and how the answer leaves.
 import { startKeys } from "./keys.js";
 import { Ranking } from "./ranking.js";
+import { startSpans } from "./spans.js";
 import { Draft, Undo } from "./state.js";
 import { Steps } from "./steps.js";
 
@@ -8,6 +9,7 @@ export function startTask(form, journal, words) {
   const problems = document.getElementById("problems");
   const draft = new Draft(form, words);
   draft.restore();
+  startSpans(form);
   const ranking = new Ranking(form, words);
   const steps = new Steps(form, words);
   const undo = new Undo(form);
@@ -57,6 +59,7 @@ export function startTask(form, journal, words) {
     skip: () => skipping.querySelector("button").click(),
     openSkip: () => ((skipping.open = true), skipping.querySelector("input").focus()),
     guideline: () => (guide.open = !guide.open),
+    meanings: () => toggle(steps.current.querySelector(".meanings")),
     reason: () => steps.current.querySelector("[name=reason]")?.focus(),
     help: () => document.getElementById("help").showModal(),
   };
@@ -67,6 +70,10 @@ export function startTask(form, journal, words) {
   guide.open = (localStorage.getItem(place) ?? (narrow ? "closed" : "open")) === "open";
   guide.addEventListener("toggle", () => localStorage.setItem(place, guide.open ? "open" : "closed"));
   steps.begin();
+}
+
+function toggle(details) {
+  if (details) details.open = !details.open;
 }
 
 // Seconds for which the page was in view.

@@ -1,0 +1,35 @@
+"""The address of a project's labeling site while it runs, for the links of invitations."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from accord.runtime.files import write_atomic
+
+FILE = "site.json"
+
+
+@contextmanager
+def written_down(folder: Path, address: str) -> Generator[None]:
+    """Keep the address of a running site in the project's folder."""
+    file = folder / FILE
+    write_atomic(file, json.dumps({"address": address, "process": os.getpid()}))
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def running_site(folder: Path) -> str:
+    """Return the address of the site that serves a project on this machine now; empty when none does."""
+    try:
+        noted: dict[str, Any] = json.loads((folder / FILE).read_text("utf-8"))
+        os.kill(int(noted["process"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # none was opened, or it was killed before it could take the note away
+    return str(noted["address"])
