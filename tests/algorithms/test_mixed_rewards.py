@@ -19,14 +19,15 @@ from accord.algorithms.rewards import (
     ExactAnswer,
     Length,
     Mixture,
-    PythonReward,
     Repetition,
+    Rows,
     Term,
-    final_answer,
-    load_function,
+    TextPart,
     parse_rewards,
 )
 from accord.errors import RunError, UsageError
+from accord.records import Episode, Message, Prompt, PromptTokens, final_answer
+from accord.rewards.functions import FunctionReward, load_function
 
 
 def test_terms_are_read_with_their_weights() -> None:
@@ -87,13 +88,18 @@ def test_an_exact_answer_is_worth_1() -> None:
         scorer.score([[3]], [[4]])
 
 
+def rows(*texts: str) -> Rows:
+    """Prompts whose token ids are as many as their letters."""
+    prompts = [Prompt(f"p{place}", (Message("user", text),)) for place, text in enumerate(texts)]
+    return Rows(prompts, [list(range(1, len(text) + 1)) for text in texts], lambda ids: "r" * len(ids))
+
+
 def test_a_python_function_sees_texts(tmp_path: Path) -> None:
     (tmp_path / "town_rewards.py").write_text(
         "def short(prompts, responses):\n    return [-len(p + r) for p, r in zip(prompts, responses)]\n"
     )
     function = load_function("town_rewards:short", tmp_path)
-    scorer = PythonReward("short", function, lambda ids: "p" * len(ids), lambda ids: "r" * len(ids))
-    scores = scorer.score([[1], [1, 2]], [[3], [3, 4]])
+    scores = TextPart(FunctionReward("short", function), rows("p", "pp")).score([[1], [1, 2]], [[3], [3, 4]])
     assert scores.dtype is torch.float32
     assert scores.tolist() == [-2, -4]
 
@@ -125,14 +131,32 @@ def sleeping(*_: Any) -> list[float]:
         (sleeping, r"did not come back within 0\.05 s"),
         (lambda *_: None, "no list of numbers: None"),
         (lambda *_: ["good", "bad"], "no list of numbers"),
-        (lambda *_: [1.0], r"the reward f returned \(1,\) rewards for 2 responses"),
-        (lambda *_: 1.0, r"returned \(\) rewards for 2 responses"),
-        (lambda *_: [0.0, float("nan")], "the reward f returned nan for response 1"),
-        (lambda *_: [float("inf"), 0.0], "the reward f returned inf for response 0"),
+        (lambda *_: [1.0], "the reward f: returned 1 rewards for 2 responses"),
+        (lambda *_: 1.0, r"no list of numbers: 1\.0"),
+        (lambda *_: "ab", "no list of numbers: 'ab'"),
+        (lambda *_: [0.0, float("nan")], r"the reward f: returned nan for response 1 of the batch \(to prompt p0\)"),
+        (lambda *_: [float("inf"), 0.0], "the reward f: returned inf for response 0"),
     ],
 )
 def test_a_function_that_fails_is_named(function: Any, said: str) -> None:
-    scorer = PythonReward("f", function, str, str, seconds=0.05)
-    mixture = Mixture([Term("f")], {"f": scorer})
+    mixture = Mixture([Term("f")], {"f": TextPart(FunctionReward("f", function, seconds=0.05), rows("p"))})
     with pytest.raises(RunError, match=said):
         mixture.at(1, 1).score([[1], [1]], [[2], [3]])
+
+
+def test_of_an_episode_a_reward_of_texts_sees_the_last_answer_behind_the_whole_conversation() -> None:
+    talk = (Message("user", "Hi"), Message("assistant", "Which one?"), Message("user", "The second."), Message("assistant", "Then b."))
+    seen: list[Any] = []
+
+    def reward(prompts: Any, responses: Any, **columns: Any) -> list[float]:
+        seen.extend([prompts, responses])
+        return [1.0]
+
+    prompt = Prompt("p", talk[:1], extra={"answer": "b"})
+    part = TextPart(FunctionReward("f", reward), Rows([], [], str))
+    mixture = Mixture([Term("f")], {"f": part}).at(1, 1)
+    mixture.hear([Episode(opening=[1], own=[True], rewards=[0.0], end="done", messages=(*talk, Message("user", "Thanks.")))])
+    assert mixture.score([PromptTokens([1], prompt)], [[2]]).tolist() == [1.0]
+    assert seen == [[[{"role": each.role, "content": each.content} for each in talk[:3]]], ["Then b."]]
+    mixture.score([PromptTokens([1], prompt)], [[2]])
+    assert seen[3] == ["[2]"], "without a new episode it is a response again"

@@ -119,6 +119,12 @@ CHANGES: dict[str, Any] = {
 OF_THE_STAGE = {
     "rewards",
     "reward_seconds",
+    "reward_batch",
+    "reward_workers",
+    "isolate_rewards",
+    "reward_memory_mb",
+    "code_seconds",
+    "code_memory_mb",
     "limit_rate",
     "kinds",
     "lora_rank",

@@ -21,12 +21,13 @@ from torch import Tensor
 from accord.algorithms import star
 from accord.algorithms.draws import Remembered
 from accord.algorithms.process import ProcessReward
-from accord.algorithms.rewards import ExactAnswer, Length, Mixture, PythonReward, Term
+from accord.algorithms.rewards import ExactAnswer, Length, Mixture, Rows, Term, TextPart
 from accord.algorithms.star import Question
 from accord.engine.local import LocalSampler
 from accord.models.scalar import RewardModel
 from accord.models.sharding import gathered, is_sharded, sharded
-from accord.records import Generation, Sampling
+from accord.records import Generation, Message, Prompt, Sampling
+from accord.rewards.functions import FunctionReward
 from accord.runtime import ranks
 from accord.runtime.recordings import FOLDER, Recordings
 from accord.runtime.runs import Run
@@ -97,6 +98,12 @@ def words(ids: Sequence[int]) -> str:
     return " ".join(map(str, ids))
 
 
+def texts(own: Counted) -> TextPart:
+    """A reward function of texts; prompts are written as their tokens' numbers."""
+    asked = [Prompt(f"p{place}", (Message("user", words(ids)),)) for place, ids in enumerate(PROMPTS)]
+    return TextPart(FunctionReward("own", own), Rows(asked, PROMPTS, words))
+
+
 @dataclass
 class Outcome:
     """What a run left in one process."""
@@ -122,7 +129,7 @@ def rewards(own: Counted) -> Mixture:
     """A reward model, a function, and a part with a limit, whose multiplier moves with the mean of its scores."""
     terms = (Term("model", 1.0, 0.5), Term("own", 0.5, 0.5), Term("length", limit=4.0))
     model = RewardModel(scalar(llama(5), 6), dtype=FP32, batch_tokens=40)
-    return Mixture(terms, {"model": model, "own": PythonReward("own", own, words, words), "length": Length()})
+    return Mixture(terms, {"model": model, "own": texts(own), "length": Length()})
 
 
 def in_parts(model: Any) -> Any:
@@ -161,7 +168,7 @@ def by_server(folder: Path) -> Outcome:
 
     asked: dict[str, Any] = {"steps": STEPS, "micro_tokens": 40, "lr": 1e-3, "value_lr": 1e-3, "staleness": 1}
     run, own = started(folder, "ppo", PpoConfig(**{**SMALL, **asked})), Counted()
-    said = Remembered("own", PythonReward("own", own, words, words), Recordings(run.folder / FOLDER))
+    said = Remembered("own", texts(own), Recordings(run.folder / FOLDER))
     learned = learn(folder, sampler=server, scorer=said, run=run, **asked)
     return Outcome(weights(learned.policy), made[0].asked, own.rows, weights(learned.value))
 
@@ -169,7 +176,7 @@ def by_server(folder: Path) -> Outcome:
 def ppo(folder: Path, hold: Callable[[Any], Any] = lambda model: model) -> Outcome:
     watch, own = Watch(), Counted()
     dense = ProcessReward(scalar(llama(7), 8), dtype=FP32, batch_tokens=40)
-    mixed = Mixture((Term("own"), Term("process", 0.3, 0.3)), {"own": PythonReward("own", own, words, words), "process": dense})
+    mixed = Mixture((Term("own"), Term("process", 0.3, 0.3)), {"own": texts(own), "process": dense})
     asked: dict[str, Any] = {
         "steps": STEPS,
         "micro_tokens": 40,

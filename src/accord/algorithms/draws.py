@@ -6,6 +6,7 @@ reads it: training goes on bit for bit on what was really sampled.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from functools import partial
 
 import torch
 
+from accord.algorithms.rewards import Listener, PartedScorer
 from accord.algorithms.rollouts import asked_of
 from accord.errors import RunError
 from accord.protocols import Sampler, Scorer, is_foreign
-from accord.records import Generation, Sampling
+from accord.records import Episode, Generation, Sampling
+from accord.rewards.rows import ONE, Scores, counts_of, total
 from accord.runtime import ranks
 from accord.runtime.recordings import FOLDER, Draw, Recordings, Request
 from accord.runtime.runs import Run
@@ -166,19 +169,38 @@ class Remembered:
     source: Recordings | None = None
     """Those of the run that is replayed."""
 
+    def hear(self, episodes: Sequence[Episode]) -> None:
+        """Hand on the episodes that are scored next."""
+        if isinstance(self.scorer, Listener):
+            self.scorer.hear(episodes)
+
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return the sums of its parts."""
+        return torch.tensor([value or 0.0 for value in total(self.outcome(prompts, responses), len(responses))])
+
+    def outcome(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Scores:
         """Return what was said of these responses before, or what the reward says now."""
         # The first of several processes writes and looks for all: another might find what was only written now, and ask for nothing.
         said = ranks.from_first(partial(self._said, prompts, responses))
         if said is not None:
-            return torch.tensor(said)
-        scores = self.scorer.score(prompts, responses)
-        if ranks.first() and self.own.folder.is_dir() and scores.shape == (len(responses),):
-            said_now: list[float] = scores.tolist()
+            return said
+        said_now = self._asked(prompts, responses)
+        if ranks.first() and self.own.folder.is_dir() and all(len(part) == len(responses) for part in said_now.values()):
             self.own.keep_reward(self.name, prompts, responses, said_now)
-        return scores
+        return said_now
 
-    def _said(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[float] | None:
+    @property
+    def counts(self) -> Counter[str]:
+        """What the reward could not judge, by kind."""
+        return counts_of(self.scorer)
+
+    def _asked(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Scores:
+        if isinstance(self.scorer, PartedScorer):
+            return self.scorer.outcome(prompts, responses)
+        scores: list[float | None] = self.scorer.score(prompts, responses).tolist()
+        return {ONE: scores}
+
+    def _said(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Scores | None:
         """Return the rewards that this run or the replayed one kept for these responses; None if neither did."""
         for recordings in (self.own, self.source):
             if recordings and (said := recordings.reward(self.name, prompts, responses)) is not None:

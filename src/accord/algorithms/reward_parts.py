@@ -95,6 +95,22 @@ class Similarity:
         return torch.tensor(near)
 
 
+@dataclass(frozen=True)
+class SignedSimilarity:
+    """``Similarity`` with a sign, -1 to 1: above 0 for what is alike to people's own words, below for what is not.
+
+    Args:
+        middle: the similarity that is worth 0.
+    """
+
+    similarity: Similarity
+    middle: float = 0.5
+
+    def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
+        beyond = self.similarity.score(prompts, responses) - self.middle
+        return torch.where(beyond > 0, beyond / (1 - self.middle), beyond / self.middle)
+
+
 SHARPNESS = 8
 """Sharpness of the weights: a rated response at an overlap of 0.9 has 0.43 of the weight it has at 1."""
 

@@ -1,19 +1,18 @@
-"""Rewards besides the reward model: Python functions, verifiable answers, length, repetition, the stop token, and mixtures of all.
+"""Rewards besides the reward model: rewards of texts, exact answers, length, repetition, the stop token, and mixtures of all.
 
-Each is a ``Scorer``. A mixture weights them by name, with weights that may move linearly over a run, and records each part's scores. A
+Each is a ``Scorer``. A reward of texts (``accord.rewards``) may also give named parts, or say that it does not apply to a response. A
+mixture weights them by name, with weights that may move linearly over a run, and records each part's scores. A
 part may have a limit instead of a weight: its weight is then a Lagrange multiplier that rises while the limit is missed.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
-import threading
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -22,10 +21,12 @@ from torch import Tensor
 from accord.algorithms.rollouts import checked_scores
 from accord.errors import RunError, UsageError
 from accord.protocols import Scorer
-from accord.records import Episode, final_answer
+from accord.records import Episode, Prompt, PromptTokens, final_answer
+from accord.rewards.rows import ONE, Said, Scores, TextReward, counts_of, total
 from accord.runtime import ranks
 
 Tokens = Sequence[int]
+Ids = tuple[int, ...]
 HINT = 'for example "model=1, exact=0..2, length=-0.01, my_rewards:polite=0.5, harmless>=0.5"'
 
 
@@ -45,10 +46,12 @@ class Term:
 def parse_rewards(text: str) -> list[Term]:
     """Parse ``name=weight, name=start..end, name>=limit, ...``; a name without weight has 1.
 
+    A name may be an address, or have an argument with commas and equals signs in brackets or quotes: ``"regex:^a, b$"=0.5``.
+
     Raises:
         UsageError: nothing is rewarded, a weight is not a number, or a name occurs twice.
     """
-    terms = [_term(part.strip()) for part in text.split(",") if part.strip()]
+    terms = [_term(part.strip()) for part in _divided(text) if part.strip()]
     if not any((term.start or term.end) and term.limit is None for term in terms):
         raise UsageError(f"rewards is {text!r}: nothing is rewarded", where="rewards", hint=HINT)
     if len({term.name for term in terms}) < len(terms):
@@ -56,9 +59,48 @@ def parse_rewards(text: str) -> list[Term]:
     return terms
 
 
+def _divided(text: str) -> list[str]:
+    """Divide at the commas outside of brackets and quotes."""
+    parts, depth, quote, escaped = [""], 0, "", False
+    for letter in text:
+        closed = not quote and depth == 0
+        if letter == "," and closed:
+            parts.append("")
+            continue
+        parts[-1] += letter
+        if escaped or letter == "\\":
+            escaped = not escaped
+        elif quote:
+            quote = "" if letter == quote else quote
+        elif letter in QUOTES and not parts[-1][:-1].strip():
+            quote = letter
+        elif letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth = max(0, depth - 1)
+    if depth or quote:
+        what = f"rewards is {text!r}: a bracket or a quote is not closed"
+        raise UsageError(what, where="rewards", hint='put an argument with single brackets in quotes: "regex:[(]"=0.5')
+    return parts
+
+
+QUOTES = "\"'`"
+NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
+_WEIGHTED = re.compile(rf"(.*?)\s*(>=|=)({NUMBER}(?:\.\.{NUMBER})?)", re.DOTALL)
+_WITH_ARGUMENT = re.compile(r"\w+(\+\w+)?(:[^:]|\()")
+"""A name whose argument may hold signs of its own."""
+
+
 def _term(text: str) -> Term:
-    name, limited, weight = (part.strip() for part in text.partition(">=" if ">=" in text else "="))
+    found = _WEIGHTED.fullmatch(text)
+    if found is None and (text[:1] in QUOTES or (_WITH_ARGUMENT.match(text) and not re.search(r"=[^=/]*$", text))):
+        return Term(_unquoted(text))
+    if found is not None and (text[:1] in QUOTES or _WITH_ARGUMENT.match(text)):
+        name, limited, weight = found.group(1), found.group(2), found.group(3)
+    else:
+        name, limited, weight = (part.strip() for part in text.partition(">=" if ">=" in text else "="))
     start, _, end = (weight or "1").partition("..")
+    name = _unquoted(name)
     try:
         term = Term(name, limit=float(weight)) if limited == ">=" else Term(name, float(start), float(end or start))
     except ValueError:
@@ -66,6 +108,11 @@ def _term(text: str) -> Term:
     if not name or not all(abs(value) < float("inf") for value in (term.start, term.end, term.limit or 0.0)):
         raise UsageError(f"{text!r} is no reward with a weight", where="rewards", hint=HINT)
     return term
+
+
+def _unquoted(name: str) -> str:
+    name = name.strip()
+    return name[1:-1] if len(name) > 1 and name[0] in QUOTES and name[-1] == name[0] else name
 
 
 @dataclass(frozen=True)
@@ -86,7 +133,7 @@ class Mixture:
     def adapt(self, scored: Weighted, rate: float) -> None:
         """Move each multiplier by ``rate`` times the shortfall of its part's mean, but not below 0 (Dai et al. 2024, section 3.3)."""
         for term in self.terms:
-            if term.limit is not None:
+            if term.limit is not None and scored.applied(term.name):
                 missed = term.limit - scored.mean(term.name)
                 self.multipliers[term.name] = max(0.0, self._multiplier(term) + rate * missed)
 
@@ -106,6 +153,87 @@ class DenseScorer(Protocol):
     def score_tokens(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Tensor: ...
 
 
+@runtime_checkable
+class PartedScorer(Protocol):
+    """A part that has named parts of its own, or does not apply to every response."""
+
+    def outcome(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Scores: ...
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A part that rewards whole episodes."""
+
+    def hear(self, episodes: Sequence[Episode]) -> None:
+        """Take the episodes that are scored next."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The prompts behind token ids: those of ``PromptTokens`` themselves, or the prompts of these ``ids``."""
+
+    prompts: Sequence[Prompt]
+    ids: Sequence[Tokens]
+    text: Callable[[Tokens], str]
+    """Converts response tokens to text."""
+    _places: dict[Ids, int] = field(default_factory=dict[Ids, int], repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._places.update({tuple(ids): place for place, ids in enumerate(self.ids)})
+
+    def said(self, prompts: Sequence[Tokens], responses: Sequence[Tokens], episodes: Sequence[Episode] = ()) -> list[Said]:
+        """Return each pair as a reward of texts sees it. An episode is its last answer, after the whole conversation before it.
+
+        Raises:
+            RunError: a prompt is none of these.
+        """
+        rows: list[Said] = []
+        for place, (ids, response) in enumerate(zip(prompts, responses, strict=True)):
+            prompt = self._prompt(ids)
+            messages, text = prompt.messages, self.text(response)
+            if episodes and (turns := [i for i, each in enumerate(episodes[place].messages) if each.role == "assistant"]):
+                messages, text = episodes[place].messages[: turns[-1]], episodes[place].messages[turns[-1]].content
+            rows.append(Said(messages, text, prompt.extra, prompt.id, tuple(response)))
+        return rows
+
+    def _prompt(self, ids: Tokens) -> Prompt:
+        if isinstance(ids, PromptTokens):
+            return ids.prompt
+        if (place := self._places.get(tuple(ids))) is None:
+            raise RunError("a prompt that is none of the run's was asked", where="rewards")
+        return self.prompts[place]
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """A reward of texts as a part of a mixture. Of several processes the first asks it, once for all rows."""
+
+    reward: TextReward
+    rows: Rows
+    heard: list[Episode] = field(default_factory=list[Episode], repr=False, compare=False)
+    """The episodes that are scored next."""
+
+    def hear(self, episodes: Sequence[Episode]) -> None:
+        """Take the episodes that are scored next."""
+        self.heard[:] = episodes
+
+    def outcome(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Scores:
+        """Return its named parts; None where one does not apply."""
+        episodes = list(self.heard)
+        self.heard.clear()
+        return ranks.from_first(lambda: self.reward.score(self.rows.said(prompts, responses, episodes)))
+
+    def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
+        """Return the sum of its parts; 0 where none applies."""
+        return torch.tensor([value or 0.0 for value in total(self.outcome(prompts, responses), len(responses))])
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What it could not judge, by kind."""
+        return counts_of(self.reward)
+
+
 @dataclass(frozen=True)
 class Weighted:
     """A mixture at fixed weights, which records each part's scores; ``limits`` are those of parts whose weight is a multiplier."""
@@ -115,38 +243,57 @@ class Weighted:
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
     dense: bool = False
     given: dict[str, list[Tensor]] = field(default_factory=dict[str, "list[Tensor]"])
+    """Each part's scores, of the responses that it applies to; those of named parts as "part.name"."""
     spread: list[Tensor] = field(default_factory=list["Tensor"])
     over: dict[str, list[bool]] = field(default_factory=dict[str, "list[bool]"])
     """For each part that has a window, whether each pair exceeded it."""
+    applies: dict[str, list[Tensor]] = field(default_factory=dict[str, "list[Tensor]"])
+    """For each part, whether it applies to each response."""
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
-        """Return the weighted sum of every part's scores; a limited part counts relative to its limit.
+        """Return the weighted sum of every part that applies; a limited part counts relative to its limit.
 
         With limits, the sum is divided by 1 plus their multipliers, so that a high multiplier does not give a high reward.
 
         Raises:
             RunError: a part returned too few scores or one that is not a number; the error names the part.
         """
-        total, share = torch.zeros(len(responses)), 1 + sum(self.weights[name] for name in self.limits)
+        reward, share = torch.zeros(len(responses)), 1 + sum(self.weights[name] for name in self.limits)
         self.spread.clear()
         for name, weight in self.weights.items():
             tokens = self._tokens(name, prompts, responses)
-            scores = self.parts[name].score(prompts, responses) if tokens is None else tokens.sum(1)
+            if tokens is not None:
+                scores, applies = tokens.sum(1), torch.ones(len(responses), dtype=torch.bool)
+            else:
+                scores, applies = self._scores(name, prompts, responses)
             scores = checked_scores(scores, len(responses), f"the reward {name}").cpu()
-            self.given.setdefault(name, []).append(scores)
+            self.given.setdefault(name, []).append(scores[applies])
+            self.applies.setdefault(name, []).append(applies)
             if window := getattr(self.parts[name], "max_tokens", 0):
                 lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
                 self.over.setdefault(name, []).extend(length > window for length in lengths)
             if tokens is not None:
                 self.spread.append(tokens * (weight / share))
                 scores = torch.zeros_like(scores)
-            total += weight * (scores - self.limits.get(name, 0.0))
-        return total / share if self.limits else total
+            reward += weight * torch.where(applies, scores - self.limits.get(name, 0.0), 0.0)
+        return reward / share if self.limits else reward
+
+    def _scores(self, name: str, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
+        """Return a part's scores and where it applies; note those of its named parts."""
+        part = self.parts[name]
+        if not isinstance(part, PartedScorer):
+            return part.score(prompts, responses), torch.ones(len(responses), dtype=torch.bool)
+        parts = part.outcome(prompts, responses)
+        for own, numbers in parts.items():
+            if own != ONE:
+                self.given.setdefault(f"{name}.{own}", []).append(torch.tensor([each for each in numbers if each is not None]))
+        sums = total(parts, len(responses))
+        return torch.tensor([each or 0.0 for each in sums]), torch.tensor([each is not None for each in sums], dtype=torch.bool)
 
     def hear(self, episodes: Sequence[Episode]) -> None:
         """Take what an environment gave for the responses that are scored next."""
         for part in self.parts.values():
-            if isinstance(part, Earned):
+            if isinstance(part, Listener):
                 part.hear(episodes)
 
     def token_rewards(self) -> Tensor | None:
@@ -158,15 +305,29 @@ class Weighted:
         return part.score_tokens(prompts, responses).float().cpu() if self.dense and isinstance(part, DenseScorer) else None
 
     def mean(self, name: str) -> float:
-        """Return the mean of a part's scores so far, before its weight."""
+        """Return the mean of a part's scores so far, before its weight, over the responses that it applies to."""
         return torch.cat(self.given[name]).mean().item()
+
+    def applied(self, name: str) -> bool:
+        """Return whether a part applied to any response so far."""
+        return any(len(scores) for scores in self.given.get(name, ()))
 
     def metrics(self) -> dict[str, float]:
         """Return for each part the mean of all its scores, before its weight, and the weight.
 
-        Also the share of pairs that exceeded the window of a reward model, for each that had any.
+        Also the share of responses that a part applies to, where that is not all of them, and that no part applies to; what a part could
+        not judge, counted by kind; the share of pairs that exceeded the window of a reward model.
         """
-        means = {f"reward.{name}": self.mean(name) for name in self.given}
+        means = {f"reward.{name}": self.mean(name) for name in self.given if self.applied(name)}
+        applies = {name: torch.cat(rows) for name, rows in self.applies.items()}
+        means |= {f"applies.{name}": rows.float().mean().item() for name, rows in applies.items() if not rows.all()}
+        none = ~torch.stack(list(applies.values())).any(0) if applies else torch.zeros(0)
+        if none.any():
+            means["unrewarded"] = none.float().mean().item()
+        for name, part in self.parts.items():
+            counts = counts_of(part)
+            means |= {f"counted.{name}.{kind}": float(count) for kind, count in counts.items() if count}
+            counts.clear()
         means |= {f"over_window.{name}": sum(long) / len(long) for name, long in self.over.items() if any(long)}
         return means | {f"weight.{name}": weight for name, weight in self.weights.items()}
 
@@ -245,77 +406,3 @@ class ExactAnswer:
 def is_answer_key(text: str) -> bool:
     """Return whether a text is only an answer without its derivation: nothing to learn from, but enough to check by."""
     return text.lstrip().startswith("####")
-
-
-Function = Callable[[list[str], list[str]], Sequence[float]]
-
-
-def load_function(address: str, folder: Path) -> Function:
-    """Import ``module:function``, looking in ``folder`` (the project) and the current folder before installed packages.
-
-    Raises:
-        UsageError: there is no such module or function, or importing it fails.
-    """
-    module, _, name = address.partition(":")
-    before = list(sys.path)
-    sys.path[:0] = [str(folder), str(Path.cwd())]
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        hint = f"a file {module}.py in the project's folder, with a function {name}(prompts, responses)"
-        raise UsageError(f"cannot be imported: {type(error).__name__}: {error}", where=f"rewards, {address}", hint=hint) from error
-    finally:
-        sys.path[:] = before
-    if not callable(found):
-        raise UsageError("is no function", where=f"rewards, {address}")
-    return cast(Function, found)
-
-
-@dataclass(frozen=True)
-class PythonReward:
-    """Any function of texts: ``function(prompts, responses)`` returns one number per response within ``seconds``."""
-
-    name: str
-    function: Function
-    prompt_text: Callable[[Tokens], str]
-    response_text: Callable[[Tokens], str]
-    seconds: float = 600
-
-    def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Tensor:
-        """Call the function; a mixture checks how many numbers came back. Of several processes the first calls it, once for all rows.
-
-        Raises:
-            RunError: it raises, takes too long, or does not return a list of numbers.
-        """
-        asked = ([self.prompt_text(prompt) for prompt in prompts], [self.response_text(response) for response in responses])
-        where = f"the reward {self.name}"
-        returned = ranks.from_first(lambda: _within(self.seconds, lambda: self.function(*asked), where))
-        try:
-            return torch.as_tensor(returned, dtype=torch.float32)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise RunError(f"returned what is no list of numbers: {returned!r:.80}", where=where) from error
-
-
-def _within(seconds: float, work: Callable[[], Any], where: str) -> Any:
-    """Return the result of ``work``, which runs in a thread of its own. The thread is abandoned when it takes too long.
-
-    Raises:
-        RunError: it raised, or took too long.
-    """
-    result: dict[str, Any] = {}
-
-    def run() -> None:
-        try:
-            result["returned"] = work()
-        except BaseException as error:
-            result["raised"] = error
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise RunError(f"did not come back within {seconds:g} s", where=where, hint="mend it and go on with --resume")
-    if "raised" in result:
-        error = result["raised"]
-        raise RunError(f"raised {type(error).__name__}: {error}", where=where, hint="mend it and go on with --resume") from error
-    return result["returned"]

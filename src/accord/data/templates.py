@@ -95,6 +95,11 @@ class ChatFormat:
         end = next((i for i, token in enumerate(rest) if token in self.stop), len(rest))
         return [*rest[:end], rest[end] if end < len(rest) else self.stop[0]]
 
+    def conversation(self, messages: Sequence[Message]) -> list[int]:
+        """Return the token ids of a whole conversation as the template writes it, with what stands behind its last stop token."""
+        where = f"prompt {messages[0].content[:40]!r}"
+        return self._literal.encode(self._render(messages, reply=False), where)
+
     def continuation(self, messages: Sequence[Message]) -> list[int]:
         """Return the token ids that follow an answer's stop token: what others say then, up to the start of the assistant's next turn.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -172,16 +172,17 @@ class Recordings:
             if int(path.name[:6]) <= step:
                 path.unlink(missing_ok=True)
 
-    def reward(self, name: str, prompts: Tokens, responses: Tokens) -> list[float] | None:
-        """Return what a reward said of these responses; None where that was not kept."""
+    def reward(self, name: str, prompts: Tokens, responses: Tokens) -> dict[str, list[float | None]] | None:
+        """Return what a reward said of these responses, by its named parts; None where that was not kept."""
         path = self._reward(name, prompts, responses)
-        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+        said = json.loads(path.read_text("utf-8")) if path.is_file() else None
+        return {"": said} if isinstance(said, list) else said  # older runs kept a list
 
-    def keep_reward(self, name: str, prompts: Tokens, responses: Tokens, scores: Sequence[float]) -> None:
+    def keep_reward(self, name: str, prompts: Tokens, responses: Tokens, scores: Mapping[str, Sequence[float | None]]) -> None:
         """Keep what a reward said of these responses. Raises RunError when the disk is full."""
         path = self._reward(name, prompts, responses)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(list(scores)))
+        write_atomic(path, json.dumps(dict(scores)))
 
     def _reward(self, name: str, prompts: Tokens, responses: Tokens) -> Path:
         asked = json.dumps([name, [list(row) for row in prompts], [list(row) for row in responses]])

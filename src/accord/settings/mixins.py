@@ -242,7 +242,20 @@ class Rewards(Settings):
     rewards: str = "model"
     """Rewards and their weights: `model=1, exact=0..2, length=-0.01, harmless>=0.5`; see docs/rewards.md."""
     reward_seconds: Count = 600
-    """Longest time in seconds that a Python reward may take for one batch; a slower one stops the run."""
+    """Longest time in seconds that a reward function, server or judge may take for one batch; a slower one stops the run."""
+    reward_batch: Natural = 0
+    """Responses per call of a reward function, and per request to a reward server; 0 gives a function all, and divides them over the
+    requests to a server."""
+    reward_workers: Count = 8
+    """Largest number of calls, requests or programs of one reward at a time."""
+    isolate_rewards: bool = False
+    """Run reward functions in a process of their own: one that crashes, hangs or eats memory does not take the training along."""
+    reward_memory_mb: Natural = 0
+    """Memory limit of such a process in megabytes (Linux); 0 is half of the machine's memory."""
+    code_seconds: Positive = 10.0
+    """Time limit of a program that the reward `code` runs."""
+    code_memory_mb: Count = 512
+    """Its memory limit in megabytes."""
     limit_rate: NonNegative = 0.1
     """Step size of the Lagrange multiplier of a reward with a limit."""
     kinds: str = "person simulated"

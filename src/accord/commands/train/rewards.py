@@ -1,14 +1,15 @@
 """The reward of a response, for every command that learns from its own samples: the terms that `rewards` names, each from its source.
 
-Models, Python functions, exact answers, similarity to people's own words, their ratings, plain rules; docs/rewards.md.
+Models, parts that read text, exact answers, similarity to people's own words, their ratings, plain rules; docs/rewards.md.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,13 @@ import torch
 
 from accord.algorithms.draws import Remembered
 from accord.algorithms.process import ProcessReward
-from accord.algorithms.reward_parts import Ensemble, HumanRatings, Similarity, parse_pooling
-from accord.algorithms.rewards import (
-    Earned,
-    Ended,
-    ExactAnswer,
-    Function,
-    Length,
-    Mixture,
-    PythonReward,
-    Repetition,
-    Term,
-    load_function,
-    parse_rewards,
-)
+from accord.algorithms.reward_parts import Ensemble, HumanRatings, SignedSimilarity, Similarity, parse_pooling
+from accord.algorithms.rewards import Earned, Ended, ExactAnswer, Length, Mixture, Repetition, Rows, Term, TextPart, parse_rewards
 from accord.commands.models import Model, digest_of, load_reward_model, locate
 from accord.commands.train.run import as_held, snapshot
+from accord.commands.train.text_rewards import VERIFIERS, TextTerm, open_texts, read_term, written_by
+from accord.data.templates import ChatFormat
+from accord.data.templates import chat_format as template_of
 from accord.data.tokenizers import load_tokenizer
 from accord.errors import InputError, ModelError, UsageError
 from accord.feedback.labeler_kinds import said_by
@@ -41,7 +33,10 @@ from accord.models.paths import path_of
 from accord.models.scalar import RewardModel
 from accord.protocols import Scorer
 from accord.records import Demonstration, Episode, Prompt, Worth, final_answer
+from accord.rewards.rows import TextReward
+from accord.rewards.servers import ServerReward
 from accord.runtime import plugins
+from accord.runtime.progress import say
 from accord.runtime.project import Project
 from accord.runtime.recordings import FOLDER, Recordings
 from accord.runtime.runs import Run
@@ -55,10 +50,12 @@ RULES: dict[str, Callable[[tuple[int, ...]], Scorer]] = {
 """Rewards that look at the tokens alone, by name; each is made from the stop tokens."""
 PROCESS = re.compile(r"process\((.+)\)")
 """A term that rewards single tokens by a model of where responses go wrong."""
-FROM_PEOPLE = ("exact", "similarity", "ratings")
+SIGNED = re.compile(r"signed_similarity(?::(0?\.\d+))?")
+"""Similarity with a sign, and the similarity that is worth 0."""
+FROM_PEOPLE = ("exact", "similarity", "signed_similarity", "ratings")
 EARNED = "environment"
 """The term that stands for what the environment of an episode gives."""
-BUILT_IN = ("model", EARNED, *FROM_PEOPLE, *RULES)
+BUILT_IN = ("model", EARNED, *FROM_PEOPLE, *RULES, *VERIFIERS, "isolated")
 """Rewards that no plugin may be named like."""
 Ids = tuple[int, ...]
 
@@ -70,12 +67,15 @@ class RewardSpec:
     terms: list[Term]
     models: Mapping[str, str]
     """Folders of the reward models, by the names that the terms call them by."""
-    functions: Mapping[str, Function]
+    texts: Mapping[str, TextReward]
+    """The parts that read text, by the terms."""
     prompts: list[Prompt]
     inputs: dict[str, str]
     """Digests of all of it."""
     demonstrations: list[Demonstration] = field(default_factory=list[Demonstration])
     ratings: list[Worth] = field(default_factory=list[Worth])
+    remarks: list[str] = field(default_factory=list[str])
+    """What the run's log is to say of it."""
 
     @property
     def parents(self) -> dict[str, str]:
@@ -98,7 +98,8 @@ def open_rewards(project: Project, config: Rewards, reward_model: str, name: str
     Raises:
         UsageError: an unknown reward, or a Python function or plugin that cannot be imported.
         ModelError: a reward model is missing.
-        InputError: there are no prompts, or none with what ``exact``, ``similarity`` or ``ratings`` needs.
+        InputError: there are no prompts, none with what ``exact``, ``similarity`` or ``ratings`` needs, or some without a column that
+            a function needs.
     """
     environment: str = getattr(config, "environment", "")
     text = EARNED if environment and config.rewards == "model" else config.rewards
@@ -106,23 +107,24 @@ def open_rewards(project: Project, config: Rewards, reward_model: str, name: str
     names = [term.name for term in terms]
     _check_earned(names, environment)
     models: dict[str, str] = {}
+    texts: list[TextTerm] = []
     for term in names:
+        if (text := _text_of(project, term)) is not None:
+            texts.append(text)
+            continue
         for model in _models_of(project, term):
             models[model] = locate(project, reward_model if model == "model" else model)
-    functions = {each: load_function(each, project.path) for each in names if ":" in each}
     inputs = {("reward" if each == "model" else f"reward {each}"): digest_of(source) for each, source in models.items()}
-    for each in names:
-        if plugins.has("rewards", each):
-            functions[each] = plugins.load_function("rewards", each)
-            inputs[f"reward {each}"] = plugins.origin("rewards", each)
     demonstrations, ratings = list[Demonstration](), list[Worth]()
+    similar = any(each == "similarity" or SIGNED.fullmatch(each) for each in names)
     with Store.open(project.store_url) as store:
         known = {prompt.id for prompt in store.prompts(split="train")}
-        if "exact" in names or "similarity" in names:
+        if "exact" in names or similar or "math" in names:
             said = said_by(store, store.demonstrations(split="train"), config.kinds)
             useful = _with_answers(said) if "exact" in names else said
             demonstrations, inputs["demonstrations"] = snapshot(folder / "demonstrations.jsonl", Demonstration, useful)
-            known &= {row.prompt.id for row in demonstrations}
+            if "exact" in names or similar:
+                known &= {row.prompt.id for row in demonstrations}
         if "ratings" in names:
             given = (row for row in said_by(store, returns(store, "ratings"), config.kinds) if row.prompt.split == "train")
             ratings, inputs["ratings"] = snapshot(folder / "ratings.jsonl", Worth, given)
@@ -131,47 +133,58 @@ def open_rewards(project: Project, config: Rewards, reward_model: str, name: str
         prompts, inputs["prompts"] = snapshot(folder / "prompts.jsonl", Prompt, wanted)
     if not prompts:
         raise InputError(f"the store has no {_missing(names)}", where=project.store_url, hint="`accord import` some")
-    return RewardSpec(terms, models, functions, prompts, inputs, demonstrations, ratings)
+    opened = open_texts(project, config, texts, prompts, {row.prompt.id: row.text for row in demonstrations})
+    for remark in opened.remarks:
+        say(remark)
+    return RewardSpec(terms, models, opened.parts, prompts, inputs | opened.inputs, demonstrations, ratings, opened.remarks)
 
 
 def _check_earned(names: Sequence[str], environment: str) -> None:
     """Refuse a term that does not fit what is sampled, a response or an episode."""
     if EARNED in names and not environment:
         raise UsageError("environment is what an environment gives, and there is none", where="rewards", hint="--environment module:Class")
-    single = [name for name in names if name in FROM_PEOPLE or ":" in name or plugins.has("rewards", name, BUILT_IN)]
+    single = [name for name in names if name in FROM_PEOPLE or SIGNED.fullmatch(name)]
     if environment and single:
-        hint = f"environment, a reward model, {', '.join(RULES)}; the environment's own step can call any function"
+        hint = f"environment, a reward model, a function, a verifier, a server, {', '.join(RULES)}"
         raise UsageError(f"{single[0]} rewards one response, and an episode has several turns", where="rewards", hint=hint)
 
 
 def _missing(names: Sequence[str]) -> str:
     if "exact" in names:
         return "demonstrations that end in #### and a number"
-    if "similarity" in names:
+    if any(name == "similarity" or SIGNED.fullmatch(name) for name in names):
         return "demonstrations"
     return "rated responses" if "ratings" in names else "training prompts"
+
+
+def _text_of(project: Project, term: str) -> TextTerm | None:
+    """The part that reads text, if a term is one.
+
+    Raises:
+        UsageError: a plugin's name means something else as well.
+    """
+    if plugins.has("rewards", term, BUILT_IN) and term in project.models():
+        what = f"{term!r} is a model of the project, and a reward of {plugins.origin('rewards', term)}"
+        raise UsageError(what, where="rewards", hint="rename the model's folder, or uninstall the package")
+    return None if term in project.models() else read_term(term, BUILT_IN)
 
 
 def _models_of(project: Project, term: str) -> tuple[str, ...]:
     """The reward models that a term needs.
 
     Raises:
-        UsageError: there is no such reward, and no model of that name; or a plugin's name means something else as well.
+        UsageError: there is no such reward, and no model of that name.
     """
-    if plugins.has("rewards", term, BUILT_IN):
-        if term in project.models():
-            what = f"{term!r} is a model of the project, and a reward of {plugins.origin('rewards', term)}"
-            raise UsageError(what, where="rewards", hint="rename the model's folder, or uninstall the package")
-        return ()
     if pooled := parse_pooling(term):
         return pooled.models
     if found := PROCESS.fullmatch(term):
         return (found.group(1),)
     if term == "model" or term in project.models():
         return (term,)
-    if term in RULES or term in FROM_PEOPLE or term == EARNED or ":" in term:
+    if term in RULES or term in FROM_PEOPLE or SIGNED.fullmatch(term) or term == EARNED:
         return ()
-    hint = f"{plugins.known(BUILT_IN, 'rewards')}, module:function, a model of the project, and min(a+b) of such models"
+    known = plugins.known(BUILT_IN, "rewards")
+    hint = f"{known}, module:function, http://host/path, a model of the project, and min(a+b) of such models"
     raise UsageError(f"there is no reward {term!r}", where="rewards", hint=hint)
 
 
@@ -215,8 +228,14 @@ def mixture(
             held[source] = as_held(load_reward_model(project, source, dtype, bits=bits).model, sharding)
         run.record_paths(**{Path(source).name: path_of(held[source].base_model)})
         scorers[name] = RewardModel(held[source], dtype=dtype, batch_tokens=micro_tokens)
-    shown = {tuple(tokens): prompt.messages[-1].content for tokens, prompt in zip(ids, spec.prompts, strict=True)}
+    rows = Rows(spec.prompts, ids, chat_format.text)
     by_id = {prompt.id: tuple(tokens) for tokens, prompt in zip(ids, spec.prompts, strict=True)}
+
+    def kept(name: str, part: Scorer) -> Scorer:
+        """A part that may answer otherwise when it is asked again: what it said is kept with the recorded rollouts."""
+        replay: str = getattr(config, "replay", "")
+        source = Recordings(project.run(replay) / FOLDER) if replay else None
+        return Remembered(name, part, Recordings(run.folder / FOLDER), source)
 
     def scorer_of(name: str) -> Scorer:
         if pooled := parse_pooling(name):
@@ -225,25 +244,34 @@ def mixture(
             return ProcessReward(scorers[found.group(1)].model, dtype=dtype)
         if name in scorers:
             return scorers[name]
-        if name in spec.functions:
-            text_of = chat_format.text
-            asked = PythonReward(name, spec.functions[name], lambda tokens: shown[tuple(tokens)], text_of, config.reward_seconds)
-            replay: str = getattr(config, "replay", "")
-            source = Recordings(project.run(replay) / FOLDER) if replay else None
-            return Remembered(name, asked, Recordings(run.folder / FOLDER), source)
+        if name in spec.texts:
+            return kept(name, TextPart(_written(spec.texts[name], chat_format), rows))
         if name == EARNED:
             return Earned()
         if name == "exact":
             return ExactAnswer(_answers(spec, by_id), chat_format.text)
         if name == "similarity":
             return Similarity(_own_words(spec, model, by_id))
+        if signed := SIGNED.fullmatch(name):
+            return SignedSimilarity(Similarity(_own_words(spec, model, by_id)), float(signed.group(1) or 0.5))
         return HumanRatings(_mean_ratings(spec, model, by_id)) if name == "ratings" else RULES[name](chat_format.stop)
 
+    for remark in spec.remarks:
+        run.note(remark)
     made = Mixture(spec.terms, {term.name: scorer_of(term.name) for term in spec.terms})
     tried = made.at(1, 1)
     tried.hear([Episode(opening=ids[0], own=[True], rewards=[0.0], end="done", messages=())] * 2)
     tried.score([ids[0]] * 2, [[chat_format.stop[0]]] * 2)
     return made
+
+
+def _written(part: TextReward, chat_format: ChatFormat) -> TextReward:
+    """Give a server that reads text with a template the model's own, or that of the model that it names."""
+    if not isinstance(part, ServerReward) or part.address.shape == "accord":
+        return part
+    if part.address.shape == "verl" and part.address.told:
+        chat_format = template_of(load_tokenizer(part.address.told))
+    return replace(part, written=partial(written_by, chat_format))
 
 
 def _answers(spec: RewardSpec, by_id: Mapping[str, Ids]) -> dict[Ids, Decimal]:

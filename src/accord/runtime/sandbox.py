@@ -1,0 +1,131 @@
+"""Run a Python program that nobody trusts, in a process of its own: no network, no processes, few files, little time and memory.
+
+Linux alone gives what this needs, on x86-64 and ARM64: a seccomp filter refuses sockets, new processes, and signals to others; Landlock
+confines what files can be read and written; resource limits bound the rest. docs/rewards.md says what is guaranteed and what is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from accord.errors import UsageError
+from accord.runtime import confined
+
+SHOWN = 64 * 1024
+"""Bytes of a program's output that are looked at."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may take."""
+
+    seconds: float = 10.0
+    memory_mb: int = 512
+    file_mb: int = 1
+    """The largest file that it may write, its output included."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a program ended."""
+
+    outcome: Literal["done", "failed", "time", "memory", "output", "killed"]
+    """``done`` when it ran to its end; else why it did not."""
+    output: str
+    errors: str
+
+
+def run(program: str, *, given: str = "", limits: Limits | None = None) -> Ran:
+    """Run a program's text with ``given`` on its standard input, and return how it ended.
+
+    A program that leaves early, by ``sys.exit(0)`` for example, is not ``done``: only one whose last line was run is.
+
+    Raises:
+        UsageError: this machine cannot confine it.
+    """
+    require()
+    limits = limits or Limits()
+    mark = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory(prefix="accord-sandbox-") as name:
+        folder = Path(name)
+        (folder / "work").mkdir()
+        (folder / "program.py").write_text(f"{mark}\n{program}", "utf-8", "surrogatepass")
+        (folder / "given").write_text(given, "utf-8", "surrogatepass")
+        command = [sys.executable, "-I", "-B", confined.__file__, name, *map(str, (limits.seconds, limits.memory_mb, limits.file_mb))]
+        with (folder / "given").open("rb") as reads, (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+            process = subprocess.Popen(
+                command, stdin=reads, stdout=out, stderr=err, cwd=folder / "work", env=_environment(name), start_new_session=True
+            )
+            try:
+                code = process.wait(limits.seconds + 2)
+            except subprocess.TimeoutExpired:
+                code = -signal.SIGXCPU
+            finally:
+                _end(process)
+        output, errors = _shown(folder / "out"), _shown(folder / "err")
+        done = errors.rstrip().endswith(mark)
+        errors = errors.replace(mark, "").rstrip()
+    if code == 0 and done:
+        return Ran("done", output, errors)
+    if code in (-signal.SIGXCPU, -signal.SIGALRM):
+        return Ran("time", output, errors)
+    if code == -signal.SIGXFSZ or "File too large" in errors:
+        return Ran("output", output, errors)
+    if "MemoryError" in errors.rpartition("\n")[2]:
+        return Ran("memory", output, errors)
+    return Ran("killed" if code < 0 else "failed", output, errors)
+
+
+@cache
+def missing() -> str:
+    """Return why no program can be confined here; empty where one can be."""
+    if sys.platform != "linux" or platform.machine() not in confined.NUMBERS:
+        return f"{platform.system()} on {platform.machine()} gives no way to cut a program off from the network"
+    tried = subprocess.run(
+        [sys.executable, "-I", "-B", confined.__file__, "--probe"], capture_output=True, text=True, timeout=30, check=False
+    )
+    return "" if tried.returncode == 0 else f"seccomp is not there: {tried.stderr.strip()[-200:]}"
+
+
+def require() -> None:
+    """Refuse where a program cannot be confined. Raises UsageError."""
+    if why := missing():
+        raise UsageError(why, where="the sandbox", hint="run it on Linux (x86-64 or ARM64), or in a container there")
+
+
+@cache
+def confines_files() -> bool:
+    """Return whether Landlock is there, so that a program sees no files but Python's own and its own folder."""
+    return not missing() and confined.landlock_version() > 0
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """The environment of a program: nothing of the run's, which may hold keys."""
+    return {"PATH": "/usr/bin:/bin", "HOME": f"{folder}/work", "TMPDIR": f"{folder}/work", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _shown(path: Path) -> str:
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        head = file.read(SHOWN)
+        if size > 2 * SHOWN:
+            file.seek(size - SHOWN)
+            head += b"\n...\n"
+        return (head + file.read(SHOWN)).decode("utf-8", "replace")
