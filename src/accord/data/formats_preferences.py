@@ -70,7 +70,9 @@ def _joined(turns: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def _with_prompt(row: Row) -> Taken:
-    prompt = prompt_of(row)
+    prompt = prompt_of(row, ("score_chosen", "score_rejected"))
+    if row.has("messages") and row.peek("messages") == row.peek("chosen"):
+        row.raw("messages")  # ultrafeedback_binarized has the chosen dialogue twice
     return ranked(row, prompt, (_completion(row, "chosen", prompt), _completion(row, "rejected", prompt)), (1, 2))
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accord.data import formats_own, formats_probes
 from accord.data.archives import Tell, kind_of, text_lines
@@ -23,7 +23,7 @@ from accord.data.registry import FORMATS, Detection, Format, detect, format_of, 
 from accord.data.row_reader import rows_of
 from accord.data.row_records import Known, Record, Take, Taken
 from accord.data.rows import Fault, Row
-from accord.data.sources import Source, files_of
+from accord.data.sources import Source, files_of, published_split
 from accord.data.unread import name_of, refusal, value_at, without
 from accord.errors import InputError
 from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response, Split, Thumb
@@ -54,13 +54,16 @@ class Tally:
     """Columns that were kept with the prompt."""
     stops: dict[str, InputError] = field(default_factory=dict[str, InputError])
     """What stops the import: the error by columns."""
+    publishers: Counter[str] = field(default_factory=Counter[str])
+    """Rows kept by the split that their publisher put them in."""
 
     @property
     def metrics(self) -> dict[str, Any]:
         counters = {"left_out": self.left_out, "unread": self.unread, "extra": self.extra}
         parts = {name: dict(sorted(counter.items())) for name, counter in counters.items() if counter}
         counts = {"format": ", ".join(self.formats), "read": self.read, "kept": self.kept}
-        return {**counts, "dropped": dict(sorted(self.dropped.items())), **parts}
+        theirs = {"publisher_splits": dict(sorted(self.publishers.items()))} if self.publishers else {}
+        return {**counts, "dropped": dict(sorted(self.dropped.items())), **parts, **theirs}
 
 
 class Intake:
@@ -68,7 +71,7 @@ class Intake:
 
     Args:
         sources: the sources to read, one after another.
-        split: the split of every prompt; when None, prompts are split by user.
+        split: the split of every prompt; ``keep`` is its publisher's; when None, prompts are split by user.
         reject: receives unusable rows, which are then dropped as "bad row"; when None, the first one raises.
         tell: receives the number of bytes read from files.
         refuse: whether a column stops the import that carries a judgement and that no format reads; when False, ``tally.stops`` has why.
@@ -78,12 +81,13 @@ class Intake:
         self,
         sources: Sequence[Source],
         *,
-        split: Split | None = None,
+        split: Split | Literal["keep"] | None = None,
         reject: Reject | None = None,
         tell: Tell = id,
         refuse: bool = True,
     ) -> None:
-        self.sources, self.split, self.reject, self.tell, self.refuse = sources, split, reject, tell, refuse
+        self.sources, self.reject, self.tell, self.refuse = sources, reject, tell, refuse
+        self.split: Split | Literal["keep"] | None = split
         self.tally = Tally()
         self._people = dict[str, Labeler]()
         self._seen = set[int]()
@@ -99,9 +103,10 @@ class Intake:
             before, dropped = self.tally.read, set[str]()
             for row, taken in outcomes(source, self.tally.formats, self.tell, dropped):
                 self.tally.read += 1
+                published = published_split(row, source.path) if row is not None else None
                 if isinstance(taken, Taken) and row is not None:
                     taken = self._with_extra(row, taken, source)
-                taken = taken if isinstance(taken, Fault) or row is None else self._checked(row, taken)
+                taken = taken if isinstance(taken, Fault) or row is None else self._checked(row, taken, published)
                 if isinstance(taken, Fault):
                     self._refuse(taken)
                 elif taken.dropped:
@@ -153,7 +158,7 @@ class Intake:
         self.reject(fault)
         self.tally.dropped["bad row"] += 1
 
-    def _checked(self, row: Row, taken: Taken) -> Taken | Fault:
+    def _checked(self, row: Row, taken: Taken, published: Split | None) -> Taken | Fault:
         """Return a row's records, unless it repeats an earlier row or changes a labeler's group."""
         for person in taken.records:
             if isinstance(person, Labeler) and self._people.setdefault(person.id, person) != person:
@@ -168,15 +173,20 @@ class Intake:
         if key in self._seen:
             return Taken(dropped="repetition")
         self._seen.add(key)
-        return replace(taken, records=tuple(map(self._of_split, taken.records))) if self.split else taken
+        self.tally.publishers.update([published] if published else [])
+        split = published if self.split == "keep" else self.split
+        if self.split == "keep" and not split and any(isinstance(record, Prompt) for record in taken.records):
+            hint = "give the split: --split train; splits are told by a column split, or by the names of files and their folders"
+            return row.fault(row.error("split", "names no split to keep", hint))
+        return replace(taken, records=tuple(_of_split(record, split) for record in taken.records)) if split else taken
 
-    def _of_split(self, record: Record) -> Record:
-        split = self.split
-        if split and isinstance(record, Prompt):
-            return replace(record, split=split)
-        if split and isinstance(record, Demonstration | Thumb):
-            return replace(record, prompt=replace(record.prompt, split=split))
-        return record
+
+def _of_split(record: Record, split: Split) -> Record:
+    if isinstance(record, Prompt):
+        return replace(record, split=split)
+    if isinstance(record, Demonstration | Thumb):
+        return replace(record, prompt=replace(record.prompt, split=split))
+    return record
 
 
 def with_extra(record: Record, extra: Mapping[str, Any]) -> Record:

@@ -5,16 +5,30 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Any, cast, get_args
 
 from accord.data.rows import Fault, Row, empty, plain
 from accord.data.spans import Span
-from accord.records import Demonstration, Guideline, Labeler, LabelerKind, Message, Prompt, Ranking, Rating, Response, Role, Split, Thumb
+from accord.records import (
+    UNNAMED,
+    Demonstration,
+    Guideline,
+    Labeler,
+    LabelerKind,
+    Message,
+    Prompt,
+    Ranking,
+    Rating,
+    Response,
+    Role,
+    Split,
+    Thumb,
+    conversation_key,
+)
 
 GUIDELINE = Guideline("training", "imported")
 """The guideline of imported rankings: unknown, and meant for training."""
-LABELER = "imported"
-"""The labeler and the group of rows that name none."""
+LABELER = UNNAMED
 MOST = 9
 """Maximum number of responses in a ranking, as on the labeling page."""
 ANSWERS = tuple(
@@ -78,14 +92,24 @@ class Known:
 
 
 def prompt_of(row: Row, beside: Collection[str] = ()) -> Prompt:
-    """Return the prompt in the row's ``prompt`` (text or messages) or ``messages``, which must end with the user's turn."""
-    name = "messages" if row.has("messages") else "prompt"
+    """Return the prompt in the row's ``messages`` or ``prompt`` (text or messages), which must end with the user's turn.
+
+    Where ``messages`` go on to an answer, as beside the comparisons of ultrafeedback_binarized, ``prompt`` is the prompt.
+    """
+    name = "messages" if row.has("messages") and not (row.has("prompt") and _is_answered(row)) else "prompt"
     if name == "prompt" and not isinstance(row.peek("prompt"), list):
         return make_prompt(row, (Message("user", row.text("prompt")),), beside=beside)
     messages = conversation(row, name)
     if not messages or messages[-1].role != "user":
         raise row.error(name, "a prompt must end with the user's turn")
     return make_prompt(row, messages, beside=beside)
+
+
+def _is_answered(row: Row) -> bool:
+    """Return whether the row's ``messages`` end with an answer."""
+    turns: Any = row.value["messages"]
+    last: Any = turns[-1] if isinstance(turns, list) and turns else None
+    return isinstance(last, dict) and NAMES.get(str(cast("dict[str, Any]", last).get("role"))) == "assistant"
 
 
 def conversation(row: Row, name: str, *, role: str = "role", content: str = "content") -> tuple[Message, ...]:
@@ -131,6 +155,8 @@ def make_prompt(
 ) -> Prompt:
     """Return a prompt with a split by its user. Without a user, the opening turn decides, so that no conversation spans two splits.
 
+    Its id follows from the conversation and the user alone, so that the same prompt of two files is one.
+
     Args:
         beside: columns that are kept with the prompt in ``extra``, such as its right answer, where they hold something.
     """
@@ -141,7 +167,7 @@ def make_prompt(
         if len(value) > longest:
             raise row.error(name, f"longer than {longest} characters")
     opening = next((message.content for message in messages if message.role == "user"), "")
-    id = id_of("p", source, use_case, user, *(part for message in messages for part in (message.role, message.content)))
+    id = id_of("p", user, conversation_key(messages))
     extra = row.object("extra") | {name: plain(row.raw(name)) for name in beside if not empty(row.peek(name))}
     return Prompt(id, messages, use_case, user, split or split_of(user or opening), source, extra)
 

@@ -5,15 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from accord.data.archives import KINDS, bare_name
+from accord.data.rows import Row
 from accord.errors import InputError, UsageError
+from accord.records import Split
 
 TEXT = (".txt", ".md")
 _ASIDE = re.compile(
     r"(readme|licen[cs]e|notice|upstream|source\.txt|requirements|dataset_info|dataset_dict|state\.json|config\.json|cache-)"
 )
+_SPLITS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Publishers' names of splits."""
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<only>[^:]+))?")
 
 
@@ -75,6 +90,21 @@ def data_files(folder: Path, inside: Path) -> list[Path]:
     if not found:
         raise InputError("a folder without data: no .jsonl, .csv, .parquet, .txt", where=str(folder), hint=f"known are {', '.join(KINDS)}")
     return tables or found
+
+
+def published_split(row: Row, source: Path) -> Split | None:
+    """Return the split that a row's publisher put it in, by its column ``split``, its file's name, or its folder's inside the source."""
+    told = row.raw("split") if row.has("split") else None
+    if isinstance(told, str) and (split := _SPLITS.get(told.strip().lower())):
+        return split
+    return _split_in_names(row.file, source)
+
+
+@lru_cache
+def _split_in_names(file: Path, source: Path) -> Split | None:
+    names = [bare_name(file).lower(), *([file.parent.name.lower()] if file.parent != source and file != source else [])]
+    words = [word for name in names for word in re.split(r"[^a-z]+", name)]
+    return next((_SPLITS[word] for word in words if word in _SPLITS), None)
 
 
 def from_hub(name: str) -> list[Path]:

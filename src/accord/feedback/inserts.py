@@ -29,9 +29,9 @@ def add_rows(connection: Connection, table: Table, records: Sequence[rows.TableR
     for row in records:
         if unique.setdefault(row["id"], row) != row:
             raise StoreError(f"two different {table.name} share the id {row['id']}", hint="give each its own id")
-    there = {row["id"]: dict(row) for row in by_id(connection, table, set(unique))}
+    there = {row["id"]: row for row in by_id(connection, table, set(unique))}
     for id, row in there.items():
-        if row != unique[id]:
+        if any(row[name] != value for name, value in unique[id].items() if name not in schema.BOOKKEEPING):
             raise StoreError(f"{table.name}: {id} is in the store with another content", hint=f"{rows.UNCHANGED}; history is not rewritten")
     new = [row for id, row in unique.items() if id not in there]
     insert_rows(connection, table, new)

@@ -78,7 +78,7 @@ def _refuse_contradictions(connection: Connection, table: Table, waiting: Table)
     different = text(f"SELECT id FROM ({distinct}) AS each GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 1")
     if (id := connection.scalar(different)) is not None:
         raise StoreError(f"two different {table.name} share the id {id}", hint="give each its own id")
-    columns = [_quoted(connection, c.name) for c in table.c]
+    columns = [_quoted(connection, c.name) for c in table.c if c.name not in schema.BOOKKEEPING]
     differs = " OR ".join(f"w.{column} IS DISTINCT FROM t.{column}" for column in columns)
     changed = text(f"SELECT w.id FROM {name} w JOIN {table.name} t ON t.id = w.id WHERE {differs} ORDER BY w.id LIMIT 1")
     if (id := connection.scalar(changed)) is not None:

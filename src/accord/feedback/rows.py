@@ -22,6 +22,7 @@ from accord.records import (
     Role,
     Split,
     Thumb,
+    conversation_key,
     flag_named,
 )
 
@@ -67,7 +68,7 @@ def of_prompt(prompt: Prompt) -> TableRow:
         allowed(prompt.id, "role", message.role, get_args(Role))
     messages = json.dumps([[message.role, message.content] for message in prompt.messages], ensure_ascii=False)
     fields = {"id": prompt.id, "split": prompt.split, "use_case": prompt.use_case, "user": prompt.user, "source": prompt.source}
-    return fields | {"messages": messages, "extra": of_extra(prompt)}
+    return fields | {"messages": messages, "extra": of_extra(prompt), "key": conversation_key(prompt.messages)}
 
 
 def of_extra(prompt: Prompt) -> str:
@@ -80,6 +81,11 @@ def of_extra(prompt: Prompt) -> str:
     if not same:
         raise StoreError(f"{prompt.id}: extra has a key that is not a text", hint=UNCHANGED)
     return written
+
+
+def stored_key(messages: str) -> str:
+    """Return the key of a conversation as the table of prompts holds it."""
+    return conversation_key(Message(role, content) for role, content in json.loads(messages))
 
 
 def prompt(row: Mapping[Any, Any]) -> Prompt:
@@ -99,9 +105,14 @@ def response(row: Mapping[Any, Any]) -> Response:
 
 def of_thumb(thumb: Thumb) -> TableRow:
     """Return the row of an imported thumb; its id is a hash of its content, so that it is added only once."""
-    content = "\0".join((thumb.response.id, thumb.labeler, str(thumb.up)))
-    row = {"id": f"t-{hashlib.sha256(content.encode()).hexdigest()[:20]}", "prompt_id": thumb.prompt.id, "response_id": thumb.response.id}
+    id = thumb_id(thumb.response.id, thumb.labeler, up=thumb.up)
+    row = {"id": id, "prompt_id": thumb.prompt.id, "response_id": thumb.response.id}
     return row | {"labeler": thumb.labeler, "up": thumb.up, "flags": "[]", "at": ""}
+
+
+def thumb_id(response: str, labeler: str, *, up: bool) -> str:
+    """Return the id of an imported thumb."""
+    return f"t-{hashlib.sha256(chr(0).join((response, labeler, str(up))).encode()).hexdigest()[:20]}"
 
 
 def of_ranking(ranking: Ranking) -> TableRow:

@@ -29,6 +29,8 @@ from sqlalchemy.types import TypeEngine
 
 VERSION = 8
 """Increases with every change of the tables; the migration that reaches a version has its number."""
+BOOKKEEPING = frozenset({"key", "imported"})
+"""Columns that are about a record and no part of it: two rows that differ in them are the same record."""
 
 
 def name(length: int) -> TypeEngine[str]:
@@ -55,6 +57,12 @@ class FreeText(TypeDecorator[str]):
 
 metadata = MetaData()
 
+
+def imported() -> Column[int]:
+    """The number of the import that brought a record; 0 for one that came otherwise."""
+    return Column("imported", Integer, nullable=False, server_default="0")
+
+
 meta = Table("meta", metadata, Column("key", name(40), primary_key=True), Column("value", Text, nullable=False))
 alembic_version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
 
@@ -68,6 +76,8 @@ prompts = Table(
     Column("source", Text, nullable=False),
     Column("messages", Text, nullable=False),
     Column("extra", Text, nullable=False, server_default="{}"),
+    Column("key", name(40), nullable=False, server_default="", index=True),
+    imported(),
 )
 
 labelers = Table(
@@ -85,6 +95,7 @@ demonstrations = Table(
     Column("prompt_id", name(120), ForeignKey("prompts.id"), nullable=False, index=True),
     Column("labeler", name(120), ForeignKey("labelers.id"), nullable=False),
     Column("text", FreeText, nullable=False),
+    imported(),
 )
 
 responses = Table(
@@ -96,6 +107,7 @@ responses = Table(
     Column("model", Text, nullable=False),
     Column("tokens", Text, nullable=False),
     Column("finished", Boolean, nullable=False),
+    imported(),
 )
 
 rankings = Table(
@@ -107,6 +119,7 @@ rankings = Table(
     Column("guideline_set", name(12), nullable=False),
     Column("guideline_version", name(40), nullable=False),
     Column("at", name(40), nullable=False),
+    imported(),
 )
 
 ranking_items = Table(
@@ -368,6 +381,7 @@ thumbs = Table(
     Column("up", Boolean, nullable=False),
     Column("flags", Text, nullable=False),
     Column("at", name(40), nullable=False),
+    imported(),
 )
 
 trials = Table(
@@ -433,4 +447,38 @@ replays = Table(
     Column("status", Integer, nullable=False),
     Column("body", FreeText, nullable=False),
     Column("at", Float, nullable=False, index=True),
+)
+
+imports = Table(
+    "imports",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("source", Text, nullable=False),
+    Column("digest", name(64), nullable=False),
+    Column("format", Text, nullable=False),
+    Column("counts", Text, nullable=False),
+    Column("files", Text, nullable=False),
+    Column("at", name(40), nullable=False),
+    Column("undone", name(40), nullable=False),
+    Column("why", FreeText, nullable=False),
+)
+
+import_repeats = Table(
+    "import_repeats",
+    metadata,
+    Column("number", Integer, ForeignKey("imports.number"), nullable=False),
+    Column("kind", name(16), nullable=False),
+    Column("record_id", name(320), nullable=False),
+    PrimaryKeyConstraint("number", "kind", "record_id"),
+)
+Index("import_repeats_of", import_repeats.c.kind, import_repeats.c.record_id)
+
+import_changes = Table(
+    "import_changes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("number", Integer, ForeignKey("imports.number"), nullable=False, index=True),
+    Column("prompt_id", name(120), ForeignKey("prompts.id"), nullable=False),
+    Column("user", name(120), nullable=False),
+    Column("extra", Text, nullable=False),
 )

@@ -5,7 +5,7 @@ Whether a record was withdrawn is decided only here: ``is_withdrawn`` in a query
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -69,6 +69,15 @@ def restore(connection: Connection, kind: str, *, by: str) -> int:
     """Restore the records that one actor withdrew, except erased ones. Return their number."""
     w = schema.withdrawn
     return connection.execute(delete(w).where(w.c.kind == kind, w.c.by == by, w.c.why != ERASED)).rowcount
+
+
+def restore_undone(connection: Connection, kind: str, ids: Sequence[str], by: str) -> list[str]:
+    """Restore those of the given records that an actor of this beginning withdrew; return their ids."""
+    w = schema.withdrawn
+    theirs = (w.c.kind == kind, w.c.record_id.in_(ids), w.c.by.startswith(by, autoescape=True), w.c.why != ERASED)
+    restored = list(connection.scalars(select(w.c.record_id).where(*theirs)))
+    connection.execute(delete(w).where(w.c.kind == kind, w.c.record_id.in_(restored)))
+    return restored
 
 
 def reasons(connection: Connection, kind: str) -> Mapping[str, int]:

@@ -20,7 +20,7 @@ from accord.data.sources import Source
 from accord.errors import UsageError
 from accord.runtime.project import Project
 
-Splits = Literal["auto", "train", "validation", "test"]
+Splits = Literal["auto", "keep", "train", "validation", "test"]
 
 
 def _show(metrics: Mapping[str, Any]) -> None:
@@ -35,6 +35,11 @@ def _show(metrics: Mapping[str, Any]) -> None:
         if metrics.get(key):
             counts[title] = ", ".join(metrics[key])
     table_of("would import" if dry_run else "imported", counts)
+    if not dry_run:
+        print(f"This is import {metrics['import']}; `accord undo PROJECT {metrics['import']}` takes it back.")
+    if metrics.get("contaminated"):
+        print(f"Contamination: {metrics['contaminated']} conversations are in more than one split. `accord inspect` lists them,")
+        print("`accord prompts` withdraws the copies.")
 
 
 @shows(_show)
@@ -49,7 +54,7 @@ def import_(
     limit: Annotated[int | None, Parameter(help="Read at most so many rows.")] = None,
     sample: Annotated[int | None, Parameter(help="Take so many rows, drawn at random.")] = None,
     seed: Annotated[int, Parameter(help="Of the sample.")] = 0,
-    split: Annotated[Splits, Parameter(help="Split of every prompt; auto goes by the users.")] = "auto",
+    split: Annotated[Splits, Parameter(help="Split of every prompt; auto goes by the users, keep by the publisher.")] = "auto",
     skip_bad: Annotated[bool, Parameter(help="Store the rest; rows that cannot be used go to rejects/.", negative="")] = False,
     dry_run: Annotated[bool, Parameter(help="Show ten rows as they are learned, count, and store nothing.", negative="")] = False,
     model: Annotated[str, Parameter(help="Whose tokens a dry run shows; the project's SFT or base model when not given.")] = "",

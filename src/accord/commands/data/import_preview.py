@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -25,7 +25,7 @@ from accord.runtime.project import Project
 ROWS = 10
 
 
-def preview(project: Project, source: Source, *, split: Split | None, skip_bad: bool, model: str) -> dict[str, Any]:
+def preview(project: Project, source: Source, *, split: Split | Literal["keep"] | None, skip_bad: bool, model: str) -> dict[str, Any]:
     """Read a whole source and store nothing; return its counts, and in ``rows`` the first rows, each with its learned part.
 
     ``columns`` says what each column became in the first rows, and ``stops`` why the import would be refused.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import re
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accord.data import spans
 from accord.data.archives import bare_name
@@ -17,18 +20,21 @@ from accord.data.importers import Intake
 from accord.data.json_lines import JsonLines, RejectedRows
 from accord.data.mixtures import parts_of
 from accord.data.sources import Source, files_of
-from accord.feedback.spool import Spool
+from accord.feedback.leaks import leaks
+from accord.feedback.spool import About, Spool, Stored
 from accord.feedback.store import Store
 from accord.records import Split
 from accord.runtime.files import clean, disk_errors, sync, temporary
 from accord.runtime.progress import track
 from accord.runtime.project import Project
 
+Wanted = Split | Literal["keep"] | None
+"""The split that is wanted for every prompt; None goes by the users."""
 REJECTS = "rejects"
 """The folder of a project with the rows that could not be used, a file for each source."""
 
 
-def import_source(project: Project, source: Source, *, split: Split | None, skip_bad: bool, quiet: bool) -> dict[str, Any]:
+def import_source(project: Project, source: Source, *, split: Wanted, skip_bad: bool, quiet: bool) -> dict[str, Any]:
     """Read a source into the project and return the counts. Rows are spooled to disk first, so that a bad row stores nothing.
 
     Raises:
@@ -39,46 +45,83 @@ def import_source(project: Project, source: Source, *, split: Split | None, skip
     with _unfinished_folder(project) as folder, Spool(folder) as spool:
         texts, marks = JsonLines(folder / "documents.jsonl"), JsonLines(folder / "spans.jsonl")
         rejects = RejectedRows(folder / "rejects.jsonl")
-        size = 0
+        files, size = list[Path](), 0
         for part in sources:
-            size += sum(file.stat().st_size for file in files_of(part.path))
+            files += files_of(part.path)
+        size = sum(file.stat().st_size for file in files)
         with track(size, "reading (bytes)", quiet=quiet) as bar, texts, marks, rejects:
             intake = Intake(sources, split=split, reject=rejects.reject if skip_bad else None, tell=bar.advance)
             for _, taken in intake.rows():
                 spool.add(record for record in taken.records if not isinstance(record, spans.Span))
                 marks.add(*(dataclasses.asdict(record) for record in taken.records if isinstance(record, spans.Span)))
                 texts.add(*({"text": document} for document in taken.documents))
-        added = _store(project, source, spool, texts, marks, quiet=quiet)
+        counts = intake.tally.metrics
+        about = About(str(source.path), _digest(files), counts["format"], f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", counts)
+        added = _store(project, source, spool, about, texts, marks, quiet=quiet)
         kept_rejects = {"rejects": str(rejects.keep(project.path / REJECTS, source.path))} if rejects.lines else {}
+    if not split:
+        added.pop("other_split", None)  # which split a hash would have chosen is nothing to tell
     seconds = time.perf_counter() - began
     pace = {"seconds": round(seconds, 2), "rows_per_second": round(intake.tally.read / seconds)}
-    return {**intake.tally.metrics, **added, **kept_rejects, **pace}
+    return {**counts, **added, **kept_rejects, **pace}
 
 
-def _store(project: Project, source: Source, spool: Spool, texts: JsonLines, marks: JsonLines, *, quiet: bool) -> dict[str, int]:
+def _digest(files: Sequence[Path]) -> str:
+    """Return the sha256 of a file, or over the names and digests of several."""
+    digests = dict[str, str]()
+    for path in files:
+        with path.open("rb") as file:
+            digests[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+    if len(files) == 1:
+        return digests[str(files[0])]
+    return hashlib.sha256("".join(f"{Path(path).name}\0{digest}\n" for path, digest in digests.items()).encode()).hexdigest()
+
+
+def _store(
+    project: Project, source: Source, spool: Spool, about: About, texts: JsonLines, marks: JsonLines, *, quiet: bool
+) -> dict[str, Any]:
     """Store the rows in one transaction; files get their names last before it ends, and lose them again when it does not."""
-    targets = {texts: project.path / "corpus", marks: project.path / spans.FOLDER}
-    placed, new_lines = list[Path](), dict.fromkeys(targets, 0)
+    placed, new_lines = list[Path](), {"documents": 0, "spans": 0}
 
-    def place() -> None:
-        for lines, folder in targets.items():
-            target = folder / f"{_stem(source.path)}-{lines.digest[:8]}.jsonl"
+    def place(stored: Stored) -> dict[str, Any]:
+        said = _on_stored_responses(marks, stored.moved)
+        files = list[str]()
+        for kind, lines, folder in (("documents", texts, "corpus"), ("spans", said, spans.FOLDER)):
+            target = project.path / folder / f"{_stem(source.path)}-{lines.digest[:8]}.jsonl"
+            if lines.lines:
+                files.append(f"{folder}/{target.name}")
             if lines.lines and not target.exists():
-                folder.mkdir(exist_ok=True)
+                target.parent.mkdir(exist_ok=True)
                 placed.append(lines.path.rename(target))
-                sync(folder)
-                new_lines[lines] = lines.lines
+                sync(target.parent)
+                new_lines[kind] = lines.lines
+        return {"files": files, **{kind: count for kind, count in new_lines.items() if count}}
 
     # ``place`` runs last in the transaction, so the files are there only if the rows are; a failing commit takes them back.
     try:
         with Store.open(project.store_url) as store, track(sum(spool.counts.values()), "storing", quiet=quiet) as bar:
-            added = spool.store(store, before_commit=place, tell=bar.advance)
+            stored = spool.store(store, about, before_commit=place, tell=bar.advance)
     except BaseException:
         for path in placed:
             path.unlink(missing_ok=True)
         raise
-    new_spans = {"spans": new_lines[marks]} if marks.lines else {}
-    return {"documents": new_lines[texts], **added, **new_spans}
+    with Store.open(project.store_url) as store:
+        leaked = len(leaks(store))
+    new_spans = {"spans": new_lines["spans"]} if marks.lines else {}
+    contaminated = {"contaminated": leaked} if leaked else {}
+    return {"documents": new_lines["documents"], **stored.metrics, **new_spans, **contaminated, "import": stored.number}
+
+
+def _on_stored_responses(marks: JsonLines, moved: Mapping[str, str]) -> JsonLines:
+    """Return spans that name the stored responses, where those of the import were there under other ids."""
+    if not marks.lines or not moved:
+        return marks
+    rewritten = JsonLines(marks.path.with_name("spans-moved.jsonl"))
+    with rewritten, marks.path.open("rb") as lines:
+        for line in lines:
+            span = json.loads(line)
+            rewritten.add(span | {"response_id": moved.get(span["response_id"], span["response_id"])})
+    return rewritten
 
 
 def _stem(path: Path) -> str:
