@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"commands.app"},
     "records": set(),
     "errors": set(),
+    "client": {"errors"},
     "settings": {"errors"},
     "protocols": {"records"},
     "runtime": SHARED,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -41,9 +41,9 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What an end user said of a response."""
+    """What an end user said of a response: one of this server's, named by its id, or one from elsewhere, sent along."""
 
-    response: str
+    response: str = ""
     index: int = 0
     user: str = ""
     consent: bool | None = None
@@ -55,6 +55,10 @@ class Feedback:
     comment: str = ""
     tags: Sequence[str] = ()
     at: datetime | None = None
+    messages: Sequence[Message] = ()
+    """The conversation before a response from elsewhere."""
+    said: Said | None = None
+    """The response from elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ def take(connection: Connection, app: App, said: Feedback, *, now: datetime) -> 
             conversations, the time is in the future or before the response, or nothing was said (400).
         Refused: a text or a number does not fit (422).
     """
+    if said.said:
+        said = replace(said, response=_from_elsewhere(connection, app, said, said.said, now))
     request, owner, answers = answers_of(connection, app, said.response, said.user)
     turn = _at(answers, said.index)
     other = _other(connection, app, said.choice, said.user, turn) if said.choice else None
@@ -174,6 +180,29 @@ def shown(kind: str) -> str:
     return "demonstration" if kind == "written" else kind
 
 
+def _from_elsewhere(connection: Connection, app: App, feedback: Feedback, said: Said, now: datetime) -> str:
+    """Return the id of a response that is sent along; the same one sent again is the same response, unless it was erased."""
+    _ends_with_user(feedback.messages)
+    # The id is keyed, as a pseudonym is: a plain digest would tell whether an erased text was a given one.
+    content = [said.model, said.text, *(part for message in feedback.messages for part in (message.role, message.content))]
+    known = pseudonym(connection, app.name, "\0".join(("sent", feedback.user, *content))).removeprefix("u-")
+    for number in range(1000):
+        id = f"sent-{known}-{number}"
+        try:
+            answers_of(connection, app, id, feedback.user)
+        except NotTaken as refused:
+            if refused.status != 404:
+                continue
+            keep(connection, app, feedback.user, id, feedback.messages, [said], kind="sent", now=now)
+        return id
+    raise NotTaken("this was sent and erased too often", code="response_deleted", status=410)
+
+
+def _ends_with_user(messages: Sequence[Message]) -> None:
+    if not messages or messages[-1].role != "user":
+        raise NotTaken("the conversation must end with a user's message", code="invalid_value", status=400, param="messages")
+
+
 def _sent(
     connection: Connection,
     app: App,
@@ -184,8 +213,7 @@ def _sent(
     prefix: str,
     now: datetime,
 ) -> Taken:
-    if not sent.messages or sent.messages[-1].role != "user":
-        raise NotTaken("the conversation must end with a user's message", code="invalid_value", status=400, param="messages")
+    _ends_with_user(sent.messages)
     response = f"{prefix}-{secrets.token_hex(12)}"
     turns = keep(connection, app, sent.user, response, sent.messages, answers, kind="sent", now=now)
     id = enter(connection, app, sent.user, now=now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from accord.feedback.app_feedback import Better, Feedback, Over, Sent, Taken
 from accord.feedback.app_requests import Said
@@ -44,21 +44,48 @@ class ChoiceOver(Strict):
     better: Better = Field(description="this: the response of the request itself; other: the one named here.")
 
 
-class FeedbackRequest(Beside):
-    """``POST /v1/feedback``: what an end user said of an answer of this server. At least one of its parts is needed."""
+class SentMessage(Strict):
+    """A turn of a conversation."""
 
-    response_id: Id = Field(description="The id of the chat completion.")
+    role: Literal["system", "user", "assistant"]
+    content: Turn
+
+
+class SentResponse(Strict):
+    """An answer that does not come from this server."""
+
+    content: Turn
+    model: Annotated[str, StringConstraints(max_length=200)] = ""
+
+
+class FeedbackRequest(Beside):
+    """``POST /v1/feedback``: what an end user said of an answer, of this server (``response_id``) or of another (``response``).
+
+    At least one of its parts is needed.
+    """
+
+    response_id: Id | None = Field(None, description="The id of the chat completion.")
     index: int = Field(0, ge=0, le=INDEX, description="The answer's index, when there were several.")
     thumb: Literal["up", "down"] | None = None
     score: float | None = Field(None, ge=0, le=1, description="1 is best. Above 0.6 it counts as a thumb up, below 0.4 as one down.")
     correction: Text | None = Field(None, description="The answer as it should have been.")
     choice: ChoiceOver | None = None
+    messages: Annotated[list[SentMessage], Field(max_length=512)] = Field([], description="The conversation before ``response``.")
+    response: SentResponse | None = Field(None, description="An answer that does not come from this server.")
     at: AwareDatetime | None = Field(None, description="When it was said, with a time zone; now, if it is left out.")
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> FeedbackRequest:
+        if (self.response_id is None) == (self.response is None) or bool(self.messages) != (self.response is not None):
+            raise ValueError("give response_id, or messages and response")
+        if self.response and self.choice:
+            raise ValueError("a choice needs the ids of two answers of this server; POST /v1/comparisons takes others")
+        return self
 
     def record(self) -> Feedback:
         choice = self.choice
         return Feedback(
-            self.response_id,
+            self.response_id or "",
             self.index,
             self.user,
             self.consent,
@@ -69,14 +96,9 @@ class FeedbackRequest(Beside):
             self.comment,
             tuple(self.tags),
             _in_range(self.at),
+            tuple(Message(message.role, message.content) for message in self.messages),
+            Said(self.response.content, self.response.model) if self.response else None,
         )
-
-
-class SentMessage(Strict):
-    """A turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: Turn
 
 
 class PromptRequest(Beside):
@@ -93,13 +115,6 @@ class DemonstrationRequest(PromptRequest):
     """``POST /v1/demonstrations``: a conversation and the answer that a person wrote."""
 
     response: Text
-
-
-class SentResponse(Strict):
-    """One of two answers."""
-
-    content: Turn
-    model: Annotated[str, StringConstraints(max_length=200)] = ""
 
 
 class ComparisonRequest(PromptRequest):
