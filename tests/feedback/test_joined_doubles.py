@@ -42,7 +42,7 @@ def old(url: str, tmp_path: Path) -> Project:
 
 def test_doubles_are_joined_and_what_rested_on_them_moves_along(old: Project) -> None:
     with accord.store(old) as store:
-        assert schema.VERSION >= 8
+        assert schema.VERSION >= 9
         prompts = {prompt.id: prompt for prompt in store.prompts()}
         assert len(prompts) == 17
         assert sum(prompt.source == "prompts.jsonl" for prompt in prompts.values()) == 14
@@ -90,7 +90,7 @@ def test_a_store_without_doubles_stays_as_it_is(url: str) -> None:
     rows = [{"id": f"p-{kind}-{user}", "user": user, "messages": told} for kind, told in turns.items() for user in ("ann", "ben")]
     rows.append({"id": "p-erased", "user": "", "messages": "[]"})
     with engine.begin() as connection:
-        upgrade(connection, to="0007")
+        upgrade(connection, to="0008")
         for values in rows:
             connection.execute(text(row), values)
     engine.dispose()

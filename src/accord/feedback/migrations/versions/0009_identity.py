@@ -1,6 +1,6 @@
 """One prompt is one prompt: prompts get the key of their conversation, and doubles that imports made are joined. Imports get numbers.
 
-Until version 7 a prompt's id contained the file's name, so the same prompt in another file was another one, often in another split, and
+Until version 8 a prompt's id contained the file's name, so the same prompt in another file was another one, often in another split, and
 responses that were sampled here came back from a file as finished ones without tokens. A double (a prompt with an id of the importer,
 ``p-...``) joins the prompt with the same conversation and user, or if it names no user, the one that was asked here. What rests on it
 moves along; its row stays, withdrawn, as do the rows of its responses that are the other's.
@@ -20,7 +20,7 @@ from accord.feedback.identity import Said, paired
 from accord.feedback.rows import stored_key
 from accord.feedback.schema import FreeText, name
 
-revision, down_revision = "0008", "0007"
+revision, down_revision = "0009", "0008"
 IN_ONE_GO = 1_000
 MIGRATION = "migration"
 NUMBERED = ("prompts", "demonstrations", "responses", "rankings", "thumbs")
