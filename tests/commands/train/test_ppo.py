@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from small_project import FLAGS, SAMPLED, SMALL, learned, lineage_of, plain_model, plain_scores, written
+from small_project import FLAGS, SAMPLED, SHORT, SMALL, copied, learned, lineage_of, plain_model, plain_scores, written
 from tiny import chat, llama, scalar, sequences
 
 from accord.commands.train.ppo import ppo
@@ -45,12 +47,25 @@ def test_a_finished_run_is_resumed_by_doing_nothing(town: Project, typed: Any) -
     assert written(town, "ppo") == files
 
 
-def test_a_reward_model_of_another_tokenizer_is_refused(town: Project) -> None:
-    save_model(town.model("stranger"), scalar(llama(vocab=310)), chat(310).tokenizer)
-    with pytest.raises(ModelError, match=r"its tokenizer \(310 entries\) is not that of sft \(300\)"):
-        ppo(town, reward="stranger", config=CONFIG, flags=FLAGS)
-    assert not town.run("ppo").exists()
-    assert not town.model("ppo").exists()
+def test_a_reward_model_of_another_tokenizer_rewards_and_the_critic_starts_as_the_sft_model(town: Project, tmp_path: Path) -> None:
+    made = copied(town, tmp_path / "with-stranger")
+    save_model(made.model("stranger"), scalar(llama(vocab=310)), chat(310).tokenizer)
+    run = ppo(made, name="tuned", reward="stranger", config=CONFIG, flags=FLAGS)
+    assert "the critic starts as the SFT model" in (run.folder / "log.txt").read_text()
+    assert (made.model("tuned-value") / "model.safetensors").exists()
+    assert lineage_of(made, "tuned", parents=["sft", "stranger"], snapshots=["prompts"])["stage"] == "ppo"
+
+
+def test_ppo_runs_on_a_function_alone(project: Project, tmp_path: Path) -> None:
+    made = copied(project, tmp_path / "alone")
+    (made.path / "town_short.py").write_text(SHORT)
+    config = replace(CONFIG, rewards="town_short:short", steps=3)
+    run = ppo(made, name="tuned", config=config, flags=FLAGS)
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["reward.town_short:short"] == pytest.approx(row["reward"]) for row in rows)
+    plain_model(made.model("tuned"))
+    plain_scores(made.model("tuned-value"), sequences([9, 5], vocab=300))
+    assert lineage_of(made, "tuned", parents=["sft"], snapshots=["prompts"])["stage"] == "ppo"
 
 
 def test_a_reward_model_that_is_missing_is_refused(project: Project) -> None:

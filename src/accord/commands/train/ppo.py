@@ -1,7 +1,8 @@
 """`accord ppo`: improve the SFT model against the reward model under a KL penalty.
 
-Needs an SFT model, a reward model and training prompts; raw text for the pretraining mix. Leaves models/NAME and its critic,
-models/NAME-value. Follows Ouyang et al. 2022, section 3.5; the algorithm and where it departs are in algorithms/ppo.py.
+Needs an SFT model, training prompts and a reward (a reward model, unless --rewards names another); raw text for the pretraining mix.
+Leaves models/NAME and its critic, models/NAME-value. Follows Ouyang et al. 2022, section 3.5; the algorithm and where it departs are in
+algorithms/ppo.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, 
 from accord.commands.models import digest_of, load_model, load_reward_model, locate, training_dtype
 from accord.commands.train.episodes import playing
 from accord.commands.train.raw_text import need_raw_text, raw_text_batches
-from accord.commands.train.rewards import check_same_tokenizer, mixture, open_rewards
+from accord.commands.train.rewards import critic_source, mixture, open_rewards
 from accord.commands.train.run import (
     askable,
     counted_prompts,
@@ -23,6 +24,7 @@ from accord.commands.train.run import (
     replayed,
     rollouts_of,
     save,
+    scalar_model,
     template_input,
     with_rates,
     with_reference,
@@ -49,17 +51,20 @@ def ppo(
     Example: accord ppo my-town --steps 60 --kl-coef 0.05
 
     Raises:
-        ModelError: a model is missing, or the reward model reads another tokenizer's ids.
+        ModelError: a model is missing.
         InputError: there are no training prompts, or none that the rewards can be given for.
     """
     opened = Project.open(project)
     flags.start()
     if config.ptx_coef:
         need_raw_text(opened, "--ptx-coef 0")
-    source, reward_source = locate(opened, sft), locate(opened, reward)
+    source = locate(opened, sft)
     replay = replayed(opened, config)
     rewards = open_rewards(opened, config, reward, name)
-    inputs = {"sft": digest_of(source), "reward": digest_of(reward_source), **rewards.inputs, **template_input(opened)}
+    critic_from = critic_source(opened, reward, source, rewards)
+    parents = {sft: digest_of(source), **({reward: digest_of(critic_from)} if critic_from else {}), **rewards.parents}
+    inputs = {"sft": digest_of(source), **({"reward": digest_of(critic_from)} if critic_from else {})}
+    inputs |= rewards.inputs | template_input(opened)
     inputs |= {"replay": replay.recordings.digest()} if replay else {}
     run = Run.start(opened.run(name), stage="ppo", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
@@ -68,8 +73,13 @@ def ppo(
         dtype = training_dtype(flags.dtype)
         plan_run(run, metrics, source, config, dtype, prompts=rewards.prompts, reward_models=len(set(rewards.models.values())))
         model = load_model(opened, sft, bits=config.lora_bits)
-        check_same_tokenizer(model, reward_source)
-        critic = load_reward_model(opened, reward_source, dtype, bits=config.lora_bits).model
+        if critic_from:
+            critic = load_reward_model(opened, critic_from, dtype, bits=config.lora_bits).model
+            critic_tokenizer = load_tokenizer(critic_from)
+        else:
+            run.note("the critic starts as the SFT model with a new head: there is no reward model that reads the policy's tokens")
+            begun = load_model(opened, sft, bits=config.lora_bits)
+            critic, critic_tokenizer = scalar_model(begun, config.seed, "ppo"), begun.format.tokenizer
         config = with_rates(config, run, model.lm, critic)
         chat_format = model.format
         asked, prompts, window = askable(chat_format, rewards.prompts, config.max_tokens, config.long_rows)
@@ -77,7 +87,7 @@ def ppo(
         metrics |= counted_prompts(run, window)
         policy, reference = with_reference(model.lm, config, lambda: load_model(opened, sft).lm, "ppo", "lora")
         value, judge = with_reference(critic, config, None, "ppo", "value-lora")
-        shared = {reward_source: judge} if config.lora_rank else {}
+        shared = {critic_from: judge} if config.lora_rank and critic_from else {}
         with opened_sampler(
             config, policy, reference, chat_format, run, dtype, prompts=prompts, metrics=metrics, replay=replay
         ) as drawn_by:
@@ -107,9 +117,8 @@ def ppo(
                 dtype=dtype,
             )
         metrics |= ending(run, "reward", "kl_k1", "finished")
-        parents = {sft: inputs["sft"], reward: inputs["reward"], **rewards.parents}
         # The critic pads as the reward model does, which is not always how the policy pads.
-        saved = ((name, policy, chat_format.tokenizer), (f"{name}-value", value, load_tokenizer(reward_source)))
+        saved = ((name, policy, chat_format.tokenizer), (f"{name}-value", value, critic_tokenizer))
         data = rewards.data | rollouts_of(run)
         for target, trained, tokenizer in saved:
             save(opened, target, trained, tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)

@@ -19,21 +19,21 @@ from accord.algorithms.draws import Remembered
 from accord.algorithms.process import ProcessReward
 from accord.algorithms.reward_parts import Ensemble, HumanRatings, SignedSimilarity, Similarity, parse_pooling
 from accord.algorithms.rewards import Earned, Ended, ExactAnswer, Length, Mixture, Repetition, Rows, Term, TextPart, parse_rewards
-from accord.commands.models import Model, digest_of, load_reward_model, locate
+from accord.commands.models import Model, digest_of, load_reward_model, locate, open_tokenizer
 from accord.commands.train.run import as_held, snapshot
 from accord.commands.train.text_rewards import VERIFIERS, TextTerm, open_texts, read_term, written_by
 from accord.data.templates import ChatFormat
 from accord.data.templates import chat_format as template_of
-from accord.data.tokenizers import load_tokenizer
+from accord.data.tokenizers import Tokenizer, load_tokenizer
 from accord.errors import InputError, ModelError, UsageError
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.returns import returns
 from accord.feedback.store import Store
 from accord.models.paths import path_of
-from accord.models.scalar import RewardModel
+from accord.models.scalar import BIAS, RewardModel
 from accord.protocols import Scorer
-from accord.records import Demonstration, Episode, Prompt, Worth, final_answer
-from accord.rewards.rows import TextReward
+from accord.records import Demonstration, Episode, Message, Prompt, Worth, final_answer
+from accord.rewards.rows import Said, TextReward
 from accord.rewards.servers import ServerReward
 from accord.runtime import plugins
 from accord.runtime.progress import say
@@ -217,18 +217,21 @@ def mixture(
         loaded: reward models that are in memory already, by folder.
 
     Raises:
-        ModelError: a reward model reads another tokenizer's ids.
+        ModelError: a reward model has no chat template, or a model of single tokens reads another tokenizer's ids.
         RunError: a Python function raises, hangs, or returns no number for each response.
     """
     chat_format = model.format
-    scorers, held = dict[str, RewardModel](), dict(loaded or {})
+    rows = Rows(spec.prompts, ids, chat_format.text)
+    scorers, held = dict[str, RewardModel | ReadAnew](), dict(loaded or {})
     for name, source in spec.models.items():
-        check_same_tokenizer(model, source)
+        if any(found and found.group(1) == name for found in (PROCESS.fullmatch(term.name) for term in spec.terms)):
+            check_same_tokenizer(model, source)
         if source not in held:
             held[source] = as_held(load_reward_model(project, source, dtype, bits=bits).model, sharding)
         run.record_paths(**{Path(source).name: path_of(held[source].base_model)})
-        scorers[name] = RewardModel(held[source], dtype=dtype, batch_tokens=micro_tokens)
-    rows = Rows(spec.prompts, ids, chat_format.text)
+        scorer = RewardModel(held[source], dtype=dtype, batch_tokens=micro_tokens)
+        anew = not (is_ours(scorer.model) and same_tokenizer(chat_format.tokenizer, source))
+        scorers[name] = ReadAnew.of(scorer, project, source, rows, chat_format.stop) if anew else scorer
     by_id = {prompt.id: tuple(tokens) for tokens, prompt in zip(ids, spec.prompts, strict=True)}
 
     def kept(name: str, part: Scorer) -> Scorer:
@@ -307,13 +310,88 @@ def _mean_ratings(spec: RewardSpec, model: Model, by_id: Mapping[str, Ids]) -> d
     return means
 
 
+def is_ours(reward_model: Any) -> bool:
+    """Return whether ``accord reward`` made a reward model, so that its score is read at the response's stop token."""
+    return hasattr(reward_model.config, BIAS)
+
+
+def same_tokenizer(tokenizer: Tokenizer, source: str) -> bool:
+    """Return whether a model reads the token ids that a tokenizer writes; it may have a padding token of its own."""
+    theirs = load_tokenizer(source).get_vocab()
+    return all(theirs.get(token) == id for token, id in tokenizer.get_vocab().items())
+
+
+@dataclass(frozen=True)
+class ReadAnew:
+    """A reward model of another tokenizer, or made elsewhere: each conversation is written by its own chat template and tokenizer.
+
+    One of ours is scored at the response's stop token; any other where transformers reads the score of the whole conversation, at its
+    last token that is no padding.
+    """
+
+    model: RewardModel
+    format: ChatFormat
+    rows: Rows
+    stop: tuple[int, ...]
+    """The policy's stop tokens: a response without one was cut."""
+    heard: list[Episode] = field(default_factory=list[Episode], repr=False, compare=False)
+
+    @classmethod
+    def of(cls, model: RewardModel, project: Project, source: str, rows: Rows, stop: tuple[int, ...]) -> ReadAnew:
+        """Open the model's tokenizer and template.
+
+        Raises:
+            ModelError: it has no chat template.
+        """
+        tokenizer = open_tokenizer(project, source)
+        if not tokenizer.chat_template:
+            hint = "add the chat template that it was trained with to its tokenizer_config.json"
+            raise ModelError("the reward model has no chat template to write a conversation with", where=source, hint=hint)
+        return cls(model, template_of(tokenizer), rows, stop)
+
+    def hear(self, episodes: Sequence[Episode]) -> None:
+        """Take the episodes that are scored next."""
+        self.heard[:] = episodes
+
+    def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return the reward of each pair; several processes, which all ask, divide them."""
+        said = self.rows.said(prompts, responses, list(self.heard))
+        self.heard.clear()
+        if is_ours(self.model.model):
+            read = [self.format.prompt(row.messages) for row in said]
+            written = [self.format.response(row.messages, row.response) for row in said]
+            ended = [bool(response) and response[-1] in self.stop for response in responses]
+            return self.model.score(read, [ids if done else ids[:-1] for ids, done in zip(written, ended, strict=True)])
+        wholes = [self._whole(row) for row in said]
+        return self.model.score([ids[:-1] for ids in wholes], [ids[-1:] for ids in wholes])
+
+    def _whole(self, row: Said) -> list[int]:
+        ids = self.format.conversation([*row.messages, Message("assistant", row.response)])
+        pad = self.model.model.config.pad_token_id
+        while len(ids) > 1 and ids[-1] == pad:
+            ids.pop()
+        return ids
+
+
+def critic_source(project: Project, reward: str, sft_source: str, spec: RewardSpec) -> str:
+    """Return the reward model that PPO's critic starts as; empty where it starts as the SFT model with a new head.
+
+    That is where there is no reward model, or one that reads other tokens: the critic has to read the policy's.
+    """
+    source = spec.models.get("model", "")
+    if not source and reward not in project.models():
+        return ""
+    source = source or locate(project, reward)
+    return source if same_tokenizer(load_tokenizer(sft_source), source) else ""
+
+
 def check_same_tokenizer(model: Model, reward_source: str) -> None:
-    """Refuse a reward model that reads other token ids than the policy writes.
+    """Refuse a model of single tokens that reads other token ids than the policy writes.
 
     Raises:
         ModelError: their vocabularies differ.
     """
-    theirs, ours = load_tokenizer(reward_source).get_vocab(), model.format.tokenizer.get_vocab()
-    if any(theirs.get(token) != id for token, id in ours.items()):  # a reward model may have a padding token of its own
+    if not same_tokenizer(model.format.tokenizer, reward_source):
+        theirs, ours = load_tokenizer(reward_source).get_vocab(), model.format.tokenizer.get_vocab()
         hint = "train the reward model from this policy's SFT model"
         raise ModelError(f"its tokenizer ({len(theirs)} entries) is not that of {model.name} ({len(ours)})", where=reward_source, hint=hint)
