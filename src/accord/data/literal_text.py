@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from accord.data.tokenizers import Tokenizer
+from accord.data.tool_turns import ToolTurn
 from accord.errors import InputError
 from accord.records import Message
 
@@ -46,7 +47,28 @@ class LiteralText:
         Raises:
             InputError: a message holds the mark itself.
         """
-        return tuple(replace(message, content=self.mark(message.content, message.role, where)) for message in messages)
+        return tuple(self._marked(message, where) for message in messages)
+
+    def marked_tools(self, tools: Sequence[Mapping[str, Any]], where: str = "") -> list[Mapping[str, Any]]:
+        """Return descriptions of functions with every typed control token marked."""
+        return [self._within(tool, where) for tool in tools]
+
+    def _marked(self, message: Message, where: str) -> Message:
+        said = replace(message, content=self.mark(message.content, message.role, where))
+        if not isinstance(said, ToolTurn):
+            return said
+        return replace(said, calls=tuple(replace(call, arguments=self._within(call.arguments, where)) for call in said.calls))
+
+    def _within(self, value: Any, where: str) -> Any:
+        """A JSON value with its texts marked."""
+        if isinstance(value, str):
+            return self.mark(value, "tool", where)
+        if isinstance(value, Mapping):
+            members = cast("Mapping[str, Any]", value)
+            return {self._within(name, where): self._within(member, where) for name, member in members.items()}
+        if isinstance(value, list):
+            return [self._within(member, where) for member in cast("list[Any]", value)]
+        return value
 
     def mark(self, text: str, role: str, where: str = "") -> str:
         """Return a text with every typed control token marked; raise InputError where it holds the mark itself."""

@@ -5,12 +5,14 @@ transformers renders in jinja's sandbox, without access to files. The limits are
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from accord.data.tokenizers import Tokenizer
+from accord.data.tool_turns import template_turn
 from accord.errors import InputError
 from accord.records import Message, Role
 from accord.runtime.memory_limit import memory_limit
@@ -53,7 +55,9 @@ def environment() -> Any:
     return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"])
 
 
-def render(tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool, where: str = "") -> str:
+def render(
+    tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool, where: str = "", tools: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """Return the template's text. A system turn that it refuses or leaves out goes before the user's first words.
 
     A template that goes over the parts of a content instead of its text gets one text part for each message.
@@ -61,6 +65,7 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool, wh
     Args:
         reply: end where the assistant is to speak.
         where: the row, for the message of an error.
+        tools: descriptions of functions that the assistant may call, as OpenAI's API has them.
 
     Raises:
         InputError: the template refuses the conversation, fails, takes too long, or leaves out what somebody said.
@@ -68,7 +73,7 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool, wh
     problem: InputError | None = None
     for given in dict.fromkeys((tuple(messages), merged(messages))):
         try:
-            text = _rendered(tokenizer, given, as_parts=False, reply=reply, where=where)
+            text = _rendered(tokenizer, given, as_parts=False, reply=reply, where=where, tools=tools)
         except EndlessTemplate:
             raise
         except InputError as error:
@@ -77,7 +82,7 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool, wh
         if _holds(text, given) and _keeps(tokenizer, given, as_parts=False, reply=reply):
             return text
         try:
-            text = _rendered(tokenizer, given, as_parts=True, reply=reply, where=where)
+            text = _rendered(tokenizer, given, as_parts=True, reply=reply, where=where, tools=tools)
         except EndlessTemplate:
             raise
         except InputError:
@@ -102,17 +107,20 @@ def stands_in(text: str, rendered: str) -> bool:
     return text.strip() in rendered
 
 
-def _rendered(tokenizer: Tokenizer, messages: Sequence[Message], *, as_parts: bool, reply: bool, where: str) -> str:
+def _rendered(
+    tokenizer: Tokenizer, messages: Sequence[Message], *, as_parts: bool, reply: bool, where: str, tools: Sequence[Mapping[str, Any]] = ()
+) -> str:
     from jinja2 import TemplateError
 
     turns: list[dict[str, Any]] = []
     for message in messages:
-        content = [{"type": "text", "text": message.content}] if as_parts else message.content
-        turns.append({"role": message.role, "content": content})
-    source, size = str(tokenizer.chat_template), sum(len(message.content) for message in messages)
+        turn = template_turn(message)
+        turns.append(turn | {"content": [{"type": "text", "text": message.content}]} if as_parts else turn)
+    given = [{"type": "function", "function": dict(tool)} for tool in tools]
+    source, size = str(tokenizer.chat_template), sum(len(message.content) for message in messages) + len(json.dumps([turns, given]))
     try:
         with time_limit(SECONDS), nullcontext() if source in _TRIED else _first(source):
-            text: object = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply)
+            text: object = tokenizer.apply_chat_template(turns, tools=given or None, tokenize=False, add_generation_prompt=reply)
         if not isinstance(text, str):
             raise InputError(f"{template_name(tokenizer)} gives no text", where=where, hint=MEND)
         if len(text) > CHARACTERS + 20 * size + len(source):
@@ -189,6 +197,9 @@ def _holds(rendered: str, messages: Sequence[Message]) -> bool:
         if role == "system" and said in rendered:
             continue
         found = rendered.find(said, at)
+        if found < 0 and role == "tool":  # templates may write a result as JSON
+            said = json.dumps(said, ensure_ascii=False)[1:-1]
+            found = rendered.find(said, at)
         if found < 0:
             return False
         at = found + len(said)

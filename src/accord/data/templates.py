@@ -7,15 +7,16 @@ structure, not from a search in the text. A template whose prompt is not a prefi
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 from accord.data.literal_text import THOUGHTS, LiteralText
 from accord.data.template_render import MEND, EndlessTemplate, merged, render, stands_in, template_name
 from accord.data.token_rows import RowTooLong
 from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAIN_TEMPLATE, Tokenizer
+from accord.data.tool_turns import ToolTurn
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response, Role
 
@@ -69,14 +70,24 @@ class ChatFormat:
     context: int = 0
     """Longest prompt in tokens; 0 sets no limit."""
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Return the token ids of a conversation up to the start of the assistant's turn.
+
+        Args:
+            tools: descriptions of functions that the assistant may call (name, description, parameters).
 
         Raises:
             RowTooLong: the prompt does not fit the context.
+            InputError: the template has no tools, or leaves out a call.
         """
         where = f"prompt {messages[-1].content[:40]!r}"
-        ids = self._raw_prompt(messages) if self.raw else self._literal.encode(self._render(messages), where)
+        if self.raw:
+            self._refuse_tools(messages, tools, "", where)
+            ids = self._raw_prompt(messages)
+        else:
+            text = self._render(messages, tools=tools)
+            self._refuse_tools(messages, tools, text, where)
+            ids = self._literal.encode(text, where)
         if self.context and len(ids) >= self.context:
             hint = "shorten it, take it out, or use a model with a longer context"
             raise RowTooLong(f"the prompt has {len(ids)} tokens, the model's context {self.context}", len(ids), where=where, hint=hint)
@@ -331,6 +342,11 @@ class ChatFormat:
         known = {mark: vocabulary[mark] for mark in CHANNEL_MARKS if mark in vocabulary}
         return known if {CHANNEL, MESSAGE} <= known.keys() else {}
 
+    @property
+    def in_channels(self) -> bool:
+        """Whether the model writes its turns in channels, as gpt-oss does."""
+        return bool(self._channels)
+
     @cached_property
     def _head_words(self) -> str:
         """What the template writes before an answer and behind the prompt, such as an empty thought: no words of the answer."""
@@ -371,13 +387,21 @@ class ChatFormat:
             return self.decode(ids)
         return self.decode(ids[:-1]) + self.decode(ids[-1:]).partition("\n")[0]
 
-    def _render(self, messages: Sequence[Message], *, reply: bool = True) -> str:
+    def _refuse_tools(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], text: str, where: str) -> None:
+        """Refuse functions and calls that the template does not write."""
+        names = [str(tool["name"]) for tool in tools]
+        names += [call.name for message in messages if isinstance(message, ToolTurn) for call in message.calls]
+        if lost := [name for name in names if name not in text]:
+            hint = "leave tools out, or serve a model whose chat template has them"
+            raise InputError(f"the model's chat template does not write the function {lost[0]!r}", where=where, hint=hint)
+
+    def _render(self, messages: Sequence[Message], *, reply: bool = True, tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """The template's text, with a mark in every control token that somebody typed."""
         where = f"prompt {messages[-1].content[:40]!r}"
         given = self._literal.marked(messages, where)
         if self._channels:  # there a thought is no part of a message's text, and those of earlier answers are left out
             given = tuple(_answer_alone(message) for message in given)
-        return render(self.tokenizer, given, reply=reply, where=where)
+        return render(self.tokenizer, given, reply=reply, where=where, tools=self._literal.marked_tools(tools, where))
 
     def _raw_prompt(self, messages: Sequence[Message]) -> list[int]:
         where = f"prompt {messages[-1].content[:40]!r}"

@@ -26,6 +26,7 @@ from torch import Tensor
 from accord.engine.adjustments import Adjustment
 from accord.engine.cache import held_dtype
 from accord.engine.cache_slots import Slots, Window, rounded
+from accord.engine.grammar import Guide
 from accord.engine.prefixes import Prefixes
 from accord.engine.sampling import draw, look_every, shape_logits
 from accord.models.decoder import fuse, hidden, is_llama_shaped, llama_hidden, rotary
@@ -60,6 +61,8 @@ class Request:
     presence_penalty: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     """Token ids with what is added to their logits."""
+    guide: Guide | None = None
+    """Follows this request's answer through a grammar that it must fit."""
 
     @property
     def adjusted(self) -> bool:
@@ -281,7 +284,7 @@ class BatchEngine:
 
     def _draw(self, rows: Sequence[_Row], logits: Tensor) -> None:
         """Draw the next token of each row, for the host to look at later. Rows with the same sampling settings are drawn together."""
-        said, logits = logits, _adjusted(rows, logits)
+        said, logits = logits, _guided(rows, _adjusted(rows, logits))
         groups: dict[tuple[float, ...], list[int]] = {}
         for index, row in enumerate(rows):
             s = row.request.sampling
@@ -302,6 +305,8 @@ class BatchEngine:
                 row.seen.index_fill_(0, chosen[index : index + 1], True)
             if row.adjustment is not None:
                 row.adjustment.note(chosen[index : index + 1])
+            if row.request.guide is not None and not row.request.guide.ended:
+                row.request.guide.take(int(chosen[index]))  # here the host waits: the next mask follows from this token
         asking = [index for index, row in enumerate(rows) if row.request.logprobs is not None]
         told = {index: _told(said[index], chosen[index : index + 1], rows[index].request.logprobs or 0) for index in asking}
         as_drawn = logprobs.float().view(torch.int32)  # by their bits, as `_told` packs them
@@ -361,6 +366,17 @@ def _adjusted(rows: Sequence[_Row], logits: Tensor) -> Tensor:
         return logits
     at = on_device([index for index, _ in changes], logits.device)
     return logits.index_copy(0, at, torch.stack([changed for _, changed in changes]))
+
+
+def _guided(rows: Sequence[_Row], logits: Tensor) -> Tensor:
+    """Return the logits without the tokens that do not fit a row's grammar; the other rows keep theirs, bit for bit."""
+    guides = {index: row.request.guide for index, row in enumerate(rows) if row.request.guide is not None}
+    masks = {index: guide.allowed() for index, guide in guides.items() if not guide.ended}
+    if not masks:
+        return logits
+    at = on_device(list(masks), logits.device)
+    allowed = torch.stack(list(masks.values())).to(logits.device, non_blocking=True)
+    return logits.index_copy(0, at, logits.index_select(0, at).masked_fill(~allowed, -torch.inf))
 
 
 def _pick(rows: Sequence[_Row], logits: Tensor) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"]]:

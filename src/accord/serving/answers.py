@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from accord.data.tool_turns import ToolCall
 from accord.serving.detokenizer import Apart
 from accord.serving.host import Piece, Token
 from accord.serving.retrieval import Quote
@@ -43,11 +44,12 @@ class Choice:
     version: str = ""
     reasoning: str = ""
     quotes: tuple[Quote, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
     def add(self, piece: Piece) -> None:
         self.text += piece.text
         self.finish, self.version = ended(piece), piece.version
-        self.reasoning, self.quotes = piece.reasoning, piece.quotes
+        self.reasoning, self.quotes, self.calls = piece.reasoning, piece.quotes, piece.calls
         self.tokens += piece.tokens
         self.count += piece.count
         self.prompt_tokens = piece.prompt_tokens
@@ -55,6 +57,8 @@ class Choice:
 
 def ended(piece: Piece) -> str:
     """Return OpenAI's term for the end of an answer."""
+    if piece.calls and piece.finish == "stop":
+        return "tool_calls"
     return "content_filter" if piece.withheld in ("input", "output") else piece.finish
 
 
@@ -107,7 +111,8 @@ class Events:
             piece = replace(piece, reasoning=piece.reasoning or reasoning)
             role = "" if index in self._begun else '"role": "assistant", '
             self._begun.add(index)
-            beside = json.dumps(_beside(piece), ensure_ascii=False)[1:-1]
+            called = [{"index": place, **call} for place, call in enumerate(written(piece.calls))]
+            beside = json.dumps(_beside(piece) | ({"tool_calls": called} if called else {}), ensure_ascii=False)[1:-1]
             said = f'"delta": {{{role}"content": {content}{", " if beside else ""}{beside}}}'
         told = json.dumps(_logprobs(self.form, piece.tokens), ensure_ascii=False) if logprobs else "null"
         finish = f'"{ended(piece)}"' if piece.finish else "null"
@@ -146,7 +151,18 @@ def _content(form: Form, choice: Choice) -> dict[str, Any]:
         return {"text": choice.text}
     reasoning, text = Apart().push(choice.text, last=True)
     said = replace(choice, reasoning=choice.reasoning or reasoning)
-    return {"message": {"role": "assistant", "content": text, "refusal": None, **_beside(said)}}
+    called = {"tool_calls": written(choice.calls)} if choice.calls else {}
+    content = text or (None if called else text)
+    return {"message": {"role": "assistant", "content": content, "refusal": None, **called, **_beside(said)}}
+
+
+def written(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+    """Return calls of functions in OpenAI's form."""
+    told = list[dict[str, Any]]()
+    for call in calls:
+        arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
+        told.append({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
+    return told
 
 
 def _beside(said: Choice | Piece) -> dict[str, Any]:

@@ -7,6 +7,7 @@ test. A rule that needs a whole answer makes a stream arrive in one piece.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 from accord.records import Demonstration, Message, Sampling
 from accord.serving import prompt_styles, retrieval
-from accord.serving.host import Ask, Host, Piece, RefusedRequest, Token
+from accord.serving.host import Ask, Host, Piece, RefusedRequest, Token, in_one_piece
 
 Mode = Literal["off", "report", "refuse"]
 Screen = Callable[[str], Sequence[str]]
@@ -161,7 +162,7 @@ class Guarded:
         if rules.reasoning == "fold":
             reasoning, text = prompt_styles.folded(answer.text)
             answer = replace(answer, text=text, reasoning=reasoning)
-        found = new_kinds(f"{answer.reasoning}\n{answer.text}", said, rules.screen) if rules.output_filter != "off" else []
+        found = new_kinds(_all_words(answer), said, rules.screen) if rules.output_filter != "off" else []
         for kind in found:
             self.note("output", kind)
         if found and rules.output_filter == "refuse":
@@ -172,10 +173,10 @@ class Guarded:
         """Return the highest-scoring answer of those finished within the time budget. The first answer is always awaited."""
         rules = self.rules
         if rules.best_of == 1 or rules.score is None:
-            return await _whole(self.host.ask(model, ask))
+            return await in_one_piece(self.host.ask(model, ask))
         seed = secrets.randbits(62) if ask.seed is None else ask.seed
         asks = [replace(ask, seed=seed + number) for number in range(rules.best_of)]
-        tasks = [asyncio.create_task(_whole(self.host.ask(model, one))) for one in asks]
+        tasks = [asyncio.create_task(in_one_piece(self.host.ask(model, one))) for one in asks]
         try:
             done, rest = await asyncio.wait(tasks, timeout=rules.seconds)
             if not any(task.exception() is None for task in done):
@@ -202,7 +203,7 @@ class Guarded:
         text = " ".join(quote.text for quote in near)
         said = (*ask.conversation[:-1], Message("user", f"{words(READ, ask.conversation)}\n{text}\n\n{question}"))
         try:
-            answer = await _whole(self.host.ask(model, replace(ask, conversation=said, documents=(), shorten=True))) if near else None
+            answer = await in_one_piece(self.host.ask(model, replace(ask, conversation=said, documents=(), shorten=True))) if near else None
         except RefusedRequest:
             answer = None  # the sentences do not fit a short context: they are still there to be quoted
         quotes = retrieval.quotes_in(answer.text, near) if answer else []
@@ -215,15 +216,11 @@ class Guarded:
         return replace(given, text="\n".join(lines), finish="stop", tokens=(), quotes=tuple(quotes))
 
 
+def _all_words(answer: Piece) -> str:
+    """Return everything that an answer says: its reasoning, its text, and the arguments of its calls."""
+    arguments = [json.dumps(dict(call.arguments), ensure_ascii=False) for call in answer.calls]
+    return "\n".join([answer.reasoning, answer.text, *arguments])
+
+
 def _instead(answer: Piece, text: str, why: Literal["unsure", "output"]) -> Piece:
-    return replace(answer, text=text, finish="stop", tokens=(), withheld=why, reasoning="")
-
-
-async def _whole(pieces: AsyncGenerator[Piece]) -> Piece:
-    """Return all the pieces of an answer in one."""
-    text, tokens, count, last = "", list[Token](), 0, Piece("", "stop")
-    async with aclosing(pieces):
-        async for last in pieces:
-            text, count = text + last.text, count + last.count
-            tokens += last.tokens
-    return replace(last, text=text, tokens=tuple(tokens), count=count)
+    return replace(answer, text=text, finish="stop", tokens=(), withheld=why, reasoning="", calls=())

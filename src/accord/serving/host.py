@@ -11,10 +11,12 @@ RefusedRequest                 the request itself cannot be served
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
+from accord.data.tool_turns import ToolCall
 from accord.errors import RunError
 from accord.records import Message, Sampling
 from accord.serving.retrieval import Document, Quote
@@ -72,6 +74,26 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Tools:
+    """Functions that an answer may call.
+
+    Args:
+        functions: name, description and parameters (a JSON schema) of each.
+        choice: whether the model decides, must call, or must call one function, by name.
+        parallel: whether there may be several calls.
+    """
+
+    functions: tuple[Mapping[str, Any], ...]
+    choice: Literal["auto", "required"] = "auto"
+    only: str = ""
+    parallel: bool = True
+
+    @property
+    def names(self) -> list[str]:
+        return [str(function["name"]) for function in self.functions]
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """The next part of an answer. Its text is whole characters. Only the last piece has a ``finish``."""
 
@@ -88,6 +110,8 @@ class Piece:
     """The reason why these are not the model's words: the prompt or the answer was filtered, or the model was not sure."""
     reasoning: str = ""
     """The chain of thought before the answer, if it is folded away."""
+    calls: tuple[ToolCall, ...] = ()
+    """The functions that the answer calls; in the last piece."""
     quotes: tuple[Quote, ...] = ()
     """The sentences of the given documents that make up the answer."""
 
@@ -118,6 +142,9 @@ class Ask:
     """Token ids with what is added to their logits."""
     special: bool = True
     """Whether a raw text begins with the BOS of a tokenizer that writes one."""
+    tools: Tools | None = None
+    schema: Mapping[str, Any] | None = None
+    """A JSON schema that the answer must fit."""
     documents: tuple[Document, ...] = ()
     """Texts that the answer may quote, and only quote; see ``guards``."""
 
@@ -150,3 +177,13 @@ class Host(Protocol):
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+async def in_one_piece(pieces: AsyncGenerator[Piece]) -> Piece:
+    """Return all the pieces of an answer in one."""
+    text, tokens, count, last = "", list[Token](), 0, Piece("", "stop")
+    async with aclosing(pieces):
+        async for last in pieces:
+            text, count = text + last.text, count + last.count
+            tokens += last.tokens
+    return replace(last, text=text, tokens=tuple(tokens), count=count)

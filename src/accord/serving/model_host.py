@@ -6,18 +6,24 @@ The function that opens a model is passed in (by ``commands/serve/``), so that t
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 
+from accord.data.literal_text import THOUGHTS
 from accord.data.templates import ChatFormat
+from accord.data.tool_formats import MARKS, Kind, forced, kind_of, parse, schema_rule
 from accord.engine.batching import BatchEngine, Drawn, Request
+from accord.engine.grammar import Grammars, Guide
+from accord.errors import InputError
 from accord.records import Message, Sampling
 from accord.serving.detokenizer import Opening, Words
 from accord.serving.host import (
@@ -29,9 +35,11 @@ from accord.serving.host import (
     RefusedRequest,
     Token,
     TooLong,
+    Tools,
     TooSlow,
     Unavailable,
     UnknownModel,
+    in_one_piece,
 )
 from accord.serving.worker import Seat, Worker
 
@@ -39,6 +47,8 @@ __all__ = ["Capacity", "ModelHost", "Opened", "Piece"]
 
 LONG_TEXT = 20_000
 """Prompts with at least this many characters are tokenised outside the event loop."""
+MOST_CALLS = 128
+"""Calls of one answer; further ones are dropped."""
 DIGEST = 12
 """Characters of a digest in a version."""
 
@@ -87,6 +97,7 @@ class _Served:
             remembered=capacity.remembered,
         )
         self.seat = Seat(engine)
+        self.grammars = Grammars(model.format.tokenizer, engine.network.vocabulary, model.format.stop)
         self.active = 0
         self.left = asyncio.Event()
         """Set when the last request has left a model that is being replaced."""
@@ -198,9 +209,11 @@ class ModelHost:
         try:
             prompt = await _tokens(served, ask)
             worker = self._running()  # it may have closed meanwhile
-            answer = _Answer(served, ask, prompt, asyncio.get_running_loop().time() + self.capacity.seconds)
+            guide = await _guide(served, ask)
+            answer = _Answer(served, ask, prompt, guide, asyncio.get_running_loop().time() + self.capacity.seconds)
             worker.submit(served.seat, answer.request, answer.deliver, answer.accepted)
-            async for piece in answer.pieces():
+            pieces = answer.pieces()
+            async for piece in _with_calls(served, ask.tools, pieces) if ask.tools else pieces:
                 yield piece
         finally:
             served.leave(time.monotonic() - began)
@@ -228,10 +241,11 @@ class ModelHost:
 class _Answer:
     """A request in progress, seen from the event loop."""
 
-    def __init__(self, served: _Served, ask: Ask, prompt: tuple[int, ...], deadline: float) -> None:
+    def __init__(self, served: _Served, ask: Ask, prompt: tuple[int, ...], guide: Guide | None, deadline: float) -> None:
         sampling = replace(ask.sampling, max_tokens=min(ask.sampling.max_tokens, served.context - len(prompt)))
         seed = secrets.randbits(63) if ask.seed is None else ask.seed
-        self.request = Request(prompt, sampling, seed, ask.logprobs, ask.frequency_penalty, ask.presence_penalty, ask.logit_bias)
+        changes = (ask.frequency_penalty, ask.presence_penalty, ask.logit_bias)
+        self.request = Request(prompt, sampling, seed, ask.logprobs, *changes, guide)
         self.served, self.deadline = served, deadline
         self.ended, self.ticket = False, -1
         self._opening = Opening(opened=bool(ask.conversation) and served.format.opens_thought)
@@ -265,6 +279,8 @@ class _Answer:
             drawn = await self._next()
             finish: Finish = drawn[-1].finish
             self.ended = bool(finish)
+            if self.ended and self.request.guide is not None and self.request.guide.problem:
+                raise Unavailable(f"the answer could not be kept to its grammar: {self.request.guide.problem}")
             said = self._said([token.token for token in drawn if token.finish != "stop"])
             text = self._opening.push(self._words.push(said, last=self.ended), last=self.ended or self._words.stopped)
             finish = "stop" if self._words.stopped else finish
@@ -314,6 +330,61 @@ class _Answer:
         return Token(token.token, self._decode([token.token]), token.logprob, likeliest)
 
 
+async def _guide(served: _Served, ask: Ask) -> Guide | None:
+    """Return the guide through the grammar that an answer must fit; None where there is none. Raises NotUnderstood."""
+    lark = _grammar(served, ask)
+    if not lark:
+        return None
+    try:
+        return await asyncio.to_thread(served.grammars.guide, lark)
+    except InputError as error:
+        field = "response_format.json_schema.schema" if ask.schema is not None else "tools"
+        raise NotUnderstood(f"{field}: {error.what}", hint=error.hint, param=field) from error
+
+
+def _grammar(served: _Served, ask: Ask) -> str:
+    """Return the grammar of an answer, in Lark's notation, with a thought before it where the model thinks; empty for any answer."""
+    if ask.schema is not None:
+        rules, first = f"json: {schema_rule(ask.schema)}", "json"
+    elif ask.tools and ask.tools.choice == "required":
+        kind = _tool_format(served)
+        functions = [function for function in ask.tools.functions if ask.tools.only in ("", function["name"])]
+        marks = {mark: served.grammars.mark(mark) for mark in MARKS[kind]}
+        rules, first = forced(kind, functions, marks, many=ask.tools.parallel and not ask.tools.only)
+    else:
+        return ""
+    template = str(served.format.tokenizer.chat_template)
+    if served.format.in_channels:
+        what = "answers of a model that thinks in channels cannot be constrained"
+        raise NotUnderstood(what, hint="leave out response_format and a forced tool_choice")
+    begin, end = (served.grammars.mark(mark) for mark in THOUGHTS)
+    rules += f"\nthought: /(?s:.*)/ {end} /[ \\n]*/" if begin != json.dumps(THOUGHTS[0]) else ""
+    if "thought:" not in rules:
+        rules += f"\nthought: words /[ \\n]*/\nwords[suffix={end}]: /(?s:.*)/"
+    if served.format.opens_thought:
+        return f"start: thought {first}\n{rules}"
+    return f"start: ({begin} thought)? {first}\n{rules}" if THOUGHTS[0] in template else f"start: {first}\n{rules}"
+
+
+def _tool_format(served: _Served) -> Kind:
+    """Return how the model writes calls. Raises NotUnderstood for a template of no known format."""
+    kind = None if served.format.raw else kind_of(str(served.format.tokenizer.chat_template))
+    if kind is None:
+        hint = "leave tools out, or serve a model whose chat template has them in the form of Hermes, Qwen, Llama 3 or Mistral"
+        raise NotUnderstood("the model's chat template has no tools, or none in a known form", hint=hint, param="tools")
+    return kind
+
+
+async def _with_calls(served: _Served, tools: Tools, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
+    """Yield an answer in one piece, with its calls beside its words: whether it calls is known at its end."""
+    kind = _tool_format(served)
+    async with aclosing(pieces):
+        answer = await in_one_piece(pieces)
+    thought, end, said = answer.text.rpartition(THOUGHTS[1]) if answer.text.startswith(THOUGHTS[0]) else ("", "", answer.text)
+    written = parse(kind, said, tools.names, most=MOST_CALLS if tools.parallel else 1)
+    yield replace(answer, text=f"{thought}{end}{written.text}", calls=written.calls)
+
+
 async def _tokens(served: _Served, ask: Ask) -> tuple[int, ...]:
     """Return a request's prompt in tokens. Long prompts are tokenised outside the event loop. Raises TooLong."""
     size = len(ask.prompt) + sum(len(message.content) for message in ask.conversation)
@@ -332,19 +403,31 @@ async def _tokens(served: _Served, ask: Ask) -> tuple[int, ...]:
 
 
 def _prompt(served: _Served, ask: Ask) -> list[int]:
-    whole = served.format
+    whole, functions = served.format, ask.tools.functions if ask.tools else ()
+    if ask.tools:
+        _tool_format(served)
     if not ask.conversation:
         if not isinstance(ask.prompt, str):
             return _known(ask.prompt, served.seat.engine.network.vocabulary)
         ids = whole.tokenizer(ask.prompt, add_special_tokens=ask.special)["input_ids"]  # by default with its BOS, as vLLM does
         return ids or [whole.tokenizer.bos_token_id or 0]
     said = list(ask.conversation)
-    ids = whole.prompt(said)
+    ids = _conversation(served, said, functions)
     room = served.context - (ask.sampling.max_tokens if ask.exact else 1)
     while ask.shorten and len(ids) > room and (oldest := _oldest(said)) is not None:
         del said[oldest]
-        ids = whole.prompt(said)
+        ids = _conversation(served, said, functions)
     return ids
+
+
+def _conversation(served: _Served, said: Sequence[Message], functions: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return a conversation's tokens. Raises NotUnderstood, which names the model and not its folder, where the template refuses it."""
+    try:
+        return served.format.prompt(said, functions)
+    except InputError as error:
+        folder = str(getattr(served.format.tokenizer, "name_or_path", "") or "")
+        what = error.what.replace(folder, served.version) if folder else error.what
+        raise NotUnderstood(what, hint="fix the conversation: asking again does not help", param="messages") from error
 
 
 def _known(ids: Sequence[int], vocabulary: int) -> list[int]:

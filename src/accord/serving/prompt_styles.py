@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from accord.errors import UsageError
 from accord.records import Demonstration, Message
@@ -62,7 +63,7 @@ def chain_of_thought(conversation: Sequence[Message]) -> tuple[Message, ...]:
         return ()
     last = conversation[-1]
     words = THINK_ZH if chinese(last.content) else THINK
-    return (*conversation[:-1], Message(last.role, f"{last.content}\n\n{words}"))
+    return (*conversation[:-1], replace(last, content=f"{last.content}\n\n{words}"))
 
 
 def folded(text: str) -> tuple[str, str]:

@@ -7,14 +7,31 @@ OpenAI's Responses.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, StringConstraints
 
-from accord.records import Message, Sampling
+from accord.data.tool_turns import ToolCall, ToolTurn
+from accord.records import Message, Role, Sampling
 from accord.serving.fields import Open
 from accord.serving.host import Ask, NotUnderstood
 from accord.serving.retrieval import Document
+from accord.serving.tool_fields import (
+    MOST_CALLS,
+    MOST_TOOLS,
+    Call,
+    Called,
+    Choose,
+    Format,
+    Function,
+    Id,
+    OneFunction,
+    Schema,
+    Tool,
+    answered,
+    named,
+    tools_of,
+)
 
 LONGEST = 2_000_000
 """Longest text in characters. The body's limit is lower, so this bounds the schema alone."""
@@ -46,22 +63,33 @@ class Part(Open):
 class ChatMessage(Open):
     """One turn. ``developer`` is OpenAI's name of ``system`` for its newer models. What an answer's message holds may come back."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Text | Annotated[list[Part], Field(min_length=1, max_length=256)] | None = None
     name: Annotated[str, StringConstraints(max_length=300)] | None = Field(None, description="Taken, and used for nothing.")
     refusal: Text | None = Field(None, description="What an assistant said instead of content.")
     reasoning_content: Text | None = Field(None, description="An earlier thought; a model does not see it again.")
     quotes: Annotated[list[Any], Field(max_length=1024)] | None = Field(None, description="As an answer had them; not read again.")
-    tool_calls: Annotated[list[Any], Field(max_length=0)] = Field([])
+    tool_calls: Annotated[list[Call], Field(max_length=MOST_CALLS)] = Field([])
+    tool_call_id: Id | None = Field(None, description="The call whose result this turn of the role tool is.")
 
     def record(self, where: str) -> Message:
-        """Return the turn as a record. Raises NotUnderstood for one without words."""
+        """Return the turn as a record. Raises NotUnderstood for one without words, and for a call or a result in another's turn."""
         content = self.content if self.content is not None or self.role != "assistant" else self.refusal
-        if content is None:
+        if (self.role == "tool") != (self.tool_call_id is not None) or (self.tool_calls and self.role != "assistant"):
+            field = "tool_calls" if self.tool_calls else "tool_call_id"
+            raise NotUnderstood(f"{where}.{field} does not go with the role {self.role!r}", param=f"{where}.{field}")
+        if content is None and not self.tool_calls:
             raise NotUnderstood(f"{where}.content is missing", hint="give the turn's text", param=f"{where}.content")
         parts = content if isinstance(content, list) else []
-        said = "".join(part.words(f"{where}.content.{place}") for place, part in enumerate(parts))
-        return Message("system" if self.role == "developer" else self.role, content if isinstance(content, str) else said)
+        joined = "".join(part.words(f"{where}.content.{place}") for place, part in enumerate(parts))
+        said = content if isinstance(content, str) else joined
+        calls = list[ToolCall]()
+        for place, call in enumerate(self.tool_calls):
+            calls.append(call.function.call(call.id, f"{where}.tool_calls.{place}.function"))
+        role = cast("Role", "system" if self.role == "developer" else self.role)
+        if calls or self.tool_call_id:
+            return ToolTurn(role, said, tuple(calls), self.tool_call_id or "", self.name or "")
+        return Message(role, said)
 
 
 class DocumentPart(Open):
@@ -130,6 +158,10 @@ class ChatRequest(Drawing):
     top_logprobs: int | None = Field(None, ge=0, le=20)
     truncation: Literal["disabled", "auto"] = Field("disabled", description="auto leaves out the oldest turns that do not fit.")
 
+    tools: Annotated[list[Tool], Field(max_length=MOST_TOOLS)] = Field([])
+    tool_choice: Literal["none", "auto", "required"] | Choose = "auto"
+    parallel_tool_calls: bool = True
+    response_format: Format = Format(type="text")
     documents: Annotated[list[DocumentPart], Field(max_length=64)] = Field([], description="Answers with quotes from these alone.")
 
     def ask(self, default: int) -> Ask:
@@ -142,9 +174,21 @@ class ChatRequest(Drawing):
         if self.messages[-1].role == "assistant":
             what = "the conversation ends with the assistant's own turn, and an answer does not continue one"
             raise NotUnderstood(what, hint="end with the user's turn", param=f"messages.{len(self.messages) - 1}.role")
+        turns = [message.record(f"messages.{place}") for place, message in enumerate(self.messages)]
+        answered(turns)
+        schema = self.response_format.schema_of_answer()
+        choice, only = (self.tool_choice, "") if isinstance(self.tool_choice, str) else ("required", self.tool_choice.function.name)
+        tools = tools_of([tool.function for tool in self.tools], choice, only, parallel=self.parallel_tool_calls)
+        if tools and schema is not None:
+            what = "tools and response_format exclude each other here: an answer is a call, or fits the schema"
+            raise NotUnderstood(what, hint='give tool_choice: "none" with response_format', param="response_format")
+        if self.documents and (tools or schema is not None):
+            raise NotUnderstood("documents allow quotes alone, no calls and no schema", param="documents")
         return Ask(
             self.sampling(next(iter(wanted)) or default if wanted else default),
-            conversation=tuple(message.record(f"messages.{place}") for place, message in enumerate(self.messages)),
+            conversation=named(turns),
+            tools=tools,
+            schema=schema,
             stop=self.stops(),
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             exact=bool(wanted),
@@ -194,6 +238,9 @@ class CompletionRequest(Drawing):
         return [replace(one, prompt=prompt) for prompt in prompts]
 
 
-KINDS = (ChatRequest, CompletionRequest, ChatMessage, Part, DocumentPart, StreamOptions)
+KINDS = (
+    *(ChatRequest, CompletionRequest, ChatMessage, Part, DocumentPart, StreamOptions),
+    *(Tool, Function, Call, Called, Choose, OneFunction, Format, Schema),
+)
 FIELDS = {name for kind in KINDS for name in kind.model_fields}
 """Every field's name."""

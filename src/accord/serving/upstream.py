@@ -14,11 +14,12 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
 
+from accord.data.tool_turns import ToolCall, template_turn
 from accord.engine.remote import KEY, LONGEST_WAIT, TRY_AGAIN, asked_wait, sampling_fields, told
 from accord.errors import UsageError
 from accord.records import Message, Sampling
@@ -168,7 +169,7 @@ def _body(model: str, ask: Ask) -> dict[str, Any]:
     if ask.exact:
         body["max_tokens"] = ask.sampling.max_tokens
     if ask.conversation:
-        body["messages"] = [{"role": message.role, "content": message.content} for message in ask.conversation]
+        body["messages"] = [_turn(message) for message in ask.conversation]
     else:
         body["prompt"] = ask.prompt if isinstance(ask.prompt, str) else list(ask.prompt)
     if ask.logprobs is not None:
@@ -176,10 +177,24 @@ def _body(model: str, ask: Ask) -> dict[str, Any]:
     body |= {name: getattr(ask, name) for name in ("frequency_penalty", "presence_penalty") if getattr(ask, name)}
     if ask.logit_bias:
         body["logit_bias"] = {str(token): amount for token, amount in ask.logit_bias}
+    if ask.tools:
+        only: Any = {"type": "function", "function": {"name": ask.tools.only}}
+        body["tools"] = [{"type": "function", "function": dict(function)} for function in ask.tools.functions]
+        body |= {"tool_choice": only if ask.tools.only else ask.tools.choice, "parallel_tool_calls": ask.tools.parallel}
+    if ask.schema is not None:
+        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(ask.schema), "strict": True}}
     if not ask.special:
         body["add_special_tokens"] = False
     more: dict[str, Any] = {"seed": ask.seed, "stop": list(ask.stop) or None, "truncation": "auto" if ask.shorten else None}
     return body | {name: value for name, value in more.items() if value is not None}
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    """Return a turn in OpenAI's form, in which the arguments of calls are text."""
+    turn = template_turn(message)
+    for call in turn.get("tool_calls", ()):
+        call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+    return turn
 
 
 def _refusal(model: str, response: httpx.Response) -> RefusedRequest:
@@ -200,6 +215,7 @@ def _refusal(model: str, response: httpx.Response) -> RefusedRequest:
 async def _pieces(model: str, ask: Ask, response: httpx.Response, version: str) -> AsyncGenerator[Piece]:
     """Return the stream's chunks as pieces. The last is held back until the tokens are counted."""
     last, drawn, prompt, counted = "", 0, 0, 0
+    called = dict[int, dict[str, str]]()
     async for chunk in _chunks(response):
         version = str(chunk.get("system_fingerprint") or version)
         if usage := chunk.get("usage"):
@@ -208,6 +224,9 @@ async def _pieces(model: str, ask: Ask, response: httpx.Response, version: str) 
             text: Any = (choice.get("delta") or {}).get("content") if ask.conversation else choice.get("text")
             tokens = _tokens(choice.get("logprobs"), chat=bool(ask.conversation)) if ask.logprobs is not None else ()
             last = str(choice.get("finish_reason") or last)
+            parts: Any = (choice.get("delta") or {}).get("tool_calls") or ()
+            for part in parts:
+                _join(called, part)
             if text or tokens:
                 count = len(tokens) or 1
                 drawn += count
@@ -215,7 +234,27 @@ async def _pieces(model: str, ask: Ask, response: httpx.Response, version: str) 
     if not last:
         raise Unavailable("the server behind this one broke the connection", where=model, seconds=5)
     finish: Finish = "length" if last == "length" else "stop"
-    yield Piece("", finish, (), max(counted - drawn, 0), prompt, version)
+    calls = tuple(_called(model, call) for _, call in sorted(called.items()))
+    yield Piece("", finish, (), max(counted - drawn, 0), prompt, version, calls=calls)
+
+
+def _join(called: dict[int, dict[str, str]], part: dict[str, Any]) -> None:
+    """Add a part of a call to the calls so far."""
+    call = called.setdefault(int(part.get("index") or 0), {"id": "", "name": "", "arguments": ""})
+    function: dict[str, Any] = part.get("function") or {}
+    call["id"] += str(part.get("id") or "")
+    for name in ("name", "arguments"):
+        call[name] += str(function.get(name) or "")
+
+
+def _called(model: str, call: dict[str, str]) -> ToolCall:
+    try:
+        arguments: Any = json.loads(call["arguments"] or "{}")
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise Unavailable("the server behind this one sent a call without arguments", where=model, seconds=5)
+    return ToolCall(call["id"], call["name"], cast("dict[str, Any]", arguments))
 
 
 async def _chunks(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
