@@ -14,7 +14,7 @@ from joined import foreign
 from opened import Opened, open_model
 from running import serving
 from tiny import FP32, llama
-from tool_templates import TEMPLATES
+from tool_templates import BRIEF, TEMPLATES
 
 from accord.data.templates import ChatFormat, chat_format
 from accord.data.tool_formats import kind_of, parse
@@ -55,7 +55,7 @@ def spoken(name: str) -> ChatFormat:
 
 def calling() -> Opened:
     """A model that learned to call a function when it is asked one thing."""
-    format = spoken("hermes")
+    format = chat_format(foreign(BRIEF, "<|im_end|>", ()), 300)
     said = [Message("user", ASKED[0]["content"])]
     response = [*format.tokenizer('<tool_call>{"name": "now"}', add_special_tokens=False)["input_ids"], format.stop[0]]
     shown = {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}

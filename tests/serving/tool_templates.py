@@ -33,6 +33,11 @@ LATER_MISTRAL = (
     "{% elif m.role == 'user' %}[INST]{{ m.content }}[/INST]{% else %}{{ m.content }}</s>{% endif %}{% endfor %}"
 )
 THINKS = HERMES.replace("<|im_start|>assistant\n{% endif %}", "<|im_start|>assistant\n<think>\n{% endif %}")
+BRIEF = (
+    "{% for tool in tools or [] %}{{ tool.function.name }} <tool_call>\n{% endfor %}{% for m in messages %}{{ m.content }}<|im_end|>"
+    "{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
+)
+"""Short, so that a test can teach a model to call."""
 TEMPLATES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "hermes": (HERMES, "<|im_end|>", ("<|im_start|>",)),
     "llama": (LLAMA, "<|eot|>", ("<|start|>",)),

@@ -244,8 +244,16 @@ class _Answer:
     def __init__(self, served: _Served, ask: Ask, prompt: tuple[int, ...], guide: Guide | None, deadline: float) -> None:
         sampling = replace(ask.sampling, max_tokens=min(ask.sampling.max_tokens, served.context - len(prompt)))
         seed = secrets.randbits(63) if ask.seed is None else ask.seed
-        changes = (ask.frequency_penalty, ask.presence_penalty, ask.logit_bias)
-        self.request = Request(prompt, sampling, seed, ask.logprobs, *changes, guide)
+        self.request = Request(
+            prompt,
+            sampling,
+            seed,
+            ask.logprobs,
+            frequency_penalty=ask.frequency_penalty,
+            presence_penalty=ask.presence_penalty,
+            logit_bias=ask.logit_bias,
+            guide=guide,
+        )
         self.served, self.deadline = served, deadline
         self.ended, self.ticket = False, -1
         self._opening = Opening(opened=bool(ask.conversation) and served.format.opens_thought)

@@ -86,6 +86,6 @@ def _not_stored(ask: Ask, wanted: bool | None) -> str:
     messages: Any = ask.conversation
     if not messages or messages[-1].role != "user" or any(message.role not in ("system", "user", "assistant") for message in messages):
         return "not a plain conversation"
-    if getattr(ask, "tools", ()) or any(getattr(message, "tool_calls", ()) for message in messages):
+    if getattr(ask, "tools", ()) or any(getattr(message, "calls", ()) for message in messages):
         return "it has tools"
     return ""
