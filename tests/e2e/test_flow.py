@@ -37,6 +37,9 @@ def test_six_responses_are_ranked_by_keyboard_alone(site: Server, come: Come) ->
     expect(page.locator("#problems")).to_have_text("Rate response A from 1 to 7.")
     for quality in (7, 6, 5, 4, 3, 2):
         keys(page, str(quality), "a", "Enter")
+    expect(page.locator(".suggested")).to_be_visible()
+    expect(page.locator(".rung").nth(0)).to_have_text("1 bestA")
+    keys(page, "z")
     expect(page.locator(".ladder")).to_contain_text("not ranked")
     keys(page, "2", "1", "1", "3")
     expect(page.locator(".rung").nth(0)).to_have_text("1 bestBC")
@@ -46,6 +49,8 @@ def test_six_responses_are_ranked_by_keyboard_alone(site: Server, come: Come) ->
     expect(page.locator(".rung.rest")).to_have_text("not rankedF")
     keys(page, "ArrowDown", "6", "r")
     page.keyboard.type("because")
+    keys(page, "Control+Enter")
+    expect(page.locator("#problems")).to_contain_text("You rated A 7 and B 6, but B has the better rank.")
     keys(page, "Control+Enter")
     expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
 
@@ -57,6 +62,26 @@ def test_six_responses_are_ranked_by_keyboard_alone(site: Server, come: Come) ->
     assert saved.payload["prompt_flags"] == ["sensitive"]
     assert saved.payload["reason"] == "because"
     assert 0 < saved.seconds < 120
+
+
+def test_ratings_fill_in_the_ranking_with_ties_and_follow_a_changed_rating(site: Server, come: Come) -> None:
+    site.queue(task(1, k=3))
+    page = come()
+    page.goto(f"{site.address}/next")
+    keys(page, "Enter", "5", "Enter", "6", "Enter", "5", "Enter")
+    rungs = page.locator(".rung")
+    expect(rungs.nth(0)).to_have_text("1 bestB")
+    expect(rungs.nth(1)).to_have_text("2AC")
+    keys(page, "ArrowLeft", "7", "Enter")
+    expect(rungs.nth(0)).to_have_text("1 bestC")
+    keys(page, "3", "ArrowLeft", "1", "Enter")
+    expect(rungs.nth(2)).to_have_text("3A"), "a rank that somebody gave stays"
+    keys(page, "Enter")
+    expect(page.locator("#problems")).to_contain_text("You rated A 5 and C 1, but C has the better rank.")
+    keys(page, "Enter")
+    expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
+    saved = one(site)
+    assert [saved.payload["ranks"][id] for id in saved.shown] == [3, 2, 1]
 
 
 def test_what_a_model_wrote_cannot_act(site: Server, come: Come) -> None:

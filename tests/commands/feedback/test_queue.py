@@ -21,7 +21,7 @@ from accord.feedback import accounts, answers, tasks
 from accord.feedback.guidelines import reference
 from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
-from accord.records import Response
+from accord.records import Guideline, Labeler, Ranking, Response
 from accord.runtime.project import Project
 from accord.settings import LabelConfig, WorldConfig
 from accord.world import World, labelers
@@ -208,3 +208,25 @@ def test_a_leads_answers_become_known_ones_as_they_were_exported(
     with Store.open(project.store_url) as store, store.read() as connection:
         known = tasks.load_all(connection, set(gold))
         assert all(task.expected == {"choice": "first"} and task.responses[0].id < task.responses[1].id for task in known)
+
+
+def test_pairs_that_are_ranked_already_are_not_queued_again(project: Project, outputs: Path) -> None:
+    add_outputs(project, outputs)
+    with Store.open(project.store_url) as store:
+        prompt = next(iter(store.prompts()))
+        ids = [response.id for response in store.responses() if response.prompt_id == prompt.id]
+        store.add_labelers([Labeler("ann", "person")])
+        given = Ranking("k", prompt.id, "ann", tuple(ids), tuple(range(1, len(ids) + 1)), Guideline("training", "v"), "")
+        store.add_rankings([given])
+    assert queue(project, kind="rank", k=8) == {"tasks": 2, "new": 2, "already_ranked": 1}
+    assert queue(project, kind="compare")["already_ranked"] == 4
+    assert queue(project, kind="evaluate", k=8) == {"tasks": 3, "new": 3}, "that is another guideline"
+    assert queue(project, kind="rank", k=8, again=True) == {"tasks": 3, "new": 1}
+    with Store.open(project.store_url) as store:
+        others = [r for r in store.responses() if r.prompt_id != prompt.id]
+        for asked in {r.prompt_id for r in others}:
+            ids = [r.id for r in others if r.prompt_id == asked]
+            ranks = tuple(range(1, len(ids) + 1))
+            store.add_rankings([Ranking(f"k{asked}", asked, "ann", tuple(ids), ranks, Guideline("training", "v"), "")])
+    with pytest.raises(InputError, match="all responses have been ranked: 3 rank tasks"):
+        queue(project, kind="rank", k=8)

@@ -81,7 +81,7 @@ def test_what_nobody_ranked_tells_more_than_what_all_agree_on(project: Project) 
 
 
 def test_what_waits_is_moved_when_more_is_known(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "queue", project.path, "--k", K) == {"tasks": 8, "new": 8}
+    assert said(capsys, "queue", project.path, "--k", K, "--again") == {"tasks": 8, "new": 8}
     with Store.open(project.store_url) as store:
         store.add_rankings(ranked(n, f"l{m}", (1, 2, 3, 4)) for n in (3, 4, 5, 6) for m in range(6))
     found = said(capsys, "queue", project.path, "--k", K, "--by", "information", "--count", 1)

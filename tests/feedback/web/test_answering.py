@@ -76,6 +76,19 @@ def test_a_refusal_keeps_what_was_written(queued: Store, come: Come) -> None:
     assert len(re.findall(r'name="(?:rank|quality)-\d" value="\d" checked', page.text)) == 5
 
 
+def test_a_rank_that_contradicts_the_ratings_is_asked_about_once_without_scripts_too(queued: Store, come: Come) -> None:
+    ann = come(json=False)
+    sent = ann.frame(**RANKED) | {"rank-1": "3"}
+    page = ann.post("/tasks/t1/answer", sent)
+    assert page.status_code == 422
+    assert "You rated A 7 and B 3, but B has the better rank." in page.text
+    assert stored(queued) == []
+    assert 'name="sure" value="yes"' in page.text
+    assert ann.client.post("/tasks/t1/answer", data=sent | {"sure": "yes"}, follow_redirects=False).status_code == 303
+    program = come(name="bob")
+    assert program.post("/tasks/t1/answer", program.frame(**RANKED) | {"rank-1": "3"}).status_code == 200, "a program means what it sends"
+
+
 def test_refusals_are_told_in_the_readers_language(queued: Store, come: Come) -> None:
     ann = come()
     reply = ann.post("/tasks/t1/answer", ann.frame(), **{"Accept-Language": "zh-CN"})

@@ -15,7 +15,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from accord.commands.app import Device, Flat, ProjectPath
-from accord.commands.feedback.queue_candidates import of_prompts, of_responses
+from accord.commands.feedback.queue_candidates import of_prompts, of_responses, unranked_of
 from accord.commands.feedback.queue_gain import By, gain_by
 from accord.commands.feedback.queue_known import queue_known
 from accord.commands.feedback.simulated import assignments, rankable
@@ -48,11 +48,14 @@ def queue(
     count: Annotated[int, Parameter(help="The most tasks, of those that come first; 0 takes all.")] = 0,
     gold: Annotated[Path | None, Parameter(help="JSON lines of task and expected answer: gold tasks, mixed in for every labeler.")] = None,
     qualification: Annotated[Path | None, Parameter(help="The same, as the screening of new labelers.")] = None,
+    again: Annotated[bool, Parameter(help="Also responses that have been ranked against each other already.", negative="")] = False,
     as_world: Annotated[bool, Parameter(help="Reserve for each simulated labeler what it would rank.", negative="")] = False,
     device: Device = "auto",
     config: Annotated[LabelConfig, Flat] = LabelConfig(),
 ) -> dict[str, int]:
     """Turn stored responses into tasks for labelers; a second call adds only what is new.
+
+    Responses that were all ranked against each other, here or in an imported file, are left out unless ``again`` is given.
 
     With ``by`` other than "order", tasks that wait already are moved as well, and compare tasks are chosen among all pairs of a
     prompt's responses.
@@ -83,14 +86,22 @@ def queue(
         else:
             every_pair = gain is not None and kind == "compare"
             candidates = of_responses(store, prompts, kind, model, every_pair=every_pair, k=k, overlap=overlap, priority=priority)
-        nothing = f"nothing to make a {kind} task of"
+        nothing, skipped = f"nothing to make a {kind} task of", dict[str, int]()
+        pairwise = kind in ("rank", "compare", "evaluate") and by in ("order", "random")  # a gain knows what has been ranked
+        if pairwise and not again and candidates:
+            new = unranked_of(store, candidates)
+            left_out, candidates = len(candidates) - len(new), new
+            skipped = {"already_ranked": left_out} if left_out else {}
+            if not new:
+                hint = "`--again` queues them for other labelers all the same"
+                raise InputError(f"all responses have been ranked: {left_out} {kind} tasks", where=opened.store_url, hint=hint)
         if gain is None:
-            return _add(store, candidates[: count or None], nothing, opened.store_url)
+            return _add(store, candidates[: count or None], nothing, opened.store_url) | skipped
         gains: Mapping[str, float] = gain(store, candidates) if candidates else {}
         by_id = {task.id: task for task in candidates}
         queued = [replace(by_id[id], priority=priority + gains[id]) for id in choose(gains, count or len(gains))]
         moved = tasks.prioritise(store, {task.id: task.priority for task in queued})
-        return _add(store, queued, nothing, opened.store_url) | {"moved": moved}
+        return _add(store, queued, nothing, opened.store_url) | {"moved": moved} | skipped
 
 
 def _queue_as_world(project: Project, config: LabelConfig) -> dict[str, int]:

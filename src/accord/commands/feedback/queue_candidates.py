@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 from accord.feedback import tasks
 from accord.feedback.answers import CORRECTION
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Task
-from accord.records import Prompt, Response
+from accord.records import GuidelineSet, Prompt, Response
 
 
 def of_prompts(prompts: Mapping[str, Prompt], kind: Kind, overlap: int, priority: float) -> Iterator[Task]:
@@ -42,6 +42,20 @@ def of_responses(
         guideline = "evaluation" if kind == "evaluate" else "training"
         found += tasks.from_responses(prompts, part, kind=kind, k=k, guideline=guideline, overlap=overlap, priority=priority)
     return found
+
+
+def unranked_of(store: Store, candidates: Sequence[Task]) -> list[Task]:
+    """Return the tasks with a pair of responses that nobody has ranked yet under the task's guideline."""
+    ranked: dict[GuidelineSet, set[frozenset[str]]] = {}
+    for set_of in {task.guideline for task in candidates}:
+        pairs = ranked.setdefault(set_of, set())
+        for ranking in store.rankings(set_of):
+            pairs.update(map(frozenset, combinations(ranking.response_ids, 2)))
+    return [task for task in candidates if not _pairs_of(task) <= ranked[task.guideline]]
+
+
+def _pairs_of(task: Task) -> set[frozenset[str]]:
+    return {frozenset(pair) for pair in combinations([response.id for response in task.responses], 2)}
 
 
 def _pairs(responses: Iterable[Response]) -> Iterator[list[Response]]:

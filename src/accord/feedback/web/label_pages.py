@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any, cast, get_args
 
 from fastapi import APIRouter
@@ -108,6 +109,9 @@ def answer(request: Request, task_id: str) -> Response:
     if form.get("action") == "draft":
         return _keep_draft(found, account, leased, form)
     skipped = form.get("action") == "skip"
+    if not (skipped or found.wants_json or form.get("sure")) and (doubt := _contradiction(found, leased, form)):
+        payload = payload_of(leased.task, leased.order, form, found.site.questions)
+        return _show(found, account, leased, payload, problems=[doubt], status=422, unsure=True)
     payload = {"skip": form.get("skip_reason")} if skipped else payload_of(leased.task, leased.order, form, found.site.questions)
     guideline = Guideline(leased.task.guideline, form.get("version"))
     try:
@@ -181,6 +185,17 @@ def guideline_read(request: Request, set: str) -> Response:
     return found.go("/")
 
 
+def _contradiction(found: Visit, leased: Leased, form: Form) -> str:
+    """Return the first two responses whose ranks say the opposite of their ratings, in words; scripts ask before they send."""
+    if leased.task.kind not in ("rank", "evaluate"):
+        return ""
+    given = [(letter, form.whole(f"quality-{n}") or 0, form.whole(f"rank-{n}") or 0) for n, letter in enumerate(LETTERS, 1)]
+    for (better, high, rank), (worse, low, other) in permutations(given[: len(leased.order)], 2):
+        if high > low > 0 and rank > other > 0:
+            return found.say(translations.CONTRADICTION, better=better, high=high, worse=worse, low=low)
+    return ""
+
+
 def _problem(found: Visit, refused: Refused) -> str:
     """Return what keeps an answer from being stored, with the question that is open."""
     question = found.site.questions.by_name.get(refused.detail) if refused.key == "question_missing" else None
@@ -228,6 +243,7 @@ def _show(
     problems: Sequence[str] = (),
     notice: str = "",
     status: int = 200,
+    unsure: bool = False,
 ) -> Response:
     task, given = leased.task, {} if payload is None or "skip" in payload else dict(payload)
     questions, language = found.site.questions, guideline_language(found.language)
@@ -254,6 +270,7 @@ def _show(
         opened=f"{found.now.timestamp():.1f}",
         saved_at="",
         problems=problems,
+        unsure=unsure,
         notice=notice,
         guideline=guide.reference,
         guideline_html=prose(guide.text),

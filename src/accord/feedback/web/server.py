@@ -103,7 +103,7 @@ def open_site(
         print(f"Come in as lead, once: {lead_link(store, address, datetime.now(UTC))}", flush=True)
     print(f"Invite labelers: accord labelers invite {folder} NAME", flush=True)
     if not tasks.left(store, ANYBODY, most=1):
-        print(f"No task waits. To have responses ranked that have been ranked before: accord queue {folder}", flush=True)
+        print(f"No task waits. To have responses ranked that have been ranked before: accord queue {folder} --again", flush=True)
     with written_down(folder, address):
         serve(create(store, config, name=name, secret=secret, folder=folder, screening=screening, asked=asked), made)
 

@@ -101,6 +101,7 @@ SHORTCUTS = (
     ("Esc", _("leave a text field, close a window")),
     ("?", _("show this list")),
 )
+CONTRADICTION = _("You rated {better} {high} and {worse} {low}, but {worse} has the better rank. Save again to keep it, or change it.")
 SCRIPT = {
     "waiting": _("No connection. {count} answers are kept in this browser and will be sent automatically."),
     "login": _("{count} answers are kept in this browser. Sign in again to send them."),
@@ -108,6 +109,7 @@ SCRIPT = {
     "dismiss": _("Dismiss"),
     "draft": _("draft saved"),
     "local": _("draft saved in this browser"),
+    "contradiction": CONTRADICTION,
     "unranked": _("Not yet ranked: {letters}"),
     "ranked": _("{letter} has rank {rank}"),
 }

@@ -9,6 +9,10 @@ export class Ranking {
     if (!this.cards.length) return;
     form.addEventListener("input", () => this.draw());
     form.addEventListener("restored", () => this.draw());
+    form.addEventListener("step", () => this.suggest());
+    this.hint = form.querySelector(".suggested");
+    this.suggested = null;
+    this.asked = new Set();
     form.addEventListener("click", (event) => {
       const move = event.target.closest("[data-move]");
       if (move) this.move(move.closest(".card"), Number(move.dataset.move));
@@ -32,18 +36,52 @@ export class Ranking {
     const radio = this.radio(card, rank);
     if (!radio) return;
     radio.checked = true;
+    this.given = true;
     radio.dispatchEvent(new Event("input", { bubbles: true }));
     this.said.textContent = this.words.ranked.replace("{letter}", card.dataset.letter).replace("{rank}", rank);
   }
 
-  // A number ranks the card in hand and goes on to the next one without a rank.
+  quality(card) {
+    return Number(this.form.querySelector(`[name="quality-${card.dataset.place}"]:checked`)?.value ?? 0);
+  }
+
+  // On the way in, the ratings give the order, and equal ratings a tie; never over ranks that somebody gave.
+  suggest() {
+    const ranks = this.cards.map((card) => this.rank(card));
+    const open = ranks.every((rank) => !rank) && !this.suggested;
+    const untouched = this.suggested && String(ranks) === String(this.suggested);
+    const qualities = this.cards.map((card) => this.quality(card));
+    if (this.given || this.cards[0].closest(".step").hidden || !(open || untouched) || qualities.includes(0)) return;
+    const order = [...new Set(qualities)].sort((one, other) => other - one);
+    this.suggested = qualities.map((quality) => 1 + order.indexOf(quality));
+    this.hint.hidden = false;
+    if (String(ranks) === String(this.suggested)) return;
+    this.cards.forEach((card, index) => (this.radio(card, this.suggested[index]).checked = true));
+    this.radio(this.cards[0], this.suggested[0]).dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  // Two responses whose ranks say the opposite of their ratings, in words; what is kept is not asked about again.
+  contradiction() {
+    const found = [];
+    for (const better of this.cards)
+      for (const worse of this.cards) if (this.quality(better) > this.quality(worse) && this.rank(better) > this.rank(worse)) found.push([better, worse]);
+    const name = ([better, worse]) => `${better.dataset.letter} ${worse.dataset.letter}`;
+    const first = found.find((pair) => !this.asked.has(name(pair)));
+    for (const pair of found) this.asked.add(name(pair));
+    if (!first) return "";
+    const [better, worse] = first;
+    const values = { better: better.dataset.letter, high: this.quality(better), worse: worse.dataset.letter, low: this.quality(worse) };
+    return this.words.contradiction.replace(/\{(\w+)\}/g, (_, key) => values[key]);
+  }
+
+  // A number ranks the card in hand and goes on to the next one without a rank, or to the next one when all have theirs.
   number(rank) {
     const card = this.card() ?? this.cards[0];
     if (!this.radio(card, rank)) return;
     this.set(card, rank);
     const at = this.cards.indexOf(card);
     const rest = [...this.cards.slice(at + 1), ...this.cards.slice(0, at)].find((other) => !this.rank(other));
-    (rest ?? card).focus();
+    (rest ?? this.cards[at + 1] ?? card).focus();
   }
 
   step(by) {

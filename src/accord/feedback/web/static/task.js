@@ -28,7 +28,7 @@ export function startTask(form, journal, words) {
     event.preventDefault();
     const action = event.submitter?.value ?? "save";
     if (sending) return;
-    const problem = action === "save" ? steps.problem() : "";
+    const problem = action === "save" ? steps.problem() || (ranking.cards.length && ranking.contradiction()) : "";
     if (problem) return say(problem);
     sending = true;
     form.elements.seconds.value = seconds().toFixed(1);
