@@ -1,37 +1,73 @@
-"""Open an environment by its name: a class of the user's, or one that is built in."""
+"""Open an environment by its name: a class of the user's, one that is built in, one of another package, or one behind an address."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accord.environments.address import HttpEnvironment, PlayedUser
+from accord.environments.gymnasium_text import GymnasiumText
 from accord.environments.hosted import Environments
+from accord.environments.tools import Calculator, Search, Tool, ToolUse
 from accord.errors import UsageError
 
-BUILT_IN: dict[str, str] = {}
+BUILT_IN: dict[str, str] = {
+    "errands": "accord.world.errands:ErrandUser",
+}
 """Built-in environments by name: where each class is."""
+FORMS = "module:Class, errands, tools:calculator+search, user:MODEL@ADDRESS, gymnasium:ID, http://..."
+TOOLS = ("calculator", "search")
 
 
 def open_environment(name: str, folder: Path, *, seconds: float, at_once: int) -> Environments:
     """Return the environments that a name stands for.
 
     Args:
-        name: ``module:Class``, looked for in ``folder`` (the project) and the current folder before installed packages; or a built-in one.
+        name: one of ``FORMS``. A module is looked for in ``folder`` (the project) and the current folder before installed packages.
         seconds: longest time of one answer. at_once: how many answer at once.
 
     Raises:
         UsageError: there is no such environment, or importing it fails.
+        InputError: the project has no documents to search.
     """
-    return Environments(_class(BUILT_IN.get(name, name), folder), name=name, seconds=seconds, at_once=at_once)
+    make, deterministic = _maker(name, folder, seconds)
+    return Environments(make, name=name, seconds=seconds, at_once=at_once, deterministic=deterministic)
+
+
+def _maker(name: str, folder: Path, seconds: float) -> tuple[Callable[[], Any], bool | None]:
+    """Return what makes an environment, and whether it answers the same again; None leaves that to the class."""
+    kind, _, rest = name.partition(":")
+    if kind in ("http", "https"):
+        return partial(HttpEnvironment, name, seconds), False
+    if kind == "tools":
+        return partial(ToolUse, [_tool(each.strip(), folder) for each in rest.split("+")]), True
+    if kind == "user":
+        model, found, address = rest.partition("@")
+        if not found or not address.startswith(("http://", "https://")):
+            raise UsageError(f"{rest!r} is no model at an address", where="--environment user", hint="user:MODEL@http://host:8000/v1")
+        return partial(PlayedUser, address, model, seconds), False
+    if kind == "gymnasium" and rest:
+        GymnasiumText(rest).close()  # an unknown id is said here, and not by every episode
+        return partial(GymnasiumText, rest), False
+    return _class(BUILT_IN.get(name, name), folder), None
+
+
+def _tool(name: str, folder: Path) -> Tool:
+    if name == "calculator":
+        return Calculator()
+    if name == "search":
+        return Search(folder / "corpus")
+    raise UsageError(f"there is no tool {name!r}", where="--environment tools", hint=f"one or more of {', '.join(TOOLS)}, joined by +")
 
 
 def _class(address: str, folder: Path) -> Callable[[], Any]:
     module, found, name = address.partition(":")
     if not found or not module or not name:
-        hint = "module:Class; docs/episodes.md shows what an environment is"
+        hint = f"{FORMS}; docs/episodes.md shows what an environment is"
         raise UsageError(f"there is no environment {address!r}", where="--environment", hint=hint)
     before = list(sys.path)
     sys.path[:0] = [str(folder), str(Path.cwd())]

@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from accord.data.retrieval import Quote
 from accord.data.tool_turns import ToolCall
 from accord.serving.detokenizer import Apart
 from accord.serving.host import Piece, Token
-from accord.serving.retrieval import Quote
 
 LEAST_LOGPROB = -9999.0
 """The value that OpenAI writes for a token of zero probability."""

@@ -15,8 +15,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from accord.data import retrieval
 from accord.records import Demonstration, Message, Sampling
-from accord.serving import prompt_styles, retrieval
+from accord.serving import prompt_styles
 from accord.serving.host import Ask, Host, Piece, RefusedRequest, Token, in_one_piece
 
 Mode = Literal["off", "report", "refuse"]

@@ -16,10 +16,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+from accord.data.retrieval import Document, Quote
 from accord.data.tool_turns import ToolCall
 from accord.errors import RunError
 from accord.records import Message, Sampling
-from accord.serving.retrieval import Document, Quote
 
 Finish = Literal["", "stop", "length"]
 

@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from accord.data.retrieval import rank
 from accord.errors import UsageError
 from accord.records import Demonstration, Message
-from accord.serving.retrieval import rank
 
 SYSTEMS = {
     "helpful": "You are a helpful assistant. Do what is asked, say it in few words, and ask back when something is unclear.",

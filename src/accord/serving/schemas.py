@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, StringConstraints
 
+from accord.data.retrieval import Document
 from accord.data.tool_turns import ToolCall, ToolTurn
 from accord.records import Message, Role, Sampling
 from accord.serving.fields import Open
 from accord.serving.host import Ask, NotUnderstood
-from accord.serving.retrieval import Document
 from accord.serving.tool_fields import (
     MOST_CALLS,
     MOST_TOOLS,

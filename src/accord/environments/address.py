@@ -1,0 +1,112 @@
+"""Environments behind an address: one of ours over HTTP, and a user that a chat model plays.
+
+Both speak JSON over HTTP with the standard library alone. A token is taken from an environment variable and never written anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+TOKEN = "ACCORD_ENVIRONMENT_TOKEN"
+"""The environment variable whose value goes with each request, as a bearer token."""
+TRIES = 3
+LARGEST = 4 << 20
+"""Bytes of an answer."""
+ENDED = "DONE"
+"""What a playing model writes when the user has what it wanted."""
+
+
+def ask(url: str, body: Mapping[str, Any], seconds: float) -> Any:
+    """Post a JSON object and return what comes back. A server that is busy or gone is asked again, ``TRIES`` times in all.
+
+    Raises:
+        OSError: it does not answer, or answers with an error.
+        ValueError: the answer is no JSON, or longer than ``LARGEST``.
+    """
+    headers = {"Content-Type": "application/json"}
+    if token := os.environ.get(TOKEN):
+        headers["Authorization"] = f"Bearer {token}"
+    asked = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    for left in reversed(range(TRIES)):
+        try:
+            with urllib.request.urlopen(asked, timeout=seconds) as answer:
+                held = answer.read(LARGEST + 1)
+            if len(held) > LARGEST:
+                raise ValueError(f"{url} answered more than {LARGEST:,} bytes")
+            return json.loads(held)
+        except urllib.error.HTTPError as error:
+            if error.code not in (429, 502, 503, 504) or not left:
+                raise OSError(f"{url} answered {error.code}") from error
+        except urllib.error.URLError as error:
+            if not left:
+                raise OSError(f"{url} does not answer: {error.reason}") from error
+        time.sleep(0.2 * (TRIES - left))
+    raise OSError(url)  # never reached: the last try returns or raises
+
+
+class HttpEnvironment:
+    """An environment of ours behind an address: ``POST /reset``, ``POST /step`` and ``POST /close``.
+
+    ``/reset`` gets ``{"row": ...}`` and answers ``{"episode": ..., "messages": [...]}``. ``/step`` gets ``{"episode": ..., "messages":
+    [...]}`` and answers ``{"messages": [...], "reward": ..., "done": ..., "info": {...}}``. ``/close`` gets ``{"episode": ...}``.
+    """
+
+    def __init__(self, address: str, seconds: float = 60.0) -> None:
+        self.address, self.seconds = address.rstrip("/"), seconds
+        self.episode: Any = None
+
+    def reset(self, row: Mapping[str, Any]) -> Any:
+        """Begin an episode on the server."""
+        told = ask(f"{self.address}/reset", {"row": row}, self.seconds)
+        self.episode = told["episode"]
+        return told["messages"]
+
+    def step(self, messages: Sequence[Mapping[str, str]]) -> tuple[Any, Any, bool, Any]:
+        """Let the server answer."""
+        told = ask(f"{self.address}/step", {"episode": self.episode, "messages": list(messages)}, self.seconds)
+        return told["messages"], told["reward"], told["done"], told.get("info", {})
+
+    def close(self) -> None:
+        """End the episode on the server."""
+        ask(f"{self.address}/close", {"episode": self.episode}, self.seconds)
+
+
+PLAY = (
+    "You play a user who talks with an assistant. What you want: {goal}\n"
+    "Say it in your own words, a little at a time, and answer what the assistant asks. Write the user's next message and nothing else. "
+    f"When the assistant has given you what you want, write {ENDED} alone."
+)
+
+
+class PlayedUser:
+    """A user played by a chat model behind an OpenAI-compatible address. Its wish is the row's ``goal``, in ``extra``.
+
+    The reward is 1 when the playing model says that the user has what it wanted, less a twentieth for each turn before.
+    """
+
+    def __init__(self, address: str, model: str, seconds: float = 60.0) -> None:
+        self.address, self.model, self.seconds = address.rstrip("/"), model, seconds
+
+    def reset(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
+        """Return the prompt. Raises KeyError where the row has no goal."""
+        self.goal, self.turns = str(row["extra"]["goal"]), 0
+        return list(row["messages"])
+
+    def step(self, messages: Sequence[Mapping[str, str]]) -> tuple[list[dict[str, str]], float, bool, dict[str, float]]:
+        """Ask the model what the user says next."""
+        turned = {"user": "assistant", "assistant": "user"}  # the playing model is the assistant of its own conversation
+        said = [{"role": turned[m["role"]], "content": m["content"]} for m in messages if m["role"] in turned]
+        asked = [{"role": "system", "content": PLAY.format(goal=self.goal)}, *said]
+        body = {"model": self.model, "messages": asked, "max_tokens": 200, "temperature": 0}
+        told = ask(f"{self.address}/chat/completions", body, self.seconds)
+        words = str(told["choices"][0]["message"]["content"]).strip()
+        self.turns += 1
+        if words.strip(" .!\"'") == ENDED:
+            return [], max(1.0 - 0.05 * (self.turns - 1), 0.0), True, {"content": 1}
+        return [{"role": "user", "content": words}], 0.0, False, {}
