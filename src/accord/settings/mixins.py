@@ -256,6 +256,12 @@ class Rewards(Settings):
     """Time limit of a program that the reward `code` runs."""
     code_memory_mb: Count = 512
     """Its memory limit in megabytes."""
+    judge_model: str = ""
+    """Model that judges for the reward `judge(...)`: one of the project, or with `judge_address` the model's name there."""
+    judge_address: str = ""
+    """OpenAI-compatible address of the judge, up to and including /v1; empty takes a model of the project."""
+    judge_pairs: Natural = 50
+    """Pairs of ranked responses on which the judge's agreement with people is measured before training; 0 measures none."""
     limit_rate: NonNegative = 0.1
     """Step size of the Lagrange multiplier of a reward with a limit."""
     kinds: str = "person simulated"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_project import FLAGS, RESUME, SMALL, copied
+from small_project import FLAGS, RESUME, SMALL, copied, rankings
 
 from accord.algorithms.rewards import Term, parse_rewards
 from accord.commands.train.grpo import grpo
@@ -126,6 +128,51 @@ def test_a_run_whose_function_crashes_apart_goes_on_once_it_is_mended(town: Proj
     (town.path / "town_abort.py").write_text(source.replace("> 3", "> 99"))
     done = grpo(town, name="new", config=config, flags=RESUME)
     assert "resumed after step 2" in (done.folder / "log.txt").read_text()
+
+
+class Judge(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server whose model likes a long answer."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][0]["content"]
+        length = len(asked.split("[Answer]")[1].split("Say in a sentence")[0].split())
+        said = {"choices": [{"message": {"content": f"It has {length} words.\nScore: {min(length, 10)}"}}]}
+        content = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing is logged."""
+
+
+def test_a_judge_is_held_against_people_before_it_is_used(town: Project) -> None:
+    (town.path / "rubric.md").write_text("Prefer what says more.")
+    with Store.open(town.store_url) as store:
+        store.add_rankings(rankings((3, 1, 2)))  # the second of the three sentences is the longest, the first the shortest
+    with ThreadingHTTPServer(("127.0.0.1", 0), Judge) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        rows = run(town, "judge(rubric.md)", judge_model="long", judge_address=address)
+        server.shutdown()
+    assert all(0 <= row["reward.judge(rubric.md)"] <= 1 for row in rows)
+    assert "the judge agrees with people on 100% of 18 pairs" in (town.run("new") / "log.txt").read_text()
+    kept = len(list((town.path / "advice" / "judged").glob("*.json")))
+    assert kept > 2
+
+
+def test_a_judge_that_says_nothing_readable_or_has_no_rubric_is_refused_before_the_first_step(town: Project) -> None:
+    (town.path / "rubric.md").write_text("Prefer what says more.")
+    for rewards, settings, kind, what in [
+        ("judge(rubric.md)", {"judge_model": "sft"}, RunError, "answers of the judge could not be read"),
+        ("judge(rubric.md)", {}, UsageError, "a judge needs a model"),
+        ("judge(nowhere.md)", {"judge_model": "sft"}, InputError, "there is no such rubric"),
+        ("judge(rubric)", {"judge_model": "sft"}, InputError, "reads the column 'rubric', which no prompt has"),
+    ]:
+        with pytest.raises(kind, match=what):
+            run(town, rewards, **settings)
+    assert not (town.run("new") / "metrics.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from accord.algorithms.reward_parts import Ensemble, HumanRatings, SignedSimilar
 from accord.algorithms.rewards import Earned, Ended, ExactAnswer, Length, Mixture, Repetition, Rows, Term, TextPart, parse_rewards
 from accord.commands.models import Model, digest_of, load_reward_model, locate, open_tokenizer
 from accord.commands.train.run import as_held, snapshot
-from accord.commands.train.text_rewards import VERIFIERS, TextTerm, open_texts, read_term, written_by
+from accord.commands.train.text_rewards import VERIFIERS, TextTerm, judged_agreement, open_texts, read_term, written_by
 from accord.data.templates import ChatFormat
 from accord.data.templates import chat_format as template_of
 from accord.data.tokenizers import Tokenizer, load_tokenizer
@@ -33,9 +33,10 @@ from accord.models.paths import path_of
 from accord.models.scalar import BIAS, RewardModel
 from accord.protocols import Scorer
 from accord.records import Demonstration, Episode, Message, Prompt, Worth, final_answer
+from accord.rewards.judge import JudgeReward
 from accord.rewards.rows import Said, TextReward
 from accord.rewards.servers import ServerReward
-from accord.runtime import plugins
+from accord.runtime import plugins, ranks
 from accord.runtime.progress import say
 from accord.runtime.project import Project
 from accord.runtime.recordings import FOLDER, Recordings
@@ -55,7 +56,7 @@ SIGNED = re.compile(r"signed_similarity(?::(0?\.\d+))?")
 FROM_PEOPLE = ("exact", "similarity", "signed_similarity", "ratings")
 EARNED = "environment"
 """The term that stands for what the environment of an episode gives."""
-BUILT_IN = ("model", EARNED, *FROM_PEOPLE, *RULES, *VERIFIERS, "isolated")
+BUILT_IN = ("model", EARNED, *FROM_PEOPLE, *RULES, *VERIFIERS, "judge", "isolated")
 """Rewards that no plugin may be named like."""
 Ids = tuple[int, ...]
 
@@ -259,7 +260,12 @@ def mixture(
             return SignedSimilarity(Similarity(_own_words(spec, model, by_id)), float(signed.group(1) or 0.5))
         return HumanRatings(_mean_ratings(spec, model, by_id)) if name == "ratings" else RULES[name](chat_format.stop)
 
-    for remark in spec.remarks:
+    remarks = list(spec.remarks)
+    for part in spec.texts.values():
+        if isinstance(part, JudgeReward) and config.judge_pairs:
+            remarks.append(ranks.from_first(partial(judged_agreement, project, config, part)))
+            say(remarks[-1])
+    for remark in remarks:
         run.note(remark)
     made = Mixture(spec.terms, {term.name: scorer_of(term.name) for term in spec.terms})
     tried = made.at(1, 1)

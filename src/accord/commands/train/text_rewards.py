@@ -8,23 +8,32 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from accord.commands.models import digest_of, local_speaker, locate
 from accord.data.templates import ChatFormat
 from accord.errors import InputError, UsageError
+from accord.evaluation.llm_judge import conversation_of, verdict
+from accord.feedback.labeler_kinds import said_by
+from accord.feedback.store import Store
+from accord.protocols import Speaker
 from accord.records import Message, Prompt
 from accord.rewards.code_tests import CodeReward, read_tests
 from accord.rewards.functions import Asks, FunctionReward, asks, load_function
 from accord.rewards.isolated import IsolatedFunction, Verified
-from accord.rewards.rows import Said, TextReward, missing_share
+from accord.rewards.judge import JudgeReward, Question, agreement
+from accord.rewards.rows import ONE, Said, TextReward, missing_share
 from accord.rewards.servers import Address, ServerReward, is_address
 from accord.rewards.verifiers import read_schema, schema_check
 from accord.runtime import plugins, ranks, sandbox
 from accord.runtime.lineage import digest_rows
 from accord.runtime.project import Project
+from accord.runtime.seeds import generator
 from accord.settings.mixins import Rewards
 
 VERIFIERS = ("math", "regex", "json_schema", "code")
@@ -33,6 +42,7 @@ DEFAULT_COLUMNS = {"math": "answer", "code": "tests"}
 """The columns that these read where none is named."""
 _IN_COLUMN = re.compile(r"(exact|math|regex|json_schema|code)\(([^()]+)\)")
 _GIVEN = re.compile(r"(regex|json_schema):(.+)", re.DOTALL)
+_JUDGE = re.compile(r"judge\(\s*(.+?)(?:\s+vs\s+([\w.-]+))?\s*\)")
 _ISOLATED = re.compile(r"isolated\((.+)\)")
 
 
@@ -42,9 +52,11 @@ class TextTerm:
 
     name: str
     kind: str
-    """``function``, ``plugin``, ``server``, or the name of a verifier."""
+    """``function``, ``plugin``, ``server``, ``judge``, or the name of a verifier."""
     argument: str = ""
     column: str = ""
+    against: str = ""
+    """The column that a judge compares with."""
     isolated: bool = False
 
 
@@ -61,6 +73,10 @@ def read_term(name: str, reserved: Sequence[str]) -> TextTerm | None:
         if inner is None or inner.kind not in ("function", "plugin"):
             raise UsageError("only a Python function can be isolated", where=f"rewards, {name}", hint="isolated(module:function)")
         return TextTerm(name, inner.kind, inner.argument, isolated=True)
+    if found := _JUDGE.fullmatch(name):
+        rubric, against = found.group(1), found.group(2) or ""
+        in_file = "." in rubric or "/" in rubric
+        return TextTerm(name, "judge", rubric if in_file else "", "" if in_file else rubric, against)
     if found := _IN_COLUMN.fullmatch(name):
         return TextTerm(name, found.group(1), column=found.group(2).strip())
     if found := _GIVEN.fullmatch(name):
@@ -110,6 +126,11 @@ def open_texts(
         if term.kind == "server":
             opened.parts[term.name] = _server(config, term)
             continue
+        if term.kind == "judge":
+            opened.parts[term.name] = _judge(project, config, term, opened)
+            for column in filter(None, (term.column, term.against)):
+                _check_column(replace(term, column=column), prompts, {}, opened)
+            continue
         if term.kind == "code":
             sandbox.require()
             limits = sandbox.Limits(config.code_seconds, config.code_memory_mb)
@@ -147,6 +168,73 @@ def _server(config: Rewards, term: TextTerm) -> ServerReward:
         raise UsageError("a reward server needs httpx", where=term.name, hint="pip install 'accord-rlhf[remote]'")
     how: dict[str, Any] = {"seconds": config.reward_seconds, "batch": config.reward_batch, "workers": config.reward_workers}
     return ServerReward(term.name, address, **how)
+
+
+def _judge(project: Project, config: Rewards, term: TextTerm, opened: TextParts) -> JudgeReward:
+    """Open a judge; its model is loaded, or its server asked, at the first question.
+
+    Raises:
+        UsageError: no model is named.
+        InputError: the rubric is missing or empty.
+        ModelError: the project has no such model.
+    """
+    where, model, address = f"rewards, {term.name}", config.judge_model, config.judge_address
+    if not model:
+        hint = "--judge-model NAME, and --judge-address http://host/v1 for a server"
+        raise UsageError("a judge needs a model", where=where, hint=hint)
+    rubric = _rubric(project_file(project, term.argument)) if term.argument else ""
+    identity = f"{address} {model}" if address else digest_of(locate(project, model))
+    opened.inputs[f"reward {term.name}"] = digest_rows([rubric, identity])
+
+    def speaker() -> Speaker:
+        if not address:
+            return local_speaker(project, model)
+        from accord.engine.remote import RemoteSpeaker  # needs httpx, of the extra remote
+
+        return RemoteSpeaker(address, model, seconds=min(120.0, config.reward_seconds), side_by_side=config.reward_workers)
+
+    pair = _both_orders if term.against else None
+    return JudgeReward(term.name, speaker, identity, project.path / "advice" / "judged", rubric, term.column, term.against, pair)
+
+
+def _both_orders(row: Said, other: str, rubric: str) -> list[Question]:
+    """Return the two questions of a comparison, the response shown first and second."""
+    prompt, question = Prompt(row.id, row.messages), f"Which answer is better by this rubric?\n{rubric}\n"
+    first = conversation_of(prompt, row.response, other, question)
+    second = conversation_of(prompt, other, row.response, question)
+    return [Question(first, verdict), Question(second, lambda text: 1 - verdict(text))]
+
+
+def _rubric(path: Path) -> str:
+    try:
+        text = path.read_text("utf-8").strip()
+    except OSError as error:
+        hint = "write the rubric into a file of the project or of the current folder, or name a column: judge(COLUMN)"
+        raise InputError("there is no such rubric", where=str(path), hint=hint) from error
+    if not text:
+        raise InputError("the rubric is empty", where=str(path))
+    return text
+
+
+def judged_agreement(project: Project, config: Rewards, part: JudgeReward) -> str:
+    """Return what is said of a judge before it is used: how far it agrees with the people who ranked responses.
+
+    Raises:
+        RunError: the judge does not answer, or nothing readable.
+    """
+    with Store.open(project.store_url) as store:
+        ranked = [row for row in said_by(store, store.ranked_prompts(), config.kinds) if len(set(row.ranks)) > 1]
+    order: list[int] = torch.randperm(len(ranked), generator=generator(0, "judge", "pairs")).tolist()
+    better, worse = list[Said](), list[Said]()
+    for row in (ranked[place] for place in order[: config.judge_pairs]):
+        best, last = row.ranks.index(min(row.ranks)), row.ranks.index(max(row.ranks))
+        for rows, place in ((better, best), (worse, last)):
+            rows.append(Said(row.prompt.messages, row.responses[place].text, row.prompt.extra, row.prompt.id))
+    if not better:
+        return f"{part.name}: there are no rankings to hold this judge against; rank some (`accord label`) before you trust it"
+    both = part.score([*better, *worse])[ONE]
+    found = agreement(both[: len(better)], both[len(better) :])
+    return f"{part.name}: the judge {found}" if found else f"{part.name}: the judge does not apply to any ranked pair"
 
 
 def written_by(chat_format: ChatFormat, row: Said, whole: bool) -> str:
