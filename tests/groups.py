@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tiny import END, FP32, PROMPTS, ByFunction, llama, metrics
 
 from accord.algorithms import grpo, raft
+from accord.algorithms.early_stopping import HeldOut
 from accord.algorithms.rewards import Mixture, Term
 from accord.engine.local import LocalSampler
 from accord.protocols import Sampler, Scorer
 from accord.runtime.runs import Run
 from accord.settings import GrpoConfig, RaftConfig, ReinforceConfig, RlooConfig
 from accord.settings.methods import METHODS
+from accord.settings.mixins import DrawnBy, EarlyStopping, Episodes, LongPrompts, Recorded, Rewards, Training
 
 
 class Kind(NamedTuple):
@@ -43,6 +45,10 @@ SMALL: dict[str, Any] = {
     "warmup_share": 0.0,
     "save_every": 1,
 }
+READ_BY_THE_COMMAND = {
+    field.name for mixin in (Rewards, EarlyStopping, Episodes, Recorded, DrawnBy, LongPrompts, Training) for field in fields(mixin)
+} - {"seed", "micro_tokens", "save_every"}
+"""Settings that a loop on tiny models cannot show: the command reads them, or a test of their own does."""
 STOPS = (END, 2, 3, 4, 5, 6, 7, 8)
 
 
@@ -85,6 +91,7 @@ def improve(
     run: Run | None = None,
     sampler: Callable[[Any], Sampler] | None = None,
     prompts: Sequence[list[int]] = PROMPTS,
+    held_out: HeldOut | None = None,
     **asked: Any,
 ) -> Improved:
     config, policy = settings(kind, **asked), llama(1) if policy is None else policy
@@ -99,5 +106,6 @@ def improve(
         decode=lambda ids: " ".join(map(str, ids)),
         run=run,
         dtype=FP32,
+        held_out=held_out,
     )
     return Improved(policy, run)

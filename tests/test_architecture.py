@@ -54,7 +54,8 @@ ALLOWED: dict[str, set[str]] = {
         "algorithms.groupwise_objectives",
         "environments.hosted",
     }
-    | {"algorithms.optim", "algorithms.rewards", "algorithms.rollouts", "algorithms.correction", "algorithms.draws"},
+    | {"algorithms.optim", "algorithms.rewards", "algorithms.rollouts", "algorithms.correction", "algorithms.draws"}
+    | {"algorithms.early_stopping"},
     "algorithms.objectives": set(),
     "algorithms.groupwise_objectives": set(),
     "algorithms.optim": SHARED | {"runtime.device", "runtime.ranks", "models.sharding"},
@@ -101,7 +102,7 @@ SHARED_PIECES = {
     "serve.rules",
     "serve.trials",
 }
-TERMS = {"packing", "sharding", "sampling", "batching", "hacking", "grounding", "serving"}
+TERMS = {"early_stopping", "packing", "sharding", "sampling", "batching", "hacking", "grounding", "serving"}
 """Standard terms of the field that end like a gerund."""
 
 

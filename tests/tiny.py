@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from accord.algorithms import ppo
+from accord.algorithms.early_stopping import HeldOut
 from accord.data.corpus import TokenCorpus, write_corpus
 from accord.data.templates import ChatFormat, chat_format, give_chat_template
 from accord.data.tokenizers import train_tokenizer
@@ -146,6 +147,7 @@ def learn(
     run: Run | None = None,
     sampler: Callable[[Any], Sampler] | None = None,
     prompts: Sequence[list[int]] = PROMPTS,
+    held_out: HeldOut | None = None,
     **settings: Any,
 ) -> Learned:
     """A short PPO run on tiny models; by default a response is worth its number of distinct tokens."""
@@ -170,6 +172,7 @@ def learn(
         decode=lambda ids: " ".join(map(str, ids)),
         run=run,
         dtype=FP32,
+        held_out=held_out,
     )
     return Learned(policy, value, run)
 

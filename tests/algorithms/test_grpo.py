@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from groups import SMALL, improve, settings
+from groups import READ_BY_THE_COMMAND, SMALL, improve, settings
 from tiny import END, PROMPTS, VOCAB, ByFunction, llama, same, weights
 
 from accord.algorithms.grpo import final_scores, learning_targets
@@ -179,6 +179,7 @@ CHANGES: dict[str, Any] = {
     "kl_estimator": "k2", "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "overlong_tokens": 4,
     "resample": 3, "staleness": 1, "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
 }  # fmt: skip
+<<<<<<< HEAD
 OF_THE_STAGE = {
     "rewards",
     "reward_seconds",
@@ -225,6 +226,9 @@ OF_THE_STAGE = {
     "episode_seconds",
     "at_once",
 }
+=======
+OF_THE_STAGE = READ_BY_THE_COMMAND | {"importance", "importance_cap"}
+>>>>>>> c6ec33b (Evaluate policies on held-out prompts while they learn: keep the best, stop without progress, measure diversity)
 
 
 def test_no_setting_is_forgotten_here() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from groups import STOPS, by_default, improve, settings
+from groups import READ_BY_THE_COMMAND, STOPS, by_default, improve, settings
 from tiny import FP32, PROMPTS, VOCAB, ByFunction, llama, same, weights
 
 from accord.algorithms.raft import selected
@@ -116,6 +116,7 @@ CHANGES: dict[str, Any] = {
     "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
     "adam_beta1": 0.5, "adam_beta2": 0.5, "adam_epsilon": 1e-2, "weight_decay": 0.5,
 }  # fmt: skip
+<<<<<<< HEAD
 OF_THE_STAGE = {
     "rewards",
     "reward_seconds",
@@ -161,6 +162,9 @@ OF_THE_STAGE = {
     "episode_seconds",
     "at_once",
 }
+=======
+OF_THE_STAGE = READ_BY_THE_COMMAND | {"threshold"}
+>>>>>>> c6ec33b (Evaluate policies on held-out prompts while they learn: keep the best, stop without progress, measure diversity)
 
 
 def outcome(folder: Path, **asked: Any) -> Any:

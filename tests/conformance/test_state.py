@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from conformance_run import Doomed, Killed
-from groups import KINDS, improve
+from groups import KINDS, READ_BY_THE_COMMAND, improve
 from groups import settings as group_settings
 from tiny import FP32, SENTENCES, ByFunction, chat, corpus, learn, llama, metrics, same, scalar, sequences, weights
 from torch import Tensor
@@ -263,6 +263,7 @@ PPO_CHANGES: dict[str, Any] = {
     "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "whiten_rewards": True, "whiten_advantages": False,
     "ptx_coef": 9.0, "ema": 0.5, "staleness": 1, "max_grad_norm": 1e-2, "save_every": 2,
 }  # fmt: skip
+<<<<<<< HEAD
 OF_THE_STAGE = {
     "ptx_tokens",
     "lora_rank",
@@ -311,6 +312,9 @@ OF_THE_STAGE = {
     "episode_seconds",
     "at_once",
 }
+=======
+OF_THE_STAGE = READ_BY_THE_COMMAND | {"importance", "importance_cap", "ptx_tokens", "keep_every"}
+>>>>>>> c6ec33b (Evaluate policies on held-out prompts while they learn: keep the best, stop without progress, measure diversity)
 """Read where the stage opens its models and its sampler; logprob_gap and gap_multiple are T16, importance is tests/algorithms/test_correction.py."""
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from accord.algorithms.correction import Correction, Gate
 from accord.algorithms.draws import Draws
+from accord.algorithms.early_stopping import Evaluations, HeldOut
 from accord.algorithms.groupwise_objectives import (
     group_advantages,
     leave_one_out_advantages,
@@ -89,6 +90,7 @@ def train(
     decode: Callable[[Sequence[int]], str],
     run: Run,
     dtype: torch.dtype,
+    held_out: HeldOut | None = None,
 ) -> Any:
     """Train the policy in place and return it.
 
@@ -97,6 +99,7 @@ def train(
         policy: starts as the SFT model; ``reference`` is that model and stays fixed.
         sampler: samples from ``policy``. rewards: the reward of a response, part by part.
         prompts: token ids of the training prompts. decode: token ids to text, for the sample tables.
+        held_out: what the policy is evaluated on meanwhile; nothing for None.
 
     Raises:
         RunError: sampler and trainer have different distributions (``Gate``), or a reward is not a number.
@@ -104,19 +107,22 @@ def train(
     warmup = config.warmup(config.updates)
     optimizers = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
     gate, correction = Gate.of(config, sampler, dtype), Correction.of(config, sampler)
-    done, asked, updates = 0, 0, 0
+    done, asked, updates, evaluated = 0, 0, 0, dict[str, Any]()
     if (restored := run.restore()) is not None:
         done, state = restored
         restore_trained(policy, state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
         rewards.multipliers.update(state["multipliers"])
         gate.first.update(state.get("gate", {}))
-        asked, updates = state["asked"], state["updates"]
+        asked, updates, evaluated = state["asked"], state["updates"], state.get("evaluations", {})
     draws = Draws(config, sampler, run, done)
     draws.refresh(done)
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    evaluations = Evaluations(config, held_out, sampler, run, sampling, lambda: trained_state(policy))
+    evaluations.begin(done, evaluated)
 
     with track(config.steps, config.stage, done=done) as bar:
-        for step in range(done + 1, config.steps + 1):
+        for step in evaluations.steps(done):
             # step 1: draw groups of responses, score them, and measure what policy and reference say of them
             scorer = rewards.at(step, config.steps, dense=turnwise(config))
             drawn, shown, telling = _drawn(config, prompts, asked, step, sampler=draws.at(step), scorer=scorer)
@@ -145,17 +151,22 @@ def train(
             # step 4: log, keep a checkpoint
             metrics = _summary(rollout, targets, history) | scorer.metrics() | speed_metrics(rollout, rollout, seconds_train)
             metrics |= {"telling_groups": telling, "prompts_asked": asked, "lr": config.lr * constant(updates - 1, warmup)}
-            metrics |= correction.metrics(rollout, targets.weights) | episode_metrics(rollout)
+            metrics |= correction.metrics(rollout, targets.weights) | episode_metrics(rollout) | evaluations.check(step)
             run.log(step, **metrics)
             rewards.adapt(scorer, config.limit_rate)
-            planned = step % config.save_every == 0 or step == config.steps
+            planned = step % config.save_every == 0 or step == config.steps or evaluations.over
             if planned:
                 run.samples(step, sample_table(rollout, targets.kl, decode))
             if run.due(planned, config.save_minutes):
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
-                run.checkpoint(step, state | {"asked": asked, "updates": updates, "gate": gate.first})
+                state |= {"asked": asked, "updates": updates, "gate": gate.first, "evaluations": evaluations.state}
+                run.checkpoint(step, state)
                 draws.settle(step)
-            bar.advance(reward=metrics["reward"], kl=metrics["kl_k1"], episodes_per_second=metrics["episodes_per_second"])
+                evaluations.tidy()
+            told = {"reward": metrics["reward"], "kl": metrics["kl_k1"], "episodes_per_second": metrics["episodes_per_second"]}
+            bar.advance(**told | evaluations.shown())
+    if (best := evaluations.best()) is not None:
+        restore_trained(policy, best)
     return policy
 
 

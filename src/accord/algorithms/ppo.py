@@ -18,6 +18,7 @@ from torch import Tensor
 
 from accord.algorithms.correction import Correction, Gate
 from accord.algorithms.draws import Draws
+from accord.algorithms.early_stopping import Evaluations, HeldOut
 from accord.algorithms.objectives import (
     adapted_kl_coef,
     clipped_policy_loss,
@@ -87,6 +88,7 @@ def train(
     decode: Callable[[Sequence[int]], str],
     run: Run,
     dtype: torch.dtype,
+    held_out: HeldOut | None = None,
 ) -> Any:
     """Train policy and value model in place and return the policy (its moving average, if ``config.ema``).
 
@@ -97,6 +99,7 @@ def train(
         prompts: token ids of the training prompts.
         pretraining: yields batches of raw-text documents from the n-th on, for the pretraining mix.
         decode: token ids to text, for the sample tables.
+        held_out: what the policy is evaluated on meanwhile; nothing for None.
 
     Raises:
         RunError: sampler and trainer have different distributions (``Gate``), or a reward is not a number.
@@ -106,7 +109,7 @@ def train(
     value_peaks = make_optimizers(value, config, lr=config.value_lr, muon_lr=config.value_muon_lr)
     trained = {"policy_optimizers": policy_peaks, "value_optimizers": value_peaks}
     average = {name: p.detach().clone() for name, p in policy.named_parameters() if p.requires_grad} if config.ema else {}
-    beta, done, updates = config.kl_coef, 0, 0
+    beta, done, updates, evaluated = config.kl_coef, 0, 0, dict[str, Any]()
     rewards = mixture_of(scorer)
     gate, correction = Gate.of(config, sampler, dtype), Correction.of(config, sampler)
     if (restored := run.restore()) is not None:
@@ -119,10 +122,13 @@ def train(
         average = {name: like(state["average"][name].to(policy.device), held) for name, held in average.items()}
         rewards.multipliers.update(state["multipliers"])
         gate.first.update(state.get("gate", {}))
+        evaluated = state.get("evaluations", {})
     draws = Draws(config, sampler, run, done)
     draws.refresh(done)
     raw_text = pretraining(updates) if config.ptx_coef and pretraining else None
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    evaluations = Evaluations(config, held_out, sampler, run, sampling, lambda: average or trained_state(policy))
+    evaluations.begin(done, evaluated)
 
     def asked(step: int) -> list[list[int]]:
         return next_prompts(prompts, (step - 1) * config.batch_size, config.batch_size, seed=config.seed, stage="ppo")
@@ -131,7 +137,7 @@ def train(
         return generator(config.seed, "ppo", "rollout", step)
 
     with track(config.steps, "ppo", done=done) as bar:
-        for step in range(done + 1, config.steps + 1):
+        for step in evaluations.steps(done):
             # step 1: roll out the policy on the next prompts and measure what it said
             scored = rewards.at(step, config.steps, dense=True)
             rollout = collect(
@@ -173,12 +179,12 @@ def train(
             # step 4: log, adapt beta, keep a checkpoint
             metrics = _summary(rollout, targets, history) | {"kl_coef": beta, "lr": config.lr * constant(updates - 1, warmup)}
             metrics |= scored.metrics() | correction.metrics(rollout, targets.weights) | speed_metrics(rollout, rollout, seconds_train)
-            metrics |= episode_metrics(rollout)
+            metrics |= episode_metrics(rollout) | evaluations.check(step)
             run.log(step, **metrics)
             rewards.adapt(scored, config.limit_rate)
             if config.kl_target:
                 beta = adapted_kl_coef(beta, metrics["kl_k1"], config.kl_target, config.batch_size, config.kl_horizon)
-            planned = step % config.save_every == 0 or step == config.steps
+            planned = step % config.save_every == 0 or step == config.steps or evaluations.over
             if planned:
                 run.samples(step, sample_table(rollout, targets.kl, decode))
             if config.keep_every and step % config.keep_every == 0:
@@ -192,12 +198,18 @@ def train(
                     "updates": updates,
                     "multipliers": rewards.multipliers,
                     "gate": gate.first,
+                    "evaluations": evaluations.state,
                 }
                 run.checkpoint(step, state | {name: optimizer_states(optimizers) for name, optimizers in trained.items()})
                 draws.settle(step)
-            bar.advance(reward=metrics["reward"], kl=metrics["kl_k1"], episodes_per_second=metrics["episodes_per_second"])
+                evaluations.tidy()
+            told = {"reward": metrics["reward"], "kl": metrics["kl_k1"], "episodes_per_second": metrics["episodes_per_second"]}
+            bar.advance(**told | evaluations.shown())
+    best = evaluations.best()
     if average:
-        policy.load_state_dict(average, strict=False)
+        policy.load_state_dict(average if best is None else best, strict=False)
+    elif best is not None:
+        restore_trained(policy, best)
     return policy
 
 

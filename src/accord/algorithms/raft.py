@@ -17,6 +17,7 @@ from torch import Tensor
 
 from accord.algorithms.correction import Gate
 from accord.algorithms.draws import Draws
+from accord.algorithms.early_stopping import Evaluations, HeldOut
 from accord.algorithms.groupwise_objectives import best_of_n_kl, best_rows
 from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.algorithms.rewards import Mixture
@@ -56,6 +57,7 @@ def train(
     decode: Callable[[Sequence[int]], str],
     run: Run,
     dtype: torch.dtype,
+    held_out: HeldOut | None = None,
 ) -> Any:
     """Train the policy in place and return it.
 
@@ -63,6 +65,7 @@ def train(
         policy: starts as the SFT model; ``reference`` is that model and stays fixed.
         sampler: samples from ``policy``. rewards: the reward of a response, part by part.
         prompts: token ids of the training prompts. decode: token ids to text, for the sample tables.
+        held_out: what the policy is evaluated on meanwhile; nothing for None.
 
     Raises:
         RunError: sampler and trainer have different distributions (``Gate``), or a reward is not a number.
@@ -70,20 +73,22 @@ def train(
     beginning = {name: value.detach().clone() for name, value in trained_state(policy).items()} if config.restart else {}
     warmup = config.warmup(config.updates)
     optimizers = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
-    gate, done, updates = Gate.of(config, sampler, dtype), 0, 0
+    gate, done, updates, evaluated = Gate.of(config, sampler, dtype), 0, 0, dict[str, Any]()
     if (restored := run.restore()) is not None:
         done, state = restored
         restore_trained(policy, state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
         rewards.multipliers.update(state["multipliers"])
-        updates = state["updates"]
+        updates, evaluated = state["updates"], state.get("evaluations", {})
         gate.first.update(state.get("gate", {}))
     draws = Draws(config, sampler, run, done)
     draws.refresh(done)
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    evaluations = Evaluations(config, held_out, sampler, run, sampling, lambda: trained_state(policy))
+    evaluations.begin(done, evaluated)
 
     with track(config.rounds, "raft", done=done) as bar:
-        for step in range(done + 1, config.rounds + 1):
+        for step in evaluations.steps(done):
             # step 1: draw n responses to each of the next prompts and score them
             scorer = rewards.at(step, config.rounds)
             drawn = draw(
@@ -120,17 +125,21 @@ def train(
             # step 4: log, keep a checkpoint
             metrics = rollout_metrics(rollout, kl) | scorer.metrics() | _summary(config, drawn, chosen, history)
             metrics |= {"lr": config.lr * constant(max(updates - 1, 0), warmup)}
-            metrics |= speed_metrics(drawn, rollout, seconds_train) | episode_metrics(drawn)
+            metrics |= speed_metrics(drawn, rollout, seconds_train) | episode_metrics(drawn) | evaluations.check(step)
             run.log(step, **metrics)
             rewards.adapt(scorer, config.limit_rate)
-            planned = step % config.save_every == 0 or step == config.rounds
+            planned = step % config.save_every == 0 or step == config.rounds or evaluations.over
             if planned:
                 run.samples(step, sample_table(rollout, kl, decode))
             if run.due(planned, config.save_minutes):
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "multipliers": rewards.multipliers}
-                run.checkpoint(step, state | {"updates": updates, "gate": gate.first})
+                run.checkpoint(step, state | {"updates": updates, "gate": gate.first, "evaluations": evaluations.state})
                 draws.settle(step)
-            bar.advance(reward=metrics["reward"], chosen=metrics["reward_chosen"], kl=metrics["kl_k1"])
+                evaluations.tidy()
+            told = {"reward": metrics["reward"], "chosen": metrics["reward_chosen"], "kl": metrics["kl_k1"]}
+            bar.advance(**told | evaluations.shown())
+    if (best := evaluations.best()) is not None:
+        restore_trained(policy, best)
     return policy
 
 

@@ -130,6 +130,12 @@ class Mixture:
         weights = {term.name: moving[term.name] if term.limit is None else self._multiplier(term) for term in self.terms}
         return Weighted(weights, self.parts, {term.name: term.limit for term in self.terms if term.limit is not None}, dense)
 
+    def settled(self) -> Weighted:
+        """Return the reward that evaluations of the same run are compared by: final weights, and nothing for parts with limits, whose
+        weights move with what was sampled."""
+        weights = {term.name: term.end if term.limit is None else 0.0 for term in self.terms}
+        return Weighted(weights, self.parts)
+
     def adapt(self, scored: Weighted, rate: float) -> None:
         """Move each multiplier by ``rate`` times the shortfall of its part's mean, but not below 0 (Dai et al. 2024, section 3.3)."""
         for term in self.terms:

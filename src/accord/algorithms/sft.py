@@ -107,7 +107,7 @@ def train(
             if run.due(step % config.save_every == 0 or step == steps, config.save_minutes):
                 state = {"model": trained_state(model), "best": best, "best_loss": best_loss, "held_out": held_out}
                 run.checkpoint(step, state | {"optimizers": optimizer_states(optimizers)})
-                run.forget_aside(but=best)
+                run.forget_aside(but=best or None)
             bar.advance(loss=loss, tokens_per_second=speed)
     if best not in (0, steps):  # else they are the model's own
         restore_trained(model, run.aside(best)["model"])

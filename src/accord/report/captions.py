@@ -168,6 +168,30 @@ _PPO = {
         "每个回复的平均词元数，含停止符。",
     ),
     "finished": ("Finished", "正常结束", "Share of responses that end with a stop token.", "以停止符结束的回复比例。"),
+    "held_out_reward": (
+        "Held-out reward",
+        "留出奖励",
+        "Mean reward of two responses to each validation prompt, which nothing trains on.",
+        "验证集提示词各取两个回复的平均奖励；训练从不使用这些提示词。",
+    ),
+    "held_out_win_rate": (
+        "Win rate over the start",
+        "对训练前的胜率",
+        "Share of validation prompts whose responses get a higher reward than before training; equal ones count half.",
+        "验证集提示词中，回复奖励高于训练前的比例；相等计一半。",
+    ),
+    "held_out_self_bleu": (
+        "Self-BLEU",
+        "自 BLEU",
+        "How much the two responses to a validation prompt are alike, from 0 to 1.",
+        "同一验证提示词的两个回复有多相似，取值 0 到 1。",
+    ),
+    "held_out_distinct_2": (
+        "Distinct pairs",
+        "不同二元组",
+        "Share of different pairs of neighbouring tokens in the responses to a validation prompt.",
+        "同一验证提示词的回复中，不重复的相邻词元对所占比例。",
+    ),
     "clip_fraction": ("Clipped", "裁剪比例", "Share of tokens whose policy ratio was clipped.", "策略比率被裁剪的词元比例。"),
     "approx_kl": ("Step KL", "单步 KL", "KL to the rollout's policy, in nats per token.", "与采样时策略的 KL，单位为每个词元的 nat。"),
     "value_explained_variance": (

@@ -42,6 +42,9 @@ CHARTS: dict[str, tuple[Chart, ...]] = {
         Chart("entropy", ("entropy",), NATS_TOKEN),
         Chart("response_length", ("response_length",), ("tokens", "词元")),
         Chart("finished", ("finished",), percent=True),
+        Chart("held_out_reward", ("held_out_reward",)),
+        Chart("held_out_win_rate", ("held_out_win_rate",), percent=True),
+        Chart("held_out_self_bleu", ("held_out_self_bleu", "held_out_distinct_2")),
     ),
     "ppo more": (
         Chart("ptx_loss", ("ptx_loss",), NATS_TOKEN),

@@ -22,7 +22,7 @@ _LINE_SECONDS = 10.0
 class Track(Protocol):
     """The interface through which a command reports its progress."""
 
-    def advance(self, n: int = 1, **metrics: float) -> None:
+    def advance(self, n: int = 1, /, **metrics: float) -> None:
         """Report n more items as done, with metrics: ``advance(loss=2.1, tokens_per_second=18_000)``."""
         ...
 
@@ -92,7 +92,7 @@ class _Silent:
     def __post_init__(self) -> None:
         self.advance(0)
 
-    def advance(self, n: int = 1, **metrics: float) -> None:
+    def advance(self, n: int = 1, /, **metrics: float) -> None:
         self.done += n
         ranks.stage(f"{self.description} {self.done}/{self.total}")
 
@@ -103,7 +103,7 @@ class _Bar:
     task: TaskID
     told: _Silent
 
-    def advance(self, n: int = 1, **metrics: float) -> None:
+    def advance(self, n: int = 1, /, **metrics: float) -> None:
         self.told.advance(n)
         self.progress.advance(self.task, n)
         if metrics:
@@ -122,7 +122,7 @@ class _Lines:
     def __post_init__(self) -> None:
         self.written = self.start
 
-    def advance(self, n: int = 1, **metrics: float) -> None:
+    def advance(self, n: int = 1, /, **metrics: float) -> None:
         self.done += n
         self.metrics |= metrics
         ranks.stage(f"{self.description} {self.done}/{self.total}")

@@ -265,14 +265,14 @@ class Run:
         ranks.barrier()  # rank 0 may be writing them
         return checkpoints.load(self.folder / ASIDE / f"{step:06d}")
 
-    def forget_aside(self, but: int = 0) -> None:
-        """Remove the weights that were put aside, except those of one step."""
+    def forget_aside(self, but: int | None = None) -> None:
+        """Remove the weights that were put aside, except those of one step; 0 is before the first."""
         if not ranks.first():
             return
         for path in (self.folder / ASIDE).glob("[0-9]*"):
-            if path.name != f"{but:06d}":
+            if but is None or path.name != f"{but:06d}":
                 shutil.rmtree(path)
-        if not but:
+        if but is None:
             shutil.rmtree(self.folder / ASIDE, ignore_errors=True)
 
     def kept(self) -> list[int]:

@@ -38,6 +38,9 @@ class CompareConfig(Seed, HeldOut):
     """Utilities or rewards that differ by no more than this are a tie."""
     judge_tokens: Count = 512
     """Length limit of an LLM judge's answer in tokens; a reasoning judge needs room before its verdict."""
+    diversity: Natural = 32
+    """Prompts that each system answers a second time, to measure how much its answers to one prompt differ; 0 measures none, and neither
+    does temperature 0."""
     overlap: Annotated[int, Range(least=1, why="one person at least")] = 1
     """Number of people who judge each prompt, when people are the judge."""
 

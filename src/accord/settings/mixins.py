@@ -319,6 +319,27 @@ class OffPolicy(Recorded):
 
 
 @section
+class EarlyStopping(Settings):
+    """Evaluation on held-out prompts while a policy learns, and what follows from it."""
+
+    evaluate_every: Natural = 10
+    """Steps between evaluations on held-out prompts, the last step included; 0 never evaluates."""
+    evaluate_prompts: Count = 64
+    """Validation prompts of each evaluation, at most; two responses are drawn to each."""
+    evaluate_by: str = ""
+    """Rewards to evaluate by, such as a judge or a second reward model; empty takes those that the policy learns from."""
+    patience: Natural = 0
+    """Evaluations in a row without a higher held-out reward after which training ends; 0 never ends it."""
+    final_policy: Literal["auto", "last", "best"] = "auto"
+    """Policy to save: the last, or the one with the highest held-out reward. auto is best with `patience`, and otherwise last."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        watched = self.evaluate_every > 0 or (self.patience == 0 and self.final_policy != "best")
+        self.require(watched, "evaluate_every is 0, and patience and final_policy best need evaluations")
+
+
+@section
 class Decoding(Settings):
     """How a response is sampled for people to read."""
 

@@ -10,6 +10,7 @@ from accord.settings.mixins import (
     CosineOptimizer,
     Decoding,
     DrawnBy,
+    EarlyStopping,
     Episodes,
     Labels,
     LongPrompts,
@@ -184,7 +185,7 @@ class ProcessConfig(CosineOptimizer, Window, Training):
 
 
 @section
-class PpoConfig(ConstantOptimizer, Rollouts, Episodes, Rewards, OffPolicy, Training):
+class PpoConfig(ConstantOptimizer, Rollouts, Episodes, Rewards, EarlyStopping, OffPolicy, Training):
     """`accord ppo`: InstructGPT's PPO (Ouyang et al. 2022, section 3.5 and appendix C.4)."""
 
     steps: Count = 40
@@ -254,7 +255,7 @@ class PpoConfig(ConstantOptimizer, Rollouts, Episodes, Rewards, OffPolicy, Train
 
 
 @section
-class GrpoConfig(ConstantOptimizer, Rollouts, Episodes, Rewards, OffPolicy, Training):
+class GrpoConfig(ConstantOptimizer, Rollouts, Episodes, Rewards, EarlyStopping, OffPolicy, Training):
     """`accord grpo`: policy gradients from groups of responses, without a value model (Shao et al. 2024)."""
 
     steps: Count = 40
@@ -346,7 +347,7 @@ class ReinforceConfig(GrpoConfig):
 
 
 @section
-class RaftConfig(ConstantOptimizer, DrawnBy, LongPrompts, Episodes, Rewards, Recorded, Training):
+class RaftConfig(ConstantOptimizer, DrawnBy, LongPrompts, Episodes, Rewards, EarlyStopping, Recorded, Training):
     """`accord raft`: rejection sampling, fine-tuning on the best of the policy's own responses (Dong et al. 2023; Gulcehre et al. 2023)."""
 
     rounds: Count = 8
@@ -371,6 +372,8 @@ class RaftConfig(ConstantOptimizer, DrawnBy, LongPrompts, Episodes, Rewards, Rec
     """Length limit of a response in tokens; responses without a stop token are never learned from."""
     rewards: str = "model"
     """Rewards and their weights, as in `accord grpo`."""
+    evaluate_every: Natural = 1
+    """Rounds between evaluations on held-out prompts, the last round included; 0 never evaluates."""
     save_every: Count = 1
     """Rounds between checkpoints."""
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from evaluated import Answered, Typed, samples
 
+from accord.commands.evaluate.answers import Answered as Answers_
+from accord.commands.evaluate.compare_metrics import diversity
 from accord.commands.world import world_of
 from accord.errors import UsageError
 from accord.evaluation.duels import from_pairs, from_scores
@@ -77,6 +79,31 @@ def test_by_gold_every_figure_is_there_and_the_second_time_nothing_is_generated(
     again = answered("compare", town, "sft", "base", *FEW, "--again")
     assert again["generated"] == 0
     assert again["win_rate"]["base_vs_sft"][0] == pytest.approx(1 - found["win_rate"]["sft_vs_base"][0], abs=2e-4)
+
+
+def test_diversity_compares_two_answers_to_one_prompt() -> None:
+    """A system that repeats itself has self-BLEU 1; one whose answers share no word has 0, and no pair of words twice."""
+    prompts = tuple(Prompt(f"p{i}", (Message("user", "Hi"),), user="u") for i in range(3))
+    systems = tuple(parse_system(name) for name in ("parrot", "other"))
+    finished = ((True,) * 3,) * 2
+    said = ("the mill stands here now", "bread and cheese and butter", "\u6211 \u4e0d \u77e5 \u9053 \u554a")
+    first = Answers_(systems, prompts, (said, said), finished, {}, 6)
+    again = Answers_(
+        systems, prompts[:2], (said[:2], ("one two three four five", "six seven eight nine ten")), (finished[0][:2],) * 2, {}, 4
+    )
+    found = diversity(first, again)
+    assert found["parrot"]["self_bleu"] == pytest.approx(1)
+    assert found["parrot"]["distinct_2"] == pytest.approx(1 / 2)
+    assert found["other"]["self_bleu"] == pytest.approx(0)
+    assert found["other"]["distinct_2"] == 1
+
+
+def test_answers_that_are_sampled_are_compared_with_themselves(answered: Answered, town: Path) -> None:
+    found = answered("compare", town, "base", "sft", *FEW, "--diversity", "4", "--name", "twice")
+    assert found["diversity"].keys() == {"base", "sft"}
+    assert all(0 <= each["self_bleu"] < 1 and 0 < each["distinct_2"] <= 1 for each in found["diversity"].values())
+    greedy = answered("compare", town, "base", "sft", *FEW, "--temperature", "0", "--name", "greedy")
+    assert "diversity" not in greedy
 
 
 def test_by_reward_a_margin_makes_ties(answered: Answered, town: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from small_project import FLAGS, SAMPLED, SHORT, SMALL, learned, lineage_of, plain_model, written
+from small_project import EVALUATED, FLAGS, SHORT, SMALL, learned, lineage_of, plain_model, written
 
 from accord.commands.train.raft import raft
 from accord.errors import InputError, ModelError, UsageError
@@ -19,7 +19,7 @@ CONFIG: dict[str, Any] = {**SMALL, "group_size": 3, "rounds": 2}
 @pytest.mark.parametrize("rank", [0, 2])
 def test_it_leaves_a_policy_that_learned_from_its_best_responses(rank: int, town: Project) -> None:
     run = raft(town, config=RaftConfig(**CONFIG, lora_rank=rank), flags=FLAGS)
-    assert run.summary.keys() == SAMPLED
+    assert run.summary.keys() == EVALUATED
     assert len(list(map(json.loads, (run.folder / "metrics.jsonl").read_text().splitlines()))) == 2
     plain_model(town.model("raft"))
     learned(town, "raft")

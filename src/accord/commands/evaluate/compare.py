@@ -16,7 +16,7 @@ from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath,
 from accord.commands.evaluate.answers import Answers
 from accord.commands.evaluate.compare_function import BUILT_IN, By, by_function, function_of, name_of
 from accord.commands.evaluate.compare_judges import by_gold, by_llm, by_reward
-from accord.commands.evaluate.compare_metrics import duel_metrics, mean_words, print_comparison, side_by_side, strengths
+from accord.commands.evaluate.compare_metrics import diversity, duel_metrics, mean_words, print_comparison, side_by_side, strengths
 from accord.commands.evaluate.compare_people import by_people
 from accord.commands.evaluate.held_out import held_out_prompts
 from accord.commands.models import compute_dtype, digest_of, locate
@@ -29,6 +29,7 @@ from accord.runtime.device import choose_device
 from accord.runtime.jsonable import jsonable
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
+from accord.runtime.seeds import derive
 from accord.settings import CompareConfig
 
 BY_HELP = f"Who judges: {', '.join(BUILT_IN)}, or the name of a plugin (docs/plugins.md)."
@@ -108,6 +109,10 @@ def compare(
         }
         metrics["finished"] = {name: sum(done) / len(done) for name, done in zip(answered.names, answered.finished, strict=True)}
         metrics |= jsonable(duel_metrics(found))
+        if config.diversity and config.temperature:
+            other_seed, twice = derive(config.seed, "second answers"), answered.prompts[: config.diversity]
+            second = Answers(opened, sampling, other_seed, dtype, config.shots).of(systems, twice)
+            metrics["diversity"] = diversity(answered, second)
         metrics |= jsonable({"strength": strengths(answered, judged, draw), "length": mean_words(answered)} | dict(judged.metrics))
         run.samples(0, side_by_side(answered, judged, found))
     return run.summary

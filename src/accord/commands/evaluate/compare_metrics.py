@@ -11,7 +11,9 @@ from accord.commands.app import interval_text, table_of
 from accord.commands.evaluate.answers import Answered
 from accord.commands.evaluate.compare_judges import Judged
 from accord.commands.evaluate.held_out import shown_prompt
+from accord.data.diversity import distinct, self_bleu
 from accord.evaluation.bradley_terry import standings
+from accord.evaluation.drift import words
 from accord.evaluation.duels import Duel
 from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
@@ -33,6 +35,9 @@ def print_comparison(metrics: Mapping[str, Any]) -> None:
         (name, interval_text(each["strength"], 2), "{} to {}".format(*each["rank_range"])) for name, each in metrics["strength"].items()
     ]
     table("Bradley-Terry strengths", ["system", "log-odds", "rank"], ranks)
+    if diverse := metrics.get("diversity"):
+        rows = [(name, f"{each['distinct_2']:.2f}", f"{each['self_bleu']:.2f}") for name, each in diverse.items()]
+        table("two answers to one prompt", ["system", "distinct pairs of words", "self-BLEU"], rows)
 
 
 def _needed(more_prompts: int | None) -> str:
@@ -70,6 +75,18 @@ def mean_words(answered: Answered) -> dict[str, float]:
     for name, texts in zip(answered.names, answered.texts, strict=True):
         means[name] = float(np.mean([len(text.split()) for text in texts]))
     return means
+
+
+def diversity(answered: Answered, second: Answered) -> dict[str, dict[str, float]]:
+    """Return how much each system's two answers to one prompt differ, as means over the prompts that it answered twice."""
+    found: dict[str, dict[str, float]] = {}
+    for name, first, again in zip(answered.names, answered.texts, second.texts, strict=True):
+        pairs = [[words(text) for text in pair] for pair in zip(first, again, strict=False)]
+        found[name] = {
+            "distinct_2": float(np.mean([distinct(pair) for pair in pairs])),
+            "self_bleu": float(np.mean([self_bleu(pair) for pair in pairs])),
+        }
+    return found
 
 
 def side_by_side(answered: Answered, judged: Judged, found: Sequence[Duel]) -> list[dict[str, Any]]:

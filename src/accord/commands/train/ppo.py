@@ -8,14 +8,14 @@ algorithms/ppo.py.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from accord.algorithms import ppo as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, Reward, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, load_reward_model, locate, training_dtype
 from accord.commands.train.episodes import playing
 from accord.commands.train.raw_text import need_raw_text, raw_text_batches
-from accord.commands.train.rewards import critic_source, mixture, open_rewards
+from accord.commands.train.rewards import HELD_OUT, critic_source, held_out, mixture, open_held_out, open_rewards
 from accord.commands.train.run import (
     askable,
     counted_prompts,
@@ -60,7 +60,7 @@ def ppo(
         need_raw_text(opened, "--ptx-coef 0")
     source = locate(opened, sft)
     replay = replayed(opened, config)
-    rewards = open_rewards(opened, config, reward, name)
+    rewards, held_out_spec = open_rewards(opened, config, reward, name), open_held_out(opened, config, reward, name)
     critic_from = critic_source(opened, reward, source, rewards)
     parents = {sft: digest_of(source), **({reward: digest_of(critic_from)} if critic_from else {}), **rewards.parents}
     inputs = {"sft": digest_of(source), **({"reward": digest_of(critic_from)} if critic_from else {})}
@@ -87,7 +87,8 @@ def ppo(
         metrics |= counted_prompts(run, window)
         policy, reference = with_reference(model.lm, config, lambda: load_model(opened, sft).lm, "ppo", "lora")
         value, judge = with_reference(critic, config, None, "ppo", "value-lora")
-        shared = {critic_from: judge} if config.lora_rank and critic_from else {}
+        loaded = {critic_from: judge} if config.lora_rank and critic_from else {}
+        built: dict[str, Any] = {"sharding": config, "bits": config.lora_bits, "micro_tokens": config.micro_tokens, "loaded": loaded}
         with opened_sampler(
             config, policy, reference, chat_format, run, dtype, prompts=prompts, metrics=metrics, replay=replay
         ) as drawn_by:
@@ -97,26 +98,15 @@ def ppo(
                 reference=reference,
                 value=value,
                 sampler=drawn_by if replay else playing(opened, config, drawn_by, chat_format, run),
-                scorer=mixture(
-                    opened,
-                    run,
-                    rewards,
-                    model,
-                    config,
-                    prompts,
-                    dtype,
-                    sharding=config,
-                    bits=config.lora_bits,
-                    micro_tokens=config.micro_tokens,
-                    loaded=shared,
-                ),
+                scorer=mixture(opened, run, rewards, model, config, prompts, dtype, **built),
+                held_out=held_out(opened, run, held_out_spec, model, config, dtype, **built),
                 prompts=prompts,
                 pretraining=raw_text_batches(opened, chat_format, config.seed, config.ptx_tokens) if config.ptx_coef else None,
                 decode=chat_format.tokenizer.decode,
                 run=run,
                 dtype=dtype,
             )
-        metrics |= ending(run, "reward", "kl_k1", "finished")
+        metrics |= ending(run, "reward", "kl_k1", "finished", *HELD_OUT)
         # The critic pads as the reward model does, which is not always how the policy pads.
         saved = ((name, policy, chat_format.tokenizer), (f"{name}-value", value, critic_tokenizer))
         data = rewards.data | rollouts_of(run)

@@ -5,6 +5,7 @@ Models, parts that read text, exact answers, similarity to people's own words, t
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +17,18 @@ from typing import Any
 import torch
 
 from accord.algorithms.draws import Remembered
+from accord.algorithms.early_stopping import HeldOut
 from accord.algorithms.process import ProcessReward
 from accord.algorithms.reward_parts import Ensemble, HumanRatings, SignedSimilarity, Similarity, parse_pooling
 from accord.algorithms.rewards import Earned, Ended, ExactAnswer, Length, Mixture, Repetition, Rows, Term, TextPart, parse_rewards
 from accord.commands.models import Model, digest_of, load_reward_model, locate, open_tokenizer
+<<<<<<< HEAD
 from accord.commands.train.run import as_held, snapshot
 from accord.commands.train.text_rewards import VERIFIERS, TextTerm, judged_agreement, open_texts, read_term, written_by
+=======
+from accord.commands.train.run import as_held, askable, snapshot
+from accord.commands.train.text_rewards import VERIFIERS, TextTerm, open_texts, read_term, written_by
+>>>>>>> c6ec33b (Evaluate policies on held-out prompts while they learn: keep the best, stop without progress, measure diversity)
 from accord.data.templates import ChatFormat
 from accord.data.templates import chat_format as template_of
 from accord.data.tokenizers import Tokenizer, load_tokenizer
@@ -32,8 +39,12 @@ from accord.feedback.store import Store
 from accord.models.paths import path_of
 from accord.models.scalar import BIAS, RewardModel
 from accord.protocols import Scorer
+<<<<<<< HEAD
 from accord.records import Demonstration, Episode, Message, Prompt, Worth, final_answer
 from accord.rewards.judge import JudgeReward
+=======
+from accord.records import Demonstration, Episode, Message, Prompt, Split, Worth, final_answer
+>>>>>>> c6ec33b (Evaluate policies on held-out prompts while they learn: keep the best, stop without progress, measure diversity)
 from accord.rewards.rows import Said, TextReward
 from accord.rewards.servers import ServerReward
 from accord.runtime import plugins, ranks
@@ -58,6 +69,8 @@ EARNED = "environment"
 """The term that stands for what the environment of an episode gives."""
 BUILT_IN = ("model", EARNED, *FROM_PEOPLE, *RULES, *VERIFIERS, "judge", "isolated")
 """Rewards that no plugin may be named like."""
+HELD_OUT = ("held_out_reward", "held_out_win_rate", "held_out_best", "held_out_best_step")
+"""Metrics of the last evaluation on held-out prompts that a run's summary takes."""
 Ids = tuple[int, ...]
 
 
@@ -89,12 +102,17 @@ class RewardSpec:
         return {key: digest for key, digest in self.inputs.items() if key in ("prompts", "demonstrations", "ratings")}
 
 
-def open_rewards(project: Project, config: Rewards, reward_model: str, name: str) -> RewardSpec:
+def open_rewards(
+    project: Project, config: Rewards, reward_model: str, name: str, *, rewards: str = "", split: Split = "train", most: int = 0
+) -> RewardSpec:
     """Read the reward's terms, and snapshot the prompts that they can be given for.
 
     Args:
         reward_model: the model that the term ``model`` stands for.
         name: the run whose folder takes the snapshots.
+        rewards: the terms, where they are not those of the settings.
+        split: of the prompts.
+        most: prompts at most, the same ones for every run; 0 takes all.
 
     Raises:
         UsageError: an unknown reward, or a Python function or plugin that cannot be imported.
@@ -103,8 +121,9 @@ def open_rewards(project: Project, config: Rewards, reward_model: str, name: str
             a function needs.
     """
     environment: str = getattr(config, "environment", "")
-    text = EARNED if environment and config.rewards == "model" else config.rewards
-    terms, folder = parse_rewards(text), project.run(name)
+    asked = rewards or config.rewards
+    terms, folder = parse_rewards(EARNED if environment and asked == "model" else asked), project.run(name)
+    before = "" if split == "train" else f"{split}-"
     names = [term.name for term in terms]
     _check_earned(names, environment)
     models: dict[str, str] = {}
@@ -119,19 +138,23 @@ def open_rewards(project: Project, config: Rewards, reward_model: str, name: str
     demonstrations, ratings = list[Demonstration](), list[Worth]()
     similar = any(each == "similarity" or SIGNED.fullmatch(each) for each in names)
     with Store.open(project.store_url) as store:
-        known = {prompt.id for prompt in store.prompts(split="train")}
+        known = {prompt.id for prompt in store.prompts(split=split)}
         if "exact" in names or similar or "math" in names:
-            said = said_by(store, store.demonstrations(split="train"), config.kinds)
+            said = said_by(store, store.demonstrations(split=split), config.kinds)
             useful = _with_answers(said) if "exact" in names else said
-            demonstrations, inputs["demonstrations"] = snapshot(folder / "demonstrations.jsonl", Demonstration, useful)
+            demonstrations, inputs["demonstrations"] = snapshot(folder / f"{before}demonstrations.jsonl", Demonstration, useful)
             if "exact" in names or similar:
                 known &= {row.prompt.id for row in demonstrations}
         if "ratings" in names:
-            given = (row for row in said_by(store, returns(store, "ratings"), config.kinds) if row.prompt.split == "train")
-            ratings, inputs["ratings"] = snapshot(folder / "ratings.jsonl", Worth, given)
+            given = (row for row in said_by(store, returns(store, "ratings"), config.kinds) if row.prompt.split == split)
+            ratings, inputs["ratings"] = snapshot(folder / f"{before}ratings.jsonl", Worth, given)
             known &= {row.prompt.id for row in ratings}
-        wanted = (prompt for prompt in store.prompts(split="train") if prompt.id in known)
-        prompts, inputs["prompts"] = snapshot(folder / "prompts.jsonl", Prompt, wanted)
+        wanted: Iterable[Prompt] = (prompt for prompt in store.prompts(split=split) if prompt.id in known)
+        if most:
+            wanted = list(wanted)
+            random.Random("held out").shuffle(wanted)
+            wanted = wanted[:most]
+        prompts, inputs["prompts"] = snapshot(folder / f"{before}prompts.jsonl", Prompt, wanted)
     if not prompts:
         raise InputError(f"the store has no {_missing(names)}", where=project.store_url, hint="`accord import` some")
     opened = open_texts(project, config, texts, prompts, {row.prompt.id: row.text for row in demonstrations})
@@ -148,6 +171,44 @@ def _check_earned(names: Sequence[str], environment: str) -> None:
     if environment and single:
         hint = f"environment, a reward model, a function, a verifier, a server, {', '.join(RULES)}"
         raise UsageError(f"{single[0]} rewards one response, and an episode has several turns", where="rewards", hint=hint)
+
+
+def open_held_out(project: Project, config: Any, reward_model: str, name: str) -> RewardSpec | None:
+    """Read what a policy is evaluated on while it learns, and snapshot its prompts; None where the settings ask for no evaluation.
+
+    A project without validation prompts, or with none that the rewards can be given for, is not evaluated, and this says so.
+
+    Raises:
+        InputError: there are none, and the settings choose a policy by them.
+        UsageError: a replay is to choose one.
+    """
+    chooses = config.patience > 0 or config.final_policy == "best"
+    if config.replay and chooses:
+        raise UsageError("a replay draws nothing, so it cannot be evaluated", where="--replay", hint="--patience 0 --final-policy last")
+    last = getattr(config, "steps", 0) or config.rounds
+    if not 0 < config.evaluate_every <= last or config.replay:
+        return None
+    by = config.evaluate_by or config.rewards
+    try:
+        return open_rewards(project, config, reward_model, name, rewards=by, split="validation", most=config.evaluate_prompts)
+    except InputError as error:
+        if chooses:
+            raise InputError(f"{error.what} of split validation", where=error.where, hint="--patience 0 --final-policy last") from None
+        say(f"{config.stage}: {error.what} of split validation, so the policy is not evaluated while it learns")
+        return None
+
+
+def held_out(
+    project: Project, run: Run, spec: RewardSpec | None, model: Model, config: Any, dtype: torch.dtype, **how: Any
+) -> HeldOut | None:
+    """Build what a policy is evaluated on while it learns, as ``mixture`` builds its rewards; None without a ``spec``."""
+    if spec is None:
+        return None
+    rule = "drop" if config.long_rows == "refuse" else config.long_rows  # only what is learned from stops a run
+    asked, ids, window = askable(model.format, spec.prompts, config.max_tokens, rule)
+    for line in window.remarks():
+        run.note(f"held-out prompts: {line}")
+    return HeldOut(ids, mixture(project, run, replace(spec, prompts=asked), model, config, ids, dtype, **how))
 
 
 def _missing(names: Sequence[str]) -> str:
@@ -205,7 +266,7 @@ def mixture(
     sharding: Sharding,
     bits: int = 0,
     micro_tokens: int = 16_384,
-    loaded: Mapping[str, Any] | None = None,
+    loaded: dict[str, Any] | None = None,
 ) -> Mixture:
     """Build the reward that the terms ask for; every term is tried once on the first prompt. The run notes how its models are computed.
 
@@ -215,7 +276,7 @@ def mixture(
         ids: token ids of ``spec.prompts``.
         bits: 4 quantises the reward models as the policy is; 0 leaves them as they are.
         micro_tokens: how many tokens a reward model reads in a pass.
-        loaded: reward models that are in memory already, by folder.
+        loaded: reward models that are in memory already, by folder; takes those that are opened here.
 
     Raises:
         ModelError: a reward model has no chat template, or a model of single tokens reads another tokenizer's ids.
@@ -223,7 +284,7 @@ def mixture(
     """
     chat_format = model.format
     rows = Rows(spec.prompts, ids, chat_format.text)
-    scorers, held = dict[str, RewardModel | ReadAnew](), dict(loaded or {})
+    scorers, held = dict[str, RewardModel | ReadAnew](), loaded if loaded is not None else {}
     for name, source in spec.models.items():
         if any(found and found.group(1) == name for found in (PROCESS.fullmatch(term.name) for term in spec.terms)):
             check_same_tokenizer(model, source)

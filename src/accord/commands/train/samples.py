@@ -8,7 +8,7 @@ from typing import Any
 from accord.commands.app import RunFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.train.episodes import playing
-from accord.commands.train.rewards import mixture, open_rewards
+from accord.commands.train.rewards import HELD_OUT, held_out, mixture, open_held_out, open_rewards
 from accord.commands.train.run import (
     askable,
     counted_prompts,
@@ -43,7 +43,7 @@ def learn_from_samples(
     flags.start()
     source = locate(project, sft)
     replay = replayed(project, config)
-    spec = open_rewards(project, config, reward, name)
+    spec, held_out_spec = open_rewards(project, config, reward, name), open_held_out(project, config, reward, name)
     inputs = {"sft": digest_of(source), **spec.inputs, **template_input(project)}
     inputs |= {"replay": replay.recordings.digest()} if replay else {}
     run = Run.start(project.run(name), stage=stage, config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
@@ -59,6 +59,7 @@ def learn_from_samples(
         asked, prompts, window = askable(chat_format, spec.prompts, config.max_tokens, config.long_rows)
         spec = replace(spec, prompts=asked)
         metrics |= counted_prompts(run, window)
+        built: dict[str, Any] = {"sharding": config, "bits": config.lora_bits, "micro_tokens": config.micro_tokens, "loaded": {}}
         with opened_sampler(
             config, policy, reference, chat_format, run, dtype, prompts=prompts, metrics=metrics, replay=replay
         ) as drawn_by:
@@ -66,25 +67,15 @@ def learn_from_samples(
                 config,
                 policy=policy,
                 reference=reference,
-                rewards=mixture(
-                    project,
-                    run,
-                    spec,
-                    model,
-                    config,
-                    prompts,
-                    dtype,
-                    sharding=config,
-                    bits=config.lora_bits,
-                    micro_tokens=config.micro_tokens,
-                ),
+                rewards=mixture(project, run, spec, model, config, prompts, dtype, **built),
+                held_out=held_out(project, run, held_out_spec, model, config, dtype, **built),
                 sampler=drawn_by if replay else playing(project, config, drawn_by, chat_format, run),
                 prompts=prompts,
                 decode=chat_format.tokenizer.decode,
                 run=run,
                 dtype=dtype,
             )
-        metrics |= ending(run, "reward", "kl_k1", "finished")
+        metrics |= ending(run, "reward", "kl_k1", "finished", *HELD_OUT)
         parents = {sft: inputs["sft"], **spec.parents}
         data = spec.data | rollouts_of(run)
         save(project, name, policy, chat_format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
