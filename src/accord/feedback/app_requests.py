@@ -7,7 +7,6 @@ got. Another app's is not distinguished from none.
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +23,7 @@ from accord.feedback.queue import digest
 from accord.feedback.reactions import found
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import is_withdrawn, withdraw, withdraw_erased
-from accord.records import Message
+from accord.records import Message, conversation_key
 
 PURGE = "retention"
 """Who empties requests whose time is over."""
@@ -74,7 +73,7 @@ def keep(
     connection.execute(insert(schema.conversations).values(row))
     expires = (now + timedelta(days=days)).timestamp() if days else 0.0
     values = {"conversation": conversation, "app": app.name, "response": response, "kind": kind, "terms": app.terms}
-    connection.execute(insert(schema.app_requests).values(**values, fingerprint=fingerprint(asked), at=at, days=days, expires=expires))
+    connection.execute(insert(schema.app_requests).values(**values, fingerprint=conversation_key(asked), at=at, days=days, expires=expires))
     turns, parent = list[Turn](), ""
     for message in asked[1:] if lead else asked:
         id, place = f"m-{digest(conversation, str(len(turns)))}", len(turns) + 1
@@ -146,14 +145,6 @@ def asked_before(connection: Connection, turn: str) -> list[tuple[str, str]]:
     last = select(func.max(t.c.place)).where(t.c.conversation == row["conversation"], t.c.role != "assistant").scalar_subquery()
     query = select(t.c.role, t.c.text).where(t.c.conversation == row["conversation"], t.c.place <= last).order_by(t.c.place)
     return [("system", row["system"]), *((role, text) for role, text in connection.execute(query))]
-
-
-def fingerprint(messages: Sequence[Message]) -> str:
-    """Return a digest that conversations share which differ in case, spacing or the form of characters alone."""
-    parts = list[str]()
-    for message in messages:
-        parts += [message.role, " ".join(unicodedata.normalize("NFKC", message.content).casefold().split())]
-    return digest(*parts)
 
 
 def purge(store: Store, *, now: datetime) -> dict[str, int]:

@@ -20,6 +20,7 @@ from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPa
 from accord.commands.models import compute_dtype, load_model
 from accord.commands.serve.rules import rules_of
 from accord.errors import ModelError, UsageError
+from accord.feedback import questions
 from accord.feedback.app_prompts import Draw
 from accord.feedback.store import Store
 from accord.feedback.web.server import is_loopback, listen
@@ -27,7 +28,7 @@ from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
 from accord.runtime.project import Project
 from accord.serving.api import create
-from accord.serving.apps import routes
+from accord.serving.apps import routes, task_routes
 from accord.serving.apps.desk import Desk, mount
 from accord.serving.apps.keeper import Keeper
 from accord.serving.apps.upkeep import upkeep
@@ -39,7 +40,7 @@ from accord.serving.model_host import Capacity, ModelHost
 from accord.serving.reload import reload_rewritten
 from accord.serving.screens import EVERYTHING
 from accord.serving.upstream import Upstream
-from accord.settings import ServeConfig
+from accord.settings import LabelConfig, ServeConfig
 
 CONNECTIONS = 4096
 """Open connections of the server; further ones are refused with 503."""
@@ -105,10 +106,12 @@ async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules,
     socket = listen(config.host, config.port)
     names = [part.strip() for part in config.names.split(",") if part.strip()]
     limits = Limits(config.requests_per_minute, config.tokens_per_minute)
-    desk = Desk(lambda: Store.open(project.store_url))
+    asked = questions.load(project.settings.get("label.questions"), project.path)
+    label = LabelConfig(**project.settings.get("label", {}))
+    desk = Desk(lambda: Store.open(project.store_url), asked, label, project.path)
     keeper = Keeper(desk, Draw(EVERYTHING, config.prompt_share, config.prompts_per_user), config.keep_days)
     how: dict[str, Any] = {"limits": limits, "names": [*names, config.host], "rules": rules, "strict": config.strict, "keeper": keeper}
-    app = create(host, keys=keys, **how, extend=lambda app: mount(app, desk, routes.router))
+    app = create(host, keys=keys, **how, extend=lambda app: mount(app, desk, routes.router, task_routes.router))
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}
     settings = uvicorn.Config(app, **quiet, timeout_graceful_shutdown=5, limit_concurrency=CONNECTIONS)
     await host.start()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request
@@ -19,10 +20,13 @@ from accord.feedback.apps import App, NotTaken
 from accord.feedback.refusals import Refused
 from accord.feedback.replays import Reply
 from accord.feedback.store import Store
+from accord.serving.apps import task_schemas
 from accord.serving.apps.schemas import FIELDS, Refusal
 from accord.serving.gate import problem
 from accord.serving.keys import Key, Scope
 from accord.serving.service import Known, With
+from accord.settings import LabelConfig
+from accord.settings.questions import Questions, usual
 
 SCOPES: dict[Scope, str] = {"chat": "ask the models", "feedback": "send feedback", "tasks": "work with labeling tasks"}
 """What a key with each scope may do."""
@@ -38,6 +42,12 @@ class Desk:
     """The database behind the routes, opened at the first request that needs it: a server that stores nothing needs none."""
 
     opens: Callable[[], Store]
+    questions: Questions = field(default_factory=usual)
+    """The questions to labelers in force."""
+    label: LabelConfig = field(default_factory=LabelConfig)
+    """How tasks are handed out."""
+    folder: Path | None = None
+    """The project's folder, whose guidelines take precedence over the built-in ones."""
     _store: Store | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -108,7 +118,7 @@ def carry_out(
 def mount(app: FastAPI, desk: Desk, *routers: Any) -> None:
     """Add routes for apps to the API."""
     app.state.desk = desk
-    app.state.fields = app.state.fields | FIELDS
+    app.state.fields = app.state.fields | FIELDS | task_schemas.FIELDS
     for router in routers:
         app.include_router(router)
     handlers: dict[Any, Any] = {NotTaken: _not_taken, Refused: _refused}

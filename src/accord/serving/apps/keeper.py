@@ -12,7 +12,6 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from anyio import to_thread
 
@@ -20,6 +19,7 @@ from accord.errors import StoreError
 from accord.feedback import app_prompts
 from accord.feedback.app_prompts import Draw
 from accord.feedback.app_requests import Said, keep
+from accord.records import Message
 from accord.serving.apps.desk import Desk, app_of, now
 from accord.serving.host import Ask
 from accord.serving.keys import Key
@@ -83,9 +83,8 @@ def _not_stored(ask: Ask, wanted: bool | None) -> str:
     """Return why a request is not stored; empty when it is."""
     if wanted is False:
         return "the request opted out"
-    messages: Any = ask.conversation
-    if not messages or messages[-1].role != "user" or any(message.role not in ("system", "user", "assistant") for message in messages):
-        return "not a plain conversation"
-    if getattr(ask, "tools", ()) or any(getattr(message, "calls", ()) for message in messages):
+    if ask.tools or any(type(message) is not Message for message in ask.conversation):
         return "it has tools"
+    if not ask.conversation or ask.conversation[-1].role != "user":
+        return "it does not end with a user's message"
     return ""

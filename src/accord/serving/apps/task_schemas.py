@@ -1,0 +1,177 @@
+"""Bodies of the routes for labeling tasks, as OpenAPI describes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from accord.feedback.app_tasks import Queued, Wanted
+from accord.feedback.queue import Kind
+from accord.feedback.tasks import Leased
+from accord.records import GuidelineSet, Message
+from accord.serving.apps.schemas import SentMessage, SentResponse, Strict
+
+PromptId = Annotated[str, StringConstraints(min_length=1, max_length=120)]
+ResponseId = Annotated[str, StringConstraints(min_length=1, max_length=160)]
+LabelerName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+MOST_OVERLAP = 1000
+
+
+class TaskRequest(Strict):
+    """``POST /v1/tasks``: a prompt of the project or a conversation, and responses of the project or texts, or none."""
+
+    kind: Kind
+    prompt_id: PromptId | None = None
+    messages: list[SentMessage] = Field([], max_length=512)
+    response_ids: list[ResponseId] = Field([], max_length=9)
+    responses: list[SentResponse] = Field([], max_length=9)
+    guideline: GuidelineSet = "training"
+    overlap: int = Field(1, ge=1, le=MOST_OVERLAP, description="How many labelers answer it.")
+    priority: float = Field(0.0, ge=-1e9, le=1e9, description="Higher comes first.")
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> TaskRequest:
+        if (self.prompt_id is None) == (not self.messages):
+            raise ValueError("give prompt_id or messages")
+        if self.response_ids and self.responses:
+            raise ValueError("give response_ids or responses")
+        return self
+
+    def wanted(self) -> Wanted:
+        return Wanted(
+            self.kind,
+            self.prompt_id or "",
+            tuple(Message(message.role, message.content) for message in self.messages),
+            tuple(self.response_ids),
+            tuple((response.content, response.model) for response in self.responses),
+            self.guideline,
+            self.overlap,
+            self.priority,
+        )
+
+
+class NextRequest(Strict):
+    """``POST /v1/tasks/next``: which labeler of yours wants a task, and of which kinds."""
+
+    labeler: LabelerName = Field(description="Your name for the labeler. A pseudonym of it is stored.")
+    kinds: list[Kind] = Field([], max_length=20)
+
+
+class AnswerRequest(Strict):
+    """``POST /v1/tasks/ID/answers``: an answer as the site's form gives it."""
+
+    labeler: LabelerName
+    payload: dict[str, Any] = Field(description='By kind; docs/feedback-api.md has each. {"skip": "reason"} fits any.')
+    guideline_version: Annotated[str, StringConstraints(max_length=40)] = Field(description="Of the task, as it was leased.")
+    questions: Annotated[str, StringConstraints(max_length=40)] = Field("", description="Of the task's questions; empty is not checked.")
+    revision: int = Field(0, ge=0, le=1_000_000, description="Of the answer that this one corrects; 0 for the first.")
+    seconds: float = Field(0.0, ge=0, le=86_400)
+
+
+class TaskResponse(BaseModel):
+    """A response of a task."""
+
+    id: str
+    text: str
+    model: str | None = Field(None, description="Not given to labelers.")
+
+
+class TaskMessage(BaseModel):
+    """A turn of a task's conversation."""
+
+    role: str
+    content: str
+
+
+class TaskStored(BaseModel):
+    """A task in the queue."""
+
+    object: Literal["task"] = "task"
+    id: str
+    kind: Kind
+    prompt_id: str
+    messages: list[TaskMessage]
+    responses: list[TaskResponse]
+    guideline: GuidelineSet
+    overlap: int
+    priority: float
+    taken: int = Field(description="Labelers who have it or answered it.")
+    open: bool
+
+    @classmethod
+    def of(cls, queued: Queued) -> TaskStored:
+        task = queued.task
+        return cls(
+            id=task.id,
+            kind=task.kind,
+            prompt_id=task.prompt.id,
+            messages=_turns(task.prompt.messages),
+            responses=[TaskResponse(id=r.id, text=r.text, model=r.model) for r in task.responses],
+            guideline=task.guideline,
+            overlap=task.overlap,
+            priority=task.priority,
+            taken=queued.taken,
+            open=queued.open,
+        )
+
+
+class TaskPage(BaseModel):
+    """Tasks in the order of their ids."""
+
+    object: Literal["list"] = "list"
+    data: list[TaskStored]
+    after: str | None = Field(description="Where the next page begins; null on the last.")
+
+
+class LeasedTask(BaseModel):
+    """A task as a labeler sees it: the responses in this labeler's order, without their models."""
+
+    id: str
+    kind: Kind
+    messages: list[TaskMessage]
+    responses: list[TaskResponse]
+    guideline: GuidelineSet
+    guideline_version: str
+    questions: str
+    revision: int
+    expires: str
+
+    @classmethod
+    def of(cls, leased: Leased, version: str, questions: str) -> LeasedTask:
+        task, texts = leased.task, {response.id: response.text for response in leased.task.responses}
+        return cls(
+            id=task.id,
+            kind=task.kind,
+            messages=_turns(task.prompt.messages),
+            responses=[TaskResponse(id=id, text=texts[id], model=None) for id in leased.order],
+            guideline=task.guideline,
+            guideline_version=version,
+            questions=questions,
+            revision=leased.revision,
+            expires=leased.expires.isoformat(),
+        )
+
+
+class NextTask(BaseModel):
+    """The labeler's task; null when nothing is left for this labeler."""
+
+    object: Literal["next_task"] = "next_task"
+    labeler: str = Field(description="The labeler's pseudonym.")
+    task: LeasedTask | None
+
+
+class AnswerStored(BaseModel):
+    """An answer that is on disk."""
+
+    object: Literal["answer"] = "answer"
+    id: str
+    revision: int
+    labeler: str
+
+
+def _turns(messages: tuple[Message, ...]) -> list[TaskMessage]:
+    return [TaskMessage(role=message.role, content=message.content) for message in messages]
+
+
+FIELDS = frozenset(name for kind in (TaskRequest, NextRequest, AnswerRequest) for name in kind.model_fields)
