@@ -116,55 +116,7 @@ CHANGES: dict[str, Any] = {
     "max_grad_norm": 1e-2, "micro_tokens": 1, "save_every": 2,
     "adam_beta1": 0.5, "adam_beta2": 0.5, "adam_epsilon": 1e-2, "weight_decay": 0.5,
 }  # fmt: skip
-<<<<<<< HEAD
-OF_THE_STAGE = {
-    "rewards",
-    "reward_seconds",
-    "reward_batch",
-    "reward_workers",
-    "isolate_rewards",
-    "reward_memory_mb",
-    "code_seconds",
-    "code_memory_mb",
-    "judge_model",
-    "judge_address",
-    "judge_pairs",
-    "limit_rate",
-    "kinds",
-    "lora_rank",
-    "lora_bits",
-    "lora_alpha",
-    "lora_targets",
-    "recompute",
-    "logprob_gap",
-    "gap_multiple",
-    "record_rollouts",
-    "replay",
-    "threshold",
-    "long_rows",
-    "keep_adapter",
-    "save_dtype",
-    "save_minutes",
-    "save_async",
-    "shard",
-    "offload",
-    "sampler",
-    "sampler_sync",
-    "sampler_folder",
-    "sampler_seconds",
-    "sampler_options",
-    "sampler_sleep",
-    "environment",
-    "max_turns",
-    "episode_tokens",
-    "max_tool_calls",
-    "step_seconds",
-    "episode_seconds",
-    "at_once",
-}
-=======
 OF_THE_STAGE = READ_BY_THE_COMMAND | {"threshold"}
->>>>>>> c6ec33b (Evaluate policies on held-out prompts while they learn: keep the best, stop without progress, measure diversity)
 
 
 def outcome(folder: Path, **asked: Any) -> Any:

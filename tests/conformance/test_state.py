@@ -263,58 +263,7 @@ PPO_CHANGES: dict[str, Any] = {
     "temperature": 0.5, "max_tokens": 3, "truncation": "mask", "no_stop_reward": 4.0, "whiten_rewards": True, "whiten_advantages": False,
     "ptx_coef": 9.0, "ema": 0.5, "staleness": 1, "max_grad_norm": 1e-2, "save_every": 2,
 }  # fmt: skip
-<<<<<<< HEAD
-OF_THE_STAGE = {
-    "ptx_tokens",
-    "lora_rank",
-    "lora_bits",
-    "lora_alpha",
-    "lora_targets",
-    "recompute",
-    "logprob_gap",
-    "gap_multiple",
-    "importance",
-    "importance_cap",
-    "record_rollouts",
-    "replay",
-    "rewards",
-    "reward_seconds",
-    "reward_batch",
-    "reward_workers",
-    "isolate_rewards",
-    "reward_memory_mb",
-    "code_seconds",
-    "code_memory_mb",
-    "judge_model",
-    "judge_address",
-    "judge_pairs",
-    "limit_rate",
-    "kinds",
-    "keep_every",
-    "long_rows",
-    "keep_adapter",
-    "save_dtype",
-    "save_minutes",
-    "save_async",
-    "shard",
-    "offload",
-    "sampler",
-    "sampler_sync",
-    "sampler_folder",
-    "sampler_seconds",
-    "sampler_options",
-    "sampler_sleep",
-    "environment",
-    "max_turns",
-    "episode_tokens",
-    "max_tool_calls",
-    "step_seconds",
-    "episode_seconds",
-    "at_once",
-}
-=======
 OF_THE_STAGE = READ_BY_THE_COMMAND | {"importance", "importance_cap", "ptx_tokens", "keep_every"}
->>>>>>> c6ec33b (Evaluate policies on held-out prompts while they learn: keep the best, stop without progress, measure diversity)
 """Read where the stage opens its models and its sampler; logprob_gap and gap_multiple are T16, importance is tests/algorithms/test_correction.py."""
 
 

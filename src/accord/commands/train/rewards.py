@@ -22,13 +22,8 @@ from accord.algorithms.process import ProcessReward
 from accord.algorithms.reward_parts import Ensemble, HumanRatings, SignedSimilarity, Similarity, parse_pooling
 from accord.algorithms.rewards import Earned, Ended, ExactAnswer, Length, Mixture, Repetition, Rows, Term, TextPart, parse_rewards
 from accord.commands.models import Model, digest_of, load_reward_model, locate, open_tokenizer
-<<<<<<< HEAD
-from accord.commands.train.run import as_held, snapshot
-from accord.commands.train.text_rewards import VERIFIERS, TextTerm, judged_agreement, open_texts, read_term, written_by
-=======
 from accord.commands.train.run import as_held, askable, snapshot
-from accord.commands.train.text_rewards import VERIFIERS, TextTerm, open_texts, read_term, written_by
->>>>>>> c6ec33b (Evaluate policies on held-out prompts while they learn: keep the best, stop without progress, measure diversity)
+from accord.commands.train.text_rewards import VERIFIERS, TextTerm, judged_agreement, open_texts, read_term, written_by
 from accord.data.templates import ChatFormat
 from accord.data.templates import chat_format as template_of
 from accord.data.tokenizers import Tokenizer, load_tokenizer
@@ -39,12 +34,8 @@ from accord.feedback.store import Store
 from accord.models.paths import path_of
 from accord.models.scalar import BIAS, RewardModel
 from accord.protocols import Scorer
-<<<<<<< HEAD
-from accord.records import Demonstration, Episode, Message, Prompt, Worth, final_answer
-from accord.rewards.judge import JudgeReward
-=======
 from accord.records import Demonstration, Episode, Message, Prompt, Split, Worth, final_answer
->>>>>>> c6ec33b (Evaluate policies on held-out prompts while they learn: keep the best, stop without progress, measure diversity)
+from accord.rewards.judge import JudgeReward
 from accord.rewards.rows import Said, TextReward
 from accord.rewards.servers import ServerReward
 from accord.runtime import plugins, ranks
