@@ -121,6 +121,30 @@ FORMATS: dict[str, tuple[list[dict[str, Any]], Expected]] = {
         [{"prompt": "Hi", "completion": "Hello", "label": True}, {"prompt": "Hi", "completion": "Go", "label": False}],
         {"thumbs": [True, False]},
     ),
+    "ms-swift": (
+        [
+            {"messages": [*ASK, {"role": "assistant", "content": "Here."}], "rejected_response": "There."},
+            {
+                "messages": [*ASK, {"role": "assistant", "content": "At seven."}],
+                "rejected_messages": [{"role": "assistant", "content": "No."}],
+            },
+        ],
+        {"ranks": [(1, 2)] * 2, "said": ["Here.", "There.", "At seven.", "No."]},
+    ),
+    "scored": (
+        [{"prompt": "Hi", "responses": ["Hello", "Go", "Hello!"], "scores": [0.5, -1, 0.5]}],
+        {"ranks": [(1, 2, 1)], "said": ["Hello", "Go", "Hello!"]},
+    ),
+    "thumbs": (
+        [
+            {"messages": [*ASK, {"role": "assistant", "content": "Here."}], "label": False},
+            {"prompt": "Hi", "response": "Hello", "feedback": "thumbs_up"},
+            {"instruction": "Add.", "input": "1, 1", "output": "2", "kto_tag": True},
+            {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Go"}], "rating": -1},
+        ],
+        {"thumbs": [False, True, True, False], "responses": 4},
+    ),
+    "outputs": ([{"instruction": "Add.", "output": "2", "generator": "small"}], {"responses": 1, "prompts": 1}),
     "trl-completion": ([{"prompt": "Hi", "completion": "Hello"}], {"written": [("Hi", "Hello")]}),
     "history": (
         [{"history": "Hi", "responses": "Hello"}, {"history": "User: Hi\nBot: Hm?\nUser: Well", "responses": '["So.", "Bye."]'}],

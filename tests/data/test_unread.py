@@ -38,12 +38,13 @@ def test_a_column_that_says_nothing_of_an_answer_is_listed(tmp_path: Path) -> No
 
 STOPS: dict[str, dict[str, Any]] = {
     "score": WRITTEN | {"score": 1},
-    "is_safe": WRITTEN | {"is_safe": False},
+    "is_toxic": WRITTEN | {"is_toxic": False},
     "humanRating": WRITTEN | {"humanRating": 2},
-    "thumbs_up": WRITTEN | {"thumbs_up": 0},
+    "upvotes": WRITTEN | {"upvotes": 3},
+    "feedback": WRITTEN | {"feedback": "too long"},
     "评分": WRITTEN | {"评分": 3},
-    "neg_resp": ASKED | {"pos_resp": "Trout.", "neg_resp": "Dog."},
-    "scores": ASKED | {"responses": ["Trout.", "Dog."], "scores": [0.9, 0.1]},
+    "worst_answer": ASKED | {"fine_answer": "Trout.", "worst_answer": "Dog."},
+    "score_list": ASKED | {"responses": ["Trout.", "Dog."], "score_list": [0.9, 0.1]},
     "labels": ASKED | {"completions": ["a", "b"], "labels": [True, False]},
     "image": {"image": "barn.jpg", "conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A barn."}]},
     "messages[].annotations": {

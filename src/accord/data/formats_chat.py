@@ -34,9 +34,17 @@ def sharegpt(row: Row) -> Taken:
         turns = conversation(row, field)
     else:
         turns = conversation(row, field, role="from", content="value")
-    if row.has("system") and row.text("system").strip() and turns[:1] and turns[0].role != "system":
-        turns = (Message("system", row.text("system")), *turns)
     return _ended(row, turns, field)
+
+
+LEARNED = ("weight", "loss_weight", "loss", "train", "training")
+"""Fields of a turn that say whether it is to be learned: 0 or false, and it is not."""
+
+
+def _not_to_learn(row: Row, field: str) -> bool:
+    """Return whether the last turn says that it is not to be learned; of earlier turns only the last one's weight matters."""
+    said = [[turn.raw(name) for name in LEARNED if name in turn.value] for turn in row.rows(field)]
+    return bool(said) and any(value is False or value == 0 or value == "0" for value in said[-1])
 
 
 def _ended(row: Row, turns: tuple[Message, ...], field: str) -> Taken:
@@ -46,6 +54,8 @@ def _ended(row: Row, turns: tuple[Message, ...], field: str) -> Taken:
         prompt = make_prompt(row, turns)
         reason = unusable(prompt)
         return Taken(dropped=reason) if reason else Taken((prompt,))
+    if _not_to_learn(row, field):
+        return Taken(dropped="answer of weight 0, which is not to be learned")
     return demonstrated(row, make_prompt(row, turns[:-1]), turns[-1].content)
 
 

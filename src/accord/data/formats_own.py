@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, cast, get_args
 
 from accord.data.archives import bare_name
@@ -34,6 +35,7 @@ from accord.records import (
     Rating,
     Response,
     Split,
+    Thumb,
     flag_named,
 )
 
@@ -144,10 +146,15 @@ def document(said: str) -> Taken:
 def accord(row: Row) -> Taken:
     """Read a line of ``accord export``. It keeps its ids, so importing it into its own project adds nothing."""
     kind = row.text("accord")
-    read = {"prompt": _prompt_line, "demonstration": _demonstration_line, "response": _response_line, "ranking": _ranking_line}.get(kind)
-    if read is None:
-        raise row.error("accord", f"{kind!r} cannot be imported", "only prompts, demonstrations, responses and rankings can")
+    if (read := _LINES.get(kind)) is None:
+        raise row.error("accord", f"{kind!r} cannot be imported", f"only lines of these kinds can: {', '.join(_LINES)}")
     return read(row)
+
+
+def _thumb_line(row: Row) -> Taken:
+    prompt, person = _prompt(row, "prompt_id"), _labeler(row)
+    response = _response(row.like({**row.value, "id": row.text("response_id")}), prompt)
+    return Taken((person, prompt, response, Thumb(prompt, response, row.truth("up"), person.id, person.group)))
 
 
 def _prompt_line(row: Row) -> Taken:
@@ -178,6 +185,15 @@ def _ranking_line(row: Row) -> Taken:
     if not {rating.response_id for rating in ratings} <= set(ids):
         raise row.error("ratings", "a rating of a response that is not in the ranking")
     return Taken((person, prompt, *given, ranking))
+
+
+_LINES: dict[str, Callable[[Row], Taken]] = {
+    "prompt": _prompt_line,
+    "demonstration": _demonstration_line,
+    "response": _response_line,
+    "ranking": _ranking_line,
+    "thumb": _thumb_line,
+}
 
 
 def _quality(row: Row) -> int:

@@ -5,37 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import combinations, groupby, islice
-from operator import attrgetter
 
+from accord.data.formats_pairs import joined
 from accord.data.row_records import (
     MOST,
     Taken,
     answered,
-    conversation,
     demonstrated,
     instruction_turns,
     labeler_of,
     make_prompt,
     places,
-    prompt_of,
     quality_of,
     ranked,
     unusable,
 )
 from accord.data.rows import TOGETHER, Fault, Row
 from accord.data.spans import Span
-from accord.records import Message, Prompt, Response, Thumb
+from accord.records import Message, Prompt, Response
 
 _HUMAN = re.compile(r"\n\n(Human|Assistant):")
-
-
-def comparisons(row: Row) -> Taken:
-    """Read ``chosen`` and ``rejected``: hh-rlhf's dialogues, or TRL's texts or messages with or without their ``prompt``."""
-    if row.has("prompt"):
-        return _with_prompt(row)
-    if isinstance(row.peek("chosen"), list):
-        return _pair(row, conversation(row, "chosen"), conversation(row, "rejected"))
-    return hh_rlhf(row)
 
 
 def hh_rlhf(row: Row) -> Taken:
@@ -57,50 +46,7 @@ def _pair(row: Row, better: tuple[Message, ...], worse: tuple[Message, ...]) -> 
         return Taken(dropped="dialogues that part before the last answer")
     if len(better) < 2 or better[-2].role != "user" or {better[-1].role, worse[-1].role} != {"assistant"}:
         return Taken(dropped="dialogue that does not end with a question and its answer")
-    return ranked(row, make_prompt(row, _joined(better[:-1])), (better[-1].content, worse[-1].content), (1, 2))
-
-
-def _joined(turns: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Merge consecutive turns of one speaker. hh-rlhf has such turns; templates and other formats do not allow them."""
-    merged = list[Message]()
-    for role, consecutive in groupby(turns, key=attrgetter("role")):
-        texts = [turn.content for turn in consecutive if turn.content]
-        merged.append(Message(role, "\n\n".join(texts)))
-    return tuple(merged)
-
-
-def _with_prompt(row: Row) -> Taken:
-    prompt = prompt_of(row, ("score_chosen", "score_rejected"))
-    if row.has("messages") and row.peek("messages") == row.peek("chosen"):
-        row.raw("messages")  # ultrafeedback_binarized has the chosen dialogue twice
-    return ranked(row, prompt, (_completion(row, "chosen", prompt), _completion(row, "rejected", prompt)), (1, 2))
-
-
-def _completion(row: Row, field: str, prompt: Prompt) -> str:
-    """Return a completion as text: one turn of the assistant, with or without the conversation before it."""
-    if not isinstance(row.peek(field), list):
-        return row.text(field)
-    turns = row.rows(field)
-    last = turns[-1] if turns else None
-    if last is None or last.text("role") != "assistant":
-        raise row.error(field, "does not end with the assistant's turn")
-    before = tuple(Message("user", turn.text("content")) for turn in turns[:-1] if turn.text("role") == "user")
-    if before and before[-1].content != prompt.messages[-1].content:
-        raise row.error(field, "answers another prompt than the row's")
-    return last.text("content")
-
-
-def completions(row: Row) -> Taken:
-    """Read TRL's ``prompt`` and ``completion``: a demonstration, or with ``label`` a thumb up or down (KTO)."""
-    prompt = prompt_of(row)
-    text = _completion(row, "completion", prompt)
-    if not row.has("label"):
-        return demonstrated(row, prompt, text)
-    if reason := unusable(prompt, text):
-        return Taken(dropped=reason)
-    person, up = labeler_of(row), row.truth("label")
-    response = answered(prompt, text, prompt.source)
-    return Taken((person, prompt, response, Thumb(prompt, response, up, person.id, person.group)))
+    return ranked(row, make_prompt(row, joined(better[:-1])), (better[-1].content, worse[-1].content), (1, 2))
 
 
 def ultrafeedback(row: Row) -> Taken:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from accord.data import formats_chat, formats_own, formats_preferences, formats_probes, formats_tasks
+from accord.data import formats_chat, formats_judged, formats_own, formats_pairs, formats_preferences, formats_probes, formats_tasks
 from accord.data.row_records import Gather, Known, Take, Taken
 from accord.data.rows import Fault, Row
 from accord.data.unread import carries_meaning, name_of, near
@@ -25,7 +25,7 @@ def _anything(_: dict[str, Any]) -> bool:
 
 
 def _a_dialogue(value: dict[str, Any]) -> bool:
-    return isinstance(value["chosen"], str) and "prompt" not in value
+    return isinstance(value["chosen"], str) and "prompt" not in value and "\n\nHuman:" in value["chosen"]
 
 
 def _solved(value: dict[str, Any]) -> bool:
@@ -95,9 +95,13 @@ FORMATS: dict[str, Format] = {
         formats_preferences.helpsteer, "prompt+response+helpfulness", gather=formats_preferences.same_prompt, aside=_HELPSTEER
     ),
     "hh-rlhf": _format(formats_preferences.hh_rlhf, "chosen+rejected", looks=_a_dialogue),
-    "trl-preference": _format(formats_preferences.comparisons, "chosen+rejected"),
-    "trl-kto": _format(formats_preferences.completions, "prompt+completion+label"),
-    "trl-completion": _format(formats_preferences.completions, "prompt+completion"),
+    "trl-preference": _format(formats_pairs.comparisons, *formats_pairs.FIELDS, looks=formats_pairs.is_pair, aside=["parallel_tool_calls"]),
+    "ms-swift": _format(formats_pairs.with_rejected, "messages+rejected_response", "messages+rejected_messages"),
+    "scored": _format(formats_judged.scored, *formats_judged.SCORED, looks=formats_judged.is_scored),
+    "trl-kto": _format(formats_pairs.completions, "prompt+completion+label", looks=formats_judged.is_thumb),
+    "thumbs": _format(formats_judged.thumbs, *formats_judged.FIELDS, looks=formats_judged.is_thumb),
+    "outputs": _format(formats_judged.outputs, *formats_judged.OUTPUTS),
+    "trl-completion": _format(formats_pairs.completions, "prompt+completion"),
     "self-instruct": _format(formats_tasks.self_instruct, "instruction+instances", aside=["instances[].output", "instances[].input"]),
     "self-instruct-written": _format(formats_tasks.self_instruct_written),
     "natural-instructions": _format(
@@ -211,11 +215,12 @@ def _matched(format: Format, fields: frozenset[str]) -> int:
 
 def _fuller(name: str, others: Collection[str]) -> str:
     """Return the one of several formats whose required fields include all those of a format and more; the format itself otherwise."""
-    for other in others:
-        if any(mine < theirs for mine in format_of(name).fields for theirs in format_of(other).fields) and not any(
-            theirs < mine for mine in format_of(name).fields for theirs in format_of(other).fields
-        ):
-            return other
+    mine = format_of(name).fields
+    for other in map(format_of, others):
+        more = any(few < many for few in mine for many in other.fields)
+        less = any(many < few for few in mine for many in other.fields)
+        if other.looks is _anything and more and not less:
+            return next(found for found in others if format_of(found) is other)
     return name
 
 

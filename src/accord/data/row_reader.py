@@ -15,6 +15,8 @@ from accord.data.windows import Window
 from accord.errors import InputError
 
 _FORMULA = re.compile(r"=\s*[A-Za-z_.]+\s*[(|!]|[+@-](?:[A-Z]{2,}\(|[A-Za-z]+\|)")
+_NEEDLESS = re.compile(r'"[^"\t\r\n]+"')
+"""A quoted cell that needs no quotes."""
 _ESCAPED = re.compile(r"'+[=+@\t\r-]")
 
 
@@ -88,9 +90,10 @@ def _csv(path: Path, tell: Tell) -> Iterator[Row | Fault]:
     given = (decoded(line, path, number) + "\n" for number, line in lines(path, tell))
     head = next(given, "")
     comma = "\t" if kind_of(path) == ".tsv" else ";" if ";" in head and "," not in head else ","
-    cells = csv.reader(given, delimiter=comma, strict=True)
+    plain = csv.QUOTE_NONE if kind_of(path) == ".tsv" and not _has_quoting(path) else csv.QUOTE_MINIMAL
+    cells = csv.reader(given, delimiter=comma, strict=True, quoting=plain)
     try:
-        names, start = next(csv.reader([head], delimiter=comma), list[str]()), 2
+        names, start = next(csv.reader([head], delimiter=comma, quoting=plain), list[str]()), 2
         _check_names(names, path)
         for row in cells:
             if row:
@@ -99,6 +102,22 @@ def _csv(path: Path, tell: Tell) -> Iterator[Row | Fault]:
     except csv.Error as error:
         where, hint = f"{path}:{cells.line_num + 1}", "is a quote left open, or not doubled?"
         raise InputError(f"broken table: {error}", where=where, hint=hint) from error
+
+
+def _has_quoting(path: Path) -> bool:
+    """Return whether a tab-separated file quotes cells. Many tools write none: a quote is then a character like any other.
+
+    A file quotes when it can be read so to its end, and no cell is quoted that needs no quotes (unless the names are quoted too).
+    """
+    given = [decoded(line, path, number) + "\n" for number, line in lines(path, id) if line is not None]
+    needless = any(_NEEDLESS.fullmatch(cell) for line in given[1:] for cell in line.removesuffix("\n").split("\t"))
+    if not given or (needless and not given[0].startswith('"')):
+        return False
+    try:
+        return len({len(row) for row in csv.reader(given, delimiter="\t", strict=True) if row}) == 1
+    except csv.Error:
+        # broken either way: what is wrong with the quotes is then said
+        return len({len(row) for row in csv.reader(given, delimiter="\t", quoting=csv.QUOTE_NONE) if row}) != 1
 
 
 def _check_names(names: list[str], path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from typing import get_args
 
+from accord.data.row_context import after_context, ends_answered, is_turns, marked
 from accord.data.rows import Fault, Row, empty, plain
 from accord.data.spans import Span
 from accord.records import (
@@ -96,20 +97,14 @@ def prompt_of(row: Row, beside: Collection[str] = ()) -> Prompt:
 
     Where ``messages`` go on to an answer, as beside the comparisons of ultrafeedback_binarized, ``prompt`` is the prompt.
     """
-    name = "messages" if row.has("messages") and not (row.has("prompt") and _is_answered(row)) else "prompt"
-    if name == "prompt" and not isinstance(row.peek("prompt"), list):
-        return make_prompt(row, (Message("user", row.text("prompt")),), beside=beside)
+    name = "messages" if row.has("messages") and not (row.has("prompt") and ends_answered(row, "messages")) else "prompt"
+    if name == "prompt" and not (isinstance(row.peek("prompt"), list) or is_turns(row.peek("prompt"))):
+        text = row.text("prompt")
+        return make_prompt(row, marked(text) or (Message("user", text),), beside=beside)
     messages = conversation(row, name)
     if not messages or messages[-1].role != "user":
         raise row.error(name, "a prompt must end with the user's turn")
     return make_prompt(row, messages, beside=beside)
-
-
-def _is_answered(row: Row) -> bool:
-    """Return whether the row's ``messages`` end with an answer."""
-    turns: Any = row.value["messages"]
-    last: Any = turns[-1] if isinstance(turns, list) and turns else None
-    return isinstance(last, dict) and NAMES.get(str(cast("dict[str, Any]", last).get("role"))) == "assistant"
 
 
 def conversation(row: Row, name: str, *, role: str = "role", content: str = "content") -> tuple[Message, ...]:
@@ -126,7 +121,7 @@ def conversation(row: Row, name: str, *, role: str = "role", content: str = "con
 
 
 def _role(turn: Row, key: str) -> Role:
-    name = turn.text(key)
+    name = turn.text(key).strip().lower()
     if name not in NAMES:
         raise turn.error(key, f"{name!r} is none of {', '.join(get_args(Role))}, or their names in other formats")
     return NAMES[name]
@@ -153,13 +148,16 @@ def make_prompt(
     split: Split | None = None,
     beside: Collection[str] = (),
 ) -> Prompt:
-    """Return a prompt with a split by its user. Without a user, the opening turn decides, so that no conversation spans two splits.
+    """Return a prompt after the row's system turn and history (``system``, ``history``), with a split by its user.
+
+    Without a user, the opening turn decides the split, so that no conversation spans two.
 
     Its id follows from the conversation and the user alone, so that the same prompt of two files is one.
 
     Args:
         beside: columns that are kept with the prompt in ``extra``, such as its right answer, where they hold something.
     """
+    messages = after_context(row, messages, conversation)
     user, use_case = user or row.word("user"), use_case or row.word("use_case", "other")
     named = isinstance(row.peek("source"), str) and bool(row.text("source").strip())
     source = source or (row.text("source") if named else row.file.name)

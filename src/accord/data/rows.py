@@ -120,8 +120,8 @@ class Row:
         return tuple(self._string(f"{field}[{i}]", value) for i, value in enumerate(self.items(field)))
 
     def ranks(self, field: str) -> tuple[int, ...]:
-        """Return a list of whole numbers from 1. Raises InputError for anything else."""
-        values = self.items(field)
+        """Return a list of whole numbers from 1, which tables write as 1.0 too. Raises InputError for anything else."""
+        values: list[Any] = [int(value) if isinstance(value, float) and value.is_integer() else value for value in self.items(field)]
         if any(type(value) is not int or value < 1 for value in values):
             raise self.error(field, f"ranks are whole numbers from 1 (best), not {shown(values)}")
         return tuple(values)

@@ -1,7 +1,7 @@
 """Export as JSON lines: equal content gives equal bytes on either database, and rows are written as they are read.
 
-Prompts, demonstrations, responses and rankings name their kind in ``accord`` and contain every field including ids, so that ``accord
-import`` recreates exactly the same records.
+Prompts, demonstrations, responses, rankings and thumbs name their kind in ``accord`` and contain every field including ids, so that
+``accord import`` recreates exactly the same records.
 """
 
 from __future__ import annotations
@@ -69,9 +69,13 @@ def _responses(store: Store) -> Iterator[Line]:
 
 
 def _thumbs(store: Store) -> Iterator[Line]:
+    people = _people(store)
     for thumb in store.thumbs():
-        said = {"up": thumb.up, "response": thumb.response.text, "model": thumb.response.model, "response_id": thumb.response.id}
-        yield said | _asked(thumb.prompt) | {"labeler": thumb.labeler, "group": thumb.group}
+        response = thumb.response
+        said = {"accord": "thumb", "prompt_id": thumb.prompt.id, "up": thumb.up, "response": response.text, "model": response.model}
+        said |= {"response_id": response.id, "tokens": response.tokens, "finished": response.finished}
+        kind = people[thumb.labeler].kind if thumb.labeler in people else "person"
+        yield said | _asked(thumb.prompt) | {"labeler": thumb.labeler, "group": thumb.group, "kind": kind}
 
 
 def _rankings(store: Store) -> Iterator[Line]:

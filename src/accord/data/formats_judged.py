@@ -1,0 +1,120 @@
+"""One answer to one prompt with a judgement beside it: a thumb, in whatever column and words it stands, or a score of several answers."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, cast
+
+from accord.data.archives import bare_name
+from accord.data.formats_pairs import thumb
+from accord.data.row_records import MOST, Taken, answered, conversation, make_prompt, places, ranked, unusable
+from accord.data.row_turns import ASKED, asked, turns_of
+from accord.data.rows import Row, listed
+
+THUMBS = tuple(
+    """label is_safe kto_tag is_desirable desirable thumbs_up thumb thumbs liked is_liked upvoted is_good accepted is_accepted approved
+    is_chosen feedback user_feedback rating""".split()  # noqa: SIM905
+)
+"""Columns that may hold a thumb; of more than two values they are none."""
+UP = {"true", "1", "1.0", "+1", "yes", "up", "thumbs_up", "thumbs-up", "thumbsup", "thumbs up", "like", "liked", "good", "positive", "pos",
+      "desirable", "chosen", "accept", "accepted", "approve", "approved", "safe", "👍", "赞", "点赞", "好"}  # fmt: skip
+DOWN = {"false", "0", "0.0", "-1", "-1.0", "no", "down", "thumbs_down", "thumbs-down", "thumbsdown", "thumbs down", "dislike", "disliked",
+        "bad", "negative", "neg", "undesirable", "rejected", "reject", "disapproved", "unsafe", "👎", "踩", "点踩", "差"}  # fmt: skip
+ANSWERED = tuple(
+    """prompt+response prompt+completion prompt+output prompt+answer instruction+output instruction+response query+response question+answer
+    question+response input+output context+answer messages conversations""".split()  # noqa: SIM905
+)
+FIELDS = tuple(f"{fields}+{column}" for fields, column in product(ANSWERED, THUMBS) if (fields, column) != ("prompt+completion", "label"))
+TEXTS = ("responses", "completions", "answers", "outputs", "candidates", "generations")
+SCORES = ("scores", "ratings", "rewards")
+SCORED = tuple(f"{texts}+{scores}" for texts, scores in product(TEXTS, SCORES))
+_NAMED = ("generator", "model", "model_name")
+_OUTPUTS = ("instruction+output", "prompt+output", "prompt+completion", "question+answer")
+OUTPUTS = (*map("+".join, product(_OUTPUTS, _NAMED)), "prompt+response+generator", "instruction+response+generator")
+
+
+def is_thumb(value: dict[str, Any]) -> bool:
+    """Return whether a row has an answer and a column that says up or down; a number such as 0.7 or 5 is a score and no thumb."""
+    return any(_up(value.get(column)) is not None for column in THUMBS if column in value) and _ends_with_an_answer(value)
+
+
+def _ends_with_an_answer(value: dict[str, Any]) -> bool:
+    for name in ("messages", "conversations"):
+        turns = value.get(name)
+        turns = listed(turns) if isinstance(turns, str) else turns
+        last = cast(list[Any], turns)[-1] if isinstance(turns, list) and turns else None
+        if isinstance(last, dict):
+            turn = cast(dict[str, Any], last)
+            return str(turn.get("role", turn.get("from", ""))).lower() in ("assistant", "gpt", "model", "bot")
+    return "messages" not in value or "response" in value
+
+
+def _up(value: object) -> bool | None:
+    word = str(value).strip().lower()
+    return True if word in UP else False if word in DOWN else None
+
+
+def thumbs(row: Row) -> Taken:
+    """Read a prompt, an answer and whether somebody liked it (KTO): ``label``, ``thumbs_up``, ``feedback``, ``is_safe`` and the like."""
+    column = next((name for name in THUMBS if name in row.value and _up(row.peek(name)) is not None), "")
+    if not column:
+        raise row.error("label", f"no column says up or down, of {', '.join(THUMBS)}")
+    up = bool(_up(row.raw(column)))
+    field = next((name for name in ("messages", "conversations") if row.has(name)), "")
+    if field and not row.has("response"):
+        turns = turns_of(row, field) if field == "conversations" else conversation(row, field)
+        if len(turns) < 2 or turns[-1].role != "assistant":
+            raise row.error(field, "does not end with the assistant's answer to a question")
+        prompt, text = make_prompt(row, turns[:-1]), turns[-1].content
+    else:
+        answer = next((name for name in ("response", "completion", "output", "answer") if row.has(name)), "response")
+        prompt, text = make_prompt(row, asked(row, *(name for name in ASKED if name != answer))), row.text(answer)
+    return thumb(row, prompt, text, up, model=_model(row))
+
+
+def _model(row: Row) -> str:
+    return next((row.word(name) for name in ("model", "generator", "model_name") if row.has(name)), "")
+
+
+def is_scored(value: dict[str, Any]) -> bool:
+    """Return whether the rows' texts and scores are lists, as long as one another."""
+    texts = next((_list(value[name]) for name in TEXTS if name in value), None)
+    scores = next((_list(value[name]) for name in SCORES if name in value), None)
+    return bool(texts and scores) and all(isinstance(text, str) for text in texts or ())
+
+
+def _list(value: object) -> list[Any] | None:
+    value = listed(value) if isinstance(value, str) else value
+    return value if isinstance(value, list) else None
+
+
+def scored(row: Row) -> Taken:
+    """Read several answers to one prompt with a score each, as best-of-n writes them: their order is a ranking, equal scores are ties."""
+    texts_in, scores_in = next((n for n in TEXTS if row.has(n)), TEXTS[0]), next((n for n in SCORES if row.has(n)), SCORES[0])
+    texts = row.texts(texts_in)
+    cells = row.like({str(i): score for i, score in enumerate(row.items(scores_in))}, f"{row.inside}{scores_in}.")
+    scores = [cells.number(str(i)) for i in range(len(cells.value))]
+    if len(texts) != len(scores):
+        raise row.error(scores_in, f"{len(texts)} answers but {len(scores)} scores")
+    prompt = make_prompt(row, asked(row, *(name for name in ASKED if name != texts_in)), beside=(scores_in,))
+    models = row.texts("models") if row.has("models") else ()
+    if models and len(models) != len(texts):
+        raise row.error("models", f"{len(texts)} answers but {len(models)} models")
+    best = sorted(range(len(texts)), key=lambda i: (-scores[i], i))[:MOST]
+    if len(best) < 2 or len({scores[i] for i in best}) < 2:
+        reason = unusable(prompt, *texts)
+        records = (answered(prompt, text, models[i] if models else prompt.source, texts[:i].count(text)) for i, text in enumerate(texts))
+        return Taken(dropped=reason) if reason else Taken((prompt, *records), left_out=("equal scores, which order nothing",))
+    kept = sorted(best)
+    named = [models[i] for i in kept] if models else ()
+    taken = ranked(row, prompt, [texts[i] for i in kept], places([scores[i] for i in kept]), models=named, default="score", kind="model")
+    return taken + Taken(left_out=("answer beyond the nine best",) * (len(texts) - len(kept)) if taken.records else ())
+
+
+def outputs(row: Row) -> Taken:
+    """Read one model's answer to an instruction (AlpacaEval's ``generator``, or ``model``), to be ranked beside those of others."""
+    answer = next((name for name in ("output", "response", "completion", "answer") if row.has(name)), "output")
+    prompt = make_prompt(row, asked(row, *(name for name in ASKED if name != answer)))
+    if reason := unusable(prompt):
+        return Taken(dropped=reason)
+    return Taken((prompt, answered(prompt, row.text(answer), _model(row) or bare_name(row.file))))
