@@ -4,6 +4,8 @@ Follows Ouyang et al. 2022, section 3.5 and appendix C.2: starts from the SFT mo
 token, one epoch, all comparisons of a prompt in one batch element with weight 1/C(K,2), ties dropped, and finally a bias such that
 demonstrations score 0 on average. Ties can be modelled instead (Rao and Kupper 1967). One addition: comparisons against the best
 response to another prompt, without which small models learn that a response is well made, but not whether it fits the prompt.
+
+With ``learn_from = "ratings"`` it is a regression on the labelers' ratings, by squared error, and without that bias.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_kupper_loss
@@ -42,10 +45,18 @@ class RankedRows:
     ranks: list[int]
     strangers: int = 0
     """How many of the last rows are responses to other prompts, which nobody ranked here."""
+    worths: tuple[float, ...] = ()
+    """What each response is worth by the labeler's rating, for a regression on ratings; empty to learn from the ranks."""
 
 
 def ranked_rows(
-    prompt: list[int], responses: Sequence[list[int]], ranks: Sequence[int], window: RowWindow, name: str, strangers: int = 0
+    prompt: list[int],
+    responses: Sequence[list[int]],
+    ranks: Sequence[int],
+    window: RowWindow,
+    name: str,
+    strangers: int = 0,
+    worths: Sequence[float] = (),
 ) -> RankedRows:
     """Join a prompt to those of its responses that fit the window.
 
@@ -57,7 +68,7 @@ def ranked_rows(
     """
     rows, kept = window.join_ranked(prompt, responses, ranks, name)
     strange = sum(i >= len(responses) - strangers for i in kept)
-    return RankedRows([row.tokens for row in rows], [ranks[i] for i in kept], strange)
+    return RankedRows([row.tokens for row in rows], [ranks[i] for i in kept], strange, tuple(worths[i] for i in kept) if worths else ())
 
 
 def with_mismatched(ranked: Sequence[RankedPrompt], share: float, seed: int) -> list[RankedPrompt]:
@@ -135,9 +146,9 @@ def train(
                 state = {"model": trained_state(model), "optimizers": optimizer_states(optimizers), "threshold": threshold.data}
                 run.checkpoint(step, state | {"held_out": held_out})
             bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
-    # step 5: the bias that sets the demonstrations' mean score to 0
+    # step 5: the bias that sets the demonstrations' mean score to 0; a regression's scores have a scale of their own
     model.config.reward_bias = 0.0
-    if demonstrations:
+    if demonstrations and config.learn_from == "rankings":
         model.config.reward_bias = -float(score_rows(model, demonstrations, dtype=dtype, batch_tokens=config.micro_tokens).mean())
     if validation and not held_out:
         held_out = {"validation_accuracy": accuracy(model, validation, dtype=dtype, batch_tokens=config.micro_tokens)}
@@ -187,7 +198,10 @@ def _accumulate(
         each = list[Tensor]()
         for s, ranking in zip(by_prompt, part, strict=True):
             ranks = torch.tensor(ranking.ranks)
-            each.append(bradley_terry_loss(s, ranks) if threshold is None else rao_kupper_loss(s, ranks, threshold))
+            if ranking.worths:
+                each.append(F.mse_loss(s, torch.tensor(ranking.worths, device=s.device)))
+            else:
+                each.append(bradley_terry_loss(s, ranks) if threshold is None else rao_kupper_loss(s, ranks, threshold))
         loss = (torch.stack(each).sum() if each else flat.sum()) / len(chosen)
         loss.backward()
         losses.append(loss.detach())

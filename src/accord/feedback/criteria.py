@@ -14,12 +14,15 @@ from accord.settings.questions import Question, Questions
 
 HARM = frozenset({"inappropriate_for_customer_assistant", *HARMFUL})
 """Flags for harmful responses."""
+MADE_UP = "hallucination"
+"""The flag for a response that says what is not so."""
 
 
 def ranked_by(store: Store, criterion: str, questions: Questions) -> Iterator[RankedPrompt]:
     """Yield each rated ranking by one criterion (Dai et al. 2024, section 3.1), if that leaves two responses to compare.
 
-    harmless: only the number of flags for harm counts, fewer is better. helpful: the labeler's order of the responses without such
+    harmless: only the number of flags for harm counts, fewer is better. truthful: only the flag for hallucination counts.
+    helpful: the labeler's order of the responses without such
     flags. A flag: responses without it are better, unless its ``better`` says otherwise. A question: the better answer ranks higher.
     Answers to an earlier version of the question count if what can be answered was the same.
 
@@ -40,8 +43,10 @@ def ranked_by(store: Store, criterion: str, questions: Questions) -> Iterator[Ra
             yield RankedPrompt(prompts[ranking.prompt_id], shown, tuple(ranks.values()), ranking.labeler, groups[ranking.labeler])
 
 
-def by_criterion(ranking: Ranking, criterion: Literal["helpful", "harmless"]) -> dict[str, int]:
+def by_criterion(ranking: Ranking, criterion: Literal["helpful", "harmless", "truthful"]) -> dict[str, int]:
     """Return the rank of each response that the criterion can place, 1 for the best; empty when nothing was rated."""
+    if criterion == "truthful":
+        return {rating.response_id: 1 + (MADE_UP in rating.flags) for rating in ranking.ratings}
     harm = {rating.response_id: len(HARM & set(rating.flags)) for rating in ranking.ratings}
     placed = [(id, rank) for id, rank in zip(ranking.response_ids, ranking.ranks, strict=True) if id in harm]
     if criterion == "harmless":
@@ -51,13 +56,13 @@ def by_criterion(ranking: Ranking, criterion: Literal["helpful", "harmless"]) ->
 
 def _order(store: Store, criterion: str, questions: Questions) -> Callable[[Ranking], dict[str, int]]:
     """Return what gives each response of a ranking its rank by a criterion."""
-    if criterion == "helpful" or criterion == "harmless":
+    if criterion == "helpful" or criterion == "harmless" or criterion == "truthful":
         return lambda ranking: by_criterion(ranking, criterion)
     question = questions.by_name.get(criterion)
     usable = [name for name, each in questions.by_name.items() if each.about == "response" and each.better]
     if question is None or criterion not in usable:
         what = f"no criterion {criterion!r}" if question is None else f"answers to {criterion!r} put responses in no order"
-        hint = f"known are overall, helpful, harmless, {', '.join(usable)}; a choice needs `better`"
+        hint = f"known are overall, helpful, harmless, truthful, {', '.join(usable)}; a choice needs `better`"
         raise UsageError(what, where="--criterion", hint=hint)
     if question.kind == "flag":
         return lambda ranking: _by_flag(ranking, question)

@@ -151,7 +151,10 @@ class PreferConfig(Seed):
 
 @section
 class RewardConfig(CosineOptimizer, Labels, Training):
-    """`accord reward`: a Bradley-Terry reward model, trained on all K-choose-2 pairs of a prompt."""
+    """`accord reward`: a Bradley-Terry reward model, trained on all K-choose-2 pairs of a prompt; or a regression on ratings."""
+
+    learn_from: Literal["rankings", "ratings"] = "rankings"
+    """Rankings, by the Bradley-Terry loss; or the ratings beside them, by the squared error to (quality - 4) / 3."""
 
     epochs: Count = 1
     """Passes over the rankings. InstructGPT found that more than one overfits."""
@@ -159,13 +162,22 @@ class RewardConfig(CosineOptimizer, Labels, Training):
     """Prompts per optimiser step, each with all its pairs."""
     criterion: str = "overall"
     """The training signal: `overall` takes the rankings, `helpful` those among responses that nobody flagged as harmful, `harmless` only
-    the flags for harm; the name of a flag or of a question of your own takes the answers to it."""
+    the flags for harm, `truthful` only that for hallucination; the name of a flag or of a question of your own takes the answers to it."""
     mismatched: Share = 0.0
     """Share of the prompts that get the best response to another prompt as an additional, worst response; 0 trains on labels alone."""
+    group: str = ""
+    """Group of labelers to learn from alone; empty takes all groups."""
     held_out_group: str = ""
     """Group of labelers kept out of training; the model's accuracy on them is measured separately."""
     ties: Literal["drop", "model"] = "drop"
     """Drop tied pairs, or model them (Rao and Kupper 1967) with a learned threshold."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        both = not (self.group and self.group == self.held_out_group)
+        self.require(both, f"group and held_out_group are both {self.group!r}: nothing is left to learn from")
+        plain = self.learn_from == "rankings" or (self.criterion == "overall" and self.ties == "drop" and not self.mismatched)
+        self.require(plain, "learn_from ratings takes the ratings of overall quality: criterion overall, ties drop, mismatched 0")
 
 
 @section

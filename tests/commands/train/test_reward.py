@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,31 @@ def test_a_finished_run_is_resumed_by_doing_nothing(unlabeled: Project, tmp_path
     assert typed(*words, "--resume") == summary
     assert written(project, "judge") == files
     assert scored(project, "judge", PROMPTS[:1], "At home.")
+
+
+def test_ratings_are_learned_on_their_own_scale(unlabeled: Project, tmp_path: Path) -> None:
+    project = labeled(unlabeled, tmp_path / "p", rankings([1, 2, 3], qualities=[7, 4, 1]))
+    config = replace(CONFIG, learn_from="ratings", epochs=8, mismatched=0.0, held_out_group="")
+    summary = reward(project, name="rated", config=config, flags=FLAGS).summary
+    assert summary["reward_bias"] == 0
+    assert lineage_of(project, "rated", parents=["sft"], snapshots=["ratings", "demonstrations"])["stage"] == "reward"
+    best, middle, worst = (sum(scored(project, "rated", PROMPTS[:7], text)) / 7 for text in SENTENCES[:3])
+    assert abs(best - 1) + abs(middle) + abs(worst + 1) < 1.2, "near 1, 0 and -1"
+    assert best > middle > worst
+
+
+def test_a_group_of_labelers_and_the_flag_for_hallucination_have_reward_models_of_their_own(unlabeled: Project, tmp_path: Path) -> None:
+    mine = [replace(each, ratings=tuple(replace(r, flags=("hallucination",) if i < 2 else ()) for i, r in enumerate(each.ratings)))
+            for each in rankings([1, 2, 3], qualities=[4, 4, 4], labelers="ann")]  # fmt: skip
+    project = labeled(unlabeled, tmp_path / "p", mine + rankings([3, 2, 1], labelers="bob"))
+    far = reward(project, name="far", config=replace(CONFIG, group="far", held_out_group=""), flags=FLAGS).summary
+    assert far["rankings"] == 7
+    assert sum(scored(project, "far", PROMPTS[:7], SENTENCES[2])) > sum(scored(project, "far", PROMPTS[:7], SENTENCES[0]))
+    reward(project, name="truthful", config=replace(CONFIG, criterion="truthful", mismatched=0.0, held_out_group=""), flags=FLAGS)
+    good, bad = (sum(scored(project, "truthful", PROMPTS[:7], SENTENCES[i])) for i in (2, 0))
+    assert good > bad, "though everybody ranked it last"
+    with pytest.raises(InputError, match="no rankings by person simulated of the group nobody"):
+        reward(project, name="nobody", config=replace(CONFIG, group="nobody", held_out_group=""), flags=FLAGS)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ Follows Ouyang et al. 2022, section 3.5, and Stiennon et al. 2020, except as alg
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from accord.algorithms import reward as algorithm
 from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags, shows
@@ -34,11 +34,14 @@ from accord.evaluation.run_facts import note_alarms
 from accord.feedback import questions
 from accord.feedback.criteria import ranked_by
 from accord.feedback.labeler_kinds import said_by
+from accord.feedback.returns import returns
 from accord.feedback.store import Store
-from accord.records import Demonstration, RankedPrompt
+from accord.records import Demonstration, RankedPrompt, Worth
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import RewardConfig
+
+Grouped = TypeVar("Grouped", RankedPrompt, Worth)
 
 
 @shows(print_run)
@@ -64,14 +67,22 @@ def reward(
     flags.start()
     source, folder = locate(opened, sft), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
-        given = said_by(store, _ranked_prompts(opened, store, config), config.kinds)
-        ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, given)
+        worths: dict[str, tuple[float, ...]] = {}
+        if config.learn_from == "ratings":
+            rated, digest = snapshot(
+                folder / "ratings.jsonl", Worth, _of_group(said_by(store, returns(store, "ratings"), config.kinds), config)
+            )
+            ranked, worths = _by_worth(rated)
+        else:
+            given = said_by(store, _ranked_prompts(opened, store, config), config.kinds)
+            ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, _of_group(given, config))
         if not ranked:
             hint = "`accord sample`, then `accord label`"
-            raise InputError(f"the store has no rankings by {config.kinds}", where=opened.store_url, hint=hint)
+            whose = f"{config.kinds}{f' of the group {config.group}' if config.group else ''}"
+            raise InputError(f"the store has no {config.learn_from} by {whose}", where=opened.store_url, hint=hint)
         written = (row for row in written_demonstrations(store) if row.prompt.split == "train")
         demonstrations, shown = snapshot(folder / "demonstrations.jsonl", Demonstration, written)
-    inputs = {"sft": digest_of(source), "rankings": digest, "demonstrations": shown, **template_input(opened)}
+    inputs = {"sft": digest_of(source), config.learn_from: digest, "demonstrations": shown, **template_input(opened)}
     run = Run.start(folder, stage="reward", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
         return run
@@ -84,12 +95,12 @@ def reward(
         split = parts(ranked, config.held_out_group)
         learned = algorithm.with_mismatched(split.training, _mismatched(config), config.seed)
         spoken, window = windowed(model.format, config)
-        build = partial(ranked_rows, spoken, window=window)
+        build = partial(ranked_rows, spoken, window=window, worths=worths)
         pairs = zip(learned, split.training, strict=True)
 
         def build_learned(pair: tuple[RankedPrompt, RankedPrompt]) -> algorithm.RankedRows:
             row, labeled = pair
-            return ranked_rows(spoken, row, window, len(row.responses) - len(labeled.responses))
+            return ranked_rows(spoken, row, window, len(row.responses) - len(labeled.responses), worths)
 
         training = window.fit(pairs, build_learned, "rankings")
         validation = window.fit(split.validation, build, "rankings of held-out prompts", needed=False)
@@ -115,17 +126,44 @@ def reward(
             metrics["accuracy_labelers"] = measured["validation_accuracy"]
         if held_out:
             metrics["accuracy_heldout_group"] = algorithm.accuracy(scalar, held_out, dtype=dtype, batch_tokens=config.micro_tokens)
-        parents, data = {sft: inputs["sft"]}, {"rankings": digest, "demonstrations": shown}
+        parents, data = {sft: inputs["sft"]}, {config.learn_from: digest, "demonstrations": shown}
         save(opened, name, scalar, model.format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)
     return run
 
 
-def ranked_rows(chat_format: ChatFormat, row: RankedPrompt, window: RowWindow, strangers: int = 0) -> algorithm.RankedRows:
-    """A ranking as token ids; responses are the very tokens that were sampled. The last ``strangers`` are of other prompts."""
+def ranked_rows(
+    chat_format: ChatFormat, row: RankedPrompt, window: RowWindow, strangers: int = 0, worths: Mapping[str, tuple[float, ...]] | None = None
+) -> algorithm.RankedRows:
+    """A ranking as token ids; responses are the very tokens that were sampled. The last ``strangers`` are of other prompts.
+
+    ``worths`` holds the ratings of a ranking's responses, by labeler and prompt, where those are learned.
+    """
     responses = [chat_format.tokens_of(row.prompt, response) for response in row.responses]
     prompt, name = chat_format.prompt(row.prompt.messages), f"prompt {row.prompt.id}"
-    return algorithm.ranked_rows(prompt, responses, row.ranks, window, name, strangers)
+    rated = (worths or {}).get(_key(row), ())
+    return algorithm.ranked_rows(prompt, responses, row.ranks, window, name, strangers, rated)
+
+
+def _key(row: RankedPrompt | Worth) -> str:
+    return f"{row.labeler} {row.prompt.id}"
+
+
+def _of_group(rows: Iterable[Grouped], config: RewardConfig) -> Iterator[Grouped]:
+    return (row for row in rows if not config.group or row.group == config.group)
+
+
+def _by_worth(rated: Sequence[Worth]) -> tuple[list[RankedPrompt], dict[str, tuple[float, ...]]]:
+    """Return each labeler's ratings of a prompt as a ranking, and the ratings by labeler and prompt."""
+    together: dict[str, list[Worth]] = {}
+    for row in rated:
+        together.setdefault(_key(row), []).append(row)
+    ranked: list[RankedPrompt] = []
+    for rows in together.values():
+        order = sorted({row.worth for row in rows}, reverse=True)
+        places = tuple(1 + order.index(row.worth) for row in rows)
+        ranked.append(RankedPrompt(rows[0].prompt, tuple(row.response for row in rows), places, rows[0].labeler, rows[0].group))
+    return ranked, {key: tuple(row.worth for row in rows) for key, rows in together.items()}
 
 
 def _ranked_prompts(opened: Project, store: Store, config: RewardConfig) -> Iterator[RankedPrompt]:
