@@ -75,7 +75,7 @@ def test_ratings_fill_in_the_ranking_with_ties_and_follow_a_changed_rating(site:
     keys(page, "ArrowLeft", "7", "Enter")
     expect(rungs.nth(0)).to_have_text("1 bestC")
     keys(page, "3", "ArrowLeft", "1", "Enter")
-    expect(rungs.nth(2)).to_have_text("3A"), "a rank that somebody gave stays"
+    expect(rungs.nth(2)).to_have_text("3A")  # a rank that somebody gave stays
     keys(page, "Enter")
     expect(page.locator("#problems")).to_contain_text("You rated A 5 and C 1, but C has the better rank.")
     keys(page, "Enter")

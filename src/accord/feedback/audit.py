@@ -22,7 +22,7 @@ class Entry:
     number: int
     who: str
     what: str
-    """One of invite, redeem, role, pause, resume, revoke, qualify, exclude, include, retract, erase, score."""
+    """One of invite, redeem, role, pause, resume, revoke, qualify, exclude, include, retract, erase, score, settle, rule."""
     on: str
     why: str
     at: str

@@ -17,6 +17,7 @@ from sqlalchemy import Select, select
 from accord.errors import UsageError
 from accord.feedback import answers, schema
 from accord.feedback.audit import entries
+from accord.feedback.doubts import threads
 from accord.feedback.inserts import batches, prompts_by_id, responses_by_id
 from accord.feedback.questions import kept, said
 from accord.feedback.queue import load_all
@@ -24,7 +25,18 @@ from accord.feedback.store import Store
 from accord.records import Labeler, Prompt
 
 What = Literal[
-    "prompts", "demonstrations", "responses", "rankings", "comparisons", "thumbs", "labelers", "tasks", "answers", "questions", "audit"
+    "prompts",
+    "demonstrations",
+    "responses",
+    "rankings",
+    "comparisons",
+    "thumbs",
+    "labelers",
+    "tasks",
+    "answers",
+    "questions",
+    "doubts",
+    "audit",
 ]
 Line = dict[str, Any]
 
@@ -145,6 +157,7 @@ _LINES: dict[What, Callable[[Store], Iterable[Line]]] = {
     "tasks": _tasks,
     "answers": _answers,
     "questions": _questions,
+    "doubts": lambda store: map(_plain, threads(store)),
     "audit": lambda store: map(_plain, entries(store)),
 }
 

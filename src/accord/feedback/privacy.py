@@ -144,6 +144,8 @@ def _erase_prompts(connection: Connection, ids: Sequence[str], by: str, now: dat
         connection.execute(update(t).where(t.c.prompt_id.in_(part)).values(expected=None, reserved_for=ERASED))
         connection.execute(update(a).where(a.c.task_id.in_(of_them)).values(payload="{}"))
         connection.execute(delete(schema.drafts).where(schema.drafts.c.task_id.in_(of_them)))
+        beside = select(schema.doubts.c.id).where(schema.doubts.c.task_id.in_(of_them))
+        connection.execute(update(schema.doubt_notes).where(schema.doubt_notes.c.doubt.in_(beside)).values(text=""))
         withdraw_erased(connection, "answer", _ids(connection, a, a.c.task_id.in_(of_them)), by=by, now=now)
     return emptied
 
@@ -161,6 +163,7 @@ def _erase_said(connection: Connection, labeler: str, by: str, why: str, now: da
             connection.execute(update(table).where(table.c.labeler == labeler).values(empty))
         withdraw_erased(connection, kind, ids, by=by, now=now)
         emptied[table.name] = len(ids)
+    connection.execute(update(schema.doubt_notes).where(schema.doubt_notes.c.by == labeler).values(text=""))
     corrected = [f"r-{id}" for id in _ids(connection, schema.answers, schema.answers.c.labeler == labeler)]
     for part in batches(corrected):
         connection.execute(update(schema.responses).where(schema.responses.c.id.in_(part)).values(text=""))

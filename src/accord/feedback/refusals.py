@@ -39,6 +39,7 @@ KEYS = {
     "text_unchanged": "the corrected text is the same as the response",
     "choice_missing": "one of the choices must be taken",
     "turn_missing": "every turn of the assistant needs a rating from 1 to 7",
+    "no_such_doubt": "there is no such thread",
     "question_missing": "a question that must be answered is open",
     "questions_changed": "a question was changed since this page was made",
     "span_misplaced": "a marked part is not in the text, or of no known kind",

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 9
+VERSION = 10
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 BOOKKEEPING = frozenset({"key", "imported"})
 """Columns that are about a record and no part of it: two rows that differ in them are the same record."""
@@ -293,6 +293,40 @@ guidelines_read = Table(
     Column("version", name(40), nullable=False),
     Column("at", name(40), nullable=False),
     PrimaryKeyConstraint("labeler", "set", "version"),
+)
+
+doubts = Table(
+    "doubts",
+    metadata,
+    Column("id", name(40), primary_key=True),
+    Column("task_id", name(160), ForeignKey("tasks.id"), nullable=False, index=True),
+    Column("labeler", name(120), ForeignKey("labelers.id"), nullable=False, index=True),
+    Column("guideline_set", name(12), nullable=False),
+    Column("at", name(40), nullable=False),
+    Column("settled", name(40), nullable=False),
+    UniqueConstraint("task_id", "labeler", name="doubts_of_task"),
+)
+
+doubt_notes = Table(
+    "doubt_notes",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("doubt", name(40), ForeignKey("doubts.id"), nullable=False, index=True),
+    Column("by", name(120), nullable=False),
+    Column("text", FreeText, nullable=False),
+    Column("at", name(40), nullable=False),
+)
+
+guideline_rules = Table(
+    "guideline_rules",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("set", name(12), nullable=False),
+    Column("version", name(40), nullable=False),
+    Column("doubt", name(40), ForeignKey("doubts.id"), nullable=False, index=True),
+    Column("rule", FreeText, nullable=False),
+    Column("by", name(120), nullable=False),
+    Column("at", name(40), nullable=False),
 )
 
 questions = Table(

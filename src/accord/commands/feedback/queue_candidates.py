@@ -46,8 +46,9 @@ def of_responses(
 
 def unranked_of(store: Store, candidates: Sequence[Task]) -> list[Task]:
     """Return the tasks with a pair of responses that nobody has ranked yet under the task's guideline."""
+    sets: set[GuidelineSet] = {task.guideline for task in candidates}
     ranked: dict[GuidelineSet, set[frozenset[str]]] = {}
-    for set_of in {task.guideline for task in candidates}:
+    for set_of in sets:
         pairs = ranked.setdefault(set_of, set())
         for ranking in store.rankings(set_of):
             pairs.update(map(frozenset, combinations(ranking.response_ids, 2)))

@@ -15,12 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from accord.feedback import answers, guidelines, schema, tasks
+from accord.feedback import answers, doubts, guidelines, schema, tasks
 from accord.feedback.accounts import Account, Role
 from accord.feedback.payloads import text_of
 from accord.feedback.refusals import Refused
 from accord.feedback.tasks import Leased
-from accord.feedback.web import asked, guides, translations
+from accord.feedback.web import asked, doubt_pages, guides, translations
 from accord.feedback.web.access import Visit, act, enter
 from accord.feedback.web.asked import ShownQuestion
 from accord.feedback.web.forms import Form, Payload, payload_of
@@ -67,7 +67,11 @@ def home(request: Request) -> Response:
     store = found.site.store
     changed = [set for set in guidelines.SETS if guides.changed(found.site, account, set)]
     own = [_listed(found, answer) for answer in answers.own(store, account.id, limit=5)]
-    return found.page("home.html", pace=_pace(found, account), changed_guidelines=changed, set_names=translations.SETS, answers=own)
+    told = {
+        "doubts_answered": doubt_pages.answered(found, account.id) if account.role != "lead" else 0,
+        "doubts_waiting": doubts.waiting(store) if account.role == "lead" else 0,
+    }
+    return found.page("home.html", **told, pace=_pace(found, account), changed_guidelines=changed, set_names=translations.SETS, answers=own)
 
 
 @router.get("/next")
@@ -108,6 +112,8 @@ def answer(request: Request, task_id: str) -> Response:
     leased = _held(found, account, task_id)
     if form.get("action") == "draft":
         return _keep_draft(found, account, leased, form)
+    if form.get("action") == "doubt":
+        return _ask(found, account, leased, form)
     skipped = form.get("action") == "skip"
     if not (skipped or found.wants_json or form.get("sure")) and (doubt := _contradiction(found, leased, form)):
         payload = payload_of(leased.task, leased.order, form, found.site.questions)
@@ -143,6 +149,13 @@ def draft(request: Request, task_id: str) -> Response:
     return _keep_draft(found, account, _held(found, account, task_id), form)
 
 
+@router.post("/tasks/{task_id:path}/doubt")
+def doubt(request: Request, task_id: str) -> Response:
+    """Store a labeler's note to the lead beside a task."""
+    found, account, form = act(request, *ANSWERING)
+    return _ask(found, account, _held(found, account, task_id), form)
+
+
 @router.get("/answers")
 def own_answers(request: Request, before: str = "") -> Response:
     """Show a labeler's own last answers."""
@@ -171,6 +184,7 @@ def guideline_page(request: Request, set: str = "training") -> Response:
         guideline_html=prose(guide.text),
         read_version=read.version if read else "",
         unread=read != guide.reference,
+        rules=_grown(found, which),
         changes=guides.changes(found.site, account, guide.reference, found.language),
     )
 
@@ -183,6 +197,13 @@ def guideline_read(request: Request, set: str) -> Response:
         raise HTTPException(404)
     guides.mark_read(found.site, account, form.get("version"), cast("GuidelineSet", set), found.now)
     return found.go("/")
+
+
+def _grown(found: Visit, set: GuidelineSet) -> list[tuple[doubts.Rule, str]]:
+    """Return the rules of a guideline that grew from doubts, with the words of each doubt."""
+    rules = doubts.rules_of(found.site.store, set)
+    threads = {thread.id: thread for thread in doubts.threads(found.site.store)} if rules else {}
+    return [(rule, threads[rule.doubt].notes[0].text) for rule in rules]
 
 
 def _contradiction(found: Visit, leased: Leased, form: Form) -> str:
@@ -217,6 +238,21 @@ def _keep_draft(found: Visit, account: Account, leased: Leased, form: Form) -> R
     if found.wants_json:
         return JSONResponse({"kept": True})
     return _show(found, account, leased, payload, notice=found.say(translations.DRAFT_KEPT))
+
+
+def _ask(found: Visit, account: Account, leased: Leased, form: Form) -> Response:
+    """Store the note; without scripts the page comes again with everything that was entered."""
+    payload, problems, notice = payload_of(leased.task, leased.order, form, found.site.questions), list[str](), ""
+    try:
+        doubts.ask(found.site.store, account.id, leased.task.id, form.get("doubt"), now=found.now)
+        notice = found.say(translations.DOUBT_SENT)
+    except Refused as refused:
+        if found.wants_json:
+            raise
+        problems = [found.say(translations.REFUSALS[refused.key])]
+    if found.wants_json:
+        return JSONResponse({"asked": True})
+    return _show(found, account, leased, payload, problems=problems, notice=notice, status=422 if problems else 200)
 
 
 def _seconds(found: Visit, form: Form) -> float:
@@ -271,6 +307,7 @@ def _show(
         saved_at="",
         problems=problems,
         unsure=unsure,
+        notes=doubt_pages.beside(found, account.id, task.id),
         notice=notice,
         guideline=guide.reference,
         guideline_html=prose(guide.text),

@@ -44,6 +44,7 @@ REFUSALS = {
     "text_unchanged": _("The response is unchanged. Correct it, or skip the task."),
     "choice_missing": _("Choose one of the four options."),
     "turn_missing": _("Each of the assistant's responses needs a rating from 1 to 7."),
+    "no_such_doubt": _("There is no such thread."),
     "question_missing": _("A question is not answered:"),
     "questions_changed": _("The questions changed while this page was open. Reopen the task; your answers are kept."),
     "span_misplaced": _("A marked passage is not in the text, or its kind is not in the list."),
@@ -93,6 +94,7 @@ SHORTCUTS = (
     ("Shift+↑ Shift+↓", _("ranking: one rank up or down")),
     ("B", _("ranking: all responses are bad")),
     ("I", _("what the flags mean")),
+    ("N", _("ask the lead")),
     ("R", _("enter a reason")),
     ("Z", _("undo")),
     ("X", _("skip the task")),
@@ -101,6 +103,8 @@ SHORTCUTS = (
     ("Esc", _("leave a text field, close a window")),
     ("?", _("show this list")),
 )
+LEAD, YOU = _("Lead"), _("You")
+DOUBT_SENT = _("Sent to the lead.")
 CONTRADICTION = _("You rated {better} {high} and {worse} {low}, but {worse} has the better rank. Save again to keep it, or change it.")
 SCRIPT = {
     "waiting": _("No connection. {count} answers are kept in this browser and will be sent automatically."),
@@ -109,6 +113,8 @@ SCRIPT = {
     "dismiss": _("Dismiss"),
     "draft": _("draft saved"),
     "local": _("draft saved in this browser"),
+    "doubt": DOUBT_SENT,
+    "unsent": _("No connection. Your note is still in the field; send it again."),
     "contradiction": CONTRADICTION,
     "unranked": _("Not yet ranked: {letters}"),
     "ranked": _("{letter} has rank {rank}"),

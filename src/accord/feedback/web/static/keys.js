@@ -22,6 +22,7 @@ export function startKeys(form, steps, ranking, act) {
 
 function enter(event, typing, act) {
   const target = event.target;
+  if (typing && target.name === "doubt") return (event.ctrlKey || event.metaKey) && (event.preventDefault(), act.ask());
   if (typing && target.name === "skip_reason") return event.preventDefault(), act.skip();
   const free = !typing && !target.closest("button, a, summary");
   if (!free && !(event.ctrlKey || event.metaKey)) return;
@@ -47,7 +48,7 @@ function pick(event, steps, ranking, act, singles) {
   if (!group && event.key === "ArrowRight") return act.forward;
   if (!singles) return null;
   if (/^[0-9]$/.test(event.key)) return () => number(steps.current, Number(event.key), ranking);
-  const named = { z: act.undo, x: act.openSkip, v: act.guideline, r: act.reason, i: act.meanings, "?": act.help }[event.key.toLowerCase()];
+  const named = { z: act.undo, x: act.openSkip, v: act.guideline, r: act.reason, i: act.meanings, n: act.doubt, "?": act.help }[event.key.toLowerCase()];
   if (named) return named;
   const flag = steps.current.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
   return flag && (() => flag.click());

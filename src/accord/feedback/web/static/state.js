@@ -1,5 +1,5 @@
 // What stands in the task's form, as data: for drafts, for undo, and to put it back.
-const OURS = new Set(["csrf", "key", "revision", "version", "opened", "seconds", "questions", "skip_reason"]);
+const OURS = new Set(["csrf", "key", "revision", "version", "opened", "seconds", "questions", "doubt", "skip_reason"]);
 
 export function read(form) {
   return [...new FormData(form)].filter(([name]) => !OURS.has(name));

@@ -18,7 +18,7 @@ export function startTask(form, journal, words) {
 
   const say = (text) => (problems.textContent = text);
   form.addEventListener("input", (event) => {
-    if (event.target.name === "skip_reason") return;
+    if (["skip_reason", "doubt"].includes(event.target.name)) return;
     say("");
     draft.changed();
   });
@@ -27,6 +27,7 @@ export function startTask(form, journal, words) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const action = event.submitter?.value ?? "save";
+    if (action === "doubt") return ask(form, words, say);
     if (sending) return;
     const problem = action === "save" ? steps.problem() || (ranking.cards.length && ranking.contradiction()) : "";
     if (problem) return say(problem);
@@ -47,6 +48,7 @@ export function startTask(form, journal, words) {
   const save = document.getElementById("save");
   const skipping = form.querySelector(".skipping");
   const guide = document.getElementById("guide");
+  const doubt = document.getElementById("doubt");
   const act = {
     back: () => steps.show(steps.index - 1),
     forward: () => {
@@ -59,6 +61,8 @@ export function startTask(form, journal, words) {
     skip: () => skipping.querySelector("button").click(),
     openSkip: () => ((skipping.open = true), skipping.querySelector("input").focus()),
     guideline: () => (guide.open = !guide.open),
+    ask: () => form.querySelector("[value=doubt]").click(),
+    doubt: () => ((doubt.open = true), doubt.querySelector("textarea").focus()),
     meanings: () => toggle(steps.current.querySelector(".meanings")),
     reason: () => steps.current.querySelector("[name=reason]")?.focus(),
     help: () => document.getElementById("help").showModal(),
@@ -70,6 +74,26 @@ export function startTask(form, journal, words) {
   guide.open = (localStorage.getItem(place) ?? (narrow ? "closed" : "open")) === "open";
   guide.addEventListener("toggle", () => localStorage.setItem(place, guide.open ? "open" : "closed"));
   steps.begin();
+}
+
+// A note to the lead: it is added to the thread on this page, and the answer stays as it is.
+async function ask(form, words, say) {
+  const field = form.elements.doubt;
+  const body = new URLSearchParams({ csrf: form.elements.csrf.value, doubt: field.value });
+  const told = document.getElementById("doubt-sent");
+  try {
+    const response = await fetch(form.getAttribute("action").replace(/answer$/, "doubt"), { method: "POST", body, headers: { Accept: "application/json" } });
+    if (!response.ok) return say((await response.json()).error);
+  } catch {
+    return (told.textContent = words.unsent);
+  }
+  const note = document.createElement("li");
+  note.append(Object.assign(document.createElement("p"), { textContent: field.value.trim() }));
+  note.className = "mine";
+  form.querySelector(".thread").append(note);
+  field.value = "";
+  told.textContent = words.doubt;
+  field.focus();
 }
 
 function toggle(details) {
