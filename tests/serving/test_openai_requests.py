@@ -148,3 +148,14 @@ def test_every_answer_has_a_request_id_of_its_own(server: Server, client: openai
     ids.add(httpx.get(server.url + "/v1/models").headers["x-request-id"])
     assert len(ids) == 6
     assert all(str(id).startswith("req_") for id in ids)
+
+
+def test_echo_puts_the_prompt_before_each_continuation(server: Server, client: openai.OpenAI) -> None:
+    how: Any = {"model": "tiny-1", "max_tokens": 6, "seed": 1, "n": 2}
+    texts = ["The mill", "A river"]
+    plain = client.completions.create(prompt=texts, **how).choices
+    echoed = client.completions.create(prompt=texts, echo=True, **how).choices
+    assert [choice.text for choice in echoed] == [texts[choice.index // 2] + choice.text for choice in plain]
+    chunks = list(client.completions.create(prompt=texts[0], echo=True, stream=True, **how | {"n": 1}))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == echoed[0].text
+    assert post(server, {"prompt": "x", "echo": True, "logprobs": 1}, "/v1/completions").json()["error"]["param"] == "echo"

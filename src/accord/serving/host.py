@@ -142,6 +142,8 @@ class Ask:
     """Token ids with what is added to their logits."""
     special: bool = True
     """Whether a raw text begins with the BOS of a tokenizer that writes one."""
+    echo: bool = False
+    """Whether the continuation of raw text begins with that text."""
     tools: Tools | None = None
     schema: Mapping[str, Any] | None = None
     """A JSON schema that the answer must fit."""

@@ -212,7 +212,7 @@ class ModelHost:
             guide = await _guide(served, ask)
             answer = _Answer(served, ask, prompt, guide, asyncio.get_running_loop().time() + self.capacity.seconds)
             worker.submit(served.seat, answer.request, answer.deliver, answer.accepted)
-            pieces = answer.pieces()
+            pieces = _echoed(served, ask, answer.pieces()) if ask.echo else answer.pieces()
             async for piece in _with_calls(served, ask.tools, pieces) if ask.tools else pieces:
                 yield piece
         finally:
@@ -381,6 +381,15 @@ def _tool_format(served: _Served) -> Kind:
         hint = "leave tools out, or serve a model whose chat template has them in the form of Hermes, Qwen, Llama 3 or Mistral"
         raise NotUnderstood("the model's chat template has no tools, or none in a known form", hint=hint, param="tools")
     return kind
+
+
+async def _echoed(served: _Served, ask: Ask, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
+    """Yield pieces with the prompt's text before the first."""
+    text = ask.prompt if isinstance(ask.prompt, str) else served.format.decode(ask.prompt)
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield replace(piece, text=text + piece.text)
+            text = ""
 
 
 async def _with_calls(served: _Served, tools: Tools, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:

@@ -209,7 +209,7 @@ class CompletionRequest(Drawing):
     prompt: Text | TokenIds | Annotated[list[Text], Field(min_length=1, max_length=64)]
     max_tokens: int = Field(16, ge=1, le=10_000_000)
     logprobs: int | None = Field(None, ge=0, le=20)
-    echo: Literal[False] = False
+    echo: bool = Field(False, description="Whether the answer begins with the prompt.")
     add_special_tokens: bool = Field(True, description="Whether a text begins with the BOS of a tokenizer that writes one.")
     best_of: int | None = Field(None, ge=1, le=MOST_ANSWERS, description="Only n itself: every answer that is drawn is returned.")
 
@@ -225,6 +225,9 @@ class CompletionRequest(Drawing):
             raise NotUnderstood(f"{len(prompts)} prompts with n={self.n} make {len(prompts) * self.n} answers", hint="ask for 128 at most")
         if self.best_of not in (None, self.n):
             raise NotUnderstood(f"best_of is {self.best_of} and n is {self.n}", hint="give n alone, and choose among them", param="best_of")
+        if self.echo and self.logprobs is not None:
+            what = "echo gives the prompt's text, and not its log-probabilities"
+            raise NotUnderstood(what, hint="leave out echo or logprobs", param="echo")
         one = Ask(
             self.sampling(self.max_tokens),
             stop=self.stops(),
@@ -234,6 +237,7 @@ class CompletionRequest(Drawing):
             presence_penalty=self.presence_penalty,
             logit_bias=self.biased(),
             special=self.add_special_tokens,
+            echo=self.echo,
         )
         return [replace(one, prompt=prompt) for prompt in prompts]
 

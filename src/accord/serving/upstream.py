@@ -183,6 +183,8 @@ def _body(model: str, ask: Ask) -> dict[str, Any]:
         body |= {"tool_choice": only if ask.tools.only else ask.tools.choice, "parallel_tool_calls": ask.tools.parallel}
     if ask.schema is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(ask.schema), "strict": True}}
+    if ask.echo:
+        body["echo"] = True
     if not ask.special:
         body["add_special_tokens"] = False
     more: dict[str, Any] = {"seed": ask.seed, "stop": list(ask.stop) or None, "truncation": "auto" if ask.shorten else None}
