@@ -187,7 +187,7 @@ def test_a_database_damaged_in_the_middle(file_store: Store, path: Path) -> None
     file_store.add_prompts(Prompt(f"p{i:05}", (Message("user", "word " * 50),)) for i in range(3000))
     file_store.engine.dispose()
     content = bytearray(path.read_bytes())
-    content[400_000:] = b"\xff" * (len(content) - 400_000)
+    content[600_000:] = b"\xff" * (len(content) - 600_000)
     path.write_bytes(content)
     with Store.open(f"sqlite:///{path}") as damaged, pytest.raises(StoreError, match=r"cannot be read.*malformed"):
         list(damaged.prompts())

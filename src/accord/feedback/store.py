@@ -27,7 +27,7 @@ from accord.feedback.inserts import (
     prompts_by_id,
     responses_by_id,
 )
-from accord.feedback.withdrawals import is_withdrawn
+from accord.feedback.withdrawals import is_in_use, is_withdrawn
 from accord.records import Demonstration, GuidelineSet, Labeler, Prompt, RankedPrompt, Ranking, Response, Split, Thumb
 
 ADDING = 0x616464
@@ -151,20 +151,21 @@ class Store:
     def responses(self, model: str | None = None) -> Iterator[Response]:
         """Yield responses, ordered by id."""
         table = schema.responses
-        query = select(table).where(~is_withdrawn("prompt", table.c.prompt_id)).order_by(table.c.id)
+        used = (~is_withdrawn("prompt", table.c.prompt_id), ~is_withdrawn("response", table.c.id))
+        query = select(table).where(*used).order_by(table.c.id)
         if model:
             query = query.where(table.c.model == model)
         return (rows.response(row) for row in self.database.rows(query))
 
     def rankings(self, guideline: GuidelineSet | None = None, split: Split | None = None, *, shared: bool = False) -> Iterator[Ranking]:
-        """Yield rankings, ordered by id, of one guideline set or of both.
+        """Yield rankings, ordered by id, of one guideline set or of both. A removed response is left out of the rankings that it is in.
 
         Args:
             shared: leave out prompts that one labeler alone ranked, which say nothing about agreement.
         """
         r, item = schema.rankings, schema.ranking_items
         query = select(r, item).join(item, item.c.ranking_id == r.c.id).order_by(r.c.id, item.c.position)
-        query = query.where(~is_withdrawn("ranking", r.c.id), _heard(r.c.labeler))
+        query = query.where(~is_withdrawn("ranking", r.c.id), is_in_use("response", item.c.response_id), _heard(r.c.labeler))
         if guideline:
             query = query.where(r.c.guideline_set == guideline)
         if split:
@@ -172,8 +173,10 @@ class Store:
         if shared:
             several = select(schema.rankings.c.prompt_id).group_by(schema.rankings.c.prompt_id)
             query = query.where(r.c.prompt_id.in_(several.having(func.count(schema.rankings.c.labeler.distinct()) > 1)))
-        for _, items in groupby(self.database.rows(query), key=lambda row: row["id"]):
-            yield rows.ranking(list(items))
+        for _, group in groupby(self.database.rows(query), key=lambda row: row["id"]):
+            items = list(group)
+            if len(items) > 1:  # else all others were removed, and what is left says nothing
+                yield rows.ranking(items)
 
     def ranked_by(self) -> dict[tuple[GuidelineSet, str], int]:
         """Return the number of rankings that ``rankings`` yields, by guideline set and labeler."""

@@ -32,5 +32,9 @@ def unqueued(store: Store) -> Iterator[Response]:
     r, item, t, shown = schema.responses, schema.ranking_items, schema.tasks, schema.task_responses
     ranked = select(item.c.ranking_id).where(item.c.response_id == r.c.id)
     queued = select(t.c.id).join(shown, shown.c.task_id == t.c.id).where(t.c.prompt_id == r.c.prompt_id, shown.c.response_id == r.c.id)
-    query = select(r).where(~ranked.exists(), ~queued.exists(), ~is_withdrawn("prompt", r.c.prompt_id)).order_by(r.c.id)
+    query = (
+        select(r)
+        .where(~ranked.exists(), ~queued.exists(), ~is_withdrawn("prompt", r.c.prompt_id), ~is_withdrawn("response", r.c.id))
+        .order_by(r.c.id)
+    )
     return map(rows.response, store.database.rows(query))

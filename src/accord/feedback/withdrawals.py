@@ -22,11 +22,20 @@ def is_withdrawn(kind: str, id: Any) -> ColumnElement[bool]:
     """Return the SQL condition that a record was withdrawn.
 
     Args:
-        kind: prompt, demonstration, ranking, answer, thumb, reaction or conversation.
+        kind: prompt, response, demonstration, ranking, answer, thumb, reaction or conversation.
         id: a column of the query around it, or a single id.
     """
     w = schema.withdrawn
     return select(w.c.record_id).where(w.c.kind == kind, w.c.record_id == id).exists()
+
+
+def is_in_use(kind: str, id: Any) -> ColumnElement[bool]:
+    """Return the SQL condition that a record was not withdrawn, for a column that a large join reads.
+
+    NOT IN rather than NOT EXISTS: PostgreSQL compares every two rows for a second NOT EXISTS while the table is empty.
+    """
+    w = schema.withdrawn
+    return id.not_in(select(w.c.record_id).where(w.c.kind == kind))
 
 
 def withdrawn_ids(connection: Connection, kind: str, ids: Iterable[str]) -> Iterator[str]:
