@@ -226,8 +226,7 @@ async def _pieces(model: str, ask: Ask, response: httpx.Response, version: str) 
             text: Any = (choice.get("delta") or {}).get("content") if ask.conversation else choice.get("text")
             tokens = _tokens(choice.get("logprobs"), chat=bool(ask.conversation)) if ask.logprobs is not None else ()
             last = str(choice.get("finish_reason") or last)
-            parts: list[Any] = (choice.get("delta") or {}).get("tool_calls") or []
-            for part in parts:
+            for part in cast("list[dict[str, Any]]", (choice.get("delta") or {}).get("tool_calls") or []):
                 _join(called, part)
             if text or tokens:
                 count = len(tokens) or 1
