@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.algorithms.early_stopping import Evaluations, HeldOut
 from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.algorithms.rollouts import Drawn, draw, minibatches, update_metrics
 from accord.models.adapters import restore_trained, trained_state
@@ -49,12 +50,14 @@ def train(
     decode: Callable[[Sequence[int]], str],
     run: Run,
     dtype: torch.dtype,
+    held_out: HeldOut | None = None,
 ) -> Any:
     """Train the policy, which starts as the SFT model, in place and return it.
 
     Args:
         sampler: samples from ``policy``. scorer: 1 for a right response to a plain prompt, otherwise 0.
         decode: token ids to text, for the sample tables.
+        held_out: what the policy is evaluated on meanwhile; nothing for None.
 
     Raises:
         RunError: a reward is not a number.
@@ -62,16 +65,19 @@ def train(
     beginning = {name: value.detach().clone() for name, value in trained_state(policy).items()} if config.restart else {}
     warmup = config.warmup(config.updates)
     optimizers = make_optimizers(policy, config, lr=config.lr, muon_lr=config.muon_lr)
-    done, updates, pool = 0, 0, Pairs()
+    done, updates, pool, evaluated = 0, 0, Pairs(), dict[str, Any]()
     if (restored := run.restore()) is not None:
         done, state = restored
         restore_trained(policy, state["policy"])
         restore_optimizers(optimizers, state["optimizers"])
-        updates, pool = state["updates"], state["pool"]
+        updates, pool, evaluated = state["updates"], state["pool"], state.get("evaluations", {})
     sampler.refresh()
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    evaluations = Evaluations(config, held_out, sampler, run, sampling, lambda: trained_state(policy))
+    evaluations.begin(done, evaluated)
 
     with track(config.rounds, "star", done=done) as bar:
-        for step in range(done + 1, config.rounds + 1):
+        for step in evaluations.steps(done):
             # step 1: try the next problems, and with the answer as a hint those that nothing right came of
             began = time.perf_counter()
             asked = _next(questions, (step - 1) * config.batch_size, config.batch_size, config.seed)
@@ -111,14 +117,18 @@ def train(
                 "seconds_rollout": sampled - began,
                 "seconds_train": time.perf_counter() - sampled,
             }
-            run.log(step, **metrics)
-            planned = step % config.save_every == 0 or step == config.rounds
+            run.log(step, **metrics | evaluations.check(step))
+            planned = step % config.save_every == 0 or step == config.rounds or evaluations.over
             if planned:
                 run.samples(step, _table(tried, decode))
             if run.due(planned, config.save_minutes):
                 state = {"policy": trained_state(policy), "optimizers": optimizer_states(optimizers), "updates": updates, "pool": pool}
-                run.checkpoint(step, state)
-            bar.advance(accuracy=metrics["accuracy"], solved=metrics["solved"], pool=metrics["pool"])
+                run.checkpoint(step, state | {"evaluations": evaluations.state})
+                evaluations.tidy()
+            told = {"accuracy": metrics["accuracy"], "solved": metrics["solved"], "pool": metrics["pool"]}
+            bar.advance(**told | evaluations.shown())
+    if (best := evaluations.best()) is not None:
+        restore_trained(policy, best)
     return policy
 
 

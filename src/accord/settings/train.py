@@ -511,7 +511,7 @@ class IlqlConfig(CosineOptimizer, Labels, Training):
 
 
 @section
-class StarConfig(ConstantOptimizer, DrawnBy, LongPrompts, Training):
+class StarConfig(ConstantOptimizer, DrawnBy, LongPrompts, EarlyStopping, Training):
     """`accord star`: learning from rationales that led to right answers (Zelikman et al. 2022)."""
 
     rounds: Count = 4
@@ -536,8 +536,14 @@ class StarConfig(ConstantOptimizer, DrawnBy, LongPrompts, Training):
     """Length limit of a rationale with its answer, in tokens."""
     kinds: str = "person simulated"
     """Labeler kinds whose answers count as right: any of person, simulated, model and user."""
+    evaluate_every: Natural = 1
+    """Rounds between evaluations on held-out problems, the last round included; 0 never evaluates."""
     save_every: Count = 1
     """Rounds between checkpoints."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(not self.evaluate_by, f"evaluate_by is {self.evaluate_by!r}, but a rationale is evaluated by its answer")
 
     @property
     def updates(self) -> int:

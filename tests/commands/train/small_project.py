@@ -46,7 +46,9 @@ ASKED = {"prompts", "prompts_left_out", "prompts_cut"}
 """Keys that a run has which learns from its own responses."""
 SAMPLED = PLANNED | ASKED | {"reward", "kl_k1", "finished"}
 """Those of a run that learns from its own samples."""
-EVALUATED = SAMPLED | {"held_out_reward", "held_out_win_rate", "held_out_best", "held_out_best_step"}
+HELD_OUT = {"held_out_reward", "held_out_win_rate", "held_out_best", "held_out_best_step"}
+"""Those of a run's last evaluation on held-out prompts."""
+EVALUATED = SAMPLED | HELD_OUT
 """Those of one that is evaluated on held-out prompts too."""
 PROMPTS = [
     Prompt(f"p{i}", (Message("user", f"Where is bread number {i}?"),), user=f"u{i}", split="validation" if i > 6 else "train")

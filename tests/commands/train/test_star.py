@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from small_project import ASKED, FLAGS, PLANNED, lineage_of, plain_model, written
+from small_project import ASKED, FLAGS, HELD_OUT, PLANNED, lineage_of, plain_model, written
 
 from accord.commands.data.problems import problems
 from accord.commands.train.star import star, with_hint
@@ -21,7 +21,9 @@ PROBLEMS = ProblemsConfig(count=40, solved=4, most=5, steps=1)
 def test_it_learns_from_problems_of_the_world(project: Project) -> None:
     problems(project, config=PROBLEMS)
     summary = star(project, config=StarConfig(rounds=1, batch_size=8, attempts=2, max_tokens=6), flags=FLAGS).summary
-    assert summary.keys() == PLANNED | ASKED | {"problems"}
+    assert summary.keys() == PLANNED | ASKED | HELD_OUT | {"problems"}
+    assert 0 <= summary["held_out_reward"] <= 1
+    assert (project.run("star") / "validation-answers.jsonl").exists()
     assert summary["problems"] == 24
     plain_model(project.model("star"))
     assert lineage_of(project, "star", parents=["sft"], snapshots=["answers"])["stage"] == "star"

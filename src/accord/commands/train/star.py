@@ -6,17 +6,22 @@ Follows Zelikman et al. 2022, section 3, except as algorithms/star.py says.
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated
 
 from accord.algorithms import star as algorithm
-from accord.algorithms.rewards import ExactAnswer
+from accord.algorithms.early_stopping import HeldOut
+from accord.algorithms.rewards import ExactAnswer, Mixture, Term
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.train.rewards import HELD_OUT
 from accord.commands.train.run import (
     askable,
     counted_prompts,
+    ending,
     plan_run,
     save,
     snapshot,
@@ -25,11 +30,13 @@ from accord.commands.train.run import (
     with_rates,
 )
 from accord.commands.train.samplers import opened_sampler
+from accord.data.templates import ChatFormat
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.answer_keys import NO_PROBLEMS, with_answer_keys
 from accord.feedback.store import Store
 from accord.records import Demonstration, Message, Prompt, final_answer
+from accord.runtime.progress import say
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import StarConfig
@@ -59,6 +66,7 @@ def star(
     with Store.open(opened.store_url) as store:
         known = with_answer_keys(store, "train", config.kinds)
     solved, digest = snapshot(opened.run(name) / "answers.jsonl", Demonstration, known)
+    held_out = _held_out(opened, config, name) if solved else []
     if not solved:
         raise InputError(f"the store has no problems with an answer by {config.kinds}", where=opened.store_url, hint=NO_PROBLEMS)
     inputs = {"sft": digest_of(source), "answers": digest, **template_input(opened)}
@@ -77,6 +85,7 @@ def star(
         # A problem is asked with its hint too, which is longer, so it is the hinted one that must leave room.
         asked, hints, window = askable(chat_format, hinted, config.max_tokens, config.long_rows)
         metrics |= counted_prompts(run, window)
+        evaluated = _evaluated(chat_format, held_out, config)
         by_id = {row.prompt.id: row.prompt for row in solved}
         questions, answers = list[algorithm.Question](), dict[tuple[int, ...], Decimal]()
         for prompt, hint in zip(asked, hints, strict=True):
@@ -94,12 +103,44 @@ def star(
                 decode=chat_format.tokenizer.decode,
                 run=run,
                 dtype=dtype,
+                held_out=evaluated,
             )
-        metrics |= {"problems": len(questions)}
+        metrics |= {"problems": len(questions)} | ending(run, *HELD_OUT)
         parents, data = {sft: inputs["sft"]}, {"answers": digest}
         save(opened, name, policy, chat_format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)
     return run
+
+
+def _held_out(project: Project, config: StarConfig, name: str) -> list[Demonstration]:
+    """Snapshot the validation problems that a policy is evaluated on while it learns; none where there are none, and this says so.
+
+    Raises:
+        InputError: there are none, and the settings choose a policy by them.
+    """
+    if not 0 < config.evaluate_every <= config.rounds:
+        return []
+    with Store.open(project.store_url) as store:
+        known = list(with_answer_keys(store, "validation", config.kinds))
+        random.Random("held out").shuffle(known)
+        found, _ = snapshot(project.run(name) / "validation-answers.jsonl", Demonstration, known[: config.evaluate_prompts])
+    if not found:
+        what = "the store has no problems with an answer of split validation"
+        if config.patience or config.final_policy == "best":
+            raise InputError(what, where=project.store_url, hint="--patience 0 --final-policy last")
+        say(f"star: {what}, so the policy is not evaluated while it learns")
+    return found
+
+
+def _evaluated(chat_format: ChatFormat, held_out: Sequence[Demonstration], config: StarConfig) -> HeldOut | None:
+    """Build what a policy is evaluated on while it learns: 1 for a right answer, otherwise 0. None without held-out problems."""
+    rule = "drop" if config.long_rows == "refuse" else config.long_rows  # only what is learned from stops a run
+    prompts, asked, _ = askable(chat_format, [row.prompt for row in held_out], config.max_tokens, rule)
+    if not asked:
+        return None
+    known = {row.prompt.id: answer for row in held_out if (answer := final_answer(row.text)) is not None}
+    right = ExactAnswer({tuple(ids): known[prompt.id] for prompt, ids in zip(prompts, asked, strict=True)}, chat_format.text)
+    return HeldOut(asked, Mixture((Term("right"),), {"right": right}))
 
 
 def with_hint(prompt: Prompt, answer: Decimal) -> tuple[Message, ...]:
