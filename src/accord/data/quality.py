@@ -20,7 +20,7 @@ from accord.data.personal import find
 from accord.data.pipeline import whole_text
 from accord.data.refusal import refuses
 from accord.data.toxicity import is_toxic
-from accord.records import Demonstration, RankedPrompt
+from accord.records import Demonstration, Prompt, RankedPrompt, conversation_key
 
 _PLACEHOLDER = re.compile(
     r"^\W*(?:todo|tbd|n/?a|none|null|nan|test(?:ing)?|asdf\w*|lorem ipsum.*|xxx+|\?+|\.+"
@@ -102,6 +102,22 @@ def _nothing(demonstration: Demonstration, short: int) -> str:
     if all(part.endswith(("?", "？")) for part in sentences) and demonstration.prompt.use_case not in _QUESTIONS_ARE_FINE:
         return "only asks back"
     return "few words" if words(text) < short and demonstration.prompt.use_case not in _SHORT_IS_FINE else ""
+
+
+def nearly_held_out(prompts: Sequence[Prompt], *, threshold: float) -> list[Suspect]:
+    """Return prompts of the training split that nearly repeat a held-out one; the same conversation is not among them."""
+    if not prompts:
+        return []
+    held_out = np.flatnonzero([prompt.split != "train" for prompt in prompts])
+    training = np.flatnonzero([prompt.split == "train" for prompt in prompts])
+    like = near(sketch([normal(whole_text(prompt)) for prompt in prompts]), np.concatenate([held_out, training]), threshold)
+    found: list[Suspect] = []
+    for prompt, original in zip(prompts, map(int, like), strict=True):
+        other = prompts[original]
+        apart = prompt.split == "train" != other.split and conversation_key(prompt.messages) != conversation_key(other.messages)
+        if original >= 0 and apart:
+            found.append(Suspect(prompt.id, f"nearly a prompt of {other.split}", whole_text(prompt)[:200], prompt.user, other.id))
+    return found
 
 
 def near_identical(demonstrations: Sequence[Demonstration], *, threshold: float) -> list[Suspect]:

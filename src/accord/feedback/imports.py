@@ -222,7 +222,7 @@ class Records:
             return False
         fields = cast("Mapping[str, Any]", row)
         responses: list[Any] = [*fields.get("responses", ()), fields.get("response")]
-        answered = frozenset(filter(None, map(_id_of, responses)))
+        answered = frozenset[str](_id_of(response) for response in responses if response)
         named = {_id_of(fields), _id_of(fields.get("prompt")), *answered} - {""}
         return bool(named & self.ids) or (str(fields.get("labeler", "")), answered) in self.judged
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import accord
 from accord.commands.app import main
 from accord.commands.data.inspect import inspect
 from accord.errors import InputError
+from accord.records import Message, Prompt, Split
 from accord.runtime.project import Project
 from accord.settings import InspectConfig
 
@@ -44,3 +46,24 @@ def test_a_sample_is_drawn_by_seed(project: Project) -> None:
 def test_nothing_to_look_at_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to look at"):
         inspect(Project.create(tmp_path / "empty"))
+
+
+def test_contamination_between_splits_is_found_exact_and_near(tmp_path: Path) -> None:
+    project = accord.create(tmp_path / "leaky")
+    long = "Write a short letter to the landlord about the broken heating in the kitchen, and ask when somebody will come to repair"
+    texts: dict[str, tuple[str, Split]] = {
+        "a": ("Hi?", "train"),
+        "b": ("Hi?", "test"),
+        "c": (f"{long} it.", "validation"),
+        "d": (f"{long} it!!", "train"),
+        "e": ("No?", "train"),
+    }
+    with accord.store(project) as store:
+        store.add_prompts(Prompt(id, (Message("user", text),), user=id, split=split) for id, (text, split) in texts.items())
+    metrics = inspect(project)
+    assert metrics["contamination"] == {"exact": 1, "near": 1}
+    samples = [json.loads(line) for line in (project.run(metrics["run"]) / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert [(row["kind"], row.get("prompts") or (row["id"], row["like"])) for row in samples] == [
+        ("contamination", ["b", "a"]),
+        ("near_contamination", ("d", "c")),
+    ]

@@ -15,9 +15,10 @@ from cyclopts import Parameter
 
 from accord.commands.app import Flat, ProjectPath, flat, shows, table_of
 from accord.data.pipeline import REASONS, whole_text
-from accord.data.quality import Suspect, answer_nothing, contradictions, near_identical, profile
+from accord.data.quality import Suspect, answer_nothing, contradictions, near_identical, nearly_held_out, profile
 from accord.errors import InputError
 from accord.feedback import withdrawals
+from accord.feedback.leaks import leaks
 from accord.feedback.store import Store
 from accord.runtime.progress import table
 from accord.runtime.project import Project
@@ -58,7 +59,7 @@ def inspect(
 
     Returns:
         A profile for each kind of text; demonstrations that answer nothing or are near-identical; comparisons that contradict each
-        other; prompts left out by reason; and the run's name.
+        other; conversations in several splits; prompts left out by reason; and the run's name.
 
     Raises:
         InputError: the project has nothing to look at.
@@ -66,8 +67,9 @@ def inspect(
     opened = Project.open(project)
     with Store.open(opened.store_url) as store:
         written = _sampled(store.demonstrations(), config, "demonstrations")
+        asked = _sampled(store.prompts(), config, "prompts")
         texts = {
-            "prompts": [whole_text(prompt) for prompt in _sampled(store.prompts(), config, "prompts")],
+            "prompts": [whole_text(prompt) for prompt in asked],
             "demonstrations": [demonstration.text for demonstration in written],
             "responses": [response.text for response in _sampled(store.responses(), config, "responses")],
         }
@@ -75,13 +77,18 @@ def inspect(
             raise InputError("there is nothing to look at", where=str(opened.path), hint="`accord import PROJECT FILE` reads something")
         contradicting = contradictions(store.ranked_prompts(guideline=None))
         unused = _left_out(store)
+        leaked = leaks(store)
     nothing, alike = answer_nothing(written, short=config.short), near_identical(written, threshold=config.near)
     suspects = {"answer_nothing": nothing, "near_identical": alike}
     metrics: dict[str, Any] = {kind: profile(part, threshold=config.near) for kind, part in texts.items()}
     metrics |= {kind: _counts(found) for kind, found in suspects.items()} | {"contradictions": contradicting, "left_out": unused}
+    nearly = nearly_held_out(asked, threshold=config.near)
+    metrics["contamination"] = {"exact": len(leaked), "near": len(nearly)}
     run = Run.start(opened.run(name or _next_name(opened)), stage="inspect", config=config, inputs={}, resume=False, seed=config.seed)
     for kind, found in suspects.items():
         run.samples(0, [{"kind": kind, **dataclasses.asdict(suspect)} for suspect in found])
+    run.samples(0, [{"kind": "contamination", **dataclasses.asdict(leak)} for leak in leaked])
+    run.samples(0, [{"kind": "near_contamination", **dataclasses.asdict(suspect)} for suspect in nearly])
     run.finish(**metrics)
     return metrics | {"run": run.folder.name}
 
