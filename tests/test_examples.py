@@ -49,6 +49,13 @@ def test_own_reward_rises(town: Path) -> None:
     assert max(rewards[2:]) > rewards[0] + 0.2
 
 
+def test_rules_tell_good_answers_from_others() -> None:
+    printed = run("rule_rewards")
+    good, bad, *_ = numbers(r"^ *([\d.]+)  ", printed)
+    assert (good, bad) == (3.0, 0.0)
+    assert re.search(r"none  ''", printed)
+
+
 def test_dpo_prefers_the_better_side_of_pairs_it_never_saw(town: Path) -> None:
     printed = run("dpo_from_dataframe", "--project", town)
     assert "pandas is not installed" not in printed
