@@ -11,6 +11,9 @@ pip install 'accord-rlhf[remote]'. Use it from a thread in an asynchronous app; 
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,7 +26,7 @@ import httpx
 
 from accord.errors import RunError
 
-__all__ = ["Choice", "Client", "Item", "Rejected", "Stored"]
+__all__ = ["Choice", "Client", "Item", "Rejected", "Stored", "verified"]
 
 AGAIN = (408, 429, 502, 503, 504)
 """Statuses after which the same request may succeed."""
@@ -236,6 +239,31 @@ class Client:
                 wait = _wait(reply, wait)
             time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
+
+
+def verified(body: bytes | str, signature: str, secret: str, *, tolerance: float = 300.0) -> dict[str, Any]:
+    """Return the event in the body of a webhook's request.
+
+    Args:
+        body: as it came, not parsed and written again.
+        signature: the header ``X-Accord-Signature``.
+        tolerance: seconds by which the time in it may differ from now.
+
+    Raises:
+        Rejected: it was signed with another secret, changed on the way, or sent too long ago.
+    """
+    text = body if isinstance(body, str) else body.decode()
+    fields: dict[str, str] = {}
+    for part in signature.split(","):
+        name, _, value = part.partition("=")
+        fields[name.strip()] = value
+    at = fields.get("t", "")
+    expected = hmac.new(secret.encode(), f"{at}.{text}".encode(), hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected.encode(), fields.get("v1", "").encode()):
+        raise Rejected("the signature is another's", status=0, code="bad_signature", where="X-Accord-Signature")
+    if not at.isdecimal() or abs(time.time() - int(at)) > tolerance:
+        raise Rejected("the event was sent too long ago", status=0, code="stale_signature", where="X-Accord-Signature")
+    return json.loads(text)
 
 
 def _wait(reply: httpx.Response, otherwise: float) -> float:

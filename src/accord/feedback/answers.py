@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, insert, select
 
-from accord.feedback import payloads, schema
+from accord.feedback import outbox, payloads, schema
 from accord.feedback.audit import note
 from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses
 from accord.feedback.queue import Kind, Purpose, Task, digest, load
@@ -142,6 +142,8 @@ def submit(
             _record(connection, task, saved.id, labeler, cleaned, shown, guideline, now)
         set_state(connection, task_id, labeler, "skipped" if "skip" in cleaned else "answered")
         _drop_draft(connection, task_id, labeler)
+        told = {"answer": saved.id, "task": task_id, "kind": task.kind, "revision": saved.revision}
+        outbox.emit(connection, "answer.stored", told, now=now)
         return saved
 
 

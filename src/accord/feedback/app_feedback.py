@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, select
 
-from accord.feedback import consents, review, schema
+from accord.feedback import consents, outbox, review, schema
 from accord.feedback.app_requests import Said, answers_of, asked_before, claim, keep, renew
 from accord.feedback.apps import App, NotTaken, enter, pseudonym, version_of
 from accord.feedback.audit import note
@@ -121,6 +121,7 @@ def take(connection: Connection, app: App, said: Feedback, *, now: datetime) -> 
     for kind, payload in payloads:
         second = other.id if other and kind == "choice" else ""
         made.append(put(connection, id, kind, turn, payload, other=second, now=min(said.at or now, now)))
+    outbox.review_needed(connection, id, [reaction.id for reaction, _ in made], now=now)
     return Taken(said.response, id, _items(connection, id, made))
 
 
@@ -221,6 +222,7 @@ def _sent(
     said = turns[1] if answers else turns[0]
     beside = {"note": sent.comment, "tags": list(sent.tags)}
     made = put(connection, id, kind, said, {**payload, **beside}, other=turns[2].id if len(answers) == 2 else "", now=now)
+    outbox.review_needed(connection, id, [made[0].id], now=now)
     return Taken(response, id, _items(connection, id, [made]))
 
 

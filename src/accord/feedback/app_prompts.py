@@ -13,7 +13,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, func, select
 
-from accord.feedback import consents, review, schema
+from accord.feedback import consents, outbox, review, schema
 from accord.feedback.app_requests import TRAFFIC
 from accord.feedback.chats import Turn
 from accord.feedback.moderation import Screen
@@ -59,6 +59,7 @@ def draw(connection: Connection, asked: Turn, rules: Draw, *, now: datetime) -> 
     made, _ = put(connection, user, "prompt", asked, {}, now=now)
     item = review.item_of(connection, made.id, rules.screen)
     if not item.clean:
+        outbox.review_needed(connection, user, [made.id], now=now)
         return "for review"
     review.accept_within(connection, item, by=TRAFFIC, now=now)
     return "taken"

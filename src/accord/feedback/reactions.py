@@ -15,7 +15,7 @@ from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select
 
-from accord.feedback import schema, withdrawals
+from accord.feedback import outbox, schema, withdrawals
 from accord.feedback.audit import note
 from accord.feedback.chats import Turn, one
 from accord.feedback.payloads import CHOICES
@@ -65,7 +65,9 @@ def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, 
     if kind == "choice" and _answer(store, user, other).parent != said.parent:
         raise Refused("no_such_turn", 404, other)
     with store.write() as connection:
-        return put(connection, user, kind, said, payload, other=other, now=now)[0]
+        made, _ = put(connection, user, kind, said, payload, other=other, now=now)
+        outbox.review_needed(connection, user, [made.id], now=now)
+        return made
 
 
 def put(

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 10
+VERSION = 11
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 BOOKKEEPING = frozenset({"key", "imported"})
 """Columns that are about a record and no part of it: two rows that differ in them are the same record."""
@@ -516,3 +516,29 @@ import_changes = Table(
     Column("user", name(120), nullable=False),
     Column("extra", Text, nullable=False),
 )
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", name(40), primary_key=True),
+    Column("app", name(120), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("secret", name(80), nullable=False),
+    Column("events", Text, nullable=False),
+    Column("at", name(40), nullable=False),
+    Column("ended", name(40), nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("webhook", name(40), ForeignKey("webhooks.id"), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", name(12), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due", Float, nullable=False),
+    Column("said", FreeText, nullable=False),
+)
+Index("deliveries_due", deliveries.c.state, deliveries.c.due)
+Index("deliveries_of", deliveries.c.webhook, deliveries.c.state)

@@ -81,6 +81,8 @@ class ServeConfig(Settings):
     """Share of the requests that become prompts, of API keys that opted in to it."""
     prompts_per_user: Natural = 200
     """Most prompts that one end user gives in this way."""
+    webhook_private: bool = False
+    """Lets webhooks be at addresses that the internet cannot reach, and without TLS."""
     strict: bool = False
     """Refuses a request with a field that nobody reads; otherwise the header X-Accord-Ignored names such fields."""
     best_of: Count = 1

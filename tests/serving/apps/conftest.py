@@ -16,7 +16,7 @@ from accord.feedback.app_prompts import Draw
 from accord.feedback.store import Store
 from accord.records import Message, Sampling
 from accord.serving.api import create
-from accord.serving.apps import routes, task_routes
+from accord.serving.apps import hook_routes, routes, task_routes
 from accord.serving.apps.desk import Desk, mount
 from accord.serving.apps.keeper import Keeper
 from accord.serving.host import Ask, Piece
@@ -66,6 +66,7 @@ class Served:
     keys: Keys
     keeper: Keeper
     host: Echo
+    desk: Desk
     made: list[httpx.Client] = field(default_factory=list[httpx.Client])
 
     def client(self, name: str = "bakery", **how: Any) -> httpx.Client:
@@ -103,9 +104,10 @@ def served(tmp_path: Path) -> Generator[Served]:
     with Store.open(f"sqlite:///{tmp_path / 'feedback.db'}") as store:
         desk = Desk(lambda: store)
         keeper = Keeper(desk, Draw(EVERYTHING, share=1.0, per_user=3), 30)
-        app = create(host, keys=keys, keeper=keeper, extend=lambda app: mount(app, desk, routes.router, task_routes.router))
+        routers = (routes.router, task_routes.router, hook_routes.router)
+        app = create(host, keys=keys, keeper=keeper, extend=lambda app: mount(app, desk, *routers))
         with serving(host, app) as url:
-            found = Served(url, store, keys, keeper, host)
+            found = Served(url, store, keys, keeper, host, desk)
             yield found
             for client in found.made:
                 client.close()

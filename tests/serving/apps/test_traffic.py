@@ -193,5 +193,5 @@ def test_tools_and_other_roles_are_not_stored() -> None:
     assert keeper.opened(key, plain, "", None).headers == {"X-Accord-Stored": "feedback; days=7"}
     ends = replace(plain, conversation=(*plain.conversation, Message("assistant", "a")))
     assert keeper.opened(key, ends, "", None).headers == {"X-Accord-Stored": "no; it does not end with a user's message"}
-    called = replace(plain, conversation=(ToolTurn("assistant", "", (ToolCall("f", "{}", "1"),)), Message("user", "u")))
+    called = replace(plain, conversation=(ToolTurn("assistant", "", (ToolCall("f", "look_up", {}),)), Message("user", "u")))
     assert keeper.opened(key, called, "", None).headers == {"X-Accord-Stored": "no; it has tools"}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
 from accord.commands.app import RunFlags
 from accord.commands.serve.round_news import news
+from accord.feedback import outbox
+from accord.feedback.store import Store
 from accord.feedback.traces import chat_turns
 from accord.runtime.project import Project, sections
 from accord.settings import RoundConfig
@@ -41,6 +44,8 @@ def run_round(project: Project, config: RoundConfig, *, base: str, dtype: Any = 
         _command(stage)(project, **given)
         made[stage] = name
     last = list(made.values())[-1]
+    with Store.open(project.store_url) as store, store.write() as connection:
+        outbox.emit(connection, "round.ready", {"models": made}, now=datetime.now(UTC))
     return {**made, "chat_turns_learned_from": len({turn.turn for turn in chat_turns(project, last)})}
 
 

@@ -28,10 +28,11 @@ from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
 from accord.runtime.project import Project
 from accord.serving.api import create
-from accord.serving.apps import routes, task_routes
+from accord.serving.apps import hook_routes, routes, task_routes
 from accord.serving.apps.desk import Desk, mount
 from accord.serving.apps.keeper import Keeper
 from accord.serving.apps.upkeep import upkeep
+from accord.serving.apps.webhooks import Deliverer
 from accord.serving.guards import Rules
 from accord.serving.host import Host
 from accord.serving.keys import Keys
@@ -108,15 +109,17 @@ async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules,
     limits = Limits(config.requests_per_minute, config.tokens_per_minute)
     asked = questions.load(project.settings.get("label.questions"), project.path)
     label = LabelConfig(**project.settings.get("label", {}))
-    desk = Desk(lambda: Store.open(project.store_url), asked, label, project.path)
+    desk = Desk(lambda: Store.open(project.store_url), asked, label, project.path, config.webhook_private)
     keeper = Keeper(desk, Draw(EVERYTHING, config.prompt_share, config.prompts_per_user), config.keep_days)
     how: dict[str, Any] = {"limits": limits, "names": [*names, config.host], "rules": rules, "strict": config.strict, "keeper": keeper}
-    app = create(host, keys=keys, **how, extend=lambda app: mount(app, desk, routes.router, task_routes.router))
+    app = create(host, keys=keys, **how, extend=lambda app: mount(app, desk, routes.router, task_routes.router, hook_routes.router))
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}
     settings = uvicorn.Config(app, **quiet, timeout_graceful_shutdown=5, limit_concurrency=CONNECTIONS)
     await host.start()
     beside = [asyncio.create_task(reload_rewritten(Shelf(project), host))] if isinstance(host, ModelHost) else []
-    beside += [asyncio.create_task(upkeep(desk, keys))] if keys else []
+    if keys:
+        lasting = (upkeep(desk, keys), Deliverer(desk, config.webhook_private).run(keys))
+        beside += [asyncio.create_task(work) for work in lasting]
     try:
         hostname = f"[{config.host}]" if ":" in config.host else config.host
         address = f"http://{hostname}:{socket.getsockname()[1]}/v1"

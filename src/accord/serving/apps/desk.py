@@ -48,6 +48,8 @@ class Desk:
     """How tasks are handed out."""
     folder: Path | None = None
     """The project's folder, whose guidelines take precedence over the built-in ones."""
+    private: bool = False
+    """Whether webhooks may be at addresses that the internet cannot reach."""
     _store: Store | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -118,7 +120,7 @@ def carry_out(
 def mount(app: FastAPI, desk: Desk, *routers: Any) -> None:
     """Add routes for apps to the API."""
     app.state.desk = desk
-    app.state.fields = app.state.fields | FIELDS | task_schemas.FIELDS
+    app.state.fields = app.state.fields | FIELDS | task_schemas.FIELDS | {"url", "events"}
     for router in routers:
         app.include_router(router)
     handlers: dict[Any, Any] = {NotTaken: _not_taken, Refused: _refused}
