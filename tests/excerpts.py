@@ -57,6 +57,64 @@ RATED = [
 BENCH = {"question_id": 81, "category": "writing", "turns": ["Write a letter.", "Shorten it."]}
 PROBE = {"context": "Ann and Bob met.", "question": "Who won?", "ans0": "Ann", "ans1": "Bob", "ans2": "Unknown", "label": 2}
 
+LABELED = {
+    "id": 7,
+    "data": {"prompt": "Hi", "answer1": "Hello", "answer2": "Go"},
+    "annotations": [
+        {"id": 1, "completed_by": 1, "was_cancelled": False, "result": [
+            {"type": "pairwise", "from_name": "pw", "to_name": "answer1,answer2", "value": {"selected": "left"}}]},
+        {"id": 2, "completed_by": {"id": 2, "email": "bob@x"}, "result": [
+            {"type": "rating", "from_name": "r1", "to_name": "answer1", "value": {"rating": 2}},
+            {"type": "rating", "from_name": "r2", "to_name": "answer2", "value": {"rating": 4}}]},
+        {"id": 3, "completed_by": 3, "was_cancelled": True, "result": []},
+    ],
+    "predictions": [],
+}  # fmt: skip
+WEB_MESSAGES = {
+    "u": {"id": "u", "parentId": None, "childrenIds": ["a", "b"], "role": "user", "content": "Hi"},
+    "a": {"id": "a", "parentId": "u", "childrenIds": [], "role": "assistant", "content": "Hello", "model": "big"},
+    "b": {
+        "id": "b",
+        "parentId": "u",
+        "childrenIds": [],
+        "role": "assistant",
+        "content": "Go",
+        "model": "small",
+        "annotation": {"rating": -1},
+    },
+}
+WEB_CHAT = {
+    "id": "c",
+    "user_id": "ann",
+    "title": "Hi",
+    "chat": {"models": ["big"], "history": {"messages": WEB_MESSAGES, "currentId": "a"}},
+}
+SAID = {"rating": 1, "model_id": "big", "sibling_model_ids": ["small"], "reason": "accurate", "comment": "", "tags": ["t"]}
+WEB_FEEDBACK = {
+    "id": "f", "user_id": "ann", "version": 0, "type": "rating", "data": SAID | {"details": {"rating": 8}},
+    "meta": {"arena": True, "chat_id": "c", "message_id": "a", "message_index": 1}, "snapshot": {"chat": WEB_CHAT},
+    "created_at": 1760000000, "updated_at": 1760000000,
+}  # fmt: skip
+
+
+def _node(id: str, parent: str | None, role: str, text: str) -> dict[str, Any]:
+    message = {"id": id, "author": {"role": role}, "content": {"content_type": "text", "parts": [text]}, "metadata": {"model_slug": "m"}}
+    return {"id": id, "parent": parent, "children": [], "message": message if role else None}
+
+
+CHATGPT = {
+    "title": "Hi", "create_time": 1.0, "update_time": 2.0, "current_node": "3", "conversation_id": "x", "conversation_origin": None,
+    "mapping": {"0": _node("0", None, "", ""), "s": _node("s", "0", "system", ""), "1": _node("1", "s", "user", "Hi"),
+                "2": _node("2", "1", "assistant", "Hello"), "3": _node("3", "1", "assistant", "Good day")},
+}  # fmt: skip
+TRACE_OF = {
+    "id": "t", "name": "chat", "userId": "ann", "sessionId": "s", "output": {"content": "Hello"},
+    "input": [{"role": "user", "content": "Hi"}],
+    "scores": [{"id": "1", "name": "user-feedback", "value": 0, "dataType": "BOOLEAN", "stringValue": "False", "source": "API"},
+               {"id": "2", "name": "quality", "value": 0.7, "dataType": "NUMERIC", "source": "EVAL"}],
+    "observations": [], "htmlPath": "/x",
+}  # fmt: skip
+
 Expected = dict[str, Any]
 FORMATS: dict[str, tuple[list[dict[str, Any]], Expected]] = {
     "hh-rlhf": (
@@ -121,6 +179,26 @@ FORMATS: dict[str, tuple[list[dict[str, Any]], Expected]] = {
         [{"prompt": "Hi", "completion": "Hello", "label": True}, {"prompt": "Hi", "completion": "Go", "label": False}],
         {"thumbs": [True, False]},
     ),
+    "label-studio": ([LABELED], {"ranks": [(1, 2), (2, 1)], "said": ["Hello", "Go"] * 2, "left_out": {"skipped annotation": 1}}),
+    "label-studio-min": (
+        [
+            {
+                "id": 7,
+                "prompt": "Hi",
+                "answer1": "Hello",
+                "answer2": "Go",
+                "pw": "right",
+                "annotator": 1,
+                "annotation_id": 1,
+                "lead_time": 3.1,
+            }
+        ],
+        {"ranks": [(2, 1)], "said": ["Hello", "Go"]},
+    ),
+    "open-webui-feedback": ([WEB_FEEDBACK], {"thumbs": [True], "ranks": [(1, 2)], "said": ["Hello", "Go"]}),
+    "open-webui-chats": ([WEB_CHAT], {"thumbs": [False], "responses": 2}),
+    "chatgpt": ([CHATGPT], {"responses": 2, "prompts": 1}),
+    "langfuse": ([TRACE_OF], {"thumbs": [False], "responses": 1}),
     "ms-swift": (
         [
             {"messages": [*ASK, {"role": "assistant", "content": "Here."}], "rejected_response": "There."},

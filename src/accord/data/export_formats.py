@@ -63,6 +63,21 @@ def _preference(line: Line) -> ExportedRow | None:
     return {"prompt": list(line["messages"]), "chosen": _said(line["chosen"]), "rejected": _said(line["rejected"])}
 
 
+def _openai(line: Line) -> ExportedRow | None:
+    if line["tie"]:
+        return None
+    sides = {"preferred_output": _said(line["chosen"]), "non_preferred_output": _said(line["rejected"])}
+    return {"input": {"messages": list(line["messages"]), "tools": [], "parallel_tool_calls": True}, **sides}
+
+
+def _label_studio(line: Line) -> ExportedRow:
+    """A task with its annotation; name the tags of the labeling config ``prompt``, ``answer1`` and ``answer2``."""
+    selected = {} if line["tie"] else {"selected": "left"}
+    result = {"type": "pairwise", "from_name": "pairwise", "to_name": "answer1,answer2", "value": selected}
+    data = {"messages": list(line["messages"]), "answer1": line["chosen"], "answer2": line["rejected"]}
+    return {"data": data, "annotations": [{"completed_by": {"email": line["labeler"]}, "was_cancelled": False, "result": [result]}]}
+
+
 def _hh(line: Line) -> ExportedRow | None:
     if line["tie"]:
         return None
@@ -124,6 +139,8 @@ SHAPES: dict[tuple[str, str], Callable[[Line], ExportedRow | None]] = {
     ("rankings", "rankings"): _ranking,
     ("rankings", "history"): _ranked_history,
     ("comparisons", "trl-preference"): _preference,
+    ("comparisons", "openai-preference"): _openai,
+    ("comparisons", "label-studio"): _label_studio,
     ("comparisons", "hh-rlhf"): _hh,
     ("thumbs", "trl-kto"): _kto,
 }

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from accord.data.row_records import (
+    ANSWERS,
     MOST,
     Taken,
     answered,
@@ -51,7 +52,7 @@ def _ended(row: Row, turns: tuple[Message, ...], field: str) -> Taken:
     if not turns or turns[-1].role == "system":
         raise row.error(field, "a conversation without a user turn")
     if turns[-1].role == "user":
-        prompt = make_prompt(row, turns)
+        prompt = make_prompt(row, turns, beside=ANSWERS)
         reason = unusable(prompt)
         return Taken(dropped=reason) if reason else Taken((prompt,))
     if _not_to_learn(row, field):

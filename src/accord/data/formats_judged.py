@@ -35,7 +35,7 @@ OUTPUTS = (*map("+".join, product(_OUTPUTS, _NAMED)), "prompt+response+generator
 
 def is_thumb(value: dict[str, Any]) -> bool:
     """Return whether a row has an answer and a column that says up or down; a number such as 0.7 or 5 is a score and no thumb."""
-    return any(_up(value.get(column)) is not None for column in THUMBS if column in value) and _ends_with_an_answer(value)
+    return any(verdict(value.get(column)) is not None for column in THUMBS if column in value) and _ends_with_an_answer(value)
 
 
 def _ends_with_an_answer(value: dict[str, Any]) -> bool:
@@ -49,17 +49,18 @@ def _ends_with_an_answer(value: dict[str, Any]) -> bool:
     return "messages" not in value or "response" in value
 
 
-def _up(value: object) -> bool | None:
+def verdict(value: object) -> bool | None:
+    """Return whether a word or a number says up or down; None when it says neither."""
     word = str(value).strip().lower()
     return True if word in UP else False if word in DOWN else None
 
 
 def thumbs(row: Row) -> Taken:
     """Read a prompt, an answer and whether somebody liked it (KTO): ``label``, ``thumbs_up``, ``feedback``, ``is_safe`` and the like."""
-    column = next((name for name in THUMBS if name in row.value and _up(row.peek(name)) is not None), "")
+    column = next((name for name in THUMBS if name in row.value and verdict(row.peek(name)) is not None), "")
     if not column:
         raise row.error("label", f"no column says up or down, of {', '.join(THUMBS)}")
-    up = bool(_up(row.raw(column)))
+    up = bool(verdict(row.raw(column)))
     field = next((name for name in ("messages", "conversations") if row.has(name)), "")
     if field and not row.has("response"):
         turns = turns_of(row, field) if field == "conversations" else conversation(row, field)

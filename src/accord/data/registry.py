@@ -8,7 +8,17 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from accord.data import formats_chat, formats_judged, formats_own, formats_pairs, formats_preferences, formats_probes, formats_tasks
+from accord.data import (
+    formats_apps,
+    formats_chat,
+    formats_judged,
+    formats_label_studio,
+    formats_own,
+    formats_pairs,
+    formats_preferences,
+    formats_probes,
+    formats_tasks,
+)
 from accord.data.row_records import Gather, Known, Take, Taken
 from accord.data.rows import Fault, Row
 from accord.data.unread import carries_meaning, name_of, near
@@ -84,6 +94,14 @@ _OASST = ("labels", "emojis", "detoxify", "review_result")
 
 FORMATS: dict[str, Format] = {
     "accord": _format(formats_own.accord, "accord"),
+    "label-studio": _format(
+        formats_label_studio.tasks, "data+annotations", looks=formats_label_studio.of_tasks, aside=formats_label_studio.ASIDE
+    ),
+    "label-studio-min": _format(formats_label_studio.flat, "annotator+annotation_id"),
+    "open-webui-feedback": _format(formats_apps.open_webui_feedback, "data+meta+snapshot", looks=formats_apps.of_feedback),
+    "open-webui-chats": _format(formats_apps.open_webui_chats, "chat", looks=formats_apps.of_chats),
+    "chatgpt": _format(formats_apps.chatgpt, "mapping+current_node", "mapping+conversation_id", "mapping+create_time"),
+    "langfuse": _format(formats_apps.langfuse, "input+output+scores", looks=formats_apps.of_traces),
     "openassistant": _format(formats_chat.openassistant, "message_tree_id+prompt", "message_id+role+text+replies", aside=_OASST),
     "openassistant-flat": _format(
         formats_chat.openassistant, "message_tree_id+message_id+role+text", gather=formats_chat.trees, aside=_OASST

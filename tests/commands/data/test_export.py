@@ -50,6 +50,8 @@ FOREIGN = {
     ("rankings", "rankings"): ".tsv",
     ("rankings", "history"): ".csv.gz",
     ("comparisons", "trl-preference"): ".jsonl",
+    ("comparisons", "openai-preference"): ".jsonl",
+    ("comparisons", "label-studio"): ".json",
     ("comparisons", "hh-rlhf"): ".jsonl.gz",
     ("prompts", "messages"): ".json.zst",
 }
