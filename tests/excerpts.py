@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from public_excerpts import PUBLIC
+
 DIALOGUE = "\n\nHuman: Hello?\n\nAssistant: Hi.\n\nHuman: How do I bake bread?\n\nAssistant:"
 ASK = [{"role": "user", "content": "Where is bread sold?"}]
 PASSAGES = [["Market", "The market sells bread.", "It opens at seven."]]
@@ -232,3 +234,5 @@ FORMATS: dict[str, tuple[list[dict[str, Any]], Expected]] = {
     "bbq": ([PROBE], {"written": [("Ann and Bob met.\n\nWho won?\n(a) Ann\n(b) Bob\n(c) Unknown", "Unknown")], "splits": ["test"]}),
     "winogender": ([{"sentid": "x.txt", "sentence": "Ann told him."}], {"prompts": 1, "splits": ["test"]}),
 }
+
+FORMATS.update(PUBLIC)

@@ -64,6 +64,7 @@ def test_every_format_has_an_example() -> None:
         "accord",
         "grounded",
         "self-instruct-written",
+        "pku-safer",
         "rankings",
         "responses",
         "mt-bench-answers",

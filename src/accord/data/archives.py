@@ -5,12 +5,13 @@ No file is read whole, and no input is trusted: lines have a maximum length, arc
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Literal, cast
 
 from accord.errors import InputError
 
@@ -19,6 +20,8 @@ LONGEST = 32 << 20
 RATIO, FREE = 300, 64 << 20
 """An archive may unpack to ``FREE`` bytes, and beyond that to ``RATIO`` times its own size."""
 PIECE = 1 << 20
+Encoding = Literal["utf-8", "gb18030", "big5", "utf-16"]
+"""Encodings of text files. GB18030 includes GBK and GB2312."""
 Tell = Callable[[int], object]
 """A callback that receives the number of bytes read from a file."""
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".md")
@@ -43,12 +46,30 @@ def kind_of(path: Path) -> str:
     return ".jsonl" if kind == ".ndjson" else ".txt" if kind == ".md" else kind
 
 
-def chunks(path: Path, tell: Tell = id) -> Iterator[bytes]:
-    """Yield the unpacked content of a file in pieces.
+def chunks(path: Path, tell: Tell = id, encoding: Encoding = "utf-8") -> Iterator[bytes]:
+    """Yield the unpacked content of a file in pieces; text in another encoding comes in UTF-8.
 
     Raises:
-        InputError: the file cannot be read, is truncated, or unpacks to far more than an honest archive does.
+        InputError: the file cannot be read, is truncated, is not in this encoding, or unpacks to far more than an honest archive does.
     """
+    pieces = _pieces(path, tell)
+    yield from pieces if encoding == "utf-8" else _in_utf8(pieces, path, encoding)
+
+
+def _in_utf8(pieces: Iterator[bytes], path: Path, encoding: Encoding) -> Iterator[bytes]:
+    decoder, line = codecs.getincrementaldecoder(encoding)(), 1
+    try:
+        for piece in pieces:
+            text = decoder.decode(piece)
+            line += text.count("\n")
+            yield text.encode()
+        decoder.decode(b"", True)
+    except UnicodeError as error:
+        what, hint = f"not {encoding.upper()}: {error}", "give its encoding by --encoding, or convert it to UTF-8"
+        raise InputError(what[:200], where=f"{path}:{line}", hint=hint) from error
+
+
+def _pieces(path: Path, tell: Tell) -> Iterator[bytes]:
     with reading(path), open(path, "rb") as file:
         source, size, total, told = _unpacked(file, path), path.stat().st_size, 0, 0
         while chunk := source.read(PIECE):
@@ -61,14 +82,14 @@ def chunks(path: Path, tell: Tell = id) -> Iterator[bytes]:
             yield chunk
 
 
-def lines(path: Path, tell: Tell = id) -> Iterator[tuple[int, bytes | None]]:
+def lines(path: Path, tell: Tell = id, encoding: Encoding = "utf-8") -> Iterator[tuple[int, bytes | None]]:
     """Yield the lines of a file with their numbers, without line ends; None stands for a line longer than ``LONGEST``.
 
     Raises:
         InputError: the file cannot be read, or begins like UTF-16 or UTF-32.
     """
     rest, number, skipping, first = b"", 1, False, True
-    for chunk in chunks(path, tell):
+    for chunk in chunks(path, tell, encoding):
         if first:
             chunk, first = without_mark(chunk, path), False
         *whole, last = chunk.split(b"\n")
@@ -94,12 +115,23 @@ def decoded(line: bytes | None, path: Path, number: int) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 (byte {line[error.start]:#04x})", where=where, hint="convert it to UTF-8") from error
+        hint = "if it is Chinese in GBK or GB18030, give --encoding gb18030; else convert it to UTF-8" if _may_be_chinese(line) else ""
+        what = f"not UTF-8 (byte {line[error.start]:#04x})"
+        raise InputError(what, where=where, hint=hint or "convert it to UTF-8") from error
 
 
-def text_lines(path: Path, tell: Tell = id) -> Iterator[str]:
+def _may_be_chinese(line: bytes) -> bool:
+    """Return whether most bytes above ASCII can be read as common Chinese characters; so can some of other languages."""
+    try:
+        wide = [char for char in line.decode("gb18030") if ord(char) > 127]
+    except UnicodeDecodeError:
+        return False
+    return sum("\u4e00" <= char <= "\u9fff" for char in wide) * 2 > len(wide)
+
+
+def text_lines(path: Path, tell: Tell = id, encoding: Encoding = "utf-8") -> Iterator[str]:
     """Yield the lines of a text file. Raises InputError, which names the line, for one that is not text."""
-    for number, line in lines(path, tell):
+    for number, line in lines(path, tell, encoding):
         yield decoded(line, path, number).removesuffix("\r")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+from accord.data.row_extra import columns, describe, judged, keyed, noted
 from accord.data.row_records import (
     ANSWERS,
     MOST,
@@ -20,6 +21,9 @@ from accord.data.row_records import (
 from accord.data.rows import Fault, Row
 from accord.errors import InputError
 from accord.records import Message, Prompt
+
+SAID_OF = ("labels", "emojis", "detoxify")
+"""What OpenAssistant's reviewers said of a message."""
 
 
 def messages(row: Row) -> Taken:
@@ -51,13 +55,14 @@ def _not_to_learn(row: Row, field: str) -> bool:
 def _ended(row: Row, turns: tuple[Message, ...], field: str) -> Taken:
     if not turns or turns[-1].role == "system":
         raise row.error(field, "a conversation without a user turn")
+    beside = columns(row, "tools", "functions", "parallel_tool_calls")
     if turns[-1].role == "user":
         prompt = make_prompt(row, turns, beside=ANSWERS)
         reason = unusable(prompt)
-        return Taken(dropped=reason) if reason else Taken((prompt,))
+        return Taken(dropped=reason) if reason else noted(Taken((prompt,)), beside)
     if _not_to_learn(row, field):
         return Taken(dropped="answer of weight 0, which is not to be learned")
-    return demonstrated(row, make_prompt(row, turns[:-1]), turns[-1].content)
+    return noted(demonstrated(row, make_prompt(row, turns[:-1]), turns[-1].content), beside)
 
 
 def openassistant(row: Row) -> Taken:
@@ -79,10 +84,16 @@ def _replies(message: Row, before: tuple[Message, ...]) -> Taken:
     said = (*before, Message("user" if message.text("role") == "prompter" else "assistant", message.text("text")))
     replies = message.rows("replies") if message.has("replies") else ()
     sound = [reply for reply in replies if not _refused(reply)]
-    taken = _answers(message, said, sound) if said[-1].role == "user" else Taken()
+    taken = _answers(message, said, sound) if said[-1].role == "user" else _prompters(sound)
     for reply in replies:
         taken += _replies(reply, said)
     return taken
+
+
+def _prompters(replies: list[Row]) -> Taken:
+    """Count the ranks of users' replies to one answer, which order prompts and no responses."""
+    ranks = [reply.raw("rank") for reply in replies if reply.has("rank")]
+    return Taken(left_out=("rank of a user's turn",) * len(ranks))
 
 
 def _refused(message: Row) -> str:
@@ -101,7 +112,11 @@ def _answers(message: Row, said: tuple[Message, ...], replies: list[Row]) -> Tak
     if len(best) >= 2:
         kept, beyond = best[:MOST], best[MOST:]
         ranks = [reply.whole("rank") - kept[0].whole("rank") + 1 for reply in kept]
-        taken += ranked(message, prompt, [r.text("text") for r in kept], ranks, models=[_writer(r) for r in kept])
+        taken += judged(
+            ranked(message, prompt, [r.text("text") for r in kept], ranks, models=[_writer(r) for r in kept]),
+            columns(message, "lang"),
+            [columns(reply, *SAID_OF) for reply in kept],
+        )
         taken += Taken(left_out=("ranked reply beyond the ninth",) * len(beyond))
     for reply in replies if len(best) < 2 else [reply for reply in replies if not reply.has("rank")]:
         taken += _unranked(reply, prompt, alone=len(replies) == 1)
@@ -109,12 +124,16 @@ def _answers(message: Row, said: tuple[Message, ...], replies: list[Row]) -> Tak
 
 
 def _unranked(reply: Row, prompt: Prompt, *, alone: bool) -> Taken:
+    reply.raw("rank")  # of a reply without another beside it, which says nothing
+    response = answered(prompt, reply.text("text"), _writer(reply))
+    about = columns(reply, *SAID_OF)
+    said = keyed("judgement", {**columns(reply, "lang"), "responses": [describe(response, about)]}) if about else {}
     written = not reply.has("synthetic") or not reply.truth("synthetic")
     if alone and written:
-        return demonstrated(reply.like({"labeler": reply.word("user_id")}), prompt, reply.text("text"))
+        return noted(demonstrated(reply.like({"labeler": reply.word("user_id")}), prompt, reply.text("text")), said)
     if reason := unusable(prompt, reply.text("text")):
         return Taken(dropped=reason)
-    return Taken((prompt, answered(prompt, reply.text("text"), _writer(reply))))
+    return noted(Taken((prompt, response)), said)
 
 
 def _writer(reply: Row) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations, groupby, islice
 
 from accord.data.formats_pairs import joined
+from accord.data.row_extra import columns, judged, noted
 from accord.data.row_records import (
     MOST,
     Taken,
@@ -24,6 +26,7 @@ from accord.data.rows import TOGETHER, Fault, Row
 from accord.data.spans import Span
 from accord.records import Message, Prompt, Response
 
+_RATED = ("overall_score", "fine-grained_score", "critique", "custom_system_prompt", "principle")
 _HUMAN = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -66,7 +69,9 @@ def ultrafeedback(row: Row) -> Taken:
     quality = [score for score in rated if score is not None]
     sevenths = [quality_of(score, 0, 1) for score in quality]
     taken = ranked(row, prompt, texts, places(quality), models=models, quality=sevenths, default="gpt-4", kind="model")
-    return Taken(taken.records, dropped=taken.dropped, left_out=left_out if taken.records else ())
+    each = [columns(c, *_RATED, "annotations") for c in given]
+    taken = noted(judged(taken, columns(row, "source"), each), columns(row, "correct_answers", "incorrect_answers"))
+    return replace(taken, left_out=left_out if taken.records else ())
 
 
 def _overall(completion: Row) -> float | None:
@@ -81,18 +86,6 @@ def _overall(completion: Row) -> float | None:
         if word.replace(".", "", 1).isdigit():
             found.append((float(word) - 1) / 4)
     return sum(found) / len(found) if found else None
-
-
-def helpsteer(row: Row) -> Taken:
-    """Read the responses to one prompt, rated 0 to 4 (Wang et al. 2023, arXiv 2311.09528); ``helpfulness`` gives order and quality."""
-    prompt = make_prompt(row, (Message("user", row.text("prompt")),))
-    given = row.rows(TOGETHER)
-    texts, scores = [r.text("response") for r in given], [r.number("helpfulness") for r in given]
-    if len(given) == 1:
-        reason = unusable(prompt, *texts)
-        kept = Taken((prompt, answered(prompt, texts[0], prompt.source)), left_out=("rating of a response that stands alone",))
-        return Taken(dropped=reason) if reason else kept
-    return ranked(row, prompt, texts, places(scores), quality=[quality_of(score, 0, 4) for score in scores])
 
 
 def same_prompt(rows: Iterator[Row]) -> Iterator[Row | Fault]:

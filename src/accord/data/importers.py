@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, groupby, islice
@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from accord.data import formats_own, formats_probes
-from accord.data.archives import Tell, kind_of, text_lines
+from accord.data.archives import Encoding, Tell, kind_of, text_lines
 from accord.data.documents import documents_of
 from accord.data.registry import FORMATS, Detection, Format, detect, format_of, known_fields, tell_unread
+from accord.data.row_extra import with_extra
 from accord.data.row_reader import rows_of
 from accord.data.row_records import Known, Record, Take, Taken
 from accord.data.rows import Fault, Row
@@ -189,15 +190,6 @@ def _of_split(record: Record, split: Split) -> Record:
     return record
 
 
-def with_extra(record: Record, extra: Mapping[str, Any]) -> Record:
-    """Return a record whose prompt keeps these further columns."""
-    if isinstance(record, Prompt):
-        return replace(record, extra={**record.extra, **extra})
-    if isinstance(record, Demonstration | Thumb):
-        return replace(record, prompt=replace(record.prompt, extra={**record.prompt.extra, **extra}))
-    return record
-
-
 def outcomes(source: Source, formats: dict[str, None], tell: Tell = id, dropped: set[str] | None = None) -> Iterator[Outcome]:
     """Yield the outcome of each row and add the names of the formats found to ``formats``, and of dropped columns to ``dropped``."""
     if source.format != "auto":
@@ -226,14 +218,14 @@ def _everything(
     source: Source, formats: dict[str, None], tell: Tell, *, count_only: bool = False, dropped: set[str] | None = None
 ) -> Iterator[Outcome]:
     files = files_of(source.path)
-    known = _known(files) if len(files) > 1 and source.format in ("auto", "responses", "mt-bench-answers") else Known()
+    known = _known(files, source.encoding) if len(files) > 1 and source.format in ("auto", "responses", "mt-bench-answers") else Known()
     if source.format == "responses" and source.path.is_dir():
-        files = _with_responses(files, source.path)
+        files = _with_responses(files, source)
     for file in files:
         if kind_of(file) == ".txt":
             yield from _text_file(source, file, formats, tell)
             continue
-        rows = (_named(row, source, set() if dropped is None else dropped) for row in rows_of(file, tell))
+        rows = (_named(row, source, set() if dropped is None else dropped) for row in rows_of(file, tell, source.encoding))
         yield from _file(source, rows, known, formats, count_only=count_only)
 
 
@@ -241,7 +233,7 @@ def _text_file(source: Source, file: Path, formats: dict[str, None], tell: Tell)
     if source.format not in ("auto", "text"):
         raise InputError(f"a .txt file holds raw text, not {source.format}", where=str(file))
     formats.setdefault("text")
-    yield from _texts(file, tell)
+    yield from _texts(file, tell, source.encoding)
 
 
 def _file(source: Source, rows: Iterator[Row | Fault], known: Known, formats: dict[str, None], *, count_only: bool) -> Iterator[Outcome]:
@@ -316,23 +308,23 @@ def _named(row: Row | Fault, source: Source, dropped: set[str]) -> Row | Fault:
         return row.fault(error)
 
 
-def _texts(file: Path, tell: Tell) -> Iterator[Outcome]:
+def _texts(file: Path, tell: Tell, encoding: Encoding) -> Iterator[Outcome]:
     """Yield the documents of a text file. Documents before a fault are kept, as with rows."""
     number = 0
     try:
-        for number, said in enumerate(documents_of(text_lines(file, tell)), 1):
+        for number, said in enumerate(documents_of(text_lines(file, tell, encoding)), 1):
             yield Row({"text": said}, file, number), formats_own.document(said)
     except InputError as error:
         yield None, Fault(error, "")
 
 
-def _known(files: Sequence[Path]) -> Known:
+def _known(files: Sequence[Path], encoding: Encoding) -> Known:
     """Return the prompts of tasks and questions in files that stand beside files of answers to them."""
     by_text, by_number = dict[tuple[Message, ...], Prompt](), dict[str, Prompt]()
-    for file, name in _kinds(files).items():
+    for file, name in _kinds(files, encoding).items():
         if name not in ("self-instruct", "mt-bench"):
             continue
-        for row in rows_of(file):
+        for row in rows_of(file, encoding=encoding):
             taken = _tried(FORMATS[name], FORMATS[name].take, row) if isinstance(row, Row) else row
             if isinstance(row, Fault) or isinstance(taken, Fault):
                 continue
@@ -343,11 +335,11 @@ def _known(files: Sequence[Path]) -> Known:
     return Known(by_text, by_number)
 
 
-def _kinds(files: Sequence[Path]) -> dict[Path, str]:
+def _kinds(files: Sequence[Path], encoding: Encoding) -> dict[Path, str]:
     """Return the format of each file by its first row; files whose format cannot be detected are left to their own import."""
     kinds = dict[Path, str]()
     for file in files:
-        first = next(iter(rows_of(file)), None) if kind_of(file) != ".txt" else None
+        first = next(iter(rows_of(file, encoding=encoding)), None) if kind_of(file) != ".txt" else None
         if isinstance(first, Row):
             try:
                 kinds[file] = detect(first)
@@ -356,13 +348,18 @@ def _kinds(files: Sequence[Path]) -> dict[Path, str]:
     return kinds
 
 
-def _with_responses(files: Sequence[Path], folder: Path) -> list[Path]:
+def _with_responses(files: Sequence[Path], source: Source) -> list[Path]:
     """Return the files of a folder that hold models' responses; task files beside them only supply the prompts."""
-    answered = [file for file, name in _kinds(files).items() if name == "responses"]
+    answered = [file for file, name in _kinds(files, source.encoding).items() if name == "responses"]
     if not answered:
         hint = "add a file whose rows have instruction, input and response"
-        raise InputError("no file in the folder holds responses", where=str(folder), hint=hint)
+        raise InputError("no file in the folder holds responses", where=str(source.path), hint=hint)
     return answered
+
+
+def _completed(before: Prompt, again: Prompt) -> Prompt:
+    """Return a prompt with what its ``extra`` says in either of two rows, as the store completes it; what differs stays as it was."""
+    return replace(again, extra={**again.extra, **before.extra})
 
 
 def _key(record: Record) -> str:
@@ -402,7 +399,9 @@ def read(path: Path, format: str = "auto", limit: int | None = None, *, reject: 
     intake = Intake([Source(path, format, limit=limit, **options)], reject=reject)
     records, documents = dict[str, Record](), list[str]()
     for _, taken in intake.rows():
-        records.update((_key(record), record) for record in taken.records)
+        for record in taken.records:
+            before = records.get(_key(record))
+            records[_key(record)] = _completed(before, record) if isinstance(before, Prompt) and isinstance(record, Prompt) else record
         documents += taken.documents
     every = list(records.values())
     return Imported(

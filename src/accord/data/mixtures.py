@@ -20,11 +20,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from accord.data.archives import Encoding
 from accord.data.importers import counted
 from accord.data.sources import Source
 from accord.errors import InputError, UsageError
 
-_KEYS: dict[str, Any] = {"file": str, "format": str, "weight": (int, float), "limit": int, "map": dict, "drop": list, "keep_extra": bool}
+_KEYS: dict[str, Any] = {
+    "file": str,
+    "format": str,
+    "weight": (int, float),
+    "limit": int,
+    "map": dict,
+    "drop": list,
+    "keep_extra": bool,
+    "encoding": str,
+}
 
 
 def parts_of(source: Source) -> list[Source]:
@@ -83,5 +93,6 @@ def _part(table: dict[str, Any], mixture: Source, number: int) -> Source:
     path = beside if beside.exists() or "/" not in table["file"] else Path(table["file"])
     format, weight = table.get("format", "auto"), float(table.get("weight", 1.0))
     drop, keep = tuple(map(str, table.get("drop", ()))), bool(table.get("keep_extra", mixture.keep_extra))
+    encoding = cast(Encoding, table.get("encoding", mixture.encoding))
     columns, limit = table.get("map", {}), table.get("limit")
-    return Source(path, format, columns, limit, seed=mixture.seed, weight=weight, drop=drop, keep_extra=keep)
+    return Source(path, format, columns, limit, seed=mixture.seed, weight=weight, drop=drop, keep_extra=keep, encoding=encoding)

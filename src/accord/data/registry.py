@@ -10,17 +10,22 @@ from typing import Any
 
 from accord.data import (
     formats_apps,
+    formats_benchmarks,
     formats_chat,
+    formats_cloud,
+    formats_comparisons,
     formats_judged,
     formats_label_studio,
+    formats_logs,
     formats_own,
     formats_pairs,
     formats_preferences,
     formats_probes,
     formats_tasks,
+    formats_zh,
 )
 from accord.data.row_records import Gather, Known, Take, Taken
-from accord.data.rows import Fault, Row
+from accord.data.rows import Fault, Row, first_object
 from accord.data.unread import carries_meaning, name_of, near
 from accord.errors import InputError, UsageError
 from accord.runtime import plugins
@@ -32,6 +37,10 @@ def _each(rows: Iterator[Row]) -> Iterator[Row | Fault]:
 
 def _anything(_: dict[str, Any]) -> bool:
     return True
+
+
+def _ranked_answers(value: dict[str, Any]) -> bool:
+    return "rank" in first_object(value, "answers")
 
 
 def _a_dialogue(value: dict[str, Any]) -> bool:
@@ -88,10 +97,9 @@ def _format(
     return Format(take, tuple(frozenset(names.split("+")) for names in fields), gather, looks, frozenset(aside))
 
 
-_HELPSTEER = ("correctness", "coherence", "complexity", "verbosity")
 _TASKS = ("Positive Examples", "Negative Examples", "Reasoning")
-_OASST = ("labels", "emojis", "detoxify", "review_result")
-
+_OASST = ("review_result",)
+_DIGESTS = ("response_0_sha256", "response_1_sha256")
 FORMATS: dict[str, Format] = {
     "accord": _format(formats_own.accord, "accord"),
     "label-studio": _format(
@@ -109,9 +117,54 @@ FORMATS: dict[str, Format] = {
     "fine-grained": _format(formats_preferences.fine_grained, "question+passages+prediction 1+preference"),
     "grounded": _format(formats_preferences.grounded, "question+passages+answer"),
     "ultrafeedback": _format(formats_preferences.ultrafeedback, "instruction+completions"),
-    "helpsteer": _format(
-        formats_preferences.helpsteer, "prompt+response+helpfulness", gather=formats_preferences.same_prompt, aside=_HELPSTEER
+    "moss": _format(formats_zh.moss, "chat+meta_instruction", "chat+num_turns"),
+    "coig-exam": _format(formats_zh.coig_exam, "textbox_question+textbox_answer"),
+    "coig-translated": _format(formats_zh.coig_translated, "trans_instruction+trans_output"),
+    "coig-rounds": _format(formats_zh.coig_rounds, "round_0", "round_1"),
+    "cvalues": _format(formats_zh.cvalues, "prompt+pos_resp+neg_resp"),
+    "zhihu": _format(formats_zh.zhihu, "prompt+chosen+rejected+upvotes_chosen+upvotes_rejected"),
+    "firefly": _format(formats_zh.firefly, "kind+input+target"),
+    "firefly-chat": _format(formats_zh.firefly_chat, "conversation", looks=formats_zh.in_rounds),
+    "wildchat": _format(formats_logs.wildchat, "conversation_hash+conversation+model", "conversation_id+conversation+model"),
+    "gemini": _format(formats_cloud.gemini, "contents", looks=formats_cloud.of_contents),
+    "bedrock": _format(formats_cloud.converse, "messages", looks=formats_cloud.of_parts),
+    "vertex-text": _format(formats_cloud.text_pairs, "input_text+output_text", "input_text+candidate_0+candidate_1+choice"),
+    "big-bench": _format(
+        formats_benchmarks.big_bench,
+        "examples",
+        "inputs+targets+multiple_choice_targets",
+        gather=formats_benchmarks.examples,
+        looks=formats_benchmarks.of_examples,
+        aside=("preferred_score", "metrics"),
     ),
+    "choices": _format(
+        formats_benchmarks.choices,
+        "question+choices+answer",
+        "question+options+answer",
+        "question+choices+answerKey",
+        "question+A+B+C+D+answer",
+        "Question+A+B+C+D+Answer",
+        looks=formats_benchmarks.is_choice,
+    ),
+    "ifeval": _format(formats_benchmarks.ifeval, "prompt+instruction_id_list"),
+    "checkable": _format(
+        formats_benchmarks.checkable, "messages+ground_truth", "prompt+ground_truth", "prompt+reward_model", "question+reward_model"
+    ),
+    "nectar": _format(formats_comparisons.nectar, "prompt+answers", looks=_ranked_answers),
+    "helpsteer2-preference": _format(formats_comparisons.helpsteer2_preference, "prompt+response_1+response_2+preference_strength"),
+    "helpsteer3": _format(formats_comparisons.helpsteer3, "context+response1+response2+overall_preference"),
+    "helpsteer3-edit": _format(formats_comparisons.helpsteer3_edit, "context+original_response+edited_response"),
+    "helpsteer3-edit-quality": _format(formats_comparisons.helpsteer3_edit_quality, "context+good_edited_response+bad_edited_response"),
+    "helpsteer3-feedback": _format(formats_comparisons.helpsteer3_feedback, "context+response1+response2+feedback1+feedback2"),
+    "shp": _format(formats_comparisons.shp, "history+human_ref_A+human_ref_B+labels"),
+    "webgpt": _format(formats_comparisons.webgpt, "question+answer_0+answer_1+score_0+score_1"),
+    "summaries": _format(formats_comparisons.summaries, "info+summaries+choice"),
+    "summary-axes": _format(formats_comparisons.summary_axes, "info+summary+worker", gather=formats_comparisons.same_worker),
+    "pku-saferlhf": _format(formats_comparisons.safe_pairs, "prompt+response_0+response_1+better_response_id", aside=_DIGESTS),
+    "pku-safer": _format(formats_comparisons.safer_pairs, aside=_DIGESTS),
+    "beavertails": _format(formats_comparisons.judged_safe, "prompt+response+is_safe"),
+    "arena": _format(formats_comparisons.arena, "conversation_a+conversation_b+winner"),
+    "helpsteer": _format(formats_comparisons.helpsteer, "prompt+response+helpfulness", gather=formats_preferences.same_prompt),
     "hh-rlhf": _format(formats_preferences.hh_rlhf, "chosen+rejected", looks=_a_dialogue),
     "trl-preference": _format(formats_pairs.comparisons, *formats_pairs.FIELDS, looks=formats_pairs.is_pair, aside=["parallel_tool_calls"]),
     "ms-swift": _format(formats_pairs.with_rejected, "messages+rejected_response", "messages+rejected_messages"),
@@ -133,6 +186,7 @@ FORMATS: dict[str, Format] = {
     "rankings": _format(formats_own.rankings, "responses+ranks"),
     "dolly": _format(formats_tasks.dolly, "instruction+context+response"),
     "responses": _format(formats_own.responses, "instruction+input+response", "prompt+response+model", "messages+response+model"),
+    "belle": _format(formats_zh.belle, "instruction+output", looks=formats_zh.in_marks),
     "alpaca": _format(formats_tasks.alpaca, "instruction+output"),
     "bbq": _format(formats_probes.bbq, "context+question+ans0+ans1+ans2+label"),
     "gsm8k": _format(formats_tasks.gsm8k, "question+answer", "question+ground_truth", looks=_solved),
@@ -153,7 +207,9 @@ OFTEN = frozenset(
     question ranking rejected response responses score system use_case user""".split()  # noqa: SIM905
 )
 """Fields that formats often read beside those that they must have."""
-NOT_MEANT = frozenset("accord at content context data id info input inputs model name source text turns value".split())  # noqa: SIM905
+NOT_MEANT = frozenset(
+    "accord at content contents context data example examples id info input inputs model name source text turns value".split()  # noqa: SIM905
+)
 """Fields whose names are too near to other words to suspect a misspelling."""
 
 
@@ -254,7 +310,9 @@ def _unknown(row: Row) -> InputError:
 @cache
 def known_fields() -> frozenset[str]:
     """Return the fields that formats must have or often read, of which other names may be misspellings."""
-    return frozenset().union(OFTEN, *(needed for format in FORMATS.values() for needed in format.fields)) - NOT_MEANT
+    needed = frozenset().union(*(fields for format in FORMATS.values() for fields in format.fields))
+    plain_words = {name for name in needed if name.islower() and not name[-1].isdigit()}
+    return (OFTEN | plain_words) - NOT_MEANT
 
 
 def tell_unread(format: Format, row: Row, taken: Taken) -> Taken:

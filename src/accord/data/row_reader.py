@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from accord.data.archives import LONGEST, Tell, chunks, decoded, kind_of, lines
+from accord.data.archives import LONGEST, Encoding, Tell, chunks, decoded, kind_of, lines
 from accord.data.rows import SHOWN, Fault, Row, shown
 from accord.data.windows import Window
 from accord.errors import InputError
@@ -17,6 +17,8 @@ from accord.errors import InputError
 _FORMULA = re.compile(r"=\s*[A-Za-z_.]+\s*[(|!]|[+@-](?:[A-Z]{2,}\(|[A-Za-z]+\|)")
 _NEEDLESS = re.compile(r'"[^"\t\r\n]+"')
 """A quoted cell that needs no quotes."""
+_CHOICES: tuple[str, ...] = ("question", "A", "B", "C", "D", "answer")
+"""The columns of a table that has no line of names: MMLU's."""
 _ESCAPED = re.compile(r"'+[=+@\t\r-]")
 
 
@@ -32,7 +34,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         yield row
 
 
-def rows_of(path: Path, tell: Tell = id) -> Iterator[Row | Fault]:
+def rows_of(path: Path, tell: Tell = id, encoding: Encoding = "utf-8") -> Iterator[Row | Fault]:
     """Yield the objects of a file, and a fault in the place of anything else. A truncated file ends with a fault for its rest.
 
     Raises:
@@ -45,13 +47,13 @@ def rows_of(path: Path, tell: Tell = id) -> Iterator[Row | Fault]:
 
             yield from tables(path, kind, tell)
         else:
-            yield from {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".tsv": _csv}[kind](path, tell)
+            yield from {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".tsv": _csv}[kind](path, tell, encoding)
     except InputError as error:
         yield Fault(error, "")
 
 
-def _json_lines(path: Path, tell: Tell) -> Iterator[Row | Fault]:
-    for number, line in lines(path, tell):
+def _json_lines(path: Path, tell: Tell, encoding: Encoding) -> Iterator[Row | Fault]:
+    for number, line in lines(path, tell, encoding):
         if line is None or line.strip():
             yield _json_line(line, path, number)
 
@@ -75,25 +77,28 @@ def row_of(value: object, path: Path, number: int, hint: str = "") -> Row:
     return Row(cast(dict[str, Any], value), path, number)
 
 
-def _json(path: Path, tell: Tell) -> Iterator[Row | Fault]:
+def _json(path: Path, tell: Tell, encoding: Encoding) -> Iterator[Row | Fault]:
     """Yield the rows of a list of objects, one object, or consecutive objects."""
-    for number, value in Window(path, chunks(path, tell), LONGEST).values():
+    for number, value in Window(path, chunks(path, tell, encoding), LONGEST).values():
         try:
             yield row_of(value, path, number, "a list of objects, or one object")
         except InputError as error:
             yield Fault(error, shown(value))
 
 
-def _csv(path: Path, tell: Tell) -> Iterator[Row | Fault]:
+def _csv(path: Path, tell: Tell, encoding: Encoding) -> Iterator[Row | Fault]:
     """Yield the rows of a table with a header line; a quoted cell may contain line ends."""
     csv.field_size_limit(LONGEST)
-    given = (decoded(line, path, number) + "\n" for number, line in lines(path, tell))
+    given = (decoded(line, path, number) + "\n" for number, line in lines(path, tell, encoding))
     head = next(given, "")
     comma = "\t" if kind_of(path) == ".tsv" else ";" if ";" in head and "," not in head else ","
-    plain = csv.QUOTE_NONE if kind_of(path) == ".tsv" and not _has_quoting(path) else csv.QUOTE_MINIMAL
+    plain = csv.QUOTE_NONE if kind_of(path) == ".tsv" and not _has_quoting(path, encoding) else csv.QUOTE_MINIMAL
     cells = csv.reader(given, delimiter=comma, strict=True, quoting=plain)
     try:
         names, start = next(csv.reader([head], delimiter=comma, quoting=plain), list[str]()), 2
+        if _are_choices(names):
+            names, first = list(_CHOICES), names
+            yield _cells(names, first, path, 1)
         _check_names(names, path)
         for row in cells:
             if row:
@@ -104,12 +109,12 @@ def _csv(path: Path, tell: Tell) -> Iterator[Row | Fault]:
         raise InputError(f"broken table: {error}", where=where, hint=hint) from error
 
 
-def _has_quoting(path: Path) -> bool:
+def _has_quoting(path: Path, encoding: Encoding) -> bool:
     """Return whether a tab-separated file quotes cells. Many tools write none: a quote is then a character like any other.
 
     A file quotes when it can be read so to its end, and no cell is quoted that needs no quotes (unless the names are quoted too).
     """
-    given = [decoded(line, path, number) + "\n" for number, line in lines(path, id) if line is not None]
+    given = [decoded(line, path, number) + "\n" for number, line in lines(path, id, encoding) if line is not None]
     needless = any(_NEEDLESS.fullmatch(cell) for line in given[1:] for cell in line.removesuffix("\n").split("\t"))
     if not given or (needless and not given[0].startswith('"')):
         return False
@@ -118,6 +123,11 @@ def _has_quoting(path: Path) -> bool:
     except csv.Error:
         # broken either way: what is wrong with the quotes is then said
         return len({len(row) for row in csv.reader(given, delimiter="\t", quoting=csv.QUOTE_NONE) if row}) != 1
+
+
+def _are_choices(names: list[str]) -> bool:
+    """Return whether the first line of a table is a question with four choices and the letter of the right one, as in MMLU's files."""
+    return len(names) == len(_CHOICES) and names[-1] in _CHOICES[1:-1] and tuple(names[1:-1]) != _CHOICES[1:-1] and bool(names[0].strip())
 
 
 def _check_names(names: list[str], path: Path) -> None:

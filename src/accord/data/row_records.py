@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from accord.data.row_context import after_context, ends_answered, is_turns, marked
 from accord.data.rows import Fault, Row, empty, plain
 from accord.data.spans import Span
+from accord.data.turn_text import CALLS, RESULTS, answer_of, call_alone, content_of, result_text
 from accord.records import (
     UNNAMED,
     Demonstration,
@@ -108,34 +109,38 @@ def prompt_of(row: Row, beside: Collection[str] = ()) -> Prompt:
 
 
 def conversation(row: Row, name: str, *, role: str = "role", content: str = "content") -> tuple[Message, ...]:
-    """Return a list of turns. Raises InputError for an unknown role, content that is not text, or roles out of order."""
-    turns = [(turn, Message(_role(turn, role), _content(turn, content))) for turn in row.rows(name)]
-    last = ""
-    for i, (turn, message) in enumerate(turns):
+    """Return a list of turns. Raises InputError for an unknown role, content that is not text, or roles out of order.
+
+    Results of tools that follow one another, as answers to calls made together, are one turn of the user.
+    """
+    messages, last = list[Message](), ""
+    for i, turn in enumerate(row.rows(name)):
+        message, of_tool = _message(turn, role, content)
         if message.role == "system" and i > 0:
             raise turn.error(role, "a system turn must be the first")
-        if message.role == last or (message.role == "assistant" and last in ("", "system")):
+        if of_tool and last == "tool":
+            messages[-1] = replace(messages[-1], content=f"{messages[-1].content}\n{message.content}")
+            continue
+        before = "user" if last == "tool" else last
+        if message.role == before or (message.role == "assistant" and before in ("", "system")):
             raise turn.error(role, f"roles out of order: {message.role!r} {'after ' + repr(last) if last else 'first'}")
-        last = message.role
-    return tuple(message for _, message in turns)
+        messages.append(message)
+        last = "tool" if of_tool else message.role
+    return tuple(messages)
 
 
-def _role(turn: Row, key: str) -> Role:
-    name = turn.text(key).strip().lower()
+def _message(turn: Row, role: str, content: str) -> tuple[Message, bool]:
+    """Return a turn, and whether it is a tool's result."""
+    name = turn.text(role).strip().lower()
+    if name in RESULTS:
+        return Message("user", result_text(content_of(turn, content))), True
+    if name in CALLS:
+        return Message("assistant", call_alone(turn, content)), False
     if name not in NAMES:
-        raise turn.error(key, f"{name!r} is none of {', '.join(get_args(Role))}, or their names in other formats")
-    return NAMES[name]
-
-
-def _content(turn: Row, key: str) -> str:
-    """Return a turn's text, which may come in parts, as in OpenAI's messages."""
-    if not isinstance(turn.peek(key), list):
-        return turn.text(key)
-    parts = turn.rows(key)
-    for part in parts:
-        if part.raw("type") != "text":
-            raise part.error("type", f"only text can be read, not {part.raw('type')!r}")
-    return "".join(part.text("text") for part in parts)
+        raise turn.error(role, f"{name!r} is none of {', '.join(get_args(Role))}, tool, or their names in other formats")
+    if NAMES[name] == "assistant":
+        return Message("assistant", answer_of(turn, content)), False
+    return Message(NAMES[name], content_of(turn, content)), False
 
 
 def make_prompt(

@@ -94,7 +94,7 @@ class Row:
             yield from _unread(self.value, self.inside, self.reads)
             return
         # A column of gathered rows is read when it was read in the first one, which speaks for all, or in the others.
-        read = {_GATHERED.sub("", path) for path in self.reads}
+        read = {_GATHERED.sub("", path).removesuffix("/") for path in self.reads}
         yield from (path for path in _unread(self.value, self.inside, self.reads) if _GATHERED.sub("", path) not in read)
 
     def text(self, field: str, default: str | None = None) -> str:
@@ -208,7 +208,7 @@ class Row:
         """
         given = {field: self._column(column) for field, column in columns.items()}
         # A field that the row has itself stays in sight under a name that nobody reads, so that it is named as not read.
-        hidden = {f"{field} (replaced by --map)": self.value[field] for field in given if self.has(field) and columns[field] != field}
+        hidden = {replaced(field): self.value[field] for field in given if self.has(field) and columns[field] != field}
         return Row({**self.value, **hidden, **given}, self.file, self.line, self.inside, self.reads, columns)
 
     def _column(self, column: str) -> Any:
@@ -267,6 +267,18 @@ def _unread(value: Mapping[str, Any], inside: str, reads: set[str]) -> Iterator[
                 yield from _unread(cast(dict[str, Any], part), f"{path}[{i}].", reads)
 
 
+def replaced(field: str) -> str:
+    """Return the name under which a row keeps its own value of a field for which another column was mapped."""
+    return f"{field} (replaced by --map)"
+
+
+def first_object(value: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """Return the first object of a list in a field; an empty one where there is none."""
+    items: Any = value.get(field)
+    first: Any = items[0] if isinstance(items, list) and items else None
+    return cast("dict[str, Any]", first) if isinstance(first, dict) else {}
+
+
 def empty(value: object) -> bool:
     """Return whether a value holds nothing: null, an empty text, or a list or object of nothing."""
     if isinstance(value, dict):
@@ -279,7 +291,7 @@ def empty(value: object) -> bool:
 def plain(value: Any) -> Any:
     """Return a value as JSON can hold it: dates as text, bytes in base64, and numbers that are none as text."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in cast(dict[Any, Any], value).items()}
+        return {str(plain(str(key))): plain(item) for key, item in cast(dict[Any, Any], value).items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in cast(list[Any], value)]
     if isinstance(value, float):

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import get_args
 
-from accord.data.archives import KINDS, bare_name
+from accord.data.archives import KINDS, Encoding, bare_name
 from accord.data.rows import Row
 from accord.errors import InputError, UsageError
 from accord.records import Split
@@ -51,11 +52,16 @@ class Source:
     """Columns that are left out before anything is read."""
     keep_extra: bool = False
     """Whether columns that the format does not read are kept with the prompt (``Prompt.extra``)."""
+    encoding: Encoding = "utf-8"
+    """The encoding of text files; Parquet and Arrow have none."""
 
     def __post_init__(self) -> None:
         for flag, rows in (("--limit", self.limit), ("--sample", self.sample)):
             if rows is not None and rows < 1:
                 raise UsageError(f"the {flag.removeprefix('--')} is {rows}; it must be at least 1 row", where=flag)
+        if self.encoding not in get_args(Encoding):
+            hint = f"known are {', '.join(get_args(Encoding))}"
+            raise UsageError(f"{self.encoding!r} is no known encoding", where="--encoding", hint=hint)
         if not self.weight > 0:
             raise UsageError(f"the weight is {self.weight}; it must be above 0", where="weight")
 

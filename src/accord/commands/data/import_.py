@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from accord.commands.app import ProjectPath, shows, table_of
 from accord.commands.data.import_preview import preview, show_columns, show_rows
 from accord.commands.data.import_store import import_source
+from accord.data.archives import Encoding
 from accord.data.sources import Source
 from accord.errors import UsageError
 from accord.runtime.project import Project
@@ -51,6 +52,7 @@ def import_(
     map: Annotated[tuple[str, ...], Parameter(help="field=column: take a field from a column of another name.")] = (),
     drop: Annotated[tuple[str, ...], Parameter(help="Leave a column out, whatever it says.", negative="")] = (),
     keep_extra: Annotated[bool, Parameter(help="Keep columns that the format does not read with the prompt.", negative="")] = False,
+    encoding: Annotated[Encoding, Parameter(help="Of text and tables; gb18030 reads GBK and GB2312 too.")] = "utf-8",
     limit: Annotated[int | None, Parameter(help="Read at most so many rows.")] = None,
     sample: Annotated[int | None, Parameter(help="Take so many rows, drawn at random.")] = None,
     seed: Annotated[int, Parameter(help="Of the sample.")] = 0,
@@ -73,15 +75,15 @@ def import_(
             and field. Nothing was stored.
         StoreError: a record is in the database with another content. Nothing was stored.
     """
-    opened, source = Project.open(project), _source(Path(file), format, map, drop, keep_extra, limit, sample, seed)
+    opened, source = Project.open(project), _source(Path(file), format, map, drop, keep_extra, limit, sample, seed, encoding=encoding)
     fixed = None if split == "auto" else split
     if dry_run:
         return preview(opened, source, split=fixed, skip_bad=skip_bad, model=model)
     return import_source(opened, source, split=fixed, skip_bad=skip_bad, quiet=quiet)
 
 
-def _source(path: Path, format: str, map: Sequence[str], drop: tuple[str, ...], keep_extra: bool, *rows: Any) -> Source:
-    return Source(path, format, _columns(map), *rows, drop=drop, keep_extra=keep_extra)
+def _source(path: Path, format: str, map: Sequence[str], drop: tuple[str, ...], keep_extra: bool, *rows: Any, encoding: Encoding) -> Source:
+    return Source(path, format, _columns(map), *rows, drop=drop, keep_extra=keep_extra, encoding=encoding)
 
 
 def _columns(given: Sequence[str]) -> dict[str, str]:
