@@ -19,7 +19,7 @@ from accord.algorithms.episodes import EpisodeSampler
 from accord.algorithms.rewards import Earned, Mixture, Term
 from accord.data.templates import ChatFormat
 from accord.engine.local import LocalSampler
-from accord.environments.hosted import Environments
+from accord.environments.hosted import Environments, Reply
 from accord.protocols import Sampler
 from accord.records import Generation, Message, Prompt, PromptTokens, Sampling
 from accord.runtime.runs import Run
@@ -60,6 +60,52 @@ class Late(Counter):
         return super().step(messages)
 
 
+def brief(text: str) -> float:
+    """The worth of a turn: 1 for an empty one, and less the longer it is."""
+    return 1 / (1 + len(text.strip()))
+
+
+class Brief:
+    """Three turns, each worth the more the shorter it is."""
+
+    deterministic = True
+
+    def reset(self, row: Mapping[str, Any]) -> Said:
+        self.turn = 0
+        return row["messages"]
+
+    def step(self, messages: Said) -> tuple[Said, float, bool, Mapping[str, Any]]:
+        self.turn += 1
+        return [{"role": "user", "content": f"Turn {self.turn}."}], brief(messages[-1]["content"]), self.turn == 3, {}
+
+
+ROW: dict[str, Any] = {"id": "p", "messages": [{"role": "user", "content": "Speak."}], "extra": {}, "seed": 1}
+
+
+def one(environments: Environments, what: str, given: Any) -> Reply:
+    """The answer to one call."""
+    cast("Callable[[int, Any], None]", getattr(environments, what))(0, given)
+    ((_, reply),) = environments.arrived(wait=True)
+    assert not reply.failed, reply.error
+    return reply
+
+
+def three_turns(environments: Environments) -> list[float]:
+    """Speak three times, and return what each turn earned; the environment counts the turns aloud."""
+    said, earned = list(one(environments, "reset", ROW).messages), list[float]()
+    assert said[-1].content.startswith("Speak.")
+    for turn, words in enumerate(("abc", "", "abcdefg"), 1):
+        said.append(Message("assistant", words))
+        reply = one(environments, "step", said)
+        earned.append(reply.reward)
+        assert reply.done == (turn == 3)
+        if not reply.done:
+            assert [message.content for message in reply.messages] == [f"Turn {turn}."]
+        said += reply.messages
+    environments.end(0)
+    return earned
+
+
 def tokens(prompts: int = 4) -> list[list[int]]:
     records = [Prompt(f"p{i}", (Message("user", SENTENCES[i % len(SENTENCES)]),)) for i in range(prompts)]
     return [PromptTokens(turns_format().prompt(record.messages), record) for record in records]
@@ -71,7 +117,7 @@ def policy(seed: int = 1) -> Any:
 
 def sampler(
     model: Any,
-    environment: Callable[[], Any] = Counter,
+    environment: Callable[[], Any] | Environments = Counter,
     *,
     inner: Sampler | None = None,
     window: int = 128,
@@ -80,11 +126,21 @@ def sampler(
 ) -> EpisodeSampler:
     inner = inner or LocalSampler(model, stop=turns_format().stop, dtype=FP32)
     asked = Episodes(environment="played:Counter", **limits)
-    environments = Environments(environment, seconds=asked.step_seconds, at_once=asked.at_once)
+    if isinstance(environment, Environments):
+        environments = environment
+    else:
+        environments = Environments(environment, seconds=asked.step_seconds, at_once=asked.at_once)
     return EpisodeSampler(inner, environments, turns_format(), asked, window=window, note=note or (lambda line: None))
 
 
-def played(model: Any, environment: Callable[[], Any] = Counter, *, n: int = 2, seed: int = 0, **limits: Any) -> Generation:
+def learned(folder: Path, environments: Environments, kind: str = "grpo", **asked: Any) -> tuple[float, float]:
+    """Learn in a three-turn environment; return the mean reward of the first two steps and of the last two."""
+    whole = {"steps": 10, "batch_size": 24, "minibatch_size": 24, "max_tokens": 12, "lr": 1e-2, "kl_coef": 0.0, **asked}
+    found = [row["reward"] for row in improve(folder, kind, environment=environments, save_every=100, **whole).metrics]
+    return sum(found[:2]) / 2, sum(found[-2:]) / 2
+
+
+def played(model: Any, environment: Callable[[], Any] | Environments = Counter, *, n: int = 2, seed: int = 0, **limits: Any) -> Generation:
     return sampler(model, environment, **limits).sample(tokens(), n=n, sampling=Sampling(max_tokens=8), generator=rng(seed))
 
 
@@ -100,7 +156,7 @@ def improve(
     kind: str = "grpo",
     *,
     model: Any = None,
-    environment: Callable[[], Any] = Counter,
+    environment: Callable[[], Any] | Environments = Counter,
     run: Run | None = None,
     inner: Callable[[Any], Sampler] | None = None,
     limits: Mapping[str, Any] | None = None,

@@ -13,4 +13,6 @@ for script in reward_accuracy pretraining_mix best_of_n hallucination held_out_l
     printf '\n== %s\n' "$script"
     python "$HERE/$script.py" "${projects[@]}" || failed=1
 done
+printf '\n== asking_back\n'
+python "$HERE/asking_back.py" "$FOLDER" || failed=1
 exit $failed

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from played import Counter, Late, Said, improve, played, policy, sampler, settings, tokens, turns_format
+from played import Brief, Counter, Late, Said, improve, learned, played, policy, sampler, settings, tokens, turns_format
 from tiny import FP32, rng, same, weights
 
 from accord.algorithms import grpo, rollouts
 from accord.algorithms.rewards import Earned, Mixture, Term
 from accord.engine.local import LocalSampler
+from accord.environments.hosted import Environments
 from accord.errors import RunError
 from accord.records import Generation, Sampling
 from accord.runtime.runs import Run
@@ -131,6 +132,15 @@ def test_the_gradient_is_that_of_the_own_tokens() -> None:
     for name, p in model.named_parameters():
         rows = slice(1 if "embed_tokens" in name else 0, None)  # transformers gives the padding's embedding no gradient
         torch.testing.assert_close(ours[name][rows], p.grad[rows], atol=2e-5, rtol=1e-3)
+
+
+def test_a_runs_reward_is_all_that_was_given_wherever_it_stands() -> None:
+    model = policy()
+    turnwise, whole = drawn(model, dense=True), drawn(model)
+    assert not turnwise.scores.any()
+    assert rollouts.given(turnwise).tolist() == pytest.approx(whole.scores.tolist())
+    assert whole.scores.tolist() == pytest.approx([sum(episode.rewards) for episode in whole.episodes or []])
+    assert whole.scores.any()
 
 
 # --- what an episode depends on ---
@@ -309,6 +319,12 @@ def test_an_environment_may_be_asynchronous() -> None:
 
 
 # --- runs ---
+
+
+@pytest.mark.parametrize("kind", ["grpo", "ppo"])
+def test_what_an_environment_pays_for_is_learned(kind: str, tmp_path: Path) -> None:
+    first, last = learned(tmp_path, Environments(Brief), kind)
+    assert last > first + 0.3, (first, last)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -262,10 +262,15 @@ def minibatches(rows: int, size: int, epochs: int, *, seed: int, stage: str, ste
             yield order[start : start + size]
 
 
+def given(rollout: Drawn | Rollout) -> Float[Tensor, " rows"]:
+    """Return all that each row was given: its score, and the rewards of its tokens."""
+    return rollout.scores if rollout.dense is None else rollout.scores + rollout.dense.masked_fill(~rollout.keep, 0.0).sum(1)
+
+
 def rollout_metrics(rollout: Rollout, kl: Float[Tensor, "rows steps"]) -> dict[str, float]:
     """Return metrics of the policy from a rollout. ``kl`` is log policy - log reference of each sampled token, 0 elsewhere."""
     return {
-        "reward": rollout.scores.mean().item(),
+        "reward": given(rollout).mean().item(),
         "kl_k1": kl.sum(1).mean().item(),
         "kl_k3": kl_estimate(kl, "k3").masked_fill(~rollout.keep, 0.0).sum(1).mean().item(),
         "entropy": rollout.entropy,
@@ -321,11 +326,12 @@ def sample_table(
     rollout: Rollout, kl: Float[Tensor, "rows steps"], decode: Callable[[Sequence[int]], str], rows: int = 8
 ) -> list[dict[str, Any]]:
     """Return the first episodes in readable form, for samples.jsonl."""
+    scores: list[float] = given(rollout).tolist()
     return [
         {
             "prompt": decode(rollout.prompts[i]),
             "response": decode(rollout.responses[i]),
-            "score": round(rollout.scores[i].item(), 4),
+            "score": round(scores[i], 4),
             "kl": round(kl[i].sum().item(), 4),
             "finished": bool(rollout.finished[i]),
         }

@@ -12,14 +12,16 @@ from typing import Any
 from accord.environments.address import HttpEnvironment, PlayedUser
 from accord.environments.gymnasium_text import GymnasiumText
 from accord.environments.hosted import Environments
+from accord.environments.openenv_client import OpenEnvEpisode, generic_client
 from accord.environments.tools import Calculator, Search, Tool, ToolUse
+from accord.environments.verifiers_env import VerifiersEpisode, load_verifiers
 from accord.errors import UsageError
 
 BUILT_IN: dict[str, str] = {
     "errands": "accord.world.errands:ErrandUser",
 }
 """Built-in environments by name: where each class is."""
-FORMS = "module:Class, errands, tools:calculator+search, user:MODEL@ADDRESS, gymnasium:ID, http://..."
+FORMS = "module:Class, errands, tools:calculator+search, user:MODEL@ADDRESS, gymnasium:ID, verifiers:ID, openenv:ADDRESS, http://..."
 TOOLS = ("calculator", "search")
 
 
@@ -53,6 +55,14 @@ def _maker(name: str, folder: Path, seconds: float) -> tuple[Callable[[], Any], 
     if kind == "gymnasium" and rest:
         GymnasiumText(rest).close()  # an unknown id is said here, and not by every episode
         return partial(GymnasiumText, rest), False
+    if kind == "verifiers" and rest:
+        return partial(VerifiersEpisode, load_verifiers(rest)), False
+    if kind == "openenv":
+        field, found, address = rest.rpartition("@")
+        if not address.startswith(("http://", "https://", "ws://", "wss://")) or (found and not field):
+            raise UsageError(f"{rest!r} is no address", where="--environment openenv", hint="openenv:FIELD@http://host:8000")
+        generic_client()
+        return partial(OpenEnvEpisode, address, field or "message", seconds), False
     return _class(BUILT_IN.get(name, name), folder), None
 
 
