@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from accord.commands.data.import_ import import_
 from accord.data.documents import DOCUMENT, documents_of
 from accord.data.importers import read
-from accord.data.row_records import split_of
 from accord.errors import InputError, StoreError, UsageError
 from accord.feedback.store import Store
-from accord.records import Guideline, Labeler, Message
+from accord.records import Guideline, Labeler, Message, split_of
 from accord.runtime.project import Project
 
 ASKED = "\n\nHuman: Hello?\n\nAssistant: Hi.\n\nHuman: How do I bake bread?\n\nAssistant:"

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from accord.data.duplicates import NUMBERS, first_of_key, near, normal, sketch
 from accord.data.languages import language
 from accord.data.pipeline import REASONS, Asked, Curated, Evaluation, curate, strings
-from accord.data.row_records import split_of
 from accord.data.tags import is_few_shot, use_case
 from accord.errors import UsageError
-from accord.records import Message, Prompt
+from accord.records import Message, Prompt, split_of
 from accord.settings import PromptsConfig
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

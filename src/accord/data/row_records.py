@@ -26,6 +26,7 @@ from accord.records import (
     Split,
     Thumb,
     conversation_key,
+    split_of,
 )
 
 GUIDELINE = Guideline("training", "imported")
@@ -246,12 +247,6 @@ def unusable(prompt: Prompt, *responses: str) -> str:
     if not prompt.messages[-1].content.strip():
         return "empty prompt"
     return "" if all(text.strip() for text in responses) else "empty response"
-
-
-def split_of(key: str) -> Split:
-    """Return a split by a hash that never changes: 80% train, 10% validation, 10% test."""
-    share = int(hashlib.sha256(f"split\0{key}".encode()).hexdigest()[:8], 16) / 16**8
-    return "train" if share < 0.8 else "validation" if share < 0.9 else "test"
 
 
 def id_of(kind: str, *parts: str) -> str:

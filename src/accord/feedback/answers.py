@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, insert, select
 
-from accord.feedback import outbox, payloads, schema
+from accord.feedback import outbox, payloads, schema, written
 from accord.feedback.audit import note
 from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses
 from accord.feedback.queue import Kind, Purpose, Task, digest, load
@@ -319,17 +319,20 @@ def _record(
             add_responses(connection, [corrected])
             add_demonstrations(connection, [Demonstration(f"d-{id}", task.prompt, payload["text"], labeler)])
             ranking({shown[0]: 2, corrected.id: 1})
+        case "prompt":
+            written.keep(connection, task, id, payload["text"], labeler, now)
         case "conversation":
             pass
 
 
 def _withdraw(connection: Connection, answer_id: str, replaced_by: str, by: str, why: str, now: datetime) -> None:
     """Withdraw an answer and its records."""
-    r, d = schema.rankings, schema.demonstrations
+    r, d, p = schema.rankings, schema.demonstrations, schema.prompts
     made = {
         "answer": [answer_id],
         "ranking": connection.scalars(select(r.c.id).where(r.c.id == f"k-{answer_id}")).all(),
         "demonstration": connection.scalars(select(d.c.id).where(d.c.id == f"d-{answer_id}")).all(),
+        "prompt": connection.scalars(select(p.c.id).where(p.c.id == f"p-{answer_id}")).all(),
     }
     for kind, ids in made.items():
         withdraw(connection, kind, [(id, why) for id in ids], by=by, now=now, replaced_by=replaced_by)

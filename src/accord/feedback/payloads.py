@@ -77,6 +77,13 @@ def _demonstrate(_: Task, payload: Mapping[str, Any], __: Questions) -> Payload:
     return {"text": _written(payload)}
 
 
+def _prompt(_: Task, payload: Mapping[str, Any], __: Questions) -> Payload:
+    _only(payload, "text")
+    if not _text(payload, "text").strip():
+        raise Refused("prompt_missing")
+    return {"text": _text(payload, "text")}
+
+
 def _correct(task: Task, payload: Mapping[str, Any], _: Questions) -> Payload:
     _only(payload, "response_id", "text", "reason")
     response = task.responses[0]
@@ -112,6 +119,7 @@ _CLEANERS: dict[Kind, Callable[[Task, Mapping[str, Any], Questions], Payload]] =
     "demonstrate": _demonstrate,
     "correct": _correct,
     "conversation": _conversation,
+    "prompt": _prompt,
 }
 
 

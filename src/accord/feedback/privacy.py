@@ -164,6 +164,9 @@ def _erase_said(connection: Connection, labeler: str, by: str, why: str, now: da
         withdraw_erased(connection, kind, ids, by=by, now=now)
         emptied[table.name] = len(ids)
     connection.execute(update(schema.doubt_notes).where(schema.doubt_notes.c.by == labeler).values(text=""))
+    p = schema.prompts
+    written = _ids(connection, p, p.c.id.in_(select("p-" + schema.answers.c.id).where(schema.answers.c.labeler == labeler)))
+    emptied["prompts"] = _erase_prompts(connection, written, by, now)["prompts"]
     corrected = [f"r-{id}" for id in _ids(connection, schema.answers, schema.answers.c.labeler == labeler)]
     for part in batches(corrected):
         connection.execute(update(schema.responses).where(schema.responses.c.id.in_(part)).values(text=""))

@@ -29,6 +29,7 @@ RESPONSES: dict[Kind, tuple[int, int]] = {
     "correct": (1, 1),
     "conversation": (0, 1),
     "evaluate": (2, 9),
+    "prompt": (0, 0),
 }
 """Least and largest number of responses that a task of each kind shows."""
 EVERYBODY = 1_000_000_000
@@ -40,7 +41,8 @@ class Task:
     """A piece of work for a labeler.
 
     rank: rate each response 1-7 with flags, then rank all with ties. compare: pick one of two. demonstrate: write a response. correct:
-    edit a response. conversation: rate the assistant's turns. evaluate: rank blindly, under the evaluation guideline.
+    edit a response. conversation: rate the assistant's turns. evaluate: rank blindly, under the evaluation guideline. prompt: write a
+    prompt; the task's own one (``written.brief``) says of which kind.
     """
 
     id: str

@@ -40,6 +40,8 @@ KEYS = {
     "choice_missing": "one of the choices must be taken",
     "turn_missing": "every turn of the assistant needs a rating from 1 to 7",
     "no_such_doubt": "there is no such thread",
+    "prompt_missing": "no prompt was written",
+    "prompt_known": "this prompt is in the store already",
     "question_missing": "a question that must be answered is open",
     "questions_changed": "a question was changed since this page was made",
     "span_misplaced": "a marked part is not in the text, or of no known kind",

@@ -52,6 +52,8 @@ FREE: tuple[State, ...] = ("released", "expired")
 """States after which the same labeler may get the task again."""
 SWEPT = 50
 """Number of expired leases that one call returns to the queue, at most."""
+WRITTEN: tuple[Kind, ...] = ("demonstrate", "correct", "prompt")
+"""Kinds of task that nobody does twice alike: they are not repeated to measure self-consistency."""
 REPEAT_AFTER = 10
 """Number of other tasks before a task is shown again to measure self-consistency."""
 
@@ -254,7 +256,7 @@ def _repeat(connection: Connection, labeler: str, kinds: tuple[Kind, ...]) -> st
     """Create a task that repeats one answered at least ``REPEAT_AFTER`` answers ago; each is repeated once."""
     a, t = schema.answers, schema.tasks
     mine = select(a.c.task_id).join(t, t.c.id == a.c.task_id).where(a.c.labeler == labeler, a.c.revision == 1)
-    mine = mine.where(t.c.purpose == "work", t.c.kind.in_(kinds), t.c.kind.not_in(("demonstrate", "correct"))).order_by(a.c.at, a.c.id)
+    mine = mine.where(t.c.purpose == "work", t.c.kind.in_(kinds), t.c.kind.not_in(WRITTEN)).order_by(a.c.at, a.c.id)
     number = (connection.scalar(select(func.count()).select_from(mine.subquery())) or 0) - REPEAT_AFTER
     shown = connection.scalar(select(func.count()).where(t.c.reserved_for == labeler, t.c.purpose == "repeat")) or 0
     original = connection.scalar(mine.offset(shown).limit(1)) if shown < number else None

@@ -17,7 +17,7 @@ from typing import Any, Literal, cast, get_args
 
 from accord.errors import UsageError
 
-TaskKind = Literal["rank", "compare", "demonstrate", "correct", "conversation", "evaluate"]
+TaskKind = Literal["rank", "compare", "demonstrate", "correct", "conversation", "evaluate", "prompt"]
 """What a labeler is asked to do; ``accord.feedback.queue`` describes each."""
 QuestionKind = Literal["scale", "choice", "yes-no", "text", "spans", "flag"]
 About = Literal["response", "prompt"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +22,11 @@ from accord.commands.feedback.queue_known import queue_known
 from accord.commands.feedback.simulated import assignments, rankable
 from accord.commands.world import world_of
 from accord.errors import InputError, UsageError
-from accord.feedback import tasks
+from accord.feedback import tasks, written
 from accord.feedback.acquisition import choose
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Task
+from accord.feedback.written import Ask
 from accord.records import Split
 from accord.runtime.device import choose_device
 from accord.runtime.project import Project
@@ -48,6 +50,8 @@ def queue(
     count: Annotated[int, Parameter(help="The most tasks, of those that come first; 0 takes all.")] = 0,
     gold: Annotated[Path | None, Parameter(help="JSON lines of task and expected answer: gold tasks, mixed in for every labeler.")] = None,
     qualification: Annotated[Path | None, Parameter(help="The same, as the screening of new labelers.")] = None,
+    ask: Annotated[Ask, Parameter(help="For --kind prompt: which kind of prompt labelers write.")] = "plain",
+    intents: Annotated[Path | None, Parameter(help="For --ask user-based: a text file, one user's intent per line.")] = None,
     again: Annotated[bool, Parameter(help="Also responses that have been ranked against each other already.", negative="")] = False,
     as_world: Annotated[bool, Parameter(help="Reserve for each simulated labeler what it would rank.", negative="")] = False,
     device: Device = "auto",
@@ -74,6 +78,8 @@ def queue(
         return queue_known(opened, gold, "gold")
     if qualification:
         return queue_known(opened, qualification, "qualification")
+    if kind == "prompt":
+        return _queue_writing(opened, ask, intents, count=count, overlap=overlap, priority=priority)
     if as_world:
         return _queue_as_world(opened, config)
     if reward:
@@ -102,6 +108,35 @@ def queue(
         queued = [replace(by_id[id], priority=priority + gains[id]) for id in choose(gains, count or len(gains))]
         moved = tasks.prioritise(store, {task.id: task.priority for task in queued})
         return _add(store, queued, nothing, opened.store_url) | {"moved": moved} | skipped
+
+
+def _queue_writing(project: Project, ask: Ask, intents: Path | None, *, count: int, overlap: int, priority: float) -> dict[str, int]:
+    """Queue tasks in which labelers write prompts."""
+    if ask == "user-based" and intents is None:
+        raise UsageError("user-based prompts are written for a user's intent", where="--intents", hint="name a text file, one per line")
+    if ask != "user-based" and (intents or not count):
+        what = "intents are for user-based prompts" if intents else "how many prompts should be written?"
+        raise UsageError(what, where="--intents" if intents else "--count", hint=f"for example --kind prompt --ask {ask} --count 50")
+    lines = read_intents(intents) if intents else []
+    with Store.open(project.store_url) as store:
+        made = list(written.tasks_for(store, ask, count=count, intents=lines, overlap=overlap, priority=priority))
+        return {"tasks": len(made), "new": written.queue_all(store, made, now=datetime.now(UTC))}
+
+
+def read_intents(file: Path) -> list[str]:
+    """Return the lines of a file that hold an intent, each once.
+
+    Raises:
+        InputError: the file cannot be read, or there is nothing in it.
+    """
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("cannot be read as UTF-8 text", where=str(file), hint="one user's intent per line") from error
+    found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not found:
+        raise InputError("there is nothing in it", where=str(file), hint="one user's intent per line")
+    return found
 
 
 def _queue_as_world(project: Project, config: LabelConfig) -> dict[str, int]:

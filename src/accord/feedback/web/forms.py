@@ -142,7 +142,7 @@ def _task_payload(task: Task, order: Sequence[str], form: Form) -> Payload:
             return _ranked(order, form)
         case "compare":
             return _given(choice=form.get("choice"), reason=form.get("reason"))
-        case "demonstrate":
+        case "demonstrate" | "prompt":
             return {"text": form.get("text")}
         case "correct":
             return {"response_id": order[0], "text": form.get("text")} | _given(reason=form.get("reason"))

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from accord.feedback import answers, doubts, guidelines, schema, tasks
+from accord.feedback import answers, doubts, guidelines, schema, tasks, written
 from accord.feedback.accounts import Account, Role
 from accord.feedback.payloads import text_of
 from accord.feedback.refusals import Refused
@@ -283,6 +283,7 @@ def _show(
 ) -> Response:
     task, given = leased.task, {} if payload is None or "skip" in payload else dict(payload)
     questions, language = found.site.questions, guideline_language(found.language)
+    ask, intent = written.asked_of(task) if task.kind == "prompt" else ("", "")
     guide = guides.current(found.site, task.guideline, found.language)
     key = secrets.token_urlsafe(18)
     if found.wants_json:
@@ -294,7 +295,9 @@ def _show(
         task=task,
         heading=found.say(translations.KINDS[task.kind]),
         hint=found.say(translations.HINTS[task.kind]),
-        shown_messages=task.prompt.messages,
+        shown_messages=(Message("user", intent),) if intent else () if task.kind == "prompt" else task.prompt.messages,
+        ask=ask,
+        writes=translations.WRITE,
         responses=_shown(found, leased, given),
         turns=_turns(found, leased, given) if task.kind == "conversation" else (),
         payload=given,
@@ -389,7 +392,7 @@ def _listed(found: Visit, answer: answers.Answer) -> dict[str, Any]:
     return {
         "task_id": answer.task_id,
         "kind": answer.kind,
-        "asked": " ".join(prompt.messages[-1].content.split())[:120],
+        "asked": "" if answer.kind == "prompt" else " ".join(prompt.messages[-1].content.split())[:120],
         "skipped": "skip" in answer.payload,
         "at": answer.at[:16].replace("T", " "),
         "revision": answer.revision,

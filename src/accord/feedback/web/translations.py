@@ -18,6 +18,7 @@ KINDS: dict[Kind, str] = {
     "correct": _("Correct a response"),
     "conversation": _("Rate a conversation"),
     "evaluate": _("Blind evaluation"),
+    "prompt": _("Write a prompt"),
 }
 HINTS: dict[Kind, str] = {
     "rank": _("Rate each response on its own, then rank them all."),
@@ -25,8 +26,15 @@ HINTS: dict[Kind, str] = {
     "demonstrate": _("Somebody asked this. Respond as a good assistant would."),
     "correct": _("One response to this prompt needs correction."),
     "conversation": _("Rate each of the assistant's responses in its context."),
+    "prompt": _("Write what somebody could ask an assistant. It becomes a prompt of this project."),
     "evaluate": _("These responses come from different, unnamed models. Truthful and harmless come first here."),
 }
+WRITE = {
+    "plain": _("Write any task that comes to your mind. Take care that the tasks differ from each other."),
+    "few-shot": _("Write an instruction, then several examples of a query with its response, and a last query without one."),
+    "user-based": _("A user wants to use the assistant for this. Write a prompt that the user could send."),
+}
+"""What each kind of prompt is, for the labeler who writes it (Ouyang et al. 2022, appendix A.1)."""
 ROLES: dict[Role, str] = {"system": _("Instructions to the assistant"), "user": _("User"), "assistant": _("Assistant")}
 SETS: dict[GuidelineSet, str] = {"training": _("Guideline for training"), "evaluation": _("Guideline for evaluation")}
 CHOICES = {"first": _("A is better"), "second": _("B is better"), "tie": _("About equal"), "both_bad": _("Both are bad")}
@@ -45,6 +53,8 @@ REFUSALS = {
     "choice_missing": _("Choose one of the four options."),
     "turn_missing": _("Each of the assistant's responses needs a rating from 1 to 7."),
     "no_such_doubt": _("There is no such thread."),
+    "prompt_missing": _("Write a prompt first."),
+    "prompt_known": _("This prompt is there already. Write another one."),
     "question_missing": _("A question is not answered:"),
     "questions_changed": _("The questions changed while this page was open. Reopen the task; your answers are kept."),
     "span_misplaced": _("A marked passage is not in the text, or its kind is not in the list."),
