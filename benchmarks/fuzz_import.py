@@ -5,7 +5,8 @@
 Coverage guides it: an input that reaches a pair of lines that none reached before joins the pool that later inputs are changed
 from (sys.settrace; no package needed). Inputs begin as small sound files of every format and kind; changes are of
 bytes, of lines, and of JSON values. Every 200th input, and every one that is new, goes through the whole import into a store, in
-strict mode and with --skip-bad in turn; the others through reading and record making alone.
+strict mode and with --skip-bad in turn; the others through reading and record making alone. JSON lines that come in are read once more
+with a judgement planted in each row, which must stop the import.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ BITS = [
     b"1e999",
 ]
 KINDS = [".jsonl", ".json", ".csv", ".tsv", ".jsonl.gz", ".json.zst", ".txt", ".parquet"]
+PLANTED = "my_verdict"
 Input = tuple[str, bytes]
 
 
@@ -149,6 +151,29 @@ def read_only(path: Path) -> None:
         pass
 
 
+def planted(data: bytes) -> bytes:
+    """The same rows, each with a judgement in a column that no format knows."""
+    lines = list[bytes]()
+    for line in data.split(b"\n"):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            lines.append(line)
+            continue
+        lines.append(json.dumps(value | {PLANTED: 1}).encode() if isinstance(value, dict) else line)
+    return b"\n".join(lines)
+
+
+def nothing_lost(path: Path) -> None:
+    """Read rows with a planted judgement: none may be kept as if it were not there.
+
+    Raises:
+        AssertionError: a row was kept, and its judgement lost without a word.
+    """
+    for row, _ in Intake([Source(path)], reject=id).rows():
+        assert PLANTED not in row.value, f"a judgement was lost silently: {row.value}"[:500]
+
+
 def stored(path: Path, project: Project, *, skip_bad: bool) -> None:
     """The whole import; when it ends in an error the store and the folder must be as before."""
     before = _state(project)
@@ -181,12 +206,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=0.0, help="stop after so long; 0 goes on to the last input")
     given = parser.parse_args()
     rng, pool, coverage = random.Random(given.seed), seeds(), Coverage()
     counts, crashes, whole, began = {"ok": 0, "refused": 0}, dict[str, Input](), 0, time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         project = Project.create(Path(scratch) / "project")
         for number in range(given.inputs):
+            if given.seconds and time.monotonic() - began > given.seconds:
+                given.inputs = number
+                break
             kind, data = pool[number] if number < len(pool) and number < 70 else changed(rng, pool)
             path = Path(scratch) / f"input{kind}"
             path.write_bytes(data)
@@ -199,6 +228,10 @@ def main() -> int:
                 outcome = run(lambda path=path, skip=bool(whole % 2): stored(path, project, skip_bad=skip))
             if coverage.fresh:
                 pool.append((kind, data))
+            if outcome == "ok" and kind == ".jsonl":
+                path.write_bytes(planted(data))
+                lost = run(lambda path=path: nothing_lost(path))
+                outcome = outcome if lost in counts else lost
             if outcome in counts:
                 counts[outcome] += 1
             else:

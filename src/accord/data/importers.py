@@ -19,8 +19,12 @@ from typing import Any, Literal
 from accord.data import formats_own, formats_probes
 from accord.data.archives import Encoding, Tell, kind_of, text_lines
 from accord.data.documents import documents_of
+<<<<<<< HEAD
 from accord.data.registry import FORMATS, Detection, Format, detect, format_of, known_fields, tell_unread
 from accord.data.row_extra import with_extra
+=======
+from accord.data.registry import FORMATS, Detection, Format, detect, detected, format_of, known_fields, tell_unread
+>>>>>>> 3b4605d (Fuzz the formats with a planted judgement, and look plugins up once per file)
 from accord.data.row_reader import rows_of
 from accord.data.row_records import Known, Record, Take, Taken
 from accord.data.rows import Fault, Row
@@ -250,7 +254,7 @@ def _file(source: Source, rows: Iterator[Row | Fault], known: Known, formats: di
     told = (_told(row, detection, source.format, faults) for row in chain(sample, rows))
     for name, run in groupby((pair for pair in told if pair is not None), key=itemgetter(0)):
         formats.setdefault(name)
-        format, take = format_of(name), _take(name, known)
+        format, take = detected(name), _take(name, known)
         for row in format.gather(row for _, row in run):
             yield from _outcome(faults)
             if isinstance(row, Fault):
@@ -282,7 +286,7 @@ def _outcome(faults: list[Fault]) -> Iterator[Outcome]:
 def _take(name: str, known: Known) -> Take:
     if name == "responses":
         return partial(formats_own.responses, known=known)
-    return partial(formats_probes.mt_bench_answers, known=known) if name == "mt-bench-answers" else format_of(name).take
+    return partial(formats_probes.mt_bench_answers, known=known) if name == "mt-bench-answers" else detected(name).take
 
 
 def _tried(format: Format, take: Take, row: Row) -> Taken | Fault:

@@ -255,6 +255,7 @@ class Detection:
 
     def __init__(self, sample: Sequence[Row] = ()) -> None:
         self._having = dict[frozenset[str], dict[str, Format]]()
+        self._plugins = {name: format_of(name) for name in plugins.find("formats")}
         names = dict.fromkeys(name for row in sample if (name := self._first(row)))
         self._fuller = {name: _fuller(name, names) for name in names}
 
@@ -267,19 +268,19 @@ class Detection:
     def _first(self, row: Row) -> str:
         fields = frozenset(row.value)
         if fields not in self._having:
-            self._having[fields] = _formats_with(fields)
+            self._having[fields] = _formats_with(fields, self._plugins)
         found = [(name, format) for name, format in self._having[fields].items() if format.looks(row.value)]
         whole = (name for name, format in found if any(row.has(*needed) for needed in format.fields))
         return next(whole, found[0][0] if found else "")
 
 
-def _formats_with(fields: frozenset[str]) -> dict[str, Format]:
+def _formats_with(fields: frozenset[str], others: Mapping[str, Format]) -> dict[str, Format]:
     """Return the formats whose required fields are among these: ours in their order, each after the plugins that ask for more."""
     ours = {name: matched for name, format in FORMATS.items() if (matched := _matched(format, fields))}
-    theirs = {name: matched for name in plugins.find("formats") if (matched := _matched(format_of(name), fields))}
+    theirs = {name: matched for name, format in others.items() if (matched := _matched(format, fields))}
     best = next(iter(ours.values()), 0)
     first = sorted((name for name in theirs if theirs[name] > best), key=lambda name: -theirs[name])
-    return {name: format_of(name) for name in (*first, *ours)}
+    return {name: FORMATS[name] if name in ours else others[name] for name in (*first, *ours)}
 
 
 def _matched(format: Format, fields: frozenset[str]) -> int:
@@ -289,13 +290,21 @@ def _matched(format: Format, fields: frozenset[str]) -> int:
 
 def _fuller(name: str, others: Collection[str]) -> str:
     """Return the one of several formats whose required fields include all those of a format and more; the format itself otherwise."""
-    mine = format_of(name).fields
-    for other in map(format_of, others):
+    if len(others) < 2:
+        return name
+    mine = detected(name).fields
+    for found in others:
+        other = detected(found)
         more = any(few < many for few in mine for many in other.fields)
         less = any(many < few for few in mine for many in other.fields)
         if other.looks is _anything and more and not less:
-            return next(found for found in others if format_of(found) is other)
+            return found
     return name
+
+
+def detected(name: str) -> Format:
+    """Return a format by the name that it was detected by, without looking for plugins of that name again."""
+    return FORMATS[name] if name in FORMATS else format_of(name)
 
 
 def _unknown(row: Row) -> InputError:
@@ -341,7 +350,7 @@ def _rewritten(rewrite: Callable[[dict[str, Any]], dict[str, Any]], row: Row) ->
     if not isinstance(value, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  (another package wrote it)
         raise InputError(f"the format's function returned a {type(value).__name__}, not a dict", where=row.where)
     other = Row(value, row.file, row.line, row.inside)
-    name = next(iter(name for name in _formats_with(frozenset(value)) if name in FORMATS and FORMATS[name].looks(value)), "")
+    name = next(iter(name for name in _formats_with(frozenset(value), {}) if name in FORMATS and FORMATS[name].looks(value)), "")
     if not name or FORMATS[name].gather is not _each:
         what = f"no built-in format reads a row with the fields {', '.join(map(str, value)) or '(none)'}"
         if name:

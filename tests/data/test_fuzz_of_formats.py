@@ -1,0 +1,39 @@
+"""Damaged rows of every format: refused or read, never a crash, and never a judgement lost silently.."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import fuzz_import as fuzz
+
+
+def fuzzed(folder: Path, count: int, seed: int) -> dict[str, int]:
+    rng, pool, outcomes = random.Random(seed), [given for given in fuzz.seeds() if given[0] == ".jsonl"], dict[str, int]()
+    for _ in range(count):
+        _, data = fuzz.changed(rng, pool)
+        path = folder / "input.jsonl"
+        path.write_bytes(data)
+        outcome = fuzz.run(lambda path=path: fuzz.read_only(path))
+        if outcome == "ok":
+            path.write_bytes(fuzz.planted(data))
+            outcome = fuzz.run(lambda path=path: fuzz.nothing_lost(path))
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    return outcomes
+
+
+def test_a_few_hundred_damaged_inputs(tmp_path: Path) -> None:
+    outcomes = fuzzed(tmp_path, 200, 1)
+    assert set(outcomes) <= {"ok", "refused"}, next(iter(set(outcomes) - {"ok", "refused"}))
+    assert outcomes["refused"] > 20
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_damaged_inputs(tmp_path: Path) -> None:
+    outcomes = fuzzed(tmp_path, 100_000, 2)
+    assert set(outcomes) <= {"ok", "refused"}, next(iter(set(outcomes) - {"ok", "refused"}))
