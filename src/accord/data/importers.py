@@ -19,12 +19,8 @@ from typing import Any, Literal
 from accord.data import formats_own, formats_probes
 from accord.data.archives import Encoding, Tell, kind_of, text_lines
 from accord.data.documents import documents_of
-<<<<<<< HEAD
-from accord.data.registry import FORMATS, Detection, Format, detect, format_of, known_fields, tell_unread
-from accord.data.row_extra import with_extra
-=======
 from accord.data.registry import FORMATS, Detection, Format, detect, detected, format_of, known_fields, tell_unread
->>>>>>> 3b4605d (Fuzz the formats with a planted judgement, and look plugins up once per file)
+from accord.data.row_extra import with_extra
 from accord.data.row_reader import rows_of
 from accord.data.row_records import Known, Record, Take, Taken
 from accord.data.rows import Fault, Row
