@@ -1,4 +1,3 @@
-# pyright: basic
 """An environment of verifiers in a module of its own, as a package has it: the package pickles what its rows go through."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# pyright: basic
 """A Gymnasium environment of three turns: what the model is shown and earns, and that GRPO learns in it."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# pyright: basic
 """An environment of verifiers of three turns: what the model is shown and earns, its tools, and that GRPO learns in it."""
 
 from __future__ import annotations

@@ -127,8 +127,10 @@ def _client(episode: VerifiersEpisode) -> Any:
 
     async def nothing(self: Any, *_: Any) -> None: ...
 
-    methods = {
-        "setup_client": lambda self, config: None,
+    def unset(self: Any, config: Any) -> None: ...
+
+    methods: dict[str, Any] = {
+        "setup_client": unset,
         "to_native_tool": same,
         "to_native_prompt": prompt,
         "get_native_response": respond,
@@ -136,4 +138,5 @@ def _client(episode: VerifiersEpisode) -> Any:
         "from_native_response": same,
         "close": nothing,
     }
-    return type("EpisodeClient", (base,), methods)(episode)
+    made: Any = type("EpisodeClient", (base,), methods)
+    return made(episode)
