@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select
 from accord.feedback import schema
 from accord.feedback.inserts import batches
 from accord.feedback.rows import TableRow
+from accord.feedback.withdrawals import withdrawn_by
 from accord.records import same_words
 
 UNDO = "undo "
@@ -51,12 +52,11 @@ class Said:
 
 def known_prompts(connection: Connection, keys: Iterable[str]) -> dict[str, list[KnownPrompt]]:
     """Return the stored prompts with these conversations, by key, in the order of their ids."""
-    p, w = schema.prompts, schema.withdrawn
-    columns = (p.c.id, p.c.key, p.c.user, p.c.split, p.c.source, p.c.extra, p.c.imported, w.c.by)
-    joined = p.outerjoin(w, (w.c.kind == "prompt") & (w.c.record_id == p.c.id))
+    p = schema.prompts
+    columns = (p.c.id, p.c.key, p.c.user, p.c.split, p.c.source, p.c.extra, p.c.imported, withdrawn_by("prompt", p.c.id).label("by"))
     found: dict[str, list[KnownPrompt]] = {}
     for part in batches(sorted(set(keys) - {""})):
-        for row in connection.execute(select(*columns).select_from(joined).where(p.c.key.in_(part)).order_by(p.c.id)):
+        for row in connection.execute(select(*columns).where(p.c.key.in_(part)).order_by(p.c.id)):
             found.setdefault(row.key, []).append(KnownPrompt(*row))
     return found
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, delete, func, insert, select, update
 
 from accord.feedback import schema
 from accord.feedback.inserts import batches
@@ -36,6 +36,12 @@ def is_in_use(kind: str, id: Any) -> ColumnElement[bool]:
     """
     w = schema.withdrawn
     return id.not_in(select(w.c.record_id).where(w.c.kind == kind))
+
+
+def withdrawn_by(kind: str, id: Any) -> ScalarSelect[str]:
+    """Return the SQL value of who withdrew a record; NULL while it is in use."""
+    w = schema.withdrawn
+    return select(w.c.by).where(w.c.kind == kind, w.c.record_id == id).scalar_subquery()
 
 
 def withdrawn_ids(connection: Connection, kind: str, ids: Iterable[str]) -> Iterator[str]:
