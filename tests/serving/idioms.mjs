@@ -12,6 +12,7 @@ const SCHEMA = { type: "json_schema", json_schema: { name: "time", schema: PARAM
 const PNG = "data:image/png;base64,iVBORw0KGgo=";
 const chat = (how = {}) => client.chat.completions.create({ model: MODEL, messages: ASKED, max_tokens: 8, seed: 1, ...how });
 const text = (how = {}) => client.completions.create({ model: MODEL, prompt: "The mill", max_tokens: 5, seed: 1, ...how });
+const respond = (how = {}) => client.responses.create({ model: MODEL, input: "Who keeps the mill?", max_output_tokens: 8, temperature: 0, ...how });
 const said = async (how) => (await chat(how)).choices[0].message.content;
 const all = async (stream) => { const chunks = []; for await (const chunk of await stream) chunks.push(chunk); return chunks; };
 const forced = async (how = {}) => (await chat({ tools: [TOOL], tool_choice: { type: "function", function: { name: "clock" } }, max_tokens: 100, ...how })).choices[0];
@@ -65,7 +66,22 @@ const idioms = [
   async () => refused(OpenAI.BadRequestError, () => chat({ response_format: { type: "json_schema", json_schema: { name: "x", schema: { enum: [] } } } })),
   async () => (await chat({ messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: PNG } }] }] })).choices,
   async () => (await chat({ reasoning_effort: "high" })).choices,
-  async () => (await client.responses.create({ model: MODEL, input: "Hi", max_output_tokens: 5 })).output_text !== undefined,
+  async () => (await respond()).output_text !== undefined,
+  async () => (await respond({ instructions: "Be brief." })).usage.input_tokens > (await respond()).usage.input_tokens,
+  async () => {
+    const events = await all(respond({ stream: true }));
+    const parts = events.filter((event) => event.type === "response.output_text.delta").map((event) => event.delta).join("");
+    return parts === (await respond()).output_text && events.at(-1).response.output[0].content[0].text === parts;
+  },
+  async () => (await respond({ input: [...ASKED, ...(await respond()).output, ...ASKED] })).output,
+  async () => {
+    const how = { tools: [{ ...TOOL.function, type: "function" }], parallel_tool_calls: false, max_output_tokens: 100 };
+    const [call] = (await respond({ tool_choice: "required", ...how })).output;
+    const back = { type: "function_call_output", call_id: call.call_id, output: "9" };
+    return "hour" in JSON.parse(call.arguments) && (await respond({ input: [...ASKED, call, back], ...how })).output;
+  },
+  async () => "hour" in JSON.parse((await respond({ text: { format: { type: "json_schema", ...SCHEMA.json_schema } }, max_output_tokens: 100 })).output_text),
+  async () => (await respond({ previous_response_id: "resp_1" })).output,
   async () => (await client.embeddings.create({ model: MODEL, input: "Hi" })).data.length === 1,
 ];
 const outcomes = [];

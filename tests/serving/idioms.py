@@ -17,6 +17,7 @@ ASKED: Any = [{"role": "user", "content": "Who keeps the mill?"}]
 PARAMETERS: Any = {"type": "object", "properties": {"hour": {"type": "integer", "minimum": 0, "maximum": 23}}, "required": ["hour"]}
 TOOL: Any = {"type": "function", "function": {"name": "clock", "parameters": {**PARAMETERS, "additionalProperties": False}}}
 SCHEMA: Any = {"type": "json_schema", "json_schema": {"name": "time", "schema": TOOL["function"]["parameters"], "strict": True}}
+TEXT_FORMAT: Any = {"type": "json_schema", **SCHEMA["json_schema"]}
 IMPOSSIBLE: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": []}}}
 PNG = "data:image/png;base64,iVBORw0KGgo="
 
@@ -80,6 +81,23 @@ def biased(client: openai.OpenAI) -> bool:
 
 def fits(client: openai.OpenAI) -> bool:
     return "hour" in json.loads(chat(client, response_format=SCHEMA, max_tokens=100).choices[0].message.content)
+
+
+def respond(client: openai.OpenAI, **how: Any) -> Any:
+    return client.responses.create(**{"model": MODEL, "input": "Who keeps the mill?", "max_output_tokens": 8, "temperature": 0, **how})
+
+
+def responded_in_parts(client: openai.OpenAI) -> bool:
+    events = [*respond(client, stream=True)]
+    said = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    return said == events[-1].response.output_text == respond(client).output_text
+
+
+def responded_with_call(client: openai.OpenAI) -> bool:
+    how: Any = {"tools": [{**TOOL["function"], "type": "function"}], "parallel_tool_calls": False, "max_output_tokens": 100}
+    [call] = respond(client, tool_choice="required", **how).output
+    back = {"type": "function_call_output", "call_id": call.call_id, "output": "9"}
+    return "hour" in json.loads(call.arguments) and bool(respond(client, input=[*ASKED, call, back], **how).output)
 
 
 def refused(kind: type[openai.APIError], ask: Callable[[], Any]) -> bool:
@@ -149,7 +167,17 @@ IDIOMS: dict[str, Callable[[openai.OpenAI], Any]] = {
     ),
     "an image": lambda c: chat(c, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG}}]}]).choices,
     "`reasoning_effort`": lambda c: chat(c, reasoning_effort="high").choices,
-    "`responses.create`": lambda c: c.responses.create(model=MODEL, input="Hi", max_output_tokens=5).output_text is not None,
+    "`responses.create`": lambda c: respond(c).output_text is not None,
+    "`responses.create` with `instructions`": lambda c: (
+        respond(c, instructions="Be brief.").usage.input_tokens > respond(c).usage.input_tokens
+    ),
+    "`responses.create` as a stream": responded_in_parts,
+    "`response.output` in the next `input`": lambda c: respond(c, input=[*ASKED, *respond(c).output, *ASKED]).output,
+    "`responses.create` with a function, and its result": responded_with_call,
+    "`responses.create` with `text.format: json_schema`": lambda c: (
+        "hour" in json.loads(respond(c, text={"format": TEXT_FORMAT}, max_output_tokens=100).output_text)
+    ),
+    "`previous_response_id`": lambda c: respond(c, previous_response_id="resp_1").output,
     "`embeddings.create`": lambda c: len(c.embeddings.create(model=MODEL, input="Hi").data) == 1,
 }
 """By the words of the table."""

@@ -14,8 +14,7 @@ from tiny import FP32, llama
 from accord.data.templates import ChatFormat, chat_format
 from accord.models.packing import pack
 from accord.models.policy import logprobs
-from accord.serving.answers import CHAT, TEXT, Choice, Events
-from accord.serving.answers import whole as body
+from accord.serving.answers import CHAT, TEXT, Choice, Completion, Form
 from accord.serving.host import Ask, Piece
 from accord.serving.model_host import Capacity, ModelHost
 
@@ -24,6 +23,10 @@ CHANNELS = (
     "{% if m.role == 'assistant' and loop.last %}<|return|>{% else %}<|end|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
 )
+
+
+def written(form: Form) -> Completion:
+    return Completion(form, "m", 1, logprobs=False, counted=False)
 
 
 def taught(spoken: ChatFormat, text: str) -> Any:
@@ -90,14 +93,14 @@ def test_a_stream_says_what_a_stored_response_says(name: str, says: str) -> None
     ],
 )
 def test_the_api_gives_the_thought_beside_the_answer_whole_and_in_any_pieces(says: str, reasoning: str, answer: str) -> None:
-    message = body(CHAT, "m", [Choice(says)], 1, logprobs=False)["choices"][0]["message"]
+    message = written(CHAT).whole([Choice(says)])["choices"][0]["message"]
     assert (message.get("reasoning_content", ""), message["content"]) == (reasoning, answer)
-    assert body(TEXT, "m", [Choice(says)], 1, logprobs=False)["choices"][0]["text"] == says, "raw text is given as it is"
+    assert written(TEXT).whole([Choice(says)])["choices"][0]["text"] == says, "raw text is given as it is"
     for size in (1, 2, 3, 5, 8, 13, 99):
         parts = [says[start : start + size] for start in range(0, len(says), size)] or [""]
-        events, thought, said = Events(CHAT, "m", "v"), "", ""
+        events, thought, said = written(CHAT), "", ""
         for number, part in enumerate(parts, 1):
-            event = events.part(0, Piece(part, "stop" if number == len(parts) else ""), logprobs=False)
+            event = events.part(0, Piece(part, "stop" if number == len(parts) else ""))
             delta = json.loads(event.decode().removeprefix("data: "))["choices"][0]["delta"]
             thought, said = thought + delta.get("reasoning_content", ""), said + delta["content"]
         assert (thought, said) == (reasoning, answer), size

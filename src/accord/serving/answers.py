@@ -7,12 +7,13 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from accord.data.retrieval import Quote
 from accord.data.tool_turns import ToolCall
 from accord.serving.detokenizer import Apart
-from accord.serving.host import Piece, Token
+from accord.serving.gate import problem
+from accord.serving.host import Piece, RefusedRequest, Token
 
 LEAST_LOGPROB = -9999.0
 """The value that OpenAI writes for a token of zero probability."""
@@ -62,6 +63,31 @@ def ended(piece: Piece) -> str:
     return "content_filter" if piece.withheld in ("input", "output") else piece.finish
 
 
+class Writer(Protocol):
+    """Writes the answers to one request, whole or as the events of a stream."""
+
+    @property
+    def id(self) -> str:
+        """The response's id."""
+        ...
+
+    def whole(self, choices: Sequence[Choice]) -> dict[str, Any]:
+        """Return the body of a response that is not streamed."""
+        ...
+
+    def part(self, index: int, piece: Piece) -> bytes:
+        """Return the events of a piece of the answer with this number."""
+        ...
+
+    def last(self, choices: Sequence[Choice]) -> bytes:
+        """Return the events behind the last piece."""
+        ...
+
+    def failed(self, error: RefusedRequest) -> bytes:
+        """Return the event of an error in the middle of a stream."""
+        ...
+
+
 def usage(choices: Sequence[Choice], n: int) -> dict[str, Any]:
     """Return the token usage of a request. The prompt counts once for its n answers."""
     prompt, drawn = sum(choice.prompt_tokens for choice in choices[::n]), sum(choice.count for choice in choices)
@@ -78,31 +104,37 @@ def spoken(choice: Choice) -> str:
     return Apart().push(choice.text, last=True)[1]
 
 
-def whole(form: Form, model: str, choices: Sequence[Choice], n: int, *, logprobs: bool, id: str = "") -> dict[str, Any]:
-    """Return the body of a response that is not streamed."""
-    return {
-        **_head(form, form.whole, model, choices[0].version, id),
-        "choices": [
-            {"index": i, **_content(form, choice), "logprobs": _logprobs(form, choice.tokens) if logprobs else None}
-            | {"finish_reason": choice.finish}
-            for i, choice in enumerate(choices)
-        ],
-        "usage": usage(choices, n),
-    }
+class Completion:
+    """Writes chat and text completions.
 
+    Args:
+        n: answers to each prompt.
+        logprobs: whether to report log-probabilities.
+        counted: whether a stream ends with the token usage.
+    """
 
-class Events:
-    """The events of one stream. Its constant head is serialised once, because a stream has hundreds of events."""
-
-    def __init__(self, form: Form, model: str, version: str, id: str = "") -> None:
-        self.form = form
-        head = json.dumps(_head(form, form.part, model, version, id), ensure_ascii=False)
-        self._head = f"data: {head[:-1]}, "
+    def __init__(self, form: Form, model: str, n: int, *, logprobs: bool, counted: bool) -> None:
+        self.form, self.model, self.n, self.logprobs, self.counted = form, model, n, logprobs, counted
+        self.id = new_id(form)
+        self._head = ""
+        """The constant head of a stream's events, serialised once, because a stream has hundreds of them."""
         self._begun = set[int]()
         self._apart = dict[int, Apart]()
 
-    def part(self, index: int, piece: Piece, *, logprobs: bool) -> bytes:
-        """Return a piece of the answer with this number."""
+    def whole(self, choices: Sequence[Choice]) -> dict[str, Any]:
+        """Return the body of a response that is not streamed."""
+        told = list[dict[str, Any]]()
+        for index, choice in enumerate(choices):
+            logprobs = _logprobs(self.form, choice.tokens) if self.logprobs else None
+            told.append({"index": index, **_content(self.form, choice), "logprobs": logprobs, "finish_reason": choice.finish})
+        head = _head(self.form.whole, self.model, choices[0].version, self.id)
+        return {**head, "choices": told, "usage": usage(choices, self.n)}
+
+    def part(self, index: int, piece: Piece) -> bytes:
+        """Return the event of a piece of the answer with this number."""
+        if not self._head:
+            head = json.dumps(_head(self.form.part, self.model, piece.version, self.id), ensure_ascii=False)
+            self._head = f"data: {head[:-1]}, "
         if not self.form.chat:
             said = f'"text": {json.dumps(piece.text, ensure_ascii=False)}'
         else:
@@ -114,18 +146,19 @@ class Events:
             called = [{"index": place, **call} for place, call in enumerate(written(piece.calls))]
             beside = json.dumps(_beside(piece) | ({"tool_calls": called} if called else {}), ensure_ascii=False)[1:-1]
             said = f'"delta": {{{role}"content": {content}{", " if beside else ""}{beside}}}'
-        told = json.dumps(_logprobs(self.form, piece.tokens), ensure_ascii=False) if logprobs else "null"
+        told = json.dumps(_logprobs(self.form, piece.tokens), ensure_ascii=False) if self.logprobs else "null"
         finish = f'"{ended(piece)}"' if piece.finish else "null"
         event = f'{self._head}"choices": [{{"index": {index}, {said}, "logprobs": {told}, "finish_reason": {finish}}}]}}\n\n'
         return event.encode("utf-8", "replace")
 
-    def usage(self, choices: Sequence[Choice], n: int) -> bytes:
-        """Return the event with the token usage."""
-        return f'{self._head}"choices": [], "usage": {json.dumps(usage(choices, n))}}}\n\n'.encode()
+    def last(self, choices: Sequence[Choice]) -> bytes:
+        """Return the token usage, if it is asked for, and the mark of the end."""
+        counted = f'{self._head}"choices": [], "usage": {json.dumps(usage(choices, self.n))}}}\n\n' if self.counted else ""
+        return counted.encode() + DONE
 
-    def failed(self, body: bytes) -> bytes:
-        """Return an error in the middle of a stream."""
-        return b"data: " + body + b"\n\n"
+    def failed(self, error: RefusedRequest) -> bytes:
+        """Return the event of an error in the middle of a stream."""
+        return b"data: " + problem(error.status, str(error), code=error.code) + b"\n\n"
 
 
 DONE = b"data: [DONE]\n\n"
@@ -142,8 +175,8 @@ async def gather(pieces: AsyncGenerator[Piece]) -> Choice:
     return choice
 
 
-def _head(form: Form, object: str, model: str, version: str, id: str) -> dict[str, Any]:
-    return {"id": id or new_id(form), "object": object, "created": int(time.time()), "model": model, "system_fingerprint": version}
+def _head(object: str, model: str, version: str, id: str) -> dict[str, Any]:
+    return {"id": id, "object": object, "created": int(time.time()), "model": model, "system_fingerprint": version}
 
 
 def _content(form: Form, choice: Choice) -> dict[str, Any]:
@@ -173,11 +206,7 @@ def _beside(said: Choice | Piece) -> dict[str, Any]:
 
 def _logprobs(form: Form, tokens: Sequence[Token]) -> dict[str, Any]:
     if form.chat:
-        content = list[dict[str, Any]]()
-        for token in tokens:
-            likeliest = [_told(text, logprob) for text, logprob in token.likeliest]
-            content.append({**_told(token.text, token.logprob), "top_logprobs": likeliest})
-        return {"content": content}
+        return {"content": told_tokens(tokens)}
     tops, starts, end = list[dict[str, float]](), list[int](), 0
     for token in tokens:
         tops.append({text: max(logprob, LEAST_LOGPROB) for text, logprob in token.likeliest})
@@ -189,6 +218,15 @@ def _logprobs(form: Form, tokens: Sequence[Token]) -> dict[str, Any]:
         "top_logprobs": tops,
         "text_offset": starts,
     }
+
+
+def told_tokens(tokens: Sequence[Token]) -> list[dict[str, Any]]:
+    """Return tokens with their log-probabilities and the likeliest ones, as answers to conversations have them."""
+    content = list[dict[str, Any]]()
+    for token in tokens:
+        likeliest = [_told(text, logprob) for text, logprob in token.likeliest]
+        content.append({**_told(token.text, token.logprob), "top_logprobs": likeliest})
+    return content
 
 
 def _told(text: str, logprob: float) -> dict[str, Any]:

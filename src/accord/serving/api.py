@@ -1,4 +1,4 @@
-"""The OpenAI-compatible API over a host of models: chat and text completions, models, health, metrics.
+"""The OpenAI-compatible API over a host of models: chat and text completions, responses, models, health, metrics.
 
 Closed by default: every route except ``/health`` requires a key. All errors have OpenAI's form.
 """
@@ -28,6 +28,8 @@ from accord.serving.host import Host, NotUnderstood, RefusedRequest, Unavailable
 from accord.serving.keys import Keys
 from accord.serving.limits import Limits
 from accord.serving.metrics import Meter
+from accord.serving.response_fields import RESPONSE_FIELDS
+from accord.serving.responses import responses
 from accord.serving.schemas import FIELDS
 from accord.serving.service import ERRORS, Keeper, Service, Who, With
 
@@ -61,7 +63,7 @@ def create(
     meter = Meter(host.state)
     guarded = Guarded(host, rules or Rules(), lambda side, kind: meter.filtered.labels(side, kind).inc())
     app.state.service = Service(guarded, keys, limits or Limits(), meter, strict, keeper)
-    app.state.fields = FIELDS
+    app.state.fields = FIELDS | RESPONSE_FIELDS
     _routes(app)
     if extend:
         extend(app)
@@ -77,6 +79,7 @@ def _routes(app: FastAPI) -> None:
     app.get("/v1/models/{model:path}", summary="One of them.", responses=ERRORS)(one_model)
     app.post("/v1/chat/completions", summary="Answers a conversation.", response_model=None, responses=ERRORS)(chat)
     app.post("/v1/completions", summary="Continues a text.", response_model=None, responses=ERRORS)(completions)
+    app.post("/v1/responses", summary="Answers with a list of items.", response_model=None, responses=ERRORS)(responses)
 
 
 async def health(service: With) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from accord.serving import answers
-from accord.serving.answers import DONE, Choice, Events, Form
+from accord.serving.answers import Choice, Completion, Form, Writer
 from accord.serving.fields import header, ignored
-from accord.serving.gate import problem
 from accord.serving.host import Ask, Piece, RefusedRequest, UnknownModel
-from accord.serving.schemas import ChatRequest, CompletionRequest, Drawing
+from accord.serving.schemas import Asked, ChatRequest, CompletionRequest, Drawing
 from accord.serving.service import Answered, Caller, Kept, Service, Who, With, asks_for_strict
 from accord.serving.streams import Stream, while_there
 
@@ -24,37 +23,34 @@ WHOLE_CONTEXT = 10_000_000
 
 
 async def chat(asked: ChatRequest, request: Request, service: With, who: Who) -> Response:
-    return await _answered(answers.CHAT, asked, [asked.ask(WHOLE_CONTEXT)], request, service, who)
+    return await _completed(answers.CHAT, asked, [asked.ask(WHOLE_CONTEXT)], request, service, who)
 
 
 async def completions(asked: CompletionRequest, request: Request, service: With, who: Who) -> Response:
-    return await _answered(answers.TEXT, asked, asked.asks(), request, service, who)
+    return await _completed(answers.TEXT, asked, asked.asks(), request, service, who)
 
 
-async def _answered(form: Form, asked: Drawing, asks: Sequence[Ask], request: Request, service: Service, who: Caller) -> Response:
+async def _completed(form: Form, asked: Drawing, asks: Sequence[Ask], request: Request, service: Service, who: Caller) -> Response:
+    counted = bool(asked.stream_options and asked.stream_options.include_usage)
+    writer = Completion(form, asked.model, asked.n, logprobs=asks[0].logprobs is not None, counted=counted)
+    return await answered(writer, asked, asks, request, service, who)
+
+
+async def answered(writer: Writer, asked: Drawing, asks: Sequence[Ask], request: Request, service: Service, who: Caller) -> Response:
     """Draw n answers for each ask, and send them whole or as a stream."""
-    beside = header(ignored(asked, strict=asks_for_strict(request, service)))
-    if not who.may(asked.model):
-        raise UnknownModel("no such model is served", where=asked.model)
-    if who.key:
-        service.limits.enter(who.id, who.key.requests_per_minute, who.key.tokens_per_minute)
-    id = answers.new_id(form)
+    beside = entered(asked, request, service, who)
     kept = Kept()
-    if service.keeper and form.chat:
+    if service.keeper and asks[0].conversation:
         kept = service.keeper.opened(who.key, asks[0], asked.user or "", (asked.model_extra or {}).get("store"))
     beside |= kept.headers
-    told = asks[0].logprobs is not None
     seeded = [replace(ask, seed=seed) for ask in asks for seed in asked.seeds()]
     drawn = [service.meter.watch(asked.model, service.host.ask(asked.model, ask)) for ask in seeded]
     choices = [Choice() for _ in drawn]
     pieces = _merged(drawn)
     if asked.stream:
         first = await while_there(request.receive, anext(pieces))
-        counted = bool(asked.stream_options and asked.stream_options.include_usage)
-        events = _events(form, asked, first, pieces, choices, logprobs=told, counted=counted, id=id)
-        return Stream(
-            _kept(events, kept, id, choices), beside | service.limits.headers(who.id), lambda: _spend(service, who, choices, asked.n)
-        )
+        events = _kept(_events(writer, first, pieces, choices), kept, writer.id, choices)
+        return Stream(events, beside | service.limits.headers(who.id), lambda: _spend(service, who, choices, asked.n))
 
     async def gathered() -> None:
         async with aclosing(pieces):
@@ -65,9 +61,18 @@ async def _answered(form: Form, asked: Drawing, asks: Sequence[Ask], request: Re
         await while_there(request.receive, gathered())
     finally:
         _spend(service, who, choices, asked.n)
-    await kept.keep(id, _answers(choices))
-    headers = beside | service.limits.headers(who.id)
-    return JSONResponse(answers.whole(form, asked.model, choices, asked.n, logprobs=told, id=id), headers=headers)
+    await kept.keep(writer.id, _answers(choices))
+    return JSONResponse(writer.whole(choices), headers=beside | service.limits.headers(who.id))
+
+
+def entered(asked: Asked, request: Request, service: Service, who: Caller) -> dict[str, str]:
+    """Let a request in, and return the header that names its ignored fields. Raises RefusedRequest."""
+    beside = header(ignored(asked, strict=asks_for_strict(request, service)))
+    if not who.may(asked.model):
+        raise UnknownModel("no such model is served", where=asked.model)
+    if who.key:
+        service.limits.enter(who.id, who.key.requests_per_minute, who.key.tokens_per_minute)
+    return beside
 
 
 def _answers(choices: Sequence[Choice]) -> list[Answered]:
@@ -75,12 +80,12 @@ def _answers(choices: Sequence[Choice]) -> list[Answered]:
 
 
 async def _kept(events: AsyncGenerator[bytes], kept: Kept, id: str, choices: Sequence[Choice]) -> AsyncGenerator[bytes]:
-    """Yield the events of a stream; its answers are stored before the last event, or when the client has left."""
+    """Yield the events of a stream; its answers are stored before the last ones, or when the client has left."""
     stored = False
     try:
         async with aclosing(events):
             async for event in events:
-                if event is DONE:
+                if all(choice.finish for choice in choices) and not stored:
                     stored = True
                     await kept.keep(id, _answers(choices))
                 yield event
@@ -126,28 +131,17 @@ async def _merged(drawn: Sequence[AsyncGenerator[Piece]]) -> AsyncGenerator[tupl
 
 
 async def _events(
-    form: Form,
-    asked: Drawing,
-    first: tuple[int, Piece],
-    rest: AsyncGenerator[tuple[int, Piece]],
-    choices: list[Choice],
-    *,
-    logprobs: bool,
-    counted: bool,
-    id: str,
+    writer: Writer, first: tuple[int, Piece], rest: AsyncGenerator[tuple[int, Piece]], choices: list[Choice]
 ) -> AsyncGenerator[bytes]:
     """Yield the events of a stream whose first piece has arrived."""
-    events = Events(form, asked.model, first[1].version, id)
     async with aclosing(rest):
         choices[first[0]].add(first[1])
-        yield events.part(first[0], first[1], logprobs=logprobs)
+        yield writer.part(*first)
         try:
             async for index, piece in rest:
                 choices[index].add(piece)
-                yield events.part(index, piece, logprobs=logprobs)
+                yield writer.part(index, piece)
         except RefusedRequest as error:
-            yield events.failed(problem(error.status, str(error), code=error.code))
+            yield writer.failed(error)
             return
-    if counted:
-        yield events.usage(choices, asked.n)
-    yield DONE
+    yield writer.last(choices)

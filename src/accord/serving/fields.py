@@ -60,6 +60,17 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "repeat_penalty": (1,),
     "thinking": (),
     "thinking_budget": (),
+    "documents": ([],),
+    "response_format": ({"type": "text"},),
+    "max_tokens": (),
+    "max_completion_tokens": (),
+    "max_output_tokens": (),
+    "max_tool_calls": (),
+    "background": (False,),
+    "conversation": (),
+    "prompt": (),
+    "instructions": ("",),
+    "context_management": (),
 }
 """Fields of OpenAI's and other servers' that are not supported, with the values that ask for nothing; any other value is refused."""
 HARMLESS = ("store", "service_tier")

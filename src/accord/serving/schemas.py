@@ -28,8 +28,9 @@ from accord.serving.tool_fields import (
     OneFunction,
     Schema,
     Tool,
-    answered,
+    answerable,
     named,
+    one_form,
     tools_of,
 )
 
@@ -106,10 +107,16 @@ class StreamOptions(Open):
     include_obfuscation: bool = Field(False, description="Taken; nothing is added to hide an event's length.")
 
 
-class Drawing(Open):
-    """The fields that both kinds of request share."""
+class Asked(Open):
+    """The fields that every request has."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+    user: Annotated[str, StringConstraints(max_length=300)] | None = Field(None, description="Taken, and used for nothing.")
+
+
+class Drawing(Asked):
+    """The fields that every request for an answer has."""
+
     n: int = Field(1, ge=1, le=MOST_ANSWERS, description="Answers to the same prompt.")
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -125,7 +132,6 @@ class Drawing(Open):
     logit_bias: Annotated[dict[TokenName, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=MOST_BIASED)] = Field(
         {}, description="Added to the logits of these tokens, by their ids."
     )
-    user: Annotated[str, StringConstraints(max_length=300)] | None = Field(None, description="Taken, and used for nothing.")
 
     def sampling(self, max_tokens: int) -> Sampling:
         return Sampling(
@@ -171,17 +177,12 @@ class ChatRequest(Drawing):
             raise NotUnderstood("max_tokens and max_completion_tokens differ", where="max_tokens", hint="give only one of them")
         if self.top_logprobs is not None and not self.logprobs:
             raise NotUnderstood("top_logprobs needs logprobs", where="top_logprobs", hint="give logprobs: true")
-        if self.messages[-1].role == "assistant":
-            what = "the conversation ends with the assistant's own turn, and an answer does not continue one"
-            raise NotUnderstood(what, hint="end with the user's turn", param=f"messages.{len(self.messages) - 1}.role")
         turns = [message.record(f"messages.{place}") for place, message in enumerate(self.messages)]
-        answered(turns)
+        answerable(turns, [f"messages.{place}.{{}}" for place in range(len(turns))], result="tool_call_id")
         schema = self.response_format.schema_of_answer()
         choice, only = (self.tool_choice, "") if isinstance(self.tool_choice, str) else ("required", self.tool_choice.function.name)
         tools = tools_of([tool.function for tool in self.tools], choice, only, parallel=self.parallel_tool_calls)
-        if tools and schema is not None:
-            what = "tools and response_format exclude each other here: an answer is a call, or fits the schema"
-            raise NotUnderstood(what, hint='give tool_choice: "none" with response_format', param="response_format")
+        one_form(tools, schema, "response_format")
         if self.documents and (tools or schema is not None):
             raise NotUnderstood("documents allow quotes alone, no calls and no schema", param="documents")
         return Ask(

@@ -154,15 +154,33 @@ def tools_of(functions: Sequence[Function], choice: str, only: str, *, parallel:
     return Tools(described, "required" if only or choice == "required" else "auto", only, parallel)
 
 
-def answered(turns: Sequence[Message]) -> None:
-    """Make sure that every result in a conversation belongs to an earlier call. Raises NotUnderstood."""
+def one_form(tools: Tools | None, schema: Mapping[str, Any] | None, field: str) -> None:
+    """Make sure that an answer has either tools or a schema. Raises NotUnderstood."""
+    if tools and schema is not None:
+        what = f"tools and {field} exclude each other here: an answer is a call, or fits the schema"
+        raise NotUnderstood(what, hint=f'give tool_choice: "none" with {field}', param=field)
+
+
+def answerable(turns: Sequence[Message], places: Sequence[str], *, result: str) -> None:
+    """Make sure that a conversation does not end with the assistant, and that every result in it belongs to an earlier call.
+
+    Args:
+        places: the path of each turn in the request, with braces where a field's name goes.
+        result: the field that names a result's call.
+
+    Raises:
+        NotUnderstood: it is otherwise.
+    """
+    if turns[-1].role == "assistant":
+        what = "the conversation ends with the assistant's own turn, and an answer does not continue one"
+        raise NotUnderstood(what, hint="end with the user's turn", param=places[-1].format("role"))
     known = set[str]()
-    for place, turn in enumerate(turns):
+    for turn, place in zip(turns, places, strict=True):
         if isinstance(turn, ToolTurn):
             known |= {call.id for call in turn.calls}
             if turn.call_id and turn.call_id not in known:
-                hint = "give the assistant's turn with its tool_calls before it"
-                raise NotUnderstood(f"no call has the id {turn.call_id!r}", hint=hint, param=f"messages.{place}.tool_call_id")
+                hint = "give the assistant's call before it"
+                raise NotUnderstood(f"no call has the id {turn.call_id!r}", hint=hint, param=place.format(result))
 
 
 def named(turns: Sequence[Message]) -> tuple[Message, ...]:
