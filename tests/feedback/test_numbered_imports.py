@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 import accord
 from accord.commands.data.import_ import import_
@@ -197,3 +199,35 @@ def test_an_import_that_is_killed_leaves_no_half(project: Project, tmp_path: Pat
     assert not any(in_use(project).values())
     assert imports(project)["imports"] == []
     assert import_(project, file, quiet=True)["rankings"] == 6
+
+
+def test_a_repeated_import_asks_the_database_per_batch_and_not_per_row(project: Project, tmp_path: Path) -> None:
+    statements = list[str]()
+
+    def count(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    def statements_of(rows: int) -> int:
+        file = lines(tmp_path / f"{rows}.jsonl", [{"prompt": f"{rows}, {n}?", "chosen": f"yes {n}", "rejected": "no"} for n in range(rows)])
+        import_(project, file, quiet=True)
+        statements.clear()
+        assert import_(project, file, quiet=True)["already_there"] == {"prompts": rows, "responses": 2 * rows, "rankings": rows}
+        return len(statements)
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        assert statements_of(80) == statements_of(20) > 0
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+
+
+def test_a_prompt_that_an_undo_took_out_and_several_rows_bring_back_is_not_counted_as_removed(project: Project, tmp_path: Path) -> None:
+    file = lines(tmp_path / "two.jsonl", [{"prompt": "1 + 1?", "chosen": better, "rejected": "No."} for better in ("2", "Two.")])
+    undo(project, import_(project, file, quiet=True)["import"])
+    again = import_(project, file, quiet=True)
+    assert (again["prompts"], again["rankings"]) == (1, 2)
+    assert "removed_before" not in again
+    with accord.store(project) as store:
+        (prompt,) = store.prompts()
+    remove(project, prompt.id)
+    assert import_(project, file, quiet=True)["removed_before"] == 2

@@ -71,20 +71,25 @@ class Arrivals:
     def prompts(self, batch: Sequence[TableRow]) -> None:
         """Insert the new prompts of a batch; complete those that were there by the user and the ``extra`` that they lack."""
         known = known_prompts(self.connection, (row["key"] for row in batch))
-        new = list[TableRow]()
+        new, repeated, gone = list[TableRow](), list[str](), list[str]()
         for row in batch:
             same = known.setdefault(row["key"], [])
             if found := prompts_meant(row, same):
-                completed = self._meet(row, found, new)
+                if before := self._meet(row, found):
+                    (repeated if before.in_use else gone).append(before.id)
+                completed = {prompt.id: self._completed(prompt, row, new) for prompt in found}
                 known[row["key"]] = [completed.get(prompt.id, prompt) for prompt in same]
             else:
                 new.append({**row, "imported": self.number})
                 names = ("id", "key", "user", "split", "source", "extra")
                 same.append(KnownPrompt(*(row[name] for name in names), imported=self.number, withdrawn_by=None))
         self.new["prompts"] += add_rows(self.connection, schema.prompts, new)
+        restored = set(self._back("prompts", list(dict.fromkeys(gone))))
+        self.removed += sum(id not in restored for id in gone)
+        self._repeated("prompts", list(dict.fromkeys(repeated)))
 
-    def _meet(self, row: TableRow, found: list[KnownPrompt], new: list[TableRow]) -> dict[str, KnownPrompt]:
-        """Note which stored prompts a row can be; return them as they are now. ``new`` are the prompts that wait to be inserted."""
+    def _meet(self, row: TableRow, found: list[KnownPrompt]) -> KnownPrompt | None:
+        """Note which stored prompts a row can be; return the likeliest that was there before this import."""
         before = [prompt for prompt in found if not self._brought(prompt)]
         same_file = len(found) == 1 and found[0].id == row["id"] and found[0].source == row["source"]
         if before or not same_file:
@@ -92,20 +97,19 @@ class Arrivals:
             met = self._met.setdefault(row["id"], Met([], set()))
             met.stored += [prompt.id for prompt in found if prompt.id not in met.stored]
             met.sources |= sources
-        if before and not before[0].in_use:
-            if not self._back("prompts", [before[0].id]):
-                self.removed += 1
-        elif before:
-            self._repeated("prompts", [before[0].id])
         self.other_split += found[0].split != row["split"]
-        return {prompt.id: self._completed(prompt, row, new) for prompt in found}
+        return before[0] if before else None
 
     def _brought(self, prompt: KnownPrompt) -> bool:
         """Return whether this very import brought a prompt."""
         return prompt.imported == self.number
 
     def _completed(self, prompt: KnownPrompt, row: TableRow, new: list[TableRow]) -> KnownPrompt:
-        """Give a prompt the user and the keys of ``extra`` that it lacks, and remember which, so that an undo takes them back."""
+        """Give a prompt the user and the keys of ``extra`` that it lacks, and remember which, so that an undo takes them back.
+
+        Args:
+            new: the prompts that wait to be inserted.
+        """
         user = row["user"] if not prompt.user else ""
         have: dict[str, Any] = json.loads(prompt.extra)
         given: dict[str, Any] = json.loads(row["extra"]) if row["extra"] != prompt.extra else {}

@@ -77,8 +77,7 @@ def add_ranking_rows(connection: Connection, rankings: Sequence[rows.TableRow], 
         if id not in before:
             new_items += own
     insert_rows(connection, schema.ranking_items, new_items)
-    for id in before:
-        _same_items(connection, id, items[id])
+    _same_items(connection, {id: items[id] for id in before})
     return added
 
 
@@ -109,8 +108,14 @@ def known(connection: Connection, table: Table, ids: set[str], what: str) -> Non
         raise StoreError(f"the store knows no {what} {missing[0]}{more}", hint=rows.UNCHANGED)
 
 
-def _same_items(connection: Connection, id: str, items: Sequence[rows.TableRow]) -> None:
+def _same_items(connection: Connection, items: Mapping[str, Sequence[rows.TableRow]]) -> None:
+    """Refuse stored rankings, by id, whose items are others than the given ones."""
     item = schema.ranking_items
-    query = select(item).where(item.c.ranking_id == id).order_by(item.c.position)
-    if [dict(row) for row in connection.execute(query).mappings()] != list(items):
-        raise StoreError(f"rankings: {id} is in the store with another content", hint=f"{rows.UNCHANGED}; history is not rewritten")
+    for part in batches(sorted(items)):
+        stored: dict[str, list[rows.TableRow]] = {id: [] for id in part}
+        query = select(item).where(item.c.ranking_id.in_(part)).order_by(item.c.ranking_id, item.c.position)
+        for row in connection.execute(query).mappings():
+            stored[row["ranking_id"]].append(dict(row))
+        for id, own in stored.items():
+            if own != list(items[id]):
+                raise StoreError(f"rankings: {id} is in the store with another content", hint=f"{rows.UNCHANGED}; history is not rewritten")
