@@ -245,3 +245,40 @@ def test_a_foreign_sampler_is_corrected_and_the_own_engine_is_not(tmp_path: Path
     assert [row["is_weight"] for row in rows] == [pytest.approx(1, abs=1e-5)] * 2
     assert [row["is_masked"] for row in rows] == [0, 0]
     assert "is_weight" not in improve(tmp_path / "here", sampler=honest).metrics[0]
+
+
+def sharp(tilted: bool) -> Rollout:
+    """64 responses of two tokens by a policy that is sure of itself: one token in ten rows surprises, and rounds low by 0.06 wherever it
+    is said; or all tokens differ as under 1 / 1.03 of the temperature."""
+    numbers = rng(5)
+    tokens = torch.randint(10, 30, (64, 2), generator=numbers)
+    surprise = 0.05 * torch.randn(64, 2, generator=numbers)
+    tokens[:10, 0], surprise[:10, 0] = 7, 3.0
+    rounding = torch.where(tokens == 7, -0.06, 1e-4 * torch.randn(64, 2, generator=numbers))
+    surprise = torch.randn(64, 2, generator=numbers) if tilted else surprise
+    difference = 0.03 * surprise if tilted else rounding
+    said: list[list[int]] = tokens.tolist()
+    keep, entropies = torch.ones(64, 2).bool(), torch.full((64, 2), 0.02)
+    zeros = torch.zeros(64, 2)
+    return Rollout(
+        prompts=[[2]] * 64,
+        responses=said,
+        finished=keep[:, 0],
+        scores=zeros[:, 0],
+        keep=keep,
+        logprobs=-surprise - entropies,
+        reference=zeros,
+        values=zeros,
+        after=zeros[:, 0],
+        entropy=0.02,
+        logprob_gap=difference.abs().mean().item(),
+        log_ratio=difference,
+        entropies=entropies,
+    )
+
+
+def test_one_token_of_a_sure_policy_that_rounds_low_is_no_other_temperature() -> None:
+    """In bfloat16 a run stopped here "as if drawn at 1.02 times the temperature", by one rounding that ten rows had in common."""
+    Gate(0.1, 2.5, exact=False).check(sharp(tilted=False), "grpo step 20")
+    with pytest.raises(RunError, match=r"as if drawn at 0\.97 times the temperature"):
+        Gate(0.1, 2.5, exact=False).check(sharp(tilted=True), "grpo step 20")

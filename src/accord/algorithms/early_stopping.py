@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from accord.algorithms.rewards import Mixture, Weighted
-from accord.algorithms.rollouts import Drawn, draw
+from accord.algorithms.rollouts import Drawn, draw, own_tokens
 from accord.data.diversity import distinct, self_bleu
 from accord.protocols import Sampler
 from accord.records import Sampling
@@ -155,7 +155,7 @@ def held_out_metrics(drawn: Drawn, start: Sequence[float]) -> dict[str, float]:
         drawn: ``RESPONSES`` adjacent responses to each prompt.
         start: the scores of the responses before training, in the same order.
     """
-    said = _said(drawn)
+    said = own_tokens(drawn)
     groups = [said[i : i + RESPONSES] for i in range(0, len(said), RESPONSES)]
     now, then = (scores.view(-1, RESPONSES).mean(1) for scores in (drawn.scores, torch.tensor(start)))
     wins = (now > then).float() + 0.5 * (now == then).float()
@@ -167,16 +167,6 @@ def held_out_metrics(drawn: Drawn, start: Sequence[float]) -> dict[str, float]:
         "held_out_distinct_2": sum(distinct(group) for group in groups) / len(groups),
         "held_out_self_bleu": sum(self_bleu(group) for group in groups) / len(groups),
     }
-
-
-def _said(drawn: Drawn) -> list[list[int]]:
-    """Return the policy's own tokens of each response; those of an environment's turns are left out."""
-    if drawn.episodes is None:
-        return drawn.responses
-    said: list[list[int]] = []
-    for response, episode in zip(drawn.responses, drawn.episodes, strict=True):
-        said.append([token for token, own in zip(response, episode.own, strict=True) if own])
-    return said
 
 
 def _parts(scored: Weighted) -> dict[str, float]:

@@ -180,6 +180,16 @@ def _own_tokens(drawn: Drawn, episodes: list[Episode], n: int) -> Drawn:
     )
 
 
+def own_tokens(drawn: Drawn | Rollout) -> list[list[int]]:
+    """Return the policy's own tokens of each response; those of an environment's turns are left out."""
+    if drawn.episodes is None:
+        return drawn.responses
+    said: list[list[int]] = []
+    for response, episode in zip(drawn.responses, drawn.episodes, strict=True):
+        said.append([token for token, own in zip(response, episode.own, strict=True) if own])
+    return said
+
+
 def asked_of(sampler: Sampler, ask: Callable[[], Generation]) -> Generation:
     """Return a sampler's answer, the same in every process: one that computes outside of them is asked by the first alone."""
     return ranks.from_first(ask) if is_foreign(sampler) else ask()
