@@ -13,6 +13,7 @@ const PNG = "data:image/png;base64,iVBORw0KGgo=";
 const chat = (how = {}) => client.chat.completions.create({ model: MODEL, messages: ASKED, max_tokens: 8, seed: 1, ...how });
 const text = (how = {}) => client.completions.create({ model: MODEL, prompt: "The mill", max_tokens: 5, seed: 1, ...how });
 const respond = (how = {}) => client.responses.create({ model: MODEL, input: "Who keeps the mill?", max_output_tokens: 8, temperature: 0, ...how });
+const embedded = (how = {}) => client.embeddings.create({ model: MODEL, input: [20, 21], ...how });
 const said = async (how) => (await chat(how)).choices[0].message.content;
 const all = async (stream) => { const chunks = []; for await (const chunk of await stream) chunks.push(chunk); return chunks; };
 const forced = async (how = {}) => (await chat({ tools: [TOOL], tool_choice: { type: "function", function: { name: "clock" } }, max_tokens: 100, ...how })).choices[0];
@@ -59,6 +60,7 @@ const idioms = [
   async () => (await text({ prompt: [20, 21, 22] })).usage.prompt_tokens === 3,
   async () => (await all(text({ stream: true }))).length,
   async () => (await text({ echo: true })).choices[0].text.startsWith("The mill"),
+  async () => (await text({ prompt: [[20, 21, 22]], echo: true, logprobs: 1, max_tokens: 0 })).choices[0].logprobs.token_logprobs[0] === null,
   async () => (await all(client.models.list())).some((model) => model.id === MODEL),
   async () => (await client.models.retrieve(MODEL)).id === MODEL,
   async () => refused(OpenAI.NotFoundError, () => chat({ model: "none" })),
@@ -82,7 +84,13 @@ const idioms = [
   },
   async () => "hour" in JSON.parse((await respond({ text: { format: { type: "json_schema", ...SCHEMA.json_schema } }, max_output_tokens: 100 })).output_text),
   async () => (await respond({ previous_response_id: "resp_1" })).output,
-  async () => (await client.embeddings.create({ model: MODEL, input: "Hi" })).data.length === 1,
+  async () => (await embedded({ input: "Hi" })).data[0].embedding.length > 8,
+  async () => (await embedded({ input: ["Hi", "A mill"] })).data.length === 2,
+  async () => {
+    const [plain, packed] = [await embedded({ encoding_format: "float" }), await embedded()].map((answer) => answer.data[0].embedding);
+    return plain.length === packed.length && plain.every((value, place) => Math.abs(value - packed[place]) < 1e-6);
+  },
+  async () => (await embedded({ dimensions: 4 })).data,
 ];
 const outcomes = [];
 for (const idiom of idioms) {

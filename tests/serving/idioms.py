@@ -100,6 +100,10 @@ def responded_with_call(client: openai.OpenAI) -> bool:
     return "hour" in json.loads(call.arguments) and bool(respond(client, input=[*ASKED, call, back], **how).output)
 
 
+def embedded(client: openai.OpenAI, **how: Any) -> list[float]:
+    return client.embeddings.create(model=MODEL, input=[20, 21], **how).data[0].embedding
+
+
 def refused(kind: type[openai.APIError], ask: Callable[[], Any]) -> bool:
     try:
         ask()
@@ -157,6 +161,9 @@ IDIOMS: dict[str, Callable[[openai.OpenAI], Any]] = {
     "`completions.create` with token ids": lambda c: text(c, prompt=[20, 21, 22]).usage.prompt_tokens == 3,
     "`completions.create` as a stream": lambda c: [*text(c, stream=True)],
     "`completions.create` with `echo`": lambda c: text(c, echo=True).choices[0].text.startswith("The mill"),
+    "`completions.create` with `echo`, `logprobs` and `max_tokens: 0`": lambda c: (
+        text(c, prompt=[[20, 21, 22]], echo=True, logprobs=1, max_tokens=0).choices[0].logprobs.token_logprobs[0] is None
+    ),
     "`models.list`": lambda c: MODEL in [model.id for model in c.models.list()],
     "`models.retrieve`": lambda c: c.models.retrieve(MODEL).id == MODEL,
     "an unknown model is a `NotFoundError`": lambda c: refused(openai.NotFoundError, lambda: chat(c, model="none")),
@@ -178,7 +185,12 @@ IDIOMS: dict[str, Callable[[openai.OpenAI], Any]] = {
         "hour" in json.loads(respond(c, text={"format": TEXT_FORMAT}, max_output_tokens=100).output_text)
     ),
     "`previous_response_id`": lambda c: respond(c, previous_response_id="resp_1").output,
-    "`embeddings.create`": lambda c: len(c.embeddings.create(model=MODEL, input="Hi").data) == 1,
+    "`embeddings.create`": lambda c: len(c.embeddings.create(model=MODEL, input="Hi").data[0].embedding) > 8,
+    "`embeddings.create` with several texts": lambda c: len(c.embeddings.create(model=MODEL, input=["Hi", "A mill"]).data) == 2,
+    "`encoding_format: float` is the default `base64`, unpacked": lambda c: (
+        max(abs(a - b) for a, b in zip(embedded(c, encoding_format="float"), embedded(c), strict=True)) < 1e-6
+    ),
+    "`dimensions`": lambda c: c.embeddings.create(model=MODEL, input="Hi", dimensions=4).data,
 }
 """By the words of the table."""
 

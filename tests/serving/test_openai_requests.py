@@ -158,4 +158,3 @@ def test_echo_puts_the_prompt_before_each_continuation(server: Server, client: o
     assert [choice.text for choice in echoed] == [texts[choice.index // 2] + choice.text for choice in plain]
     chunks = list(client.completions.create(prompt=texts[0], echo=True, stream=True, **how | {"n": 1}))
     assert "".join(chunk.choices[0].text for chunk in chunks) == echoed[0].text
-    assert post(server, {"prompt": "x", "echo": True, "logprobs": 1}, "/v1/completions").json()["error"]["param"] == "echo"

@@ -308,10 +308,10 @@ class BatchEngine:
             if row.request.guide is not None and not row.request.guide.ended:
                 row.request.guide.take(int(chosen[index]))  # here the host waits: the next mask follows from this token
         asking = [index for index, row in enumerate(rows) if row.request.logprobs is not None]
-        told = {index: _told(said[index], chosen[index : index + 1], rows[index].request.logprobs or 0) for index in asking}
-        as_drawn = logprobs.float().view(torch.int32)  # by their bits, as `_told` packs them
-        told |= {index: as_drawn[index : index + 1] for index, row in enumerate(rows) if row.request.as_drawn}
-        self._drawn.append(_Draw(list(rows), chosen, told))
+        packed = {index: told(said[index], chosen[index : index + 1], rows[index].request.logprobs or 0) for index in asking}
+        as_drawn = logprobs.float().view(torch.int32)  # by their bits, as `told` packs them
+        packed |= {index: as_drawn[index : index + 1] for index, row in enumerate(rows) if row.request.as_drawn}
+        self._drawn.append(_Draw(list(rows), chosen, packed))
 
     def _look(self) -> list[Drawn]:
         """Bring what was drawn to the host, all at once, and let the requests that have ended leave."""
@@ -324,7 +324,7 @@ class BatchEngine:
         came: list[Drawn] = []
         for each in self._drawn:
             tokens: list[int] = next(parts).tolist()
-            told = {index: _heard(next(parts)) for index in each.told}
+            told = {index: heard(next(parts)) for index in each.told}
             for index, (row, token) in enumerate(zip(each.rows, tokens, strict=True)):
                 if not row.finish:
                     came.append(self._noted(row, token, told.get(index)))
@@ -386,15 +386,15 @@ def _pick(rows: Sequence[_Row], logits: Tensor) -> tuple[Int[Tensor, " rows"], F
     return draw(shape_logits(logits, sampling, seen), uniform)
 
 
-def _told(logits: Tensor, chosen: Int[Tensor, " 1"], most: int) -> Int[Tensor, " numbers"]:
+def told(logits: Tensor, chosen: Int[Tensor, " 1"], most: int) -> Int[Tensor, " numbers"]:
     """Return the ids of the likeliest tokens, their log-probabilities and the chosen one's, the latter by their bits."""
     logprobs = logits.log_softmax(-1)
     top = logprobs.topk(min(most, len(logprobs)))
     return torch.cat([top.indices.int(), torch.cat([top.values, logprobs.index_select(0, chosen)]).view(torch.int32)])
 
 
-def _heard(numbers: Int[Tensor, " numbers"]) -> tuple[float, tuple[tuple[int, float], ...]]:
-    """Return what ``_told`` packed: the chosen token's log-probability, and the likeliest tokens with theirs."""
+def heard(numbers: Int[Tensor, " numbers"]) -> tuple[float, tuple[tuple[int, float], ...]]:
+    """Return what ``told`` packed: the chosen token's log-probability, and the likeliest tokens with theirs."""
     count = len(numbers) // 2
     ids: list[int] = numbers[:count].tolist()
     values: list[float] = numbers[count:].view(torch.float32).tolist()

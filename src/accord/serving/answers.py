@@ -207,14 +207,15 @@ def _beside(said: Choice | Piece) -> dict[str, Any]:
 def _logprobs(form: Form, tokens: Sequence[Token]) -> dict[str, Any]:
     if form.chat:
         return {"content": told_tokens(tokens)}
-    tops, starts, end = list[dict[str, float]](), list[int](), 0
+    tops, starts, end = list[dict[str, float] | None](), list[int](), 0
     for token in tokens:
-        tops.append({text: max(logprob, LEAST_LOGPROB) for text, logprob in token.likeliest})
+        likeliest = {text: max(logprob, LEAST_LOGPROB) for text, logprob in token.likeliest}
+        tops.append(None if token.logprob is None else likeliest)
         starts.append(end)
         end += len(token.text)
     return {
         "tokens": [token.text for token in tokens],
-        "token_logprobs": [max(token.logprob, LEAST_LOGPROB) for token in tokens],
+        "token_logprobs": [None if token.logprob is None else max(token.logprob, LEAST_LOGPROB) for token in tokens],
         "top_logprobs": tops,
         "text_offset": starts,
     }
@@ -225,7 +226,7 @@ def told_tokens(tokens: Sequence[Token]) -> list[dict[str, Any]]:
     content = list[dict[str, Any]]()
     for token in tokens:
         likeliest = [_told(text, logprob) for text, logprob in token.likeliest]
-        content.append({**_told(token.text, token.logprob), "top_logprobs": likeliest})
+        content.append({**_told(token.text, token.logprob or 0.0), "top_logprobs": likeliest})
     return content
 
 

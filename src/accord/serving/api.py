@@ -1,4 +1,4 @@
-"""The OpenAI-compatible API over a host of models: chat and text completions, responses, models, health, metrics.
+"""The OpenAI-compatible API over a host of models: chat and text completions, responses, embeddings, models, health, metrics.
 
 Closed by default: every route except ``/health`` requires a key. All errors have OpenAI's form.
 """
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from accord.errors import AccordError, InputError
 from accord.runtime.version import __version__
 from accord.serving.completions import chat, completions
+from accord.serving.embeddings import EmbeddingRequest, embeddings
 from accord.serving.gate import Gate, problem
 from accord.serving.guards import Guarded, Rules
 from accord.serving.host import Host, NotUnderstood, RefusedRequest, Unavailable, UnknownModel
@@ -63,7 +64,7 @@ def create(
     meter = Meter(host.state)
     guarded = Guarded(host, rules or Rules(), lambda side, kind: meter.filtered.labels(side, kind).inc())
     app.state.service = Service(guarded, keys, limits or Limits(), meter, strict, keeper)
-    app.state.fields = FIELDS | RESPONSE_FIELDS
+    app.state.fields = FIELDS | RESPONSE_FIELDS | set(EmbeddingRequest.model_fields)
     _routes(app)
     if extend:
         extend(app)
@@ -80,6 +81,7 @@ def _routes(app: FastAPI) -> None:
     app.post("/v1/chat/completions", summary="Answers a conversation.", response_model=None, responses=ERRORS)(chat)
     app.post("/v1/completions", summary="Continues a text.", response_model=None, responses=ERRORS)(completions)
     app.post("/v1/responses", summary="Answers with a list of items.", response_model=None, responses=ERRORS)(responses)
+    app.post("/v1/embeddings", summary="Turns texts into vectors.", response_model=None, responses=ERRORS)(embeddings)
 
 
 async def health(service: With) -> dict[str, Any]:

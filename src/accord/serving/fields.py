@@ -71,6 +71,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "prompt": (),
     "instructions": ("",),
     "context_management": (),
+    "dimensions": (),
 }
 """Fields of OpenAI's and other servers' that are not supported, with the values that ask for nothing; any other value is refused."""
 HARMLESS = ("store", "service_tier")

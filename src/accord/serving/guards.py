@@ -18,7 +18,7 @@ from typing import Any, Literal
 from accord.data import retrieval
 from accord.records import Demonstration, Message, Sampling
 from accord.serving import prompt_styles
-from accord.serving.host import Ask, Host, Piece, RefusedRequest, Token, in_one_piece
+from accord.serving.host import Ask, Embedded, Host, Piece, RefusedRequest, Token, in_one_piece
 
 Mode = Literal["off", "report", "refuse"]
 Screen = Callable[[str], Sequence[str]]
@@ -66,7 +66,7 @@ class Rules:
 
 def confidence(tokens: Sequence[Token]) -> float:
     """Return the geometric mean of the tokens' probabilities under the model; 1 when none are known."""
-    return math.exp(sum(token.logprob for token in tokens) / len(tokens)) if tokens else 1.0
+    return math.exp(sum(token.logprob or 0.0 for token in tokens) / len(tokens)) if tokens else 1.0
 
 
 def new_kinds(answer: str, conversation: Sequence[Message], screen: Screen) -> list[str]:
@@ -109,6 +109,10 @@ class Guarded:
 
     def state(self) -> dict[str, dict[str, float]]:
         return self.host.state()
+
+    async def embed(self, model: str, text: str | tuple[int, ...]) -> Embedded:
+        """Return the embedding of a text. No rule applies: nothing is said."""
+        return await self.host.embed(model, text)
 
     async def start(self) -> None:
         await self.host.start()

@@ -69,7 +69,8 @@ class Token:
 
     id: int
     text: str
-    logprob: float
+    logprob: float | None
+    """None for the first token of a prompt, which has none before it."""
     likeliest: tuple[tuple[str, float], ...] = ()
 
 
@@ -151,6 +152,14 @@ class Ask:
     """Texts that the answer may quote, and only quote; see ``guards``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The embedding of a text, of length 1."""
+
+    vector: tuple[float, ...]
+    tokens: int
+
+
 class Host(Protocol):
     """A source of answers: models in this process, or a server behind this one."""
 
@@ -175,6 +184,10 @@ class Host(Protocol):
     def stream(
         self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()
     ) -> AsyncGenerator[Piece]: ...
+
+    async def embed(self, model: str, text: str | tuple[int, ...]) -> Embedded:
+        """Return the embedding of a text or of tokens. Raises RefusedRequest."""
+        ...
 
     async def start(self) -> None: ...
 

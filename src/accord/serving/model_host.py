@@ -12,7 +12,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -23,12 +23,14 @@ from accord.data.templates import ChatFormat
 from accord.data.tool_formats import MARKS, Kind, forced, kind_of, parse, schema_rule
 from accord.engine.batching import BatchEngine, Drawn, Request
 from accord.engine.grammar import Grammars, Guide
+from accord.engine.prompt_states import embedding, likelihoods
 from accord.errors import InputError
 from accord.records import Message, Sampling
 from accord.serving.detokenizer import Opening, Words
 from accord.serving.host import (
     Ask,
     Busy,
+    Embedded,
     Finish,
     NotUnderstood,
     Piece,
@@ -209,16 +211,49 @@ class ModelHost:
         try:
             prompt = await _tokens(served, ask)
             worker = self._running()  # it may have closed meanwhile
+            before = Piece("")
+            if ask.echo:
+                async with self._in_time():
+                    before = await _echo(worker, served, ask, prompt)
+            if not ask.sampling.max_tokens:
+                yield replace(before, finish="length", prompt_tokens=len(prompt), version=served.version)
+                return
             guide = await _guide(served, ask)
             answer = _Answer(served, ask, prompt, guide, asyncio.get_running_loop().time() + self.capacity.seconds)
             worker.submit(served.seat, answer.request, answer.deliver, answer.accepted)
-            pieces = _echoed(served, ask, answer.pieces()) if ask.echo else answer.pieces()
+            pieces = _echoed(before, answer.pieces()) if ask.echo else answer.pieces()
             async for piece in _with_calls(served, ask.tools, pieces) if ask.tools else pieces:
                 yield piece
         finally:
             served.leave(time.monotonic() - began)
             if answer and not answer.ended:
                 worker.post(lambda: worker.cancel(served.seat, answer.ticket))
+
+    async def embed(self, model: str, text: str | tuple[int, ...]) -> Embedded:
+        """Return the embedding of a text; see ``host.Host``."""
+        served, began = self._find(model), time.monotonic()
+        self._refuse_when_full(model, served)
+        served.active += 1
+        try:
+            tokens = await _tokens(served, Ask(Sampling(max_tokens=1), prompt=text))
+            vector: list[float] = []
+            async with self._in_time(), aclosing(self._running().parts(embedding(served.seat.engine, tokens))) as parts:
+                async for so_far in parts:
+                    vector = so_far
+            return Embedded(tuple(vector), len(tokens))
+        finally:
+            served.leave(time.monotonic() - began)
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncGenerator[None]:
+        """Limit the time of reading. Raises TooSlow, or Unavailable when the model fails."""
+        try:
+            async with asyncio.timeout(self.capacity.seconds):
+                yield
+        except TimeoutError as error:
+            raise TooSlow("reading the prompt took longer than the time limit", hint="send less, or try again later", seconds=5) from error
+        except (RuntimeError, ValueError) as error:
+            raise Unavailable("the model failed while it was reading", seconds=5) from error
 
     def _find(self, model: str) -> _Served:
         if model not in self._served:
@@ -383,13 +418,26 @@ def _tool_format(served: _Served) -> Kind:
     return kind
 
 
-async def _echoed(served: _Served, ask: Ask, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
-    """Yield pieces with the prompt's text before the first."""
+async def _echo(worker: Worker, served: _Served, ask: Ask, prompt: tuple[int, ...]) -> Piece:
+    """Return the prompt as a piece, with its tokens' log-probabilities if these are requested."""
     text = ask.prompt if isinstance(ask.prompt, str) else served.format.decode(ask.prompt)
+    if ask.logprobs is None:
+        return Piece(text)
+    tokens = [Token(prompt[0], served.format.decode(prompt[:1]), None)]
+    async with aclosing(worker.parts(likelihoods(served.seat.engine, prompt, ask.logprobs))) as parts:
+        async for part in parts:
+            for each in part:
+                likeliest = tuple((served.format.decode([id]), logprob) for id, logprob in each.likeliest)
+                tokens.append(Token(each.token, served.format.decode([each.token]), each.logprob, likeliest))
+    return Piece(text, tokens=tuple(tokens))
+
+
+async def _echoed(before: Piece, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
+    """Yield pieces with the prompt before the first."""
     async with aclosing(pieces):
         async for piece in pieces:
-            yield replace(piece, text=text + piece.text)
-            text = ""
+            yield replace(piece, text=before.text + piece.text, tokens=before.tokens + piece.tokens)
+            before = Piece("")
 
 
 async def _with_calls(served: _Served, tools: Tools, pieces: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:

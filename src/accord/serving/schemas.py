@@ -6,6 +6,7 @@ OpenAI's Responses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, cast
 
@@ -204,11 +205,20 @@ class ChatRequest(Drawing):
 TokenIds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1, max_length=1_000_000)]
 
 
+def texts_of(given: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]]) -> list[str | tuple[int, ...]]:
+    """Return the texts, or the tokens, that a field holds: one or several."""
+    if isinstance(given, str):
+        return [given]
+    if ids := [part for part in given if isinstance(part, int)]:
+        return [tuple(ids)]
+    return [part if isinstance(part, str) else tuple(part) for part in given if not isinstance(part, int)]
+
+
 class CompletionRequest(Drawing):
     """``POST /v1/completions``: raw text or tokens, continued."""
 
-    prompt: Text | TokenIds | Annotated[list[Text], Field(min_length=1, max_length=64)]
-    max_tokens: int = Field(16, ge=1, le=10_000_000)
+    prompt: Text | TokenIds | Annotated[list[Text] | list[TokenIds], Field(min_length=1, max_length=64)]
+    max_tokens: int = Field(16, ge=0, le=10_000_000, description="0, with echo, gives the prompt alone.")
     logprobs: int | None = Field(None, ge=0, le=20)
     echo: bool = Field(False, description="Whether the answer begins with the prompt.")
     add_special_tokens: bool = Field(True, description="Whether a text begins with the BOS of a tokenizer that writes one.")
@@ -216,19 +226,13 @@ class CompletionRequest(Drawing):
 
     def asks(self) -> list[Ask]:
         """Return one ask per prompt, without seeds. Raises NotUnderstood for more answers than one request may have."""
-        prompts: list[str | tuple[int, ...]] = []
-        if isinstance(self.prompt, str):
-            prompts.append(self.prompt)
-        else:
-            texts = [part for part in self.prompt if isinstance(part, str)]
-            prompts += texts or [tuple(part for part in self.prompt if isinstance(part, int))]
+        prompts = texts_of(self.prompt)
         if len(prompts) * self.n > 128:
             raise NotUnderstood(f"{len(prompts)} prompts with n={self.n} make {len(prompts) * self.n} answers", hint="ask for 128 at most")
         if self.best_of not in (None, self.n):
             raise NotUnderstood(f"best_of is {self.best_of} and n is {self.n}", hint="give n alone, and choose among them", param="best_of")
-        if self.echo and self.logprobs is not None:
-            what = "echo gives the prompt's text, and not its log-probabilities"
-            raise NotUnderstood(what, hint="leave out echo or logprobs", param="echo")
+        if not self.max_tokens and not self.echo:
+            raise NotUnderstood("max_tokens is 0, so that there is nothing to answer", hint="give echo: true, or more", param="max_tokens")
         one = Ask(
             self.sampling(self.max_tokens),
             stop=self.stops(),

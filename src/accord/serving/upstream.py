@@ -23,7 +23,7 @@ from accord.data.tool_turns import ToolCall, template_turn
 from accord.engine.remote import KEY, LONGEST_WAIT, TRY_AGAIN, asked_wait, sampling_fields, told
 from accord.errors import UsageError
 from accord.records import Message, Sampling
-from accord.serving.host import Ask, Busy, Finish, NotUnderstood, Piece, RefusedRequest, Token, TooSlow, Unavailable, UnknownModel
+from accord.serving.host import Ask, Busy, Embedded, Finish, NotUnderstood, Piece, RefusedRequest, Token, TooSlow, Unavailable, UnknownModel
 
 log = logging.getLogger("accord.serve")
 
@@ -86,6 +86,10 @@ class Upstream:
                 yield piece
         finally:
             await pieces.aclose()
+
+    async def embed(self, model: str, text: str | tuple[int, ...]) -> Embedded:
+        """Refuse: embeddings of the other server are not passed on."""
+        raise NotUnderstood("embeddings of the server behind this one are not passed on", where=model, hint="ask that server itself")
 
     async def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
         """Return pieces of one answer; see ``host.Host``."""
@@ -284,7 +288,7 @@ def _tokens(told: Any, *, chat: bool) -> tuple[Token, ...]:
         return tuple(tokens)
     likeliest: list[Any] = told.get("top_logprobs") or [{}] * len(told["tokens"])
     triples = zip(told["tokens"], told["token_logprobs"], likeliest, strict=True)
-    return tuple(Token(-1, text, logprob or 0.0, _pairs(top)) for text, logprob, top in triples)
+    return tuple(Token(-1, text, logprob, _pairs(top)) for text, logprob, top in triples)
 
 
 def _pairs(top: dict[str, float] | None) -> tuple[tuple[str, float], ...]:

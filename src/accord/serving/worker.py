@@ -11,7 +11,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from accord.engine.batching import BatchEngine, Drawn, Request
 from accord.serving.host import Unavailable
@@ -20,6 +21,7 @@ PACE = 0.02
 """Seconds between two hand-overs of a stream."""
 log = logging.getLogger("accord.serve")
 
+Part = TypeVar("Part")
 Deliver = Callable[[list[Drawn] | Exception], None]
 """Callback in the event loop with a request's next tokens, or with the error."""
 
@@ -57,6 +59,9 @@ class Worker(threading.Thread):
         self.loop = loop
         self.seats = list[Seat]()
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._awaited = set[asyncio.Future[Any]]()
+        """Parts of work beside the engines that the event loop waits for. Only its thread touches them."""
 
     def post(self, work: Callable[[], None] | None) -> None:
         """Run something in the worker's thread before the next step. None ends the thread, which tells all
@@ -85,14 +90,44 @@ class Worker(threading.Thread):
 
         self.post(work)
 
+    async def parts(self, work: Generator[Part]) -> AsyncGenerator[Part]:
+        """Yield what a generator yields, each part computed in the worker's thread between two steps of the engines."""
+        while True:
+            if self._closed:
+                raise _closing()
+            future: asyncio.Future[tuple[Part] | None] = self.loop.create_future()
+            self._awaited.add(future)
+            self.post(lambda told=future: self._compute(work, told))
+            try:
+                part = await future
+            finally:
+                self._awaited.discard(future)
+            if part is None:
+                return
+            yield part[0]
+
+    def _compute(self, work: Generator[Part], future: asyncio.Future[tuple[Part] | None]) -> None:
+        """Compute the next part, in the worker's thread, and tell the event loop."""
+        try:
+            part = next(((part,) for part in work), None)
+        except Exception as error:  # the request is told, the others go on
+            log.exception("a model failed while it was reading")
+            self.loop.call_soon_threadsafe(_fail, {future}, error)
+        else:
+            self.loop.call_soon_threadsafe(lambda: future.done() or future.set_result(part))
+
+    def _close(self) -> None:
+        self._closed = True
+        _fail(self._awaited, _closing())
+
     def run(self) -> None:
         while self._told():
             for seat in self.seats:
                 if seat.engine.busy:
                     self._step(seat)
-        closing = Unavailable("the server is closing", seconds=5)
         waiting = [deliver for seat in self.seats for deliver in seat.deliver.values()]
-        self.loop.call_soon_threadsafe(_hand_over, [(deliver, closing) for deliver in waiting])
+        self.loop.call_soon_threadsafe(_hand_over, [(deliver, _closing()) for deliver in waiting])
+        self.loop.call_soon_threadsafe(self._close)
 
     def _told(self) -> bool:
         """Run the posted calls, and wait for one while there is nothing else to do; False when the thread should end."""
@@ -126,3 +161,13 @@ class Worker(threading.Thread):
 def _hand_over(given: Sequence[tuple[Deliver, list[Drawn] | Exception]]) -> None:
     for deliver, drawn in given:
         deliver(drawn)
+
+
+def _fail(futures: set[asyncio.Future[Any]], error: Exception) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
+
+
+def _closing() -> Unavailable:
+    return Unavailable("the server is closing", seconds=5)
