@@ -144,15 +144,15 @@ def _slope(each: Tensor, surprise: Tensor, rollout: Rollout) -> tuple[float, flo
     A policy that is sure of itself surprises by few tokens, the same ones in many rows, and their differences are one rounding and not
     many. So what leaving out a token's id changes is the error. Another temperature tilts all of them alike.
     """
-    said = torch.tensor([token for tokens in own_tokens(rollout) for token in tokens])
-    ids: Tensor = torch.unique(said, return_inverse=True)[1]
-    products, squares = (torch.zeros(int(ids.max()) + 1).double().index_add(0, ids, x) for x in (each * surprise, surprise.square()))
+    said = [token for tokens in own_tokens(rollout) for token in tokens]
+    ids, different = torch.tensor(said), len(set(said))
+    products, squares = (torch.zeros(max(said) + 1).double().index_add(0, ids, x) for x in (each * surprise, surprise.square()))
     product, square = products.sum(), squares.sum().clamp(min=1e-9)
     slope, spread = product / square, each.square().mean().sqrt() / square.sqrt()
-    if len(products) < 2:
+    if different < 2:
         return slope.item(), spread.item()
     without = (product - products) / (square - squares).clamp(min=1e-9)
-    left_out = (without - slope).square().sum() * (len(products) - 1) / len(products)
+    left_out = (without - slope).square().sum() * (different - 1) / different
     return slope.item(), max(spread.item(), left_out.sqrt().item())
 
 
