@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Generator
 from typing import Any
 
 import httpx
 import openai
 import pytest
 import torch
-from opened import FORMAT, open_model
+from opened import FORMAT, host, open_model
 from running import Server
 from tiny import FP32, llama
 
 from accord.engine import prompt_states
 from accord.engine.batching import BatchEngine
+from accord.serving import model_host
+from accord.serving.host import Unavailable
 
 LONG = "Who keeps the mill by the river, and who keeps the river?"
 MODEL = open_model("tiny-1").lm
@@ -107,3 +112,35 @@ def test_a_long_prompt_is_read_in_parts_with_the_same_outcome(monkeypatch: pytes
     *_, vector = prompt_states.embedding(engine, ids)
     mean = out.hidden_states[-1][0].mean(0)
     torch.testing.assert_close(torch.tensor(vector), mean / mean.norm(), atol=1e-5, rtol=1e-4)
+
+
+def test_a_model_that_fails_and_a_server_that_closes_are_told_to_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, closing = threading.Event(), threading.Event()
+
+    def broken(*_: Any) -> Generator[list[float]]:
+        raise KeyError("a layer")
+        yield []
+
+    def slow(*_: Any) -> Generator[list[float]]:
+        begun.set()
+        assert closing.wait(30)
+        yield [0.0]
+        yield [1.0]
+
+    async def work() -> None:
+        hosting = host("tiny-1")
+        await hosting.start()
+        monkeypatch.setattr(model_host, "embedding", broken)
+        with pytest.raises(Unavailable, match="failed while it was reading"):
+            await hosting.embed("tiny-1", "x")
+        monkeypatch.setattr(model_host, "embedding", slow)
+        waiting = asyncio.create_task(hosting.embed("tiny-1", "x"))
+        assert await asyncio.to_thread(begun.wait, 30)
+        closed = asyncio.create_task(hosting.close())
+        await asyncio.sleep(0)
+        closing.set()
+        with pytest.raises(Unavailable, match="is closing"):
+            await asyncio.wait_for(waiting, 30)
+        await closed
+
+    asyncio.run(work())

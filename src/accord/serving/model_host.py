@@ -246,14 +246,12 @@ class ModelHost:
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncGenerator[None]:
-        """Limit the time of reading. Raises TooSlow, or Unavailable when the model fails."""
+        """Limit the time of reading. Raises TooSlow."""
         try:
             async with asyncio.timeout(self.capacity.seconds):
                 yield
         except TimeoutError as error:
             raise TooSlow("reading the prompt took longer than the time limit", hint="send less, or try again later", seconds=5) from error
-        except (RuntimeError, ValueError) as error:
-            raise Unavailable("the model failed while it was reading", seconds=5) from error
 
     def _find(self, model: str) -> _Served:
         if model not in self._served:

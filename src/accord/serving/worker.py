@@ -91,7 +91,11 @@ class Worker(threading.Thread):
         self.post(work)
 
     async def parts(self, work: Generator[Part]) -> AsyncGenerator[Part]:
-        """Yield what a generator yields, each part computed in the worker's thread between two steps of the engines."""
+        """Yield what a generator yields, each part computed in the worker's thread between two steps of the engines.
+
+        Raises:
+            Unavailable: the work failed, or the worker has ended.
+        """
         while True:
             if self._closed:
                 raise _closing()
@@ -110,9 +114,9 @@ class Worker(threading.Thread):
         """Compute the next part, in the worker's thread, and tell the event loop."""
         try:
             part = next(((part,) for part in work), None)
-        except Exception as error:  # the request is told, the others go on
+        except Exception:  # the request is told, the others go on
             log.exception("a model failed while it was reading")
-            self.loop.call_soon_threadsafe(_fail, {future}, error)
+            self.loop.call_soon_threadsafe(_fail, {future}, Unavailable("the model failed while it was reading", seconds=5))
         else:
             self.loop.call_soon_threadsafe(lambda: future.done() or future.set_result(part))
 
