@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from accord.environments.opened import open_environment
-from accord.environments.tools import Calculator, Search, ToolError, ToolUse, answers, calls_in
+from accord.environments.tools import Calculator, PythonTool, Search, ToolError, ToolUse, answers, calls_in
 from accord.errors import InputError, UsageError
 from accord.records import Message
 from accord.world.errands import QUESTION, Errand, ErrandUser, demonstrations, errands, gold, prompt, wished
@@ -91,6 +91,30 @@ def test_a_bad_call_is_counted_and_told_to_the_model(case: str) -> None:
 )
 def test_the_calculator_computes(text: str, value: str) -> None:
     assert Calculator().call({"expression": text}) == value
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("print(sum(range(101)))", "5050"),
+        ("x = 1", "nothing"),
+        ("print('so far'); 1 / 0", "error: the program failed: ZeroDivisionError: division by zero; it printed so far"),
+        ("while True: pass", "error: the program took too long"),
+        ("import socket; socket.socket()", "error: the program failed: PermissionError: [Errno 1] Operation not permitted"),
+        ("x = 'a' * 10**10", "error: the program took too much memory: MemoryError"),
+    ],
+)
+def test_the_python_tool_runs_programs_in_the_sandbox(code: str, told: str) -> None:
+    user = ToolUse([PythonTool(seconds=1.0)])
+    user.reset(ROW)
+    (result,), _, done, counts = after(user, called("python", code=code))
+    assert (result["role"], result["content"], done) == ("tool", told, False)
+    assert ("calls_refused" in counts) == told.startswith("error")
+
+
+def test_an_environment_with_a_python_tool_does_not_say_that_it_answers_the_same_again(tmp_path: Path) -> None:
+    assert open_environment("tools:calculator", tmp_path, seconds=5, at_once=1).deterministic
+    assert not open_environment("tools:calculator+python", tmp_path, seconds=5, at_once=1).deterministic
 
 
 @pytest.mark.parametrize(

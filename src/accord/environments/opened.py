@@ -13,7 +13,7 @@ from accord.environments.address import HttpEnvironment, PlayedUser
 from accord.environments.gymnasium_text import GymnasiumText
 from accord.environments.hosted import Environments
 from accord.environments.openenv_client import OpenEnvEpisode, generic_client
-from accord.environments.tools import Calculator, Search, Tool, ToolUse
+from accord.environments.tools import Calculator, PythonTool, Search, Tool, ToolUse
 from accord.environments.verifiers_env import VerifiersEpisode, load_verifiers
 from accord.errors import UsageError
 
@@ -22,7 +22,7 @@ BUILT_IN: dict[str, str] = {
 }
 """Built-in environments by name: where each class is."""
 FORMS = "module:Class, errands, tools:calculator+search, user:MODEL@ADDRESS, gymnasium:ID, verifiers:ID, openenv:ADDRESS, http://..."
-TOOLS = ("calculator", "search")
+TOOLS = ("calculator", "search", "python")
 
 
 def open_environment(name: str, folder: Path, *, seconds: float, at_once: int) -> Environments:
@@ -46,7 +46,9 @@ def _maker(name: str, folder: Path, seconds: float) -> tuple[Callable[[], Any], 
     if kind in ("http", "https"):
         return partial(HttpEnvironment, name, seconds), False
     if kind == "tools":
-        return partial(ToolUse, [_tool(each.strip(), folder) for each in rest.split("+")]), True
+        names = [each.strip() for each in rest.split("+")]
+        # A program may draw random numbers or read the clock.
+        return partial(ToolUse, [_tool(each, folder, seconds) for each in names]), "python" not in names
     if kind == "user":
         model, found, address = rest.partition("@")
         if not found or not address.startswith(("http://", "https://")):
@@ -66,11 +68,13 @@ def _maker(name: str, folder: Path, seconds: float) -> tuple[Callable[[], Any], 
     return _class(BUILT_IN.get(name, name), folder), None
 
 
-def _tool(name: str, folder: Path) -> Tool:
+def _tool(name: str, folder: Path, seconds: float) -> Tool:
     if name == "calculator":
         return Calculator()
     if name == "search":
         return Search(folder / "corpus")
+    if name == "python":
+        return PythonTool(min(seconds, 5.0))
     raise UsageError(f"there is no tool {name!r}", where="--environment tools", hint=f"one or more of {', '.join(TOOLS)}, joined by +")
 
 

@@ -21,6 +21,8 @@ from typing import Any, Protocol, cast
 from accord.data.retrieval import rank
 from accord.errors import InputError
 from accord.records import final_answer
+from accord.runtime import sandbox
+from accord.runtime.sandbox import Limits
 
 MARKED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
 LISTED = "[TOOL_CALLS]"
@@ -246,6 +248,41 @@ class Calculator:
         if isinstance(result, complex) or not math.isfinite(result) or abs(result) > LARGEST:
             raise OverflowError
         return result
+
+
+LONGEST_PROGRAM = 10_000
+"""Characters of a program that a model may have run."""
+
+
+class PythonTool:
+    """Runs a model's Python program in the sandbox of ``runtime.sandbox``; the model reads what it prints.
+
+    Args:
+        seconds: longest time of a program, processor time and clock alike. memory_mb: its address space.
+
+    Raises:
+        UsageError: this machine cannot confine a program.
+    """
+
+    name = "python"
+    description = "Run a Python program without network or files, and read what it prints."
+    parameters: Mapping[str, str] = {"code": "the program; print what you want to read"}
+
+    def __init__(self, seconds: float = 5.0, memory_mb: int = 256) -> None:
+        sandbox.require()
+        self.limits = Limits(seconds=seconds, memory_mb=memory_mb)
+
+    def call(self, arguments: Mapping[str, Any]) -> str:
+        """Return what the program printed. Raises ToolError where it failed, with the last line of what it said."""
+        ran = sandbox.run(_text(arguments, "code", LONGEST_PROGRAM), limits=self.limits)
+        said = ran.output.strip()
+        if ran.outcome == "done":
+            return said
+        why = {"time": "took too long", "memory": "took too much memory", "output": "wrote too much", "killed": "was ended"}
+        told = f"the program {why.get(ran.outcome, 'failed')}"
+        if last := ran.errors.rpartition("\n")[2][:300]:
+            told += f": {last}"
+        raise ToolError(f"{told}; it printed {said[:1000]}" if said else told)
 
 
 PASSAGES = 5000
