@@ -13,7 +13,7 @@ import pytest
 import torch
 from opened import FORMAT, host, open_model
 from running import Server
-from tiny import FP32, llama
+from tiny import FP32, llama, prepared
 
 from accord.engine import prompt_states
 from accord.engine.batching import BatchEngine
@@ -110,6 +110,23 @@ def test_a_long_prompt_is_read_in_parts_with_the_same_outcome(monkeypatch: pytes
     want = out.logits[0].log_softmax(-1)[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
     torch.testing.assert_close(torch.tensor([each.logprob for part in parts for each in part]), want, atol=1e-4, rtol=1e-4)
     *_, vector = prompt_states.embedding(engine, ids)
+    mean = out.hidden_states[-1][0].mean(0)
+    torch.testing.assert_close(torch.tensor(vector), mean / mean.norm(), atol=1e-5, rtol=1e-4)
+
+
+def test_a_model_on_the_plain_path_is_read_whole_with_the_same_outcome() -> None:
+    from transformers import BloomConfig, BloomForCausalLM
+
+    torch.manual_seed(0)
+    model, ids = BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=16, n_layer=2, n_head=2)).eval(), [5, 9, 9, 30, 7]
+    with torch.no_grad():
+        out: Any = model(torch.tensor([ids]), output_hidden_states=True)
+    engine = BatchEngine(prepared(model), stop=[1], dtype=FP32, context=64)
+    assert engine.network.plain
+    want = out.logits[0].log_softmax(-1)[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+    [part] = prompt_states.likelihoods(engine, ids, 1)
+    torch.testing.assert_close(torch.tensor([each.logprob for each in part]), want, atol=1e-4, rtol=1e-4)
+    [vector] = prompt_states.embedding(engine, ids)
     mean = out.hidden_states[-1][0].mean(0)
     torch.testing.assert_close(torch.tensor(vector), mean / mean.norm(), atol=1e-5, rtol=1e-4)
 
