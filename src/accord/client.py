@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal
+from urllib.parse import quote
 
 import httpx
 
@@ -195,15 +196,15 @@ class Client:
 
     def consent(self, user: str, given: bool) -> str:
         """Store whether a user agrees to be learned from, and return the pseudonym. Raises Rejected."""
-        return str(self._call("POST", "/v1/consents", {"user": user, "given": given})["user"])
+        return str(self._call("POST", "/v1/consents", {"user": _named(user), "given": given})["user"])
 
     def state(self, id: str) -> Stored:
         """Return what became of a stored item. Raises Rejected."""
-        return _stored(self._call("GET", f"/v1/feedback/{id}"))
+        return _stored(self._call("GET", _item(id)))
 
     def withdraw(self, id: str) -> Stored:
         """Withdraw a stored item. Raises Rejected."""
-        return _stored(self._call("DELETE", f"/v1/feedback/{id}"))
+        return _stored(self._call("DELETE", _item(id)))
 
     def user(self, user: str) -> dict[str, Any]:
         """Return everything that is stored about a user. Raises Rejected."""
@@ -211,7 +212,7 @@ class Client:
 
     def erase(self, user: str) -> dict[str, int]:
         """Erase a user, and return the number of emptied rows by kind. Raises Rejected."""
-        return dict(self._call("DELETE", "/v1/users", params={"user": user})["rows"])
+        return dict(self._call("DELETE", "/v1/users", params={"user": _named(user)})["rows"])
 
     def _store(
         self, what: str, body: Mapping[str, Any], user: str, consent: bool | None, comment: str, tags: Sequence[str], key: str
@@ -264,6 +265,20 @@ def verified(body: bytes | str, signature: str, secret: str, *, tolerance: float
     if not at.isdecimal() or abs(time.time() - int(at)) > tolerance:
         raise Rejected("the event was sent too long ago", status=0, code="stale_signature", where="X-Accord-Signature")
     return json.loads(text)
+
+
+def _item(id: str) -> str:
+    """Return the path of a stored item. An id of dots would be resolved to another path on the way."""
+    if not id.strip("."):
+        raise Rejected("this is no id of stored feedback", status=0, code="no_such_feedback", where="/v1/feedback")
+    return f"/v1/feedback/{quote(id, safe='')}"
+
+
+def _named(user: str) -> str:
+    if not user:
+        what = "name the user: without a name this would hold for everybody whom your app does not name"
+        raise Rejected(what, status=0, code="no_user", where="user")
+    return user
 
 
 def _wait(reply: httpx.Response, otherwise: float) -> float:

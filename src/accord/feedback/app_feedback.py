@@ -115,6 +115,8 @@ def take(connection: Connection, app: App, said: Feedback, *, now: datetime) -> 
         what = "nothing was said: give thumb, score, correction, choice, comment or tags"
         raise NotTaken(what, code="nothing_said", status=400)
     id = claim(connection, app, request, owner, said.user, now=now)
+    if said.consent is not None and id == pseudonym(connection, app.name, ""):
+        named(said.user)
     _agree(connection, app, id, said.consent, now)
     renew(connection, request, now=now)
     made: list[tuple[Reaction, list[str]]] = []
@@ -147,7 +149,12 @@ def ask(connection: Connection, app: App, sent: Sent, *, now: datetime) -> Taken
 
 
 def agree(connection: Connection, app: App, user: str, given: bool, *, now: datetime) -> str:
-    """Store whether an end user agrees, inside a transaction; after a no, nothing of theirs is learned from. Return the pseudonym."""
+    """Store whether an end user agrees, inside a transaction; after a no, nothing of theirs is learned from. Return the pseudonym.
+
+    Raises:
+        NotTaken: no user is named (400).
+    """
+    named(user)
     id = enter(connection, app, user, now=now)
     _agree(connection, app, id, given, now)
     return id
@@ -174,6 +181,13 @@ def known(connection: Connection, app: App, user: str) -> str:
     if connection.scalar(select(people.c.id).where(people.c.id == id)) is None:
         raise NotTaken("this app has no such user", code="no_such_user", status=404, param="user")
     return id
+
+
+def named(user: str) -> None:
+    """Raise NotTaken (400) when no user is named: all whom an app does not name are one to the database, and none speaks for the others."""
+    if not user:
+        what = "name the user: without a name this would hold for everybody whom the app does not name"
+        raise NotTaken(what, code="no_user", status=400, param="user")
 
 
 def shown(kind: str) -> str:
@@ -215,6 +229,8 @@ def _sent(
     now: datetime,
 ) -> Taken:
     _ends_with_user(sent.messages)
+    if sent.consent is not None:
+        named(sent.user)
     response = f"{prefix}-{secrets.token_hex(12)}"
     turns = keep(connection, app, sent.user, response, sent.messages, answers, kind="sent", now=now)
     id = enter(connection, app, sent.user, now=now)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from accord.feedback import schema
 from accord.feedback.apps import App, NotTaken, Request, enter, pseudonym, request_of
@@ -163,13 +163,7 @@ def purge(store: Store, *, now: datetime) -> dict[str, int]:
             for kind, count in _empty(connection, due, now).items():
                 emptied[kind] += count
             note(connection, who=PURGE, what="purge", on=f"{len(due)} requests of apps", why="their time is over", at=now)
-    with store.write() as connection:
-        connection.execute(delete(schema.replays).where(schema.replays.c.at <= (now - timedelta(days=REPLAY_DAYS)).timestamp()))
     return emptied
-
-
-REPLAY_DAYS = 7
-"""How long the reply to an idempotency key is kept."""
 
 
 def _empty(connection: Connection, conversations: Sequence[str], now: datetime) -> dict[str, int]:

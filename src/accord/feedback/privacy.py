@@ -110,6 +110,7 @@ def _erase_chats(connection: Connection, user: str, ids: Sequence[str], by: str,
     q = schema.app_requests
     for part in batches(theirs):
         connection.execute(update(q).where(q.c.conversation.in_(part)).values(fingerprint=""))
+    _forget_replies(connection, user)
     withdraw_erased(connection, "conversation", theirs, by=by, now=now)
     withdraw_erased(connection, "reaction", said, by=by, now=now)
     return {"conversations": len(theirs), "turns": len(turns), "reactions": len(said)} | _erase_prompts(connection, prompts, by, now)
@@ -147,7 +148,14 @@ def _erase_prompts(connection: Connection, ids: Sequence[str], by: str, now: dat
         beside = select(schema.doubts.c.id).where(schema.doubts.c.task_id.in_(of_them))
         connection.execute(update(schema.doubt_notes).where(schema.doubt_notes.c.doubt.in_(beside)).values(text=""))
         withdraw_erased(connection, "answer", _ids(connection, a, a.c.task_id.in_(of_them)), by=by, now=now)
+        connection.execute(delete(schema.replays).where(schema.replays.c.body.in_(of_them)))
     return emptied
+
+
+def _forget_replies(connection: Connection, user: str) -> None:
+    """Delete the replies about a user that are kept for repeats; those about tasks hold an id alone."""
+    said = schema.replays.c.body
+    connection.execute(delete(schema.replays).where(said.contains(json.dumps(user), autoescape=True)))
 
 
 def _erase_said(connection: Connection, labeler: str, by: str, why: str, now: datetime) -> dict[str, int]:

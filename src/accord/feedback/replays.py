@@ -2,20 +2,25 @@
 
 A reply is stored in the transaction that carries out its request: after a crash either both are there or neither. A refused request leaves
 none, and is decided anew when it comes again.
+
+A reply that holds texts or a secret is kept as the id of what it shows, and is written again from the database: what is erased there is not
+left here.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from accord.feedback import schema
 from accord.feedback.apps import NotTaken
 
 LONGEST_KEY = 255
+DAYS = 7
+"""How long a reply is kept; a repeat after that is a new request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +31,8 @@ class Reply:
     body: str
 
 
-def earlier(connection: Connection, app: str, key: str, request: bytes) -> Reply | None:
-    """Return the reply to an earlier request with the same key; None for a new one.
+def earlier(connection: Connection, app: str, key: str, request: bytes, *, now: datetime) -> Reply | None:
+    """Return the reply to an earlier request with the same key, inside a write transaction; None for a new one.
 
     Args:
         request: route and body.
@@ -42,6 +47,9 @@ def earlier(connection: Connection, app: str, key: str, request: bytes) -> Reply
     row = connection.execute(select(r).where(r.c.id == _id(app, key))).mappings().first()
     if row is None:
         return None
+    if row["at"] <= _oldest(now):
+        connection.execute(delete(r).where(r.c.id == row["id"]))
+        return None
     if row["request"] != _digest(request):
         what = "this idempotency key came with another request before; give each request a key of its own"
         raise NotTaken(what, code="idempotency_key_reused", status=422, param="Idempotency-Key")
@@ -52,6 +60,16 @@ def keep(connection: Connection, app: str, key: str, request: bytes, reply: Repl
     """Store a reply in the transaction of its request."""
     values = {"id": _id(app, key), "request": _digest(request), "status": reply.status, "body": reply.body, "at": now.timestamp()}
     connection.execute(insert(schema.replays).values(values))
+
+
+def purge(connection: Connection, *, now: datetime) -> int:
+    """Delete the replies whose days are over, inside a transaction; return their number."""
+    r = schema.replays
+    return connection.execute(delete(r).where(r.c.at <= _oldest(now))).rowcount
+
+
+def _oldest(now: datetime) -> float:
+    return (now - timedelta(days=DAYS)).timestamp()
 
 
 def _id(app: str, key: str) -> str:

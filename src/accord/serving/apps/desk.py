@@ -104,16 +104,30 @@ Raw = Annotated[bytes, Depends(_raw)]
 
 
 def carry_out(
-    desk: Desk, app: App, raw: bytes, key: str | None, work: Callable[[Connection, datetime], BaseModel], status: int = 201
+    desk: Desk,
+    app: App,
+    raw: bytes,
+    key: str | None,
+    work: Callable[[Connection, datetime], BaseModel],
+    status: int = 201,
+    *,
+    again: Callable[[Connection, str], BaseModel] | None = None,
 ) -> Response:
-    """Carry out a request in one transaction, once per idempotency key, and return the reply."""
+    """Carry out a request in one transaction, once per idempotency key, and return the reply.
+
+    Args:
+        again: for replies that hold texts or a secret: returns the reply by its id. The id alone is kept for repeats.
+    """
     at = now()
     with desk.store().write() as connection:
-        if key and (before := replays.earlier(connection, app.name, key, raw)):
-            return _reply(before, {"Idempotent-Replayed": "true"})
-        reply = Reply(status, work(connection, at).model_dump_json())
+        if key and (before := replays.earlier(connection, app.name, key, raw, now=at)):
+            whole = again(connection, before.body).model_dump_json() if again else before.body
+            return _reply(Reply(before.status, whole), {"Idempotent-Replayed": "true"})
+        made = work(connection, at)
+        reply = Reply(status, made.model_dump_json())
         if key:
-            replays.keep(connection, app.name, key, raw, reply, now=at)
+            kept = Reply(status, str(getattr(made, "id"))) if again else reply  # noqa: B009  (a model with an id)
+            replays.keep(connection, app.name, key, raw, kept, now=at)
     return _reply(reply, {})
 
 

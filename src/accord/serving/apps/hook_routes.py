@@ -49,7 +49,7 @@ class HookPage(BaseModel):
     data: list[HookStored]
 
 
-@router.post("/v1/webhooks", status_code=201, response_model=HookStored, responses=refusals(409, 422))
+@router.post("/v1/webhooks", status_code=201, response_model=HookStored, responses=refusals(409, 410, 422))
 def add_webhook(asked: HookRequest, app: Client, desk: At, raw: Raw, key: OnceKey = None) -> Response:
     """Add a webhook. An address that the internet cannot reach is refused, now and whenever something is sent."""
     try:
@@ -62,7 +62,13 @@ def add_webhook(asked: HookRequest, app: Client, desk: At, raw: Raw, key: OnceKe
             raise NotTaken(f"an app has {MOST_HOOKS} webhooks at most", code="too_many", status=409)
         return HookStored.of(outbox.subscribe(connection, app.name, asked.url, asked.events, now=at), told=True)
 
-    return carry_out(desk, app, raw, key, work)
+    def again(connection: Connection, id: str) -> HookStored:
+        for hook in outbox.hooks(connection, app.name):
+            if hook.id == id:
+                return HookStored.of(hook, told=True)
+        raise NotTaken("the webhook was removed", code="no_such_webhook", status=410)
+
+    return carry_out(desk, app, raw, key, work, again=again)
 
 
 @router.get("/v1/webhooks", response_model=HookPage, responses=refusals())

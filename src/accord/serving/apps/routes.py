@@ -97,6 +97,7 @@ def user_data(user: Named, app: Client, desk: At) -> dict[str, Any]:
 @router.delete("/v1/users", response_model=Erased, responses=refusals(404))
 def erase_user(user: Named, app: Client, desk: At) -> Response:
     """Erase an end user: conversations, feedback, and every record made of them. `accord forget` names the models that learned from it."""
+    app_feedback.named(user)
     with desk.store().read() as connection:
         id = app_feedback.known(connection, app, user)
     rows = erase_labeler(desk.store(), id, by=id, why="erased by the app", now=now(), answers=True)

@@ -39,7 +39,10 @@ def create_task(wanted: TaskRequest, app: Client, desk: At, raw: Raw, key: OnceK
     def work(connection: Connection, at: datetime) -> TaskStored:
         return TaskStored.of(app_tasks.create(connection, app, wanted.wanted()))
 
-    return carry_out(desk, app, raw, key, work)
+    def again(connection: Connection, id: str) -> TaskStored:
+        return TaskStored.of(app_tasks.one(connection, id))
+
+    return carry_out(desk, app, raw, key, work, again=again)
 
 
 @router.post("/v1/tasks/next", response_model=NextTask, responses=refusals())

@@ -1,4 +1,4 @@
-"""Upkeep of a running server: the stored requests whose time is over are emptied at its start and then every hour."""
+"""Upkeep of a running server: at its start and then every hour it empties stored requests and deletes replies whose time is over."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 from anyio import to_thread
 
 from accord.errors import AccordError
+from accord.feedback import replays
 from accord.feedback.app_requests import purge
 from accord.serving.apps.desk import Desk, now
 from accord.serving.keys import Keys
@@ -27,7 +28,10 @@ async def upkeep(desk: Desk, keys: Keys) -> None:
 
 
 def empty_due(desk: Desk, keys: Keys) -> dict[str, int]:
-    """Empty the requests whose time is over; nothing, and no database, where no key ever stored any."""
-    if not any(key.store for key in keys.all()):
+    """Empty the requests and delete the replies whose time is over; nothing, and no database, where no key ever stored any."""
+    known = keys.all()
+    if not any(key.store or key.can("feedback") or key.can("tasks") for key in known):
         return {}
-    return purge(desk.store(), now=now())
+    with desk.store().write() as connection:
+        replies = replays.purge(connection, now=now())
+    return {"replies": replies} | (purge(desk.store(), now=now()) if any(key.store for key in known) else {})
