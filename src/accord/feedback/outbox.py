@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -24,6 +24,8 @@ MOST_WAITING = 10_000
 MOST_HOOKS = 20
 """Webhooks of one app."""
 ATTEMPTS = 8
+PER_HOOK = 10
+"""Events that one webhook is sent at once: a webhook with many that wait leaves room for the others."""
 FIRST_WAIT, LONGEST_WAIT = 10.0, 3600.0
 """Seconds before the second attempt, and at most; each wait is four times the one before."""
 KEPT_DONE = 1_000
@@ -102,12 +104,15 @@ def review_needed(connection: Connection, user: str, reactions: Sequence[str], *
         emit(connection, "review.needed", {"reactions": list(reactions)}, now=now)
 
 
-def due(connection: Connection, *, now: datetime, limit: int = 50) -> list[Delivery]:
-    """Return what is to be sent now, oldest first."""
+def due(connection: Connection, apps: Collection[str], *, now: datetime, limit: int = 50) -> list[Delivery]:
+    """Return what is to be sent to these apps now: the oldest event of each webhook first, then the second of each, and so on."""
     d, w = schema.deliveries, schema.webhooks
-    query = select(d.c.number, w.c.url, w.c.secret, d.c.body, d.c.attempts).join(w, w.c.id == d.c.webhook)
-    query = query.where(d.c.state == "waiting", d.c.due <= now.timestamp(), w.c.ended == "").order_by(d.c.due, d.c.number).limit(limit)
-    return [Delivery(*row) for row in connection.execute(query)]
+    turn = func.row_number().over(partition_by=d.c.webhook, order_by=(d.c.due, d.c.number)).label("turn")
+    query = select(d.c.number, w.c.url, w.c.secret, d.c.body, d.c.attempts, d.c.due, turn).join(w, w.c.id == d.c.webhook)
+    query = query.where(d.c.state == "waiting", d.c.due <= now.timestamp(), w.c.ended == "", w.c.app.in_(sorted(apps)))
+    found = query.subquery()
+    first = select(found).where(found.c.turn <= PER_HOOK).order_by(found.c.turn, found.c.due, found.c.number).limit(limit)
+    return [Delivery(row.number, row.url, row.secret, row.body, row.attempts) for row in connection.execute(first)]
 
 
 def finish(connection: Connection, delivery: Delivery, said: str, *, sent: bool, now: datetime) -> None:

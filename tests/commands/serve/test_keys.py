@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from accord.commands.app import main
-from accord.commands.serve.keys import add, list_, revoke
+from accord.commands.serve.keys import add, list_, revoke, webhooks
 from accord.errors import InputError, UsageError
+from accord.feedback import outbox
+from accord.feedback.store import Store
 from accord.runtime.project import Project
 from accord.serving.keys import Keys
 
@@ -62,3 +65,23 @@ def test_the_command_line_prints_json_and_tables(project: Project, printed: Prin
     assert "revoked news" in printed("revoke", project.path, made["id"])
     assert json.loads(printed("list", project.path, "--json"))["keys"][0]["revoked"]
     assert "key for again" in printed("add", project.path, "again")
+
+
+def test_webhooks_are_listed_without_their_secrets_and_removed(project: Project, printed: Printed) -> None:
+    add(project, "crowd", scope=("tasks",))
+    with Store.open(project.store_url) as store, store.write() as connection:
+        for app in ("crowd", "gone"):
+            outbox.subscribe(connection, app, f"https://{app}.example/x", ["round.ready"], now=datetime.now(UTC))
+    listed = {hook["app"]: hook for hook in webhooks(project)["webhooks"]}
+    assert "secret" not in listed["crowd"]
+    assert (listed["crowd"]["state"], listed["gone"]["state"]) == ("", "sent nothing: no working key")
+    revoke(project, "crowd")
+    assert {hook["state"] for hook in webhooks(project)["webhooks"]} == {"sent nothing: no working key"}
+    assert "whsec-" not in printed("webhooks", project.path, "--json")
+    left = webhooks(project, remove=listed["gone"]["id"])["webhooks"]
+    assert [hook["url"] for hook in left] == ["https://crowd.example/x"]
+    with pytest.raises(InputError, match="no such webhook"):
+        webhooks(project, remove=listed["gone"]["id"])
+    table = printed("webhooks", project.path)
+    assert listed["crowd"]["id"] in table
+    assert "crowd: round.ready to" in table

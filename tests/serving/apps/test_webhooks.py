@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Generator
@@ -67,12 +68,12 @@ def team(served: Served) -> httpx.Client:
     return served.client("crowd", scopes=("tasks",), store="")
 
 
-def deliver(served: Served) -> int:
+def deliver(served: Served, seconds: float = 5.0) -> int:
     """Sends what is due, once."""
 
     async def once() -> int:
         async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
-            return await Deliverer(served.desk, private=served.desk.private).send_due(client)
+            return await Deliverer(served.desk, served.keys, private=served.desk.private, seconds=seconds).send_due(client)
 
     return asyncio.run(once())
 
@@ -147,7 +148,7 @@ def test_waits_grow_up_to_a_cap(served: Served, team: httpx.Client) -> None:
     with served.store.write() as connection:
         outbox.emit(connection, "round.ready", {}, now=at)
         for _ in range(6):
-            (delivery,) = outbox.due(connection, now=at + timedelta(days=1))
+            (delivery,) = outbox.due(connection, ["crowd"], now=at + timedelta(days=1))
             outbox.finish(connection, delivery, "no", sent=False, now=at)
             waits.append(connection.execute(select(schema.deliveries.c.due)).scalar_one() - at.timestamp())
     assert waits == [10, 40, 160, 640, 2560, 3600]
@@ -176,12 +177,19 @@ def test_the_queue_is_bounded_and_survives(served: Served, team: httpx.Client, r
         ("https://hook.example/x", ["fe80::1%eth0"]),
         ("https://hook.example/x", ["224.0.0.1"]),
         ("https://hook.example/x", ["100.64.0.1"]),
+        ("https://hook.example/x", ["64:ff9b::a9fe:a9fe"]),
+        ("https://hook.example/x", ["2002:7f00:1::"]),
+        ("https://hook.example/x", ["2001:0:a00:1::1"]),
+        ("https://hook.example/x", ["::7f00:1"]),
+        ("https://hook.example/x", ["fec0::1"]),
         ("https://hook.example/x", []),
         ("http://hook.example/x", [PUBLIC]),
         ("ftp://hook.example/x", [PUBLIC]),
         ("https://user:pass@hook.example/x", [PUBLIC]),
         ("https://hook.example:99999/x", [PUBLIC]),
         ("https:///x", [PUBLIC]),
+        ("https://[::1", [PUBLIC]),
+        ("https://\u2100a.com/", [PUBLIC]),
     ],
 )
 def test_private_addresses_are_refused(url: str, addresses: list[str]) -> None:
@@ -213,3 +221,111 @@ def test_hooks_belong_to_their_app(served: Served, team: httpx.Client) -> None:
     assert [state for state, _ in states(served)] == ["given up"]
     assert problem(team.delete(f"/v1/webhooks/{hook['id']}")) == (404, "no_such_webhook")
     assert problem(team.post("/v1/webhooks", json={"url": "http://localhost:9/x", "events": ["all"]})) == (400, "invalid_value")
+
+
+@pytest.mark.parametrize(
+    ("url", "reached"),
+    [
+        ("https://b\u00fccher.example/x", ("xn--bcher-kva.example", PUBLIC, 443)),
+        ("https://[2606:4700::1]:8/x", ("2606:4700::1", PUBLIC, 8)),
+    ],
+)
+def test_a_host_is_named_as_the_wire_has_it(url: str, reached: tuple[str, str, int]) -> None:
+    assert address_of(url, private=False, resolve=lambda host, port: [PUBLIC]) == reached
+    for public in ("64:ff9b::5db8:d70e", "2606:4700::1"):
+        assert address_of(url, private=False, resolve=lambda host, port, public=public: [public])[1] == public
+
+
+@pytest.mark.parametrize("url", ["https://[::1", "https://\u2100a.com/"])
+def test_an_address_that_is_none_is_a_bad_request(team: httpx.Client, url: str) -> None:
+    assert problem(team.post("/v1/webhooks", json={"url": url})) == (400, "address_refused")
+
+
+def test_an_international_name_and_an_ipv6_address_are_reached(served: Served, team: httpx.Client, receiver: Receiver) -> None:
+    port = receiver.url.split(":")[2].split("/")[0]
+    hosts = {"b\u00fccher.example": "xn--bcher-kva.example", "[::1]": "[::1]"}
+    with served.store.write() as connection:
+        for host in hosts:
+            outbox.subscribe(connection, "crowd", f"http://{host}:{port}/hook", ["round.ready"], now=datetime.now(UTC))
+        outbox.emit(connection, "round.ready", {}, now=datetime.now(UTC))
+
+    async def once() -> int:
+        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+            return await Deliverer(served.desk, served.keys, private=True, resolve=lambda host, port: ["127.0.0.1"]).send_due(client)
+
+    assert asyncio.run(once()) == 2
+    assert sorted(headers["host"] for headers, _ in receiver.came) == sorted(f"{host}:{port}" for host in hosts.values())
+
+
+def test_an_attempt_ends_however_slowly_the_reply_or_the_name_comes(served: Served, team: httpx.Client, receiver: Receiver) -> None:
+    seconds, released = 0.3, threading.Event()
+
+    class Dripping(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(204)
+            self.flush_headers()
+            with contextlib.suppress(OSError):
+                for number in range(30):
+                    self.wfile.write(b"X-%d: x\r\n" % number)
+                    if released.wait(seconds / 3):
+                        break
+                self.wfile.write(b"\r\n")
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    def found(host: str, port: int) -> list[str]:
+        if host == "slow.example":
+            released.wait(5)
+        return ["127.0.0.1"]
+
+    slow = ThreadingHTTPServer(("127.0.0.1", 0), Dripping)
+    thread = threading.Thread(target=slow.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    urls = (f"http://localhost:{slow.server_port}/x", receiver.url.replace("localhost", "slow.example"), receiver.url)
+    with served.store.write() as connection:
+        for url in urls:
+            outbox.subscribe(connection, "crowd", url, ["round.ready"], now=datetime.now(UTC))
+        outbox.emit(connection, "round.ready", {}, now=datetime.now(UTC))
+
+    async def once() -> tuple[int, float]:
+        async with httpx.AsyncClient(timeout=seconds, trust_env=False) as client:
+            begun = time.monotonic()
+            deliverer = Deliverer(served.desk, served.keys, private=True, resolve=found, seconds=seconds)
+            sent = await deliverer.send_due(client)
+            return sent, time.monotonic() - begun
+
+    try:
+        sent, took = asyncio.run(once())
+    finally:
+        released.set()
+        slow.shutdown()
+        thread.join()
+        slow.server_close()
+    assert sent == 1
+    assert took < 2, "the dripped reply lasts 3 s, the look-up 5"
+    assert [state for state, _ in states(served)] == ["waiting", "waiting", "sent"]
+
+
+def test_a_webhook_with_much_to_send_leaves_room_for_the_others(served: Served, team: httpx.Client) -> None:
+    at = datetime.now(UTC)
+    with served.store.write() as connection:
+        busy = outbox.subscribe(connection, "crowd", "http://localhost:9/busy", ["round.ready"], now=at)
+        for _ in range(60):
+            outbox.emit(connection, "round.ready", {}, now=at)
+        other = outbox.subscribe(connection, "crowd", "http://localhost:9/other", ["round.ready"], now=at)
+        outbox.emit(connection, "round.ready", {}, now=at)
+        urls = [delivery.url for delivery in outbox.due(connection, ["crowd"], now=at)]
+    assert urls == [busy.url, other.url, *[busy.url] * (outbox.PER_HOOK - 1)]
+
+
+def test_a_revoked_key_ends_what_its_app_is_told_until_it_has_another(served: Served, team: httpx.Client, receiver: Receiver) -> None:
+    team.post("/v1/webhooks", json={"url": receiver.url, "events": ["review.needed"]})
+    served.client("other", scopes=("tasks",), store="")
+    served.keys.add("crowd", scopes=("chat",))
+    (key,) = (key for key in served.keys.all() if key.name == "crowd" and key.can("tasks"))
+    served.keys.revoke(key.id)
+    thumb(served)
+    assert deliver(served) == 0
+    assert receiver.came == []
+    served.keys.add("crowd", scopes=("tasks",))
+    assert deliver(served) == 1

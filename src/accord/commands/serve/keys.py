@@ -1,4 +1,4 @@
-"""`accord keys`: create, list and revoke the API keys by which programs use `accord serve`.
+"""`accord keys`: create, list and revoke the API keys by which programs use `accord serve`, and see to their apps' webhooks.
 
 Needs nothing. Leaves keys.json in the project, readable by its owner alone, with each key's hash; a running server reads it again.
 """
@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from accord.commands.app import ProjectPath, shows, table_of
-from accord.errors import UsageError
+from accord.errors import InputError, UsageError
+from accord.feedback import outbox
+from accord.feedback.store import Store
 from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.serving.keys import Keys, Scope, Storing
 
-keys = App(name="keys", help="Create, list and revoke API keys.", result_action="return_value")
+keys = App(name="keys", help="Create, list and revoke API keys; list and remove the webhooks of their apps.", result_action="return_value")
 COLUMNS = ("id", "name", "created", "requests/min", "tokens/min", "models", "may", "stores", "state")
 LONGEST_NAME = 80
 
@@ -41,6 +44,15 @@ def show_keys(metrics: Mapping[str, Any]) -> None:
 def show_revoked(key: Mapping[str, Any]) -> None:
     """Print which key was revoked."""
     table_of(f"revoked {key['name']}", key)
+
+
+def show_webhooks(metrics: Mapping[str, Any]) -> None:
+    """Print the webhooks, one per line."""
+    rows: list[tuple[str, ...]] = []
+    for hook in metrics["webhooks"]:
+        state = f" ({hook['state']})" if hook["state"] else ""
+        rows.append((hook["id"], f"{hook['app']}: {', '.join(hook['events'])} to {hook['url']}{state}"))
+    table("webhooks", ("id", "tells"), rows)
 
 
 @keys.command
@@ -116,3 +128,34 @@ def revoke(project: ProjectPath, which: Annotated[str, Parameter(help="A key's i
     """
     key = Keys(Project.open(project).path).revoke(which)
     return {"id": key.id, "name": key.name, "revoked": key.revoked}
+
+
+@keys.command
+@shows(show_webhooks)
+def webhooks(
+    project: ProjectPath,
+    *,
+    remove: Annotated[str, Parameter(help="The id of a webhook to remove, with what waits for it.")] = "",
+) -> dict[str, list[dict[str, Any]]]:
+    """List the webhooks of all apps, or remove one first. Those of an app without a working key of the scope `tasks` are sent nothing.
+
+    Example: accord keys webhooks my-town --remove w-0123456789abcdef
+
+    Raises:
+        InputError: there is no such webhook, or the project's keys cannot be read.
+    """
+    opened = Project.open(project)
+    telling = {key.name for key in Keys(opened.path).all() if key.can("tasks") and not key.revoked}
+    listed: list[dict[str, Any]] = []
+    with Store.open(opened.store_url) as store, store.write() as connection:
+        if remove:
+            app = next((hook.app for hook in outbox.hooks(connection) if hook.id == remove), "")
+            if not outbox.unsubscribe(connection, app, remove, now=datetime.now(UTC)):
+                hint = "`accord keys webhooks` shows their ids"
+                raise InputError("there is no such webhook", where=remove, hint=hint)
+        for hook in outbox.hooks(connection):
+            fields = dataclasses.asdict(hook)
+            fields.pop("secret")
+            state = "" if hook.app in telling else "sent nothing: no working key"
+            listed.append(fields | {"events": list(hook.events), "state": state})
+    return {"webhooks": listed}

@@ -118,7 +118,7 @@ async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules,
     await host.start()
     beside = [asyncio.create_task(reload_rewritten(Shelf(project), host))] if isinstance(host, ModelHost) else []
     if keys:
-        lasting = (upkeep(desk, keys), Deliverer(desk, config.webhook_private).run(keys))
+        lasting = (upkeep(desk, keys), Deliverer(desk, keys, config.webhook_private).run())
         beside += [asyncio.create_task(work) for work in lasting]
     try:
         hostname = f"[{config.host}]" if ":" in config.host else config.host
