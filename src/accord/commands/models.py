@@ -6,7 +6,7 @@ The one room below the commands where models, engine and project meet. Loading t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -25,7 +25,7 @@ from accord.engine.local import LocalSampler
 from accord.errors import ModelError, UsageError
 from accord.models.decoder import context_of
 from accord.models.folders import load_causal_lm, load_scalar_model, set_ends
-from accord.models.qvalues import has_q, load_q
+from accord.models.qvalues import QScorer, has_q, load_q
 from accord.models.scalar import RewardModel
 from accord.protocols import Sampler, Speaker, is_foreign
 from accord.records import Generation, Message, Prompt, Response, Sampling
@@ -52,6 +52,7 @@ __all__ = [
     "local_speaker",
     "locate",
     "open_speaker",
+    "reply_scorer",
     "respond",
     "sampled_batches",
     "training_dtype",
@@ -226,6 +227,27 @@ def load_reward_model(project: Project, source: str, dtype: torch.dtype, *, bits
     model = load_scalar_model(source, bits=bits).to(pick_device())
     verify_scalar(model, project.path / PATHS, key_of(Path(source), digest_of(source)), Path(source).name)
     return RewardModel(model, dtype=dtype)
+
+
+def reply_scorer(project: Project, name: str, dtype: torch.dtype) -> Callable[[Sequence[Message], Sequence[str]], list[float]]:
+    """Return what says how good each of several replies to a conversation is: a reward model, or the Q network of a model of `accord ilql`.
+
+    The network's word is the smaller Q value of a reply's last token: the return that it expects of the dialogue with this reply.
+
+    Raises:
+        ModelError: there is no such model, or it is neither.
+    """
+    if has_q(Path(locate(project, name))):
+        model = load_model(project, name)
+        network = QScorer(model.lm.guide.network, dtype=dtype)
+
+        def by_q(conversation: Sequence[Message], replies: Sequence[str]) -> list[float]:
+            asked = model.format.prompt(conversation)
+            return network.score([asked] * len(replies), [model.format.response(conversation, reply) for reply in replies]).tolist()
+
+        return by_q
+    scorer = TextScorer.open(project, name, dtype)
+    return lambda conversation, replies: scorer.score_conversations([conversation] * len(replies), replies)
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,11 @@ class ServeConfig(Settings):
     strict: bool = False
     """Refuses a request with a field that nobody reads; otherwise the header X-Accord-Ignored names such fields."""
     best_of: Count = 1
-    """Responses sampled for each one returned; the reward model picks the best. Streams then arrive in one piece."""
+    """Responses sampled for each one returned; `reward` picks the best. Streams then arrive in one piece."""
     best_of_seconds: NonNegative = 2.0
     """Seconds after which sampling for `best_of` ends; the reward model picks among the responses finished by then."""
     reward: str = "reward"
-    """The reward model that picks for `best_of`."""
+    """What picks for `best_of`: a reward model, or a model of `accord ilql`, whose Q network says what each reply is worth."""
     input_filter: Literal["off", "report", "refuse"] = "off"
     """Reaction to a prompt that asks for harm or contains an injection: nothing, a count in the metrics, or a polite refusal."""
     output_filter: Literal["off", "report", "refuse"] = "off"

@@ -11,12 +11,13 @@ from small_project import CLOCK, FLAGS, labeled, lineage_of, plain_model, rankin
 from tiny import weights
 
 from accord.commands.models import load_model
+from accord.commands.serve.rules import rules_of
 from accord.commands.train.ilql import ilql
 from accord.errors import InputError
 from accord.models.folders import load_causal_lm
-from accord.records import Ranking
+from accord.records import Message, Ranking
 from accord.runtime.project import Project
-from accord.settings import IlqlConfig
+from accord.settings import IlqlConfig, ServeConfig
 
 
 @pytest.mark.parametrize("rank", [0, 2])
@@ -32,6 +33,26 @@ def test_it_leaves_the_sft_model_as_it_is_with_a_network_that_guides_it(rank: in
     assert load_model(project, "ilql").lm.guide.beta == 8
     assert not hasattr(load_model(project, "sft").lm, "guide")
     assert lineage_of(project, "ilql", parents=["sft"], snapshots=["returns"])["stage"] == "ilql"
+
+
+def test_the_chat_chooses_among_replies_by_q(unlabeled: Project, tmp_path: Path) -> None:
+    """Each reply is worth the smaller of the two heads' products with the state before its last token, by transformers' own forward."""
+    project = labeled(unlabeled, tmp_path / "p", rankings())
+    ilql(project, config=IlqlConfig(lr=1e-2, warmup_steps=1), flags=FLAGS)
+    rules = rules_of(project, ServeConfig(best_of=2, reward="ilql"), dtype="float32")
+    asked, replies = [Message("user", "Where is bread number 3?")], ["At the market.", "The clock on the tower is always late."]
+    assert rules.score
+    found = rules.score(asked, replies)
+    model = load_model(project, "ilql")
+    network = model.lm.guide.network
+    body = plain_model(project.model("ilql"))[0].base_model
+    body.load_state_dict(network.body.state_dict())
+    for reply, worth in zip(replies, found, strict=True):
+        ids = [*model.format.prompt(asked), *model.format.response(asked, reply)]
+        with torch.no_grad():
+            state = body(torch.tensor([ids])).last_hidden_state[0, -2]
+        assert worth == pytest.approx(float((network.q[:, ids[-1]] @ state).min()), abs=1e-4)
+    assert found[0] != found[1]
 
 
 def test_a_finished_run_is_resumed_by_doing_nothing(unlabeled: Project, tmp_path: Path, typed: Any) -> None:

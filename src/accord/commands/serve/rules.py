@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import cast
 
-from accord.commands.models import TextScorer, compute_dtype
+from accord.commands.models import compute_dtype, reply_scorer
 from accord.data import personal
 from accord.errors import UsageError
 from accord.feedback import moderation
 from accord.feedback.store import Store
-from accord.records import Demonstration, Message
+from accord.records import Demonstration
 from accord.runtime import plugins
 from accord.runtime.project import Project
-from accord.serving.guards import FAILED, Rules, Score, Screen
+from accord.serving.guards import FAILED, Rules, Screen
 from accord.serving.prompt_styles import system_prompt
 from accord.settings import ServeConfig
 
@@ -41,7 +41,7 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
         unsure_below=config.unsure_below,
         best_of=config.best_of,
         seconds=config.best_of_seconds,
-        score=_score_by(project, config.reward, dtype) if config.best_of > 1 else None,
+        score=reply_scorer(project, config.reward, compute_dtype(dtype)) if config.best_of > 1 else None,
         system=system_prompt(config.system),
         demonstrations=demonstrations,
         shots=config.shots,
@@ -89,12 +89,3 @@ def _kinds(name: str, guard: Guard, text: str) -> list[str]:
     if isinstance(found, str):  # one kind in place of a list of them: its letters are no kinds
         return [name + FAILED]
     return [kind if isinstance(kind, str) and kind else name + FAILED for kind in kinds]
-
-
-def _score_by(project: Project, reward: str, dtype: str) -> Score:
-    scorer = TextScorer.open(project, reward, compute_dtype(dtype))
-
-    def score(conversation: Sequence[Message], answers: Sequence[str]) -> list[float]:
-        return scorer.score_conversations([conversation] * len(answers), answers)
-
-    return score
