@@ -11,10 +11,12 @@ import pytest
 
 import accord
 from accord.commands.data.import_ import import_
+from accord.commands.data.undo import undo
+from accord.data.importers import read
 from accord.errors import InputError
 from accord.feedback.leaks import leaks
 from accord.feedback.store import Store
-from accord.records import Labeler, Message, Prompt, Response
+from accord.records import Labeler, Message, Prompt, Response, split_of
 from accord.runtime.project import Project
 
 ASKED = {f"What is {n} and {n}?": f"user-{n}" for n in range(20)}
@@ -207,3 +209,56 @@ def test_the_records_of_a_store_keep_their_ids(store: Store) -> None:
     turns = (Message("user", "Hi?"),)
     store.add_prompts([Prompt("a", turns, user="u"), Prompt("b", turns, user="u")])
     assert [prompt.id for prompt in store.prompts()] == ["a", "b"]
+
+
+CHOICES = {"question": "What is 2 and 2?", "choices": ["3", "4"], "answer": 1}
+
+
+def splits(project: Project) -> list[str]:
+    with accord.store(project) as store:
+        return [prompt.split for prompt in store.prompts()]
+
+
+def shown_as(folder: Path) -> str:
+    """The prompt that a row with choices becomes."""
+    return read(lines(folder / "one.jsonl", [CHOICES])).prompts[0].messages[-1].content
+
+
+def test_a_question_of_an_evaluation_set_leaves_training_and_an_undo_moves_it_back(project: Project, tmp_path: Path) -> None:
+    text = shown_as(tmp_path)
+    mix = [{"prompt": text, "response": "Four.", "user": "ben"}, {"prompt": text, "response": "4", "user": "ann"}]
+    import_(project, lines(tmp_path / "mix.jsonl", mix), split="train", quiet=True)
+    measured = [import_(project, lines(tmp_path / name, [CHOICES]), quiet=True) for name in ("mmlu.jsonl", "again.jsonl")]
+    assert [one.get("held_out", 0) for one in measured] == [2, 0]
+    assert splits(project) == ["test", "test"]
+    undo(project, measured[0]["import"])
+    assert splits(project) == ["test", "test"], "the second import holds them out too"
+    undo(project, measured[1]["import"])
+    assert splits(project) == ["train", "train"]
+
+
+def test_training_rows_beside_the_questions_of_an_evaluation_set(project: Project, tmp_path: Path) -> None:
+    """In one source, whichever comes first; and a split that somebody chose is not overruled, but told."""
+    text = shown_as(tmp_path)
+    lines(tmp_path / "set" / "a.jsonl", [{"prompt": text, "response": "Four.", "user": "u1"}])
+    lines(tmp_path / "set" / "b.jsonl", [CHOICES])
+    other = accord.create(tmp_path / "other")
+    import_(other, tmp_path / "set" / "a.jsonl", split="train", quiet=True)
+    assert import_(other, tmp_path / "set" / "b.jsonl", split="test", quiet=True)["other_split"] == 1
+    assert splits(other) == ["train"]
+    import_(project, tmp_path / "set", quiet=True)
+    assert splits(project) == ["test"]
+
+
+def test_a_prompt_follows_its_user_out_of_training_if_nothing_rests_on_it(project: Project, tmp_path: Path) -> None:
+    user = next(f"u{n}" for n in range(100) if split_of(f"u{n}") == "test")
+    texts = [text for n in range(100) if split_of(text := f"Say {n}.") == "train"][:2]
+    import_(project, lines(tmp_path / "a.jsonl", [{"prompt": texts[0]}]), quiet=True)
+    import_(project, lines(tmp_path / "said.jsonl", [{"prompt": texts[1], "response": "No."}]), quiet=True)
+    told = import_(project, lines(tmp_path / "b.jsonl", [{"prompt": text, "user": user} for text in texts]), quiet=True)
+    assert told["user_in_two_splits"] == 1
+    with accord.store(project) as store:
+        found = {prompt.messages[0].content: (prompt.user, prompt.split) for prompt in store.prompts()}
+    assert found == {texts[0]: (user, "test"), texts[1]: (user, "train")}
+    undo(project, told["import"])
+    assert splits(project) == ["train", "train"]

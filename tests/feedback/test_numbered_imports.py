@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 from sqlalchemy.engine import Engine
 
 import accord
@@ -20,7 +21,8 @@ from accord.commands.data.imports import imports
 from accord.commands.data.remove import remove
 from accord.commands.data.undo import undo
 from accord.errors import StoreError
-from accord.feedback import queue
+from accord.feedback import queue, schema
+from accord.feedback.privacy import erase_user
 from accord.feedback.snapshot import write_snapshot
 from accord.records import Labeler, Ranking, Response
 from accord.runtime.project import Project
@@ -105,6 +107,30 @@ def test_an_undo_takes_back_what_was_added_to_prompts(project: Project, tmp_path
     assert undo(project, number)["changed_back"] == 1
     with accord.store(project) as store:
         assert [(prompt.user, prompt.extra) for prompt in store.prompts()] == [("", {"level": 1})]
+
+
+def test_what_two_imports_added_to_a_prompt_stays_until_both_are_undone(project: Project, tmp_path: Path) -> None:
+    import_(project, lines(tmp_path / "a.jsonl", [{"prompt": "2+2?"}]), split="train", quiet=True)
+    given = {"prompt": "2+2?", "user": "ann", "extra": {"answer": "4"}}
+    numbers = [
+        import_(project, lines(tmp_path / name, [row]), split="train", quiet=True)["import"]
+        for name, row in (("b.jsonl", given), ("c.jsonl", given), ("d.jsonl", given | {"extra": {"answer": "5"}}))
+    ]
+    left = list[tuple[str, Any]]()
+    for number in numbers:
+        undo(project, number)
+        with accord.store(project) as store:
+            left += [(prompt.user, dict(prompt.extra)) for prompt in store.prompts()]
+    assert left == [("ann", {"answer": "4"}), ("ann", {}), ("", {})]
+
+
+def test_no_import_remembers_whom_it_named_once_the_user_is_erased(project: Project, tmp_path: Path) -> None:
+    for name, row in (("a.jsonl", {"prompt": "2+2?"}), ("b.jsonl", {"prompt": "2+2?", "user": "Ann Droid", "extra": {"age": "9"}})):
+        number = import_(project, lines(tmp_path / name, [row]), split="train", quiet=True)["import"]
+    with accord.store(project) as store:
+        erase_user(store, "Ann Droid", by="lead", why="asked for it", now=datetime.now(UTC))
+        assert not list(store.database.rows(select(schema.import_changes)))
+    assert undo(project, number)["changed_back"] == 0
 
 
 def test_raw_text_of_an_undone_import_leaves_the_corpus(project: Project, tmp_path: Path) -> None:

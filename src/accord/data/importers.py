@@ -179,7 +179,7 @@ class Intake:
         if self.split == "keep" and not split and any(isinstance(record, Prompt) for record in taken.records):
             hint = "give the split: --split train; splits are told by a column split, or by the names of files and their folders"
             return row.fault(row.error("split", "names no split to keep", hint))
-        return replace(taken, records=tuple(_of_split(record, split) for record in taken.records)) if split else taken
+        return replace(taken, records=tuple(_of_split(record, split) for record in taken.records), measured=False) if split else taken
 
 
 def _of_split(record: Record, split: Split) -> Record:
@@ -287,7 +287,8 @@ def _take(name: str, known: Known) -> Take:
 
 def _tried(format: Format, take: Take, row: Row) -> Taken | Fault:
     try:
-        return tell_unread(format, row, take(row))
+        taken = tell_unread(format, row, take(row))
+        return replace(taken, measured=True) if format.measures else taken
     except InputError as error:
         return row.fault(error)
 

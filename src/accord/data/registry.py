@@ -68,6 +68,8 @@ class Format:
     aside: frozenset[str] = frozenset()
     """Columns that the format leaves out on purpose although their names say that they judge something. They are listed as not read, but
     stop no import. A name without dots stands for a field at any depth."""
+    measures: bool = False
+    """Whether the format itself says the split of its prompts. Those that it holds out leave the training split of a project."""
 
     @classmethod
     def rewriting(cls, rewrite: Callable[[dict[str, Any]], dict[str, Any]], *fields: str, aside: Collection[str] = ()) -> Format:
@@ -93,15 +95,16 @@ def _format(
     gather: Gather = _each,
     looks: Callable[[dict[str, Any]], bool] = _anything,
     aside: Collection[str] = (),
+    measures: bool = False,
 ) -> Format:
-    return Format(take, tuple(frozenset(names.split("+")) for names in fields), gather, looks, frozenset(aside))
+    return Format(take, tuple(frozenset(names.split("+")) for names in fields), gather, looks, frozenset(aside), measures)
 
 
 _TASKS = ("Positive Examples", "Negative Examples", "Reasoning")
 _OASST = ("review_result",)
 _DIGESTS = ("response_0_sha256", "response_1_sha256")
 FORMATS: dict[str, Format] = {
-    "accord": _format(formats_own.accord, "accord"),
+    "accord": _format(formats_own.accord, "accord", measures=True),
     "label-studio": _format(
         formats_label_studio.tasks, "data+annotations", looks=formats_label_studio.of_tasks, aside=formats_label_studio.ASIDE
     ),
@@ -136,6 +139,7 @@ FORMATS: dict[str, Format] = {
         gather=formats_benchmarks.examples,
         looks=formats_benchmarks.of_examples,
         aside=("preferred_score", "metrics"),
+        measures=True,
     ),
     "choices": _format(
         formats_benchmarks.choices,
@@ -145,8 +149,9 @@ FORMATS: dict[str, Format] = {
         "question+A+B+C+D+answer",
         "Question+A+B+C+D+Answer",
         looks=formats_benchmarks.is_choice,
+        measures=True,
     ),
-    "ifeval": _format(formats_benchmarks.ifeval, "prompt+instruction_id_list"),
+    "ifeval": _format(formats_benchmarks.ifeval, "prompt+instruction_id_list", measures=True),
     "checkable": _format(
         formats_benchmarks.checkable, "messages+ground_truth", "prompt+ground_truth", "prompt+reward_model", "question+reward_model"
     ),
@@ -188,11 +193,11 @@ FORMATS: dict[str, Format] = {
     "responses": _format(formats_own.responses, "instruction+input+response", "prompt+response+model", "messages+response+model"),
     "belle": _format(formats_zh.belle, "instruction+output", looks=formats_zh.in_marks),
     "alpaca": _format(formats_tasks.alpaca, "instruction+output"),
-    "bbq": _format(formats_probes.bbq, "context+question+ans0+ans1+ans2+label"),
+    "bbq": _format(formats_probes.bbq, "context+question+ans0+ans1+ans2+label", measures=True),
     "gsm8k": _format(formats_tasks.gsm8k, "question+answer", "question+ground_truth", looks=_solved),
-    "mt-bench": _format(formats_probes.mt_bench, "question_id+turns"),
-    "mt-bench-answers": _format(lambda row: formats_probes.mt_bench_answers(row, Known()), "question_id+choices"),
-    "winogender": _format(formats_probes.winogender, "sentid+sentence", "occupation(0)+sentence"),
+    "mt-bench": _format(formats_probes.mt_bench, "question_id+turns", measures=True),
+    "mt-bench-answers": _format(lambda row: formats_probes.mt_bench_answers(row, Known()), "question_id+choices", measures=True),
+    "winogender": _format(formats_probes.winogender, "sentid+sentence", "occupation(0)+sentence", measures=True),
     "sharegpt": _format(formats_chat.sharegpt, "conversations", "conversation"),
     "demonstrations": _format(formats_own.demonstrations, "prompt+response", "messages+response"),
     "messages": _format(formats_chat.messages, "messages"),
@@ -360,7 +365,8 @@ def _rewritten(rewrite: Callable[[dict[str, Any]], dict[str, Any]], row: Row) ->
     taken = FORMATS[name].take(other)
     # A field that the function passed on under its own name is read where the other row's is.
     row.reads.update(path for path in other.reads if _PART.split(path)[0] in row.value)
-    return replace(taken, unread=tuple(path for path in other.unread() if _PART.split(path)[0] not in row.value))
+    unread = tuple(path for path in other.unread() if _PART.split(path)[0] not in row.value)
+    return replace(taken, unread=unread, measured=FORMATS[name].measures)
 
 
 class _Read(dict[str, Any]):

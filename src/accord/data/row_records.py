@@ -72,6 +72,8 @@ class Taken:
     """Paths of the row's fields that hold something and that the format did not read."""
     stops: tuple[str, ...] = ()
     """Those of them that stop an import, because a judgement would be lost."""
+    measured: bool = False
+    """Whether the format itself says the split of the prompts, as those of evaluation sets do."""
 
     def __add__(self, other: Taken) -> Taken:
         """Combine two results. A dropped part counts as left out, unless nothing else remains."""
@@ -79,7 +81,8 @@ class Taken:
         left_out = (*self.left_out, *other.left_out, *(part.dropped for part in (self, other) if part.dropped and kept))
         dropped = "" if kept else self.dropped or other.dropped
         unread, stops = (*self.unread, *other.unread), (*self.stops, *other.stops)
-        return Taken((*self.records, *other.records), (*self.documents, *other.documents), dropped, left_out, unread, stops)
+        measured = self.measured or other.measured
+        return Taken((*self.records, *other.records), (*self.documents, *other.documents), dropped, left_out, unread, stops, measured)
 
 
 Take = Callable[[Row], Taken]

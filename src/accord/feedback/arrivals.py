@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, text, update
+from sqlalchemy import Connection, Table, exists, insert, or_, select, text, update
 
 from accord.feedback import schema
 from accord.feedback.identity import UNDO, KnownPrompt, Said, known_prompts, paired, prompts_meant, said
@@ -38,6 +38,20 @@ class Met:
     """The sources that it came from. A response whose model is one of them names none."""
 
 
+@dataclass(frozen=True)
+class Change:
+    """What an import changed in a prompt that was there, as an undo reads it."""
+
+    number: int
+    """The import's."""
+    user: str = ""
+    """The user that it gave."""
+    extra: frozenset[str] = frozenset()
+    """The keys that it gave."""
+    split: str = ""
+    """The split that it moved the prompt out of."""
+
+
 @dataclass
 class Arrivals:
     """What an import found in the store, and what it changed there."""
@@ -45,13 +59,21 @@ class Arrivals:
     connection: Connection
     number: int
     """The import's."""
+    measured: Collection[str] = frozenset()
+    """Incoming prompts that an evaluation set holds out, whatever split they have here."""
+    split_given: bool = True
+    """Whether somebody chose the split of the rows; otherwise it follows from who asked or from the words."""
     new: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     known: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     """Records that were there, each counted once."""
     other_extra: int = 0
     """Rows whose ``extra`` contradicts that of their prompt, which stays as it was."""
     other_split: int = 0
-    """Rows whose prompt stands in another split, where it stays."""
+    """Rows whose prompt stands in another split, where it stays. A split that nobody chose is not compared."""
+    held_out: list[str] = field(default_factory=list[str])
+    """Prompts that an evaluation set moved out of training."""
+    user_in_two_splits: int = 0
+    """Prompts that got a user whose other prompts are in another split, and that stay since labels, responses or tasks rest on them."""
     removed: int = 0
     """Rows whose prompt was removed before, and stays so."""
     moved: dict[str, str] = field(default_factory=dict[str, str])
@@ -59,6 +81,8 @@ class Arrivals:
     _met: dict[str, Met] = field(default_factory=dict[str, Met])
     _placed: set[str] = field(default_factory=set[str])
     """Incoming responses that came with a ranking or a thumb."""
+    _changes: dict[str, list[Change]] = field(default_factory=dict[str, list[Change]])
+    """By prompt, for the batch at hand."""
 
     def is_met(self, prompt: str) -> bool:
         """Return whether the incoming prompt of this id was there."""
@@ -71,14 +95,14 @@ class Arrivals:
     def prompts(self, batch: Sequence[TableRow]) -> None:
         """Insert the new prompts of a batch; complete those that were there by the user and the ``extra`` that they lack."""
         known = known_prompts(self.connection, (row["key"] for row in batch))
+        self._changes = self._changes_of(known)
         new, repeated, gone = list[TableRow](), list[str](), list[str]()
         for row in batch:
             same = known.setdefault(row["key"], [])
             if found := prompts_meant(row, same):
                 if before := self._meet(row, found):
                     (repeated if before.in_use else gone).append(before.id)
-                completed = {prompt.id: self._completed(prompt, row, new) for prompt in found}
-                known[row["key"]] = [completed.get(prompt.id, prompt) for prompt in same]
+                known[row["key"]] = self._now(row, same, found, new)
             else:
                 new.append({**row, "imported": self.number})
                 names = ("id", "key", "user", "split", "source", "extra")
@@ -97,37 +121,103 @@ class Arrivals:
             met = self._met.setdefault(row["id"], Met([], set()))
             met.stored += [prompt.id for prompt in found if prompt.id not in met.stored]
             met.sources |= sources
-        self.other_split += found[0].split != row["split"]
         return before[0] if before else None
 
     def _brought(self, prompt: KnownPrompt) -> bool:
         """Return whether this very import brought a prompt."""
         return prompt.imported == self.number
 
-    def _completed(self, prompt: KnownPrompt, row: TableRow, new: list[TableRow]) -> KnownPrompt:
-        """Give a prompt the user and the keys of ``extra`` that it lacks, and remember which, so that an undo takes them back.
+    def _changes_of(self, known: Mapping[str, Sequence[KnownPrompt]]) -> dict[str, list[Change]]:
+        """Return what imports that stand changed in the known prompts."""
+        c, ids, found = schema.import_changes, list[str](), dict[str, list[Change]]()
+        for same in known.values():
+            ids += (prompt.id for prompt in same)
+        columns = (c.c.prompt_id, c.c.number, c.c.user, c.c.extra, c.c.split)
+        for part in batches(ids):
+            for id, number, user, extra, split in self.connection.execute(select(*columns).where(c.c.prompt_id.in_(part))):
+                found.setdefault(id, []).append(Change(number, user, frozenset(json.loads(extra)), split))
+        return found
+
+    def _now(self, row: TableRow, same: Sequence[KnownPrompt], found: Sequence[KnownPrompt], new: list[TableRow]) -> list[KnownPrompt]:
+        """Return the prompts of a row's conversation after the row completed those that it can be.
 
         Args:
+            same: the prompts of the conversation.
+            found: those of them that the row can be.
             new: the prompts that wait to be inserted.
         """
+        meant, measured, now = {prompt.id for prompt in found}, row["id"] in self.measured, list[KnownPrompt]()
+        for prompt in same:
+            # What is measured is learned from nobody, whoever asked it.
+            if measured and prompt.split == "train" and (prompt.in_use or prompt.id in meant):
+                self.held_out.append(prompt.id)
+                prompt = self._changed(prompt, new, split=row["split"])
+            if prompt.id in meant:
+                prompt = self._completed(prompt, row, new)
+            elif measured:
+                self._agree(prompt, row, ())
+            now.append(prompt)
+            if prompt.id == found[0].id and (measured or self.split_given):
+                self.other_split += prompt.split != row["split"]
+        return now
+
+    def _completed(self, prompt: KnownPrompt, row: TableRow, new: list[TableRow]) -> KnownPrompt:
+        """Give a prompt the user and the keys of ``extra`` that it lacks."""
         user = row["user"] if not prompt.user else ""
         have: dict[str, Any] = json.loads(prompt.extra)
-        given: dict[str, Any] = json.loads(row["extra"]) if row["extra"] != prompt.extra else {}
+        given: dict[str, Any] = json.loads(row["extra"]) if row["extra"] != prompt.extra else have
         lacking = {name: value for name, value in given.items() if name not in have}
         self.other_extra += any(name in have and have[name] != value for name, value in given.items())
+        self._agree(prompt, row, {name for name, value in given.items() if name in have and have[name] == value})
         if not user and not lacking:
             return prompt
-        extra = json.dumps(have | lacking, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        changed = {"extra": extra} | ({"user": user} if user else {})
+        split = row["split"] if user and not self.split_given and prompt.split != row["split"] else ""
+        if split and (prompt.split != "train" or self._is_rested_on(prompt.id)):
+            # What is held out never comes into training by the way.
+            self.user_in_two_splits += 1
+            split = ""
+        return self._changed(prompt, new, user=user, lacking=lacking, split=split)
+
+    def _agree(self, prompt: KnownPrompt, row: TableRow, keys: Collection[str]) -> None:
+        """Note what other imports gave a prompt and this one brings too, so that it stays when theirs are undone."""
+        changes = self._changes.get(prompt.id, ())
+        theirs, mine = ([each for each in changes if (each.number == self.number) is own] for own in (False, True))
+        if not theirs or self._brought(prompt):
+            return
+        noted = frozenset[str]().union(*(each.extra for each in mine))
+        extra = frozenset[str]().union(*(each.extra for each in theirs)) & frozenset(keys) - noted
+        named = row["user"] and row["user"] not in {each.user for each in mine} and any(each.user == row["user"] for each in theirs)
+        stays = (named or row["id"] in self.measured) and prompt.split == row["split"] and not any(each.split for each in mine)
+        split = next((each.split for each in theirs if each.split), "") if stays else ""
+        if named or extra or split:
+            self._note(prompt.id, Change(self.number, row["user"] if named else "", extra, split))
+
+    def _changed(
+        self, prompt: KnownPrompt, new: list[TableRow], *, user: str = "", lacking: Mapping[str, Any] | None = None, split: str = ""
+    ) -> KnownPrompt:
+        """Give a prompt a user, keys of ``extra`` or another split, and remember which, so that an undo takes them back."""
+        have: dict[str, Any] = json.loads(prompt.extra)
+        extra = json.dumps(have | dict(lacking or {}), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        changed = {"extra": extra, "user": user or prompt.user, "split": split or prompt.split}
         waiting = next((each for each in new if each["id"] == prompt.id), None)
         if waiting is not None:
             waiting.update(changed)
         else:
             self.connection.execute(update(schema.prompts).where(schema.prompts.c.id == prompt.id).values(changed))
         if not self._brought(prompt):
-            log = {"number": self.number, "prompt_id": prompt.id, "user": user, "extra": json.dumps(sorted(lacking), ensure_ascii=False)}
-            self.connection.execute(insert(schema.import_changes).values(log))
-        return replace(prompt, user=user or prompt.user, extra=extra)
+            self._note(prompt.id, Change(self.number, user, frozenset(lacking or ()), prompt.split if split else ""))
+        return replace(prompt, **changed)
+
+    def _note(self, prompt: str, change: Change) -> None:
+        extra = json.dumps(sorted(change.extra), ensure_ascii=False)
+        log = {"number": self.number, "prompt_id": prompt, "user": change.user, "extra": extra, "split": change.split}
+        self.connection.execute(insert(schema.import_changes).values(log))
+        self._changes.setdefault(prompt, []).append(change)
+
+    def _is_rested_on(self, prompt: str) -> bool:
+        """Return whether there is any response, label or task on a prompt."""
+        tables = (schema.responses, schema.demonstrations, schema.rankings, schema.thumbs, schema.tasks)
+        return bool(self.connection.scalar(select(or_(*(exists(select(t.c.id).where(t.c.prompt_id == prompt)) for t in tables)))))
 
     def demonstrations(self, batch: Sequence[TableRow]) -> None:
         """Insert the new demonstrations of prompts that were there."""

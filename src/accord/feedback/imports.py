@@ -144,16 +144,25 @@ def _rests_on_response(r: Any, number: int) -> Any:
 
 
 def _change_back(connection: Connection, number: int) -> int:
-    """Take from prompts the user and the keys of ``extra`` that an import had added; return the number of prompts."""
+    """Take from prompts the user and the keys of ``extra`` that an import had added, and move back those that it moved to another split.
+
+    What another standing import brought too stays. Return the number of changed prompts.
+    """
     p, c, changed = schema.prompts, schema.import_changes, set[str]()
     for change in connection.execute(select(c).where(c.c.number == number).order_by(c.c.id)).mappings().all():
-        prompt = connection.execute(select(p.c.user, p.c.extra).where(p.c.id == change["prompt_id"])).mappings().one()
-        added = set(json.loads(change["extra"]))
+        its = c.c.prompt_id == change["prompt_id"]
+        # The changes of an import that was undone are deleted with it, so that all others stand.
+        others = connection.execute(select(c.c.user, c.c.extra, c.c.split).where(its, c.c.number != number)).all()
+        prompt = connection.execute(select(p.c.user, p.c.extra, p.c.split).where(p.c.id == change["prompt_id"])).mappings().one()
+        added = set(json.loads(change["extra"])).difference(*(json.loads(other.extra) for other in others))
         left = {name: value for name, value in json.loads(prompt["extra"]).items() if name not in added}
-        user = "" if change["user"] and prompt["user"] == change["user"] else prompt["user"]
-        values = {"user": user, "extra": json.dumps(left, ensure_ascii=False, sort_keys=True, separators=(",", ":"))}
-        connection.execute(update(p).where(p.c.id == change["prompt_id"]).values(values))
-        changed.add(change["prompt_id"])
+        alone = change["user"] and all(other.user != change["user"] for other in others)
+        user = "" if alone and prompt["user"] == change["user"] else prompt["user"]
+        split = change["split"] if change["split"] and not any(other.split for other in others) else prompt["split"]
+        extra = json.dumps(left, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        if (user, extra, split) != (prompt["user"], prompt["extra"], prompt["split"]):
+            connection.execute(update(p).where(p.c.id == change["prompt_id"]).values(user=user, extra=extra, split=split))
+            changed.add(change["prompt_id"])
     connection.execute(delete(c).where(c.c.number == number))
     return len(changed)
 

@@ -136,6 +136,7 @@ def _erase_prompts(connection: Connection, ids: Sequence[str], by: str, now: dat
     emptied = {"prompts": len(ids), "responses": 0, "demonstrations": 0}
     for part in batches(ids):
         connection.execute(update(p).where(p.c.id.in_(part)).values(messages="[]", user="", source="", extra="{}", key=""))
+        connection.execute(delete(schema.import_changes).where(schema.import_changes.c.prompt_id.in_(part)))
         emptied["responses"] += _count(connection, update(r).where(r.c.prompt_id.in_(part)).values(text="", tokens=""))
         emptied["demonstrations"] += _count(connection, update(d).where(d.c.prompt_id.in_(part)).values(text=""))
         withdraw_erased(connection, "prompt", part, by=by, now=now)

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 11
+VERSION = 12
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 BOOKKEEPING = frozenset({"key", "imported"})
 """Columns that are about a record and no part of it: two rows that differ in them are the same record."""
@@ -512,9 +512,10 @@ import_changes = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("number", Integer, ForeignKey("imports.number"), nullable=False, index=True),
-    Column("prompt_id", name(120), ForeignKey("prompts.id"), nullable=False),
+    Column("prompt_id", name(120), ForeignKey("prompts.id"), nullable=False, index=True),
     Column("user", name(120), nullable=False),
     Column("extra", Text, nullable=False),
+    Column("split", name(12), nullable=False, server_default=""),
 )
 
 webhooks = Table(

@@ -86,7 +86,8 @@ class Stored:
         found = self.arrivals
         known = {table: count for table, count in found.known.items() if count}
         told = {"already_there": known, "other_extra": found.other_extra, "other_split": found.other_split, "removed_before": found.removed}
-        return self.new | {name: value for name, value in told.items() if value}
+        splits = {"held_out": len(found.held_out), "user_in_two_splits": found.user_in_two_splits}
+        return self.new | {name: value for name, value in (told | splits).items() if value}
 
 
 class _Found:
@@ -118,10 +119,15 @@ class _Found:
 
 
 class Spool:
-    """Rows for the store in files of a folder, one file per table. Use it as a context manager; call ``add`` before ``store``."""
+    """Rows for the store in files of a folder, one file per table. Use it as a context manager; call ``add`` before ``store``.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        split_given: whether somebody chose the split of the rows.
+    """
+
+    def __init__(self, folder: Path, *, split_given: bool = True) -> None:
         self.folder, self.counts = folder, dict[str, int].fromkeys(TABLES, 0)
+        self.split_given, self._measured = split_given, set[str]()
         self._files: dict[str, IO[str]] = {}
         self._open, self._people = ExitStack(), set[Labeler]()
 
@@ -133,9 +139,15 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def add(self, records: Iterable[Storable]) -> None:
-        """Add records to the files."""
+    def add(self, records: Iterable[Storable], *, measured: bool = False) -> None:
+        """Add records to the files.
+
+        Args:
+            measured: whether they are of an evaluation set, so that prompts that its format holds out leave the training split.
+        """
         for record in records:
+            if measured and isinstance(record, Prompt) and record.split != "train":
+                self._measured.add(record.id)
             if isinstance(record, Labeler):
                 if record in self._people:
                     continue
@@ -170,7 +182,7 @@ class Spool:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADDING})
             number = about.begin(connection)
             bulk = self._written if store.database.is_sqlite else self._copied
-            stored = self._arrive(connection, Arrivals(connection, number), bulk, tell)
+            stored = self._arrive(connection, Arrivals(connection, number, self._measured, self.split_given), bulk, tell)
             about.end(connection, stored, before_commit(stored))
             return stored
 

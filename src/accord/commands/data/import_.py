@@ -38,6 +38,12 @@ def _show(metrics: Mapping[str, Any]) -> None:
     table_of("would import" if dry_run else "imported", counts)
     if not dry_run:
         print(f"This is import {metrics['import']}; `accord undo PROJECT {metrics['import']}` takes it back.")
+    if metrics.get("held_out"):
+        print(f"{metrics['held_out']} prompts left the training split: they are questions of an evaluation set.")
+    if metrics.get("models_that_learned"):
+        print(f"Trained on them before: {', '.join(metrics['models_that_learned'])}. What these models score on them says nothing.")
+    if metrics.get("user_in_two_splits"):
+        print(f"{metrics['user_in_two_splits']} prompts got a user whose other prompts are in another split; they stay where they are.")
     if metrics.get("contaminated"):
         print(f"Contamination: {metrics['contaminated']} conversations are in more than one split. `accord inspect` lists them,")
         print("`accord prompts` withdraws the copies.")

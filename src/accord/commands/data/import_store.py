@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from accord.commands.data.removals import models_of
 from accord.data import spans
 from accord.data.archives import bare_name
 from accord.data.importers import Intake
@@ -42,7 +43,7 @@ def import_source(project: Project, source: Source, *, split: Wanted, skip_bad: 
         StoreError: a record is in the database with another content.
     """
     began, sources = time.perf_counter(), parts_of(source)
-    with _unfinished_folder(project) as folder, Spool(folder) as spool:
+    with _unfinished_folder(project) as folder, Spool(folder, split_given=split is not None) as spool:
         texts, marks = JsonLines(folder / "documents.jsonl"), JsonLines(folder / "spans.jsonl")
         rejects = RejectedRows(folder / "rejects.jsonl")
         files, size = list[Path](), 0
@@ -52,15 +53,13 @@ def import_source(project: Project, source: Source, *, split: Wanted, skip_bad: 
         with track(size, "reading (bytes)", quiet=quiet) as bar, texts, marks, rejects:
             intake = Intake(sources, split=split, reject=rejects.reject if skip_bad else None, tell=bar.advance)
             for _, taken in intake.rows():
-                spool.add(record for record in taken.records if not isinstance(record, spans.Span))
+                spool.add((record for record in taken.records if not isinstance(record, spans.Span)), measured=taken.measured)
                 marks.add(*(dataclasses.asdict(record) for record in taken.records if isinstance(record, spans.Span)))
                 texts.add(*({"text": document} for document in taken.documents))
         counts = intake.tally.metrics
         about = About(str(source.path), _digest(files), counts["format"], f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", counts)
         added = _store(project, source, spool, about, texts, marks, quiet=quiet)
         kept_rejects = {"rejects": str(rejects.keep(project.path / REJECTS, source.path))} if rejects.lines else {}
-    if not split:
-        added.pop("other_split", None)  # which split a hash would have chosen is nothing to tell
     seconds = time.perf_counter() - began
     pace = {"seconds": round(seconds, 2), "rows_per_second": round(intake.tally.read / seconds)}
     return {**counts, **added, **kept_rejects, **pace}
@@ -106,10 +105,12 @@ def _store(
             path.unlink(missing_ok=True)
         raise
     with Store.open(project.store_url) as store:
-        leaked = len(leaks(store))
+        leaked, held_out = len(leaks(store)), stored.arrivals.held_out
+        learned = models_of(project, store, {"prompt": held_out}) if held_out else {}
     new_spans = {"spans": new_lines["spans"]} if marks.lines else {}
     contaminated = {"contaminated": leaked} if leaked else {}
-    return {"documents": new_lines["documents"], **stored.metrics, **new_spans, **contaminated, "import": stored.number}
+    models = {"models_that_learned": learned} if learned else {}
+    return {"documents": new_lines["documents"], **stored.metrics, **new_spans, **contaminated, **models, "import": stored.number}
 
 
 def _on_stored_responses(marks: JsonLines, moved: Mapping[str, str]) -> JsonLines:
