@@ -51,7 +51,7 @@ def test_the_chat_chooses_among_replies_by_q(unlabeled: Project, tmp_path: Path)
         ids = [*model.format.prompt(asked), *model.format.response(asked, reply)]
         with torch.no_grad():
             state = body(torch.tensor([ids])).last_hidden_state[0, -2]
-        assert worth == pytest.approx(float((network.q[:, ids[-1]] @ state).min()), abs=1e-4)
+        assert worth == pytest.approx(float((network.q.detach()[:, ids[-1]] @ state).min()), abs=1e-4)
     assert found[0] != found[1]
 
 
