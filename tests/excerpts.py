@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from annotated_excerpts import ANNOTATED
 from public_excerpts import PUBLIC
 
 DIALOGUE = "\n\nHuman: Hello?\n\nAssistant: Hi.\n\nHuman: How do I bake bread?\n\nAssistant:"
@@ -235,4 +236,5 @@ FORMATS: dict[str, tuple[list[dict[str, Any]], Expected]] = {
     "winogender": ([{"sentid": "x.txt", "sentence": "Ann told him."}], {"prompts": 1, "splits": ["test"]}),
 }
 
+FORMATS.update(ANNOTATED)
 FORMATS.update(PUBLIC)

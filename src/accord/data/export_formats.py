@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from accord.data.formats_argilla import user_id
 from accord.errors import InputError, UsageError
 
 Line = Mapping[str, Any]
@@ -78,6 +79,16 @@ def _label_studio(line: Line) -> ExportedRow:
     return {"data": data, "annotations": [{"completed_by": {"email": line["labeler"]}, "was_cancelled": False, "result": [result]}]}
 
 
+def _argilla(line: Line) -> ExportedRow | None:
+    """A record with its annotator's answer, for a data set with a ranking question ``preference`` between both responses."""
+    if line["tie"]:
+        return None
+    fields = {"messages": list(line["messages"]), "response_1": line["chosen"], "response_2": line["rejected"]}
+    answer = {"value": ["response_1", "response_2"], "user_id": user_id(line["labeler"]), "status": "submitted"}
+    about = {"metadata": {"labeler": line["labeler"]}, "suggestions": {}, "vectors": {}, "_server_id": None}
+    return {"id": None, "fields": fields, "responses": {"preference": [answer]}, **about}
+
+
 def _hh(line: Line) -> ExportedRow | None:
     if line["tie"]:
         return None
@@ -141,6 +152,7 @@ SHAPES: dict[tuple[str, str], Callable[[Line], ExportedRow | None]] = {
     ("comparisons", "trl-preference"): _preference,
     ("comparisons", "openai-preference"): _openai,
     ("comparisons", "label-studio"): _label_studio,
+    ("comparisons", "argilla"): _argilla,
     ("comparisons", "hh-rlhf"): _hh,
     ("thumbs", "trl-kto"): _kto,
 }

@@ -10,10 +10,12 @@ from typing import Any
 
 from accord.data import (
     formats_apps,
+    formats_argilla,
     formats_benchmarks,
     formats_chat,
     formats_cloud,
     formats_comparisons,
+    formats_fastchat,
     formats_judged,
     formats_label_studio,
     formats_logs,
@@ -109,6 +111,13 @@ FORMATS: dict[str, Format] = {
         formats_label_studio.tasks, "data+annotations", looks=formats_label_studio.of_tasks, aside=formats_label_studio.ASIDE
     ),
     "label-studio-min": _format(formats_label_studio.flat, "annotator+annotation_id"),
+    "argilla": _format(formats_argilla.records, "fields+responses", looks=formats_argilla.of_records),
+    "argilla-columns": _format(
+        formats_argilla.columns, "external_id+metadata", "_server_id", looks=formats_argilla.of_columns, aside=("vectors",)
+    ),
+    "fastchat": _format(
+        formats_fastchat.events, "tstamp+type+states", "tstamp+type+state", looks=formats_fastchat.of_log, aside=formats_fastchat.ASIDE
+    ),
     "open-webui-feedback": _format(formats_apps.open_webui_feedback, "data+meta+snapshot", looks=formats_apps.of_feedback),
     "open-webui-chats": _format(formats_apps.open_webui_chats, "chat", looks=formats_apps.of_chats),
     "chatgpt": _format(formats_apps.chatgpt, "mapping+current_node", "mapping+conversation_id", "mapping+create_time"),

@@ -3,6 +3,7 @@
 - What belongs to the prompt itself, such as the right answer, stands under its column's own name.
 - ``judgement-DIGEST`` is an object for one judgement: the labeler, what was said about the responses together (a strength, reasons), and
   under ``responses`` one object per response: its model, the first 16 hex digits of the SHA-256 of its text, and what was said about it.
+- ``suggestions-DIGEST`` holds a model's suggestions for one record of Argilla.
 - ``row-DIGEST`` is an object for one row that asked the prompt: ids, languages, flags, dates.
 
 Several rows may ask one prompt, and ``extra`` is completed by the keys that it lacks; the digest of its content gives each object a key of

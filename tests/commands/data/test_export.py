@@ -52,6 +52,7 @@ FOREIGN = {
     ("comparisons", "trl-preference"): ".jsonl",
     ("comparisons", "openai-preference"): ".jsonl",
     ("comparisons", "label-studio"): ".json",
+    ("comparisons", "argilla"): ".json",
     ("comparisons", "hh-rlhf"): ".jsonl.gz",
     ("prompts", "messages"): ".json.zst",
 }
