@@ -48,3 +48,18 @@ def test_a_tool_of_verifiers_is_called_by_the_turns_text() -> None:
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         open_environment("verifiers:no-such-environment", tmp_path, seconds=1, at_once=1)
+
+
+def test_the_opening_is_all_that_a_row_says_before_the_models_first_turn() -> None:
+    """A system turn and turns of an example, which are not the policy's; behind them only what is new."""
+    asked = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Say one."},
+        {"role": "assistant", "content": "one"},
+        {"role": "user", "content": "Speak."},
+    ]
+    environments = opened()
+    said = list(one(environments, "reset", {**ROW, "messages": asked}).messages)
+    assert [{"role": message.role, "content": message.content} for message in said] == asked
+    reply = one(environments, "step", [*said, Message("assistant", "abc")])
+    assert [message.content for message in reply.messages] == ["Turn 1."]

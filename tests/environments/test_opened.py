@@ -128,6 +128,9 @@ def test_an_environment_with_a_python_tool_does_not_say_that_it_answers_the_same
         ("The  red one.", "the red one", True),
         ("The blue one.", "the red one", False),
         ("3", 3, True),
+        ("The answer is 0.", "0", True),
+        ("It is 5.", "0", False),
+        ("so\n#### 0", "7 - 7\n#### 0", True),
     ],
 )
 def test_an_answer_is_a_number_or_the_very_words(said: str, answer: object, right: bool) -> None:
@@ -205,6 +208,7 @@ def test_an_environment_behind_an_address_is_played_over_http(tmp_path: Path, mo
         reply = one(environments, "step", [*reply.messages, Message("assistant", "hm")])
         assert (reply.messages[0].content, reply.reward, reply.done, dict(reply.info)) == ("Again, hm", 0.5, False, {"steps": 2})
         environments.end(0)
+        environments.settle()
     assert [path for path, *_ in asked] == ["/reset", "/reset", "/step", "/close"]
     assert asked[2][1]["episode"] == 7
     assert {token for *_, token in asked} == {"Bearer secret"}

@@ -129,6 +129,7 @@ class EpisodeSampler:
                     each.close("tokens")
                     del open_[each.key]
                     self.environments.end(each.key)
+        self.environments.settle()
         return ("", "") if waves is None else (waves.version, waves.server)
 
     def _source(self, rows: int, longest: int, sampling: Sampling) -> tuple[TurnSource, _Waves | None]:

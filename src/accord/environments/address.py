@@ -73,8 +73,9 @@ class HttpEnvironment:
         return told["messages"], told["reward"], told["done"], told.get("info", {})
 
     def close(self) -> None:
-        """End the episode on the server."""
-        ask(f"{self.address}/close", {"episode": self.episode}, self.seconds)
+        """End the episode on the server, if one began."""
+        if self.episode is not None:
+            ask(f"{self.address}/close", {"episode": self.episode}, self.seconds)
 
 
 PLAY = (

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -25,7 +26,9 @@ MOST_HANGING = 64
 """Calls that never came back, after which a run ends: each holds a thread."""
 LONGEST = 1_000_000
 """Characters of one message; a longer one is no message."""
-What = Literal["reset", "step"]
+NOTHING = "nothing"
+"""What a model reads of a tool that returned nothing: an empty turn is none in most templates."""
+What = Literal["reset", "step", "close"]
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,19 @@ class Reply:
     error: str = ""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Call:
     key: int
     what: What
     given: Any
+    """What the environment is told; of a ``close`` the environment itself."""
     began: float = 0.0
     """When it began to run; 0 while it waits."""
     over: bool = False
+    """Whether its answer is no longer waited for."""
+    answered: bool = False
+    coroutine: Future[Any] | None = None
+    """What runs in the event loop, where the environment is asynchronous."""
 
 
 class Environments:
@@ -68,6 +76,7 @@ class Environments:
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[tuple[_Call, Reply]] = queue.SimpleQueue()
         self._open: dict[int, _Call] = {}
+        self._closing = set[_Call]()
         self._workers = self._hanging = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
@@ -100,26 +109,49 @@ class Environments:
                 if came or not wait:
                     break
                 continue
-            if not call.over:
-                call.over = True
-                del self._open[call.key]
+            if self._taken(call) and call.what != "close":
                 came.append((call.key, reply))
         return came
 
     def end(self, key: int) -> None:
-        """Close an episode's environment."""
-        made = self._made.pop(key, None)
-        close = getattr(made, "close", None)
-        if callable(close):
-            with suppress(Exception):  # the episode is over, and its result known
-                closed = close()
-                if inspect.iscoroutine(closed):
-                    self._coroutine(closed)
+        """Let an episode's environment be closed, within the time of any other call; ``settle`` waits for it."""
+        with self._lock:
+            made = self._made.pop(key, None)
+        if callable(getattr(made, "close", None)):
+            self._ask(_Call(key, "close", made))
+
+    def settle(self) -> None:
+        """Wait until the environments of ended episodes are closed, or have taken too long.
+
+        Raises:
+            RunError: too many calls never came back.
+        """
+        while self._closing:
+            try:
+                call, _ = self._replies.get(timeout=self._patience())
+            except queue.Empty:
+                self._overdue()
+            else:
+                self._taken(call)
+
+    def _taken(self, call: _Call) -> bool:
+        """Return whether a call that was answered was still waited for, and wait for it no more."""
+        if call.over:
+            return False
+        call.over = True
+        if call.what == "close":
+            self._closing.remove(call)
+        else:
+            del self._open[call.key]
+        return True
 
     def _ask(self, call: _Call) -> None:
-        self._open[call.key] = call
+        if call.what == "close":
+            self._closing.add(call)
+        else:
+            self._open[call.key] = call
         self._calls.put(call)
-        if self._workers < min(self.at_once, len(self._open)):
+        if self._workers < min(self.at_once, len(self._open) + len(self._closing)):
             self._workers += 1
             threading.Thread(target=self._work, daemon=True, name="accord-environment").start()
 
@@ -127,49 +159,77 @@ class Environments:
         while True:
             call = self._calls.get()
             call.began = time.monotonic()
-            reply = self._answered(call)
-            if call.over:  # too late: another thread has taken this one's place
+            environment, reply = self._answered(call)
+            with self._lock:
+                call.answered, late = True, call.over
+            if late:  # another thread has taken this one's place
+                if call.what != "close":
+                    self._close(environment)
                 return
             self._replies.put((call, reply))
 
-    def _answered(self, call: _Call) -> Reply:
+    def _answered(self, call: _Call) -> tuple[Any, Reply]:
+        """Return the environment that was asked, None where there is none, and its answer."""
+        environment: Any = None
         try:
-            if call.what == "reset":
-                self._made[call.key] = self.make()
-            environment = self._made[call.key]
+            if call.what == "close":
+                self._close(call.given, call)
+                return None, Reply()
+            environment = self.make() if call.what == "reset" else self._made[call.key]
+            with self._lock:
+                if call.over:  # the key may be another episode's by now
+                    return environment, Reply()
+                self._made[call.key] = environment
             answer: object = (environment.reset if call.what == "reset" else environment.step)(call.given)
             if inspect.iscoroutine(answer):
-                answer = self._coroutine(answer)
+                answer = self._coroutine(answer, call)
         except Exception as error:
-            return Reply(failed="crashed", error=f"{call.what} raised {type(error).__name__}: {error}"[:500])
+            return environment, Reply(failed="crashed", error=f"{call.what} raised {type(error).__name__}: {error}"[:500])
         try:
-            return _opening(answer) if call.what == "reset" else _step(answer)
+            return environment, _opening(answer) if call.what == "reset" else _step(answer)
         except ValueError as error:
-            return Reply(failed="invalid", error=f"{call.what} {error}"[:500])
+            return environment, Reply(failed="invalid", error=f"{call.what} {error}"[:500])
 
-    def _coroutine(self, asked: Coroutine[Any, Any, Any]) -> Any:
-        """Return the result of a coroutine, run in the one event loop that all environments share."""
+    def _close(self, environment: Any, call: _Call | None = None) -> None:
+        """Close an environment. What it raises is of no use: the episode is over, and its result known."""
+        close = getattr(environment, "close", None)
+        if callable(close):
+            with suppress(Exception):
+                closed = close()
+                if inspect.iscoroutine(closed):
+                    self._coroutine(closed, call)
+
+    def _coroutine(self, asked: Coroutine[Any, Any, Any], call: _Call | None) -> Any:
+        """Return the result of a coroutine, run in the one event loop that all environments share; an overdue ``call`` cancels it."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, daemon=True, name="accord-environments").start()
-        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+            future = asyncio.run_coroutine_threadsafe(asked, self._loop)
+            if call is not None:
+                call.coroutine = future
+                if call.over:
+                    future.cancel()
+        return future.result()
 
     def _patience(self) -> float:
         """Seconds until the first call that runs is overdue; a tenth where none runs yet."""
-        begun = [call.began for call in self._open.values() if call.began]
+        begun = [call.began for call in self._waited_for() if call.began]
         return max(min(begun) + self.seconds - time.monotonic(), 0.01) if begun else 0.1
 
     def _overdue(self) -> list[tuple[int, Reply]]:
         """Give up calls that took too long, and let other threads take the place of theirs."""
         now = time.monotonic()
-        late = [call for call in self._open.values() if call.began and now - call.began >= self.seconds]
-        for call in late:
-            call.over = True
-            del self._open[call.key]
-            self._made.pop(call.key, None)
-            self._workers -= 1
-            self._hanging += 1
+        with self._lock:
+            late = [call for call in self._waited_for() if call.began and now - call.began >= self.seconds and not call.answered]
+            for call in late:
+                self._taken(call)
+                if call.what != "close":
+                    self._made.pop(call.key, None)  # its own thread closes it, if it ever comes back
+                if call.coroutine is not None:
+                    call.coroutine.cancel()
+                self._workers -= 1
+                self._hanging += 1
         if self._hanging > MOST_HANGING:
             hint = "fix the environment, and continue with --resume"
             raise RunError(
@@ -178,7 +238,11 @@ class Environments:
         for _ in range(min(len(late), self._calls.qsize())):
             self._workers += 1
             threading.Thread(target=self._work, daemon=True, name="accord-environment").start()
-        return [(call.key, Reply(failed="seconds", error=f"{call.what} took longer than {self.seconds:g} s")) for call in late]
+        told = [call for call in late if call.what != "close"]
+        return [(call.key, Reply(failed="seconds", error=f"{call.what} took longer than {self.seconds:g} s")) for call in told]
+
+    def _waited_for(self) -> list[_Call]:
+        return [*self._open.values(), *self._closing]
 
 
 def _opening(answer: object) -> Reply:
@@ -217,6 +281,8 @@ def _messages(said: object, roles: Sequence[str]) -> tuple[Message, ...]:
         role, content = one.get("role"), one.get("content")
         if role not in roles:
             raise ValueError(f"returned a message of the role {role!r:.40}; known are {', '.join(roles)}")
+        if role == "tool" and isinstance(content, str) and not content.strip():
+            content = NOTHING
         if not isinstance(content, str) or not content.strip():
             raise ValueError(f"returned an empty message of the role {role}")
         if len(content) > LONGEST:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from accord.data.retrieval import rank
+from accord.environments.hosted import NOTHING
 from accord.errors import InputError
 from accord.records import final_answer
 from accord.runtime import sandbox
@@ -156,7 +157,7 @@ class ToolUse:
         if call.fault:
             return "calls_unreadable", f"error: {call.fault}"
         try:
-            return "", self.tools[call.name].call(call.arguments) or "nothing"
+            return "", self.tools[call.name].call(call.arguments) or NOTHING
         except ToolError as error:
             return "calls_refused", f"error: {error}"
 
@@ -169,7 +170,8 @@ def _schema(tool: Tool) -> dict[str, Any]:
 
 def answers(said: str, answer: object) -> bool:
     """Return whether a text gives this answer: the number behind its last ``####``, or else its last number; or the very words."""
-    wanted = _number(str(answer)) or final_answer(str(answer))
+    wanted = _number(str(answer))
+    wanted = final_answer(str(answer)) if wanted is None else wanted
     if wanted is not None:
         found = final_answer(said)
         numbers = _NUMBER.findall(said)

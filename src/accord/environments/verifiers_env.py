@@ -25,6 +25,7 @@ class VerifiersEpisode:
         self.asked: asyncio.Queue[list[dict[str, str]]] = asyncio.Queue()
         self.said: asyncio.Queue[str] = asyncio.Queue()
         self.rollout: asyncio.Task[Any] | None = None
+        self.begun = False
 
     async def reset(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
         """Begin the environment's own rollout; return the prompt of its first request."""
@@ -59,7 +60,8 @@ class VerifiersEpisode:
         """Answer the environment's request for a turn, once the episode has it."""
         messages = [_plain(message) for message in prompt]
         last = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
-        self.asked.put_nowait(messages[last + 1 :])
+        self.asked.put_nowait(messages[last + 1 :] if self.begun else messages)  # the opening may hold turns of an assistant
+        self.begun = True
         text = await self.said.get()
         calls = [call for call in calls_in(text) if not call.fault]
         tools = [
