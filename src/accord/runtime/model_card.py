@@ -31,6 +31,8 @@ class About:
     dtype: str = ""
     adapter: bool = False
     """Whether the adapter lies beside it."""
+    data: str = ""
+    """Sections of the data card."""
 
 
 def header_of(source: str) -> dict[str, Any]:
@@ -65,6 +67,7 @@ def card(record: Mapping[str, Any], about: About) -> str:
         _origin(record, about, carried),
         _use(about),
         _section("Data, by sha256", record["data"]),
+        _data(about, record),
         _section("Metrics at the end of training", record["metrics"]),
         _section("Settings", record["settings"]),
         _format(about),
@@ -99,6 +102,13 @@ def _use(about: About) -> str:
     return f"## Use\n\n```python\n{code}\n```{kept}"
 
 
+def _data(about: About, record: Mapping[str, Any]) -> str:
+    if not about.data:
+        return ""
+    before = " What its parents learned from stands in their own cards." if record["parents"] else ""
+    return f"## Data card\n\nWhat this training learned from.{before}\n\n{about.data}"
+
+
 def _format(about: About) -> str:
     ends = ", ".join(f"`{json.dumps(end, ensure_ascii=False)[1:-1]}`" for end in about.ends)
     facts = [f"Answers end with {ends}."] if ends else []
@@ -119,9 +129,10 @@ def _limits(about: About, carried: Mapping[str, Any]) -> str:
 
 
 def _section(title: str, values: Mapping[str, object]) -> str:
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in values.items())
+    rows = "\n".join(f"| {name} | {cell(value)} |" for name, value in values.items())
     return f"## {title}\n\n| | |\n|---|---|\n{rows}" if rows else ""
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """Return a value as the text of a Markdown table's cell."""
     return str(value).replace("|", "\\|").replace("\n", " ")

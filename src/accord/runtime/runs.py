@@ -8,6 +8,7 @@ checkpoint/       the state from which a resume continues: one file, or a folder
 policies/         policies of earlier steps, if asked for
 aside/            weights of an earlier step that the run may end with, while it goes on
 log.txt           remarks, with their time
+data-card.md      what it learned from and from whom, once a model was saved
 owner.json        the process that trains here, while it lives
 summary.json      the last metrics; its presence marks the run as finished
 

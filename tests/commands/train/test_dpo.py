@@ -27,6 +27,10 @@ def test_it_leaves_a_model_that_opens_and_says_what_it_learned_from(rank: int, u
     learned(project, "dpo")
     assert load_tokenizer(project.model("dpo")).chat_template == load_tokenizer(project.model("sft")).chat_template
     assert lineage_of(project, "dpo", parents=["sft"], snapshots=["rankings"])["stage"] == "dpo"
+    # Of 18 rankings 14 are of prompts to train on, half of them by the group that is held out.
+    learned_from = "| rankings | 18 | 9 | 7 | 14 | 4 | 0 | 9 |"
+    assert learned_from in (project.run("dpo") / "data-card.md").read_text("utf-8")
+    assert learned_from in (project.model("dpo") / "README.md").read_text("utf-8")
     files = written(project, "dpo")
     assert typed(*words, "--resume") == summary
     assert written(project, "dpo") == files

@@ -20,6 +20,7 @@ from accord.data.template_variables import written_in
 from accord.data.templates import ChatFormat, end_at_stop
 from accord.data.token_rows import LongRows, RowWindow
 from accord.errors import ModelError, RunError, UsageError
+from accord.feedback import data_card
 from accord.feedback.snapshot import read_snapshot, snapshot_digest, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
 from accord.models.decoder import recomputing
@@ -354,8 +355,14 @@ def save(
             settings["template"] = told
         if run.paths:
             settings["paths"] = run.paths
-        about = _about(folder, run.stage, model, tokenizer)
+        card = _data_card(project, run, data, config)
+        about = dataclasses.replace(_about(folder, run.stage, model, tokenizer), data=card)
         lineage.write(folder, stage=run.stage, parents=parents, data=data, settings=settings, metrics=metrics, name=name, about=about)
+
+
+def _data_card(project: Project, run: Run, data: Mapping[str, str], config: Any) -> str:
+    chosen = {name: getattr(config, name, "") for name in ("kinds", "held_out_group")}
+    return data_card.write(project, run.folder, stage=run.stage, data=data, **chosen)
 
 
 def _precision(config: Any) -> torch.dtype | None:
