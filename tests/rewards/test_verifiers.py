@@ -81,12 +81,15 @@ def test_code_is_worth_the_share_of_its_tests_that_pass() -> None:
         (answer, ["assert f(1) == 2", "assert f(2) == 4"]),
         ("print(int(input()) * 2)", [{"input": "3", "output": "6\n"}, {"input": "0", "output": "0"}]),
         ("import sys; sys.exit(0)", "assert False"),
+        ("import sys; print(6); sys.exit(0)", {"input": "", "output": "6"}),
+        ("import sys; print(6); sys.exit(1)", {"input": "", "output": "6"}),
+        ("print('ab' * 100_000)", {"input": "", "output": "ab" * 100_000}),
         ("def f(x:", "assert f"),
         ("anything", None),
         column="tests",
     )  # fmt: skip
-    assert part.score(rows) == {ONE: [0.5, 1.0, 0.0, 0.0, None]}
-    assert part.counts == {"failed": 3}
+    assert part.score(rows) == {ONE: [0.5, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, None]}
+    assert part.counts == {"failed": 3, "left": 1}
 
 
 def test_tests_are_read_in_the_shapes_that_data_sets_have() -> None:
@@ -95,5 +98,14 @@ def test_tests_are_read_in_the_shapes_that_data_sets_have() -> None:
     assert [(test.given, test.wanted) for test in pairs] == [("1\n", "1"), ("2\n3", "5")]
     for unusable in (3, [], {"a": 1}, [{"input": 1}], [1]):
         with pytest.raises(InputError, match="p: holds no tests"):
+            read_tests(unusable, "p")
+    for unusable, why in (
+        ({"inputs": ["1", "2"], "outputs": ["1"]}, "holds 2 inputs and 1 outputs"),
+        ({"inputs": [], "outputs": []}, "holds 0 inputs"),
+        ({"inputs": "12", "outputs": "34"}, "inputs and outputs of tests are no lists"),
+        ({"inputs": [[1]], "outputs": [2], "fn_name": "add"}, "calls the function 'add'"),
+        ({"input": "", "output": "a" * (1 << 20) + "b"}, "expects 1,048,577 bytes of output"),
+    ):
+        with pytest.raises(InputError, match=f"p: {why}"):
             read_tests(unusable, "p")
     assert program_of("```\na\n```\nor\n```python\nb\n```") == "b\n"

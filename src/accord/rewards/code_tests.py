@@ -26,20 +26,32 @@ class Test:
     wanted: str | None = None
 
 
-def read_tests(value: Any, where: str) -> list[Test]:
+def read_tests(value: Any, where: str, largest: int = Limits.file_mb << 20) -> list[Test]:
     """Read a row's tests: code, a list of code, ``{"input", "output"}`` or a list of it, or ``{"inputs": [...], "outputs": [...]}``.
 
+    Args:
+        where: the row, for the message of an error.
+        largest: bytes that a program can write.
+
     Raises:
-        InputError: it is none of these.
+        InputError: it is none of these, or no program can pass one of them.
     """
+    tests = _tests(value, where)
+    for test in tests:
+        if test.wanted is not None and (size := len(test.wanted.encode("utf-8", "surrogatepass"))) > largest:
+            hint = "leave the test out, or test by code (assert)"
+            raise InputError(f"expects {size:,} bytes of output; a program may write {largest:,}", where=where, hint=hint)
+    return tests
+
+
+def _tests(value: Any, where: str) -> list[Test]:
     if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
         with contextlib.suppress(ValueError):  # code may begin with a bracket
             value = json.loads(value)
     if isinstance(value, Mapping):
         given = cast("Mapping[str, Any]", value)
         if {"inputs", "outputs"} <= given.keys():
-            pairs = zip(given["inputs"], given["outputs"], strict=False)
-            return [Test(given=_lines(one), wanted=_lines(other)) for one, other in pairs]
+            return _paired(given, where)
         value = [given]
     tests: list[Test] = []
     for each in [value] if isinstance(value, str) else cast("Sequence[Any]", value) if isinstance(value, Sequence) else []:
@@ -55,6 +67,20 @@ def read_tests(value: Any, where: str) -> list[Test]:
         hint = 'tests are code ("assert f(1) == 2"), a list of it, or {"input": ..., "output": ...}'
         raise InputError(f"holds no tests: {value!r:.60}", where=where, hint=hint)
     return tests
+
+
+def _paired(given: Mapping[str, Any], where: str) -> list[Test]:
+    inputs, outputs = given["inputs"], given["outputs"]
+    if given.get("fn_name"):
+        hint = "write such tests as code (assert), or leave the row out"
+        raise InputError(f"calls the function {given['fn_name']!r}; tests go by standard input and output", where=where, hint=hint)
+    if not isinstance(inputs, list) or not isinstance(outputs, list):
+        raise InputError("inputs and outputs of tests are no lists", where=where, hint='give {"inputs": [...], "outputs": [...]}')
+    inputs, outputs = cast("list[Any]", inputs), cast("list[Any]", outputs)
+    if len(inputs) != len(outputs) or not inputs:
+        hint = "each test is one input and one output"
+        raise InputError(f"holds {len(inputs)} inputs and {len(outputs)} outputs of tests", where=where, hint=hint)
+    return [Test(given=_lines(one), wanted=_lines(other)) for one, other in zip(inputs, outputs, strict=True)]
 
 
 def _lines(value: Any) -> str:
@@ -76,7 +102,7 @@ class CodeReward:
     limits: Limits = field(default_factory=Limits)
     workers: int = 4
     counts: Counter[str] = field(default_factory=Counter[str], compare=False)
-    """Programs by how they ended where they did not pass: ``failed``, ``time``, ``memory``, ``output``, ``killed``."""
+    """Programs by how they ended where they did not pass: ``left``, ``failed``, ``time``, ``memory``, ``output``, ``killed``."""
 
     def score(self, rows: Sequence[Said]) -> Scores:
         """Run every program against its tests; None where a row has no tests.
@@ -89,7 +115,7 @@ class CodeReward:
         for place, row in enumerate(rows):
             if (value := row.extra.get(self.column)) is not None:
                 where = f"the reward {self.name}, prompt {row.id}"
-                asked += [(place, program_of(row.response), test) for test in read_tests(value, where)]
+                asked += [(place, program_of(row.response), test) for test in read_tests(value, where, self.limits.file_mb << 20)]
         with ThreadPoolExecutor(max(1, self.workers)) as pool:
             passed = list(pool.map(self._passes, [program for _, program, _ in asked], [test for _, _, test in asked]))
         results: dict[int, list[bool]] = {}
@@ -99,7 +125,8 @@ class CodeReward:
 
     def _passes(self, program: str, test: Test) -> bool:
         ran = sandbox.run(f"{program}\n\n{test.code}\n", given=test.given, limits=self.limits)
-        if ran.outcome != "done":
+        # Output is compared whole, so that a program may exit before its last line; of one that does, code that follows was not run.
+        if ran.outcome != "done" and (ran.outcome != "left" or test.wanted is None):
             self.counts[ran.outcome] += 1
             return False
         return test.wanted is None or _same(ran.output, test.wanted)

@@ -1,7 +1,8 @@
 """Run a Python program that nobody trusts, in a process of its own: no network, no processes, few files, little time and memory.
 
-Linux alone gives what this needs, on x86-64 and ARM64: a seccomp filter refuses sockets, new processes, and signals to others; Landlock
-confines what files can be read and written; resource limits bound the rest. docs/rewards.md says what is guaranteed and what is not.
+Linux alone gives what this needs, on x86-64 and ARM64: a seccomp filter refuses sockets, new processes, signals to others, and changes of
+files' metadata; Landlock confines what files can be read and written; resource limits bound the rest. docs/rewards.md says what is
+guaranteed and what is not.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from accord.errors import UsageError
 from accord.runtime import confined
 
 SHOWN = 64 * 1024
-"""Bytes of a program's output that are looked at."""
+"""Bytes of a program's errors that are kept, of their beginning and of their end. Output is kept whole."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Limits:
 class Ran:
     """How a program ended."""
 
-    outcome: Literal["done", "failed", "time", "memory", "output", "killed"]
-    """``done`` when it ran to its end; else why it did not."""
+    outcome: Literal["done", "left", "failed", "time", "memory", "output", "killed"]
+    """``done`` when it ran to its end; ``left`` when it exited before it with code 0; else why it did not."""
     output: str
     errors: str
 
@@ -49,7 +50,7 @@ class Ran:
 def run(program: str, *, given: str = "", limits: Limits | None = None) -> Ran:
     """Run a program's text with ``given`` on its standard input, and return how it ended.
 
-    A program that leaves early, by ``sys.exit(0)`` for example, is not ``done``: only one whose last line was run is.
+    A program that exits early, by ``sys.exit(0)`` for example, is ``left``: only one whose last line was run is ``done``.
 
     Raises:
         UsageError: this machine cannot confine it.
@@ -73,11 +74,11 @@ def run(program: str, *, given: str = "", limits: Limits | None = None) -> Ran:
                 code = -signal.SIGXCPU
             finally:
                 _end(process)
-        output, errors = _shown(folder / "out"), _shown(folder / "err")
+        output, errors = (folder / "out").read_bytes().decode("utf-8", "replace"), _shown(folder / "err")
         done = errors.rstrip().endswith(mark)
         errors = errors.replace(mark, "").rstrip()
-    if code == 0 and done:
-        return Ran("done", output, errors)
+    if code == 0:
+        return Ran("done" if done else "left", output, errors)
     if code in (-signal.SIGXCPU, -signal.SIGALRM):
         return Ran("time", output, errors)
     if code == -signal.SIGXFSZ or "File too large" in errors:
