@@ -102,6 +102,7 @@ def test_the_calculator_computes(text: str, value: str) -> None:
         ("while True: pass", "error: the program took too long"),
         ("import socket; socket.socket()", "error: the program failed: PermissionError: [Errno 1] Operation not permitted"),
         ("x = 'a' * 10**10", "error: the program took too much memory: MemoryError"),
+        ("import sys\nprint(6)\nsys.exit(0)", "6"),
     ],
 )
 def test_the_python_tool_runs_programs_in_the_sandbox(code: str, told: str) -> None:

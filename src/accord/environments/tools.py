@@ -278,7 +278,7 @@ class PythonTool:
         """Return what the program printed. Raises ToolError where it failed, with the last line of what it said."""
         ran = sandbox.run(_text(arguments, "code", LONGEST_PROGRAM), limits=self.limits)
         said = ran.output.strip()
-        if ran.outcome == "done":
+        if ran.outcome in ("done", "left"):
             return said
         why = {"time": "took too long", "memory": "took too much memory", "output": "wrote too much", "killed": "was ended"}
         told = f"the program {why.get(ran.outcome, 'failed')}"
