@@ -1,4 +1,4 @@
-"""Records of Argilla and lines of FastChat's log, made by hand in the form that the tools write them."""
+"""Records of Argilla, lines of FastChat's log and instances of Potato, made by hand in the form that the tools write them."""
 
 from __future__ import annotations
 
@@ -85,6 +85,24 @@ def thumbed(kind: str) -> dict[str, Any]:
     return {"tstamp": 1682351591.1, "type": kind, "model": "m1", "state": state("Here.", "m1"), "ip": "192.0.2.7"}
 
 
+POTATO: dict[str, Any] = {
+    "user_id": "ann",
+    "instance_id": "i-1",
+    "displayed_text": "A. At the market.<br>B. No idea.",
+    "label_annotations": {"preference": {"selection": "B"}, "topic": {"food": "1"}},
+    "span_annotations": [],
+    "prompt": "Where is bread sold?",
+}
+POTATO_TABLE: dict[str, Any] = {
+    "user": "bob@x",
+    "instance_id": "i-2",
+    "prompt": "Where is bread sold?",
+    "responses": '["At the market.", "No idea."]',
+    "strength:::scale_value": "-2",
+    "topic:::food": None,
+}
+
+
 ANNOTATED: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "argilla": (
         [ARGILLA, ARGILLA_SERVER],
@@ -111,4 +129,5 @@ ANNOTATED: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
             "dropped": {"event of the log without a vote: chat": 1},
         },
     ),
+    "potato": ([POTATO, POTATO_TABLE], {"ranks": [(2, 1), (1, 2)], "said": ["At the market.", "No idea."] * 2}),
 }

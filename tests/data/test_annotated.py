@@ -1,4 +1,4 @@
-"""Argilla's records and FastChat's votes come in with annotators, suggestions, spans and times; what is not understood is named."""
+"""Argilla's records, FastChat's votes and Potato's instances come in with all that they say; what is not understood is named."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from annotated_excerpts import ANN, ANSWERS, ARGILLA, ARGILLA_SERVER, BOB, FLAT, HUB, record, says, state, vote
+from annotated_excerpts import ANN, ANSWERS, ARGILLA, ARGILLA_SERVER, BOB, FLAT, HUB, POTATO, POTATO_TABLE, record, says, state, vote
 
 from accord.data.formats_argilla import user_id
 from accord.data.importers import Imported, read
@@ -103,6 +103,24 @@ def mangled(**fields: Any) -> dict[str, Any]:
     return vote("leftvote", states=[state("Here.", "m1"), state("There.", "m2", **fields)])
 
 
+def test_annotators_and_labels_of_potato(tmp_path: Path) -> None:
+    found = of(tmp_path, POTATO, POTATO_TABLE, POTATO | {"label_annotations": {"preference": {}}})
+    assert [one.labeler for one in found.rankings] == ["ann", "bob@x"]
+    said = found.prompts[0].extra.values()
+    assert {"labeler": "ann", "topic": {"food": "1"}} in said
+    assert {prompt.user for prompt in found.prompts} == {""}
+    assert {"labeler": "bob@x", "strength": {"scale_value": "-2"}} in said
+    assert found.metrics["dropped"] == {"instance without an annotation": 1}
+
+
+def test_the_folder_names_the_annotator_of_potato(tmp_path: Path) -> None:
+    (tmp_path / "carl").mkdir()
+    path = tmp_path / "carl" / "annotated_instances.jsonl"
+    path.write_text(json.dumps({name: value for name, value in POTATO.items() if name != "user_id"}), "utf-8")
+    assert [one.labeler for one in read(path).rankings] == ["carl"]
+
+
+TWO = {"fluent": {"selection": "A"}, "true": {"selection": "B"}}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an order of what is not there": (
         record({"order": [says(ANN, [{"value": "answer_9", "rank": 1}, {"value": "response_1", "rank": 2}])]}),
@@ -128,6 +146,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "more answers than annotators": (FLAT | {"quality.responses.users": [ANN]}, 'quality.responses": 2 answers of 1 annotators'),
     "a suggestion of a question nobody answered": (HUB | {"rank-suggestion": 1, "best_answer": "x"}, "does not read .*best_answer"),
+    "an instance without its prompt": (POTATO | {"prompt": None}, 'prompt": Potato.s output does not hold the prompt'),
+    "a choice of neither": (
+        POTATO | {"label_annotations": {"preference": {"selection": "Left"}}},
+        'label_annotations.preference.selection": .Left. is none of A, B, tie',
+    ),
+    "two comparisons": (POTATO | {"label_annotations": TWO}, 'label_annotations.fluent.selection": 2 comparisons .fluent, true.'),
+    "a scale in words": (POTATO_TABLE | {"strength:::scale_value": "much"}, 'strength:::scale_value": not a number'),
+    "three answers": (POTATO | {"displayed_text": "A. x<br>B. y<br>C. z"}, 'displayed_text": the two answers are not known'),
     "a vote on one conversation": (vote("leftvote", states=[state("Here.", "m1")]), 'states": a vote is between two'),
     "a turn that is no pair": (mangled(messages=["Hi"]), r'states\[1\].messages\[0\]": not a role and a text'),
     "a picture": (mangled(messages=[["USER", ["Hi", ["x.png"]]], ["ASSISTANT", "Hm"]]), r'states\[1\].messages\[0\]": not a text'),

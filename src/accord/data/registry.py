@@ -21,6 +21,7 @@ from accord.data import (
     formats_logs,
     formats_own,
     formats_pairs,
+    formats_potato,
     formats_preferences,
     formats_probes,
     formats_tasks,
@@ -117,6 +118,13 @@ FORMATS: dict[str, Format] = {
     ),
     "fastchat": _format(
         formats_fastchat.events, "tstamp+type+states", "tstamp+type+state", looks=formats_fastchat.of_log, aside=formats_fastchat.ASIDE
+    ),
+    "potato": _format(
+        formats_potato.instances,
+        "label_annotations+instance_id",
+        "label_annotations+id",
+        "user+instance_id",
+        looks=formats_potato.of_instances,
     ),
     "open-webui-feedback": _format(formats_apps.open_webui_feedback, "data+meta+snapshot", looks=formats_apps.of_feedback),
     "open-webui-chats": _format(formats_apps.open_webui_chats, "chat", looks=formats_apps.of_chats),
