@@ -246,3 +246,20 @@ def test_a_correction_and_an_excluded_labeler_leave_no_answer(store: Store) -> N
     assert len(list(questions.said(store))) == 4
     answers.submit(store, "ann", "t", payload((3, 3)), key="2", revision=1, seconds=1, guideline=TRAINING, now=NOW, questions=ASKED)
     assert [each.value for each in questions.said(store) if each.question == "clarity"] == [3, 3]
+
+
+def test_marks_in_turns_are_compared_over_the_turns_own_length(tmp_path: Path) -> None:
+    """Turns are numbered within a prompt: a mark far behind in another conversation adds no unmarked characters to this one."""
+    asked = questions.load({"errors": OWN["errors"] | {"tasks": ["conversation"], "required": False}})
+    texts = {"short": "Rye.", "long": "Rye. " * 40}
+    for name in (("short",), ("short", "long")):
+        with Store.open(f"sqlite:///{tmp_path / name[-1]}") as store:
+            for id in name:
+                turns = (Message("user", "Which bread?"), Message("assistant", texts[id]), Message("user", "Why?"))
+                task = Task(f"t-{id}", "conversation", Prompt(id, turns), overlap=2)
+                for who in ("ann", "bob"):
+                    span = {"start": 0, "end": len(texts[id]), "kind": "wrong"}
+                    given = {"turns": {"1": {"quality": 4}}, "answers": {"responses": {"1": {"errors": [span]}}}}
+                    answered(store, f"{who}", given, asked, task)
+            (found,) = question_agreement(store, resamples=10)
+            assert found.shared == sum(len(texts[id]) for id in name)

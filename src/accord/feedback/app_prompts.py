@@ -32,6 +32,8 @@ class Draw:
     share: float = 0.1
     """Share of the requests that are sampled."""
     per_user: int = 200
+    held_out: float = 0.0
+    """Share of the users, chosen by id, whose prompts are used for evaluation, not for training."""
 
 
 def draw(connection: Connection, asked: Turn, rules: Draw, *, now: datetime) -> Outcome:
@@ -61,5 +63,5 @@ def draw(connection: Connection, asked: Turn, rules: Draw, *, now: datetime) -> 
     if not item.clean:
         outbox.review_needed(connection, user, [made.id], now=now)
         return "for review"
-    review.accept_within(connection, item, by=TRAFFIC, now=now)
+    review.accept_within(connection, item, by=TRAFFIC, now=now, held_out=rules.held_out)
     return "taken"

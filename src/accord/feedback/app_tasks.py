@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import Connection, exists, func, or_, select, update
 
 from accord.errors import StoreError
-from accord.feedback import schema
+from accord.feedback import schema, written
 from accord.feedback.apps import App, NotTaken, pseudonym
 from accord.feedback.identity import known_prompts
-from accord.feedback.inserts import add_rows, prompts_by_id, responses_by_id
+from accord.feedback.inserts import insert_new, prompts_by_id, responses_by_id
+from accord.feedback.privacy import ERASED
 from accord.feedback.queue import Kind, Task, digest, load_all, put, task_id
-from accord.feedback.withdrawals import is_withdrawn
+from accord.feedback.withdrawals import is_withdrawn, withdraw
 from accord.records import GuidelineSet, Message, Prompt, Response, conversation_key
 
 MOST = 200
@@ -50,14 +52,19 @@ class Queued:
     open: bool
 
 
-def create(connection: Connection, app: App, wanted: Wanted) -> Queued:
+def create(connection: Connection, app: App, wanted: Wanted, *, now: datetime) -> Queued:
     """Queue a task inside a transaction; the same one again is the one that is there.
 
+    The conversation of a task that asks for a prompt is its brief: one message of the user, who wants to use the assistant for something.
+
     Raises:
-        NotTaken: a prompt or a response is not there (404), or the task's kind takes other responses (400).
+        NotTaken: a prompt or a response is not there (404), or the task's kind takes other responses or another prompt (400).
     """
     prompt = _prompt(connection, app, wanted)
     responses = [*_known(connection, prompt, wanted.responses), *(_sent(prompt, text, model) for text, model in wanted.texts)]
+    if wanted.kind == "prompt":
+        # Before it is stored: nobody reads a brief as a prompt to learn from.
+        withdraw(connection, "prompt", [(prompt.id, written.WHY)], by=written.BY, now=now)
     id = task_id(wanted.kind, wanted.guideline, prompt.id, (response.id for response in responses))
     t = schema.tasks
     if connection.scalar(select(t.c.id).where(t.c.id == id)) is None:
@@ -88,7 +95,8 @@ def any_purpose(connection: Connection, id: str) -> Task:
 def page(connection: Connection, *, after: str, limit: int, open: bool | None) -> list[Queued]:
     """Return tasks of work in the order of their ids, from the one after ``after`` on."""
     t = schema.tasks
-    query = select(t.c.id).where(t.c.purpose == "work", t.c.id > after, ~is_withdrawn("prompt", t.c.prompt_id))
+    query = select(t.c.id).where(t.c.purpose == "work", t.c.id > after, t.c.reserved_for != ERASED)
+    query = query.where(or_(t.c.kind == "prompt", ~is_withdrawn("prompt", t.c.prompt_id)))  # briefs are withdrawn from the start
     if open is not None:
         query = query.where(t.c.open == open)
     return _queued(connection, list(connection.scalars(query.order_by(t.c.id).limit(min(limit, MOST)))))
@@ -113,7 +121,7 @@ def labeler_of(connection: Connection, app: App, name: str) -> str:
     id = "l-" + pseudonym(connection, app.name, f"labeler {name}").removeprefix("u-")
     people = schema.labelers
     if connection.scalar(select(people.c.id).where(people.c.id == id)) is None:
-        add_rows(connection, people, [{"id": id, "kind": "person", "group": app.name}])
+        insert_new(connection, people, {"id": id, "kind": "person", "group": app.name})
     return id
 
 
@@ -126,9 +134,13 @@ def _queued(connection: Connection, ids: Sequence[str]) -> list[Queued]:
 
 def _prompt(connection: Connection, app: App, wanted: Wanted) -> Prompt:
     """Return the stored prompt, found by its id or by its conversation; a new one names the app as its source."""
-    id = wanted.prompt
+    id, messages = wanted.prompt, tuple(wanted.messages)
+    if wanted.kind == "prompt":
+        if len(messages) != 1 or messages[0].role != "user":
+            what = "a task that asks for a prompt takes one user's message: what the prompt is to be about"
+            raise NotTaken(what, code="invalid_value", status=400, param="messages")
+        return written.brief("user-based", messages[0].content)
     if not id:
-        messages = tuple(wanted.messages)
         if not messages or messages[-1].role != "user":
             raise NotTaken("the conversation must end with a user's message", code="invalid_value", status=400, param="messages")
         key = conversation_key(messages)

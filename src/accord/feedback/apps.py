@@ -13,11 +13,11 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from accord.errors import StoreError
 from accord.feedback import consents, schema
-from accord.feedback.inserts import add_rows
+from accord.feedback.inserts import insert_new
 
 SECRET = "pseudonyms"
 """The key of the secret in the table meta."""
@@ -66,8 +66,8 @@ def pseudonym(connection: Connection, app: str, user: str) -> str:
     m = schema.meta
     secret = connection.scalar(select(m.c.value).where(m.c.key == SECRET))
     if secret is None:
-        secret = secrets.token_hex(32)
-        connection.execute(insert(m).values(key=SECRET, value=secret))
+        insert_new(connection, m, {"key": SECRET, "value": secrets.token_hex(32)})
+        secret = connection.execute(select(m.c.value).where(m.c.key == SECRET)).scalar_one()
     name = f"{len(app)}:{app}{user}".encode("utf-8", "surrogatepass")
     return "u-" + hmac.new(bytes.fromhex(secret), name, hashlib.sha256).hexdigest()[:20]
 
@@ -85,7 +85,7 @@ def add_once(connection: Connection, id: str) -> None:
     """Add an end user, unless they are there."""
     people = schema.labelers
     if connection.scalar(select(people.c.id).where(people.c.id == id)) is None:
-        add_rows(connection, people, [{"id": id, "kind": "user", "group": GROUP}])
+        insert_new(connection, people, {"id": id, "kind": "user", "group": GROUP})
 
 
 def version_of(terms: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, create_engine, event, func, insert, inspect, select, text
@@ -34,17 +34,37 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.place = engine.url.database or str(engine.url)
-        self._queue = threading.Lock() if self.is_sqlite else nullcontext()
+        self._queue = threading.Lock() if self.is_sqlite else None
 
     @property
     def is_sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
-    def write(self) -> Generator[Connection]:
-        """Open a write transaction, which happens entirely or not at all. Raises StoreError when the database refuses."""
-        with self._queue, errors(self.place, "cannot be written"), self.engine.execution_options(write=True).begin() as connection:
+    def write(self, *, wait: float = BUSY_SECONDS) -> Generator[Connection]:
+        """Open a write transaction, which happens entirely or not at all. Raises StoreError when the database refuses.
+
+        Args:
+            wait: as for ``Store.write``.
+        """
+        options = {"write": True, "wait": wait}
+        with self._turn(wait), errors(self.place, "cannot be written"), self.engine.execution_options(**options).begin() as connection:
+            if wait < BUSY_SECONDS and not self.is_sqlite:
+                connection.execute(text(f"SET LOCAL lock_timeout = {max(1, round(wait * 1000))}"))
             yield connection
+
+    @contextmanager
+    def _turn(self, wait: float) -> Generator[None]:
+        """Wait for the threads of this process that write to SQLite."""
+        if self._queue is None:
+            yield
+            return
+        if not self._queue.acquire(timeout=wait if wait < BUSY_SECONDS else -1):
+            raise StoreError("the store cannot be written: others are writing", where=self.place, hint="try again in a moment")
+        try:
+            yield
+        finally:
+            self._queue.release()
 
     @contextmanager
     def read(self) -> Generator[Connection]:
@@ -151,7 +171,19 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """Take the write lock at once. A transaction that reads first could find that another has written since, and fail without waiting."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("write"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    wait = float(options["wait"])
+    if wait == BUSY_SECONDS:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={round(wait * 1000)}")
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from accord.errors import StoreError
 from accord.feedback import rows, schema
@@ -84,6 +85,12 @@ def add_ranking_rows(connection: Connection, rankings: Sequence[rows.TableRow], 
 def insert_rows(connection: Connection, table: Table, records: Sequence[rows.TableRow]) -> None:
     if records:
         connection.execute(insert(table), list(records))
+
+
+def insert_new(connection: Connection, table: Table, row: rows.TableRow) -> None:
+    """Insert a row unless its key is there, also when another transaction inserts the same at this moment."""
+    made = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    connection.execute(made.values(dict(row)).on_conflict_do_nothing())
 
 
 def by_id(connection: Connection, table: Table, ids: set[str]) -> Iterator[Mapping[Any, Any]]:

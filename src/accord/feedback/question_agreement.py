@@ -71,15 +71,17 @@ def _of_flag(flag: str, rankings: list[Ranking], resamples: int, seed: int) -> Q
 def _of_question(question: Question, given: list[Said], resamples: int, seed: int) -> QuestionAgreement:
     units: dict[str, dict[tuple[str, ...], Unit]] = {}
     places = {value: place for place, value in enumerate(question.values)}
-    lengths = {answer.target: 0 for answer in given}
+    # Turns are numbered within their prompt, so that a target alone does not name a text.
+    lengths = {(answer.prompt_id, answer.target): 0 for answer in given}
     if question.kind == "spans":
         for answer in given:
-            lengths[answer.target] = max([lengths[answer.target], *(span["end"] for span in answer.value)])
+            text = (answer.prompt_id, answer.target)
+            lengths[text] = max([lengths[text], *(span["end"] for span in answer.value)])
     for answer in given:
         of_prompt, unit = units.setdefault(answer.prompt_id, {}), (answer.guideline, _about(question, answer))
         if question.kind == "spans":
             marked = set(chain.from_iterable(range(span["start"], span["end"]) for span in answer.value))
-            for at in range(min(lengths[answer.target], LONGEST_RESPONSE)):
+            for at in range(min(lengths[answer.prompt_id, answer.target], LONGEST_RESPONSE)):
                 of_prompt.setdefault((*unit, str(at)), {})[answer.labeler] = int(at in marked)
         elif answer.value in places:
             of_prompt.setdefault(unit, {})[answer.labeler] = places[answer.value]

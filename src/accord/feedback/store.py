@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, text
 
 from accord.feedback import rows, schema
-from accord.feedback.database import Database, connect
+from accord.feedback.database import BUSY_SECONDS, Database, connect
 from accord.feedback.inserts import (
     add_demonstrations,
     add_rankings,
@@ -57,9 +57,13 @@ class Store:
         self.database.close()
 
     @contextmanager
-    def write(self) -> Generator[Connection]:
-        """Open a write transaction, which happens entirely or not at all. Raises StoreError when the database refuses."""
-        with self.database.write() as connection:
+    def write(self, *, wait: float = BUSY_SECONDS) -> Generator[Connection]:
+        """Open a write transaction, which happens entirely or not at all. Raises StoreError when the database refuses.
+
+        Args:
+            wait: seconds to wait for other processes; a shorter time than usual is also the longest wait for this process's other threads.
+        """
+        with self.database.write(wait=wait) as connection:
             yield connection
 
     @contextmanager

@@ -25,6 +25,8 @@ from accord.records import Message, Prompt, split_of
 Ask = Literal["plain", "few-shot", "user-based"]
 ORIGIN = "labeler"
 BY = "accord queue"
+WHY = "a brief for labelers"
+"""Why a brief is withdrawn."""
 INSTRUCTION = "Labelers write a prompt: "
 """How a brief begins, in the place of the instructions to the assistant."""
 
@@ -67,7 +69,7 @@ def tasks_for(store: Store, ask: Ask, *, count: int, intents: Iterable[str], ove
 def queue_all(store: Store, tasks: list[Task], *, now: datetime) -> int:
     """Queue tasks whose briefs are withdrawn before anybody could read them as prompts; return the number of new tasks."""
     with store.write() as connection:
-        withdraw(connection, "prompt", [(task.prompt.id, "a brief for labelers") for task in tasks], by=BY, now=now)
+        withdraw(connection, "prompt", [(task.prompt.id, WHY) for task in tasks], by=BY, now=now)
     return add(store, tasks)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from serving.apps.conftest import Served, problem
 
-from accord.feedback import answers, guidelines, tasks
+from accord.feedback import answers, guidelines, questions, tasks
+from accord.feedback.store import Store
 from accord.records import Labeler, Message, Prompt, Response
+from accord.serving.apps.desk import Desk
 
 ASKED = [{"role": "user", "content": "Which bread?"}]
 TWO = [{"content": "Rye.", "model": "ppo"}, {"content": "None.", "model": "sft"}]
@@ -156,3 +159,31 @@ def test_other_scopes_are_kept_out(served: Served, team: httpx.Client) -> None:
     assert problem(team.get("/v1/users", params={"user": "ann"})) == (403, "insufficient_scope")
     assert problem(team.get("/v1/models")) == (403, "insufficient_scope")
     assert team.get("/v1/export/audit").status_code == 400
+
+
+def test_a_task_that_asks_for_a_prompt_has_a_brief_that_nothing_learns_from(team: httpx.Client, served: Served) -> None:
+    about = [{"role": "user", "content": "plan a week of meals"}]
+    made = create(team, kind="prompt", messages=about, responses=[])
+    assert made.status_code == 201, made.text
+    assert list(served.store.prompts()) == []
+    assert [task["id"] for task in team.get("/v1/tasks").json()["data"]] == [made.json()["id"]]
+    assert create(team, kind="prompt", messages=about, responses=[]).json() == made.json()
+    assert answer(team, lease(team), {"text": "Which soup keeps for three days?"}).status_code == 201
+    assert [prompt.messages[-1].content for prompt in served.store.prompts()] == ["Which soup keeps for three days?"]
+    (ask,) = served.store.prompts()
+    for wrong in ({"messages": [*about, {"role": "assistant", "content": "Soup."}, *about]}, {"messages": [], "prompt_id": ask.id}):
+        assert problem(create(team, kind="prompt", responses=[], **wrong)) == (400, "invalid_value")
+
+
+def test_the_wording_of_the_questions_is_kept_when_answers_come_over_rest(team: httpx.Client, served: Served, tmp_path: Path) -> None:
+    own = questions.load({"clear": {"kind": "yes-no", "tasks": ["demonstrate"], "about": "prompt", "text": "Is it clear?"}})
+    with Store.open(f"sqlite:///{tmp_path / 'feedback.db'}") as another:
+        Desk(lambda: another, own).store()
+        assert ("clear", own.by_name["clear"].version) in questions.kept(another)
+    served.desk.questions = own
+    create(team, kind="demonstrate", responses=[])
+    given = {"text": "Rye.", "answers": {"prompt": {"clear": True}}}
+    saved = answer(team, lease(team), given)
+    assert saved.status_code == 201, saved.text
+    (said,) = questions.said(served.store)
+    assert (said.question, said.version, said.value) == ("clear", own.by_name["clear"].version, True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -195,3 +199,34 @@ def test_tools_and_other_roles_are_not_stored() -> None:
     assert keeper.opened(key, ends, "", None).headers == {"X-Accord-Stored": "no; it does not end with a user's message"}
     called = replace(plain, conversation=(ToolTurn("assistant", "", (ToolCall("f", "look_up", {}),)), Message("user", "u")))
     assert keeper.opened(key, called, "", None).headers == {"X-Accord-Stored": "no; it has tools"}
+
+
+def test_prompts_of_held_out_users_are_kept_for_evaluation(served: Served) -> None:
+    served.keeper.draw = Draw(EVERYTHING, share=1.0, held_out=1.0)
+    chat(agreeing(served), "Which bread?")
+    (prompt,) = served.store.prompts()
+    assert prompt.split == "validation"
+
+
+@pytest.mark.parametrize("by", ["a thread", "another process"])
+def test_an_answer_does_not_wait_long_for_a_busy_database(
+    served: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture, by: str
+) -> None:
+    app = agreeing(served)
+    chat(app, "Which bread?")
+    served.keeper.seconds = 0.3
+    with ExitStack() as busy:
+        if by == "a thread":
+            busy.enter_context(served.store.write())
+        else:
+            other = busy.enter_context(closing(sqlite3.connect(tmp_path / "feedback.db", isolation_level=None)))
+            other.execute("BEGIN IMMEDIATE")
+        begun = time.monotonic()
+        with ThreadPoolExecutor(12) as pool:
+            for answer in [pool.submit(chat, app, f"Bread {n}?") for n in range(12)]:
+                answer.result()
+        assert time.monotonic() - begun < 15
+    assert sum("could not be stored" in each.message for each in caplog.records) == 12
+    served.keeper.seconds = 5.0
+    chat(app, "Which cake?")
+    assert "Which cake?" in set(asked(served.store))

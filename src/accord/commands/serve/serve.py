@@ -41,7 +41,7 @@ from accord.serving.model_host import Capacity, ModelHost
 from accord.serving.reload import reload_rewritten
 from accord.serving.screens import EVERYTHING
 from accord.serving.upstream import Upstream
-from accord.settings import LabelConfig, ServeConfig
+from accord.settings import ChatConfig, LabelConfig, ServeConfig
 
 CONNECTIONS = 4096
 """Open connections of the server; further ones are refused with 503."""
@@ -110,7 +110,8 @@ async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules,
     asked = questions.load(project.settings.get("label.questions"), project.path)
     label = LabelConfig(**project.settings.get("label", {}))
     desk = Desk(lambda: Store.open(project.store_url), asked, label, project.path, config.webhook_private)
-    keeper = Keeper(desk, Draw(EVERYTHING, config.prompt_share, config.prompts_per_user), config.keep_days)
+    held_out = ChatConfig(**project.settings.get("chat", {})).held_out
+    keeper = Keeper(desk, Draw(EVERYTHING, config.prompt_share, config.prompts_per_user, held_out), config.keep_days)
     how: dict[str, Any] = {"limits": limits, "names": [*names, config.host], "rules": rules, "strict": config.strict, "keeper": keeper}
     app = create(host, keys=keys, **how, extend=lambda app: mount(app, desk, routes.router, task_routes.router, hook_routes.router))
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 
-from accord.feedback import replays
+from accord.feedback import questions, replays
 from accord.feedback.apps import App, NotTaken
 from accord.feedback.refusals import Refused
 from accord.feedback.replays import Reply
@@ -58,6 +58,7 @@ class Desk:
         with self._lock:
             if self._store is None:
                 self._store = self.opens()
+                questions.keep(self._store, self.questions, now=now())
             return self._store
 
     def close(self) -> None:

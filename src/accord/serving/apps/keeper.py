@@ -1,7 +1,8 @@
 """Storage of answered requests: for feedback, and as prompts, for keys that opted in; nothing is stored for any other.
 
 The answer is on disk before the client has the whole of it, so that feedback finds it. When the database refuses, the answer is given all
-the same, and the log has the reason.
+the same, and the log has the reason. A busy database is waited for a few seconds, by threads of which there are few, so that neither the
+answer nor the server's other work waits for long.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from anyio import to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 
 from accord.errors import StoreError
 from accord.feedback import app_prompts
@@ -25,6 +27,9 @@ from accord.serving.host import Ask
 from accord.serving.keys import Key
 from accord.serving.service import Answered, Kept
 
+SECONDS = 5.0
+THREADS = 4
+"""Answers that are stored at the same time."""
 STORED = "X-Accord-Stored"
 FINISHES = {"content_filter": "withheld", "": "stopped"}
 """The chat's terms for ends that OpenAI names otherwise, or not at all."""
@@ -38,6 +43,9 @@ class Keeper:
     desk: Desk
     draw: Draw
     days: float
+    seconds: float = SECONDS
+    """Longest wait for the database."""
+    room: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
     outcomes: Counter[str] = field(default_factory=Counter[str])
     """What became of the requests of keys that give prompts."""
 
@@ -59,19 +67,33 @@ class Keeper:
         return Kept({STORED: f"{key.store}; days={self.days:g}"}, kept)
 
     async def _keep(self, key: Key, ask: Ask, user: str, id: str, answers: Sequence[Answered]) -> None:
+        until = time.monotonic() + self.seconds
         try:
-            await to_thread.run_sync(self._write, key, ask, user, id, answers)
+            # The time ends the wait for a thread; a thread that runs ends by the same time of its own accord.
+            with move_on_after(self.seconds) as waited:
+                await to_thread.run_sync(self._attempt, until, key, ask, user, id, answers, limiter=self.room)
+            if waited.cancelled_caught:
+                log.warning("an answer could not be stored: others were being stored for %g seconds", self.seconds)
         except StoreError as error:
             log.warning("an answer could not be stored: %s", error)
 
-    def _write(self, key: Key, ask: Ask, user: str, id: str, answers: Sequence[Answered]) -> None:
+    def _attempt(self, until: float, key: Key, ask: Ask, user: str, id: str, answers: Sequence[Answered]) -> None:
+        """Write, and once more if the database refuses before the time is over: another process may have stored the same new user."""
+        try:
+            self._write(until, key, ask, user, id, answers)
+        except StoreError:
+            if time.monotonic() >= until:
+                raise
+            self._write(until, key, ask, user, id, answers)
+
+    def _write(self, until: float, key: Key, ask: Ask, user: str, id: str, answers: Sequence[Answered]) -> None:
         said: list[Said] = []
         for answer in answers:
             name, _, digest = answer.version.partition("@")
             said.append(Said(answer.text, name, digest, FINISHES.get(answer.finish, answer.finish)[:12]))
         sampling = json.dumps(dataclasses.asdict(ask.sampling) | {"seed": ask.seed})
         at = now()
-        with self.desk.store().write() as connection:
+        with self.desk.store().write(wait=max(0.1, until - time.monotonic())) as connection:
             turns = keep(
                 connection, app_of(key), user, id, ask.conversation, said, kind="answered", sampling=sampling, days=self.days, now=at
             )

@@ -37,7 +37,7 @@ def create_task(wanted: TaskRequest, app: Client, desk: At, raw: Raw, key: OnceK
     """Queue a task. The same one again is the one that is there."""
 
     def work(connection: Connection, at: datetime) -> TaskStored:
-        return TaskStored.of(app_tasks.create(connection, app, wanted.wanted()))
+        return TaskStored.of(app_tasks.create(connection, app, wanted.wanted(), now=at))
 
     def again(connection: Connection, id: str) -> TaskStored:
         return TaskStored.of(app_tasks.one(connection, id))
