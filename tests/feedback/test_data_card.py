@@ -223,6 +223,23 @@ def test_a_lost_database_costs_the_card_its_half_and_nothing_else(tmp_path: Path
     assert "| prompts | 6 | 6 | 4 | 4 | 1 | 1 | 0 |" in card
 
 
+def test_a_ranking_given_twice_counts_under_both_guidelines(tmp_path: Path) -> None:
+    project, folder = accord.create(tmp_path / "p"), tmp_path / "p" / "runs" / "dpo"
+    twice = [replace(ranked("ann", 0, (1, 2, 3), version), id=version) for version in ("v1", "v2")]
+    with accord.store(project) as store:
+        store.add(prompts=PROMPTS[:1], labelers=PEOPLE, responses=RESPONSES[:3], rankings=twice)
+        digest = write_snapshot(store.ranked_prompts(), folder / "rankings.jsonl")
+    card = data_card.write(project, folder, stage="dpo", data={"rankings": digest})
+    assert "| training | v1 | 1 |\n| training | v2 | 1 |" in card
+
+
+def test_a_snapshot_that_the_model_did_not_learn_from_is_not_counted(tmp_path: Path) -> None:
+    project = accord.create(tmp_path / "p")
+    digest = write_snapshot(PROMPTS, project.run("ppo") / "prompts.jsonl")
+    write_snapshot(PROMPTS[:2], project.run("ppo") / "prompts.jsonl")
+    assert data_card.write(project, project.run("ppo"), stage="ppo", data={"prompts": digest}) == ""
+
+
 def test_a_run_without_snapshots_has_no_card(tmp_path: Path) -> None:
     project = accord.create(tmp_path / "p")
     assert data_card.write(project, project.run("pretrain"), stage="pretrain", data={"raw_text": "0"}) == ""
