@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from joined import foreign
 from opened import CONTEXT, FORMAT, Opened, hello, host, open_model, sampling, served, whole
+from tiny import llama
+from tool_templates import TEMPLATES
 
+from accord.data.templates import ChatFormat, chat_format
+from accord.data.tool_turns import ToolCall, ToolTurn
 from accord.records import Message
-from accord.serving.host import Ask, Busy, NotUnderstood, TooLong, TooSlow, Unavailable, UnknownModel
+from accord.serving.host import Ask, Busy, NotUnderstood, TooLong, Tools, TooSlow, Unavailable, UnknownModel
 from accord.serving.model_host import Capacity, ModelHost
 from accord.serving.reload import reload_rewritten
 
@@ -102,6 +111,76 @@ def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers() -> None:
         said = (Message("system", "Be brief."), *(Message("user", "Ask the baker. " * 10), Message("assistant", "No.")) * 4, *hello())
         _, pieces = await whole(hosting.ask("tiny-1", Ask(sampling(10), said, exact=True, shorten=True)))
         assert pieces[0].prompt_tokens <= CONTEXT - 10
+
+    served(hosting, work)
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """The thread of every prompt that is templated and tokenised, in turn."""
+    threads, plain = list[threading.Thread](), ChatFormat.prompt
+
+    def noting(format: ChatFormat, *given: Any, **named: Any) -> list[int]:
+        threads.append(threading.current_thread())
+        return plain(format, *given, **named)
+
+    monkeypatch.setattr(ChatFormat, "prompt", noting)
+    return threads
+
+
+def one_by_one(said: Sequence[Message], room: int) -> int:
+    """The length of a conversation whose oldest turns are dropped until it fits, each tried."""
+    left = list(said)
+    while len(FORMAT.prompt(left)) > room:
+        oldest = next((message for message in left[:-1] if message.role != "system"), None)
+        if oldest is None:
+            break
+        left.remove(oldest)
+    return len(FORMAT.prompt(left))
+
+
+def test_as_few_of_the_oldest_turns_are_dropped_as_one_by_one_but_quickly(rendered: list[threading.Thread]) -> None:
+    hosting, drawn = host(), random.Random(5)
+
+    async def work() -> None:
+        for turns in (1, 2, 5, 30, 400):
+            said = [Message("user", f"{number} " + "Ask. " * drawn.randrange(4)) for number in range(turns)]
+            said.insert(drawn.randrange(turns), Message("system", "Be brief."))
+            said += hello()
+            wanted = one_by_one(said, CONTEXT - 10)
+            rendered.clear()
+            _, pieces = await whole(hosting.ask("tiny-1", Ask(sampling(10), tuple(said), exact=True, shorten=True)))
+            assert pieces[0].prompt_tokens == wanted
+            assert len(rendered) <= 2 + turns.bit_length()
+
+    served(hosting, work)
+
+
+TOOL: Any = "tool"
+CALL = ToolTurn("assistant", "", (ToolCall("1", "f", {"x": "y" * 5000}),))
+FUNCTIONS: Any = ({"name": "f", "description": "z" * 5000, "parameters": {"type": "object", "properties": {}}},)
+
+
+@pytest.mark.parametrize(
+    ("ask", "inside"),
+    [
+        (Ask(sampling(1), tuple(hello())), True),
+        (Ask(sampling(1), tuple(hello("x" * 3000))), False),
+        (Ask(sampling(1), (*[Message("user", "x")] * 200, *hello())), False),
+        (Ask(sampling(1), tuple(hello()), shorten=True), False),
+        (Ask(sampling(1), tuple(hello()), tools=Tools(FUNCTIONS, "auto", "", parallel=True)), False),
+        (Ask(sampling(1), (*hello(), CALL, ToolTurn(TOOL, "1", call_id="1", name="f"))), False),
+    ],
+)
+def test_the_loop_renders_short_prompts_alone(ask: Ask, inside: bool, rendered: list[threading.Thread]) -> None:
+    format = chat_format(foreign(*TEMPLATES["hermes"]), 300)
+    hosting = ModelHost(lambda name: Opened(llama(vocab=len(format.tokenizer)), format, f"{name}-0123456789"), ("tiny-1",))
+
+    async def work() -> None:
+        rendered.clear()
+        with contextlib.suppress(TooLong):
+            await whole(hosting.ask("tiny-1", ask))
+        assert [thread is threading.current_thread() for thread in rendered] == [inside]
 
     served(hosting, work)
 

@@ -105,6 +105,8 @@ def test_a_field_that_nobody_reads_is_named_in_a_header_and_refused_where_strict
     refused = post(server, {"temprature": 1}, **{"X-Accord-Strict": "true"})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "temprature")
     assert "did you mean 'temperature'" in refused.json()["error"]["message"]
+    refused = post(server, {"x" * 1_000_000: 1}, **{"X-Accord-Strict": "true"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "x" * 60)
     body = {"model": "alternate", "messages": [user("Hi.")], "max_tokens": 1, "temprature": 1}
     assert httpx.post(f"{strict_url}/v1/chat/completions", json=body).status_code == 400
     stream = post(server, {**odd, "stream": True})

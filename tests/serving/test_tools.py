@@ -139,6 +139,7 @@ def test_a_model_without_tools_says_so(client: openai.OpenAI) -> None:
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "pattern"),
         ({"tools": [{"type": "function", "function": {"name": f"f{i}"}} for i in range(129)]}, "at most 128"),
         ({"tools": [WEATHER], "response_format": {"type": "json_object"}}, "exclude each other"),
+        ({"tools": [{"type": "function", "function": {"name": f"f{n}", "description": "y" * 20_000}} for n in range(6)]}, "too long"),
         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"x": "y" * 100_001}}}]}, "too large"),
     ):
         with pytest.raises(openai.BadRequestError, match=words):

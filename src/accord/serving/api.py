@@ -23,6 +23,7 @@ from accord.errors import AccordError, InputError
 from accord.runtime.version import __version__
 from accord.serving.completions import chat, completions
 from accord.serving.embeddings import EmbeddingRequest, embeddings
+from accord.serving.fields import LONGEST_NAME
 from accord.serving.gate import Gate, problem
 from accord.serving.guards import Guarded, Rules
 from accord.serving.host import Host, NotUnderstood, RefusedRequest, Unavailable, UnknownModel
@@ -123,7 +124,7 @@ def _not_valid(request: Request, error: Any) -> Response:
     known = request.app.state.fields  # the rest names the branches of a union
     where = [part for part in first["loc"] if isinstance(part, int) or part in known]
     if first["type"] == "extra_forbidden":
-        name = str(first["loc"][-1])
+        name = str(first["loc"][-1])[:LONGEST_NAME]  # it may be as long as the request
         param = ".".join(map(str, [*where, name]))
         close = difflib.get_close_matches(name, sorted(known), 1)
         hint = f": did you mean {close[0]!r}?" if close else ""

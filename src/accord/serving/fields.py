@@ -131,7 +131,8 @@ def _extra(part: BaseModel, where: str) -> Iterator[tuple[str, str, Any, list[st
     """Yield path, name and value of every field that the parts of a request do not have, with the names that they have."""
     known = list(type(part).model_fields)
     for name, value in (part.model_extra or {}).items():
-        yield f"{where}{name}", name, value, known
+        short = name[:LONGEST_NAME]  # a name may be as long as the request
+        yield f"{where}{short}", short, value, known
     for name in known:
         inner: Any = getattr(part, name)
         if isinstance(inner, BaseModel):

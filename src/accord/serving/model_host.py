@@ -9,6 +9,7 @@ import asyncio
 import json
 import math
 import secrets
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ import torch
 from accord.data.literal_text import THOUGHTS
 from accord.data.templates import ChatFormat
 from accord.data.tool_formats import MARKS, Kind, forced, kind_of, parse, schema_rule
+from accord.data.tool_turns import ToolTurn
 from accord.engine.batching import BatchEngine, Drawn, Request
 from accord.engine.grammar import Grammars, Guide
 from accord.engine.prompt_states import embedding, likelihoods
@@ -47,8 +49,8 @@ from accord.serving.worker import Seat, Worker
 
 __all__ = ["Capacity", "ModelHost", "Opened", "Piece"]
 
-LONG_TEXT = 20_000
-"""Prompts with at least this many characters are tokenised outside the event loop."""
+SHORT_TEXT, TURN = 2_000, 50
+"""Characters of the longest prompt that is tokenised in the event loop, and for how many the marks of a turn count."""
 MOST_CALLS = 128
 """Calls of one answer; further ones are dropped."""
 DIGEST = 12
@@ -449,9 +451,12 @@ async def _with_calls(served: _Served, tools: Tools, pieces: AsyncGenerator[Piec
 
 
 async def _tokens(served: _Served, ask: Ask) -> tuple[int, ...]:
-    """Return a request's prompt in tokens. Long prompts are tokenised outside the event loop. Raises TooLong."""
-    size = len(ask.prompt) + sum(len(message.content) for message in ask.conversation)
-    ids = await asyncio.to_thread(_prompt, served, ask) if size > LONG_TEXT else _prompt(served, ask)
+    """Return a request's prompt in tokens. Any but a short one is templated and tokenised outside the event loop. Raises TooLong."""
+    gone = threading.Event()
+    try:
+        ids = _prompt(served, ask, gone) if _short(ask) else await asyncio.to_thread(_prompt, served, ask, gone)
+    finally:
+        gone.set()
     vocabulary = served.seat.engine.network.vocabulary
     if odd := [token for token, _ in ask.logit_bias if token >= vocabulary]:
         hint = f"tokens go from 0 to {vocabulary - 1}"
@@ -465,7 +470,14 @@ async def _tokens(served: _Served, ask: Ask) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _prompt(served: _Served, ask: Ask) -> list[int]:
+def _short(ask: Ask) -> bool:
+    """Return whether a prompt is templated and tokenised in a moment: a short one without tools and calls, and never cut."""
+    if ask.tools or ask.shorten or any(isinstance(message, ToolTurn) for message in ask.conversation):
+        return False
+    return len(ask.prompt) + sum(len(message.content) + TURN for message in ask.conversation) <= SHORT_TEXT
+
+
+def _prompt(served: _Served, ask: Ask, gone: threading.Event) -> list[int]:
     whole, functions = served.format, ask.tools.functions if ask.tools else ()
     if ask.tools:
         _tool_format(served)
@@ -474,13 +486,40 @@ def _prompt(served: _Served, ask: Ask) -> list[int]:
             return _known(ask.prompt, served.seat.engine.network.vocabulary)
         ids = whole.tokenizer(ask.prompt, add_special_tokens=ask.special)["input_ids"]  # by default with its BOS, as vLLM does
         return ids or [whole.tokenizer.bos_token_id or 0]
-    said = list(ask.conversation)
-    ids = _conversation(served, said, functions)
+    ids = _conversation(served, ask.conversation, functions)
     room = served.context - (ask.sampling.max_tokens if ask.exact else 1)
-    while ask.shorten and len(ids) > room and (oldest := _oldest(said)) is not None:
-        del said[oldest]
-        ids = _conversation(served, said, functions)
-    return ids
+    return ids if len(ids) <= room or not ask.shorten else _shortened(served, ask.conversation, functions, room, ids, gone)
+
+
+def _shortened(
+    served: _Served,
+    said: Sequence[Message],
+    functions: Sequence[Mapping[str, Any]],
+    room: int,
+    ids: list[int],
+    gone: threading.Event,
+) -> list[int]:
+    """Return the tokens of a conversation without as few of its oldest turns as let it fit, never without the system's or the last.
+
+    Args:
+        ids: the tokens of the whole, which does not fit.
+        gone: set when nobody waits for the tokens any more.
+    """
+    old = [place for place, message in enumerate(said[:-1]) if message.role != "system"]
+
+    def without(count: int) -> list[int]:
+        dropped = set(old[:count])
+        return _conversation(served, [message for place, message in enumerate(said) if place not in dropped], functions)
+
+    low, high = 0, len(old)  # without `low` it is too long; without `high` it fits, or is refused, or nothing more can be dropped
+    while low + 1 < high and not gone.is_set():
+        middle = (low + high) // 2
+        try:
+            fits = len(without(middle)) <= room
+        except NotUnderstood:  # fewer may fit: what counts is the first that fits or is refused
+            fits = True
+        low, high = (low, middle) if fits else (middle, high)
+    return without(high) if high and not gone.is_set() else ids
 
 
 def _conversation(served: _Served, said: Sequence[Message], functions: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -500,8 +539,3 @@ def _known(ids: Sequence[int], vocabulary: int) -> list[int]:
             f"the prompt has the token {odd}" if ids else "the prompt is empty", hint=f"tokens go from 0 to {vocabulary - 1}"
         )
     return list(ids)
-
-
-def _oldest(said: list[Message]) -> int | None:
-    """Return the oldest turn that can be dropped: never the system's, never the last."""
-    return next((place for place, message in enumerate(said[:-1]) if message.role != "system"), None)

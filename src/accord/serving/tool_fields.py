@@ -20,6 +20,8 @@ MOST_TOOLS = 128
 MOST_CALLS = 128
 LONGEST_SCHEMA = 100_000
 """Characters of all schemas of a request, as JSON."""
+LONGEST_DESCRIPTIONS = 100_000
+"""Characters of the descriptions of all functions of a request."""
 DEEPEST = 64
 """Levels of a schema."""
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
@@ -140,7 +142,8 @@ def tools_of(functions: Sequence[Function], choice: str, only: str, *, parallel:
     """Return the tools of a request; None without any, or where none may be called.
 
     Raises:
-        NotUnderstood: two functions have one name, the chosen one is not among them, or a call is required and there is no function.
+        NotUnderstood: two functions have one name, the chosen one is not among them, a call is required and there is no function, or
+            schemas or descriptions are too large.
     """
     names = [function.name for function in functions]
     if double := next((name for name in names if names.count(name) > 1), None):
@@ -148,6 +151,8 @@ def tools_of(functions: Sequence[Function], choice: str, only: str, *, parallel:
     if (only and only not in names) or (choice == "required" and not names):
         raise NotUnderstood(f"tool_choice asks for {only or 'a call'}, which is not among the tools", param="tool_choice")
     bounded({"all": [function.parameters for function in functions]}, "tools")
+    if sum(len(function.description) for function in functions) > LONGEST_DESCRIPTIONS:
+        raise NotUnderstood(f"the descriptions of the tools are too long: {LONGEST_DESCRIPTIONS} characters at most", param="tools")
     if not names or choice == "none":
         return None
     described = tuple(function.described() for function in functions)

@@ -162,6 +162,8 @@ def test_an_unknown_field_is_named_with_its_nearest(served: Served) -> None:
     reply = give(served.client(), "x", thumbs="up")
     assert problem(reply) == (400, "unknown_field")
     assert reply.json()["error"]["message"] == "unknown field 'thumbs': did you mean 'thumb'?"
+    reply = give(served.client(), "x", **{"x" * 1_000_000: "up"})
+    assert reply.json()["error"]["message"] == f"unknown field '{'x' * 60}'"
 
 
 def test_a_correction_that_changes_nothing_is_refused(served: Served) -> None:
