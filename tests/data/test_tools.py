@@ -93,7 +93,8 @@ def test_feedback_keeps_the_user_the_reason_and_the_whole_chat(tmp_path: Path) -
     }  # fmt: skip
     assert found.rankings[0].at == "2025-10-09T08:53:20+00:00"
     assert [labeler.kind for labeler in found.labelers] == ["user"]
-    worse = read(wrote(tmp_path, WEB_FEEDBACK | {"data": WEB_FEEDBACK["data"] | {"rating": -1}}))
+    given: Any = WEB_FEEDBACK["data"]
+    worse = read(wrote(tmp_path, WEB_FEEDBACK | {"data": given | {"rating": -1}}))
     assert worse.rankings[0].ranks == (2, 1)
 
 
@@ -122,3 +123,126 @@ def test_all_scores_of_a_trace_stay(tmp_path: Path) -> None:
 def test_reinforcement_rows_of_openai_keep_their_answer(tmp_path: Path) -> None:
     found = read(wrote(tmp_path, {"messages": [{"role": "user", "content": "2 + 2?"}], "reference_answer": "4"}))
     assert found.prompts[0].extra == {"reference_answer": "4"}
+
+
+def ups(path: Path, **options: Any) -> list[bool]:
+    return [record.up for record in read(path, **options).others if isinstance(record, Thumb)]
+
+
+def test_two_criteria_of_stars_make_no_order_and_none_is_lost(tmp_path: Path) -> None:
+    def stars(tag: str, to: str, number: int) -> dict[str, Any]:
+        return result("rating", to, rating=number) | {"from_name": tag}
+
+    row = task(
+        stars("helpful", "answer1", 5),
+        stars("honest", "answer1", 1),
+        stars("helpful", "answer2", 2),
+        stars("honest", "answer2", 4),
+        result("textarea", "prompt", text=["Good day."]) | {"from_name": "better answer"},
+    )
+    found = read(wrote(tmp_path, row), keep_extra=True)
+    assert found.rankings == []
+    kept = {"helpful of answer1": 5, "honest of answer1": 1, "helpful of answer2": 2, "honest of answer2": 4}
+    assert [value for prompt in found.prompts for value in prompt.extra.values() if isinstance(value, dict)] == [{"labeler": "1"} | kept]
+    toxic = task(stars("toxicity", "answer1", 5), stars("toxicity", "answer2", 1))
+    assert read(wrote(tmp_path, toxic), keep_extra=True).rankings == []
+
+
+@pytest.mark.parametrize(
+    ("choices", "thumbs", "ranks"),
+    [
+        ([("harmful", "answer1", "yes")], [], 0),
+        ([("helpful", "answer1", "yes")], [True], 0),
+        ([("unhelpful", "answer1", "no")], [], 0),
+        ([("question", "answer1", "good")], [True], 0),
+        ([("correct", "answer1", "yes"), ("polite and good", "answer1", "no")], [], 0),
+        ([("more_harmful", "prompt", "answer2")], [], 0),
+        ([("better", "prompt", "answer2")], [], 1),
+        ([("better", "prompt", "answer2"), ("best_style", "prompt", "answer1")], [], 0),
+    ],
+)
+def test_a_choice_is_a_judgement_only_if_its_tag_asks_for_one(
+    tmp_path: Path, choices: list[tuple[str, str, str]], thumbs: list[bool], ranks: int
+) -> None:
+    path = wrote(tmp_path, task(*(result("choices", to, choices=[said]) | {"from_name": tag} for tag, to, said in choices)))
+    found = read(path, keep_extra=True)
+    assert (ups(path, keep_extra=True), len(found.rankings)) == (thumbs, ranks)
+    if not thumbs and not ranks:
+        noted = {tag for prompt in found.prompts for value in prompt.extra.values() if isinstance(value, dict) for tag in value}
+        assert noted >= {tag for tag, _, _ in choices}
+
+
+def test_names_of_models_are_no_answers(tmp_path: Path) -> None:
+    row = {"id": 7, "prompt": "Hi", "model_a": "big", "model_b": "small", "answer1": "Hello", "answer2": "Go", "pw": "left"}
+    found = read(wrote(tmp_path, row | {"annotator": 1, "annotation_id": 1}), drop=("model_a", "model_b"))
+    assert sorted(response.text for response in found.responses) == ["Go", "Hello"]
+    found = read(wrote(tmp_path, row | {"annotator": 1, "annotation_id": 1}), keep_extra=True)
+    assert sorted(response.text for response in found.responses) == ["Go", "Hello"]
+    bare = {name: value for name, value in row.items() if not name.startswith("answer")}
+    with pytest.raises(InputError, match="not known which columns are the two answers: model_a and model_b"):
+        read(wrote(tmp_path, bare | {"annotator": 1, "annotation_id": 1}))
+
+
+@pytest.mark.parametrize(
+    ("score", "thumbs"),
+    [
+        ({"name": "accuracy", "value": 1}, []),
+        ({"name": "toxic", "value": 1, "dataType": "BOOLEAN", "stringValue": "True"}, []),
+        ({"name": "user-feedback", "value": 1, "dataType": "BOOLEAN", "stringValue": "True"}, [True]),
+        ({"name": "helpful", "dataType": "CATEGORICAL", "stringValue": "no", "value": 0}, [False]),
+    ],
+)
+def test_a_score_is_a_thumb_only_if_its_name_asks_for_approval(tmp_path: Path, score: dict[str, Any], thumbs: list[bool]) -> None:
+    path = wrote(tmp_path, TRACE_OF | {"scores": [{"source": "API", **score}]})
+    assert ups(path) == thumbs
+    assert read(path).prompts[0].extra["trace-t"]["scores"][0]["name"] == score["name"]  # type: ignore[index]
+
+
+def test_answers_that_were_passed_over_are_not_equal(tmp_path: Path) -> None:
+    """One pair for each: that the two others are equally good is said by nobody."""
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    found = read(wrote(tmp_path, {"messages": turns, "rejected_response": ["Go", "Hm"]}))
+    assert [ranking.ranks for ranking in found.rankings] == [(1, 2), (1, 2)]
+    third = {"id": "c", "parentId": "u", "childrenIds": [], "role": "assistant", "content": "Hm", "model": "tiny"}
+    messages = {**WEB_MESSAGES, "c": third, "u": WEB_MESSAGES["u"] | {"childrenIds": ["a", "b", "c"]}}
+    given: Any = WEB_FEEDBACK["data"]
+    data = given | {"sibling_model_ids": ["small", "tiny"]}
+    found = read(wrote(tmp_path, WEB_FEEDBACK | {"data": data, "snapshot": {"chat": {"chat": {"history": {"messages": messages}}}}}))
+    texts = {response.id: response.text for response in found.responses}
+    assert [[texts[id] for id in ranking.response_ids] for ranking in found.rankings] == [["Hello", "Go"], ["Hello", "Hm"]]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "thumbs"),
+    [
+        ("rating", [1, 5, 3, 1], None),
+        ("rating", [1, 1], None),
+        ("rating", [1, -1], [True, False]),
+        ("rating", [1, 0], [True, False]),
+        ("rating", [1, 0, -1], None),
+        ("feedback", ["no", "It is too long.", "no"], None),
+        ("feedback", ["good", "", "bad"], [True, False]),
+        ("label", [1, 2, 1], None),
+    ],
+)
+def test_a_column_is_of_thumbs_by_all_its_rows(tmp_path: Path, column: str, values: list[Any], thumbs: list[bool] | None) -> None:
+    rows = [{"prompt": f"{n}?", "response": "Yes.", column: value} for n, value in enumerate(values)]
+    if thumbs is not None:
+        assert ups(wrote(tmp_path, *rows)) == thumbs
+        return
+    with pytest.raises(InputError, match=column):
+        read(wrote(tmp_path, *rows))
+    assert ups(wrote(tmp_path, *rows), keep_extra=True) == [], "not even some of them"
+
+
+def test_a_later_row_that_breaks_the_rule_is_refused(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n}?", "response": "Yes.", "rating": n % 2} for n in range(100)]
+    with pytest.raises(InputError, match="'4' says neither up nor down"):
+        read(wrote(tmp_path, *rows, {"prompt": "Last?", "response": "Yes.", "rating": 4}))
+
+
+@pytest.mark.parametrize(("judge", "kind"), [("gpt-4", "model"), ("claude-v1", "model"), ("author_2", "person"), ("expert_0", "person")])
+def test_a_model_that_judged_is_no_person(tmp_path: Path, judge: str, kind: str) -> None:
+    sides = {f"conversation_{side}": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": side}] for side in "ab"}
+    found = read(wrote(tmp_path, {**sides, "winner": "model_a", "model_a": "x", "model_b": "y", "judge": judge}))
+    assert [(labeler.id, labeler.kind) for labeler in found.labelers] == [(judge, kind)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from accord.data.formats_judged import verdict
 from accord.data.row_context import is_turn, is_turns
-from accord.data.row_records import MOST, Taken, answered, labeler_of, make_prompt, ranked, unusable
+from accord.data.row_records import Taken, answered, labeler_of, make_prompt, ranked, unusable
 from accord.data.row_turns import turns_of
 from accord.data.rows import Row, empty, plain
 from accord.records import Message, Prompt, Response, Thumb
@@ -27,6 +28,14 @@ _SCORE = tuple(
     """id traceId observationId sessionId source timestamp createdAt updatedAt metadata configId queueId environment datasetRunId dataType
     authorUserId comment projectId""".split()  # noqa: SIM905
 )
+
+_APPROVAL = re.compile(
+    r"(is|was)?[ _-]?(user|human|customer)?[ _-]?(feedback|thumbs?([ _-]?up)?|rating|helpful(ness)?|correct(ness)?"
+    r"|liked?|upvoted?|accept(ed|able)?"
+    r"|approv(ed|al)|good|satisf(ied|action))",
+    re.IGNORECASE,
+)
+"""Names of scores that say whether somebody approves of the answer: ``user-feedback``, ``thumbs_up``, ``helpful`` and the like."""
 
 
 def of_feedback(value: dict[str, Any]) -> bool:
@@ -66,11 +75,13 @@ def open_webui_feedback(row: Row) -> Taken:
         taken += Taken((Thumb(prompt, response, rating > 0, who.id, who.group),))
     parent = nodes.get(str(nodes[message].get("parentId")), {})
     beside = [nodes[str(id)] for id in parent.get("childrenIds") or () if str(id) != message and str(id) in nodes]
-    others = [node for node in beside if node.get("model") in siblings and str(node.get("content") or "").strip()][: MOST - 1]
+    others = [node for node in beside if node.get("model") in siblings and str(node.get("content") or "").strip()]
     if others:
         texts, models = [turns[-1].content, *(str(node["content"]) for node in others)], [model, *(str(node["model"]) for node in others)]
         own, rest = (1, 2) if rating > 0 else (2, 1) if rating < 0 else (1, 1)
-        taken += ranked(person, prompt, texts, (own, *([rest] * len(others))), models=models, kind="user")
+        # The user judged one answer; the others are not equal to one another by that.
+        for i in range(1, len(texts)):
+            taken += ranked(person, prompt, (texts[0], texts[i]), (own, rest), models=(models[0], models[i]), kind="user")
     return taken
 
 
@@ -171,7 +182,10 @@ def _thumbed(row: Row, prompt: Prompt, response: Response, up: bool, who: str, g
 
 
 def langfuse(row: Row) -> Taken:
-    """Read a trace: its input, its output and its ``scores``. Boolean scores and words such as "good" are thumbs; every score stays."""
+    """Read a trace: its input, its output and its ``scores``. Every score stays with the prompt.
+
+    A boolean score or a word is a thumb if its name asks for approval; a number is none, and neither is "toxic: true".
+    """
     turns, text = _langfuse_input(row), _langfuse_output(row)
     if not turns or turns[-1].role != "user":
         return Taken(dropped="trace whose input is no question")
@@ -183,8 +197,8 @@ def langfuse(row: Row) -> Taken:
         score.raw("value")
         about = {"comment": score.word("comment")} if score.has("comment") else {}
         scores.append({"name": score.word("name"), "value": said, "by": who, **about})
-        plain_thumb = kind in ("BOOLEAN", "CATEGORICAL") or score.peek("value") in (0, 1)
-        up = verdict(said) if plain_thumb else None
+        approves = kind in ("BOOLEAN", "CATEGORICAL") and _APPROVAL.fullmatch(score.word("name").strip())
+        up = verdict(said) if approves else None
         judged += [(who, up)] if up is not None else []
         _pass(score, *_SCORE)
     note = {name: plain(row.raw(name)) for name in ("id", "sessionId", "timestamp", "name", "tags") if not empty(row.peek(name))}

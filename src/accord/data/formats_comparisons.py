@@ -365,6 +365,13 @@ def judged_safe(row: Row) -> Taken:
     return noted(Taken((person, prompt, response, thumb)), keyed("judgement", said))
 
 
+_MODEL_JUDGE = re.compile(
+    r"([\w.-]+/)?(gpt|chatgpt|o[134](-|$)|claude|llm|llama|gemini|palm|mistral|mixtral|qwen|deepseek|glm|command-r|grok|prometheus|auto-?j|model)",
+    re.IGNORECASE,
+)
+"""How names of judges begin that are models."""
+
+
 def arena(row: Row) -> Taken:
     """Read two models' conversations with one user and the user's vote (Zheng et al. 2023, arXiv 2309.11998; MT-Bench's judgements too).
 
@@ -382,7 +389,8 @@ def arena(row: Row) -> Taken:
     if sides[0][:-1] == sides[1][:-1]:
         named = _by(row, "judge", at)
         prompt, texts = make_prompt(named, sides[0][:-1]), [side[-1].content for side in sides]
-        taken = ranked(named, prompt, texts, _WINNERS[winner], models=models)
+        kind = "model" if _MODEL_JUDGE.match(row.word("judge")) else "person"
+        taken = ranked(named, prompt, texts, _WINNERS[winner], models=models, kind=kind)
         taken = judged(taken, {"vote": winner, **about})
         return _both_bad(taken) if winner in _BOTH_BAD else taken
     taken = Taken(left_out=("vote on conversations that part before the last answer",))

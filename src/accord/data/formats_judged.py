@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from typing import Any, cast
 
@@ -9,13 +11,13 @@ from accord.data.archives import bare_name
 from accord.data.formats_pairs import thumb
 from accord.data.row_records import MOST, Taken, answered, conversation, make_prompt, places, ranked, unusable
 from accord.data.row_turns import ASKED, asked, turns_of
-from accord.data.rows import Row, listed
+from accord.data.rows import Row, empty, listed
 
 THUMBS = tuple(
     """label is_safe kto_tag is_desirable desirable thumbs_up thumb thumbs liked is_liked upvoted is_good accepted is_accepted approved
     is_chosen feedback user_feedback rating""".split()  # noqa: SIM905
 )
-"""Columns that may hold a thumb; of more than two values they are none."""
+"""Columns that may hold a thumb; ``thumb_columns`` says which do."""
 UP = {"true", "1", "1.0", "+1", "yes", "up", "thumbs_up", "thumbs-up", "thumbsup", "thumbs up", "like", "liked", "good", "positive", "pos",
       "desirable", "chosen", "accept", "accepted", "approve", "approved", "safe", "👍", "赞", "点赞", "好"}  # fmt: skip
 DOWN = {"false", "0", "0.0", "-1", "-1.0", "no", "down", "thumbs_down", "thumbs-down", "thumbsdown", "thumbs down", "dislike", "disliked",
@@ -33,9 +35,29 @@ _OUTPUTS = ("instruction+output", "prompt+output", "prompt+completion", "questio
 OUTPUTS = (*map("+".join, product(_OUTPUTS, _NAMED)), "prompt+response+generator", "instruction+response+generator")
 
 
-def is_thumb(value: dict[str, Any]) -> bool:
-    """Return whether a row has an answer and a column that says up or down; a number such as 0.7 or 5 is a score and no thumb."""
-    return any(verdict(value.get(column)) is not None for column in THUMBS if column in value) and _ends_with_an_answer(value)
+def thumb_columns(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Return the columns that say up or down in all rows that fill them, in at most two words or numbers.
+
+    A ``rating`` of 1 is the worst of five, unless 0 or -1 is the other one.
+    """
+    found = set[str]()
+    for column in THUMBS:
+        words = {str(row[column]).strip().lower() for row in rows if not empty(row.get(column))}
+        numbers = {word for word in words if re.fullmatch(r"[+-]?[\d.]+", word)}
+        scale = column == "rating" and numbers and not numbers & {"0", "0.0", "-1", "-1.0"}
+        if words and len(words) <= 2 and not scale and all(verdict(word) is not None for word in words):
+            found.add(column)
+    return frozenset(found)
+
+
+def is_thumb(value: dict[str, Any], columns: Collection[str] | None = None) -> bool:
+    """Return whether a row has an answer and fills a column that says up or down.
+
+    Args:
+        columns: those that do in the row's file; when None, the row alone tells.
+    """
+    columns = thumb_columns([value]) if columns is None else columns
+    return any(not empty(value.get(column)) for column in columns) and _ends_with_an_answer(value)
 
 
 def _ends_with_an_answer(value: dict[str, Any]) -> bool:
@@ -55,12 +77,20 @@ def verdict(value: object) -> bool | None:
     return True if word in UP else False if word in DOWN else None
 
 
-def thumbs(row: Row) -> Taken:
-    """Read a prompt, an answer and whether somebody liked it (KTO): ``label``, ``thumbs_up``, ``feedback``, ``is_safe`` and the like."""
-    column = next((name for name in THUMBS if name in row.value and verdict(row.peek(name)) is not None), "")
+def thumbs(row: Row, columns: Collection[str] | None = None) -> Taken:
+    """Read a prompt, an answer and whether somebody liked it (KTO): ``label``, ``thumbs_up``, ``feedback``, ``is_safe`` and the like.
+
+    Args:
+        columns: those that say up or down in the row's file; when None, the row alone tells.
+    """
+    columns = thumb_columns([row.value]) if columns is None else columns
+    column = next((name for name in THUMBS if name in columns and not empty(row.peek(name))), "")
     if not column:
-        raise row.error("label", f"no column says up or down, of {', '.join(THUMBS)}")
-    up = bool(verdict(row.raw(column)))
+        raise row.error("label", f"no column says up or down in all its rows, of {', '.join(THUMBS)}")
+    said = verdict(row.raw(column))
+    if said is None:
+        raise row.error(column, f"{str(row.peek(column))[:40]!r} says neither up nor down, as the rows before it do")
+    up = said
     field = next((name for name in ("messages", "conversations") if row.has(name)), "")
     if field and not row.has("response"):
         turns = turns_of(row, field) if field == "conversations" else conversation(row, field)

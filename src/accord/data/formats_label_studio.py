@@ -7,6 +7,7 @@ rating, choices and textarea. A result of another type, or of a tag whose data i
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -22,6 +23,25 @@ ASIDE = ("predictions", "drafts", "ground_truth", "result_count", "agreement", "
 """Columns of Label Studio's own administration."""
 _TEXT = ("text", "html", "body", "value", "title")
 _NUMBERED = re.compile(r"(.*?)[ _-]?([12ab])$", re.IGNORECASE)
+BARE = frozenset("yes no true false 1 0 1.0 0.0 +1 -1 -1.0".split())  # noqa: SIM905
+"""Words that answer a question, so that they say nothing without it."""
+_POSITIVE = re.compile(
+    r"better|best|prefer|winner|chosen|choice|good|helpful|correct|accept|approv|liked?\b|thumb|useful|quality|desirable|satisf|safe|pick|select|ok\b",
+    re.IGNORECASE,
+)
+"""In names of tags that ask whether an answer is to be approved, or which one."""
+_NEGATIVE = re.compile(
+    r"worse|worst|harm|toxic|bad|wrong|incorrect|reject|unsafe|unhelpful|dis(like|approv|satisf)|un(desir|accept|satisf|us)"
+    r"|(^|[ _-])(not?|un|in|less|least|more)([ _-]|$)|bias|offens|error",
+    re.IGNORECASE,
+)
+"""In names of tags that ask the opposite, or after something else."""
+_ANSWER = re.compile(
+    r"(?!.*(model|source|length|score))(.*[^n])?"
+    r"(answer|response|output|text|completion|reply|generation|candidate|option|summary)",
+    re.I,
+)
+"""In names of columns that hold an answer."""
 _OWN = frozenset("id annotation_id annotator created_at updated_at lead_time annotations_id".split())  # noqa: SIM905
 
 
@@ -54,7 +74,8 @@ def _annotated(annotation: Row, data: Row, prompt: Prompt) -> Taken:
     who = person_of.get("email") or person_of.get("id")
     at = annotation.word("created_at")
     person = annotation.like({"labeler": "imported" if who is None else str(who), "at": at[:40]})
-    taken, ratings, said = Taken(), dict[str, float](), dict[str, Any]()
+    taken, ratings, said = Taken(), dict[tuple[str, str], float](), dict[str, Any]()
+    chosen = _choices(annotation, data)
     for result in annotation.rows("result"):
         kind, tag, value = result.text("type", ""), result.text("from_name", ""), result.row("value")
         to = result.text("to_name", "")
@@ -64,22 +85,27 @@ def _annotated(annotation: Row, data: Row, prompt: Prompt) -> Taken:
         elif kind == "ranker":
             taken += _ranker(result, person, data, prompt, value)
         elif kind == "rating" and to in data.value:
-            ratings[to] = value.number("rating")
-        elif kind == "choices" and len(choices := value.texts("choices")) == 1 and _chosen(result, data, to, choices[0]) is not None:
-            taken += _chosen_taken(result, person, data, prompt, to, choices[0])
+            ratings[tag, to] = value.number("rating")
+        elif kind == "choices" and (choice := chosen.get((tag, to))) is not None:
+            value.raw("choices")
+            taken += _chosen_taken(result, person, data, prompt, to, choice)
         elif kind == "textarea" and re.search(r"answer|response|correct|rewrite|demonstration|edit", tag, re.IGNORECASE):
             texts = value.texts("text") if isinstance(value.peek("text"), list) else (value.text("text"),)
             taken += demonstrated(person, prompt, "\n".join(texts))
         elif kind in ("choices", "textarea", "rating", "number"):
-            said[tag] = plain(value.raw(kind if kind != "textarea" else "text"))
+            what = plain(value.raw(kind if kind != "textarea" else "text"))
+            said[f"{tag} of {to}" if tag in said else tag] = what
         else:
             hint = (
                 "pairwise, ranker, rating, choices and textarea are read; leave the tag out of the export, or drop the column annotations"
             )
             raise result.error("type", f"a result of type {kind!r} of the tag {tag!r} cannot be read", hint)
-    taken += _rated(person, data, prompt, ratings)
-    if said or (ratings and not taken.records):
-        kept = {"labeler": str(who), **said, **{f"rating of {name}": value for name, value in ratings.items()}}
+    about_answers = {of: stars for of, stars in ratings.items() if of[1] not in ASKED}
+    order = _rated(person, data, prompt, about_answers)
+    taken += order
+    unused = {f"{tag} of {to}": stars for (tag, to), stars in ratings.items() if not order.records or (tag, to) not in about_answers}
+    if said or unused:
+        kept = {"labeler": str(who), **said, **unused}
         taken += Taken(_with_note(prompt, f"annotation-{annotation.word('id')}", kept))
     else:
         annotation.raw("id")
@@ -134,40 +160,66 @@ def _has_ids(items: object, ids: list[str]) -> bool:
     return set(ids) <= {str(cast(dict[str, Any], item).get("id")) for item in cast(list[Any], items) if isinstance(item, dict)}
 
 
-def _chosen(result: Row, data: Row, to: str, choice: str) -> object:
+def _choices(annotation: Row, data: Row) -> dict[tuple[str, str], bool | str]:
+    """Return what the choices of an annotation say that can be learned from, by tag and what it is about.
+
+    A choice is a thumb for an answer if it says up or down by itself ("good"), or says yes or no to a tag whose name asks for approval; it
+    is an order if it names the better answer to such a tag. Where several tags judge the same, none of them alone is the judgement.
+    """
+    found = dict[tuple[str, str], bool | str]()
+    for result in annotation.rows("result"):
+        if result.peek("type") != "choices":
+            continue
+        tag, to, choices = str(result.peek("from_name")), str(result.peek("to_name")), result.row("value").peek("choices")
+        only = cast(list[Any], choices)[0] if isinstance(choices, list) and len(cast(list[Any], choices)) == 1 else None
+        said = _chosen(data, tag, to, only) if isinstance(only, str) else None
+        if said is not None:
+            found[tag, to] = said
+    thumbs = Counter(to for (_, to), said in found.items() if isinstance(said, bool))
+    orders = sum(isinstance(said, str) for said in found.values())
+    return {(tag, to): said for (tag, to), said in found.items() if (thumbs[to] if isinstance(said, bool) else orders) == 1}
+
+
+def _chosen(data: Row, tag: str, to: str, choice: str) -> bool | str | None:
     """Return what a choice says: a thumb for the answer that it is about, or the name of the better answer."""
+    asked = tag if _POSITIVE.search(tag) and not _NEGATIVE.search(tag) else ""
     if (up := verdict(choice)) is not None and to in data.value and to not in ASKED:
-        return up
-    return choice if choice in data.value and choice not in ASKED else None
+        return up if asked or (choice.strip().lower() not in BARE and not _NEGATIVE.search(tag)) else None
+    return choice if choice in data.value and choice not in ASKED and asked else None
 
 
-def _chosen_taken(result: Row, person: Row, data: Row, prompt: Prompt, to: str, choice: str) -> Taken:
-    said = _chosen(result, data, to, choice)
+def _chosen_taken(result: Row, person: Row, data: Row, prompt: Prompt, to: str, said: bool | str) -> Taken:
     if isinstance(said, bool):
         text = _answer(result, data, to)
         if reason := unusable(prompt, text):
             return Taken(dropped=reason)
         who, response = labeler_of(person), answered(prompt, text, prompt.source)
         return Taken((who, prompt, response, Thumb(prompt, response, said, who.id, who.group)))
-    match = _NUMBERED.fullmatch(choice)
-    others = [name for name in data.value if match and (found := _NUMBERED.fullmatch(name)) and found[1] == match[1] and name != choice]
+    match = _NUMBERED.fullmatch(said)
+    others = [name for name in data.value if match and (found := _NUMBERED.fullmatch(name)) and found[1] == match[1] and name != said]
     if len(others) != 1:
-        raise result.error("value.choices", f"it is not known which answer {choice!r} is better than")
-    return ranked(person, prompt, (data.text(choice), data.text(others[0])), (1, 2))
+        raise result.error("value.choices", f"it is not known which answer {said!r} is better than")
+    return ranked(person, prompt, (data.text(said), data.text(others[0])), (1, 2))
 
 
-def _rated(person: Row, data: Row, prompt: Prompt, ratings: dict[str, float]) -> Taken:
-    """Return the ranking of answers by an annotator's stars."""
-    names = [name for name in ratings if name not in ASKED][:MOST]
-    if len(names) < 2:
+def _rated(person: Row, data: Row, prompt: Prompt, ratings: dict[tuple[str, str], float]) -> Taken:
+    """Return the ranking of answers by an annotator's stars, if there is one number of stars for each answer."""
+    names = [to for _, to in ratings]
+    if not 2 <= len(names) <= MOST or len(set(names)) < len(names) or any(_NEGATIVE.search(tag) for tag, _ in ratings):
         return Taken()
-    return ranked(person, prompt, [data.text(name) for name in names], places([ratings[name] for name in names]))
+    return ranked(person, prompt, [data.text(name) for name in names], places(list(ratings.values())))
 
 
 def flat(row: Row) -> Taken:
     """Read a row of JSON_MIN: the task's columns, and a column per tag; a choice between two answers becomes a ranking."""
     sides = [name for name in row.value if row.peek(name) in ("left", "right")]
-    pair = next(_pairs(row), None)
+    pairs = list(_pairs(row))
+    answers = [pair for pair in pairs if _ANSWER.match(pair[0])]
+    if len(answers) != 1 and pairs:
+        names = ", ".join(f"{one} and {other}" for one, other in answers or pairs)
+        hint = f"rename the columns of the answers, e.g. --map answer1={pairs[0][0]} --map answer2={pairs[0][1]}, and --drop the others"
+        raise row.error(pairs[0][0], f"it is not known which columns are the two answers: {names[:200]}", hint)
+    pair = answers[0] if answers else None
     if len(sides) != 1 or pair is None:
         names = [name for name in row.value if name not in _OWN]
         hint = "export as JSON, which names the types, or map the columns with --map"

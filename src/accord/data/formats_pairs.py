@@ -180,7 +180,10 @@ def with_rejected(row: Row) -> Taken:
     value = row.peek(worse)
     if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
         prompt, texts = make_prompt(row, turns[:-1]), row.texts(worse)
-        return ranked(row, prompt, (turns[-1].content, *texts), (1, *([2] * len(texts))))
+        taken = Taken()
+        for text in texts:  # a pair each: which of the rejected is better is not said
+            taken += ranked(row, prompt, (turns[-1].content, text), (1, 2))
+        return taken
     side = _whole(row, worse, turns[:-1], _side(row, worse))
     if side[:-1] != turns[:-1]:
         return Taken(dropped="dialogues that part before the last answer")

@@ -16,7 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from accord.data import formats_own, formats_probes
+from accord.data import formats_judged, formats_own, formats_probes
 from accord.data.archives import Encoding, Tell, kind_of, text_lines
 from accord.data.documents import documents_of
 from accord.data.registry import FORMATS, Detection, Format, detect, detected, format_of, known_fields, tell_unread
@@ -246,11 +246,11 @@ def _file(source: Source, rows: Iterator[Row | Fault], known: Known, formats: di
         if len(sample) == SAMPLE or size > SAMPLE_SIZE:
             break
     sound = [row for row in sample if isinstance(row, Row)]
-    detection = Detection(sound) if source.format == "auto" else None
+    detection, thumbs = Detection(sound) if source.format == "auto" else None, formats_judged.thumb_columns([row.value for row in sound])
     told = (_told(row, detection, source.format, faults) for row in chain(sample, rows))
     for name, run in groupby((pair for pair in told if pair is not None), key=itemgetter(0)):
         formats.setdefault(name)
-        format, take = detected(name), _take(name, known)
+        format, take = detected(name), _take(name, known, thumbs)
         for row in format.gather(row for _, row in run):
             yield from _outcome(faults)
             if isinstance(row, Fault):
@@ -279,7 +279,9 @@ def _outcome(faults: list[Fault]) -> Iterator[Outcome]:
     yield from ((None, fault) for fault in waiting)
 
 
-def _take(name: str, known: Known) -> Take:
+def _take(name: str, known: Known, thumbs: frozenset[str]) -> Take:
+    if name == "thumbs":
+        return partial(formats_judged.thumbs, columns=thumbs)
     if name == "responses":
         return partial(formats_own.responses, known=known)
     return partial(formats_probes.mt_bench_answers, known=known) if name == "mt-bench-answers" else detected(name).take

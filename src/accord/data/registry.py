@@ -277,6 +277,8 @@ class Detection:
 
     def __init__(self, sample: Sequence[Row] = ()) -> None:
         self._having = dict[frozenset[str], dict[str, Format]]()
+        self.thumbs = formats_judged.thumb_columns([row.value for row in sample]) if sample else None
+        """The columns that say up or down; None when a row alone has to tell."""
         self._plugins = {name: format_of(name) for name in plugins.find("formats")}
         names = dict.fromkeys(name for row in sample if (name := self._first(row)))
         self._fuller = {name: _fuller(name, names) for name in names}
@@ -291,9 +293,12 @@ class Detection:
         fields = frozenset(row.value)
         if fields not in self._having:
             self._having[fields] = _formats_with(fields, self._plugins)
-        found = [(name, format) for name, format in self._having[fields].items() if format.looks(row.value)]
+        found = [(name, format) for name, format in self._having[fields].items() if self._looks(format, row.value)]
         whole = (name for name, format in found if any(row.has(*needed) for needed in format.fields))
         return next(whole, found[0][0] if found else "")
+
+    def _looks(self, format: Format, value: dict[str, Any]) -> bool:
+        return formats_judged.is_thumb(value, self.thumbs) if format.looks is formats_judged.is_thumb else format.looks(value)
 
 
 def _formats_with(fields: frozenset[str], others: Mapping[str, Format]) -> dict[str, Format]:
