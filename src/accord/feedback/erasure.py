@@ -154,12 +154,13 @@ def rewrite(store: Store, change: Change, *, by: str, why: str, now: datetime) -
 
 def _rewrite(connection: Connection, table: Any, columns: Sequence[str], emptied: Mapping[str, str], change: Change) -> int:
     # All ids are read first, because the rows change under the loop.
-    ids, count = list(connection.scalars(select(table.c.id).order_by(table.c.id))), 0
+    (key,) = table.primary_key
+    ids, count = list(connection.scalars(select(key).order_by(key))), 0
     for part in batches(ids):
-        for row in list(connection.execute(select(table).where(table.c.id.in_(part))).mappings()):
+        for row in list(connection.execute(select(table).where(key.in_(part))).mappings()):
             new = {name: value for name in columns if (value := clean(row[name], change)) != row[name]}
             if new:
-                connection.execute(update(table).where(table.c.id == row["id"]).values(**new, **emptied))
+                connection.execute(update(table).where(key == row[key.name]).values(**new, **emptied))
                 count += 1
     return count
 
@@ -193,4 +194,6 @@ _TEXTS: tuple[tuple[Any, tuple[str, ...], Mapping[str, str]], ...] = (
     (schema.conversations, ("title", "system"), {}),
     (schema.turns, ("text",), {}),
     (schema.reactions, ("payload",), {}),
+    (schema.doubt_notes, ("text",), {}),
+    (schema.guideline_rules, ("rule",), {}),
 )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from asked import prompts_of
+from asked import MAIL, prompts_of
 
 from accord.commands.app import main
 from accord.commands.data.forget import forget
@@ -59,3 +59,39 @@ def test_the_terminal_says_what_to_do_with_the_weights(project: Project, run: Pa
     shown = capsys.readouterr().out
     assert "models: ppo" in shown
     assert "train them again" in shown
+
+
+def test_rollouts_advice_rejects_and_undone_imports_lose_what_is_theirs(project: Project, run: Path) -> None:
+    theirs, others = MAIL, "Which of the seven rivers runs dry?"
+    written = {
+        "runs/reward-a/rollouts/000001.safetensors": "tokens",
+        "runs/reward-a/rollouts/index.jsonl": "{}\n",
+        "runs/episodes/rollouts/000001.safetensors": json.dumps([{"messages": [["user", theirs]]}]),
+        "runs/another/rollouts/000001.safetensors": json.dumps([{"messages": [["user", others]]}]),
+        "advice/critique.jsonl": json.dumps({"prompt": "c", "first": "x"}) + "\n" + json.dumps({"prompt": "a", "first": "x"}) + "\n",
+        "advice/judged/1.json": json.dumps({"worth": 1, "said": f"It says: {theirs}"}),
+        "advice/judged/2.json": json.dumps({"worth": 1, "said": "fine"}),
+        "rejects/asked.jsonl": json.dumps({"why": "no id", "row": {"user": "bob"}}) + "\n" + json.dumps({"row": {"user": "ann"}}) + "\n",
+        "undone/1-raw.txt": f"First.\n{theirs}\n",
+        "undone/2-raw.txt": "Second.\n",
+    }
+    for name, text in written.items():
+        (project.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.path / name).write_text(text, "utf-8")
+    metrics = forget(project, user="bob")
+    assert metrics["copies"] == [
+        "advice/critique.jsonl",
+        "advice/judged/1.json",
+        "rejects/asked.jsonl",
+        "runs/episodes/rollouts",
+        "runs/reward-a/rollouts",
+        "undone/1-raw.txt",
+    ]
+    left = {name: (project.path / name).read_text() for name in written if (project.path / name).is_file()}
+    assert left == {
+        "runs/another/rollouts/000001.safetensors": written["runs/another/rollouts/000001.safetensors"],
+        "advice/critique.jsonl": json.dumps({"prompt": "a", "first": "x"}) + "\n",
+        "advice/judged/2.json": written["advice/judged/2.json"],
+        "rejects/asked.jsonl": json.dumps({"row": {"user": "ann"}}) + "\n",
+        "undone/2-raw.txt": "Second.\n",
+    }

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asked import MAIL, prompts_of
+from sqlalchemy import insert, select
 
 from accord.commands.app import main
 from accord.commands.data.redact import redact
 from accord.errors import UsageError
+from accord.feedback import doubts, schema, tasks
 from accord.feedback.audit import entries
 from accord.feedback.store import Store
+from accord.feedback.tasks import Task
+from accord.records import Labeler
 from accord.runtime.project import Project
 
 
@@ -73,3 +78,20 @@ def test_personal_data_of_files(tmp_path: Path) -> None:
 def test_kinds_are_given_one_by_one(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     main(["redact", str(project.path), "--kinds", "email", "--kinds", "phone", "--json"])
     assert json.loads(capsys.readouterr().out)["kinds"] == {"email": 1, "phone": 1}
+
+
+def test_notes_on_doubts_and_the_rules_made_of_them_are_rewritten(project: Project) -> None:
+    now, secret = datetime(2026, 1, 1, tzinfo=UTC), "Ask jo.park@example.org."
+    with Store.open(project.store_url) as store:
+        store.add_labelers([Labeler("lou", "person")])
+        tasks.add(store, [Task("t", "demonstrate", next(iter(store.prompts())))])
+        assert tasks.next_task(store, "lou", now=now, lease_seconds=60)
+        doubt = doubts.ask(store, "lou", "t", secret, now=now)
+        with store.write() as connection:
+            rule = {"set": "training", "version": "v", "doubt": doubt, "rule": secret, "by": "lead", "at": now.isoformat()}
+            connection.execute(insert(schema.guideline_rules).values(rule))
+    changed = redact(project.path, mode="replace", kinds=("email",))["changed"]
+    assert (changed["doubt_notes"], changed["guideline_rules"]) == (1, 1)
+    with Store.open(project.store_url) as store, store.read() as connection:
+        for column in (schema.doubt_notes.c.text, schema.guideline_rules.c.rule):
+            assert connection.scalar(select(column)) == "Ask [EMAIL_1]."

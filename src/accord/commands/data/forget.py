@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from accord.commands.app import ProjectPath, Why, shows, table_of
-from accord.feedback import erasure
+from accord.feedback import copies, erasure
 from accord.feedback.apps import pseudonym
 from accord.feedback.audit import OPERATOR
 from accord.feedback.store import Store
@@ -41,7 +41,8 @@ def forget(
     Example: accord forget my-project --user user-042 --why "asked for it"
 
     Returns:
-        Emptied rows by kind; files of runs with the person's rows, and how many rows were removed; and the models that learned from
+        Emptied rows by kind; files of runs with the person's rows, and how many rows were removed; other files and folders with
+        copies, which were removed or cleaned; and the models that learned from
         them, or descend from such a model.
 
     Raises:
@@ -57,7 +58,18 @@ def forget(
         digests, runs = {trace.digest for trace in snapshots}, {trace.path.parent.name for trace in snapshots}
         models = models_that_learned(opened, digests, runs)
         # The copies lose their rows first: when this is stopped in between, the next run still finds the user.
+        others = copies.copies(opened.path, person, {trace.path.parent.name for trace in found})
+        if not keep_copies:
+            copies.remove_copies(others, person)
         removed = 0 if keep_copies else erasure.remove(found, person, now=now)
         emptied = erasure.forget(store, person, by=OPERATOR, why=why, now=now)
     files = {f"{trace.path.parent.name}/{trace.path.name}": trace.rows for trace in found}
-    return {**emptied, "rows_in_runs": sum(files.values()), "rows_removed_from_runs": removed, "files": files, "models": models}
+    copied = [str(path.relative_to(opened.path)) for path in others]
+    return {
+        **emptied,
+        "rows_in_runs": sum(files.values()),
+        "rows_removed_from_runs": removed,
+        "files": files,
+        "copies": copied,
+        "models": models,
+    }
