@@ -5,20 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from played import Brief, Counter, Late, Said, improve, learned, played, policy, sampler, settings, tokens, turns_format
-from tiny import FP32, rng, same, weights
+from tiny import FP32, rng, same, scalar, weights
 
 from accord.algorithms import grpo, rollouts
-from accord.algorithms.rewards import Earned, Mixture, Term
+from accord.algorithms.process import ProcessReward
+from accord.algorithms.rewards import Earned, Length, Listener, Mixture, Repetition, Term
 from accord.engine.local import LocalSampler
 from accord.environments.hosted import Environments
 from accord.errors import RunError
-from accord.records import Generation, Sampling
+from accord.records import Episode, EpisodeEnd, Generation, Sampling
 from accord.runtime.runs import Run
 from accord.settings import GrpoConfig
 
@@ -270,6 +272,54 @@ def test_an_episode_that_failed_scores_as_the_others_of_its_group_do() -> None:
     first = (there.episodes or [])[:2]
     assert sorted(episode.end for episode in first) == ["crashed", "done"]
     assert there.scores[:2].tolist() == [5.0, 5.0]
+
+
+def made(*rows: tuple[str, float, bool], turns: bool = False) -> rollouts.Drawn:
+    """Episodes of one own token between two of others', by hand: how each ended, what it earned, whether it was finished."""
+    own, said = [True, False, True], len(rows)
+    episodes = [Episode([2], own, [0.0, 0.0, earned], cast("EpisodeEnd", end), ()) for end, earned, _ in rows]
+    scores, keep = torch.tensor([earned for _, earned, _ in rows]), torch.ones(said, 2, dtype=torch.bool)
+    dense = torch.stack([torch.zeros(said), scores], 1) if turns else None
+    finished = torch.tensor([done for *_, done in rows])
+    scores = torch.zeros(said) if turns else scores
+    there = rollouts.Drawn([[2]] * said, [[5, 5, 1]] * said, finished, scores, keep, torch.zeros(said, 2), {}, dense, episodes)
+    return replace(there, group=len(rows))
+
+
+def test_an_episode_that_failed_is_neutral_under_every_rule_of_truncation() -> None:
+    there = made(("done", 4.0, True), ("tokens", 4.0, False), ("crashed", 0.0, True))
+    for rule, others in {"penalise": [4.0, -1.0], "bootstrap": [4.0, 0.0], "terminate": [4.0, 4.0], "mask": [4.0, 4.0]}.items():
+        expected = [*others, sum(others) / 2]
+        assert rollouts.settled_scores(there, rule, -1.0).tolist() == expected
+        config = settings("grpo", truncation=rule, no_stop_reward=-1.0, batch_size=3, minibatch_size=3, group_size=3)
+        assert grpo.final_scores(config, there).tolist() == expected
+
+
+def test_groups_are_told_apart_by_the_rewards_of_their_turns(tmp_path: Path) -> None:
+    """Under turn-wise rewards every score is 0. One group's episodes earn alike, though one of them failed; the other's differ."""
+    alike = made(("done", 2.0, True), ("done", 2.0, True), ("crashed", 0.0, True), turns=True)
+    differing = made(("done", 2.0, True), ("done", 3.0, True), ("done", 2.0, True), turns=True)
+    config = settings("reinforce", batch_size=6, minibatch_size=6, group_size=3)
+    assert grpo.turnwise(config)
+    assert grpo.telling_groups(grpo._earned(config, alike + differing), 3).tolist() == [False, True]
+
+
+def test_what_others_said_counts_in_no_part_of_the_reward() -> None:
+    own = [True, True, False, False, False, False, True]
+    episode = Episode([2], own, [0.0] * 7, "done", ())
+    response = [5, 6, 9, 9, 9, 9, 5]
+    process = ProcessReward(scalar(policy(), 3), dtype=FP32)
+    whole = process.score_tokens([[2]], [response])
+    parts: list[Any] = [Length(), Repetition(1), process]
+    for part in parts:
+        assert isinstance(part, Listener)
+        part.hear([episode])
+    assert Length().score([[2]], [response]).tolist() == [7.0], "a response without an environment is all the model's"
+    assert parts[0].score([[2]], [response]).tolist() == [3.0]
+    assert parts[1].score([[2]], [response]).tolist() == pytest.approx([1 / 3])
+    assert whole.ne(0).all()
+    torch.testing.assert_close(process.score_tokens([[2]], [response]), whole * torch.tensor(own))
+    torch.testing.assert_close(process.score([[2]], [response]), (whole * torch.tensor(own)).sum(1))
 
 
 def test_a_batch_of_failed_episodes_alone_ends_the_run_with_the_first_reason() -> None:

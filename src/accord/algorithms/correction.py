@@ -144,7 +144,7 @@ def _slope(each: Tensor, surprise: Tensor, rollout: Rollout) -> tuple[float, flo
     A policy that is sure of itself surprises by few tokens, the same ones in many rows, and their differences are one rounding and not
     many. So what leaving out a token's id changes is the error. Another temperature tilts all of them alike.
     """
-    said = [token for tokens in own_tokens(rollout) for token in tokens]
+    said = [token for tokens in own_tokens(rollout.responses, rollout.episodes) for token in tokens]
     ids, different = torch.tensor(said), len(set(said))
     products, squares = (torch.zeros(max(said) + 1).double().index_add(0, ids, x) for x in (each * surprise, surprise.square()))
     product, square = products.sum(), squares.sum().clamp(min=1e-9)

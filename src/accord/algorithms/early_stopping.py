@@ -155,7 +155,7 @@ def held_out_metrics(drawn: Drawn, start: Sequence[float]) -> dict[str, float]:
         drawn: ``RESPONSES`` adjacent responses to each prompt.
         start: the scores of the responses before training, in the same order.
     """
-    said = own_tokens(drawn)
+    said = own_tokens(drawn.responses, drawn.episodes)
     groups = [said[i : i + RESPONSES] for i in range(0, len(said), RESPONSES)]
     now, then = (scores.view(-1, RESPONSES).mean(1) for scores in (drawn.scores, torch.tensor(start)))
     wins = (now > then).float() + 0.5 * (now == then).float()

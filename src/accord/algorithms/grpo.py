@@ -47,6 +47,7 @@ from accord.algorithms.rollouts import (
     measure,
     minibatch,
     minibatches,
+    neutral,
     next_prompts,
     ratio_sums,
     rollout_metrics,
@@ -181,11 +182,11 @@ def _drawn(
         return draw(n=n, sampler=sampler, scorer=scorer, **_request(config, prompts, asked, step, number))
 
     drawn, draws = one(0), 1
-    useful = telling_groups(final_scores(config, drawn), n)
+    useful = telling_groups(_earned(config, drawn), n)
     share = useful.float().mean().item()
     while draws <= config.resample and int(useful.sum()) < groups:
         drawn, draws = drawn + one(draws), draws + 1
-        useful = telling_groups(final_scores(config, drawn), n)
+        useful = telling_groups(_earned(config, drawn), n)
     if draws > 1:
         first: list[int] = useful.int().argsort(descending=True, stable=True)[:groups].tolist()
         drawn = drawn.rows([group * n + i for group in first for i in range(n)])
@@ -210,7 +211,15 @@ def turnwise(config: GrpoConfig) -> bool:
 def final_scores(config: GrpoConfig, drawn: Drawn | Rollout) -> Tensor:
     """Return the scores [rows] under the truncation rule and the overlong penalty."""
     scores = settled_scores(drawn, config.truncation, config.no_stop_reward)
-    return scores + overlong_penalty(drawn.keep.sum(1), config.max_tokens, config.overlong_tokens)
+    return neutral(drawn, scores + overlong_penalty(drawn.keep.sum(1), config.max_tokens, config.overlong_tokens))
+
+
+def _earned(config: GrpoConfig, drawn: Drawn) -> Tensor:
+    """Return all that each row is rewarded with, by which groups are told apart: its score, and the rewards of its turns."""
+    scores = final_scores(config, drawn)
+    if drawn.dense is None:
+        return scores
+    return neutral(drawn, scores + drawn.dense.masked_fill(~learned_tokens(drawn, config.truncation), 0.0).sum(1))
 
 
 def learning_targets(config: GrpoConfig, rollout: Rollout, weights: Tensor | None = None) -> Targets:
@@ -224,7 +233,7 @@ def learning_targets(config: GrpoConfig, rollout: Rollout, weights: Tensor | Non
     if config.advantage == "return":
         advantages = rewards_to_go(rewards, keep)
     else:
-        totals = rewards.sum(1)
+        totals = neutral(rollout, rewards.sum(1))
         each = leave_one_out_advantages(totals, n) if config.advantage == "leave-one-out" else group_advantages(totals, n)
         each = over_group_spread(each, totals, n) if config.scale == "group" else each
         advantages = each[:, None] * keep

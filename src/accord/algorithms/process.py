@@ -23,6 +23,7 @@ from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import divided, pack
 from accord.models.scalar import scalars, scored_row, trained_window
+from accord.records import Episode
 from accord.runtime import ranks
 from accord.runtime.device import added, to_host
 from accord.runtime.progress import track
@@ -172,6 +173,11 @@ class ProcessReward:
     def __init__(self, model: Any, *, dtype: torch.dtype, batch_tokens: int = 16_384) -> None:
         self.model, self.dtype, self.batch_tokens = model.eval(), dtype, batch_tokens
         self.max_tokens = trained_window(model)
+        self.heard: Sequence[Episode] = ()
+
+    def hear(self, episodes: Sequence[Episode]) -> None:
+        """Take the episodes that are scored next."""
+        self.heard = episodes
 
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, " rows"]:
         """Return the sum over each response's tokens, for methods that reward whole responses."""
@@ -179,7 +185,10 @@ class ProcessReward:
 
     @torch.no_grad()
     def score_tokens(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Float[Tensor, "rows steps"]:
-        """Return the reward of each response token, 0 after a row's end. Of several processes each scores its share."""
+        """Return the reward of each response token, 0 after a row's end and for what others said in an episode.
+
+        Of several processes each scores its share.
+        """
         rows: list[MarkedRow] = []
         for prompt, response in zip(prompts, responses, strict=True):
             rows.append(MarkedRow(scored_row(prompt, response, self.max_tokens), [False] * len(response)))
@@ -189,4 +198,6 @@ class ProcessReward:
             flat = -torch.sigmoid(error_logits(self.model, part, self.dtype)).cpu()
             for i, each in zip(group, torch.split(flat, [len(row.wrong) for row in part]), strict=True):
                 out[i, : len(each)] = each
+        for row, episode in zip(out, self.heard, strict=bool(self.heard)):
+            row[: len(episode.own)] *= torch.tensor(episode.own)
         return ranks.summed(out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from accord.errors import UsageError
 from accord.protocols import Scorer
+from accord.records import Episode
 
 Tokens = Sequence[int]
 Ids = tuple[int, ...]
@@ -60,6 +61,13 @@ class Ensemble:
     def max_tokens(self) -> int:
         """The shortest window of the members; 0 where none has one."""
         return min((window for member in self.members if (window := getattr(member, "max_tokens", 0))), default=0)
+
+    def hear(self, episodes: Sequence[Episode]) -> None:
+        """Hand the episodes that are scored next to the members that read whole conversations."""
+        for member in self.members:
+            hear: Callable[[Sequence[Episode]], None] | None = getattr(member, "hear", None)
+            if hear:
+                hear(episodes)
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
         """Return the pooled score; the standard deviation is over members, with biased variance."""

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from accord.algorithms.rollouts import checked_scores
+from accord.algorithms.rollouts import checked_scores, own_tokens
 from accord.errors import RunError, UsageError
 from accord.protocols import Scorer
 from accord.records import Episode, Prompt, PromptTokens, final_answer
@@ -360,20 +360,34 @@ class Earned:
 
 @dataclass(frozen=True)
 class Length:
-    """A response's number of tokens, including the stop token."""
+    """A response's number of tokens, including the stop token; of an episode those of the model's own."""
+
+    heard: list[Episode] = field(default_factory=list[Episode], repr=False, compare=False)
+
+    def hear(self, episodes: Sequence[Episode]) -> None:
+        """Take the episodes that are scored next."""
+        self.heard[:] = episodes
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
-        return torch.tensor([float(len(response)) for response in responses])
+        return torch.tensor([float(len(own)) for own in own_tokens(responses, self.heard)])
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """The share of a response's token n-grams that occurred in it before: 0 without repetition, near 1 for one word repeated throughout."""
+    """The share of a response's token n-grams that occurred in it before: 0 without repetition, near 1 for one word repeated throughout.
+
+    Of an episode those of the model's own tokens.
+    """
 
     n: int = 3
+    heard: list[Episode] = field(default_factory=list[Episode], repr=False, compare=False)
+
+    def hear(self, episodes: Sequence[Episode]) -> None:
+        """Take the episodes that are scored next."""
+        self.heard[:] = episodes
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
-        return torch.tensor([self._repeated(list(response)) for response in responses])
+        return torch.tensor([self._repeated(own) for own in own_tokens(responses, self.heard)])
 
     def _repeated(self, response: list[int]) -> float:
         grams = [tuple(response[i : i + self.n]) for i in range(len(response) - self.n + 1)]

@@ -45,6 +45,8 @@ class Drawn:
     episodes: list[Episode] | None = None
     """What each row is, where an environment answered the model. ``responses`` then hold all tokens behind the opening, and the token
     tensors have a step for each of the model's own alone, as they have where a response is all that is said."""
+    group: int = 1
+    """How many adjacent rows share a prompt, where they are episodes."""
 
     def rows(self, chosen: Sequence[int]) -> Drawn:
         """Return some of the rows, in the given order."""
@@ -54,7 +56,7 @@ class Drawn:
         tokens = (self.keep[kept][:, :width], self.logprobs[kept][:, :width])
         dense = None if self.dense is None else self.dense[kept][:, :width]
         episodes = None if self.episodes is None else [self.episodes[i] for i in kept]
-        return Drawn(prompts, responses, self.finished[kept], self.scores[kept], *tokens, self.seconds, dense, episodes)
+        return Drawn(prompts, responses, self.finished[kept], self.scores[kept], *tokens, self.seconds, dense, episodes, self.group)
 
     def __add__(self, other: Drawn) -> Drawn:
         """Concatenate two draws and add up their seconds."""
@@ -69,7 +71,7 @@ class Drawn:
         finished, scores = torch.cat([self.finished, other.finished]), torch.cat([self.scores, other.scores])
         seconds = {name: spent + other.seconds[name] for name, spent in self.seconds.items()}
         prompts, responses = self.prompts + other.prompts, self.responses + other.responses
-        return Drawn(prompts, responses, finished, scores, keep, logprobs, seconds, dense, episodes)
+        return Drawn(prompts, responses, finished, scores, keep, logprobs, seconds, dense, episodes, self.group)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ class Rollout:
     entropies: Float[Tensor, "rows steps"] | None = None
     """The trainer's entropy where each token was sampled."""
     episodes: list[Episode] | None = None
+    """As in ``Drawn``."""
+    group: int = 1
     """As in ``Drawn``."""
 
 
@@ -154,7 +158,7 @@ def draw(
 
 
 def _own_tokens(drawn: Drawn, episodes: list[Episode], n: int) -> Drawn:
-    """Return episodes with a step for each of the model's own tokens; those that failed score as the others of their group do."""
+    """Return episodes with a step for each of the model's own tokens. Those that failed were given nothing; see ``neutral``."""
     void = torch.tensor([episode.void for episode in episodes])
     if bool(void.all()):
         hint = "fix the environment, and continue with --resume"
@@ -165,27 +169,29 @@ def _own_tokens(drawn: Drawn, episodes: list[Episode], n: int) -> Drawn:
     def own_steps(table: Tensor) -> Tensor:
         return pad(table[own.bool()], counts)
 
-    valid = (~void).float()
-    mean_of_all = (drawn.scores * valid).sum() / valid.sum()
-    sums, there = (drawn.scores * valid).view(-1, n).sum(1), valid.view(-1, n).sum(1)
-    usual = torch.where(there > 0, sums / there.clamp(min=1), mean_of_all).repeat_interleave(n)
-    dense = None if drawn.dense is None else own_steps(drawn.dense) * valid[:, None]
-    return replace(
-        drawn,
-        scores=torch.where(void, usual, drawn.scores),
-        keep=keep_mask(counts),
-        logprobs=own_steps(drawn.logprobs),
-        dense=dense,
-        episodes=episodes,
-    )
+    dense = None if drawn.dense is None else own_steps(drawn.dense).masked_fill(void[:, None], 0.0)
+    there = replace(drawn, keep=keep_mask(counts), logprobs=own_steps(drawn.logprobs), dense=dense, episodes=episodes, group=n)
+    return replace(there, scores=neutral(there, there.scores))
 
 
-def own_tokens(drawn: Drawn | Rollout) -> list[list[int]]:
-    """Return the policy's own tokens of each response; those of an environment's turns are left out."""
+def neutral(drawn: Drawn | Rollout, scores: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+    """Return scores in which each episode that failed has the mean of the others of its group, so that it moves no baseline."""
     if drawn.episodes is None:
-        return drawn.responses
+        return scores
+    void, n = torch.tensor([episode.void for episode in drawn.episodes]), drawn.group
+    valid = (~void).float()
+    mean_of_all = (scores * valid).sum() / valid.sum().clamp(min=1)
+    sums, there = (scores * valid).view(-1, n).sum(1), valid.view(-1, n).sum(1)
+    usual = torch.where(there > 0, sums / there.clamp(min=1), mean_of_all).repeat_interleave(n)
+    return torch.where(void, usual, scores)
+
+
+def own_tokens(responses: Sequence[Sequence[int]], episodes: Sequence[Episode] | None) -> list[list[int]]:
+    """Return the policy's own tokens of each response: all of them, or those of an episode without what others said."""
+    if not episodes:
+        return [list(response) for response in responses]
     said: list[list[int]] = []
-    for response, episode in zip(drawn.responses, drawn.episodes, strict=True):
+    for response, episode in zip(responses, episodes, strict=True):
         said.append([token for token, own in zip(response, episode.own, strict=True) if own])
     return said
 
@@ -231,18 +237,20 @@ def measure(
         log_ratio=log_ratio,
         entropies=flat.rows["entropy"],
         episodes=drawn.episodes,
+        group=drawn.group,
     )
 
 
 def settled_scores(drawn: Drawn | Rollout, truncation: str, no_stop_reward: float) -> Float[Tensor, " rows"]:
     """Return the scores under the truncation rule, which replaces those of responses without a stop token.
 
-    ``penalise`` gives ``no_stop_reward``, ``bootstrap`` 0; ``terminate`` and ``mask`` keep the score.
+    ``penalise`` gives ``no_stop_reward``, ``bootstrap`` 0; ``terminate`` and ``mask`` keep the score. An episode that failed then has what
+    the others of its group have.
     """
     cut, scores = ~drawn.finished, drawn.scores
-    if truncation == "penalise":
-        return torch.where(cut, no_stop_reward, scores)
-    return torch.where(cut, 0.0, scores) if truncation == "bootstrap" else scores
+    if truncation in ("penalise", "bootstrap"):
+        scores = torch.where(cut, no_stop_reward if truncation == "penalise" else 0.0, scores)
+    return neutral(drawn, scores)
 
 
 def learned_tokens(drawn: Drawn | Rollout, truncation: str) -> Bool[Tensor, "rows steps"]:
@@ -274,7 +282,9 @@ def minibatches(rows: int, size: int, epochs: int, *, seed: int, stage: str, ste
 
 def given(rollout: Drawn | Rollout) -> Float[Tensor, " rows"]:
     """Return all that each row was given: its score, and the rewards of its tokens."""
-    return rollout.scores if rollout.dense is None else rollout.scores + rollout.dense.masked_fill(~rollout.keep, 0.0).sum(1)
+    if rollout.dense is None:
+        return rollout.scores
+    return neutral(rollout, rollout.scores + rollout.dense.masked_fill(~rollout.keep, 0.0).sum(1))
 
 
 def rollout_metrics(rollout: Rollout, kl: Float[Tensor, "rows steps"]) -> dict[str, float]:

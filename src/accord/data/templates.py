@@ -122,13 +122,16 @@ class ChatFormat:
         where = f"message {messages[0].content[:40]!r}"
         if self.raw:
             raise InputError("a base model's format has no turns", where=where, hint="begin with a chat model: `accord sft` makes one")
-        said = [message if self._writes_tools or str(message.role) != TOOL else replace(message, role="user") for message in messages]
-        whole = self._render([Message("user", "question"), Message("assistant", PROBE), *said])
+        whole = self._render([Message("user", "question"), Message("assistant", PROBE), *self.readable(messages)])
         ids = self._behind(whole.partition(PROBE)[2], where)
         end = next((place for place, id in enumerate(ids) if id in self.stop), None)
         if end is None:
             raise InputError(f"{template_name(self.tokenizer)} writes no token that ends an answer", where=where, hint=MEND)
         return ids[end + 1 :]
+
+    def readable(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """Return messages as the template can write them: where it has no turns of tools, a tool speaks as the user."""
+        return tuple(replace(each, role="user") if str(each.role) == TOOL and not self._writes_tools else each for each in messages)
 
     @cached_property
     def _writes_tools(self) -> bool:

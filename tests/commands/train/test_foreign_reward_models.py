@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import torch
 from small_project import FLAGS, copied
 from tiny import FP32, chat, llama, scalar
 
-from accord.algorithms.rewards import Rows
+from accord.algorithms.reward_parts import Ensemble
+from accord.algorithms.rewards import Mixture, Rows, Term
 from accord.commands.models import load_reward_model
 from accord.commands.train.rewards import ReadAnew
 from accord.data.templates import ChatFormat
 from accord.errors import ModelError
 from accord.models.folders import save_model
-from accord.records import Message, Prompt, PromptTokens
+from accord.records import Episode, Message, Prompt, PromptTokens, Role
 from accord.runtime.project import Project
 
 CHATML = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
 CHATML += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 BRACKETS = "{% for message in messages %}{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]"
 BRACKETS += "{% else %}{{ message.content }}{{ eos_token }}{% endif %}{% endfor %}"
+REFUSES = "{% if message.role not in ('user', 'assistant') %}{{ raise_exception('no such role') }}{% endif %}"
+STRICT = CHATML.replace("<|im_start|>{{", REFUSES + "<|im_start|>{{", 1)
 TALKS = [
     (Message("user", "Where is the mill?"),),
     (Message("user", "Who keeps it?"), Message("assistant", "The miller."), Message("user", "Since when?")),
@@ -81,3 +85,32 @@ def test_a_reward_model_without_a_template_is_refused(project: Project, tmp_path
 
     with pytest.raises(ModelError, match="has no chat template"):
         grpo(made, reward="bare", config=GrpoConfig(steps=1, batch_size=8, minibatch_size=8, max_tokens=4), flags=FLAGS)
+
+
+def test_of_an_episode_every_part_that_asks_a_model_reads_the_whole_conversation(project: Project, tmp_path: Any) -> None:
+    """The model alone and in an ensemble, in one reward; a tool speaks as the user where the model's template has no tools."""
+    made = copied(project, tmp_path / "with-strangers")
+    policy = chat()
+    tool = Message(cast("Role", "tool"), "The mill is closed.")
+    talk = (Message("user", "Is it open?"), Message("assistant", "I look."), tool, Message("assistant", "No."))
+    prompt = Prompt("p", talk[:1])
+    ids = PromptTokens(policy.prompt(prompt.messages), prompt)
+    row = policy.response(prompt.messages, "I look.")
+    readers: list[ReadAnew] = []
+    for vocab in (310, 330):
+        source = foreign(made, STRICT, vocab, ["<|im_start|>", "<|im_end|>"], "own")
+        model = load_reward_model(made, source, FP32)
+        readers.append(ReadAnew.of(model, made, source, Rows([prompt], [ids], policy.text), policy.stop))
+    as_user = (*talk[:2], Message("user", tool.content))
+    expected: list[float] = []
+    for reader in readers:
+        whole = Prompt("w", as_user)
+        plain = replace(reader, rows=Rows([whole], [[1]], lambda tokens: "No."), heard=[])
+        expected.append(plain.score([[1]], [[2]]).item())
+    assert abs(expected[0] - expected[1]) > 1e-4
+    parts = {"a": readers[0], "min(a+b)": Ensemble(readers, "min")}
+    weighted = Mixture([Term("a"), Term("min(a+b)")], parts).at(1, 1)
+    weighted.hear([Episode(list(ids), [True] * len(row), [0.0] * len(row), "done", talk)])
+    assert weighted.score([ids], [row]).item() == pytest.approx(expected[0] + min(expected), abs=1e-5)
+    assert weighted.mean("a") == pytest.approx(expected[0], abs=1e-5)
+    assert weighted.mean("min(a+b)") == pytest.approx(min(expected), abs=1e-5)

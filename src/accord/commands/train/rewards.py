@@ -408,13 +408,13 @@ class ReadAnew:
         return cls(model, template_of(tokenizer), rows, stop)
 
     def hear(self, episodes: Sequence[Episode]) -> None:
-        """Take the episodes that are scored next."""
+        """Take the episodes that are scored until others are heard: several parts of a reward may ask this one model."""
         self.heard[:] = episodes
 
     def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return the reward of each pair; several processes, which all ask, divide them."""
-        said = self.rows.said(prompts, responses, list(self.heard))
-        self.heard.clear()
+        rows = self.rows.said(prompts, responses, list(self.heard))
+        said = [replace(row, messages=self.format.readable(row.messages)) for row in rows]
         if is_ours(self.model.model):
             read = [self.format.prompt(row.messages) for row in said]
             written = [self.format.response(row.messages, row.response) for row in said]
