@@ -234,6 +234,65 @@ def test_a_server_that_answers_nonsense_ends_its_episode(told: tuple[int, Any], 
     assert words in reply.error
 
 
+def test_a_step_is_sent_again_only_where_it_was_certainly_not_taken(tmp_path: Path) -> None:
+    answers = [503, 429, 200, 502]
+
+    def answer(path: str, body: Any) -> tuple[int, Any]:
+        if path == "/reset":
+            return 200, {"episode": 1, "messages": body["row"]["messages"]}
+        return answers.pop(0), {"messages": [], "reward": 1.0, "done": False, "info": {}} | {"messages": ROW["messages"]}
+
+    with served(answer) as (address, asked):
+        environments = open_environment(address, tmp_path, seconds=5, at_once=1)
+        said = one(environments, "reset", ROW).messages
+        assert not one(environments, "step", [*said, Message("assistant", "a")]).failed
+        assert one(environments, "step", [*said, Message("assistant", "b")]).error.endswith("answered 502")
+    assert [path for path, *_ in asked] == ["/reset", "/step", "/step", "/step", "/step"]
+
+
+def test_a_redirect_is_not_followed_with_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCORD_ENVIRONMENT_TOKEN", "secret")
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"{other}/reset")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    asked: list[str] = []
+
+    class Thief(Elsewhere):
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Authorization", ""))
+            self.send_response(404)
+            self.end_headers()
+
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for handler in (Elsewhere, Thief)]
+    other = f"http://127.0.0.1:{servers[1].server_port}"
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        environments = open_environment(f"http://127.0.0.1:{servers[0].server_port}", tmp_path, seconds=5, at_once=1)
+        assert "answered 302" in one(environments, "reset", ROW).error
+    finally:
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+    assert not asked
+
+
+@pytest.mark.parametrize("name", ["http://me:secret@host:9", "user:big@http://me:secret@host/v1", "openenv:x@ws://host/?api_key=secret"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="would be written into the run") as error:
+        open_environment(name, tmp_path, seconds=1, at_once=1)
+    assert "secret" not in str(error.value)
+
+
 def test_a_server_that_is_gone_ends_its_episode(tmp_path: Path) -> None:
     reply = one(open_environment("http://127.0.0.1:9", tmp_path, seconds=5, at_once=1), "reset", ROW)
     assert reply.failed == "crashed"

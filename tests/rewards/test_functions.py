@@ -146,3 +146,19 @@ def test_what_fails_is_named_with_its_row_and_the_way_out(function: Any, what: s
 def test_a_function_that_takes_no_responses_is_refused() -> None:
     with pytest.raises(UsageError, match="not prompts and responses"):
         FunctionReward("f", lambda prompts: [1.0])  # type: ignore[misc]
+
+
+def test_a_batch_may_lack_a_part_or_say_nothing_at_all() -> None:
+    """Batches of one response: named parts, another part, and None alone."""
+
+    def reward(prompts: Any, responses: Any) -> Any:
+        return {"a": [{"x": 1.0, "y": 2.0}], "b": [{"x": 3.0}], "c": [None]}[responses[0]]
+
+    assert score(reward, said("c", "a", "b"), batch=1) == {"x": [None, 1.0, 3.0], "y": [None, 2.0, None]}
+    assert score(reward, said("c", "c"), batch=1) == {"": [None, None]}
+
+    def mixed(prompts: Any, responses: Any) -> Any:
+        return [{"x": 1.0}] if responses[0] == "a" else [1.0]
+
+    with pytest.raises(RunError, match="without a name"):
+        score(mixed, said("a", "b"), batch=1)

@@ -215,3 +215,12 @@ def test_addresses_are_read_and_those_with_a_key_in_them_refused() -> None:
         with pytest.raises(UsageError) as caught:
             Address.read(term)
         assert "pw" not in str(caught.value)
+
+
+def test_a_request_may_be_answered_with_nothing_where_others_name_parts() -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        (row,) = body["rows"]
+        return 200, {"rewards": [{"x": 1.0} if row["response"] == "a" else None]}
+
+    with serving(answer) as server:
+        assert score(server.address, said("a", "b"), batch=1) == {"x": [1.0, None]}

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from accord.errors import UsageError
 
 TOKEN = "ACCORD_ENVIRONMENT_TOKEN"
 """The environment variable whose value goes with each request, as a bearer token."""
@@ -22,8 +26,35 @@ ENDED = "DONE"
 """What a playing model writes when the user has what it wanted."""
 
 
-def ask(url: str, body: Mapping[str, Any], seconds: float) -> Any:
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect, which would take the token to another host."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
+
+
+def check_address(url: str, where: str) -> None:
+    """Refuse an address with a password in it, which would be written into the run.
+
+    Raises:
+        UsageError: it has one, or a key.
+    """
+    parts = urlsplit(url)
+    secret = [name for name, _ in parse_qsl(parts.query) if re.search(r"key|token|secret|password|auth", name, re.IGNORECASE)]
+    if parts.username or parts.password or secret:
+        what = "a password in an address would be written into the run"
+        raise UsageError(what, where=f"{where}, {parts.scheme}://{parts.hostname}", hint=f"set {TOKEN} in the environment")
+
+
+def ask(url: str, body: Mapping[str, Any], seconds: float, *, once: bool = False) -> Any:
     """Post a JSON object and return what comes back. A server that is busy or gone is asked again, ``TRIES`` times in all.
+
+    Args:
+        once: whether the server must not do it twice. It is asked again only where it has certainly done nothing: it refused the
+            connection, or said that it is busy (429, 503).
 
     Raises:
         OSError: it does not answer, or answers with an error.
@@ -35,16 +66,16 @@ def ask(url: str, body: Mapping[str, Any], seconds: float) -> Any:
     asked = urllib.request.Request(url, json.dumps(body).encode(), headers)
     for left in reversed(range(TRIES)):
         try:
-            with urllib.request.urlopen(asked, timeout=seconds) as answer:
+            with _OPENER.open(asked, timeout=seconds) as answer:
                 held = answer.read(LARGEST + 1)
             if len(held) > LARGEST:
                 raise ValueError(f"{url} answered more than {LARGEST:,} bytes")
             return json.loads(held)
         except urllib.error.HTTPError as error:
-            if error.code not in (429, 502, 503, 504) or not left:
+            if error.code not in ((429, 503) if once else (429, 502, 503, 504)) or not left:
                 raise OSError(f"{url} answered {error.code}") from error
         except urllib.error.URLError as error:
-            if not left:
+            if not left or (once and not isinstance(error.reason, ConnectionRefusedError)):
                 raise OSError(f"{url} does not answer: {error.reason}") from error
         time.sleep(0.2 * (TRIES - left))
     raise OSError(url)  # never reached: the last try returns or raises
@@ -69,7 +100,7 @@ class HttpEnvironment:
 
     def step(self, messages: Sequence[Mapping[str, str]]) -> tuple[Any, Any, bool, Any]:
         """Let the server answer."""
-        told = ask(f"{self.address}/step", {"episode": self.episode, "messages": list(messages)}, self.seconds)
+        told = ask(f"{self.address}/step", {"episode": self.episode, "messages": list(messages)}, self.seconds, once=True)
         return told["messages"], told["reward"], told["done"], told.get("info", {})
 
     def close(self) -> None:

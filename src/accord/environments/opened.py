@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from accord.environments.address import HttpEnvironment, PlayedUser
+from accord.environments.address import HttpEnvironment, PlayedUser, check_address
 from accord.environments.gymnasium_text import GymnasiumText
 from accord.environments.hosted import Environments
 from accord.environments.openenv_client import OpenEnvEpisode, generic_client
@@ -22,6 +23,7 @@ BUILT_IN: dict[str, str] = {
 }
 """Built-in environments by name: where each class is."""
 FORMS = "module:Class, errands, tools:calculator+search, user:MODEL@ADDRESS, gymnasium:ID, verifiers:ID, openenv:ADDRESS, http://..."
+ADDRESS = re.compile(r"\b(?:https?|wss?)://.*")
 TOOLS = ("calculator", "search", "python")
 
 
@@ -43,6 +45,8 @@ def open_environment(name: str, folder: Path, *, seconds: float, at_once: int) -
 def _maker(name: str, folder: Path, seconds: float) -> tuple[Callable[[], Any], bool | None]:
     """Return what makes an environment, and whether it answers the same again; None leaves that to the class."""
     kind, _, rest = name.partition(":")
+    if at := ADDRESS.search(name):
+        check_address(at.group(), f"--environment {kind}")
     if kind in ("http", "https"):
         return partial(HttpEnvironment, name, seconds), False
     if kind == "tools":

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from accord.errors import RunError, UsageError
-from accord.rewards.rows import AGAIN, Said, Scores, named, parts_of
+from accord.rewards.rows import AGAIN, Said, Scores, joined_parts, named, parts_of
 
 Function = Callable[..., Any]
 GIVEN = ("tokens", "ids", "completions", "completion_ids")
@@ -156,13 +156,7 @@ class FunctionReward:
             place = raised.place * size + self._culprit(chunks[raised.place], end)
             what = f"raised {type(raised.error).__name__}: {raised.error}, for {named(rows, place)}"
             raise RunError(what, where=where, hint=AGAIN) from raised.error
-        parts: Scores = {}
-        for chunk, value in zip(chunks, returned, strict=True):
-            for name, numbers in parts_of(value, chunk, where).items():
-                parts.setdefault(name, []).extend(numbers)
-        if any(len(numbers) != len(rows) for numbers in parts.values()):
-            raise RunError("named other parts for some responses than for others", where=where, hint="return the same names every time")
-        return parts
+        return joined_parts([(parts_of(value, chunk, where), len(chunk)) for chunk, value in zip(chunks, returned, strict=True)], where)
 
     def _call(self, rows: Sequence[Said]) -> Any:
         returned = called(self.function, self.asks, rows)

@@ -86,6 +86,26 @@ def parts_of(returned: Any, rows: Sequence[Said], where: str) -> Scores:
     return parts or {ONE: [None] * len(rows)}
 
 
+def joined_parts(chunks: Sequence[tuple[Scores, int]], where: str) -> Scores:
+    """Return the parts of all responses from those of chunks, each with its number of responses.
+
+    A named part that a chunk lacks applies to none of its responses; so do all parts where a chunk says nothing but None.
+
+    Raises:
+        RunError: some chunks have named parts, and others numbers without a name.
+    """
+    nameless = any(value is not None for parts, _ in chunks for value in parts.get(ONE, ()))
+    names = dict.fromkeys(name for parts, _ in chunks for name in parts if name != ONE)
+    if names and nameless:
+        what = "named parts for some responses, and gave a number without a name for others"
+        raise RunError(what, where=where, hint="return a dict for every response, or for none")
+    whole: Scores = {name: [] for name in names or [ONE]}
+    for parts, rows in chunks:
+        for name, numbers in whole.items():
+            numbers.extend(parts.get(name, [None] * rows))
+    return whole
+
+
 def _listed(returned: Any, rows: Sequence[Said], where: str) -> list[Any]:
     """Return what came back as a list with one value per response."""
     hint = "a reward returns one number or None for each response, in their order"

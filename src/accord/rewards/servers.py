@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from accord.errors import RunError, UsageError
-from accord.rewards.rows import AGAIN, Said, Scores, parts_of
+from accord.rewards.rows import Said, Scores, joined_parts, parts_of
 
 if TYPE_CHECKING:
     import httpx
@@ -117,13 +117,7 @@ class ServerReward:
             answers = [one.result() for one in asked]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        parts: Scores = {}
-        for answer in answers:
-            for name, numbers in answer.items():
-                parts.setdefault(name, []).extend(numbers)
-        if any(len(numbers) != len(rows) for numbers in parts.values()):
-            raise RunError("named other parts for some responses than for others", where=self._where, hint=AGAIN)
-        return parts
+        return joined_parts([(parts, len(chunk)) for parts, chunk in zip(answers, chunks, strict=True)], self._where)
 
     @property
     def _where(self) -> str:
