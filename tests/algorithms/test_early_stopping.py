@@ -172,3 +172,13 @@ def test_settings_that_need_evaluations_are_refused_without() -> None:
         GrpoConfig(evaluate_every=0, patience=2)
     with pytest.raises(UsageError, match="need evaluations"):
         PpoConfig(evaluate_every=0, final_policy="best")
+
+
+def test_weights_that_an_older_checkpoint_names_stay_until_the_next_one(tmp_path: Path) -> None:
+    """A checkpoint that is written in the background leaves the one before it on disk, to resume from after a kill."""
+    rewards = [1.0, 2.0, 3.0, 4.0]
+    asked = {"evaluate_every": 1, "patience": 2, "last": 5, "save_every": 1}
+    with pytest.raises(Cut):
+        trained(tmp_path / "cut", "grpo", held_out=watched(cut_after(rewards, 3)()), **asked)
+    there = sorted(int(path.name) for path in (tmp_path / "cut").glob("*/[0-9]*") if path.is_dir())
+    assert there[-2:] == [1, 2], there

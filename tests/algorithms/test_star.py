@@ -185,3 +185,21 @@ def test_star_raises_exact_answers_from_a_measured_start(seed: int, tmp_path: Pa
     rows = metrics(run)
     assert rows[0]["accuracy"] < 0.5
     assert rows[-1]["accuracy"] > rows[0]["accuracy"] + 0.3
+
+
+@pytest.mark.parametrize(("many", "count"), [(7, 3), (5, 4), (5, 5), (3, 8)])
+def test_no_problem_is_asked_twice_in_a_round_and_none_is_left_out(many: int, count: int) -> None:
+    """Across the ends of passes, where the next pass has another order; a round larger than all problems has each of them once."""
+    questions = [Question([number], [number]) for number in range(many)]
+    asked = list[int]()
+    for step in range(3 * many):
+        chosen = [question.plain[0] for question in star._next(questions, step * count, count, seed=0)]
+        assert len(set(chosen)) == len(chosen) == min(count, many)
+        asked += chosen
+    assert set(asked[: 3 * many]) == set(range(many))
+
+
+def test_rounds_of_all_problems_are_one_pass_each() -> None:
+    questions = [Question([number], [number]) for number in range(6)]
+    as_many = [star._next(questions, step * 6, 6, seed=0) for step in range(3)]
+    assert [star._next(questions, step * 10, 10, seed=0) for step in range(3)] == as_many

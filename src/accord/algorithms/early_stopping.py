@@ -48,6 +48,8 @@ class Evaluations:
     run: Run
     sampling: Sampling
     weights: Callable[[], Mapping[str, Any]]
+    named: int = 0
+    """The best step that the checkpoint before the last one names."""
     state: dict[str, Any] = field(default_factory=dict[str, Any])
     """What a checkpoint keeps: the scores before training, the best evaluation and its step, evaluations since then."""
 
@@ -78,6 +80,7 @@ class Evaluations:
             done: steps that the run has behind it. A run of an earlier version has evaluated nothing by then, and does not begin to.
         """
         self.state.update(restored)
+        self.named = self.state.get("best_step", 0)
         if done and not restored:
             self.held_out = None
         if self.wanted and not done:
@@ -118,9 +121,11 @@ class Evaluations:
         return {"held_out": self.state["reward"]} if "reward" in self.state else {}
 
     def tidy(self) -> None:
-        """Remove the weights that a checkpoint no longer names."""
+        """Remove the weights that no checkpoint names: one that is written in the background leaves the one before it on disk for now."""
         if self.wanted and self.saves_best:
-            self.run.forget_aside(but=self.state["best_step"])
+            best = self.state["best_step"]
+            self.run.forget_aside({best, self.named})
+            self.named = best
 
     def best(self) -> dict[str, Any] | None:
         """Return the weights to save in place of the last ones; None where the last ones are saved."""

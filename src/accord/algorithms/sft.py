@@ -72,6 +72,7 @@ def train(
         restore_trained(model, state["model"])
         restore_optimizers(optimizers, state["optimizers"])
         best, best_loss, held_out = _best_of(state, run, done), state["best_loss"], state.get("held_out", {})
+    named = best
 
     raw_text = pretraining(done) if pretraining else None
     with track(steps, "sft", done=done) as bar:
@@ -107,7 +108,8 @@ def train(
             if run.due(step % config.save_every == 0 or step == steps, config.save_minutes):
                 state = {"model": trained_state(model), "best": best, "best_loss": best_loss, "held_out": held_out}
                 run.checkpoint(step, state | {"optimizers": optimizer_states(optimizers)})
-                run.forget_aside(but=best or None)
+                run.forget_aside({best, named})  # the checkpoint before is on disk until this one is written
+                named = best
             bar.advance(loss=loss, tokens_per_second=speed)
     if best not in (0, steps):  # else they are the model's own
         restore_trained(model, run.aside(best)["model"])

@@ -163,13 +163,22 @@ def _tries(config: StarConfig, prompts: Sequence[list[int]], sampler: Sampler, s
 
 
 def _next(questions: Sequence[Question], start: int, count: int, seed: int) -> list[Question]:
-    """Return the next problems, in passes over all of them, each in its own seeded order; none twice in a round."""
-    wanted = range(start, start + min(count, len(questions)))
+    """Return the next problems, in passes over all of them, each in its own seeded order; none twice in a round.
+
+    A round that reaches into the next pass skips what it has from the pass that ends; a round of all problems or more is one pass.
+    """
+    if count >= len(questions):
+        start, count = start // count * len(questions), len(questions)
+    wanted = range(start, start + count)
     orders = {
         epoch: torch.randperm(len(questions), generator=generator(seed, "star", "questions", epoch))
         for epoch in {i // len(questions) for i in wanted}
     }
-    return [questions[int(orders[i // len(questions)][i % len(questions)])] for i in wanted]
+    drawn = [int(orders[i // len(questions)][i % len(questions)]) for i in wanted]
+    first = dict.fromkeys(drawn)
+    spare = (int(place) for place in orders[max(orders)] if int(place) not in first)
+    chosen = [*first, *(next(spare) for _ in range(count - len(first)))]
+    return [questions[place] for place in chosen]
 
 
 def _without_repeats(pairs: Pairs) -> Pairs:

@@ -23,7 +23,7 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -266,14 +266,14 @@ class Run:
         ranks.barrier()  # rank 0 may be writing them
         return checkpoints.load(self.folder / ASIDE / f"{step:06d}")
 
-    def forget_aside(self, but: int | None = None) -> None:
-        """Remove the weights that were put aside, except those of one step; 0 is before the first."""
+    def forget_aside(self, but: Collection[int] = ()) -> None:
+        """Remove the weights that were put aside, except those of some steps; 0 is before the first."""
         if not ranks.first():
             return
         for path in (self.folder / ASIDE).glob("[0-9]*"):
-            if but is None or path.name != f"{but:06d}":
+            if int(path.name) not in but:
                 shutil.rmtree(path)
-        if but is None:
+        if not but:
             shutil.rmtree(self.folder / ASIDE, ignore_errors=True)
 
     def kept(self) -> list[int]:
