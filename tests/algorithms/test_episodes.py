@@ -301,7 +301,7 @@ def test_groups_are_told_apart_by_the_rewards_of_their_turns(tmp_path: Path) -> 
     differing = made(("done", 2.0, True), ("done", 3.0, True), ("done", 2.0, True), turns=True)
     config = settings("reinforce", batch_size=6, minibatch_size=6, group_size=3)
     assert grpo.turnwise(config)
-    assert grpo.telling_groups(grpo._earned(config, alike + differing), 3).tolist() == [False, True]
+    assert grpo.telling_groups(grpo._earned(config, alike + differing), 3).tolist() == [False, True]  # pyright: ignore[reportPrivateUsage]
 
 
 def test_what_others_said_counts_in_no_part_of_the_reward() -> None:

@@ -193,7 +193,7 @@ def test_no_problem_is_asked_twice_in_a_round_and_none_is_left_out(many: int, co
     questions = [Question([number], [number]) for number in range(many)]
     asked = list[int]()
     for step in range(3 * many):
-        chosen = [question.plain[0] for question in star._next(questions, step * count, count, seed=0)]
+        chosen = [question.plain[0] for question in star._next(questions, step * count, count, seed=0)]  # pyright: ignore[reportPrivateUsage]
         assert len(set(chosen)) == len(chosen) == min(count, many)
         asked += chosen
     assert set(asked[: 3 * many]) == set(range(many))
@@ -201,5 +201,5 @@ def test_no_problem_is_asked_twice_in_a_round_and_none_is_left_out(many: int, co
 
 def test_rounds_of_all_problems_are_one_pass_each() -> None:
     questions = [Question([number], [number]) for number in range(6)]
-    as_many = [star._next(questions, step * 6, 6, seed=0) for step in range(3)]
-    assert [star._next(questions, step * 10, 10, seed=0) for step in range(3)] == as_many
+    as_many = [star._next(questions, step * 6, 6, seed=0) for step in range(3)]  # pyright: ignore[reportPrivateUsage]
+    assert [star._next(questions, step * 10, 10, seed=0) for step in range(3)] == as_many  # pyright: ignore[reportPrivateUsage]
