@@ -54,7 +54,7 @@ class Break:
 
 
 BREAKS = [
-    Break("t01_the_stop", "one stop token is kept, pad or not", "models/packing.py", "from_end <= kept_t.repeat_interleave(lengths_t))", "(from_end <= kept_t.repeat_interleave(lengths_t)) & (flat != flat[-1]))"),
+    Break("t01_the_stop", "one stop token is kept, pad or not", "models/packing.py", "keep = from_end <= kept_t.repeat_interleave(lengths_t)", "keep = (from_end <= kept_t.repeat_interleave(lengths_t)) & (flat != flat[-1])"),
     Break("t02_a_score", "padding, batch and inner stop tokens leave a score alone", "models/scalar.py", "scalars(model, batch, batch.last,", "scalars(model, batch, batch.starts + 2,"),
     Break("t03_the_score", "the score is read at the last token", "models/scalar.py", "scalars(model, batch, batch.last,", "scalars(model, batch, batch.last - 1,"),
     Break("t04_prompts", "prompts of unequal length are sampled as alone", "engine/cache.py", "starts = (self.width - lengths).repeat_interleave(n)", "starts = (0 * lengths).repeat_interleave(n)"),
@@ -85,7 +85,7 @@ BREAKS = [
     Break("t29_the_reward", "the head's initial spread", "models/scalar.py", "(width + 1) ** -0.5", "0.02", "rewards"),
     Break("t29_ppo", "the value starts from the reward model; demonstrations score 0", "algorithms/reward.py", "model.config.reward_bias = -float(", "model.config.reward_bias = float(", "rewards"),
     Break("t30", "value clipping takes the worse", "algorithms/objectives.py", "loss = torch.maximum(loss,", "loss = torch.minimum(loss,", "rewards"),
-    Break("t31", "a score of 0 is a score", "algorithms/rollouts.py", "torch.where(cut, no_stop_reward, scores)", "torch.where(cut | (scores == 0), no_stop_reward, scores)"),
+    Break("t31", "a score of 0 is a score", "algorithms/rollouts.py", "scores = torch.where(cut, no_stop_reward if", "scores = torch.where(cut | (scores == 0), no_stop_reward if"),
     Break("t32", "short last batches count", "algorithms/rollouts.py", "range(0, rows, size)", "range(0, rows - size + 1, size)", "rewards"),
     Break("t33", "scored in training where PPO scores", "models/scalar.py", "return [*prompt, *response]", "return [*prompt, *response[:-1]]", "rewards"),
     Break("t34_t38_t39", "seeds reach prompts, minibatches and engine", "algorithms/ppo.py", 'generator(config.seed, "ppo", "rollout", step)', "generator(step)", "rewards"),
@@ -101,7 +101,7 @@ BREAKS = [
     Break("t40_twenty", "20 = 10 + 10: KL coefficient", "algorithms/ppo.py", 'beta, updates = state["kl_coef"], state["updates"]', 'updates = state["updates"]', "state", "ppo"),
     Break("t40_twenty", "20 = 10 + 10: moving average", "algorithms/ppo.py", 'average = {name: like(state["average"][name].to(policy.device), held) for name, held in average.items()}', "pass", "state", "ppo"),
     Break("t40_twenty", "20 = 10 + 10: value model", "algorithms/ppo.py", 'restore_trained(value, state["value"])', "pass", "state", "ppo"),
-    Break("t40_twenty", "20 = 10 + 10: prompts asked so far", "algorithms/grpo.py", 'asked, updates = state["asked"], state["updates"]', 'updates = state["updates"]', "state", "grpo"),
+    Break("t40_twenty", "20 = 10 + 10: prompts asked so far", "algorithms/grpo.py", 'asked, updates, evaluated = state["asked"], state["updates"], state.get("evaluations", {})', 'updates, evaluated = state["updates"], state.get("evaluations", {})', "state", "grpo"),
     Break("t40_twenty", "20 = 10 + 10: optimiser", "algorithms/raft.py", 'restore_optimizers(optimizers, state["optimizers"])', "pass", "state", "raft"),
     Break("t40_kill_9", "kill -9 and resume: the critic's optimiser", "algorithms/ppo.py", "for name, optimizers in trained.items():\n            restore_optimizers", "for name, optimizers in [*trained.items()][:1]:\n            restore_optimizers", "kill", "ppo"),
     Break("t41", "scores are float32", "models/scalar.py", "F.linear(states.index_select(0, at).float(), weight.float())", "F.linear(states.index_select(0, at).to(dtype), weight.to(dtype)).float()"),

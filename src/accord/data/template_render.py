@@ -117,14 +117,14 @@ def _rendered(
         turn = template_turn(message)
         turns.append(turn | {"content": [{"type": "text", "text": message.content}]} if as_parts else turn)
     given = [{"type": "function", "function": dict(tool)} for tool in tools]
-    source, size = str(tokenizer.chat_template), sum(len(message.content) for message in messages) + len(json.dumps([turns, given]))
+    source, said = str(tokenizer.chat_template), sum(len(message.content) for message in messages)
     try:
         with time_limit(SECONDS), nullcontext() if source in _TRIED else _first(source):
             text: object = tokenizer.apply_chat_template(turns, tools=given or None, tokenize=False, add_generation_prompt=reply)
         if not isinstance(text, str):
             raise InputError(f"{template_name(tokenizer)} gives no text", where=where, hint=MEND)
-        if len(text) > CHARACTERS + 20 * size + len(source):
-            what = f"{template_name(tokenizer)} wrote {len(text):,} characters for a conversation of {size:,}"
+        if len(text) > CHARACTERS + 20 * (said + len(json.dumps([turns, given]))) + len(source):
+            what = f"{template_name(tokenizer)} wrote {len(text):,} characters for a conversation of {said:,}"
             raise InputError(what, where=where, hint=MEND)
         return text
     except InputError:

@@ -60,8 +60,8 @@ def ppo(
         need_raw_text(opened, "--ptx-coef 0")
     source = locate(opened, sft)
     replay = replayed(opened, config)
+    critic_from = critic_source(opened, reward, source, config)
     rewards, held_out_spec = open_rewards(opened, config, reward, name), open_held_out(opened, config, reward, name)
-    critic_from = critic_source(opened, reward, source, rewards)
     parents = {sft: digest_of(source), **({reward: digest_of(critic_from)} if critic_from else {}), **rewards.parents}
     inputs = {"sft": digest_of(source), **({"reward": digest_of(critic_from)} if critic_from else {})}
     inputs |= rewards.inputs | template_input(opened)

@@ -112,8 +112,7 @@ def open_rewards(
             a function needs.
     """
     environment: str = getattr(config, "environment", "")
-    asked = rewards or config.rewards
-    terms, folder = parse_rewards(EARNED if environment and asked == "model" else asked), project.run(name)
+    terms, folder = _terms(config, rewards), project.run(name)
     before = "" if split == "train" else f"{split}-"
     names = [term.name for term in terms]
     _check_earned(names, environment)
@@ -152,6 +151,12 @@ def open_rewards(
     for remark in opened.remarks:
         say(remark)
     return RewardSpec(terms, models, opened.parts, prompts, inputs | opened.inputs, demonstrations, ratings, opened.remarks)
+
+
+def _terms(config: Rewards, rewards: str = "") -> list[Term]:
+    """Return the reward's terms; with an environment, what it gives stands in place of a reward model that nobody named."""
+    asked = rewards or config.rewards
+    return parse_rewards(EARNED if getattr(config, "environment", "") and asked == "model" else asked)
 
 
 def _check_earned(names: Sequence[str], environment: str) -> None:
@@ -297,7 +302,7 @@ def mixture(
         if pooled := parse_pooling(name):
             return Ensemble([scorers[each] for each in pooled.models], pooled.how, pooled.spread)
         if found := PROCESS.fullmatch(name):
-            return ProcessReward(scorers[found.group(1)].model, dtype=dtype)
+            return ProcessReward(held[spec.models[found.group(1)]], dtype=dtype)
         if name in scorers:
             return scorers[name]
         if name in spec.texts:
@@ -321,7 +326,8 @@ def mixture(
         run.note(remark)
     made = Mixture(spec.terms, {term.name: scorer_of(term.name) for term in spec.terms})
     tried = made.at(1, 1)
-    tried.hear([Episode(opening=ids[0], own=[True], rewards=[0.0], end="done", messages=())] * 2)
+    if getattr(config, "environment", ""):
+        tried.hear([Episode(opening=ids[0], own=[True], rewards=[0.0], end="done", messages=())] * 2)
     tried.score([ids[0]] * 2, [[chat_format.stop[0]]] * 2)
     return made
 
@@ -431,15 +437,20 @@ class ReadAnew:
         return ids
 
 
-def critic_source(project: Project, reward: str, sft_source: str, spec: RewardSpec) -> str:
+def critic_source(project: Project, reward: str, sft_source: str, config: Rewards) -> str:
     """Return the reward model that PPO's critic starts as; empty where it starts as the SFT model with a new head.
 
     That is where there is no reward model, or one that reads other tokens: the critic has to read the policy's.
+
+    Raises:
+        UsageError: an unknown reward.
+        ModelError: the term ``model`` stands for a model that is missing.
     """
-    source = spec.models.get("model", "")
-    if not source and reward not in project.models():
+    names = [term.name for term in _terms(config)]
+    models = {model for name in names if _text_of(project, name) is None for model in _models_of(project, name)}
+    if "model" not in models and reward not in project.models():
         return ""
-    source = source or locate(project, reward)
+    source = locate(project, reward)
     return source if same_tokenizer(load_tokenizer(sft_source), source) else ""
 
 
