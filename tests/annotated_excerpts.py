@@ -86,7 +86,7 @@ def thumbed(kind: str) -> dict[str, Any]:
 
 
 POTATO: dict[str, Any] = {
-    "user_id": "ann",
+    "user_id": "annotator-7",
     "instance_id": "i-1",
     "displayed_text": "A. At the market.<br>B. No idea.",
     "label_annotations": {"preference": {"selection": "B"}, "topic": {"food": "1"}},

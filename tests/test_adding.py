@@ -94,7 +94,7 @@ def test_the_method_learns_and_resumes(tmp_path: Path) -> None:
 
 
 def test_the_format_comes_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_row = block("star_reviews", vars(formats_preferences))["star_reviews"]
+    read_row = block("star_reviews", {**vars(formats_preferences), "Thumb": Thumb})["star_reviews"]  # as its file imports it
     monkeypatch.setitem(registry.FORMATS, "star-reviews", registry._format(read_row, "question+reply+stars"))
     path, broken = tmp_path / "reviews.jsonl", tmp_path / "broken.jsonl"
     rows = [

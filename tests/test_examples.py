@@ -88,7 +88,14 @@ def test_the_formulas_alone_teach_a_model_of_ones_own() -> None:
 
 
 def test_no_example_is_left_out() -> None:
-    tested = {*SCRIPTS, "bare_objectives", "small_town", "feedback_app", "open_webui_action"}  # the last two: tests/serving/apps
+    tested = {
+        *SCRIPTS,
+        "bare_objectives",
+        "small_town",
+        "feedback_app",
+        "open_webui_action",
+        "rule_rewards",
+    }  # the two of apps: tests/serving/apps
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
     listed = (EXAMPLES / "README.md").read_text("utf-8")
     assert not [path.name for path in (*EXAMPLES.glob("*.py"), *NOTEBOOKS) if path.name not in listed]

@@ -105,7 +105,7 @@ def mangled(**fields: Any) -> dict[str, Any]:
 
 def test_annotators_and_labels_of_potato(tmp_path: Path) -> None:
     found = of(tmp_path, POTATO, POTATO_TABLE, POTATO | {"label_annotations": {"preference": {}}})
-    assert [one.labeler for one in found.rankings] == ["ann", "bob@x"]
+    assert [one.labeler for one in found.rankings] == ["annotator-7", "bob@x"]
     said = found.prompts[0].extra.values()
     assert {"labeler": "ann", "topic": {"food": "1"}} in said
     assert {prompt.user for prompt in found.prompts} == {""}

@@ -26,7 +26,7 @@ from accord.feedback.provenance import origin_of
 from accord.feedback.question_agreement import QuestionAgreement, flag_agreement, question_agreement
 from accord.feedback.snapshot import snapshot_digest
 from accord.feedback.store import Store
-from accord.feedback.withdrawals import is_withdrawn
+from accord.feedback.withdrawals import is_withdrawn, withdrawn_counts
 from accord.records import Ranking
 from accord.runtime.files import write_atomic
 from accord.runtime.model_card import cell
@@ -338,10 +338,9 @@ def _missing(connection: Connection, rows: Sequence[Row], people: Mapping[str, t
 
 def _left_out(store: Store, connection: Connection, people: Mapping[str, tuple[str, str]], kinds: str) -> Section:
     """Count what the database holds and no training reads, or this one did not."""
-    w, d, t = schema.withdrawn, schema.demonstrations, schema.thumbs
+    d, t = schema.demonstrations, schema.thumbs
     # A brief for labelers is withdrawn from the start, and was never a prompt to learn from.
-    query = select(w.c.kind, func.count()).where(w.c.by != written.BY).group_by(w.c.kind).order_by(w.c.kind)
-    rows: list[tuple[object, ...]] = [(f"withdrawn: {kind}", count) for kind, count in connection.execute(query)]
+    rows: list[tuple[object, ...]] = [(f"withdrawn: {kind}", count) for kind, count in withdrawn_counts(connection, but_by=written.BY)]
     if excluded := connection.scalar(select(func.count()).select_from(schema.excluded)):
         rows.append(("excluded labelers", excluded))
     by = Counter[tuple[str, str]]()

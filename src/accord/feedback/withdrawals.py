@@ -51,6 +51,13 @@ def withdrawn_ids(connection: Connection, kind: str, ids: Iterable[str]) -> Iter
         yield from connection.scalars(select(w.c.record_id).where(w.c.kind == kind, w.c.record_id.in_(part)))
 
 
+def withdrawn_counts(connection: Connection, *, but_by: str) -> list[tuple[str, int]]:
+    """Return how many records of each kind were withdrawn, by anybody but ``but_by``."""
+    w = schema.withdrawn
+    query = select(w.c.kind, func.count()).where(w.c.by != but_by).group_by(w.c.kind).order_by(w.c.kind)
+    return [(kind, count) for kind, count in connection.execute(query)]
+
+
 def withdraw(
     connection: Connection, kind: str, reasons: Iterable[tuple[str, str]], *, by: str, now: datetime, replaced_by: str = ""
 ) -> int:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,6 +66,7 @@ def run(program: str, *, given: str = "", limits: Limits | None = None) -> Ran:
         (folder / "given").write_text(given, "utf-8", "surrogatepass")
         command = [sys.executable, "-I", "-B", confined.__file__, name, *map(str, (limits.seconds, limits.memory_mb, limits.file_mb))]
         with (folder / "given").open("rb") as reads, (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+            began = time.monotonic()
             process = subprocess.Popen(
                 command, stdin=reads, stdout=out, stderr=err, cwd=folder / "work", env=_environment(name), start_new_session=True
             )
@@ -79,7 +81,9 @@ def run(program: str, *, given: str = "", limits: Limits | None = None) -> Ran:
         errors = errors.replace(mark, "").rstrip()
     if code == 0:
         return Ran("done" if done else "left", output, errors)
-    if code in (-signal.SIGXCPU, -signal.SIGALRM):
+    # The kernel kills a program that goes on past its processor time by a second: on a busy machine the milder signal may come too late.
+    late = code == -signal.SIGKILL and time.monotonic() - began >= limits.seconds
+    if late or code in (-signal.SIGXCPU, -signal.SIGALRM):
         return Ran("time", output, errors)
     if code == -signal.SIGXFSZ or "File too large" in errors:
         return Ran("output", output, errors)
