@@ -107,7 +107,7 @@ def test_annotators_and_labels_of_potato(tmp_path: Path) -> None:
     found = of(tmp_path, POTATO, POTATO_TABLE, POTATO | {"label_annotations": {"preference": {}}})
     assert [one.labeler for one in found.rankings] == ["annotator-7", "bob@x"]
     said = found.prompts[0].extra.values()
-    assert {"labeler": "ann", "topic": {"food": "1"}} in said
+    assert {"labeler": "annotator-7", "topic": {"food": "1"}} in said
     assert {prompt.user for prompt in found.prompts} == {""}
     assert {"labeler": "bob@x", "strength": {"scale_value": "-2"}} in said
     assert found.metrics["dropped"] == {"instance without an annotation": 1}
