@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from accord.commands.app import app, main
+from accord.commands.app import BROUGHT_BY, app, main
 from accord.feedback.store import Store
 from accord.runtime.project import Project
 
@@ -442,3 +444,11 @@ def test_a_plain_install_has_every_command_that_needs_no_extra() -> None:
         "accord: chat: the package httpx is not installed (pip install 'accord-rlhf[serve,site]')",
         "accord: serve: the package uvicorn is not installed (pip install 'accord-rlhf[serve,site]')",
     ]
+
+
+def test_each_package_that_an_extra_brings_is_named_with_it() -> None:
+    """A package of BROUGHT_BY stands in pyproject.toml under the extra that the error names."""
+    extras = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    for package, extra in BROUGHT_BY.items():
+        brought = {re.split(r"[\[<>=;]", line)[0].replace("-", "_") for line in extras[extra]}
+        assert package in brought, f"accord-rlhf[{extra}] does not bring {package}"

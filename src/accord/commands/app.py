@@ -276,6 +276,8 @@ def interval_text(metric: Sequence[float | None], digits: int = 3) -> str:
 
 EXTRAS = {"label": "site", "chat": "serve,site", "serve": "serve,site"}
 """The extras that a command's modules need as soon as it is loaded."""
+BROUGHT_BY = {"httpx": "remote", "jsonschema": "rewards", "llguidance": "serve", "math_verify": "rewards", "referencing": "rewards"}
+"""The extra that brings a package which is loaded only when something is asked for that needs it."""
 
 
 def _without_extra(error: ImportError) -> str:
@@ -287,7 +289,7 @@ def _without_extra(error: ImportError) -> str:
     if not missing or missing == "accord":
         raise error
     command = next((word for word in sys.argv[1:] if word in EXTRAS), "")
-    extra = EXTRAS.get(command, "remote" if missing == "httpx" else "")
+    extra = EXTRAS.get(command, BROUGHT_BY.get(missing, ""))
     way = f"pip install 'accord-rlhf[{extra}]'" if extra else f"pip install {missing}"
     return f"{command or 'the command'}: the package {missing} is not installed ({way})"
 

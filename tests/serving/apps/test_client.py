@@ -83,8 +83,8 @@ def test_a_lost_reply_is_asked_for_again_and_nothing_is_stored_twice(served: Ser
 def test_a_busy_server_is_asked_again_after_the_time_that_it_names(served: Served) -> None:
     token, _ = served.keys.add("hurried", scopes=("feedback",), requests_per_minute=60)
     with Client(served.url, token) as accord:
-        for number in range(61):
-            accord.prompt([{"role": "user", "content": f"Bread {number}?"}])
+        stored = [accord.prompt([{"role": "user", "content": f"Bread {number}?"}]).items[0].id for number in range(61)]
+    assert len(set(stored)) == 61
 
 
 def test_an_answer_from_elsewhere_is_spoken_of_once_it_is_sent_along(served: Served) -> None:
