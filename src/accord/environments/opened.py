@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from accord.environments.openenv_client import OpenEnvEpisode, generic_client
 from accord.environments.tools import Calculator, PythonTool, Search, Tool, ToolUse
 from accord.environments.verifiers_env import VerifiersEpisode, load_verifiers
 from accord.errors import UsageError
+from accord.runtime.own_code import imported
 
 BUILT_IN: dict[str, str] = {
     "errands": "accord.world.errands:ErrandUser",
@@ -87,15 +86,8 @@ def _class(address: str, folder: Path) -> Callable[[], Any]:
     if not found or not module or not name:
         hint = f"{FORMS}; docs/episodes.md shows what an environment is"
         raise UsageError(f"there is no environment {address!r}", where="--environment", hint=hint)
-    before = list(sys.path)
-    sys.path[:0] = [str(folder), str(Path.cwd())]
-    try:
-        made = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        hint = f"a file {module}.py in the project's folder, with a class {name} that has reset(row) and step(messages)"
-        raise UsageError(f"cannot be imported: {type(error).__name__}: {error}", where=f"--environment {address}", hint=hint) from error
-    finally:
-        sys.path[:] = before
+    hint = f"a file {module}.py in the project's folder, with a class {name} that has reset(row) and step(messages)"
+    made = imported(address, folder, where=f"--environment {address}", hint=hint)
     missing = [method for method in ("reset", "step") if not callable(getattr(made, method, None))]
     if not callable(made) or missing:
         what = f"has no {' and no '.join(missing)}" if missing else "is no class"

@@ -7,10 +7,8 @@ arguments alone gets texts: the last user turn and the response. docs/rewards.md
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +19,7 @@ from typing import Any, cast
 
 from accord.errors import RunError, UsageError
 from accord.rewards.rows import AGAIN, Said, Scores, joined_parts, named, parts_of
+from accord.runtime.own_code import imported
 
 Function = Callable[..., Any]
 GIVEN = ("tokens", "ids", "completions", "completion_ids")
@@ -34,15 +33,8 @@ def load_function(address: str, folder: Path) -> Function:
         UsageError: there is no such module or function, or importing it fails.
     """
     module, _, name = address.partition(":")
-    before = list(sys.path)
-    sys.path[:0] = [str(folder), str(Path.cwd())]
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        hint = f"a file {module}.py in the project's folder, with a function {name}(prompts, responses)"
-        raise UsageError(f"cannot be imported: {type(error).__name__}: {error}", where=f"rewards, {address}", hint=hint) from error
-    finally:
-        sys.path[:] = before
+    hint = f"a file {module}.py in the project's folder, with a function {name}(prompts, responses)"
+    found = imported(address, folder, where=f"rewards, {address}", hint=hint)
     if not callable(found):
         raise UsageError("is no function", where=f"rewards, {address}")
     return cast(Function, found)
