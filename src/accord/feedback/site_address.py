@@ -10,8 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from accord.runtime.files import write_atomic
+from accord.settings import LabelConfig
 
 FILE = "site.json"
+
+
+def public_address(config: LabelConfig, port: int = 0) -> str:
+    """Return the address by which people reach a site: the first of its names, over https at the usual port of the proxy.
+
+    Args:
+        port: that the site listens on; 0 takes the setting's.
+    """
+    host = config.names.split(",")[0].strip() or config.host
+    if config.https:
+        return f"https://{host}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port or config.port}"
 
 
 @contextmanager

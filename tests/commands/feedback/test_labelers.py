@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,10 @@ from accord.commands.app import main
 from accord.commands.feedback import labelers
 from accord.errors import UsageError
 from accord.feedback import accounts, audit
-from accord.feedback.site_address import written_down
+from accord.feedback.site_address import public_address, written_down
 from accord.feedback.store import Store
 from accord.runtime.project import Project
+from accord.settings import LabelConfig
 
 
 @pytest.fixture
@@ -76,6 +80,17 @@ def test_an_invitation_leads_to_the_site_that_runs(tmp_path: Path) -> None:
     assert labelers.invite(project, "Dan")["link"].startswith("http://127.0.0.1:8400/join?token="), "it was killed: no such process"
 
 
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_the_link_stands_whole_on_a_line_of_its_own(project: Project, columns: str) -> None:
+    """On a terminal of any width. The database keeps the hash alone: a link that is cut off is lost."""
+    command = [sys.executable, "-m", "accord", "labelers", "invite", str(project.path), "Ann Smith", "--url", "https://labels.example/team"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": columns}).stdout
+    (line,) = [line for line in said.splitlines() if "join?token=" in line]
+    assert line.startswith("https://labels.example/team/join?token=")
+    with Store.open(project.store_url) as store:
+        assert accounts.redeem(store, line.rpartition("=")[2], now=datetime.now(UTC))
+
+
 def test_somebody_who_is_not_there_is_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["labelers", "pause", str(project.path), "nobody"])
@@ -108,3 +123,11 @@ def test_the_list_is_a_table_that_names_the_state(project: Project, capsys: pyte
 def test_a_link_holds_a_year_at_most(project: Project, days: float) -> None:
     with pytest.raises(UsageError, match="at most 365"):
         labelers.invite(project, "Ann", days=days)
+
+
+def test_a_running_site_is_known_by_its_name_and_its_own_port() -> None:
+    """Its flags need not stand in accord.toml; https is a proxy's, at its usual port."""
+    assert public_address(LabelConfig(), 9001) == "http://127.0.0.1:9001"
+    assert public_address(LabelConfig(host="::1"), 9001) == "http://[::1]:9001"
+    assert public_address(LabelConfig(names="labels.example, b"), 9001) == "http://labels.example:9001"
+    assert public_address(LabelConfig(names="labels.example", https=True), 9001) == "https://labels.example"

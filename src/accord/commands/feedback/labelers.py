@@ -19,7 +19,7 @@ from accord.feedback import accounts
 from accord.feedback.accounts import Role
 from accord.feedback.audit import OPERATOR
 from accord.feedback.privacy import erase_labeler
-from accord.feedback.site_address import running_site
+from accord.feedback.site_address import public_address, running_site
 from accord.feedback.store import Store
 from accord.runtime.progress import table
 from accord.runtime.project import Project
@@ -30,7 +30,14 @@ for _change in (pause, resume, qualify, revoke, exclude, include):
     labelers.command(_change)
 
 
+def _show_invitation(made: dict[str, Any]) -> None:
+    """Print the link on a line of its own, whole at any width: the database has only its hash, so it is never shown again."""
+    print(f"{made['name']} is invited as {made['role']}. The link works once, within {made['days']:g} days:")
+    print(made["link"])
+
+
 @labelers.command
+@shows(_show_invitation)
 def invite(
     project: ProjectPath,
     name: Annotated[str, Parameter(help="What you call the person.")],
@@ -103,9 +110,5 @@ def erase(
 
 
 def _site_address(project: Project) -> str:
-    """Return the address of the project's site: the name that accord.toml gives it, or else where it runs now."""
-    config = LabelConfig(**project.settings.get("label", {}))
-    if not config.names and not config.https and (running := running_site(project.path)):
-        return running
-    host = config.names.split(",")[0].strip() or config.host
-    return f"https://{host}" if config.https else f"http://{host}:{config.port}"  # https is a proxy's, at its usual port
+    """Return the address of the project's site as it runs now, or else as accord.toml has it."""
+    return running_site(project.path) or public_address(LabelConfig(**project.settings.get("label", {})))

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from accord.errors import RunError, UsageError
 from accord.feedback import accounts, tasks
 from accord.feedback.audit import OPERATOR
-from accord.feedback.site_address import written_down
+from accord.feedback.site_address import public_address, written_down
 from accord.feedback.store import Store
 from accord.settings import LabelConfig, ScreeningConfig
 from accord.settings.questions import Questions
@@ -104,7 +104,7 @@ def open_site(
     print(f"Invite labelers: accord labelers invite {folder} NAME", flush=True)
     if not tasks.left(store, ANYBODY, most=1):
         print(f"No task waits. To have responses ranked that have been ranked before: accord queue {folder} --again", flush=True)
-    with written_down(folder, address):
+    with written_down(folder, public_address(config, made.getsockname()[1])):
         serve(create(store, config, name=name, secret=secret, folder=folder, screening=screening, asked=asked), made)
 
 
