@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -34,6 +34,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import func, insert, select, text
 from visitor import Reply, Visitor
+from witness import Witness, verdict
 
 from accord import Message, Project, Prompt, Response, Store
 from accord.feedback import accounts, answers, schema, tasks
@@ -42,6 +43,9 @@ from accord.runtime.files import write_atomic
 ROOT = Path(__file__).parent.parent
 PROMPTS, K = 250, 4
 BATCH = 100_000
+PROGRAM = "from accord.commands.app import main; main()"
+WRONG = ("lost", "changed", "unrecorded", "doubled", "over_overlap", "server_errors")
+"""Figures that must be zero."""
 Answered = TypeVar("Answered")
 
 
@@ -69,17 +73,20 @@ SHORT = Size(labelers=8, seconds=2.0, kills=2, between_kills=1.0, few=200, many=
 class Log:
     """What the labelers saw, all threads together."""
 
+    witness: Witness
+    """Has each answer that was acknowledged with 200, as it was sent."""
+    closing: threading.Event = field(default_factory=threading.Event)
+    """Set when no server comes back: a form that was sent is no longer sent again."""
     milliseconds: list[float] = field(default_factory=list[float])
-    acknowledged: list[str] = field(default_factory=list[str])
-    """Ids of answers that got a 2xx."""
     statuses: Counter[int] = field(default_factory=Counter[int])
 
 
 class Servers:
     """Processes of ``accord label`` on one project, each on a port of its own."""
 
-    def __init__(self, project: Path, count: int) -> None:
-        self.project, self.count = project, count
+    def __init__(self, project: Path, count: int, *, program: str = PROGRAM, environment: Mapping[str, str] | None = None) -> None:
+        self.project, self.count, self.program = project, count, program
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self.ports, self.running = [0] * count, dict[int, subprocess.Popen[bytes]]()
         for number in range(count):
             self.start(number)
@@ -87,11 +94,9 @@ class Servers:
     def start(self, number: int) -> None:
         """Starts a server, on its old port when it had one, and waits until it listens."""
         path = self.project / f"server-{number}-{time.monotonic_ns()}.txt"
-        words = ["-c", "from accord.commands.app import main; main()", "label", str(self.project), "--port", str(self.ports[number])]
+        words = ["-c", self.program, "label", str(self.project), "--port", str(self.ports[number])]
         with path.open("wb") as said:
-            self.running[number] = subprocess.Popen(
-                [sys.executable, *words], stdout=said, stderr=said, env=os.environ | {"PYTHONUNBUFFERED": "1"}
-            )
+            self.running[number] = subprocess.Popen([sys.executable, *words], stdout=said, stderr=said, env=self.environment)
         while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", path.read_text())):
             if self.running[number].poll() is not None:
                 raise RuntimeError(path.read_text())
@@ -186,7 +191,7 @@ def patiently(log: Log, ask: Callable[[], Answered], until: threading.Event) -> 
 
 def labor(visitor: Visitor, log: Log, over: threading.Event, seed: int) -> None:
     """One labeler's work until it is over or nothing is left. A form that was sent is sent until it is acknowledged."""
-    rng, closing = random.Random(seed), threading.Event()
+    rng = random.Random(seed)
     while not over.is_set():
         given = patiently(log, visitor.next, over)
         if not given:
@@ -200,13 +205,13 @@ def labor(visitor: Visitor, log: Log, over: threading.Event, seed: int) -> None:
                 raise OSError(reply.status)
             return reply
 
-        reply = patiently(log, send, closing)
+        reply = patiently(log, send, log.closing)
         if reply and reply.status == 200:
-            log.acknowledged.append(reply.json()["answer"])
+            log.witness.saw(reply.json()["answer"], given["task"]["id"], given["task"]["responses"], fields)
     visitor.close()
 
 
-def at_work(servers: Servers, visitors: list[Visitor], log: Log, seed: int, meanwhile: Callable[[], None]) -> float:
+def at_work(visitors: list[Visitor], log: Log, seed: int, meanwhile: Callable[[], None]) -> float:
     """Lets all labelers work while something else happens; returns the seconds it took."""
     over = threading.Event()
     threads = [threading.Thread(target=labor, args=(visitor, log, over, seed + n)) for n, visitor in enumerate(visitors)]
@@ -232,13 +237,11 @@ def kill_often(servers: Servers, size: Size) -> None:
     time.sleep(size.between_kills)
 
 
-def checked(store: Store, acknowledged: list[str]) -> dict[str, int]:
-    """Counts what must be zero."""
-    said = list(answers.every(store))
-    ids, pairs = {answer.id for answer in said}, Counter((answer.task_id, answer.labeler) for answer in said)
-    taken = Counter(answer.task_id for answer in said)
+def checked(url: str, store: Store, witness: Witness) -> dict[str, int]:
+    """Counts what must be zero; what was acknowledged is told by the witness and found by SQL alone."""
+    taken = Counter(answer.task_id for answer in answers.every(store))
     over = sum(count > 1 + int(id.removeprefix("t")) % 2 for id, count in taken.items())
-    return {"answers": len(said), "lost": len(set(acknowledged) - ids), "doubled": sum(n > 1 for n in pairs.values()), "over_overlap": over}
+    return {"answers": taken.total(), **verdict(url, witness), "over_overlap": over}
 
 
 def measure(url: str, folder: Path, size: Size, servers: int) -> dict[str, Any]:
@@ -253,19 +256,20 @@ def measure(url: str, folder: Path, size: Size, servers: int) -> dict[str, Any]:
         tokens = [accounts.invite(store, "labeler", f"labeler {n}", by="load", now=now) for n in range(size.labelers)]
         opened = Servers(project.path, servers)
         try:
-            calm, cut = Log(), Log()
+            witness = Witness(folder / "acknowledged.jsonl")
+            calm, cut = Log(witness), Log(witness)
             visitors = [Visitor(opened.address(n)) for n in range(size.labelers)]
             for visitor, token in zip(visitors, tokens, strict=True):
                 visitor.join(token)
-            taken = at_work(opened, visitors, calm, 0, lambda: time.sleep(size.seconds))
-            at_work(opened, visitors, cut, 1_000, lambda: kill_often(opened, size))
+            taken = at_work(visitors, calm, 0, lambda: time.sleep(size.seconds))
+            at_work(visitors, cut, 1_000, lambda: kill_often(opened, size))
         finally:
             opened.close()
         times = sorted(calm.milliseconds)
         return {
             "labelers": size.labelers,
             "server_processes": servers,
-            **checked(store, calm.acknowledged + cut.acknowledged),
+            **checked(url, store, witness),
             "requests_per_s": round(len(times) / taken, 1),
             "p50_ms": round(times[len(times) // 2], 1),
             "p99_ms": round(times[int(len(times) * 0.99)], 1),
@@ -324,7 +328,7 @@ def main(words: list[str] | None = None) -> int:
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(given.out, json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures, indent=2))
-    return int(any(f["lost"] or f["doubled"] or f["over_overlap"] or f["server_errors"] for f in figures.values()))
+    return int(any(f[name] for f in figures.values() for name in WRONG))
 
 
 if __name__ == "__main__":
