@@ -4,7 +4,7 @@
 #
 #   MODEL=~/models/SmolLM2-135M-Instruct COMPARISONS=harmless-base-test.jsonl.gz PROMPTS=user_oriented_instructions.jsonl bash runs/real_model.sh
 #
-# MODEL is a Hugging Face folder, a hub name, or a .gguf file (pip install 'accord-rlhf[gguf,lora]').
+# MODEL is a Hugging Face folder, a hub name, or a .gguf file (pip install 'accord-rlhf[gguf]').
 set -euo pipefail
 OUT=${OUT:-real-model} MODEL=${MODEL:?a model folder or .gguf file} COMPARISONS=${COMPARISONS:?hh-rlhf comparisons} PROMPTS=${PROMPTS:?self-instruct user tasks}
 ROWS=${ROWS:-48} STEPS=${STEPS:-3}

@@ -6,7 +6,7 @@
         accord.feedback(answer.id, user="ann", consent=True, thumb="down", correction="Rye.")
 
 Every request has an idempotency key, so that it is repeated safely when the connection breaks or the server is busy. It needs httpx:
-pip install 'accord-rlhf[remote]'. Use it from a thread in an asynchronous app; a FastAPI route with `def` runs in one.
+pip install accord-rlhf. Use it from a thread in an asynchronous app; a FastAPI route with `def` runs in one.
 """
 
 from __future__ import annotations

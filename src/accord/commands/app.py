@@ -21,7 +21,7 @@ from cyclopts import App, Group, Parameter
 
 from accord.commands import COMMANDS, GROUPS, TOGETHER
 from accord.errors import AccordError, UsageError
-from accord.runtime import ranks
+from accord.runtime import packages, ranks
 from accord.runtime.device import choose_device, out_of_memory
 from accord.runtime.version import __version__
 
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         _unread()
     except ImportError as error:
-        _fail(_without_extra(error), UsageError.exit_code)
+        _fail(_missing_package(error, words), UsageError.exit_code)
     except (MemoryError, RuntimeError) as error:
         if (lost := ranks.explained(error)) is not None:
             _fail(str(lost), lost.exit_code)
@@ -274,24 +274,16 @@ def interval_text(metric: Sequence[float | None], digits: int = 3) -> str:
     return "not defined" if mean is None else f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-EXTRAS = {"label": "site", "chat": "serve,site", "serve": "serve,site"}
-"""The extras that a command's modules need as soon as it is loaded."""
-BROUGHT_BY = {"httpx": "remote", "jsonschema": "rewards", "llguidance": "serve", "math_verify": "rewards", "referencing": "rewards"}
-"""The extra that brings a package which is loaded only when something is asked for that needs it."""
-
-
-def _without_extra(error: ImportError) -> str:
-    """Say which extra a command lacks. An import of our own that fails is a fault of ours and is raised on."""
+def _missing_package(error: ImportError, words: Sequence[str]) -> str:
+    """Name the missing package and the command that brings it. An import of our own that fails is a fault of ours and is raised on."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ModuleNotFoundError):
         cause = cause.__cause__
     missing = (cause.name or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
     if not missing or missing == "accord":
         raise error
-    command = next((word for word in sys.argv[1:] if word in EXTRAS), "")
-    extra = EXTRAS.get(command, BROUGHT_BY.get(missing, ""))
-    way = f"pip install 'accord-rlhf[{extra}]'" if extra else f"pip install {missing}"
-    return f"{command or 'the command'}: the package {missing} is not installed ({way})"
+    command = words[0] if words and words[0] in NAMES else "accord"
+    return f"{command}: the package {missing} is not installed ({packages.install(missing)})"
 
 
 def _renamed(words: Sequence[str]) -> str:

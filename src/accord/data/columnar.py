@@ -13,6 +13,7 @@ from typing import IO, Any, cast
 from accord.data.archives import Tell, bare_name, chunks, reading
 from accord.data.rows import Fault, Row
 from accord.errors import InputError, UsageError
+from accord.runtime import packages
 
 BATCH = 1000
 
@@ -71,5 +72,5 @@ def _pyarrow() -> ModuleType:
     try:
         return importlib.import_module("pyarrow")
     except ModuleNotFoundError as error:
-        hint = "pip install 'accord-rlhf[data]'"
+        hint = packages.install("pyarrow")
         raise UsageError("Parquet and Arrow files need the package pyarrow", where="import", hint=hint) from error

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accord.errors import UsageError
+from accord.runtime import packages
 
 PIECE, BANDS, IN_BAND = 6, 20, 6
 NUMBERS = BANDS * IN_BAND
@@ -56,7 +57,7 @@ def sketch(texts: Sequence[str]) -> Numbers:
     try:
         hashes: Any = import_module("rensa").RMinHash
     except ModuleNotFoundError as error:
-        hint = "pip install 'accord-rlhf[data]', or leave near duplicates in with --near 0"
+        hint = f"{packages.install('rensa')}, or leave near duplicates in with --near 0"
         raise UsageError("near duplicates need the package rensa", where="near", hint=hint) from error
     pieces, offsets = _pieces([text.encode("utf-8", "surrogatepass") for text in texts])
     matrix = hashes.digest_matrix_from_flat_token_hashes(pieces, offsets.tolist(), NUMBERS, _SEED)

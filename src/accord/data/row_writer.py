@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 
 from accord.data.archives import bare_name
 from accord.errors import InputError, UsageError
+from accord.runtime import packages
 
 KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _FORMULA = re.compile(r"'*[=+@\t\r-]")
@@ -97,7 +98,7 @@ def _parquet(path: Path, rows: Iterable[Mapping[str, Any]], name: Path) -> None:
     try:
         arrow = importlib.import_module("pyarrow")
     except ModuleNotFoundError as error:
-        raise UsageError("Parquet files need the package pyarrow", where="--out", hint="pip install 'accord-rlhf[data]'") from error
+        raise UsageError("Parquet files need the package pyarrow", where="--out", hint=packages.install("pyarrow")) from error
     waiting, writer = iter(rows), None
     try:
         while batch := list(islice(waiting, _BATCH)):

@@ -13,6 +13,7 @@ from accord.data.archives import KINDS, Encoding, bare_name
 from accord.data.rows import Row
 from accord.errors import InputError, UsageError
 from accord.records import Split
+from accord.runtime import packages
 
 TEXT = (".txt", ".md")
 _ASIDE = re.compile(
@@ -126,7 +127,7 @@ def from_hub(name: str) -> list[Path]:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError
     except ModuleNotFoundError as error:
-        hint = "pip install 'accord-rlhf[data]'"
+        hint = packages.install("huggingface_hub")
         raise UsageError("data sets of the hub need the package huggingface_hub", where=name, hint=hint) from error
     only = match["only"] or [f"*{kind}{packed}" for kind in KINDS for packed in ("", ".gz", ".zst")]
     try:

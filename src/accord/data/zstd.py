@@ -6,6 +6,7 @@ import importlib
 from typing import IO, Any, cast
 
 from accord.errors import UsageError
+from accord.runtime import packages
 
 WINDOW = 128 << 20
 """Memory in bytes that an archive may request for decompression."""
@@ -68,4 +69,4 @@ def _package() -> Any:
     try:
         return importlib.import_module("zstandard")
     except ModuleNotFoundError as error:
-        raise UsageError(".zst files need the package zstandard", where="a .zst file", hint="pip install 'accord-rlhf[data]'") from error
+        raise UsageError(".zst files need the package zstandard", where="a .zst file", hint=packages.install("zstandard")) from error

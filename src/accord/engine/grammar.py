@@ -14,6 +14,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from accord.errors import InputError
+from accord.runtime import packages
 
 
 class Guide:
@@ -79,7 +80,7 @@ class Grammars:
         try:
             from llguidance import LLMatcher
         except ImportError as error:
-            raise InputError("constrained answers need the package llguidance", hint="pip install accord-rlhf[serve]") from error
+            raise InputError("constrained answers need the package llguidance", hint=packages.install("llguidance")) from error
         tokenizer, grammar = self._opened(), LLMatcher.grammar_from_lark(lark)
         wrong, messages = LLMatcher.validate_grammar_with_warnings(grammar, tokenizer)
         if wrong:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accord.errors import UsageError
+from accord.runtime import packages
 
 _WHOLE = re.compile(r"-?\d+")
 
@@ -63,4 +64,4 @@ def _gymnasium() -> Any:
     try:
         return importlib.import_module("gymnasium")
     except ImportError:
-        raise UsageError("gymnasium is not installed", where="--environment gymnasium", hint="pip install gymnasium") from None
+        raise UsageError("gymnasium is not installed", where="--environment gymnasium", hint=packages.install("gymnasium")) from None

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from accord.errors import UsageError
+from accord.runtime import packages
 
 OUTSIDE = ("reward", "done", "metadata")
 """Fields of an observation that are not shown."""
@@ -58,7 +59,7 @@ def generic_client() -> Any:
     try:
         return importlib.import_module("openenv.core.generic_client").GenericEnvClient
     except ImportError:
-        raise UsageError("openenv-core is not installed", where="--environment openenv", hint="pip install openenv-core") from None
+        raise UsageError("openenv-core is not installed", where="--environment openenv", hint=packages.install("openenv")) from None
 
 
 def _words(observation: Mapping[str, Any]) -> str:

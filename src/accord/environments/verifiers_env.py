@@ -14,6 +14,7 @@ from typing import Any
 
 from accord.environments.tools import calls_in
 from accord.errors import UsageError
+from accord.runtime import packages
 
 
 class VerifiersEpisode:
@@ -97,7 +98,7 @@ def load_verifiers(id: str) -> Any:
     try:
         package: Any = importlib.import_module("verifiers")
     except ImportError:
-        raise UsageError("verifiers is not installed", where="--environment verifiers", hint="pip install verifiers") from None
+        raise UsageError("verifiers is not installed", where="--environment verifiers", hint=packages.install("verifiers")) from None
     try:
         return package.load_environment(id)
     except Exception as error:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from accord.errors import StoreError
 from accord.feedback import schema
+from accord.runtime import packages
 
 BUSY_SECONDS = 30
 """Seconds that a writer waits for writers of other processes."""
@@ -154,7 +155,7 @@ def _engine(url: str) -> Engine:
         hint = "for example sqlite:///feedback.sqlite"
         raise StoreError("not the address of a feedback database", where="store", hint=hint) from error
     except ModuleNotFoundError as error:
-        hint = "pip install 'accord-rlhf[postgres]'" if error.name == "psycopg" else "install it"
+        hint = packages.install("psycopg") if error.name == "psycopg" else f"pip install {error.name}"
         raise StoreError(f"this kind of store needs the package {error.name}", where="store", hint=hint) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)

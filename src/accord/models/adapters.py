@@ -17,6 +17,7 @@ from accord.errors import ModelError, RunError, UsageError
 from accord.models.quantised import is_plain, restored
 from accord.models.sharding import take_up
 from accord.models.weights import named
+from accord.runtime import packages
 from accord.runtime.model_files import ADAPTER, ADAPTER_WEIGHTS
 
 IN_PEFT = "base_model.model."
@@ -41,7 +42,7 @@ def add_lora(model: Any, rank: int, generator: torch.Generator, *, alpha: float 
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise UsageError("LoRA needs peft", hint="pip install 'accord-rlhf[lora]'") from error
+        raise UsageError("LoRA needs peft", hint=packages.install("peft")) from error
     left_out = _left_out(model)
     chosen, scale = _named(targets, model, left_out), cast("int", alpha or 2 * rank)  # peft divides it by the rank, whole or not
     config = LoraConfig(r=rank, lora_alpha=scale, lora_dropout=0.0, target_modules=chosen, exclude_modules=left_out or None)
@@ -115,7 +116,7 @@ def with_adapter(model: Any, folder: Path) -> Any:
     try:
         from peft import PeftModel, get_peft_model_state_dict
     except ImportError as error:
-        raise UsageError("an adapter needs peft", where=str(folder), hint="pip install 'accord-rlhf[lora]'") from error
+        raise UsageError("an adapter needs peft", where=str(folder), hint=packages.install("peft")) from error
     hint = f"it says it was trained on {model.config.name_or_path}: give base_model_name_or_path in {folder / ADAPTER} that very model"
     try:
         shapes = _shapes(folder / ADAPTER_WEIGHTS)

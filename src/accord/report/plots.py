@@ -15,6 +15,7 @@ from typing import Any
 from accord.errors import AccordError
 from accord.report.markup import Html
 from accord.report.project_files import Series
+from accord.runtime import packages
 
 COLOURS = 4
 INK, RULE = "#b10001", "#b10002"
@@ -44,7 +45,7 @@ def draw(lines: list[Line], *, percent: bool = False) -> Html:
         from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise AccordError("the plots need matplotlib", where="report", hint="pip install 'accord-rlhf[report]'") from error
+        raise AccordError("the plots need matplotlib", where="report", hint=packages.install("matplotlib")) from error
     with rc_context(_SETTINGS):
         figure: Any = Figure(figsize=(3.5, 1.9), layout=None)
         axes = figure.add_axes((0.125, 0.12, 0.86, 0.84))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from accord.errors import InputError, UsageError
+from accord.runtime import packages
 
 Verifier = Callable[[str, Any], float]
 """Takes a response and what is expected of it."""
@@ -137,7 +138,7 @@ def schema_check(schema: Any) -> Callable[[Any], bool]:
         from jsonschema import SchemaError, validators
         from referencing import Registry
     except ImportError:
-        raise UsageError("json_schema needs jsonschema", where="rewards", hint="pip install 'accord-rlhf[rewards]'") from None
+        raise UsageError("json_schema needs jsonschema", where="rewards", hint=packages.install("jsonschema")) from None
     if not isinstance(schema, Mapping | bool):
         raise InputError(f"a JSON Schema is an object, not {schema!r:.60}", where="json_schema")
     kind: Any = cast("Any", validators).validator_for(schema, default=cast("Any", validators).validator_for({}))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from accord.errors import ModelError, UsageError
+from accord.runtime import packages
 
 CONFIG, ADAPTER, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -40,7 +41,7 @@ def need_gguf(files: ModelFiles) -> str:
     """
     if missing := [name for name in ("gguf", "accelerate") if find_spec(name) is None]:
         what = f"a .gguf file needs {' and '.join(missing)}"
-        raise UsageError(what, where=files.named, hint="pip install 'accord-rlhf[gguf]'")
+        raise UsageError(what, where=files.named, hint=packages.install(missing[0]))
     return files.gguf
 
 

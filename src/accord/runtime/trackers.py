@@ -19,16 +19,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from accord.errors import AccordError, RunError
+from accord.runtime import packages
 from accord.runtime.logs import Metrics, read_metrics, read_object
 
 Kind = Literal["tensorboard", "wandb", "mlflow", "trackio"]
-PACKAGES: dict[Kind, tuple[str, str]] = {
-    "tensorboard": ("torch.utils.tensorboard", "tensorboard"),
-    "wandb": ("wandb", "wandb"),
-    "mlflow": ("mlflow", "mlflow-skinny"),
-    "trackio": ("trackio", "trackio"),
-}
-"""The module to import, and the package to install for it."""
+MODULES: dict[Kind, str] = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
+"""The module that writes each kind of record. The package that it needs has the kind's name."""
 MLFLOW_AT_ONCE = 1000
 
 
@@ -51,11 +47,10 @@ def open_tracker(kind: Kind, project: Path, run: str, settings: Mapping[str, Any
         AccordError: the package is not installed.
         RunError: the tracker refuses, in its own words.
     """
-    module, package = PACKAGES[kind]
     try:
-        library: Any = importlib.import_module(module)
+        library: Any = importlib.import_module(MODULES[kind])
     except ImportError as error:
-        raise AccordError(f"{kind} is not installed", where="--mirror", hint=f"pip install {package}") from error
+        raise AccordError(f"{kind} is not installed", where="--mirror", hint=packages.install(kind)) from error
     try:
         return _OPENERS[kind](library, project, run, settings)
     except Exception as error:

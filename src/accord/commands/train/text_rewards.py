@@ -30,7 +30,7 @@ from accord.rewards.judge import JudgeReward, Question, agreement
 from accord.rewards.rows import ONE, Said, TextReward, missing_share
 from accord.rewards.servers import Address, ServerReward, is_address
 from accord.rewards.verifiers import read_schema, schema_check
-from accord.runtime import plugins, ranks, sandbox
+from accord.runtime import packages, plugins, ranks, sandbox
 from accord.runtime.lineage import digest_rows
 from accord.runtime.project import Project
 from accord.runtime.seeds import generator
@@ -165,7 +165,7 @@ def _function(project: Project, config: Rewards, term: TextTerm) -> tuple[TextRe
 def _server(config: Rewards, term: TextTerm) -> ServerReward:
     address = Address.read(term.argument)
     if find_spec("httpx") is None:
-        raise UsageError("a reward server needs httpx", where=term.name, hint="pip install 'accord-rlhf[remote]'")
+        raise UsageError("a reward server needs httpx", where=term.name, hint=packages.install("httpx"))
     how: dict[str, Any] = {"seconds": config.reward_seconds, "batch": config.reward_batch, "workers": config.reward_workers}
     return ServerReward(term.name, address, **how)
 
@@ -246,7 +246,7 @@ def written_by(chat_format: ChatFormat, row: Said, whole: bool) -> str:
 def _argument(project: Project, term: TextTerm, opened: TextParts, where: str) -> Any:
     """Return the argument that a verifier's rows have in common; None where each has its own, or it needs none."""
     if term.kind == "math" and find_spec("math_verify") is None:
-        raise UsageError("math needs math-verify", where=where, hint="pip install 'accord-rlhf[rewards]'")
+        raise UsageError("math needs math-verify", where=where, hint=packages.install("math_verify"))
     if term.column or not term.argument:
         return None
     if term.kind == "regex":
