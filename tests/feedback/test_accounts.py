@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from accord.errors import StoreError
 from accord.feedback import accounts, audit, schema, tasks
@@ -135,3 +135,12 @@ def test_attempts_are_limited_by_address_within_a_window(store: Store) -> None:
     assert (caught.value.key, caught.value.status) == ("too_many_attempts", 429)
     accounts.attempt(store, "203.0.113.10", now=NOW, limit=3)
     accounts.attempt(store, "203.0.113.9", now=NOW + timedelta(minutes=16), limit=3)
+
+
+def test_attempts_under_made_up_addresses_are_swept_and_those_of_a_clock_that_was_ahead(store: Store) -> None:
+    for number in range(20):
+        accounts.attempt(store, f"198.51.100.{number}", now=NOW)
+    accounts.attempt(store, "203.0.113.9", now=NOW + timedelta(hours=9), limit=1)
+    accounts.attempt(store, "203.0.113.9", now=NOW + timedelta(hours=1), limit=1)
+    with store.read() as connection:
+        assert connection.scalar(select(func.count()).select_from(schema.attempts)) == 1

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from feedback.conftest import Postgres
+from sqlalchemy import text
 
 from accord.errors import StoreError
 from accord.feedback.store import Store
@@ -67,3 +72,59 @@ def alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+class Wire:
+    """A network between a client and the server that can stop delivering, and neither answers nor closes then."""
+
+    def __init__(self, socket_file: Path) -> None:
+        self.to, self.cut = socket_file, threading.Event()
+        self.entrance = socket.create_server(("127.0.0.1", 0))
+        self.open = [self.entrance]
+        threading.Thread(target=self._enter, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.entrance.getsockname()[1])
+
+    def _enter(self) -> None:
+        with suppress(OSError):
+            while True:
+                near = self.entrance.accept()[0]
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(str(self.to))
+                self.open += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(65536):
+                if not self.cut.is_set():
+                    other.sendall(data)
+
+    def close(self) -> None:
+        for each in self.open:
+            each.close()
+
+
+def test_a_server_that_neither_answers_nor_closes_is_given_up(postgres: Postgres) -> None:
+    url = postgres.blank()
+    with Store.open(url) as store:
+        store.add_prompts([Prompt("p", (Message("user", "?"),))])
+    wire = Wire(postgres.folder / ".s.PGSQL.5432")
+    far = f"postgresql+psycopg://accord@127.0.0.1:{wire.port}/{url.split('/')[3].split('?')[0]}?connect_timeout=2"
+    try:
+        with Store.open(far, seconds=0.5) as store:
+            assert store.counts()["prompts"] == 1
+            wire.cut.set()
+            began = time.monotonic()
+            with pytest.raises(StoreError, match=r"did not answer within 0\.5 seconds"):
+                store.counts()
+            with pytest.raises(StoreError), store.write() as connection:
+                connection.execute(text("SELECT 1"))
+            assert time.monotonic() - began < 8, "each gives up by itself, a new connection too"
+            wire.cut.clear()
+            assert store.counts()["prompts"] == 1, "and it comes back by itself"
+    finally:
+        wire.close()

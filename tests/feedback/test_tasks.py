@@ -207,3 +207,9 @@ def test_the_next_task_costs_the_same_among_many(people: Store) -> None:
         assert "USING COVERING INDEX tasks_next" in plan
         assert "SCAN" not in plan
         assert "TEMP B-TREE" not in plan
+
+
+def test_a_lease_of_a_clock_that_was_ahead_returns_to_the_queue(people: Store) -> None:
+    tasks.add(people, ranking_tasks(1))
+    assert ask(people, "ann", NOW + timedelta(days=365)) is not None
+    assert ask(people, "bob", NOW) is not None, "else the task were nobody's for a year"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from accord.errors import InputError, UsageError
+from accord.feedback.store import Store
 from accord.runtime.project import Project, sections
 from accord.settings import PpoConfig
 
@@ -112,3 +114,40 @@ def test_a_name_stays_in_the_project(name: str, tmp_path: Path) -> None:
 def test_settings_files_and_bars_come_without_torch() -> None:
     code = "import sys; from accord.runtime import project, files, progress, lineage; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+PASSWORDS = (
+    "postgresql+psycopg://accord:SECRET@127.0.0.1:5432/l3",
+    "postgresql+psycopg://accord:SEC:RE@T@db/l3?sslmode=require",
+    "postgresql+psycopg://accord@db/l3?password=SECRET&sslmode=require",
+    "postgresql+psycopg://accord@db/l3?sslmode=require&Password=SECRET",
+)
+
+
+@pytest.mark.parametrize("url", PASSWORDS)
+def test_the_password_of_the_database_is_in_no_name_of_it(tmp_path: Path, url: str) -> None:
+    project = Project.create(tmp_path / "mine", settings={"store": {"url": url}})
+    assert project.store_url == url
+    assert not {"SECRET", "SEC", "RE@T", "T@db"} & set(re.split(r"[/?&=]|(?<=:)", project.store_name))
+    assert "SEC" not in project.store_name
+    assert "l3" in project.store_name
+    assert "accord" in project.store_name
+
+
+def test_an_address_without_a_password_is_its_name(tmp_path: Path) -> None:
+    for url in ("postgresql+psycopg://me@host/db", f"sqlite:///{tmp_path}/a:b@c.db", "postgresql+psycopg:///db?host=/run/pg"):
+        assert Project.create(tmp_path / str(abs(hash(url))), settings={"store": {"url": url}}).store_name == url
+
+
+def test_no_message_names_the_store_by_its_whole_address() -> None:
+    source = Path(__file__).parents[2] / "src"
+    assert not [path for path in source.rglob("*.py") if re.search(r"where=\w+\.store_url", path.read_text("utf-8"))]
+
+
+def test_only_the_owner_may_read_the_settings_and_the_feedback(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "mine")
+    with Store.open(project.store_url) as store:
+        store.counts()
+        files = [project.path / "accord.toml", *project.path.glob("feedback.db*")]
+        assert {file.name: oct(file.stat().st_mode & 0o777) for file in files} == {file.name: "0o600" for file in files}
+    assert len(files) >= 3, "the database has its log beside it"

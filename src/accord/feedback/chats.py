@@ -184,7 +184,8 @@ def recent(store: Store, user: str, *, now: datetime, window: timedelta) -> int:
     """Return the number of messages that a user has recently sent."""
     t, c = schema.turns, schema.conversations
     query = select(func.count()).select_from(t.join(c, c.c.id == t.c.conversation))
-    query = query.where(c.c.user == user, t.c.role == "user", t.c.at > (now - window).isoformat())
+    lately = t.c.at.between((now - window).isoformat(), (now + window).isoformat())  # not what a clock wrote that was ahead
+    query = query.where(c.c.user == user, t.c.role == "user", lately)
     with store.read() as connection:
         return connection.scalar(query) or 0
 

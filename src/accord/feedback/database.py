@@ -6,25 +6,40 @@ timeout only has to wait for other processes. A commit is on disk (synchronous F
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, create_engine, event, func, insert, inspect, select, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from accord.errors import StoreError
 from accord.feedback import schema
 from accord.runtime import packages
+from accord.runtime.files import OWNER_ONLY
+from accord.runtime.store_address import without_password
 
 BUSY_SECONDS = 30
 """Seconds that a writer waits for writers of other processes."""
+ANSWER_SECONDS = 30.0
+"""Longest wait of a page for an answer of the database."""
 CONNECTIONS = 20
 """Connections per process; a thread waits when none is free."""
+_PATIENCE: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""How long to wait for a PostgreSQL server that neither answers nor closes: seconds, and milliseconds for what was sent."""
+_LIMITS = "-c idle_in_transaction_session_timeout=600s -c lock_timeout=60s"
+"""The server's limits for a client of ours that went silent, and for a lock that another holds."""
 UPGRADING = 0x6163636F7264
 """The advisory lock that lets one process at a time create or change the tables of a PostgreSQL database."""
 
@@ -34,7 +49,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.place = engine.url.database or str(engine.url)
+        self.place = engine.url.database or without_password(str(engine.url))
         self._queue = threading.Lock() if self.is_sqlite else None
 
     @property
@@ -87,13 +102,16 @@ class Database:
         self.engine.dispose()
 
 
-def connect(url: str) -> Database:
+def connect(url: str, *, seconds: float | None = None) -> Database:
     """Open a database with the current tables: create them in an empty one, migrate an older one.
+
+    Args:
+        seconds: longest wait for an answer of a PostgreSQL server that neither answers nor closes; None waits for ever.
 
     Raises:
         StoreError: the address is invalid, or the database is corrupt, out of reach, of another program or of a newer version.
     """
-    database = Database(_engine(url))
+    database = Database(_engine(url, seconds))
     try:
         _prepare(database)
     except BaseException:
@@ -145,12 +163,14 @@ def count(connection: Connection, *where: Any) -> int:
     return connection.scalar(select(func.count()).where(*where)) or 0
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, seconds: float | None) -> Engine:
     try:
-        sqlite_options: dict[str, Any] = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
+        pool: dict[str, Any] = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
         address = make_url(url)
         in_memory = address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:")
-        engine = create_engine(address, **({} if in_memory else sqlite_options))
+        if address.get_backend_name() == "postgresql":
+            pool |= {"connect_args": _patience(address)}
+        engine = create_engine(address, **({} if in_memory else pool))
     except (ArgumentError, NoSuchModuleError) as error:
         hint = "for example sqlite:///feedback.sqlite"
         raise StoreError("not the address of a feedback database", where="store", hint=hint) from error
@@ -158,9 +178,29 @@ def _engine(url: str) -> Engine:
         hint = packages.install("psycopg") if error.name == "psycopg" else f"pip install {error.name}"
         raise StoreError(f"this kind of store needs the package {error.name}", where="store", hint=hint) from error
     if engine.dialect.name == "sqlite":
+        _own(address.database or "")
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    elif seconds is not None:
+        from accord.feedback.postgres_deadline import connector
+
+        event.listen(engine, "do_connect", connector(seconds))
     return engine
+
+
+def _patience(address: URL) -> dict[str, Any]:
+    """Return the limits of a connection to PostgreSQL; what the address says itself goes before ours."""
+    given = address.query.get("options", "")
+    limits = f"{_LIMITS} {given if isinstance(given, str) else ' '.join(given)}".strip()
+    return {key: value for key, value in _PATIENCE.items() if key not in address.query} | {"options": limits}
+
+
+def _own(place: str) -> None:
+    """Create a file of SQLite's that is not there yet so that only its owner may read it; its log files get the same rights."""
+    if place in ("", ":memory:") or place.startswith("file:"):
+        return
+    with suppress(OSError):  # it is there, or cannot be created, which opening it will tell
+        os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
@@ -193,7 +233,7 @@ def errors(place: str, what: str) -> Generator[None]:
     try:
         yield
     except DBAPIError as error:
-        said = " ".join(str(error.orig).split())
+        said = without_password(" ".join(str(error.orig).split()))
         raise StoreError(f"the store {what}: {said}", where=place, hint=_hint(said)) from error
     except PoolTimeout as error:
         raise StoreError(f"the store {what}: every connection is busy", where=place, hint="try again in a moment") from error

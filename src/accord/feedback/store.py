@@ -42,13 +42,16 @@ class Store:
         self.engine = database.engine
 
     @classmethod
-    def open(cls, url: str) -> Store:
+    def open(cls, url: str, *, seconds: float | None = None) -> Store:
         """Open a store: create its tables in an empty database, migrate those of an older version.
+
+        Args:
+            seconds: longest wait for an answer of a PostgreSQL server that neither answers nor closes; None waits for ever.
 
         Raises:
             StoreError: the address is invalid, or the database is corrupt, out of reach, of another program or of a newer version.
         """
-        return cls(connect(url))
+        return cls(connect(url, seconds=seconds))
 
     def __enter__(self) -> Store:
         return self

@@ -14,7 +14,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
@@ -50,6 +50,8 @@ TAKING: tuple[State, ...] = ("leased", "answered")
 """States that count towards a task's overlap."""
 FREE: tuple[State, ...] = ("released", "expired")
 """States after which the same labeler may get the task again."""
+AHEAD = timedelta(hours=1)
+"""A lease that begins later than this from now was given by a clock that was ahead."""
 SWEPT = 50
 """Number of expired leases that one call returns to the queue, at most."""
 WRITTEN: tuple[Kind, ...] = ("demonstrate", "correct", "prompt")
@@ -157,9 +159,13 @@ def lock_task(connection: Connection, task_id: str) -> Mapping[Any, Any] | None:
 
 
 def return_expired(connection: Connection, now: datetime) -> int:
-    """Return expired leases to the queue, ``SWEPT`` at most; tasks that others hold are left for the next time."""
+    """Return expired leases to the queue, and those of a clock that was ahead, ``SWEPT`` at most.
+
+    Tasks that others hold are left for the next time.
+    """
     a, t = schema.assignments, schema.tasks
-    over = (a.c.state == "leased", a.c.expires <= now.timestamp())
+    ahead = (now + AHEAD).isoformat()
+    over = (a.c.state == "leased", (a.c.expires <= now.timestamp()) | (a.c.at > ahead))
     found = connection.scalars(select(a.c.task_id).where(*over).order_by(a.c.expires).limit(SWEPT)).all()
     if not found:
         return 0

@@ -9,12 +9,15 @@ import shutil
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from accord.errors import RunError
 
 TEMPORARY = ".tmp-"
 """Prefix of every unfinished file or folder of ours."""
+OWNER_ONLY = 0o600
+"""The rights of a file that only its owner may read."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "File too large")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -26,13 +29,17 @@ def temporary(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -> None:
     """Replace a file's content atomically; the old content stays intact until then.
+
+    Args:
+        mode: rights of the new file; the process's usual ones when None.
 
     Raises:
         RunError: the disk is full.
     """
-    with disk_errors(path), replacing(path) as unfinished, unfinished.open("wb") as file:
+    rights = 0o666 if mode is None else mode
+    with disk_errors(path), replacing(path) as unfinished, open(unfinished, "wb", opener=partial(os.open, mode=rights)) as file:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())

@@ -17,7 +17,8 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from accord import settings as stages
 from accord.errors import InputError, UsageError
-from accord.runtime.files import write_atomic
+from accord.runtime.files import OWNER_ONLY, write_atomic
+from accord.runtime.store_address import without_password
 from accord.settings import questions
 
 FILE = "accord.toml"
@@ -111,7 +112,7 @@ class Project:
         text = _toml({"project": {"name": folder.name}, **(settings or {})})
         check(_lifted(tomllib.loads(text)), folder / FILE, text)
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / FILE, text)
+        write_atomic(folder / FILE, text, mode=OWNER_ONLY)  # it may hold the password of a database
         for part in ("models", "runs"):
             (folder / part).mkdir(exist_ok=True)
         return cls.open(folder)
@@ -152,6 +153,11 @@ class Project:
         if scheme.startswith("sqlite") and slashes and place and not Path(place).is_absolute() and not place.startswith((":", "file:")):
             return f"{scheme}:///{self.path / place}"
         return url
+
+    @property
+    def store_name(self) -> str:
+        """The address of the feedback database as messages name it: without its password."""
+        return without_password(self.store_url)
 
     @property
     def template(self) -> TemplateSection:

@@ -56,7 +56,7 @@ def judged_rankings(project: Project, config: ExamineConfig, scorer: TextScorer,
     held_out = [row for row in ranked if row.prompt.split != "train"]
     if not held_out:
         hint = "sample and label prompts of validation users: `accord sample --held-out 300`"
-        raise InputError("the store has no rankings of held-out prompts", where=project.store_url, hint=hint)
+        raise InputError("the store has no rankings of held-out prompts", where=project.store_name, hint=hint)
     random.Random(config.seed).shuffle(held_out)
     held_out = held_out[: config.rankings or None]
     of_group = [row for row in held_out if held_out_group and row.group == held_out_group]

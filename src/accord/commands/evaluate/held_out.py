@@ -35,7 +35,7 @@ def held_out_prompts(
     if not found:
         of_use_case = f" of use case {use_case}" if use_case else ""
         hint = "--split train takes the others" if split != "train" else "`accord import` some"
-        raise InputError(f"the store has no {split} prompts{of_use_case}", where=project.store_url, hint=hint)
+        raise InputError(f"the store has no {split} prompts{of_use_case}", where=project.store_name, hint=hint)
     random.Random("held out").shuffle(found)
     return found[: n or None]
 

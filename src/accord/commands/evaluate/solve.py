@@ -52,7 +52,7 @@ def solve(
     with Store.open(opened.store_url) as store:
         problems = with_answer_keys(store, "test", KINDS)[: config.prompts or None]
     if not problems:
-        raise InputError("the store has no held-out problems with an answer", where=opened.store_url, hint=NO_PROBLEMS)
+        raise InputError("the store has no held-out problems with an answer", where=opened.store_name, hint=NO_PROBLEMS)
     solver = load_model(opened, model)
     sampler = LocalSampler(solver.lm, stop=solver.format.stop, dtype=compute_dtype(flags.dtype))
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)

@@ -20,6 +20,7 @@ from accord.commands.feedback.simulated import assignments, rankable
 from accord.commands.world import world_of
 from accord.errors import InputError
 from accord.feedback import questions, tasks
+from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
 from accord.feedback.unranked import unqueued
@@ -57,7 +58,7 @@ def label(
     if by == "world":
         return _label_by_world(opened, config, name)
     asked = questions.load(opened.settings.get("label.questions"), opened.path)
-    with Store.open(opened.store_url) as store:
+    with Store.open(opened.store_url, seconds=ANSWER_SECONDS) as store:
         tasks.add(store, list(_waiting(store, config)))
         screening = ScreeningConfig(**opened.settings.get("screening", {}))
         open_site(store, config, screening, asked, name=opened.path.name, folder=opened.path, insecure=insecure)
@@ -83,7 +84,7 @@ def _label_by_world(project: Project, config: LabelConfig, name: str) -> Run:
     with Store.open(project.store_url) as store:
         waiting = rankable(store, world)
         if not waiting:
-            raise InputError("the store has no responses that wait to be ranked", where=project.store_url, hint="`accord sample` first")
+            raise InputError("the store has no responses that wait to be ranked", where=project.store_name, hint="`accord sample` first")
         shown: list[str] = []
         for _, responses in waiting:
             shown += [response.id for response in responses]

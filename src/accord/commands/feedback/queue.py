@@ -100,14 +100,14 @@ def queue(
             skipped = {"already_ranked": left_out} if left_out else {}
             if not new:
                 hint = "`--again` queues them for other labelers all the same"
-                raise InputError(f"all responses have been ranked: {left_out} {kind} tasks", where=opened.store_url, hint=hint)
+                raise InputError(f"all responses have been ranked: {left_out} {kind} tasks", where=opened.store_name, hint=hint)
         if gain is None:
-            return _add(store, candidates[: count or None], nothing, opened.store_url) | skipped
+            return _add(store, candidates[: count or None], nothing, opened.store_name) | skipped
         gains: Mapping[str, float] = gain(store, candidates) if candidates else {}
         by_id = {task.id: task for task in candidates}
         queued = [replace(by_id[id], priority=priority + gains[id]) for id in choose(gains, count or len(gains))]
         moved = tasks.prioritise(store, {task.id: task.priority for task in queued})
-        return _add(store, queued, nothing, opened.store_url) | {"moved": moved} | skipped
+        return _add(store, queued, nothing, opened.store_name) | {"moved": moved} | skipped
 
 
 def _queue_writing(project: Project, ask: Ask, intents: Path | None, *, count: int, overlap: int, priority: float) -> dict[str, int]:
@@ -150,7 +150,7 @@ def _queue_as_world(project: Project, config: LabelConfig) -> dict[str, int]:
             for labeler in chosen:
                 id = tasks.task_id("rank", "training", prompt.id, (response.id for response in responses), labeler.record.id)
                 reserved.append(Task(id, "rank", prompt, tuple(responses), reserved_for=labeler.record.id))
-        return _add(store, reserved, "the store has no responses that wait to be ranked", project.store_url)
+        return _add(store, reserved, "the store has no responses that wait to be ranked", project.store_name)
 
 
 def _add(store: Store, queued: Sequence[Task], nothing: str, where: str) -> dict[str, int]:

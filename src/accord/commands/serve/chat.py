@@ -14,6 +14,7 @@ from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPa
 from accord.commands.models import compute_dtype, load_model
 from accord.commands.serve.rules import rules_of
 from accord.errors import ModelError, UsageError
+from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.store import Store
 from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
@@ -74,7 +75,7 @@ def _open_page(project: Project, config: ChatConfig, upstream: str, dtype: str, 
         library = Shelf(project)
         names = _language_models(library, config)
         host = ModelHost(lambda name: load_model(project, name), names, dtype=compute_dtype(dtype))
-    with Store.open(project.store_url) as store:
+    with Store.open(project.store_url, seconds=ANSWER_SECONDS) as store:
         models = Guarded(host, rules)
         site = ChatSite(store, labels(config), project.path.name, folder=project.path, chat=config, models=models, library=library)
         open_chat(site, insecure=insecure, folder=project.path)

@@ -31,7 +31,7 @@ def queue_prompts(project: Project, config: RoundConfig, chat: ChatConfig, *, re
         prompts = [prompt for prompt in store.prompts() if prompt.id.startswith(FROM_CHAT)]
         if not prompts:
             hint = "a lead accepts them on the chat's page"
-            raise InputError("no prompt of the chat was accepted yet", where=project.store_url, hint=hint)
+            raise InputError("no prompt of the chat was accepted yet", where=project.store_name, hint=hint)
         responses = _responses(store, prompts)
         model = trials.answering(project, store)
         _draw_missing(project, model, prompts, responses, config, chat, dtype)

@@ -71,7 +71,7 @@ def critique_by(project: Project, config: CritiqueConfig, speaker: Speaker, *, n
         waiting = waiting[: config.prompts or None]
         if not waiting:
             what = f"no training prompt{f' of use case {config.use_case}' if config.use_case else ''} waits for {writer.id}"
-            raise InputError(what, where=project.store_url, hint="`accord import` some")
+            raise InputError(what, where=project.store_name, hint="`accord import` some")
         store.add_labelers([writer])
         changed = stored = 0
         with track(len(waiting), "critique") as bar:

@@ -61,7 +61,7 @@ def dpo(
     with Store.open(opened.store_url) as store:
         ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, said_by(store, store.ranked_prompts(), config.kinds))
     if not ranked:
-        raise InputError(f"the store has no rankings by {config.kinds}", where=opened.store_url, hint=SAMPLE_FIRST)
+        raise InputError(f"the store has no rankings by {config.kinds}", where=opened.store_name, hint=SAMPLE_FIRST)
     inputs = {"sft": digest_of(source), "rankings": digest, **template_input(opened)}
     run = Run.start(folder, stage="dpo", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
@@ -71,7 +71,7 @@ def dpo(
         split = parts(usable, config.held_out_group)
         if not split.training:
             what = f"none of the {len(ranked)} rankings has a pair to learn from: they are ties, held out, or of prompts not for training"
-            raise InputError(what, where=opened.store_url, hint=SAMPLE_FIRST)
+            raise InputError(what, where=opened.store_name, hint=SAMPLE_FIRST)
         dtype = training_dtype(flags.dtype)
         plan_run(run, metrics, source, config, dtype)
         model = load_model(opened, sft, bits=config.lora_bits)

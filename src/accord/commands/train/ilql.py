@@ -64,7 +64,7 @@ def ilql(
         rated, digest = snapshot(folder / "returns.jsonl", Worth, said_by(store, returns(store, config.returns), config.kinds))
     if not rated:
         what = "the store has no ratings to learn from" if config.returns == "ratings" else "the store has no rated or ranked responses"
-        raise InputError(f"{what} by {config.kinds}", where=opened.store_url, hint=SAMPLE_FIRST)
+        raise InputError(f"{what} by {config.kinds}", where=opened.store_name, hint=SAMPLE_FIRST)
     inputs = {"sft": digest_of(source), "returns": digest, **template_input(opened)}
     run = Run.start(folder, stage="ilql", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
@@ -73,7 +73,7 @@ def ilql(
         split = parts(rated, config.held_out_group)
         if len({row.worth for row in split.training}) < 2:
             what = f"{len(split.training)} responses to train on, none worth more than another"
-            raise InputError(what, where=opened.store_url, hint="label more, or check held_out_group")
+            raise InputError(what, where=opened.store_name, hint="label more, or check held_out_group")
         dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft)
         config = with_rates(config, run, model.lm)

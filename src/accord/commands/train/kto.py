@@ -65,7 +65,7 @@ def kto(
         given, digest = snapshot(folder / "thumbs.jsonl", Thumb, said)
     if not given:
         what = "the store has no ratings to make thumbs of" if config.thumbs == "ratings" else "the store has nothing to make thumbs of"
-        raise InputError(f"{what} by {config.kinds}", where=opened.store_url, hint=SAMPLE_FIRST)
+        raise InputError(f"{what} by {config.kinds}", where=opened.store_name, hint=SAMPLE_FIRST)
     inputs = {"sft": digest_of(source), "thumbs": digest, **template_input(opened)}
     run = Run.start(folder, stage="kto", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
@@ -76,7 +76,7 @@ def kto(
         downs = len(split.training) - ups
         if not (ups and downs):
             hint = "check good_quality, bad_quality and held_out_group, or use --thumbs ranks"
-            raise InputError(f"{ups} thumbs up and {downs} down to train on; it takes both", where=opened.store_url, hint=hint)
+            raise InputError(f"{ups} thumbs up and {downs} down to train on; it takes both", where=opened.store_name, hint=hint)
         dtype = training_dtype(flags.dtype)
         plan_run(run, metrics, source, config, dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
@@ -88,7 +88,7 @@ def kto(
         downs = len(rows) - ups
         if not (ups and downs):
             what = f"{ups} thumbs up and {downs} down fit the window of {window.tokens} tokens; it takes both"
-            raise InputError(what, where=opened.store_url, hint="raise max_tokens, or set long_rows to cut_prompt")
+            raise InputError(what, where=opened.store_name, hint="raise max_tokens, or set long_rows to cut_prompt")
         policy = trainable(model.lm, config, "kto", "lora")
         within = replace(config, max_tokens=window.tokens)
         if find_lr:

@@ -64,7 +64,7 @@ def prefer_by(project: Project, config: PreferConfig, speaker: Speaker) -> dict[
     with Store.open(project.store_url) as store:
         waiting = unranked(store)[: config.prompts or None]
         if not waiting:
-            raise InputError("the store has no responses that wait to be ranked", where=project.store_url, hint="`accord sample` first")
+            raise InputError("the store has no responses that wait to be ranked", where=project.store_name, hint="`accord sample` first")
         store.add_labelers([judge])
         rankings = ties = unreadable = asked = 0
         with track(len(waiting), "prefer") as bar:

@@ -79,7 +79,7 @@ def reward(
         if not ranked:
             hint = "`accord sample`, then `accord label`"
             whose = f"{config.kinds}{f' of the group {config.group}' if config.group else ''}"
-            raise InputError(f"the store has no {config.learn_from} by {whose}", where=opened.store_url, hint=hint)
+            raise InputError(f"the store has no {config.learn_from} by {whose}", where=opened.store_name, hint=hint)
         written = (row for row in written_demonstrations(store) if row.prompt.split == "train")
         demonstrations, shown = snapshot(folder / "demonstrations.jsonl", Demonstration, written)
     inputs = {"sft": digest_of(source), config.learn_from: digest, "demonstrations": shown, **template_input(opened)}

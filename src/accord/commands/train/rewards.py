@@ -146,7 +146,7 @@ def open_rewards(
             wanted = wanted[:most]
         prompts, inputs["prompts"] = snapshot(folder / f"{before}prompts.jsonl", Prompt, wanted)
     if not prompts:
-        raise InputError(f"the store has no {_missing(names)}", where=project.store_url, hint="`accord import` some")
+        raise InputError(f"the store has no {_missing(names)}", where=project.store_name, hint="`accord import` some")
     opened = open_texts(project, config, texts, prompts, {row.prompt.id: row.text for row in demonstrations})
     for remark in opened.remarks:
         say(remark)

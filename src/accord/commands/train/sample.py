@@ -50,7 +50,7 @@ def sample(
     with Store.open(opened.store_url) as store:
         prompts = chosen_prompts(config, list(store.prompts(split="train")), list(store.prompts(split="validation")))
         if not prompts:
-            raise InputError("the store has no prompts", where=opened.store_url, hint="`accord import` some")
+            raise InputError("the store has no prompts", where=opened.store_name, hint="`accord import` some")
         inputs = {"model": model, "prompts": lineage.digest_rows(prompt.id for prompt in prompts)}
         run = Run.start(opened.run(name), stage="sample", config=config, inputs=inputs, resume=True, seed=config.seed)
         if run.done:

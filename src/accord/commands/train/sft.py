@@ -70,7 +70,7 @@ def sft(
         demonstrations, digest = snapshot(folder / "demonstrations.jsonl", Demonstration, written)
     if not demonstrations:
         what = f"the store has no demonstrations by {config.kinds}"
-        raise InputError(what, where=opened.store_url, hint="`accord import` some, or have labelers write them")
+        raise InputError(what, where=opened.store_name, hint="`accord import` some, or have labelers write them")
     inputs = {"base": digest_of(source), "demonstrations": digest, **template_input(opened)}
     run = Run.start(folder, stage="sft", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:

@@ -68,7 +68,7 @@ def star(
     solved, digest = snapshot(opened.run(name) / "answers.jsonl", Demonstration, known)
     held_out = _held_out(opened, config, name) if solved else []
     if not solved:
-        raise InputError(f"the store has no problems with an answer by {config.kinds}", where=opened.store_url, hint=NO_PROBLEMS)
+        raise InputError(f"the store has no problems with an answer by {config.kinds}", where=opened.store_name, hint=NO_PROBLEMS)
     inputs = {"sft": digest_of(source), "answers": digest, **template_input(opened)}
     run = Run.start(opened.run(name), stage="star", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:
@@ -127,7 +127,7 @@ def _held_out(project: Project, config: StarConfig, name: str) -> list[Demonstra
     if not found:
         what = "the store has no problems with an answer of split validation"
         if config.patience or config.final_policy == "best":
-            raise InputError(what, where=project.store_url, hint="--patience 0 --final-policy last")
+            raise InputError(what, where=project.store_name, hint="--patience 0 --final-policy last")
         say(f"star: {what}, so the policy is not evaluated while it learns")
     return found
 
