@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import json
@@ -23,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from accord.errors import RunError
+from accord.runtime.files import write_atomic
 
 OWNER = "owner.json"
 BEAT = 5.0
@@ -64,7 +66,7 @@ def claim(folder: Path) -> Owner | None:
     folder.mkdir(parents=True, exist_ok=True)
     me = this_process()
     while True:
-        with _locked(folder / OWNER) as descriptor:
+        with locked(folder / OWNER) as descriptor:
             owner = _read(descriptor)
             if owner is not None and owner.is_same(me):
                 return None
@@ -84,7 +86,7 @@ def release(folder: Path) -> None:
     """Give a folder up, if this process owns it."""
     if not _HEART.forget(folder):
         return
-    with contextlib.suppress(FileNotFoundError), _locked(folder / OWNER, create=False) as descriptor:
+    with contextlib.suppress(FileNotFoundError), locked(folder / OWNER, create=False) as descriptor:
         owner = _read(descriptor)
         if owner is not None and owner.is_same(this_process()):
             (folder / OWNER).unlink(missing_ok=True)
@@ -113,8 +115,32 @@ def check(folder: Path) -> None:
         raise RunError(what, where=str(folder), hint="this process stops; let the other one go on, or stop it and continue with --resume")
 
 
+def process(pid: int) -> Owner:
+    """Return a process of this machine as the owner of something, from now on."""
+    return dataclasses.replace(this_process(), pid=pid, began=began(pid))
+
+
+def write(file: Path, owner: Owner) -> None:
+    """Write a process into a file, in the form of owner.json."""
+    write_atomic(file, json.dumps(asdict(owner), indent=2) + "\n")
+
+
+def living(file: Path) -> Owner | None:
+    """Return the process that a file names, if it lives. One on another machine does while it touches the file now and then."""
+    try:
+        owner, seen = _parsed(file.read_bytes()), file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+    return owner if owner is not None and _lives(owner, this_process(), file.parent, seen) else None
+
+
+def is_here(owner: Owner) -> bool:
+    """Whether a process is one of this machine, which can be sent a signal."""
+    return owner.machine == _machine()
+
+
 @contextmanager
-def _locked(path: Path, *, create: bool = True) -> Generator[int]:
+def locked(path: Path, *, create: bool = True) -> Generator[int]:
     """Open a file and hold its lock for the block. The file is the one of that name: one that was removed meanwhile is opened anew."""
     while True:
         descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o644)

@@ -38,6 +38,12 @@ class ProjectSection:
     """The project's display name; the folder's name when empty."""
     seed: int = 0
     """Seed of every command that has none of its own."""
+    trainings: int = 1
+    """Trainings and evaluations that run at once when they are started from a page; others wait."""
+
+    def __post_init__(self) -> None:
+        if self.trainings < 1:
+            raise UsageError(f"trainings is {self.trainings}", where="[project]", hint="let at least 1 run at once")
 
 
 @dataclass(frozen=True)
@@ -158,6 +164,11 @@ class Project:
     def store_name(self) -> str:
         """The address of the feedback database as messages name it: without its password."""
         return without_password(self.store_url)
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings may run at once that were started from a page."""
+        return int(self.settings.get("project", {}).get("trainings", ProjectSection.trainings))
 
     @property
     def template(self) -> TemplateSection:
