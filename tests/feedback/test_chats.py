@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -122,7 +122,15 @@ def test_writers_at_once_get_places_of_their_own(store: Store) -> None:
         thread.join()
     assert not failed
     assert [turn.place for turn in chats.opened(store, talk.user, talk.asked.conversation)[1]] == list(range(1, 11))
-    assert chats.recent(store, talk.user, now=NOW + timedelta(seconds=9), window=timedelta(seconds=10)) == 9
+
+
+def test_a_choice_needs_two_answers(store: Store) -> None:
+    talk = Talk(store)
+    first = talk.answers[0].id
+    with pytest.raises(Refused) as refused:
+        reactions.react(store, talk.user, "choice", first, {"choice": "first"}, other=first, now=NOW)
+    assert refused.value.status == 404
+    assert not reactions.own(store, talk.user)
 
 
 def test_a_second_word_takes_the_place_of_the_first(store: Store) -> None:

@@ -48,3 +48,28 @@ def test_the_shelf_lists_the_best_guess_first_and_notices_new_weights(tmp_path: 
     assert shelf.digest("reward") == shelf.digest("none") == ""
     write(project.model("ppo"), json.dumps({"architectures": ["LlamaForCausalLM"], "made": "anew"}))
     assert shelf.digest("ppo") != first
+
+
+def test_the_newest_policy_of_the_lineage_answers(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "p")
+
+    def made(name: str, at: str, *parents: str) -> None:
+        kind = "LlamaForSequenceClassification" if name == "reward" else "LlamaForCausalLM"
+        write(project.model(name), json.dumps({"architectures": [kind]}))
+        record = {"name": name, "parents": dict.fromkeys(parents, "0" * 64), "at": at}
+        (project.model(name) / "lineage.json").write_text(json.dumps(record))
+
+    made("base", "2026-01-01T00:00:00Z")
+    made("sft", "2026-01-02T00:00:00Z", "base")
+    made("reward", "2026-01-05T00:00:00Z", "sft")
+    shelf = Shelf(project)
+    assert shelf.names() == ["sft", "base"], "a reward model is no policy that came after"
+    made("ppo", "2026-01-03T00:00:00Z", "sft", "reward")
+    made("dpo", "2026-01-04T00:00:00Z", "sft")
+    assert shelf.names()[:2] == ["dpo", "ppo"]
+    made("sft", "2026-01-06T00:00:00Z", "base")
+    made("another-base", "2026-01-07T00:00:00Z")
+    assert shelf.names() == ["dpo", "ppo", "sft", "another-base", "base"]
+    for broken in ("[1]", '{"parents": [1]}', "[" * 5000, "{"):
+        (project.model("another-base") / "lineage.json").write_text(broken)
+        assert shelf.names()[0] == "dpo", broken[:20]

@@ -185,8 +185,13 @@ def account(store: Store, id: str) -> Account | None:
         return next(iter(_accounts(connection, id)), None)
 
 
-def attempt(store: Store, who: str, *, now: datetime, limit: int = ATTEMPTS, window: timedelta = WINDOW) -> None:
-    """Count a sign-in attempt of an address.
+def attempt(
+    store: Store, who: str, *, now: datetime, limit: int = ATTEMPTS, window: timedelta = WINDOW, key: str = "too_many_attempts"
+) -> None:
+    """Count an attempt of somebody: a failed sign-in of an address, or a turn of a user. Attempts of a clock that was ahead do not count.
+
+    Args:
+        key: names the message of the refusal.
 
     Raises:
         Refused: there were ``limit`` attempts within ``window`` before this one (429).
@@ -194,9 +199,11 @@ def attempt(store: Store, who: str, *, now: datetime, limit: int = ATTEMPTS, win
     a, who, since = schema.attempts, hashed(who), (now - window).timestamp()
     with store.write() as connection:
         # Of all addresses, since a made-up one never comes back; and those of a clock that was ahead.
-        connection.execute(delete(a).where((a.c.at <= since) | (a.c.at > (now + window).timestamp())))
-        if (connection.scalar(select(func.count()).where(a.c.who == who)) or 0) >= limit:
-            raise Refused("too_many_attempts", 429)
+        longest = max(window, WINDOW)
+        connection.execute(delete(a).where((a.c.at <= (now - longest).timestamp()) | (a.c.at > (now + longest).timestamp())))
+        lately = (a.c.at > since) & (a.c.at <= (now + window).timestamp())
+        if (connection.scalar(select(func.count()).where(a.c.who == who, lately)) or 0) >= limit:
+            raise Refused(key, 429)
         connection.execute(insert(a).values(who=who, at=now.timestamp()))
 
 

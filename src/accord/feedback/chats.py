@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
@@ -180,14 +180,12 @@ def told(connection: Connection, turn: str) -> tuple[Conversation, list[Turn]]:
     return found, path(turns, turn)
 
 
-def recent(store: Store, user: str, *, now: datetime, window: timedelta) -> int:
-    """Return the number of messages that a user has recently sent."""
+def has_answers(store: Store, user: str) -> bool:
+    """Return whether a user was ever given an answer, in whatever conversation."""
     t, c = schema.turns, schema.conversations
-    query = select(func.count()).select_from(t.join(c, c.c.id == t.c.conversation))
-    lately = t.c.at.between((now - window).isoformat(), (now + window).isoformat())  # not what a clock wrote that was ahead
-    query = query.where(c.c.user == user, t.c.role == "user", lately)
+    query = select(t.c.id).join(c, c.c.id == t.c.conversation).where(c.c.user == user, t.c.role == "assistant").limit(1)
     with store.read() as connection:
-        return connection.scalar(query) or 0
+        return connection.scalar(query) is not None
 
 
 def path(turns: Sequence[Turn], id: str) -> list[Turn]:

@@ -59,10 +59,10 @@ def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, 
         other: the second response of a choice.
 
     Raises:
-        Refused: a response is not in this user's conversations (404), or the payload does not fit (422).
+        Refused: a response is not in this user's conversations, or the two of a choice are one (404); the payload does not fit (422).
     """
     said = _answer(store, user, turn)
-    if kind == "choice" and _answer(store, user, other).parent != said.parent:
+    if kind == "choice" and (other == turn or _answer(store, user, other).parent != said.parent):
         raise Refused("no_such_turn", 404, other)
     with store.write() as connection:
         made, _ = put(connection, user, kind, said, payload, other=other, now=now)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from accord.runtime.lineage import digest_folder
+from accord.errors import AccordError
+from accord.runtime.lineage import digest_folder, read
 from accord.runtime.model_files import ADAPTER, CONFIG
 from accord.runtime.project import Project
 
 FIRST = ("ppo", "sft", "base")
-"""The default speaker: the first of these that exists."""
+"""The default speaker of models without lineage: the first of these that exists."""
 SHOWN = 12
 """Characters shown of a digest."""
 
@@ -38,9 +40,21 @@ class Shelf:
     _digests: dict[str, tuple[float, str]] = field(default_factory=dict[str, "tuple[float, str]"])
 
     def names(self) -> Sequence[str]:
-        """Return the models' names, the default speaker first."""
+        """Return the models' names, the default speaker first: the newest policy that no other was trained from.
+
+        The rest follows in the same order: models trained from another of the project before those that were not, newest first.
+        """
         found = [name for name in self.project.models() if speaks(self.project.model(name))]
-        return [*(name for name in FIRST if name in found), *(name for name in found if name not in FIRST)]
+        records = {name: _record(self.project.model(name)) for name in found}
+        parents = {name: set(records[name].get("parents", {})) & set(found) - {name} for name in found}
+        behind = set[str]().union(*parents.values())
+
+        def order(name: str) -> tuple[object, ...]:
+            trained, last = bool(parents[name]), name not in behind
+            known = FIRST.index(name) if name in FIRST else len(FIRST)
+            return not (trained and last), not trained, _newest_first(str(records[name].get("at", ""))), known
+
+        return sorted(found, key=order)
 
     def digest(self, name: str) -> str:
         """Return the first digits of a model's digest, or "" if there is no such model. A rewritten folder is read again."""
@@ -51,3 +65,18 @@ class Shelf:
         if self._digests.get(name, (0.0, ""))[0] != changed:
             self._digests[name] = (changed, digest_folder(folder)[:SHOWN])
         return self._digests[name][1]
+
+
+def _record(folder: Path) -> Mapping[str, Any]:
+    """Return a model's lineage, empty when it has none or it cannot be read: the order of a list is no reason to stop."""
+    try:
+        record: Any = read(folder)
+    except (AccordError, OSError, ValueError, RecursionError):
+        return {}
+    sound = isinstance(record, dict) and isinstance(record.get("parents", {}), dict)
+    return record if sound else {}
+
+
+def _newest_first(at: str) -> tuple[int, ...]:
+    """Return what sorts times of lineage with the newest first, and no time after all others."""
+    return tuple(-ord(character) for character in at) or (0,)

@@ -19,7 +19,7 @@ class ChatConfig(Seed, Decoding):
     seed: Natural = 0
     """Seed of the responses in the terminal; on the web page each response has its own seed, which is stored with it."""
     model: str = ""
-    """The model that responds until `accord switch` deploys another; when empty, the newest of ppo, sft and base."""
+    """The model that responds until `accord switch` deploys another; when empty, the newest policy by lineage."""
     temperature: NonNegative = 0.7
     repetition_penalty: Positive = 1.0
     """Above 1 makes tokens that were already used less likely; 1 is off."""

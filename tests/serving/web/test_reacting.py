@@ -40,8 +40,9 @@ def test_thumbs_corrections_and_reports_stand_where_they_were_given(come: Come, 
     [("thumb", {"up": "maybe"}), ("thumb", {"up": "yes", "reasons": "x"}), ("choice", {"choice": "x"}), ("correction", {"text": ""})],
 )
 def test_what_does_not_fit_is_refused_in_words(come: Come, store: Store, what: str, fields: dict[str, str]) -> None:
-    uma, _, answer = talked(come, two=1.0)
-    reply = uma.post(f"/t/{answer.id}/{what}", json=True, other=uma.turns(f"/c/{answer.conversation}")[1].id, **fields)
+    uma = come()
+    _, other, answer = uma.turns(uma.say("Which bread?", against="sft"))
+    reply = uma.post(f"/t/{answer.id}/{what}", json=True, other=other.id, **fields)
     assert reply.status_code == 422
     assert reply.json()["error"]
     assert reactions.own(store, uma.id) == []

@@ -159,7 +159,8 @@ def test_orders_of_pairs_are_drawn(come: Come) -> None:
 
 def test_a_share_of_turns_gets_two_answers_of_one_model(come: Come) -> None:
     uma = come(two=1.0)
-    assert [turn.model for turn in uma.turns(uma.say("Which bread?"))[1:]] == ["ppo", "ppo"]
+    assert [turn.model for turn in uma.turns(uma.say("Which bread?"))[1:]] == ["ppo"], "a new user's first question gets one answer"
+    assert [turn.model for turn in uma.turns(uma.say("Which cake?"))[1:]] == ["ppo", "ppo"]
 
 
 def test_what_a_model_or_person_wrote_cannot_act(come: Come, models: Scripted) -> None:
@@ -224,6 +225,12 @@ def test_bytes_that_are_no_text_are_refused(come: Come) -> None:
 def test_a_person_is_held_to_their_pace(come: Come) -> None:
     uma = come(turns_per_minute=2)
     assert [uma.post("/say", text="x", key=f"k{n}").status_code for n in range(3)] == [200, 200, 429]
+    eve = come("eve", turns_per_minute=2)
+    to = eve.say("x")
+    asked = eve.turns(to)[0].id
+    assert [eve.post(f"/t/{asked}/again", model="sft").status_code for _ in range(3)] == [200, 429, 429]
+    assert len(eve.turns(to)) == 3
+    assert eve.post("/say", text="x", key="another").status_code == 429
 
 
 @pytest.mark.parametrize(
@@ -322,6 +329,7 @@ def test_a_trial_shows_both_models_on_its_share_and_counts_the_votes(come: Come,
         store, old="ppo", old_digest="aaaaaaaaaaaa", new="sft", new_digest="bbbbbbbbbbbb", share=0.5, by="tests", now=NOW
     )
     uma = come()
+    uma.say("The first gets one answer")
     shown = 0
     for n in range(16):
         to = uma.say(f"Q{n}")

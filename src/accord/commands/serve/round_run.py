@@ -11,6 +11,7 @@ from typing import Any
 
 from accord.commands.app import RunFlags
 from accord.commands.serve.round_news import news
+from accord.commands.serve.trials import hold
 from accord.feedback import outbox
 from accord.feedback.store import Store
 from accord.feedback.traces import chat_turns
@@ -23,11 +24,13 @@ STAGES = ("sft", "reward", *METHODS)
 
 
 def run_round(project: Project, config: RoundConfig, *, base: str, dtype: Any = "auto") -> dict[str, Any]:
-    """Train the stages that the settings name, each from the newest model before it.
+    """Train the stages that the settings name, each from the newest model before it. Who answers in the chat stays the same.
 
     Returns:
         The name of the model by stage, and how many chat turns the last one and its ancestors learned from.
     """
+    with Store.open(project.store_url) as store:
+        hold(project, store)
     wanted = config.stages.replace(",", " ").split() or _needed(project, config)
     made: dict[str, str] = {}
     for stage in STAGES:

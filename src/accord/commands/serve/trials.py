@@ -31,6 +31,15 @@ def answering(project: Project, store: Store) -> str:
     return found
 
 
+def hold(project: Project, store: Store) -> None:
+    """Deploy the model that answers now, unless one was deployed: what is trained next does not answer before a switch to it."""
+    names = Shelf(project).names()
+    if names and deployments.deployed(store) is None:
+        model = answering(project, store)
+        digest = digest_of_language_model(project, model)
+        deployments.deploy(store, model, digest, by=OPERATOR, why="answered first", now=datetime.now(UTC))
+
+
 def digest_of_language_model(project: Project, name: str) -> str:
     """Return the first digits of a language model's digest. Raises ModelError when the project has none of this name."""
     shelf = Shelf(project)

@@ -35,10 +35,11 @@ ALIVE = 15.0
 log = logging.getLogger("accord.chat")
 
 
-def choose(site: ChatSite, asked: Turn, model: str = "", against: str = "") -> tuple[list[str], str]:
+def choose(site: ChatSite, user: str, asked: Turn, model: str = "", against: str = "") -> tuple[list[str], str]:
     """Choose the models that answer a turn, in the order of the page, and the trial that they belong to.
 
     Args:
+        user: who asks. A new user's first question gets one answer, so that nobody meets a choice before an answer.
         model: the user's choice. Empty leaves it to the site: a share of the turns goes to the running trial,
             a share gets two answers of one model.
         against: a second model to compare it with.
@@ -48,7 +49,7 @@ def choose(site: ChatSite, asked: Turn, model: str = "", against: str = "") -> t
     first = model if model in names else site.answering()
     if against in names:
         return rng.sample([first, against], 2), ""
-    if model in names:
+    if model in names or not chats.has_answers(site.store, user):
         return [first], ""
     running = deployments.trial(site.store)
     if running and {running.old, running.new} <= set(names) and rng.random() < running.share:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from accord.errors import UsageError
-from accord.feedback import chats, consents, ownership, reactions, review
+from accord.feedback import accounts, chats, consents, ownership, reactions, review
 from accord.feedback.accounts import Account
 from accord.feedback.chats import Turn
 from accord.feedback.refusals import Refused
@@ -140,7 +140,7 @@ async def _answer(found: Visit, account: Account, form: Form, asked: Turn, *, al
         answered = any(turn.parent == asked.id for turn in turns) or (live is not None and live.asked.id == asked.id)
         if alone or not answered:
             against = "" if alone else form.get("against")
-            models, trial = await _thread(answers.choose, house, asked, form.get("model"), against)
+            models, trial = await _thread(answers.choose, house, account.id, asked, form.get("model"), against)
             if not models[0]:
                 return await _thread(_page, found, account, id, {"problem": found.say(translations.NO_MODEL)})
             if alone:
@@ -208,9 +208,9 @@ def _hold(text: str, chat: ChatConfig) -> None:
 
 
 def _slowly(found: Visit, account: Account) -> None:
-    most = site.of(found).chat.turns_per_minute
-    if most and chats.recent(found.site.store, account.id, now=found.now, window=MINUTE) >= most:
-        raise Refused("too_fast", 429)
+    """Count a request for an answer, a new turn or a regenerated one. Raises Refused (429) after too many in a minute."""
+    if most := site.of(found).chat.turns_per_minute:
+        accounts.attempt(found.site.store, f"turns of {account.id}", now=found.now, limit=most, window=MINUTE, key="too_fast")
 
 
 def _sampling(house: ChatSite, account: Account, form: Form) -> Sampling:
