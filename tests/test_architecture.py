@@ -85,7 +85,6 @@ TORCHLESS_ROOMS = ("commands.project", "commands.data", "commands.feedback")
 
 
 SHARED_PIECES = {
-    "data.removals",
     "feedback.simulated",
     "train.run",
     "train.range_test",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Literal, get_args
 
@@ -41,10 +41,13 @@ What = Literal[
 Line = dict[str, Any]
 
 
-def lines(store: Store, what: What) -> Iterator[str]:
+def lines(store: Store, what: What, *, ids: Iterable[str] | None = None) -> Iterator[str]:
     """Yield one JSON object per line, keys sorted, with a newline, ordered by id and read on demand.
 
     Withdrawn records and those of excluded labelers are left out, except for ``answers``, whose rows carry this information.
+
+    Args:
+        ids: as for ``values``.
 
     Raises:
         UsageError: there is no such kind of record.
@@ -52,27 +55,42 @@ def lines(store: Store, what: What) -> Iterator[str]:
     """
     if what not in get_args(What):
         raise UsageError(f"there is no {what!r} to export", where="--what", hint=f"one of {', '.join(get_args(What))}")
-    return (json.dumps(line, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n" for line in values(store, what))
+    return (json.dumps(line, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n" for line in values(store, what, ids=ids))
 
 
-def values(store: Store, what: What) -> Iterable[Line]:
-    """Yield the same as objects."""
-    return _LINES[what](store)
+def values(store: Store, what: What, *, ids: Iterable[str] | None = None) -> Iterable[Line]:
+    """Yield the same as objects.
+
+    Args:
+        ids: of the records to yield, in order; of ``comparisons`` those of the rankings. Prompts, responses, demonstrations, rankings and
+            thumbs can be named so.
+
+    Raises:
+        UsageError: records of this kind cannot be named by ids.
+    """
+    if ids is None:
+        return _LINES[what](store)
+    if what not in _NAMED:
+        raise UsageError(f"{what} cannot be exported by their ids", where="--what", hint=f"one of {', '.join(_NAMED)}")
+    return chain.from_iterable(_NAMED[what](store, batch) for batch in batches(ids))
 
 
-def _prompts(store: Store) -> Iterator[Line]:
-    return ({"accord": "prompt", "id": prompt.id} | _asked(prompt) for prompt in store.prompts())
+Ids = Sequence[str] | None
 
 
-def _demonstrations(store: Store) -> Iterator[Line]:
+def _prompts(store: Store, ids: Ids = None) -> Iterator[Line]:
+    return ({"accord": "prompt", "id": prompt.id} | _asked(prompt) for prompt in store.prompts(ids=ids))
+
+
+def _demonstrations(store: Store, ids: Ids = None) -> Iterator[Line]:
     people = _people(store)
-    for d in store.demonstrations():
+    for d in store.demonstrations(ids=ids):
         said = {"accord": "demonstration", "id": d.id, "prompt_id": d.prompt.id, "response": d.text}
         yield said | _asked(d.prompt) | _by(people[d.labeler])
 
 
-def _responses(store: Store) -> Iterator[Line]:
-    for batch in batches(store.responses()):
+def _responses(store: Store, ids: Ids = None) -> Iterator[Line]:
+    for batch in batches(store.responses(ids=ids)):
         with store.read() as connection:
             asked = prompts_by_id(connection, (r.prompt_id for r in batch))
         for r in batch:
@@ -80,9 +98,9 @@ def _responses(store: Store) -> Iterator[Line]:
             yield said | {"tokens": r.tokens, "finished": r.finished} | _asked(asked[r.prompt_id])
 
 
-def _thumbs(store: Store) -> Iterator[Line]:
+def _thumbs(store: Store, ids: Ids = None) -> Iterator[Line]:
     people = _people(store)
-    for thumb in store.thumbs():
+    for thumb in store.thumbs(ids=ids):
         response = thumb.response
         said = {"accord": "thumb", "prompt_id": thumb.prompt.id, "up": thumb.up, "response": response.text, "model": response.model}
         said |= {"response_id": response.id, "tokens": response.tokens, "finished": response.finished}
@@ -90,9 +108,9 @@ def _thumbs(store: Store) -> Iterator[Line]:
         yield said | _asked(thumb.prompt) | {"labeler": thumb.labeler, "group": thumb.group, "kind": kind}
 
 
-def _rankings(store: Store) -> Iterator[Line]:
+def _rankings(store: Store, ids: Ids = None) -> Iterator[Line]:
     people = _people(store)
-    for batch in batches(store.rankings()):
+    for batch in batches(store.rankings(ids=ids)):
         with store.read() as connection:
             answers = responses_by_id(connection, chain.from_iterable(r.response_ids for r in batch))
             asked = prompts_by_id(connection, (r.prompt_id for r in batch))
@@ -103,9 +121,9 @@ def _rankings(store: Store) -> Iterator[Line]:
             yield line | {"tokens": [a.tokens for a in shown], "finished": [a.finished for a in shown]}
 
 
-def _comparisons(store: Store) -> Iterator[Line]:
+def _comparisons(store: Store, ids: Ids = None) -> Iterator[Line]:
     """Yield every pair of every ranking: chosen and rejected, or a tie in the order of the page."""
-    for r in _rankings(store):
+    for r in _rankings(store, ids):
         for i in range(len(r["ranks"])):
             for j in range(i + 1, len(r["ranks"])):
                 one, other = (i, j) if r["ranks"][i] <= r["ranks"][j] else (j, i)
@@ -146,6 +164,15 @@ def _questions(store: Store) -> Iterator[Line]:
             yield line | _asked(asked[each.prompt_id]) | ({"response": response.text, "model": response.model} if response else {})
 
 
+_NAMED: dict[What, Callable[[Store, Ids], Iterable[Line]]] = {
+    "prompts": _prompts,
+    "demonstrations": _demonstrations,
+    "responses": _responses,
+    "rankings": _rankings,
+    "comparisons": _comparisons,
+    "thumbs": _thumbs,
+}
+"""Records that can be named by their ids."""
 _LINES: dict[What, Callable[[Store], Iterable[Line]]] = {
     "prompts": _prompts,
     "demonstrations": _demonstrations,

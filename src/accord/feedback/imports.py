@@ -101,6 +101,12 @@ def undo(store: Store, number: int, *, by: str, why: str, now: datetime, before_
     return done
 
 
+def import_of(connection: Connection, number: int) -> Import | None:
+    """Return an import by its number; None when there is none."""
+    row = connection.execute(select(schema.imports).where(schema.imports.c.number == number)).mappings().first()
+    return _import(row) if row else None
+
+
 def _import(row: Mapping[Any, Any]) -> Import:
     return Import(**{**row, "counts": json.loads(row["counts"]), "files": json.loads(row["files"])})
 
@@ -178,16 +184,19 @@ REMOVED = "remove "
 """How the actor is named who withdraws single records: this, and the record's id."""
 
 
-def remove(store: Store, id: str, *, by: str, why: str, now: datetime) -> Mapping[str, Sequence[str]]:
+def remove(store: Store, id: str, *, by: str, why: str, now: datetime, kind: str = "") -> Mapping[str, Sequence[str]]:
     """Withdraw a record with what cannot be without it, and close the tasks on it; return the withdrawn ids by kind.
 
     A prompt takes its demonstrations, rankings and thumbs along; a response the thumbs on it, and it leaves the rankings that it is in.
+
+    Args:
+        kind: of the record; records of two kinds may have the same id. Empty takes the first.
 
     Raises:
         StoreError: there is no such record, or it is withdrawn.
     """
     with store.write() as connection:
-        kind = _kind_of(connection, id)
+        kind = kind_of(connection, id, kind)
         if connection.scalar(select(is_withdrawn(kind, id))):
             raise StoreError(f"the {kind} {id} is withdrawn already", hint="nothing was changed")
         withdrawn: dict[str, list[str]] = {kind: [id]}
@@ -208,9 +217,10 @@ def remove(store: Store, id: str, *, by: str, why: str, now: datetime) -> Mappin
     return withdrawn
 
 
-def _kind_of(connection: Connection, id: str) -> str:
+def kind_of(connection: Connection, id: str, kind: str = "") -> str:
+    """Return the kind of the record with an id, the first that has one unless a kind is named. Raises StoreError when there is none."""
     for table in reversed(_tables()):
-        if connection.scalar(select(table.c.id).where(table.c.id == id)) is not None:
+        if kind in ("", KINDS[table.name]) and connection.scalar(select(table.c.id).where(table.c.id == id)) is not None:
             return KINDS[table.name]
     hint = "`accord export PROJECT --what rankings` shows the ids of rankings and their responses"
     raise StoreError(f"the database has no prompt, response, ranking, demonstration or thumb {id}", hint=hint)

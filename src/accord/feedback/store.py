@@ -8,12 +8,12 @@ Withdrawn records and those of excluded labelers stay in the tables; the readers
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, groupby
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Select, func, select, text
 
 from accord.feedback import rows, schema
 from accord.feedback.database import BUSY_SECONDS, Database, connect
@@ -129,10 +129,10 @@ class Store:
         """Add rankings of known responses by known labelers; return the number of new ones."""
         return self.add(rankings=rankings)["rankings"]
 
-    def prompts(self, split: Split | None = None, use_case: str | None = None) -> Iterator[Prompt]:
-        """Yield prompts, ordered by id."""
+    def prompts(self, split: Split | None = None, use_case: str | None = None, *, ids: Sequence[str] | None = None) -> Iterator[Prompt]:
+        """Yield prompts, ordered by id; with ``ids`` only those."""
         table = schema.prompts
-        query = select(table).where(~is_withdrawn("prompt", table.c.id)).order_by(table.c.id)
+        query = _only(select(table).where(~is_withdrawn("prompt", table.c.id)).order_by(table.c.id), table.c.id, ids)
         if split:
             query = query.where(table.c.split == split)
         if use_case:
@@ -144,35 +144,44 @@ class Store:
         query = select(schema.labelers).order_by(schema.labelers.c.id)
         return (Labeler(row["id"], row["kind"], row["group"]) for row in self.database.rows(query))
 
-    def demonstrations(self, split: Split | None = None) -> Iterator[Demonstration]:
-        """Yield demonstrations with their prompts, ordered by id."""
+    def demonstrations(self, split: Split | None = None, *, ids: Sequence[str] | None = None) -> Iterator[Demonstration]:
+        """Yield demonstrations with their prompts, ordered by id; with ``ids`` only those."""
         d, p = schema.demonstrations, schema.prompts
         query = select(d, *(c.label(f"prompt_{c.name}") for c in p.c if c.name != "id")).join(p, p.c.id == d.c.prompt_id)
-        query = query.where(~is_withdrawn("demonstration", d.c.id), _heard(d.c.labeler)).order_by(d.c.id)
+        query = _only(query.where(~is_withdrawn("demonstration", d.c.id), _heard(d.c.labeler)).order_by(d.c.id), d.c.id, ids)
         if split:
             query = query.where(p.c.split == split)
         for row in self.database.rows(query):
             asked = {c.name: row[f"prompt_{c.name}"] for c in p.c}
             yield Demonstration(row["id"], rows.prompt(asked), row["text"], row["labeler"])
 
-    def responses(self, model: str | None = None) -> Iterator[Response]:
-        """Yield responses, ordered by id."""
+    def responses(self, model: str | None = None, *, ids: Sequence[str] | None = None) -> Iterator[Response]:
+        """Yield responses, ordered by id; with ``ids`` only those."""
         table = schema.responses
         used = (~is_withdrawn("prompt", table.c.prompt_id), ~is_withdrawn("response", table.c.id))
-        query = select(table).where(*used).order_by(table.c.id)
+        query = _only(select(table).where(*used).order_by(table.c.id), table.c.id, ids)
         if model:
             query = query.where(table.c.model == model)
         return (rows.response(row) for row in self.database.rows(query))
 
-    def rankings(self, guideline: GuidelineSet | None = None, split: Split | None = None, *, shared: bool = False) -> Iterator[Ranking]:
+    def rankings(
+        self,
+        guideline: GuidelineSet | None = None,
+        split: Split | None = None,
+        *,
+        shared: bool = False,
+        ids: Sequence[str] | None = None,
+    ) -> Iterator[Ranking]:
         """Yield rankings, ordered by id, of one guideline set or of both. A removed response is left out of the rankings that it is in.
 
         Args:
             shared: leave out prompts that one labeler alone ranked, which say nothing about agreement.
+            ids: yield only these.
         """
         r, item = schema.rankings, schema.ranking_items
         query = select(r, item).join(item, item.c.ranking_id == r.c.id).order_by(r.c.id, item.c.position)
         query = query.where(~is_withdrawn("ranking", r.c.id), is_in_use("response", item.c.response_id), _heard(r.c.labeler))
+        query = _only(query, r.c.id, ids)
         if guideline:
             query = query.where(r.c.guideline_set == guideline)
         if split:
@@ -207,13 +216,17 @@ class Store:
                 shown = tuple(responses[id] for id in r.response_ids)
                 yield RankedPrompt(prompts[r.prompt_id], shown, r.ranks, r.labeler, groups[r.labeler])
 
-    def thumbs(self) -> Iterator[Thumb]:
-        """Yield thumbs given to single responses, ordered by id; ``feedback.thumbs`` derives those of rankings."""
+    def thumbs(self, *, ids: Sequence[str] | None = None) -> Iterator[Thumb]:
+        """Yield thumbs given to single responses, ordered by id; ``feedback.thumbs`` derives those of rankings.
+
+        Args:
+            ids: yield only these.
+        """
         groups = {person.id: person.group for person in self.labelers()}
         t, p, r = schema.thumbs, schema.prompts, schema.responses
         query = select(t.c.labeler, t.c.up, *(c.label(f"prompt_{c.name}") for c in p.c), *(c.label(f"response_{c.name}") for c in r.c))
         query = query.join(p, p.c.id == t.c.prompt_id).join(r, r.c.id == t.c.response_id)
-        query = query.where(~is_withdrawn("thumb", t.c.id), _heard(t.c.labeler)).order_by(t.c.id)
+        query = _only(query.where(~is_withdrawn("thumb", t.c.id), _heard(t.c.labeler)).order_by(t.c.id), t.c.id, ids)
         for row in self.database.rows(query):
             prompt = rows.prompt({c.name: row[f"prompt_{c.name}"] for c in p.c})
             response = rows.response({c.name: row[f"response_{c.name}"] for c in r.c})
@@ -224,6 +237,10 @@ class Store:
         tables = (schema.prompts, schema.labelers, schema.demonstrations, schema.responses, schema.rankings)
         with self.read() as connection:
             return {table.name: connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
+
+
+def _only(query: Select[Any], id: Any, ids: Sequence[str] | None) -> Select[Any]:
+    return query if ids is None else query.where(id.in_(ids))
 
 
 def _heard(labeler: Any) -> Any:

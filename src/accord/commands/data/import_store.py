@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from accord.commands.data.removals import models_of
 from accord.data import spans
 from accord.data.archives import bare_name
 from accord.data.importers import Intake
@@ -22,6 +21,7 @@ from accord.data.json_lines import JsonLines, RejectedRows
 from accord.data.mixtures import parts_of
 from accord.data.sources import Source, files_of
 from accord.feedback.leaks import leaks
+from accord.feedback.removals import models_of
 from accord.feedback.spool import About, Spool, Stored
 from accord.feedback.store import Store
 from accord.records import Split

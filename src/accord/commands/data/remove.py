@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from accord.commands.app import ProjectPath, Why, shows, table_of
-from accord.commands.data.removals import models_of
 from accord.feedback.audit import OPERATOR
 from accord.feedback.imports import remove as remove_record
+from accord.feedback.removals import models_of
 from accord.feedback.store import Store
 from accord.runtime.project import Project
 
