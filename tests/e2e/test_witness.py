@@ -9,16 +9,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import labeling_load
 import pytest
-from labeling_load import Log, Servers, at_work, fill, postgres
+from labeling_load import ROOT, Log, Servers, at_work, fill, postgres
 from visitor import Visitor
 from witness import Witness, verdict
 
 from accord import Project, Store
 from accord.feedback import accounts
 
-BENCHMARKS = Path(labeling_load.__file__).parent
 SABOTAGE = {
     "sound": "",
     "another payload": "answers._json = lambda payload: '{}'",
@@ -43,7 +41,19 @@ ENOUGH = 20
 def power_cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that keeps what a process has synced."""
     made = tmp_path_factory.mktemp("power") / "power_cut.so"
-    words = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", str(BENCHMARKS / "power_cut.c"), "-o", str(made), "-ldl", "-lpthread"]
+    words = [
+        "cc",
+        "-shared",
+        "-fPIC",
+        "-O1",
+        "-Wall",
+        "-Werror",
+        str(ROOT / "benchmarks" / "power_cut.c"),
+        "-o",
+        str(made),
+        "-ldl",
+        "-lpthread",
+    ]
     subprocess.run(words, check=True, timeout=60)
     return made
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from accord.feedback import accounts, audit, chats, consents, ownership, reactions, review, schema
+from accord.feedback import accounts, audit, chats, consents, ownership, reactions, review, schema, withdrawals
 from accord.feedback.chats import Turn
 from accord.feedback.moderation import Finding
 from accord.feedback.reactions import Kind
@@ -186,6 +186,18 @@ def test_nothing_becomes_a_record_without_consent_and_review(store: Store) -> No
     assert review.count_waiting(store) == 0
     with pytest.raises(Refused, match="reviewed"):
         talk.accept(reaction)
+
+
+def test_a_deleted_conversation_takes_its_own_reactions_from_the_review_alone(store: Store) -> None:
+    gone, kept = Talk(store, answers=2), Talk(store, "eve", answers=2)
+    for talk in (gone, kept):
+        talk.agree()
+        talk.react("choice", other=talk.answers[1].id, choice="first")
+    assert {item.reaction.user for item in review.waiting(store, no_screen)} == {gone.user, kept.user}
+    with store.write() as connection:  # emptied by its age, with the reaction still there
+        withdrawals.withdraw(connection, "conversation", [(gone.asked.conversation, "age")], by="tests", now=NOW)
+    assert [item.reaction.user for item in review.waiting(store, no_screen)] == [kept.user]
+    assert review.count_waiting(store) == 1
 
 
 def test_each_kind_becomes_its_record_and_names_its_turns(store: Store) -> None:

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from accord.feedback.erasure import Person
+from accord.feedback.places import FILES
 from accord.runtime.files import write_atomic
 from accord.runtime.recordings import FOLDER as ROLLOUTS
+
+OUTSIDE_RUNS = tuple(pattern for pattern in FILES if not pattern.startswith("runs/"))
 
 
 def copies(project: Path, who: Person, runs: Collection[str]) -> list[Path]:
@@ -24,7 +27,7 @@ def copies(project: Path, who: Person, runs: Collection[str]) -> list[Path]:
         runs: names of the runs whose snapshots or samples have rows of the person.
     """
     found = [folder for folder in project.glob(f"runs/*/{ROLLOUTS}") if folder.parent.name in runs or _recorded(folder, who)]
-    for pattern in ("advice/*.jsonl", "advice/judged/*.json", "advice/kept/*.json", "rejects/*", "undone/*"):
+    for pattern in OUTSIDE_RUNS:
         found += [path for path in project.glob(pattern) if path.is_file() and any(_theirs(line, who) for line in _lines(path))]
     return sorted(found)
 
@@ -61,7 +64,7 @@ def _theirs(line: str, who: Person) -> bool:
 
 def _inside(value: Any, who: Person) -> bool:
     if isinstance(value, str):
-        return value in who.prompts or value == who.user or any(text in value for text in who.texts)
+        return value in who.prompts or value in who.names or any(text in value for text in who.texts)
     if isinstance(value, dict):
         return any(_inside(part, who) for part in value.values())
     return isinstance(value, list) and any(_inside(part, who) for part in value)

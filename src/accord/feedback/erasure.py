@@ -20,6 +20,7 @@ from accord.feedback import schema
 from accord.feedback.audit import note
 from accord.feedback.inserts import batches
 from accord.feedback.privacy import erase_labeler, erase_user
+from accord.feedback.review import voice_of
 from accord.feedback.store import Store
 from accord.runtime.files import append, write_atomic
 
@@ -34,11 +35,13 @@ class Person:
     """The data that a store holds about a person."""
 
     user: str
+    names: frozenset[str]
+    """Under which their records stand: a labeler's chats become records of a voice of its own (``review.voice``)."""
     prompts: frozenset[str]
     texts: frozenset[str]
-    """Last turn of each of their prompts, if it is long enough to identify them."""
-    labels: bool
-    """Whether they are also a labeler (everybody who uses the chat is one)."""
+    """What they wrote, if it is long enough to identify them: the last turn of each of their prompts, and their demonstrations."""
+    labelers: tuple[str, ...]
+    """Those of the names that are labelers (everybody who uses the chat is one)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,17 @@ def person(store: Store, user: str) -> Person:
     Raises:
         StoreError: the store holds nothing, or the name is empty.
     """
-    p = schema.prompts
+    p, d, people = schema.prompts, schema.demonstrations, schema.labelers
+    names = frozenset({user, voice_of(user)}) if user else frozenset[str]()
     with store.read() as connection:
-        found = list(connection.execute(select(p.c.id, p.c.messages).where(p.c.user == user))) if user else []
-        labels = connection.scalar(select(func.count()).where(schema.labelers.c.id == user)) or 0
-    if not found and not labels:
+        found = list(connection.execute(select(p.c.id, p.c.messages).where(p.c.user.in_(names))))
+        labelers = list(connection.scalars(select(people.c.id).where(people.c.id.in_(names))))
+        texts = set(connection.scalars(select(d.c.text).where(d.c.labeler.in_(names))))
+    if not found and not labelers:
         raise StoreError(f"the feedback database has no user {user!r}", hint="`accord export PROJECT --what prompts` names the users")
-    texts = {str(turns[-1][1]) for _, messages in found if (turns := json.loads(messages))}
-    return Person(user, frozenset(id for id, _ in found), frozenset(text for text in texts if len(text) >= _SHORTEST), labels > 0)
+    texts |= {str(turns[-1][1]) for _, messages in found if (turns := json.loads(messages))}
+    long = frozenset(text for text in texts if len(text) >= _SHORTEST)
+    return Person(user, names, frozenset(id for id, _ in found), long, tuple(sorted(labelers)))
 
 
 def forget(store: Store, who: Person, *, by: str, why: str, now: datetime) -> dict[str, int]:
@@ -79,14 +85,19 @@ def forget(store: Store, who: Person, *, by: str, why: str, now: datetime) -> di
         v = schema.provenance
         for part in batches(sorted(who.prompts)):
             connection.execute(delete(v).where(v.c.prompt_id.in_(part)))
-    if who.labels:
-        emptied |= erase_labeler(store, who.user, by=by, why=why, now=now, answers=True)
-    if who.prompts:
+    for labeler in who.labelers:
+        _sum(emptied, erase_labeler(store, labeler, by=by, why=why, now=now, answers=True))
+    for name in sorted(who.names):
         with store.read() as connection:
-            left = connection.scalar(select(func.count()).where(schema.prompts.c.user == who.user))
-        for kind, count in (erase_user(store, who.user, by=by, why=why, now=now) if left else {}).items():
-            emptied[kind] = emptied.get(kind, 0) + count
+            left = connection.scalar(select(func.count()).where(schema.prompts.c.user == name))
+        if left:
+            _sum(emptied, erase_user(store, name, by=by, why=why, now=now))
     return emptied
+
+
+def _sum(counts: dict[str, int], more: Mapping[str, int]) -> None:
+    for kind, count in more.items():
+        counts[kind] = counts.get(kind, 0) + count
 
 
 def traces(runs: Path, who: Person) -> list[Trace]:
@@ -125,12 +136,12 @@ def _theirs(row: Any, who: Person) -> bool:
     if not isinstance(row, Mapping):
         return False
     prompt: Any = row.get("prompt")
-    if isinstance(prompt, Mapping) and (prompt.get("id") in who.prompts or prompt.get("user") == who.user):
+    if isinstance(prompt, Mapping) and (prompt.get("id") in who.prompts or prompt.get("user") in who.names):
         return True
     if isinstance(prompt, str) and any(text in prompt for text in who.texts):
         return True
     ids: Collection[Any] = (row.get("id"), row.get("prompt_id"))
-    return any(id in who.prompts for id in ids) or row.get("labeler") == who.user or row.get("user") == who.user
+    return any(id in who.prompts for id in ids) or row.get("labeler") in who.names or row.get("user") in who.names
 
 
 Change = Callable[[str], str]

@@ -15,11 +15,14 @@ from sqlalchemy import Connection, Table, delete, select, update
 from accord.feedback import schema
 from accord.feedback.accounts import end_access
 from accord.feedback.audit import note
+from accord.feedback.database import BUSY_SECONDS
 from accord.feedback.inserts import batches, by_id
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import withdraw_erased
 
+PATIENCE = 2_000
+"""Milliseconds that a reader of the write-ahead log is waited for."""
 ERASED = "(erased)"
 """Reserves the task of an erased prompt for nobody."""
 
@@ -49,7 +52,7 @@ def erase_labeler(store: Store, labeler: str, *, by: str, why: str, now: datetim
         if answers:
             emptied |= _erase_said(connection, labeler, by, why, now) | _erase_chats(connection, labeler, (), by, now)
         note(connection, who=by, what="erase", on=labeler, why=why, at=now)
-    _forget(store)
+    clear_log(store)
     return emptied
 
 
@@ -69,7 +72,7 @@ def erase_user(store: Store, user: str, *, by: str, why: str, now: datetime) -> 
             raise Refused("unknown_labeler", 403, "no prompt is of this user")
         emptied = _erase_prompts(connection, ids, by, now)
         note(connection, who=by, what="erase", on=f"{len(ids)} prompts of a user", why=why, at=now)
-    _forget(store)
+    clear_log(store)
     return emptied
 
 
@@ -87,7 +90,7 @@ def erase_conversations(store: Store, user: str, *, ids: Sequence[str] = (), by:
         if ids and emptied["conversations"] != len(set(ids)):
             raise Refused("no_such_turn", 404)
         note(connection, who=by, what="erase", on=f"{emptied['conversations']} conversations of {user}", why=why, at=now)
-    _forget(store)
+    clear_log(store)
     return emptied
 
 
@@ -190,8 +193,18 @@ def _count(connection: Connection, statement: Any) -> int:
     return connection.execute(statement).rowcount
 
 
-def _forget(store: Store) -> None:
-    """Truncate SQLite's write-ahead log, which still holds the erased data; in the file itself, free space is overwritten with zeros."""
-    if store.database.is_sqlite:
-        with store.database.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+def clear_log(store: Store) -> bool:
+    """Truncate SQLite's write-ahead log, which still holds erased text; return whether it could be done.
+
+    In the file itself, free space is overwritten with zeros. A reader in a long transaction, such as an export, holds the log: this
+    waits two seconds for it. The log is also gone once every connection is closed.
+    """
+    if not store.database.is_sqlite:
+        return True
+    with store.database.engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={PATIENCE}")
+        try:
+            busy: int = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    return not busy

@@ -133,9 +133,14 @@ def voice(connection: Connection, user: str) -> str:
     people = schema.labelers
     if connection.scalar(select(people.c.kind).where(people.c.id == user)) == "user":
         return user
-    id = f"chat-{user}"
+    id = voice_of(user)
     add_rows(connection, people, [{"id": id, "kind": "user", "group": GROUP}])
     return id
+
+
+def voice_of(user: str) -> str:
+    """Return the name under which the chats of somebody with another role than user become records."""
+    return f"chat-{user}"
 
 
 def _reviewable() -> list[Any]:
@@ -146,9 +151,9 @@ def _reviewable() -> list[Any]:
 
 
 def _conversation(turn: Any) -> Any:
-    """Return the query for a turn's conversation."""
+    """Return the query for a turn's conversation; a column of the reactions is the outermost query's, however deep this stands."""
     t = schema.turns
-    return select(t.c.conversation).where(t.c.id == turn).scalar_subquery()
+    return select(t.c.conversation).where(t.c.id == turn).correlate(schema.reactions).scalar_subquery()
 
 
 def _open(connection: Connection, id: str) -> Reaction:

@@ -16,6 +16,7 @@ from accord.commands.app import ProjectPath, Why, shows, table_of
 from accord.feedback import copies, erasure
 from accord.feedback.apps import pseudonym
 from accord.feedback.audit import OPERATOR
+from accord.feedback.privacy import clear_log
 from accord.feedback.store import Store
 from accord.runtime.lineage import models_that_learned
 from accord.runtime.project import Project
@@ -23,6 +24,9 @@ from accord.runtime.project import Project
 
 def _show(metrics: Mapping[str, Any]) -> None:
     table_of("forgotten", metrics)
+    if not metrics["log_cleared"]:
+        print("feedback.db-wal still holds the erased text: another program reads the database in a long transaction.")
+        print("The file goes when every program has closed the database.")
     if metrics["models"]:
         print("The weights of these models keep what they learned: train them again from what is left, or remove them.")
 
@@ -42,8 +46,8 @@ def forget(
 
     Returns:
         Emptied rows by kind; files of runs with the person's rows, and how many rows were removed; other files and folders with
-        copies, which were removed or cleaned; and the models that learned from
-        them, or descend from such a model.
+        copies, which were removed or cleaned; the models that learned from them, or descend from such a model; and whether SQLite's
+        write-ahead log was cleared.
 
     Raises:
         StoreError: the database holds nothing of that user.
@@ -63,6 +67,7 @@ def forget(
             copies.remove_copies(others, person)
         removed = 0 if keep_copies else erasure.remove(found, person, now=now)
         emptied = erasure.forget(store, person, by=OPERATOR, why=why, now=now)
+        cleared = clear_log(store)
     files = {f"{trace.path.parent.name}/{trace.path.name}": trace.rows for trace in found}
     copied = [str(path.relative_to(opened.path)) for path in others]
     return {
@@ -72,4 +77,5 @@ def forget(
         "files": files,
         "copies": copied,
         "models": models,
+        "log_cleared": cleared,
     }
