@@ -239,6 +239,8 @@ def test_the_other_pages_are_accessible(site: Server, come: Come) -> None:
     accounts.invite(site.store, "labeler", "Ann", by="tests", now=datetime.now(UTC), screened=True)
     ann = next(person.id for person in accounts.people(site.store) if person.name == "Ann")
     for path in (*addresses("GET", id=ann), "/join", "/nowhere"):
+        if path.endswith(".csv"):
+            continue  # downloads
         page.goto(site.address + path)
         accessible(page)
     page.goto(f"{site.address}/next")
@@ -260,6 +262,8 @@ def test_it_fits_a_tablet_and_a_telephone(site: Server, come: Come) -> None:
     for width in (1024, 768, 390):
         page.set_viewport_size({"width": width, "height": 1024})
         for path in (*addresses("GET"), "/next"):
+            if path.endswith(".csv"):
+                continue
             page.goto(f"{site.address}{path}")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path}: nothing stands out to the side"
         for _ in range(2):

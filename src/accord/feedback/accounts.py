@@ -92,6 +92,36 @@ def invite(
     return token
 
 
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a person can come in: the latest end of the links that are not used yet, and the browsers that are signed in."""
+
+    link_until: float = 0.0
+    """Seconds since 1970; 0 when no link waits."""
+    devices: int = 0
+
+
+def ways_in(store: Store, *, now: datetime) -> dict[str, Ways]:
+    """Return the open links and live sessions of every account that has any."""
+    i, s, at = schema.invitations, schema.sessions, now.timestamp()
+    links = select(i.c.account, func.max(i.c.expires).label("expires")).where(i.c.redeemed == "", i.c.expires > at).group_by(i.c.account)
+    live = select(s.c.account, func.count().label("devices")).where(s.c.expires > at).group_by(s.c.account)
+    with store.read() as connection:
+        until = {row.account: row.expires for row in connection.execute(links)}
+        devices = {row.account: row.devices for row in connection.execute(live)}
+    return {account: Ways(until.get(account, 0.0), devices.get(account, 0)) for account in until.keys() | devices.keys()}
+
+
+def cancel_links(store: Store, account: str, *, by: str, now: datetime) -> int:
+    """End an account's links that nobody has used, and return their number. Signed-in browsers stay signed in."""
+    i = schema.invitations
+    with store.write() as connection:
+        ended = connection.execute(delete(i).where(i.c.account == account, i.c.redeemed == "")).rowcount
+        if ended:
+            note(connection, who=by, what="uninvite", on=account, why="", at=now)
+    return ended
+
+
 def redeem(store: Store, token: str, *, now: datetime, days: float = SESSION_DAYS) -> str:
     """Exchange an invitation for a new session and return the session's token. An invitation works once.
 

@@ -22,7 +22,7 @@ class Entry:
     number: int
     who: str
     what: str
-    """One of invite, redeem, role, pause, resume, revoke, qualify, exclude, include, retract, erase, score, settle, rule."""
+    """One of invite, uninvite, redeem, role, pause, resume, revoke, qualify, exclude, include, retract, erase, score, settle, rule."""
     on: str
     why: str
     at: str
@@ -39,7 +39,8 @@ def audit(store: Store, *, who: str, what: str, on: str, why: str = "", at: date
         note(connection, who=who, what=what, on=on, why=why, at=at)
 
 
-def entries(store: Store) -> Iterator[Entry]:
-    """Return the audit log, oldest row first."""
-    for row in store.database.rows(select(schema.audit).order_by(schema.audit.c.number)):
+def entries(store: Store, on: str = "") -> Iterator[Entry]:
+    """Return the audit log, oldest row first; with ``on`` only what was done to one account or record."""
+    query = select(schema.audit).order_by(schema.audit.c.number)
+    for row in store.database.rows(query.where(schema.audit.c.on == on) if on else query):
         yield Entry(row["number"], row["who"], row["what"], row["on"], row["why"], row["at"])

@@ -5,7 +5,7 @@ Shares of a few trials have Wilson's interval. Metrics over many pairs of a few 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import NamedTuple
@@ -68,6 +68,8 @@ class LengthBias:
     longer: Interval
     others: float
     excess: Interval
+    pairs: int
+    """Pairs of unequal length that others judged too: those behind ``excess``."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,13 @@ class LabelerQuality:
     """Agreement on gold items."""
     consistency: Interval
     """Self-consistency on repeated items; a tie against a preference counts half."""
+    shared_pairs: int
+    """Pairs behind ``agreement``: judged by another labeler too, and tied by neither."""
     first_preferred: Interval
-    """Share of untied pairs in which the response higher on the page won; 0.5 means no bias, since the page is shuffled."""
+    """Share of untied pairs in which the response higher on the page won; 0.5 means no bias, since the page is shuffled. NaN for imported
+    rankings: the order in their file is not the order on a page."""
+    shown_pairs: int
+    """Pairs behind ``first_preferred``."""
     length: LengthBias
     pace: Pace | None
 
@@ -175,6 +182,11 @@ def position_bias(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: i
     return _share(sums, resamples, seed)
 
 
+def untied(rankings: Iterable[Ranking]) -> int:
+    """Return the number of pairs that rankings do not tie."""
+    return sum(bool(word) for ranking in rankings for word in preferences(ranking).values())
+
+
 def length_bias(
     rankings: Iterable[Ranking], labeler: str, lengths: Mapping[str, int], *, resamples: int = 2000, seed: int = 0
 ) -> LengthBias:
@@ -193,7 +205,7 @@ def length_bias(
 
     over = resampled(rows, excess, resamples=resamples, seed=seed)
     others = float(share(rows[:, [3, 4]].sum(0)))
-    return LengthBias(longer, others, over)
+    return LengthBias(longer, others, over, int(rows[:, 4].sum()))
 
 
 def labeler_quality(
@@ -204,6 +216,7 @@ def labeler_quality(
     lengths: Mapping[str, int] | None = None,
     seconds: Mapping[str, float] | None = None,
     words: Mapping[str, int] | None = None,
+    imported: Container[str] = (),
     screening: ScreeningConfig | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -216,6 +229,7 @@ def labeler_quality(
         lengths: of each response, for the length bias.
         seconds: time of each ranking by its id, for the pace.
         words: words to be read for each ranking by its id.
+        imported: ids of rankings that were not given on a page of ours, so that nothing is known of the order on it.
         screening: sets the fastest reading speed.
     """
     limits, draw = screening or ScreeningConfig(), {"resamples": resamples, "seed": seed}
@@ -227,14 +241,18 @@ def labeler_quality(
         timed = [r.id for r in own if r.id in (seconds or {})]
         again = [r for r in repeats if r.labeler == who]
         repeated = {r.prompt_id for r in again}
+        shown = [r for r in own if r.id not in imported]
+        agreement, shared_pairs = _with_others(near, who, resamples, seed)
         lines.append(
             LabelerQuality(
                 who,
                 len(own),
-                _with_others(near, who, resamples, seed),
+                agreement,
                 gold_agreement([c for c in gold if c.given.labeler == who], **draw),
                 self_consistency([r for r in own if r.prompt_id in repeated] + again, **draw),
-                position_bias(own, **draw),
+                shared_pairs,
+                position_bias(shown, **draw),
+                untied(shown),
                 length_bias(near, who, lengths or {}, **draw),
                 pace(
                     [(seconds or {})[id] for id in timed],
@@ -253,14 +271,17 @@ def _near(rankings: Sequence[Ranking], own: Sequence[Ranking]) -> list[Ranking]:
     return [r for r in rankings if r.prompt_id in prompts]
 
 
-def _with_others(rankings: Sequence[Ranking], who: str, resamples: int, seed: int) -> Interval:
+def _with_others(rankings: Sequence[Ranking], who: str, resamples: int, seed: int) -> tuple[Interval, int]:
+    """Return the agreement with the other labelers, and the number of untied pairs behind it."""
+
     def meet(one: Ranking, other: Ranking) -> bool:
         return (one.labeler == who) != (other.labeler == who) and one.guideline.set == other.guideline.set
 
     try:
-        return pairwise_agreement(rankings, meet=meet, resamples=resamples, seed=seed).dropped
+        found = pairwise_agreement(rankings, meet=meet, resamples=resamples, seed=seed)
     except InputError:
-        return UNDEFINED
+        return UNDEFINED, 0
+    return found.dropped, found.untied_pairs
 
 
 def _longer(group: Sequence[Ranking], labeler: str, lengths: Mapping[str, int]) -> list[float]:

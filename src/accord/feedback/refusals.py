@@ -58,4 +58,8 @@ KEYS = {
     "too_fast": "too many turns in a minute",
     "reviewed": "it was reviewed already, or no longer stands",
     "no_consent": "its user's consent is not in force",
+    "name_missing": "an invitation needs a name",
+    "days": "a link holds for more than 0 and at most 365 days",
+    "revoked": "the account's access was ended",
+    "own_access": "nobody ends their own access",
 }

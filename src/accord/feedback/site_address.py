@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from collections.abc import Generator
@@ -13,6 +14,16 @@ from accord.runtime.files import write_atomic
 from accord.settings import LabelConfig
 
 FILE = "site.json"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def public_address(config: LabelConfig, port: int = 0) -> str:

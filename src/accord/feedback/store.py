@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import chain, groupby
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, text
+from sqlalchemy import Connection, Select, exists, func, select, text
 
 from accord.feedback import rows, schema
 from accord.feedback.database import BUSY_SECONDS, Database, connect
@@ -193,6 +193,15 @@ class Store:
             items = list(group)
             if len(items) > 1:  # else all others were removed, and what is left says nothing
                 yield rows.ranking(items)
+
+    def imported_rankings(self) -> set[str]:
+        """Return the ids of the rankings that came from a file: those of an import, and people's that answer no task of ours."""
+        r, a, person = schema.rankings, schema.answers, schema.labelers
+        ours = exists().where(a.c.id == func.substr(r.c.id, len("k-") + 1))  # so that the index of answers serves
+        foreign = (person.c.kind == "person") & ~ours
+        query = select(r.c.id).join(person, person.c.id == r.c.labeler).where((r.c.imported != 0) | foreign)
+        with self.read() as connection:
+            return set(connection.scalars(query))
 
     def ranked_by(self) -> dict[tuple[GuidelineSet, str], int]:
         """Return the number of rankings that ``rankings`` yields, by guideline set and labeler."""

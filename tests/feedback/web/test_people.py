@@ -29,7 +29,7 @@ def screened(store: Store, come: Come) -> Person:
 def test_a_lead_reads_a_screening_and_lets_the_labeler_work(queued: Store, come: Come) -> None:
     ann, lead = screened(queued, come), come("lead", "lea", json=False)
     assert "You have finished the screening" in ann.get("/next").text
-    assert f"/lead/screening/{ann.id}" in lead.get("/lead").text
+    assert f"/lead/screening/{ann.id}" in lead.get("/lead/people").text
     page = lead.get(f"/lead/screening/{ann.id}").text
     for text in ("Mine.", "Mine, too.", "As a researcher would.", "2 of 2 tasks done"):
         assert text in page

@@ -29,7 +29,7 @@ def test_stored_text_of_every_kind_is_escaped(store: Store, come: Come) -> None:
     tasks.add(store, [tasks.Task("t1", "rank", prompt, responses)])
     person = come("lead", HACK, json=False)
     sent = person.frame(**RANKED, reason=HACK)
-    pages = [person.get(path).text for path in PAGES]
+    pages = [person.get(path).text for path in PAGES if not path.endswith(".csv")]
     assert person.post("/tasks/t1/answer", sent).status_code == 200
     for page in (*pages, person.get("/answers").text, person.get("/tasks/t1").text, person.get("/lead").text):
         assert "<script>alert" not in page

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,7 +25,7 @@ from accord.feedback.quality import LabelerQuality, coverage, labeler_quality
 from accord.feedback.question_agreement import QuestionAgreement, flag_agreement, question_agreement
 from accord.feedback.reliability import between_groups, contested, reliability, split
 from accord.feedback.store import Store
-from accord.feedback.web import translations
+from accord.feedback.web.lead_plots import Plot, plots_of
 from accord.records import Prompt, Ranking, Response
 from accord.settings import ScreeningConfig
 
@@ -51,30 +50,6 @@ class Person:
     account: Account | None
     excluded: bool
     quality: LabelerQuality | None
-
-
-@dataclass(frozen=True)
-class PlotLine:
-    """A row of a plot: a name, and the positions of its interval and dot in the plot's units."""
-
-    name: str
-    y: float
-    x: float
-    low: float
-    high: float
-    off: bool
-    """Whether the whole interval lies on the wrong side of the target."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """Dots with whiskers over one axis, and the position of the target value."""
-
-    title: str
-    height: float
-    aim: float
-    ticks: tuple[tuple[float, str], ...]
-    rows: tuple[PlotLine, ...]
 
 
 @dataclass(frozen=True)
@@ -202,7 +177,7 @@ def draw(store: Store, screening: ScreeningConfig) -> Picture:
         contested=_pairs(store, wide),
         doubts=_pairs(store, dict(list(left.items())[:SHOWN])),
         in_doubt=(len(left), judged),
-        plots=_plots([line for line in lines.values() if line.rankings], names),
+        plots=plots_of([line for line in lines.values() if line.rankings], names),
     )
 
 
@@ -238,7 +213,15 @@ def _quality(store: Store, rankings: Sequence[Ranking], screening: ScreeningConf
     repeats = [r for answer in said if answer.purpose == "repeat" and (r := as_ranking(answer, answer.payload, answer.shown))]
     seconds = {f"k-{answer.id}": answer.seconds for answer in said if answer.purpose == "work"}
     return labeler_quality(
-        rankings, gold=gold, repeats=repeats, lengths=lengths, seconds=seconds, words=read, screening=screening, resamples=RESAMPLES
+        rankings,
+        gold=gold,
+        repeats=repeats,
+        lengths=lengths,
+        seconds=seconds,
+        words=read,
+        imported=store.imported_rankings(),
+        screening=screening,
+        resamples=RESAMPLES,
     )
 
 
@@ -266,36 +249,3 @@ def _pairwise(rankings: Sequence[Ranking]) -> Interval:
 
 def _version(ranking: Ranking) -> str:
     return f"{ranking.guideline.set} {ranking.guideline.version}"
-
-
-def _plots(lines: Sequence[LabelerQuality], names: Mapping[str, str]) -> list[Plot]:
-    named = [(names.get(line.labeler, line.labeler), line) for line in lines]
-    found = [
-        _plot(
-            translations.AGREEMENT,
-            [(name, line.agreement) for name, line in named],
-            (0.5, 1.0),
-            translations.USUAL_AGREEMENT,
-            low_is_off=True,
-        ),
-        _plot(translations.POSITION, [(name, line.first_preferred) for name, line in named], (0.0, 1.0), 0.5),
-        _plot(translations.LENGTH, [(name, line.length.excess) for name, line in named], (-0.5, 0.5), 0.0),
-    ]
-    return [plot for plot in found if plot.rows]
-
-
-def _plot(title: str, values: Iterable[tuple[str, Interval]], span: tuple[float, float], aim: float, *, low_is_off: bool = False) -> Plot:
-    """Map values of a range to 100 to 300, with one line every 18 units."""
-    least, most = span
-
-    def place(value: float) -> float:
-        return 100 + 200 * (min(max(value, least), most) - least) / (most - least)
-
-    rows: list[PlotLine] = []
-    for name, value in values:
-        if not math.isnan(value.mean):
-            off = value.high < aim or (value.low > aim and not low_is_off)
-            rows.append(PlotLine(name[:14], 18.0 * len(rows) + 12, place(value.mean), place(value.low), place(value.high), off))
-    ticks = (least, (least + most) / 2, most)
-    marks = tuple((place(tick), f"{tick:.0%}" if least >= 0 or not tick else f"{tick:+.0%}") for tick in ticks)
-    return Plot(title, 18.0 * len(rows) + 24, place(aim), marks, tuple(rows))

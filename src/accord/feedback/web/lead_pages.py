@@ -1,20 +1,18 @@
-"""The leads' page: labeler metrics, and the actions of a lead. Viewers see it and change nothing."""
+"""The leads' page of quality: labeler metrics, and pairs to judge. Viewers see it and change nothing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from accord.feedback import accounts, tasks
+from accord.feedback import tasks
 from accord.feedback.intervals import UNDEFINED, Interval
 from accord.feedback.question_agreement import QuestionAgreement
 from accord.feedback.questions import kept
-from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.web import translations
 from accord.feedback.web.access import Visit, act, enter
@@ -23,12 +21,6 @@ from accord.feedback.web.lead_metrics import Cache, Picture
 from accord.settings.questions import said
 
 router = APIRouter()
-CHANGES: dict[str, Callable[..., None]] = {
-    "pause": accounts.pause,
-    "resume": accounts.resume,
-    "exclude": accounts.exclude,
-    "include": accounts.include,
-}
 _CACHES: WeakKeyDictionary[Store, Cache] = WeakKeyDictionary()
 
 
@@ -36,31 +28,17 @@ _CACHES: WeakKeyDictionary[Store, Cache] = WeakKeyDictionary()
 def lead_page(request: Request) -> Response:
     """Show every labeler's metrics with plots, agreement by guideline and group, and contested pairs."""
     found, account = enter(request, "lead", "viewer")
-    picture = _picture(found)
+    picture = picture_of(found)
     return found.page(
         "lead.html",
         picture=picture,
         figures={key: found.say(translations.FIGURES.get(key, key)) for key in picture.agreement},
         asked=_asked(found, picture),
-        role_names={role: found.say(name) for role, name in translations.ROLE_NAMES.items()},
         sides={side: found.say(name) for side, name in translations.SIDES.items()},
         may_change=account.role == "lead",
         percent=percent,
         plain=plain,
     )
-
-
-@router.post("/lead/people/{id}/{what}")
-def change_person(request: Request, id: str, what: str) -> Response:
-    """Pause, resume, exclude or include a labeler, with a reason in the audit log."""
-    found, account, form = act(request, "lead")
-    known = id.isprintable() and accounts.account(found.site.store, id) is not None
-    if what not in CHANGES or not id.isprintable() or (what in ("pause", "resume") and not known):
-        raise Refused("unknown_labeler", 404, f"{what} {id}")
-    CHANGES[what](found.site.store, id, by=account.id, why=form.get("why")[:400], now=found.now)
-    if what in ("exclude", "include"):
-        _cache(found.site.store).renew()
-    return found.go("/lead")
 
 
 @router.post("/lead/doubts")
@@ -69,11 +47,11 @@ def settle(request: Request) -> Response:
     found, account, _ = act(request, "lead")
     store, me = found.site.store, account.id
     made = list[tasks.Task]()
-    for pair in _picture(found).doubts:
+    for pair in picture_of(found).doubts:
         id = tasks.task_id("compare", "training", pair.prompt.id, (response.id for response in pair.responses), me)
         made.append(tasks.Task(id, "compare", pair.prompt, pair.responses, priority=1.0, reserved_for=me))
     tasks.add(store, made)
-    _cache(store).renew()
+    renew(store)
     return found.go("/next")
 
 
@@ -98,8 +76,14 @@ def plain(value: Interval) -> str:
     return "–" if math.isnan(value.mean) else f"{value.mean:.2f} ({value.low:.2f}, {value.high:.2f})"
 
 
-def _picture(found: Visit) -> Picture:
+def picture_of(found: Visit) -> Picture:
+    """Return the metrics of the store as the last computation left them; see ``lead_metrics.Cache``."""
     return _cache(found.site.store).get(found.site.store, found.now, found.site.screening)
+
+
+def renew(store: Store) -> None:
+    """Have the metrics computed again, since a lead has changed whose answers count."""
+    _cache(store).renew()
 
 
 def _cache(store: Store) -> Cache:

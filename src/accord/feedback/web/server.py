@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from starlette.types import ASGIApp
 from accord.errors import RunError, UsageError
 from accord.feedback import accounts, tasks
 from accord.feedback.audit import OPERATOR
-from accord.feedback.site_address import public_address, written_down
+from accord.feedback.site_address import is_loopback, public_address, written_down
 from accord.feedback.store import Store
 from accord.settings import LabelConfig, ScreeningConfig
 from accord.settings.questions import Questions
@@ -23,16 +22,6 @@ SECRET = "ACCORD_SECRET"
 SHORTEST_SECRET = 32
 ANYBODY = ""
 """A labeler who has seen no task yet."""
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address can only be reached from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def secret_for(config: LabelConfig, *, insecure: bool) -> str:

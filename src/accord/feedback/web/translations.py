@@ -71,6 +71,10 @@ REFUSALS = {
     "too_fast": _("Too many messages in one minute. Wait a moment, then continue."),
     "reviewed": _("This was already reviewed or withdrawn."),
     "no_consent": _("This user has not consented to its use, or has withdrawn consent."),
+    "name_missing": _("Give the person a name."),
+    "days": _("A link can be valid for at most 365 days."),
+    "revoked": _("This person's access has ended. Restore it first."),
+    "own_access": _("You cannot end your own access. Ask another lead."),
 }
 """The message for each of ``accord.feedback.refusals.KEYS``."""
 TITLES = {
@@ -162,3 +166,29 @@ SCREENED = {
 }
 """The parts of ``accord.feedback.quality.Qualification``."""
 ROLE_NAMES = {"lead": _("lead"), "labeler": _("labeler"), "viewer": _("viewer"), "user": _("chat user")}
+STATES = {
+    "active": _("active"),
+    "screening": _("in screening"),
+    "invited": _("invited"),
+    "away": _("not signed in"),
+    "paused": _("paused"),
+    "revoked": _("access ended"),
+}
+"""States of a person on the people page."""
+ACTS = {
+    "invite": _("invited"),
+    "uninvite": _("open links canceled"),
+    "redeem": _("signed in by a link"),
+    "role": _("role changed"),
+    "pause": _("paused"),
+    "resume": _("resumed"),
+    "revoke": _("access ended"),
+    "qualify": _("screening decided"),
+    "exclude": _("excluded from training"),
+    "include": _("included again"),
+    "erase": _("personal data erased"),
+}
+"""What the audit log says was done to a person; one without a text is shown by its key."""
+DONE = _("done")
+IN_HOURS, IN_DAYS, IN_WEEKS = _("about {count} hours"), _("about {count} days"), _("about {count} weeks")
+"""Estimates of the time until a kind of task is done."""
