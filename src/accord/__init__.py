@@ -153,6 +153,9 @@ if TYPE_CHECKING:
         LabelConfig as LabelConfig,
     )
     from accord.settings import (
+        OpenConfig as OpenConfig,
+    )
+    from accord.settings import (
         PlanConfig as PlanConfig,
     )
     from accord.settings import (

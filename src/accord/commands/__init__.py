@@ -95,6 +95,7 @@ COMMANDS = (
     Command("doctor", "evaluate", "Diagnose runs: what is wrong, how sure, what to change."),
     Command("gpu-check", "evaluate", "Check that a GPU computes what the CPU computes, and how fast."),
     Command("report", "evaluate", "Write report.html, or serve it while runs go on."),
+    Command("open", "serve", "Open the project's site: home, labeling, chat, review and report under one address."),
     Command("chat", "serve", "Open the chat page, or talk in the terminal."),
     Command("serve", "serve", "Serve the models by an OpenAI-compatible API."),
     Command("keys", "serve", "Create, list and revoke API keys."),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 from sqlalchemy import select
 
-from accord.feedback import rows, schema
+from accord.feedback import rows, schema, tasks
 from accord.feedback.store import Store
+from accord.feedback.tasks import Task
 from accord.feedback.withdrawals import is_withdrawn
 from accord.records import Prompt, Response
 
@@ -38,3 +41,16 @@ def unqueued(store: Store) -> Iterator[Response]:
         .order_by(r.c.id)
     )
     return map(rows.response, store.database.rows(query))
+
+
+def waiting_tasks(store: Store, *, seed: int, overlap: float) -> Iterator[Task]:
+    """Make ranking tasks of the responses that are neither ranked nor queued.
+
+    Args:
+        overlap: the share of the prompts that goes to two labelers, drawn by the seed.
+    """
+    responses = list(unqueued(store))
+    prompts = {prompt.id: prompt for prompt in store.prompts()} if responses else {}
+    for task in tasks.from_responses(prompts, responses):
+        twice = random.Random(f"overlap {seed} {task.id}").random() < overlap
+        yield replace(task, overlap=2 if twice else 1)

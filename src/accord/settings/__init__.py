@@ -20,7 +20,7 @@ from accord.settings.evaluate import (
 from accord.settings.feedback import AgreementConfig, LabelConfig, PlanConfig, ScreeningConfig
 from accord.settings.project import WorldConfig
 from accord.settings.ranges import check_numbers, require
-from accord.settings.serve import ChatConfig, RoundConfig, ServeConfig
+from accord.settings.serve import ChatConfig, OpenConfig, RoundConfig, ServeConfig
 from accord.settings.train import (
     CritiqueConfig,
     DpoConfig,
@@ -55,6 +55,7 @@ __all__ = [
     "InspectConfig",
     "KtoConfig",
     "LabelConfig",
+    "OpenConfig",
     "PlanConfig",
     "PpoConfig",
     "PreferConfig",

@@ -113,6 +113,26 @@ class ServeConfig(Settings):
 
 
 @section
+class OpenConfig(Settings):
+    """`accord open`: everything about a project under one address: home, labeling, chat, review and report."""
+
+    host: str = "127.0.0.1"
+    """Address that the site listens on; any other than this machine's own needs a secret, and https or `--insecure`."""
+    port: Port = 8400
+    """Port that the site listens on; 0 takes a free one."""
+    names: str = ""
+    """Host names of the site, separated by commas; requests for another name are refused."""
+    https: bool = False
+    """The site is served over https by a proxy in front of it."""
+    root_path: str = ""
+    """Path under which the proxy serves the site, such as `/accord`; empty at the top of the host."""
+    language: Literal["en", "zh_CN"] = "en"
+    """Language of the site for browsers that request neither English nor Chinese."""
+    session_days: Positive = 14.0
+    """Days that a browser stays signed in."""
+
+
+@section
 class RoundConfig(Seed):
     """`accord round`: the new data since the last model, and the stages that train on it."""
 

@@ -7,9 +7,7 @@ response, flag it, then rank all of them. Loads no torch.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -23,7 +21,7 @@ from accord.feedback import questions, tasks
 from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
-from accord.feedback.unranked import unqueued
+from accord.feedback.unranked import waiting_tasks
 from accord.feedback.web.server import open_site
 from accord.records import Prompt, Ranking, Response
 from accord.runtime import lineage
@@ -59,19 +57,10 @@ def label(
         return _label_by_world(opened, config, name)
     asked = questions.load(opened.settings.get("label.questions"), opened.path)
     with Store.open(opened.store_url, seconds=ANSWER_SECONDS) as store:
-        tasks.add(store, list(_waiting(store, config)))
+        tasks.add(store, list(waiting_tasks(store, seed=config.seed, overlap=config.overlap)))
         screening = ScreeningConfig(**opened.settings.get("screening", {}))
         open_site(store, config, screening, asked, name=opened.path.name, folder=opened.path, insecure=insecure)
     return None
-
-
-def _waiting(store: Store, config: LabelConfig) -> Iterator[tasks.Task]:
-    """Make ranking tasks of the responses that are neither ranked nor queued; a share of the prompts goes to two labelers."""
-    responses = list(unqueued(store))
-    prompts = {prompt.id: prompt for prompt in store.prompts()} if responses else {}
-    for task in tasks.from_responses(prompts, responses):
-        twice = random.Random(f"overlap {config.seed} {task.id}").random() < config.overlap
-        yield replace(task, overlap=2 if twice else 1)
 
 
 def _label_by_world(project: Project, config: LabelConfig, name: str) -> Run:

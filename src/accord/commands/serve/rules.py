@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import cast
 
-from accord.commands.models import compute_dtype, reply_scorer
 from accord.data import personal
 from accord.errors import UsageError
 from accord.feedback import moderation
@@ -13,7 +12,7 @@ from accord.feedback.store import Store
 from accord.records import Demonstration
 from accord.runtime import plugins
 from accord.runtime.project import Project
-from accord.serving.guards import FAILED, Rules, Screen
+from accord.serving.guards import FAILED, Rules, Score, Screen
 from accord.serving.prompt_styles import system_prompt
 from accord.settings import ServeConfig
 
@@ -31,6 +30,11 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
         ModelError: the reward model is missing.
     """
     demonstrations: tuple[Demonstration, ...] = ()
+    score: Score | None = None
+    if config.best_of > 1:
+        from accord.commands.models import compute_dtype, reply_scorer  # loads torch, which rules alone do not need
+
+        score = reply_scorer(project, config.reward, compute_dtype(dtype))
     if config.shots:
         with Store.open(project.store_url) as store:
             demonstrations = tuple(store.demonstrations("train"))
@@ -41,7 +45,7 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
         unsure_below=config.unsure_below,
         best_of=config.best_of,
         seconds=config.best_of_seconds,
-        score=reply_scorer(project, config.reward, compute_dtype(dtype)) if config.best_of > 1 else None,
+        score=score,
         system=system_prompt(config.system),
         demonstrations=demonstrations,
         shots=config.shots,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -26,6 +26,7 @@ from accord.feedback.web.forms import Form
 from accord.feedback.web.languages import HERE, NAMES, Language, choose, html_language, translate
 from accord.feedback.web.markdown import render
 from accord.feedback.web.security import form_token, same_origin, token_fits
+from accord.feedback.web.sub_path import Rooted, root_of, route_of
 from accord.settings import LabelConfig, ScreeningConfig
 from accord.settings.questions import Questions, usual
 
@@ -38,6 +39,16 @@ class LoggedOut(Exception):
 
 class ForeignForm(Exception):
     """A form that was not made by our page for this session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A part of the site in the bar: its own link, and below it those of its pages while one of them is shown."""
+
+    text: str
+    address: str
+    here: bool = False
+    pages: tuple[Area, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,10 +70,18 @@ class Site:
     packages: tuple[str, ...] = (HERE,)
     """Packages with templates, static files and translations, in order of lookup."""
 
-    @property
-    def session_cookie(self) -> str:
-        """Return the name of the session cookie. Browsers accept a __Host- cookie only over https and only from this host."""
-        return "__Host-accord" if self.config.https else "accord_session"
+    def session_cookie(self, root: str = "") -> str:
+        """Return the name of the session cookie of a site at a path.
+
+        Browsers accept a __Host- cookie only over https, only from this host and only for all of its paths.
+        """
+        if not self.config.https:
+            return "accord_session"
+        return "__Secure-accord" if root else "__Host-accord"
+
+    def links(self, account: Account, path: str) -> Sequence[Area]:
+        """Return what the bar of every page leads to, for this account. The labeling site and the chat write theirs in page.html."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,16 @@ class Visit:
     session: str
     language: Language
     now: datetime
+
+    @property
+    def root(self) -> str:
+        """Return the path under which this site is served, without a slash at its end; empty at the top of its host."""
+        return root_of(self.request.scope)
+
+    @property
+    def path(self) -> str:
+        """Return the address of the page within the site."""
+        return route_of(self.request.scope)
 
     @property
     def wants_json(self) -> bool:
@@ -92,14 +121,26 @@ class Visit:
         """Return an HTML page in the visitor's language."""
         return HTMLResponse(_templates(self.site.packages).get_template(template).render(self._frame() | values), status)
 
+    def static(self, name: str) -> str:
+        """Return the address of a script or style of this site."""
+        return self.root + static_address(name, self.site.packages)
+
     def go(self, to: str, **said: Any) -> Response:
-        """Return the next location: a redirect for a browser, an address for a program."""
-        return JSONResponse({"next": to, **said}) if self.wants_json else RedirectResponse(to, 303)
+        """Return the next location: a redirect for a browser, an address for a program.
+
+        Args:
+            to: an address within the site, such as ``/next``.
+        """
+        there = self.root + to
+        return JSONResponse({"next": there, **said}) if self.wants_json else RedirectResponse(there, 303)
 
     def _frame(self) -> dict[str, Any]:
-        path = self.request.url.path
+        path = self.path
         return {
             "_": self.say,
+            "root": self.root,
+            "static": self.static,
+            "areas": self.site.links(self.account, path) if self.account else (),
             "account": self.account,
             "csrf": self.csrf,
             "project": self.site.name,
@@ -119,7 +160,7 @@ def visit(request: Request) -> Visit:
     """Return the request with its session. Raises StoreError when the store does not answer."""
     site = cast("Site", request.app.state.site)
     now = datetime.now(UTC)
-    session = request.cookies.get(site.session_cookie, "")
+    session = request.cookies.get(site.session_cookie(root_of(request.scope)), "")
     account = accounts.session(site.store, session, now=now) if session else None
     asked = request.cookies.get(LANGUAGE_COOKIE) or (account.profile.get("language") if account else None)
     language = choose(asked, request.headers.get("accept-language"), site.config.language)
@@ -171,9 +212,10 @@ def inside(address: str) -> str:
 def _templates(packages: tuple[str, ...]) -> Environment:
     house = PrefixLoader({"house": PackageLoader(HERE)})  # so that another site's page.html can extend this one's
     loader = ChoiceLoader([*(PackageLoader(package) for package in packages), house])
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    static = partial(static_address, packages=packages)
-    cast("dict[str, Any]", environment.globals).update(static=static, markdown=render)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, extensions=[Rooted]
+    )
+    cast("dict[str, Any]", environment.globals).update(markdown=render)
     return environment
 
 

@@ -58,12 +58,17 @@ def create(
         screening: thresholds of the qualification run and of rushed answers.
         asked: the questions to labelers; None asks those of a project that has none of its own.
     """
-    for set in guidelines.SETS:
-        guidelines.keep(store, set, now=datetime.now(UTC), project=folder)
     known = asked or usual()
-    questions.keep(store, known, now=datetime.now(UTC))
+    keep(store, known, folder)
     site = Site(store, config, name, secret, folder, screening or ScreeningConfig(), known)
     return build(site, *PAGES)
+
+
+def keep(store: Store, asked: Questions, folder: Path | None) -> None:
+    """Store the versions of the guidelines and questions in force, which answers name."""
+    for set in guidelines.SETS:
+        guidelines.keep(store, set, now=datetime.now(UTC), project=folder)
+    questions.keep(store, asked, now=datetime.now(UTC))
 
 
 def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None) -> ASGIApp:
@@ -110,7 +115,7 @@ def _tell(request: Request, status: int, text: str, *, key: str = "", next: tupl
         return JSONResponse({"error": said, "key": key, "status": status}, status)
     to = next or ("/", translations.HOME)
     title = found.say(translations.TITLES.get(status, translations.TITLES[500]))
-    return found.page("error.html", status, title=title, text=said, next=(to[0], found.say(to[1])))
+    return found.page("error.html", status, title=title, text=said, next=(found.root + to[0], found.say(to[1])))
 
 
 def _refused(request: Request, error: Any) -> Response:

@@ -62,6 +62,7 @@ class Turn:
 
 
 @router.get("/")
+@router.get("/label")
 def home(request: Request) -> Response:
     found, account = enter(request)
     store = found.site.store

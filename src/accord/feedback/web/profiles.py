@@ -31,5 +31,5 @@ def keep_profile(request: Request) -> Response:
     told = {"groups": groups, "language": form.get("language") if form.get("language") in LANGUAGES else ""}
     accounts.set_profile(found.site.store, account.id, {key: value for key, value in told.items() if value})
     response = found.go("/")
-    response.delete_cookie(LANGUAGE_COOKIE, path="/", secure=found.site.config.https, httponly=True, samesite="lax")
+    response.delete_cookie(LANGUAGE_COOKIE, path=found.root or "/", secure=found.site.config.https, httponly=True, samesite="lax")
     return response

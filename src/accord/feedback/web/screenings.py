@@ -48,7 +48,7 @@ def judge(request: Request, id: str) -> Response:
         passed = form.get("action") == "pass"
         accounts.qualify(store, person.id, passed, by=account.id, why=form.get("why")[:400], now=found.now)
         return found.go("/lead")
-    return found.go(request.url.path)
+    return found.go(found.path)
 
 
 def _person(found: Visit, id: str) -> Account:

@@ -37,7 +37,8 @@ def join(request: Request) -> Response:
         accounts.end_session(site.store, found.session)
     response = found.go("/")
     seconds = int(site.config.session_days * 86_400)
-    response.set_cookie(site.session_cookie, session, max_age=seconds, httponly=True, secure=site.config.https, samesite="lax", path="/")
+    name, path = site.session_cookie(found.root), found.root or "/"
+    response.set_cookie(name, session, max_age=seconds, httponly=True, secure=site.config.https, samesite="lax", path=path)
     return response
 
 
@@ -47,19 +48,20 @@ def leave(request: Request) -> Response:
     found, _, _ = act(request)
     accounts.end_session(found.site.store, found.session)
     response = found.go("/join")
-    response.delete_cookie(found.site.session_cookie, path="/", secure=found.site.config.https, httponly=True, samesite="lax")
+    name, path = found.site.session_cookie(found.root), found.root or "/"
+    response.delete_cookie(name, path=path, secure=found.site.config.https, httponly=True, samesite="lax")
     return response
 
 
 @router.post("/language")
 def language(request: Request) -> Response:
     """Store the chosen language in the browser."""
-    form = posted(request)
-    response = RedirectResponse(inside(form.get("to")), 303)
+    form, found = posted(request), visit(request)
+    response = RedirectResponse(found.root + inside(form.get("to")), 303)
     if form.get("language") in LANGUAGES:
-        secure = visit(request).site.config.https
+        secure, path = found.site.config.https, found.root or "/"
         response.set_cookie(
-            LANGUAGE_COOKIE, form.get("language"), max_age=31_536_000, httponly=True, secure=secure, samesite="lax", path="/"
+            LANGUAGE_COOKIE, form.get("language"), max_age=31_536_000, httponly=True, secure=secure, samesite="lax", path=path
         )
     return response
 

@@ -11,14 +11,22 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from accord.feedback.web.app import build, few_threads
+from accord.feedback.web.app import Lifespan, build, few_threads
 from accord.feedback.web.server import bound, is_loopback, lead_link, secret_for, serve
 from accord.serving.web import answers, conversations, reactions, review_pages
 from accord.serving.web.site import ChatSite
 
+PAGES = (conversations.router, reactions.router, review_pages.router)
+"""The chat's own pages."""
+
 
 def create(site: ChatSite) -> ASGIApp:
     """Return the chat over a site; its models are opened when the server starts and closed when it ends."""
+    return build(site, *PAGES, lifespan=models_open(site))
+
+
+def models_open(site: ChatSite) -> Lifespan:
+    """Return what runs around a server that answers with models: they are opened first and closed last."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -31,7 +39,7 @@ def create(site: ChatSite) -> ASGIApp:
                     await answers.stop(site, conversation)  # what was said so far is stored
                 await site.models.close()
 
-    return build(site, conversations.router, reactions.router, review_pages.router, lifespan=lifespan)
+    return lifespan
 
 
 def open_chat(site: ChatSite, *, insecure: bool, folder: Path) -> None:

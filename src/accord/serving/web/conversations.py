@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from anyio import to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from accord.errors import UsageError
 from accord.feedback import accounts, chats, consents, ownership, reactions, review
@@ -40,6 +40,7 @@ Result = TypeVar("Result")
 
 
 @router.get("/")
+@router.get("/chat")
 def first_page(request: Request) -> Response:
     """Show a new conversation, beside the list of existing ones."""
     found, account = enter(request)
@@ -110,7 +111,7 @@ async def delete(request: Request, id: str) -> Response:
     await _thread(chats.opened, found.site.store, account.id, id)
     await answers.stop(site.of(found), id)
     await _thread(ownership.delete, found.site.store, account.id, conversations=(id,), now=found.now)
-    return found.go("/")
+    return found.go("/chat")
 
 
 @router.post("/consent")
@@ -123,7 +124,7 @@ def consent(request: Request) -> Response:
     consents.answer(found.site.store, account.id, given, now=found.now)
     if not given:
         review.lapse(found.site.store, account.id, now=found.now)
-    return found.go("/mine" if form.get("to") == "/mine" else "/")
+    return found.go("/mine" if form.get("to") == "/mine" else "/chat")
 
 
 async def _thread(work: Callable[..., Result], *values: Any, **named: Any) -> Result:
@@ -148,7 +149,7 @@ async def _answer(found: Visit, account: Account, form: Form, asked: Turn, *, al
             sampling = _sampling(house, account, form)
             live = await answers.begin(house, conversation, chats.path(turns, asked.id), models, sampling, trial)
     if found.wants_json:
-        return JSONResponse({"next": to, "live": f"{to}/live"})
+        return found.go(to, live=f"{found.root}{to}/live")
     if live and live.task:
         await answers.ended(live)
     if live and (problem := live.problem(found.say)):

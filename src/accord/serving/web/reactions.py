@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from accord.feedback import chats, consents, ownership, reactions
 from accord.feedback.reactions import Kind
@@ -82,7 +82,7 @@ def withdraw(request: Request, id: str) -> Response:
     """Withdraw a reaction, and remove its records from training."""
     found, account, form = act(request)
     reactions.withdraw(found.site.store, account.id, id, now=found.now)
-    return found.go("/mine" if form.get("to") == "/mine" else "/")
+    return found.go("/mine" if form.get("to") == "/mine" else "/chat")
 
 
 @router.post("/mine/delete")
@@ -99,4 +99,4 @@ def _kept(found: Visit, user: str, kind: Kind, turn: str, payload: dict[str, Any
     made = reactions.react(found.site.store, user, kind, turn, payload, other=other, now=found.now)
     conversation = chats.one(found.site.store, user, turn).conversation
     to = f"/c/{conversation}?at={turn}#{turn}"
-    return JSONResponse({"next": to, "reaction": made.id}) if found.wants_json else found.go(to)
+    return found.go(to, reaction=made.id)

@@ -136,6 +136,7 @@ document.addEventListener("keydown", (event) => {
 addEventListener("popstate", () => location.reload());
 if (stage()) {
   follow();
-  if (location.pathname !== "/") document.getElementById("text")?.focus({ preventScroll: true });
-  if (location.pathname !== "/" && !location.hash && !location.search) bottom();
+  const talking = Boolean(stage().dataset.stop); // a conversation that has begun
+  if (talking) document.getElementById("text")?.focus({ preventScroll: true });
+  if (talking && !location.hash && !location.search) bottom();
 }

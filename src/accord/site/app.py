@@ -1,0 +1,48 @@
+"""The site of a project as an ASGI application."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from accord.feedback import tasks
+from accord.feedback.site_address import public_address, written_down
+from accord.feedback.unranked import waiting_tasks
+from accord.feedback.web import app as labeling
+from accord.feedback.web.server import bound, is_loopback, lead_link, serve
+from accord.feedback.web.sub_path import SubPath, checked
+from accord.serving.web import app as chat
+from accord.site import home
+from accord.site.project_site import ProjectSite
+
+PAGES = (home.router, *labeling.PAGES, *chat.PAGES)
+"""The site's pages; the first router with an address answers it. A page of yours: its router here, its link in navigation.py."""
+
+
+def create(site: ProjectSite) -> ASGIApp:
+    """Return the application over a project's site."""
+    labeling.keep(site.store, site.questions, site.folder)
+    return labeling.build(site, *PAGES, lifespan=chat.models_open(site))
+
+
+def open_site(site: ProjectSite, *, root_path: str, folder: Path) -> None:
+    """Serve the site until it is stopped. On this machine's own address, print a lead's link.
+
+    Args:
+        root_path: the path under which a proxy serves it.
+
+    Raises:
+        UsageError: ``root_path`` is no path.
+        RunError: the address is taken.
+    """
+    path = checked(root_path)
+    made, address = bound(site.config)
+    tasks.add(site.store, list(waiting_tasks(site.store, seed=site.config.seed, overlap=site.config.overlap)))
+    print(f"{site.name} is at {address}{path}/  (Ctrl-C ends it)", flush=True)
+    if is_loopback(site.config.host):
+        print(f"Come in as lead, once: {lead_link(site.store, address + path, datetime.now(UTC))}", flush=True)
+    print(f"Invite people: accord labelers invite {folder} NAME", flush=True)
+    with written_down(folder, public_address(site.config, made.getsockname()[1]) + path):
+        serve(SubPath(create(site), path), made)

@@ -1,0 +1,60 @@
+"""The base of every page of a project's site: the labeling site's and the chat's, and the project itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from accord.feedback.accounts import Account
+from accord.feedback.questions import load
+from accord.feedback.store import Store
+from accord.feedback.web.access import Area, Visit
+from accord.feedback.web.languages import HERE
+from accord.runtime.project import Project
+from accord.serving.web.site import PACKAGE as CHAT
+from accord.serving.web.site import ChatSite, Library, Models
+from accord.settings import ChatConfig, LabelConfig, OpenConfig, ScreeningConfig
+from accord.site import navigation
+
+PACKAGE = "accord.site"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectSite(ChatSite):
+    """All pages of one project."""
+
+    project: Project
+    packages: tuple[str, ...] = (PACKAGE, CHAT, HERE)
+
+    def links(self, account: Account, path: str) -> Sequence[Area]:
+        return navigation.links(account.role, path)
+
+
+def site_of(project: Project, store: Store, config: OpenConfig, *, models: Models, library: Library, secret: str = "") -> ProjectSite:
+    """Return the site of a project, with the settings of its [label], [screening] and [chat] under one address.
+
+    Args:
+        models: what answers in the chat; nothing of it is opened before somebody asks.
+        secret: part of the forms' tokens.
+    """
+    settings = project.settings
+    address = {name: getattr(config, name) for name in ("host", "port", "names", "https", "language", "session_days")}
+    return ProjectSite(
+        store,
+        replace(LabelConfig(**settings.get("label", {})), **address),
+        settings.get("project", {}).get("name") or project.path.name,
+        secret,
+        project.path,
+        ScreeningConfig(**settings.get("screening", {})),
+        load(settings.get("label.questions"), project.path),
+        chat=replace(ChatConfig(**settings.get("chat", {})), **address),
+        models=models,
+        library=library,
+        project=project,
+    )
+
+
+def of(found: Visit) -> ProjectSite:
+    """Return the project's site of a request."""
+    return cast("ProjectSite", found.site)
