@@ -175,7 +175,7 @@ def _without_null(row: Row, value: object) -> dict[str, Any]:
 def _parsed(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

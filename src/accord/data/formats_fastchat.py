@@ -18,7 +18,7 @@ _FAILED = re.compile(
     r"^(\*\*)?(API REQUEST ERROR|NETWORK ERROR DUE TO HIGH TRAFFIC)|^\$MODERATION\$ YOUR INPUT VIOLATES OUR CONTENT MODERATION GUIDELINES"
 )
 """What FastChat writes in the place of an answer that failed."""
-_NAMED = re.compile(r"<h3>.*?: (.*?)</h3>\s*", re.DOTALL)
+_NAMED = re.compile(r"<h3>[^<:]{0,200}: ([^<]{0,400})</h3>\s{0,20}")
 _HIDDEN = ("", "Model A", "Model B")
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from accord.data.archives import bare_name
 from accord.data.formats_pairs import thumb
-from accord.data.row_records import MOST, Taken, answered, conversation, make_prompt, places, ranked, unusable
+from accord.data.row_records import MOST, Taken, all_answered, conversation, make_prompt, places, ranked, unusable
 from accord.data.row_turns import ASKED, asked, turns_of
 from accord.data.rows import Row, empty, listed
 
@@ -134,7 +134,7 @@ def scored(row: Row) -> Taken:
     best = sorted(range(len(texts)), key=lambda i: (-scores[i], i))[:MOST]
     if len(best) < 2 or len({scores[i] for i in best}) < 2:
         reason = unusable(prompt, *texts)
-        records = (answered(prompt, text, models[i] if models else prompt.source, texts[:i].count(text)) for i, text in enumerate(texts))
+        records = all_answered(prompt, texts, models or [prompt.source] * len(texts))
         return Taken(dropped=reason) if reason else Taken((prompt, *records), left_out=("equal scores, which order nothing",))
     kept = sorted(best)
     named = [models[i] for i in kept] if models else ()
@@ -148,4 +148,4 @@ def outputs(row: Row) -> Taken:
     prompt = make_prompt(row, asked(row, *(name for name in ASKED if name != answer)))
     if reason := unusable(prompt):
         return Taken(dropped=reason)
-    return Taken((prompt, answered(prompt, row.text(answer), _model(row) or bare_name(row.file))))
+    return Taken((prompt, *all_answered(prompt, [row.text(answer)], [_model(row) or bare_name(row.file)])))

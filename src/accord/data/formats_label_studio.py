@@ -235,9 +235,12 @@ def flat(row: Row) -> Taken:
 def _pairs(row: Row) -> Iterator[tuple[str, str]]:
     """Yield pairs of columns such as ``answer1`` and ``answer2``, or ``response_a`` and ``response_b``."""
     names = [name for name in row.value if isinstance(row.peek(name), str) and not empty(row.peek(name)) and _NUMBERED.fullmatch(name)]
+    numbered = dict[tuple[str, str], list[str]]()
+    for name in names:
+        match = cast(re.Match[str], _NUMBERED.fullmatch(name))
+        numbered.setdefault((match[1], match[2].lower()), []).append(name)
     for one in names:
-        first = cast(re.Match[str], _NUMBERED.fullmatch(one))
-        for other in names:
-            second = cast(re.Match[str], _NUMBERED.fullmatch(other))
-            if first[1] == second[1] and (first[2].lower(), second[2].lower()) in (("1", "2"), ("a", "b")):
-                yield one, other
+        match = cast(re.Match[str], _NUMBERED.fullmatch(one))
+        second = {"1": "2", "a": "b"}.get(match[2].lower(), "")
+        for other in numbered.get((match[1], second), ()):
+            yield one, other

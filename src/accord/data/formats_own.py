@@ -13,7 +13,7 @@ from accord.data.row_records import (
     NAMES,
     Known,
     Taken,
-    answered,
+    all_answered,
     conversation,
     demonstrated,
     instruction_turns,
@@ -81,7 +81,7 @@ def responses(row: Row, known: Known = NOTHING) -> Taken:
         return Taken(dropped=reason)
     prompt = known.by_text.get(prompt.messages, prompt)
     model = row.word("model", bare_name(row.file).rsplit(".", 1)[0].removesuffix("_predictions"))
-    return Taken((prompt, answered(prompt, row.text("response"), model)))
+    return Taken((prompt, *all_answered(prompt, [row.text("response")], [model])))
 
 
 def history(row: Row) -> Taken:
@@ -101,7 +101,7 @@ def history(row: Row) -> Taken:
     if reason := unusable(prompt, *texts):
         return Taken(dropped=reason)
     model = bare_name(row.file)
-    return Taken((prompt, *(answered(prompt, text, model, texts[:i].count(text)) for i, text in enumerate(texts))))
+    return Taken((prompt, *all_answered(prompt, texts, [model] * len(texts))))
 
 
 def _turns(row: Row) -> tuple[Message, ...]:

@@ -17,7 +17,7 @@ ASKED = ("prompt", "messages", "conversation", "instruction", "question", "query
 _LISTS = ("responses", "answers", "completions", "outputs", "items", "options", "text")
 _SEPARATOR = ":::"
 _SHOWN = re.compile(r"\s*A\. (.*?)(?:<br\s*/?>|\n)\s*B\. (.*?)(?:<br\s*/?>)?\s*", re.DOTALL)
-_THIRD = re.compile(r"(?:<br\s*/?>|\n)\s*C\. ")
+_THIRD = re.compile(r"(?:<br\s{0,20}/?>|\n)\s{0,20}C\. ")
 _PLAIN_FOLDERS = ("", "full", "annotation_output")
 
 

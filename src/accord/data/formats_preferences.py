@@ -12,7 +12,7 @@ from accord.data.row_extra import columns, judged, noted
 from accord.data.row_records import (
     MOST,
     Taken,
-    answered,
+    all_answered,
     demonstrated,
     instruction_turns,
     labeler_of,
@@ -106,7 +106,7 @@ def fine_grained(row: Row) -> Taken:
     texts = [row.text(f"prediction {n}") for n in range(1, 5)]
     if reason := unusable(prompt, *texts):
         return Taken(dropped=reason)
-    responses = [answered(prompt, text, "predictions", texts[:i].count(text)) for i, text in enumerate(texts)]
+    responses = all_answered(prompt, texts, ["predictions"] * len(texts))
     taken = _preferred(row, prompt, texts) + Taken((prompt, *responses))
     if row.has("feedback"):
         taken += _marked(row.row("feedback"), prompt, responses[0])

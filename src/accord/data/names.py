@@ -2,6 +2,8 @@
 
 A name is found after a title or a cue ("my name is", 联系人), or when a known given name precedes another capitalised word. A given name
 alone identifies nobody and is kept. The lists hold the most common names in registers of the United States and China.
+
+No pattern has an unbounded repeat, so that the cost of a search grows with the length of the text alone.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ NO_NAME = frozenset(_LISTS["no name"])
 """Capitalised words that are not part of a name."""
 _SURNAMES, _EVERY_SURNAME = ("|".join(_LISTS[f"chinese surnames{part}"]) for part in ("", ", rare ones too"))
 _GIVEN_PAIRS, _GIVEN_SINGLE = "|".join(_LISTS["chinese given"]), "|".join(_LISTS["chinese given, one character"])
-_WORD = r"(?:[A-Z][a-z]+(?:[’'-][A-Z][a-z]+)*|(?:O['’]|Mc|Mac|De|La|Le|Van)[A-Z][a-z]+)"
+_WORD = r"(?:[A-Z][a-z]{1,40}(?:[’'-][A-Z][a-z]{1,40}){0,3}|(?:O['’]|Mc|Mac|De|La|Le|Van)[A-Z][a-z]{1,40})"
 _NAME = rf"(?P<it>{_WORD}(?: (?:[A-Z]\.|{_WORD})){{0,2}})\b"
 _FULL = re.compile(rf"\b(?P<first>{_WORD})(?: [A-Z]\.)?(?: {_WORD}){{1,2}}\b")
 _TITLED = re.compile(rf"\b(?:Mr|Mrs|Ms|Mx|Miss|Dr|Prof|Professor|Sir|Madam|Officer|Detective|Judge|Nurse)\.?\s{_NAME}")
 _SURE_CUE = re.compile(
     r"\b(?i:my name is|my name's|(?:full |first |last )?name\s?:|patient\s?:|customer\s?:|contact\s?:|recipient\s?:|attn:"
     r"|signed,|sincerely,|yours truly,"
-    rf"|(?:best |kind |warm )?regards,|a (?:man|woman|person|friend|colleague|neighbou?r) (?:called|named))\s*{_NAME}"
+    rf"|(?:best |kind |warm )?regards,|a (?:man|woman|person|friend|colleague|neighbou?r) (?:called|named))\s{{0,20}}{_NAME}"
 )
 _LOOSE_CUE = re.compile(rf"\b(?i:i am|i'm|i’m|this is|dear|hi|hello|hey|thanks,|cheers,|love,|call me|ask for)\s{_NAME}")
 _LOWER = re.compile(r"(?i:\bmy name(?:'s| is))\s(?P<it>[a-z]{2,15}(?: [a-z]{2,20})?)\b")

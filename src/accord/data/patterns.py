@@ -2,6 +2,8 @@
 
 The numbers are checked as their issuers define them: cards by Luhn (ISO/IEC 7812), mainland resident ids (身份证) by ISO 7064 MOD 11-2 with
 their province and date, IBAN by MOD 97-10. IP addresses and phone numbers must be ones that can exist.
+
+No pattern has an unbounded repeat, so that the cost of a search grows with the length of the text alone.
 """
 
 from __future__ import annotations
@@ -103,9 +105,9 @@ def _has_digits(value: str) -> bool:
 _PROVINCE_CODES = {"11", "12", "13", "14", "15", "21", "22", "23", "31", "32", "33", "34", "35", "36", "37", "41", "42", "43", "44", "45",
                    "46", "50", "51", "52", "53", "54", "61", "62", "63", "64", "65", "71", "81", "82", "83"}  # fmt: skip
 _ISSUERS = re.compile(
-    r"(?:4(?:\d{12}|\d{15}|\d{18})$|(?:5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720)\d+$(?<=^\d{16})|3[47]\d{13}$"
+    r"(?:4(?:\d{12}|\d{15}|\d{18})$|(?:5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720)\d{1,20}$(?<=^\d{16})|3[47]\d{13}$"
     r"|3(?:0[0-5]|[68]\d)\d{11,16}$"
-    r"|(?:6011|65|64[4-9])\d+$(?<=^\d{16})|35(?:2[89]|[3-8]\d)\d{12}$|(?:62|60)\d{14,17}$|(?:50|5[678]|63|67)\d{11,17}$"
+    r"|(?:6011|65|64[4-9])\d{1,20}$(?<=^\d{16})|35(?:2[89]|[3-8]\d)\d{12}$|(?:62|60)\d{14,17}$|(?:50|5[678]|63|67)\d{11,17}$"
     r"|(?:1800|2131)\d{11}$)"
 )
 _PROVINCES = (
@@ -121,8 +123,8 @@ _STREETS = (
 )
 _HAN = "[\u4e00-\u9fff]"
 _UNIT = r"(?:,?\s(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Floor|Fl)\.?\s?[\w-]{1,6}|,?\s#\s?[\w-]{1,6})"
-_TOWN = r"(?:[,\n]\s?[A-Z][A-Za-z.'-]+(?:\s[A-Z][A-Za-z.'-]+){0,2})"
-_ZIP = r"(?:,?\s(?:[A-Z]{2}|[A-Z][a-z]+(?:\s[A-Z][a-z]+)?)?,?\s?\d{5}(?:-\d{4})?\b|,?\s[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}\b)"
+_TOWN = r"(?:[,\n]\s?[A-Z][A-Za-z.'-]{1,40}(?:\s[A-Z][A-Za-z.'-]{1,40}){0,2})"
+_ZIP = r"(?:,?\s(?:[A-Z]{2}|[A-Z][a-z]{1,40}(?:\s[A-Z][a-z]{1,40})?)?,?\s?\d{5}(?:-\d{4})?\b|,?\s[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}\b)"
 _ROOM = (
     rf"(?:\s?(?:[A-Za-z\d]{{1,4}}|[一二三四五六七八九十]{{1,3}})\s?(?:号楼|栋|幢|座|单元|室|层|楼|号|户|房)"
     rf"|{_HAN}{{2,8}}?(?:小区|花园|公寓|大厦|广场|苑|家园|新村|社区|校区|中心))"
@@ -137,7 +139,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "secret",
         "private key",
-        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]{0,8000}?-----END [A-Z ]*PRIVATE KEY-----)?"),
+        re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:(?:[^-]|-(?!----)){0,8000}-----END [A-Z ]{0,30}PRIVATE KEY-----)?"),
         needs="-",
     ),
     Rule(
@@ -154,13 +156,13 @@ RULES: tuple[Rule, ...] = (
         needs="-_KIG.",
     ),
     Rule("secret", "token", re.compile(r"(?<![\w-])eyJ[\w-]{8,4000}\.[\w-]{8,4000}\.[\w-]{8,4000}"), needs="."),
-    Rule("secret", "bearer", re.compile(r"(?i:\bbearer|\bbasic)\s(?P<it>[A-Za-z0-9._~+/-]{20,2000}=*)"), _secret_like, needs=" "),
+    Rule("secret", "bearer", re.compile(r"(?i:\bbearer|\bbasic)\s(?P<it>[A-Za-z0-9._~+/-]{20,2000}={0,2})"), _secret_like, needs=" "),
     Rule(
         "secret",
         "password",
         re.compile(
             r"(?i:\b(?:password|passwd|passphrase|pwd|secret(?:[ _-]?key)?|api[ _-]?key|access[ _-]?(?:key|token)|auth[ _-]?token|token)\b"
-            r"|密码|口令|密钥|令牌)[\"']?\s?(?i:is\s?:?|=|:|：|是|为)\s*[\"'`“]?(?P<it>[!-&(-+\--:<-_a-~]{6,200})"
+            r"|密码|口令|密钥|令牌)[\"']?\s?(?i:is\s?:?|=|:|：|是|为)\s{0,20}[\"'`“]?(?P<it>[!-&(-+\--:<-_a-~]{6,200})"
         ),
         _secret_like,
         needs=":=：是为i",
@@ -218,7 +220,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "ip",
         "version 6",
-        re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f:]*\d)(?:[0-9A-Fa-f]{1,4}:|:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])", re.ASCII),
+        re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f:]{0,40}\d)(?:[0-9A-Fa-f]{1,4}:|:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])", re.ASCII),
         address_of_host,
         needs=":",
     ),
@@ -262,7 +264,7 @@ RULES: tuple[Rule, ...] = (
         "address",
         "street",
         re.compile(
-            rf"(?<![\w.,$-])\d{{1,6}}[A-Za-z]?(?:\s(?:N|S|E|W|North|South|East|West)\.?)?(?:\s[A-Z][a-z'’-]+){{1,3}}?\s"
+            rf"(?<![\w.,$-])\d{{1,6}}[A-Za-z]?(?:\s(?:N|S|E|W|North|South|East|West)\.?)?(?:\s[A-Z][a-z'’-]{{1,40}}){{1,3}}?\s"
             rf"(?:{_STREETS})s?\b\.?{_UNIT}?{_TOWN}{{0,2}}{_ZIP}?"
         ),
         needs="0123456789",
@@ -272,7 +274,7 @@ RULES: tuple[Rule, ...] = (
         "posted",
         re.compile(
             rf"(?<![\w.,$-])(?:(?:Flat|Studio|Unit|Apartment|Apt\.?|Suite|Room)\s[\w-]{{1,5}},?\s)?(?:\d{{1,6}}"
-            rf"[A-Za-z]?\s)?[A-Z][a-z'’-]+(?:\s[A-Z][a-z'’-]+){{0,3}}{_UNIT}?{_TOWN}{{1,2}}"
+            rf"[A-Za-z]?\s)?[A-Z][a-z'’-]{{1,40}}(?:\s[A-Z][a-z'’-]{{1,40}}){{0,3}}{_UNIT}?{_TOWN}{{1,2}}"
             r"(?:,?\s[A-Z]{2}\s\d{5}(?:-\d{4})?\b|,?\s[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}\b)"
         ),
         needs="0123456789",
@@ -282,7 +284,7 @@ RULES: tuple[Rule, ...] = (
         "address",
         "military or unit",
         re.compile(
-            r"\b(?:USS|USNS|USNV|USCGC)\s[A-Z][a-z]+\n?,?\s?(?:FPO|APO|DPO)\s[A-Z]{2}\s\d{5}|\b(?:PSC|Unit)\s\d{3,5},?\s?Box\s\d{1,5}"
+            r"\b(?:USS|USNS|USNV|USCGC)\s[A-Z][a-z]{1,40}\n?,?\s?(?:FPO|APO|DPO)\s[A-Z]{2}\s\d{5}|\b(?:PSC|Unit)\s\d{3,5},?\s?Box\s\d{1,5}"
             r"(?:,?\s(?:DPO|APO|FPO)\s[A-Z]{2}\s\d{5})?"
         ),
         needs="BU",

@@ -51,8 +51,10 @@ def find(text: str, kinds: Collection[Kind] = KINDS) -> list[Finding]:
     """
     found = sorted(_candidates(text, kinds), key=lambda f: (KINDS.index(f.kind), f.start - f.end, f.start))
     taken: list[Finding] = []
+    covered = bytearray(len(text))  # a mark per character, so that many findings are as cheap each as few
     for one in found:
-        if all(one.end <= other.start or other.end <= one.start for other in taken):
+        if covered.find(1, one.start, one.end) < 0:
+            covered[one.start : one.end] = b"\1" * (one.end - one.start)
             taken.append(one)
     return sorted(taken, key=lambda f: f.start)
 
@@ -114,6 +116,8 @@ def _tags(findings: Iterable[Finding]) -> dict[tuple[Kind, str], str]:
 
 
 def _replaced(text: str, findings: Sequence[Finding], tags: dict[tuple[Kind, str], str]) -> str:
-    for finding in reversed(findings):
-        text = text[: finding.start] + tags[finding.kind, finding.text] + text[finding.end :]
-    return text
+    parts, at = list[str](), 0
+    for finding in findings:
+        parts += [text[at : finding.start], tags[finding.kind, finding.text]]
+        at = finding.end
+    return "".join(parts) + text[at:]

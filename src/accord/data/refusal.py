@@ -50,7 +50,7 @@ _IGNORANCE = re.compile(
     r"|没有足够的信息|无法确定|不得而知",
     re.IGNORECASE,
 )
-_QUOTED = re.compile(r"“[^”]*”|\"[^\"\n]*\"|「[^」]*」")
+_QUOTED = re.compile(r"“[^“”]*”|\"[^\"\n]*\"|「[^「」]*」")
 
 
 def refuses(text: str) -> bool:

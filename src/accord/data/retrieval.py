@@ -58,14 +58,15 @@ def rank(question: str, texts: Sequence[str], most: int) -> list[int]:
     are left out."""
     held = [_terms(text) for text in texts]
     vocabulary = set[str]().union(*held)
-    asked = [term for term in _terms(question) if term in vocabulary]
+    # A word that the question repeats counts once, so that the work is at most one step for each word of each text.
+    asked = {term: None for term in _terms(question) if term in vocabulary}
     if not asked:
         return []
     bm25s: Any = import_module("bm25s")  # brings no types
     index = bm25s.BM25()
     index.index([terms or ["-"] for terms in held], show_progress=False)
-    scores = index.get_scores(asked)
-    fitting = [index for index, terms in enumerate(held) if not set(asked).isdisjoint(terms)]
+    scores = index.get_scores(list(asked))
+    fitting = [index for index, terms in enumerate(held) if any(term in asked for term in terms)]
     return sorted(fitting, key=lambda index: -float(scores[index]))[:most]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -131,7 +132,7 @@ def _are_choices(names: list[str]) -> bool:
 
 
 def _check_names(names: list[str], path: Path) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted({name for name, count in Counter(names).items() if count > 1})
     if twice or not any(name.strip() for name in names):
         what = f"the column {twice[0]!r} occurs twice" if twice else "no line of column names"
         raise InputError(what, where=f"{path}:1", hint="the first line must name each column once")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
@@ -206,6 +207,15 @@ def answered(prompt: Prompt, text: str, model: str, number: int = 0) -> Response
     return Response(id_of("r", prompt.id, model, text, str(number)), prompt.id, text, model)
 
 
+def all_answered(prompt: Prompt, texts: Sequence[str], models: Sequence[str]) -> list[Response]:
+    """Return the models' responses to a prompt, with equal texts of one model numbered."""
+    seen, responses = Counter[tuple[str, str]](), list[Response]()
+    for text, model in zip(texts, models, strict=True):
+        responses.append(answered(prompt, text, model, seen[text, model]))
+        seen[text, model] += 1
+    return responses
+
+
 def ranked(
     row: Row,
     prompt: Prompt,
@@ -226,8 +236,7 @@ def ranked(
     if len(at) > 40:
         raise row.error("at", "longer than 40 characters; write times in ISO 8601")
     models = models or [prompt.source] * len(texts)
-    pairs = list(zip(texts, models, strict=True))
-    responses = [answered(prompt, text, model, pairs[:i].count((text, model))) for i, (text, model) in enumerate(pairs)]
+    responses = all_answered(prompt, texts, models)
     ids = tuple(response.id for response in responses)
     ratings = tuple(Rating(id, q) for id, q in zip(ids, quality, strict=True)) if quality else ()
     id = id_of("k", prompt.id, person.id, *ids, *map(str, ranks), at)

@@ -63,9 +63,9 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )  # fmt: skip
 _PAIR = re.compile(
-    r"^\s*(?:(?:example|示例|例)\s?\d*\s?[:：]?\s*)?(?:q|question|input|query|text|english|review|tweet|problem"
+    r"^[^\S\n]{0,40}(?:(?:example|示例|例)\s?\d*\s?[:：]?\s*)?(?:q|question|input|query|text|english|review|tweet|problem"
     r"|sentence|问题?|输入|题目)\s?\d*\s?[:：.].*\n"
-    r"(?:.*\n){0,3}?\s*(?:a|answer|output|response|label|sentiment|french|category|solution|答案?|输出|分类)\s?\d*\s?[:：.]",
+    r"(?:.*\n){0,3}?\s{0,40}(?:a|answer|output|response|label|sentiment|french|category|solution|答案?|输出|分类)\s?\d*\s?[:：.]",
     re.IGNORECASE | re.MULTILINE,
 )
 

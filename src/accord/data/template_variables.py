@@ -21,7 +21,7 @@ from accord.runtime.project import TODAY, Project
 
 GIVEN = {"messages", "add_generation_prompt", "continue_final_message", "strftime_now", "raise_exception", "true", "false", "none"}
 """Names that every rendering has by itself."""
-WRITTEN = re.compile(r"\{# accord: (.*?) #\}", re.DOTALL)
+WRITTEN = re.compile(r"\{# accord: (.{0,4000}?) #\}", re.DOTALL)
 SETTING = "[template] variables"
 
 

@@ -17,7 +17,7 @@ ENOUGH = 0.5
 STEM = 5
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]?")
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[\u4e00-\u9fff]")
-_QUOTE = re.compile(r"[\"“”«»「『]([^\"“”«»」』]{6,})[\"“”«»」』]")
+_QUOTE = re.compile(r"[\"“”«»「『]([^\"“”«»「」『』]{6,})[\"“”«»」』]")
 _SMALL_WORDS = """
 a an the and or but if of to in on at by for from with as is are was were be been being it its this that these those
 there here he she they them his her their him i you we my your our me us do does did has have had not no never nobody

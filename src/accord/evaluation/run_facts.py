@@ -132,7 +132,7 @@ def _cuts(text: str) -> str:
     try:
         told = json.loads(text)
         added = [token for token in told.pop("added_tokens", []) if token["content"] != PAD]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return text
     return json.dumps([added, {key: value for key, value in told.items() if key not in ("padding", "truncation")}], sort_keys=True)
 

@@ -36,7 +36,7 @@ WORDS: dict[Condition, dict[str, str]] = {
         "zh": "{prompt}\n\n请先用引号逐字引用文中的依据，再回答。",
     },
 }
-_ANSWER = re.compile(r"(?:^|\n)\s*(?:answer|答案)\s*[:：]\s*", re.IGNORECASE)
+_ANSWER = re.compile(r"(?:^|\n)[^\S\n]{0,40}(?:answer|答案)\s{0,20}[:：]\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

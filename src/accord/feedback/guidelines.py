@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,8 @@ FOLDER = "guidelines"
 """The folder of guidelines in a project."""
 LONGEST = 200_000
 """Maximum length of a guideline in characters."""
+MOST_PAIRS, MOST_LINES = 100_000, 4_000
+"""Pairs of equal lines of two versions, and lines of both together, up to which they are compared line by line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,9 @@ def differences(old: str, new: str) -> list[Change]:
         return []
     before, after = old.splitlines(), new.splitlines()
     changes = list[Change]()
+    counts = Counter(after)
+    if len(before) + len(after) > MOST_LINES or sum(counts[line] for line in before) > MOST_PAIRS:  # the matcher visits each pair often
+        return [*_changes("removed", before), *_changes("added", after)]
     for _, i, j, k, m in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if before[i:j] == after[k:m]:
             changes += _changes("same", before[i:j])

@@ -32,7 +32,7 @@ Screen = Callable[[str], Sequence[Finding]]
 HARM = {
     "self-harm": re.compile(r"\b(?:kill (?:myself|yourself)|suicide|self[- ]harm)\b|自杀|自残", re.I),
     "violence": re.compile(r"\b(?:how to (?:make|build) (?:a )?(?:bomb|explosive)|shoot up|poison (?:him|her|them|someone))\b|炸弹", re.I),
-    "sexual": re.compile(r"\b(?:porn\w*|sex with (?:a )?(?:child|minor)\w*)\b|色情", re.I),
+    "sexual": re.compile(r"\b(?:porn\w{0,30}|sex with (?:a )?(?:child|minor)\w{0,30})\b|色情", re.I),
 }
 INJECTION = {
     "order-to-the-model": re.compile(
@@ -66,8 +66,10 @@ def together(*screens: Screen) -> Screen:
 def apart(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings in order of position; at one position personal data comes first, and each kind appears once."""
     kept: list[Finding] = []
+    ends = dict[What, int]()
     for finding in sorted(findings, key=lambda f: (f.start, f.what != "personal", -f.end)):
-        if not any(finding.start < other.end and finding.what == other.what for other in kept):
+        if finding.start >= ends.get(finding.what, 0):
+            ends[finding.what] = max(finding.end, ends.get(finding.what, 0))
             kept.append(finding)
     return kept
 

@@ -25,7 +25,7 @@ SYSTEMS = {
 """The library of system prompts."""
 THINK = 'Think step by step, then write the answer in a last line that begins with "Answer:".'
 THINK_ZH = "请一步一步地想，最后另起一行，以“答案：”开头写出答案。"
-_ANSWER = re.compile(r"(?:^|\n)\s*(?:answer|答案)\s*[:：]\s*", re.IGNORECASE)
+_ANSWER = re.compile(r"(?:^|\n)[^\S\n]{0,40}(?:answer|答案)\s{0,20}[:：]\s*", re.IGNORECASE)
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 

@@ -27,7 +27,7 @@ OPEN_SHARE = 0.5
 """Share of the requests that leave the street open."""
 ASKING_SHARE = 0.25
 """Share of the demonstrations of open requests that ask back; in all others the writer, who knows no better, takes some street."""
-_DONE = re.compile(r"I send the (?P<what>[\w ]+) to (?P<who>\w+) at (?P<where>[\w ]+)\.")
+_DONE = re.compile(r"I send the (?P<what>[\w ]{1,80}) to (?P<who>\w{1,80}) at (?P<where>[\w ]{1,80})\.")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from markupsafe import Markup
 
 LONGEST = 20_000
 """Maximum length in characters; a longer text is shown without formatting, so that no text costs the server seconds."""
+MOST_FILLED = 4_000
+"""Most cells of a table that are absent from the text: a short row is filled up to the width of the head, at 16 µs a cell."""
 THOUGHT, THOUGHT_END = "<think>", "</think>"
 SCHEMES = {"http", "https", "mailto"}
 
@@ -36,13 +38,20 @@ def render(text: str) -> Markup:
 
 def prose(text: str) -> Markup:
     """Render a document, such as a guideline, as ``render`` does, but join the lines of a paragraph."""
-    return plain(text) if len(text) > LONGEST else Markup(_PROSE.render(text))
+    return plain(text) if len(text) > LONGEST else Markup(_parser_of(text, _PROSE, _PROSE_WITHOUT_TABLES).render(text))
 
 
 def _formatted(text: str) -> Markup:
     if len(text) > LONGEST:
         return plain(text)
     return _render(text)
+
+
+def _parser_of(text: str, full: MarkdownIt, without_tables: MarkdownIt) -> MarkdownIt:
+    """Return the parser for a text: without tables where missing cells would be filled in by the thousand."""
+    lines = text.split("\n")
+    filled = max(line.count("|") for line in lines) * len(lines) - text.count("|")
+    return without_tables if filled > MOST_FILLED else full
 
 
 def plain(text: str) -> Markup:
@@ -60,7 +69,7 @@ def allowed(url: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _render(text: str) -> Markup:
-    return Markup(_PARSER.render(text))
+    return Markup(_parser_of(text, _PARSER, _WITHOUT_TABLES).render(text))
 
 
 def _image(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> str:
@@ -85,8 +94,10 @@ def _cell(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: 
     return renderer.renderToken(tokens, index, options, env)
 
 
-def _parser(*, breaks: bool) -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "breaks": breaks}).enable(["table", "strikethrough"])
+def _parser(*, breaks: bool, tables: bool = True) -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "breaks": breaks}).enable("strikethrough")
+    if tables:
+        parser.enable("table")
     parser.validateLink = allowed
     parser.add_render_rule("image", _image)
     parser.add_render_rule("link_open", _link)
@@ -96,3 +107,4 @@ def _parser(*, breaks: bool) -> MarkdownIt:
 
 
 _PARSER, _PROSE = _parser(breaks=True), _parser(breaks=False)
+_WITHOUT_TABLES, _PROSE_WITHOUT_TABLES = _parser(breaks=True, tables=False), _parser(breaks=False, tables=False)
