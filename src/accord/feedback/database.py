@@ -40,6 +40,10 @@ _PATIENCE: dict[str, Any] = {
 """How long to wait for a PostgreSQL server that neither answers nor closes: seconds, and milliseconds for what was sent."""
 _LIMITS = "-c idle_in_transaction_session_timeout=600s -c lock_timeout=60s"
 """The server's limits for a client of ours that went silent, and for a lock that another holds."""
+MOVED = "moved"
+"""The key in ``meta`` under which a store that moved away says where it is now."""
+ARRIVING = "arriving"
+"""The key in ``meta`` with which a database says that it is being filled by a move."""
 UPGRADING = 0x6163636F7264
 """The advisory lock that lets one process at a time create or change the tables of a PostgreSQL database."""
 
@@ -120,7 +124,26 @@ def connect(url: str, *, seconds: float | None = None) -> Database:
     return database
 
 
-def _prepare(database: Database) -> None:
+@contextmanager
+def unprepared(url: str, *, moving: bool = False) -> Generator[Database]:
+    """Open a database for a copy of a whole store: one without tables stays so, and an older one is migrated.
+
+    Args:
+        moving: whether a move may have begun or ended here.
+
+    Raises:
+        StoreError: as ``connect`` does.
+    """
+    database = Database(_engine(url, None))
+    try:
+        if _version(database):
+            _prepare(database, moving=moving)
+        yield database
+    finally:
+        database.close()
+
+
+def _prepare(database: Database, *, moving: bool = False) -> None:
     version = _version(database)
     if version > schema.VERSION:
         what = f"the feedback database has version {version}, newer than {schema.VERSION}, the newest that this accord reads"
@@ -128,6 +151,19 @@ def _prepare(database: Database) -> None:
     if version < schema.VERSION:
         with database.write() as connection:
             bring_forward(connection)
+    if moving:
+        return
+    if place := noted(database, MOVED):
+        hint = f"if accord.toml still names this one: accord move-store PROJECT --to {place}"
+        raise StoreError(f"the store has moved to {place}", where=database.place, hint=hint)
+    if noted(database, ARRIVING):
+        raise StoreError("a move into this database was not finished", where=database.place, hint="run `accord move-store` again")
+
+
+def noted(database: Database, key: str) -> str:
+    """Return what a store's table ``meta`` says under a key; empty when nothing."""
+    with errors(database.place, "cannot be read"), database.engine.connect() as connection:
+        return connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == key)) or ""
 
 
 def _version(database: Database) -> int:

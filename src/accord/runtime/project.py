@@ -154,11 +154,7 @@ class Project:
     @property
     def store_url(self) -> str:
         """SQLAlchemy address of the feedback database; a relative SQLite path is relative to the project's folder."""
-        url = str(self.settings.get("store", {}).get("url", "")) or "sqlite:///feedback.db"
-        scheme, slashes, place = url.partition(":///")
-        if scheme.startswith("sqlite") and slashes and place and not Path(place).is_absolute() and not place.startswith((":", "file:")):
-            return f"{scheme}:///{self.path / place}"
-        return url
+        return store_address(str(self.settings.get("store", {}).get("url", "")), self.path)
 
     @property
     def store_name(self) -> str:
@@ -190,6 +186,43 @@ class Project:
     def runs(self) -> list[str]:
         """Return the names of the existing runs."""
         return _names(self.path / "runs")
+
+
+def store_address(url: str, folder: Path) -> str:
+    """Return the whole SQLAlchemy address that ``url`` of [store] means in a project's folder; empty means feedback.db there."""
+    url = url or "sqlite:///feedback.db"
+    scheme, slashes, place = url.partition(":///")
+    if scheme.startswith("sqlite") and slashes and place and not Path(place).is_absolute() and not place.startswith((":", "file:")):
+        return f"{scheme}:///{folder / place}"
+    return url
+
+
+def with_store(text: str, url: str) -> str:
+    """Return the text of an accord.toml with another ``url`` in [store], and everything else as it was written.
+
+    Raises:
+        UsageError: the section is written in a way that only its author can change.
+    """
+    line = f"url = {_show(url)}"
+    section = re.search(r"^\[store\][^\n]*\n(?:(?!\s*\[)[^\n]*\n?)*", text, re.MULTILINE)
+    if section is None:
+        changed = f"{text.rstrip()}\n\n[store]\n{line}\n" if url else text
+    else:
+        inside, replaced = re.subn(r"^\s*url\s*=[^\n]*", lambda _: line, section[0], flags=re.MULTILINE)
+        if not replaced:
+            head, _, rest = section[0].partition("\n")
+            inside = f"{head}\n{line}\n{rest}"
+        changed = text[: section.start()] + inside + text[section.end() :]
+    wanted = tomllib.loads(text)
+    if url or "store" in wanted:
+        wanted["store"] = wanted.get("store", {}) | {"url": url}
+    try:
+        fits = tomllib.loads(changed) == wanted
+    except ValueError:
+        fits = False
+    if not fits:
+        raise UsageError("[store] cannot be changed here", where=FILE, hint=f"write below [store], in a line of its own: {line}")
+    return changed
 
 
 def _names(folder: Path) -> list[str]:
