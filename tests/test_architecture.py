@@ -86,6 +86,8 @@ TORCHLESS_ROOMS = ("commands.project", "commands.data", "commands.feedback")
 
 
 SHARED_PIECES = {
+    "data.removals",
+    "feedback.cut_off",
     "feedback.simulated",
     "train.run",
     "train.range_test",

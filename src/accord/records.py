@@ -279,6 +279,10 @@ class Judgement:
     """Whether the response states as a fact something that is not true in the world."""
 
 
+LONGEST_RESPONSE = 1024
+"""The most tokens of a response where the settings leave its length to the model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """Settings for drawing responses."""
@@ -292,9 +296,18 @@ class Sampling:
     repetition_penalty: float = 1.0
     """Divides positive and multiplies negative logits of tokens already used; 1 is off."""
     max_tokens: int = 64
-    """Length limit of a response, stop token included."""
+    """Length limit of a response, stop token included; 0 leaves it to the model, see ``limit``."""
     min_p: float = 0.0
     """Keep the tokens at least this probable relative to the likeliest one; 0 keeps all."""
+
+    def limit(self, context: int) -> int:
+        """Return the length limit for a model: ``max_tokens``, or with 0 half of the model's context, at most ``LONGEST_RESPONSE``.
+
+        Args:
+            context: the model's longest sequence; 0 where it has no limit, or nobody knows it.
+        """
+        half = max(context // 2, 1) if context else LONGEST_RESPONSE
+        return self.max_tokens or min(half, LONGEST_RESPONSE)
 
 
 class PromptTokens(list[int]):

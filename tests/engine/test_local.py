@@ -271,3 +271,10 @@ def test_a_sampler_of_a_training_loop_keeps_no_copy_of_the_weights() -> None:
         assert any(isinstance(each, torch.Tensor) and each.numel() for each in held) == keep
         assert (sampler._weights is not None) == keep
     assert drawn[:2] == drawn[2:]
+
+
+def test_a_length_of_0_is_half_of_the_context_and_1024_at_most() -> None:
+    drawn = sampled(short_llama(32), sequences([4, 20]), stop=(VOCAB,), temperature=0.0, max_tokens=0)
+    assert [len(row) for row in drawn.rows()] == [16, 12], "half of 32, and what the prompt leaves"
+    assert [Sampling(max_tokens=0).limit(context) for context in (0, 32, 2048, 131_072)] == [1024, 16, 1024, 1024]
+    assert Sampling(max_tokens=7).limit(2048) == 7

@@ -21,7 +21,7 @@ from accord.errors import UsageError
 from accord.runtime.project import Project, sections
 from accord.settings import AlgorithmsConfig, CompareConfig, GrpoConfig, PpoConfig, RewardConfig, RlooConfig, RoundConfig
 from accord.settings.methods import BEST_OF, METHODS
-from accord.settings.mixins import FineTuning, Window
+from accord.settings.mixins import FineTuning
 from accord.settings.ranges import Range, ranges
 from accord.settings.serve import ROUND_STAGES
 
@@ -44,7 +44,7 @@ def test_names_types_and_defaults_are_those_that_projects_rely_on(name: str) -> 
         toys = {"lr", "value_lr", "mismatched"} & before.keys()
         before = before | {field: ["float", 0.0] for field in toys}
     if "max_tokens" in before and name != "PreferConfig":  # since then the lengths are those of real models and people
-        before = before | {"max_tokens": ["int", 0 if issubclass(kind, Window) else 512]}
+        before = before | {"max_tokens": ["int", 0]}
     if "criterion" in before:  # since then it can also name a question of the project's own
         before = before | {"criterion": ["str", "overall"]}
     assert {field: now.get(field) for field in before} == before

@@ -99,7 +99,7 @@ class LocalSampler:
         Raises:
             InputError: a prompt leaves no room for a response in the context.
         """
-        room = self._room(prompts, sampling.max_tokens)
+        room = self._room(prompts, sampling.limit(self.context))
         self.model = gathered(self.model)
         rows, steps, device = len(prompts) * n, max(room, default=0), self.stop.device
         uniform = torch.rand(steps, rows, generator=generator).to(device) if sampling.temperature > 0 else None

@@ -122,7 +122,7 @@ class RemoteSpeaker:
             "messages": [{"role": message.role, "content": message.content} for message in conversation],
             "n": n,
             "seed": seed,
-            self.length_field: sampling.max_tokens,
+            self.length_field: sampling.limit(0),
             **sampling_fields(sampling),
             **self.extra,
         }

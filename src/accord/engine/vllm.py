@@ -195,7 +195,7 @@ class VllmSampler:
             RunError: no server is left, or one has other weights than the policy and keeps them.
         """
         self._check_sampling(sampling)
-        room = self._room(prompts, sampling.max_tokens)
+        room = self._room(prompts, sampling.limit(self.context))
         seeds: list[int] = torch.randint(2**62, (len(prompts),), generator=generator).tolist()
         began = time.perf_counter()
         self._synchronise()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -43,13 +43,14 @@ def unqueued(store: Store) -> Iterator[Response]:
     return map(rows.response, store.database.rows(query))
 
 
-def waiting_tasks(store: Store, *, seed: int, overlap: float) -> Iterator[Task]:
+def waiting_tasks(store: Store, *, seed: int, overlap: float, responses: Sequence[Response] | None = None) -> Iterator[Task]:
     """Make ranking tasks of the responses that are neither ranked nor queued.
 
     Args:
         overlap: the share of the prompts that goes to two labelers, drawn by the seed.
+        responses: those to queue; by default all that wait.
     """
-    responses = list(unqueued(store))
+    responses = list(unqueued(store)) if responses is None else responses
     prompts = {prompt.id: prompt for prompt in store.prompts()} if responses else {}
     for task in tasks.from_responses(prompts, responses):
         twice = random.Random(f"overlap {seed} {task.id}").random() < overlap

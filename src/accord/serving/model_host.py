@@ -217,7 +217,7 @@ class ModelHost:
             if ask.echo:
                 async with self._in_time():
                     before = await _echo(worker, served, ask, prompt)
-            if not ask.sampling.max_tokens:
+            if ask.echo and not ask.sampling.max_tokens:
                 yield replace(before, finish="length", prompt_tokens=len(prompt), version=served.version)
                 return
             guide = await _guide(served, ask)
@@ -277,7 +277,7 @@ class _Answer:
     """A request in progress, seen from the event loop."""
 
     def __init__(self, served: _Served, ask: Ask, prompt: tuple[int, ...], guide: Guide | None, deadline: float) -> None:
-        sampling = replace(ask.sampling, max_tokens=min(ask.sampling.max_tokens, served.context - len(prompt)))
+        sampling = replace(ask.sampling, max_tokens=min(ask.sampling.limit(served.context), served.context - len(prompt)))
         seed = secrets.randbits(63) if ask.seed is None else ask.seed
         self.request = Request(
             prompt,

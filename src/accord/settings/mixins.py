@@ -229,8 +229,8 @@ class Rollouts(DrawnBy, LongPrompts):
 
     temperature: Positive = 1.0
     """Sampling temperature; log-probabilities are computed at this temperature everywhere."""
-    max_tokens: Count = 512
-    """Length limit of a response in tokens; the model's context bounds it too."""
+    max_tokens: Natural = 0
+    """Length limit of a response in tokens; 0 takes half of the model's context, 1024 at most."""
     no_stop_reward: Signed = -3.0
     """Reward of a response without a stop token when `truncation` is `penalise`."""
 
@@ -351,8 +351,8 @@ class Decoding(Settings):
     """Sample from the smallest set of tokens with this total probability; 1 keeps all."""
     repetition_penalty: Positive = 1.0
     """Above 1 makes tokens that were already used less likely; 1 is off."""
-    max_tokens: Count = 512
-    """Length limit of a response in tokens; the model's context bounds it too."""
+    max_tokens: Natural = 0
+    """Length limit of a response in tokens; 0 takes half of the model's context, 1024 at most."""
 
 
 @section
@@ -363,7 +363,7 @@ class HeldOut(Settings):
     """Number of held-out prompts; 0 takes all."""
     temperature: NonNegative = 1.0
     """Sampling temperature of every system."""
-    max_tokens: Count = 512
-    """Length limit of a response in tokens; the model's context bounds it too."""
+    max_tokens: Natural = 0
+    """Length limit of a response in tokens; 0 takes half of the model's context, 1024 at most."""
     bootstrap: Count = 2000
     """Bootstrap resamples of the prompts for each interval."""

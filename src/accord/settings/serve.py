@@ -23,8 +23,6 @@ class ChatConfig(Seed, Decoding):
     temperature: NonNegative = 0.7
     repetition_penalty: Positive = 1.0
     """Above 1 makes tokens that were already used less likely; 1 is off."""
-    max_tokens: Count = 512
-    """Length limit of a response in tokens; the model's context bounds it too."""
     system: str = ""
     """System prompt of conversations that have none of their own."""
     two: Share = 0.1

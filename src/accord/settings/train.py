@@ -127,8 +127,8 @@ class CritiqueConfig(Seed):
     """File with one principle per line; when empty, the built-in ones (docs/critique.md)."""
     temperature: NonNegative = 0.7
     """Sampling temperature of the AI's answers, critiques and revisions."""
-    max_tokens: Count = 512
-    """Length limit of each text in tokens."""
+    max_tokens: Natural = 0
+    """Length limit of each text in tokens; 0 takes half of the model's context, 1024 at most."""
 
 
 @section
@@ -321,7 +321,7 @@ class GrpoConfig(ConstantOptimizer, Rollouts, Episodes, Rewards, EarlyStopping, 
         self.require(not own, f"advantage return gives each token its own, which scale {self.scale} and loss {self.loss} do not take")
         dead = self.kl_in == "loss" and self.kl_estimator == "k1" and self.kl_coef > 0
         self.require(not dead, "kl_estimator k1 as a loss has an expected gradient of 0; take k2 or k3, or kl_in reward")
-        short = self.overlong_tokens < self.max_tokens
+        short = self.overlong_tokens < self.max_tokens or not self.max_tokens
         self.require(short, f"overlong_tokens {self.overlong_tokens} must be below max_tokens {self.max_tokens}")
         turns = bool(self.environment) and self.overlong_tokens > 0
         self.require(not turns, "overlong_tokens is a penalty of one response; an episode of an environment has several")
@@ -380,8 +380,9 @@ class RaftConfig(ConstantOptimizer, DrawnBy, LongPrompts, Episodes, Rewards, Ear
     """Responses per optimiser step."""
     temperature: Positive = 1.0
     """Sampling temperature."""
-    max_tokens: Count = 512
-    """Length limit of a response in tokens; responses without a stop token are never learned from."""
+    max_tokens: Natural = 0
+    """Length limit of a response in tokens; 0 takes half of the model's context, 1024 at most. Responses without a stop token are never
+    learned from."""
     rewards: str = "model"
     """Rewards and their weights, as in `accord grpo`."""
     evaluate_every: Natural = 1
@@ -532,8 +533,8 @@ class StarConfig(ConstantOptimizer, DrawnBy, LongPrompts, EarlyStopping, Trainin
     """Train each round from the SFT model, on the rationales of all rounds; otherwise from the previous policy, on the round's own."""
     temperature: Positive = 1.0
     """Sampling temperature."""
-    max_tokens: Count = 512
-    """Length limit of a rationale with its answer, in tokens."""
+    max_tokens: Natural = 0
+    """Length limit of a rationale with its answer, in tokens; 0 takes half of the model's context, 1024 at most."""
     kinds: str = "person simulated"
     """Labeler kinds whose answers count as right: any of person, simulated, model and user."""
     evaluate_every: Natural = 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from accord.commands.app import main
+from accord.commands.project.config import config as config_in_force
 from accord.commands.project.init import init
 from accord.errors import InputError
 from accord.feedback.store import Store
@@ -41,6 +42,8 @@ def test_the_world_brings_text_records_and_its_own_rates(tmp_path: Path, capsys:
         section: project.settings[section]["max_tokens"] for section in ("sft", "reward", "sample", "ppo", "evaluate", "star", "chat")
     }
     assert lengths == {"sft": 256, "reward": 256, "sample": 48, "ppo": 48, "evaluate": 48, "star": 96, "chat": 64}
+    force = config_in_force(project)
+    assert [name for name, values in force.items() if values.get("max_tokens") == 0] == [], "a length of the town is left to the model"
     assert project.settings["ppo"]["lr"] > 100 * PpoConfig().lr
     assert {"sft", "reward"} <= project.settings.keys()
     assert len((path / "corpus" / "world.jsonl").read_text("utf-8").splitlines()) == 10

@@ -33,7 +33,7 @@ def new_responses(project: Project) -> list[Response]:
 def test_it_stores_different_responses_to_training_and_validation_prompts(project: Project) -> None:
     run = sample(project, config=CONFIG, flags=FLOAT32)
     stored, chat = new_responses(project), load_model(project, "sft").format
-    assert run.summary.keys() == CLOCK | {"responses", "drawn", "finished", "prompts", "prompts_left_out", "tokens_per_second"}
+    assert run.summary.keys() == CLOCK | {"responses", "drawn", "finished", "cut", "prompts", "prompts_left_out", "tokens_per_second"}
     assert (run.summary["prompts"], run.summary["drawn"], run.summary["responses"]) == (5, 15, len(stored))
     splits = {prompt.id: prompt.split for prompt in PROMPTS}
     assert sorted(splits[id] for id in {response.prompt_id for response in stored}) == ["train"] * 4 + ["validation"]
@@ -45,6 +45,20 @@ def test_it_stores_different_responses_to_training_and_validation_prompts(projec
     rows = [json.loads(line) for line in (run.folder / "samples.jsonl").read_text().splitlines()]
     assert [len(row["responses"]) for row in rows] == [3] * 5
     assert {row["prompt"] for row in rows} == {p.messages[-1].content for p in PROMPTS if p.id in {r.prompt_id for r in stored}}
+
+
+def test_without_a_length_it_is_the_models_own_and_what_was_cut_is_said(
+    unlabeled: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = copied(unlabeled, tmp_path / "p")
+    folder = project.model("sft") / "config.json"
+    folder.write_text(json.dumps(json.loads(folder.read_text()) | {"max_position_embeddings": 64}))
+    run = sample(project, config=SampleConfig(k=2, temperature=3.0), flags=FLOAT32)
+    assert json.loads((run.folder / "config.json").read_text())["config"]["max_tokens"] == 32
+    cut = [response for response in new_responses(project) if not response.finished]
+    assert {len(response.tokens) for response in cut} <= {32}
+    assert run.summary["cut"] >= len(cut) > 0
+    assert f"{run.summary['cut']} of {run.summary['drawn']} responses were cut at 32 tokens" in capsys.readouterr().err
 
 
 def test_the_seed_decides_what_is_sampled(unlabeled: Project, tmp_path: Path) -> None:

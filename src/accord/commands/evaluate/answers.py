@@ -144,7 +144,7 @@ class Answers:
                 room = chat_format.context - len(chat_format.prompt(conversation("few-shot", prompt.messages, shots)))
             except InputError:
                 room = 0
-            if room >= min(self.sampling.max_tokens, chat_format.context // 4):
+            if room >= min(self.sampling.limit(chat_format.context), chat_format.context // 4):
                 break
             shots = shots[:-1]
         return conversation("few-shot", prompt.messages, shots)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from accord.commands.app import Flat, Insecure, ProjectPath, RunName
+from accord.commands.feedback.cut_off import CutOff, rankable_of
 from accord.commands.feedback.simulated import assignments, rankable
 from accord.commands.world import world_of
 from accord.errors import InputError
@@ -21,7 +22,7 @@ from accord.feedback import questions, tasks
 from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
-from accord.feedback.unranked import waiting_tasks
+from accord.feedback.unranked import unqueued, waiting_tasks
 from accord.feedback.web.server import open_site
 from accord.records import Prompt, Ranking, Response
 from accord.runtime import lineage
@@ -37,6 +38,7 @@ def label(
     *,
     by: Annotated[Literal["site", "world"], Parameter(help="People in the labeling site, or the world's simulated labelers.")] = "site",
     insecure: Insecure = False,
+    cut_off: CutOff = "ask",
     name: RunName = "label",
     config: Annotated[LabelConfig, Flat] = LabelConfig(),
 ) -> Run | None:
@@ -47,8 +49,8 @@ def label(
     Example: accord label my-project --port 8400
 
     Raises:
-        UsageError: the site may not listen on this address without a secret or https, the project has no built-in world, or a question
-            to labelers cannot be asked.
+        UsageError: the site may not listen on this address without a secret or https, the project has no built-in world, a question
+            to labelers cannot be asked, or you would not have responses ranked that break off.
         InputError: simulated labelers have nothing to rank.
         RunError: a run of this name is there already.
     """
@@ -57,7 +59,8 @@ def label(
         return _label_by_world(opened, config, name)
     asked = questions.load(opened.settings.get("label.questions"), opened.path)
     with Store.open(opened.store_url, seconds=ANSWER_SECONDS) as store:
-        tasks.add(store, list(waiting_tasks(store, seed=config.seed, overlap=config.overlap)))
+        responses = rankable_of(list(unqueued(store)), cut_off)
+        tasks.add(store, list(waiting_tasks(store, seed=config.seed, overlap=config.overlap, responses=responses)))
         screening = ScreeningConfig(**opened.settings.get("screening", {}))
         open_site(store, config, screening, asked, name=opened.path.name, folder=opened.path, insecure=insecure)
     return None

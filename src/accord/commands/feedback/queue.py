@@ -16,6 +16,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from accord.commands.app import Device, Flat, ProjectPath
+from accord.commands.feedback.cut_off import CutOff
 from accord.commands.feedback.queue_candidates import of_prompts, of_responses, unranked_of
 from accord.commands.feedback.queue_gain import By, gain_by
 from accord.commands.feedback.queue_known import queue_known
@@ -52,6 +53,7 @@ def queue(
     qualification: Annotated[Path | None, Parameter(help="The same, as the screening of new labelers.")] = None,
     ask: Annotated[Ask, Parameter(help="For --kind prompt: which kind of prompt labelers write.")] = "plain",
     intents: Annotated[Path | None, Parameter(help="For --ask user-based: a text file, one user's intent per line.")] = None,
+    cut_off: CutOff = "ask",
     again: Annotated[bool, Parameter(help="Also responses that have been ranked against each other already.", negative="")] = False,
     as_world: Annotated[bool, Parameter(help="Reserve for each simulated labeler what it would rank.", negative="")] = False,
     device: Device = "auto",
@@ -67,7 +69,8 @@ def queue(
     Example: accord queue my-project --kind rank --k 8 --overlap 2
 
     Raises:
-        UsageError: a number is out of range, a reward model is named without need or missing, or there is no world to queue for.
+        UsageError: a number is out of range, a reward model is named without need or missing, there is no world to queue for, or you
+            would not have responses ranked that break off.
         InputError: there is nothing to make such a task of, or the file of known answers has an unusable row.
         ModelError: a reward model is missing.
     """
@@ -91,7 +94,9 @@ def queue(
             candidates = list(of_prompts(prompts, kind, overlap, priority))
         else:
             every_pair = gain is not None and kind == "compare"
-            candidates = of_responses(store, prompts, kind, model, every_pair=every_pair, k=k, overlap=overlap, priority=priority)
+            candidates = of_responses(
+                store, prompts, kind, model, every_pair=every_pair, cut_off=cut_off, k=k, overlap=overlap, priority=priority
+            )
         nothing, skipped = f"nothing to make a {kind} task of", dict[str, int]()
         pairwise = kind in ("rank", "compare", "evaluate") and by in ("order", "random")  # a gain knows what has been ranked
         if pairwise and not again and candidates:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
+from accord.commands.feedback.cut_off import RANKED, CutOff, rankable_of
 from accord.feedback import tasks
 from accord.feedback.answers import CORRECTION
 from accord.feedback.store import Store
@@ -26,6 +27,7 @@ def of_responses(
     models: Collection[str],
     *,
     every_pair: bool,
+    cut_off: CutOff = "queue",
     k: int,
     overlap: int,
     priority: float,
@@ -34,9 +36,11 @@ def of_responses(
 
     Args:
         models: whose responses are taken; when empty, everybody's but labelers' corrections.
+        cut_off: what becomes of responses that break off, where they would be weighed against each other.
         every_pair: make a task of every two responses to a prompt, so that the most informative can be chosen among them.
     """
-    taken = (r for r in store.responses() if (r.model in models if models else r.model != CORRECTION))
+    taken = [r for r in store.responses() if r.prompt_id in prompts and (r.model in models if models else r.model != CORRECTION)]
+    taken = rankable_of(taken, cut_off) if kind in RANKED else taken
     found: list[Task] = []
     for part in _pairs(taken) if every_pair else [taken]:
         guideline = "evaluation" if kind == "evaluate" else "training"

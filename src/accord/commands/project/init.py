@@ -28,6 +28,7 @@ LENGTHS: Mapping[str, int] = {
     **dict.fromkeys(("sft", "reward", "process", *LABELED), 256),
     **dict.fromkeys(("sample", *SAMPLING, "evaluate", "compare", "frontier", "probe", "algorithms"), 48),
     **dict.fromkeys(("star", "solve"), 96),
+    "critique": 512,
     "chat": 64,
 }
 """The longest row to learn from, or the longest response, in tokens: the town's people answer in a sentence or two."""

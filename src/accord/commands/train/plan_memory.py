@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from accord import settings
 from accord.commands.app import Device, Precision, shows
 from accord.commands.models import locate
+from accord.commands.train.run import own_length
 from accord.errors import UsageError
 from accord.models.memory import PROMPT_TOKENS, RESPONSES, Load, Plan, gigabytes, plan, shape_of
 from accord.runtime.device import choose_device, matmul_dtype
@@ -84,6 +85,7 @@ def plan_memory(
     config, where = kind(**asked), choose_device(device)
     bytes_of = matmul_dtype(where, dtype).itemsize
     shape = shape_of(locate(opened, model) if opened else model)
+    config = dataclasses.replace(config, **own_length(method, config, shape.context))
     load = Load(method, config, bytes_of, where.type, prompt_tokens, responses, optimizer=optimizer)
     return _plain(plan(shape, load, advise=True), room, dataclasses.asdict(shape) | {"weights": shape.weights})
 

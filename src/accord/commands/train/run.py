@@ -23,15 +23,15 @@ from accord.errors import ModelError, RunError, UsageError
 from accord.feedback import data_card
 from accord.feedback.snapshot import read_snapshot, snapshot_digest, write_snapshot
 from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
-from accord.models.decoder import recomputing
+from accord.models.decoder import context_of, recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
-from accord.models.memory import Load, plan, shape_of
+from accord.models.memory import SAMPLED, Load, plan, shape_of
 from accord.models.paths import path_of
 from accord.models.quantised import quantised, weights_in
 from accord.models.scalar import head_width, new_head
 from accord.models.sharding import Unadapted, gathered, sharded
 from accord.models.weights import update_kept
-from accord.records import Prompt, PromptTokens
+from accord.records import Prompt, PromptTokens, Sampling
 from accord.runtime import lineage, ranks
 from accord.runtime.device import memory_bytes, pick_device
 from accord.runtime.files import new_folder
@@ -122,8 +122,8 @@ def parts(rows: Sequence[GroupedRecord], held_out_group: str) -> Parts[GroupedRe
 
 
 def with_rates(config: Tuned, run: Run, lm: Any, critic: Any = None) -> Tuned:
-    """Return the settings with each learning rate of 0 replaced by the method's rate for a model of this size. Says which, and records it,
-    beside how the models are computed.
+    """Return the settings with each learning rate of 0 replaced by the method's rate for a model of this size, and a length of 0 by the
+    model's own. Says which, and records it, beside how the models are computed.
 
     Args:
         critic: PPO's value model, which has a rate of its own.
@@ -132,13 +132,21 @@ def with_rates(config: Tuned, run: Run, lm: Any, critic: Any = None) -> Tuned:
     learners = {"lr": (config.recipe, lm)} | ({"value_lr": ("value", critic)} if critic is not None else {})
     open_ = {name: learner for name, learner in learners.items() if getattr(config, name) == 0}
     lora = config.lora_rank > 0
-    settled = run.settle(config, **{name: rate(recipe, weights_in(model), lora=lora) for name, (recipe, model) in open_.items()})
+    found: dict[str, float] = {name: rate(recipe, weights_in(model), lora=lora) for name, (recipe, model) in open_.items()}
+    found |= own_length(run.stage, config, context_of(lm))
+    settled = run.settle(config, **found)
     for name, (recipe, model) in open_.items():
         what = f"{'adapters on' if lora else 'all weights of'} a model of {weights_in(model):,}"
         line = f"{name} {getattr(settled, name):g}, the rate of {recipe} for {what} (docs/rates.md)"
         say(f"{run.stage}: {line}")
         run.note(line)
     return settled
+
+
+def own_length(method: str, config: Any, context: int) -> dict[str, int]:
+    """Return the length of responses that a method's settings leave to the model; nothing where they say it, or none is drawn."""
+    draws = method in SAMPLED and not config.max_tokens
+    return {"max_tokens": Sampling(max_tokens=0).limit(context)} if draws else {}
 
 
 def replayed(project: Project, config: Recorded) -> Replayed | None:
@@ -298,9 +306,11 @@ def plan_run(
         prompts: what a method that samples asks; a token is taken to have three characters.
     """
     longest = max((sum(len(message.content) for message in prompt.messages) for prompt in prompts), default=0) // 3 + 16
-    load = Load(run.stage, config, dtype.itemsize, pick_device().type, prompt_tokens=longest, reward_models=reward_models)
     try:
-        found = plan(shape_of(source), load)
+        shape = shape_of(source)
+        config = dataclasses.replace(config, **own_length(run.stage, config, shape.context))
+        load = Load(run.stage, config, dtype.itemsize, pick_device().type, prompt_tokens=longest, reward_models=reward_models)
+        found = plan(shape, load)
     except (ModelError, AttributeError, TypeError) as error:  # an architecture without these sizes can still be trained
         run.note(f"memory: not planned ({error})")
         return

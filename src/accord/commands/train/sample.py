@@ -20,6 +20,7 @@ from accord.feedback.store import Store
 from accord.records import Prompt, Response, Sampling
 from accord.runtime import lineage, ranks
 from accord.runtime.device import choose_device
+from accord.runtime.progress import say
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import derive
@@ -57,6 +58,8 @@ def sample(
             return run
         with run.finishing() as metrics:
             loaded, dtype = load_model(opened, model), compute_dtype(flags.dtype)
+            if not config.max_tokens:
+                config = run.settle(config, max_tokens=Sampling(max_tokens=0).limit(loaded.format.context))
             sampling = Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty, config.max_tokens)
             fitting = answerable(prompts, loaded.format)
             asked = [loaded.format.prompt(prompt.messages) for prompt in fitting]
@@ -82,10 +85,14 @@ def sample(
                 "responses": int(sums["responses"]),
                 "drawn": int(sums["drawn"]),
                 "finished": sums["finished"] / sums["drawn"],
+                "cut": int(sums["drawn"] - sums["finished"]),
                 "prompts": len(fitting),
                 "prompts_left_out": len(prompts) - len(fitting),
                 "tokens_per_second": round(sums["tokens"] / max(sums["seconds"], 1e-9)),
             }
+    if cut := run.summary["cut"]:
+        drawn = run.summary["drawn"]
+        say(f"sample: {cut:,} of {drawn:,} responses were cut at {config.max_tokens} tokens, before they ended (--max-tokens)")
     note_alarms(run)
     return run
 

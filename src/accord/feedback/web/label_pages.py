@@ -47,6 +47,8 @@ class Shown:
     flags: tuple[str, ...]
     rank: int | None
     questions: list[ShownQuestion]
+    cut: bool
+    """Whether it breaks off at the length limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,17 +343,18 @@ def _as_json(leased: Leased, given: Payload, guideline: Guideline, questions: Qu
 
 
 def _shown(found: Visit, leased: Leased, given: Payload) -> list[Shown]:
-    texts = {response.id: response.text for response in leased.task.responses}
+    responses = {response.id: response for response in leased.task.responses}
     ratings, ranks = given.get("ratings", {}), given.get("ranks", {})
     return [
         Shown(
             letter=LETTERS[place - 1],
             place=place,
-            text=texts[id],
+            text=responses[id].text,
             quality=ratings.get(id, {}).get("quality"),
             flags=tuple(ratings.get(id, {}).get("flags", ())),
             rank=ranks.get(id),
             questions=_about(found, leased, given, id, str(place)),
+            cut=not responses[id].finished,
         )
         for place, id in enumerate(leased.order, 1)
     ]
