@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import FP32, llama, metrics, rng, sequences, weights
+from preferences import RANKINGS, THUMBS, learn_dpo, learn_kto
+from tiny import FP32, llama, rng, sequences, weights
 
-from accord.algorithms import dpo, kto
-from accord.algorithms.dpo import RankedResponses, implied_rewards, prompt_loss, ranked_responses, reference_logprobs
+from accord.algorithms import dpo
+from accord.algorithms.dpo import implied_rewards, prompt_loss, ranked_responses, reference_logprobs
 from accord.algorithms.kto import ThumbRow, estranged, thumb_row, thumb_weights
 from accord.algorithms.objectives import share_above
 from accord.data.token_rows import RowWindow
@@ -22,39 +23,10 @@ from accord.models.adapters import add_lora
 from accord.models.packing import pack
 from accord.models.policy import logprobs
 from accord.models.responses import all_response_logprobs, response_logprobs
-from accord.runtime.runs import Run
 from accord.settings import DpoConfig, KtoConfig
 
 LOSSES = ["sigmoid", "robust", "ipo", "orpo", "simpo", "plackett-luce"]
 SETTINGS: dict[str, dict[str, Any]] = {loss: {"loss": loss} for loss in LOSSES} | {"robust": {"loss": "robust", "label_smoothing": 0.1}}
-
-
-def ranking(seed: int) -> RankedResponses:
-    prompt, responses = sequences([3 + seed % 4], seed=seed)[0], sequences([4, 2, 6], seed=90 + seed)
-    return ranked_responses(prompt, responses, [2, 1, 2 + seed % 2], RowWindow(64), f"ranking {seed}")
-
-
-RANKINGS = [ranking(seed) for seed in range(10)]
-WINDOW = RowWindow(64)
-THUMBS = [
-    thumb_row(sequences([3 + i % 4], seed=i % 6)[0], sequences([2 + i % 5], seed=200 + i)[0], i % 3 > 0, WINDOW, str(i)) for i in range(18)
-]
-
-
-def learn_dpo(folder: Path, policy: Any = None, **asked: Any) -> tuple[Any, list[dict[str, Any]]]:
-    config = DpoConfig(**{"lr": 1e-2, "warmup_steps": 1, "batch_size": 4, **asked})
-    policy = llama() if policy is None else policy
-    run = Run.start(folder, stage="dpo", config=config, inputs={}, resume=False)
-    dpo.train(config, policy=policy, rankings=RANKINGS[:7], validation=RANKINGS[7:9], held_out_group=RANKINGS[9:], run=run, dtype=FP32)
-    return policy, metrics(run)
-
-
-def learn_kto(folder: Path, policy: Any = None, **asked: Any) -> tuple[Any, list[dict[str, Any]]]:
-    config = KtoConfig(**{"lr": 1e-2, "warmup_steps": 1, "batch_size": 4, **asked})
-    policy = llama() if policy is None else policy
-    run = Run.start(folder, stage="kto", config=config, inputs={}, resume=False)
-    kto.train(config, policy=policy, thumbs=THUMBS[:12], validation=THUMBS[12:16], held_out_group=THUMBS[16:], run=run, dtype=FP32)
-    return policy, metrics(run)
 
 
 def test_a_responses_logprob_is_the_sum_over_its_own_tokens_whatever_stands_beside_it() -> None:

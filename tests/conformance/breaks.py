@@ -25,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "conformance.md"
 PADDED = "algorithms/test_padded_reference.py"
+SHARED = "models/test_shared.py"
 START, END = "<!-- seen to fail: written by tests/conformance/breaks.py -->", "<!-- end -->"
 
 
@@ -122,6 +123,10 @@ BREAKS = [
     Break("t45_micro", "a setting of memory changes the order of sums alone", "algorithms/reward.py", "loss = (torch.stack(each).sum() if each else flat.sum()) / len(chosen)", "loss = torch.stack(each).mean()", "state", "reward"),
     Break("t45_micro", "a setting of memory changes the order of sums alone", "algorithms/sft.py", "loss = _loss_sum(model, part, dtype) / kept", "loss = _loss_sum(model, part, dtype) / sum(row.kept for row in part)", "state", "sft"),
     Break("t45_what", "an unknown key is refused", "runtime/project.py", "if key not in hints:", "if key not in hints:\n            continue\n        if False:", "state"),
+    Break("log_probabilities_and_gradients", "a shared prompt's gradient counts in each of its rows", "models/attention.py", "own.index_add_(0, ctx.tokens.index_select(0, ctx.others), grad.index_select(0, ctx.others))", "pass", SHARED),
+    Break("log_probabilities_and_gradients", "a response does not see its neighbour", "models/packing.py", "index[start : start + count] = index[before : before + count]", "index[start : start + count] = index[before + 1 : before + 1 + count]", SHARED),
+    Break("log_probabilities_and_gradients", "positions go on behind a shared prompt", "models/packing.py", "positions = source - starts.repeat(lengths)[source]", "positions = np.concatenate([part - part[:1] for part in sources])", SHARED),
+    Break("a_method_learns_the_same", "a method learns from shared prompts as from rows alone", "models/decoder.py", "shared.index.index_select(0, at))", "shared.index.index_select(0, (at - 1).clamp(min=0)))", SHARED, "dpo"),
 ]  # fmt: skip
 
 

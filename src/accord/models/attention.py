@@ -36,9 +36,16 @@ class PackedAttention:
     needed at all, and it does not matter what a pad holds. In float32, because bf16 attention's backward pass is slow on CPU.
     """
 
-    def __init__(self, lengths: Int[Tensor, " rows"], device: torch.device | None = None) -> None:
+    def __init__(
+        self, lengths: Int[Tensor, " rows"], device: torch.device | None = None, index: Int[Tensor, " laid"] | None = None
+    ) -> None:
         """Lay out the rectangles on the host, and move the layout to the device (by default that of ``lengths``). Give lengths on the CPU
-        and a device: a device that holds them is asked for them."""
+        and a device: a device that holds them is asked for them.
+
+        Args:
+            index: which of the given tokens stands at each place of the rows laid end to end, on the CPU, where rows share some
+                (``packing.Shared``); by default each has its own. A shared token is seen in each of its rows, and the first answers.
+        """
         device, lengths = device or lengths.device, lengths.cpu()
         if not len(lengths):  # `hidden` runs one token in place of none
             lengths = torch.ones(1, dtype=torch.long)
@@ -56,10 +63,16 @@ class PackedAttention:
             keeps.append(keep.flatten())
         slots = torch.cat(keeps).nonzero().squeeze(1)
         flat = torch.cat(tokens)
+        if index is not None:
+            flat = index.index_select(0, flat)
+        owners = flat.index_select(0, slots)
+        answers = torch.full((int(owners.max()) + 1,), len(flat)).scatter_reduce_(0, owners, slots, "amin")
         self.tokens = flat.to(device)
-        """The token in each slot of the rectangles, laid end to end; 0 in a pad."""
-        self.slots = torch.empty_like(slots).index_copy_(0, flat.index_select(0, slots), slots).to(device)
-        """The slot of each token."""
+        """The token in each slot of the rectangles, laid end to end; any token in a pad."""
+        self.slots = answers.to(device)
+        """The slot of each token; of one that rows share, the first."""
+        self.others = None if index is None else slots[answers.index_select(0, owners) != slots].to(device)
+        """The other slots of shared tokens."""
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         spread = (self._rectangles(x.float()) for x in (q, k, v))
@@ -67,7 +80,8 @@ class PackedAttention:
         return torch.cat(out).index_select(0, self.slots).to(q.dtype)
 
     def _rectangles(self, x: Tensor) -> list[Tensor]:
-        parts = _spread(x, self.tokens, self.slots).split_with_sizes([rows * steps for rows, steps in self.shapes])
+        spread = _spread(x, self.tokens, self.slots, self.others)
+        parts = spread.split_with_sizes([rows * steps for rows, steps in self.shapes])
         return [part.view(*shape, *x.shape[1:]).transpose(1, 2) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
@@ -77,20 +91,24 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class _Spread(torch.autograd.Function):
-    """Scatter tokens into slots. A pad gets no gradient, so a token's gradient is that of its own slot and needs no sum."""
+    """Scatter tokens into slots. A pad gets no gradient, so a token's gradient is that of its own slot, and of the other slots of a token
+    that rows share."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, tokens: Tensor, slots: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.slots = slots
+    def forward(ctx: Any, x: Tensor, tokens: Tensor, slots: Tensor, others: Tensor | None) -> Tensor:  # type: ignore[override]
+        ctx.tokens, ctx.slots, ctx.others = tokens, slots, others
         return x.index_select(0, tokens)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return grad.index_select(0, ctx.slots), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        own = grad.index_select(0, ctx.slots)
+        if ctx.others is not None:
+            own.index_add_(0, ctx.tokens.index_select(0, ctx.others), grad.index_select(0, ctx.others))
+        return own, None, None, None
 
 
-def _spread(x: Tensor, tokens: Tensor, slots: Tensor) -> Tensor:
-    return cast("Any", _Spread).apply(x, tokens, slots)
+def _spread(x: Tensor, tokens: Tensor, slots: Tensor, others: Tensor | None) -> Tensor:
+    return cast("Any", _Spread).apply(x, tokens, slots, others)
 
 
 def _attend_for_transformers(

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from accord.models import plain
-from accord.models.attention import Attend
+from accord.models.attention import Attend, PackedAttention
+from accord.models.packing import PackedBatch
 from accord.models.paths import PLAIN, path_of
 from accord.models.sharding import blocks, whole
 
@@ -143,6 +144,16 @@ def hidden(
     with torch.autocast(tokens.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=keeps):
         out = body(input_ids=tokens[None], position_ids=positions[None], use_cache=False, attend=attend)
     return out.last_hidden_state[0]
+
+
+def states_at(body: Any, batch: PackedBatch, at: Int[Tensor, " n"], dtype: torch.dtype) -> Float[Tensor, "n width"]:
+    """Return the final states after the tokens at some places of a batch. What rows have in common at their beginnings is computed once,
+    where that saves enough and the body runs on our attention."""
+    shared, device = (None if path_of(body) in PLAIN else batch.shared), batch.tokens.device
+    if shared is None:
+        return hidden(body, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, device), dtype).index_select(0, at)
+    attend = PackedAttention(batch.row_lengths, device, shared.laid)
+    return hidden(body, shared.tokens, shared.positions, attend, dtype).index_select(0, shared.index.index_select(0, at))
 
 
 def _order(weights: Weights, device: torch.device) -> Int[Tensor, " outputs"]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -19,6 +21,29 @@ from torch.utils.checkpoint import checkpoint
 
 from accord.errors import InputError
 from accord.runtime import ranks
+
+SHARED = 1.15
+"""A beginning that rows have in common is computed once where that makes a batch so many times as short."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The distinct tokens of a batch: a beginning that several rows have in common stands here once.
+
+    Under causal attention the state after a token follows from the tokens up to it alone. So rows with the same beginning have the same
+    states there, and one computation serves them all; gradients add up in it.
+    """
+
+    tokens: Int[Tensor, " distinct"]
+    positions: Int[Tensor, " distinct"]
+    index: Int[Tensor, " tokens"]
+    """Where the state after each token of the batch stands among the distinct ones."""
+    laid: Int[Tensor, " tokens"]
+    """``index`` on the CPU."""
+
+    def to(self, device: torch.device) -> Shared:
+        """Return the same on another device."""
+        return Shared(self.tokens.to(device), self.positions.to(device), self.index.to(device), self.laid)
 
 
 @dataclass(frozen=True)
@@ -69,13 +94,52 @@ class PackedBatch:
         """``lengths`` on the CPU."""
         return self.lengths.cpu()
 
+    @cached_property
+    def shared(self) -> Shared | None:
+        """The batch with the common beginnings of its rows once; None where that saves too little."""
+        return shared(self.tokens.cpu().numpy(), self.row_lengths.numpy())
+
     def to(self, device: torch.device) -> PackedBatch:
         """Return the same batch on another device."""
         moved = PackedBatch(self.tokens.to(device), self.lengths.to(device), self.keep.to(device))
         for name in ("starts", "last", "positions", "targets", "kept"):  # counted here, so that the device need not be asked
             vars(moved)[name] = getattr(self, name).to(device)
-        vars(moved).update(kept_counts=self.kept_counts, row_lengths=self.row_lengths)
+        once = self.shared.to(device) if self.shared else None
+        vars(moved).update(kept_counts=self.kept_counts, row_lengths=self.row_lengths, shared=once)
         return moved
+
+
+def shared(tokens: np.ndarray, lengths: np.ndarray) -> Shared | None:
+    """Return the distinct tokens of rows laid end to end, or None where they are nearly all distinct.
+
+    In alphabetical order each row has its longest common beginning with the row before it, so one comparison a row finds them all.
+    """
+    ends = lengths.cumsum()
+    starts = ends - lengths
+    rows = [tokens[start:end] for start, end in zip(starts, ends, strict=True)]
+    order = sorted(range(len(rows)), key=lambda row: rows[row].astype(">i8").tobytes())
+    common = [0, *(_common(rows[one], rows[other]) for one, other in pairwise(order))][: len(order)]
+    distinct = len(tokens) - sum(common)
+    if not len(tokens) or len(tokens) < SHARED * distinct:
+        return None
+    index, sources, before, known = np.empty(len(tokens), np.int64), list[np.ndarray](), 0, 0
+    for row, count in zip(order, common, strict=True):
+        start, new = starts[row], lengths[row] - count
+        index[start : start + count] = index[before : before + count]
+        index[start + count : ends[row]] = np.arange(known, known + new)
+        sources.append(np.arange(start + count, ends[row]))
+        before, known = start, known + new
+    source = np.concatenate(sources)
+    positions = source - starts.repeat(lengths)[source]
+    laid = torch.from_numpy(index)
+    return Shared(torch.from_numpy(tokens[source]), torch.from_numpy(positions), laid, laid)
+
+
+def _common(one: np.ndarray, other: np.ndarray) -> int:
+    """Return the length of the common beginning of two rows."""
+    least = min(len(one), len(other))
+    differs = one[:least] != other[:least]
+    return int(differs.argmax()) if differs.any() else least
 
 
 def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None, own: Sequence[Sequence[bool]] | None = None) -> PackedBatch:

@@ -17,8 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from accord.models import plain_head
-from accord.models.attention import PackedAttention
-from accord.models.decoder import hidden
+from accord.models.decoder import states_at
 from accord.models.heads import Head, head_of
 from accord.models.packing import PackedBatch, divided, pack
 from accord.models.paths import is_plain
@@ -139,8 +138,7 @@ def logprobs(
 
 
 def _logprobs(model: Any, batch: PackedBatch, dtype: torch.dtype, temperature: float) -> tuple[Tensor, Tensor]:
-    states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, batch.tokens.device), dtype)
-    before = states.index_select(0, batch.targets - 1).to(dtype)
+    before = states_at(model.base_model, batch, batch.targets - 1, dtype).to(dtype)
     if is_plain(model.base_model):
         return plain_head.token_logprobs(model, before, batch.tokens[batch.targets], temperature)
     return token_logprobs(before, head_of(model), batch.tokens[batch.targets], temperature)

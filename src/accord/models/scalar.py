@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from accord.models.attention import PackedAttention
-from accord.models.decoder import context_of, hidden
+from accord.models.decoder import context_of, states_at
 from accord.models.folders import load_scalar_model
 from accord.models.packing import PackedBatch, divided, pack
 from accord.models.sharding import whole
@@ -44,9 +43,9 @@ def scalars(model: Any, batch: PackedBatch, at: Tensor, *, dtype: torch.dtype) -
 
 
 def _scalars(model: Any, batch: PackedBatch, at: Tensor, dtype: torch.dtype) -> Tensor:
-    states = hidden(model.base_model, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, batch.tokens.device), dtype)
+    states = states_at(model.base_model, batch, at, dtype)
     weight: Tensor = model.score.weight
-    return F.linear(states.index_select(0, at).float(), weight.float()).squeeze(1) + float(getattr(model.config, BIAS, 0.0))
+    return F.linear(states.float(), weight.float()).squeeze(1) + float(getattr(model.config, BIAS, 0.0))
 
 
 def scores(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tensor, " rows"]:
