@@ -250,7 +250,8 @@ def _losses(
     weights = token_weights(targets.keep[rows], "token" if whole else config.loss, config.max_tokens)
     units = float((targets.keep[rows].any(1).sum() if whole else targets.keep[rows].sum()).clamp(min=1))
     sums = list[dict[str, Tensor]]()
-    for group in divided([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
+    lengths = [len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows]
+    for group in divided(lengths, config.micro_tokens, [rollout.prompts[i] for i in rows]):
         part = [rows[i] for i in group]
         batch = minibatch(rollout, part).to(policy.device)
         flat, _ = logprobs(policy, batch, dtype=dtype, temperature=config.temperature)

@@ -240,7 +240,8 @@ def _losses(
     """Add the gradients of one minibatch's policy and value loss, means over its kept tokens; return each pass's sums, and the tokens."""
     kept = float(targets.keep[rows].sum().clamp(min=1))
     sums = list[dict[str, Tensor]]()
-    for group in divided([len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows], config.micro_tokens):
+    lengths = [len(rollout.prompts[i]) + len(rollout.responses[i]) for i in rows]
+    for group in divided(lengths, config.micro_tokens, [rollout.prompts[i] for i in rows]):
         part = [rows[i] for i in group]
         batch = minibatch(rollout, part).to(policy.device)
         response = rollout.keep[part]

@@ -154,7 +154,8 @@ def selected(config: RaftConfig, drawn: Drawn) -> list[int]:
 def _learn(config: RaftConfig, policy: Any, drawn: Drawn, rows: list[int], dtype: torch.dtype) -> list[dict[str, Tensor]]:
     """Add the gradient of the cross-entropy of some responses, a mean over their tokens, and return the loss of each pass."""
     kept, losses = int(drawn.keep[rows].sum()), list[dict[str, Tensor]]()
-    for group in divided([len(drawn.prompts[i]) + len(drawn.responses[i]) for i in rows], config.micro_tokens):
+    lengths = [len(drawn.prompts[i]) + len(drawn.responses[i]) for i in rows]
+    for group in divided(lengths, config.micro_tokens, [drawn.prompts[i] for i in rows]):
         batch = minibatch(drawn, [rows[i] for i in group])
         flat, _ = logprobs(policy, batch.to(policy.device), dtype=dtype)
         loss = -flat.sum() / kept

@@ -209,7 +209,7 @@ def measure(
     began = time.perf_counter()
     lengths = [len(prompt) + len(response) for prompt, response in zip(drawn.prompts, drawn.responses, strict=True)]
     flat = _Flat(drawn.keep.sum(1), ("logprobs", "entropy", "reference", "values"))
-    for group in divided(lengths, micro_tokens):
+    for group in divided(lengths, micro_tokens, drawn.prompts):
         batch = minibatch(drawn, group).to(policy.device)
         own, entropy = logprobs(policy, batch, dtype=dtype, temperature=temperature)
         other, _ = logprobs(reference, batch, dtype=dtype, temperature=temperature)

@@ -105,10 +105,11 @@ def _tried_language(lm: Any, name: str) -> Way:
     probe = _probe(lm)
     take(lm, "whole")
     _check_causal(lm, probe.rows[1], name)
-    wanted = [_alone(lm, row) for row in probe.rows]
+    batches = [(rows, [_alone(lm, row) for row in rows]) for rows in (probe.rows, probe.alike)]
 
     def check() -> None:
-        _check_training(lm, probe, wanted)
+        for rows, wanted in batches:
+            _check_training(lm, rows, wanted)
         _check_engines(lm, probe)
 
     return _first_right(lm, first, check, name)
@@ -118,14 +119,17 @@ def _tried_language(lm: Any, name: str) -> Way:
 def _tried_scalar(model: Any, name: str) -> Way:
     first = path_of(model.base_model)
     pad = model.config.pad_token_id  # transformers reads the score before the first of them
-    rows = [[token for token in row if token != pad] for row in _probe(model).rows]
+    probe = _probe(model)
+    rows = [[token for token in row if token != pad] for row in (*probe.rows, *probe.alike)]
+    split = len(probe.rows)
     take(model, "whole")
     bias = float(getattr(model.config, BIAS, 0.0))
     alone = [model(input_ids=torch.tensor([row], device=model.device), use_cache=False).logits[0, 0].float() for row in rows]
     wanted = torch.stack(alone) + bias
 
     def check() -> None:
-        _agree(scores(model, pack(rows).to(model.device), dtype=FP32), wanted, "scores")
+        found = [scores(model, pack(part).to(model.device), dtype=FP32) for part in (rows[:split], rows[split:])]
+        _agree(torch.cat(found), wanted, "scores")
 
     return _first_right(model, first, check, name)
 
@@ -153,6 +157,8 @@ def _first_right(lm: Any, first: Way, check: Callable[[], None], name: str) -> W
 @dataclass(frozen=True)
 class _Probe:
     rows: list[list[int]]
+    alike: list[list[int]]
+    """Rows with the same beginning, which is computed once."""
     prompts: list[list[int]]
 
 
@@ -168,7 +174,8 @@ def _probe(lm: Any) -> _Probe:
     def row(length: int) -> list[int]:
         return torch.randint(3, lm.get_input_embeddings().num_embeddings, (length,), generator=generator).tolist()
 
-    return _Probe([row(length) for length in (3, 8, longest, 5)], [row(longest), row(4), row(7)])
+    rows = [row(length) for length in (3, 8, longest, 5)]
+    return _Probe(rows, [[*rows[1][:6], *row(2)] for _ in range(3)], [row(longest), row(4), row(7)])
 
 
 def _alone(lm: Any, row: Sequence[int]) -> Tensor:
@@ -184,11 +191,11 @@ def _check_causal(lm: Any, row: Sequence[int], name: str) -> None:
         raise ModelError(what, where=name, hint="give a decoder, such as those named ...ForCausalLM")
 
 
-def _check_training(lm: Any, probe: _Probe, wanted: Sequence[Tensor]) -> None:
-    batch = pack(probe.rows).to(lm.device)
+def _check_training(lm: Any, rows: Sequence[Sequence[int]], wanted: Sequence[Tensor]) -> None:
+    batch = pack(rows).to(lm.device)
     got = logprobs(lm, batch, dtype=FP32)[0]
     told: list[Tensor] = []
-    for row, after in zip(probe.rows, wanted, strict=True):
+    for row, after in zip(rows, wanted, strict=True):
         told.append(after[:-1].gather(1, torch.tensor(row[1:], device=after.device)[:, None])[:, 0])
     _agree(got, torch.cat(told), "log-probabilities")
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -109,7 +110,7 @@ class PackedBatch:
         return moved
 
 
-def shared(tokens: np.ndarray, lengths: np.ndarray) -> Shared | None:
+def shared(tokens: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Shared | None:
     """Return the distinct tokens of rows laid end to end, or None where they are nearly all distinct.
 
     In alphabetical order each row has its longest common beginning with the row before it, so one comparison a row finds them all.
@@ -122,12 +123,13 @@ def shared(tokens: np.ndarray, lengths: np.ndarray) -> Shared | None:
     distinct = len(tokens) - sum(common)
     if not len(tokens) or len(tokens) < SHARED * distinct:
         return None
-    index, sources, before, known = np.empty(len(tokens), np.int64), list[np.ndarray](), 0, 0
+    index, sources, before, known = np.empty(len(tokens), np.int64), list[npt.NDArray[np.int64]](), 0, 0
     for row, count in zip(order, common, strict=True):
         start, new = starts[row], lengths[row] - count
         index[start : start + count] = index[before : before + count]
         index[start + count : ends[row]] = np.arange(known, known + new)
-        sources.append(np.arange(start + count, ends[row]))
+        own: npt.NDArray[np.int64] = np.arange(start + count, ends[row])
+        sources.append(own)
         before, known = start, known + new
     source = np.concatenate(sources)
     positions = source - starts.repeat(lengths)[source]
@@ -135,7 +137,7 @@ def shared(tokens: np.ndarray, lengths: np.ndarray) -> Shared | None:
     return Shared(torch.from_numpy(tokens[source]), torch.from_numpy(positions), laid, laid)
 
 
-def _common(one: np.ndarray, other: np.ndarray) -> int:
+def _common(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> int:
     """Return the length of the common beginning of two rows."""
     least = min(len(one), len(other))
     differs = one[:least] != other[:least]
@@ -179,18 +181,38 @@ def keep_mask(lengths: Int[Tensor, " rows"], steps: int | None = None) -> Bool[T
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
-def by_tokens(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Group row indices by length, such that no group holds more than ``limit`` tokens (or one row)."""
+def by_tokens(lengths: Sequence[int], limit: int, prompts: Sequence[Sequence[int]] | None = None) -> Iterator[list[int]]:
+    """Group row indices by length, such that no group holds more than ``limit`` tokens (or one row).
+
+    Args:
+        prompts: of the rows. Those of one prompt stay together, as far as they fit, so that it is computed once.
+    """
     group: list[int] = []
     total = 0
-    for row in sorted(range(len(lengths)), key=lambda r: lengths[r]):
-        if group and total + lengths[row] > limit:
+    for rows in _units(lengths, prompts):
+        size = sum(lengths[row] for row in rows)
+        if group and total + size > limit:
             yield group
             group, total = [], 0
-        group.append(row)
-        total += lengths[row]
+        for row in rows:
+            if group and total + lengths[row] > limit:
+                yield group
+                group, total = [], 0
+            group.append(row)
+            total += lengths[row]
     if group:
         yield group
+
+
+def _units(lengths: Sequence[int], prompts: Sequence[Sequence[int]] | None) -> list[list[int]]:
+    """Return the rows of each prompt, the shortest first; without prompts each row by itself."""
+    rows = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    if prompts is None:
+        return [[row] for row in rows]
+    units = dict[tuple[int, ...], list[int]]()
+    for row in rows:
+        units.setdefault(tuple(prompts[row]), []).append(row)
+    return sorted(units.values(), key=lambda unit: lengths[unit[-1]])
 
 
 def in_parts(compute: Callable[[list[int]], Float[Tensor, " part"]], lengths: Sequence[int], limit: int) -> Float[Tensor, " rows"]:
@@ -213,17 +235,18 @@ def in_parts(compute: Callable[[list[int]], Float[Tensor, " part"]], lengths: Se
     return torch.cat(parts)[place.to(parts[0].device)]
 
 
-def divided(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
+def divided(lengths: Sequence[int], limit: int, prompts: Sequence[Sequence[int]] | None = None) -> Iterator[list[int]]:
     """Group this process's share of the rows as ``by_tokens`` does; one process alone has all of them.
 
     Every process gets equally many groups. Where there are too few rows some groups are empty: such a pass runs the model on nothing.
     """
     if ranks.world() == 1:
-        yield from by_tokens(lengths, limit)
+        yield from by_tokens(lengths, limit, prompts)
         return
     planned: list[list[list[int]]] = []
     for share in ranks.shares(lengths):
-        groups = by_tokens([lengths[row] for row in share], limit)
+        asked = None if prompts is None else [prompts[row] for row in share]
+        groups = by_tokens([lengths[row] for row in share], limit, asked)
         planned.append([[share[place] for place in group] for group in groups])
     yield from _cut(planned[ranks.rank()], max(map(len, planned)))
 

@@ -29,7 +29,8 @@ def all_response_logprobs(
     """Return the log-probabilities of the last ``kept[i]`` tokens of each row, without gradient, in the rows' order, on the model's
     device. Of several processes, which all give the same rows, each computes its share."""
     out = torch.zeros(len(rows), device=model.device)
-    for group in divided([len(row) for row in rows], batch_tokens):
+    prompts = [row[: len(row) - count] for row, count in zip(rows, kept, strict=True)]
+    for group in divided([len(row) for row in rows], batch_tokens, prompts):
         batch = pack([rows[i] for i in group], [kept[i] for i in group]).to(model.device)
         out[group] = response_logprobs(model, batch, dtype=dtype)
     return ranks.summed(out)

@@ -87,7 +87,7 @@ class RewardModel:
         if self.max_tokens:
             self.cut += sum(len(prompt) + len(response) > self.max_tokens for prompt, response in pairs)
         out = torch.zeros(len(rows), dtype=torch.float32)
-        for group in divided([len(row) for row in rows], self.batch_tokens):
+        for group in divided([len(row) for row in rows], self.batch_tokens, prompts):
             batch = pack([rows[index] for index in group]).to(self.model.device)
             out[group] = scores(self.model, batch, dtype=self.dtype).cpu()
         return ranks.summed(out)
