@@ -355,3 +355,27 @@ def test_a_read_only_store_says_so(people: Store, url: str) -> None:
         with Store.open(f"sqlite:///file:{people.database.place}?mode=ro&uri=true") as reader, pytest.raises(StoreError, match="readonly"):
             send(reader)
         send(people)
+
+
+@pytest.mark.parametrize(
+    ("without", "payload", "key"),
+    [
+        (("flags", "ratings"), {"ranks": {"r1-0": 1, "r1-1": 2}}, ""),
+        (("ratings",), {"ranks": {"r1-0": 1, "r1-1": 2}, "prompt_flags": ["sensitive"]}, ""),
+        (("ratings",), {"ranks": {"r1-0": 1, "r1-1": 2}, "ratings": {"r1-0": {"quality": 4}, "r1-1": {"quality": 4}}}, "malformed"),
+        (("flags",), {"ranks": {"r1-0": 1, "r1-1": 2}, "ratings": {"r1-0": {"quality": 4}, "r1-1": {"quality": 4}}}, ""),
+        (("flags",), {"ranks": {"r1-0": 1, "r1-1": 2}, "prompt_flags": ["sensitive"]}, "malformed"),
+        (("flags",), {"ranks": {"r1-0": 1, "r1-1": 2}}, "rating_missing"),
+        ((), {"ranks": {"r1-0": 1, "r1-1": 2}}, "rating_missing"),
+    ],
+)
+def test_a_task_asks_for_what_it_does_not_do_without(without: tuple[str, ...], payload: dict[str, object], key: str) -> None:
+    prompt = Prompt("p1", (Message("user", "Which?"),))
+    responses = tuple(Response(f"r1-{n}", "p1", f"text {n}", "m") for n in range(2))
+    asked = Task("t1", "rank", prompt, responses, without=without)
+    if not key:
+        assert payloads.clean(asked, payload)["ranks"] == payload["ranks"]
+        return
+    with pytest.raises(Refused) as refused:
+        payloads.clean(asked, payload)
+    assert refused.value.key == key

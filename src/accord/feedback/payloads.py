@@ -55,11 +55,15 @@ def _rank(task: Task, payload: Mapping[str, Any], questions: Questions) -> Paylo
     if set(ranks) != set(ids) or not all(_whole(rank, 1, 1000) for rank in ranks.values()):
         raise Refused("ranks_incomplete")
     ratings = _mapping(payload, "ratings")
+    if (ratings and "ratings" in task.without) or (payload.get("prompt_flags") and "flags" in task.without):
+        raise Refused("malformed", detail="a part that the task does without")
     if not set(ratings) <= set(ids):
         raise Refused("malformed", detail="ratings")
-    if set(ratings) != set(ids) and not bad:
+    if set(ratings) != set(ids) and not bad and "ratings" not in task.without:
         raise Refused("rating_missing", detail=", ".join(sorted(set(ids) - set(ratings))))
     cleaned: Payload = {"ranks": dense(ranks)}
+    if "flags" in task.without and any(cast("Payload", rating).get("flags") for rating in ratings.values() if isinstance(rating, Mapping)):
+        raise Refused("malformed", detail="flags")
     cleaned["ratings"] = {id: _rating(rating, questions, "rating_missing", id) for id, rating in ratings.items()}
     flags = _flags(payload.get("prompt_flags", []), questions.flags("prompt"))
     return cleaned | _present(prompt_flags=flags, reason=_text(payload, "reason"), all_bad=bad)

@@ -21,6 +21,9 @@ from accord.settings.questions import TaskKind
 
 Kind = TaskKind
 Purpose = Literal["work", "gold", "qualification", "repeat"]
+Part = Literal["flags", "ratings"]
+PARTS: tuple[Part, ...] = get_args(Part)
+"""What a ranking can do without: flags of the prompt and the responses, and the rating of each response with its flags."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 RESPONSES: dict[Kind, tuple[int, int]] = {
     "rank": (2, 9),
@@ -61,6 +64,8 @@ class Task:
     """The only labeler who may get it, if any."""
     repeats: str = ""
     """The earlier task that this one shows again, to the labeler it is reserved for."""
+    without: tuple[Part, ...] = ()
+    """Parts that are not asked, in the order of ``PARTS``. With neither, a ranking is one page."""
 
     def __post_init__(self) -> None:
         least, most = RESPONSES.get(self.kind, (1, 0))
@@ -68,6 +73,8 @@ class Task:
         _hold(len({r.id for r in self.responses}) == len(self.responses), self, "a response stands in it twice")
         _hold(all(r.prompt_id == self.prompt.id for r in self.responses), self, "a response of another prompt")
         _hold(self.overlap >= 1, self, f"overlap {self.overlap}, which must be 1 at least")
+        _hold(not self.without or self.kind in ("rank", "evaluate"), self, f"a {self.kind} task has no parts to leave out")
+        _hold(self.without == tuple(part for part in PARTS if part in self.without), self, f"without {self.without}")
         _hold(self.priority == self.priority and abs(self.priority) < 1e300, self, f"priority {self.priority}")
 
 
@@ -112,6 +119,13 @@ def add(store: Store, tasks: Iterable[Task]) -> int:
         for batch in batches(tasks):
             added += put(connection, batch, place + added)
     return added
+
+
+def unknown(store: Store, tasks: Iterable[Task]) -> int:
+    """Return how many of the tasks ``add`` would add."""
+    ids = {task.id for task in tasks}
+    with store.read() as connection:
+        return len(ids) - len(list(by_id(connection, schema.tasks, ids)))
 
 
 def close(store: Store, ids: Iterable[str]) -> int:
@@ -190,6 +204,7 @@ def _row(task: Task, place: int) -> rows.TableRow:
         "expected": expected,
         "reserved_for": task.reserved_for,
         "repeats": task.repeats,
+        "without": " ".join(task.without),
         "place": place,
         "taken": 0,
         "open": True,
@@ -209,6 +224,7 @@ def _task(row: Mapping[Any, Any], prompt: Prompt, responses: tuple[Response, ...
         expected=None if row["expected"] is None else json.loads(row["expected"]),
         reserved_for=row["reserved_for"],
         repeats=row["repeats"],
+        without=tuple(row["without"].split()),
     )
 
 
@@ -221,6 +237,7 @@ def from_responses(
     guideline: GuidelineSet = "training",
     overlap: int = 1,
     priority: float = 0.0,
+    without: tuple[Part, ...] = (),
 ) -> Iterator[Task]:
     """Yield tasks made of responses, grouped by prompt, at most k per task; a remainder too small for a task is left out.
 
@@ -229,11 +246,12 @@ def from_responses(
         responses: in any order.
         kind: rank, compare, correct or evaluate.
         k: largest number of responses per task; the kind's minimum takes precedence.
+        without: parts that are not asked; the same responses can be queued with them and without.
     """
     least, most = RESPONSES[kind]
     ordered = sorted((r for r in responses if r.prompt_id in prompts), key=lambda r: (r.prompt_id, r.id))
     for prompt_id, group in groupby(ordered, key=lambda r: r.prompt_id):
         for part in batches(group, max(least, min(k, most))):
             if len(part) >= least:
-                id = task_id(kind, guideline, prompt_id, (r.id for r in part))
-                yield Task(id, kind, prompts[prompt_id], tuple(part), guideline, overlap, priority)
+                id = task_id(kind, guideline, prompt_id, (r.id for r in part), *(f"without {each}" for each in without))
+                yield Task(id, kind, prompts[prompt_id], tuple(part), guideline, overlap, priority, without=without)

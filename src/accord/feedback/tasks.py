@@ -23,7 +23,9 @@ from accord.feedback import schema
 from accord.feedback.queue import (
     EVERYBODY,
     KINDS,
+    PARTS,
     Kind,
+    Part,
     Purpose,
     Task,
     add,
@@ -36,13 +38,15 @@ from accord.feedback.queue import (
     put,
     shown_order,
     task_id,
+    unknown,
 )
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 
 __all__ = [
-    "EVERYBODY", "KINDS", "Kind", "Leased", "Purpose", "Task", "add", "close", "from_responses", "held", "left", "load",
+    "EVERYBODY", "KINDS", "PARTS", "Kind", "Leased", "Part", "Purpose", "Task", "add", "close", "from_responses", "held", "left", "load",
     "load_all", "next_task", "prioritise", "release", "shown_order", "task_id",
+    "unknown",
 ]  # fmt: skip
 
 State = Literal["leased", "answered", "skipped", "retracted", "released", "expired"]

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from accord.commands.app import main
 from accord.commands.feedback.label import label
 from accord.commands.feedback.queue import queue
 from accord.commands.world import world_of
 from accord.data.importers import read
-from accord.errors import InputError
-from accord.feedback import accounts, answers, tasks
+from accord.errors import InputError, UsageError
+from accord.feedback import accounts, answers, schema, tasks
 from accord.feedback.guidelines import reference
 from accord.feedback.snapshot import write_snapshot
 from accord.feedback.store import Store
-from accord.records import Guideline, Labeler, Ranking, Response
+from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Response
 from accord.runtime.project import Project
 from accord.settings import LabelConfig, WorldConfig
 from accord.world import World, labelers
@@ -230,3 +231,22 @@ def test_pairs_that_are_ranked_already_are_not_queued_again(project: Project, ou
             store.add_rankings([Ranking(f"k{asked}", asked, "ann", tuple(ids), ranks, Guideline("training", "v"), "")])
     with pytest.raises(InputError, match="all responses have been ranked: 3 rank tasks"):
         queue(project, kind="rank", k=8)
+
+
+def test_a_dry_run_counts_and_adds_nothing_and_parts_can_be_left_out(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "p")
+    prompt = Prompt("p1", (Message("user", "Which?"),))
+    with Store.open(project.store_url) as store:
+        store.add_prompts([prompt])
+        store.add_responses([Response(f"r{n}", "p1", f"text {n}", "m") for n in range(4)])
+    assert queue(project, k=4, dry_run=True) == {"tasks": 1, "new": 1}
+    assert queue(project, k=4) == {"tasks": 1, "new": 1}, "the dry run added nothing"
+    assert queue(project, k=4, dry_run=True) == {"tasks": 1, "new": 0}
+    assert queue(project, k=4, without=("ratings", "flags")) == {"tasks": 1, "new": 1}, "the same responses once more, on one page"
+    with Store.open(project.store_url) as store, store.read() as connection:
+        assert sorted(connection.scalars(select(schema.tasks.c.without))) == ["", "flags ratings"]
+    assert queue(project, kind="prompt", count=5, dry_run=True) == {"tasks": 5, "new": 5}
+    with pytest.raises(UsageError, match="no flags or ratings"):
+        queue(project, kind="demonstrate", without=("flags",))
+    with pytest.raises(UsageError, match="no dry run"):
+        queue(project, gold=tmp_path / "x", dry_run=True)

@@ -26,7 +26,7 @@ from accord.errors import InputError, UsageError
 from accord.feedback import tasks, written
 from accord.feedback.acquisition import choose
 from accord.feedback.store import Store
-from accord.feedback.tasks import Kind, Task
+from accord.feedback.tasks import PARTS, Kind, Part, Task
 from accord.feedback.written import Ask
 from accord.records import Split
 from accord.runtime.device import choose_device
@@ -54,6 +54,10 @@ def queue(
     ask: Annotated[Ask, Parameter(help="For --kind prompt: which kind of prompt labelers write.")] = "plain",
     intents: Annotated[Path | None, Parameter(help="For --ask user-based: a text file, one user's intent per line.")] = None,
     cut_off: CutOff = "ask",
+    without: Annotated[
+        tuple[Part, ...], Parameter(help="Leave out of rankings: flags, or ratings with their flags; both make one page.", negative="")
+    ] = (),
+    dry_run: Annotated[bool, Parameter(help="Count the tasks that would come, and add none.", negative="")] = False,
     again: Annotated[bool, Parameter(help="Also responses that have been ranked against each other already.", negative="")] = False,
     as_world: Annotated[bool, Parameter(help="Reserve for each simulated labeler what it would rank.", negative="")] = False,
     device: Device = "auto",
@@ -76,13 +80,17 @@ def queue(
     """
     if not 2 <= k <= 9 or overlap < 1 or count < 0:
         raise UsageError(f"k is {k}, overlap {overlap} and count {count}; 2 to 9, 1 at least, and 0 at least", where="queue")
+    if without and kind not in ("rank", "evaluate"):
+        raise UsageError(f"a {kind} task has no flags or ratings to leave out", where="--without", hint="--kind rank or evaluate")
+    if dry_run and (gold or qualification or as_world):
+        raise UsageError("known answers and simulated labelers have no dry run", where="--dry-run", hint="leave it out")
     opened = Project.open(project)
     if gold:
         return queue_known(opened, gold, "gold")
     if qualification:
         return queue_known(opened, qualification, "qualification")
     if kind == "prompt":
-        return _queue_writing(opened, ask, intents, count=count, overlap=overlap, priority=priority)
+        return _queue_writing(opened, ask, intents, count=count, overlap=overlap, priority=priority, dry_run=dry_run)
     if as_world:
         return _queue_as_world(opened, config)
     if reward:
@@ -94,8 +102,18 @@ def queue(
             candidates = list(of_prompts(prompts, kind, overlap, priority))
         else:
             every_pair = gain is not None and kind == "compare"
+            parts = tuple(part for part in PARTS if part in without)
             candidates = of_responses(
-                store, prompts, kind, model, every_pair=every_pair, cut_off=cut_off, k=k, overlap=overlap, priority=priority
+                store,
+                prompts,
+                kind,
+                model,
+                every_pair=every_pair,
+                cut_off=cut_off,
+                k=k,
+                overlap=overlap,
+                priority=priority,
+                without=parts,
             )
         nothing, skipped = f"nothing to make a {kind} task of", dict[str, int]()
         pairwise = kind in ("rank", "compare", "evaluate") and by in ("order", "random")  # a gain knows what has been ranked
@@ -107,15 +125,17 @@ def queue(
                 hint = "`--again` queues them for other labelers all the same"
                 raise InputError(f"all responses have been ranked: {left_out} {kind} tasks", where=opened.store_name, hint=hint)
         if gain is None:
-            return _add(store, candidates[: count or None], nothing, opened.store_name) | skipped
+            return _add(store, candidates[: count or None], nothing, opened.store_name, dry_run=dry_run) | skipped
         gains: Mapping[str, float] = gain(store, candidates) if candidates else {}
         by_id = {task.id: task for task in candidates}
         queued = [replace(by_id[id], priority=priority + gains[id]) for id in choose(gains, count or len(gains))]
-        moved = tasks.prioritise(store, {task.id: task.priority for task in queued})
-        return _add(store, queued, nothing, opened.store_name) | {"moved": moved} | skipped
+        moved = 0 if dry_run else tasks.prioritise(store, {task.id: task.priority for task in queued})
+        return _add(store, queued, nothing, opened.store_name, dry_run=dry_run) | {"moved": moved} | skipped
 
 
-def _queue_writing(project: Project, ask: Ask, intents: Path | None, *, count: int, overlap: int, priority: float) -> dict[str, int]:
+def _queue_writing(
+    project: Project, ask: Ask, intents: Path | None, *, count: int, overlap: int, priority: float, dry_run: bool
+) -> dict[str, int]:
     """Queue tasks in which labelers write prompts."""
     if ask == "user-based" and intents is None:
         raise UsageError("user-based prompts are written for a user's intent", where="--intents", hint="name a text file, one per line")
@@ -125,6 +145,8 @@ def _queue_writing(project: Project, ask: Ask, intents: Path | None, *, count: i
     lines = read_intents(intents) if intents else []
     with Store.open(project.store_url) as store:
         made = list(written.tasks_for(store, ask, count=count, intents=lines, overlap=overlap, priority=priority))
+        if dry_run:
+            return {"tasks": len(made), "new": tasks.unknown(store, made)}
         return {"tasks": len(made), "new": written.queue_all(store, made, now=datetime.now(UTC))}
 
 
@@ -158,7 +180,7 @@ def _queue_as_world(project: Project, config: LabelConfig) -> dict[str, int]:
         return _add(store, reserved, "the store has no responses that wait to be ranked", project.store_name)
 
 
-def _add(store: Store, queued: Sequence[Task], nothing: str, where: str) -> dict[str, int]:
+def _add(store: Store, queued: Sequence[Task], nothing: str, where: str, *, dry_run: bool = False) -> dict[str, int]:
     if not queued:
         raise InputError(nothing, where=where, hint="`accord sample` or `accord import` comes first")
-    return {"tasks": len(queued), "new": tasks.add(store, queued)}
+    return {"tasks": len(queued), "new": tasks.unknown(store, queued) if dry_run else tasks.add(store, queued)}

@@ -9,7 +9,7 @@ from accord.commands.feedback.cut_off import RANKED, CutOff, rankable_of
 from accord.feedback import tasks
 from accord.feedback.answers import CORRECTION
 from accord.feedback.store import Store
-from accord.feedback.tasks import Kind, Task
+from accord.feedback.tasks import Kind, Part, Task
 from accord.records import GuidelineSet, Prompt, Response
 
 
@@ -31,6 +31,7 @@ def of_responses(
     k: int,
     overlap: int,
     priority: float,
+    without: tuple[Part, ...] = (),
 ) -> list[Task]:
     """Return tasks on the stored responses to these prompts.
 
@@ -44,7 +45,9 @@ def of_responses(
     found: list[Task] = []
     for part in _pairs(taken) if every_pair else [taken]:
         guideline = "evaluation" if kind == "evaluate" else "training"
-        found += tasks.from_responses(prompts, part, kind=kind, k=k, guideline=guideline, overlap=overlap, priority=priority)
+        found += tasks.from_responses(
+            prompts, part, kind=kind, k=k, guideline=guideline, overlap=overlap, priority=priority, without=without
+        )
     return found
 
 

@@ -297,7 +297,7 @@ def _show(
         status,
         task=task,
         heading=found.say(translations.KINDS[task.kind]),
-        hint=found.say(translations.HINTS[task.kind]),
+        hint=found.say(translations.RANK_ONLY if "ratings" in task.without else translations.HINTS[task.kind]),
         shown_messages=(Message("user", intent),) if intent else () if task.kind == "prompt" else task.prompt.messages,
         ask=ask,
         writes=translations.WRITE,
@@ -321,8 +321,9 @@ def _show(
         pace=_pace(found, account),
         set_names=translations.SETS,
         choices=translations.CHOICES,
-        response_flags=asked.flags(questions, task.kind, "response", language),
-        prompt_flags=asked.flags(questions, task.kind, "prompt", language),
+        response_flags=asked.flags(questions, task.kind, "response", language) if "flags" not in task.without else [],
+        prompt_flags=asked.flags(questions, task.kind, "prompt", language) if "flags" not in task.without else [],
+        rated="ratings" not in task.without,
         shortcuts=[(keys, found.say(what)) for keys, what in translations.SHORTCUTS],
     )
 

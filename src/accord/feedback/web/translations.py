@@ -29,6 +29,8 @@ HINTS: dict[Kind, str] = {
     "prompt": _("Write what somebody could ask an assistant. It becomes a prompt of this project."),
     "evaluate": _("These responses come from different, unnamed models. Truthful and harmless come first here."),
 }
+RANK_ONLY = _("Read the prompt and every response, then rank them all.")
+"""The hint of a ranking without ratings."""
 WRITE = {
     "plain": _("Write any task that comes to your mind. Take care that the tasks differ from each other."),
     "few-shot": _("Write an instruction, then several examples of a query with its response, and a last query without one."),

@@ -43,7 +43,9 @@ export class Steps {
     document.querySelector("[data-do=back]").disabled = this.index === 0;
     this.mark();
     this.form.dispatchEvent(new CustomEvent("step"));
-    scrollTo({ top: 0 });
+    // On a telephone the prompt was read in the first step; from then on the response begins at the top, the prompt above it.
+    const top = this.index && matchMedia("(max-width: 620px)").matches ? this.form.getBoundingClientRect().top + scrollY : 0;
+    scrollTo({ top });
     if (focus) this.focus();
   }
 
