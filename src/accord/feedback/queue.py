@@ -224,7 +224,7 @@ def _task(row: Mapping[Any, Any], prompt: Prompt, responses: tuple[Response, ...
         expected=None if row["expected"] is None else json.loads(row["expected"]),
         reserved_for=row["reserved_for"],
         repeats=row["repeats"],
-        without=tuple(row["without"].split()),
+        without=tuple(part for part in PARTS if part in row["without"].split()),
     )
 
 

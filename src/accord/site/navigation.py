@@ -28,12 +28,14 @@ class Entry:
     """Who sees it. The page itself decides who may open it."""
     pages: tuple[Entry, ...] = ()
     """The pages of an area, shown while one of them is."""
+    exact: bool = False
+    """Whether the addresses below are other pages'."""
     also: tuple[str, ...] = ()
     """How the addresses of further pages begin that belong to this one."""
 
     def holds(self, path: str) -> bool:
         """Return whether a page belongs here."""
-        below = self.address != "/" and path.startswith(f"{self.address}/")
+        below = self.address != "/" and not self.exact and path.startswith(f"{self.address}/")
         return path == self.address or below or path.startswith(self.also) or any(page.holds(path) for page in self.pages)
 
 
@@ -48,7 +50,8 @@ AREAS = (
             Entry(_("My answers"), "/answers", LABELING),
             Entry(_("Guidelines"), "/guidelines", (*LABELING, "viewer")),
             Entry(_("Doubts"), "/doubts", (*LABELING, "viewer")),
-            Entry(_("Quality"), "/lead", LEADING),
+            Entry(_("People"), "/lead/people", LEADING, also=("/lead/queue", "/lead/screening")),
+            Entry(_("Quality"), "/lead", LEADING, exact=True),
             Entry(_("About you"), "/profile", LABELING),
         ),
     ),
