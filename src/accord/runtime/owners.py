@@ -97,16 +97,6 @@ def owns(folder: Path) -> bool:
     return _HEART.keeps(folder)
 
 
-def living(folder: Path) -> Owner | None:
-    """Return the process that owns a folder and lives, as far as is known at once; None if there is none."""
-    try:
-        file = folder / OWNER
-        owner, seen = _parsed(file.read_bytes()), file.stat().st_mtime_ns
-        return owner if owner is not None and _lives(owner, this_process(), folder, seen) else None
-    except OSError:
-        return None
-
-
 def check(folder: Path) -> None:
     """Make sure that a folder which this process claimed is still its own.
 

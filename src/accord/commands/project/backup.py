@@ -88,7 +88,7 @@ def _add_files(project: Project, packed: Packing, left_out: list[str], also: set
             continue
         units = sorted(top.iterdir()) if top.name in ("models", "runs") and top.is_dir() else [top]
         for unit in units:
-            if top.name == "runs" and owners.living(unit):
+            if top.name == "runs" and owners.living(unit / owners.OWNER):
                 left_out.append(unit.relative_to(project.path).as_posix())
                 continue
             number += _add_unit(project.path, unit, packed, left_out)
