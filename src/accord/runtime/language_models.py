@@ -67,6 +67,24 @@ class Shelf:
         return self._digests[name][1]
 
 
+def reward_models(project: Project) -> list[str]:
+    """Return the names of the project's reward models, newest first. Value models, which are stored alike, are none."""
+    found: dict[str, str] = {}
+    for name in project.models():
+        record = _record(project.model(name))
+        if record.get("stage", "") == "reward" or (not record and _scores(project.model(name))):
+            found[name] = str(record.get("at", ""))
+    return sorted(found, key=lambda name: (_newest_first(found[name]), name))
+
+
+def _scores(folder: Path) -> bool:
+    try:
+        architectures = json.loads((folder / CONFIG).read_text("utf-8")).get("architectures") or [""]
+    except (OSError, ValueError, AttributeError):
+        return False
+    return str(architectures[0]).endswith("ForSequenceClassification")
+
+
 def _record(folder: Path) -> Mapping[str, Any]:
     """Return a model's lineage, empty when it has none or it cannot be read: the order of a list is no reason to stop."""
     try:

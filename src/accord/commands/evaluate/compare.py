@@ -7,7 +7,7 @@ Strengths follow Bradley and Terry 1952; the length-controlled win rate follows 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 from cyclopts import Parameter
@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath, RunName, shows
 from accord.commands.evaluate.answers import Answers
 from accord.commands.evaluate.compare_function import BUILT_IN, By, by_function, function_of, name_of
-from accord.commands.evaluate.compare_judges import by_gold, by_llm, by_reward
+from accord.commands.evaluate.compare_judges import by_gold, by_llm, by_reward, judge_at_hand
 from accord.commands.evaluate.compare_metrics import diversity, duel_metrics, mean_words, print_comparison, side_by_side, strengths
 from accord.commands.evaluate.compare_people import by_people
 from accord.commands.evaluate.held_out import held_out_prompts
@@ -32,7 +32,12 @@ from accord.runtime.runs import Run
 from accord.runtime.seeds import derive
 from accord.settings import CompareConfig
 
-BY_HELP = f"Who judges: {', '.join(BUILT_IN)}, or the name of a plugin (docs/plugins.md)."
+BY_HELP = (
+    f"Who judges: {', '.join(BUILT_IN)}, or a plugin (docs/plugins.md). "
+    "auto: gold in a built-in world, else a reward model, else people."
+)
+    f"Who judges: {', '.join(BUILT_IN)}, or a plugin (docs/plugins.md). auto: gold in a built-in world, else a reward model, else people."
+)
 SYSTEMS_HELP = "Two or more: MODEL, MODEL+few-shot (or +chain-of-thought, +honest, +respectful, +quote), or http://host/v1#MODEL."
 
 
@@ -40,8 +45,8 @@ SYSTEMS_HELP = "Two or more: MODEL, MODEL+few-shot (or +chain-of-thought, +hones
 def compare(
     project: ProjectPath,
     *systems: Annotated[str, Parameter(help=SYSTEMS_HELP)],
-    by: Annotated[By, Parameter(help=BY_HELP)] = "gold",
-    reward: Annotated[str, Parameter(help="The reward model that judges, by reward.")] = "reward",
+    by: Annotated[By, Parameter(help=BY_HELP)] = "auto",
+    reward: Annotated[str, Parameter(help="The reward model that judges, by reward; the newest when empty.")] = "",
     judge: Annotated[str, Parameter(help="OpenAI-compatible address of the judge, by llm.")] = "",
     judge_model: Annotated[str, Parameter(help="The judge's name at that address.")] = "",
     criteria: Annotated[
@@ -73,6 +78,8 @@ def compare(
         raise UsageError("by llm needs an address", where="compare", hint="--judge http://127.0.0.1:8000/v1 --judge-model NAME")
     judging = function_of(by)
     opened = Project.open(project)
+    if not judging:
+        by, reward = judge_at_hand(opened, cast("str", by), reward)
     choose_device(flags.device)
     dtype = compute_dtype(flags.dtype)
     known = world_of(opened).specs if by == "gold" and has_world(opened) else None

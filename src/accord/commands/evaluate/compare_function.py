@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     By = str | JudgeFunction
 else:
     By = str  # a function is for Python callers; the command line takes a name
-BUILT_IN = ("gold", "reward", "llm", "people")
+BUILT_IN = ("auto", "gold", "reward", "llm", "people")
 """Judges that no plugin may be named like."""
 
 

@@ -12,14 +12,17 @@ import numpy as np
 import torch
 
 from accord.commands.evaluate.answers import CACHE, Answered
-from accord.commands.models import TextScorer
+from accord.commands.models import TextScorer, locate
 from accord.commands.world import has_world, world_of
 from accord.errors import InputError, UsageError
 from accord.evaluation import llm_judge
 from accord.evaluation.duels import from_pairs, from_scores
 from accord.evaluation.statistics import Floats
 from accord.evaluation.win_rate import CRITERIA, judge_all
+from accord.feedback.store import Store
 from accord.records import Sampling
+from accord.runtime.language_models import reward_models
+from accord.runtime.progress import say
 from accord.runtime.project import Project
 from accord.settings import CompareConfig
 from accord.world import GoldJudge
@@ -38,16 +41,51 @@ class Judged:
     metrics: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
+WAYS = "--by reward (`accord reward` trains one from rankings), --by people, or --by llm --judge ADDRESS --judge-model NAME"
+
+
+def judge_at_hand(project: Project, by: str, reward: str) -> tuple[str, str]:
+    """Return the judge and the reward model to compare by, before anything is generated.
+
+    ``auto`` takes the gold judge where the project has a world, else a reward model, else people, as long as there are some.
+
+    Args:
+        reward: a reward model's name; empty takes the newest.
+
+    Raises:
+        UsageError: the project has no such judge.
+        ModelError: there is no such reward model.
+    """
+    newest = reward or next(iter(reward_models(project)), "")
+    if by == "auto":
+        if has_world(project):
+            return "gold", ""
+        by = "reward" if newest else "people" if _has_people(project) else ""
+        if not by:
+            what = "nobody can judge: the project has no built-in world, no reward model and no labelers"
+            raise UsageError(what, where="compare", hint=WAYS)
+        say(f"compare: judged by {f'the reward model {newest}' if by == 'reward' else 'people, on the labeling site'} (--by)")
+    if by == "gold" and not has_world(project):
+        raise UsageError("the project has no built-in world, so there is no gold judge", where=str(project.path), hint=WAYS)
+    if by != "reward":
+        return by, ""
+    if not newest:
+        raise UsageError("the project has no reward model", where="compare", hint=WAYS)
+    locate(project, newest)
+    return by, newest
+
+
+def _has_people(project: Project) -> bool:
+    with Store.open(project.store_url) as store:
+        return any(labeler.kind == "person" for labeler in store.labelers())
+
+
 def by_gold(project: Project, answered: Answered, config: CompareConfig) -> Judged:
     """Judge by the world's gold judge under the evaluation guidelines.
 
     Raises:
-        UsageError: the project has no world.
         InputError: a prompt is not of the world.
     """
-    if not has_world(project):
-        hint = "judge --by reward, --by llm or --by people"
-        raise UsageError("the project has no built-in world, so there is no gold judge", where=str(project.path), hint=hint)
     world = world_of(project)
     strangers = [prompt.id for prompt in answered.prompts if prompt.id not in world.specs]
     if strangers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Container
+from typing import get_args
 
 from accord.commands.models import Model
 from accord.data.corpus import tokenized
@@ -32,9 +33,12 @@ def held_out_prompts(
     """
     with Store.open(project.store_url) as store:
         found = [prompt for prompt in store.prompts(split=split, use_case=use_case or None) if known is None or prompt.id in known]
+        splits: tuple[Split, ...] = () if found else get_args(Split)
+        there = {each: len(list(store.prompts(split=each, use_case=use_case or None))) for each in splits if each != split}
     if not found:
         of_use_case = f" of use case {use_case}" if use_case else ""
-        hint = "--split train takes the others" if split != "train" else "`accord import` some"
+        others = [f"--split {each} has {count:,}" for each, count in there.items() if count]
+        hint = ", ".join(others) or "`accord import` some"
         raise InputError(f"the store has no {split} prompts{of_use_case}", where=project.store_name, hint=hint)
     random.Random("held out").shuffle(found)
     return found[: n or None]
