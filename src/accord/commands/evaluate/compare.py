@@ -33,9 +33,6 @@ from accord.runtime.seeds import derive
 from accord.settings import CompareConfig
 
 BY_HELP = (
-    f"Who judges: {', '.join(BUILT_IN)}, or a plugin (docs/plugins.md). "
-    "auto: gold in a built-in world, else a reward model, else people."
-)
     f"Who judges: {', '.join(BUILT_IN)}, or a plugin (docs/plugins.md). auto: gold in a built-in world, else a reward model, else people."
 )
 SYSTEMS_HELP = "Two or more: MODEL, MODEL+few-shot (or +chain-of-thought, +honest, +respectful, +quote), or http://host/v1#MODEL."
