@@ -28,15 +28,14 @@ class Entry:
     """Who sees it. The page itself decides who may open it."""
     pages: tuple[Entry, ...] = ()
     """The pages of an area, shown while one of them is."""
-    exact: bool = False
-    """Whether the addresses below are other pages'."""
     also: tuple[str, ...] = ()
     """How the addresses of further pages begin that belong to this one."""
 
-    def holds(self, path: str) -> bool:
-        """Return whether a page belongs here."""
-        below = self.address != "/" and not self.exact and path.startswith(f"{self.address}/")
-        return path == self.address or below or path.startswith(self.also) or any(page.holds(path) for page in self.pages)
+    def fits(self, path: str) -> int:
+        """Return how much of a page's address names this entry or one of its pages: the most specific entry is where the page is."""
+        starts = [*self.also, *([f"{self.address}/"] if self.address != "/" else [])]
+        own = len(path) + 1 if path == self.address else max((len(start) for start in starts if path.startswith(start)), default=0)
+        return max(own, *(page.fits(path) for page in self.pages)) if self.pages else own
 
 
 AREAS = (
@@ -51,7 +50,7 @@ AREAS = (
             Entry(_("Guidelines"), "/guidelines", (*LABELING, "viewer")),
             Entry(_("Doubts"), "/doubts", (*LABELING, "viewer")),
             Entry(_("People"), "/lead/people", LEADING, also=("/lead/queue", "/lead/screening")),
-            Entry(_("Quality"), "/lead", LEADING, exact=True),
+            Entry(_("Quality"), "/lead", LEADING),
             Entry(_("About you"), "/profile", LABELING),
         ),
     ),
@@ -74,10 +73,14 @@ LANDING: dict[Role, str] = {"lead": "/", "viewer": "/", "labeler": "/label", "us
 def links(role: Role, path: str) -> Sequence[Area]:
     """Return the areas that a role sees, with the pages of the one that is open. A role with one area sees its pages in the bar."""
     seen = [entry for entry in AREAS if role in entry.roles]
-    return tuple(_shown(entry, role, path) for entry in (seen if len(seen) > 1 else seen[0].pages) if role in entry.roles)
+    return _shown(seen if len(seen) > 1 else seen[0].pages, role, path)
 
 
-def _shown(entry: Entry, role: Role, path: str) -> Area:
-    here = entry.holds(path)
-    pages = tuple(_shown(page, role, path) for page in entry.pages if role in page.roles) if here else ()
-    return Area(entry.text, entry.address, here, pages)
+def _shown(entries: Sequence[Entry], role: Role, path: str) -> tuple[Area, ...]:
+    best = max((entry.fits(path) for entry in entries), default=0)
+    found = list[Area]()
+    for entry in entries:
+        if role in entry.roles:
+            here = best > 0 and entry.fits(path) == best
+            found.append(Area(entry.text, entry.address, here, _shown(entry.pages, role, path) if here else ()))
+    return tuple(found)
