@@ -23,7 +23,7 @@ from accord.feedback.store import Store
 from accord.runtime import lineage
 from accord.runtime.project import Project
 
-QUICK = 0.05
+QUICK = 0.1
 """Seconds within which a page counts for itself."""
 RARELY = 20.0
 """Least ratio of the time between two countings to the time of one."""
