@@ -1,4 +1,4 @@
-"""Data and labelers: the amount of each kind of data, who labeled, and how far they agree."""
+"""Data and labelers: the amount of each kind of data, who labeled, and inter-annotator agreement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The raw text: an untamed town, written down. True notes, gossip, rudeness, spam, lists, letters, how-to texts, school
+"""The raw text: a town, written down without a filter. True notes, gossip, rudeness, spam, lists, letters, how-to texts, school
 exercises, dialogues, and questions whose answers are mostly bad.
 
 Common facts are told all over; each rare one is told one to three times, an absent one never. False claims stand next to them.
