@@ -64,7 +64,9 @@ ALLOWED: dict[str, set[str]] = {
     "serving.apps": SHARED | {"runtime", "feedback", "serving.gate", "serving.host", "serving.keys", "serving.screens", "serving.service"},
     "serving.web": SHARED | {"protocols", "data", "runtime", "feedback", "serving.host", "serving.screens"},
     "report": SHARED | {"runtime", "evaluation.statistics", "evaluation.findings", "evaluation.run_facts", "feedback"},
-    "site": SHARED | {"runtime", "data", "feedback", "report", "serving.host", "serving.screens", "serving.web"},
+    "site": SHARED
+    | {"runtime", "data", "feedback", "report", "evaluation.findings", "evaluation.run_facts"}
+    | {"serving.host", "serving.screens", "serving.web"},
     "commands": set(),
     "commands.library": SHARED
     | {"protocols", "runtime", "feedback", "data.registry", "commands.models", "commands.data", "commands.project"},

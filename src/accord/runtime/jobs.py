@@ -136,11 +136,11 @@ class Job:
 
     def log(self, most: int = TAIL) -> str:
         """Return the end of what the command wrote to standard error."""
-        return _tail(self.folder / "log.txt", most)
+        return tail(self.folder / "log.txt", most)
 
     def result(self) -> Any:
         """Return what the command printed as JSON; None when it printed none."""
-        lines = _tail(self.folder / "output.txt", LARGEST_RESULT).splitlines()
+        lines = tail(self.folder / "output.txt", LARGEST_RESULT).splitlines()
         with contextlib.suppress(ValueError, RecursionError):
             return json.loads(next((line for line in reversed(lines) if line.strip()), ""))
         return None
@@ -412,7 +412,7 @@ def _object(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
-def _tail(path: Path, most: int) -> str:
+def tail(path: Path, most: int) -> str:
     """Return the end of a text, without the control characters that a terminal would act on."""
     try:
         with path.open("rb") as file:

@@ -14,10 +14,10 @@ from accord.feedback.web import app as labeling
 from accord.feedback.web.server import bound, is_loopback, lead_link, serve
 from accord.feedback.web.sub_path import SubPath, checked
 from accord.serving.web import app as chat
-from accord.site import home
+from accord.site import home, new_run, run_pages
 from accord.site.project_site import ProjectSite
 
-PAGES = (home.router, *labeling.PAGES, *chat.PAGES)
+PAGES = (home.router, run_pages.router, new_run.router, *labeling.PAGES, *chat.PAGES)
 """The site's pages; the first router with an address answers it. A page of yours: its router here, its link in navigation.py."""
 
 

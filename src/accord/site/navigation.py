@@ -64,6 +64,7 @@ AREAS = (
             Entry(_("Review"), "/review", LEADING),
         ),
     ),
+    Entry(_("Runs"), "/runs", LEADING, also=("/run/", "/jobs/")),
 )
 """The areas in the order of the bar."""
 LANDING: dict[Role, str] = {"lead": "/", "viewer": "/", "labeler": "/label", "user": "/chat"}
