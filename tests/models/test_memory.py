@@ -72,7 +72,7 @@ def kept(model: Any, dtype: torch.dtype, rows: int) -> int:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        logprobs(model, pack([list(range(5, 5 + LENGTH))] * rows), dtype=dtype)
+        logprobs(model, pack([list(range(5 + row, 5 + row + LENGTH)) for row in range(rows)]), dtype=dtype)
     return sum(held.values())
 
 

@@ -128,8 +128,7 @@ def shared(tokens: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Sha
         start, new = starts[row], lengths[row] - count
         index[start : start + count] = index[before : before + count]
         index[start + count : ends[row]] = np.arange(known, known + new)
-        own: npt.NDArray[np.int64] = np.arange(start + count, ends[row])
-        sources.append(own)
+        sources.append(cast("npt.NDArray[np.int64]", np.arange(start + count, ends[row])))
         before, known = start, known + new
     source = np.concatenate(sources)
     positions = source - starts.repeat(lengths)[source]

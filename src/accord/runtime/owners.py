@@ -129,7 +129,7 @@ def living(file: Path) -> Owner | None:
     """Return the process that a file names, if it lives. One on another machine does while it touches the file now and then."""
     try:
         owner, seen = _parsed(file.read_bytes()), file.stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
         return None
     return owner if owner is not None and _lives(owner, this_process(), file.parent, seen) else None
 
