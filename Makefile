@@ -1,6 +1,7 @@
 # Needs make and Python 3.11 or newer; everything else goes into .venv, which is renewed when pyproject.toml or constraints.txt change.
 # PYTHON=... chooses the interpreter, ARGS=... is handed on; pip's own settings (index, find-links) choose the build of torch.
-demo: venv ; PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/demo.sh $(ARGS)
+demo: venv ; test "$$(command -v accord)" = "$(CURDIR)/.venv/bin/accord" || export SHOWN=.venv/bin/accord; \
+	FROM="$(PWD)" PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/demo.sh $(ARGS)
 test: venv ; .venv/bin/python -m pytest $(TWO) $(ARGS)
 slow: venv ; .venv/bin/python -m pytest $(TWO) -m slow $(ARGS)
 unit: venv ; .venv/bin/python -m pytest $(TWO) -m "not learning and not slow" -k "not postgresql" --ignore tests/e2e --ignore tests/conformance $(ARGS)
