@@ -134,6 +134,8 @@ SCRIPT = {
     "contradiction": CONTRADICTION,
     "unranked": _("Not yet ranked: {letters}"),
     "ranked": _("{letter} has rank {rank}"),
+    "copy": _("Copy"),
+    "copied": _("copied"),
 }
 """Texts of the browser scripts, which fill in the placeholders."""
 

@@ -12,6 +12,7 @@ import json
 import logging
 import random
 import secrets
+import time
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
@@ -20,7 +21,7 @@ from anyio import to_thread
 from accord.errors import AccordError
 from accord.feedback import chats, deployments
 from accord.feedback.chats import Conversation, Turn
-from accord.feedback.web.markdown import render
+from accord.feedback.web.markdown import snapshot
 from accord.records import Message, Sampling
 from accord.runtime.seeds import derive
 from accord.serving.host import Busy, RefusedRequest, TooLong, TooSlow
@@ -30,6 +31,8 @@ from accord.serving.web.site import ChatSite
 
 PACE = 0.08
 """Seconds between two snapshots of an answer that is being written."""
+SHORT = 1_000
+"""Characters of an answer that is drawn at once; a longer one is drawn beside the other requests."""
 ALIVE = 15.0
 """Seconds after which a silent stream sends a sign of life."""
 log = logging.getLogger("accord.chat")
@@ -100,17 +103,20 @@ async def follow(site: ChatSite, conversation: str, say: Say) -> AsyncGenerator[
     """Send events: snapshots of each growing answer, then ``done``, at once if no answer is in progress."""
     live, shown = site.live.get(conversation), dict[int, str]()
     while live and not live.ended:
-        changed = live.changed
+        changed, pace = live.changed, PACE
         for number, slot in enumerate(live.slots):
             if slot.text and shown.get(number) != slot.text:
-                shown[number] = slot.text
-                yield _event("text", {"slot": number, "html": str(render(slot.text))})
+                shown[number] = text = slot.text
+                started = time.monotonic()
+                html = await to_thread.run_sync(snapshot, text) if len(text) > SHORT else snapshot(text)
+                pace = max(pace, 4 * (time.monotonic() - started))  # a long answer is drawn less often
+                yield _event("text", {"slot": number, "html": str(html)})
         try:
             async with asyncio.timeout(ALIVE):
                 await changed.wait()
         except TimeoutError:
             yield ": still here\n\n"
-        await asyncio.sleep(PACE)
+        await asyncio.sleep(pace)
     yield _event("done", {"problem": live.problem(say) if live else ""})
 
 

@@ -47,6 +47,7 @@ NOTHING_CAME = _("The model returned an empty answer. Try again.")
 NOT_KEPT = _("The answer could not be saved, so it does not count. Try again later.")
 NO_MODEL = _("The project has no model to chat with yet.")
 SCRIPT = {
+    "copy": _("Copy"),
     "copied": _("copied"),
     "lost": _("No connection. Your message is still here; send it again."),
     "writing": _("The answer is being written."),
