@@ -65,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     "serving.web": SHARED | {"protocols", "data", "runtime", "feedback", "serving.host", "serving.screens"},
     "report": SHARED | {"runtime", "evaluation.statistics", "evaluation.findings", "evaluation.run_facts", "feedback"},
     "site": SHARED
-    | {"runtime", "data", "feedback", "report", "evaluation.findings", "evaluation.run_facts"}
+    | {"runtime", "data", "feedback", "report", "evaluation.findings", "evaluation.run_facts", "evaluation.bradley_terry"}
     | {"serving.host", "serving.screens", "serving.web"},
     "commands": set(),
     "commands.library": SHARED

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from accord.errors import InputError
-from accord.evaluation.bradley_terry import bradley_terry, standings
+from accord.evaluation.bradley_terry import HALF_A_TIE, bradley_terry, standings, telling
 from accord.evaluation.power import more_prompts, prompts_needed
 from accord.evaluation.statistics import Interval, interval
 
@@ -143,3 +143,48 @@ def test_a_settled_duel_needs_no_more_and_a_hopeless_one_no_number() -> None:
     assert more_prompts(close, interval(close)) == pytest.approx(683, abs=2)
     even = np.repeat([1.0, 0.0], 50)
     assert more_prompts(even, Interval(0.5, 0.4, 0.6)) is None
+
+
+def test_equal_prompts_may_be_counted_instead_of_listed() -> None:
+    rng = np.random.default_rng(5)
+    outcomes, times = ((0, 1, 1.0), (0, 1, 0.0), (1, 2, 1.0), (1, 2, 0.5), (0, 2, 1.0), (2, 0, 1.0)), [40, 10, 35, 20, 60, 5]
+    rows = np.full((6, 3, 3), np.nan)
+    for row, (i, j, score) in zip(rows, outcomes, strict=True):
+        row[i, j], row[j, i] = score, 1 - score
+    names = ["a", "b", "c"]
+    counted = standings(names, rows, times=times, resamples=4000)
+    listed = standings(names, rows[rng.permutation(np.repeat(np.arange(6), times))], resamples=4000)
+    for one, other in zip(counted, listed, strict=True):
+        assert (one.name, one.rank, one.best, one.worst) == (other.name, other.rank, other.best, other.worst)
+        assert one.strength.mean == pytest.approx(other.strength.mean)
+        assert (one.strength.low, one.strength.high) == pytest.approx((other.strength.low, other.strength.high), abs=0.1)
+
+
+def test_what_a_duel_would_tell_is_the_growth_of_the_information() -> None:
+    """Determinants of the information with and without one more duel, computed whole, in the space of strengths that sum to 0."""
+    wins = np.random.default_rng(2).integers(0, 12, (4, 4)).astype(float)
+    strengths, found = bradley_terry(wins, prior=HALF_A_TIE), telling(wins)
+    basis = np.linalg.svd(np.ones((1, 4)))[2][1:]
+
+    def information(extra: tuple[int, int] | None) -> float:
+        total = np.zeros((4, 4))
+        for i in range(4):
+            for j in range(i):
+                p = 1 / (1 + np.exp(strengths[j] - strengths[i]))
+                duels = wins[i, j] + wins[j, i] + 2 * HALF_A_TIE + ({i, j} == {*(extra or ())})
+                difference = np.eye(4)[i] - np.eye(4)[j]
+                total += duels * p * (1 - p) * np.outer(difference, difference)
+        return float(np.linalg.slogdet(basis @ total @ basis.T)[1])
+
+    gains = np.array([[information((i, j)) - information(None) if i != j else 0.0 for j in range(4)] for i in range(4)])
+    assert found == pytest.approx(gains / gains.sum())
+    assert found.sum() == pytest.approx(1)
+
+
+def test_a_system_that_nobody_met_tells_most() -> None:
+    wins = np.zeros((3, 3))
+    wins[0, 1] = wins[1, 0] = 50
+    found = telling(wins)
+    assert found[0, 2] + found[2, 0] + found[1, 2] + found[2, 1] > 0.95
+    wins[2, 0] = wins[0, 2] = wins[2, 1] = wins[1, 2] = 50
+    assert telling(wins) == pytest.approx(np.where(np.eye(3, dtype=bool), 0, 1 / 6))

@@ -72,21 +72,23 @@ def bradley_terry(wins: Floats, *, prior: float = 0.0) -> Floats:
     return strengths - strengths.mean(-1, keepdims=True)
 
 
-def standings(names: Sequence[str], values: Floats, *, resamples: int = 2000, seed: int = 0) -> list[Standing]:
+def standings(names: Sequence[str], values: Floats, *, times: Sequence[int] = (), resamples: int = 2000, seed: int = 0) -> list[Standing]:
     """Return every system's strength and rank, the strongest first.
 
     Args:
         names: [systems].
         values: [prompts, systems, systems]; the score of the row's system against the column's on a
             prompt: 1, 1/2 or 0, or between; NaN where they were not compared. Prompts are resampled.
+        times: [prompts]; how many prompts had exactly these values. Empty means one each.
     Raises:
         InputError: no prompt was compared.
     """
     if not len(values) or np.isnan(values).all():
         raise InputError("no prompt was compared", where="Bradley-Terry")
     wins = np.nan_to_num(values, nan=0.0)
-    point = bradley_terry(wins.sum(0), prior=HALF_A_TIE)
-    drawn = _drawn(wins, resamples, np.random.default_rng(seed))
+    counts = np.asarray(times or [1] * len(values), dtype=np.int64)
+    point = bradley_terry(np.tensordot(counts.astype(np.float64), wins, 1), prior=HALF_A_TIE)
+    drawn = _drawn(wins, counts, resamples, np.random.default_rng(seed))
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     places = 1 + (drawn[:, None, :] > drawn[:, :, None]).sum(-1)
     best, worst = np.quantile(places, [0.025, 0.975], axis=0, method="nearest")
@@ -98,13 +100,34 @@ def standings(names: Sequence[str], values: Floats, *, resamples: int = 2000, se
     return sorted(found, key=lambda standing: (standing.rank, standing.name))
 
 
-def _drawn(wins: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+def telling(wins: Floats) -> Floats:
+    """Return how much one more duel of each pair would tell, [systems, systems], as shares of 1; 0 on the diagonal.
+
+    It is the gain in D-optimality: ``log det`` of the information about all strengths after the duel, minus that before. A pair that met
+    rarely, or whose outcome is open, tells more.
+
+    Args:
+        wins: [systems, systems]; as for ``bradley_terry``. Systems that never met are allowed.
+    """
+    strengths = bradley_terry(wins, prior=HALF_A_TIE)
+    size, met = len(wins), np.where(np.eye(len(wins), dtype=bool), 0.0, wins + wins.T + 2 * HALF_A_TIE)
+    chance = _sigmoid(strengths[:, None] - strengths[None, :])
+    variance = chance * (1 - chance)
+    curve = met * variance
+    information = np.diag(curve.sum(-1)) - curve + 1 / size
+    inverse = np.linalg.inv(information)
+    spread = np.diag(inverse)[:, None] + np.diag(inverse)[None, :] - 2 * inverse
+    gain = np.where(np.eye(size, dtype=bool), 0.0, np.log1p(variance * spread))
+    return np.asarray(gain / gain.sum(), dtype=np.float64)
+
+
+def _drawn(wins: Floats, times: NDArray[np.int64], resamples: int, rng: np.random.Generator) -> Floats:
     """Return the strengths on each bootstrap draw of the prompts, [resamples, systems]."""
-    prompts, size, _ = wins.shape
-    flat, parts = wins.reshape(prompts, -1), list[Floats]()
+    (rows_of, size, _), prompts = wins.shape, int(times.sum())
+    flat, parts = wins.reshape(rows_of, -1), list[Floats]()
     for start in range(0, resamples, DRAWS):
         rows = min(DRAWS, resamples - start)
-        counts = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=rows).astype(np.float64)
+        counts = rng.multinomial(prompts, times / prompts, size=rows).astype(np.float64)
         parts.append(bradley_terry((counts @ flat).reshape(rows, size, size), prior=HALF_A_TIE))
     return np.concatenate(parts)
 

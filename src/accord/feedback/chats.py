@@ -22,6 +22,8 @@ from accord.feedback.store import Store
 from accord.feedback.withdrawals import is_withdrawn
 from accord.records import Message, Role, Sampling
 
+ARENA = "arena"
+"""The trial of pairs that were drawn in the arena."""
 TITLE = 80
 """Characters of the first message that name a conversation in the list."""
 LONGEST_KEY = 80

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select
 
 from accord.feedback import outbox, schema, withdrawals
 from accord.feedback.audit import note
-from accord.feedback.chats import Turn, one
+from accord.feedback.chats import ARENA, Turn, one
 from accord.feedback.payloads import CHOICES
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
@@ -59,12 +59,18 @@ def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, 
         other: the second response of a choice.
 
     Raises:
-        Refused: a response is not in this user's conversations, or the two of a choice are one (404); the payload does not fit (422).
+        Refused: a response is not in this user's conversations, or the two of a choice are one (404); the payload does not fit (422);
+            a pair of the arena has its vote (409).
     """
-    said = _answer(store, user, turn)
-    if kind == "choice" and (other == turn or _answer(store, user, other).parent != said.parent):
-        raise Refused("no_such_turn", 404, other)
+    said, of_arena = _answer(store, user, turn), False
+    if kind == "choice":
+        second = _answer(store, user, other)
+        if other == turn or second.parent != said.parent:
+            raise Refused("no_such_turn", 404, other)
+        of_arena = said.trial == second.trial == ARENA and said.pair == second.pair
     with store.write() as connection:
+        if of_arena:
+            _first_vote(connection, said)
         made, _ = put(connection, user, kind, said, payload, other=other, now=now)
         outbox.review_needed(connection, user, [made.id], now=now)
         return made
@@ -162,6 +168,26 @@ def found(connection: Connection, *where: ColumnElement[bool]) -> list[Reaction]
         )
         for row in connection.execute(query).mappings()
     ]
+
+
+def has_voted(store: Store, said: Turn) -> bool:
+    """Return whether a pair of the arena ever got a vote, withdrawn or not."""
+    with store.read() as connection:
+        return _voted(connection, said)
+
+
+def _first_vote(connection: Connection, said: Turn) -> None:
+    """Let a pair of the arena have one vote ever: who voted has seen the names. Raises Refused (409)."""
+    c = schema.conversations
+    connection.execute(select(c.c.id).where(c.c.id == said.conversation).with_for_update())  # two votes sent at once take turns
+    if _voted(connection, said):
+        raise Refused("voted", 409, said.id)
+
+
+def _voted(connection: Connection, said: Turn) -> bool:
+    r, t = schema.reactions, schema.turns
+    pair = select(t.c.id).where(t.c.conversation == said.conversation, t.c.pair == said.pair)
+    return connection.scalar(select(r.c.id).where(r.c.kind == "choice", r.c.turn.in_(pair), r.c.other.in_(pair)).limit(1)) is not None
 
 
 def _same(connection: Connection, made: Reaction) -> list[str]:

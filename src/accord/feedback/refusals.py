@@ -62,4 +62,11 @@ KEYS = {
     "days": "a link holds for more than 0 and at most 365 days",
     "revoked": "the account's access was ended",
     "own_access": "nobody ends their own access",
+    "no_file": "there is no file in what was sent, or it is empty",
+    "no_such_upload": "there is no such file waiting to be imported",
+    "too_many_uploads": "too many files wait to be imported",
+    "upload_broken": "the file did not arrive whole",
+    "no_such_record": "there is no such record",
+    "voted": "this person has voted on this pair",
+    "too_many_votes": "this person has asked for too many pairs in an hour",
 }

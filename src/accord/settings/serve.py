@@ -31,6 +31,14 @@ class ChatConfig(Seed, Decoding):
     """Longest message in characters."""
     turns_per_minute: Natural = 20
     """Messages that one user may send per minute; 0 sets no limit."""
+    arena: bool = False
+    """Opens the arena: people vote between two unnamed models of the project."""
+    arena_models: str = ""
+    """The models of the arena, separated by commas; empty takes all that can chat."""
+    arena_draw: Literal["telling", "uniform"] = "telling"
+    """How the two models are drawn: more often those whose comparison tells most, or all alike."""
+    arena_per_hour: Natural = 60
+    """Pairs that one person may ask for in an hour; 0 sets no limit."""
     held_out: Share = 0.0
     """Share of the users whose reviewed reactions are used for measurement, not for training."""
     host: str = "127.0.0.1"
@@ -128,6 +136,8 @@ class OpenConfig(Settings):
     """Language of the site for browsers that request neither English nor Chinese."""
     session_days: Positive = 14.0
     """Days that a browser stays signed in."""
+    upload_mb: Natural = 2_000
+    """Largest file in megabytes that a lead may upload on the data page; 0 takes none."""
 
 
 @section

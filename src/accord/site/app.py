@@ -14,17 +14,26 @@ from accord.feedback.web import app as labeling
 from accord.feedback.web.server import bound, is_loopback, lead_link, serve
 from accord.feedback.web.sub_path import SubPath, checked
 from accord.serving.web import app as chat
-from accord.site import home, new_run, run_pages
+from accord.site import arena_pages, data_pages, home, new_run, record_pages, run_pages
 from accord.site.project_site import ProjectSite
 
-PAGES = (home.router, run_pages.router, new_run.router, *labeling.PAGES, *chat.PAGES)
+PAGES = (
+    home.router,
+    run_pages.router,
+    new_run.router,
+    data_pages.router,
+    record_pages.router,
+    arena_pages.router,
+    *labeling.PAGES,
+    *chat.PAGES,
+)
 """The site's pages; the first router with an address answers it. A page of yours: its router here, its link in navigation.py."""
 
 
 def create(site: ProjectSite) -> ASGIApp:
     """Return the application over a project's site."""
     labeling.keep(site.store, site.questions, site.folder)
-    return labeling.build(site, *PAGES, lifespan=chat.models_open(site))
+    return labeling.build(site, *PAGES, lifespan=chat.models_open(site), streamed=data_pages.streamed(site.upload_mb))
 
 
 def open_site(site: ProjectSite, *, root_path: str, folder: Path) -> None:

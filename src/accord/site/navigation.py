@@ -11,6 +11,9 @@ from accord.feedback.web.access import Area
 LEADING: tuple[Role, ...] = ("lead", "viewer")
 LABELING: tuple[Role, ...] = ("lead", "labeler")
 CHATTING: tuple[Role, ...] = ("lead", "viewer", "user")
+EVERYBODY: tuple[Role, ...] = ("lead", "labeler", "viewer", "user")
+ARENA = "/arena"
+"""The area that a project opens by a setting."""
 
 
 def _(text: str) -> str:
@@ -41,6 +44,15 @@ class Entry:
 AREAS = (
     Entry(_("Home"), "/", LEADING),
     Entry(
+        _("Data"),
+        "/data",
+        LEADING,
+        pages=(
+            Entry(_("Imports"), "/data", LEADING),
+            Entry(_("Records"), "/records", LEADING),
+        ),
+    ),
+    Entry(
         _("Labeling"),
         "/label",
         (*LABELING, "viewer"),
@@ -65,15 +77,20 @@ AREAS = (
         ),
     ),
     Entry(_("Runs"), "/runs", LEADING, also=("/run/", "/jobs/")),
+    Entry(_("Arena"), ARENA, EVERYBODY),
 )
 """The areas in the order of the bar."""
 LANDING: dict[Role, str] = {"lead": "/", "viewer": "/", "labeler": "/label", "user": "/chat"}
 """The page at which each role comes in."""
 
 
-def links(role: Role, path: str) -> Sequence[Area]:
-    """Return the areas that a role sees, with the pages of the one that is open. A role with one area sees its pages in the bar."""
-    seen = [entry for entry in AREAS if role in entry.roles]
+def links(role: Role, path: str, *, arena: bool = False) -> Sequence[Area]:
+    """Return the areas that a role sees, with the pages of the one that is open. A role with one area sees its pages in the bar.
+
+    Args:
+        arena: whether the arena is open.
+    """
+    seen = [entry for entry in AREAS if role in entry.roles and (arena or entry.address != ARENA)]
     return _shown(seen if len(seen) > 1 else seen[0].pages, role, path)
 
 

@@ -25,10 +25,12 @@ class ProjectSite(ChatSite):
     """All pages of one project."""
 
     project: Project
+    upload_mb: int = 0
+    """Largest file in megabytes that a lead may upload; 0 takes none."""
     packages: tuple[str, ...] = (PACKAGE, CHAT, HERE)
 
     def links(self, account: Account, path: str) -> Sequence[Area]:
-        return navigation.links(account.role, path)
+        return navigation.links(account.role, path, arena=self.chat.arena)
 
 
 def site_of(project: Project, store: Store, config: OpenConfig, *, models: Models, library: Library, secret: str = "") -> ProjectSite:
@@ -52,6 +54,7 @@ def site_of(project: Project, store: Store, config: OpenConfig, *, models: Model
         models=models,
         library=library,
         project=project,
+        upload_mb=config.upload_mb,
     )
 
 

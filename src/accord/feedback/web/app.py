@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,12 +71,13 @@ def keep(store: Store, asked: Questions, folder: Path | None) -> None:
     questions.keep(store, asked, now=datetime.now(UTC))
 
 
-def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None) -> ASGIApp:
+def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None, streamed: Mapping[str, int] | None = None) -> ASGIApp:
     """Build a site with sign-in, errors in the visitor's language, and the protection of every page.
 
     Args:
         routers: the site's own pages.
         lifespan: runs as long as the server does.
+        streamed: addresses of pages that read a large body themselves, with the most bytes of it (``Guard``).
     """
     config = site.config
     hosts = [*OWN, "[::1]", config.host, *(part.strip() for part in config.names.split(",") if part.strip())]
@@ -93,7 +94,7 @@ def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None) -> 
         app.include_router(router)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    return Guard(app, https=config.https)  # outermost, so that an error's page has the headers too
+    return Guard(app, https=config.https, streamed=streamed)  # outermost, so that an error's page has the headers too
 
 
 @asynccontextmanager

@@ -51,14 +51,30 @@ def same_origin(headers: Mapping[str, str], host: str) -> bool:
     return origin is None or urlsplit(origin).netloc.lower() == host.lower()
 
 
+def upload_token(session: str, secret: str) -> str:
+    """Return the token in the address of an upload. It fits no form: addresses are written down in more places than bodies."""
+    return hmac.new(session.encode(), b"upload:" + secret.encode(), hashlib.sha256).hexdigest()
+
+
+def upload_fits(session: str, secret: str, given: str) -> bool:
+    """Return whether an upload's token is the session's, compared in constant time."""
+    return hmac.compare_digest(upload_token(session, secret).encode(), given.encode())
+
+
 class Guard:
     """ASGI middleware: security headers on every response, and 413 for a body that is announced or found too large.
 
     The body is read here, once, and passed on in the scope under ``accord.body``.
+
+    Args:
+        streamed: the exceptions, by address: pages that read the body themselves, as it arrives, with the most bytes of it. Such a page
+            decides by the headers and the address alone whether it reads anything; no form of ours is posted to it.
     """
 
-    def __init__(self, app: ASGIApp, *, https: bool = False, largest: int = LARGEST_BODY) -> None:
-        self.app, self.largest = app, largest
+    def __init__(
+        self, app: ASGIApp, *, https: bool = False, largest: int = LARGEST_BODY, streamed: Mapping[str, int] | None = None
+    ) -> None:
+        self.app, self.largest, self.streamed = app, largest, dict(streamed or {})
         self.headers = HEADERS | ({"Strict-Transport-Security": HSTS} if https else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,8 +82,14 @@ class Guard:
             await self.app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > self.largest:
+        route = str(scope["path"]).removeprefix(str(scope.get("root_path", "")).rstrip("/"))
+        most = self.streamed.get(route, 0) if scope["method"] == "POST" else 0
+        if not announced.isdecimal() or int(announced) > (most or self.largest):
             await self._refuse(self._dressed(send))
+            return
+        if most:
+            scope["accord.body"] = b""
+            await self.app(scope, _at_most(most, receive), self._dressed(send))
             return
         body = await _body(receive, self.largest)
         if body is None:
@@ -107,6 +129,19 @@ async def _body(receive: Receive, largest: int) -> bytes | None:
             return None
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+def _at_most(most: int, receive: Receive) -> Receive:
+    """Pass a body on as it arrives; past its limit it looks as if the sender had gone away."""
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        return {"type": "http.disconnect"} if size > most else message
+
+    return counted
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -77,6 +77,13 @@ REFUSALS = {
     "days": _("A link can be valid for at most 365 days."),
     "revoked": _("This person's access has ended. Restore it first."),
     "own_access": _("You cannot end your own access. Ask another lead."),
+    "no_file": _("Choose a file that is not empty."),
+    "no_such_upload": _("There is no such file: it was imported or removed, or waited for more than a day."),
+    "too_many_uploads": _("Too many files wait to be imported. Import or remove some of them first."),
+    "upload_broken": _("The file did not arrive whole. Nothing was kept; send it again."),
+    "no_such_record": _("There is no such record."),
+    "voted": _("You have voted on this pair already. A vote counts once."),
+    "too_many_votes": _("Many pairs within an hour. Come back later."),
 }
 """The message for each of ``accord.feedback.refusals.KEYS``."""
 TITLES = {
