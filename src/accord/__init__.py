@@ -210,6 +210,9 @@ if TYPE_CHECKING:
         SolveConfig as SolveConfig,
     )
     from accord.settings import (
+        SsoConfig as SsoConfig,
+    )
+    from accord.settings import (
         StarConfig as StarConfig,
     )
     from accord.settings import (

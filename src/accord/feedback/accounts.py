@@ -76,13 +76,14 @@ def invite(
     """
     if role not in get_args(Role):
         raise Refused("role", detail=role)
-    token, id = secrets.token_urlsafe(24), labeler or f"p-{secrets.token_hex(6)}"
+    token = secrets.token_urlsafe(24)
     with store.write() as connection:
         if not labeler:
-            kind, group = ("user", group or "users") if role == "user" else ("person", group)
-            connection.execute(insert(schema.labelers).values(id=id, kind=kind, group=group))
+            id = create(connection, role, name, group=group, now=now, screened=screened)
         elif not list(by_id(connection, schema.labelers, {labeler})):
             raise Refused("unknown_labeler", 403, labeler)
+        else:
+            id = labeler
         if not list(by_id(connection, schema.accounts, {id})):
             connection.execute(insert(schema.accounts).values(_new(id, role, name, now, screened)))
         expires = (now + timedelta(days=days)).timestamp()
@@ -122,6 +123,15 @@ def cancel_links(store: Store, account: str, *, by: str, now: datetime) -> int:
     return ended
 
 
+def create(connection: Connection, role: Role, name: str, *, group: str, now: datetime, screened: bool = False) -> str:
+    """Create an account of somebody new in the given transaction, and return its id."""
+    id = f"p-{secrets.token_hex(6)}"
+    kind, group = ("user", group or "users") if role == "user" else ("person", group)
+    connection.execute(insert(schema.labelers).values(id=id, kind=kind, group=group))
+    connection.execute(insert(schema.accounts).values(_new(id, role, name, now, screened)))
+    return id
+
+
 def redeem(store: Store, token: str, *, now: datetime, days: float = SESSION_DAYS) -> str:
     """Exchange an invitation for a new session and return the session's token. An invitation works once.
 
@@ -136,7 +146,7 @@ def redeem(store: Store, token: str, *, now: datetime, days: float = SESSION_DAY
             raise Refused("bad_link", 403)
         connection.execute(update(i).where(i.c.token == hashed(token)).values(redeemed=now.isoformat()))
         note(connection, who=account, what="redeem", on=account, why="", at=now)
-        return _begin_session(connection, account, now, days)
+        return begin_session(connection, account, now, days)
 
 
 def session(store: Store, token: str, *, now: datetime) -> Account | None:
@@ -256,7 +266,8 @@ def _new(id: str, role: str, name: str, now: datetime, screened: bool) -> dict[s
     return values | {"paused": False, "revoked": False, "qualified": not screened}
 
 
-def _begin_session(connection: Connection, account: str, now: datetime, days: float) -> str:
+def begin_session(connection: Connection, account: str, now: datetime, days: float) -> str:
+    """Begin a session in the given transaction, and return its token."""
     token, expires = secrets.token_urlsafe(24), (now + timedelta(days=days)).timestamp()
     values = {"token": hashed(token), "account": account, "created": now.isoformat(), "expires": expires}
     connection.execute(insert(schema.sessions).values(values))

@@ -48,7 +48,8 @@ def erase_labeler(store: Store, labeler: str, *, by: str, why: str, now: datetim
         end_access(connection, labeler)
         for table in (schema.drafts, schema.guidelines_read):
             emptied[table.name] = _count(connection, delete(table).where(table.c.labeler == labeler))
-        connection.execute(delete(schema.invitations).where(schema.invitations.c.account == labeler))
+        for table in (schema.invitations, schema.identities):
+            connection.execute(delete(table).where(table.c.account == labeler))
         if answers:
             emptied |= _erase_said(connection, labeler, by, why, now) | _erase_chats(connection, labeler, (), by, now)
         note(connection, who=by, what="erase", on=labeler, why=why, at=now)

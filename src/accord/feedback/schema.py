@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 13
+VERSION = 14
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 BOOKKEEPING = frozenset({"key", "imported"})
 """Columns that are about a record and no part of it: two rows that differ in them are the same record."""
@@ -250,6 +250,14 @@ invitations = Table(
     Column("expires", Float, nullable=False),
     Column("by", name(120), nullable=False),
     Column("redeemed", name(40), nullable=False),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("key", name(64), primary_key=True),
+    Column("account", name(120), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("at", name(40), nullable=False),
 )
 
 sessions = Table(

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 
 BROUGHT_BY: Mapping[str, str] = {
     "accelerate": "gguf",
+    "authlib": "sso",
     "better_profanity": "safety",
     "gguf": "gguf",
+    "joserfc": "sso",
     "psycopg": "postgres",
     "tensorboard": "trackers",
 }

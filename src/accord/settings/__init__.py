@@ -20,7 +20,7 @@ from accord.settings.evaluate import (
 from accord.settings.feedback import AgreementConfig, LabelConfig, PlanConfig, ScreeningConfig
 from accord.settings.project import WorldConfig
 from accord.settings.ranges import check_numbers, require
-from accord.settings.serve import ChatConfig, OpenConfig, RoundConfig, ServeConfig
+from accord.settings.serve import ChatConfig, OpenConfig, RoundConfig, ServeConfig, SsoConfig
 from accord.settings.train import (
     CritiqueConfig,
     DpoConfig,
@@ -74,6 +74,7 @@ __all__ = [
     "ServeConfig",
     "SftConfig",
     "SolveConfig",
+    "SsoConfig",
     "StarConfig",
     "WorldConfig",
     "check_numbers",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
 from accord.settings.methods import PREFERENCE
 from accord.settings.mixins import Decoding, Seed, Settings, section
@@ -138,6 +139,40 @@ class OpenConfig(Settings):
     """Days that a browser stays signed in."""
     upload_mb: Natural = 2_000
     """Largest file in megabytes that a lead may upload on the data page; 0 takes none."""
+
+
+@section
+class SsoConfig(Settings):
+    """Single sign-on by OpenID Connect, for the site and the chat. Its client secret is in ACCORD_SSO_SECRET."""
+
+    issuer: str = ""
+    """Address of the identity provider, as its `/.well-known/openid-configuration` names it; empty switches single sign-on off."""
+    client_id: str = ""
+    """The site's name at the provider."""
+    title: str = "single sign-on"
+    """How the sign-in page calls the provider."""
+    scopes: str = "openid profile email"
+    """What is asked for about a person; add the one with which your provider tells groups, such as `groups`."""
+    groups_claim: str = "groups"
+    """The claim with a person's groups."""
+    roles: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The role of each group, as `{staff = "labeler", research = "lead"}`. Given any, only their members sign in, and a change of groups
+    changes the role."""
+    domains: str = ""
+    """Domains of mail addresses that may sign in, separated by commas; the provider must have verified the address. Empty takes all."""
+    create: bool = False
+    """Makes an account at the first sign-in. Otherwise an invited person links theirs under "About you"."""
+    role: Literal["labeler", "viewer", "user"] = "labeler"
+    """The role of accounts made so, where `roles` is empty."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = ("lead", "labeler", "viewer", "user")
+        wrong = [f"{group} = {role!r}" for group, role in self.roles.items() if role not in known]
+        self.require(not wrong, f"roles has {', '.join(wrong)}; a role is one of {', '.join(known)}")
+        self.require(not self.issuer or bool(self.client_id), "issuer is set and client_id is not")
+        self.require("openid" in self.scopes.split(), f"scopes is {self.scopes!r}, without openid")
+        self.require(not self.create or bool(self.roles or self.domains), "create without roles or domains lets everybody in")
 
 
 @section

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from accord.feedback.accounts import Account
 from accord.feedback.questions import load
@@ -16,6 +16,9 @@ from accord.serving.web.site import PACKAGE as CHAT
 from accord.serving.web.site import ChatSite, Library, Models
 from accord.settings import ChatConfig, LabelConfig, OpenConfig, ScreeningConfig
 from accord.site import navigation
+
+if TYPE_CHECKING:
+    from accord.feedback.sso import Provider
 
 PACKAGE = "accord.site"
 
@@ -33,12 +36,22 @@ class ProjectSite(ChatSite):
         return navigation.links(account.role, path, arena=self.chat.arena)
 
 
-def site_of(project: Project, store: Store, config: OpenConfig, *, models: Models, library: Library, secret: str = "") -> ProjectSite:
+def site_of(
+    project: Project,
+    store: Store,
+    config: OpenConfig,
+    *,
+    models: Models,
+    library: Library,
+    secret: str = "",
+    sso: Provider | None = None,
+) -> ProjectSite:
     """Return the site of a project, with the settings of its [label], [screening] and [chat] under one address.
 
     Args:
         models: what answers in the chat; nothing of it is opened before somebody asks.
         secret: part of the forms' tokens.
+        sso: the identity provider of single sign-on.
     """
     settings = project.settings
     address = {name: getattr(config, name) for name in ("host", "port", "names", "https", "language", "session_days")}
@@ -54,7 +67,11 @@ def site_of(project: Project, store: Store, config: OpenConfig, *, models: Model
         models=models,
         library=library,
         project=project,
+<<<<<<< HEAD
         upload_mb=config.upload_mb,
+=======
+        sso=sso,
+>>>>>>> ec9b691 (Sign in by OpenID Connect: PKCE, state and nonce, tokens verified, accounts linked by subject, groups mapped to roles)
     )
 
 

@@ -23,7 +23,7 @@ from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.guidelines import reference
 from accord.feedback.store import Store
 from accord.feedback.unranked import unqueued, waiting_tasks
-from accord.feedback.web.server import open_site
+from accord.feedback.web.server import open_site, sso_of
 from accord.records import Prompt, Ranking, Response
 from accord.runtime import lineage
 from accord.runtime.progress import track
@@ -61,8 +61,9 @@ def label(
     with Store.open(opened.store_url, seconds=ANSWER_SECONDS) as store:
         responses = rankable_of(list(unqueued(store)), cut_off)
         tasks.add(store, list(waiting_tasks(store, seed=config.seed, overlap=config.overlap, responses=responses)))
+        sso = sso_of(opened.settings)
         screening = ScreeningConfig(**opened.settings.get("screening", {}))
-        open_site(store, config, screening, asked, name=opened.path.name, folder=opened.path, insecure=insecure)
+        open_site(store, config, screening, asked, name=opened.path.name, folder=opened.path, insecure=insecure, sso=sso)
     return None
 
 

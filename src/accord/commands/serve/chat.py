@@ -16,6 +16,7 @@ from accord.commands.serve.rules import rules_of
 from accord.errors import ModelError, UsageError
 from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.store import Store
+from accord.feedback.web.server import sso_of
 from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
 from accord.runtime.project import Project
@@ -76,8 +77,8 @@ def _open_page(project: Project, config: ChatConfig, upstream: str, dtype: str, 
         names = _language_models(library, config)
         host = ModelHost(lambda name: load_model(project, name), names, dtype=compute_dtype(dtype))
     with Store.open(project.store_url, seconds=ANSWER_SECONDS) as store:
-        models = Guarded(host, rules)
-        site = ChatSite(store, labels(config), project.path.name, folder=project.path, chat=config, models=models, library=library)
+        models, sso = Guarded(host, rules), sso_of(project.settings)
+        site = ChatSite(store, labels(config), project.path.name, folder=project.path, chat=config, models=models, library=library, sso=sso)
         open_chat(site, insecure=insecure, folder=project.path)
 
 

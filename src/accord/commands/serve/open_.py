@@ -15,7 +15,7 @@ from accord.commands.serve.open_models import LateHost
 from accord.commands.serve.rules import rules_of
 from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.store import Store
-from accord.feedback.web.server import secret_for
+from accord.feedback.web.server import secret_for, sso_of
 from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
 from accord.runtime.project import Project
@@ -48,13 +48,14 @@ def open_(
     address = LabelConfig(host=config.host, https=config.https)
     with Store.open(opened.store_url, seconds=ANSWER_SECONDS) as store:
         secret = secret_for(address, insecure=insecure)
+        sso = sso_of(opened.settings)
         if upstream:
             host = Upstream(upstream)
             library = UpstreamLibrary(host, str(opened.settings.get("chat", {}).get("model", "")))
-            site = site_of(opened, store, config, models=Guarded(host, rules), library=library, secret=secret)
+            site = site_of(opened, store, config, models=Guarded(host, rules), library=library, secret=secret, sso=sso)
         else:
             models = Guarded(LateHost(lambda: _host(opened, flags)), rules)
-            site = site_of(opened, store, config, models=models, library=Shelf(opened), secret=secret)
+            site = site_of(opened, store, config, models=models, library=Shelf(opened), secret=secret, sso=sso)
         open_site(site, root_path=config.root_path, folder=opened.path)
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup
@@ -29,6 +29,9 @@ from accord.feedback.web.security import form_token, same_origin, token_fits
 from accord.feedback.web.sub_path import Rooted, root_of, route_of
 from accord.settings import LabelConfig, ScreeningConfig
 from accord.settings.questions import Questions, usual
+
+if TYPE_CHECKING:
+    from accord.feedback.sso import Provider
 
 LANGUAGE_COOKIE = "accord_language"
 
@@ -69,6 +72,8 @@ class Site:
     """The questions to labelers in force."""
     packages: tuple[str, ...] = (HERE,)
     """Packages with templates, static files and translations, in order of lookup."""
+    sso: Provider | None = None
+    """The identity provider of single sign-on, if the project has one."""
 
     def session_cookie(self, root: str = "") -> str:
         """Return the name of the session cookie of a site at a path.
@@ -143,6 +148,7 @@ class Visit:
             "areas": self.site.links(self.account, path) if self.account else (),
             "account": self.account,
             "csrf": self.csrf,
+            "sso": self.site.sso.config.title if self.site.sso else "",
             "project": self.site.name,
             "language": self.language,
             "html_language": html_language(self.language),

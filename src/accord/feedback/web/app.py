@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI
@@ -29,6 +29,9 @@ from accord.feedback.web.security import Guard
 from accord.settings import LabelConfig, ScreeningConfig
 from accord.settings.questions import Questions, usual
 
+if TYPE_CHECKING:
+    from accord.feedback.sso import Provider
+
 PAGES = (profiles.router, label_pages.router, doubt_pages.router, lead_pages.router, screenings.router, people_pages.router)
 """The labeling site's own pages. Each of them needs a session; pages for strangers are in sign_in.py."""
 THREADS = 12
@@ -48,6 +51,7 @@ def create(
     folder: Path | None = None,
     screening: ScreeningConfig | None = None,
     asked: Questions | None = None,
+    sso: Provider | None = None,
 ) -> ASGIApp:
     """Build the labeling site over a store.
 
@@ -57,10 +61,11 @@ def create(
         folder: the project's folder, whose ``guidelines/`` take precedence over the built-in ones.
         screening: thresholds of the qualification run and of rushed answers.
         asked: the questions to labelers; None asks those of a project that has none of its own.
+        sso: the identity provider of single sign-on.
     """
     known = asked or usual()
     keep(store, known, folder)
-    site = Site(store, config, name, secret, folder, screening or ScreeningConfig(), known)
+    site = Site(store, config, name, secret, folder, screening or ScreeningConfig(), known, sso=sso)
     return build(site, *PAGES)
 
 
@@ -92,6 +97,10 @@ def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None, str
     app.state.site = site
     for router in (sign_in.router, *routers):
         app.include_router(router)
+    if site.sso is not None:
+        from accord.feedback.web import sso_pages
+
+        app.include_router(sso_pages.router)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     return Guard(app, https=config.https, streamed=streamed)  # outermost, so that an error's page has the headers too

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
@@ -16,6 +18,9 @@ from accord.feedback.site_address import is_loopback, public_address, written_do
 from accord.feedback.store import Store
 from accord.settings import LabelConfig, ScreeningConfig
 from accord.settings.questions import Questions
+
+if TYPE_CHECKING:
+    from accord.feedback.sso import Provider
 
 SECRET = "ACCORD_SECRET"
 """The environment variable with the secret."""
@@ -44,6 +49,15 @@ def secret_for(config: LabelConfig, *, insecure: bool) -> str:
             "others can reach this address, and passwords would go over it in the clear", where=f"--host {config.host}", hint=hint
         )
     return secret
+
+
+def sso_of(settings: Mapping[str, Any]) -> Provider | None:
+    """Return the identity provider of a project's settings; None where it has none. Its packages are loaded only where it has one."""
+    if not settings.get("sso", {}).get("issuer"):
+        return None
+    from accord.feedback.sso import provider
+
+    return provider(settings)
 
 
 def lead_link(store: Store, address: str, now: datetime) -> str:
@@ -75,9 +89,20 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def open_site(
-    store: Store, config: LabelConfig, screening: ScreeningConfig, asked: Questions, *, name: str, folder: Path, insecure: bool
+    store: Store,
+    config: LabelConfig,
+    screening: ScreeningConfig,
+    asked: Questions,
+    *,
+    name: str,
+    folder: Path,
+    insecure: bool,
+    sso: Provider | None = None,
 ) -> None:
     """Serve the site until it is stopped. On this machine's own address, print a lead's link.
+
+    Args:
+        sso: the identity provider of single sign-on.
 
     Raises:
         UsageError: the address needs a secret and https.
@@ -94,7 +119,7 @@ def open_site(
     if not tasks.left(store, ANYBODY, most=1):
         print(f"No task waits. To have responses ranked that have been ranked before: accord queue {folder} --again", flush=True)
     with written_down(folder, public_address(config, made.getsockname()[1])):
-        serve(create(store, config, name=name, secret=secret, folder=folder, screening=screening, asked=asked), made)
+        serve(create(store, config, name=name, secret=secret, folder=folder, screening=screening, asked=asked, sso=sso), made)
 
 
 def bound(config: LabelConfig) -> tuple[socket.socket, str]:
