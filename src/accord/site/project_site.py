@@ -67,11 +67,8 @@ def site_of(
         models=models,
         library=library,
         project=project,
-<<<<<<< HEAD
         upload_mb=config.upload_mb,
-=======
         sso=sso,
->>>>>>> ec9b691 (Sign in by OpenID Connect: PKCE, state and nonce, tokens verified, accounts linked by subject, groups mapped to roles)
     )
 
 
