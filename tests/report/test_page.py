@@ -147,7 +147,8 @@ def test_a_missing_run_is_named_with_its_command(project: Path, stage: str) -> N
 def test_an_empty_project_still_has_a_page(tmp_path: Path) -> None:
     page = written(tmp_path)
     assert page.count("not there yet") >= 7
-    assert "accord pretrain" in page
+    assert f"accord import {tmp_path.name} FILE" in page
+    assert "accord pretrain" not in page.partition('id="definitions"')[0], "without the world there is no text to pretrain on"
 
 
 def test_broken_files_are_named_and_the_rest_is_shown(project: Path) -> None:

@@ -21,14 +21,17 @@ from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Respons
 from accord.report import manual, measures
 from accord.report.captions import DEFINITIONS
 from accord.report.cards import parameters
+from accord.report.curves import CHARTS, Chart
 from accord.report.facts import facts
 from accord.report.labelers import read_labelers
 from accord.report.markup import Html
 from accord.report.matrix import rates_of
+from accord.report.method_curves import CURVES, DOCUMENTED
 from accord.report.page import TITLES, read_everything, write_report
 from accord.report.project_files import read_project
 from accord.report.samples import Piece, fitting
 from accord.runtime.project import Project
+from accord.settings.methods import METHODS
 
 DOCS = Path(__file__).parents[2] / "docs"
 SOURCE = DOCS.parent / "src" / "accord"
@@ -247,3 +250,65 @@ def test_a_run_whose_last_policy_is_the_best_is_not_told_to_stop(project: Path) 
     page = write_report(project).read_text("utf-8")
     assert "Go on: at step 20, 2.0 nats, the gold reward was still rising." in page
     assert "Stop at step" not in page
+
+
+def _own_data(tmp_path: Path, stage: str, keys: tuple[str, ...]) -> Path:
+    """A project without the built-in world: imported rankings in its store, and a run and a model of one method."""
+    project = Project.create(tmp_path / "own")
+    asked = [Prompt(f"p{n}", (Message("user", f"Question {n}?"),)) for n in range(12)]
+    with Store.open(project.store_url) as opened:
+        opened.add(
+            prompts=asked,
+            labelers=[Labeler("ann", "person")],
+            responses=[Response(f"r{n}-{k}", f"p{n}", f"text {k}", "theirs") for n in range(12) for k in range(2)],
+            rankings=[
+                Ranking(f"k{n}", f"p{n}", "ann", (f"r{n}-0", f"r{n}-1"), (1, 2), Guideline("training", "1"), "2026-01-01")
+                for n in range(12)
+            ],
+        )
+    run = project.run(stage)
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps({"stage": stage, "config": {}}))
+    rows = [{"step": step, **dict.fromkeys(keys, 0.5 + step / 100)} for step in range(1, 6)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run / "summary.json").write_text(json.dumps({"validation_accuracy": 0.75}))
+    for name, made_by, parents in (("sft", "sft", {}), (stage, stage, {"sft": "x"})):
+        project.model(name).mkdir()
+        record = {"stage": made_by, "at": f"2026-01-0{len(parents) + 1}", "parents": parents}
+        (project.model(name) / "lineage.json").write_text(json.dumps(record))
+    return project.path
+
+
+def test_a_project_of_ones_own_is_told_its_own_commands(tmp_path: Path) -> None:
+    """Without the built-in world nothing points to it, and what came in by a file is there."""
+    page = write_report(_own_data(tmp_path, "dpo", ("loss", "accuracy"))).read_text("utf-8")
+    ring = page[page.index('class="loop"') : page.index("</ol>", page.index('class="loop"'))]
+    missing = page[page.index('id="missing"') : page.index('id="definitions"')]
+    for shown in ("<b>12</b>", "prompts", "rankings", "Improve by DPO", "<b>75%</b>", "DPO needs none"):
+        assert shown in ring, shown
+    assert "accord compare own dpo sft --by people" in missing
+    assert "accord sft own --base MODEL" in missing
+    for elsewhere in ("accord evaluate", "accord pretrain", "accord label", "accord sample", "accord reward", "accord ppo"):
+        assert elsewhere not in missing, elsewhere
+
+
+@pytest.mark.parametrize("stage", [*CURVES, "mine"])
+def test_every_methods_curves_are_drawn(tmp_path: Path, stage: str) -> None:
+    charts = CURVES.get(stage, (Chart("", ("my_metric",), name=("my metric", "my_metric")),))
+    keys = tuple(dict.fromkeys([*(key for chart in charts for key in chart.keys), *(chart.against for chart in charts if chart.against)]))
+    page = write_report(_own_data(tmp_path, stage, keys)).read_text("utf-8")
+    training = page[page.index('id="training"') : page.index("</section>", page.index('id="training"'))]
+    assert training.count("<figure") == len(charts)
+    for chart in charts:
+        assert f'<span lang="en">{chart.name[0]}</span>' in training
+        assert f'<span lang="zh-Hans">{chart.name[1]}</span>' in training
+
+
+@pytest.mark.parametrize("stage", sorted(METHODS))
+def test_every_method_that_trains_a_policy_has_curves(stage: str) -> None:
+    assert stage in CURVES or stage in CHARTS
+
+
+@pytest.mark.parametrize(("stage", "key"), [(stage, key) for stage, group in CURVES.items() for chart in group for key in chart.keys])
+def test_a_methods_curves_are_metrics_of_its_page(stage: str, key: str) -> None:
+    assert key in manual.names(DOCUMENTED.get(stage, stage)) | set(DEFINITIONS), "the page of docs/ says what the curve shows"

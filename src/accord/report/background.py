@@ -1,9 +1,8 @@
-"""The background of the metrics: the loop with its numbers, cost, lineage, settings, definitions, and missing parts."""
+"""The background of the metrics: cost, lineage, settings and definitions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
 
@@ -11,114 +10,8 @@ from accord.report import manual
 from accord.report.captions import DEFINITIONS
 from accord.report.curves import definition_link
 from accord.report.markup import Html, both, join, tag
-from accord.report.project_files import ProjectRecord, RunRecord, Table, interval_of, number, table
+from accord.report.project_files import STAGES, ProjectRecord, RunRecord, Table, interval_of, number, table
 from accord.report.results import percent, span
-
-Fact = tuple[str, Html, str]
-"""A figure as written, the thing it counts, and the key of its definition."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One station of the loop."""
-
-    stage: str
-    english: str
-    chinese: str
-    command: str
-
-
-LOOP = (
-    Step("pretrain", "Pretrain on raw text", "在原始文本上预训练", "accord pretrain"),
-    Step("sft", "Learn demonstrations", "学习示范（SFT）", "accord sft"),
-    Step("sample", "Sample K responses", "采样 K 个回复", "accord sample"),
-    Step("label", "Have them ranked", "由人排序", "accord label"),
-    Step("reward", "Train the reward model", "训练奖励模型", "accord reward"),
-    Step("ppo", "Improve by PPO", "用 PPO 改进", "accord ppo"),
-    Step("evaluate", "Compare blind", "盲测比较", "accord evaluate"),
-    Step("chat", "Talk to it", "与它对话", "accord chat"),
-)
-
-
-# --- the loop -----------------------------------------------------------------------------------------------------------------------
-
-
-def loop(record: ProjectRecord) -> Html:
-    """Return eight stations in a ring, each with this project's numbers."""
-    return tag("ol", [_station(record, step) for step in LOOP], class_="loop")
-
-
-def _station(record: ProjectRecord, step: Step) -> Html:
-    run = record.one(step.stage)
-    facts = list(_facts(record, step.stage, run))
-    lines = [tag("li", tag("b", figure), " ", tag("a", words, href=f"#def-{key}")) for figure, words, key in facts]
-    if step.stage == "chat":
-        lines = [tag("li", both("user feedback goes into the next round", "用户的反馈进入下一轮"))]
-    elif not lines:
-        lines = [tag("li", _standing(run))]
-    done = step.stage == "chat" or (run is not None and bool(run.summary)) or bool(facts)
-    title = tag("h3", both(step.english, step.chinese))
-    return tag("li", title, tag("ul", lines), tag("code", step.command), class_=f"station{'' if done else ' waiting'}")
-
-
-def _standing(run: RunRecord | None) -> Html:
-    if run is None:
-        return both("not there yet", "尚未进行")
-    return both("done", "已完成") if run.summary else both("running", "进行中")
-
-
-def _facts(record: ProjectRecord, stage: str, run: RunRecord | None) -> Iterator[Fact]:
-    match stage:
-        case "pretrain" | "sft":
-            yield from _counted(run, "corpus_tokens", both("tokens of raw text", "词元的原始文本"))
-            yield from _counted(run, "demonstrations", both("demonstrations", "条示范"))
-            loss = run.last("validation_loss") if run else None
-            yield from _figure(loss, "{:.2f}", both("validation loss", "验证损失"), "validation_loss")
-        case "sample":
-            yield from _counted(run, "responses", both("responses", "个回复"))
-            yield from _counted(run, "prompts", both("prompts", "个提示词"))
-        case "label":
-            yield from _counted(run, "rankings", both("rankings", "次排序"))
-            yield from _counted(run, "labelers", both("labelers", "位标注员"))
-            yield from _share(record.summary.get("agreement"), both("agreement", "一致率"), "agreement")
-        case "reward":
-            metrics = table(record.summary.get("reward_model"))
-            yield from _share(metrics.get("accuracy_gold"), both("against gold", "对金标"), "accuracy_gold")
-            yield from _share(metrics.get("accuracy_labelers"), both("against labelers", "对标注员"), "accuracy_labelers")
-            yield from _share(metrics.get("accuracy_heldout_group"), both("against a held-out group", "对留出组"), "accuracy_heldout_group")
-            yield from _share(metrics.get("noise_ceiling"), both("noise ceiling", "噪声上限"), "noise_ceiling")
-        case "ppo":
-            yield from _rise(run)
-            yield from _figure(run.last("kl_k1") if run else None, "{:.1f}", both("nats from SFT", "nat 偏离 SFT"), "kl_k1")
-        case "evaluate":
-            rates = table(record.summary.get("win_rate"))
-            yield from _share(rates.get("sft_vs_base"), both("SFT over base", "SFT 胜基座"), "win_rate")
-            yield from _share(rates.get("ppo_vs_sft"), both("PPO over SFT", "PPO 胜 SFT"), "win_rate")
-        case _:
-            return
-
-
-def _counted(run: RunRecord | None, key: str, words: Html) -> Iterator[Fact]:
-    yield from _figure(number(run.summary.get(key)) if run else None, "{:,.0f}", words, "counted")
-
-
-def _figure(value: float | None, form: str, words: Html, key: str) -> Iterator[Fact]:
-    if value is not None:
-        yield form.format(value).replace("-", "\N{MINUS SIGN}"), words, key
-
-
-def _share(value: object, words: Html, key: str) -> Iterator[Fact]:
-    figure = number(value)
-    if figure is not None:
-        yield percent(figure), words, key
-
-
-def _rise(run: RunRecord | None) -> Iterator[Fact]:
-    ends = run.ends("reward") if run else None
-    if ends:
-        written = (f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for value in ends)
-        yield " \N{RIGHTWARDS ARROW} ".join(written), both("proxy reward", "代理奖励"), "reward"
-
 
 # --- cost ---------------------------------------------------------------------------------------------------------------------------
 
@@ -289,7 +182,7 @@ def versions(record: ProjectRecord) -> Html | None:
 
 def settings(record: ProjectRecord) -> Html | None:
     """Return every run with its settings, inputs and versions, folded, in the order of the loop."""
-    order = [step.stage for step in LOOP]
+    order = list(dict.fromkeys(STAGES.values()))
     runs = sorted(record.runs, key=lambda run: (order.index(run.stage) if run.stage in order else len(order), run.name))
     folds = [_settings_of(run) for run in runs if run.config]
     return tag("div", folds, class_="folds") if folds else None
@@ -322,20 +215,6 @@ def definitions() -> Html:
         name = tag("dt", d.name, " ", manual.link(d.page, key, words=tag("code", key)), id=f"def-{key}")
         groups.setdefault(d.page, []).append(tag("div", name, tag("dd", both(d.means, d.means_chinese))))
     return join([tag("h3", manual.link(page)), tag("dl", items)] for page, items in groups.items())
-
-
-def missing(record: ProjectRecord) -> Html | None:
-    """Return the parts that a whole project has and this one lacks, each with its command, and the unreadable files."""
-    absent = [step for step in LOOP[:-1] if not record.of(step.stage)]
-    open_runs = [run for run in record.runs if not run.summary]
-    items = [tag("li", both(step.english, step.chinese), ": ", tag("code", f"{step.command} {record.name}")) for step in absent]
-    stopped = both(": running, or stopped (continue it with --resume)", "：进行中，或已停止（用 --resume 继续）")
-    items += [tag("li", run.name, stopped) for run in open_runs]
-    if not record.summary and record.of("evaluate"):
-        command = tag("code", f"accord evaluate {record.name}")
-        items.append(tag("li", both("summary.json is missing: ", "缺少 summary.json："), command))
-    items += [tag("li", both("could not be read: ", "无法读取："), tag("code", name)) for name in record.broken]
-    return tag("ul", items, class_="missing") if items else None
 
 
 def yardsticks(record: ProjectRecord) -> Sequence[Html]:

@@ -361,3 +361,33 @@ def model_key(name: str) -> str:
 def model_name(name: str) -> Html:
     """Return a model's name on the page; a name of the user's own stays as it is."""
     return both(*MODELS.get(model_key(name), (name, name)))
+
+
+NAMES = {
+    "heldout_accuracy": ("held-out group", "留出组"),
+    "drift": ("training pairs", "训练对"),
+    "validation_drift": ("held-out prompts", "留出提示词"),
+    "reward_better": ("preferred", "被偏好的"),
+    "reward_worse": ("other", "另一个"),
+    "reward_up": ("thumbs up", "赞"),
+    "reward_down": ("thumbs down", "踩"),
+    "reward_chosen": ("chosen to learn from", "被选中学习的"),
+    "kl_loss": ("KL loss", "KL 损失"),
+    "telling_groups": ("groups whose rewards differ", "奖励有差异的组"),
+    "q_loss": ("Q loss", "Q 损失"),
+    "v_loss": ("V loss", "V 损失"),
+    "validation_ordering": ("held-out prompts", "留出提示词"),
+    "heldout_ordering": ("held-out group", "留出组"),
+    "conservative_loss": ("conservative loss", "保守损失"),
+    "disagreement": ("disagreement", "分歧"),
+    "validation_auc": ("AUC", "AUC"),
+    "solved": ("solved", "解出"),
+    "hinted": ("solved with a hint", "提示后解出"),
+    "kept": ("kept", "保留"),
+}
+"""Names of metrics in the key of a chart, where the list of definitions has none."""
+
+
+def metric_name(key: str) -> Html:
+    """Return a metric's name in a chart's key."""
+    return DEFINITIONS[key].name if key in DEFINITIONS else both(*NAMES.get(key, (key.replace("_", " "), key)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from accord.report.captions import DEFINITIONS
+from accord.report import manual
+from accord.report.captions import DEFINITIONS, metric_name
 from accord.report.markup import Child, Html, both, join, tag
 from accord.report.plots import COLOURS, Line, draw, short
 from accord.report.project_files import ProjectRecord, RunRecord, Series
@@ -21,6 +22,8 @@ class Chart:
     percent: bool = False
     against: str = ""
     """The metric on the horizontal axis; the step when empty."""
+    name: tuple[str, str] = ("", "")
+    """The chart's own name, where its title is no definition of the page."""
     alone: bool = False
     """Whether there are too many metrics to overlay several runs, so that only the first run is drawn."""
 
@@ -65,13 +68,21 @@ def definition_link(key: str) -> Html:
     return tag("a", DEFINITIONS[key].name, href=f"#def-{key}", class_="def")
 
 
-def charts(record: ProjectRecord, stage: str, group: str = "", over: Html | None = None) -> list[Html]:
-    """Return a stage's charts under the heading ``over``. Up to four of PPO's runs are overlaid."""
-    runs = record.of(stage)[: COLOURS if stage == "ppo" else 1]
+def charts(record: ProjectRecord, stage: str, group: Sequence[Chart], over: Html | None = None, *, page: str = "") -> list[Html]:
+    """Return charts of a stage's runs under the heading ``over``. Up to four runs are overlaid.
+
+    Args:
+        page: of docs/, where the metrics of charts with a name of their own are defined.
+    """
+    return pictures_of(record.of(stage)[:COLOURS], group, over, page=page)
+
+
+def pictures_of(runs: Sequence[RunRecord], group: Sequence[Chart], over: Html | None = None, *, page: str = "") -> list[Html]:
+    """Return a chart of these runs for each of the group that any of them logged."""
     pictures = list[Html]()
-    for chart in CHARTS[group or stage]:
-        logged = [run for run in runs if _points(run, chart, chart.keys[0])]
-        if picture := _picture(chart, logged, over):
+    for chart in group:
+        logged = [run for run in runs if any(_points(run, chart, key) for key in chart.keys)]
+        if picture := _picture(chart, logged, over, page):
             pictures.append(picture)
     return pictures
 
@@ -88,7 +99,7 @@ def _points(run: RunRecord, chart: Chart, key: str) -> Series:
     return points if key != "ptx_loss" or any(value for _, value in points) else []  # a run without the mix logs zeros
 
 
-def _picture(chart: Chart, runs: Sequence[RunRecord], over: Html | None) -> Html | None:
+def _picture(chart: Chart, runs: Sequence[RunRecord], over: Html | None, page: str) -> Html | None:
     if not runs:
         return None
     runs = runs[:1] if chart.alone else runs
@@ -101,7 +112,8 @@ def _picture(chart: Chart, runs: Sequence[RunRecord], over: Html | None) -> Html
                 lines.append(line)
                 entries.append(_entry(line, run.name if len(runs) > 1 else "", key, chart.percent))
     drawn = draw(lines, percent=chart.percent), tag("p", entries, class_="key")
-    return framed(definition_link(chart.title), *drawn, unit=chart.unit, over=over)
+    title = manual.link(page, chart.keys[0], words=both(*chart.name)) if chart.name[0] else definition_link(chart.title)
+    return framed(title, *drawn, unit=chart.unit, over=over)
 
 
 def _styled(points: Series, chart: Chart, key: str, place: int, order: int, *, several: bool) -> Line:
@@ -115,5 +127,5 @@ def _entry(line: Line, run: str, key: str, percent: bool) -> Html:
     last = line.points[-1][1]
     figure = f"{last:.0%}" if percent else short(float(f"{last:.3g}"))
     kind = f"swatch c{line.colour % COLOURS + 1}" + (" dashed" if line.dashed else "")
-    words = [run, None if run and not line.dashed else DEFINITIONS[key].name]
+    words = [run, None if run and not line.dashed else metric_name(key)]
     return tag("span", tag("i", class_=kind), join(" ", [join(word, " ") for word in words if word], tag("b", figure)), class_="entry")

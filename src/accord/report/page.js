@@ -7,6 +7,7 @@
   // choices of language and colours outlive the page
   for (const kind of ["language", "theme"]) {
     const inputs = [...document.querySelectorAll(`input[name="${kind}"]`)];
+    if (kind === "language" && /^zh\b/i.test(navigator.language)) at("language-zh").checked = true; // the browser's, until one is chosen
     try {
       const kept = localStorage.getItem(`accord-${kind}`);
       inputs.forEach(input => { if (input.id === kept) input.checked = true; });

@@ -10,12 +10,13 @@ from pathlib import Path
 from string import Template
 
 from accord.evaluation.findings import Finding
-from accord.report import background, cards, manual, matrix, measures, results, samples
+from accord.report import background, cards, loop, manual, matrix, measures, results, samples
 from accord.report.checkup import checkup, findings_of
-from accord.report.curves import charts, framed
+from accord.report.curves import CHARTS, charts, framed
 from accord.report.intake import intake
 from accord.report.labelers import Labelers, data_and_labelers, read_labelers
 from accord.report.markup import Child, Html, both, tag, text
+from accord.report.method_curves import methods
 from accord.report.project_files import ProjectRecord, read_project
 from accord.runtime.files import write_atomic
 from accord.runtime.version import __version__
@@ -107,7 +108,7 @@ def _contents(parts: dict[str, Html]) -> Html:
 def _sections(record: ProjectRecord, labelers: Labelers | None, findings: dict[str, list[Finding]]) -> dict[str, Html]:
     """Return every section with content. Empty ones are listed under "not there yet"."""
     content: dict[str, list[Child]] = {
-        "loop": [background.loop(record)],
+        "loop": [loop.loop(record, labelers)],
         "doctor": [checkup(findings)],
         "better": [
             results.duels(record),
@@ -119,12 +120,12 @@ def _sections(record: ProjectRecord, labelers: Labelers | None, findings: dict[s
         "measured": [measures.others(record)],
         "answers": [results.answers(record), samples.browser(record)],
         "labelers": [data_and_labelers(labelers), intake(record)],
-        "training": [_training(record), _ppo(record)],
+        "training": [_training(record), _ppo(record), methods(record)],
         "models": [cards.cards(record)],
         "lineage": [background.descent(record), background.lineage(record)],
         "cost": [background.cost(record)],
         "settings": [background.versions(record), background.settings(record)],
-        "missing": [background.missing(record)],
+        "missing": [loop.missing(record, labelers)],
     }
     sections = {name: _section(name, *parts) for name, parts in content.items() if any(parts)}
     means = background.definitions()
@@ -140,7 +141,7 @@ def _training(record: ProjectRecord) -> Html | None:
     stages = {"pretrain": ("Pretraining", "预训练"), "sft": ("Supervised fine-tuning", "监督微调"), "reward": ("Reward model", "奖励模型")}
     pictures = list[Html]()
     for stage, names in stages.items():
-        pictures += charts(record, stage, over=both(*names))
+        pictures += charts(record, stage, CHARTS[stage], over=both(*names))
     if lines := background.yardsticks(record):
         ladder = tag("ul", lines, class_="yardsticks")
         pictures.append(framed(both("Orders pairs as they do", "与其排序一致"), ladder, over=both(*stages["reward"])))
@@ -148,7 +149,7 @@ def _training(record: ProjectRecord) -> Html | None:
 
 
 def _ppo(record: ProjectRecord) -> Html | None:
-    pictures, more = charts(record, "ppo"), charts(record, "ppo", "ppo more")
+    pictures, more = charts(record, "ppo", CHARTS["ppo"]), charts(record, "ppo", CHARTS["ppo more"])
     if not pictures:
         return None
     words = both("More for the practitioner", "更多诊断曲线")
