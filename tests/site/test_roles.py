@@ -28,6 +28,7 @@ OPENED = {
     "/answers": {"lead", "labeler"},
     "/lead": {"lead", "viewer"},
     "/review": {"lead", "viewer"},
+    "/report": {"lead", "viewer"},
 }
 """Pages of some roles; every other page in the bar is open to all who have a session."""
 

@@ -30,3 +30,11 @@ def test_a_translation_is_chinese_and_keeps_the_placeholders(text: str) -> None:
     chinese = translate("zh_CN", text, ProjectSite.packages)
     assert sorted(re.findall(r"\{\w+\}", chinese)) == sorted(re.findall(r"\{\w+\}", text))
     assert re.search(r"[\u4e00-\u9fff]", chinese)
+
+
+def test_no_part_changes_the_words_of_another() -> None:
+    """The site's catalogue is looked up first, then the chat's, then the labeling site's: a text that two have means one thing."""
+    catalogues = [catalogue("zh_CN", package) for package in ProjectSite.packages]
+    for place, first in enumerate(catalogues):
+        for second in catalogues[place + 1 :]:
+            assert not [text for text in set(first) & set(second) if first[text] != second[text]]

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from pathlib import Path
 
-from accord.report.page import live_policy, page, read_everything
+from accord.report.page import Language, live_policy, page, read_everything
 
 HOST = "127.0.0.1"
 WATCHED = ("summary.json", "runs/*/*.json", "runs/*/metrics.jsonl", "runs/*/samples.jsonl", "models/*/lineage.json")
@@ -41,6 +41,9 @@ class Live:
 
     project: Path
     state: str = ""
+    back: str = ""
+    """The address of the site that the page is part of."""
+    language: Language | None = None
     body: bytes = b""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,7 +52,7 @@ class Live:
         with self.lock:
             state = state_of(self.project)
             if state != self.state:
-                self.body = page(*read_everything(self.project), live=state).encode()
+                self.body = page(*read_everything(self.project), live=state, back=self.back, language=self.language).encode()
                 self.state = state
             return self.state, self.body
 

@@ -7,7 +7,7 @@
   // choices of language and colours outlive the page
   for (const kind of ["language", "theme"]) {
     const inputs = [...document.querySelectorAll(`input[name="${kind}"]`)];
-    if (kind === "language" && /^zh\b/i.test(navigator.language)) at("language-zh").checked = true; // the browser's, until one is chosen
+    if (kind === "language" && !page.dataset.chosen && /^zh\b/i.test(navigator.language)) at("language-zh").checked = true; // the browser's, until one is chosen
     try {
       const kept = localStorage.getItem(`accord-${kind}`);
       inputs.forEach(input => { if (input.id === kept) input.checked = true; });
@@ -51,6 +51,21 @@
   document.addEventListener("click", event => { if (event.target.closest("#more")) { shown += STEP; filter(); } });
   filter();
 
+  // curves: the values where the pointer is
+  const pointed = event => {
+    const svg = event.target.closest?.("svg[data-points]");
+    for (const old of document.querySelectorAll(".hover")) if (!svg || !svg.parentElement.contains(old)) old.remove();
+    if (!svg) return;
+    const across = (event.clientX - svg.getBoundingClientRect().left) / svg.getBoundingClientRect().width * svg.viewBox.baseVal.width;
+    const near = JSON.parse(svg.dataset.points).filter(line => line.length)
+      .map(line => line.reduce((best, point) => Math.abs(point[0] - across) < Math.abs(best[0] - across) ? point : best));
+    const told = svg.parentElement.querySelector(".hover") || svg.parentElement.insertBefore(document.createElement("output"), svg.nextSibling);
+    told.className = "hover";
+    told.textContent = near.length ? `${near[0][2]}: ${near.map(point => point[3]).join(" · ")}` : "";
+  };
+  document.addEventListener("pointermove", pointed);
+  document.addEventListener("pointerdown", pointed);
+
   // a definition that is pointed to is shown even when it is folded away
   const open = () => {
     const target = location.hash && at(decodeURIComponent(location.hash.slice(1)));
@@ -63,7 +78,7 @@
   let state = page.dataset.live;
   const typed = section => [...section.querySelectorAll("input")].map(input => [input.value, input.checked]);
   const renew = async () => {
-    const fresh = new DOMParser().parseFromString(await (await fetch("/")).text(), "text/html");
+    const fresh = new DOMParser().parseFromString(await (await fetch(location.pathname)).text(), "text/html");
     for (const section of fresh.querySelectorAll("main > *")) {
       const old = section.id ? at(section.id) : null;
       if (!old) { location.reload(); return; }
@@ -80,7 +95,7 @@
   };
   const look = async () => {
     try {
-      const now = (await (await fetch("/state")).json()).state;
+      const now = (await (await fetch(`${location.pathname.replace(/\/$/, "")}/state`)).json()).state;
       if (now !== state) { await renew(); state = now; }
       page.dataset.reached = "yes";
     } catch { page.dataset.reached = "no"; }

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Literal
 
 from accord.evaluation.findings import Finding
 from accord.report import background, cards, loop, manual, matrix, measures, results, samples
@@ -15,12 +16,13 @@ from accord.report.checkup import checkup, findings_of
 from accord.report.curves import CHARTS, charts, framed
 from accord.report.intake import intake
 from accord.report.labelers import Labelers, data_and_labelers, read_labelers
-from accord.report.markup import Child, Html, both, tag, text
+from accord.report.markup import Child, Html, both, join, tag, text
 from accord.report.method_curves import methods
 from accord.report.project_files import ProjectRecord, read_project
 from accord.runtime.files import write_atomic
 from accord.runtime.version import __version__
 
+Language = Literal["en", "zh_CN"]
 Everything = tuple[ProjectRecord, Labelers | None, dict[str, list[Finding]]]
 TITLES = {
     "doctor": ("What the doctor finds", "诊断"),
@@ -61,12 +63,31 @@ def write_report(project_path: Path, out: Path | None = None, *, content: Everyt
     return target
 
 
-def page(record: ProjectRecord, labelers: Labelers | None, findings: dict[str, list[Finding]], *, live: str = "") -> str:
-    """Return the whole page. The same project gives the same bytes. ``live`` is the state shown by a served page."""
+def page(
+    record: ProjectRecord,
+    labelers: Labelers | None,
+    findings: dict[str, list[Finding]],
+    *,
+    live: str = "",
+    back: str = "",
+    language: Language | None = None,
+) -> str:
+    """Return the whole page. The same project gives the same bytes.
+
+    Args:
+        live: the state shown by a served page.
+        back: the address of the site that the page is part of.
+        language: the reader's choice; None leaves it to the browser.
+    """
     parts = _sections(record, labelers, findings)
     return Template(_file("page.html")).substitute(
         title=text(record.name),
         live=f' data-live="{text(live)}"' if live else "",
+        language="zh-Hans" if language == "zh_CN" else "en",
+        chosen=" data-chosen" if language else "",
+        english="" if language == "zh_CN" else " checked",
+        chinese=" checked" if language == "zh_CN" else "",
+        back=join(tag("p", tag("a", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} ", record.name, href=back)), "\n") if back else "",
         policy=live_policy() if live else policy(),
         style=_file("page.css"),
         script=_file("page.js"),

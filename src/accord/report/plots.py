@@ -8,16 +8,25 @@ the time or the machine, so the same numbers give the same bytes.
 from __future__ import annotations
 
 import io
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from accord.errors import AccordError
-from accord.report.markup import Html
+from accord.report.markup import Html, text
 from accord.report.project_files import Series
 from accord.runtime import packages
 
 COLOURS = 4
+WIDE, TALL = 252.0, 136.8
+"""The picture's size in its own units."""
+LEFT, RIGHT, LOW, HEIGHT = 0.125, 0.985, 0.12, 0.84
+"""The axes in shares of the picture."""
+LETTER = 4.8
+"""Width of a figure on an axis."""
+HOVERED = 120
+"""Most points of a curve whose values can be pointed at."""
 INK, RULE = "#b10001", "#b10002"
 _STAND_IN = [f"#a1000{number + 1}" for number in range(COLOURS)]
 _VARIABLES = {INK: "var(--quiet)", RULE: "var(--rule)"} | {stand: f"var(--c{number + 1})" for number, stand in enumerate(_STAND_IN)}
@@ -47,14 +56,40 @@ def draw(lines: list[Line], *, percent: bool = False) -> Html:
     except ImportError as error:
         raise AccordError("the plots need matplotlib", where="report", hint=packages.install("matplotlib")) from error
     with rc_context(_SETTINGS):
-        figure: Any = Figure(figsize=(3.5, 1.9), layout=None)
-        axes = figure.add_axes((0.125, 0.12, 0.86, 0.84))
+        figure: Any = Figure(figsize=(WIDE / 72, TALL / 72), layout=None)
+        axes = figure.add_axes((LEFT, LOW, RIGHT - LEFT, HEIGHT))
         _axes(axes, percent)
         for line in lines:
             _line(axes, line)
+        _make_room(axes)
+        points = _points(axes, lines, percent)
         picture = io.StringIO()
         figure.savefig(picture, format="svg", transparent=True, metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
-    return _clean(picture.getvalue())
+    return Html(_clean(picture.getvalue()).replace("<svg", f'<svg data-points="{text(points)}"', 1))
+
+
+def _make_room(axes: Any) -> None:
+    """Move the left edge so that the longest number of the vertical axis has room."""
+    low, high = axes.get_ylim()
+    shown = [axes.yaxis.get_major_formatter()(value) for value in axes.get_yticks() if low <= value <= high]
+    left = max(LEFT, (LETTER * max((len(label) for label in shown), default=0) + 6) / WIDE)
+    axes.set_position((left, LOW, RIGHT - left, HEIGHT))
+
+
+def _points(axes: Any, lines: list[Line], percent: bool) -> str:
+    """Return the places and values of the curves' points as JSON, so that the page's script can show the one that is pointed at."""
+    (x0, x1), (y0, y1), left = axes.get_xlim(), axes.get_ylim(), axes.get_position().x0
+    write = _percent if percent else short
+    found = list[list[list[object]]]()
+    for line in lines:
+        every = max(1, -(-len(line.points) // HOVERED))
+        row = list[list[object]]()
+        for x, y in line.points[::every]:
+            across = WIDE * (left + (RIGHT - left) * (x - x0) / (x1 - x0))
+            down = TALL * (1 - LOW - HEIGHT * (y - y0) / (y1 - y0))
+            row.append([round(across, 1), round(down, 1), short(x), write(float(f"{y:.4g}"))])
+        found.append(row)
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
 
 
 def _axes(axes: Any, percent: bool) -> None:

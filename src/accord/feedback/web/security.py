@@ -21,8 +21,9 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+POLICY_HEADER = "Content-Security-Policy"
 HEADERS = {
-    "Content-Security-Policy": POLICY,
+    POLICY_HEADER: POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -102,8 +103,11 @@ class Guard:
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=message.setdefault("headers", []))
+                own = headers.get(POLICY_HEADER)  # a page of ours with a stricter or another policy, such as the report
                 for name, value in self.headers.items():
                     headers[name] = value
+                if own:
+                    headers[POLICY_HEADER] = own
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
