@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar, ca
 import cyclopts
 from cyclopts import App, Group, Parameter
 
-from accord.commands import COMMANDS, GROUPS, TOGETHER
+from accord.commands import COMMANDS, GROUPS, TOGETHER, language
 from accord.errors import AccordError, UsageError
 from accord.runtime import packages, ranks
 from accord.runtime.device import choose_device, out_of_memory
@@ -106,11 +106,12 @@ def shows(show: Callable[[Any], None], *, failed: Callable[[Any], bool] | None =
     return mark
 
 
+EPILOGUE = "Commands that print metrics take --json: one JSON object instead of tables."
 app = App(
     name="accord",
     version=__version__,
     help="Language models learn what your people prefer: raw text to a policy, with labels, proof and a chat in between.",
-    help_epilogue="Commands that print metrics take --json: one JSON object instead of tables.",
+    help_epilogue=EPILOGUE,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
@@ -151,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the words after `accord`; the process's own when None.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _speak()
     try:
         _run(words)
         sys.stdout.flush()
@@ -174,6 +176,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", AccordError.exit_code)
     except KeyboardInterrupt:
         _fail("stopped; a training command continues from its last checkpoint with --resume", 130)
+
+
+def _speak() -> None:
+    """Print help in the language of the environment."""
+    if language.chosen() == "en":
+        app.help_formatter, app.help_epilogue = None, EPILOGUE
+        return
+    from accord.commands.help_panels import Formatter
+
+    app.help_formatter, app.help_epilogue = Formatter(), language.said(EPILOGUE)
 
 
 def _run(arguments: list[str]) -> None:
@@ -216,7 +228,8 @@ def _describe(name: str) -> None:
     command = app[name]
     if command.default_command is not None:
         text = inspect.getdoc(command.default_command) or ""
-        command.help = text.partition("\nRaises:")[0].rstrip()
+        summary = language.said(next(each.line for each in COMMANDS if each.name == name)) if language.chosen() == "zh" else ""
+        command.help = (f"{summary}\n\n" if summary else "") + text.partition("\nRaises:")[0].rstrip()
 
 
 def printed(command: Callable[..., Any], result: Any, *, as_json: bool) -> None:
@@ -316,6 +329,7 @@ def _unread() -> NoReturn:
 def _fail(message: str, code: int) -> NoReturn:
     """Print an error and leave; of several processes that fail the first one prints."""
     if ranks.speaks():
-        print(f"accord: {message}", file=sys.stderr, flush=True)
+        as_is = language.chosen() == "en" or JSON in sys.argv
+        print(f"accord: {message if as_is else language.error(message)}", file=sys.stderr, flush=True)
     ranks.stage(ranks.exit_stage(code))
     sys.exit(code)
