@@ -14,8 +14,7 @@ from accord.feedback.web import app as labeling
 from accord.feedback.web.server import bound, is_loopback, lead_link, serve
 from accord.feedback.web.sub_path import SubPath, checked
 from accord.serving.web import app as chat
-<<<<<<< HEAD
-from accord.site import arena_pages, data_pages, home, new_run, record_pages, run_pages
+from accord.site import arena_pages, data_pages, home, new_run, record_pages, report_pages, run_pages
 from accord.site.project_site import ProjectSite
 
 PAGES = (
@@ -25,15 +24,10 @@ PAGES = (
     data_pages.router,
     record_pages.router,
     arena_pages.router,
+    report_pages.router,
     *labeling.PAGES,
     *chat.PAGES,
 )
-=======
-from accord.site import home, new_run, report_pages, run_pages
-from accord.site.project_site import ProjectSite
-
-PAGES = (home.router, run_pages.router, new_run.router, report_pages.router, *labeling.PAGES, *chat.PAGES)
->>>>>>> 74e45ab (Show the report inside the site, fresh and in the visitor's language; curves tell the values that are pointed at)
 """The site's pages; the first router with an address answers it. A page of yours: its router here, its link in navigation.py."""
 
 

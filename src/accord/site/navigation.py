@@ -77,11 +77,8 @@ AREAS = (
         ),
     ),
     Entry(_("Runs"), "/runs", LEADING, also=("/run/", "/jobs/")),
-<<<<<<< HEAD
     Entry(_("Arena"), ARENA, EVERYBODY),
-=======
     Entry(_("Project report"), "/report", LEADING),
->>>>>>> 74e45ab (Show the report inside the site, fresh and in the visitor's language; curves tell the values that are pointed at)
 )
 """The areas in the order of the bar."""
 LANDING: dict[Role, str] = {"lead": "/", "viewer": "/", "labeler": "/label", "user": "/chat"}
