@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -29,6 +29,8 @@ KEY = "OPENAI_API_KEY"
 TRY_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 LONGEST_WAIT = 60.0
 """Longest wait between two tries, in seconds, whatever the server asks for."""
+LONGEST_ANSWER = 32_000_000
+"""Most bytes of an answer."""
 
 
 @dataclass
@@ -50,7 +52,7 @@ class RemoteSpeaker:
         address: up to and including ``/v1``.
         model: the model's name on that server.
         key: the API key; by default the environment's ``OPENAI_API_KEY``. It is only ever sent in the request's header.
-        seconds: timeout of one request.
+        seconds: deadline of one request, from sending it to the last byte of its answer.
         tries: how often a request is sent before giving up.
         side_by_side: number of parallel requests.
         keep: folder in which answers are cached, keyed by everything they depend on; no two seeds share an answer.
@@ -100,7 +102,10 @@ class RemoteSpeaker:
         """Return the names of the server's models. Raises RunError when it does not answer."""
         with self._client() as client:
             listed = self._exchange(client, "GET", "/models", None)
-        return [str(row.get("id", "")) for row in listed.get("data", [])]
+        try:
+            return [str(row["id"]) for row in listed["data"]]
+        except (KeyError, TypeError) as error:
+            raise RunError("the server lists no models", where=self.address, hint="does the address end in /v1?") from error
 
     def _client(self) -> httpx.Client:
         key = self.key or os.environ.get(KEY, "")
@@ -113,7 +118,7 @@ class RemoteSpeaker:
         answers = list[str]()
         while len(answers) < n:
             body = self._body(conversation, n - len(answers), sampling, seed + len(answers))
-            answers += self._choices(self._kept(client, body))
+            answers += [text or "" for text in self._choices(self._kept(client, body))]
         return answers[:n]
 
     def _body(self, conversation: Sequence[Message], n: int, sampling: Sampling, seed: int) -> dict[str, Any]:
@@ -132,25 +137,40 @@ class RemoteSpeaker:
             return self._counted(client, body)
         words = json.dumps([self.address, body], sort_keys=True, ensure_ascii=False)
         file = self.keep / f"{hashlib.sha256(words.encode('utf-8', 'surrogatepass')).hexdigest()}.json"
-        if file.exists():
+        if (known := self._known(file)) is not None:
             with self._lock:
                 self.spent.cached += 1
-            return json.loads(file.read_text("utf-8"))
+            return known
         answer = self._counted(client, body)
-        write_atomic(file, json.dumps(answer))
+        if None not in self._choices(answer):  # a model that says nothing may say something the next time
+            write_atomic(file, json.dumps(answer))
         return answer
+
+    def _known(self, file: Path) -> dict[str, Any] | None:
+        """Return a cached answer; None where there is none, or one that holds no answer and is asked for again."""
+        try:
+            answer = dict[str, Any](parsed(file.read_bytes()))
+            return None if None in self._choices(answer) else answer
+        except (OSError, ValueError, TypeError, RunError):
+            return None
 
     def _counted(self, client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
         answer = self._exchange(client, "POST", "/chat/completions", body)
-        usage: Mapping[str, Any] = answer.get("usage") or {}
+        usage: Any = answer.get("usage")
         with self._lock:
-            self.spent.prompt_tokens += int(usage.get("prompt_tokens") or 0)
-            self.spent.completion_tokens += int(usage.get("completion_tokens") or 0)
+            self.spent.prompt_tokens += _number(usage, "prompt_tokens")
+            self.spent.completion_tokens += _number(usage, "completion_tokens")
         return answer
 
-    def _choices(self, answer: Mapping[str, Any]) -> list[str]:
+    def _choices(self, answer: Mapping[str, Any]) -> list[str | None]:
+        """Return the texts of an answer, None for one without text. Raises RunError for what is no answer."""
+        if error := answer.get("error"):
+            said = self._hidden(" ".join(str(error).split())[:300])
+            raise RunError(f"the server answered with an error: {said}", where=self.address, hint="look at the server's log")
         try:
-            texts = [str(choice["message"]["content"] or "") for choice in answer["choices"]]
+            texts: list[Any] = [choice["message"]["content"] for choice in answer["choices"]]
+            if not all(text is None or isinstance(text, str) for text in texts):
+                raise TypeError("a text is none")
         except (KeyError, TypeError) as error:
             raise RunError(
                 "the server's answer has no choices with messages", where=self.address, hint="is the server OpenAI-compatible?"
@@ -168,10 +188,10 @@ class RemoteSpeaker:
                 self.spent.retries += number > 0
             wait = self.pause * 2**number * random.uniform(0.5, 1.5)
             try:
-                response = client.request(method, path, json=body)
+                response = self._whole(client, method, path, body)
                 if response.is_success:
                     return self._parsed(response)
-                problem = f"{response.status_code}: {told(response)}"
+                problem = f"{response.status_code}: {self._hidden(told(response))}"
                 if response.status_code not in TRY_AGAIN:
                     raise RunError(f"the server refused with {problem}", where=self.address, hint=_hint(response.status_code))
                 wait = asked_wait(response.headers) or wait
@@ -183,9 +203,26 @@ class RemoteSpeaker:
             f"no answer in {self.tries} tries; the last one failed with {problem}", where=self.address, hint="is the server running?"
         )
 
+    def _whole(self, client: httpx.Client, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+        """Return a response that is read within the deadline. httpx limits each single read, and a server may send a byte at a time."""
+        end, text = time.monotonic() + self.seconds, bytearray()
+        with client.stream(method, path, json=body) as response:
+            for piece in response.iter_bytes():
+                text += piece
+                if len(text) > LONGEST_ANSWER:
+                    what = f"the answer is longer than {LONGEST_ANSWER // 10**6} MB"
+                    raise RunError(what, where=self.address, hint="is this the address of a language model?")
+                if time.monotonic() > end:
+                    raise httpx.ReadTimeout(f"the answer was not complete within {self.seconds:g} seconds")
+        return httpx.Response(response.status_code, headers=_plain(response.headers), content=bytes(text))
+
+    def _hidden(self, text: str) -> str:
+        """Take the key out of a server's words, which may repeat it."""
+        return hidden(text, self.key or os.environ.get(KEY, ""))
+
     def _parsed(self, response: httpx.Response) -> dict[str, Any]:
         try:
-            return dict(response.json())
+            return dict(parsed(response.content))
         except (ValueError, TypeError) as error:
             raise RunError("the server's answer is not a JSON object", where=self.address, hint="does the address end in /v1?") from error
 
@@ -199,20 +236,45 @@ def sampling_fields(sampling: Sampling) -> dict[str, Any]:
 
 
 def asked_wait(headers: Mapping[str, str]) -> float:
-    """Return the wait in seconds that a server asks for; 0 when it names none (a date counts as none)."""
+    """Return the wait in seconds that a server asks for, of a minute at most; 0 when it names none (a date counts as none)."""
     try:
-        return max(0.0, float(headers.get("retry-after", "0")))
+        wait = float(headers.get("retry-after", "0"))
     except ValueError:
         return 0.0
+    return min(max(0.0, wait), LONGEST_WAIT) if wait == wait else 0.0
 
 
 def told(response: httpx.Response) -> str:
     """Return the message of a refusal on one line, from OpenAI's error form or as plain text."""
     try:
-        text = str(response.json()["error"]["message"])
+        text = str(parsed(response.content)["error"]["message"])
     except (ValueError, TypeError, KeyError):
         text = response.text
     return " ".join(text.split())[:300]
+
+
+def parsed(content: bytes) -> Any:
+    """Return the value of a JSON text. Raises ValueError, also for one that is nested too deeply."""
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def hidden(text: str, key: str) -> str:
+    """Take our key out of a server's words, which may repeat it."""
+    return text.replace(key, "***") if key else text
+
+
+def _number(usage: Any, name: str) -> int:
+    """Return a number of tokens; 0 for anything else that a server may say."""
+    value: Any = cast("Mapping[str, Any]", usage).get(name) if isinstance(usage, Mapping) else 0
+    return value if isinstance(value, int) else 0
+
+
+def _plain(headers: httpx.Headers) -> dict[str, str]:
+    """Return headers without those that describe the encoding of a body that is decoded by now."""
+    return {name: value for name, value in headers.items() if name not in ("content-encoding", "content-length", "transfer-encoding")}
 
 
 def _hint(status: int) -> str:

@@ -5,7 +5,6 @@ Token ids go in and come out; no text is tokenised again. Routes and fields are 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -15,7 +14,7 @@ from typing import Any, cast
 
 import httpx
 
-from accord.engine.remote import TRY_AGAIN, told
+from accord.engine.remote import TRY_AGAIN, parsed, told
 from accord.errors import RunError, UsageError
 from accord.records import Sampling
 
@@ -24,6 +23,8 @@ KEYS = ("VLLM_API_KEY", "OPENAI_API_KEY")
 COMPLETIONS = "/v1/completions"
 CONNECT = 10.0
 """Seconds to wait for a connection."""
+LONGEST_ANSWER = 512_000_000
+"""Most bytes of an answer."""
 
 
 class ServerFault(Exception):
@@ -91,9 +92,13 @@ class VllmServer:
         left = max(ends - time.monotonic(), 0.001)
         limits = httpx.Timeout(left, connect=min(left, CONNECT), pool=None)
         url, parts = self.address.rstrip("/") + path, list[bytes]()
+        size = 0
         with self.client.stream(method, url, json=body, headers=headers, timeout=limits) as response:
             for part in response.iter_bytes():
                 parts.append(part)
+                size += len(part)
+                if size > LONGEST_ANSWER:
+                    raise RunError(f"an answer of {path} is too long", where=self.address, hint=f"{LONGEST_ANSWER // 10**6} MB at most")
                 if time.monotonic() > ends:
                     raise httpx.ReadTimeout("the answer is not complete within its deadline")
             return response.status_code, b"".join(parts)
@@ -210,7 +215,7 @@ def _object(raw: bytes, path: str) -> dict[str, Any]:
     if not raw.strip():
         return {}
     try:
-        found: Any = json.loads(raw)
+        found: Any = parsed(raw)
     except ValueError as error:
         if path.startswith("/v1/") and path.endswith("_lora_adapter"):
             return {}  # it answers by a sentence

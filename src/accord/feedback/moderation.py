@@ -63,6 +63,18 @@ def together(*screens: Screen) -> Screen:
     return lambda text: apart(chain.from_iterable(screen(text) for screen in screens))
 
 
+def remembered(screen: Screen) -> Screen:
+    """Return a screen that looks at each text once."""
+    known = dict[str, Sequence[Finding]]()
+
+    def looked_up(text: str) -> Sequence[Finding]:
+        if text not in known:
+            known[text] = screen(text)
+        return known[text]
+
+    return looked_up
+
+
 def apart(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings in order of position; at one position personal data comes first, and each kind appears once."""
     kept: list[Finding] = []

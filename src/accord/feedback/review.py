@@ -22,7 +22,7 @@ from accord.feedback.apps import GROUP, Request, request_of
 from accord.feedback.audit import note
 from accord.feedback.chats import Turn, messages, told
 from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses, add_rows, by_id, insert_rows
-from accord.feedback.moderation import Finding, Screen, redacted
+from accord.feedback.moderation import Finding, Screen, redacted, remembered
 from accord.feedback.provenance import Provenance
 from accord.feedback.reactions import Reaction, found, withdraw_records
 from accord.feedback.refusals import Refused
@@ -89,8 +89,11 @@ def accept(store: Store, id: str, *, by: str, screen: Screen, now: datetime, hel
     Raises:
         Refused: it was already reviewed or is no longer valid (409), or its user's consent is not in force (403).
     """
+    known = remembered(screen)
+    with store.read() as connection:
+        item_of(connection, id, known)  # the texts are screened here, while others may write
     with store.write() as connection:
-        return accept_within(connection, _item(connection, _open(connection, id), screen), by=by, now=now, held_out=held_out)
+        return accept_within(connection, item_of(connection, id, known), by=by, now=now, held_out=held_out)
 
 
 def accept_within(connection: Connection, item: Item, *, by: str, now: datetime, held_out: float = 0.0) -> list[tuple[str, str]]:
@@ -183,7 +186,7 @@ def _item(connection: Connection, reaction: Reaction, screen: Screen) -> Item:
     noted = str(reaction.payload.get("note") or "")
     text = str(reaction.payload.get("text") or noted)
     remark = noted if text != noted else ""
-    findings = list[Finding]()
+    screen, findings = remembered(screen), list[Finding]()
     for part in (*(message.content for message in asked), *(answer.text for answer in answers), text, remark):
         findings += screen(part)
 

@@ -209,7 +209,7 @@ class ServerReward:
     def _parsed(self, text: bytes) -> Any:
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             shown = self._hidden(text[:80].decode("utf-8", "replace"))
             raise RunError(f"its answer is no JSON: {shown!r}", where=self._where, hint="is the address whole?") from None
 

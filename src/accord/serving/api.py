@@ -33,7 +33,7 @@ from accord.serving.metrics import Meter
 from accord.serving.response_fields import RESPONSE_FIELDS
 from accord.serving.responses import responses
 from accord.serving.schemas import FIELDS
-from accord.serving.service import ERRORS, Keeper, Service, Who, With
+from accord.serving.service import ERRORS, Keeper, Service, Who, With, key_of
 
 OWN = ("127.0.0.1", "localhost", "::1", "[::1]")
 log = logging.getLogger("accord.serve")
@@ -71,7 +71,7 @@ def create(
         extend(app)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    return Gate(app)
+    return Gate(app, known=(lambda given: key_of(keys, given) is not None) if keys else None)
 
 
 def _routes(app: FastAPI) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +20,9 @@ SEND_SECONDS = 20.0
 """Longest time for a client to send its body."""
 READ_SECONDS = 30.0
 """Longest time for a client to read one part of the answer before the connection is closed."""
+NO_KEY = "give a working API key as Authorization: Bearer KEY"
+Known = Callable[[str], bool]
+"""From the header ``Authorization`` to whether it holds a working key."""
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'"}
 
 
@@ -35,16 +38,21 @@ def problem(status: int, message: str, *, code: str = "", param: str | None = No
 
 
 class Gate:
-    """ASGI middleware. The body is read here, once, and passed on whole."""
+    """ASGI middleware. The body is read here, once, and passed on whole; without a working key it is not read at all."""
 
-    def __init__(self, app: ASGIApp, *, largest: int = LARGEST_BODY, seconds: float = SEND_SECONDS) -> None:
-        self.app, self.largest, self.seconds = app, largest, seconds
+    def __init__(self, app: ASGIApp, *, largest: int = LARGEST_BODY, seconds: float = SEND_SECONDS, known: Known | None = None) -> None:
+        self.app, self.largest, self.seconds, self.known = app, largest, seconds, known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "0")
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "0")
+        sends = announced != "0" or "transfer-encoding" in headers
+        if sends and self.known and not self.known(headers.get("authorization", "")):
+            await _refuse(send, 401, NO_KEY, "invalid_api_key", {"WWW-Authenticate": "Bearer"})
+            return
         if not announced.isdecimal() or int(announced) > self.largest:
             await _refuse(send, 413, f"the request is too large: {self.largest} bytes at most", "request_too_large")
             return
@@ -82,9 +90,10 @@ def _patient(send: Send) -> Send:
     return dressed
 
 
-async def _refuse(send: Send, status: int, message: str, code: str) -> None:
+async def _refuse(send: Send, status: int, message: str, code: str, more: Mapping[str, str] | None = None) -> None:
     body = problem(status, message, code=code)
-    fields: Mapping[str, str] = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **_headers()}
+    own = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+    fields: Mapping[str, str] = {**own, **_headers(), **(more or {})}
     headers = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -10,10 +10,12 @@ import asyncio
 import json
 import math
 import secrets
+import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from accord.data import retrieval
 from accord.records import Demonstration, Message, Sampling
@@ -25,6 +27,7 @@ Screen = Callable[[str], Sequence[str]]
 """Function from a text to the kinds of findings in it, e.g. ``harm``, ``personal``, ``injection``."""
 Score = Callable[[Sequence[Message], Sequence[str]], Sequence[float]]
 """Function from a conversation and answers to each answer's score."""
+Result = TypeVar("Result")
 DECLINED = {"en": "I can't help with that.", "zh": "这个我不能帮忙。"}
 WITHHELD = {"en": "I had an answer, but it held something that I may not give out.", "zh": "我有一个回答，但其中有不便给出的内容。"}
 UNSURE = {"en": "I don't know.", "zh": "我不知道。"}
@@ -32,6 +35,10 @@ NOT_THERE = {"en": "The documents do not say.", "zh": "文档里没有写。"}
 READ = {"en": "Answer with sentences of this text, word for word:", "zh": "请用下文的原句回答："}
 
 
+PART, OVERLAP = 20_000, 500
+"""Characters of a text that are screened at a time: about a tenth of a second's work at the very most."""
+_ASIDE = ThreadPoolExecutor(4, "guard")
+"""Threads for filters and retrieval, so that these hold up neither the event loop nor the reading of prompts."""
 FAILED = "-failed"
 """Suffix of the kind for a screen that failed, e.g. ``dialect-failed``."""
 
@@ -91,6 +98,25 @@ def shaped(rules: Rules, conversation: Sequence[Message]) -> tuple[Message, ...]
     return said if rules.reasoning == "off" else prompt_styles.chain_of_thought(said)
 
 
+def in_parts(text: str, screen: Screen, gone: threading.Event) -> list[str]:
+    """Return the kinds of findings in a text. A long one is screened in parts that overlap, until nobody waits for it any more."""
+    found = dict[str, None]()
+    for start in range(0, max(len(text), 1), PART):
+        if gone.is_set():
+            break
+        found |= dict.fromkeys(screen(text[max(0, start - OVERLAP) : start + PART]))
+    return list(found)
+
+
+async def aside(work: Callable[[threading.Event], Result]) -> Result:
+    """Do work outside the event loop, in a few threads of its own. What waits there is dropped with its request, what runs is told."""
+    gone = threading.Event()
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_ASIDE, work, gone)
+    finally:
+        gone.set()
+
+
 class Guarded:
     """A host with rules around it.
 
@@ -136,22 +162,28 @@ class Guarded:
     async def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
         """Return pieces of one answer. Raw text is continued without any rule."""
         said = ask.conversation
-        if said and self._declined(said):
+        if said and await self._declined(said):
             version = self.host.version(model)
             yield Piece(words(DECLINED, said), "stop", version=version, withheld="input")
             return
         if not said or not (self.rules.whole or ask.documents):
-            asked = replace(ask, conversation=shaped(self.rules, said)) if said else ask
+            asked = replace(ask, conversation=await self._shaped(said)) if said else ask
             async with aclosing(self.host.ask(model, asked)) as pieces:
                 async for piece in pieces:
                     yield piece
             return
         yield await (self._quoted(model, ask) if ask.documents else self._checked(model, ask))
 
-    def _declined(self, said: Sequence[Message]) -> bool:
+    async def _shaped(self, said: Sequence[Message]) -> tuple[Message, ...]:
+        """Return the conversation as it is put to the model; examples are looked up outside the event loop."""
+        return await aside(lambda _: shaped(self.rules, said)) if self.rules.shots else shaped(self.rules, said)
+
+    async def _declined(self, said: Sequence[Message]) -> bool:
         if self.rules.input_filter == "off":
             return False
-        found = [kind for kind in dict.fromkeys(self.rules.screen(prompt_styles.asked(said))) if kind != "personal"]
+        asked = prompt_styles.asked(said)
+        kinds = await aside(lambda gone: in_parts(asked, self.rules.screen, gone))
+        found = [kind for kind in kinds if kind != "personal"]
         for kind in found:
             self.note("input", kind)
         return bool(found) and self.rules.input_filter == "refuse"
@@ -159,7 +191,7 @@ class Guarded:
     async def _checked(self, model: str, ask: Ask) -> Piece:
         """Return the complete answer after every rule that needs it whole."""
         rules, said = self.rules, ask.conversation
-        wanted = replace(ask, conversation=shaped(rules, said), logprobs=ask.logprobs or 0)
+        wanted = replace(ask, conversation=await self._shaped(said), logprobs=ask.logprobs or 0)
         answer = await self._best(model, wanted)
         if confidence(answer.tokens) < rules.unsure_below:
             self.note("output", "unsure")
@@ -167,7 +199,10 @@ class Guarded:
         if rules.reasoning == "fold":
             reasoning, text = prompt_styles.folded(answer.text)
             answer = replace(answer, text=text, reasoning=reasoning)
-        found = new_kinds(_all_words(answer), said, rules.screen) if rules.output_filter != "off" else []
+        found = list[str]()
+        if rules.output_filter != "off":
+            told = _all_words(answer)
+            found = await aside(lambda gone: new_kinds(told, said, lambda text: in_parts(text, rules.screen, gone)))
         for kind in found:
             self.note("output", kind)
         if found and rules.output_filter == "refuse":
@@ -202,9 +237,7 @@ class Guarded:
         """Quote from the documents, chosen by the model or by the words shared with the question; or say that
         there is no quote."""
         question = prompt_styles.asked(ask.conversation)
-        known = retrieval.sentences(ask.documents)
-        best = retrieval.rank(question, [quote.text for quote in known], 6)
-        near = [known[index] for index in best]
+        near = await aside(lambda _: _nearest(question, ask.documents))
         text = " ".join(quote.text for quote in near)
         said = (*ask.conversation[:-1], Message("user", f"{words(READ, ask.conversation)}\n{text}\n\n{question}"))
         try:
@@ -219,6 +252,12 @@ class Guarded:
         titles = [ask.documents[quote.document].title or f"document {quote.document + 1}" for quote in quotes]
         lines = [f"“{quote.text}” ({title})" for quote, title in zip(quotes, titles, strict=True)]
         return replace(given, text="\n".join(lines), finish="stop", tokens=(), quotes=tuple(quotes))
+
+
+def _nearest(question: str, documents: Sequence[retrieval.Document]) -> list[retrieval.Quote]:
+    """Return the sentences that share most with a question."""
+    known = retrieval.sentences(documents)
+    return [known[index] for index in retrieval.rank(question, [quote.text for quote in known], 6)]
 
 
 def _all_words(answer: Piece) -> str:

@@ -511,15 +511,40 @@ def _shortened(
         dropped = set(old[:count])
         return _conversation(served, [message for place, message in enumerate(said) if place not in dropped], functions)
 
-    low, high = 0, len(old)  # without `low` it is too long; without `high` it fits, or is refused, or nothing more can be dropped
+    def found_out(count: int) -> bool:
+        """Return whether it fits without so many, or is refused: fewer may fit, and what counts is the first that fits or is refused."""
+        try:
+            return len(without(count)) <= room
+        except NotUnderstood:
+            return True
+
+    # Without `low` it is too long; without `high` it fits, or is refused, or nothing more can be dropped.
+    low, high = _least_dropped(served, said, old, room, gone), len(old)
     while low + 1 < high and not gone.is_set():
         middle = (low + high) // 2
-        try:
-            fits = len(without(middle)) <= room
-        except NotUnderstood:  # fewer may fit: what counts is the first that fits or is refused
-            fits = True
-        low, high = (low, middle) if fits else (middle, high)
+        low, high = (low, middle) if found_out(middle) else (middle, high)
     return without(high) if high and not gone.is_set() else ids
+
+
+def _least_dropped(served: _Served, said: Sequence[Message], old: Sequence[int], room: int, gone: threading.Event) -> int:
+    """Return how many of the oldest turns must go because the words of the others alone do not fit. Each turn is read once.
+
+    A token spans at most the end of one turn and the beginning of the next, so that each turn counts one token less than it has.
+    """
+    dropped, kept = set(old), 0
+    for place, message in enumerate(said):
+        kept += 0 if place in dropped else _words_of(served, message)
+    for count in range(len(old), 0, -1):
+        kept += _words_of(served, said[old[count - 1]])
+        if kept > room or gone.is_set():
+            return count - 1
+    return 0
+
+
+def _words_of(served: _Served, message: Message) -> int:
+    """Return the least number of tokens that a turn takes."""
+    said = message.content.rpartition(THOUGHTS[1])[2].strip()  # templates may leave out thoughts and outer spaces
+    return max(0, len(served.format.tokenizer(said, add_special_tokens=False)["input_ids"]) - 1)
 
 
 def _conversation(served: _Served, said: Sequence[Message], functions: Sequence[Mapping[str, Any]]) -> list[int]:

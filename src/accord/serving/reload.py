@@ -40,7 +40,11 @@ async def reload_rewritten(library: Library, host: Swapping, *, seconds: float =
     while True:
         await asyncio.sleep(seconds)
         for name in host.models():
-            digest = await asyncio.to_thread(library.digest, name)
+            try:
+                digest = await asyncio.to_thread(library.digest, name)
+            except (AccordError, OSError, ValueError) as error:
+                log.info("%s is being rewritten: %s", name, error)  # looked at again after the interval
+                continue
             if not digest or digest in (host.version(name).rpartition("@")[2], failed.get(name)):
                 continue
             try:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from accord.serving.gate import NO_KEY
 from accord.serving.host import Ask, Host
 from accord.serving.keys import Key, Keys
 from accord.serving.limits import Limits
@@ -78,6 +79,12 @@ class Caller:
         return self.key is None or not self.key.models or model in self.key.models
 
 
+def key_of(keys: Keys, authorization: str) -> Key | None:
+    """Return the key in the header ``Authorization``; None without a working one."""
+    scheme, _, token = authorization.partition(" ")
+    return keys.find(token.strip()) if scheme.lower() == "bearer" else None
+
+
 async def _service(request: Request) -> Service:
     return request.app.state.service
 
@@ -86,10 +93,9 @@ async def _known(request: Request, service: Annotated[Service, Depends(_service)
     """Return the caller of a request, whatever the key may do. Raises HTTPException 401 without a valid key."""
     if service.keys is None:
         return Caller(NOBODY, None)
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    key = service.keys.find(token.strip()) if scheme.lower() == "bearer" else None
+    key = key_of(service.keys, request.headers.get("authorization", ""))
     if key is None:
-        raise HTTPException(401, "give a working API key as Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
+        raise HTTPException(401, NO_KEY, {"WWW-Authenticate": "Bearer"})
     return Caller(key.id, key)
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
-import time
+import random
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -20,11 +22,17 @@ from urllib.parse import urlsplit
 import httpx
 
 from accord.data.tool_turns import ToolCall, template_turn
-from accord.engine.remote import KEY, LONGEST_WAIT, TRY_AGAIN, asked_wait, sampling_fields, told
+from accord.engine.remote import KEY, LONGEST_WAIT, TRY_AGAIN, asked_wait, hidden, parsed, sampling_fields, told
 from accord.errors import UsageError
 from accord.records import Message, Sampling
 from accord.serving.host import Ask, Busy, Embedded, Finish, NotUnderstood, Piece, RefusedRequest, Token, TooSlow, Unavailable, UnknownModel
 
+LONGEST_LINE, LONGEST_ANSWER = 1_000_000, 64_000_000
+"""Most bytes of a line of a streamed answer, and of all of an answer."""
+LONGEST_PROBLEM = 65_536
+"""Most bytes of a refusal that are read."""
+LONGEST_TOKEN = 128
+"""Characters per token that an answer may have at most, whatever the server counts."""
 log = logging.getLogger("accord.serve")
 
 
@@ -34,7 +42,7 @@ class Upstream:
     Args:
         address: up to and including ``/v1``.
         key: its API key; by default the environment's ``OPENAI_API_KEY``.
-        seconds: timeout of one answer.
+        seconds: deadline of one answer, from the first try to the last token.
         tries: how often a request is sent before its first token.
         pause: seconds before the second try; doubled with every further one.
     """
@@ -97,13 +105,18 @@ class Upstream:
             await self._refresh()
         self._running[model] = self._running.get(model, 0) + 1
         response = None
+        deadline = asyncio.get_running_loop().time() + self.seconds
         try:
-            response = await self._begun(model, ask)
-            deadline = time.monotonic() + self.seconds
-            async for piece in _pieces(model, ask, response, self.version(model)):
-                yield piece
-                if time.monotonic() > deadline and not piece.finish:
-                    raise TooSlow("the answer took longer than the time limit", where=self.address, seconds=5)
+            async with asyncio.timeout_at(deadline):
+                response = await self._begun(model, ask)
+            async with aclosing(_pieces(model, ask, response, self.version(model), deadline)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except TimeoutError as error:
+            raise TooSlow("the answer took longer than the time limit", where=self.address, seconds=5) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s sent what is no part of an answer: %r", self.address, error)
+            raise Unavailable("the server behind this one sent what is no part of an answer", where=self.address, seconds=5) from error
         except httpx.TimeoutException as error:
             raise TooSlow("the server behind this one took too long", where=self.address, seconds=5) from error
         except httpx.TransportError as error:
@@ -120,7 +133,7 @@ class Upstream:
         problem, wait = "", 0.0
         for number in range(self.tries):
             if number:
-                await asyncio.sleep(min(wait or self.pause * 2 ** (number - 1), LONGEST_WAIT))
+                await asyncio.sleep(min(wait or self.pause * 2 ** (number - 1) * random.uniform(0.5, 1.5), LONGEST_WAIT))
             request = self._client.build_request(
                 "POST", "/chat/completions" if ask.conversation else "/completions", json=_body(model, ask)
             )
@@ -131,11 +144,13 @@ class Upstream:
                 continue
             if response.is_success:
                 return response
-            await response.aread()
-            await response.aclose()
+            try:
+                said = await _beginning(response)
+            finally:
+                await response.aclose()
             if response.status_code == 429 or response.status_code not in TRY_AGAIN:
-                raise _refusal(model, response)
-            problem, wait = f"{response.status_code}: {told(response)}", asked_wait(response.headers)
+                raise _refusal(model, response, hidden(said, self._key))
+            problem, wait = f"{response.status_code}: {hidden(said, self._key)}", asked_wait(response.headers)
         log.warning("%s gave no answer in %s tries: %s", self.address, self.tries, problem)
         raise Unavailable(
             f"the server behind this one gave no answer in {self.tries} tries", hint="it may be down; try again later", seconds=5
@@ -143,11 +158,23 @@ class Upstream:
 
     async def _refresh(self) -> None:
         try:
-            response = await self._client.get("/models", timeout=5.0) if self._client else None
-            listed: Any = response.json() if response and response.is_success else {}
+            async with asyncio.timeout(5.0):
+                listed = await self._listed()
             self._names = [str(row["id"]) for row in listed.get("data", [])]
-        except (httpx.TransportError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (httpx.TransportError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s does not say what it has: %s", self.address, error)
+
+    async def _listed(self) -> dict[str, Any]:
+        """Return what the server says of its models. Raises ValueError when it never ends."""
+        text = bytearray()
+        if self._client is None:
+            return {}
+        async with self._client.stream("GET", "/models") as response:
+            async for part in response.aiter_bytes():
+                text += part
+                if len(text) > LONGEST_LINE:
+                    raise ValueError("its list of models does not end")
+        return parsed(bytes(text)) if response.is_success else {}
 
 
 @dataclass(frozen=True)
@@ -203,9 +230,19 @@ def _turn(message: Message) -> dict[str, Any]:
     return turn
 
 
-def _refusal(model: str, response: httpx.Response) -> RefusedRequest:
+async def _beginning(response: httpx.Response) -> str:
+    """Return the message of a refusal, however long its text is."""
+    text = bytearray()
+    async for part in response.aiter_bytes():
+        text += part
+        if len(text) > LONGEST_PROBLEM:
+            break
+    return told(httpx.Response(response.status_code, content=bytes(text)))
+
+
+def _refusal(model: str, response: httpx.Response, text: str) -> RefusedRequest:
     """Return the other server's refusal as our own, with its words but without its complaints about our key."""
-    status, text = response.status_code, told(response)
+    status = response.status_code
     if status == 404:
         return UnknownModel(text, where=model)
     if status == 429:
@@ -218,24 +255,33 @@ def _refusal(model: str, response: httpx.Response) -> RefusedRequest:
     return NotUnderstood(text, where=model)
 
 
-async def _pieces(model: str, ask: Ask, response: httpx.Response, version: str) -> AsyncGenerator[Piece]:
-    """Return the stream's chunks as pieces. The last is held back until the tokens are counted."""
+async def _pieces(model: str, ask: Ask, response: httpx.Response, version: str, deadline: float) -> AsyncGenerator[Piece]:
+    """Return the stream's chunks as pieces. The last is held back until the tokens are counted.
+
+    An answer ends at the tokens that the request allows, whatever the server goes on to send.
+    """
     last, drawn, prompt, counted = "", 0, 0, 0
+    most, length = ask.sampling.max_tokens if ask.exact else math.inf, 0
     called = dict[int, dict[str, str]]()
-    async for chunk in _chunks(response):
+    async for chunk in _chunks(response, deadline):
         version = str(chunk.get("system_fingerprint") or version)
         if usage := chunk.get("usage"):
             prompt, counted = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
         for choice in chunk.get("choices") or ():
-            text: Any = (choice.get("delta") or {}).get("content") if ask.conversation else choice.get("text")
+            said: Any = (choice.get("delta") or {}).get("content") if ask.conversation else choice.get("text")
+            text = cast("str", said or "")
             tokens = _tokens(choice.get("logprobs"), chat=bool(ask.conversation)) if ask.logprobs is not None else ()
             last = str(choice.get("finish_reason") or last)
             for part in cast("list[dict[str, Any]]", (choice.get("delta") or {}).get("tool_calls") or []):
                 _join(called, part)
-            if text or tokens:
-                count = len(tokens) or 1
-                drawn += count
-                yield Piece(f"{text or ''}", "", tokens, count, prompt, version)
+                length += len(str(part))
+            count: int = len(tokens) or bool(text)
+            drawn, length = drawn + count, length + len(text)
+            if drawn > most or length > most * LONGEST_TOKEN:
+                yield Piece("", "length", (), 0, prompt, version)
+                return
+            if count:
+                yield Piece(text, "", tokens, count, prompt, version)
     if not last:
         raise Unavailable("the server behind this one broke the connection", where=model, seconds=5)
     finish: Finish = "length" if last == "length" else "stop"
@@ -255,24 +301,48 @@ def _join(called: dict[int, dict[str, str]], part: dict[str, Any]) -> None:
 def _called(model: str, call: dict[str, str]) -> ToolCall:
     try:
         arguments: Any = json.loads(call["arguments"] or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         raise Unavailable("the server behind this one sent a call without arguments", where=model, seconds=5)
     return ToolCall(call["id"], call["name"], cast("dict[str, Any]", arguments))
 
 
-async def _chunks(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    async for line in response.aiter_lines():
-        if not line.startswith("data:") or line[5:].strip() == "[DONE]":
+async def _chunks(response: httpx.Response, deadline: float) -> AsyncIterator[dict[str, Any]]:
+    async for line in _lines(response, deadline):
+        if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
             continue
         try:
-            chunk: Any = json.loads(line[5:])
+            chunk = parsed(line[5:])
         except ValueError as error:
             raise Unavailable("the server behind this one sent invalid JSON", seconds=5) from error
+        if not isinstance(chunk, dict):
+            raise TypeError("a chunk is no object")
         if "error" in chunk:
-            raise Unavailable(f"the server behind this one failed: {chunk['error']}", seconds=5)
-        yield chunk
+            log.warning("the server behind this one failed: %.300s", cast("dict[str, Any]", chunk)["error"])
+            raise Unavailable("the server behind this one failed while it was answering", seconds=5)
+        yield cast("dict[str, Any]", chunk)
+
+
+async def _lines(response: httpx.Response, deadline: float) -> AsyncIterator[bytes]:
+    """Return a stream's lines. Comments too count against the deadline, and no line is longer than ``LONGEST_LINE``."""
+    rest, size = bytearray(), 0
+    parts = response.aiter_bytes()
+    while True:
+        async with asyncio.timeout_at(deadline):
+            part = await anext(parts, None)
+        if part is None:
+            break
+        size += len(part)
+        *lines, last = part.split(b"\n")
+        for line in lines:
+            yield bytes(rest + line)
+            rest.clear()
+        rest += last
+        if len(rest) > LONGEST_LINE or size > LONGEST_ANSWER:
+            raise ValueError("a line or an answer does not end")
+    if rest:
+        yield bytes(rest)
 
 
 def _tokens(told: Any, *, chat: bool) -> tuple[Token, ...]:

@@ -147,5 +147,7 @@ def by_llm(project: Project, answered: Answered, config: CompareConfig, address:
             opinions += [opinion for opinion, a, b in zip(found, one, other, strict=True) if a.strip() != b.strip()]
         tables[name] = from_pairs(len(answered.prompts), len(answered.systems), worth)
     bias = dataclasses.asdict(llm_judge.position_bias(opinions))
-    metrics = {"judge_model": model, "position_bias": bias, "judge_spent": dataclasses.asdict(speaker.spent)}
+    marked = {name: sum(map(llm_judge.suspicious, texts)) for name, texts in zip(answered.names, answered.texts, strict=True)}
+    metrics: dict[str, Any] = {"judge_model": model, "position_bias": bias, "judge_spent": dataclasses.asdict(speaker.spent)}
+    metrics["suspicious"] = marked
     return Judged(tables.pop("overall"), tables, None, metrics)

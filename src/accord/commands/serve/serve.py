@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import torch
-import uvicorn
 from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPath
@@ -23,6 +22,7 @@ from accord.errors import ModelError, UsageError
 from accord.feedback import questions
 from accord.feedback.app_prompts import Draw
 from accord.feedback.store import Store
+from accord.feedback.web.connections import server
 from accord.feedback.web.server import is_loopback, listen
 from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
@@ -42,9 +42,6 @@ from accord.serving.reload import reload_rewritten
 from accord.serving.screens import EVERYTHING
 from accord.serving.upstream import Upstream
 from accord.settings import ChatConfig, LabelConfig, ServeConfig
-
-CONNECTIONS = 4096
-"""Open connections of the server; further ones are refused with 503."""
 
 
 def serve(
@@ -114,8 +111,6 @@ async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules,
     keeper = Keeper(desk, Draw(EVERYTHING, config.prompt_share, config.prompts_per_user, held_out), config.keep_days)
     how: dict[str, Any] = {"limits": limits, "names": [*names, config.host], "rules": rules, "strict": config.strict, "keeper": keeper}
     app = create(host, keys=keys, **how, extend=lambda app: mount(app, desk, routes.router, task_routes.router, hook_routes.router))
-    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "lifespan": "off"}
-    settings = uvicorn.Config(app, **quiet, timeout_graceful_shutdown=5, limit_concurrency=CONNECTIONS)
     await host.start()
     beside = [asyncio.create_task(reload_rewritten(Shelf(project), host))] if isinstance(host, ModelHost) else []
     if keys:
@@ -125,7 +120,7 @@ async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules,
         hostname = f"[{config.host}]" if ":" in config.host else config.host
         address = f"http://{hostname}:{socket.getsockname()[1]}/v1"
         print(f"Serving {', '.join(host.models()) or 'nothing yet'} at {address}  (Ctrl-C ends it)", flush=True)
-        await uvicorn.Server(settings).serve(sockets=[socket])
+        await server(app, lifespan="off").serve(sockets=[socket])
     finally:
         for task in beside:
             task.cancel()

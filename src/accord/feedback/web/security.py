@@ -6,8 +6,10 @@ the store know, together with a configured secret.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import logging
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY = 1_000_000
 """Maximum size of a request in bytes."""
+SEND_SECONDS, READ_SECONDS = 20.0, 30.0
+"""Longest time for a client to send its body, and to read one part of the answer before the connection is closed."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -31,6 +35,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
+log = logging.getLogger("accord.site")
 HSTS = "max-age=31536000"
 
 
@@ -63,7 +68,7 @@ def upload_fits(session: str, secret: str, given: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware: security headers on every response, and 413 for a body that is announced or found too large.
+    """ASGI middleware: security headers on every response, 413 for a body that is too large, and 408 for one that comes too slowly.
 
     The body is read here, once, and passed on in the scope under ``accord.body``.
 
@@ -73,9 +78,15 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, *, https: bool = False, largest: int = LARGEST_BODY, streamed: Mapping[str, int] | None = None
+        self,
+        app: ASGIApp,
+        *,
+        https: bool = False,
+        largest: int = LARGEST_BODY,
+        seconds: float = SEND_SECONDS,
+        streamed: Mapping[str, int] | None = None,
     ) -> None:
-        self.app, self.largest, self.streamed = app, largest, dict(streamed or {})
+        self.app, self.largest, self.seconds, self.streamed = app, largest, seconds, dict(streamed or {})
         self.headers = HEADERS | ({"Strict-Transport-Security": HSTS} if https else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,18 +97,26 @@ class Guard:
         route = str(scope["path"]).removeprefix(str(scope.get("root_path", "")).rstrip("/"))
         most = self.streamed.get(route, 0) if scope["method"] == "POST" else 0
         if not announced.isdecimal() or int(announced) > (most or self.largest):
-            await self._refuse(self._dressed(send))
+            await self._refuse(self._dressed(send), 413, "the request is too large")
             return
         if most:
             scope["accord.body"] = b""
             await self.app(scope, _at_most(most, receive), self._dressed(send))
             return
-        body = await _body(receive, self.largest)
+        try:
+            async with asyncio.timeout(self.seconds):
+                body = await _body(receive, self.largest)
+        except TimeoutError:
+            await self._refuse(self._dressed(send), 408, f"the request took longer than {self.seconds:g} seconds to arrive")
+            return
         if body is None:
-            await self._refuse(self._dressed(send))
+            await self._refuse(self._dressed(send), 413, "the request is too large")
             return
         scope["accord.body"] = body
-        await self.app(scope, _replay(body, receive), self._dressed(send))
+        try:
+            await self.app(scope, _replay(body, receive), self._dressed(send))
+        except TimeoutError as error:
+            log.info("a client reads nothing: %s", error)  # uvicorn closes its connection, because the answer is not complete
 
     def _dressed(self, send: Send) -> Send:
         async def dressed(message: Message) -> None:
@@ -109,14 +128,15 @@ class Guard:
                 if own:
                     headers[POLICY_HEADER] = own
                 headers.setdefault("Cache-Control", "no-store")
-            await send(message)
+            async with asyncio.timeout(READ_SECONDS):
+                await send(message)
 
         return dressed
 
-    async def _refuse(self, send: Send) -> None:
-        text = b"413: the request is too large"
+    async def _refuse(self, send: Send, status: int, why: str) -> None:
+        text = f"{status}: {why}".encode()
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode()), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": text})
 
 

@@ -130,7 +130,6 @@ def bound(config: LabelConfig) -> tuple[socket.socket, str]:
 
 def serve(app: ASGIApp, made: socket.socket) -> None:
     """Serve a site until it is stopped; requests in flight get five seconds to end."""
-    import uvicorn
+    from accord.feedback.web.connections import server
 
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5))
-    server.run(sockets=[made])
+    server(app).run(sockets=[made])

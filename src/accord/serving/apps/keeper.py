@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from anyio import CapacityLimiter, move_on_after, to_thread
 
@@ -21,6 +21,7 @@ from accord.errors import StoreError
 from accord.feedback import app_prompts
 from accord.feedback.app_prompts import Draw
 from accord.feedback.app_requests import Said, keep
+from accord.feedback.moderation import remembered
 from accord.records import Message
 from accord.serving.apps.desk import Desk, app_of, now
 from accord.serving.host import Ask
@@ -31,6 +32,8 @@ SECONDS = 5.0
 THREADS = 4
 """Answers that are stored at the same time."""
 STORED = "X-Accord-Stored"
+LONG = 20_000
+"""Characters of a request from which on it is screened before the database is written to, whether it is sampled or not."""
 FINISHES = {"content_filter": "withheld", "": "stopped"}
 """The chat's terms for ends that OpenAI names otherwise, or not at all."""
 log = logging.getLogger("accord.serve")
@@ -92,13 +95,17 @@ class Keeper:
             name, _, digest = answer.version.partition("@")
             said.append(Said(answer.text, name, digest, FINISHES.get(answer.finish, answer.finish)[:12]))
         sampling = json.dumps(dataclasses.asdict(ask.sampling) | {"seed": ask.seed})
+        rules = replace(self.draw, screen=remembered(self.draw.screen))
+        if key.store == "prompts" and sum(len(message.content) for message in ask.conversation) > LONG:
+            for message in ask.conversation:
+                rules.screen(message.content)  # while others may write
         at = now()
         with self.desk.store().write(wait=max(0.1, until - time.monotonic())) as connection:
             turns = keep(
                 connection, app_of(key), user, id, ask.conversation, said, kind="answered", sampling=sampling, days=self.days, now=at
             )
             if key.store == "prompts":
-                self.outcomes[app_prompts.draw(connection, turns[0], self.draw, now=at)] += 1
+                self.outcomes[app_prompts.draw(connection, turns[0], rules, now=at)] += 1
 
 
 def _not_stored(ask: Ask, wanted: bool | None) -> str:
