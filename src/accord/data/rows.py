@@ -21,6 +21,8 @@ from accord.errors import InputError
 
 SHOWN = 2000
 """Characters of an unusable row that are kept beside its reason."""
+LARGEST_RANK, LARGEST_WHOLE = 1_000_000, 2**53
+"""Largest rank, and largest other whole number, which a float still holds exactly."""
 _CELL = 1_000_000
 """Longest table cell that is parsed as a list."""
 TOGETHER = ""
@@ -122,15 +124,15 @@ class Row:
     def ranks(self, field: str) -> tuple[int, ...]:
         """Return a list of whole numbers from 1, which tables write as 1.0 too. Raises InputError for anything else."""
         values: list[Any] = [int(value) if isinstance(value, float) and value.is_integer() else value for value in self.items(field)]
-        if any(type(value) is not int or value < 1 for value in values):
-            raise self.error(field, f"ranks are whole numbers from 1 (best), not {shown(values)}")
+        if any(type(value) is not int or not 1 <= value <= LARGEST_RANK for value in values):
+            raise self.error(field, f"ranks are whole numbers from 1 (best) to {LARGEST_RANK}, not {shown(values)}")
         return tuple(values)
 
     def whole(self, field: str) -> int:
         """Return a whole number. Raises InputError for anything else."""
         value = self.number(field)
-        if value != int(value):
-            raise self.error(field, f"not a whole number: {value}")
+        if value != int(value) or abs(value) > LARGEST_WHOLE:
+            raise self.error(field, f"not a whole number: {value}" if value != int(value) else f"too large a number: {value}")
         return int(value)
 
     def number(self, field: str) -> float:
