@@ -62,7 +62,7 @@ def cookie(jar: object) -> str:
 
 def test_cookies_belong_to_the_path_and_say_so(site: ProjectSite, come: Come) -> None:
     secure = replace(site, config=replace(site.config, https=True))
-    for root, wanted in [("", "__Host-accord="), ("/rlhf", "__Secure-accord=")]:
+    for root, wanted in [("", "__Host-accord="), ("/rlhf", "__Secure-accord_")]:
         token = accounts.invite(site.store, "lead", f"lea{root}", by="tests", now=datetime.now(UTC))
         with TestClient(SubPath(create(secure), root), base_url="https://127.0.0.1:8400") as client:
             given = client.post(f"{root}/join", data={"token": token}, follow_redirects=False)

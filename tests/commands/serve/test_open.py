@@ -68,3 +68,17 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:
         open_(project, config=OpenConfig(root_path="accord", port=0))
     with pytest.raises(UsageError, match="is not an address"):
         open_(project, upstream="127.0.0.1:9")
+
+
+def test_a_folder_of_projects_opens_under_one_address(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        Project.create(tmp_path / name)
+    with running("open", "--all", tmp_path, "--port", 0, code=130) as output:
+        link = re.findall(r"http://\S+", output.readline() + output.readline())[-1]
+        address, _, token = link.partition("/join?token=")
+        with httpx.Client(base_url=address, timeout=60, follow_redirects=True) as browser:
+            listed = browser.post("/join", data={"token": token})
+            assert 'href="/p/two/"' in listed.text
+            assert 'class="loop"' in browser.get("/p/two/").text
+    with pytest.raises(UsageError, match="is a project itself"):
+        open_(tmp_path / "one", all=True)

@@ -6,6 +6,8 @@ Loads no torch before somebody asks a model in the chat.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,23 +15,26 @@ from cyclopts import Parameter
 from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPath
 from accord.commands.serve.open_models import LateHost
 from accord.commands.serve.rules import rules_of
+from accord.errors import UsageError
 from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.store import Store
 from accord.feedback.web.server import secret_for, sso_of
 from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
-from accord.runtime.project import Project
+from accord.runtime.project import FILE, Project
 from accord.serving.guards import Guarded
 from accord.serving.upstream import Upstream, UpstreamLibrary
 from accord.serving.web.site import Models
 from accord.settings import LabelConfig, OpenConfig, ServeConfig
 from accord.site.app import open_site
-from accord.site.project_site import site_of
+from accord.site.folder import open_folder
+from accord.site.project_site import ProjectSite, site_of
 
 
 def open_(
     project: ProjectPath,
     *,
+    all: Annotated[bool, Parameter(help="PROJECT is a folder of projects: list them, and open each at /p/NAME/.", negative="")] = False,
     upstream: Annotated[str, Parameter(help="Address of an OpenAI-compatible server (up to /v1) whose models chat instead.")] = "",
     insecure: Insecure = False,
     flags: ComputeFlags = Compute(),
@@ -39,24 +44,43 @@ def open_(
 
     Example: accord open my-project
 
+    Example: accord open --all my-projects
+
     Raises:
         UsageError: the address needs a secret and https, or ``upstream`` or ``root_path`` cannot be used.
         RunError: the address is taken.
     """
+    address = {name: getattr(config, name) for name in ("host", "port", "names", "https", "language", "session_days")}
+    labels = LabelConfig(**address)
+    if all:
+        folder = Path(project.path if isinstance(project, Project) else project).expanduser().absolute()
+        if not folder.is_dir() or (folder / FILE).is_file():
+            what = "is a project itself" if folder.is_dir() else "there is no such folder"
+            raise UsageError(what, where=str(folder), hint="--all takes the folder that holds the projects")
+        secret = secret_for(labels, insecure=insecure)
+        open_folder(folder, labels, lambda path: _site(path, config, upstream, flags, secret), root_path=config.root_path, secret=secret)
+        return
+    site = _site(project, config, upstream, flags, secret_for(labels, insecure=insecure))
+    with site.store:
+        open_site(site, root_path=config.root_path, folder=site.project.path)
+
+
+def _site(project: ProjectPath, config: OpenConfig, upstream: str, flags: Compute, secret: str) -> ProjectSite:
+    """Return the site of a project. Whoever asked for it closes its store."""
     opened = Project.open(project)
     rules = rules_of(opened, ServeConfig(**opened.settings.get("serve", {})), flags.dtype)
-    address = LabelConfig(host=config.host, https=config.https)
-    with Store.open(opened.store_url, seconds=ANSWER_SECONDS) as store:
-        secret = secret_for(address, insecure=insecure)
-        sso = sso_of(opened.settings)
-        if upstream:
-            host = Upstream(upstream)
-            library = UpstreamLibrary(host, str(opened.settings.get("chat", {}).get("model", "")))
-            site = site_of(opened, store, config, models=Guarded(host, rules), library=library, secret=secret, sso=sso)
-        else:
-            models = Guarded(LateHost(lambda: _host(opened, flags)), rules)
-            site = site_of(opened, store, config, models=models, library=Shelf(opened), secret=secret, sso=sso)
-        open_site(site, root_path=config.root_path, folder=opened.path)
+    sso = sso_of(opened.settings)
+    host: Models
+    if upstream:
+        host = Guarded(server := Upstream(upstream), rules)
+        library = UpstreamLibrary(server, str(opened.settings.get("chat", {}).get("model", "")))
+    else:
+        host, library = Guarded(LateHost(lambda: _host(opened, flags)), rules), Shelf(opened)
+    with ExitStack() as until_made:
+        store = until_made.enter_context(Store.open(opened.store_url, seconds=ANSWER_SECONDS))
+        site = site_of(opened, store, config, models=host, library=library, secret=secret, sso=sso)
+        until_made.pop_all()
+        return site
 
 
 def _host(project: Project, flags: Compute) -> Models:

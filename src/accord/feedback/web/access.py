@@ -78,11 +78,12 @@ class Site:
     def session_cookie(self, root: str = "") -> str:
         """Return the name of the session cookie of a site at a path.
 
-        Browsers accept a __Host- cookie only over https, only from this host and only for all of its paths.
+        Browsers accept a __Host- cookie only over https, only from this host and only for all of its paths. A site below a path has a
+        name of its own, for browsers send it the cookies of the site above as well.
         """
-        if not self.config.https:
-            return "accord_session"
-        return "__Secure-accord" if root else "__Host-accord"
+        if not root:
+            return "__Host-accord" if self.config.https else "accord_session"
+        return f"{'__Secure-accord' if self.config.https else 'accord_session'}_{hashlib.sha256(root.encode()).hexdigest()[:8]}"
 
     def links(self, account: Account, path: str) -> Sequence[Area]:
         """Return what the bar of every page leads to, for this account. The labeling site and the chat write theirs in page.html."""

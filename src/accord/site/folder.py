@@ -1,0 +1,166 @@
+"""Many projects under one address: /p/NAME/ is the site of the project NAME of a folder, and the first page lists them.
+
+Each project keeps its own accounts, database and pages, and is opened when somebody first asks for it. The operator signs in once, at the
+list: whoever has a session there gets one as lead in each project that is opened from it. Everybody else signs in to their project.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from anyio import to_thread
+from fastapi import APIRouter, FastAPI
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from accord.feedback import accounts, tasks
+from accord.feedback.audit import OPERATOR
+from accord.feedback.site_address import public_address, written_down
+from accord.feedback.store import Store
+from accord.feedback.unranked import waiting_tasks
+from accord.feedback.web.access import Site, enter
+from accord.feedback.web.app import build, few_threads
+from accord.feedback.web.languages import HERE
+from accord.feedback.web.server import bound, is_loopback, lead_link, serve
+from accord.feedback.web.sub_path import SubPath, checked, root_of, route_of
+from accord.runtime.project import FILE
+from accord.serving.web.app import models_open
+from accord.settings import LabelConfig
+from accord.site.app import create
+from accord.site.project_site import PACKAGE, ProjectSite
+
+NAME = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+"""Names of folders that can stand in an address."""
+ADDRESS = re.compile(rf"/p/({NAME.pattern})(/.*)?")
+DATABASE = "operator.db"
+"""The operator's account and sessions, in the folder of the projects."""
+OpenProject = Callable[[Path], ProjectSite]
+router = APIRouter()
+
+
+@router.get("/")
+def list_page(request: Request) -> Response:
+    """List the folder's projects."""
+    found, _ = enter(request, "lead")
+    folder = found.site.folder or Path()
+    unnamed = [path.name for path in _projects(folder) if not NAME.fullmatch(path.name)]
+    return found.page("projects.html", names=names(folder), unnamed=unnamed, folder=str(folder))
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of the projects in a folder that can stand in an address."""
+    return [path.name for path in _projects(folder) if NAME.fullmatch(path.name)]
+
+
+def _projects(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if (path / FILE).is_file())
+
+
+class Projects:
+    """The sites of a folder's projects, behind the list of them.
+
+    Args:
+        open_project: returns the site of a project's folder; called in a thread, once per project.
+        address: of the whole site, for the invitations of each project.
+    """
+
+    def __init__(self, front: Site, open_project: OpenProject, address: str) -> None:
+        self.front, self._open, self._address = front, open_project, address
+        self._sites: dict[str, tuple[ProjectSite, ASGIApp]] = {}
+        self._opening = asyncio.Lock()
+        self._opened = AsyncExitStack()
+        self._list = build(front, router, lifespan=self._lifespan)
+
+    @asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncGenerator[None]:
+        async with few_threads(app), self._opened:
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = ADDRESS.fullmatch(route_of(scope)) if scope["type"] == "http" else None
+        if found is None or found[1] not in names(self.front.folder or Path()):
+            await self._list(scope, receive, send)
+            return
+        root = f"{root_of(scope)}/p/{found[1]}"
+        if found[2] is None:
+            await RedirectResponse(f"{root}/", 307)(scope, receive, send)
+            return
+        site, app = await self._site(found[1])
+        inside = {**scope, "root_path": root}
+        answer = await to_thread.run_sync(self._signed_in, site, Request(inside), root_of(scope))
+        await (answer or app)(inside, receive, send)
+
+    async def _site(self, name: str) -> tuple[ProjectSite, ASGIApp]:
+        async with self._opening:
+            if name not in self._sites:
+                site = await to_thread.run_sync(self._prepared, name)
+                self._opened.enter_context(site.store)
+                app = create(site)
+                await self._opened.enter_async_context(models_open(site)(FastAPI()))
+                self._opened.enter_context(written_down(site.project.path, f"{self._address}/p/{name}"))
+                self._sites[name] = site, app
+            return self._sites[name]
+
+    def _prepared(self, name: str) -> ProjectSite:
+        site = self._open((self.front.folder or Path()) / name)
+        tasks.add(site.store, list(waiting_tasks(site.store, seed=site.config.seed, overlap=site.config.overlap)))
+        return site
+
+    def _signed_in(self, site: ProjectSite, request: Request, outside: str) -> Response | None:
+        """Return the same page again with a session as lead, for the operator who has none in this project yet."""
+        now, cookie = datetime.now(UTC), site.session_cookie(root_of(request.scope))
+        there = request.cookies.get(cookie, "")
+        if request.method != "GET" or (there and accounts.session(site.store, there, now=now)):
+            return None
+        mine = request.cookies.get(self.front.session_cookie(outside), "")
+        account = accounts.session(self.front.store, mine, now=now) if mine else None
+        if account is None or account.role != "lead":
+            return None
+        session = operator_session(site.store, now, site.config.session_days)
+        query = f"?{request.url.query}" if request.url.query else ""
+        answer = RedirectResponse(request.scope["path"] + query, 303)
+        answer.set_cookie(
+            cookie,
+            session,
+            max_age=int(site.config.session_days * 86_400),
+            httponly=True,
+            secure=site.config.https,
+            samesite="lax",
+            path=root_of(request.scope),
+        )
+        return answer
+
+
+def operator_session(store: Store, now: datetime, days: float) -> str:
+    """Return a new session of the operator's account in a project."""
+    known = next((person.id for person in accounts.people(store) if person.role == "lead" and person.name == OPERATOR), "")
+    token = accounts.invite(store, "lead", OPERATOR, by=OPERATOR, now=now, days=1, labeler=known)
+    return accounts.redeem(store, token, now=now, days=days)
+
+
+def front_of(folder: Path, store: Store, config: LabelConfig, secret: str) -> Site:
+    """Return the site that lists the projects of a folder."""
+    return Site(store, config, folder.name, secret, folder, packages=(PACKAGE, HERE))
+
+
+def open_folder(folder: Path, config: LabelConfig, open_project: OpenProject, *, root_path: str, secret: str) -> None:
+    """Serve the projects of a folder until it is stopped. On this machine's own address, print the operator's link.
+
+    Raises:
+        UsageError: ``root_path`` is no path.
+        RunError: the address is taken.
+    """
+    path = checked(root_path)
+    with Store.open(f"sqlite:///{folder / DATABASE}") as store:
+        made, address = bound(config)
+        print(f"{len(names(folder))} projects of {folder} are at {address}{path}/  (Ctrl-C ends it)", flush=True)
+        if is_loopback(config.host):
+            print(f"Come in as operator, once: {lead_link(store, address + path, datetime.now(UTC))}", flush=True)
+        public = public_address(config, made.getsockname()[1]) + path
+        serve(SubPath(Projects(front_of(folder, store, config, secret), open_project, public), path), made)

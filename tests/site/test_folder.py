@@ -1,0 +1,94 @@
+"""Many projects under one address: listed, opened when they are asked for, each with its own people, and one log-in for the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from serving.web.conftest import Scripted
+from starlette.testclient import TestClient
+from visitors import HOST
+
+from accord.feedback import accounts
+from accord.feedback.audit import OPERATOR
+from accord.feedback.store import Store
+from accord.feedback.web.sub_path import SubPath
+from accord.runtime.project import Project
+from accord.settings import LabelConfig, OpenConfig
+from accord.site.folder import DATABASE, Projects, front_of, names
+from accord.site.project_site import ProjectSite, site_of
+
+opened = list[str]()
+
+
+def open_project(path: Path) -> ProjectSite:
+    opened.append(path.name)
+    project, models = Project.open(path), Scripted()
+    return site_of(project, Store.open(project.store_url), OpenConfig(), models=models, library=models, secret="x" * 40)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    opened.clear()
+    for name in ("bakery", "mill", "with blank"):
+        Project.create(tmp_path / name)
+    (tmp_path / "no-project").mkdir()
+    return tmp_path
+
+
+@pytest.fixture(params=["", "/rlhf"])
+def operator(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[TestClient, str]]:
+    root: str = request.param
+    with Store.open(f"sqlite:///{folder / DATABASE}") as store:
+        front = front_of(folder, store, LabelConfig(), "x" * 40)
+        with TestClient(SubPath(Projects(front, open_project, f"{HOST}{root}"), root), base_url=HOST) as client:
+            client.headers["Accept"] = "text/html"
+            token = accounts.invite(store, "lead", OPERATOR, by="tests", now=datetime.now(UTC))
+            assert client.post(f"{root}/join", data={"token": token}, follow_redirects=False).status_code == 303
+            yield client, root
+
+
+def test_the_operator_signs_in_once_and_is_lead_everywhere(operator: tuple[TestClient, str], folder: Path) -> None:
+    client, root = operator
+    page = client.get(f"{root}/").text
+    assert f'href="{root}/p/bakery/"' in page
+    assert f'href="{root}/p/mill/"' in page
+    assert "no-project" not in page
+    assert "with blank" in page
+    assert not opened, "listing opens nothing"
+    for name in ("bakery", "mill", "bakery"):
+        home = client.get(f"{root}/p/{name}/")
+        assert home.status_code == 200
+        assert 'class="loop"' in home.text
+        assert f'href="{root}/p/{name}/chat"' in home.text
+        assert client.get(f"{root}/p/{name}/lead?x=1").url.query == b"x=1"
+    assert client.get(f"{root}/").status_code == 200, "still signed in at the list"
+    assert opened == ["bakery", "mill"], "each once"
+    with Store.open(Project.open(folder / "bakery").store_url) as store:
+        assert [(person.name, person.role) for person in accounts.people(store)] == [(OPERATOR, "lead")], "one account, however often"
+
+
+def test_a_stranger_gets_into_no_project_and_people_of_one_into_no_other(operator: tuple[TestClient, str], folder: Path) -> None:
+    client, root = operator
+    client.cookies.clear()
+    assert client.get(f"{root}/").status_code == 401
+    assert client.get(f"{root}/p/bakery/").status_code == 401
+    with Store.open(Project.open(folder / "bakery").store_url) as store:
+        token = accounts.invite(store, "lead", "lea", by="tests", now=datetime.now(UTC))
+    assert client.post(f"{root}/p/bakery/join", data={"token": token}, follow_redirects=False).status_code == 303
+    assert client.get(f"{root}/p/bakery/lead").status_code == 200
+    assert client.get(f"{root}/p/mill/lead").status_code == 401
+    assert client.get(f"{root}/").status_code == 401, "a lead of one project is not the operator"
+
+
+def test_only_projects_of_the_folder_are_served(operator: tuple[TestClient, str]) -> None:
+    client, root = operator
+    for address in ("/p/none/", "/p/../bakery/", "/p/%2e%2e/", "/p/no-project/", "/p/with blank/", "/p/", "/p"):
+        assert client.get(f"{root}{address}").status_code == 404, address
+    assert client.get(f"{root}/p/bakery", follow_redirects=False).headers["location"] == f"{root}/p/bakery/"
+
+
+def test_names_that_are_no_part_of_an_address_are_left_out(folder: Path) -> None:
+    assert names(folder) == ["bakery", "mill"]
