@@ -71,7 +71,9 @@ ALLOWED: dict[str, set[str]] = {
     "commands.library": SHARED
     | {"protocols", "runtime", "feedback", "data.registry", "commands.models", "commands.data", "commands.project"},
     "objectives": {"algorithms.objectives", "algorithms.groupwise_objectives"},
-    "commands.app": SHARED | {"runtime", "commands"},
+    "commands.app": SHARED | {"runtime", "commands", "commands.language", "commands.help_panels"},
+    "commands.language": set(),
+    "commands.help_panels": {"commands.language"},
     "commands.models": SHARED | {"protocols", "runtime", "data", "models", "engine"},
     "commands.world": SHARED | {"runtime", "world"},
     "commands.project": COMMAND,
