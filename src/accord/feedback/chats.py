@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 
 from accord.feedback import schema
 from accord.feedback.queue import digest
@@ -26,7 +26,9 @@ ARENA = "arena"
 """The trial of pairs that were drawn in the arena."""
 TITLE = 80
 """Characters of the first message that name a conversation in the list."""
+LONGEST_TITLE = 120
 LONGEST_KEY = 80
+LONGEST_SEARCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class Conversation:
     system: str
     """The system prompt; empty when there is none."""
     at: str
+    pinned: bool = False
+    """Whether its user keeps it on top of the list."""
+    model: str = ""
+    """The model that its user chose to answer in it; empty when the site chooses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +159,36 @@ def listed(store: Store, user: str, *, limit: int = 200) -> list[Conversation]:
     query = select(c).where(c.c.user == user, ~is_withdrawn("conversation", c.c.id)).order_by(c.c.at.desc(), c.c.id).limit(limit)
     with store.read() as connection:
         return [Conversation(**row) for row in connection.execute(query).mappings()]
+
+
+def searched(store: Store, user: str, wanted: str = "", *, limit: int, offset: int = 0) -> list[Conversation]:
+    """Return a part of a user's conversations, pinned ones first, then the newest.
+
+    Args:
+        wanted: words that stand together in the title or in a turn, in whatever case; empty for all conversations.
+    """
+    c, t = schema.conversations, schema.turns
+    query = select(c).where(c.c.user == user, ~is_withdrawn("conversation", c.c.id))
+    if words := "".join(character for character in wanted if character.isprintable())[:LONGEST_SEARCH].strip().lower():
+        said = select(t.c.id).where(t.c.conversation == c.c.id, func.lower(t.c.text).contains(words, autoescape=True)).exists()
+        query = query.where(func.lower(c.c.title).contains(words, autoescape=True) | said)
+    query = query.order_by(c.c.pinned.desc(), c.c.at.desc(), c.c.id).limit(limit).offset(offset)
+    with store.read() as connection:
+        return [Conversation(**row) for row in connection.execute(query).mappings()]
+
+
+def change(store: Store, user: str, id: str, *, title: str | None = None, pinned: bool | None = None, model: str | None = None) -> None:
+    """Change what a user chose for a conversation; None leaves a choice as it is.
+
+    Raises:
+        Refused: the user has no such conversation (404).
+    """
+    given = {"title": title, "pinned": pinned, "model": model}
+    values = {name: value for name, value in given.items() if value is not None}
+    with store.write() as connection:
+        _owned(connection, user, id)
+        if values:
+            connection.execute(update(schema.conversations).where(schema.conversations.c.id == id).values(values))
 
 
 def opened(store: Store, user: str, id: str) -> tuple[Conversation, list[Turn]]:

@@ -27,7 +27,10 @@ Kind = Literal["thumb", "choice", "correction", "report", "score", "comment", "w
 """The last four come from apps alone (``accord.feedback.app_feedback``): a number, a remark, a demonstration, a prompt."""
 State = Literal["waiting", "accepted", "refused", "lapsed", "withdrawn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-REASONS = ("helpful", "untrue", "harmful", "other")
+GOOD = ("helpful", "correct", "well_written", "other")
+BAD = ("untrue", "not_followed", "incomplete", "too_long", "hard_to_read", "refused", "harmful", "other")
+"""Reasons that fit a thumb up and a thumb down; any thumb may have any of them."""
+REASONS = tuple(dict.fromkeys(GOOD + BAD))
 LONGEST_NOTE, LONGEST_TEXT = 4_000, 20_000
 """Maximum length in characters of a note, and of a correction."""
 MOST_TAGS, LONGEST_TAG = 20, 60

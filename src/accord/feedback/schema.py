@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
@@ -356,6 +357,8 @@ conversations = Table(
     Column("title", FreeText, nullable=False),
     Column("system", FreeText, nullable=False),
     Column("at", name(40), nullable=False),
+    Column("pinned", Boolean, nullable=False, server_default=false()),
+    Column("model", Text, nullable=False, server_default=""),
 )
 Index("conversations_of", conversations.c.user, conversations.c.at)
 

@@ -13,10 +13,10 @@ from starlette.types import ASGIApp
 
 from accord.feedback.web.app import Lifespan, build, few_threads
 from accord.feedback.web.server import bound, is_loopback, lead_link, secret_for, serve
-from accord.serving.web import answers, conversations, reactions, review_pages
+from accord.serving.web import answers, conversation_tools, conversations, reactions, review_pages
 from accord.serving.web.site import ChatSite
 
-PAGES = (conversations.router, reactions.router, review_pages.router)
+PAGES = (conversations.router, conversation_tools.router, reactions.router, review_pages.router)
 """The chat's own pages."""
 
 

@@ -35,23 +35,25 @@ SAMPLED = ("temperature", "top_p", "top_k", "repetition_penalty", "max_tokens")
 """Sampling settings that a lead may set for a turn."""
 WHOLE = ("top_k", "max_tokens")
 MOST_TOKENS = 4096
+ON_A_PAGE, MOST_PAGES = 50, 100_000
+"""Conversations on a page of the list, and the last page that can be asked for."""
 MINUTE = timedelta(minutes=1)
 Result = TypeVar("Result")
 
 
 @router.get("/")
 @router.get("/chat")
-def first_page(request: Request) -> Response:
-    """Show a new conversation, beside the list of existing ones."""
+def first_page(request: Request, q: str = "", page: int = 1) -> Response:
+    """Show a new conversation, beside the list of existing ones; ``q`` searches in them."""
     found, account = enter(request)
-    return _page(found, account, None, {})
+    return _page(found, account, None, {"q": q, "page": str(page)})
 
 
 @router.get("/c/{id}")
-def conversation_page(request: Request, id: str, at: str = "") -> Response:
+def conversation_page(request: Request, id: str, at: str = "", q: str = "", page: int = 1) -> Response:
     """Show a conversation; ``at`` names a turn whose branch is shown instead of the newest."""
     found, account = enter(request)
-    return _page(found, account, id, {"at": at})
+    return _page(found, account, id, {"at": at, "q": q, "page": str(page)})
 
 
 @router.get("/c/{id}/live")
@@ -141,7 +143,10 @@ async def _answer(found: Visit, account: Account, form: Form, asked: Turn, *, al
         answered = any(turn.parent == asked.id for turn in turns) or (live is not None and live.asked.id == asked.id)
         if alone or not answered:
             against = "" if alone else form.get("against")
-            models, trial = await _thread(answers.choose, house, account.id, asked, form.get("model"), against)
+            wanted = form.get("model") if form.has("model") else conversation.model
+            models, trial = await _thread(answers.choose, house, account.id, asked, wanted, against)
+            if not alone and wanted != conversation.model and (not wanted or wanted in house.library.names()):
+                await _thread(chats.change, house.store, account.id, id, model=wanted)
             if not models[0]:
                 return await _thread(_page, found, account, id, {"problem": found.say(translations.NO_MODEL)})
             if alone:
@@ -165,9 +170,16 @@ def _page(found: Visit, account: Account, id: str | None, said: dict[str, str]) 
     thread = shown.thread(turns, own, at=said.get("at", ""), live=running)
     last = thread[-1].turn if thread else None
     parent = shown.continued(thread)
+    page = min(max(int(said.get("page", "1")), 1), MOST_PAGES)
+    talks = chats.searched(house.store, account.id, said.get("q", ""), limit=ON_A_PAGE + 1, offset=(page - 1) * ON_A_PAGE)
     return found.page(
         "chat.html",
-        talks=chats.listed(house.store, account.id),
+        talks=talks[:ON_A_PAGE],
+        wanted=said.get("q", "")[: chats.LONGEST_SEARCH],
+        page=page,
+        more=len(talks) > ON_A_PAGE,
+        longest_title=chats.LONGEST_TITLE,
+        chosen=conversation.model if conversation else "",
         conversation=conversation,
         thread=thread,
         waiting=running,
@@ -183,6 +195,7 @@ def _page(found: Visit, account: Account, id: str | None, said: dict[str, str]) 
         consent_text=found.say(consents.TEXT),
         problem=said.get("problem", ""),
         reasons=translations.REASONS,
+        fitting={True: reactions.GOOD, False: reactions.BAD},
         choices=translations.CHOICES,
         better=translations.BETTER,
         states=shown.states(given),

@@ -8,7 +8,20 @@ def _(text: str) -> str:
     return text
 
 
-REASONS = {"helpful": _("helpful"), "untrue": _("untrue"), "harmful": _("harmful"), "other": _("other")}
+YOU = _("You")
+REASONS = {
+    "helpful": _("helpful"),
+    "correct": _("correct"),
+    "well_written": _("well written"),
+    "untrue": _("untrue"),
+    "not_followed": _("not what I asked"),
+    "incomplete": _("incomplete"),
+    "too_long": _("too long"),
+    "hard_to_read": _("hard to read"),
+    "refused": _("refused for no reason"),
+    "harmful": _("harmful"),
+    "other": _("other"),
+}
 CHOICES = {"first": _("A is better"), "second": _("B is better"), "tie": _("About equal"), "both_bad": _("Both are bad")}
 BETTER = {"second": _("Better"), "tie": _("About equal"), "first": _("Worse"), "both_bad": _("Both are bad")}
 """Choices for a regenerated answer compared with the previous one."""
