@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 14
+VERSION = 15
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 BOOKKEEPING = frozenset({"key", "imported"})
 """Columns that are about a record and no part of it: two rows that differ in them are the same record."""
