@@ -143,10 +143,12 @@ def test_a_start_begins_one_job_with_the_form_s_command(come: Come, project: Pro
     monkeypatch.setattr(Project, "trainings", 0)  # so that it waits: what a training does is another test's
     lead = come()
     asked: dict[str, Any] = {"name": "sft-9", "model.base": "owner/model", "do": "start"}
-    first = lead.post("/runs/new/sft", **(asked | {"once": "a", "set.epochs": "7"}))
+    asked |= {"once": "a", "set.epochs": "7"}
+    first = lead.post("/runs/new/sft", **asked)
     assert (first.status_code, first.url.path) == (200, "/run/sft-9")
     assert "queued" in first.text
-    again = lead.post("/runs/new/sft", **(asked | {"once": "b"}))
+    asked["once"] = "b"
+    again = lead.post("/runs/new/sft", **asked)
     assert (again.status_code, "There is a run of this name already" in again.text) == (422, True)
     (job,) = jobs.newest(project)
     assert job.arguments == ("sft", "--name=sft-9", "--base=owner/model", "--epochs=7")

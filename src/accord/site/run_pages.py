@@ -92,11 +92,11 @@ def run_page(request: Request, name: str) -> Response:
 @router.get("/run/{name}/live")
 def run_live(request: Request, name: str) -> Response:
     """Return the part of a run's page that changes, or 204 while nothing has changed since the version that the page shows."""
-    found, _account = enter(request, "lead", "viewer")
+    found, account = enter(request, "lead", "viewer")
     project, job = _run(found, name)
     if request.query_params.get("seen") == run_views.version_of(project.run(name), job):
         return Response(status_code=204)
-    return found.page("run_live.html", **_live(found, project, name, job))
+    return found.page("run_live.html", **_live(found, project, name, job, may_change=account.role == "lead"))
 
 
 @router.post("/run/{name}/stop")
@@ -197,31 +197,29 @@ def change_job(request: Request, number: str, what: str) -> Response:
 
 def _run_page(found: Visit, name: str, *, may_change: bool, problem: str = "", status: int = 200) -> Response:
     project, job = _run(found, name)
-    live = _live(found, project, name, job)
-    stage = live["page"].row.stage
-    promotable = stage not in NO_POLICY and (project.model(name) / "config.json").is_file()
     return found.page(
         "run.html",
         status,
-        **live,
+        **_live(found, project, name, job, may_change=may_change),
         problem=problem,
         notice=_notice(found),
-        may_change=may_change,
-        promotable=promotable,
-        answering=_answering(found),
-        trial=deployments.trial(found.site.store),
         others=[other for other in project.runs() if other != name],
-        here=owners.living(project.run(name) / owners.OWNER),
-        once=os.urandom(12).hex(),
     )
 
 
-def _live(found: Visit, project: Project, name: str, job: Job | None) -> dict[str, Any]:
+def _live(found: Visit, project: Project, name: str, job: Job | None, *, may_change: bool) -> dict[str, Any]:
     page = run_views.page(project, name, job)
     language = "zh" if found.language == "zh_CN" else "en"
     log = job.log(run_views.LOG) if job else ""
+    promotable = may_change and page.row.stage not in NO_POLICY and (project.model(name) / "config.json").is_file()
     return {
         "page": page,
+        "may_change": may_change,
+        "promotable": promotable,
+        "answering": _answering(found) if promotable else "",
+        "trial": deployments.trial(found.site.store) if promotable else None,
+        "here": owners.living(project.run(name) / owners.OWNER),
+        "once": os.urandom(12).hex(),
         "job": job,
         "charts": curves.charts({name: page.metrics}, found.language),
         "states": _states(found),

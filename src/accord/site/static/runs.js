@@ -47,6 +47,7 @@ function replace(html) {
   const logs = new Map([...live.querySelectorAll("details[id] > pre")].map((pre) => [pre.parentElement.id, pre.scrollTop]));
   const focused = live.contains(document.activeElement) ? document.activeElement.closest("details[id]")?.id : "";
   const inLog = document.activeElement?.tagName === "PRE";
+  const pressed = live.contains(document.activeElement) ? document.activeElement.closest("form")?.getAttribute("action") : "";
   live.innerHTML = html;
   for (const [id, open] of folds) {
     const fold = document.getElementById(id);
@@ -57,6 +58,7 @@ function replace(html) {
     if (pre) pre.scrollTop = top;
   }
   if (focused) document.getElementById(focused)?.querySelector(inLog ? "pre" : "summary")?.focus({ preventScroll: true });
+  if (pressed) [...live.querySelectorAll("form")].find((form) => form.getAttribute("action") === pressed)?.querySelector("button").focus({ preventScroll: true });
   live.querySelectorAll(".curve").forEach(hover);
 }
 
@@ -72,10 +74,7 @@ async function look() {
         const before = facts.dataset.state;
         replace(await answer.text());
         const state = live.querySelector(".facts").dataset.state;
-        if (state !== before) {
-          document.getElementById("told").textContent = state;
-          location.reload(); // its buttons are others now
-        }
+        if (state !== before) document.getElementById("told").textContent = state;
       } else if (answer.status === 401 || answer.status === 403) return;
     }
   } catch {
