@@ -66,7 +66,7 @@ WRONG_ENGLISH = {
     "\\bmend(ed|s)?\\b": "fix",
     "responses a prompt\\b": "responses per prompt",
     "so many labelers as": "--overlap different labelers",
-    "is no project": "not an Accord project",
+    "(?<!there )is no project\\b": "not an Accord project",
     "ties left out": "ties excluded",
     "with oneself": "self-consistency",
     "\\bhurried\\b": "rushed",
