@@ -35,6 +35,8 @@ from accord.serving.web.site import of as site_of
 router = APIRouter()
 VOTERS: tuple[Role, ...] = ("lead", "labeler", "user")
 RESAMPLES = 1_000
+ENOUGH = 20
+"""Votes from which intervals are shown: a bootstrap over one vote knows no doubt."""
 MINUTE = timedelta(minutes=1)
 
 
@@ -57,6 +59,11 @@ class Table:
     votes: int
     older: int
     """Votes on versions or models that are not in the arena any more."""
+
+    @property
+    def sure(self) -> bool:
+        """Return whether the intervals mean something: there are enough votes, and they do not all say the same."""
+        return self.votes >= ENOUGH and all(standing.strength.low < standing.strength.high for standing, _ in self.rows)
 
 
 _TABLES: WeakKeyDictionary[Store, tuple[object, Table]] = WeakKeyDictionary()
