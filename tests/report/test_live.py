@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -108,3 +109,19 @@ def test_a_run_that_goes_on_is_seen_without_losing_a_search(project: Path, chrom
         expect(page.locator("#loop")).to_contain_text("9.87")
         expect(page.locator("#words")).to_have_value("harbour")
         page.close()
+
+
+def test_a_curve_tells_its_values_and_the_page_fits_a_telephone_in_the_browsers_language(project: Path, chromium: Browser) -> None:
+    file = write_report(project)
+    page = chromium.new_page(viewport={"width": 390, "height": 844}, locale="zh-CN")
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.lang") == "zh-Hans"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    curve = page.locator("svg[data-points]").first
+    curve.scroll_into_view_if_needed()
+    curve.hover()
+    told = page.locator("output.hover")
+    assert re.fullmatch(r"[\d.,kM]+: \S+( · \S+)*", told.inner_text())
+    page.locator("h1").hover()
+    assert told.count() == 0
+    page.close()

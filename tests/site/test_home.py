@@ -88,6 +88,8 @@ def test_each_step_shows_the_projects_own_numbers_and_models(
     assert re.search(r"<dt>prompts</dt><dd>4</dd>", station["data"])
     assert re.search(r"<dt>rankings</dt><dd>4</dd>", station["label"])
     assert "2026-11-28" in station["sft"]
+    for key, address in [("data", "/data"), ("sft", "/runs"), ("label", "/label"), ("compare", "/report"), ("chat", "/chat")]:
+        assert f'<a href="{address}">' in station[key], "each step leads to the page where it is done"
     for shown in ("<b>nicer</b>", "dpo", "2026-11-30", "pair accuracy 71%", "preferred to sft: 64% (58%–70%)"):
         assert shown in station["policy"], shown
     assert f"accord dpo {project.path}" in station["policy"], "no reward model, so its rankings are learned from directly"

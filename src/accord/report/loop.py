@@ -33,11 +33,11 @@ class Station:
     optional: tuple[str, str] = ("", "")
     """Why the project can do without it."""
     stored: int = 0
-    """Records in the database that another way than a run of ours brought."""
+    """Records in the database, or models, that another way than a run of ours brought."""
 
     @property
     def done(self) -> bool:
-        return bool(self.facts) or (self.run is not None and bool(self.run.summary))
+        return bool(self.facts or self.stored) or (self.run is not None and bool(self.run.summary))
 
 
 def loop(record: ProjectRecord, labelers: Labelers | None) -> Html:
@@ -58,6 +58,8 @@ def _drawn(station: Station) -> Html:
 def _standing(station: Station) -> Html:
     if station.run is not None:
         return both("done", "已完成") if station.run.summary else both("running", "进行中")
+    if station.stored:
+        return both("done", "已完成")
     return both(*station.optional) if station.optional[0] else both("not there yet", "尚未进行")
 
 
@@ -90,7 +92,10 @@ def stations(record: ProjectRecord, labelers: Labelers | None) -> list[Station]:
 
 def _learned(record: ProjectRecord, known: Labelers, *, world: bool) -> Iterator[Station]:
     name, policy = record.name, _method(record, known)
-    sft = Station("Learn demonstrations", "学习示范（SFT）", f"accord sft {name}{'' if world else ' --base MODEL'}", record.one("sft"))
+    there = sum(row.get("stage") == "sft" for row in record.models.values()) if not world else 0
+    sft = Station(
+        "Learn demonstrations", "学习示范（SFT）", f"accord sft {name}{'' if world else ' --base MODEL'}", record.one("sft"), stored=there
+    )
     sft.facts.extend(_text_facts(sft.run))
     yield sft
     sampled = record.one("sample")

@@ -6,7 +6,6 @@ import secrets
 import shlex
 
 from fastapi import APIRouter
-from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,6 +17,8 @@ from accord.site import loop, navigation, project_site
 from accord.site.figures import Made, figures
 
 router = APIRouter()
+PAGES = frozenset(entry.address for entry in navigation.AREAS)
+"""The areas of the site, to which the steps lead."""
 SHOWN = 5
 """Jobs on the page."""
 
@@ -45,7 +46,7 @@ def first_page(request: Request) -> Response:
     if landing != "/":
         return found.go(landing)
     site = project_site.of(found)
-    steps = loop.steps(figures(site.store, site.project), _pages(request))
+    steps = loop.steps(figures(site.store, site.project), PAGES)
     return found.page(
         "loop.html",
         steps=steps,
@@ -66,13 +67,13 @@ def do_now(request: Request, step: str) -> Response:
     """Start the command of a step as the page shows it, as a process of its own."""
     found, account, form = act(request, "lead")
     site = project_site.of(found)
-    steps = loop.steps(figures(site.store, site.project), _pages(request))
+    steps = loop.steps(figures(site.store, site.project), PAGES)
     chosen = next((each for each in steps if each.key == step and each.startable), None)
     if chosen is None:
         raise Refused("malformed", 404, f"step {step[:40]}")
     if not chosen.lacks:
         jobs.start(site.project, list(chosen.command), by=account.id, once=form.get("key"))
-    return found.go("/runs" if "/runs" in _pages(request) else "/")
+    return found.go("/runs" if "/runs" in PAGES else "/")
 
 
 def accuracy(made: Made) -> str:
@@ -89,8 +90,3 @@ def _written(project: Project, command: tuple[str, ...]) -> str:
     """Return a command as it is typed into a terminal."""
     name, *words = command
     return shlex.join(["accord", name, str(project.path), *words])
-
-
-def _pages(request: Request) -> frozenset[str]:
-    """Return the addresses of the site's pages."""
-    return frozenset(route.path for route in request.app.routes if isinstance(route, APIRoute))
