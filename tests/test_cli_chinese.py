@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 from typing import cast
 
 import pytest

@@ -14,7 +14,7 @@ from accord.feedback.web import app as labeling
 from accord.feedback.web.server import bound, is_loopback, lead_link, serve
 from accord.feedback.web.sub_path import SubPath, checked
 from accord.serving.web import app as chat
-from accord.site import arena_pages, data_pages, home, new_run, record_pages, report_pages, run_pages
+from accord.site import arena_pages, data_pages, home, new_run, queue_pages, record_pages, report_pages, run_pages
 from accord.site.project_site import ProjectSite
 
 PAGES = (
@@ -22,6 +22,7 @@ PAGES = (
     run_pages.router,
     new_run.router,
     data_pages.router,
+    queue_pages.router,
     record_pages.router,
     arena_pages.router,
     report_pages.router,

@@ -1,0 +1,57 @@
+"""The queue page: a dry run says how many tasks would come, and queueing them is the command itself as a job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from accord.feedback import tasks
+from accord.feedback.store import Store
+from accord.records import Message, Prompt, Response
+from accord.runtime import jobs
+from accord.runtime.project import Project
+from accord.site.queue_pages import _words  # pyright: ignore[reportPrivateUsage]  # what the form asks for, without a process for each case
+
+if TYPE_CHECKING:
+    from visitors import Come
+
+from accord.feedback.web.forms import Form
+
+
+def form(**fields: str) -> Form:
+    return Form({name: (value,) for name, value in fields.items()})
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, ["--kind", "rank"]),
+        ({"kind": "; rm -rf /", "k": "9", "overlap": "1"}, ["--kind", "rank"]),
+        ({"kind": "compare", "k": "4", "overlap": "2"}, ["--kind", "compare", "--k", "4", "--overlap", "2"]),
+        ({"count": "10", "by": "random"}, ["--kind", "rank", "--count", "10", "--by", "random"]),
+        ({"flags": "yes", "ratings": "yes", "again": "yes"}, ["--kind", "rank", "--without", "flags", "--without", "ratings", "--again"]),
+        ({"kind": "demonstrate", "flags": "yes"}, ["--kind", "demonstrate"]),
+    ],
+)
+def test_a_form_becomes_the_commands_flags(fields: dict[str, str], words: list[str]) -> None:
+    assert _words(form(**fields)) == words
+
+
+def test_a_lead_counts_then_queues_and_others_may_not(project: Project, store: Store, come: Come) -> None:
+    store.add_prompts([Prompt("p1", (Message("user", "Which?"),))])
+    store.add_responses([Response(f"r{n}", "p1", f"text {n}", "m") for n in range(4)])
+    lead = come("lead")
+    sent = {"kind": "rank", "k": "4", "action": "preview", "once": "a"}
+    lead.post("/lead/queue", **sent)
+    job = jobs.wait(jobs.read(project, 1), 60)
+    assert job.arguments == ("queue", "--kind", "rank", "--k", "4", "--dry-run"), job.error()
+    page = lead.get("/lead/queue?job=1").text
+    assert "1 new tasks would come, of 1 in all." in page, job.error()
+    assert "accord queue" in page
+    assert not tasks.left(store, "")
+    lead.post("/lead/queue", **(sent | {"action": "queue", "once": "b"}))
+    jobs.wait(jobs.read(project, 2), 60)
+    assert "1 new tasks are queued" in lead.get("/lead/queue?job=2").text
+    assert tasks.left(store, "") == 1
+    assert [come(role).get("/lead/queue").status_code for role in ("viewer", "labeler", "user")] == [403, 403, 403]
