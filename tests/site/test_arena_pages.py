@@ -70,6 +70,22 @@ def test_the_names_appear_with_the_vote_and_the_table_follows(come: Come, store:
     assert arena.outcomes(store).total() == 4
 
 
+def test_nothing_that_is_the_authors_own_names_the_models_before_the_vote(come: Come) -> None:
+    uma = come("user", "uma")
+    path = ask(uma).url.path
+    talk = path.replace("/arena/", "/c/")
+    own = (f"{talk}/export", f"{talk}/export?form=json", "/mine/export")
+
+    def names(page: str) -> list[str]:
+        return re.findall(r"\b(?:ppo|sft)@|\"model\": \"(?:ppo|sft)\"", page)
+
+    for address in (*own, talk):
+        assert names(uma.get(address).text) == [], address
+    uma.post(f"{path}/vote", choice="tie")
+    for address in own[1:]:
+        assert len(names(uma.get(address).text)) == 2, address
+
+
 def test_a_model_trained_again_starts_anew(come: Come, models: Scripted) -> None:
     uma = come("user", "uma")
     uma.post(f"{ask(uma).url.path}/vote", choice="tie")

@@ -23,7 +23,7 @@ def exported(store: Store, user: str) -> dict[str, Any]:
     conversations = list[dict[str, Any]]()
     for listed in chats.listed(store, user, limit=1_000_000):
         conversation, turns = chats.opened(store, user, listed.id)
-        conversations.append(dataclasses.asdict(conversation) | {"turns": [_exported(store, turn) for turn in turns]})
+        conversations.append(dataclasses.asdict(conversation) | {"turns": [dataclasses.asdict(taken_along(store, turn)) for turn in turns]})
     return {
         "user": user,
         "consents": given,
@@ -33,10 +33,10 @@ def exported(store: Store, user: str) -> dict[str, Any]:
     }
 
 
-def _exported(store: Store, turn: chats.Turn) -> dict[str, Any]:
-    """Return a turn as JSON values; a pair of the arena names its models once it has its vote."""
+def taken_along(store: Store, turn: chats.Turn) -> chats.Turn:
+    """Return a turn as its author takes it along: a pair of the arena names its models once it has its vote."""
     unnamed = turn.trial == chats.ARENA and not reactions.has_voted(store, turn)
-    return dataclasses.asdict(dataclasses.replace(turn, model="", digest="") if unnamed else turn)
+    return dataclasses.replace(turn, model="", digest="") if unnamed else turn
 
 
 def delete(store: Store, user: str, *, conversations: Sequence[str] = (), now: datetime) -> dict[str, int]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from accord.feedback import chats
+from accord.feedback import chats, ownership
 from accord.feedback.chats import Conversation, Turn
 from accord.feedback.refusals import Refused
 from accord.feedback.web.access import act, enter
@@ -44,6 +44,7 @@ def export(request: Request, id: str, form: str = "markdown", at: str = "") -> R
     """Return a conversation as a file: the branch that is shown as Markdown, or every turn of it as JSON."""
     found, account = enter(request)
     conversation, turns = chats.opened(found.site.store, account.id, id)
+    turns = [ownership.taken_along(found.site.store, turn) for turn in turns]
     if form == "json":
         whole = dataclasses.asdict(conversation) | {"turns": [dataclasses.asdict(turn) for turn in turns]}
         return _file(json.dumps(whole, ensure_ascii=False, indent=2, sort_keys=True) + "\n", "application/json", f"{id}.json")
