@@ -99,3 +99,21 @@ def test_the_reasons_fit_the_thumb(come: Come) -> None:
     page = uma.get(to).text
     assert 'value="well_written"' in page
     assert 'value="refused"' not in page
+
+
+def test_a_phone_can_install_the_site(come: Come) -> None:
+    uma = come()
+    page = uma.get("/chat")
+    assert "manifest-src 'self'" in page.headers["content-security-policy"]
+    address = re.search(r'<link rel="manifest" href="([^"]+)"', page.text)
+    assert address
+    uma.client.cookies.clear()
+    reply = uma.client.get(address[1])
+    assert reply.headers["content-type"] == "application/manifest+json"
+    told = reply.json()
+    assert (told["start_url"], told["display"]) == ("/", "standalone")
+    for icon in told["icons"]:
+        picture = uma.client.get(icon["src"])
+        assert picture.headers["content-type"] == "image/png"
+        size = int.from_bytes(picture.content[16:20], "big")
+        assert icon["sizes"] == f"{size}x{size}"

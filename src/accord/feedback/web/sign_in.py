@@ -9,11 +9,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from accord.feedback import accounts
 from accord.feedback.refusals import Refused
-from accord.feedback.web.access import LANGUAGE_COOKIE, act, inside, posted, static_files, static_version, visit
+from accord.feedback.web.access import LANGUAGE_COOKIE, act, inside, posted, static_address, static_files, static_version, visit
 from accord.feedback.web.languages import LANGUAGES
 
 router = APIRouter()
-TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml", "png": "image/png"}
 FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
@@ -64,6 +64,19 @@ def language(request: Request) -> Response:
             LANGUAGE_COOKIE, form.get("language"), max_age=31_536_000, httponly=True, secure=secure, samesite="lax", path=path
         )
     return response
+
+
+@router.get("/manifest.webmanifest")
+def manifest(request: Request) -> Response:
+    """Describe the site to a phone that installs it. Browsers ask for it without a session, so it names nothing but the project."""
+    found = visit(request)
+    site, icons = found.site, list[dict[str, str]]()
+    for size in (192, 512):
+        address = found.root + static_address(f"icon-{size}.png", site.packages)
+        icons.append({"src": address, "sizes": f"{size}x{size}", "type": "image/png", "purpose": "any maskable"})
+    described = {"name": f"Accord {site.name}", "short_name": site.name[:12], "id": f"{found.root}/", "start_url": f"{found.root}/"}
+    shown = {"scope": f"{found.root}/", "display": "standalone", "background_color": "#fdfdfb", "theme_color": "#1c57a5", "icons": icons}
+    return JSONResponse(described | shown, media_type="application/manifest+json")
 
 
 @router.get("/static/{version}/{name}")
