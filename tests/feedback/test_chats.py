@@ -333,3 +333,29 @@ def test_users_can_be_held_out_whole(store: Store) -> None:
     talk.agree()
     review.accept(store, talk.react("thumb", up=True).id, by="lea", screen=no_screen, now=NOW, held_out=1.0)
     assert [prompt.split for prompt in store.prompts()] == ["validation"]
+
+
+def test_a_text_is_screened_once_and_while_others_may_write(store: Store) -> None:
+    talk = Talk(store)
+    talk.agree()
+    reaction = talk.react("correction", text="Rye.")
+    screened, held_up = list[str](), list[str]()
+
+    def slow(text: str) -> list[Finding]:
+        """A screen in whose time somebody else writes."""
+
+        def write() -> None:
+            with store.write() as connection:
+                audit.note(connection, who="tests", what="meanwhile", on=text, why="", at=NOW)
+
+        screened.append(text)
+        other = threading.Thread(target=write)
+        other.start()
+        other.join(3)
+        held_up.extend([text] if other.is_alive() else [])
+        return []
+
+    talk.accept(reaction, slow)
+    assert held_up == []
+    assert sorted(screened) == sorted(set(screened))
+    assert "Rye." in screened

@@ -189,13 +189,17 @@ def shape_of(source: str | Path) -> Shape:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from accord.errors import ModelError
+    from accord.models.weights import check_sizes
 
     files = model_files(source)
     extra = {"gguf_file": files.gguf} if files.gguf else {}
     try:
         config = AutoConfig.from_pretrained(files.source, trust_remote_code=False, **extra)
+        check_sizes(cast("dict[str, Any]", config.to_dict()), files.named)
         with torch.device("meta"):
             model: Any = cast("Any", AutoModelForCausalLM).from_config(config, trust_remote_code=False)
+    except ModelError:
+        raise
     except Exception as error:  # transformers and the hub each raise their own kinds
         what = f"its sizes cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}"
         raise ModelError(what, where=files.named, hint="give the folder of a Hugging Face model, or its name on a hub") from error

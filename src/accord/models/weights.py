@@ -17,6 +17,8 @@ AGAIN = "copy or download the model folder again"
 SHOWN = 3
 """Tensors that an error names."""
 STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+MOST_LAYERS = 10_000
+"""Layers, or experts of a layer, that a configuration may name."""
 DEQUANTISED = ("mxfp4",)
 """Quantisations that transformers undoes by itself where no kernels for them are installed."""
 
@@ -27,6 +29,7 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
     Raises:
         ModelError: its weights are quantised, or it needs code of its own.
     """
+    check_sizes(config, where)
     method = (config.get("quantization_config") or {}).get("quant_method", "")
     if method and method not in DEQUANTISED:
         hint = "take the version that is not quantised; --lora-bits 4 packs it here, and a .gguf file is unpacked when it is opened"
@@ -37,6 +40,24 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
     if config.get("auto_map") and kind not in CONFIG_MAPPING:
         what = f"its architecture, {kind!r}, is code that comes with it (auto_map), and code of a model is never run"
         raise ModelError(what, where=where, hint="use a model whose architecture transformers has itself")
+
+
+def check_sizes(config: Mapping[str, Any], where: str) -> None:
+    """Refuse a config.json that describes more than any model has, before anything is built, or that names code of a hub.
+
+    Raises:
+        ModelError: it has more than ``MOST_LAYERS`` layers or experts, or a kernel of a hub for its attention.
+    """
+    for part in (config, *(value for value in config.values() if isinstance(value, Mapping))):
+        for name, value in cast("Mapping[str, Any]", part).items():
+            counts = name.startswith(("num_", "n_")) and name.endswith(("layer", "layers", "experts"))
+            if counts and isinstance(value, int | float) and not 0 <= value <= MOST_LAYERS:
+                raise ModelError(
+                    f"config.json: {name} is {value}", where=where, hint=f"no model has more than {MOST_LAYERS}; is it damaged?"
+                )
+            if name.lstrip("_") in ("attn_implementation", "experts_implementation") and "/" in str(value):
+                what = f"config.json: {name} names {str(value)[:80]!r}, code of a hub, and code of a model is never run"
+                raise ModelError(what, where=where, hint=f"take {name} out of its config.json")
 
 
 def check_loaded(told: Mapping[str, Collection[Any]], known: Collection[str], where: str, *, brought: Collection[str] = ()) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from accord.errors import InputError
 from accord.runtime.files import write_atomic
@@ -112,14 +112,22 @@ def write(
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return the content of lineage.json, empty if there is none. Raises InputError if it is not JSON."""
+    """Return the content of lineage.json, empty if there is none. Raises InputError if it is no record of a model."""
     path = folder / LINEAGE
     if not path.is_file():
         return {}
+    hint = "train the model again with the command in its README.md"
     try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError("is not JSON", where=str(path), hint="train the model again with the command in its README.md") from error
+        record: Any = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError("is not JSON", where=str(path), hint=hint) from error
+    tables = ("parents", "data", "settings", "metrics")
+    if not isinstance(record, dict) or any(not isinstance(cast("dict[str, Any]", record).get(part, {}), dict) for part in tables):
+        raise InputError("is no record of a model", where=str(path), hint=hint)
+    parents = cast("dict[str, Any]", record).get("parents", {})
+    if odd := next((name for name, digest in parents.items() if not isinstance(digest, str)), None):
+        raise InputError(f"the digest of the parent {odd!r} is no text", where=str(path), hint=hint)
+    return cast("dict[str, Any]", record)
 
 
 def metrics_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -149,7 +157,8 @@ def walk(project: Project, name: str) -> list[Ancestor]:
 
 def _ancestor(project: Project, name: str, depth: int, expected: str) -> Ancestor:
     folder = project.path / "models" / name
-    if not folder.is_dir():
+    inside = not name.startswith(".") and not any(mark in name for mark in "/\\\0")  # a record may have been written by anybody
+    if not inside or not folder.is_dir():
         return Ancestor(name, depth, "", "missing", {})
     record, digest = read(folder), digest_folder(folder)
     expected = expected.partition(" on ")[0]  # an adapter's digest, with that of its base model behind it

@@ -101,7 +101,10 @@ def read_metrics(path: Path) -> Metrics:
 
 
 def _plain(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _NAN
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _NAN
+    except OverflowError:  # a whole number of hundreds of digits
+        return _NAN
 
 
 def read_samples(path: Path, limit: int = SAMPLES) -> Samples:
