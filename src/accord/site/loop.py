@@ -61,7 +61,7 @@ def steps(now: Figures, pages: frozenset[str] = frozenset()) -> list[Step]:
 def _steps(now: Figures, pages: frozenset[str]) -> Iterator[Step]:
     counts, rankings = now.counts, now.counts.rankings
     speakers = [made for made in now.models if made.stage not in ("reward", "process") and not made.name.endswith("-value")]
-    tuned = [made for made in speakers if made.stage == "sft"]
+    tuned = [made for made in speakers if "sft" in (made.stage, made.name)]
     rewards = [made for made in now.models if made.stage == "reward"]
     policies = [made for made in speakers if made.stage in POLICIES]
     runs, data = _page(pages, "/runs"), _page(pages, "/data")

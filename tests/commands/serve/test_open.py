@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import httpx
 import pytest
 from shelved import real_model, running
 
+from accord.commands.data.import_ import import_
 from accord.commands.serve.open_ import open_
 from accord.errors import UsageError
+from accord.runtime import jobs
 from accord.runtime.project import Project
 from accord.settings import OpenConfig
 
@@ -20,6 +23,7 @@ LOADED = """
 import sys
 from pathlib import Path
 import accord.commands.serve.open_
+from accord.runtime import jobs
 from accord.runtime.project import Project
 from accord.feedback.store import Store
 from accord.settings import OpenConfig
@@ -82,3 +86,27 @@ def test_a_folder_of_projects_opens_under_one_address(tmp_path: Path) -> None:
             assert 'class="loop"' in browser.get("/p/two/").text
     with pytest.raises(UsageError, match="is a project itself"):
         open_(tmp_path / "one", all=True)
+
+
+def test_a_lead_trains_reads_the_report_and_chats_with_the_new_model_by_the_page_alone(tmp_path: Path) -> None:
+    quick = {"epochs": 1, "batch_size": 4}
+    project = Project.create(tmp_path / "p", settings={"chat": {"max_tokens": 4}, "dpo": quick})
+    real_model(project, "sft")
+    rows = [{"prompt": f"Which bread on day {n}?", "chosen": "Rye.", "rejected": "None, go away.", "user": f"u{n}"} for n in range(12)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    import_(project, tmp_path / "rows.jsonl")
+    with running("open", project.path, "--port", 0, code=130) as output:
+        link = re.findall(r"http://\S+", output.readline() + output.readline())[-1]
+        address, _, token = link.partition("/join?token=")
+        with httpx.Client(base_url=address, timeout=120, follow_redirects=True) as browser:
+            home = browser.post("/join", data={"token": token}).text
+            assert re.search(r'<li class="station ready next" id="policy">', home)
+            browser.post("/do/policy", data={"csrf": csrf(home), "key": "k"})
+            ended = jobs.wait(jobs.newest(project)[0], 120)
+            assert ended.state == "done", ended.log()
+            assert "<b>dpo</b>" in browser.get("/").text
+            report = browser.get("/report").text
+            assert "Improve by DPO" in report
+            assert 'href="#docs-dpo-loss"' in report, "its curves"
+            said = browser.post("/say", data={"csrf": csrf(browser.get("/chat").text), "text": "Which bread?", "key": "k"})
+            assert re.search(r"dpo@\w{12}", said.text), "the newest policy answers"
