@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -142,6 +143,7 @@ def _project_settings(_: App, commands: tuple[str, ...], arguments: cyclopts.Arg
 
 
 app.config = (_project_settings,)
+app.register_install_completion_command(help="Complete commands and flags in this shell, from its next start on.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -152,6 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the words after `accord`; the process's own when None.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     _speak()
     try:
         _run(words)
@@ -326,10 +330,20 @@ def _unread() -> NoReturn:
     sys.exit(AccordError.exit_code)
 
 
+def _in_colour(message: str) -> str:
+    """Return an error, ``what (hint)``, as a terminal shows it: the way out on a line of its own. NO_COLOR leaves the colours out."""
+    found = re.fullmatch(r"(.*?)(?: \((.*)\)|（(.*)）)?", message, re.DOTALL)
+    assert found  # anything matches
+    red, blue, bold, plain = ("",) * 4 if os.environ.get("NO_COLOR") else ("\033[1;31m", "\033[1;36m", "\033[1m", "\033[0m")
+    tip = found[2] or found[3]
+    return f"{red}error{plain}{bold}:{plain} {found[1]}" + (f"\n  {blue}tip:{plain} {tip}" if tip else "")
+
+
 def _fail(message: str, code: int) -> NoReturn:
     """Print an error and leave; of several processes that fail the first one prints."""
     if ranks.speaks():
         as_is = language.chosen() == "en" or JSON in sys.argv
-        print(f"accord: {message if as_is else language.error(message)}", file=sys.stderr, flush=True)
+        said = message if as_is else language.error(message)
+        print(_in_colour(said) if sys.stderr.isatty() else f"accord: {said}", file=sys.stderr, flush=True)
     ranks.stage(ranks.exit_stage(code))
     sys.exit(code)
