@@ -34,8 +34,8 @@ def exported(store: Store, user: str) -> dict[str, Any]:
 
 
 def taken_along(store: Store, turn: chats.Turn) -> chats.Turn:
-    """Return a turn as its author takes it along: a pair of the arena names its models once it has its vote."""
-    unnamed = turn.trial == chats.ARENA and not reactions.has_voted(store, turn)
+    """Return a turn as its author takes it along: a pair names its models once it has its vote."""
+    unnamed = bool(turn.pair) and not reactions.has_voted(store, turn)
     return dataclasses.replace(turn, model="", digest="") if unnamed else turn
 
 

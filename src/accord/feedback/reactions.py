@@ -174,7 +174,7 @@ def found(connection: Connection, *where: ColumnElement[bool]) -> list[Reaction]
 
 
 def has_voted(store: Store, said: Turn) -> bool:
-    """Return whether a pair of the arena ever got a vote, withdrawn or not."""
+    """Return whether a pair ever got a vote, withdrawn or not."""
     with store.read() as connection:
         return _voted(connection, said)
 

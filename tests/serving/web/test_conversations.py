@@ -86,6 +86,16 @@ def test_a_conversation_is_taken_along(come: Come) -> None:
     assert "attachment" in whole.headers["content-disposition"]
 
 
+def test_what_is_taken_along_is_blind_until_the_choice(come: Come) -> None:
+    uma = come()
+    to = uma.say("Which bread?", against="sft")
+    first, second = uma.turns(to)[1:]
+    exports = [f"{to}/export", f"{to}/export?form=json", "/mine/export"]
+    assert not any(digest in uma.get(path).text for path in exports for digest in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"))
+    uma.post(f"/t/{first.id}/choice", other=second.id, choice="first")
+    assert all("aaaaaaaaaaaa" in uma.get(path).text for path in exports[1:])
+
+
 def test_the_reasons_fit_the_thumb(come: Come) -> None:
     uma = come()
     to = uma.say("Which bread?")

@@ -58,7 +58,7 @@ def as_markdown(conversation: Conversation, said: list[Turn], names: dict[str, s
     system = [f"> {line}" for line in conversation.system.split("\n")] if conversation.system else []
     parts = [f"# {conversation.title}", *(["\n".join(system)] if system else [])]
     for turn in said:
-        parts += [f"## {names.get(turn.role) or turn.signature}", turn.text]
+        parts += [f"## {names.get(turn.role) or turn.signature or '?'}", turn.text]
     return "\n\n".join(parts) + "\n"
 
 
