@@ -24,6 +24,12 @@ class LabelConfig(Seed):
     """Host names of the site, separated by commas; requests for another name are refused."""
     https: bool = False
     """The site is served over https by a proxy in front of it."""
+    workers: Count = 1
+    """Server processes that share the address."""
+    trusted_proxies: str = ""
+    """Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` names the client; nobody's is believed by default."""
+    access_log: bool = False
+    """Logs a line per request on the standard error stream, without tokens."""
     language: Literal["en", "zh_CN"] = "en"
     """Language of the site for browsers that request neither English nor Chinese."""
     lease_minutes: Positive = 60.0

@@ -50,6 +50,10 @@ class ChatConfig(Seed, Decoding):
     """Host names of the page, separated by commas; requests for another name are refused."""
     https: bool = False
     """The page is served over https by a proxy in front of it."""
+    trusted_proxies: str = ""
+    """Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` names the client; nobody's is believed by default."""
+    access_log: bool = False
+    """Logs a line per request on the standard error stream, without tokens."""
     language: Literal["en", "zh_CN"] = "en"
     """Language of the page for browsers that request neither English nor Chinese."""
     session_days: Positive = 14.0
@@ -131,6 +135,10 @@ class OpenConfig(Settings):
     """Host names of the site, separated by commas; requests for another name are refused."""
     https: bool = False
     """The site is served over https by a proxy in front of it."""
+    trusted_proxies: str = ""
+    """Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` names the client; nobody's is believed by default."""
+    access_log: bool = False
+    """Logs a line per request on the standard error stream, without tokens."""
     root_path: str = ""
     """Path under which the proxy serves the site, such as `/accord`; empty at the top of the host."""
     language: Literal["en", "zh_CN"] = "en"

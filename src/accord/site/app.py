@@ -56,4 +56,4 @@ def open_site(site: ProjectSite, *, root_path: str, folder: Path) -> None:
         print(f"Come in as lead, once: {lead_link(site.store, address + path, datetime.now(UTC))}", flush=True)
     print(f"Invite people: accord labelers invite {folder} NAME", flush=True)
     with written_down(folder, public_address(site.config, made.getsockname()[1]) + path):
-        serve(SubPath(create(site), path), made)
+        serve(SubPath(create(site), path), made, site.config)

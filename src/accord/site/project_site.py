@@ -54,7 +54,8 @@ def site_of(
         sso: the identity provider of single sign-on.
     """
     settings = project.settings
-    address = {name: getattr(config, name) for name in ("host", "port", "names", "https", "language", "session_days")}
+    shared = ("host", "port", "names", "https", "language", "session_days", "trusted_proxies", "access_log")
+    address = {name: getattr(config, name) for name in shared}
     return ProjectSite(
         store,
         replace(LabelConfig(**settings.get("label", {})), **address),

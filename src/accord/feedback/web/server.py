@@ -16,6 +16,8 @@ from accord.feedback import accounts, tasks
 from accord.feedback.audit import OPERATOR
 from accord.feedback.site_address import is_loopback, public_address, written_down
 from accord.feedback.store import Store
+from accord.feedback.web import workers
+from accord.feedback.web.access_log import AccessLog
 from accord.settings import LabelConfig, ScreeningConfig
 from accord.settings.questions import Questions
 
@@ -111,6 +113,11 @@ def open_site(
     from accord.feedback.web.app import create
 
     secret = secret_for(config, insecure=insecure)
+    how: dict[str, Any] = {"name": name, "secret": secret, "folder": folder, "screening": screening, "asked": asked, "sso": sso}
+    if (handed := workers.handed_over()) is not None:
+        workers.end_with_parent()
+        serve(create(store, config, **how), handed, config)
+        return
     made, address = bound(config)
     print(f"The labeling site is at {address}  (Ctrl-C ends it)", flush=True)
     if is_loopback(config.host):
@@ -119,7 +126,10 @@ def open_site(
     if not tasks.left(store, ANYBODY, most=1):
         print(f"No task waits. To have responses ranked that have been ranked before: accord queue {folder} --again", flush=True)
     with written_down(folder, public_address(config, made.getsockname()[1])):
-        serve(create(store, config, name=name, secret=secret, folder=folder, screening=screening, asked=asked, sso=sso), made)
+        if config.workers > 1:
+            workers.look_after(made, config.workers)
+        else:
+            serve(create(store, config, **how), made, config)
 
 
 def bound(config: LabelConfig) -> tuple[socket.socket, str]:
@@ -128,8 +138,13 @@ def bound(config: LabelConfig) -> tuple[socket.socket, str]:
     return made, f"http://{f'[{config.host}]' if ':' in config.host else config.host}:{made.getsockname()[1]}"
 
 
-def serve(app: ASGIApp, made: socket.socket) -> None:
-    """Serve a site until it is stopped; requests in flight get five seconds to end."""
+def serve(app: ASGIApp, made: socket.socket, config: LabelConfig) -> None:
+    """Serve a site until it is stopped; requests in flight get five seconds to end.
+
+    Without ``trusted_proxies`` the client is whoever connects, also from this machine.
+    """
     from accord.feedback.web.connections import server
 
-    server(app).run(sockets=[made])
+    trusted = [part.strip() for part in config.trusted_proxies.split(",") if part.strip()]
+    logged = AccessLog(app) if config.access_log else app
+    server(logged, proxy_headers=bool(trusted), forwarded_allow_ips=trusted).run(sockets=[made])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import anyio
+import anyio.to_thread
 from fastapi import APIRouter
+from sqlalchemy import literal, select
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from accord.errors import StoreError
 from accord.feedback import accounts
 from accord.feedback.refusals import Refused
 from accord.feedback.web.access import LANGUAGE_COOKIE, act, inside, posted, static_address, static_files, static_version, visit
@@ -14,6 +20,8 @@ from accord.feedback.web.languages import LANGUAGES
 
 router = APIRouter()
 TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml", "png": "image/png"}
+READY_SECONDS = 1.0
+_ASKING = anyio.CapacityLimiter(2)
 FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
@@ -91,7 +99,22 @@ async def static(request: Request, version: str, name: str) -> Response:
 
 
 @router.get("/health")
-def health(request: Request) -> Response:
-    """Report the state for monitoring: 200 when the store answers, otherwise 503."""
-    with visit(request).site.store.read():
-        return JSONResponse({"status": "ok"})
+async def health() -> Response:
+    """Report that this process is alive, whatever the database does."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/ready")
+async def ready(request: Request) -> Response:
+    """Report whether the database answers within a second: 200 or 503."""
+    store = request.app.state.site.store
+
+    def asked() -> bool:
+        with store.read() as connection:
+            return bool(connection.scalar(select(literal(1))))
+
+    answered = False
+    with anyio.move_on_after(READY_SECONDS), suppress(StoreError):
+        # A thread beside those of the pages, which may all wait for the same database.
+        answered = await anyio.to_thread.run_sync(asked, abandon_on_cancel=True, limiter=_ASKING)
+    return JSONResponse({"status": "ok" if answered else "the database does not answer"}, 200 if answered else 503)

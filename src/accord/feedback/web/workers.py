@@ -18,8 +18,8 @@ from accord.errors import RunError
 
 LISTENING = "ACCORD_LISTENING"
 """The environment variable with the number of the socket that a worker was handed."""
-END_SECONDS = 8.0
-"""Seconds that workers have to end before they are killed: more than requests in flight get."""
+END_SECONDS = 9.5
+"""Seconds that workers have to end before they are killed: more than they take themselves."""
 SHORT_LIFE = 5.0
 """A worker that lived for fewer seconds than this did not come up."""
 SHORT_LIVES = 5

@@ -55,4 +55,4 @@ def open_chat(site: ChatSite, *, insecure: bool, folder: Path) -> None:
     if is_loopback(site.config.host):
         print(f"Come in as lead, once: {lead_link(site.store, address, datetime.now(UTC))}", flush=True)
     print(f"Invite users: accord labelers invite {folder} NAME --role user --url {address}", flush=True)
-    serve(create(site), made)
+    serve(create(site), made, site.config)

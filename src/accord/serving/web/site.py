@@ -70,9 +70,8 @@ class ChatSite(Site):
 
 def labels(chat: ChatConfig) -> LabelConfig:
     """Return the settings that the labeling site knows."""
-    return LabelConfig(
-        host=chat.host, port=chat.port, names=chat.names, https=chat.https, language=chat.language, session_days=chat.session_days
-    )
+    shared = ("host", "port", "names", "https", "language", "session_days", "trusted_proxies", "access_log")
+    return LabelConfig(**{name: getattr(chat, name) for name in shared})
 
 
 def of(found: Visit) -> ChatSite:
