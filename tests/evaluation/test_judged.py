@@ -7,6 +7,7 @@ import math
 import pytest
 
 from accord.evaluation.llm_judge import conversation_of, suspicious, verdict
+from accord.feedback.moderation import INJECTION
 from accord.records import Message, Prompt
 from accord.rewards.judge import graded
 from accord.rewards.rows import Said
@@ -81,4 +82,4 @@ def test_a_graded_answer_stands_in_a_fence() -> None:
     ],
 )
 def test_an_answer_that_speaks_to_its_judge_is_marked(text: str, marked: bool) -> None:
-    assert suspicious(text) is marked
+    assert suspicious(text, INJECTION.values()) is marked

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from accord.evaluation.statistics import Floats
-from accord.feedback.moderation import INJECTION
 from accord.protocols import Speaker
 from accord.records import Message, Prompt, Sampling
 from accord.runtime.fences import fenced, mark_of, warned
@@ -122,10 +121,10 @@ def verdict(text: str) -> float:
     return worth[claims.pop()] if len(claims) == 1 else float("nan")
 
 
-def suspicious(answer: str) -> bool:
-    """Return whether an answer seems to speak to its judge: it asks for a letter, imitates the prompt, or gives a model orders."""
+def suspicious(answer: str, orders: Iterable[re.Pattern[str]] = ()) -> bool:
+    """Return whether an answer seems to speak to its judge: it asks for a letter, imitates the prompt, or gives a model one of these orders."""
     part = answer[:LONGEST_SEARCHED]
-    return bool(_TO_THE_JUDGE.search(part)) or any(pattern.search(part) for pattern in INJECTION.values())
+    return bool(_TO_THE_JUDGE.search(part)) or any(pattern.search(part) for pattern in orders)
 
 
 def ask(

@@ -19,6 +19,7 @@ from accord.evaluation import llm_judge
 from accord.evaluation.duels import from_pairs, from_scores
 from accord.evaluation.statistics import Floats
 from accord.evaluation.win_rate import CRITERIA, judge_all
+from accord.feedback.moderation import INJECTION
 from accord.feedback.store import Store
 from accord.records import Sampling
 from accord.runtime.language_models import reward_models
@@ -147,7 +148,10 @@ def by_llm(project: Project, answered: Answered, config: CompareConfig, address:
             opinions += [opinion for opinion, a, b in zip(found, one, other, strict=True) if a.strip() != b.strip()]
         tables[name] = from_pairs(len(answered.prompts), len(answered.systems), worth)
     bias = dataclasses.asdict(llm_judge.position_bias(opinions))
-    marked = {name: sum(map(llm_judge.suspicious, texts)) for name, texts in zip(answered.names, answered.texts, strict=True)}
+    marked = {
+        name: sum(llm_judge.suspicious(text, INJECTION.values()) for text in texts)
+        for name, texts in zip(answered.names, answered.texts, strict=True)
+    }
     metrics: dict[str, Any] = {"judge_model": model, "position_bias": bias, "judge_spent": dataclasses.asdict(speaker.spent)}
     metrics["suspicious"] = marked
     return Judged(tables.pop("overall"), tables, None, metrics)
