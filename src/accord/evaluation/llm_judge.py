@@ -122,7 +122,7 @@ def verdict(text: str) -> float:
 
 
 def suspicious(answer: str, orders: Iterable[re.Pattern[str]] = ()) -> bool:
-    """Return whether an answer seems to speak to its judge: it asks for a letter, imitates the prompt, or gives a model one of these orders."""
+    """Return whether an answer seems to speak to its judge: by asking for a letter, by imitating the prompt, or by one of these orders."""
     part = answer[:LONGEST_SEARCHED]
     return bool(_TO_THE_JUDGE.search(part)) or any(pattern.search(part) for pattern in orders)
 

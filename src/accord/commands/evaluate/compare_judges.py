@@ -148,7 +148,9 @@ def by_llm(project: Project, answered: Answered, config: CompareConfig, address:
             opinions += [opinion for opinion, a, b in zip(found, one, other, strict=True) if a.strip() != b.strip()]
         tables[name] = from_pairs(len(answered.prompts), len(answered.systems), worth)
     bias = dataclasses.asdict(llm_judge.position_bias(opinions))
-    marked = {
+    marked = dict[str, int]()
+    for name, texts in zip(answered.names, answered.texts, strict=True):
+        marked[name] = sum(llm_judge.suspicious(text, INJECTION.values()) for text in texts)
         name: sum(llm_judge.suspicious(text, INJECTION.values()) for text in texts)
         for name, texts in zip(answered.names, answered.texts, strict=True)
     }
