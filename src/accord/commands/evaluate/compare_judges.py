@@ -151,9 +151,6 @@ def by_llm(project: Project, answered: Answered, config: CompareConfig, address:
     marked = dict[str, int]()
     for name, texts in zip(answered.names, answered.texts, strict=True):
         marked[name] = sum(llm_judge.suspicious(text, INJECTION.values()) for text in texts)
-        name: sum(llm_judge.suspicious(text, INJECTION.values()) for text in texts)
-        for name, texts in zip(answered.names, answered.texts, strict=True)
-    }
     metrics: dict[str, Any] = {"judge_model": model, "position_bias": bias, "judge_spent": dataclasses.asdict(speaker.spent)}
     metrics["suspicious"] = marked
     return Judged(tables.pop("overall"), tables, None, metrics)
