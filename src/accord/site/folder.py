@@ -163,4 +163,4 @@ def open_folder(folder: Path, config: LabelConfig, open_project: OpenProject, *,
         if is_loopback(config.host):
             print(f"Come in as operator, once: {lead_link(store, address + path, datetime.now(UTC))}", flush=True)
         public = public_address(config, made.getsockname()[1]) + path
-        serve(SubPath(Projects(front_of(folder, store, config, secret), open_project, public), path), made)
+        serve(SubPath(Projects(front_of(folder, store, config, secret), open_project, public), path), made, config)

@@ -64,7 +64,7 @@ def duel_metrics(found: Sequence[Duel]) -> dict[str, Any]:
 def strengths(answered: Answered, judged: Judged, draw: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """Return each system's Bradley-Terry strength with its rank and the ranks that it may have."""
     found: dict[str, dict[str, Any]] = {}
-    for each in standings(answered.names, judged.values, **draw):
+    for each in standings(answered.names, judged.values, resamples=draw["resamples"], seed=draw["seed"]):
         found[each.name] = {"strength": each.strength, "rank": each.rank, "rank_range": [each.best, each.worst]}
     return found
 

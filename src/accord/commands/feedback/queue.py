@@ -102,7 +102,7 @@ def queue(
             candidates = list(of_prompts(prompts, kind, overlap, priority))
         else:
             every_pair = gain is not None and kind == "compare"
-            parts = tuple(part for part in PARTS if part in without)
+            parts: tuple[Part, ...] = tuple(part for part in PARTS if part in without)
             candidates = of_responses(
                 store,
                 prompts,

@@ -8,7 +8,7 @@ from functools import cache
 
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
-from pygments.token import Comment, Generic, Keyword, Name, Number, Operator, String, _TokenType
+from pygments.token import Comment, Generic, Keyword, Name, Number, Operator, String
 
 LONGEST = 10_000
 """Maximum length in characters; longer code has no colours."""
@@ -43,7 +43,7 @@ LANGUAGES = {
     "yml": "yaml",
 }
 """The readers of code by the word behind a fence. Each was tried on hostile code; one that is not here could take any time for a word."""
-CLASSES: tuple[tuple[_TokenType, str], ...] = (
+CLASSES: tuple[tuple[tuple[str, ...], str], ...] = (
     (Comment, "c"),
     (Keyword, "k"),
     (Operator.Word, "k"),
