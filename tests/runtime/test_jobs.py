@@ -15,6 +15,7 @@ import pytest
 from installed import package
 
 from accord.errors import InputError, RunError, UsageError
+from accord.feedback import sso
 from accord.runtime import jobs, owners, supervisor
 from accord.runtime.jobs import Job
 from accord.runtime.project import Project
@@ -247,14 +248,15 @@ def test_a_training_is_resumed_by_the_same_words(project: Project, one_at_a_time
 
 
 def test_the_secret_of_the_site_is_not_handed_on(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACCORD_SECRET", "s" * 40)
+    for name in ("ACCORD_SECRET", sso.SECRET):
+        monkeypatch.setenv(name, "s" * 40)
     job = jobs.start(project, imported("slow"))
     until(lambda: "waiting" in job.log())
     command = owners.living(job.folder / "process.json")
     assert command
     environment = Path(f"/proc/{command.pid}/environ").read_bytes()
     assert b"PYTHONPATH" in environment
-    assert b"ACCORD_SECRET" not in environment
+    assert b"s" * 40 not in environment
     jobs.stop(project, job.number, at_once=True)
     assert jobs.wait(job, 60).state == "stopped"
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from serving.web.conftest import Scripted
 from starlette.testclient import TestClient
 from visitors import HOST
 
+from accord.errors import StoreError
 from accord.feedback import accounts
 from accord.feedback.audit import OPERATOR
 from accord.feedback.store import Store
@@ -92,3 +102,73 @@ def test_only_projects_of_the_folder_are_served(operator: tuple[TestClient, str]
 
 def test_names_that_are_no_part_of_an_address_are_left_out(folder: Path) -> None:
     assert names(folder) == ["bakery", "mill"]
+
+
+def test_whoever_signs_out_at_the_list_is_signed_out_of_every_project(operator: tuple[TestClient, str]) -> None:
+    client, root = operator
+    page = client.get(f"{root}/p/bakery/lead").text
+    found = re.search(r'name="csrf" value="(\w+)"', client.get(f"{root}/").text)
+    assert found
+    assert "operator" in page
+    assert client.post(f"{root}/leave", data={"csrf": found[1]}, follow_redirects=False).status_code == 303
+    assert client.get(f"{root}/p/bakery/lead").status_code == 401
+
+
+def test_a_project_whose_lead_ended_the_operators_access_asks_the_operator_to_sign_in(
+    operator: tuple[TestClient, str], folder: Path
+) -> None:
+    client, root = operator
+    assert client.get(f"{root}/p/bakery/lead").status_code == 200
+    with Store.open(Project.open(folder / "bakery").store_url) as store:
+        accounts.revoke(store, accounts.people(store)[0].id, by="tests", why="", now=datetime.now(UTC))
+    assert client.get(f"{root}/p/bakery/lead").status_code == 401
+    assert client.get(f"{root}/p/mill/lead").status_code == 200
+
+
+def test_a_project_that_cannot_be_opened_or_is_slow_holds_up_no_other(folder: Path) -> None:
+    tried, began, going_on = list[str](), threading.Event(), threading.Event()
+
+    def some(path: Path) -> ProjectSite:
+        tried.append(path.name)
+        if path.name == "mill":
+            began.set()
+            going_on.wait(20)
+            raise StoreError("the database does not answer", where="db.example")
+        return open_project(path)
+
+    with ExitStack() as stack:
+        store = stack.enter_context(Store.open(f"sqlite:///{folder / DATABASE}"))
+        threads = stack.enter_context(ThreadPoolExecutor(2))
+        app = Projects(front_of(folder, store, LabelConfig(), "x" * 40), some, HOST)
+        client = stack.enter_context(TestClient(app, base_url=HOST))
+        waits = [threads.submit(client.get, "/p/mill/") for _ in range(2)]
+        assert began.wait(20)
+        assert client.get("/p/bakery/").status_code == 401
+        going_on.set()
+        for answer in (wait.result(20) for wait in waits):
+            assert answer.status_code == 503
+            assert "db.example" not in answer.text
+            assert answer.headers["x-content-type-options"] == "nosniff"
+    assert tried.count("mill") == 1, "a failure is kept for a moment"
+
+
+def test_the_command_serves_the_folder_and_takes_a_file_of_forty_megabytes(folder: Path) -> None:
+    words = [sys.executable, "-m", "accord", "open", "--all", str(folder), "--port", "0", "--root-path", "/rlhf"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout
+            said = process.stdout.readline() + process.stdout.readline()
+            found = re.search(r"(http://\S+)/rlhf/join\?token=(\S+)", said)
+            assert found
+            with httpx.Client(base_url=f"{found[1]}/rlhf", follow_redirects=True, timeout=60) as browser:
+                assert browser.post("/join", data={"token": found[2]}).status_code == 200
+                address = re.search(r'action="/rlhf(/p/bakery/data/upload\?token=\w+)"', browser.get("/p/bakery/data").text)
+                assert address
+                rows = b'{"prompt": "Why?", "response": "' + b"So. " * 10_000_000 + b'"}\n'
+                answer = browser.post(address[1] + "&name=rows.jsonl", content=rows, follow_redirects=False)
+                assert answer.status_code == 303
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(20)
+    assert [path.stat().st_size for path in (folder / "bakery/uploads").glob("*/rows.jsonl")] == [len(rows)]
+    assert (folder / "bakery/jobs").stat().st_mode & 0o077 == 0

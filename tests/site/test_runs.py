@@ -113,6 +113,8 @@ def test_settings_of_the_project_fill_the_form_and_are_left_out_of_the_command(c
         ("dpo", {"model.sft": "--again"}, "model.sft", "Name a model"),
         ("grpo", {"model.reward": "reward", "set.rewards": "os:system"}, "rewards", "named in accord.toml"),
         ("grpo", {"model.reward": "reward", "set.rewards": "http://10.0.0.1/"}, "rewards", "named in accord.toml"),
+        ("grpo", {"model.reward": "reward", "set.evaluate_by": "os:system"}, "evaluate_by", "named in accord.toml"),
+        ("ppo", {"model.reward": "reward", "set.evaluate_by": "http://10.0.0.1/"}, "evaluate_by", "named in accord.toml"),
     ],
 )
 def test_a_wrong_value_is_refused_beside_its_field(

@@ -196,7 +196,6 @@ def start(project: Project, arguments: Sequence[str], *, by: str = "", once: str
     """
     queue = check(arguments)
     jobs = project.path / FOLDER
-    jobs.mkdir(exist_ok=True)
     with _queueing(project):
         known = _folders(jobs)
         if once:
@@ -296,7 +295,7 @@ def _placed(project: Path, arguments: Sequence[str]) -> list[str]:
 @contextmanager
 def _queueing(project: Project) -> Generator[None]:
     """Hold the project's queues: two sites that start a job at the same moment take turns."""
-    (project.path / FOLDER).mkdir(exist_ok=True)
+    (project.path / FOLDER).mkdir(exist_ok=True, mode=0o700)  # logs and results hold what people wrote
     with owners.locked(project.path / FOLDER / ".lock"):
         yield
 

@@ -24,8 +24,8 @@ LARGEST_LOG, KEPT_OF_LOG = 32_000_000, 1_000_000
 """A log that grows beyond this many bytes is cut to its end."""
 NICE = 10
 """How far a training steps back for the site's pages on busy processors."""
-HIDDEN = re.compile(r"ACCORD_SECRET|ACCORD_OIDC_.*")
-"""Environment variables of the site that its commands do not need."""
+HIDDEN = re.compile(r"ACCORD_(?:\w+_)?SECRET|ACCORD_LISTENING")
+"""Environment variables of the site that its commands do not need: its own secret, and that of single sign-on."""
 
 
 class Supervisor:

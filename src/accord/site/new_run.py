@@ -150,9 +150,9 @@ def _draft(found: Visit, method: Method, posted: Form) -> Draft:
             values[each.name] = before[each.name] if each.name in methods.FIXED else each.read(texts[each.name])
         except Misread as error:
             draft.problems[each.name] = str(error)
-    rewards = values.get("rewards")
-    if rewards != before.get("rewards") and not methods.SAFE_REWARDS.fullmatch(str(rewards)):
-        draft.problems["rewards"] = found.say(IN_FILE)
+    for named in methods.REWARDS:
+        if values.get(named) != before.get(named) and not methods.SAFE_REWARDS.fullmatch(str(values.get(named))):
+            draft.problems[named] = found.say(IN_FILE)
     if not draft.problems:
         _config, draft.problems = made(method.config, values)
     draft.values = {} if draft.problems else values

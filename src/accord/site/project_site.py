@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from accord.feedback.sso import Provider
 
 PACKAGE = "accord.site"
+SHARED = ("host", "port", "names", "https", "language", "session_days", "trusted_proxies", "access_log")
+"""Settings of `accord open` that hold for all of its pages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,7 @@ def site_of(
         sso: the identity provider of single sign-on.
     """
     settings = project.settings
-    shared = ("host", "port", "names", "https", "language", "session_days", "trusted_proxies", "access_log")
-    address = {name: getattr(config, name) for name in shared}
+    address = {name: getattr(config, name) for name in SHARED}
     return ProjectSite(
         store,
         replace(LabelConfig(**settings.get("label", {})), **address),

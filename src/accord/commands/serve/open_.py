@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -28,7 +28,7 @@ from accord.serving.web.site import Models
 from accord.settings import LabelConfig, OpenConfig, ServeConfig
 from accord.site.app import open_site
 from accord.site.folder import open_folder
-from accord.site.project_site import ProjectSite, site_of
+from accord.site.project_site import SHARED, ProjectSite, site_of
 
 
 def open_(
@@ -50,7 +50,7 @@ def open_(
         UsageError: the address needs a secret and https, or ``upstream`` or ``root_path`` cannot be used.
         RunError: the address is taken.
     """
-    address = {name: getattr(config, name) for name in ("host", "port", "names", "https", "language", "session_days")}
+    address = {name: getattr(config, name) for name in SHARED}
     labels = LabelConfig(**address)
     if all:
         folder = Path(project.path if isinstance(project, Project) else project).expanduser().absolute()
@@ -58,7 +58,8 @@ def open_(
             what = "is a project itself" if folder.is_dir() else "there is no such folder"
             raise UsageError(what, where=str(folder), hint="--all takes the folder that holds the projects")
         secret = secret_for(labels, insecure=insecure)
-        open_folder(folder, labels, lambda path: _site(path, config, upstream, flags, secret), root_path=config.root_path, secret=secret)
+        how: dict[str, Any] = {"root_path": config.root_path, "secret": secret, "upload_mb": config.upload_mb}
+        open_folder(folder, labels, lambda path: _site(path, config, upstream, flags, secret), **how)
         return
     site = _site(project, config, upstream, flags, secret_for(labels, insecure=insecure))
     with site.store:

@@ -122,8 +122,9 @@ class Limited(HttpToolsProtocol):
         self._in_head, self._bytes = False, 0
         self._wait(REQUEST_SECONDS)
         super().on_headers_complete()
-        route = str(self.scope.get("path", "")).removeprefix(self.root_path.rstrip("/"))
-        self._upload = 2 * self.uploads.get(route, 0) if self.scope.get("method") == "POST" else 0
+        path = str(self.scope.get("path", ""))  # the application may be under another path; its guard decides which page it is
+        sizes = (most for address, most in self.uploads.items() if path.endswith(address))
+        self._upload = 2 * next(sizes, 0) if self.scope.get("method") == "POST" else 0
 
     def on_message_complete(self) -> None:
         self._in_head, self._bytes = True, 0

@@ -59,6 +59,7 @@ class SubPath:
 
     def __init__(self, app: ASGIApp, path: str) -> None:
         self.app, self.path = app, path
+        self.streamed: Mapping[str, int] = getattr(app, "streamed", {})  # the server reads it of what it serves
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not self.path:
