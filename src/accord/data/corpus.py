@@ -16,7 +16,7 @@ import numpy.typing as npt
 from accord.data.tokenizers import Tokenizer, document_frame
 from accord.errors import InputError
 from accord.runtime import ranks
-from accord.runtime.files import disk_errors, new_folder, replacing, sync
+from accord.runtime.files import PENDING, disk_errors, new_folder, replacing, sync
 
 SHARD_TOKENS = 1 << 27
 """Tokens per file (512 MiB), which bounds how much is read from disk in random order at a time."""
@@ -195,13 +195,26 @@ def write_documents(path: Path, texts: Iterable[str]) -> int:
     return written
 
 
+def document_files(folder: Path) -> list[Path]:
+    """Return a folder's files of raw text, ordered by name.
+
+    Raises:
+        InputError: one belongs to an import that has not ended.
+    """
+    for mark in sorted(folder.glob(f"*{PENDING}")):
+        hint = "wait for the import; if it was killed, run it again: the next import removes what is left"
+        raise InputError("an import of this raw text has not ended", where=str(mark.with_name(mark.name.removesuffix(PENDING))), hint=hint)
+    return sorted(folder.glob("*.jsonl"))
+
+
 def read_documents(folder: Path) -> Iterator[str]:
     """Yield the texts of every .jsonl file in a folder, ordered by file name.
 
     Raises:
-        InputError: the folder has no such file, or a line is not a JSON object with a "text"; the error names file and line.
+        InputError: the folder has no such file, an import of one has not ended, or a line is not a JSON object with a "text"; the error
+            names file and line.
     """
-    files = sorted(folder.glob("*.jsonl"))
+    files = document_files(folder)
     if not files:
         raise InputError("the project has no raw text", where=str(folder), hint="`accord import PROJECT FILE` takes .txt and .jsonl")
     for file in files:
@@ -226,7 +239,7 @@ def tokenized(folder: Path, tokenizer: Tokenizer, context: int) -> TokenCorpus:
         InputError: there is no raw text.
     """
     text = hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()} {context} {document_frame(tokenizer)}".encode())
-    for file in sorted(folder.glob("*.jsonl")):
+    for file in document_files(folder):
         with file.open("rb") as content:
             text.update(hashlib.file_digest(content, "sha256").digest())
     tokens = folder / f"tokens-{text.hexdigest()[:12]}"

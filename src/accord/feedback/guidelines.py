@@ -117,6 +117,22 @@ def text_of(store: Store, guideline: Guideline, language: Language = "en") -> st
         return connection.scalar(query)
 
 
+def stood(store: Store, guideline: Guideline, *, since: str) -> bool:
+    """Return whether a version was in force at some time since a moment, so that a page made after it can have shown it.
+
+    Args:
+        since: ISO 8601 in UTC.
+    """
+    g = schema.guidelines
+    query = select(g.c.version, func.min(g.c.at).label("at")).where(g.c.set == guideline.set).group_by(g.c.version)
+    with store.read() as connection:
+        began = {row.version: row.at for row in connection.execute(query)}
+    if guideline.version not in began:
+        return False
+    later = [at for at in began.values() if at > began[guideline.version]]
+    return not later or min(later) >= since
+
+
 def mark_read(store: Store, labeler: str, guideline: Guideline, *, now: datetime) -> None:
     """Record that a labeler has read a version. The first time stays."""
     r, values = schema.guidelines_read, {"labeler": labeler, "set": guideline.set, "version": guideline.version}

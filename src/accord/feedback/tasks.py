@@ -74,6 +74,8 @@ class Leased:
     expires: datetime
     revision: int = 0
     """Revision of the labeler's last answer to it; 0 when there is none."""
+    given: str = ""
+    """When it came to this labeler, ISO 8601 in UTC."""
 
 
 def next_task(
@@ -136,7 +138,8 @@ def held(store: Store, labeler: str, task_id: str) -> Leased | None:
         if row is None:
             return None
         expires = datetime.fromtimestamp(row["expires"], UTC)
-        return Leased(load(connection, task_id), tuple(json.loads(row["shown"])), expires, last_revision(connection, task_id, labeler))
+        shown, revision = tuple(json.loads(row["shown"])), last_revision(connection, task_id, labeler)
+        return Leased(load(connection, task_id), shown, expires, revision, row["at"])
 
 
 def left(store: Store, labeler: str, *, kinds: Sequence[Kind] | None = None, most: int = 1000) -> int:

@@ -16,6 +16,8 @@ from accord.errors import RunError
 
 TEMPORARY = ".tmp-"
 """Prefix of every unfinished file or folder of ours."""
+PENDING = ".pending"
+"""Ending of the mark beside a file that belongs to an import which has not ended."""
 OWNER_ONLY = 0o600
 """The rights of a file that only its owner may read."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

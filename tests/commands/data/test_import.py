@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from accord.commands.app import main
 from accord.commands.data.export import export
 from accord.commands.data.import_ import import_
+from accord.data.corpus import read_documents
 from accord.data.importers import read
 from accord.data.mixtures import parts_of
 from accord.data.sources import Source
@@ -104,6 +105,33 @@ def test_a_killed_import_leaves_nothing_and_goes_through_afterwards(project: Pro
     figures = import_(project, path, limit=1000, quiet=True)
     assert figures["kept"] == 1000
     assert not list(project.path.glob(".tmp-*"))
+
+
+KILLED = """
+import os, signal, sys
+from accord.commands.app import main
+from accord.feedback import placed, spool
+where = {"before the commit": (spool.About, "end"), "after the commit": (placed.Placed, "keep")}[sys.argv.pop(1)]
+setattr(*where, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+main()
+"""
+
+
+@pytest.mark.parametrize("moment", ["before the commit", "after the commit"])
+def test_an_import_killed_beside_its_commit_is_settled_by_the_next(project: Project, tmp_path: Path, moment: str) -> None:
+    first, other = wrote(tmp_path, [{"text": f"Document {n}."} for n in range(9)]), wrote(tmp_path, GOOD, "other.jsonl")
+    command = [sys.executable, "-c", KILLED, moment, "import", str(project.path), str(first)]
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == -signal.SIGKILL
+    (document,) = project.path.glob("corpus/*.jsonl")
+    with pytest.raises(InputError, match=r"corpus/rows-.*jsonl: an import of this raw text has not ended"):
+        list(read_documents(project.path / "corpus"))
+    figures = import_(project.path, other, quiet=True)
+    lost = moment == "before the commit"
+    assert figures.get("left_by_a_killed_import") == ([f"corpus/{document.name}"] if lost else None)
+    assert document.exists() is not lost
+    assert import_(project.path, first, quiet=True)["documents"] == (9 if lost else 0)
+    assert len(list(read_documents(project.path / "corpus"))) == 9
+    assert not list(project.path.rglob("*.pending"))
 
 
 def test_importing_twice_adds_nothing(project: Project, tmp_path: Path) -> None:

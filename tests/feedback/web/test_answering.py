@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from feedback.web.conftest import RANKED, Come, task
+from feedback.web.conftest import HOME, RANKED, Come, Person, task
+from sqlalchemy import insert
+from starlette.testclient import TestClient
 
-from accord.feedback import answers, tasks
+from accord.feedback import accounts, answers, guidelines, schema, tasks
 from accord.feedback.store import Store
+from accord.feedback.web.app import create
 from accord.settings import LabelConfig
 
 
@@ -183,6 +188,35 @@ def test_each_kind_is_stored_as_its_payload(store: Store, come: Come, kind: Any,
     assert ann.post("/tasks/t1/answer", ann.frame(**fields)).status_code == 200
     said = stored(store)[0].payload
     assert said == payload if payload else sorted(said["ranks"].values()) == [1, 2]
+
+
+@pytest.mark.parametrize("version", ["", "made up", "0" * 12, "x" * 500_000])
+def test_an_answer_names_a_version_that_its_page_can_have_shown(queued: Store, come: Come, version: str) -> None:
+    long_ago = {"set": "training", "version": "0" * 12, "language": "en", "text": "Former.", "at": "2020-01-01T00:00:00+00:00"}
+    with queued.write() as connection:
+        connection.execute(insert(schema.guidelines).values(long_ago))
+    ann = come()
+    sent = ann.frame(**RANKED)
+    refused = ann.post("/tasks/t1/answer", sent | {"version": version})
+    assert (refused.status_code, refused.json()["key"]) == (422, "other_guideline")
+    assert stored(queued) == []
+    assert ann.post("/tasks/t1/answer", sent).status_code == 200
+    assert [answer.guideline.version for answer in stored(queued)] == [sent["version"]]
+
+
+def test_a_page_made_before_the_guideline_changed_may_name_its_version(store: Store, tmp_path: Path) -> None:
+    tasks.add(store, [task(1)])
+    guidelines.write_out(tmp_path)
+    site = create(store, LabelConfig(), name="bakery", secret="x" * 40, folder=tmp_path)
+    with TestClient(site, base_url=HOME) as client:
+        token = accounts.invite(store, "labeler", "bob", by="tests", now=datetime.now(UTC))
+        client.post("/join", data={"token": token}, follow_redirects=False)
+        bob = Person(client, "bob", True)
+        sent = bob.frame(**RANKED)
+        guidelines.path_of(tmp_path, "training", "en").write_text("# Another guideline\n")
+        assert bob.frame()["version"] != sent["version"]
+        assert bob.post("/tasks/t1/answer", sent).status_code == 200
+    assert [answer.guideline.version for answer in stored(store)] == [sent["version"]]
 
 
 def test_a_form_for_another_guideline_is_another_page(queued: Store, come: Come) -> None:

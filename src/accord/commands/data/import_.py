@@ -30,7 +30,7 @@ def _show(metrics: Mapping[str, Any]) -> None:
     if dry_run:
         show_rows(metrics["rows"])
         show_columns(metrics["columns"], metrics["stops"])
-    told = ("rows", "columns", "stops", "unread", "extra")
+    told = ("rows", "columns", "stops", "unread", "extra", "left_by_a_killed_import")
     counts = {key: value for key, value in metrics.items() if key not in told and (value != 0 or key in ("read", "kept"))}
     for key, title in (("unread", "columns not read"), ("extra", "columns kept with the prompt")):
         if metrics.get(key):
@@ -38,6 +38,8 @@ def _show(metrics: Mapping[str, Any]) -> None:
     table_of("would import" if dry_run else "imported", counts)
     if not dry_run:
         print(f"This is import {metrics['import']}; `accord undo PROJECT {metrics['import']}` takes it back.")
+    if metrics.get("left_by_a_killed_import"):
+        print(f"Removed what an import left that was killed: {', '.join(metrics['left_by_a_killed_import'])}.")
     if metrics.get("held_out"):
         print(f"{metrics['held_out']} prompts left the training split: they are questions of an evaluation set.")
     if metrics.get("models_that_learned"):

@@ -21,11 +21,12 @@ from accord.data.json_lines import JsonLines, RejectedRows
 from accord.data.mixtures import parts_of
 from accord.data.sources import Source, files_of
 from accord.feedback.leaks import leaks
+from accord.feedback.placed import Placed, settle
 from accord.feedback.removals import models_of
 from accord.feedback.spool import About, Spool, Stored
 from accord.feedback.store import Store
 from accord.records import Split
-from accord.runtime.files import clean, disk_errors, sync, temporary
+from accord.runtime.files import clean, disk_errors, temporary
 from accord.runtime.progress import track
 from accord.runtime.project import Project
 
@@ -80,7 +81,7 @@ def _store(
     project: Project, source: Source, spool: Spool, about: About, texts: JsonLines, marks: JsonLines, *, quiet: bool
 ) -> dict[str, Any]:
     """Store the rows in one transaction; files get their names last before it ends, and lose them again when it does not."""
-    placed, new_lines = list[Path](), {"documents": 0, "spans": 0}
+    placed, new_lines = Placed(), {"documents": 0, "spans": 0}
 
     def place(stored: Stored) -> dict[str, Any]:
         said = _on_stored_responses(marks, stored.moved)
@@ -90,27 +91,27 @@ def _store(
             if lines.lines:
                 files.append(f"{folder}/{target.name}")
             if lines.lines and not target.exists():
-                target.parent.mkdir(exist_ok=True)
-                placed.append(lines.path.rename(target))
-                sync(target.parent)
+                placed.put(lines.path, target)
                 new_lines[kind] = lines.lines
         return {"files": files, **{kind: count for kind, count in new_lines.items() if count}}
 
     # ``place`` runs last in the transaction, so the files are there only if the rows are; a failing commit takes them back.
     try:
         with Store.open(project.store_url) as store, track(sum(spool.counts.values()), "storing", quiet=quiet) as bar:
+            gone = settle(store, project.path)
             stored = spool.store(store, about, before_commit=place, tell=bar.advance)
     except BaseException:
-        for path in placed:
-            path.unlink(missing_ok=True)
+        placed.take_back()
         raise
+    placed.keep()
     with Store.open(project.store_url) as store:
         leaked, held_out = len(leaks(store)), stored.arrivals.held_out
         learned = models_of(project, store, {"prompt": held_out}) if held_out else {}
     new_spans = {"spans": new_lines["spans"]} if marks.lines else {}
     contaminated = {"contaminated": leaked} if leaked else {}
     models = {"models_that_learned": learned} if learned else {}
-    return {"documents": new_lines["documents"], **stored.metrics, **new_spans, **contaminated, **models, "import": stored.number}
+    killed = {"left_by_a_killed_import": gone} if gone else {}
+    return {"documents": new_lines["documents"], **stored.metrics, **new_spans, **contaminated, **models, **killed, "import": stored.number}
 
 
 def _on_stored_responses(marks: JsonLines, moved: Mapping[str, str]) -> JsonLines:

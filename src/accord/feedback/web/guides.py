@@ -10,6 +10,8 @@ from typing import Literal
 from accord.feedback import guidelines
 from accord.feedback.accounts import Account
 from accord.feedback.guidelines import Change
+from accord.feedback.refusals import Refused
+from accord.feedback.tasks import Leased
 from accord.feedback.web.access import Site
 from accord.feedback.web.languages import Language, guideline_language
 from accord.records import Guideline, GuidelineSet
@@ -38,6 +40,24 @@ class Line:
 def current(site: Site, set: GuidelineSet, language: Language) -> Guide:
     """Return the current guideline."""
     return Guide(guidelines.reference(set, site.folder), guidelines.load(set, guideline_language(language), site.folder))
+
+
+def shown(site: Site, set: GuidelineSet, now: datetime, language: Language) -> Guide:
+    """Return the current guideline after storing it, so that an answer may name the version that its page had."""
+    guidelines.keep(site.store, set, now=now, project=site.folder)
+    return current(site, set, language)
+
+
+def named(site: Site, leased: Leased, version: str) -> Guideline:
+    """Return the version that an answer names: the one in force, or one that was in force since the labeler got the task.
+
+    Raises:
+        Refused: the page of this task cannot have shown it.
+    """
+    guideline = Guideline(leased.task.guideline, version)
+    if guideline != guidelines.reference(guideline.set, site.folder) and not guidelines.stood(site.store, guideline, since=leased.given):
+        raise Refused("other_guideline", detail=f"no page of this task had version {version[:40]!r}")
+    return guideline
 
 
 def changed(site: Site, account: Account, set: GuidelineSet) -> bool:

@@ -122,8 +122,8 @@ def answer(request: Request, task_id: str) -> Response:
         payload = payload_of(leased.task, leased.order, form, found.site.questions)
         return _show(found, account, leased, payload, problems=[doubt], status=422, unsure=True)
     payload = {"skip": form.get("skip_reason")} if skipped else payload_of(leased.task, leased.order, form, found.site.questions)
-    guideline = Guideline(leased.task.guideline, form.get("version"))
     try:
+        guideline = guides.named(found.site, leased, form.get("version"))
         saved = answers.submit(
             found.site.store,
             account.id,
@@ -287,7 +287,7 @@ def _show(
     task, given = leased.task, {} if payload is None or "skip" in payload else dict(payload)
     questions, language = found.site.questions, guideline_language(found.language)
     ask, intent = written.asked_of(task) if task.kind == "prompt" else ("", "")
-    guide = guides.current(found.site, task.guideline, found.language)
+    guide = guides.shown(found.site, task.guideline, found.now, found.language)
     key = secrets.token_urlsafe(18)
     if found.wants_json:
         return JSONResponse({"task": _as_json(leased, given, guide.reference, questions), "key": key, "csrf": found.csrf})
