@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from accord.feedback import arena, chats, consents, ownership, reactions, review
+from accord.feedback import accounts, arena, chats, consents, ownership, reactions, review
 from accord.feedback.arena import Contestant, Outcome
 from accord.feedback.chats import ARENA, Turn
 from accord.feedback.refusals import Refused
@@ -56,6 +56,15 @@ def test_votes_are_counted_by_the_versions_that_were_shown(people: Store) -> Non
     vote(people, "vic", battle(people, "vic", NEW, SFT, "2", trial=""), "first")
     battle(people, "vic", NEW, SFT, "3")
     assert arena.outcomes(people) == Counter({Outcome(OLD, SFT, "second"): 2, Outcome(NEW, SFT, "both_bad"): 1})
+
+
+def test_votes_of_somebody_excluded_do_not_count_until_they_are_included(people: Store) -> None:
+    vote(people, "uma", battle(people, "uma", SFT, OLD), "first")
+    vote(people, "vic", battle(people, "vic", SFT, OLD), "first")
+    accounts.exclude(people, "vic", by="tests", why="always the first", now=NOW)
+    assert arena.outcomes(people) == Counter({Outcome(OLD, SFT, "second"): 1})
+    accounts.include(people, "vic", by="tests", now=NOW)
+    assert arena.outcomes(people) == Counter({Outcome(OLD, SFT, "second"): 2})
 
 
 def test_a_pair_gets_one_vote_ever(people: Store) -> None:

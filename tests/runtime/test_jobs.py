@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from installed import package
 
+from accord.commands.app import app
 from accord.errors import InputError, RunError, UsageError
 from accord.feedback import sso
 from accord.runtime import jobs, owners, supervisor
@@ -67,8 +68,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
 
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let imports wait for each other, as trainings do."""
+    """Let imports wait for each other and be resumed, as trainings do and are."""
     monkeypatch.setattr(jobs, "ALLOWED", {**jobs.ALLOWED, "import": "training"})
+    monkeypatch.setattr(jobs, "RESUMED", (*jobs.RESUMED, "import"))
 
 
 def imported(format: str = "demonstrations") -> list[str]:
@@ -245,6 +247,19 @@ def test_a_training_is_resumed_by_the_same_words(project: Project, one_at_a_time
     assert again.number == 3
     with pytest.raises(InputError, match="no job 9"):
         jobs.read(project, 9)
+
+
+def test_a_command_is_resumed_as_it_can_be(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Project, "trainings", 0)
+    for command in jobs.TRAINING:
+        flags = {name for argument in app[command].assemble_argument_collection() for name in argument.names}
+        job = jobs.stop(project, jobs.start(project, [command, "--seed", "1"]).number)
+        if command == "sample":  # it goes on by itself
+            assert jobs.resume(project, job.number).arguments == ("sample", "--seed", "1")
+        elif "--resume" in flags:
+            assert jobs.resume(project, job.number).arguments[-1] == "--resume"
+        else:
+            assert not job.resumable, f"{command} has no --resume"
 
 
 def test_the_secret_of_the_site_is_not_handed_on(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """The arena's votes: people chose between two unnamed models on a prompt of theirs. A vote is a choice of the chat (``reactions``).
 
-It counts in the table while it stands: not withdrawn by its author, not erased, not refused by a lead. What a lead accepts becomes a
-ranking like every choice of the chat (``review``).
+It counts in the table while it stands: not withdrawn by its author, not erased, not refused by a lead, and not of somebody who is
+excluded. What a lead accepts becomes a ranking like every choice of the chat (``review``).
 """
 
 from __future__ import annotations
@@ -47,14 +47,15 @@ class Outcome:
 
 def outcomes(store: Store) -> Counter[Outcome]:
     """Return the standing votes, counted. The first of two models is the one whose name and version sort first."""
-    r, t, v = schema.reactions, schema.turns, schema.reviews
+    r, t, v, c = schema.reactions, schema.turns, schema.reviews, schema.conversations
     other = t.alias()
     verdict = select(v.c.verdict).where(v.c.reaction == r.c.id).order_by(v.c.number.desc()).limit(1).scalar_subquery()
     query = (
         select(r.c.payload, t.c.model, t.c.digest, other.c.model, other.c.digest, verdict, func.count())
-        .select_from(r.join(t, t.c.id == r.c.turn).join(other, other.c.id == r.c.other))
+        .select_from(r.join(t, t.c.id == r.c.turn).join(other, other.c.id == r.c.other).join(c, c.c.id == t.c.conversation))
         .where(t.c.trial == ARENA, other.c.trial == ARENA, other.c.pair == t.c.pair, r.c.kind == "choice")
         .where(~is_withdrawn("reaction", r.c.id), ~is_withdrawn("conversation", t.c.conversation))
+        .where(c.c.user.not_in(select(schema.excluded.c.labeler)))
         .group_by(r.c.payload, t.c.model, t.c.digest, other.c.model, other.c.digest, verdict)
     )
     counted = Counter[Outcome]()

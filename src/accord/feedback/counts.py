@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from accord.feedback import schema
+from accord.feedback.privacy import ERASED
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import is_in_use
 
@@ -36,7 +37,7 @@ def count_records(store: Store) -> Counts:
         "responses": (r, is_in_use("prompt", r.c.prompt_id) & is_in_use("response", r.c.id)),
         "rankings": (k, is_in_use("ranking", k.c.id) & k.c.labeler.not_in(excluded)),
         "thumbs": (t, is_in_use("thumb", t.c.id) & t.c.labeler.not_in(excluded)),
-        "open_tasks": (schema.tasks, schema.tasks.c.open),
+        "open_tasks": (schema.tasks, schema.tasks.c.open & (schema.tasks.c.reserved_for != ERASED)),
         "conversations": (schema.conversations, is_in_use("conversation", schema.conversations.c.id)),
     }
     counted = dict[str, int]()

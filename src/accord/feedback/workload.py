@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, select
 
 from accord.feedback import schema
+from accord.feedback.privacy import ERASED
 from accord.feedback.queue import KINDS, Kind
 from accord.feedback.store import Store
 
@@ -57,7 +58,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one kind of task is. Gold and screening tasks and repeats are no part of it."""
+    """How far one kind of task is. Gold and screening tasks, repeats and tasks on erased prompts are no part of it."""
 
     kind: Kind
     tasks: int
@@ -124,15 +125,17 @@ def progress(store: Store, *, now: datetime) -> list[Progress]:
     a, t, given = schema.answers, schema.tasks, schema.assignments
     # A task that is closed asks for no more answers than it got: it was done, or taken out of the queue.
     asked = case((t.c.open, t.c.overlap), else_=t.c.taken)
-    queued = select(t.c.kind, func.count().label("tasks"), func.sum(asked).label("wanted")).where(t.c.purpose == "work").group_by(t.c.kind)
+    counted = (t.c.purpose == "work", t.c.reserved_for != ERASED)
+    queued = select(t.c.kind, func.count().label("tasks"), func.sum(asked).label("wanted")).where(*counted).group_by(t.c.kind)
     states = select(t.c.kind, given.c.state, func.count().label("count")).join(t, t.c.id == given.c.task_id)
-    states = states.where(t.c.purpose == "work", given.c.state.in_(("answered", "leased"))).group_by(t.c.kind, given.c.state)
+    states = states.where(*counted, given.c.state.in_(("answered", "leased"))).group_by(t.c.kind, given.c.state)
     since = (now - RECENT).isoformat()
     paced = select(
         t.c.kind,
         _count((a.c.at >= since) & (a.c.revision == 1)).label("recent"),
         func.min(a.c.at).label("first"),
-        func.avg(_spent()).label("mean"),
+        # Corrections are time of the answer that they correct.
+        func.coalesce(func.sum(_spent()) / func.nullif(_count(a.c.revision == 1), 0), 0.0).label("mean"),
     )
     paced = paced.join(t, t.c.id == a.c.task_id).where(t.c.purpose == "work", ~_skipped()).group_by(t.c.kind)
     with store.read() as connection:

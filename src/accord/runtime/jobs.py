@@ -40,9 +40,13 @@ from accord.runtime.project import Project
 Queue = Literal["training", "data"]
 State = Literal["queued", "running", "done", "failed", "stopped", "lost"]
 FOLDER = "jobs"
+RESUMED = ("pretrain", "sft", "reward", "process", "ppo", "grpo", "rloo", "reinforce", "raft", "dpo", "kto", "ilql", "star")
+"""Commands that ``--resume`` continues from their last checkpoint."""
+CONTINUED = ("sample",)
+"""Commands that go on where they stopped when they are given again."""
 TRAINING = (
-    *("pretrain", "sft", "sample", "critique", "prefer", "reward", "process", "ppo", "grpo", "rloo", "reinforce", "raft", "dpo", "kto"),
-    *("ilql", "star", "evaluate", "compare", "frontier", "examine", "probe", "solve", "algorithms"),
+    *(*RESUMED, *CONTINUED, "critique", "prefer"),
+    *("evaluate", "compare", "frontier", "examine", "probe", "solve", "algorithms"),
 )
 """Commands that may be started here and load a model."""
 DATA = (
@@ -127,7 +131,7 @@ class Job:
     @property
     def resumable(self) -> bool:
         """Whether ``resume`` can continue it."""
-        return self.queue == "training" and self.state in ("failed", "stopped", "lost")
+        return self.command in (*RESUMED, *CONTINUED) and self.state in ("failed", "stopped", "lost")
 
     @property
     def line(self) -> str:
@@ -223,7 +227,7 @@ def resume(project: Project, number: int, *, by: str = "") -> Job:
     if not job.resumable:
         raise UsageError(f"job {number} is {job.state}", where=job.command, hint="a training that ended before its end can be resumed")
     kept = [word for word in job.arguments if word not in ("--again", "--resume")]
-    return start(project, [*kept, "--resume"], by=by)
+    return start(project, [*kept, *(("--resume",) if job.command in RESUMED else ())], by=by)
 
 
 def stop(project: Project, number: int, *, by: str = "", at_once: bool = False) -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,8 @@ from feedback.web.conftest import RANKED, Come, Person, task
 from starlette.testclient import TestClient
 
 from accord.feedback import accounts, answers, audit, tasks, workload
+from accord.feedback.counts import count_records
+from accord.feedback.privacy import erase_user
 from accord.feedback.store import Store
 from accord.feedback.web.app import create
 from accord.feedback.web.downloads import cell
@@ -139,6 +142,34 @@ def test_progress_hours_and_estimates_come_from_the_answers(store: Store) -> Non
     assert (compare.kind, compare.wanted, compare.days_left, compare.hours_left) == ("compare", 1, None, None)
     by_day = [(count, spent) for _, count, spent in workload.daily(store, ann, now=NOW, days=5)]
     assert by_day == [(1, 100), (0, 0), (1, 100), (0, 0), (1, 100)]
+
+
+def test_a_correction_takes_time_and_is_no_answer_of_its_own(store: Store) -> None:
+    """By hand: one answer in 100 s, corrected in 20 s, is 120 s an answer; 11 remain."""
+    tasks.add(store, [task(n) for n in range(1, 7)])
+    accounts.invite(store, "labeler", "ann", by="tests", now=NOW)
+    (ann,) = (person.id for person in accounts.people(store))
+    answer(store, ann, 0, NOW, 100.0)
+    (given,) = answers.own(store, ann)
+    leased = tasks.held(store, ann, given.task_id)
+    assert leased
+    ranks = {id: place for place, id in enumerate(reversed(leased.order), 1)}
+    payload = {"ranks": ranks, "ratings": {id: {"quality": 3, "flags": []} for id in leased.order}}
+    guideline = Guideline("training", "v")
+    answers.submit(store, ann, given.task_id, payload, key="again", revision=1, seconds=20.0, guideline=guideline, now=NOW)
+    (rank,) = workload.progress(store, now=NOW)
+    assert (rank.recent, rank.remaining, rank.mean_seconds) == (1, 11, 120.0)
+    assert rank.hours_left == pytest.approx(11 * 120 / 3600)
+    assert workload.work(store, now=NOW)[ann].mean_seconds == 120.0
+
+
+def test_tasks_on_an_erased_prompt_are_no_longer_wanted(store: Store) -> None:
+    asked = replace(task(1).prompt, user="bob")
+    tasks.add(store, [replace(task(1), prompt=asked), task(2)])
+    assert (workload.progress(store, now=NOW)[0].wanted, count_records(store).open_tasks) == (4, 2)
+    erase_user(store, "bob", by="tests", why="", now=NOW)
+    (rank,) = workload.progress(store, now=NOW)
+    assert (rank.tasks, rank.wanted, count_records(store).open_tasks) == (1, 2, 1)
 
 
 def test_a_task_taken_out_of_the_queue_is_no_longer_wanted(store: Store) -> None:
