@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
@@ -43,4 +44,31 @@ def entries(store: Store, on: str = "") -> Iterator[Entry]:
     """Return the audit log, oldest row first; with ``on`` only what was done to one account or record."""
     query = select(schema.audit).order_by(schema.audit.c.number)
     for row in store.database.rows(query.where(schema.audit.c.on == on) if on else query):
-        yield Entry(row["number"], row["who"], row["what"], row["on"], row["why"], row["at"])
+        yield _entry(row)
+
+
+def newest(store: Store, *, who: str = "", what: str = "", on: str = "", before: int = 0, limit: int = 100) -> list[Entry]:
+    """Return rows of the audit log, newest first.
+
+    Args:
+        who, what, on: only rows with exactly this; empty allows all.
+        before: the number of the last row already seen; older ones follow.
+    """
+    a = schema.audit
+    query = select(a).order_by(a.c.number.desc()).limit(limit)
+    for column, wanted in ((a.c.who, who), (a.c.what, what), (a.c.on, on)):
+        query = query.where(column == wanted) if wanted else query
+    if before:
+        query = query.where(a.c.number < before)
+    with store.read() as connection:
+        return [_entry(row) for row in connection.execute(query).mappings()]
+
+
+def kinds(store: Store) -> list[str]:
+    """Return the kinds of operations that the log has, in alphabetical order."""
+    with store.read() as connection:
+        return sorted(connection.scalars(select(schema.audit.c.what).distinct()))
+
+
+def _entry(row: Mapping[Any, Any]) -> Entry:
+    return Entry(row["number"], row["who"], row["what"], row["on"], row["why"], row["at"])

@@ -63,6 +63,7 @@ AREAS = (
             Entry(_("Doubts"), "/doubts", (*LABELING, "viewer")),
             Entry(_("People"), "/lead/people", LEADING, also=("/lead/queue", "/lead/screening")),
             Entry(_("Quality"), "/lead", LEADING),
+            Entry(_("Audit log"), "/lead/audit", LEADING),
             Entry(_("About you"), "/profile", LABELING),
         ),
     ),

@@ -22,7 +22,7 @@ from accord.errors import StoreError
 from accord.feedback import guidelines, questions
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
-from accord.feedback.web import doubt_pages, label_pages, lead_pages, people_pages, profiles, screenings, sign_in, translations
+from accord.feedback.web import audit_pages, doubt_pages, label_pages, lead_pages, people_pages, profiles, screenings, sign_in, translations
 from accord.feedback.web.access import LANGUAGE_COOKIE, ForeignForm, LoggedOut, Site, Visit, visit
 from accord.feedback.web.languages import choose
 from accord.feedback.web.security import Guard
@@ -32,7 +32,15 @@ from accord.settings.questions import Questions, usual
 if TYPE_CHECKING:
     from accord.feedback.sso import Provider
 
-PAGES = (profiles.router, label_pages.router, doubt_pages.router, lead_pages.router, screenings.router, people_pages.router)
+PAGES = (
+    profiles.router,
+    label_pages.router,
+    doubt_pages.router,
+    lead_pages.router,
+    screenings.router,
+    people_pages.router,
+    audit_pages.router,
+)
 """The labeling site's own pages. Each of them needs a session; pages for strangers are in sign_in.py."""
 THREADS = 12
 """Concurrent requests: fewer than the store has connections."""
