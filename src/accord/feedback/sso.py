@@ -11,7 +11,8 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast, get_args
@@ -39,6 +40,12 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 """Signatures with a provider's private key. Neither ``none`` nor a secret that both sides know."""
 SECONDS = 10.0
 """Longest wait for the provider."""
+PATIENCE = 2.0
+"""Longest wait for another thread that asks the provider the same."""
+FAILED = 10.0
+"""Seconds for which a provider that did not answer is not asked again for its addresses and keys."""
+AT_ONCE = 4
+"""Sign-ins that wait for the provider at once; the site's other threads go on with its pages."""
 LARGEST = 1_000_000
 """Largest answer of the provider in bytes."""
 LEEWAY = 60
@@ -93,6 +100,8 @@ class Provider:
     _keys: KeySet | None = field(default=None, repr=False)
     _asked: float = field(default=-FRESH, repr=False)
     _keys_asked: float = field(default=-FRESH, repr=False)
+    _silent: float = field(default=-FRESH, repr=False)
+    _finishing: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE), repr=False)
 
     def begin(self, back: str) -> Begun:
         """Return where to send a browser that wants to sign in.
@@ -121,9 +130,14 @@ class Provider:
             raise Failed(f"the provider says {given['error'][:100]!r}")
         if given.get("iss", self.config.issuer) != self.config.issuer:
             raise Failed("another provider answers")
-        token = self._token(begun, back, given.get("code", ""))
-        claims = self._claims(str(token.get("id_token", "")), begun.nonce)
-        return self._identity(self._with_userinfo(claims, str(token.get("access_token", ""))))
+        if not self._finishing.acquire(timeout=PATIENCE):
+            raise Failed("too many wait for the provider")
+        try:
+            token = self._token(begun, back, given.get("code", ""))
+            claims = self._claims(str(token.get("id_token", "")), begun.nonce)
+            return self._identity(self._with_userinfo(claims, str(token.get("access_token", ""))))
+        finally:
+            self._finishing.release()
 
     def leaving(self, back: str) -> str:
         """Return the provider's address for signing out there too; empty if it has none."""
@@ -173,6 +187,8 @@ class Provider:
         said = self._fetched(address, {"Authorization": f"Bearer {access}"})
         if said.get("sub") != claims["sub"]:
             raise Failed("the provider speaks of two people")
+        if "email" in claims:  # an address and the word that it is verified come from one place
+            said.pop("email_verified", None)
         return {**said, **claims}
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
@@ -187,9 +203,9 @@ class Provider:
         return OAuth2Client(self.config.client_id, self.secret, **how)
 
     def _described(self) -> dict[str, Any]:
-        with self._lock:
+        with self._alone():
             if time.monotonic() - self._asked > FRESH:
-                found = self._fetched(f"{self.config.issuer.rstrip('/')}/.well-known/openid-configuration")
+                found = self._fetched_now(f"{self.config.issuer.rstrip('/')}/.well-known/openid-configuration")
                 if found.get("issuer") != self.config.issuer:
                     raise Failed("the provider calls itself by another name than [sso] issuer")
                 self._about, self._asked = found, time.monotonic()
@@ -197,16 +213,36 @@ class Provider:
 
     def _known_keys(self, *, again: bool = False) -> KeySet:
         address = self._address("jwks_uri")
-        with self._lock:
+        with self._alone():
             age = time.monotonic() - self._keys_asked
             if self._keys is None or age > (NEW_KEYS if again else FRESH):
-                found = self._fetched(address)
+                found = self._fetched_now(address)
                 try:
                     self._keys = KeySet.import_key_set(cast("Any", found))
                 except (JoseError, ValueError, TypeError, KeyError) as error:
                     raise Failed("the provider's keys cannot be read") from error
                 self._keys_asked = time.monotonic()
             return self._keys
+
+    @contextmanager
+    def _alone(self) -> Generator[None]:
+        """Hold what is known of the provider. Raises Failed when another thread holds it for long: it waits for the provider."""
+        if not self._lock.acquire(timeout=PATIENCE):
+            raise Failed("the provider has not answered another sign-in yet")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _fetched_now(self, address: str) -> dict[str, Any]:
+        """Fetch what is known of the provider, unless it did not answer a moment ago."""
+        if time.monotonic() - self._silent < FAILED:
+            raise Failed("the provider did not answer a moment ago")
+        try:
+            return self._fetched(address)
+        except Failed:
+            self._silent = time.monotonic()
+            raise
 
     def _address(self, name: str) -> str:
         found = str(self._described().get(name, ""))
@@ -217,14 +253,15 @@ class Provider:
     def _fetched(self, address: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         if not _is_private(address):
             raise Failed(f"{address[:100]!r} is no address with https")
+        until = time.monotonic() + SECONDS
         try:
             with httpx.stream("GET", address, headers=dict(headers or {}), timeout=SECONDS, follow_redirects=False) as answer:
                 answer.raise_for_status()
                 content = b""
                 for piece in answer.iter_bytes():
                     content += piece
-                    if len(content) > LARGEST:
-                        raise Failed("the provider says too much")
+                    if len(content) > LARGEST or time.monotonic() > until:
+                        raise Failed("the provider says too much, or too slowly")
             found: Any = httpx.Response(200, content=content).json()
         except (httpx.HTTPError, ValueError, RecursionError) as error:
             raise Failed(f"the provider does not answer: {type(error).__name__}") from error

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,6 +80,13 @@ def through(browser: TestClient, link: str = "", root: str = "") -> httpx.Respon
     answer = httpx.get(to.headers["location"])
     assert answer.status_code == 302, answer.text
     return browser.get(answer.headers["location"])
+
+
+def linking(browser: TestClient) -> str:
+    """Return the query of the link on the page about oneself."""
+    found = re.search(r'href="/sso/start(\?link=\w+)"', browser.get("/profile").text)
+    assert found
+    return found[1]
 
 
 def me(browser: TestClient, root: str = "") -> int:
@@ -186,7 +194,7 @@ def test_by_default_the_invited_link_their_account_once(house: House) -> None:
     browser = house.browser()
     ann = invited(house, browser)
     assert "Link with Bakery ID" in browser.get("/profile").text
-    assert through(browser, "?link=yes").status_code == 303
+    assert through(browser, linking(browser)).status_code == 303
     assert [(entry.who, entry.what) for entry in audit.entries(house.store)][-1] == (ann, "link")
     elsewhere = house.browser()
     assert through(elsewhere).status_code == 303
@@ -194,7 +202,7 @@ def test_by_default_the_invited_link_their_account_once(house: House) -> None:
     assert len(accounts.people(house.store)) == 1
     other = house.browser()
     invited(house, other, "bob")
-    assert through(other, "?link=yes").status_code == 409, "it is Ann's"
+    assert through(other, linking(other)).status_code == 409, "it is Ann's"
 
 
 def test_somebody_who_is_signed_in_links_nothing_without_asking_for_it(house: House) -> None:
@@ -209,9 +217,40 @@ def test_a_link_is_made_by_the_account_that_asked_for_it_alone(house: House) -> 
     house.control(**MAIL)
     browser = house.browser()
     invited(house, browser)
-    answer = httpx.get(browser.get("/sso/start?link=yes").headers["location"]).headers["location"]
+    answer = httpx.get(browser.get(f"/sso/start{linking(browser)}").headers["location"]).headers["location"]
     invited(house, browser, "bob")  # who signed in meanwhile
     assert browser.get(answer).status_code == 403
+
+
+def test_no_other_site_begins_to_link_an_account(house: House) -> None:
+    """Or it would sign the browser in at the provider as somebody of its own, and link that one with the account."""
+    house.control(sub="attacker", **MAIL)
+    browser, other = house.browser(), house.browser()
+    invited(house, browser)
+    invited(house, other, "bob")
+    for link in ("?link=yes", "?link=", linking(other)):
+        answer = browser.get(f"/sso/start{link}")
+        if answer.status_code == 303:
+            answer = browser.get(httpx.get(answer.headers["location"]).headers["location"])
+        assert answer.status_code == 403
+    assert not [entry for entry in audit.entries(house.store) if entry.what == "link"]
+    assert through(house.browser()).status_code == 403
+
+
+def test_a_provider_that_does_not_answer_keeps_no_thread_for_long(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single, "SECONDS", 1.5)
+    monkeypatch.setattr(single, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(12) as threads:
+        browser = House(house.store, f"http://127.0.0.1:{silent.getsockname()[1]}").browser(**OPEN)
+        start = time.monotonic()
+        assert {answer.status_code for answer in threads.map(browser.get, ["/sso/start"] * 12)} == {403}
+        assert browser.get("/sso/start").status_code == 403, "at once: it did not answer a moment ago"
+        assert time.monotonic() - start < 8
+
+
+def test_an_address_and_its_verification_come_from_one_place(house: House) -> None:
+    house.control(email="boss@bakery.example", userinfo={"email": "me@evil.example", "email_verified": True, "groups": ["staff"]})
+    assert through(house.browser(**OPEN, roles={"staff": "labeler"})).status_code == 403
 
 
 def test_an_address_counts_only_if_the_provider_verified_it(house: House) -> None:

@@ -25,7 +25,7 @@ from accord.feedback.web import translations
 from accord.feedback.web.forms import Form
 from accord.feedback.web.languages import HERE, NAMES, Language, choose, html_language, translate
 from accord.feedback.web.markdown import render
-from accord.feedback.web.security import form_token, same_origin, token_fits
+from accord.feedback.web.security import form_token, link_token, same_origin, token_fits
 from accord.feedback.web.sub_path import Rooted, root_of, route_of
 from accord.settings import LabelConfig, ScreeningConfig
 from accord.settings.questions import Questions, usual
@@ -150,6 +150,7 @@ class Visit:
             "account": self.account,
             "csrf": self.csrf,
             "sso": self.site.sso.config.title if self.site.sso else "",
+            "sso_link": link_token(self.session, self.site.secret) if self.site.sso and self.session else "",
             "project": self.site.name,
             "language": self.language,
             "html_language": html_language(self.language),

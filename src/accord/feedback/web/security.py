@@ -67,6 +67,16 @@ def upload_fits(session: str, secret: str, given: str) -> bool:
     return hmac.compare_digest(upload_token(session, secret).encode(), given.encode())
 
 
+def link_token(session: str, secret: str) -> str:
+    """Return the token in the address that begins to link an account: no page of another site can begin it for somebody."""
+    return hmac.new(session.encode(), b"link:" + secret.encode(), hashlib.sha256).hexdigest()
+
+
+def link_fits(session: str, secret: str, given: str) -> bool:
+    """Return whether a link's token is the session's, compared in constant time."""
+    return hmac.compare_digest(link_token(session, secret).encode(), given.encode())
+
+
 class Guard:
     """ASGI middleware: security headers on every response, 413 for a body that is too large, and 408 for one that comes too slowly.
 

@@ -16,7 +16,8 @@ from starlette.responses import RedirectResponse, Response
 from accord.feedback import accounts
 from accord.feedback.refusals import Refused
 from accord.feedback.sso import Begun, Failed, Provider, sign_in
-from accord.feedback.web.access import Visit, visit
+from accord.feedback.web.access import ForeignForm, Visit, visit
+from accord.feedback.web.security import link_fits
 
 router = APIRouter(prefix="/sso")
 MINUTES = 10
@@ -25,9 +26,14 @@ MINUTES = 10
 
 @router.get("/start")
 def start(request: Request, link: str = "") -> Response:
-    """Send the browser to the provider. Somebody who is signed in links their account only if they asked for it."""
+    """Send the browser to the provider. Somebody who is signed in links their account only if they asked for it on our page.
+
+    Else another site could link the account with an identity of its own, by signing the browser in at the provider first.
+    """
     found = visit(request)
     provider = _provider(found)
+    if link and found.account and not link_fits(found.session, found.site.secret, link):
+        raise ForeignForm
     begun = provider.begin(_back(found))
     linking = found.account.id if found.account and link else ""
     response = RedirectResponse(begun.address, 303)
