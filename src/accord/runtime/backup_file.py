@@ -36,6 +36,8 @@ class Member:
 
     size: int
     sha256: str
+    modified: int = 0
+    """When a file was written, in seconds since 1970: a run is as old as its files. 0 where nobody asks."""
 
 
 class Packing:
@@ -45,7 +47,7 @@ class Packing:
         self._archive = archive
         self.members: dict[str, Member] = {}
 
-    def add(self, name: str, pieces: Iterable[bytes]) -> Member:
+    def add(self, name: str, pieces: Iterable[bytes], modified: int = 0) -> Member:
         """Add a member, piece by piece."""
         kind = zipfile.ZIP_STORED if name.endswith(PACKED_ALREADY) else zipfile.ZIP_DEFLATED
         info = zipfile.ZipInfo(name, _BEGIN)
@@ -56,13 +58,13 @@ class Packing:
                 file.write(piece)
                 digest.update(piece)
                 size += len(piece)
-        self.members[name] = Member(size, digest.hexdigest())
+        self.members[name] = Member(size, digest.hexdigest(), modified)
         return self.members[name]
 
     def add_file(self, name: str, path: Path) -> Member:
         """Add a file as it is now. Raises OSError when it cannot be read."""
         with path.open("rb") as file:
-            return self.add(name, _pieces(file))
+            return self.add(name, _pieces(file), int(os.fstat(file.fileno()).st_mtime))
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,14 @@ class Backup:
             yield rest
 
     def extract(self, name: str, to: Path) -> None:
-        """Write a member into a new file that only its owner may read, and onto the disk."""
+        """Write a member into a new file that only its owner may read, as old as it was, and onto the disk."""
         to.parent.mkdir(parents=True, exist_ok=True)
         with disk_errors(to), open(os.open(to, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY), "wb") as file:
             for piece in self.pieces(name):
                 file.write(piece)
             file.flush()
+            if written := self.members[name].modified:
+                os.utime(file.fileno(), (written, written))
             os.fsync(file.fileno())
 
     def _damaged(self, name: str) -> InputError:
@@ -212,8 +216,10 @@ def _manifest(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
 def _members(path: Path, said: dict[str, Any], there: set[str]) -> dict[str, Member]:
     """Return the members that the manifest names, all of which are there and lead nowhere else."""
     try:
-        members = {name: Member(int(one["size"]), str(one["sha256"])) for name, one in said.items()}
-    except (TypeError, KeyError, ValueError) as error:
+        members = {name: Member(int(one["size"]), str(one["sha256"]), int(one.get("modified", 0))) for name, one in said.items()}
+        if any(not 0 <= member.modified < 1 << 34 for member in members.values()):
+            raise ValueError("a time that no file system knows")
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError("its manifest is malformed", where=str(path), hint="the file is damaged: take another") from error
     if set(members) != there:
         some = ", ".join(sorted(set(members) ^ there)[:3])

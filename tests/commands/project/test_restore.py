@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 from datetime import UTC, datetime
@@ -55,6 +56,18 @@ def test_a_restored_store_gives_the_same_backup(full: Project, tmp_path: Path) -
     assert Project.open(tmp_path / "again").store_url == f"sqlite:///{tmp_path}/again/feedback.db", "never the database it came from"
     assert backup(Project.open(tmp_path / "again"), tmp_path / "b.zip")["store"] == one["store"]
     assert (tmp_path / "again" / "feedback.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_runs_are_as_old_as_they_were(full: Project, tmp_path: Path) -> None:
+    for day, name in enumerate(("zoo", "bar"), 1):
+        full.run(name).mkdir()
+        summary = full.run(name) / "summary.json"
+        summary.write_text(json.dumps({"win_rate": {"dpo_vs_sft": [day / 4, 0.1, 0.9]}}))
+        os.utime(summary, (day * 86_400, day * 86_400))
+    backup(full, tmp_path / "a.zip", runs=True)
+    restore(tmp_path / "a.zip", tmp_path / "again")
+    restored = Project.open(tmp_path / "again")
+    assert {name: (restored.run(name) / "summary.json").stat().st_mtime for name in restored.runs()} == {"zoo": 86_400, "bar": 172_800}
 
 
 def test_nothing_that_is_there_is_overwritten(full: Project, url: str, tmp_path: Path) -> None:
