@@ -42,6 +42,7 @@ def test_a_lead_counts_then_queues_and_others_may_not(project: Project, store: S
     store.add_prompts([Prompt("p1", (Message("user", "Which?"),))])
     store.add_responses([Response(f"r{n}", "p1", f"text {n}", "m") for n in range(4)])
     lead = come("lead")
+    assert 'href="/lead/queue"' in lead.get("/lead/people").text, "the way to it"
     sent = {"kind": "rank", "k": "4", "action": "preview", "once": "a"}
     lead.post("/lead/queue", **sent)
     job = jobs.wait(jobs.read(project, 1), 60)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import NoMatchFound
 
 from accord.feedback import accounts, doubts, workload
 from accord.feedback.accounts import Account, Role, Ways
@@ -80,9 +81,18 @@ def people_page(request: Request, find: str = "", role: str = "") -> Response:
         find=find[:LONGEST_NAME],
         chosen_role=role if role in get_args(Role) else "",
         may_change=account.role == "lead",
-        can_queue=any(getattr(route, "path", "") == "/lead/queue" for route in request.app.routes),
+        can_queue=_has_page(request, "queue_page"),
         **_said(found),
     )
+
+
+def _has_page(request: Request, name: str) -> bool:
+    """Return whether this site has a page, by the name of its function: `accord label` has fewer than the project's site."""
+    try:
+        request.app.url_path_for(name)
+    except NoMatchFound:
+        return False
+    return True
 
 
 @router.get("/lead/people/{id}")
