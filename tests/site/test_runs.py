@@ -281,3 +281,10 @@ def test_a_preset_of_the_field_is_valid() -> None:
     for method in OFFERED:
         method.config(**methods.FIELD.get(method.name, {}))
     assert SftConfig(**methods.FIELD["sft"]).ptx_tokens == 0
+
+
+def test_a_quick_try_is_quick_where_nothing_is_limited(project: Project) -> None:
+    sample = methods.BY_NAME["sample"]
+    assert sample.in_force(project)["prompts"] == 0, "all of them"
+    tried = sample.preset(project, "quick")
+    assert (tried["prompts"], tried["held_out"]) == (20, 10)

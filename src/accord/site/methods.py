@@ -63,6 +63,8 @@ class Method:
         if name == "field":
             return dataclasses.asdict(self.config(seed=values["seed"])) | dict(FIELD.get(self.name, {}))
         if name == "quick":
+            unlimited = [field for field in ALL_AT_0 if values.get(field) == 0]
+            values |= {field: QUICK[field] for field in unlimited}
             return values | {field: min(values[field], most) for field, most in QUICK.items() if field in values}
         return values
 
@@ -85,6 +87,8 @@ OFFERED = (
 BY_NAME: Mapping[str, Method] = {method.name: method for method in OFFERED}
 QUICK: Mapping[str, int] = {"steps": 3, "rounds": 1, "epochs": 1, "tokens": 20_000, "prompts": 20, "held_out": 10}
 """Most of each in a quick try: enough to see that it runs."""
+ALL_AT_0 = ("prompts",)
+"""Those of them that take everything at 0."""
 FIELD: Mapping[str, Mapping[str, Any]] = {
     "sft": {"epochs": 3, "ptx_tokens": 0},
     "dpo": {"epochs": 1, "beta": 0.1, "batch_size": 32},
