@@ -24,6 +24,8 @@ FORMAT = 1
 """Increases when an older Accord could no longer read a backup."""
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 256 * 1024 * 1024
+LONGEST_LINE = 256 * 1024 * 1024
+"""Bytes of a row of the database."""
 PIECE = 1 << 20
 PACKED_ALREADY = (".safetensors", ".gguf", ".npz", ".gz", ".zst", ".xz", ".zip", ".png", ".parquet")
 """Endings of files that are stored as they are, since compression would only take time."""
@@ -94,17 +96,19 @@ class Backup:
             raise self._damaged(name)
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """Yield a member's lines without their ends. Raises InputError as ``pieces`` does."""
-        rest = b""
+        """Yield a member's lines without their ends. Raises InputError as ``pieces`` does, and for a line without an end."""
+        held, size = list[bytes](), 0
         for piece in self.pieces(name):
-            first, *others = (rest + piece).split(b"\n")
-            if not others:
-                rest = first
-                continue
-            yield first
-            yield from others[:-1]
-            rest = others[-1]
-        if rest:
+            first, *others = piece.split(b"\n")
+            held.append(first)
+            size += len(first)
+            if size > LONGEST_LINE:
+                raise self._damaged(name)
+            if others:
+                yield b"".join(held)
+                yield from others[:-1]
+                held, size = [others[-1]], len(others[-1])
+        if rest := b"".join(held):
             yield rest
 
     def extract(self, name: str, to: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from accord.feedback import accounts, audit, schema
 from accord.feedback.migrations import upgrade
 from accord.feedback.store import Store
 from accord.records import Message, Prompt
+from accord.runtime import backup_file
 from accord.runtime.backup_file import packing, unpacking
 from accord.runtime.project import Project
 
@@ -144,6 +146,76 @@ def test_a_member_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: 
     with pytest.raises(InputError, match=r"leads out of|differ"):
         restore(evil, tmp_path / "deep" / "again")
     assert not list(tmp_path.rglob("evil"))
+
+
+def _made_by_hand(path: Path, members: dict[str, bytes], **about: Any) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        said = {name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in members.items()}
+        archive.writestr("manifest.json", json.dumps({"format": 1, "members": said, **about}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        (["jobs/001/job.json"], "no backup of ours"),
+        (["Jobs/001/job.json"], "no backup of ours"),
+        (["site.json"], "no backup of ours"),
+        (["uploads/0123456789abcdef/rows.jsonl"], "no backup of ours"),
+        (["feedback.db"], "no backup of ours"),
+        (["feedback.db-wal"], "no backup of ours"),
+        ([".tmp-1-x/a"], "no backup of ours"),
+        (["a", "a/b"], "cannot be written"),
+        (["x" * 300], "cannot be written"),
+        (["x" * 200 + "/" + "y" * 5000], "cannot be written"),
+    ],
+)
+def test_what_no_backup_of_ours_has_is_refused_and_leaves_nothing(tmp_path: Path, members: list[str], said: str) -> None:
+    """A job that waits would run as soon as the restored project is opened; a note of a running site would lead invitations elsewhere."""
+    about = {"schema": schema.VERSION, "store": "", "made": ""}
+    evil = _made_by_hand(tmp_path / "evil.zip", {"accord.toml": b"", **dict.fromkeys(members, b"{}")}, **about)
+    with pytest.raises(InputError, match=said):
+        restore(evil, tmp_path / "again")
+    assert [path.name for path in tmp_path.iterdir()] == ["evil.zip"]
+
+
+def test_a_manifest_without_its_facts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="manifest is malformed"):
+        restore(_made_by_hand(tmp_path / "evil.zip", {"accord.toml": b""}, schema="x"), tmp_path / "again")
+
+
+def test_a_line_without_an_end_is_read_in_linear_time_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup_file, "PIECE", 1 << 12)
+    line = b"x" * (48 << 20)
+    made = _made_by_hand(tmp_path / "a.zip", {"store/turns.jsonl": line})
+    with unpacking(made) as opened:
+        began = time.thread_time()
+        assert next(opened.lines("store/turns.jsonl")) == line
+        assert time.thread_time() - began < 5
+    monkeypatch.setattr(backup_file, "LONGEST_LINE", 1 << 20)
+    with unpacking(made) as opened, pytest.raises(InputError, match="turns"):
+        next(opened.lines("store/turns.jsonl"))
+
+
+def test_what_stands_where_the_database_was_is_no_part_of_the_project(tmp_path: Path) -> None:
+    """After `accord move-store` the old database stays, with the words of people who were erased since."""
+    project = Project.create(tmp_path / "town", settings={"store": {"url": f"sqlite:///{tmp_path}/moved.db"}})
+    for url in (project.store_url, f"sqlite:///{project.path}/feedback.db"):
+        with Store.open(url) as store:
+            audit.audit(store, who="me", what="invite", on=url, at=datetime.now(UTC))
+    (project.path / "uploads" / "0123456789abcdef").mkdir(parents=True)
+    (project.path / "uploads" / "0123456789abcdef" / "rows.jsonl").write_text("{}")
+    (project.path / "store").mkdir()
+    (project.path / "store" / "turns.jsonl").write_text("{}")
+    made = backup(project, tmp_path / "a.zip")
+    assert made["left_out"] == ["store/"]
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert not [name for name in archive.namelist() if name.startswith(("feedback.db", "uploads"))]
+    restore(tmp_path / "a.zip", tmp_path / "again")
+    with Store.open(Project.open(tmp_path / "again").store_url) as store:
+        assert [entry.on for entry in audit.entries(store)] == [project.store_url]
 
 
 def test_a_backup_of_a_newer_accord_is_refused(full: Project, tmp_path: Path) -> None:

@@ -25,8 +25,10 @@ from accord.runtime.version import __version__
 
 STORE = "store/"
 """Where a backup has the rows of the database, a file per table."""
-NOT_KEPT = frozenset({"cache", "jobs", "site.json"})
-"""What a project makes again by itself, or what only its running processes mean."""
+DATABASE = "feedback.db"
+"""The database of a project that names none. One that stands here after a move is no part of the project."""
+NOT_KEPT = frozenset({"cache", "jobs", "uploads", "site.json", *(DATABASE + end for end in ("", "-wal", "-shm", "-journal"))})
+"""What a project makes again by itself, what only its running processes mean, and the database, which is copied by its rows."""
 
 
 def backup(
@@ -81,6 +83,9 @@ def backup(
 def _add_files(project: Project, packed: Packing, left_out: list[str], also: set[str]) -> int:
     """Add the project's other files; name in ``left_out`` what went away meanwhile, leads elsewhere, or is being written."""
     skipped = {FILE, *NOT_KEPT, *({"models", "runs"} - also)}
+    if (project.path / STORE).exists():  # its name is taken in a backup
+        left_out.append(STORE)
+        skipped.add(STORE.rstrip("/"))
     database = project.store_url.partition(":///")[2] if project.store_url.startswith("sqlite") else ""
     number = 0
     for top in sorted(project.path.iterdir()):

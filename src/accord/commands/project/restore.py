@@ -13,13 +13,13 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from accord.commands.app import ProjectPath
-from accord.commands.project.backup import STORE
+from accord.commands.project.backup import NOT_KEPT, STORE
 from accord.errors import InputError, StoreError
 from accord.feedback import schema, store_copy
 from accord.feedback.database import unprepared
 from accord.feedback.store import Store
 from accord.runtime.backup_file import Backup, check_space, unpacking
-from accord.runtime.files import OWNER_ONLY, new_folder, write_atomic
+from accord.runtime.files import OWNER_ONLY, TEMPORARY, new_folder, write_atomic
 from accord.runtime.project import FILE, Project, store_address, vacant, with_store
 from accord.runtime.store_address import without_password
 
@@ -40,8 +40,9 @@ def restore(
     """
     folder = vacant(Path(str(project)) if not isinstance(project, Project) else project.path)
     with unpacking(Path(file).expanduser().absolute()) as backup:
-        if int(backup.about["schema"]) > schema.VERSION:
-            what = f"its database has version {backup.about['schema']}, newer than {schema.VERSION}, the newest that this Accord reads"
+        version, made = _facts(backup)
+        if version > schema.VERSION:
+            what = f"its database has version {version}, newer than {schema.VERSION}, the newest that this Accord reads"
             raise InputError(what, where=str(file), hint="install a newer Accord: pip install -U accord-rlhf")
         check_space(backup, folder)
         with new_folder(folder) as unfinished:
@@ -57,18 +58,38 @@ def restore(
         "files": files,
         "rows": rows,
         "store": backup.about["store"],
-        "made": backup.about["made"],
+        "made": made,
         "place": opened.store_name,
     }
 
 
+def _facts(backup: Backup) -> tuple[int, str]:
+    """Return the version of a backup's database, and when it was made. Raises InputError where its manifest does not say."""
+    about = backup.about
+    if not isinstance(about.get("schema"), int) or not isinstance(about.get("store"), str):
+        raise InputError("its manifest is malformed", where=str(backup.path), hint="the file is damaged: take another")
+    return int(about["schema"]), str(about.get("made", ""))
+
+
 def _extract(backup: Backup, folder: Path) -> int:
-    """Write the backup's files, and return their number."""
+    """Write the backup's files, and return their number.
+
+    Raises:
+        InputError: a file is none that a backup of ours has, such as a job, which the site would run.
+    """
     files = [name for name in backup.members if not name.startswith(STORE)]
+    for name in files:
+        top = name.partition("/")[0]
+        if top.casefold() in NOT_KEPT or top.startswith(TEMPORARY):
+            raise InputError(f"has {name!r}, which no backup of ours has", where=str(backup.path), hint="do not restore it")
     if FILE not in files:
         raise InputError(f"has no {FILE}", where=str(backup.path), hint="the file is damaged: take another")
     for name in files:
-        backup.extract(name, folder / name)
+        try:
+            backup.extract(name, folder / name)
+        except OSError as error:
+            what = f"{name[:200]!r} cannot be written: {error.strerror}"
+            raise InputError(what, where=str(backup.path), hint="the file is damaged: take another") from error
     for part in ("models", "runs"):
         (folder / part).mkdir(exist_ok=True)
     return len(files)
