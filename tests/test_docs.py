@@ -97,3 +97,12 @@ def test_what_a_page_points_to_is_there(page: Path) -> None:
 def test_the_tree_of_the_architecture_page_is_the_tree() -> None:
     found = runpy.run_path(str(ROOT / "docs" / "tree.py"))
     assert found["PAGE"].read_text("utf-8") == found["page"](), "run `python docs/tree.py`"
+
+
+def test_every_promise_of_the_security_page_names_a_test_that_is_there() -> None:
+    promised = PAGES["security"].partition("## What is promised")[2].partition("## What is not promised")[0]
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", promised)
+    assert [name for path, name in named if f"def {name}(" not in (ROOT / path).read_text("utf-8")] == []
+    lines = [line for line in promised.splitlines() if line.startswith("- ")]
+    assert len(lines) >= 15
+    assert [line for line in lines if "`tests/" not in line] == [], "a promise without a test"

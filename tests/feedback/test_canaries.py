@@ -38,6 +38,7 @@ from accord.feedback.places import COLUMNS, NOBODYS
 from accord.feedback.queue import Kind
 from accord.feedback.snapshot import write_snapshot
 from accord.records import Guideline, Message, Prompt, Response, Sampling
+from accord.runtime import jobs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CANARY = "zqcanary"
@@ -128,9 +129,20 @@ def runs(project: Project, store: Store, *quoted: str) -> None:
     lines = [{"prompt": prompt.messages[-1].content, "response": "no"} for prompt in store.prompts()]
     (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "log.txt").write_text("begun\n")
+    told = f"It says: {' and '.join(map(words, quoted))}"
+    job = json.dumps({"arguments": ["export", "--search", told], "queue": "data", "at": "2026-01-01T00:00:00Z"}, indent=2)
     for name in ("advice/judged/1.json", "advice/kept/1.json"):
-        (project.path / name).parent.mkdir(parents=True, exist_ok=True)
-        (project.path / name).write_text(json.dumps({"said": f"It says: {' and '.join(map(words, quoted))}"}))
+        written_to(project.path / name, json.dumps({"said": told}))
+    written_to(project.path / "jobs/001/job.json", job)
+    written_to(project.path / "jobs/001/log.txt", f"begun\n{told}\nended\n")
+    written_to(project.path / "jobs/001/output.txt", json.dumps({"rows": [told]}) + "\n")
+    written_to(project.path / "jobs/001/end.json", json.dumps({"exit": 0}))
+    written_to(project.path / "uploads/0123456789abcdef/rows.csv", f"prompt,response\n{told},no\n")
+
+
+def written_to(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
 
 
 @pytest.fixture
@@ -156,6 +168,9 @@ def test_nothing_is_left_of_a_labeler_who_chats_and_is_imported(project: Project
     left = {str(path.relative_to(project.path)): planted(path.read_bytes()) for path in project.path.rglob("*") if path.is_file()}
     assert {name: places for name, places in left.items() if places} == {}
     assert found == set(COLUMNS)
+    job = jobs.read(project, 1)
+    assert (job.state, job.command, job.log()) == ("done", "export", "begun\nended\n")
+    assert not (project.path / "uploads/0123456789abcdef/rows.csv").exists()
 
 
 APP = App("shop", terms="We learn from what you write.")

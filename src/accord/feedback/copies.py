@@ -1,4 +1,5 @@
-"""Copies of a person's texts outside the database and the runs' snapshots: recorded rollouts, advice, rejected rows, undone imports.
+"""Copies of a person's texts outside the database and the runs' snapshots: recorded rollouts, advice, rejected rows, undone imports,
+jobs and uploads.
 
 Rollouts hold prompts as tokens, which only their model's tokenizer reads. So all of a run's go when its snapshots or samples have rows of
 the person. Nothing learns from them any more; they serve replays, and caches are filled again.
@@ -7,6 +8,7 @@ the person. Nothing learns from them any more; they serve replays, and caches ar
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -14,9 +16,12 @@ from typing import Any
 
 from accord.feedback.erasure import Person
 from accord.feedback.places import FILES
+from accord.feedback.privacy import ERASED
 from accord.runtime.files import write_atomic
 from accord.runtime.recordings import FOLDER as ROLLOUTS
 
+JOB, JOB_TEXTS = "job.json", ("log.txt", "output.txt")
+"""Files of a job: its command, and what the command wrote."""
 OUTSIDE_RUNS = tuple(pattern for pattern in FILES if not pattern.startswith("runs/"))
 
 
@@ -28,7 +33,7 @@ def copies(project: Path, who: Person, runs: Collection[str]) -> list[Path]:
     """
     found = [folder for folder in project.glob(f"runs/*/{ROLLOUTS}") if folder.parent.name in runs or _recorded(folder, who)]
     for pattern in OUTSIDE_RUNS:
-        found += [path for path in project.glob(pattern) if path.is_file() and any(_theirs(line, who) for line in _lines(path))]
+        found += [path for path in project.glob(pattern) if path.is_file() and _holds(path, who)]
     return sorted(found)
 
 
@@ -37,10 +42,34 @@ def remove_copies(found: Collection[Path], who: Person) -> None:
     for path in found:
         if path.is_dir():
             shutil.rmtree(path)
+        elif path.name == JOB:
+            job = json.loads(path.read_text("utf-8"))
+            words = [ERASED if _inside(word, who) else word for word in job["arguments"]]
+            write_atomic(path, json.dumps(job | {"arguments": words}, ensure_ascii=False, indent=2) + "\n")
+        elif path.name in JOB_TEXTS:
+            _leave_out(path, who)
         elif path.suffix == ".jsonl":
             write_atomic(path, "".join(line for line in _lines(path) if not _theirs(line, who)))
         else:
             path.unlink()
+
+
+def _holds(path: Path, who: Person) -> bool:
+    if path.name == JOB:
+        try:
+            return _inside(json.loads(path.read_text("utf-8"))["arguments"], who)
+        except (ValueError, LookupError, TypeError):
+            return False  # a damaged job is shown without its words
+    return any(_theirs(line, who) for line in _lines(path))
+
+
+def _leave_out(path: Path, who: Person) -> None:
+    """Take the person's lines out of a file in place, since a command that still runs appends to it."""
+    kept = "".join(line for line in _lines(path) if not _theirs(line, who)).encode(errors="surrogateescape")
+    with path.open("r+b") as file:
+        file.write(kept)
+        file.truncate()
+        os.fsync(file.fileno())
 
 
 def _recorded(folder: Path, who: Person) -> bool:

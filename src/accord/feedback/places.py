@@ -45,6 +45,10 @@ FILES: Mapping[str, Place] = {
     "advice/judged/*.json": Place("copies: answers that quote the person go"),
     "advice/kept/*.json": Place("copies: answers that quote the person go"),
     "rejects/*": Place("copies: the person's lines go, a raw text whole"),
+    "uploads/*/*": Place("copies: the person's lines go, a file of another kind whole"),
+    "jobs/*/log.txt": Place("copies: the person's lines go"),
+    "jobs/*/output.txt": Place("copies: the person's lines go"),
+    "jobs/*/job.json": Place("copies: words that name the person are emptied"),
     "undone/*": Place("copies: the person's lines go, a raw text whole"),
 }
 """Files of a project, as patterns."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from accord.errors import InputError
-from accord.runtime.files import write_atomic
+from accord.runtime.files import OWNER_ONLY, write_atomic
 
 Scope = Literal["chat", "feedback", "tasks"]
 Storing = Literal["", "feedback", "prompts"]
@@ -116,8 +116,7 @@ class Keys:
             self._stamp = None
             known = self.all()
             yield known
-            write_atomic(self.path, json.dumps([asdict(key) for key in known], indent=1) + "\n")
-            self.path.chmod(0o600)
+            write_atomic(self.path, json.dumps([asdict(key) for key in known], indent=1) + "\n", mode=OWNER_ONLY)
 
     def _refresh(self) -> None:
         try:
