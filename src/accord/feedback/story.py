@@ -19,6 +19,7 @@ from accord.feedback.doubts import Doubt, threads
 from accord.feedback.imports import Import, import_of, kind_of
 from accord.feedback.provenance import Provenance
 from accord.feedback.store import Store
+from accord.feedback.withdrawals import withdrawn_for
 from accord.records import Prompt
 
 MOST = 200
@@ -186,9 +187,8 @@ def _of(connection: Connection, query: Select[Any], table: Any, prompt: str) -> 
 
 
 def _withdrawal(connection: Connection, kind: str, id: str) -> Withdrawal | None:
-    w = schema.withdrawn
-    row = connection.execute(select(w.c.by, w.c.why, w.c.at).where(w.c.kind == kind, w.c.record_id == id)).first()
-    return Withdrawal(*row) if row else None
+    found = withdrawn_for(connection, kind, id)
+    return Withdrawal(*found) if found else None
 
 
 def _part(connection: Connection, kind: str, row: Mapping[Any, Any], by: str) -> Part:

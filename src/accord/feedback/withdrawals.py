@@ -44,6 +44,13 @@ def withdrawn_by(kind: str, id: Any) -> ScalarSelect[str]:
     return select(w.c.by).where(w.c.kind == kind, w.c.record_id == id).scalar_subquery()
 
 
+def withdrawn_for(connection: Connection, kind: str, id: str) -> tuple[str, str, str] | None:
+    """Return who withdrew a record, why and when; None while it is in use."""
+    w = schema.withdrawn
+    row = connection.execute(select(w.c.by, w.c.why, w.c.at).where(w.c.kind == kind, w.c.record_id == id)).first()
+    return (row.by, row.why, row.at) if row else None
+
+
 def withdrawn_ids(connection: Connection, kind: str, ids: Iterable[str]) -> Iterator[str]:
     """Yield the withdrawn ids among the given ones."""
     w = schema.withdrawn
