@@ -102,6 +102,8 @@ def test_a_lead_starts_a_step_from_the_page_and_nobody_else_does(come: Come, sto
     filled(store)
     lead, viewer = come("lead"), come("viewer")
     assert 'action="/do/label"' in lead.get("/").text
+    assert '<a href="/runs/new/sample">Choose models and settings</a>' in lead.get("/").text
+    assert "/runs/new/" not in viewer.get("/").text
     assert "/do/" not in viewer.get("/").text
     assert viewer.post("/do/label", key="k").status_code == 403
     assert lead.post("/do/data", key="k").status_code == 404, "nothing that has a word to fill in"
@@ -131,6 +133,18 @@ def test_the_next_step_is_one_that_can_be_done(store: Store, project: Project) -
         return key, next(step.command for step in found if step.key == key)
 
     assert following() == ("data", ("import", "FILE"))
+    with Store.open(f"sqlite:///{project.path / 'prompts.db'}") as other:
+        other.add_prompts([Prompt("p1", (Message("user", "Which?"),))])
+        first = steps(counted(other, project))
+        assert next_step(first) == "sample", "somebody else's model can begin"
+        asked = next(step for step in first if step.key == "sample")
+        assert (asked.command, asked.startable) == (("sample", "--model", "MODEL", "--k", "4"), False)
+        other.add_labelers([Labeler("ann", "person")])
+        other.add_responses([Response(f"r1-{k}", "p1", f"text {k}", "theirs") for k in range(2)])
+        other.add_rankings([_ranking(1, "ann")])
+        second = {step.key: step for step in steps(counted(other, project))}
+        assert (second["policy"].command, second["policy"].state) == (("dpo", "--sft", "MODEL"), "ready")
+        assert next_step(list(second.values())) == "policy"
     filled(store)
     assert following() == ("sft", ("sft", "--base", "MODEL"))
     model(project, "sft", "sft", "2026-11-28T10:00:00Z")

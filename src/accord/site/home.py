@@ -15,6 +15,7 @@ from accord.runtime import jobs
 from accord.runtime.project import Project
 from accord.site import loop, navigation, project_site
 from accord.site.figures import Made, figures
+from accord.site.methods import BY_NAME
 
 router = APIRouter()
 PAGES = frozenset(entry.address for entry in navigation.AREAS)
@@ -54,6 +55,7 @@ def first_page(request: Request) -> Response:
         states=loop.STATES,
         job_states=JOB_STATES,
         commands={step.key: _written(site.project, step.command) for step in steps},
+        forms={step.key: f"/runs/new/{step.command[0]}" for step in steps if step.command[0] in BY_NAME},
         jobs=jobs.newest(site.project, SHOWN),
         may_change=account.role == "lead",
         form_key=secrets.token_urlsafe(12),

@@ -91,11 +91,11 @@ def _steps(now: Figures, pages: frozenset[str]) -> Iterator[Step]:
         "sample",
         _("Sample responses"),
         runs,
-        "done" if counts.responses else "ready" if counts.prompts and speakers else "waiting",
+        "done" if counts.responses else "ready" if counts.prompts and (speakers or not counts.demonstrations) else "waiting",
         [Figure(f"{counts.responses:,}", _("responses"))],
-        ("sample", "--k", "4"),
-        "" if counts.responses or (counts.prompts and speakers) else _("prompts") if not counts.prompts else _("a model"),
-        startable=True,
+        ("sample", "--k", "4") if speakers else ("sample", "--model", "MODEL", "--k", "4"),  # any instruct model can begin
+        "" if counts.responses or counts.prompts else _("prompts"),
+        startable=bool(speakers),
     )
     waits = [Figure(f"{counts.open_tasks:,}", _("tasks that wait"))] if counts.open_tasks else []
     yield Step(
@@ -130,7 +130,7 @@ def _steps(now: Figures, pages: frozenset[str]) -> Iterator[Step]:
         command,
         "" if policies else lacks,
         policies[:3],
-        startable=True,
+        startable="MODEL" not in command,
     )
     compared = [Figure(now.compared, _("last comparison"))] if now.compared else []
     pair = [made.name for made in (*policies[:1], *(tuned[:1] or speakers[-1:]))]
@@ -163,9 +163,9 @@ def _improvement(now: Figures, *, by_reward: bool, tuned: bool, rewarded: bool) 
     if by_reward:
         return ("ppo",), "" if rewarded and tuned else _("a reward model")
     if now.counts.rankings:
-        return ("dpo",), "" if tuned else _("an SFT model")
+        return (("dpo",) if tuned else ("dpo", "--sft", "MODEL")), ""
     if now.counts.thumbs:
-        return ("kto",), "" if tuned else _("an SFT model")
+        return (("kto",) if tuned else ("kto", "--sft", "MODEL")), ""
     return ("dpo",), _("rankings")
 
 

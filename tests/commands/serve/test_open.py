@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -104,7 +105,10 @@ def test_a_lead_trains_reads_the_report_and_chats_with_the_new_model_by_the_page
             browser.post("/do/policy", data={"csrf": csrf(home), "key": "k"})
             ended = jobs.wait(jobs.newest(project)[0], 120)
             assert ended.state == "done", ended.log()
-            assert "<b>dpo</b>" in browser.get("/").text
+            until = time.monotonic() + 60  # on a busy machine the first page counts behind itself
+            while "<b>dpo</b>" not in browser.get("/").text:
+                assert time.monotonic() < until
+                time.sleep(0.5)
             report = browser.get("/report").text
             assert "Improve by DPO" in report
             assert 'href="#docs-dpo-loss"' in report, "its curves"
