@@ -25,7 +25,7 @@ from accord.feedback.web.security import same_origin, upload_fits, upload_token
 from accord.runtime import jobs
 from accord.runtime.jobs import Job
 from accord.runtime.project import Project
-from accord.site import project_site, uploads
+from accord.site import project_site, uploads, waits
 from accord.site.import_options import ENCODINGS, SPLITS, Options
 from accord.site.uploads import Upload
 
@@ -135,7 +135,7 @@ def job_page(request: Request, number: str) -> Response:
     """Show an import or an undo while it runs, and what came of it."""
     found, account = enter(request, "lead", "viewer")
     project = project_site.of(found).project
-    job = jobs.wait(_read(project, number), MOMENT)
+    job = waits.ended(_read(project, number), MOMENT)
     path = Path(job.arguments[1]) if job.command == "import" else None
     if job.state == "done" and path is not None and path.parent.parent == project.path / uploads.FOLDER:
         uploads.discard(project, path.parent.name)
@@ -211,7 +211,7 @@ def _job_on(project: Project, made: Upload, number: str) -> Job | None:
         return None
     job = _read(project, number)
     mine = job.command == "import" and job.arguments[1:2] == (str(made.path),) and "--dry-run" in job.arguments
-    return jobs.wait(job, MOMENT) if mine else None
+    return waits.ended(job, MOMENT) if mine else None
 
 
 def _number(text: str) -> int:

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from accord.errors import AccordError
 from accord.feedback.refusals import Refused
 from accord.feedback.web.access import act, enter
 from accord.runtime import jobs
@@ -74,7 +75,11 @@ def do_now(request: Request, step: str) -> Response:
     if chosen is None:
         raise Refused("malformed", 404, f"step {step[:40]}")
     if not chosen.lacks:
-        jobs.start(site.project, list(chosen.command), by=account.id, once=form.get("key"))
+        try:
+            jobs.start(site.project, list(chosen.command), by=account.id, once=form.get("key"))
+        except AccordError as error:
+            title, home = found.say(_("Nothing was changed")), (f"{found.root}/", found.say(_("Home")))
+            return found.page("error.html", 409, title=title, text=str(error), next=home)
     return found.go("/runs" if "/runs" in PAGES else "/")
 
 

@@ -22,7 +22,7 @@ from accord.runtime import jobs
 from accord.runtime.jobs import Job
 from accord.runtime.project import Project
 from accord.settings.fields import Field, Misread, made
-from accord.site import methods, project_site
+from accord.site import methods, project_site, waits
 from accord.site.methods import Method, Preset
 
 router = APIRouter()
@@ -177,7 +177,7 @@ def _plan(project: Project, draft: Draft, by: str) -> Mapping[str, Any]:
     words += [known[name].given(draft.values[name]) for name in PLAN_FLAGS if name in known]
     same = hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
     try:
-        job: Job = jobs.wait(jobs.start(project, words, by=by, once=f"plan-{same}-{int(time.time() // KEPT)}"), PLAN_SECONDS)
+        job: Job = waits.ended(jobs.start(project, words, by=by, once=f"plan-{same}-{int(time.time() // KEPT)}"), PLAN_SECONDS)
     except AccordError as error:
         return {"problem": str(error)}
     return _planned(job)

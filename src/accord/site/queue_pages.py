@@ -18,7 +18,7 @@ from accord.feedback.web.access import Visit, act, enter
 from accord.feedback.web.forms import Form
 from accord.runtime import jobs
 from accord.runtime.jobs import Job
-from accord.site import project_site
+from accord.site import project_site, waits
 
 router = APIRouter()
 OFFERED = ("rank", "compare", "demonstrate", "correct", "conversation", "evaluate", "prompt")
@@ -74,7 +74,7 @@ def _job(found: Visit, number: str) -> Job | None:
         job = jobs.read(project, int(number))
     except AccordError:
         return None
-    return jobs.wait(job, MOMENT) if job.command == "queue" else None
+    return waits.ended(job, MOMENT) if job.command == "queue" else None
 
 
 def _page(found: Visit, job: Job | None, problem: str) -> Response:

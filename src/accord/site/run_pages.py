@@ -21,7 +21,7 @@ from accord.runtime import jobs, owners
 from accord.runtime.jobs import Job
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
-from accord.site import curves, new_run, project_site, run_views
+from accord.site import curves, new_run, project_site, run_views, waits
 
 router = APIRouter()
 QUIET = ("plan-memory", "config")
@@ -144,7 +144,7 @@ def roll_back(request: Request) -> Response:
     found, account, form = act(request, "lead")
     job, problem = _done(project_site.of(found).project, ["switch", "--back"], account.id, form.get("once"))
     if problem:
-        return found.page("error.html", 409, title=found.say(_("Nothing was changed")), text=problem, next=("/runs", found.say(_("Runs"))))
+        return _unchanged(found, problem)
     return found.go(f"/runs?said={'waits' if job is None else 'back'}")
 
 
@@ -185,14 +185,22 @@ def change_job(request: Request, number: str, what: str) -> Response:
     found, account, _form = act(request, "lead")
     project = project_site.of(found).project
     job = new_run.job_of(project, number)
-    match what:
-        case "stop" | "kill":
-            jobs.stop(project, job.number, by=account.id, at_once=what == "kill")
-        case "resume" if job.resumable:
-            job = jobs.resume(project, job.number, by=account.id)
-        case _:
-            raise HTTPException(404)
+    try:
+        match what:
+            case "stop" | "kill":
+                jobs.stop(project, job.number, by=account.id, at_once=what == "kill")
+            case "resume" if job.resumable:
+                job = jobs.resume(project, job.number, by=account.id)
+            case _:
+                raise HTTPException(404)
+    except AccordError as error:
+        return _unchanged(found, str(error))
     return found.go(f"/jobs/{job.number}")
+
+
+def _unchanged(found: Visit, problem: str) -> Response:
+    title, runs = found.say(_("Nothing was changed")), (f"{found.root}/runs", found.say(_("Runs")))
+    return found.page("error.html", 409, title=title, text=problem, next=runs)
 
 
 def _run_page(found: Visit, name: str, *, may_change: bool, problem: str = "", status: int = 200) -> Response:
@@ -245,7 +253,7 @@ def _run(found: Visit, name: str) -> tuple[Project, Job | None]:
 def _done(project: Project, words: Sequence[str], by: str, once: str) -> tuple[Job | None, str]:
     """Run a short command, and return its job if it has ended, and what is wrong."""
     try:
-        job = jobs.wait(jobs.start(project, words, by=by, once=once[:40]), SWITCH_SECONDS)
+        job = waits.ended(jobs.start(project, words, by=by, once=once[:40]), SWITCH_SECONDS)
     except AccordError as error:
         return None, str(error)
     if job.unfinished:
