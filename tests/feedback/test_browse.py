@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from accord.feedback import browse, provenance, schema
+from accord.feedback import browse, provenance, schema, withdrawals
 from accord.feedback.browse import Filter, Kind
 from accord.feedback.imports import remove
 from accord.feedback.provenance import Provenance
@@ -146,6 +146,26 @@ def test_what_was_removed_is_shown_only_when_asked_for(filled: Store) -> None:
     assert "p03" not in ids(filled, Filter())
     assert ids(filled, Filter(removed=True)) == ["p03"]
     assert of("rankings", filled, removed=True) == ["kp03"]
+
+
+def test_a_flag_goes_with_the_ranking_that_was_corrected(filled: Store) -> None:
+    flagged = {kind: ids(filled, Filter(kind=kind, flagged="yes")) for kind in ("prompts", "responses", "rankings")}
+    assert flagged == {
+        "prompts": ["p00", "p04", "p08", "p12"],
+        "responses": ["rp00-0", "rp04-0", "rp08-0", "rp12-0"],
+        "rankings": ["kp00", "kp04", "kp08", "kp12"],
+    }
+    with filled.write() as connection:
+        withdrawals.withdraw(connection, "ranking", [("kp04", "corrected")], by="ann", now=NOW)
+    assert ids(filled, Filter(flagged="yes")) == ["p00", "p08", "p12"]
+    assert ids(filled, Filter(kind="responses", flagged="yes")) == ["rp00-0", "rp08-0", "rp12-0"]
+    assert ids(filled, Filter(kind="rankings", flagged="yes", removed=True)) == ["kp04"]
+
+
+def test_responses_are_removed_with_their_prompt(filled: Store) -> None:
+    remove(filled, "p03", by="lead", why="", now=NOW)
+    assert ids(filled, Filter(kind="responses")) == sorted(response.id for response in filled.responses())
+    assert ids(filled, Filter(kind="responses", removed=True)) == ["rp03-0", "rp03-1", "rp03-2"]
 
 
 def test_a_search_ends_in_time_says_so_and_goes_on_where_it_stopped(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,8 @@ def _conditions(given: Filter) -> list[ColumnElement[bool]]:
     table, p = _table(given.kind), schema.prompts
     own = table is p
     gone = is_withdrawn(KINDS[table.name], table.c.id)
+    if table is schema.responses:  # they go with their prompt
+        gone = or_(gone, is_withdrawn("prompt", table.c.prompt_id))
     where: list[ColumnElement[bool]] = [gone if given.removed else ~gone]
     asked: list[ColumnElement[bool]] = []
     """What is asked of the record's prompt."""
@@ -253,6 +255,7 @@ def _rankings_of(table: Table) -> Any:
 
 
 def _flagged(table: Table) -> ColumnElement[bool]:
+    """Return the condition that a flag stands: on the ranking or thumb itself, else in any of those in use that are about the record."""
     k, item, t = schema.rankings, schema.ranking_items, schema.thumbs
     in_ranking = item.c.flags.is_not(None) & item.c.flags.not_in(NO_FLAGS)
     by_thumb = t.c.flags.not_in(NO_FLAGS)
@@ -260,12 +263,13 @@ def _flagged(table: Table) -> ColumnElement[bool]:
         return _items().where(in_ranking).exists()
     if table is t:
         return by_thumb
+    ranked = select(k.c.id).join(item, item.c.ranking_id == k.c.id).where(in_ranking, ~is_withdrawn("ranking", k.c.id))
+    rated = select(t.c.id).where(by_thumb, ~is_withdrawn("thumb", t.c.id))
     if table is schema.responses:
-        flagged = select(item.c.ranking_id).where(item.c.response_id == table.c.id, in_ranking).exists()
-        return or_(flagged, select(t.c.id).where(t.c.response_id == table.c.id, by_thumb).exists())
+        flagged = ranked.where(item.c.response_id == table.c.id).exists()
+        return or_(flagged, rated.where(t.c.response_id == table.c.id).exists())
     own = table.c.id if table is schema.prompts else table.c.prompt_id
-    ranked = select(k.c.id).join(item, item.c.ranking_id == k.c.id).where(k.c.prompt_id == own, in_ranking).exists()
-    return or_(ranked, select(t.c.id).where(t.c.prompt_id == own, by_thumb).exists())
+    return or_(ranked.where(k.c.prompt_id == own).exists(), rated.where(t.c.prompt_id == own).exists())
 
 
 def _holds(table: Table, text: str) -> ColumnElement[bool]:
