@@ -7,10 +7,12 @@ timeout only has to wait for other processes. A commit is on disk (synchronous F
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, create_engine, event, func, insert, inspect, select, text
@@ -263,6 +265,10 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
 
 
+LOG_AT_LEAST = 1 << 16
+"""Bytes that SQLite needs to open its write-ahead log."""
+
+
 @contextmanager
 def errors(place: str, what: str) -> Generator[None]:
     """Turn a database error into a StoreError. The driver's own errors come unwrapped out of the connect event."""
@@ -270,6 +276,8 @@ def errors(place: str, what: str) -> Generator[None]:
         yield
     except DBAPIError as error:
         said = without_password(" ".join(str(error.orig).split()))
+        if "disk I/O error" in said and _full(place):  # SQLite's words when its log cannot be made
+            said = "the disk is full"
         raise StoreError(f"the store {what}: {said}", where=place, hint=_hint(said)) from error
     except PoolTimeout as error:
         raise StoreError(f"the store {what}: every connection is busy", where=place, hint="try again in a moment") from error
@@ -282,4 +290,16 @@ def errors(place: str, what: str) -> Generator[None]:
 def _hint(said: str) -> str:
     if "connection failed" in said or "connection is bad" in said:
         return "is the server running, and is the address right?"
+    if "disk is full" in said:
+        return "free some space, then run the same command again; what was acknowledged is there"
+    if "malformed" in said or "not a database" in said:
+        return "the file is damaged; keep it, and make a new project of the last backup: `accord restore`"
     return ""
+
+
+def _full(place: str) -> bool:
+    """Return whether the disk of a database's file has no room left for its log."""
+    try:
+        return shutil.disk_usage(Path(place).parent).free < LOG_AT_LEAST
+    except (OSError, ValueError):
+        return False

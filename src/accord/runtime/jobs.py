@@ -316,7 +316,11 @@ def _created(jobs: Path, record: Mapping[str, object]) -> Path:
     clean(jobs)
     unnamed = jobs / f"{TEMPORARY}{os.getpid()}-{time.monotonic_ns()}"
     unnamed.mkdir()
-    write_atomic(unnamed / "job.json", json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+    try:
+        write_atomic(unnamed / "job.json", json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+    except BaseException:
+        shutil.rmtree(unnamed, ignore_errors=True)
+        raise
     number = max((int(path.name) for path in _folders(jobs)), default=0)
     while True:
         number += 1
