@@ -58,8 +58,9 @@ def test_a_job_with_a_damaged_file_is_listed_and_none_is_overwritten(tmp_path: P
         file = project.path / "jobs" / "001" / name
         file.write_bytes(damaged := b'\xff{"exit": ')
         (first,) = jobs.newest(project)
-        assert (first.number, first.result()) == (1, None if name != "log.txt" else first.result())
+        assert first.number == 1
         assert isinstance(first.log(), str)
+        assert name == "log.txt" or first.result() is None
         jobs.advance(project)
         assert file.read_bytes() == damaged
     second = jobs.start(project, ["config"])
