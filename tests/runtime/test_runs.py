@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from accord.errors import RunError
 from accord.runtime.runs import Run
+from accord.settings import DpoConfig, SampleConfig
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,27 @@ def test_a_resume_with_other_settings_or_data_names_what_differs_and_cuts_nothin
         assert words in str(caught.value)
     assert "steps" not in caught.value.what
     assert contents(folder) == before
+
+
+def test_a_run_of_the_former_length_goes_on_with_it(tmp_path: Path) -> None:
+    """Older versions gave 512 tokens where nobody named a length; 0 is the default now."""
+    for done in (False, True):
+        folder = tmp_path / str(done)
+        begun = Run.start(folder, stage="sample", config=SampleConfig(max_tokens=512), inputs={}, resume=True)
+        if done:
+            begun.finish(responses=1)
+        again = Run.start(folder, stage="sample", config=SampleConfig(), inputs={}, resume=True)
+        assert again.done is done
+        if not done:
+            assert again.settle(SampleConfig(), max_tokens=64).max_tokens == 512
+            again = Run.start(folder, stage="sample", config=SampleConfig(), inputs={}, resume=True)
+            assert again.settle(SampleConfig(), max_tokens=64).max_tokens == 512
+    Run.start(tmp_path / "named", stage="sample", config=SampleConfig(max_tokens=40), inputs={}, resume=True)
+    with pytest.raises(RunError, match="max_tokens was 40, is 0"):
+        Run.start(tmp_path / "named", stage="sample", config=SampleConfig(), inputs={}, resume=True)
+    Run.start(tmp_path / "window", stage="dpo", config=DpoConfig(max_tokens=512), inputs={}, resume=True)
+    with pytest.raises(RunError, match="max_tokens was 512, is 0"):
+        Run.start(tmp_path / "window", stage="dpo", config=DpoConfig(), inputs={}, resume=True)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,10 @@ else:
     Config = TypeVar("Config")
 POLICIES = "policies"
 ASIDE = "aside"
+DRAWING = ("sample", "ppo", "grpo", "rloo", "reinforce", "raft", "star")
+"""Stages whose ``max_tokens`` limits the responses that they draw."""
+FORMER_LENGTH = 512
+"""The default of their ``max_tokens`` before 0 left it to the model."""
 _FIXED = ("stage", "config", "inputs", "seed")
 """Fields that a resume may not change, except settings below. Versions may change; log.txt says so."""
 _PLACE = ("cpu", "cores", "threads", "gpu")
@@ -391,12 +395,16 @@ class Run:
             begun = json.loads(self._config.read_text("utf-8"))
         except ValueError as error:
             raise RunError("is not JSON", where=str(self._config), hint="start the run again under another --name") from error
-        begun["config"] = {**defaults, **begun.get("config", {}), **begun.get("asked", {})}
+        left_open = {"max_tokens": 0} if self._had_former_length(begun, asked["config"]) else {}
+        begun["config"] = {**defaults, **begun.get("config", {}), **begun.get("asked", {}), **left_open}
         changed = [key for name in _FIXED for key in _differences(begun.get(name), asked[name], name)]
         differing = [key for key in changed if not key.startswith(_FREE)]
         if differing:
             hint = "resume it with its original settings, or start a new run under another --name"
             raise RunError(f"cannot resume the run: {'; '.join(differing)}", where=str(self.folder), hint=hint)
+        if left_open and not self.done:
+            record = json.loads(self._config.read_text("utf-8"))
+            write_atomic(self._config, _json(record | {"asked": record.get("asked", {}) | left_open}))
         free = [key for key in changed if key.startswith(_FREE)]
         for change in [*free, *_differences(begun.get("versions"), asked["versions"], "versions")]:
             self.note(f"resumed with {change}")
@@ -406,6 +414,12 @@ class Run:
             )
             record = json.loads(self._config.read_text("utf-8"))
             write_atomic(self._config, _json(record | {"world": asked["world"]}))
+
+    def _had_former_length(self, begun: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+        """Return whether a run has the length that older versions gave where nobody named one; it keeps that length, and goes on."""
+        length = begun.get("config", {}).get("max_tokens")
+        unnamed = length == FORMER_LENGTH and "max_tokens" not in begun.get("asked", {})
+        return self.stage in DRAWING and unnamed and config.get("max_tokens") == 0
 
     def _keep_threads(self) -> None:
         """Compute with the threads that the run began with: another number changes the last bit of a sum."""
