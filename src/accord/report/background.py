@@ -27,7 +27,12 @@ def cost(record: ProjectRecord) -> Html | None:
     said = [both("Total ", "总计 "), tag("b", _duration(total)), *_memory(record)]
     return join(
         tag("p", said),
-        tag("table", tag("thead", tag("tr", [tag("th", words, scope="col") for words in head])), tag("tbody", rows), class_="cost"),
+        tag(
+            "table",
+            tag("thead", tag("tr", [tag("th", words, scope="col") if words else tag("td") for words in head])),
+            tag("tbody", rows),
+            class_="cost",
+        ),
     )
 
 
@@ -77,7 +82,9 @@ def lineage(record: ProjectRecord) -> Html | None:
         both("When", "时间"),
     ]
     heads = tag("tr", [tag("th", words, scope="col") for words in head])
-    return tag("div", tag("table", tag("thead", heads), tag("tbody", rows), class_="lineage"), class_="scroll") if rows else None
+    return (
+        tag("div", tag("table", tag("thead", heads), tag("tbody", rows), class_="lineage"), class_="scroll", tabindex="0") if rows else None
+    )
 
 
 def descent(record: ProjectRecord) -> Html | None:
@@ -177,7 +184,7 @@ def versions(record: ProjectRecord) -> Html | None:
         cells = [run.config.get("seed", ""), *(values.get(key, "") for key in keys)]
         rows.append(tag("tr", tag("th", run.name, scope="row"), [tag("td", cell) for cell in cells]))
     head = tag("thead", tag("tr", [tag("th", words, scope="col") for words in heads]))
-    return tag("div", tag("table", head, tag("tbody", rows), class_="lineage"), class_="scroll versions")
+    return tag("div", tag("table", head, tag("tbody", rows), class_="lineage"), class_="scroll versions", tabindex="0")
 
 
 def settings(record: ProjectRecord) -> Html | None:

@@ -57,7 +57,7 @@ def pages(pointing: Iterable[Html]) -> Html | None:
 
 def _fold(page: str, there: frozenset[str]) -> Html:
     tokens, _ = _marked(page)
-    body = Html(_parser().renderer.render(tokens, _parser().options, {"page": page, "there": there}))
+    body = Html(_parser().renderer.render(tokens, _parser().options, {"page": page, "there": there}).replace("<pre>", '<pre tabindex="0">'))
     return tag("details", tag("summary", f"docs/{page}.md"), tag("div", body, lang=LANGUAGE), id=f"docs-{page}")
 
 

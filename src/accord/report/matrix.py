@@ -52,7 +52,7 @@ def _matrix(run: RunRecord, rates: Mapping[tuple[str, str], Interval]) -> Html:
     caption = tag("figcaption", definition_link("win_rate_matrix"), tag("span", run.name, both(", by ", "，评判："), judge, class_="unit"))
     corner = tag("th", both("row preferred to column", "行优于列"), scope="col")
     grid = tag("table", tag("thead", tag("tr", corner, heads)), tag("tbody", rows))
-    return tag("figure", caption, tag("div", grid, class_="scroll"), class_="matrix")
+    return tag("figure", caption, tag("div", grid, class_="scroll", tabindex="0"), class_="matrix")
 
 
 def _row(name: str, names: Sequence[str], rates: Mapping[tuple[str, str], Interval], strength: Table | None) -> Html:

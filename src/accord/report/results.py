@@ -161,7 +161,7 @@ def models(record: ProjectRecord) -> Html | None:
     for name in names:
         cells = [tag("td", column.cells.get(name, absent)) for column in columns]
         rows.append(tag("tr", tag("th", model_name(name), scope="row"), cells))
-    return tag("div", tag("table", tag("thead", head), tag("tbody", rows), class_="models"), class_="scroll")
+    return tag("div", tag("table", tag("thead", head), tag("tbody", rows), class_="models"), class_="scroll", tabindex="0")
 
 
 def _columns(record: ProjectRecord) -> Iterator[Column]:

@@ -73,10 +73,10 @@ class Chart:
 
 
 def name_of(key: str, language: str) -> str:
-    """Return a metric's name, as the report has it; one without a definition has its key in words."""
+    """Return a metric's name, as the report has it; one without a definition has its key, in words where words are English."""
     known = DEFINITIONS.get(OF_A_RUN.get(key, key))
     if known is None:
-        return key.replace("_", " ")
+        return key if language == "zh_CN" else key.replace("_", " ")
     return known.chinese if language == "zh_CN" else known.english
 
 
