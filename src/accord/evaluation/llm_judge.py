@@ -42,15 +42,19 @@ Do not let the order, the length or the style of the answers decide. {warned}
 Reply with one word: A, B or TIE."""
 LONGEST_VERDICT, LONGEST_REASONING, LONGEST_SEARCHED = 200, 20_000, 100_000
 """Characters of a last line, of the end of a judge's reply, and of an answer that are searched."""
-_ALONE = re.compile(r"\W{0,9}(?:(?:final )?(?:verdict|answer|choice)\W{1,9})?(?:answer |response )?\W{0,9}(A|B|TIE)\W{0,9}", re.IGNORECASE)
+_ALONE = re.compile(
+    r"\W{0,9}(?:(?:my |the )?(?:final )?(?:verdict|answer|choice)(?: is)?\W{1,9})?(?:answer |response )?\W{0,9}(A|B|TIE)\W{0,9}",
+    re.IGNORECASE,
+)
 """A text, line or sentence that is a verdict and nothing else."""
 _QUOTED = re.compile(r"\"[^\"\n]*\"|“[^“”]*”|`[^`\n]*`")
 _WON = r"(?:better|best|preferred|preferable|superior|stronger)"
 _CLAIMS = (
-    re.compile(rf"\b(?:{_WON}|winner|verdict|prefer|choose|pick|vote for)(?: (?:answer|response|one|is|would be|for|goes to)){{0,4}}"
-               r":? {0,2}(?:(?:answer|response) )?[*\[(]{0,3}(A|B|TIE)\b(?! (?:is|was|has|and|or)\b)"),
+    re.compile(rf"\b(?:{_WON}|winner|verdict|prefer|choose|pick|vote for)(?: (?:(?i:answer|response)|one|is|would be|for|goes to)){{0,4}}"
+               r":? {0,2}(?:(?i:answer|response) )?[*\[(]{0,3}(A|B|TIE)\b(?! (?:is|was|has|and|or)\b)"),
     re.compile(rf"\b(A|B)[*\])]{{0,3}} (?:is|does|has been|would be)(?: (?:clearly|much|slightly|the|a|far|somewhat)){{0,3}} {_WON}\b"),
-    re.compile(r"\b(?:is|as|it|call it|declare) (?:a |an? \w{1,12} )?((?i:tie))\b"),
+    re.compile(r"\b(A|B)[*\])]{0,3} (?:wins\b|> ?[AB]\b)"),
+    re.compile(r"\b(?:is|as|it|it['’]s|It['’]s|call it|declare) (?:a |an? \w{1,12} )?((?i:tie))\b"),
 )  # fmt: skip
 """Sentences that say which answer won."""
 _NO = re.compile(r"\b(?:not|neither|nor|never|cannot|n't|if|would have)\b|n't\b", re.IGNORECASE)
@@ -109,7 +113,7 @@ def verdict(text: str) -> float:
     last = plain[-LONGEST_VERDICT:].rsplit("\n", 1)[-1]
     sentence = re.split(r"(?<=[.!?])\s", last)[-1]
     for part in (plain if len(plain) <= LONGEST_VERDICT else "", last, sentence):
-        if (found := _ALONE.fullmatch(part)) and (part == plain or found[1].isupper()):
+        if (found := _ALONE.fullmatch(part)) and (found[1].isupper() or (part == plain and " is " not in part)):
             return worth[found[1].upper()]
     claims = set[str]()
     for said in re.split(r"(?<=[.!?;])\s|\n", _QUOTED.sub(" ", plain[-LONGEST_REASONING:])):
