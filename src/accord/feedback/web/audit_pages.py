@@ -34,7 +34,7 @@ def audit_page(request: Request, who: str = "", what: str = "", on: str = "", be
     """
     found, _ = enter(request, "lead", "viewer")
     wanted = _wanted(who, what, on)
-    rows = audit.newest(found.site.store, **wanted, before=max(before, 0), limit=ROWS + 1)
+    rows = _newest(found, wanted, before=max(before, 0), limit=ROWS + 1)
     named = {name: value for name, value in wanted.items() if value}
     more = urlencode({**named, "before": rows[ROWS - 1].number}) if len(rows) > ROWS else ""
     return found.page(
@@ -54,7 +54,7 @@ def audit_page(request: Request, who: str = "", what: str = "", on: str = "", be
 def audit_csv(request: Request, who: str = "", what: str = "", on: str = "") -> Response:
     """Download the rows that pass the filters, newest first."""
     found, _ = enter(request, "lead", "viewer")
-    names, rows = _names(found), audit.newest(found.site.store, **_wanted(who, what, on), limit=MOST)
+    names, rows = _names(found), _newest(found, _wanted(who, what, on), limit=MOST)
     table = ((row.number, row.at, row.who, names.get(row.who, ""), row.what, row.on, names.get(row.on, ""), row.why) for row in rows)
     return csv_file("audit.csv", ("number", "at", "who", "who_name", "what", "on", "on_name", "why"), table)
 
@@ -62,6 +62,10 @@ def audit_csv(request: Request, who: str = "", what: str = "", on: str = "") -> 
 def _wanted(who: str, what: str, on: str) -> dict[str, str]:
     given = {"who": who, "what": what, "on": on}
     return {name: value.strip()[:LONGEST] if value.isprintable() else "" for name, value in given.items()}
+
+
+def _newest(found: Visit, wanted: Mapping[str, str], *, before: int = 0, limit: int) -> list[audit.Entry]:
+    return audit.newest(found.site.store, who=wanted["who"], what=wanted["what"], on=wanted["on"], before=before, limit=limit)
 
 
 def _names(found: Visit) -> Mapping[str, str]:
