@@ -153,7 +153,7 @@ def test_a_judge_that_prefers_a_place_prefers_nobody(project: accord.Project, si
         ("sure", "the judge sure: returned 2.0 (it returns what the first answer"),
         ("few", "the judge few: returned 1 numbers for 4 prompts"),
         ("broken", "the judge broken: raised OSError: no judge today"),
-        ("gild", "there is no judge 'gild' (known are gold, reward, llm, people, broken, few, longer, sure, the_first)"),
+        ("gild", "there is no judge 'gild' (known are auto, gold, reward, llm, people, broken, few, longer, sure, the_first)"),
     ],
 )
 def test_a_judge_that_cannot_be_used_is_refused(name: str, told: str, project: accord.Project, site: Path, typed: Typed) -> None:

@@ -41,6 +41,8 @@ STAGES: dict[str, list[str]] = {  # in the order in which they are run
         "50",
         "--ptx-tokens",
         "256",
+        "--gap-multiple",  # a policy of 16 dimensions in bfloat16, three nats away from its start
+        "4",
     ],
     "grpo": ["--steps", "16", "--batch-size", "8", "--minibatch-size", "4", "--group-size", "2", "--max-tokens", "8", "--save-every", "4"],
     "dpo": ["--epochs", "6", "--batch-size", "2", "--save-every", "4", "--loss", "plackett-luce", "--muon-lr", "0.01"],

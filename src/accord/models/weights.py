@@ -50,6 +50,7 @@ def check_sizes(config: Mapping[str, Any], where: str) -> None:
     """
     for part in (config, *(value for value in config.values() if isinstance(value, Mapping))):
         for name, value in cast("Mapping[str, Any]", part).items():
+            name = str(name)  # the keys of id2label are numbers
             counts = name.startswith(("num_", "n_")) and name.endswith(("layer", "layers", "experts"))
             if counts and isinstance(value, int | float) and not 0 <= value <= MOST_LAYERS:
                 raise ModelError(
