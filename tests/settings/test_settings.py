@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -144,7 +144,7 @@ def test_help_shows_every_setting_with_its_type_default_and_sentence(section: st
     for field in fields(kind):
         argument = shown[field.name]
         assert argument.hint == hints[field.name]
-        assert argument.field_info.default == field.default
+        assert argument.field_info.default == (field.default if field.default is not MISSING else field.default_factory())
         assert (argument.parameter.help or "").endswith((".", "?")), f"[{section}] {field.name} has no sentence"
 
 
@@ -168,7 +168,7 @@ def test_settings_are_given_by_name() -> None:
 
 
 def test_a_commands_settings_stand_in_the_file_of_its_room() -> None:
-    rooms = {command.name: command.room for command in COMMANDS} | {"world": "project", "screening": "feedback"}
+    rooms = {command.name: command.room for command in COMMANDS} | {"world": "project", "screening": "feedback", "sso": "serve"}
     assert {name: kind.__module__ for name, kind in SECTIONS.items()} == {name: f"accord.settings.{rooms[name]}" for name in SECTIONS}
 
 

@@ -242,5 +242,6 @@ def _slowly(found: Visit, account: Account) -> None:
     chat, store = house.chat, house.store
     if most := chat.turns_per_minute:
         accounts.attempt(store, f"turns of {account.id}", now=found.now, limit=most, window=MINUTE, key="too_fast")
-    if chat.arena_per_hour and arena.asked_lately(store, account.id, now=found.now) >= chat.arena_per_hour:
+    most_asked = house.chat.arena_per_hour
+    if most_asked and arena.asked_lately(store, account.id, now=found.now) >= most_asked:
         raise Refused("too_many_votes", 429)

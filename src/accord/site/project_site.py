@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from accord.feedback.accounts import Account
 from accord.feedback.questions import load
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from accord.feedback.sso import Provider
 
 PACKAGE = "accord.site"
-SHARED = ("host", "port", "names", "https", "language", "session_days", "trusted_proxies", "access_log")
-"""Settings of `accord open` that hold for all of its pages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +54,16 @@ def site_of(
         sso: the identity provider of single sign-on.
     """
     settings = project.settings
-    address = {name: getattr(config, name) for name in SHARED}
+    address: dict[str, Any] = {
+        "host": config.host,
+        "port": config.port,
+        "names": config.names,
+        "https": config.https,
+        "language": config.language,
+        "session_days": config.session_days,
+        "trusted_proxies": config.trusted_proxies,
+        "access_log": config.access_log,
+    }
     return ProjectSite(
         store,
         replace(LabelConfig(**settings.get("label", {})), **address),

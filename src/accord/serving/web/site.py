@@ -70,8 +70,16 @@ class ChatSite(Site):
 
 def labels(chat: ChatConfig) -> LabelConfig:
     """Return the settings that the labeling site knows."""
-    shared = ("host", "port", "names", "https", "language", "session_days", "trusted_proxies", "access_log")
-    return LabelConfig(**{name: getattr(chat, name) for name in shared})
+    return LabelConfig(
+        host=chat.host,
+        port=chat.port,
+        names=chat.names,
+        https=chat.https,
+        language=chat.language,
+        session_days=chat.session_days,
+        trusted_proxies=chat.trusted_proxies,
+        access_log=chat.access_log,
+    )
 
 
 def of(found: Visit) -> ChatSite:
