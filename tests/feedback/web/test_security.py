@@ -251,7 +251,7 @@ def test_the_server_fetches_nothing(queued: Store) -> None:
     """SSRF needs a client: the site's code has none."""
     sources = {path.name: path.read_text("utf-8") for path in Path(access.__file__).parent.glob("*.py")}
     assert not re.search(r"urllib\.request|http\.client|httpx|import requests|urlopen|aiohttp|create_connection", "".join(sources.values()))
-    assert [name for name, text in sources.items() if "subprocess" in text] == ["workers.py"], "which starts the other processes of the site"
+    assert [name for name, text in sources.items() if "subprocess" in text] == ["workers.py"], "which starts the others"
 
 
 def test_requests_for_another_host_are_refused(queued: Store, come: Come) -> None:
