@@ -36,6 +36,20 @@ class ProjectSite(ChatSite):
         return navigation.links(account.role, path, arena=self.chat.arena)
 
 
+def shared(config: OpenConfig) -> dict[str, Any]:
+    """Return the settings of `accord open` that hold for all of its pages."""
+    return {
+        "host": config.host,
+        "port": config.port,
+        "names": config.names,
+        "https": config.https,
+        "language": config.language,
+        "session_days": config.session_days,
+        "trusted_proxies": config.trusted_proxies,
+        "access_log": config.access_log,
+    }
+
+
 def site_of(
     project: Project,
     store: Store,
@@ -54,16 +68,7 @@ def site_of(
         sso: the identity provider of single sign-on.
     """
     settings = project.settings
-    address: dict[str, Any] = {
-        "host": config.host,
-        "port": config.port,
-        "names": config.names,
-        "https": config.https,
-        "language": config.language,
-        "session_days": config.session_days,
-        "trusted_proxies": config.trusted_proxies,
-        "access_log": config.access_log,
-    }
+    address = shared(config)
     return ProjectSite(
         store,
         replace(LabelConfig(**settings.get("label", {})), **address),

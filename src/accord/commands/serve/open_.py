@@ -28,7 +28,7 @@ from accord.serving.web.site import Models
 from accord.settings import LabelConfig, OpenConfig, ServeConfig
 from accord.site.app import open_site
 from accord.site.folder import open_folder
-from accord.site.project_site import SHARED, ProjectSite, site_of
+from accord.site.project_site import ProjectSite, shared, site_of
 
 
 def open_(
@@ -50,7 +50,7 @@ def open_(
         UsageError: the address needs a secret and https, or ``upstream`` or ``root_path`` cannot be used.
         RunError: the address is taken.
     """
-    address = {name: getattr(config, name) for name in SHARED}
+    address = shared(config)
     labels = LabelConfig(**address)
     if all:
         folder = Path(project.path if isinstance(project, Project) else project).expanduser().absolute()
