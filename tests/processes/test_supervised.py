@@ -99,7 +99,7 @@ def test_two_processes_learn_what_one_learns(method: str, held: str, one: Path, 
     mine, theirs = (weights(folder / "models" / name) for folder in (one, two))
     assert mine.keys() == theirs.keys()
     for key, value in mine.items():
-        torch.testing.assert_close(theirs[key], value, atol=1e-5, rtol=0, msg=key)  # passes of other rows round otherwise
+        torch.testing.assert_close(theirs[key], value, atol=1e-6, rtol=0, msg=key)
     summaries = [json.loads((folder / "runs" / name / "summary.json").read_text()) for folder in (one, two)]
     alone_, together_ = ({key: value for key, value in s.items() if not any(word in key for word in CLOCK)} for s in summaries)
     assert together_ == pytest.approx(alone_, abs=1e-5, rel=1e-5)

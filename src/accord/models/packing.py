@@ -143,11 +143,18 @@ def _common(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> int:
     return int(differs.argmax()) if differs.any() else least
 
 
-def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None, own: Sequence[Sequence[bool]] | None = None) -> PackedBatch:
+def pack(
+    sequences: Sequence[Sequence[int]],
+    kept: Sequence[int] | None = None,
+    own: Sequence[Sequence[bool]] | None = None,
+    *,
+    related: bool = True,
+) -> PackedBatch:
     """Pack sequences end to end. The last ``kept[i]`` tokens of sequence i count (by default all but its first).
 
     Args:
         own: of the last ``kept[i]`` tokens of each sequence, those that count; by default all.
+        related: whether the sequences may have beginnings in common, as responses have and documents have not.
 
     Raises:
         InputError: a sequence is empty, or has nothing before its first kept token.
@@ -165,7 +172,10 @@ def pack(sequences: Sequence[Sequence[int]], kept: Sequence[int] | None = None, 
     keep = from_end <= kept_t.repeat_interleave(lengths_t)
     if own is not None:
         keep = keep.masked_scatter(keep, torch.tensor([each for mask in own for each in mask], dtype=torch.bool))
-    return PackedBatch(flat, lengths_t, keep)
+    batch = PackedBatch(flat, lengths_t, keep)
+    if not related:
+        vars(batch)["shared"] = None
+    return batch
 
 
 def pad(flat: Float[Tensor, " kept"], lengths: Int[Tensor, " rows"]) -> Float[Tensor, "rows steps"]:

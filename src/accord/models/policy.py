@@ -154,7 +154,7 @@ def text_loss(model: Any, documents: list[list[int]], *, dtype: torch.dtype) -> 
     sum."""
     own = [documents[i] for i in ranks.share([len(document) for document in documents])]
     learned = sum(len(document) - 1 for document in documents)
-    return -logprobs(model, pack(own).to(model.device), dtype=dtype)[0].sum() / learned
+    return -logprobs(model, pack(own, related=False).to(model.device), dtype=dtype)[0].sum() / learned
 
 
 @torch.no_grad()
