@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole loop on the built-in world: raw text to a policy that people prefer, with proof. `make demo` and `accord demo` run this.
-# --quick: the same loop with a smaller town and shorter training, in about 90 seconds on two quiet CPU cores.
+# --quick: the same loop with a smaller town and shorter training, in about two minutes on two quiet CPU cores.
 # SHOWN is how accord is called in the shell that this was started from, and FROM where that is, for the lines at the end.
 set -euo pipefail
 OUT=${OUT:-demo} SEED=${SEED:-0} SHOWN=${SHOWN:-accord}

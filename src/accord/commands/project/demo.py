@@ -23,7 +23,7 @@ def demo(
     *,
     seed: Annotated[int, Parameter(help="Another seed is another town, other labelers, other models.")] = 0,
     out: Annotated[Path, Parameter(help="Folder of the demo's project; must be new.")] = Path("demo"),
-    quick: Annotated[bool, Parameter(help="A smaller town and shorter training: about 90 seconds on two cores.", negative="")] = False,
+    quick: Annotated[bool, Parameter(help="A smaller town and shorter training: about two minutes on two cores.", negative="")] = False,
 ) -> None:
     """Run the whole loop on the built-in world: raw text to a policy that people prefer, with proof.
 
