@@ -199,11 +199,13 @@ def document_files(folder: Path) -> list[Path]:
     """Return a folder's files of raw text, ordered by name.
 
     Raises:
-        InputError: one belongs to an import that has not ended.
+        InputError: one belongs to an import or undo that has not ended.
     """
     for mark in sorted(folder.glob(f"*{PENDING}")):
-        hint = "wait for the import; if it was killed, run it again: the next import removes what is left"
-        raise InputError("an import of this raw text has not ended", where=str(mark.with_name(mark.name.removesuffix(PENDING))), hint=hint)
+        hint = "wait for it; if it was killed, run it again: the next import or undo settles what is left"
+        raise InputError(
+            "an import or undo of this raw text has not ended", where=str(mark.with_name(mark.name.removesuffix(PENDING))), hint=hint
+        )
     return sorted(folder.glob("*.jsonl"))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, exists, false, func, or_, select, update
+from sqlalchemy import Connection, Table, delete, exists, false, func, or_, select, text, update
 
 from accord.errors import StoreError
 from accord.feedback import schema
@@ -20,7 +20,7 @@ from accord.feedback.arrivals import KINDS
 from accord.feedback.audit import note
 from accord.feedback.identity import UNDO
 from accord.feedback.inserts import batches
-from accord.feedback.store import Store
+from accord.feedback.store import ADDING, Store
 from accord.feedback.withdrawals import is_withdrawn, withdraw
 
 
@@ -75,6 +75,8 @@ def undo(store: Store, number: int, *, by: str, why: str, now: datetime, before_
     """
     i = schema.imports
     with store.write() as connection:
+        if not store.database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADDING})  # imports take turns with it
         row = connection.execute(select(i).where(i.c.number == number)).mappings().first()
         if row is None:
             raise StoreError(f"there is no import {number}", hint="`accord imports PROJECT` lists them")

@@ -1,12 +1,14 @@
-"""Files that an import puts into the project, with a mark beside each until the database has the import's rows.
+"""Files that an import puts into the project or an undo takes out, with a mark beside each until the database has decided.
 
-corpus/NAME.jsonl.pending says that corpus/NAME.jsonl belongs to an import that has not ended. A killed import leaves the mark, so training
-does not read the file, and the next import settles it: the file stays if the database names it, and goes if not.
+corpus/NAME.jsonl.pending says that corpus/NAME.jsonl belongs to an import or an undo that has not ended. A killed one leaves the mark, so
+training does not read the file, and the next import or undo settles it: the file stays if an import that stands names it, moves to undone/
+if one does that was taken back, and goes if none does.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from sqlalchemy import select, text
@@ -17,6 +19,8 @@ from accord.runtime.files import PENDING, sync
 
 FOLDERS = ("corpus", "annotations")
 """Folders of a project with files that imports put there."""
+UNDONE = "undone"
+"""The folder of a project that raw text and spans of undone imports move to."""
 
 
 class Placed:
@@ -28,8 +32,7 @@ class Placed:
     def put(self, finished: Path, target: Path) -> None:
         """Give a finished file its name, marked."""
         target.parent.mkdir(exist_ok=True)
-        _mark(target).touch()
-        sync(target.parent)
+        mark([target])
         self._targets.append(target)
         finished.rename(target)
         sync(target.parent)
@@ -46,8 +49,18 @@ class Placed:
             _mark(target).unlink(missing_ok=True)
 
 
+def mark(targets: Iterable[Path]) -> None:
+    """Mark files of a transaction that has not ended, on disk before its commit can be."""
+    for target in targets:
+        _mark(target).touch()
+        sync(target.parent)
+
+
 def settle(store: Store, project: Path) -> list[str]:
-    """Keep or remove the marked files of killed imports, and return the names of those that went. Imports that run are waited for."""
+    """Keep, move or remove the marked files as the database has it, and return the names of those that were removed.
+
+    Imports and undos that run are waited for.
+    """
     marks = sorted(mark for folder in FOLDERS for mark in (project / folder).glob(f"*{PENDING}"))
     if not marks:
         return []
@@ -55,16 +68,30 @@ def settle(store: Store, project: Path) -> list[str]:
     with store.write() as connection:
         if not store.database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADDING})
-        known = {name for files in connection.scalars(select(i.c.files).where(i.c.undone == "")) for name in json.loads(files)}
-        for mark in marks:
-            target = mark.with_name(mark.name.removesuffix(PENDING))
+        standing, undone = set[str](), dict[str, int]()
+        for number, files, taken_back in connection.execute(select(i.c.number, i.c.files, i.c.undone).order_by(i.c.number)):
+            if taken_back:
+                undone |= dict.fromkeys(json.loads(files), number)
+            else:
+                standing.update(json.loads(files))
+        for marked in marks:
+            target = marked.with_name(marked.name.removesuffix(PENDING))
             name = target.relative_to(project).as_posix()
-            if mark.exists() and name not in known:
-                target.unlink(missing_ok=True)
+            if marked.exists() and name not in standing:
+                if name in undone and target.exists():
+                    _move(target, project / UNDONE / f"{undone[name]}-{target.name}")
+                else:
+                    target.unlink(missing_ok=True)
+                    gone.append(name)
                 sync(target.parent)
-                gone.append(name)
-            mark.unlink(missing_ok=True)
+            marked.unlink(missing_ok=True)
     return gone
+
+
+def _move(old: Path, new: Path) -> None:
+    new.parent.mkdir(exist_ok=True)
+    old.rename(new)
+    sync(new.parent)
 
 
 def _mark(target: Path) -> Path:

@@ -123,7 +123,7 @@ def test_an_import_killed_beside_its_commit_is_settled_by_the_next(project: Proj
     command = [sys.executable, "-c", KILLED, moment, "import", str(project.path), str(first)]
     assert subprocess.run(command, capture_output=True, timeout=60).returncode == -signal.SIGKILL
     (document,) = project.path.glob("corpus/*.jsonl")
-    with pytest.raises(InputError, match=r"corpus/rows-.*jsonl: an import of this raw text has not ended"):
+    with pytest.raises(InputError, match=r"corpus/rows-.*jsonl: an import or undo of this raw text has not ended"):
         list(read_documents(project.path / "corpus"))
     figures = import_(project.path, other, quiet=True)
     lost = moment == "before the commit"

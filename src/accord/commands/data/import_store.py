@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from accord.data.importers import Intake
 from accord.data.json_lines import JsonLines, RejectedRows
 from accord.data.mixtures import parts_of
 from accord.data.sources import Source, files_of
+from accord.errors import AccordError
 from accord.feedback.leaks import leaks
 from accord.feedback.placed import Placed, settle
 from accord.feedback.removals import models_of
@@ -81,9 +82,10 @@ def _store(
     project: Project, source: Source, spool: Spool, about: About, texts: JsonLines, marks: JsonLines, *, quiet: bool
 ) -> dict[str, Any]:
     """Store the rows in one transaction; files get their names last before it ends, and lose them again when it does not."""
-    placed, new_lines = Placed(), {"documents": 0, "spans": 0}
+    placed, new_lines, committing = Placed(), {"documents": 0, "spans": 0}, False
 
     def place(stored: Stored) -> dict[str, Any]:
+        nonlocal committing
         said = _on_stored_responses(marks, stored.moved)
         files = list[str]()
         for kind, lines, folder in (("documents", texts, "corpus"), ("spans", said, spans.FOLDER)):
@@ -93,6 +95,7 @@ def _store(
             if lines.lines and not target.exists():
                 placed.put(lines.path, target)
                 new_lines[kind] = lines.lines
+        committing = True
         return {"files": files, **{kind: count for kind, count in new_lines.items() if count}}
 
     # ``place`` runs last in the transaction, so the files are there only if the rows are; a failing commit takes them back.
@@ -101,7 +104,12 @@ def _store(
             gone = settle(store, project.path)
             stored = spool.store(store, about, before_commit=place, tell=bar.advance)
     except BaseException:
-        placed.take_back()
+        if committing:
+            # The commit may have arrived although its answer did not, so the database decides; if it is out of reach, the next import.
+            with suppress(AccordError), Store.open(project.store_url) as store:
+                settle(store, project.path)
+        else:
+            placed.take_back()
         raise
     placed.keep()
     with Store.open(project.store_url) as store:

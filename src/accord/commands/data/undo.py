@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -17,12 +16,10 @@ from accord.commands.app import ProjectPath, Why, shows, table_of
 from accord.feedback.audit import OPERATOR
 from accord.feedback.imports import Undone
 from accord.feedback.imports import undo as undo_import
+from accord.feedback.placed import mark, settle
 from accord.feedback.removals import models_of
 from accord.feedback.store import Store
 from accord.runtime.project import Project
-
-FOLDER = "undone"
-"""The folder of a project that raw text and spans of undone imports move to."""
 
 
 def _show(metrics: Mapping[str, Any]) -> None:
@@ -48,22 +45,17 @@ def undo(
     Raises:
         StoreError: there is no such import, or it was taken back before.
     """
-    opened, moved = Project.open(project), list[tuple[Path, Path]]()
+    opened = Project.open(project)
 
-    def move(done: Undone) -> None:
-        for name in done.files:
-            old, new = opened.path / name, opened.path / FOLDER / f"{number}-{Path(name).name}"
-            if old.is_file():
-                new.parent.mkdir(exist_ok=True)
-                moved.append((old.rename(new), old))
+    def marked(done: Undone) -> None:
+        mark(file for name in done.files if (file := opened.path / name).is_file())
 
     with Store.open(opened.store_url) as store:
+        settle(store, opened.path)
         try:
-            done = undo_import(store, number, by=OPERATOR, why=why, now=datetime.now(UTC), before_commit=move)
-        except BaseException:
-            for new, old in moved:
-                new.rename(old)
-            raise
+            done = undo_import(store, number, by=OPERATOR, why=why, now=datetime.now(UTC), before_commit=marked)
+        finally:
+            settle(store, opened.path)  # the database decides where the files belong, also when its answer to the commit was lost
         models = models_of(opened, store, done.withdrawn)
     told = {"handed_over": done.handed_over, "kept": done.kept, "changed_back": done.changed_back, "files": list(done.files)}
     return {"import": number, "withdrawn": {kind: len(ids) for kind, ids in done.withdrawn.items() if ids}, **told, "models": models}
