@@ -18,7 +18,7 @@ from tiny import FP32, llama, same, sequences, weights
 
 from accord.algorithms import kto, sft
 from accord.algorithms.dpo import RankedResponses, ranked_responses
-from accord.data import formats_preferences, registry
+from accord.data import formats_preferences, registry, row_records
 from accord.data.importers import read
 from accord.data.token_rows import RowWindow
 from accord.errors import InputError
@@ -94,7 +94,9 @@ def test_the_method_learns_and_resumes(tmp_path: Path) -> None:
 
 
 def test_the_format_comes_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_row = block("star_reviews", {**vars(formats_preferences), "Thumb": Thumb})["star_reviews"]  # as its file imports it
+    read_row = block("star_reviews", {**vars(formats_preferences), **vars(row_records), "Thumb": Thumb})[
+        "star_reviews"
+    ]  # as its file imports it
     monkeypatch.setitem(registry.FORMATS, "star-reviews", registry._format(read_row, "question+reply+stars"))
     path, broken = tmp_path / "reviews.jsonl", tmp_path / "broken.jsonl"
     rows = [

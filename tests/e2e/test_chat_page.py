@@ -161,7 +161,7 @@ def ask(page: Page, text: str, against: str = "") -> None:
     """Says something in a new conversation, by keyboard, and waits for the answer: a model this small has learned single turns alone."""
     if "/c/" in page.url:
         page.get_by_role("link", name="New conversation").click()
-        page.wait_for_url(re.compile(r"/$"))
+        page.wait_for_url(re.compile(r"/(chat)?$"))
     if against:
         page.locator(".settings summary").click()
         page.get_by_label("Side by side with").select_option(against)

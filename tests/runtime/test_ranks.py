@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +136,21 @@ def test_each_process_takes_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert device.choose_device("auto") == torch.device("cuda", 1)
     assert chosen == [1]
+
+
+def test_a_process_does_not_end_before_its_watch_came_back_from_the_store() -> None:
+    """A thread that returns from the store's code into an interpreter which is ending takes the whole process down by SIGABRT."""
+
+    class SlowStore:
+        asked = threading.Event()
+
+        def set(self, *_: str) -> None:
+            self.asked.set()
+            time.sleep(0.5)
+
+    group = ranks._Group(SlowStore(), wait=1.0)
+    group.watch = threading.Thread(target=ranks._watch, args=(group,), daemon=True)
+    group.watch.start()
+    assert SlowStore.asked.wait(60)
+    group.rest()
+    assert not group.watch.is_alive()

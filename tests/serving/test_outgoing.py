@@ -26,7 +26,7 @@ from accord.serving.upstream import Upstream
 
 Say = Callable[[socket.socket], None]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-MODELS = b'HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\n{"data": [{"id": "far"}]}'
+MODELS = b'HTTP/1.1 200 OK\r\nContent-Length: 25\r\nConnection: close\r\n\r\n{"data": [{"id": "far"}]}'
 
 
 def part(text: str, **more: Any) -> bytes:

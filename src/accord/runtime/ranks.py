@@ -18,6 +18,7 @@ above 1) every process runs the same command and the same loop. You can rely on 
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import os
@@ -44,6 +45,8 @@ WAIT = 1800.0
 """Seconds that a process waits for another by default; writing a large model takes minutes on rank 0 alone."""
 GRACE = 30.0
 """What PyTorch's own time-out comes later than ours, which names the missing process."""
+REST = 10.0
+"""Seconds that the end of a process waits for its watch, which may just be asking the others' store."""
 STAGES = "ACCORD_STAGES"
 """The folder in which each process notes its stage, for whoever started it; set by ``launch``."""
 BUCKET = 1 << 23
@@ -64,6 +67,13 @@ class _Group:
     news: list[str] = field(default_factory=list[str])
     sick: set[int] = field(default_factory=set[int])
     ended: threading.Event = field(default_factory=threading.Event)
+    watch: threading.Thread | None = None
+
+    def rest(self) -> None:
+        """Stop the watch, within a bounded time: a thread that comes back from the store into an ending interpreter aborts the process."""
+        self.ended.set()
+        if self.watch is not None:
+            self.watch.join(REST)
 
 
 _PROCESS: dict[str, _Group] = {}
@@ -127,7 +137,9 @@ def start(device: torch.device, wait: float = WAIT) -> None:
     _PROCESS["group"] = group = _Group(cast("Any", dist).PrefixStore("accord", store), wait)
     _tell(group)
     barrier()
-    threading.Thread(target=_watch, args=(group,), daemon=True, name="accord-ranks").start()
+    group.watch = threading.Thread(target=_watch, args=(group,), daemon=True, name="accord-ranks")
+    group.watch.start()
+    atexit.register(group.rest)
 
 
 def end() -> None:
@@ -136,7 +148,7 @@ def end() -> None:
         return
     import torch.distributed as dist
 
-    _PROCESS.pop("group").ended.set()
+    _PROCESS.pop("group").rest()
     with suppress(RuntimeError):
         dist.destroy_process_group()
 
