@@ -46,7 +46,9 @@ def free() -> int:
 
 
 def test_the_settings_of_the_page_are_settings() -> None:
-    check(tomllib.loads(block("toml")), Path("docs/deploy.md"))
+    settings = tomllib.loads(block("toml"))
+    check(settings, Path("docs/deploy.md"))
+    check({"open": settings["label"]}, Path("docs/deploy.md"))  # "put the same lines into [open]"
 
 
 def test_the_unit_starts_a_command_that_is_there_and_gives_it_little() -> None:

@@ -50,6 +50,8 @@ class ChatConfig(Seed, Decoding):
     """Host names of the page, separated by commas; requests for another name are refused."""
     https: bool = False
     """The page is served over https by a proxy in front of it."""
+    workers: Count = 1
+    """Server processes that share the address; with more than one, models answer in a further process of their own."""
     trusted_proxies: str = ""
     """Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` names the client; nobody's is believed by default."""
     access_log: bool = False
@@ -135,6 +137,8 @@ class OpenConfig(Settings):
     """Host names of the site, separated by commas; requests for another name are refused."""
     https: bool = False
     """The site is served over https by a proxy in front of it."""
+    workers: Count = 1
+    """Server processes that share the address; with more than one, models answer in a further process of their own."""
     trusted_proxies: str = ""
     """Addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` names the client; nobody's is believed by default."""
     access_log: bool = False

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from accord.feedback import tasks
 from accord.feedback.site_address import public_address, written_down
 from accord.feedback.unranked import waiting_tasks
 from accord.feedback.web import app as labeling
-from accord.feedback.web.server import bound, is_loopback, lead_link, serve
+from accord.feedback.web import workers
+from accord.feedback.web.app import Lifespan
+from accord.feedback.web.server import bound, is_loopback, lead_link
 from accord.feedback.web.sub_path import SubPath, checked
 from accord.serving.web import app as chat
+from accord.serving.web.one_process import serve_processes, serve_worker
 from accord.site import arena_pages, data_pages, home, new_run, queue_pages, record_pages, report_pages, run_pages
 from accord.site.project_site import ProjectSite
 
@@ -32,10 +37,16 @@ PAGES = (
 """The site's pages; the first router with an address answers it. A page of yours: its router here, its link in navigation.py."""
 
 
-def create(site: ProjectSite) -> ASGIApp:
-    """Return the application over a project's site."""
+def create(site: ProjectSite, lifespan: Lifespan | None = None, around: Sequence[Middleware] = ()) -> ASGIApp:
+    """Return the application over a project's site.
+
+    Args:
+        lifespan: runs as long as the server does; None keeps the site's models open.
+        around: further layers around the pages.
+    """
     labeling.keep(site.store, site.questions, site.folder)
-    return labeling.build(site, *PAGES, lifespan=chat.models_open(site), streamed=data_pages.streamed(site.upload_mb))
+    lifespan = lifespan or chat.models_open(site)
+    return labeling.build(site, *PAGES, lifespan=lifespan, streamed=data_pages.streamed(site.upload_mb), around=around)
 
 
 def open_site(site: ProjectSite, *, root_path: str, folder: Path) -> None:
@@ -49,6 +60,13 @@ def open_site(site: ProjectSite, *, root_path: str, folder: Path) -> None:
         RunError: the address is taken.
     """
     path = checked(root_path)
+
+    def make(lifespan: Lifespan, around: Sequence[Middleware]) -> ASGIApp:
+        return SubPath(create(site, lifespan, around), path)
+
+    if (handed := workers.handed_over()) is not None:
+        serve_worker(site, make, handed, site.config)
+        return
     made, address = bound(site.config)
     tasks.add(site.store, list(waiting_tasks(site.store, seed=site.config.seed, overlap=site.config.overlap)))
     print(f"{site.name} is at {address}{path}/  (Ctrl-C ends it)", flush=True)
@@ -56,4 +74,4 @@ def open_site(site: ProjectSite, *, root_path: str, folder: Path) -> None:
         print(f"Come in as lead, once: {lead_link(site.store, address + path, datetime.now(UTC))}", flush=True)
     print(f"Invite people: accord labelers invite {folder} NAME", flush=True)
     with written_down(folder, public_address(site.config, made.getsockname()[1]) + path):
-        serve(SubPath(create(site), path), made, site.config)
+        serve_processes(site, make, made, site.config)

@@ -43,6 +43,7 @@ def shared(config: OpenConfig) -> dict[str, Any]:
         "port": config.port,
         "names": config.names,
         "https": config.https,
+        "workers": config.workers,
         "language": config.language,
         "session_days": config.session_days,
         "trusted_proxies": config.trusted_proxies,

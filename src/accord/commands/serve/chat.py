@@ -24,7 +24,7 @@ from accord.serving.guards import Guarded
 from accord.serving.model_host import ModelHost
 from accord.serving.terminal import talk
 from accord.serving.upstream import Upstream, UpstreamLibrary
-from accord.serving.web.app import open_chat
+from accord.serving.web.one_process import open_chat
 from accord.serving.web.site import ChatSite, labels
 from accord.settings import ChatConfig, ServeConfig
 

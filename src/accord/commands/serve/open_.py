@@ -47,7 +47,7 @@ def open_(
     Example: accord open --all my-projects
 
     Raises:
-        UsageError: the address needs a secret and https, or ``upstream`` or ``root_path`` cannot be used.
+        UsageError: the address needs a secret and https, ``upstream`` or ``root_path`` cannot be used, or ``workers`` not with ``all``.
         RunError: the address is taken.
     """
     address = shared(config)
@@ -57,6 +57,9 @@ def open_(
         if not folder.is_dir() or (folder / FILE).is_file():
             what = "is a project itself" if folder.is_dir() else "there is no such folder"
             raise UsageError(what, where=str(folder), hint="--all takes the folder that holds the projects")
+        if config.workers > 1:
+            hint = "leave out --workers, or open each project by a command of its own"
+            raise UsageError("a folder of projects is served by one process", where="--workers", hint=hint)
         secret = secret_for(labels, insecure=insecure)
         how: dict[str, Any] = {"root_path": config.root_path, "secret": secret, "upload_mb": config.upload_mb}
         open_folder(folder, labels, lambda path: _site(path, config, upstream, flags, secret), **how)

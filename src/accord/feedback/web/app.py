@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,13 +84,20 @@ def keep(store: Store, asked: Questions, folder: Path | None) -> None:
     questions.keep(store, asked, now=datetime.now(UTC))
 
 
-def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None, streamed: Mapping[str, int] | None = None) -> ASGIApp:
+def build(
+    site: Site,
+    *routers: APIRouter,
+    lifespan: Lifespan | None = None,
+    streamed: Mapping[str, int] | None = None,
+    around: Sequence[Middleware] = (),
+) -> ASGIApp:
     """Build a site with sign-in, errors in the visitor's language, and the protection of every page.
 
     Args:
         routers: the site's own pages.
         lifespan: runs as long as the server does.
         streamed: addresses of pages that read a large body themselves, with the most bytes of it (``Guard``).
+        around: further layers around the pages, the outermost first. They find a request's body in its scope, as the pages do.
     """
     config = site.config
     hosts = [*OWN, "[::1]", config.host, *(part.strip() for part in config.names.split(",") if part.strip())]
@@ -100,7 +107,7 @@ def build(site: Site, *routers: APIRouter, lifespan: Lifespan | None = None, str
         redoc_url=None,
         openapi_url=None,
         lifespan=lifespan or few_threads,
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False), *around],
     )
     app.state.site = site
     for router in (sign_in.router, *routers):
@@ -121,7 +128,7 @@ async def few_threads(_: FastAPI) -> AsyncGenerator[None]:
     yield
 
 
-def _tell(request: Request, status: int, text: str, *, key: str = "", next: tuple[str, str] | None = None) -> Response:
+def tell(request: Request, status: int, text: str, *, key: str = "", next: tuple[str, str] | None = None) -> Response:
     """Return an error in the visitor's language, as a page or as JSON."""
     try:
         found = visit(request)
@@ -139,29 +146,29 @@ def _tell(request: Request, status: int, text: str, *, key: str = "", next: tupl
 def _refused(request: Request, error: Any) -> Response:
     if error.detail:
         log.info("%s %s: %s", error.status, error.key, error.detail[:200])
-    return _tell(request, error.status, translations.REFUSALS[error.key], key=error.key)
+    return tell(request, error.status, translations.REFUSALS[error.key], key=error.key)
 
 
 def _logged_out(request: Request, _: Exception) -> Response:
-    return _tell(request, 401, translations.LOGIN, key="login", next=("/join", translations.HAVE_LINK))
+    return tell(request, 401, translations.LOGIN, key="login", next=("/join", translations.HAVE_LINK))
 
 
 def _foreign(request: Request, _: Exception) -> Response:
-    return _tell(request, 403, translations.CSRF, key="csrf")
+    return tell(request, 403, translations.CSRF, key="csrf")
 
 
 def _no_page(request: Request, error: Any) -> Response:
-    return _tell(request, error.status_code, translations.NO_PAGE)
+    return tell(request, error.status_code, translations.NO_PAGE)
 
 
 def _store_down(request: Request, error: Exception) -> Response:
     log.error("%s", error)
-    return _tell(request, 503, translations.STORE_DOWN)
+    return tell(request, 503, translations.STORE_DOWN)
 
 
 def _broken(request: Request, error: Exception) -> Response:
     log.error("a page failed", exc_info=error)
-    return _tell(request, 500, translations.BROKEN)
+    return tell(request, 500, translations.BROKEN)
 
 
 _HANDLERS: dict[type[Exception], Callable[[Request, Any], Response]] = {

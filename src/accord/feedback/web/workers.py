@@ -1,7 +1,8 @@
 """Several server processes for one site: they share a socket that listens, and the secret of its forms.
 
 The first process listens and looks after the others; each of these is the same command again, with the socket handed to it. One that
-dies is started again. All end when the first is told to.
+dies is started again. All end when the first is told to. What may live in one process only, such as the answers that a chat's models
+are writing, has a process of its own: the others reach it at a socket of the file system, which the first process holds too.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from accord.errors import RunError
 
 LISTENING = "ACCORD_LISTENING"
 """The environment variable with the number of the socket that a worker was handed."""
+SINGLE_AT = "ACCORD_SINGLE_AT"
+"""The environment variable with the path of the single process's socket, for the others."""
 END_SECONDS = 9.5
 """Seconds that workers have to end before they are killed: more than they take themselves."""
 SHORT_LIFE = 5.0
@@ -26,23 +33,53 @@ SHORT_LIVES = 5
 """Workers in a row that did not come up, after which the site gives up."""
 
 
+@dataclass(frozen=True)
+class Single:
+    """The place of the process that has what may live in one process only."""
+
+    made: socket.socket
+    path: Path
+
+
 def handed_over() -> socket.socket | None:
-    """Return the socket that this process was started with as a worker; None for the first process."""
-    number = os.environ.get(LISTENING, "")
+    """Return the socket that this process was started with as a worker; None for the first process.
+
+    The variable is taken away, so that what a worker starts does not take itself for one.
+    """
+    number = os.environ.pop(LISTENING, "")
     return socket.socket(fileno=int(number)) if number else None
 
 
-def look_after(made: socket.socket, number: int, words: Sequence[str] | None = None) -> None:
+def single_at() -> str:
+    """Return the path at which this worker reaches the single process; empty where there is none, and in that process itself."""
+    return os.environ.pop(SINGLE_AT, "")
+
+
+@contextmanager
+def single() -> Generator[Single]:
+    """Listen for a single process at a socket that nobody but this user can reach."""
+    with tempfile.TemporaryDirectory(prefix="accord-") as folder, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+        path = Path(folder) / "single"
+        made.bind(str(path))
+        made.listen(2048)
+        made.set_inheritable(True)
+        yield Single(made, path)
+
+
+def look_after(made: socket.socket, number: int, words: Sequence[str] | None = None, *, apart: Single | None = None) -> None:
     """Run workers until this process is told to end (SIGTERM, SIGINT), or they do not come up.
 
     Args:
         words: the command of a worker after ``python -m accord``; this process's own when None.
+        apart: the place of a single process, which is run besides the workers; None runs none.
 
     Raises:
         RunError: workers die as soon as they are started.
     """
     command = [sys.executable, "-m", "accord", *(sys.argv[1:] if words is None else words)]
-    environment = os.environ | {LISTENING: str(made.fileno())}
+    places = [(made, {SINGLE_AT: str(apart.path)} if apart else {})] * number
+    if apart:
+        places.insert(0, (apart.made, {}))
     ending = False
 
     def end(*_: object) -> None:
@@ -50,21 +87,25 @@ def look_after(made: socket.socket, number: int, words: Sequence[str] | None = N
         ending = True
 
     before = {sign: signal.signal(sign, end) for sign in (signal.SIGTERM, signal.SIGINT)}
-    running: dict[subprocess.Popen[bytes], float] = {}
+    running: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
     short = 0
     try:
         while not ending:
-            for worker in [worker for worker in running if worker.poll() is not None]:
-                short = short + 1 if time.monotonic() - running.pop(worker) < SHORT_LIFE else 0
+            for place, (worker, began) in list(running.items()):
+                if worker.poll() is not None:
+                    short = short + 1 if time.monotonic() - began < SHORT_LIFE else 0
+                    del running[place]
             if short >= SHORT_LIVES:
                 raise RunError("its processes end as soon as they are started", where="--workers", hint="try --workers 1 to see why")
-            while len(running) < number:
-                # In a session of its own: Ctrl-C reaches the first process alone, which ends the others in order.
-                worker = subprocess.Popen(command, env=environment, pass_fds=[made.fileno()], start_new_session=True)
-                running[worker] = time.monotonic()
+            for place, (listening, more) in enumerate(places):
+                if place not in running:
+                    environment = os.environ | {LISTENING: str(listening.fileno())} | more
+                    # In a session of its own: Ctrl-C reaches the first process alone, which ends the others in order.
+                    worker = subprocess.Popen(command, env=environment, pass_fds=[listening.fileno()], start_new_session=True)
+                    running[place] = worker, time.monotonic()
             time.sleep(0.2)
     finally:
-        _end(list(running))
+        _end([worker for worker, _ in running.values()])
         for sign, handler in before.items():
             signal.signal(sign, handler)
 

@@ -1,18 +1,15 @@
-"""The chat as an ASGI application, and its server."""
+"""The chat as an ASGI application. Its server is in one_process.py."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from accord.feedback.web.app import Lifespan, build, few_threads
-from accord.feedback.web.server import bound, is_loopback, lead_link, secret_for, serve
 from accord.serving.web import answers, conversation_tools, conversations, reactions, review_pages
 from accord.serving.web.site import ChatSite
 
@@ -20,9 +17,14 @@ PAGES = (conversations.router, conversation_tools.router, reactions.router, revi
 """The chat's own pages."""
 
 
-def create(site: ChatSite) -> ASGIApp:
-    """Return the chat over a site; its models are opened when the server starts and closed when it ends."""
-    return build(site, *PAGES, lifespan=models_open(site))
+def create(site: ChatSite, lifespan: Lifespan | None = None, around: Sequence[Middleware] = ()) -> ASGIApp:
+    """Return the chat over a site; its models are opened when the server starts and closed when it ends.
+
+    Args:
+        lifespan: runs as long as the server does, in place of this.
+        around: further layers around the pages.
+    """
+    return build(site, *PAGES, lifespan=lifespan or models_open(site), around=around)
 
 
 def models_open(site: ChatSite) -> Lifespan:
@@ -40,19 +42,3 @@ def models_open(site: ChatSite) -> Lifespan:
                 await site.models.close()
 
     return lifespan
-
-
-def open_chat(site: ChatSite, *, insecure: bool, folder: Path) -> None:
-    """Serve the chat until it is stopped. On an address of this machine's own it prints a link for the lead.
-
-    Raises:
-        UsageError: the address needs a secret and https.
-        RunError: the address is taken.
-    """
-    site = replace(site, secret=secret_for(site.config, insecure=insecure))
-    made, address = bound(site.config)
-    print(f"The chat is at {address}  (Ctrl-C ends it)", flush=True)
-    if is_loopback(site.config.host):
-        print(f"Come in as lead, once: {lead_link(site.store, address, datetime.now(UTC))}", flush=True)
-    print(f"Invite users: accord labelers invite {folder} NAME --role user --url {address}", flush=True)
-    serve(create(site), made, site.config)

@@ -75,6 +75,7 @@ def labels(chat: ChatConfig) -> LabelConfig:
         port=chat.port,
         names=chat.names,
         https=chat.https,
+        workers=chat.workers,
         language=chat.language,
         session_days=chat.session_days,
         trusted_proxies=chat.trusted_proxies,

@@ -54,6 +54,7 @@ FINDINGS = {"personal": _("personal data, taken out"), "harm": _("harm"), "injec
 
 TOO_LONG = _("This conversation is too long for the model. Start a new one, or edit an earlier turn.")
 BUSY = _("The model is busy at the moment. Try again later.")
+INTERRUPTED = _("The process that answers was started again. Open the page anew: what was stored is there.")
 UNAVAILABLE = _("The model is not responding at the moment. Your message is saved; try again later.")
 MODEL_FAILED = _("The model could not be loaded. Your message is saved; choose another model, or try again.")
 NOTHING_CAME = _("The model returned an empty answer. Try again.")
