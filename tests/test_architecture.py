@@ -76,11 +76,14 @@ ALLOWED: dict[str, set[str]] = {
     "commands.help_panels": {"commands.language"},
     "commands.models": SHARED | {"protocols", "runtime", "data", "models", "engine"},
     "commands.world": SHARED | {"runtime", "world"},
+    "commands.knowledge": SHARED | {"protocols", "runtime", "data", "models", "commands.models"},
     "commands.project": COMMAND,
     "commands.data": COMMAND,
     "commands.feedback": COMMAND | {"evaluation", "commands.models"},
-    "commands.train": COMMAND | {"evaluation", "models", "engine", "rewards", "algorithms", "environments", "commands.models"},
-    "commands.evaluate": COMMAND | {"evaluation", "models", "engine", "algorithms", "report", "commands.models"},
+    "commands.train": COMMAND
+    | {"evaluation", "models", "engine", "rewards", "algorithms", "environments"}
+    | {"commands.models", "commands.knowledge"},
+    "commands.evaluate": COMMAND | {"evaluation", "models", "engine", "algorithms", "report"} | {"commands.models", "commands.knowledge"},
     "commands.serve": COMMAND | {"evaluation", "engine", "serving", "site", "commands.models", "commands.train"},
 }
 """The longest matching name rules. A package may import itself, except algorithms, whose shared parts are named."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from accord.settings.methods import BEST_OF, METHODS
-from accord.settings.mixins import HeldOut, Seed, section
+from accord.settings.mixins import HeldOut, Knowledge, Seed, section
 from accord.settings.ranges import Count, Natural, NonNegative, Range
 
 
@@ -82,8 +82,8 @@ class ExamineConfig(Seed):
 
 
 @section
-class ProbeConfig(Seed, HeldOut):
-    """`accord probe`: alignment tax, truthfulness, safety and fairness."""
+class ProbeConfig(Seed, HeldOut, Knowledge):
+    """`accord probe`: alignment tax, truthfulness, safety, fairness and knowledge."""
 
     seed: Natural = 0
     """Seed of the responses and the bootstrap."""
@@ -91,6 +91,11 @@ class ProbeConfig(Seed, HeldOut):
     """Held-out prompts per measure, and rows per file, at most; 0 takes all."""
     shots: Natural = 3
     """Demonstrations in a few-shot prompt; fewer where the context is too short."""
+    accuracy: Annotated[float, Range(above=0, most=1)] = 0.9
+    """Share of the stated answers that is to be right: the measure `knowledge` finds the certainty from which it is."""
+    knowledge_meaning: str = "auto"
+    """What tells which answers mean the same: short, entailment:FOLDER, judge:MODEL or judge:http://host/v1#MODEL; auto is the town's
+    grammar in the built-in world, and otherwise short."""
 
 
 @section

@@ -236,7 +236,23 @@ class Rollouts(DrawnBy, LongPrompts):
 
 
 @section
-class Rewards(Settings):
+class Knowledge(Settings):
+    """What a model knows, read off its own answers (docs/knowledge.md)."""
+
+    knowledge_samples: Annotated[int, Range(least=2, why="one answer agrees with itself")] = 10
+    """Answers that a model gives to each question, from which is read what it knows; they are kept in the project's cache."""
+    knowledge_threshold: Annotated[float, Range(above=0, below=1)] = 0.5
+    """Share of its answers that say the same from which a model counts as knowing."""
+    knowledge_use_cases: str = "open_qa"
+    """Use cases whose prompts ask for a fact; where no prompt has one of them, those without a use case that end in a question mark."""
+    knowledge_meaning: str = "short"
+    """What tells which answers mean the same: short, entailment:FOLDER, judge:MODEL or judge:http://host/v1#MODEL."""
+    knowledge_seed: Natural = 0
+    """Seed of those answers; runs that share it share the answers."""
+
+
+@section
+class Rewards(Knowledge):
     """The rewards of a policy's own samples."""
 
     rewards: str = "model"

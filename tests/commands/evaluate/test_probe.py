@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from evaluated import Answered, Typed, samples
 
+from accord.commands.evaluate.probe_knowledge import Truth
 from accord.commands.evaluate.probe_truth import passage_of
 from accord.errors import InputError
 from accord.evaluation.counterfactual import swap
@@ -223,3 +224,40 @@ def test_groups_are_exchanged_in_whole_words(text: str, axis: str, swapped: str)
 )
 def test_numbers_are_compared_as_numbers(text: str, answer: str, same: bool) -> None:
     assert same_number(text, answer) is same
+
+
+def test_knowledge_of_a_town(answered: Answered, town: Path) -> None:
+    found = answered("probe", town, "sft", "--measure", "knowledge", *FEW, "--knowledge-samples", "4")
+    assert set(found) >= {"knowledge", "systems"}
+    assert "truth" not in found
+    sft = found["knowledge"]["sft"]
+    assert set(sft["kinds"]) == {"common", "rare", "absent", "unanswerable"}
+    for each in sft["kinds"].values():
+        shares = [each[name][0] for name in ("knows", "knows_that_it_does_not", "makes_up")]
+        assert all(0 <= share <= 1 for share in shares)
+        assert sum(shares) <= 1 + 1e-9
+        assert each["prompts"] <= 8
+    assert set(sft["measures"]) == {"semantic_entropy", "discrete_entropy", "self_consistency", "p_true"}
+    stored = json.loads((town / "runs" / "probe" / "knowledge.json").read_text())
+    assert stored["meaning"] == "the town's grammar"
+    coverages = [point["coverage"] for point in stored["systems"]["sft"]["curve"]]
+    assert coverages == sorted(coverages)
+    # Asked again, nothing is drawn: the answers are kept.
+    kept = sorted((town / "cache" / "knowledge").iterdir())
+    before = [path.read_bytes() for path in kept]
+    again = answered("probe", town, "sft", "--measure", "knowledge", *FEW, "--knowledge-samples", "4", "--again")
+    assert again["knowledge"] == found["knowledge"]
+    assert [path.read_bytes() for path in sorted((town / "cache" / "knowledge").iterdir())] == before
+
+
+def test_knowledge_without_a_world_is_checked_by_the_column_beside_the_prompt() -> None:
+    truth = Truth(None)
+    asked = Prompt("q", (Message("user", "Who wrote Emma?"),), extra={"answer": "Jane Austen"})
+    assert truth.knows(asked)
+    assert not truth.knows(Prompt("r", (Message("user", "Who wrote Emma?"),)))
+    said = ["It was Jane Austen.", "Charlotte wrote it.", "I do not know who wrote Emma."]
+    assert [(each.right, each.made_up) for each in (truth.verdict(asked, text) for text in said)] == [
+        (True, False),
+        (False, True),
+        (False, False),
+    ]

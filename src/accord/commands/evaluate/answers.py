@@ -102,7 +102,7 @@ class Answers:
 
     def _answers(self, system: System, digest: str, prompts: Sequence[Prompt]) -> list[Answer | None]:
         """Return the answers, None to a prompt that does not fit the model's context; make and keep those that are missing."""
-        conversations = [self._conversation(system, prompt) for prompt in prompts]
+        conversations = [self.conversation(system, prompt) for prompt in prompts]
         keys: list[str] = []
         for turns in conversations:
             keys.append(lineage.digest_rows([turn.role, turn.content] for turn in turns))
@@ -128,17 +128,17 @@ class Answers:
 
     def _fits(self, system: System, turns: Sequence[Message]) -> bool:
         try:
-            self._opened(system.model).format.prompt(turns)
+            self.opened(system.model).format.prompt(turns)
         except RowTooLong:
             return False
         return True
 
-    def _conversation(self, system: System, prompt: Prompt) -> tuple[Message, ...]:
+    def conversation(self, system: System, prompt: Prompt) -> tuple[Message, ...]:
         """Return the conversation that a system sees; a few-shot prompt has as many demonstrations as leave room for a response."""
         if system.condition != "few-shot":
             return conversation(system.condition, prompt.messages)
         shots = self._shots(prompt)
-        chat_format = None if system.remote else self._opened(system.model).format
+        chat_format = None if system.remote else self.opened(system.model).format
         while shots and chat_format and chat_format.context:
             try:
                 room = chat_format.context - len(chat_format.prompt(conversation("few-shot", prompt.messages, shots)))
@@ -161,13 +161,14 @@ class Answers:
 
     def _speaker(self, system: System) -> Speaker:
         if not system.remote:
-            return LocalSpeaker(self._opened(system.model), self.dtype)
+            return LocalSpeaker(self.opened(system.model), self.dtype)
         address, model = system.address
         from accord.engine.remote import RemoteSpeaker  # needs httpx, of the extra remote
 
         return RemoteSpeaker(address, model, keep=self.project.path / CACHE / "remote")
 
-    def _opened(self, name: str) -> Model:
+    def opened(self, name: str) -> Model:
+        """Return a model of the project; one is open at a time."""
         if self._open is None or self._open.name != name:
             self._open = load_model(self.project, name)
         return self._open

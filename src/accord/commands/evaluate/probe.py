@@ -1,4 +1,4 @@
-"""`accord probe`: what training cost and taught besides: alignment tax, truthfulness, safety, fairness, public tests.
+"""`accord probe`: what training cost and taught besides: alignment tax, truthfulness, safety, fairness, knowledge, public tests.
 
 Needs language models, and per measure: raw text (tax), prompts of held-out users (truth, safety), held-out rankings and a reward model
 (fairness), or files of public tests. Leaves a run with a sample of the responses. The tax follows Ouyang et al. 2022, section 4.2;
@@ -16,7 +16,8 @@ from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath,
 from accord.commands.evaluate.answers import Answers, system_digest
 from accord.commands.evaluate.probe_fairness import group_swaps
 from accord.commands.evaluate.probe_groups import group_agreement
-from accord.commands.evaluate.probe_measure import MEASURES, Probing
+from accord.commands.evaluate.probe_knowledge import knowledge
+from accord.commands.evaluate.probe_measure import MEASURES, USUAL, Probing
 from accord.commands.evaluate.probe_plugins import functions_of, measured_by_plugin
 from accord.commands.evaluate.probe_safety import safety
 from accord.commands.evaluate.probe_table import print_probes
@@ -37,7 +38,7 @@ from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import ProbeConfig
 
-MEASURE_HELP = f"{', '.join(MEASURES)}, or the name of a plugin (docs/plugins.md); the four when neither this nor --file is given."
+MEASURE_HELP = f"{', '.join(MEASURES)}, or the name of a plugin (docs/plugins.md); the first four when neither this nor --file is given."
 
 
 @shows(print_probes)
@@ -56,7 +57,7 @@ def probe(
     flags: ComputeFlags = Compute(),
     config: Annotated[ProbeConfig, Flat] = ProbeConfig(),
 ) -> Run:
-    """Measure what training cost and taught besides: alignment tax, truthfulness, safety, fairness, public tests.
+    """Measure what training cost and taught besides: alignment tax, truthfulness, safety, fairness, knowledge, public tests.
 
     Example: accord probe my-town sft ppo --measure truth --file bbq/Age.jsonl.gz
 
@@ -67,7 +68,7 @@ def probe(
         RunError: a finished run of this name is there.
     """
     functions = functions_of(measure)
-    measures = dict.fromkeys(measure) or (() if file else MEASURES)
+    measures = dict.fromkeys(measure) or (() if file else USUAL)
     opened = Project.open(project)
     choose_device(flags.device)
     tests = [read_task_set(path, config.prompts) for path in file]
@@ -91,6 +92,8 @@ def probe(
                     found = {"truth": truthfulness(probing)}
                 case "safety":
                     found = {"safety": safety(probing, lexicon)}
+                case "knowledge":
+                    found = {"knowledge": knowledge(probing)}
                 case "fairness":
                     found = {"swaps": group_swaps(probing, reward)} if reward else {}
                     found["served"] = group_agreement(probing)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from accord.commands.app import interval_text
-from accord.runtime.progress import table
+from accord.runtime.progress import say, table
 from accord.runtime.runs import Run
 
 HIDDEN = "by_occupation"
@@ -25,11 +25,38 @@ def print_probes(run: Run) -> None:
     for part in ("truth", "safety", "swaps", "served"):
         if found.get(part):
             _print_part(part, found[part])
+    for system, each in found.get("knowledge", {}).items():
+        _print_knowledge(system, each)
     for name, each in found.get("measures", {}).items():
         _print_part(name, each)
     for name, each in found.get("files", {}).items():
         by_system = {system: each[system] for system in found["systems"] if system in each}
         _print_part(f"{name}: {each['kind']}, {each['items']} items", by_system, of="model")
+
+
+def _print_knowledge(system: str, found: Mapping[str, Any]) -> None:
+    """Print what a system knows by kind of question, and how well each measure of certainty tells its right answers from wrong ones."""
+    columns = ("knows", "knows_that_it_does_not", "makes_up", "sure_and_wrong")
+    rows: list[tuple[str, ...]] = []
+    for kind, each in found["kinds"].items():
+        rows.append((kind, str(each["prompts"]), *(_interval(each.get(name)) for name in columns)))
+    head = ["questions", "how many", "knows", "knows that it does not", "makes up", "sure and wrong"]
+    table(f"what {system} knows (shares of its answers)", head, rows)
+    measures: list[tuple[str, ...]] = []
+    for name, each in found["measures"].items():
+        measures.append((name.replace("_", " "), str(each["questions"]), _interval(each["auroc"]), _interval(each["ece"])))
+    table(f"how sure {system} is when it is right", ["measure", "answers", "AUROC", "ECE"], measures)
+    if point := found["threshold"]:
+        say(
+            f"{system}: right in {point['accuracy']:.0%} of the answers that at least {point['threshold']:.0%} of its samples agree with; "
+            f"these are {point['coverage']:.0%} of the questions"
+        )
+    elif everything := found["answers_all"]:
+        say(f"{system} is right in {everything['accuracy']:.0%} of its answers; no threshold reaches the accuracy that was asked for")
+
+
+def _interval(metric: list[float | None] | None) -> str:
+    return "" if metric is None else interval_text(metric)
 
 
 def _print_part(title: str, metrics: Mapping[str, Mapping[str, Any]], of: str = "of") -> None:

@@ -21,9 +21,12 @@ from accord.algorithms.early_stopping import HeldOut
 from accord.algorithms.process import ProcessReward
 from accord.algorithms.reward_parts import Ensemble, HumanRatings, SignedSimilarity, Similarity, parse_pooling
 from accord.algorithms.rewards import Earned, Ended, ExactAnswer, Length, Mixture, Repetition, Rows, Term, TextPart, parse_rewards
-from accord.commands.models import Model, digest_of, load_reward_model, locate, open_tokenizer
+from accord.commands.knowledge import open_meaning, own_answers, question_of, questions_of
+from accord.commands.models import Model, digest_of, load_model, load_reward_model, locate, open_tokenizer
 from accord.commands.train.run import as_held, askable, snapshot
 from accord.commands.train.text_rewards import VERIFIERS, TextTerm, judged_agreement, open_texts, read_term, written_by
+from accord.data.refusal import admits_ignorance
+from accord.data.semantics import UNKNOWN
 from accord.data.templates import ChatFormat
 from accord.data.templates import chat_format as template_of
 from accord.data.tokenizers import Tokenizer, load_tokenizer
@@ -34,8 +37,9 @@ from accord.feedback.store import Store
 from accord.models.paths import path_of
 from accord.models.scalar import BIAS, RewardModel
 from accord.protocols import Scorer
-from accord.records import Demonstration, Episode, Message, Prompt, Split, Worth, final_answer
+from accord.records import Demonstration, Episode, Message, Prompt, Sampling, Split, Worth, final_answer
 from accord.rewards.judge import JudgeReward
+from accord.rewards.knowledge import KnowledgeReward, Known, known_from
 from accord.rewards.rows import Said, TextReward
 from accord.rewards.servers import ServerReward
 from accord.runtime import plugins, ranks
@@ -55,10 +59,12 @@ PROCESS = re.compile(r"process\((.+)\)")
 """A term that rewards single tokens by a model of where responses go wrong."""
 SIGNED = re.compile(r"signed_similarity(?::(0?\.\d+))?")
 """Similarity with a sign, and the similarity that is worth 0."""
+KNOWLEDGE = re.compile(r"knowledge(?:\((.+)\))?")
+"""Admissions where a model's own answers disagree: those of the model that the policy starts from, or of the one that is named."""
 FROM_PEOPLE = ("exact", "similarity", "signed_similarity", "ratings")
 EARNED = "environment"
 """The term that stands for what the environment of an episode gives."""
-BUILT_IN = ("model", EARNED, *FROM_PEOPLE, *RULES, *VERIFIERS, "judge", "isolated")
+BUILT_IN = ("model", EARNED, "knowledge", *FROM_PEOPLE, *RULES, *VERIFIERS, "judge", "isolated")
 """Rewards that no plugin may be named like."""
 HELD_OUT = ("held_out_reward", "held_out_win_rate", "held_out_best", "held_out_best_step")
 """Metrics of the last evaluation on held-out prompts that a run's summary takes."""
@@ -163,7 +169,7 @@ def _check_earned(names: Sequence[str], environment: str) -> None:
     """Refuse a term that does not fit what is sampled, a response or an episode."""
     if EARNED in names and not environment:
         raise UsageError("environment is what an environment gives, and there is none", where="rewards", hint="--environment module:Class")
-    single = [name for name in names if name in FROM_PEOPLE or SIGNED.fullmatch(name)]
+    single = [name for name in names if name in FROM_PEOPLE or SIGNED.fullmatch(name) or KNOWLEDGE.fullmatch(name)]
     if environment and single:
         hint = f"environment, a reward model, a function, a verifier, a server, {', '.join(RULES)}"
         raise UsageError(f"{single[0]} rewards one response, and an episode has several turns", where="rewards", hint=hint)
@@ -224,7 +230,7 @@ def _text_of(project: Project, term: str) -> TextTerm | None:
     if plugins.has("rewards", term, BUILT_IN) and term in project.models():
         what = f"{term!r} is a model of the project, and a reward of {plugins.origin('rewards', term)}"
         raise UsageError(what, where="rewards", hint="rename the model's folder, or uninstall the package")
-    return None if term in project.models() else read_term(term, BUILT_IN)
+    return None if term in project.models() or KNOWLEDGE.fullmatch(term) else read_term(term, BUILT_IN)
 
 
 def _models_of(project: Project, term: str) -> tuple[str, ...]:
@@ -239,7 +245,7 @@ def _models_of(project: Project, term: str) -> tuple[str, ...]:
         return (found.group(1),)
     if term == "model" or term in project.models():
         return (term,)
-    if term in RULES or term in FROM_PEOPLE or SIGNED.fullmatch(term) or term == EARNED:
+    if term in RULES or term in FROM_PEOPLE or SIGNED.fullmatch(term) or KNOWLEDGE.fullmatch(term) or term == EARNED:
         return ()
     known = plugins.known(BUILT_IN, "rewards")
     hint = f"{known}, module:function, http://host/path, a model of the project, and min(a+b) of such models"
@@ -307,6 +313,9 @@ def mixture(
             return scorers[name]
         if name in spec.texts:
             return kept(name, TextPart(_written(spec.texts[name], chat_format), rows))
+        if found := KNOWLEDGE.fullmatch(name):
+            part = knowledge(project, run, spec.prompts, found.group(1) or model.name, config, dtype)
+            return kept(name, TextPart(part, rows))
         if name == EARNED:
             return Earned()
         if name == "exact":
@@ -330,6 +339,53 @@ def mixture(
         tried.hear([Episode(opening=ids[0], own=[True], rewards=[0.0], end="done", messages=())] * 2)
     tried.score([ids[0]] * 2, [[chat_format.stop[0]]] * 2)
     return made
+
+
+def knowledge(project: Project, run: Run, prompts: Sequence[Prompt], name: str, config: Rewards, dtype: torch.dtype) -> KnowledgeReward:
+    """Build the reward of a model's own knowledge: it answers each question several times, once for all runs that ask for the same.
+
+    Args:
+        name: the model that answers, as it was before the policy learned.
+
+    Raises:
+        InputError: none of the prompts asks for a fact.
+    """
+    asked = questions_of(prompts, config.knowledge_use_cases)
+    if not asked:
+        there = ", ".join(sorted({prompt.use_case for prompt in prompts if prompt.use_case})) or "none"
+        hint = f"name the use cases that do by knowledge_use_cases; there are: {there}"
+        raise InputError("no prompt asks for a fact", where="rewards, knowledge", hint=hint)
+    n, sampling = config.knowledge_samples, Sampling(temperature=1.0, max_tokens=getattr(config, "max_tokens", 0))
+
+    def groups() -> tuple[list[list[str]], list[list[str]], int, int]:
+        """What each question's answers say, and what they mean; only the first process draws and compares them."""
+        own = own_answers(
+            project,
+            load_model(project, name),
+            [each.messages for each in asked],
+            n=n,
+            sampling=sampling,
+            seed=config.knowledge_seed,
+            dtype=dtype,
+        )
+        texts = [[answer.text for answer in answers] for answers in own.answers]
+        rows = [(question_of(prompt), said) for prompt, said in zip(asked, texts, strict=True)]
+        return texts, meaning.groups(rows), own.drawn, own.tokens
+
+    meaning = open_meaning(project, config.knowledge_meaning)
+    texts, named, drawn, tokens = ranks.from_first(groups)
+    known: dict[str, Known] = {}
+    for prompt, said, names in zip(asked, texts, named, strict=True):
+        known[prompt.id] = known_from(question_of(prompt), said, names, UNKNOWN)
+    agrees = sum(each.most >= config.knowledge_threshold for each in known.values())
+    remark = (
+        f"knowledge: {name} answered {len(asked):,} of {len(prompts):,} prompts {n} times each ({drawn:,} answers, "
+        f"{tokens:,} tokens drawn now; the others were kept); told apart by {meaning.name}; "
+        f"it agrees with itself on {agrees / len(asked):.0%}"
+    )
+    say(remark)
+    run.note(remark)
+    return KnowledgeReward(known, meaning.groups, lambda text: 0.0 if admits_ignorance(text) else 1.0, config.knowledge_threshold)
 
 
 def _written(part: TextReward, chat_format: ChatFormat) -> TextReward:
