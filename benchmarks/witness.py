@@ -50,10 +50,10 @@ def verdict(url: str, witness: Witness) -> dict[str, int]:
         ``acknowledged`` of the witness; ``lost``: no such answer; ``changed``: the answer or its record says something else;
         ``unrecorded``: nothing would be learned from it; ``doubled``: people who answered one task twice.
     """
-    said = {row[0]: row for row in _rows(url, "SELECT id, task_id, payload FROM answers")}
-    texts: dict[str, str] = dict(_rows(url, "SELECT id, text FROM responses"))
+    said = {row[0]: row for row in rows(url, "SELECT id, task_id, payload FROM answers")}
+    texts: dict[str, str] = dict(rows(url, "SELECT id, text FROM responses"))
     records: dict[str, dict[str, Row]] = {}
-    for ranking, response, rank, quality in _rows(url, "SELECT ranking_id, response_id, rank, quality FROM ranking_items"):
+    for ranking, response, rank, quality in rows(url, "SELECT ranking_id, response_id, rank, quality FROM ranking_items"):
         records.setdefault(ranking, {})[texts[response]] = (rank, quality)
     counts = Counter(acknowledged=0, lost=0, changed=0, unrecorded=0)
     for line in witness.lines():
@@ -67,7 +67,7 @@ def verdict(url: str, witness: Witness) -> dict[str, int]:
         counts["unrecorded"] += record is None
         counts["changed"] += task != line["task"] or not _says(payload, texts, line) or (record is not None and record != kept)
     twice = "SELECT task_id, labeler FROM answers GROUP BY task_id, labeler, revision HAVING COUNT(*) > 1"
-    return {**counts, "doubled": len(list(_rows(url, twice)))}
+    return {**counts, "doubled": len(list(rows(url, twice)))}
 
 
 def _says(payload: str, texts: Mapping[str, str], line: Mapping[str, Any]) -> bool:
@@ -78,7 +78,8 @@ def _says(payload: str, texts: Mapping[str, str], line: Mapping[str, Any]) -> bo
     return ranks == line["ranks"] and ratings == line["ratings"]
 
 
-def _rows(url: str, query: str) -> Iterator[Row]:
+def rows(url: str, query: str) -> Iterator[Row]:
+    """Yield the rows of a query, read by the database's driver alone."""
     if url.startswith("sqlite:///"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
             yield from connection.execute(query)

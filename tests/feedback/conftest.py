@@ -73,6 +73,11 @@ class Postgres:
         self._run("pg_ctl", "stop", "--mode=immediate", "--pgdata", self.data)
         self.watch.communicate()
 
+    def restart(self) -> None:
+        """Stop the server as a crash would, and start it again."""
+        log = self.folder / "log.txt"
+        self._run("pg_ctl", "restart", "--wait", "--timeout=120", "--mode=immediate", "--pgdata", self.data, "--log", log)
+
     def database(self) -> str:
         """The address of a new, blank database."""
         name = f"t{uuid.uuid4().hex[:12]}"

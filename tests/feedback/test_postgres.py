@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from feedback.conftest import Postgres
 from sqlalchemy import text
+from wire import Wire
 
+import accord.commands.serve.serve as serve
 from accord.errors import StoreError
 from accord.feedback.store import Store
 from accord.records import Message, Prompt, Response
+from accord.runtime.project import Project
+from accord.settings import ServeConfig
 
 STARTED = """
 import sys, tempfile
@@ -74,40 +75,6 @@ def alive(process: int) -> bool:
     return True
 
 
-class Wire:
-    """A network between a client and the server that can stop delivering, and neither answers nor closes then."""
-
-    def __init__(self, socket_file: Path) -> None:
-        self.to, self.cut = socket_file, threading.Event()
-        self.entrance = socket.create_server(("127.0.0.1", 0))
-        self.open = [self.entrance]
-        threading.Thread(target=self._enter, daemon=True).start()
-
-    @property
-    def port(self) -> int:
-        return int(self.entrance.getsockname()[1])
-
-    def _enter(self) -> None:
-        with suppress(OSError):
-            while True:
-                near = self.entrance.accept()[0]
-                far = socket.socket(socket.AF_UNIX)
-                far.connect(str(self.to))
-                self.open += [near, far]
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
-
-    def _pass(self, one: socket.socket, other: socket.socket) -> None:
-        with suppress(OSError):
-            while data := one.recv(65536):
-                if not self.cut.is_set():
-                    other.sendall(data)
-
-    def close(self) -> None:
-        for each in self.open:
-            each.close()
-
-
 def test_a_server_that_neither_answers_nor_closes_is_given_up(postgres: Postgres) -> None:
     url = postgres.blank()
     with Store.open(url) as store:
@@ -128,3 +95,22 @@ def test_a_server_that_neither_answers_nor_closes_is_given_up(postgres: Postgres
             assert store.counts()["prompts"] == 1, "and it comes back by itself"
     finally:
         wire.close()
+
+
+def test_the_api_gives_such_a_server_up_too(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = postgres.blank()
+    wire = Wire(postgres.folder / ".s.PGSQL.5432")
+    far = f"postgresql+psycopg://accord@127.0.0.1:{wire.port}/{url.split('/')[3].split('?')[0]}?connect_timeout=2"
+    project = Project.create(tmp_path / "p", settings={"store": {"url": far}})
+    monkeypatch.setattr(serve, "ANSWER_SECONDS", 0.5)
+    desk = serve.desk_of(project, ServeConfig())
+    try:
+        desk.store().counts()
+        wire.cut.set()
+        began = time.monotonic()
+        with pytest.raises(StoreError, match=r"did not answer within 0\.5 seconds"):
+            desk.store().counts()
+        assert time.monotonic() - began < 20
+    finally:
+        wire.close()
+        desk.close()

@@ -119,6 +119,7 @@ def connect(url: str, *, seconds: float | None = None) -> Database:
     """
     database = Database(_engine(url, seconds))
     try:
+        _check_log(database)
         _prepare(database)
     except BaseException:
         database.close()
@@ -138,11 +139,21 @@ def unprepared(url: str, *, moving: bool = False) -> Generator[Database]:
     """
     database = Database(_engine(url, None))
     try:
+        _check_log(database)
         if _version(database):
             _prepare(database, moving=moving)
         yield database
     finally:
         database.close()
+
+
+def _check_log(database: Database) -> None:
+    """Make sure that SQLite loses nothing of a damaged log without a word, before its first connection reads it."""
+    place = Path(database.place)
+    if database.is_sqlite and place.with_name(f"{place.name}-wal").is_file():
+        from accord.feedback.write_ahead import refuse_damage
+
+        refuse_damage(place)
 
 
 def _prepare(database: Database, *, moving: bool = False) -> None:
@@ -278,11 +289,15 @@ def errors(place: str, what: str) -> Generator[None]:
         said = without_password(" ".join(str(error.orig).split()))
         if "disk I/O error" in said and _full(place):  # SQLite's words when its log cannot be made
             said = "the disk is full"
+        if "unable to open database file" in said and _read_only(place):  # as when it may not make its log
+            said = "the disk is read-only"
         raise StoreError(f"the store {what}: {said}", where=place, hint=_hint(said)) from error
     except PoolTimeout as error:
         raise StoreError(f"the store {what}: every connection is busy", where=place, hint="try again in a moment") from error
     except sqlite3.Error as error:
-        raise StoreError(f"the store {what}: {error}", where=place, hint="check that it is a store and writable") from error
+        said = "the disk is read-only" if _read_only(place) else str(error)
+        hint = _hint(said) or "check that it is a store and writable"
+        raise StoreError(f"the store {what}: {said}", where=place, hint=hint) from error
     except UnicodeEncodeError as error:
         raise StoreError(f"the store {what}: a text holds half of a surrogate pair", where=place, hint="nothing was stored") from error
 
@@ -292,6 +307,8 @@ def _hint(said: str) -> str:
         return "is the server running, and is the address right?"
     if "disk is full" in said:
         return "free some space, then run the same command again; what was acknowledged is there"
+    if "readonly" in said or "read-only" in said:
+        return "make the disk and the file writable, or work on a copy elsewhere; nothing was changed"
     if "malformed" in said or "not a database" in said:
         return "the file is damaged; keep it, and make a new project of the last backup: `accord restore`"
     return ""
@@ -303,3 +320,9 @@ def _full(place: str) -> bool:
         return shutil.disk_usage(Path(place).parent).free < LOG_AT_LEAST
     except (OSError, ValueError):
         return False
+
+
+def _read_only(place: str) -> bool:
+    """Return whether a database's file is there, in a folder that cannot be written."""
+    path = Path(place)
+    return path.is_file() and not os.access(path.parent, os.W_OK)

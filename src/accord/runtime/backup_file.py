@@ -140,7 +140,8 @@ def packing(path: Path, about: dict[str, Any]) -> Generator[Packing]:
     if path.exists():
         raise InputError("is there already", where=str(path), hint="name another file; a backup is never overwritten")
     path.parent.mkdir(parents=True, exist_ok=True)
-    clean(path.parent, path.name)
+    for name in (path.name, beside(path).name):
+        clean(path.parent, name)
     with disk_errors(path), replacing(path) as unfinished:
         descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, OWNER_ONLY)
         with open(descriptor, "w+b") as file:

@@ -1,4 +1,4 @@
-"""Atomic writes: a temporary name in the same folder, fsync, rename. A full disk becomes a one-line error."""
+"""Atomic writes: a temporary name in the same folder, fsync, rename. A full or read-only disk becomes a one-line error."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ OWNER_ONLY = 0o600
 """The rights of a file that only its owner may read."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "File too large")
+_READ_ONLY_WORDS = ("Read-only file system", "readonly database")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -38,7 +39,7 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -
         mode: rights of the new file; the process's usual ones when None.
 
     Raises:
-        RunError: the disk is full.
+        RunError: the disk is full or read-only.
     """
     rights = 0o666 if mode is None else mode
     with disk_errors(path), replacing(path) as unfinished, open(unfinished, "wb", opener=partial(os.open, mode=rights)) as file:
@@ -152,24 +153,27 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Generator[None]:
-    """Turn a full disk, however a library reports it, into a RunError. Every other error passes."""
+    """Turn a full or read-only disk, however a library reports it, into a RunError. Every other error passes."""
     try:
         yield
     except RunError:
         raise
     except Exception as error:
-        if not _is_full(error):
+        if _says(error, (errno.EROFS,), _READ_ONLY_WORDS):
+            hint = "make it writable, or work on a copy elsewhere; then run the same command again"
+            raise RunError("the disk is read-only; the previous content is untouched", where=str(path), hint=hint) from error
+        if not _says(error, _FULL, _FULL_WORDS):
             raise
         hint = "free some space, then run the same command again; continue a training run with --resume"
         raise RunError("the disk is full; the previous content is untouched", where=str(path), hint=hint) from error
 
 
-def _is_full(error: BaseException | None) -> bool:
-    """Return whether the error, or one of its causes, says that the disk is full."""
+def _says(error: BaseException | None, numbers: tuple[int, ...], words: tuple[str, ...]) -> bool:
+    """Return whether the error, or one of its causes, has one of the system's numbers or says one of the words."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in numbers:
             return True
-        if any(words in str(error) for words in _FULL_WORDS):
+        if any(word in str(error) for word in words):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -34,7 +34,7 @@ from typing import Any, Literal, cast
 
 from accord.errors import InputError, RunError, UsageError
 from accord.runtime import owners
-from accord.runtime.files import TEMPORARY, clean, write_atomic
+from accord.runtime.files import TEMPORARY, clean, disk_errors, write_atomic
 from accord.runtime.project import Project
 
 Queue = Literal["training", "data"]
@@ -299,9 +299,10 @@ def _placed(project: Path, arguments: Sequence[str]) -> list[str]:
 @contextmanager
 def _queueing(project: Project) -> Generator[None]:
     """Hold the project's queues: two sites that start a job at the same moment take turns."""
-    (project.path / FOLDER).mkdir(exist_ok=True, mode=0o700)  # logs and results hold what people wrote
-    with owners.locked(project.path / FOLDER / ".lock"):
-        yield
+    with disk_errors(project.path / FOLDER):
+        (project.path / FOLDER).mkdir(exist_ok=True, mode=0o700)  # logs and results hold what people wrote
+        with owners.locked(project.path / FOLDER / ".lock"):
+            yield
 
 
 def _folders(jobs: Path) -> list[Path]:

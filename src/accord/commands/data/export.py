@@ -19,7 +19,7 @@ from accord.data.row_writer import json_lines, write_rows
 from accord.errors import InputError, UsageError
 from accord.feedback.export import What, lines, values
 from accord.feedback.store import Store
-from accord.runtime.files import disk_errors, replacing, sync
+from accord.runtime.files import clean, disk_errors, replacing, sync
 from accord.runtime.project import Project
 
 
@@ -55,6 +55,7 @@ def _write_own(store: Store, what: What, out: Path | None) -> None:
         return
     if out.suffix in (".csv", ".tsv", ".parquet", ".json", ".gz", ".zst"):
         raise UsageError(f"our own form is written as .jsonl, not {out.suffix}", where="--out", hint="name another --format")
+    clean(out.parent, out.name)  # of an export that was killed
     with disk_errors(out), replacing(out) as unfinished:
         with unfinished.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(written)
@@ -67,6 +68,7 @@ def _write_foreign(store: Store, what: What, format: str, out: Path | None) -> N
     if out is None:
         sys.stdout.writelines(json_lines(rows))
         return
+    clean(out.parent, out.name)
     with disk_errors(out), replacing(out) as unfinished:
         write_rows(unfinished, _at_least_one(rows, what), out)
         sync(unfinished)

@@ -144,9 +144,9 @@ def _unfinished_folder(project: Project) -> Generator[Path]:
     """An empty folder in the project, gone afterwards. Remains of an import that was killed are cleared first."""
     clean(project.path, "import")
     folder = temporary(project.path / "import")
-    folder.mkdir()
     try:
         with disk_errors(project.path):
+            folder.mkdir()
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

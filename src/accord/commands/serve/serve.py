@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -21,6 +22,7 @@ from accord.commands.serve.rules import rules_of
 from accord.errors import ModelError, UsageError
 from accord.feedback import questions
 from accord.feedback.app_prompts import Draw
+from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.store import Store
 from accord.feedback.web.connections import server
 from accord.feedback.web.server import is_loopback, listen
@@ -100,13 +102,19 @@ def _model_host(project: Project, config: ServeConfig, models: Sequence[str], dt
     return ModelHost(lambda name: load_model(project, name), names, capacity=capacity, dtype=compute_dtype(dtype))
 
 
+def desk_of(project: Project, config: ServeConfig) -> Desk:
+    """Return what the routes for apps work with; the database is opened when it is first needed."""
+    asked = questions.load(project.settings.get("label.questions"), project.path)
+    label = LabelConfig(**project.settings.get("label", {}))
+    store = partial(Store.open, project.store_url, seconds=ANSWER_SECONDS)
+    return Desk(store, asked, label, project.path, config.webhook_private)
+
+
 async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules, project: Project) -> None:
     socket = listen(config.host, config.port)
     names = [part.strip() for part in config.names.split(",") if part.strip()]
     limits = Limits(config.requests_per_minute, config.tokens_per_minute)
-    asked = questions.load(project.settings.get("label.questions"), project.path)
-    label = LabelConfig(**project.settings.get("label", {}))
-    desk = Desk(lambda: Store.open(project.store_url), asked, label, project.path, config.webhook_private)
+    desk = desk_of(project, config)
     held_out = ChatConfig(**project.settings.get("chat", {})).held_out
     keeper = Keeper(desk, Draw(EVERYTHING, config.prompt_share, config.prompts_per_user, held_out), config.keep_days)
     how: dict[str, Any] = {"limits": limits, "names": [*names, config.host], "rules": rules, "strict": config.strict, "keeper": keeper}
