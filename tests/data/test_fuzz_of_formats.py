@@ -37,3 +37,11 @@ def test_a_few_hundred_damaged_inputs(tmp_path: Path) -> None:
 def test_a_hundred_thousand_damaged_inputs(tmp_path: Path) -> None:
     outcomes = fuzzed(tmp_path, 100_000, 2)
     assert set(outcomes) <= {"ok", "refused"}, next(iter(set(outcomes) - {"ok", "refused"}))
+
+
+@pytest.mark.parametrize("turns", ["[Infinity]", "5", "[1, 2]", "[]", "null", '[[], {"from": "gpt", "value": "Go"}]', '"x"', "true"])
+@pytest.mark.parametrize("row", ['{{"conversations": {}, "rating": -1}}', '{{"prompt": "Hi?", "chosen": {0}, "rejected": {0}}}'])
+def test_what_is_no_list_of_turns_is_refused(turns: str, row: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(row.format(turns) + "\n")
+    assert fuzz.run(lambda: fuzz.read_only(path)) in ("ok", "refused")

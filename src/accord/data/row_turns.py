@@ -29,11 +29,11 @@ def turns_of(row: Row, field: str, *, first: bool = True) -> tuple[Message, ...]
         row.reads.update(path.replace(f"{field}[0].", f"{field}.", 1) for path in tuple(row.reads))
         return found
     value = listed(value) if isinstance(value, str) else value
-    named = {"role": "from", "content": "value"} if any("from" in turn for turn in value or ()) else {}
-    if first:
+    given = cast(list[Any], value) if isinstance(value, list) else []
+    named = {"role": "from", "content": "value"} if any(isinstance(turn, dict) and "from" in turn for turn in given) else {}
+    if first or not given:
         return conversation(row, field, **named)
     asked = {named.get("role", "role"): "user", named.get("content", "content"): "?"}
-    given = cast(list[Any], value)
     answers = given if _begins_with_a_question(given, named) else [asked, *given]
     found = conversation(row.like({**row.value, field: answers}), field, **named)
     row.reads.update(_moved(path, row.inside + field) for path in tuple(row.reads) if len(answers) != len(given))
