@@ -109,6 +109,10 @@ class Load:
     """Longest sequence of the model, which a ``max_tokens`` of 0 stands for."""
     optimizer: str = ""
     """adamw or muon; by default as the settings say."""
+    processes: int = 1
+    """Processes that divide the rows; the plan is one process's."""
+    room: float = 0.0
+    """Memory of a process in bytes, by which ``shard`` auto decides; 0 when it is not known, and then nothing is sharded by auto."""
 
     def asked(self, name: str, default: Any = 0) -> Any:
         return getattr(self.config, name, default)
@@ -122,6 +126,11 @@ class Load:
         """Sequences of an optimiser step."""
         rows = self.asked("minibatch_size") or self.config.batch_size
         return rows * self.per_prompt
+
+    @property
+    def own_rows(self) -> int:
+        """Sequences of an optimiser step that a process computes; those of one ranking stay together."""
+        return math.ceil(self.rows / (self.processes * self.per_prompt)) * self.per_prompt
 
     @property
     def per_prompt(self) -> int:
@@ -138,19 +147,19 @@ class Load:
     def tokens(self) -> int:
         """Tokens of the largest pass."""
         a_group = self.per_prompt * self.length
-        groups = max(1, min(self.config.micro_tokens, self.rows * self.length) // a_group)
+        groups = max(1, min(self.config.micro_tokens, self.own_rows * self.length) // a_group)
         return max(groups * a_group, self.raw_text)
 
     @property
     def raw_text(self) -> int:
         """Tokens of the pass over raw text that is mixed into a step."""
         mixed = self.method == "sft" or (self.method == "ppo" and self.asked("ptx_coef") > 0)
-        return int(self.asked("ptx_tokens")) if mixed else 0
+        return math.ceil(self.asked("ptx_tokens") / self.processes) if mixed else 0
 
     @property
     def passes(self) -> int:
         """Forward and backward passes that an optimiser step takes, one over raw text among them."""
-        return math.ceil(self.rows * self.length / self.tokens) + (self.raw_text > 0)
+        return math.ceil(self.own_rows * self.length / self.tokens) + (self.raw_text > 0)
 
 
 @dataclass(frozen=True)
@@ -265,6 +274,25 @@ def plan(shape: Shape, load: Load, *, advise: bool = False) -> Plan:
     return replace(found, advice=_advice(shape, load, found.total)) if advise else found
 
 
+def too_large(held: float, learned: float, room: float) -> bool:
+    """Return whether a model takes more than half of a process's memory, so that processes shard it unless they are told otherwise.
+
+    Args:
+        held: bytes of its weights. learned: weights that have a gradient and AdamW's two moments beside them.
+    """
+    return held + 3 * FLOAT * learned > room / 2
+
+
+def _sharded(shape: Shape, load: Load) -> bool:
+    """Return whether the processes shard the weights."""
+    shard = load.asked("shard", "replicate")
+    if load.processes == 1 or shard != "auto":
+        return load.processes > 1 and shard == "full"
+    four_bits = shape.matrices * (FOUR_BITS if load.asked("lora_bits") else FLOAT)
+    held = four_bits + FLOAT * (shape.weights - shape.matrices)
+    return bool(load.room) and too_large(held, 0 if load.asked("lora_rank") else shape.weights, load.room)
+
+
 def _allocator(parts: Mapping[str, float]) -> dict[str, float]:
     return {"allocator": ALLOCATOR * sum(size for name, size in parts.items() if name not in ("process", "a model's file"))}
 
@@ -272,39 +300,54 @@ def _allocator(parts: Mapping[str, float]) -> dict[str, float]:
 def _moments(shape: Shape, load: Load) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield each moment with its parts."""
     rank, bits = load.asked("lora_rank"), load.asked("lora_bits")
+    share = 1 / load.processes if _sharded(shape, load) else 1.0
     actors, critics = int(load.method not in SCALAR), int(load.method in (*SCALAR, "ppo"))
-    frozen = shape.matrices * (FOUR_BITS if bits else FLOAT)
-    lm, scalar = (frozen + FLOAT * (total - shape.matrices) for total in (shape.weights, shape.body + shape.width))
+    whole = shape.matrices * FOUR_BITS if bits else 0.0  # four-bit weights are buffers: every process holds all of them
+    lm, scalar = (FLOAT * (total - (shape.matrices if bits else 0)) for total in (shape.weights, shape.body + shape.width))
     adapters = rank * shape.sides
     learned = (adapters if rank else shape.weights) * actors + (adapters + shape.width if rank else shape.body + shape.width) * critics
     twice = 1 if rank else 2
-    held = {"policy": lm + FLOAT * adapters if actors else 0.0}
+
+    def weights(size: float, trained: float = 0.0) -> float:
+        return whole + share * (size + FLOAT * trained)
+
+    held = {"policy": weights(lm, adapters) if actors else 0.0}
     if load.method in SCALAR:
-        held |= {"reward model": scalar + FLOAT * adapters, "head of the language model": FLOAT * shape.head}
+        held |= {"reward model": weights(scalar, adapters), "head of the language model": FLOAT * shape.head}
     elif load.method in SAMPLED and load.method != "star":
-        held |= {"reference": (twice - 1) * lm}
+        held |= {"reference": (twice - 1) * weights(lm)}
         shared = 1 if load.method == "ppo" and rank else 0  # the value model lies over the reward model
-        held |= {"value model": scalar + FLOAT * adapters if load.method == "ppo" else 0.0}
-        held |= {"reward models": max(load.reward_models - shared, 0) * scalar}
+        held |= {"value model": weights(scalar, adapters) if load.method == "ppo" else 0.0}
+        held |= {"reward models": max(load.reward_models - shared, 0) * weights(scalar)}
     if load.asked("ema") or (load.method in ("star", "raft") and load.asked("restart")):
-        held |= {"copy of the policy": FLOAT * (adapters if rank else shape.weights)}
+        held |= {"copy of the policy": FLOAT * share * (adapters if rank else shape.weights)}
     base = {"process": PROCESS["cpu" if load.device == "cpu" else "gpu"]}
     trained = (adapters if rank else shape.matrices) * (actors + critics)
-    moments_of = {"optimizer": FLOAT * (2 * learned - (trained if load.muon else 0))}
-    gradients = {"gradients": FLOAT * learned}
+    moments_of = {"optimizer": FLOAT * share * (2 * learned - (trained if load.muon else 0))}
+    gradients = {"gradients": FLOAT * share * learned}
 
     largest = max(shape.weights * shape.stored, 0) if load.device == "cpu" else 0.0
-    yield "opening the models", base | held | {"a model's file": largest}
+    unsharded = {"a model before it is sharded": (1 - share) * lm}
+    yield "opening the models", base | held | unsharded | {"a model's file": largest}
     models = actors + critics
     work = _pass(shape, load, models)
     head = FLOAT * shape.vocabulary * shape.width * (actors if not rank else 0)
     several = load.passes > 1
-    started = base | held | moments_of | (gradients if several else {}) | work | {"gradient of the head": head}
+    gathered = {"gathered weights": _gathered(shape, load) if share < 1 else 0.0}
+    started = base | held | moments_of | (gradients if several else {}) | work | gathered | {"gradient of the head": head}
     yield "the backward pass begins", started
     ends = {"gradient of the head": 2 * head, "casts": work["casts"] / max(shape.layers, 1)}
-    yield "the backward pass ends", base | held | moments_of | gradients | ends
+    yield "the backward pass ends", base | held | moments_of | gradients | gathered | ends
     if load.method in SAMPLED:
-        yield "drawing responses", base | held | moments_of | _drawing(shape, load)
+        drawing = {"gathered weights": (1 - share) * lm}
+        yield "drawing responses", base | held | moments_of | drawing | _drawing(shape, load)
+
+
+def _gathered(shape: Shape, load: Load) -> float:
+    """Return what a process gathers of a sharded model at a time: embedding and head, the block that computes and the next one, and the
+    whole gradient of a block before the processes divide it."""
+    rank, block = load.asked("lora_rank"), (0 if load.asked("lora_bits") else shape.matrices + shape.experts) / max(shape.layers, 1)
+    return FLOAT * (shape.embedding + shape.head + 2 * block + (0 if rank else block))
 
 
 def _pass(shape: Shape, load: Load, models: int) -> dict[str, float]:
@@ -355,8 +398,9 @@ def _kept_per_token(shape: Shape, cast: int) -> float:
 def _drawing(shape: Shape, load: Load) -> dict[str, float]:
     """Return what drawing responses takes: cast weights, keys and values, and the prompts' own pass."""
     cast = load.dtype_bytes
-    rows = load.config.batch_size * (load.asked("group_size", 1) if load.method == "raft" else load.asked("attempts", 1))
-    prompts = rows // load.asked("group_size", 1) if load.method in ("grpo", "rloo", "reinforce") else load.config.batch_size
+    group = load.asked("group_size", 1) if load.method in ("grpo", "rloo", "reinforce") else 1
+    prompts = math.ceil(load.config.batch_size // group / load.processes)
+    rows = prompts * group * (load.asked("group_size", 1) if load.method == "raft" else load.asked("attempts", 1))
     copies = cast * shape.matrices if shape.fused and cast != FLOAT else _casts(shape, load)
     head = cast * shape.vocabulary * shape.width if cast != FLOAT else 0
     held = FLOAT if load.device == "cpu" else cast

@@ -54,6 +54,27 @@ def test_a_model_of_eight_billion_weights_is_planned_without_its_weights(llama: 
     assert found["total"] - smaller["total"] == pytest.approx(saved, abs=2)
 
 
+def test_processes_divide_the_rows_and_where_they_shard_the_weights_too(llama: str) -> None:
+    asked: dict[str, Any] = {"model": llama, "dtype": "bfloat16", "recompute": True, "micro_tokens": 4096, "device": "cpu"}
+    alone, copies, parts = (
+        plan_memory("dpo", **asked, **more) for more in ({}, {"processes": 2, "shard": "replicate"}, {"processes": 2, "shard": "full"})
+    )
+    assert copies["parts"]["policy"] == alone["parts"]["policy"]
+    for name in ("policy", "gradients", "optimizer"):
+        assert parts["parts"][name] == pytest.approx(alone["parts"][name] / 2, abs=1)
+    # llama 3 8B: embedding and head, and two blocks and one gradient of a block, in float32
+    embedding, block = 128256 * 4096, 4096 * (4096 + 1024) * 2 + 3 * 4096 * 14336
+    assert parts["parts"]["gathered weights"] == 4 * (2 * embedding + 3 * block)
+    assert "gathered weights" not in copies["parts"]
+    roomy, tight = (plan_memory("dpo", **asked, processes=2, shard="auto", device_memory=size) for size in ("400GB", "40GB"))
+    assert roomy["parts"] == copies["parts"], "a copy with its moments is a third of the device"
+    assert tight["parts"] == parts["parts"]
+    drawn = [plan_memory("grpo", **asked, processes=number, shard="replicate", batch_size=64)["moments"] for number in (1, 2)]
+    assert drawn[1]["drawing responses"] < drawn[0]["drawing responses"]
+    with pytest.raises(UsageError, match="0 processes"):
+        plan_memory("dpo", **asked, processes=0)
+
+
 def test_a_device_that_is_too_small_is_told_with_exit_code_1(llama: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="1"):
         main(["plan-memory", "ppo", "--model", llama, "--device-memory", "80GB"])

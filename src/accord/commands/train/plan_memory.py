@@ -18,7 +18,7 @@ from accord.commands.models import locate
 from accord.commands.train.run import own_length
 from accord.errors import UsageError
 from accord.models.memory import PROMPT_TOKENS, RESPONSES, Load, Plan, gigabytes, plan, shape_of
-from accord.runtime.device import choose_device, matmul_dtype
+from accord.runtime.device import choose_device, matmul_dtype, memory_bytes
 from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
 from accord.runtime.project import Project
@@ -57,6 +57,8 @@ def plan_memory(
     prompt_tokens: Annotated[int, Parameter(help="Longest prompt, for a method that samples.")] = PROMPT_TOKENS,
     responses: Annotated[int, Parameter(help="Responses per ranking, for reward and dpo.")] = RESPONSES,
     optimizer: Annotated[Literal["", "adamw", "muon"], Parameter(help="Optimiser of the matrices; by default as set.")] = "",
+    processes: Annotated[int, Parameter(help="Processes that train together; the plan is one process's.")] = 1,
+    shard: Annotated[Literal["", "auto", "replicate", "full"], Parameter(help="Whether they shard the weights; by default as set.")] = "",
     dtype: Precision = "auto",
     device: Device = "auto",
     device_memory: Annotated[str, Parameter(help="Memory of the device, such as 24GB; exit code 1 when it is not enough.")] = "",
@@ -72,10 +74,12 @@ def plan_memory(
         UsageError: the settings cannot work, or the device's memory is not a size.
     """
     room = size_of(device_memory) if device_memory else 0.0
+    if processes < 1:
+        raise UsageError(f"{processes} processes train nothing", where="--processes", hint="1 or more")
     opened = Project.open(project) if project else None
     kind: Any = getattr(settings, f"{method.capitalize()}Config")
     given = {"lora_rank": lora_rank, "lora_bits": lora_bits, "recompute": recompute, "micro_tokens": micro_tokens}
-    given |= {"max_tokens": max_tokens, "batch_size": batch_size}
+    given |= {"max_tokens": max_tokens, "batch_size": batch_size, "shard": shard or None}
     asked: dict[str, Any] = dict(opened.settings.get(method, {})) if opened else {}
     asked |= {name: value for name, value in given.items() if value is not None}
     if batch_size is not None and "minibatch_size" in kind.__dataclass_fields__:
@@ -86,7 +90,10 @@ def plan_memory(
     bytes_of = matmul_dtype(where, dtype).itemsize
     shape = shape_of(locate(opened, model) if opened else model)
     config = dataclasses.replace(config, **own_length(method, config, shape.context))
-    load = Load(method, config, bytes_of, where.type, prompt_tokens, responses, optimizer=optimizer)
+    load = Load(
+        method, config, bytes_of, where.type, prompt_tokens, responses, optimizer=optimizer, processes=processes,
+        room=room or memory_bytes() / (processes if where.type == "cpu" else 1),  # processes share a machine's memory, and no GPU's
+    )  # fmt: skip
     return _plain(plan(shape, load, advise=True), room, dataclasses.asdict(shape) | {"weights": shape.weights})
 
 

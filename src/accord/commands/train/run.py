@@ -25,7 +25,7 @@ from accord.feedback.snapshot import read_snapshot, snapshot_digest, write_snaps
 from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
 from accord.models.decoder import context_of, recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
-from accord.models.memory import SAMPLED, Load, plan, shape_of
+from accord.models.memory import SAMPLED, Load, plan, shape_of, too_large
 from accord.models.paths import path_of
 from accord.models.quantised import quantised, weights_in
 from accord.models.scalar import head_width, new_head
@@ -259,7 +259,7 @@ def _too_large(model: nn.Module, adapters: bool) -> bool:
     """Return whether a model would take more than half of a process's memory: weights and, where they learn, gradients and AdamW's two."""
     held = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     learned = 0 if adapters else sum(p.numel() for p in model.parameters())
-    return held + 12 * learned > memory_bytes() / 2
+    return too_large(held, learned, memory_bytes())
 
 
 def as_held(model: Any, config: Sharding) -> Any:
@@ -309,7 +309,16 @@ def plan_run(
     try:
         shape = shape_of(source)
         config = dataclasses.replace(config, **own_length(run.stage, config, shape.context))
-        load = Load(run.stage, config, dtype.itemsize, pick_device().type, prompt_tokens=longest, reward_models=reward_models)
+        load = Load(
+            run.stage,
+            config,
+            dtype.itemsize,
+            pick_device().type,
+            prompt_tokens=longest,
+            reward_models=reward_models,
+            processes=ranks.world(),
+            room=memory_bytes(),
+        )
         found = plan(shape, load)
     except (ModelError, AttributeError, TypeError) as error:  # an architecture without these sizes can still be trained
         run.note(f"memory: not planned ({error})")
