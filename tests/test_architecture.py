@@ -78,7 +78,7 @@ ALLOWED: dict[str, set[str]] = {
     "commands.world": SHARED | {"runtime", "world"},
     "commands.knowledge": SHARED | {"protocols", "runtime", "data", "models", "commands.models"},
     "commands.project": COMMAND,
-    "commands.data": COMMAND,
+    "commands.data": COMMAND | {"commands.models", "commands.knowledge"},
     "commands.feedback": COMMAND | {"evaluation", "commands.models"},
     "commands.train": COMMAND
     | {"evaluation", "models", "engine", "rewards", "algorithms", "environments"}

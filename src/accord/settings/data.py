@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from accord.settings.mixins import Seed, Settings, section
+from accord.settings.mixins import Knowledge, Seed, Settings, section
 from accord.settings.ranges import Count, Natural, Range
 
 
@@ -38,7 +38,7 @@ class PromptsConfig(Settings):
 
 
 @section
-class InspectConfig(Seed):
+class InspectConfig(Seed, Knowledge):
     """`accord inspect`: a search of the project's records for problems."""
 
     seed: Natural = 0
@@ -49,6 +49,7 @@ class InspectConfig(Seed):
     """Jaccard similarity from which two texts count as near-identical."""
     short: Natural = 3
     """Demonstrations with fewer words than this are reported; a Chinese character counts as a word."""
+    knowledge_threshold: Annotated[float, Range(above=0, below=1)] = 0.15
 
 
 @section

@@ -1,6 +1,7 @@
 """`accord inspect`: profile prompts, demonstrations and responses, and find records that look wrong.
 
-Needs records. Changes none of them; leaves a run whose summary holds the metrics, and whose samples are the records to look at.
+Needs records. Changes none of them unless --unknown says so; leaves a run whose summary holds the metrics, and whose samples are the
+records to look at.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ import dataclasses
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
 from accord.commands.app import Flat, ProjectPath, flat, shows, table_of
+from accord.commands.data.inspect_knowledge import Unknown, change, told, unknown_to
 from accord.data.pipeline import REASONS, whole_text
 from accord.data.quality import Suspect, answer_nothing, contradictions, near_identical, nearly_held_out, profile
-from accord.errors import InputError
+from accord.errors import InputError, UsageError
 from accord.feedback import withdrawals
 from accord.feedback.leaks import leaks
 from accord.feedback.store import Store
@@ -50,6 +53,11 @@ def _show(metrics: Mapping[str, Any]) -> None:
 def inspect(
     project: ProjectPath,
     *,
+    known_by: Annotated[str, Parameter(help="Also find demonstrations that state what this model does not know, for example base.")] = "",
+    unknown: Annotated[
+        Unknown,
+        Parameter(help="What becomes of them: show, leave-out, admit (an admission in their place), or restore what was left out."),
+    ] = "show",
     name: Annotated[str, Parameter(help="Name of the run that keeps the metrics; the next inspect-NNN when not given.")] = "",
     config: Annotated[InspectConfig, Flat] = InspectConfig(),
 ) -> dict[str, Any]:
@@ -62,9 +70,12 @@ def inspect(
         other; conversations in several splits; prompts left out by reason; and the run's name.
 
     Raises:
-        InputError: the project has nothing to look at.
+        InputError: the project has nothing to look at, or no demonstration answers a question.
+        UsageError: demonstrations are to be left out, and no model says which.
     """
     opened = Project.open(project)
+    if unknown in ("leave-out", "admit") and not known_by:
+        raise UsageError(f"{unknown} needs a model that says what it does not know", where="--unknown", hint="--known-by base")
     with Store.open(opened.store_url) as store:
         written = _sampled(store.demonstrations(), config, "demonstrations")
         asked = _sampled(store.prompts(), config, "prompts")
@@ -84,7 +95,13 @@ def inspect(
     metrics |= {kind: _counts(found) for kind, found in suspects.items()} | {"contradictions": contradicting, "left_out": unused}
     nearly = nearly_held_out(asked, threshold=config.near)
     metrics["contamination"] = {"exact": len(leaked), "near": len(nearly)}
+    strange, stated = unknown_to(opened, known_by, written, config) if known_by else ([], 0)
     run = Run.start(opened.run(name or _next_name(opened)), stage="inspect", config=config, inputs={}, resume=False, seed=config.seed)
+    if known_by or unknown == "restore":
+        with Store.open(opened.store_url) as store:
+            counts = change(store, strange, unknown, run.folder.name, datetime.now(UTC))
+        metrics["unknown"] = told(strange, stated, counts)
+        suspects["unknown"] = strange
     for kind, found in suspects.items():
         run.samples(0, [{"kind": kind, **dataclasses.asdict(suspect)} for suspect in found])
     run.samples(0, [{"kind": "contamination", **dataclasses.asdict(leak)} for leak in leaked])
