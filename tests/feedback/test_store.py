@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -292,3 +293,16 @@ def test_an_export_of_before_flags_were_identifiers_comes_in_as_todays(store: St
     assert store.add(rankings=[ranking])["rankings"] == 0
     former = replace(flagged, ratings=(Rating("q0", 2, ("sexual content", "hallucination")),))
     assert store.add(rankings=[former])["rankings"] == 0, "the same flags under their former names are the same ranking"
+
+
+def test_a_database_of_0_bytes_is_refused_by_name_unless_it_is_being_made(tmp_path: Path) -> None:
+    file = tmp_path / "feedback.db"
+    file.touch()
+    os.utime(file, (0, 0))
+    with pytest.raises(StoreError, match=r"feedback\.db.*empty, 0 bytes.*backup"):
+        Store.open(f"sqlite:///{file}")
+    assert file.stat().st_size == 0
+    file.unlink()
+    file.touch()  # as another process that opens it at the same moment has just done
+    with Store.open(f"sqlite:///{file}") as store:
+        assert store.counts()["prompts"] == 0

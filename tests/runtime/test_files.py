@@ -64,8 +64,22 @@ def test_clean_takes_the_dead_processes_leftovers_and_no_living_ones(tmp_path: P
     (tmp_path / f".tmp-{child}-state.pt").touch()
     (tmp_path / ".tmp-1-state.pt").touch()
     (tmp_path / "kept").touch()
+    mine, gone = files.temporary(tmp_path / "mine"), files.own_mark().replace(str(os.getpid()), str(child))
+    mine.touch()
+    (tmp_path / f".tmp-{gone}-model").touch()
+    files.clean(tmp_path, "other")
+    assert mine.exists()
     files.clean(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".tmp-1-state.pt", "kept"]
+
+
+def test_what_another_container_prepares_is_left_alone_though_its_process_number_is_dead_here(tmp_path: Path) -> None:
+    theirs, left = tmp_path / ".tmp-0123abcd.999999999-import", tmp_path / ".tmp-0123abcd.1-import"
+    for path in (theirs, left):
+        path.mkdir()
+    os.utime(left, (0, 0))
+    files.clean(tmp_path)
+    assert os.listdir(tmp_path) == [theirs.name], "one that nobody has touched for a day is a leftover"
 
 
 @pytest.mark.parametrize(

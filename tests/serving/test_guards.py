@@ -14,7 +14,6 @@ import pytest
 from opened import hello, host, sampling, whole
 from running import serving
 
-from accord.commands.serve.rules import screen
 from accord.data.retrieval import Document, covered, quotes_in, rank, sentences
 from accord.errors import UsageError
 from accord.records import Demonstration, Message, Prompt, Sampling
@@ -22,6 +21,7 @@ from accord.serving.api import create
 from accord.serving.guards import DECLINED, NOT_THERE, UNSURE, WITHHELD, Guarded, Rules, confidence, new_kinds, shaped
 from accord.serving.host import Ask, Piece, Token
 from accord.serving.prompt_styles import SYSTEMS, chain_of_thought, examples, few_shot, folded, system_prompt, with_system
+from accord.serving.screens import kinds as screen
 
 
 class Scripted:

@@ -22,6 +22,7 @@ import httpx
 
 from accord.errors import RunError, UsageError
 from accord.records import Message, Sampling
+from accord.runtime.bounded import Bounded, TooLarge
 from accord.runtime.files import write_atomic
 
 KEY = "OPENAI_API_KEY"
@@ -110,7 +111,7 @@ class RemoteSpeaker:
     def _client(self) -> httpx.Client:
         key = self.key or os.environ.get(KEY, "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.address.rstrip("/"), headers=headers, timeout=httpx.Timeout(self.seconds, connect=10.0))
+        return httpx.Client(base_url=self.address.rstrip("/"), headers=headers, transport=Bounded(self.seconds, LONGEST_ANSWER))
 
     def _answers(self, client: httpx.Client, conversation: Sequence[Message], n: int, sampling: Sampling, seed: int) -> list[str]:
         """Return n answers. Servers that ignore ``n`` give one per request, so missing ones are requested again
@@ -188,13 +189,15 @@ class RemoteSpeaker:
                 self.spent.retries += number > 0
             wait = self.pause * 2**number * random.uniform(0.5, 1.5)
             try:
-                response = self._whole(client, method, path, body)
+                response = client.request(method, path, json=body)
                 if response.is_success:
                     return self._parsed(response)
                 problem = f"{response.status_code}: {self._hidden(told(response))}"
                 if response.status_code not in TRY_AGAIN:
                     raise RunError(f"the server refused with {problem}", where=self.address, hint=_hint(response.status_code))
                 wait = asked_wait(response.headers) or wait
+            except TooLarge as error:
+                raise RunError(str(error), where=self.address, hint="is this the address of a language model?") from error
             except httpx.TransportError as error:
                 problem = f"{type(error).__name__}: {error}"
             if number + 1 < self.tries:
@@ -202,19 +205,6 @@ class RemoteSpeaker:
         raise RunError(
             f"no answer in {self.tries} tries; the last one failed with {problem}", where=self.address, hint="is the server running?"
         )
-
-    def _whole(self, client: httpx.Client, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
-        """Return a response that is read within the deadline. httpx limits each single read, and a server may send a byte at a time."""
-        end, text = time.monotonic() + self.seconds, bytearray()
-        with client.stream(method, path, json=body) as response:
-            for piece in response.iter_bytes():
-                text += piece
-                if len(text) > LONGEST_ANSWER:
-                    what = f"the answer is longer than {LONGEST_ANSWER // 10**6} MB"
-                    raise RunError(what, where=self.address, hint="is this the address of a language model?")
-                if time.monotonic() > end:
-                    raise httpx.ReadTimeout(f"the answer was not complete within {self.seconds:g} seconds")
-        return httpx.Response(response.status_code, headers=_plain(response.headers), content=bytes(text))
 
     def _hidden(self, text: str) -> str:
         """Take the key out of a server's words, which may repeat it."""
@@ -270,11 +260,6 @@ def _number(usage: Any, name: str) -> int:
     """Return a number of tokens; 0 for anything else that a server may say."""
     value: Any = cast("Mapping[str, Any]", usage).get(name) if isinstance(usage, Mapping) else 0
     return value if isinstance(value, int) else 0
-
-
-def _plain(headers: httpx.Headers) -> dict[str, str]:
-    """Return headers without those that describe the encoding of a body that is decoded by now."""
-    return {name: value for name, value in headers.items() if name not in ("content-encoding", "content-length", "transfer-encoding")}
 
 
 def _hint(status: int) -> str:

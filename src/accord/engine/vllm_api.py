@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -17,12 +16,13 @@ import httpx
 from accord.engine.remote import TRY_AGAIN, parsed, told
 from accord.errors import RunError, UsageError
 from accord.records import Sampling
+from accord.runtime.bounded import Bounded, TooLarge
 
 KEYS = ("VLLM_API_KEY", "OPENAI_API_KEY")
 """Environment variables that may hold the server's key."""
 COMPLETIONS = "/v1/completions"
-CONNECT = 10.0
-"""Seconds to wait for a connection."""
+SECONDS = 600.0
+"""Deadline of one request."""
 LONGEST_ANSWER = 512_000_000
 """Most bytes of an answer."""
 
@@ -58,8 +58,10 @@ class VllmServer:
     """
 
     address: str
-    seconds: float = 600.0
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(limits=httpx.Limits(max_connections=None)), repr=False, compare=False)
+    seconds: float = SECONDS
+    client: httpx.Client = field(
+        default_factory=lambda: httpx.Client(transport=Bounded(SECONDS, LONGEST_ANSWER)), repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not self.address.startswith(("http://", "https://")):
@@ -72,9 +74,10 @@ class VllmServer:
             ServerFault: no answer within the deadline, or one that may be better next time.
             RunError: the server refuses the request.
         """
-        ends = time.monotonic() + (seconds or self.seconds)
         try:
-            status, raw = self._within(ends, method, path, body)
+            status, raw = self._answered(seconds or self.seconds, method, path, body)
+        except TooLarge as error:
+            raise RunError(f"an answer of {path} is too long", where=self.address, hint=f"{LONGEST_ANSWER // 10**6} MB at most") from error
         except httpx.TransportError as error:
             raise ServerFault(f"{type(error).__name__} at {path}: {error}".rstrip(": "), gone=True) from error
         if status in TRY_AGAIN:
@@ -85,23 +88,13 @@ class VllmServer:
             raise RunError(f"the vLLM server refuses {path} with {status}: {_told(raw)}", where=self.address, hint=_hint(status, path))
         return _object(raw, path)
 
-    def _within(self, ends: float, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, bytes]:
-        """Return status and content, read until the deadline: a server that sends a byte now and then holds nothing up."""
+    def _answered(self, seconds: float, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, bytes]:
+        """Return status and content."""
         key = next((os.environ[name] for name in KEYS if os.environ.get(name)), "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        left = max(ends - time.monotonic(), 0.001)
-        limits = httpx.Timeout(left, connect=min(left, CONNECT), pool=None)
-        url, parts = self.address.rstrip("/") + path, list[bytes]()
-        size = 0
-        with self.client.stream(method, url, json=body, headers=headers, timeout=limits) as response:
-            for part in response.iter_bytes():
-                parts.append(part)
-                size += len(part)
-                if size > LONGEST_ANSWER:
-                    raise RunError(f"an answer of {path} is too long", where=self.address, hint=f"{LONGEST_ANSWER // 10**6} MB at most")
-                if time.monotonic() > ends:
-                    raise httpx.ReadTimeout("the answer is not complete within its deadline")
-            return response.status_code, b"".join(parts)
+        url = self.address.rstrip("/") + path
+        response = self.client.request(method, url, json=body, headers=headers, extensions={"seconds": seconds})
+        return response.status_code, response.content
 
     def optional(self, path: str) -> dict[str, Any] | None:
         """Return the answer of a route that not every server has; None where it has none."""

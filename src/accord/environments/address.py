@@ -1,6 +1,6 @@
 """Environments behind an address: one of ours over HTTP, and a user that a chat model plays.
 
-Both speak JSON over HTTP with the standard library alone. A token is taken from an environment variable and never written anywhere.
+Both speak JSON over HTTP. A token is taken from an environment variable and never written anywhere.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import json
 import os
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx
+
 from accord.errors import UsageError
+from accord.runtime.bounded import Bounded, TooLarge
 
 TOKEN = "ACCORD_ENVIRONMENT_TOKEN"
 """The environment variable whose value goes with each request, as a bearer token."""
@@ -26,14 +27,8 @@ ENDED = "DONE"
 """What a playing model writes when the user has what it wanted."""
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect, which would take the token to another host."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirect)
+_client: list[httpx.Client] = []
+"""The client of this process, once something is asked. It follows no redirect, which would take the token to another host."""
 
 
 def check_address(url: str, where: str) -> None:
@@ -53,6 +48,7 @@ def ask(url: str, body: Mapping[str, Any], seconds: float, *, once: bool = False
     """Post a JSON object and return what comes back. A server that is busy or gone is asked again, ``TRIES`` times in all.
 
     Args:
+        seconds: of each try, from its beginning to the last byte of its answer.
         once: whether the server must not do it twice. It is asked again only where it has certainly done nothing: it refused the
             connection, or said that it is busy (429, 503).
 
@@ -63,22 +59,31 @@ def ask(url: str, body: Mapping[str, Any], seconds: float, *, once: bool = False
     headers = {"Content-Type": "application/json"}
     if token := os.environ.get(TOKEN):
         headers["Authorization"] = f"Bearer {token}"
-    asked = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    if not _client:
+        _client.append(httpx.Client(transport=Bounded(seconds, LARGEST)))
+    content = json.dumps(body).encode()
     for left in reversed(range(TRIES)):
         try:
-            with _OPENER.open(asked, timeout=seconds) as answer:
-                held = answer.read(LARGEST + 1)
-            if len(held) > LARGEST:
-                raise ValueError(f"{url} answered more than {LARGEST:,} bytes")
-            return json.loads(held)
-        except urllib.error.HTTPError as error:
-            if error.code not in ((429, 503) if once else (429, 502, 503, 504)) or not left:
-                raise OSError(f"{url} answered {error.code}") from error
-        except urllib.error.URLError as error:
-            if not left or (once and not isinstance(error.reason, ConnectionRefusedError)):
-                raise OSError(f"{url} does not answer: {error.reason}") from error
+            answer = _client[0].post(url, content=content, headers=headers, extensions={"seconds": seconds})
+        except TooLarge as error:
+            raise ValueError(f"{url} answered more than {LARGEST:,} bytes") from error
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            if not left or (once and not isinstance(error, httpx.ConnectError)):
+                raise OSError(f"{url} does not answer: {error}") from error
+        else:
+            if answer.is_success:
+                return _parsed(answer.content, url)
+            if answer.status_code not in ((429, 503) if once else (429, 502, 503, 504)) or not left:
+                raise OSError(f"{url} answered {answer.status_code}")
         time.sleep(0.2 * (TRIES - left))
     raise OSError(url)  # never reached: the last try returns or raises
+
+
+def _parsed(content: bytes, url: str) -> Any:
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError(f"{url} answered what is nested too deeply") from error
 
 
 class HttpEnvironment:

@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,8 @@ from accord.runtime.store_address import without_password
 
 BUSY_SECONDS = 30
 """Seconds that a writer waits for writers of other processes."""
+BEING_MADE = 10.0
+"""Seconds in which a database of 0 bytes may be one that another process is making."""
 ANSWER_SECONDS = 30.0
 """Longest wait of a page for an answer of the database."""
 CONNECTIONS = 20
@@ -248,8 +251,22 @@ def _own(place: str) -> None:
     """Create a file of SQLite's that is not there yet so that only its owner may read it; its log files get the same rights."""
     if place in ("", ":memory:") or place.startswith("file:"):
         return
-    with suppress(OSError):  # it is there, or cannot be created, which opening it will tell
+    try:
         os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
+    except FileExistsError:
+        _refuse_emptied(Path(place))
+    except OSError:
+        return  # it cannot be created, which opening it will tell
+
+
+def _refuse_emptied(file: Path) -> None:
+    """Raise StoreError for a database of 0 bytes, which held something once. One that another process creates now is empty for a moment."""
+    with suppress(OSError):
+        told, log = file.stat(), file.with_name(f"{file.name}-wal")
+        logged = log.stat().st_size if log.exists() else 0
+        if file.is_file() and not told.st_size and not logged and abs(time.time() - told.st_mtime) > BEING_MADE:
+            hint = "restore it from a backup (accord restore); if it never held anything, delete the file"
+            raise StoreError("the feedback database is empty, 0 bytes long: what it held is lost", where=str(file), hint=hint)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

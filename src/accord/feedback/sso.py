@@ -32,6 +32,7 @@ from accord.feedback.audit import note
 from accord.feedback.refusals import Refused
 from accord.feedback.site_address import is_loopback
 from accord.feedback.store import Store
+from accord.runtime.bounded import Bounded, TooLarge
 from accord.settings import SsoConfig
 
 SECRET = "ACCORD_SSO_SECRET"
@@ -199,7 +200,8 @@ class Provider:
         return Identity(self.config.issuer, str(claims["sub"]), name, email, tuple(str(group) for group in listed))
 
     def _client(self, back: str) -> Any:  # httpx's client, of whose types authlib tells nothing
-        how: dict[str, Any] = {"redirect_uri": back, "scope": self.config.scopes, "code_challenge_method": "S256", "timeout": SECONDS}
+        how: dict[str, Any] = {"redirect_uri": back, "scope": self.config.scopes, "code_challenge_method": "S256"}
+        how["transport"] = Bounded(SECONDS, LARGEST)
         return OAuth2Client(self.config.client_id, self.secret, **how)
 
     def _described(self) -> dict[str, Any]:
@@ -253,16 +255,11 @@ class Provider:
     def _fetched(self, address: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         if not _is_private(address):
             raise Failed(f"{address[:100]!r} is no address with https")
-        until = time.monotonic() + SECONDS
         try:
-            with httpx.stream("GET", address, headers=dict(headers or {}), timeout=SECONDS, follow_redirects=False) as answer:
-                answer.raise_for_status()
-                content = b""
-                for piece in answer.iter_bytes():
-                    content += piece
-                    if len(content) > LARGEST or time.monotonic() > until:
-                        raise Failed("the provider says too much, or too slowly")
-            found: Any = httpx.Response(200, content=content).json()
+            with httpx.Client(transport=Bounded(SECONDS, LARGEST)) as client:
+                found: Any = client.get(address, headers=dict(headers or {})).raise_for_status().json()
+        except (TooLarge, httpx.ReadTimeout) as error:
+            raise Failed("the provider says too much, or too slowly") from error
         except (httpx.HTTPError, ValueError, RecursionError) as error:
             raise Failed(f"the provider does not answer: {type(error).__name__}") from error
         if not isinstance(found, dict):

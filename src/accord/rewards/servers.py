@@ -166,6 +166,8 @@ class ServerReward:
         """Send a request, again after temporary failures, and return the answer's JSON. Raises RunError."""
         import httpx
 
+        from accord.runtime.bounded import TooLarge
+
         client, problem, content = self._opened(), "nothing was tried", json.dumps(body).encode()
         for number in range(self.tries):
             left = end - time.monotonic()
@@ -181,6 +183,9 @@ class ServerReward:
                     hint = f"set {KEY}" if status in (401, 403) else "is the address whole, and its shape the server's?"
                     raise RunError(f"refused with {problem}", where=self._where, hint=hint)
                 wait = max(wait, _asked_wait(headers))
+            except TooLarge as error:
+                hint = "a reward is a number per response; send fewer by --reward-batch"
+                raise RunError(f"its answer is longer than {LONGEST_ANSWER >> 20} MB", where=self._where, hint=hint) from error
             except httpx.TransportError as error:
                 problem = f"{type(error).__name__}: {error}".rstrip(": ")
             if number + 1 < self.tries:
@@ -189,22 +194,11 @@ class ServerReward:
         raise RunError(what, where=self._where, hint="is it running? start it and continue with --resume")
 
     def _sent(self, client: httpx.Client, content: bytes, end: float) -> tuple[int, httpx.Headers, bytes]:
-        """Send the request once. A limit of the whole exchange: httpx's own limits each single read."""
-        import httpx
-
-        left = max(0.01, end - time.monotonic())
+        """Send the request once, with the time that is left for all tries."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if (key := self.address.key) else {})
-        limit = httpx.Timeout(left, connect=min(10.0, left))
-        with client.stream("POST", self.address.url, content=content, headers=headers, timeout=limit) as response:
-            text = bytearray()
-            for piece in response.iter_bytes():
-                text += piece
-                if len(text) > LONGEST_ANSWER:
-                    what = f"its answer is longer than {LONGEST_ANSWER >> 20} MB"
-                    raise RunError(what, where=self._where, hint="a reward is a number per response; send fewer by --reward-batch")
-                if time.monotonic() > end:
-                    raise httpx.ReadTimeout("the answer trickles")
-            return response.status_code, response.headers, bytes(text)
+        left = {"seconds": max(0.01, end - time.monotonic())}
+        response = client.post(self.address.url, content=content, headers=headers, extensions=left)
+        return response.status_code, response.headers, response.content
 
     def _parsed(self, text: bytes) -> Any:
         try:
@@ -221,10 +215,11 @@ class ServerReward:
         """Return the client, which keeps its connections from step to step."""
         import httpx
 
+        from accord.runtime.bounded import Bounded
+
         with self._lock:
             if not self._client:
-                limits = httpx.Limits(max_connections=self.workers, max_keepalive_connections=self.workers)
-                self._client.append(httpx.Client(limits=limits, follow_redirects=False))
+                self._client.append(httpx.Client(transport=Bounded(self.seconds, LONGEST_ANSWER, connections=self.workers)))
             return self._client[0]
 
 

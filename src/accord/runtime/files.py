@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
+import platform
 import shutil
 import sys
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from accord.errors import RunError
 
 TEMPORARY = ".tmp-"
 """Prefix of every unfinished file or folder of ours."""
+ABANDONED_SECONDS = 86_400.0
+"""After this time, what another machine has begun and not touched since is no longer waited for."""
 PENDING = ".pending"
 """Ending of the mark beside a file that belongs to an import which has not ended."""
 OWNER_ONLY = 0o600
@@ -29,7 +34,21 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 def temporary(path: Path) -> Path:
     """Return the name under which this process prepares ``path``. It lies in the same folder, so a rename never
     crosses file systems."""
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    return path.with_name(f"{TEMPORARY}{own_mark()}-{path.name}")
+
+
+def own_mark() -> str:
+    """Return the mark of this process in the names of what it prepares. Two containers on one volume have processes of one number."""
+    return f"{hashlib.sha256(machine().encode()).hexdigest()[:8]}.{os.getpid()}"
+
+
+def machine() -> str:
+    """Return what tells this machine since its start, and this container, from every other."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return platform.node()
 
 
 def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -> None:
@@ -123,8 +142,8 @@ def _exchange(one: Path, other: Path) -> bool:
 def clean(folder: Path, name: str = "") -> None:
     """Remove the unfinished files of killed processes from a folder (only those for ``name``, if given)."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        owner, _, target = path.name.removeprefix(TEMPORARY).partition("-")
-        if (name and target != name) or (owner != str(os.getpid()) and _alive(owner)):
+        made_by, _, target = path.name.removeprefix(TEMPORARY).partition("-")
+        if (name and target != name) or (made_by != own_mark() and _alive(made_by, path)):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -132,9 +151,15 @@ def clean(folder: Path, name: str = "") -> None:
             path.unlink(missing_ok=True)
 
 
-def _alive(owner: str) -> bool:
+def _alive(made_by: str, path: Path) -> bool:
+    """Return whether the process that prepares a file may be alive. One of another machine is, until its file is a day old."""
+    place, _, pid = made_by.rpartition(".")
+    if place and place != own_mark().partition(".")[0]:
+        with suppress(OSError):
+            return time.time() - path.lstat().st_mtime < ABANDONED_SECONDS
+        return True
     try:
-        os.kill(int(owner), 0)
+        os.kill(int(pid), 0)
     except PermissionError:
         return True
     except (ValueError, OverflowError, ProcessLookupError):

@@ -34,7 +34,7 @@ from typing import Any, Literal, cast
 
 from accord.errors import InputError, RunError, UsageError
 from accord.runtime import owners
-from accord.runtime.files import TEMPORARY, clean, disk_errors, write_atomic
+from accord.runtime.files import TEMPORARY, clean, disk_errors, own_mark, write_atomic
 from accord.runtime.project import Project
 
 Queue = Literal["training", "data"]
@@ -315,7 +315,7 @@ def _folders(jobs: Path) -> list[Path]:
 def _created(jobs: Path, record: Mapping[str, object]) -> Path:
     """Create a job's folder with the next number. It gets its name when it is complete, and no other job has that name."""
     clean(jobs)
-    unnamed = jobs / f"{TEMPORARY}{os.getpid()}-{time.monotonic_ns()}"
+    unnamed = jobs / f"{TEMPORARY}{own_mark()}-{time.monotonic_ns()}"
     unnamed.mkdir()
     try:
         write_atomic(unnamed / "job.json", json.dumps(record, ensure_ascii=False, indent=2) + "\n")

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from accord.errors import RunError
-from accord.runtime.files import write_atomic
+from accord.runtime.files import machine, write_atomic
 
 OWNER = "owner.json"
 BEAT = 5.0
@@ -136,7 +136,7 @@ def living(file: Path) -> Owner | None:
 
 def is_here(owner: Owner) -> bool:
     """Whether a process is one of this machine, which can be sent a signal."""
-    return owner.machine == _machine()
+    return owner.machine == machine()
 
 
 @contextmanager
@@ -231,15 +231,7 @@ def _stat(pid: int) -> list[str]:
 def this_process() -> Owner:
     """Return this process as an owner that claims a folder now."""
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return Owner(platform.node(), _machine(), os.getpid(), began(os.getpid()), now)
-
-
-def _machine() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return platform.node()
+    return Owner(platform.node(), machine(), os.getpid(), began(os.getpid()), now)
 
 
 class _Heart:

@@ -86,7 +86,7 @@ class Open(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_null(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
+        if not isinstance(given, dict) or None not in cast("dict[Any, Any]", given).values():
             return given
         return {name: value for name, value in cast("dict[Any, Any]", given).items() if value is not None}
 

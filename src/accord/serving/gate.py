@@ -21,6 +21,12 @@ SEND_SECONDS = 20.0
 READ_SECONDS = 30.0
 """Longest time for a client to read one part of the answer before the connection is closed."""
 NO_KEY = "give a working API key as Authorization: Bearer KEY"
+LARGE_BODY = 256_000
+"""Bytes of a body from which on its reading is noticed by others: such bodies are read one after another, and others are answered in
+between."""
+TICK, CALM, REST_SECONDS = 0.01, 0.05, 2.0
+"""Seconds between two looks at the event loop after a large body, by how much it may be late where nothing holds it up, and the longest
+time until the next large body is read."""
 Known = Callable[[str], bool]
 """From the header ``Authorization`` to whether it holds a working key."""
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'"}
@@ -42,6 +48,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, *, largest: int = LARGEST_BODY, seconds: float = SEND_SECONDS, known: Known | None = None) -> None:
         self.app, self.largest, self.seconds, self.known = app, largest, seconds, known
+        self._large, self._resting = asyncio.Lock(), set[asyncio.Task[None]]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,13 +69,37 @@ class Gate:
         except TimeoutError:
             await _refuse(send, 408, f"the request took longer than {self.seconds:g} seconds to arrive", "too_slow")
             return
+        except Gone:
+            return  # half a request costs no more than this
         if body is None:
             await _refuse(send, 413, f"the request is too large: {self.largest} bytes at most", "request_too_large")
             return
+        if len(body) >= LARGE_BODY:
+            await self._large.acquire()
+            self._resting.add(rest := asyncio.create_task(self._rest(asyncio.get_running_loop().time())))
+            rest.add_done_callback(self._resting.discard)
         try:
             await self.app(scope, _replay(body, receive), _patient(send))
         except Gone:
             return
+
+    async def _rest(self, began: float) -> None:
+        """Let the next large body be read once the event loop is on time again, and others have had twice as long as this one took.
+
+        Args:
+            began: when this one was handed on, by the event loop's clock.
+        """
+        loop = asyncio.get_running_loop()
+        late, calm = loop.time() - began, 0
+        try:
+            while calm < 3 and loop.time() - began < REST_SECONDS:
+                before = loop.time()
+                await asyncio.sleep(TICK)
+                waited = loop.time() - before - TICK
+                late, calm = max(late, waited), calm + 1 if waited < CALM else 0
+            await asyncio.sleep(min(2 * late, REST_SECONDS))
+        finally:
+            self._large.release()
 
 
 def _headers() -> dict[str, str]:
@@ -100,13 +131,12 @@ async def _refuse(send: Send, status: int, message: str, code: str, more: Mappin
 
 
 async def _body(receive: Receive, largest: int) -> bytes | None:
-    """Return the whole body; None when it is too large. It is empty when the sender disconnected: nobody reads
-    the answer."""
+    """Return the whole body; None when it is too large. Raises Gone when the sender disconnected."""
     parts, size = list[bytes](), 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return b""
+            raise Gone
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > largest:

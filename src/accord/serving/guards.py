@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 from accord.data import retrieval
 from accord.records import Demonstration, Message, Sampling
-from accord.serving import prompt_styles
+from accord.serving import apart, prompt_styles
 from accord.serving.host import Ask, Embedded, Host, Piece, RefusedRequest, Token, in_one_piece
 
 Mode = Literal["off", "report", "refuse"]
@@ -37,8 +37,9 @@ READ = {"en": "Answer with sentences of this text, word for word:", "zh": "请�
 
 PART, OVERLAP = 20_000, 500
 """Characters of a text that are screened at a time: about a tenth of a second's work at the very most."""
-_ASIDE = ThreadPoolExecutor(4, "guard")
-"""Threads for filters and retrieval, so that these hold up neither the event loop nor the reading of prompts."""
+_SHORT, _LONG = ThreadPoolExecutor(2, "guard-short"), ThreadPoolExecutor(2, "guard-long")
+"""Threads for filters and retrieval, so that these hold up neither the event loop nor the reading of prompts. Nobody's short text waits
+behind somebody's long one."""
 FAILED = "-failed"
 """Suffix of the kind for a screen that failed, e.g. ``dialect-failed``."""
 
@@ -108,11 +109,15 @@ def in_parts(text: str, screen: Screen, gone: threading.Event) -> list[str]:
     return list(found)
 
 
-async def aside(work: Callable[[threading.Event], Result]) -> Result:
-    """Do work outside the event loop, in a few threads of its own. What waits there is dropped with its request, what runs is told."""
+async def aside(characters: int, work: Callable[[threading.Event], Result]) -> Result:
+    """Do work outside the event loop, in a few threads of its own. What waits there is dropped with its request, what runs is told.
+
+    Args:
+        characters: how long the text is that is worked on.
+    """
     gone = threading.Event()
     try:
-        return await asyncio.get_running_loop().run_in_executor(_ASIDE, work, gone)
+        return await asyncio.get_running_loop().run_in_executor(_SHORT if characters <= apart.SHORT else _LONG, work, gone)
     finally:
         gone.set()
 
@@ -176,13 +181,15 @@ class Guarded:
 
     async def _shaped(self, said: Sequence[Message]) -> tuple[Message, ...]:
         """Return the conversation as it is put to the model; examples are looked up outside the event loop."""
-        return await aside(lambda _: shaped(self.rules, said)) if self.rules.shots else shaped(self.rules, said)
+        if not self.rules.shots:
+            return shaped(self.rules, said)
+        return await aside(len(prompt_styles.asked(said)), lambda _: shaped(self.rules, said))
 
     async def _declined(self, said: Sequence[Message]) -> bool:
         if self.rules.input_filter == "off":
             return False
         asked = prompt_styles.asked(said)
-        kinds = await aside(lambda gone: in_parts(asked, self.rules.screen, gone))
+        kinds = await aside(len(asked), lambda gone: in_parts(asked, self.rules.screen, gone))
         found = [kind for kind in kinds if kind != "personal"]
         for kind in found:
             self.note("input", kind)
@@ -202,7 +209,8 @@ class Guarded:
         found = list[str]()
         if rules.output_filter != "off":
             told = _all_words(answer)
-            found = await aside(lambda gone: new_kinds(told, said, lambda text: in_parts(text, rules.screen, gone)))
+            size = len(told) + sum(len(message.content) for message in said)
+            found = await aside(size, lambda gone: new_kinds(told, said, lambda text: in_parts(text, rules.screen, gone)))
         for kind in found:
             self.note("output", kind)
         if found and rules.output_filter == "refuse":
@@ -237,7 +245,8 @@ class Guarded:
         """Quote from the documents, chosen by the model or by the words shared with the question; or say that
         there is no quote."""
         question = prompt_styles.asked(ask.conversation)
-        near = await aside(lambda _: _nearest(question, ask.documents))
+        size = len(question) + sum(len(document.text) for document in ask.documents)
+        near, enough = await aside(size, lambda gone: apart.nearest(question, ask.documents, gone))
         text = " ".join(quote.text for quote in near)
         said = (*ask.conversation[:-1], Message("user", f"{words(READ, ask.conversation)}\n{text}\n\n{question}"))
         try:
@@ -245,19 +254,13 @@ class Guarded:
         except RefusedRequest:
             answer = None  # the sentences do not fit a short context: they are still there to be quoted
         quotes = retrieval.quotes_in(answer.text, near) if answer else []
-        quotes = quotes or [quote for quote in near[:1] if retrieval.covered(question, quote.text) >= retrieval.COVERED]
+        quotes = quotes or (near[:1] if enough else [])
         given = answer or Piece("", version=self.host.version(model))
         if not quotes:
             return _instead(given, words(NOT_THERE, ask.conversation), "unsure")
         titles = [ask.documents[quote.document].title or f"document {quote.document + 1}" for quote in quotes]
         lines = [f"“{quote.text}” ({title})" for quote, title in zip(quotes, titles, strict=True)]
         return replace(given, text="\n".join(lines), finish="stop", tokens=(), quotes=tuple(quotes))
-
-
-def _nearest(question: str, documents: Sequence[retrieval.Document]) -> list[retrieval.Quote]:
-    """Return the sentences that share most with a question."""
-    known = retrieval.sentences(documents)
-    return [known[index] for index in retrieval.rank(question, [quote.text for quote in known], 6)]
 
 
 def _all_words(answer: Piece) -> str:

@@ -486,9 +486,9 @@ def _prompt(served: _Served, ask: Ask, gone: threading.Event) -> list[int]:
             return _known(ask.prompt, served.seat.engine.network.vocabulary)
         ids = whole.tokenizer(ask.prompt, add_special_tokens=ask.special)["input_ids"]  # by default with its BOS, as vLLM does
         return ids or [whole.tokenizer.bos_token_id or 0]
-    ids = _conversation(served, ask.conversation, functions)
-    room = served.context - (ask.sampling.max_tokens if ask.exact else 1)
-    return ids if len(ids) <= room or not ask.shorten else _shortened(served, ask.conversation, functions, room, ids, gone)
+    if not ask.shorten:
+        return _conversation(served, ask.conversation, functions)
+    return _shortened(served, ask.conversation, functions, served.context - (ask.sampling.max_tokens if ask.exact else 1), gone)
 
 
 def _shortened(
@@ -496,13 +496,13 @@ def _shortened(
     said: Sequence[Message],
     functions: Sequence[Mapping[str, Any]],
     room: int,
-    ids: list[int],
     gone: threading.Event,
 ) -> list[int]:
     """Return the tokens of a conversation without as few of its oldest turns as let it fit, never without the system's or the last.
 
+    Old turns of a conversation that is far too long are never looked at.
+
     Args:
-        ids: the tokens of the whole, which does not fit.
         gone: set when nobody waits for the tokens any more.
     """
     old = [place for place, message in enumerate(said[:-1]) if message.role != "system"]
@@ -520,10 +520,16 @@ def _shortened(
 
     # Without `low` it is too long; without `high` it fits, or is refused, or nothing more can be dropped.
     low, high = _least_dropped(served, said, old, room, gone), len(old)
+    if gone.is_set():
+        return []  # nobody reads this
+    if not low:
+        ids = _conversation(served, said, functions)
+        if len(ids) <= room or not old:
+            return ids
     while low + 1 < high and not gone.is_set():
         middle = (low + high) // 2
         low, high = (low, middle) if found_out(middle) else (middle, high)
-    return without(high) if high and not gone.is_set() else ids
+    return [] if gone.is_set() else without(high)
 
 
 def _least_dropped(served: _Served, said: Sequence[Message], old: Sequence[int], room: int, gone: threading.Event) -> int:

@@ -71,7 +71,7 @@ class ChatMessage(Open):
     refusal: Text | None = Field(None, description="What an assistant said instead of content.")
     reasoning_content: Text | None = Field(None, description="An earlier thought; a model does not see it again.")
     quotes: Annotated[list[Any], Field(max_length=1024)] | None = Field(None, description="As an answer had them; not read again.")
-    tool_calls: Annotated[list[Call], Field(max_length=MOST_CALLS)] = Field([])
+    tool_calls: Annotated[list[Call], Field(max_length=MOST_CALLS)] = Field(default_factory=list[Call])
     tool_call_id: Id | None = Field(None, description="The call whose result this turn of the role tool is.")
 
     def record(self, where: str) -> Message:

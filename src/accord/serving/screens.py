@@ -14,6 +14,12 @@ def personal_data(text: str) -> list[Finding]:
     return [Finding("personal", found.kind.lower(), found.start, found.end) for found in personal.find(text)]
 
 
+def kinds(text: str) -> list[str]:
+    """Return the kinds of findings in a text: ``harm``, ``injection``, ``personal``. Noise is no harm."""
+    found: list[str] = [finding.what for finding in screen(text) if finding.what != "noise"]
+    return [*found, *(["personal"] if personal.find(text) else [])]
+
+
 _SCREENED = 20_000
 """Characters of the longest text whose findings are remembered."""
 _all = together(personal_data, screen)

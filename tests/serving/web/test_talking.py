@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from serving.web.conftest import Come, Scripted
 
-from accord.commands.serve.rules import screen
 from accord.feedback import chats, deployments, reactions
 from accord.feedback.store import Store
 from accord.serving.guards import DECLINED, WITHHELD, Rules
 from accord.serving.host import TooLong, Unavailable
+from accord.serving.screens import kinds as screen
 from accord.serving.web import answers
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

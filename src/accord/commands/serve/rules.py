@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import cast
 
-from accord.data import personal
 from accord.errors import UsageError
-from accord.feedback import moderation
 from accord.feedback.store import Store
 from accord.records import Demonstration
 from accord.runtime import plugins
 from accord.runtime.project import Project
+from accord.serving import apart
 from accord.serving.guards import FAILED, Rules, Score, Screen
 from accord.serving.prompt_styles import system_prompt
 from accord.settings import ServeConfig
@@ -53,12 +52,6 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
     )
 
 
-def screen(text: str) -> list[str]:
-    """Return the kinds of findings in a text: ``harm``, ``injection``, ``personal``. Noise is no harm."""
-    found = [finding.what for finding in moderation.screen(text) if finding.what != "noise"]
-    return [*found, *(["personal"] if personal.find(text) else [])]
-
-
 def screen_with(names: str) -> Screen:
     """Return our screen with the guards of other packages behind it.
 
@@ -75,12 +68,12 @@ def screen_with(names: str) -> Screen:
         guards[name] = plugins.load_function("guards", name)
 
     def screened(text: str) -> list[str]:
-        found = screen(text)
+        found = apart.kinds(text)
         for name, guard in guards.items():
             found += _kinds(name, guard, text)
         return found
 
-    return screened if guards else screen
+    return screened if guards else apart.kinds
 
 
 def _kinds(name: str, guard: Guard, text: str) -> list[str]:

@@ -7,6 +7,7 @@ docs/limits.md names every limit.
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import os
 import resource
@@ -39,6 +40,10 @@ LARGEST_REQUEST = 32_000_000
 """Most bytes of a request as it is sent, in however many chunks; the applications allow less for a body."""
 ACCEPTED_AT_ONCE, WAITING = 64, 2048
 """Connections that are accepted in one step, so that there are never many more than allowed; and those that wait for it."""
+SWEEP_SECONDS = 0.5
+"""How often connections are looked for whose time is over: one timer for all costs less than a timer for each."""
+NEW_OBJECTS = 20_000
+"""New objects after which Python looks for those that nothing refers to."""
 END_SECONDS, LAST_SECONDS = 5, 9.0
 """Time for requests in flight after a signal, and for the whole process: what cannot be stopped ends with it."""
 
@@ -53,6 +58,11 @@ class Connections:
     by_address: Counter[str] = field(default_factory=Counter[str])
     incomplete: dict[Limited, None] = field(default_factory=dict["Limited", None])
     """Those whose request is not complete, the oldest first."""
+
+    def sweep(self, now: float) -> None:
+        """Close the connections whose request should have arrived by now."""
+        for one in [one for one in self.incomplete if one.due <= now]:
+            one.cut()
 
     def admit(self, new: Limited) -> bool:
         """Count a connection. Where no place is left, close the oldest with an incomplete request; False where there is none."""
@@ -94,7 +104,8 @@ class Limited(HttpToolsProtocol):
         super().__init__(*given, **named)
         self.address = ""
         self._bytes, self._in_head, self._upload = 0, True, 0
-        self._timer: asyncio.TimerHandle | None = None
+        self.due = 0.0
+        """When the request must have arrived, by the event loop's clock."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         peer: Any = transport.get_extra_info("peername")
@@ -111,7 +122,7 @@ class Limited(HttpToolsProtocol):
         super().data_received(data)
         if self._bytes > (LARGEST_HEAD if self._in_head else LARGEST_REQUEST + self._upload):
             self.cut()
-        elif self._upload and self._timer:
+        elif self._upload:
             self._wait(REQUEST_SECONDS)
 
     def on_message_begin(self) -> None:
@@ -128,18 +139,15 @@ class Limited(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_head, self._bytes = True, 0
-        self._stop()
         self.counted.incomplete.pop(self, None)
         super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
         self.counted.leave(self)
         super().connection_lost(exc)
 
     def cut(self) -> None:
         """Close the connection without a word: its client has not said all of its request."""
-        self._stop()
         self.counted.leave(self)
         self.transport.abort()
 
@@ -152,22 +160,29 @@ class Limited(HttpToolsProtocol):
             self._wait(HEAD_SECONDS)
 
     def _wait(self, seconds: float) -> None:
-        self._stop()
-        self._timer = self.loop.call_later(seconds, self.cut)
-
-    def _stop(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
+        self.due = self.loop.time() + seconds
 
 
 class Server(uvicorn.Server):
     """A server that ends within ten seconds after a signal."""
 
+    counted: Connections
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for one in sockets or ():
             one.listen(WAITING)  # the number in the configuration is how many are accepted at once
+        # What is there by now stays: a search through all modules and models for what can go takes half a second, in which nobody
+        # is answered, and a few large requests or a thousand half ones bring it about.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(NEW_OBJECTS, 10, 10)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.counted.sweep(loop.time())
+        loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End the process after a while whatever still runs: threads that count or wait cannot be cancelled."""
@@ -188,7 +203,9 @@ def server(app: ASGIApp, *, most: int = 0, **how: Any) -> Server:
     uploads: Mapping[str, int] = getattr(app, "streamed", {})
     protocol = type("LimitedHere", (Limited,), {"counted": counted, "uploads": uploads})
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "timeout_graceful_shutdown": END_SECONDS}
-    return Server(uvicorn.Config(app, http=protocol, ws="none", backlog=ACCEPTED_AT_ONCE, **(quiet | how)))
+    made = Server(uvicorn.Config(app, http=protocol, ws="none", backlog=ACCEPTED_AT_ONCE, **(quiet | how)))
+    made.counted = counted
+    return made
 
 
 def _room() -> int:

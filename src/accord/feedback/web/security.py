@@ -119,6 +119,8 @@ class Guard:
         except TimeoutError:
             await self._refuse(self._dressed(send), 408, f"the request took longer than {self.seconds:g} seconds to arrive")
             return
+        except ConnectionAbortedError:
+            return  # half a request costs no more than this
         if body is None:
             await self._refuse(self._dressed(send), 413, "the request is too large")
             return
@@ -151,12 +153,12 @@ class Guard:
 
 
 async def _body(receive: Receive, largest: int) -> bytes | None:
-    """Return the whole body, or None when it is larger than allowed or the sender went away."""
+    """Return the whole body; None when it is larger than allowed. Raises ConnectionAbortedError when the sender went away."""
     parts, size = list[bytes](), 0
     while True:
         message: MutableMapping[str, Any] = await receive()
         if message["type"] != "http.request":
-            return None
+            raise ConnectionAbortedError
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > largest:
