@@ -13,6 +13,7 @@ load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
 serve-load: venv ; .venv/bin/python benchmarks/serving_load.py demo $(ARGS)
 mutations: venv ; .venv/bin/python -W ignore tests/conformance/mutations.py $(ARGS)
 environments: venv ; bash .ci/environments $(ARGS)
+audit: venv ; bash .ci/audit $(ARGS)
 docs: venv ; NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict $(ARGS)
 claims: venv ; PATH="$(CURDIR)/.venv/bin:$$PATH" bash runs/claims/all.sh $(ARGS)
 
@@ -36,4 +37,4 @@ venv: .venv/installed
 	.vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.vllm/bin/python -c "import pathlib, sysconfig; to = pathlib.Path(sysconfig.get_path('purelib'), 'vllm-0.32.0+cpu.dist-info'); to.mkdir(exist_ok=True); (to / 'METADATA').write_text('Metadata-Version: 2.1\\nName: vllm\\nVersion: 0.32.0+cpu\\n')"
 	@touch $@
-.PHONY: demo test slow unit check bench vllm models load serve-load mutations claims environments docs venv
+.PHONY: demo test slow unit check bench vllm models load serve-load mutations claims environments audit docs venv

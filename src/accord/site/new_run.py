@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast, get_args
 
 from fastapi import APIRouter
@@ -44,7 +46,8 @@ def _(text: str) -> str:
 
 TAKEN = _("There is a run of this name already. Choose another one.")
 NO_NAME = _("Letters, digits, dots, dashes and underscores; it begins with a letter or digit.")
-NO_MODEL = _("Name a model: one of this project, a folder, or one of the hub (owner/name).")
+NO_MODEL = _("Name a model: one of this project, or one of the hub (owner/name).")
+FOLDER = _("Folders of this machine are named in accord.toml, not here. Name a model of this project, or one of the hub (owner/name).")
 IN_FILE = _("Code and servers are named in accord.toml, not here.")
 
 
@@ -144,6 +147,8 @@ def _draft(found: Visit, method: Method, posted: Form) -> Draft:
     for flag, model in models.items():
         if not model or model.startswith("-") or len(model) > 500:
             draft.problems[f"model.{flag}"] = found.say(NO_MODEL)
+        elif _is_folder(project, model):
+            draft.problems[f"model.{flag}"] = found.say(FOLDER)
     values: dict[str, Any] = {}
     for each in method.fields():
         try:
@@ -236,6 +241,26 @@ def _model(project: Project, flag: methods.ModelFlag) -> str:
     if flag.default in known or not known:
         return flag.default
     return next((name for name in known if name.startswith(flag.default)), flag.default)
+
+
+def _is_folder(project: Project, model: str) -> bool:
+    """Return whether a model is a folder that is neither the project's nor named in its accord.toml: a page opens no other."""
+    if model in project.models() or model in _texts(project.settings):
+        return False
+    path = Path(model)
+    odd = path.is_absolute() or model.startswith((".", "~")) or ".." in path.parts or "\\" in model or "\0" in model
+    return odd or os.path.exists(path) or os.path.exists(project.path / path)
+
+
+def _texts(settings: Mapping[str, Any]) -> set[str]:
+    """Return every text that a project's accord.toml holds."""
+    found = set[str]()
+    for value in settings.values():
+        if isinstance(value, Mapping):
+            found |= _texts(cast("Mapping[str, Any]", value))
+        elif isinstance(value, str):
+            found.add(value)
+    return found
 
 
 def _free_name(project: Project, wanted: str) -> str:
