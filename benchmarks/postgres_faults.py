@@ -110,8 +110,8 @@ class Faults:
         raise RuntimeError("the database did not come back")
 
 
-def measure(faults: int, seed: int = 0) -> dict[str, Any]:
-    """Return the figures of so many faults."""
+def measure(faults: int, seed: int = 0, seconds: float = 1e9) -> dict[str, Any]:
+    """Return the figures of so many faults, or of as many as the seconds allow."""
     from feedback.conftest import Postgres
 
     folder = Path(tempfile.mkdtemp(prefix="accord-faults-", dir="/tmp"))
@@ -129,7 +129,7 @@ def measure(faults: int, seed: int = 0) -> dict[str, Any]:
             ) as forked,
         ):
             ground = Ground(forked, folder, faults, random.Random(seed), lambda: url)
-            return _worked(ground, server, wire, url, far, upstream)
+            return _worked(ground, server, wire, url, far, upstream, seconds)
     finally:
         wire.close()
         with suppress(Exception):
@@ -137,7 +137,7 @@ def measure(faults: int, seed: int = 0) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _worked(ground: Ground, server: Any, wire: Wire, url: str, far: str, upstream: str) -> dict[str, Any]:
+def _worked(ground: Ground, server: Any, wire: Wire, url: str, far: str, upstream: str, seconds: float) -> dict[str, Any]:
     from labeling_load import Log, fill, labor
     from visitor import Visitor
 
@@ -167,7 +167,7 @@ def _worked(ground: Ground, server: Any, wire: Wire, url: str, far: str, upstrea
         thread.start()
     number, failed, began = 0, 0, time.monotonic()
     try:
-        while happened.happened.total() < ground.kills:
+        while happened.happened.total() < ground.kills and time.monotonic() - began < seconds:
             # Every other fault falls into an import.
             if number % 2:
                 time.sleep(ground.chance.uniform(0.1, 0.8))
@@ -238,10 +238,11 @@ def _healthy(address: str) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "postgres_faults.json")
     given = parser.parse_args()
-    found = measure(given.faults, given.seed)
+    found = measure(given.faults, given.seed, given.seconds)
     record = {"at": f"{datetime.now(UTC):%Y-%m-%d}", "processor": processor(), "shared_with_other_programs": True} | found
     given.out.write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2))

@@ -37,7 +37,8 @@ class Repeats(BaseHTTPRequestHandler):
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         except ValueError:
             return  # whoever asked was killed meanwhile
-        said = answer_to(str(asked["messages"][-1]["content"]))
+        turns = asked.get("messages") or [{"content": asked.get("prompt")}]
+        said = answer_to(str(turns[-1]["content"]))
         chunks: list[dict[str, Any]] = [{"delta": {"content": part}} for part in re.findall(r"\S+\s*", said)]
         chunks.append({"delta": {}, "finish_reason": "stop"})
         self._send("".join(f"data: {json.dumps({'choices': [chunk]})}\n\n" for chunk in chunks).encode())

@@ -45,3 +45,25 @@ def test_what_is_no_list_of_turns_is_refused(turns: str, row: str, tmp_path: Pat
     path = tmp_path / "rows.jsonl"
     path.write_text(row.format(turns) + "\n")
     assert fuzz.run(lambda: fuzz.read_only(path)) in ("ok", "refused")
+
+
+FEEDBACK = """
+{"id": "f", "user_id": "ann", "data": {"rating": 1, "model_id": "big", "sibling_model_ids": SIBLINGS}, "meta": {"message_id": "a"},
+ "snapshot": {"chat": {"chat": {"history": {"messages": {"u": {"id": "u", "childrenIds": CHILDREN, "role": "user", "content": "Hi"},
+  "a": {"id": "a", "parentId": "u", "role": "assistant", "content": "Hello", "model": "big"}}}}}}}
+"""
+
+
+@pytest.mark.parametrize(("children", "siblings"), [("-1", "[]"), ("[]", "7"), ("true", "[1]"), ('["a", 3, null]', "null")])
+def test_a_tree_of_messages_with_odd_branches_is_read(children: str, siblings: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(FEEDBACK.replace("CHILDREN", children).replace("SIBLINGS", siblings).replace("\n", "") + "\n")
+    assert fuzz.run(lambda: fuzz.read_only(path)) in ("ok", "refused")
+
+
+def test_a_return_inside_a_line_of_a_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_bytes(b'{"canary": "no", "descri\rtion": "Name the opposite."}\n')
+    assert fuzz.run(lambda: fuzz.read_only(path)) in ("ok", "refused")
+    path.write_bytes(b'"a"\t"b\rc" d\n1\t2\re\n')
+    assert fuzz.run(lambda: fuzz.read_only(path)) in ("ok", "refused")

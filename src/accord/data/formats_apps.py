@@ -62,7 +62,7 @@ def open_webui_feedback(row: Row) -> Taken:
     prompt = make_prompt(row.like({"source": "Open WebUI"}), turns[:-1], user=row.word("user_id"))
     note = {name: plain(data.raw(name)) for name in ("reason", "comment", "tags", "details") if not empty(data.peek(name))}
     note |= {name: meta.word(name) for name in ("chat_id", "message_id") if meta.has(name)}
-    model, siblings = data.word("model_id", "model"), cast(list[Any], data.raw("sibling_model_ids") or [])
+    model, siblings = data.word("model_id", "model"), _list(data.raw("sibling_model_ids"))
     _pass(row, "id", "version", "type", "created_at", "updated_at", "user")
     _pass(meta, "arena", "model_id", "message_index", "base_models")
     prompt = replace(prompt, extra={**prompt.extra, f"feedback-{row.word('id')}": note})
@@ -74,7 +74,7 @@ def open_webui_feedback(row: Row) -> Taken:
     if rating:
         taken += Taken((Thumb(prompt, response, rating > 0, who.id, who.group),))
     parent = nodes.get(str(nodes[message].get("parentId")), {})
-    beside = [nodes[str(id)] for id in parent.get("childrenIds") or () if str(id) != message and str(id) in nodes]
+    beside = [nodes[str(id)] for id in _list(parent.get("childrenIds")) if str(id) != message and str(id) in nodes]
     others = [node for node in beside if node.get("model") in siblings and str(node.get("content") or "").strip()]
     if others:
         texts, models = [turns[-1].content, *(str(node["content"]) for node in others)], [model, *(str(node["model"]) for node in others)]
@@ -151,6 +151,10 @@ def _chatgpt_node(node: Node, message: Node) -> tuple[Node, str]:
 
 def _object(value: object) -> Node:
     return cast(Node, value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return cast(list[Any], value) if isinstance(value, list) else []
 
 
 def _without_silent(nodes: dict[str, Node], id: str) -> tuple[dict[str, Node], str]:

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -122,8 +123,10 @@ def _has_quoting(path: Path, encoding: Encoding) -> bool:
     try:
         return len({len(row) for row in csv.reader(given, delimiter="\t", strict=True) if row}) == 1
     except csv.Error:
-        # broken either way: what is wrong with the quotes is then said
-        return len({len(row) for row in csv.reader(given, delimiter="\t", quoting=csv.QUOTE_NONE) if row}) != 1
+        # broken either way: what is wrong with the quotes, or else with its lines, is then said
+        with suppress(csv.Error):
+            return len({len(row) for row in csv.reader(given, delimiter="\t", quoting=csv.QUOTE_NONE) if row}) != 1
+        return False
 
 
 def _are_choices(names: list[str]) -> bool:
