@@ -34,6 +34,7 @@ from accord.feedback.web import sign_in
 from accord.records import Message, Prompt, Response
 from accord.runtime import jobs
 from accord.runtime.project import Project
+from accord.serving.guards import Guarded, Rules
 from accord.settings import ChatConfig, OpenConfig
 from accord.site import app
 from accord.site.project_site import site_of
@@ -78,7 +79,7 @@ def whole(folder: Path) -> Iterator[Whole]:
     jobs.wait(jobs.start(project, ["config"]), 60)
     with Store.open(project.store_url) as store:
         models = Scripted(says=lambda model, said: f"Try **{'rye' if model == 'ppo' else 'oats'}**.")
-        plain = site_of(project, store, OpenConfig(upload_mb=20), models=models, library=models)
+        plain = site_of(project, store, OpenConfig(upload_mb=20), models=Guarded(models, Rules()), library=models)
         site = replace(plain, chat=replace(ChatConfig(arena=True, turns_per_minute=0)))
         server = uvicorn.Server(uvicorn.Config(app.create(site), host="127.0.0.1", port=0, log_level="error"))
         thread = threading.Thread(target=server.run, daemon=True)
@@ -115,6 +116,10 @@ def fill(whole: Whole, lead: Page, labeler: Page, user: Page) -> None:
         page.locator("textarea[name=text]").fill("Which bread?")
         page.locator("textarea[name=text]").press("Enter")
         page.get_by_text("Try", exact=False).first.wait_for()
+    user.locator(".adding summary").click()
+    user.set_input_files("#files", {"name": "prices.md", "mimeType": "text/markdown", "buffer": b"Rye bread costs three coins."})
+    user.locator(".adding button").click()
+    user.locator(".chip").wait_for()
     user.goto(f"{whole.address}/arena")
     user.locator("textarea").first.fill("Which bread?")
     user.locator("main form button").first.click()

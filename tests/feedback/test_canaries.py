@@ -23,6 +23,7 @@ from accord.feedback import (
     app_requests,
     chats,
     consents,
+    documents,
     doubts,
     outbox,
     queue,
@@ -100,6 +101,8 @@ def talks(store: Store, eve: str) -> None:
     """Eve chats, reacts in every way, and a lead accepts all of it."""
     consents.answer(store, eve, True, now=NOW)
     asked = chats.begin(store, eve, words("chat"), system=words("system"), key="1", now=NOW)
+    added = documents.Read(words("document-name"), words("document"), 0, 0)
+    documents.add(store, eve, asked.conversation, [added], most=8, now=NOW)
     spoken: dict[str, Any] = {"model": "m", "digest": "0" * 12, "sampling": Sampling(), "seed": 0, "finish": "stop", "now": NOW}
     one, two = (chats.answer(store, asked, words(f"answer-{n}"), id=f"a-{n}", **spoken) for n in "12")
     reactions.react(store, eve, "thumb", one.id, {"up": False, "reasons": [], "note": words("thumb-note")}, now=NOW)

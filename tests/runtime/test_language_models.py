@@ -56,7 +56,7 @@ def test_the_newest_policy_of_the_lineage_answers(tmp_path: Path) -> None:
     def made(name: str, at: str, *parents: str) -> None:
         kind = "LlamaForSequenceClassification" if name == "reward" else "LlamaForCausalLM"
         write(project.model(name), json.dumps({"architectures": [kind]}))
-        record = {"name": name, "parents": dict.fromkeys(parents, "0" * 64), "at": at}
+        record = {"name": name, "stage": name, "parents": dict.fromkeys(parents, "0" * 64), "at": at}
         (project.model(name) / "lineage.json").write_text(json.dumps(record))
 
     made("base", "2026-01-01T00:00:00Z")
@@ -67,9 +67,13 @@ def test_the_newest_policy_of_the_lineage_answers(tmp_path: Path) -> None:
     made("ppo", "2026-01-03T00:00:00Z", "sft", "reward")
     made("dpo", "2026-01-04T00:00:00Z", "sft")
     assert shelf.names()[:2] == ["dpo", "ppo"]
+    assert shelf.origin("dpo") == "dpo from sft, 2026-01-04T00:00: the newest policy by lineage"
+    assert shelf.origin("ppo") == "ppo from sft, reward, 2026-01-03T00:00"
+    assert shelf.origin("base") == "base, 2026-01-01T00:00"
     made("sft", "2026-01-06T00:00:00Z", "base")
     made("another-base", "2026-01-07T00:00:00Z")
     assert shelf.names() == ["dpo", "ppo", "sft", "another-base", "base"]
     for broken in ("[1]", '{"parents": [1]}', "[" * 5000, "{"):
         (project.model("another-base") / "lineage.json").write_text(broken)
         assert shelf.names()[0] == "dpo", broken[:20]
+        assert shelf.origin("another-base") == "without lineage"

@@ -24,6 +24,9 @@ from accord.records import Message, Role, Sampling
 
 ARENA = "arena"
 """The trial of pairs that were drawn in the arena."""
+QUOTED = "quoted"
+"""The finish of a response that quotes the conversation's documents. Models do not learn from it: they did not write it, and a prompt
+has no documents."""
 TITLE = 80
 """Characters of the first message that name a conversation in the list."""
 LONGEST_TITLE = 120
@@ -65,7 +68,7 @@ class Turn:
     """Digest of the weights that produced it."""
     sampling: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     finish: str = ""
-    """One of stop, length, stopped (by the user) and error; empty for a user's message."""
+    """One of stop, length, stopped (by the user), quoted (from documents), withheld and error; empty for a user's message."""
     pair: str = ""
     """An id shared by two responses shown side by side."""
     trial: str = ""
@@ -84,12 +87,8 @@ def begin(store: Store, user: str, text: str, *, system: str, key: str, now: dat
     Raises:
         Refused: the key is invalid (422).
     """
-    id = digest("conversation", user, _key(key))
     with store.write() as connection:
-        if connection.scalar(select(schema.conversations.c.id).where(schema.conversations.c.id == id)) is None:
-            title = " ".join(text.split())[:TITLE]
-            values = {"id": id, "user": user, "title": title, "system": system, "at": now.isoformat()}
-            connection.execute(insert(schema.conversations).values(values))
+        id = begun(connection, user, text, system, key, now)
         return _said(connection, user, id, text, "", key, now)
 
 
@@ -103,7 +102,7 @@ def say(store: Store, user: str, conversation: str, text: str, *, parent: str, k
         Refused: the conversation is not this user's, the parent is not a response in it (404), or the key is invalid (422).
     """
     with store.write() as connection:
-        _owned(connection, user, conversation)
+        owned(connection, user, conversation)
         if parent:
             before = _one(connection, user, parent)
             if before.conversation != conversation or before.role != "assistant":
@@ -186,7 +185,7 @@ def change(store: Store, user: str, id: str, *, title: str | None = None, pinned
     given = {"title": title, "pinned": pinned, "model": model}
     values = {name: value for name, value in given.items() if value is not None}
     with store.write() as connection:
-        _owned(connection, user, id)
+        owned(connection, user, id)
         if values:
             connection.execute(update(schema.conversations).where(schema.conversations.c.id == id).values(values))
 
@@ -198,7 +197,7 @@ def opened(store: Store, user: str, id: str) -> tuple[Conversation, list[Turn]]:
         Refused: the user has no such conversation (404); another user's is not distinguished from none.
     """
     with store.read() as connection:
-        found = _owned(connection, user, id)
+        found = owned(connection, user, id)
         query = select(schema.turns).where(schema.turns.c.conversation == id).order_by(schema.turns.c.place)
         return found, [_turn(row) for row in connection.execute(query).mappings()]
 
@@ -216,6 +215,25 @@ def told(connection: Connection, turn: str) -> tuple[Conversation, list[Turn]]:
     found = Conversation(**connection.execute(select(c).where(c.c.id == id)).mappings().one())
     turns = [_turn(row) for row in connection.execute(select(t).where(t.c.conversation == id)).mappings()]
     return found, path(turns, turn)
+
+
+def begun(connection: Connection, user: str, title: str, system: str, key: str, now: datetime) -> str:
+    """Start a conversation inside a transaction, and return its id. The same key is the same conversation."""
+    id = digest("conversation", user, _key(key))
+    if connection.scalar(select(schema.conversations.c.id).where(schema.conversations.c.id == id)) is None:
+        values = {"id": id, "user": user, "title": " ".join(title.split())[:TITLE], "system": system, "at": now.isoformat()}
+        connection.execute(insert(schema.conversations).values(values))
+    return id
+
+
+def owned(connection: Connection, user: str, id: str) -> Conversation:
+    """Return a user's conversation inside a transaction. Raises Refused (404) when the user has none of this id."""
+    c = schema.conversations
+    query = select(c).where(c.c.id == _none_or(id), c.c.user == user, ~is_withdrawn("conversation", c.c.id))
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise Refused("no_such_turn", 404, id)
+    return Conversation(**row)
 
 
 def has_answers(store: Store, user: str) -> bool:
@@ -260,15 +278,6 @@ def _said(connection: Connection, user: str, conversation: str, text: str, paren
     turn = Turn(id, conversation, _next_place(connection, conversation), parent, "user", text, at=now.isoformat())
     connection.execute(insert(schema.turns).values(turn_row(turn)))
     return turn
-
-
-def _owned(connection: Connection, user: str, id: str) -> Conversation:
-    c = schema.conversations
-    query = select(c).where(c.c.id == _none_or(id), c.c.user == user, ~is_withdrawn("conversation", c.c.id))
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        raise Refused("no_such_turn", 404, id)
-    return Conversation(**row)
 
 
 def _one(connection: Connection, user: str, id: str) -> Turn:

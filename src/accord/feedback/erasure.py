@@ -204,6 +204,7 @@ _TEXTS: tuple[tuple[Any, tuple[str, ...], Mapping[str, str]], ...] = (
     (schema.tasks, ("expected",), {}),
     (schema.conversations, ("title", "system"), {}),
     (schema.turns, ("text",), {}),
+    (schema.documents, ("name", "text"), {}),
     (schema.reactions, ("payload",), {}),
     (schema.doubt_notes, ("text",), {}),
     (schema.guideline_rules, ("rule",), {}),

@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from accord.feedback import chats, consents, reactions, schema
+from accord.feedback import chats, consents, documents, reactions, schema
 from accord.feedback.privacy import erase_conversations
 from accord.feedback.store import Store
 
 
 def exported(store: Store, user: str) -> dict[str, Any]:
-    """Return all of a user's data as JSON values: account, consents, conversations with every turn, reactions with their state."""
+    """Return all of a user's data as JSON values: account, consents, conversations with their turns and documents, reactions."""
     c = schema.consents
     with store.read() as connection:
         query = select(c.c.given, c.c.version, c.c.at).where(c.c.user == user).order_by(c.c.number)
@@ -23,7 +23,7 @@ def exported(store: Store, user: str) -> dict[str, Any]:
     conversations = list[dict[str, Any]]()
     for listed in chats.listed(store, user, limit=1_000_000):
         conversation, turns = chats.opened(store, user, listed.id)
-        conversations.append(dataclasses.asdict(conversation) | {"turns": [dataclasses.asdict(taken_along(store, turn)) for turn in turns]})
+        conversations.append(whole(store, conversation, turns))
     return {
         "user": user,
         "consents": given,
@@ -31,6 +31,13 @@ def exported(store: Store, user: str) -> dict[str, Any]:
         "conversations": conversations,
         "reactions": [dataclasses.asdict(reaction) for reaction in reactions.own(store, user)],
     }
+
+
+def whole(store: Store, conversation: chats.Conversation, turns: Sequence[chats.Turn]) -> dict[str, Any]:
+    """Return a conversation as its author takes it along, as JSON values: with every turn and the text of every document."""
+    added = [dataclasses.asdict(document) for document in documents.texts(store, conversation.user, conversation.id)]
+    said = [dataclasses.asdict(taken_along(store, turn)) for turn in turns]
+    return dataclasses.asdict(conversation) | {"turns": said, "documents": added}
 
 
 def taken_along(store: Store, turn: chats.Turn) -> chats.Turn:

@@ -21,6 +21,7 @@ _PROMPT = Place("privacy: emptied with the prompt")
 _ANSWER = Place("privacy: emptied with the labeler's answers")
 _ACCOUNT = Place("privacy: emptied with the account")
 _CHAT = Place("privacy: emptied with the chats")
+_DOCUMENT = Place("privacy: removed with its conversation; documents: removed by its user")
 
 COLUMNS: Mapping[str, Place] = {
     "prompts.messages": _PROMPT,
@@ -35,6 +36,8 @@ COLUMNS: Mapping[str, Place] = {
     "conversations.title": _CHAT,
     "conversations.system": _CHAT,
     "turns.text": _CHAT,
+    "documents.name": _DOCUMENT,
+    "documents.text": _DOCUMENT,
     "reactions.payload": _CHAT,
 }
 """Columns of the database."""

@@ -78,7 +78,7 @@ def erase_user(store: Store, user: str, *, by: str, why: str, now: datetime) -> 
 
 
 def erase_conversations(store: Store, user: str, *, ids: Sequence[str] = (), by: str, why: str, now: datetime) -> dict[str, int]:
-    """Empty a user's conversations, the reactions in them, and every record made from them.
+    """Empty a user's conversations, the reactions in them, and every record made from them; remove their documents.
 
     Args:
         ids: of the conversations; all of the user's when empty.
@@ -111,13 +111,16 @@ def _erase_chats(connection: Connection, user: str, ids: Sequence[str], by: str,
     for table, rows, empty in ((c, theirs, {"title": "", "system": ""}), (t, turns, {"text": ""}), (r, said, {"payload": "{}"})):
         for part in batches(rows):
             connection.execute(update(table).where(table.c.id.in_(part)).values(empty))
-    q = schema.app_requests
+    q, d = schema.app_requests, schema.documents
+    removed = 0
     for part in batches(theirs):
+        removed += _count(connection, delete(d).where(d.c.conversation.in_(part)))
         connection.execute(update(q).where(q.c.conversation.in_(part)).values(fingerprint=""))
     _forget_replies(connection, user)
     withdraw_erased(connection, "conversation", theirs, by=by, now=now)
     withdraw_erased(connection, "reaction", said, by=by, now=now)
-    return {"conversations": len(theirs), "turns": len(turns), "reactions": len(said)} | _erase_prompts(connection, prompts, by, now)
+    emptied = {"conversations": len(theirs), "turns": len(turns), "documents": removed, "reactions": len(said)}
+    return emptied | _erase_prompts(connection, prompts, by, now)
 
 
 def erase_unused_prompts(connection: Connection, ids: Sequence[str], *, by: str, now: datetime) -> int:

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select
 
 from accord.feedback import outbox, schema, withdrawals
 from accord.feedback.audit import note
-from accord.feedback.chats import ARENA, Turn, one
+from accord.feedback.chats import ARENA, QUOTED, Turn, one
 from accord.feedback.payloads import CHOICES
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
@@ -75,7 +75,8 @@ def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, 
         if of_arena:
             _first_vote(connection, said)
         made, _ = put(connection, user, kind, said, payload, other=other, now=now)
-        outbox.review_needed(connection, user, [made.id], now=now)
+        if said.finish != QUOTED:
+            outbox.review_needed(connection, user, [made.id], now=now)
         return made
 
 

@@ -20,7 +20,7 @@ from accord.feedback import consents, provenance, schema
 from accord.feedback.answers import CORRECTION
 from accord.feedback.apps import GROUP, Request, request_of
 from accord.feedback.audit import note
-from accord.feedback.chats import Turn, messages, told
+from accord.feedback.chats import QUOTED, Turn, messages, told
 from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses, add_rows, by_id, insert_rows
 from accord.feedback.moderation import Finding, Screen, redacted, remembered
 from accord.feedback.provenance import Provenance
@@ -150,7 +150,13 @@ def _reviewable() -> list[Any]:
     r, c = schema.reactions, schema.consents
     last = select(c.c.given).where(c.c.user == r.c.user).order_by(c.c.number.desc()).limit(1).scalar_subquery()
     kept = [~is_withdrawn("conversation", _conversation(turn)) for turn in (r.c.turn, r.c.other)]
-    return [~is_withdrawn("reaction", r.c.id), last.is_(True), *kept]
+    return [~is_withdrawn("reaction", r.c.id), last.is_(True), *kept, ~_is_quoted()]
+
+
+def _is_quoted() -> Any:
+    """Return whether a reaction is about a response out of documents."""
+    r, t = schema.reactions, schema.turns
+    return select(t.c.id).where(t.c.id.in_((r.c.turn, r.c.other)), t.c.finish == QUOTED).correlate(r).exists()
 
 
 def _conversation(turn: Any) -> Any:
@@ -162,7 +168,7 @@ def _conversation(turn: Any) -> Any:
 def _open(connection: Connection, id: str) -> Reaction:
     """Return a reaction that may be reviewed."""
     r = schema.reactions
-    reaction = next(iter(found(connection, r.c.id == id)), None) if id.isprintable() else None
+    reaction = next(iter(found(connection, r.c.id == id, ~_is_quoted())), None) if id.isprintable() else None
     if reaction is None or _gone(connection, reaction) or reaction.state not in ("waiting", "lapsed"):
         raise Refused("reviewed", 409, id)
     given = consents.of(connection, reaction.user)

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 15
+VERSION = 16
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 BOOKKEEPING = frozenset({"key", "imported"})
 """Columns that are about a record and no part of it: two rows that differ in them are the same record."""
@@ -381,6 +381,20 @@ turns = Table(
     UniqueConstraint("conversation", "place", name="turns_place"),
 )
 Index("turns_trial", turns.c.trial)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", name(40), primary_key=True),
+    Column("conversation", name(40), ForeignKey("conversations.id"), nullable=False, index=True),
+    Column("place", Integer, nullable=False),
+    Column("name", FreeText, nullable=False),
+    Column("text", FreeText, nullable=False),
+    Column("pages", Integer, nullable=False),
+    Column("blank", Integer, nullable=False),
+    Column("characters", Integer, nullable=False),
+    Column("at", name(40), nullable=False),
+)
 
 reactions = Table(
     "reactions",

@@ -10,6 +10,7 @@ from accord.report import manual
 from accord.report.markup import Html, both, join, tag
 from accord.report.project_files import ProjectRecord, RunRecord
 from accord.report.results import percent
+from accord.report.said import Words
 
 SEVERITIES = {"high": ("grave", "严重"), "medium": ("look at it", "需留意"), "low": ("good to know", "供参考")}
 QUOTE = 600
@@ -59,10 +60,10 @@ def _documented(name: str) -> Html:
 def _quotes(quotes: Sequence[Said]) -> Html | None:
     if not quotes:
         return None
-    items = list[Html]()
+    items, words = list[Html](), Words()
     for said in quotes:
-        prompt = tag("p", _short(said.prompt, 200), class_="quiet")
-        items.append(tag("blockquote", prompt, tag("p", _short(said.response, QUOTE))))
+        prompt = tag("p", words(_short(said.prompt, 200)), class_="quiet")
+        items.append(tag("blockquote", prompt, tag("p", words(_short(said.response, QUOTE)))))
     return tag("details", tag("summary", both("What was said", "原话")), items, open=len(quotes) == 1)
 
 

@@ -15,15 +15,20 @@ _VOID = {"meta", "input", "br", "hr"}
 
 
 class Html(str):
-    """Text that is markup. Only ``tag`` and ``text`` make it, ``plots`` from figures, and ``manual`` from our
+    """Text that is markup. Only ``tag`` and ``text`` make it, ``plots`` from figures, ``said`` from formulas, and ``manual`` from our
     docs/: no text by others."""
 
     __slots__ = ()
 
 
+def printable(value: object) -> str:
+    """Return any text with control characters and lone surrogates, which no page may contain, replaced."""
+    return _CONTROL.sub("\ufffd", str(value))
+
+
 def text(value: object) -> Html:
-    """Escape any text; replace control characters and lone surrogates, which no page may contain."""
-    return Html(html.escape(_CONTROL.sub("\ufffd", str(value)), quote=True))
+    """Escape any text, and make it printable."""
+    return Html(html.escape(printable(value), quote=True))
 
 
 def join(*children: Child) -> Html:

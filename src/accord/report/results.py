@@ -12,6 +12,7 @@ from accord.report.captions import DEFINITIONS, model_key, model_name, use_case
 from accord.report.curves import definition_link
 from accord.report.markup import Html, both, join, tag, text
 from accord.report.project_files import ProjectRecord, Table, interval_of, number, table
+from accord.report.said import Words
 
 CRITERIA = ("helpful", "truthful", "harmless", "concise", "utility")
 SHOWN, MORE = 4, 12
@@ -196,13 +197,17 @@ def answers(record: ProjectRecord) -> Html | None:
     if not rows:
         return None
     chosen = _one_a_use_case(rows)
-    shown, more = chosen[:SHOWN], chosen[SHOWN : SHOWN + MORE]
-    folded = tag("details", tag("summary", both(f"{len(more)} more", f"另外 {len(more)} 个")), map(answer, more)) if more else None
+    shown, more, words = chosen[:SHOWN], chosen[SHOWN : SHOWN + MORE], Words()
+    folded = (
+        tag("details", tag("summary", both(f"{len(more)} more", f"另外 {len(more)} 个")), [answer(row, words) for row in more])
+        if more
+        else None
+    )
     said = both(
         "The first held-out prompt of each use case, whatever came out; not picked by result.",
         "每种用途的第一个留出提示词，不按结果挑选。",
     )
-    return join(tag("p", said, class_="quiet"), map(answer, shown), folded)
+    return join(tag("p", said, class_="quiet"), [answer(row, words) for row in shown], folded)
 
 
 def _one_a_use_case(rows: Sequence[Table]) -> list[Table]:
@@ -215,23 +220,25 @@ def _one_a_use_case(rows: Sequence[Table]) -> list[Table]:
     return [*first, *rest]
 
 
-def answer(row: Table) -> Html:
+def answer(row: Table, words: Words) -> Html:
     """Return a prompt with each model's response side by side, and the judge's scores."""
     utilities = table(row.get("utilities")) or table(row.get("scores"))
-    asked = tag("p", tag("span", use_case(str(row.get("use_case", ""))), class_="case"), tag("span", _words(row.get("prompt"))), dir="auto")
-    cards = [_response(str(name), said, number(utilities.get(name))) for name, said in table(row.get("responses")).items()]
+    asked = tag(
+        "p", tag("span", use_case(str(row.get("use_case", ""))), class_="case"), tag("span", words(_said(row.get("prompt")))), dir="auto"
+    )
+    cards = [_response(str(name), words(_said(said)), number(utilities.get(name))) for name, said in table(row.get("responses")).items()]
     return tag("article", tag("div", asked, class_="asked"), tag("div", cards, class_="answers"))
 
 
-def _response(name: str, said: object, utility: float | None) -> Html:
+def _response(name: str, said: Html, utility: float | None) -> Html:
     scored = None
     if utility is not None:
         scored = join(" ", tag("a", f"{utility:.2f}", href="#def-utility", title=DEFINITIONS["utility"].english))
     empty = tag("em", both("(empty)", "（空）"))
-    return tag("div", tag("h4", model_name(name), scored), tag("p", _words(said) or empty, dir="auto"), class_="said")
+    return tag("div", tag("h4", model_name(name), scored), tag("p", said or empty, dir="auto"), class_="said")
 
 
-def _words(value: object) -> str:
+def _said(value: object) -> str:
     """Return a text as it is; a conversation as its turns."""
     if isinstance(value, list):
         return "\n".join(str(table(turn).get("content", turn)) for turn in cast("list[object]", value))

@@ -10,6 +10,7 @@ from accord.report.captions import use_case
 from accord.report.markup import Html, both, join, tag
 from accord.report.project_files import ProjectRecord, RunRecord, Table, number, table
 from accord.report.results import answer
+from accord.report.said import MOST_FORMULAS, Words
 
 BYTES = 2_400_000
 """Most bytes of the page that samples may take."""
@@ -33,7 +34,7 @@ class Piece:
 def browser(record: ProjectRecord) -> Html | None:
     """Return a search box, filters and samples. Without a script all samples are shown, folded."""
     runs = [run for run in record.runs if run.samples.rows]
-    pieces = fitting([list(_pieces(run)) for run in runs], BYTES)
+    pieces = fitting([list(_pieces(run, Words(MOST_FORMULAS // len(runs)))) for run in runs], BYTES)
     if not pieces:
         return None
     total = sum(run.samples.total for run in runs)
@@ -61,16 +62,16 @@ def _size(group: Sequence[Piece]) -> int:
     return sum(len(piece.html.encode()) for piece in group)
 
 
-def _pieces(run: RunRecord) -> Iterator[Piece]:
+def _pieces(run: RunRecord, words: Words) -> Iterator[Piece]:
     for row in run.samples.rows:
         sides, case = table(row.get("responses")), str(row.get("use_case", ""))
         if sides:
-            yield _piece(run.name, case, _outcome(row), answer(row))
+            yield _piece(run.name, case, _outcome(row), answer(row, words))
         elif isinstance(row.get("response"), str):
-            yield _piece(run.name, case, "", _said(row))
+            yield _piece(run.name, case, "", _said(row, words))
         elif isinstance(row.get("responses"), list):
             said = cast("list[object]", row["responses"])
-            yield _piece(run.name, case, "", answer({**row, "responses": {str(n): text for n, text in enumerate(said, 1)}}))
+            yield _piece(run.name, case, "", answer({**row, "responses": {str(n): text for n, text in enumerate(said, 1)}}, words))
 
 
 def _piece(run: str, case: str, outcome: str, content: Html) -> Piece:
@@ -89,7 +90,7 @@ def _outcome(row: Table) -> str:
     return "same" if abs(ours - theirs) < 1e-9 else "better" if ours > theirs else "worse"
 
 
-def _said(row: Table) -> Html:
+def _said(row: Table, words: Words) -> Html:
     """Return one response of a training run as markup."""
     score, step = number(row.get("score")), number(row.get("step"))
     figures = [
@@ -98,8 +99,9 @@ def _said(row: Table) -> Html:
         both("cut", "被截断") if row.get("finished") is False else None,
     ]
     head = tag("h4", join([join(figure, " ") for figure in figures if figure]))
-    asked = tag("p", tag("span", str(row.get("prompt", ""))), dir="auto", class_="asked")
-    return tag("article", asked, tag("div", tag("div", head, tag("p", str(row["response"]), dir="auto"), class_="said"), class_="answers"))
+    asked = tag("p", tag("span", words(row.get("prompt", ""))), dir="auto", class_="asked")
+    response = tag("div", head, tag("p", words(row["response"]), dir="auto"), class_="said")
+    return tag("article", asked, tag("div", response, class_="answers"))
 
 
 # --- controls -----------------------------------------------------------------------------------------------------------------------

@@ -66,6 +66,15 @@ class Shelf:
             self._digests[name] = (changed, digest_folder(folder)[:SHOWN])
         return self._digests[name][1]
 
+    def origin(self, name: str) -> str:
+        """Return in a line what trained a model, from which others, when, and whether it is the newest policy."""
+        record = _record(self.project.model(name))
+        if not record:
+            return "without lineage"
+        parents = ", ".join(record.get("parents", {}))
+        made = f"{record.get('stage') or 'made'}{f' from {parents}' if parents else ''}, {str(record.get('at', ''))[:16]}"
+        return f"{made}: the newest policy by lineage" if parents and name == next(iter(self.names()), "") else made
+
 
 def reward_models(project: Project) -> list[str]:
     """Return the names of the project's reward models, newest first. Value models, which are stored alike, are none."""

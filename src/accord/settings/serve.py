@@ -30,6 +30,8 @@ class ChatConfig(Seed, Decoding):
     """Share of the turns for which the model offers two responses to choose from."""
     longest: Count = 8_000
     """Longest message in characters."""
+    documents: Natural = 8
+    """Most documents that a user may add to a conversation, to be quoted in its answers; 0 takes none."""
     turns_per_minute: Natural = 20
     """Messages that one user may send per minute; 0 sets no limit."""
     arena: bool = False

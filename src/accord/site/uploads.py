@@ -9,18 +9,18 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import anyio
 from anyio import to_thread
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from accord.errors import RunError
 from accord.feedback.refusals import Refused
+from accord.feedback.web.multipart import LONGEST_HEAD, blocks, boundary, file_name, safe_name
 from accord.runtime.files import TEMPORARY, disk_errors, sync
 from accord.runtime.project import Project
 
@@ -31,14 +31,8 @@ MOST = 20
 """Files that wait at a time."""
 RESERVE = 500_000_000
 """Bytes of the disk that an upload leaves free, for the project's database and runs."""
-PATIENCE = 60.0
-"""Seconds without a byte after which an upload is given up."""
-BLOCK = 1 << 20
 LOOK = 64 << 20
 """Bytes between two looks at the disk's free space."""
-LONGEST_NAME = 100
-LONGEST_HEAD = 16_384
-"""Bytes of the head of a form's part."""
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -104,7 +98,7 @@ async def receive(project: Project, request: Request, *, name: str) -> Upload:
     folder.mkdir(parents=True)
     folder.chmod(0o700)
     try:
-        return await _written(project, folder, request, FormFile(boundary) if (boundary := _boundary(request)) else Plain(name))
+        return await _written(project, folder, request, FormFile(mark) if (mark := boundary(request)) else Plain(name))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -167,19 +161,19 @@ class FormFile:
             if len(self._held) > LONGEST_HEAD:
                 raise Refused("malformed", 400, "the head of a form's part is too long")
             return False
-        name = re.search(rb'filename="([^"\r\n]+)"', head)
+        name = file_name(head)
         self._place, self._held = ("file" if name else "field"), content
         if name and self.name:
             raise Refused("malformed", 400, "more than one file")
         if name:
-            self.name = safe_name(name[1].decode("utf-8", errors="replace"))
+            self.name = name
         return True
 
 
 async def _written(project: Project, folder: Path, request: Request, body: Plain | FormFile) -> Upload:
     unfinished, size, looked = folder / f"{TEMPORARY}file", 0, 0
     with disk_errors(unfinished), unfinished.open("wb") as file:
-        async for block in _blocks(request):
+        async for block in blocks(request):
             for part in body.feed(block):
                 await to_thread.run_sync(file.write, part)
                 size += len(part)
@@ -192,39 +186,6 @@ async def _written(project: Project, folder: Path, request: Request, body: Plain
     await to_thread.run_sync(sync, unfinished)
     path = unfinished.rename(folder / safe_name(body.name))
     return Upload(folder.name, path, size, path.stat().st_mtime)
-
-
-async def _blocks(request: Request) -> AsyncGenerator[bytes]:
-    """Yield a body in larger pieces than it arrives in. Raises Refused (400) when the sender goes away, sends too much, or stops."""
-    parts, size, stream = list[bytes](), 0, aiter(request.stream())
-    try:
-        while True:
-            with anyio.fail_after(PATIENCE):
-                part = await anext(stream, None)
-            if part is None:
-                break
-            parts.append(part)
-            size += len(part)
-            if size >= BLOCK:
-                yield b"".join(parts)
-                parts, size = [], 0
-    except (ClientDisconnect, TimeoutError) as error:
-        raise Refused("upload_broken", 400, type(error).__name__) from error
-    yield b"".join(parts)
-
-
-def safe_name(name: str) -> str:
-    """Return a file's name without folders and without characters that a file system or a terminal would mind; its ending stays."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    plain = re.sub(r"[^\w.()+ -]", "_", last).strip(" .")
-    return plain[-LONGEST_NAME:].lstrip("-. ") or "upload"
-
-
-def _boundary(request: Request) -> bytes:
-    """Return the boundary of a form with a file; empty for another body."""
-    kind, _, options = request.headers.get("content-type", "").partition(";")
-    found = re.search(r'boundary="?([\w\'()+,./:=? -]{1,70})"?', options) if kind.strip().lower() == "multipart/form-data" else None
-    return found[1].strip().encode() if found else b""
 
 
 def _look_at_disk(project: Project, wanted: int) -> None:

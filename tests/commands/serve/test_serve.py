@@ -64,6 +64,9 @@ def test_a_server_answers_until_it_is_stopped(tmp_path: Path) -> None:
         said = output.readline()
         assert said.startswith("Serving sft at http://127.0.0.1:"), said
         address = said.split()[3]
+        who = output.readline()
+        assert who.startswith("  model=sft: sft@"), who
+        assert str(project.model("sft")) in who
         asked = {"model": "sft", "messages": [{"role": "user", "content": "Who keeps the mill?"}], "max_tokens": 5}
         answer = httpx.post(f"{address}/chat/completions", json=asked, timeout=60).json()
         assert [row["id"] for row in httpx.get(f"{address}/models", timeout=60).json()["data"]] == ["sft"]

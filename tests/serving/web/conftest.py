@@ -65,7 +65,7 @@ class Scripted:
         self.open = {}
 
     def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
-        return self.stream(model, ask.conversation, sampling=ask.sampling)
+        return self.stream(model, ask.conversation, sampling=ask.sampling, seed=ask.seed)
 
     async def stream(
         self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()

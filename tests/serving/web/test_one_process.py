@@ -162,7 +162,7 @@ def turns(site: Site, id: str) -> list[chats.Turn]:
 
 
 def test_pages_that_touch_an_answer_in_progress_go_to_the_process_that_has_it() -> None:
-    touching = re.compile(r"answers\.|house\.turns|_answer\(|_page\(found, account, id")
+    touching = re.compile(r"answers\.|house\.turns|_answer\(|render\(found, account, id")
     found = dict[str, bool]()
     for router in (*chat.PAGES, arena_pages.router):  # labeling's own answers are another thing
         for route in router.routes:

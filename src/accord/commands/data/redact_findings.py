@@ -18,7 +18,7 @@ class Found(NamedTuple):
     """A piece of personal data and its place."""
 
     where: str
-    """A file's name, or prompt, response, demonstration, chat."""
+    """A file's name, or prompt, response, demonstration, chat, document."""
     id: str
     """The record, or the file's line."""
     finding: Finding

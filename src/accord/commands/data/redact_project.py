@@ -59,6 +59,9 @@ def _texts(store: Store) -> Iterator[tuple[str, str, str]]:
         yield "demonstration", demonstration.id, demonstration.text
     for turn in store.database.rows(select(schema.turns).order_by(schema.turns.c.id)):
         yield "chat", turn["id"], turn["text"]
+    for document in store.database.rows(select(schema.documents).order_by(schema.documents.c.id)):
+        yield "document", document["id"], document["name"]
+        yield "document", document["id"], document["text"]
 
 
 def _withdraw(store: Store, found: Sequence[Found], now: datetime) -> dict[str, int]:

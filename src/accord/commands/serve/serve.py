@@ -110,6 +110,14 @@ def desk_of(project: Project, config: ServeConfig) -> Desk:
     return Desk(store, asked, label, project.path, config.webhook_private)
 
 
+def _say_who_answers(host: Host, project: Project) -> None:
+    """Print for each name that a request may ask for: the exact weights, their folder, and where they come from."""
+    shelf = Shelf(project) if isinstance(host, ModelHost) else None
+    for name in host.models():
+        where = f"{project.model(name)}  {shelf.origin(name)}" if shelf else "another server's"
+        print(f"  model={name}: {host.version(name)}  {where}", flush=True)
+
+
 async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules, project: Project) -> None:
     socket = listen(config.host, config.port)
     names = [part.strip() for part in config.names.split(",") if part.strip()]
@@ -128,6 +136,7 @@ async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules,
         hostname = f"[{config.host}]" if ":" in config.host else config.host
         address = f"http://{hostname}:{socket.getsockname()[1]}/v1"
         print(f"Serving {', '.join(host.models()) or 'nothing yet'} at {address}  (Ctrl-C ends it)", flush=True)
+        _say_who_answers(host, project)
         await server(app, lifespan="off").serve(sockets=[socket])
     finally:
         for task in beside:

@@ -14,17 +14,19 @@ import random
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from anyio import to_thread
 
+from accord.data.retrieval import Document
 from accord.errors import AccordError
 from accord.feedback import chats, deployments
 from accord.feedback.chats import Conversation, Turn
 from accord.feedback.web.markdown import snapshot
-from accord.records import Message, Sampling
+from accord.records import Sampling
 from accord.runtime.seeds import derive
-from accord.serving.host import Busy, RefusedRequest, TooLong, TooSlow
+from accord.serving.host import Ask, Busy, Piece, RefusedRequest, TooLong, TooSlow
 from accord.serving.web import translations
 from accord.serving.web.live import Live, Say, Slot
 from accord.serving.web.site import ChatSite
@@ -61,13 +63,24 @@ def choose(site: ChatSite, user: str, asked: Turn, model: str = "", against: str
 
 
 async def begin(
-    site: ChatSite, conversation: Conversation, said: Sequence[Turn], models: Sequence[str], sampling: Sampling, trial: str
+    site: ChatSite,
+    conversation: Conversation,
+    said: Sequence[Turn],
+    models: Sequence[str],
+    sampling: Sampling,
+    trial: str,
+    documents: Sequence[Document] = (),
 ) -> Live:
-    """Start to answer the last turn, after ending any answer still in progress in the conversation."""
+    """Start to answer the last turn, after ending any answer still in progress in the conversation.
+
+    Args:
+        documents: when there are some, the answer quotes them and says nothing else.
+    """
     await stop(site, conversation.id)
     live = Live(said[-1], [Slot(model) for model in models], trial)
     site.live[conversation.id] = live
-    live.task = asyncio.create_task(_run(site, live, chats.messages(conversation, said), sampling))
+    ask = Ask(sampling, chats.messages(conversation, said), documents=tuple(documents))
+    live.task = asyncio.create_task(_run(site, live, ask))
     return live
 
 
@@ -120,10 +133,10 @@ async def follow(site: ChatSite, conversation: str, say: Say) -> AsyncGenerator[
     yield _event("done", {"problem": live.problem(say) if live else ""})
 
 
-async def _run(site: ChatSite, live: Live, messages: tuple[Message, ...], sampling: Sampling) -> None:
+async def _run(site: ChatSite, live: Live, ask: Ask) -> None:
     try:
-        await asyncio.gather(*(_draw(site, live, slot, messages, sampling) for slot in live.slots))
-        await to_thread.run_sync(_store, site, live, sampling)
+        await asyncio.gather(*(_draw(site, live, slot, ask) for slot in live.slots))
+        await to_thread.run_sync(_store, site, live, ask.sampling)
     except Exception as error:  # whatever it is, the person is told, and nothing counts as said
         log.error("an answer could not be kept", exc_info=error)
         live.slots[0].problem = translations.NOT_KEPT
@@ -134,16 +147,16 @@ async def _run(site: ChatSite, live: Live, messages: tuple[Message, ...], sampli
         live.tell()
 
 
-async def _draw(site: ChatSite, live: Live, slot: Slot, messages: tuple[Message, ...], sampling: Sampling) -> None:
+async def _draw(site: ChatSite, live: Live, slot: Slot, ask: Ask) -> None:
     """Draw one answer into its slot. If it fails, ``problem`` has the reason."""
     try:
         await ready(site, slot.model)
         seed = derive(site.chat.seed, "answer", slot.id)
-        stream = site.models.stream(slot.model, messages, sampling=sampling, seed=seed)
+        stream = site.models.ask(slot.model, replace(ask, seed=seed))
         try:
             async for piece in stream:
                 slot.text, slot.version = slot.text + piece.text, piece.version or slot.version
-                slot.finish = "withheld" if piece.withheld else piece.finish or slot.finish
+                slot.finish = _finish(ask, piece) or slot.finish
                 live.tell()
                 if live.stopping:
                     slot.finish = slot.finish or "stopped"
@@ -155,6 +168,13 @@ async def _draw(site: ChatSite, live: Live, slot: Slot, messages: tuple[Message,
     except AccordError as error:
         log.warning("%s: %s", slot.model, error)
         slot.problem, slot.detail = problem_of(error), error.what if isinstance(error, TooLong) else ""
+
+
+def _finish(ask: Ask, piece: Piece) -> str:
+    """Return how an answer ended, as it is stored; empty when it goes on."""
+    if piece.quotes or (ask.documents and piece.withheld == "unsure"):  # what the documents say, or that they do not say it
+        return chats.QUOTED
+    return "withheld" if piece.withheld else piece.finish
 
 
 async def ready(site: ChatSite, model: str) -> None:

@@ -10,10 +10,10 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from accord.feedback.web.app import Lifespan, build, few_threads
-from accord.serving.web import answers, conversation_tools, conversations, reactions, review_pages
+from accord.serving.web import answers, conversation_tools, conversations, documents, reactions, review_pages
 from accord.serving.web.site import ChatSite
 
-PAGES = (conversations.router, conversation_tools.router, reactions.router, review_pages.router)
+PAGES = (conversations.router, conversation_tools.router, documents.router, reactions.router, review_pages.router)
 """The chat's own pages."""
 
 
@@ -24,7 +24,7 @@ def create(site: ChatSite, lifespan: Lifespan | None = None, around: Sequence[Mi
         lifespan: runs as long as the server does, in place of this.
         around: further layers around the pages.
     """
-    return build(site, *PAGES, lifespan=lifespan or models_open(site), around=around)
+    return build(site, *PAGES, lifespan=lifespan or models_open(site), streamed=documents.STREAMED, around=around)
 
 
 def models_open(site: ChatSite) -> Lifespan:

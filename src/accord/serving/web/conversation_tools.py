@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 from fastapi import APIRouter
@@ -44,13 +43,13 @@ def export(request: Request, id: str, form: str = "markdown", at: str = "") -> R
     """Return a conversation as a file: the branch that is shown as Markdown, or every turn of it as JSON."""
     found, account = enter(request)
     conversation, turns = chats.opened(found.site.store, account.id, id)
-    turns = [ownership.taken_along(found.site.store, turn) for turn in turns]
     if form == "json":
-        whole = dataclasses.asdict(conversation) | {"turns": [dataclasses.asdict(turn) for turn in turns]}
-        return _file(json.dumps(whole, ensure_ascii=False, indent=2, sort_keys=True) + "\n", "application/json", f"{id}.json")
+        whole = ownership.whole(found.site.store, conversation, turns)
+        return as_file(json.dumps(whole, ensure_ascii=False, indent=2, sort_keys=True) + "\n", "application/json", f"{id}.json")
+    turns = [ownership.taken_along(found.site.store, turn) for turn in turns]
     said = [step.turn for step in shown.thread(turns, [], at=at)]
     names = {"user": found.say(translations.YOU), "assistant": ""}
-    return _file(as_markdown(conversation, said, names), "text/markdown; charset=utf-8", f"{id}.md")
+    return as_file(as_markdown(conversation, said, names), "text/markdown; charset=utf-8", f"{id}.md")
 
 
 def as_markdown(conversation: Conversation, said: list[Turn], names: dict[str, str]) -> str:
@@ -62,5 +61,6 @@ def as_markdown(conversation: Conversation, said: list[Turn], names: dict[str, s
     return "\n\n".join(parts) + "\n"
 
 
-def _file(text: str, kind: str, name: str) -> Response:
+def as_file(text: str, kind: str, name: str) -> Response:
+    """Return a text as a file to save."""
     return Response(text, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})

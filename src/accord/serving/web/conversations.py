@@ -18,13 +18,16 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from accord.data import attached
+from accord.data.retrieval import Document
 from accord.errors import UsageError
-from accord.feedback import accounts, chats, consents, ownership, reactions, review
+from accord.feedback import accounts, chats, consents, documents, ownership, reactions, review
 from accord.feedback.accounts import Account
 from accord.feedback.chats import Turn
 from accord.feedback.refusals import Refused
 from accord.feedback.web.access import Visit, act, enter
 from accord.feedback.web.forms import Form
+from accord.feedback.web.security import upload_token
 from accord.records import Sampling
 from accord.serving.web import answers, shown, site, translations
 from accord.serving.web.site import ChatSite
@@ -43,17 +46,17 @@ Result = TypeVar("Result")
 
 @router.get("/")
 @router.get("/chat")
-def first_page(request: Request, q: str = "", page: int = 1) -> Response:
+def firstpage(request: Request, q: str = "", page: int = 1) -> Response:
     """Show a new conversation, beside the list of existing ones; ``q`` searches in them."""
     found, account = enter(request)
-    return _page(found, account, None, {"q": q, "page": str(page)})
+    return render(found, account, None, {"q": q, "page": str(page)})
 
 
 @router.get("/c/{id}")
-def conversation_page(request: Request, id: str, at: str = "", q: str = "", page: int = 1) -> Response:
+def conversationpage(request: Request, id: str, at: str = "", q: str = "", page: int = 1) -> Response:
     """Show a conversation; ``at`` names a turn whose branch is shown instead of the newest."""
     found, account = enter(request)
-    return _page(found, account, id, {"at": at, "q": q, "page": str(page)})
+    return render(found, account, id, {"at": at, "q": q, "page": str(page)})
 
 
 @router.get("/c/{id}/live")
@@ -148,21 +151,35 @@ async def _answer(found: Visit, account: Account, form: Form, asked: Turn, *, al
             if not alone and wanted != conversation.model and (not wanted or wanted in house.library.names()):
                 await _thread(chats.change, house.store, account.id, id, model=wanted)
             if not models[0]:
-                return await _thread(_page, found, account, id, {"problem": found.say(translations.NO_MODEL)})
-            if alone:
+                return await _thread(render, found, account, id, {"problem": found.say(translations.NO_MODEL)})
+            quotable = await _thread(_quotable, house, account.id, id)
+            if alone or (quotable and not against):  # two answers out of the same documents are alike
                 models, trial = models[:1], ""
             sampling = _sampling(house, account, form)
-            live = await answers.begin(house, conversation, chats.path(turns, asked.id), models, sampling, trial)
+            live = await answers.begin(house, conversation, chats.path(turns, asked.id), models, sampling, trial, quotable)
     if found.wants_json:
         return found.go(to, live=f"{found.root}{to}/live")
     if live and live.task:
         await answers.ended(live)
     if live and (problem := live.problem(found.say)):
-        return await _thread(_page, found, account, id, {"problem": problem})
+        return await _thread(render, found, account, id, {"problem": problem})
     return found.go(to)
 
 
-def _page(found: Visit, account: Account, id: str | None, said: dict[str, str]) -> Response:
+def _quotable(house: ChatSite, user: str, conversation: str) -> list[Document]:
+    """Return the texts that the answers of a conversation quote."""
+    quotable = list[Document]()
+    for document in documents.texts(house.store, user, conversation):
+        quotable += attached.documents(document.name, document.text)
+    return quotable
+
+
+def render(found: Visit, account: Account, id: str | None, said: dict[str, str], *, status: int = 200) -> Response:
+    """Return the page of a conversation, or of a new one.
+
+    Args:
+        said: what its address asks for (``at``, ``q``, ``page``), and a ``problem`` to be told.
+    """
     house = site.of(found)
     conversation, turns, running = answers.opened(house, account.id, id) if id else (None, list[Turn](), None)
     given = consents.current(house.store, account.id)
@@ -170,13 +187,17 @@ def _page(found: Visit, account: Account, id: str | None, said: dict[str, str]) 
     thread = shown.thread(turns, own, at=said.get("at", ""), live=running)
     last = thread[-1].turn if thread else None
     parent = shown.continued(thread)
-    page = min(max(int(said.get("page", "1")), 1), MOST_PAGES)
-    talks = chats.searched(house.store, account.id, said.get("q", ""), limit=ON_A_PAGE + 1, offset=(page - 1) * ON_A_PAGE)
+    number = min(max(int(said.get("page", "1")), 1), MOST_PAGES)
+    talks = chats.searched(house.store, account.id, said.get("q", ""), limit=ON_A_PAGE + 1, offset=(number - 1) * ON_A_PAGE)
     return found.page(
         "chat.html",
+        status,
+        documents=documents.listed(house.store, account.id, conversation.id) if conversation else [],
+        most_documents=house.chat.documents,
+        upload_token=upload_token(found.session, house.secret),
         talks=talks[:ON_A_PAGE],
         wanted=said.get("q", "")[: chats.LONGEST_SEARCH],
-        page=page,
+        page=number,
         more=len(talks) > ON_A_PAGE,
         longest_title=chats.LONGEST_TITLE,
         chosen=conversation.model if conversation else "",

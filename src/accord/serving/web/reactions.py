@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from accord.feedback import chats, consents, ownership, reactions
+from accord.feedback import chats, consents, documents, ownership, reactions
 from accord.feedback.reactions import Kind
 from accord.feedback.refusals import Refused
 from accord.feedback.web.access import Visit, act, enter
@@ -60,6 +60,7 @@ def mine(request: Request) -> Response:
         consent=given,
         consent_text=found.say(consents.TEXT),
         talks=chats.listed(store, account.id),
+        documents=documents.listed(store, account.id),
         reactions=[(reaction, chats.one(store, account.id, reaction.turn)) for reaction in said],
         states=shown.states(given),
         what=translations.WHAT,

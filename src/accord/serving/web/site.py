@@ -52,6 +52,8 @@ class ChatSite(Site):
     """Answers in progress, by conversation."""
     turns: MutableMapping[str, asyncio.Lock] = field(default_factory=WeakValueDictionary[str, asyncio.Lock])
     """Locks by conversation, held while a turn is given its answer, so that a turn that arrives twice gets one."""
+    sending: set[str] = field(default_factory=set[str])
+    """Accounts whose files are being received and read."""
     packages: tuple[str, ...] = (PACKAGE, HERE)
 
     @property

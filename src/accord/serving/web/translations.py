@@ -49,6 +49,7 @@ FINISHES = {
     "length": _("cut at its length limit"),
     "stopped": _("stopped"),
     "withheld": _("written by a rule of this site, not by the model"),
+    "quoted": _("out of your documents alone, word for word"),
 }
 FINDINGS = {"personal": _("personal data, taken out"), "harm": _("harm"), "injection": _("orders to the model"), "noise": _("noise")}
 
@@ -60,10 +61,26 @@ MODEL_FAILED = _("The model could not be loaded. Your message is saved; choose a
 NOTHING_CAME = _("The model returned an empty answer. Try again.")
 NOT_KEPT = _("The answer could not be saved, so it does not count. Try again later.")
 NO_MODEL = _("The project has no model to chat with yet.")
+UNREADABLE = {
+    "kind": _("It is not plain text, Markdown or PDF."),
+    "empty": _("There is no text in it."),
+    "large": _("It is larger than 10 MB."),
+    "encoding": _("Its text is not UTF-8. Save it as UTF-8, then add it again."),
+    "encrypted": _("It is encrypted. Save it without a password, then add it again."),
+    "scan": _("It has no text: its pages are pictures. Recognise its text (OCR) first."),
+    "broken": _("It is damaged, or no PDF that can be read here."),
+    "slow": _("Reading it takes too long. Save its text as plain text, and add that."),
+    "heavy": _("Reading it takes too much memory. Save its text as plain text, and add that."),
+    "many_pages": _("It has more than 500 pages. Add the pages that you need."),
+    "long": _("It has more than 400,000 characters. Add the parts that you need."),
+    "no_reader": _("This server reads no PDFs. Save its text as plain text, and add that."),
+}
+"""What is wrong with a file, for each of ``accord.data.attached.PROBLEMS``."""
 SCRIPT = {
     "copy": _("Copy"),
     "copied": _("copied"),
     "lost": _("No connection. Your message is still here; send it again."),
+    "reading": _("The files are being read."),
     "writing": _("The answer is being written."),
     "done": _("The answer is complete."),
     "kept": _("kept"),

@@ -7,18 +7,29 @@ const AGAIN = 3000; // milliseconds until a page whose line was refused looks ag
 let source = null;
 
 // A form that says something: the server stores it, tells where the answer can be followed, and the page goes there.
+// A form that adds files or removes one: the page is shown anew, with what is being typed in it.
 // A form that keeps what is said of an answer: the page is fetched again and what changed is put in its place.
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   const says = form.hasAttribute("data-say");
-  if (!says && !form.hasAttribute("data-keep") && !form.classList.contains("stopping")) return;
+  const shows = form.hasAttribute("data-shows");
+  if (!says && !shows && !form.hasAttribute("data-keep") && !form.classList.contains("stopping")) return;
   event.preventDefault();
-  const body = new URLSearchParams(new FormData(form, event.submitter));
+  const fields = new FormData(form, event.submitter);
+  const files = form.enctype === "multipart/form-data";
+  const body = files ? fields : new URLSearchParams(fields);
+  tell("");
+  if (files) status(words.reading);
   form.querySelectorAll("button").forEach((button) => (button.disabled = true));
   const said = await post(form.getAttribute("action"), body);
   form.querySelectorAll("button").forEach((button) => (button.disabled = false));
   if (said.error) return tell(said.error);
   if (says && form.id === "composer") form.elements.text.value = "";
+  if (shows) {
+    await show(said.next);
+    if (said.problem) tell(said.problem);
+    return status(words.kept);
+  }
   if (says) return show(said.next);
   await renew(said.next, form.closest("article")?.id);
   status(words.kept);
