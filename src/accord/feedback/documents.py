@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, func, insert, select
 
 from accord.feedback import chats, schema
+from accord.feedback.audit import note
 from accord.feedback.privacy import clear_log
 from accord.feedback.queue import digest
 from accord.feedback.refusals import Refused
@@ -109,14 +110,15 @@ def texts(store: Store, user: str, conversation: str) -> list[Document]:
         return [Document(**{key: value for key, value in row.items() if key != "place"}) for row in rows]
 
 
-def remove(store: Store, user: str, conversation: str, id: str) -> None:
-    """Remove a document of a user's conversation. Raises Refused (404) when there is none of this id."""
+def remove(store: Store, user: str, conversation: str, id: str, *, now: datetime) -> None:
+    """Remove a document of a user's conversation; the audit log records it. Raises Refused (404) when there is none of this id."""
     d = schema.documents
     with store.write() as connection:
         chats.owned(connection, user, conversation)
         theirs = d.c.id == (id if id.isprintable() and id.isascii() else "-")
         if not connection.execute(delete(d).where(theirs, d.c.conversation == conversation)).rowcount:
             raise Refused("no_such_document", 404, id)
+        note(connection, who=user, what="erase", on=f"a document of {user}", why="removed by the user", at=now)
     clear_log(store)
 
 

@@ -1,4 +1,5 @@
-"""Erasure of personal data. Only this module changes stored texts, and each change is in the audit log.
+"""Erasure of personal data. Only this module changes stored texts, and each change is in the audit log; a document that its user removes
+from a chat goes by ``documents``, in the same way.
 
 Rows stay, so that counts, ids and other people's work remain valid. Their content is emptied, and readers skip them.
 """

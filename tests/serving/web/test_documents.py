@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 
 from accord.data import attached
 from accord.feedback import chats, documents, reactions, review, schema
+from accord.feedback.audit import entries
 from accord.feedback.store import Store
 from accord.runtime import sandbox
 from accord.serving.guards import Rules
@@ -77,6 +78,8 @@ def test_models_learn_nothing_from_what_documents_said(come: Come, store: Store)
     assert "kept for you alone" in uma.get(to).text
     document = documents.listed(store, uma.id)[0].id
     uma.post(f"{to}/documents/{document}/remove")
+    last = [*entries(store)][-1]
+    assert (last.who, last.what) == (uma.id, "erase")
     uma.say("And rye?", to)
     uma.post(f"/t/{uma.turns(to)[-1].id}/thumb", up="yes")
     waiting = review.waiting(store, EVERYTHING)

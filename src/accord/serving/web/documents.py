@@ -84,7 +84,7 @@ async def add(request: Request, token: str = "", to: str = "", key: str = "") ->
 def remove(request: Request, id: str, document: str) -> Response:
     """Remove a document from a conversation. Answers that quote it stay."""
     found, account, _ = act(request)
-    documents.remove(found.site.store, account.id, id, document)
+    documents.remove(found.site.store, account.id, id, document, now=found.now)
     return found.go(f"/c/{id}")
 
 
