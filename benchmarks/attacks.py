@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,7 +35,7 @@ class Attack:
     begin: Callable[[int, Any, Callable[[], None]], None]
 
     @contextmanager
-    def going_on(self, address: str) -> Iterator[Attacker]:
+    def going_on(self, address: str) -> Generator[Attacker]:
         """Attack a server; the attacker is killed in the end."""
         over, sent, spent = PROCESSES.Event(), PROCESSES.Value("q", 0), PROCESSES.Value("d", 0.0)
 
@@ -227,7 +227,7 @@ class Model(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def upstream() -> Iterator[str]:
+def upstream() -> Generator[str]:
     """Run a server of a model in a process of its own, and yield its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
     server.daemon_threads = True

@@ -21,10 +21,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import import_module
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ class Felt:
 
 
 @contextmanager
-def running(log: Path, *words: str) -> Iterator[Server]:
+def running(log: Path, *words: str) -> Generator[Server]:
     """Start a command of ours with 1,024 open files, and yield it once it tells its address; it is killed in the end."""
 
     def few_files() -> None:
@@ -180,13 +181,11 @@ HOLE = "6 PostgreSQL behind a black hole"
 def tiny_model(project: Project) -> None:
     """Write a model of two layers with random weights into a project."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from tiny import chat as spoken
-    from tiny import llama
-
     from accord.models.folders import save_model
 
-    tokenizer = spoken().tokenizer
-    model = llama(1, vocab=len(tokenizer), std=0.1)
+    tiny: Any = import_module("tiny")
+    tokenizer = tiny.chat().tokenizer
+    model = tiny.llama(1, vocab=len(tokenizer), std=0.1)
     model.config.max_position_embeddings = 8192
     save_model(project.model("tiny"), model, tokenizer)
     record = {"name": "tiny", "parents": {}, "data": {}, "at": "2026-01-01T00:00:00Z"}
@@ -269,11 +268,9 @@ def behind_a_hole(folder: Path, wanted: Callable[[str], bool], size: Size) -> It
     if not wanted(HOLE):
         return
     sys.path.insert(0, str(ROOT / "tests"))
-    from feedback.conftest import Postgres
-
     with tempfile.TemporaryDirectory(dir="/tmp") as place:
         Path(place).chmod(0o755)
-        postgres = Postgres(Path(place))
+        postgres: Any = import_module("feedback.conftest").Postgres(Path(place))
         url = postgres.database()
         wire = Wire(Path(place) / ".s.PGSQL.5432")
         far = f"postgresql+psycopg://accord@127.0.0.1:{wire.port}/{url.split('/')[3].split('?')[0]}"

@@ -172,3 +172,25 @@ def test_the_command_serves_the_folder_and_takes_a_file_of_forty_megabytes(folde
             process.wait(20)
     assert [path.stat().st_size for path in (folder / "bakery/uploads").glob("*/rows.jsonl")] == [len(rows)]
     assert (folder / "bakery/jobs").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("trusted", ["", "127.0.0.1"], ids=["nobody", "the proxy"])
+def test_the_limit_on_sign_ins_goes_by_the_address_that_a_trusted_proxy_names_and_by_no_other(folder: Path, trusted: str) -> None:
+    words = [sys.executable, "-m", "accord", "open", "--all", str(folder), "--port", "0", f"--trusted-proxies={trusted}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout
+            found = re.search(r"(http://\S+)/join\?token=", process.stdout.readline() + process.stdout.readline())
+            assert found
+            with httpx.Client(base_url=found[1], timeout=60) as client:
+
+                def fails(address: str, place: str = "") -> int:
+                    return client.post(f"{place}/join", data={"token": "x"}, headers={"X-Forwarded-For": address}).status_code
+
+                for place in ("", "/p/bakery"):
+                    assert {fails("203.0.113.7", place) for _ in range(accounts.ATTEMPTS)} == {403}
+                    assert fails("203.0.113.7", place) == 429
+                    assert fails("198.51.100.4", place) == (403 if trusted else 429), "a made-up address lets nobody try again"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(20)
