@@ -200,8 +200,7 @@ class Provider:
         return Identity(self.config.issuer, str(claims["sub"]), name, email, tuple(str(group) for group in listed))
 
     def _client(self, back: str) -> Any:  # httpx's client, of whose types authlib tells nothing
-        how: dict[str, Any] = {"redirect_uri": back, "scope": self.config.scopes, "code_challenge_method": "S256"}
-        how["transport"] = Bounded(SECONDS, LARGEST)
+        how: dict[str, Any] = {"redirect_uri": back, "scope": self.config.scopes, "code_challenge_method": "S256", "timeout": SECONDS}
         return OAuth2Client(self.config.client_id, self.secret, **how)
 
     def _described(self) -> dict[str, Any]:
