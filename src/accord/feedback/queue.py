@@ -25,6 +25,8 @@ Part = Literal["flags", "ratings"]
 PARTS: tuple[Part, ...] = get_args(Part)
 """What a ranking can do without: flags of the prompt and the responses, and the rating of each response with its flags."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
+WEIGHED: tuple[Kind, ...] = ("rank", "compare", "evaluate")
+"""Kinds in which responses are weighed against each other; a correction can complete one that breaks off."""
 RESPONSES: dict[Kind, tuple[int, int]] = {
     "rank": (2, 9),
     "compare": (2, 2),

@@ -196,17 +196,18 @@ def settings(record: ProjectRecord) -> Html | None:
 
 
 def _settings_of(run: RunRecord) -> Html:
-    flat = dict(_flattened({key: value for key, value in run.config.items() if key != "stage"}))
+    flat = dict(flattened({key: value for key, value in run.config.items() if key != "stage"}))
     cells = {key: _digest(value) if key.startswith("inputs.") else value for key, value in flat.items()}
     rows = [tag("tr", tag("th", key, scope="row"), tag("td", cell)) for key, cell in cells.items()]
     stage = tag("span", run.stage, class_="quiet") if run.stage != run.name else None
     return tag("details", tag("summary", run.name, " ", stage), tag("table", rows, class_="settings"))
 
 
-def _flattened(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def flattened(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Return settings by name; those inside another setting with its name before theirs."""
     for key, item in value.items():
         if isinstance(item, dict):
-            yield from _flattened(cast("dict[str, Any]", item), f"{before}{key}.")
+            yield from flattened(cast("dict[str, Any]", item), f"{before}{key}.")
         else:
             yield f"{before}{key}".removeprefix("config."), str(item)
 

@@ -57,7 +57,8 @@
     for (const old of document.querySelectorAll(".hover")) if (!svg || !svg.parentElement.contains(old)) old.remove();
     if (!svg) return;
     const across = (event.clientX - svg.getBoundingClientRect().left) / svg.getBoundingClientRect().width * svg.viewBox.baseVal.width;
-    const near = JSON.parse(svg.dataset.points).filter(line => line.length)
+    const names = (svg.dataset.lines || "").split(" "); // of lines that the choice of runs may hide
+    const near = JSON.parse(svg.dataset.points).filter((line, n) => line.length && (!names[n] || svg.querySelector(`.${names[n]}`).getClientRects().length))
       .map(line => line.reduce((best, point) => Math.abs(point[0] - across) < Math.abs(best[0] - across) ? point : best));
     const told = svg.parentElement.querySelector(".hover") || svg.parentElement.insertBefore(document.createElement("output"), svg.nextSibling);
     told.className = "hover";

@@ -19,6 +19,7 @@ from accord.report.labelers import Labelers, data_and_labelers, read_labelers
 from accord.report.markup import Child, Html, both, join, tag, text
 from accord.report.method_curves import methods
 from accord.report.project_files import ProjectRecord, read_project
+from accord.report.two_runs import two_runs
 from accord.runtime.files import write_atomic
 from accord.runtime.version import __version__
 
@@ -32,6 +33,7 @@ TITLES = {
     "measured": ("What else was measured", "其他测量"),
     "answers": ("Answers side by side", "回复对照"),
     "training": ("How it learned", "学习过程"),
+    "two": ("Two runs side by side", "两个运行并排比较"),
     "models": ("The models", "各模型"),
     "cost": ("Time and memory", "耗时与内存"),
     "lineage": ("Where the models come from", "模型的来源"),
@@ -142,6 +144,7 @@ def _sections(record: ProjectRecord, labelers: Labelers | None, findings: dict[s
         "answers": [results.answers(record), samples.browser(record)],
         "labelers": [data_and_labelers(labelers), intake(record)],
         "training": [_training(record), _ppo(record), methods(record)],
+        "two": [two_runs(record)],
         "models": [cards.cards(record)],
         "lineage": [background.descent(record), background.lineage(record)],
         "cost": [background.cost(record)],

@@ -27,9 +27,11 @@ LETTER = 4.8
 """Width of a figure on an axis."""
 HOVERED = 120
 """Most points of a curve whose values can be pointed at."""
-INK, RULE = "#b10001", "#b10002"
+INK, RULE, NAMED = "#b10001", "#b10002", "#b10003"
 _STAND_IN = [f"#a1000{number + 1}" for number in range(COLOURS)]
-_VARIABLES = {INK: "var(--quiet)", RULE: "var(--rule)"} | {stand: f"var(--c{number + 1})" for number, stand in enumerate(_STAND_IN)}
+_VARIABLES = {INK: "var(--quiet)", RULE: "var(--rule)", NAMED: "var(--line)"} | {
+    stand: f"var(--c{number + 1})" for number, stand in enumerate(_STAND_IN)
+}
 _SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "accord", "font.size": 8.0, "axes.unicode_minus": True, "path.simplify": True}
 
 
@@ -42,6 +44,8 @@ class Line:
     dashed: bool = False
     dots: bool = False
     """Whether to draw points, joined thinly: few measurements, or a path through a plane."""
+    name: str = ""
+    """A class of its elements, by which a style sheet shows, hides and colours it."""
 
 
 def draw(lines: list[Line], *, percent: bool = False) -> Html:
@@ -65,7 +69,8 @@ def draw(lines: list[Line], *, percent: bool = False) -> Html:
         points = _points(axes, lines, percent)
         picture = io.StringIO()
         figure.savefig(picture, format="svg", transparent=True, metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
-    return Html(_clean(picture.getvalue()).replace("<svg", f'<svg data-points="{text(points)}"', 1))
+    names = f' data-lines="{text(" ".join(line.name for line in lines))}"' if any(line.name for line in lines) else ""
+    return Html(_clean(picture.getvalue()).replace("<svg", f'<svg data-points="{text(points)}"{names}', 1))
 
 
 def _make_room(axes: Any) -> None:
@@ -123,14 +128,15 @@ def _percent(value: float, _: object = None) -> str:
 
 
 def _line(axes: Any, line: Line) -> None:
-    colour = _STAND_IN[line.colour % COLOURS]
+    colour = NAMED if line.name else _STAND_IN[line.colour % COLOURS]
+    named = {"gid": f"line-{line.name}"} if line.name else {}
     xs, ys = [x for x, _ in line.points], [y for _, y in line.points]
     marked = line.dots or len(line.points) <= 3
     width, alpha = (0.7, 0.45) if line.dots else (1.4, 1.0)
-    axes.plot(xs, ys, color=colour, linewidth=width, alpha=alpha, linestyle=(0, (3, 1.6)) if line.dashed else "-")
+    axes.plot(xs, ys, color=colour, linewidth=width, alpha=alpha, linestyle=(0, (3, 1.6)) if line.dashed else "-", **named)
     if marked:
-        axes.plot(xs, ys, color=colour, linestyle="none", marker="o", markersize=2.6, markeredgewidth=0)
-        axes.plot(xs[-1:], ys[-1:], color=colour, linestyle="none", marker="o", markersize=5, markeredgewidth=0)
+        axes.plot(xs, ys, color=colour, linestyle="none", marker="o", markersize=2.6, markeredgewidth=0, **named)
+        axes.plot(xs[-1:], ys[-1:], color=colour, linestyle="none", marker="o", markersize=5, markeredgewidth=0, **named)
 
 
 def _clean(svg: str) -> Html:
@@ -139,6 +145,7 @@ def _clean(svg: str) -> Html:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", svg, count=5)
+    svg = re.sub(r' id="line-([^"]*)"', r' class="\1"', svg)
     used = set(re.findall(r"#(\w+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
     svg = re.sub(r' transform="rotate\(-?0 [^"]*"', "", svg)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from accord.errors import AccordError
 from accord.feedback.audit import audit
-from accord.feedback.queue import PARTS
+from accord.feedback.queue import PARTS, WEIGHED
 from accord.feedback.web.access import Visit, act, enter
 from accord.feedback.web.forms import Form
 from accord.runtime import jobs
@@ -22,6 +22,8 @@ from accord.site import project_site, waits
 
 router = APIRouter()
 OFFERED = ("rank", "compare", "demonstrate", "correct", "conversation", "evaluate", "prompt")
+CUT_OFF = ("refuse", "queue", "leave_out")
+"""What may become of responses that break off. The page asks where a terminal would: the command refuses, and the lead chooses."""
 ORDERS = ("order", "random", "information")
 MOMENT = 8.0
 """Seconds that the page waits for a job before it says that it is still running."""
@@ -40,7 +42,7 @@ def queue(request: Request) -> Response:
     """Count the tasks that would come, or queue them."""
     found, account, form = act(request, "lead")
     house, adds = project_site.of(found), form.get("action") == "queue"
-    words = ["queue", *_words(form), *([] if adds else ["--dry-run"])]
+    words = ["queue", *_words(form, adds=adds), *([] if adds else ["--dry-run"])]
     try:
         started = jobs.start(house.project, words, by=account.id, once=form.get("once")[:40])
     except AccordError as error:
@@ -50,8 +52,11 @@ def queue(request: Request) -> Response:
     return found.go(f"/lead/queue?job={started.number}")
 
 
-def _words(form: Form) -> list[str]:
-    """Return the flags that the form asks for; what it leaves at the default is left out."""
+def _words(form: Form, *, adds: bool = False) -> list[str]:
+    """Return the flags that the form asks for; what it leaves at the default is left out.
+
+    Tasks are added only where somebody chose what becomes of responses that break off; a dry run counts them.
+    """
     kind = form.get("kind") if form.get("kind") in OFFERED else "rank"
     words = ["--kind", kind]
     for name, default in (("k", 9), ("overlap", 1), ("count", 0)):
@@ -63,6 +68,9 @@ def _words(form: Form) -> list[str]:
     if kind in ("rank", "evaluate"):
         for part in PARTS:
             words += ["--without", part] if form.has(part) else []
+    choice = form.get("cut_off") if form.get("cut_off") in CUT_OFF else CUT_OFF[0]
+    if kind in WEIGHED and (adds or choice != CUT_OFF[0]):
+        words += ["--cut-off", choice]
     return words + (["--again"] if form.has("again") else [])
 
 
@@ -88,7 +96,9 @@ def _page(found: Visit, job: Job | None, problem: str) -> Response:
         result=result,
         offered=OFFERED,
         orders=ORDERS,
+        refused=job is not None and job.state == "failed" and "refuse" in arguments and "--cut-off:" in job.error(),
         chosen={"kind": values.get("--kind", "rank"), "by": values.get("--by", "order"), "again": "--again" in arguments}
+        | {"cut_off": values.get("--cut-off", CUT_OFF[0])}
         | {name: values.get(f"--{name}", default) for name, default in (("k", "9"), ("overlap", "1"), ("count", "0"))}
         | {part: part in arguments for part in PARTS},
         problem=problem,

@@ -12,6 +12,7 @@ import pytest
 
 from accord.commands.feedback.cut_off import rankable_of
 from accord.commands.feedback.queue import queue
+from accord.errors import UsageError
 from accord.feedback.store import Store
 from accord.records import Message, Prompt, Response
 from accord.runtime.project import Project
@@ -46,6 +47,14 @@ def test_they_are_counted_and_left_out_on_request(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.count("5 of 12 responses break off") == 2
     assert rankable_of(responses(0), "ask") == responses(0)
     assert capsys.readouterr().err == ""
+
+
+def test_many_are_refused_and_a_few_are_not(project: Project) -> None:
+    few = responses(2)
+    assert rankable_of(few, "refuse") == few
+    with pytest.raises(UsageError, match="5 of 12 responses break off at the length limit; nothing was queued"):
+        queue(project, cut_off="refuse")
+    assert queue(project, cut_off="queue") == {"tasks": 4, "new": 4, "cut_off": 5}
 
 
 def test_a_task_left_with_one_whole_response_is_none(project: Project) -> None:

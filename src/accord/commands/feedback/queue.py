@@ -25,6 +25,7 @@ from accord.commands.world import world_of
 from accord.errors import InputError, UsageError
 from accord.feedback import tasks, written
 from accord.feedback.acquisition import choose
+from accord.feedback.queue import WEIGHED
 from accord.feedback.store import Store
 from accord.feedback.tasks import PARTS, Kind, Part, Task
 from accord.feedback.written import Ask
@@ -65,6 +66,7 @@ def queue(
 ) -> dict[str, int]:
     """Turn stored responses into tasks for labelers; a second call adds only what is new.
 
+    Returns how many tasks there are and how many are new; ``cut_off`` counts their responses that break off, where they are ranked.
     Responses that were all ranked against each other, here or in an imported file, are left out unless ``again`` is given.
 
     With ``by`` other than "order", tasks that wait already are moved as well, and compare tasks are chosen among all pairs of a
@@ -183,4 +185,6 @@ def _queue_as_world(project: Project, config: LabelConfig) -> dict[str, int]:
 def _add(store: Store, queued: Sequence[Task], nothing: str, where: str, *, dry_run: bool = False) -> dict[str, int]:
     if not queued:
         raise InputError(nothing, where=where, hint="`accord sample` or `accord import` comes first")
-    return {"tasks": len(queued), "new": tasks.unknown(store, queued) if dry_run else tasks.add(store, queued)}
+    cut = sum(not response.finished for task in queued if task.kind in WEIGHED for response in task.responses)
+    counts = {"tasks": len(queued), "new": tasks.unknown(store, queued) if dry_run else tasks.add(store, queued)}
+    return counts | ({"cut_off": cut} if cut else {})

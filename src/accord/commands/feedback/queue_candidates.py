@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
-from accord.commands.feedback.cut_off import RANKED, CutOff, rankable_of
+from accord.commands.feedback.cut_off import CutOff, rankable_of
 from accord.feedback import tasks
 from accord.feedback.answers import CORRECTION
+from accord.feedback.queue import WEIGHED
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Part, Task
 from accord.records import GuidelineSet, Prompt, Response
@@ -41,7 +42,7 @@ def of_responses(
         every_pair: make a task of every two responses to a prompt, so that the most informative can be chosen among them.
     """
     taken = [r for r in store.responses() if r.prompt_id in prompts and (r.model in models if models else r.model != CORRECTION)]
-    taken = rankable_of(taken, cut_off) if kind in RANKED else taken
+    taken = rankable_of(taken, cut_off) if kind in WEIGHED else taken
     found: list[Task] = []
     for part in _pairs(taken) if every_pair else [taken]:
         guideline = "evaluation" if kind == "evaluate" else "training"
