@@ -1,7 +1,9 @@
 # Accord's site for one project. Build: docker build -t accord .   (compose.yaml runs it with PostgreSQL and https)
 # Where pip looks is set by build arguments: --build-arg PIP_INDEX_URL=... and, for a build of torch without CUDA, a quarter of the size,
 # --build-arg PIP_EXTRA_INDEX_URL=... with the index of torch's CPU builds.
-FROM python:3.12-slim-bookworm AS build
+# --build-arg BASE=... is another Debian with Python, such as a mirror's copy of this one.
+ARG BASE=python:3.12-slim-bookworm
+FROM ${BASE} AS build
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 WORKDIR /source
@@ -12,7 +14,7 @@ COPY src src
 RUN python -m venv /opt/accord \
     && /opt/accord/bin/pip install --no-cache-dir -c constraints.txt '.[postgres]'
 
-FROM python:3.12-slim-bookworm
+FROM ${BASE}
 ENV PATH=/opt/accord/bin:$PATH \
     HOME=/project \
     PYTHONUNBUFFERED=1

@@ -29,13 +29,19 @@ Step = tuple[str, str]
 
 
 def stages() -> list[list[Step]]:
-    """The Dockerfile's instructions by stage, lines joined."""
+    """The Dockerfile's instructions by stage, lines joined; an argument's default stands where FROM names it."""
+    arguments = dict[str, str]()
     found: list[list[Step]] = []
     text = re.sub(r"\\\n\s*", "", "".join(f"{line}\n" for line in _file().splitlines() if not line.startswith("#")))
     for line in filter(None, text.splitlines()):
         name, _, words = line.partition(" ")
         if name == "FROM":
             found.append([])
+            words = re.sub(r"\$\{(\w+)\}", lambda named: arguments[named[1]], words)
+        elif not found:
+            argument, _, default = words.strip().partition("=")
+            arguments[argument] = default
+            continue
         found[-1].append((name, words.strip()))
     return found
 
@@ -186,6 +192,15 @@ def test_compose_joins_the_site_a_database_and_https() -> None:
     assert f"reverse_proxy app:{port}" in proxy
     assert "flush_interval -1" in proxy, "answers are shown while they grow"
     assert all(not re.search(r":latest$|^[^:]+$", service["image"]) for name, service in services.items() if name != "app")
+
+
+@pytest.mark.slow
+def test_the_image_is_built_and_serves_and_a_stranger_gets_along_on_a_bare_machine() -> None:
+    """`.ci/image`: the Dockerfile's steps in a fresh root, its health check, and README's first commands in a bare Debian."""
+    done = subprocess.run(["bash", str(ROOT / ".ci/image")], capture_output=True, text=True, check=False, timeout=3000)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "the image serves as user 10001 and is healthy" in done.stdout
+    assert "passed" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["runs/container.sh"])
