@@ -37,7 +37,7 @@ from serving.web.conftest import Scripted  # noqa: E402
 from starlette.routing import Mount, Route  # noqa: E402
 from talking import talking_model  # noqa: E402
 
-from accord import Message, Project, Prompt, Response, Store  # noqa: E402
+from accord import Message, OpenConfig, Project, Prompt, Response, ServeConfig, Store  # noqa: E402
 from accord.commands.serve.serve import desk_of  # noqa: E402
 from accord.feedback import accounts, tasks  # noqa: E402
 from accord.feedback.app_prompts import Draw  # noqa: E402
@@ -50,7 +50,6 @@ from accord.serving.apps.keeper import Keeper  # noqa: E402
 from accord.serving.keys import Keys  # noqa: E402
 from accord.serving.screens import EVERYTHING  # noqa: E402
 from accord.serving.upstream import Upstream  # noqa: E402
-from accord.settings import OpenConfig, ServeConfig  # noqa: E402
 from accord.site.app import create as create_site  # noqa: E402
 from accord.site.project_site import site_of  # noqa: E402
 
