@@ -471,7 +471,7 @@ def checkpoints(ground: Ground) -> None:
     place.mkdir()
     last = 0
     for _ in range(ground.kills):
-        ended = ground.forked.run("!kills:save_steps", str(place), seconds=ground.chance.uniform(0.1, 0.4))
+        ended = ground.forked.run("!kills:save_steps", str(place), seconds=ground.chance.uniform(0.1, 0.8))
         ground.found["kills"] += ended.killed
         if not ended.killed:
             ground.must(ended)
@@ -494,6 +494,8 @@ def checkpoints(ground: Ground) -> None:
             ground.wrong("a checkpoint that went back")
         last = found["step"]
     ground.found["steps_saved"] = last
+    if not last:
+        ground.wrong("no checkpoint was saved in all that time")
 
 
 @contextmanager
@@ -663,7 +665,7 @@ def killed(kind: str, store: str, kills: int, seed: int) -> dict[str, Any]:
     folder, began = Path(tempfile.mkdtemp(prefix=f"accord-kills-{kind}-")), time.monotonic()
     try:
         path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
-        modules = (*LOADED, *(SLOW if serves_people else ()))
+        modules = (*LOADED, "kills", *(SLOW if serves_people else ()))
         with blanks(store) as blank, Forked(folder, modules, environment={"PYTHONPATH": path}) as forked:
             ground = Ground(forked, folder, kills, random.Random(seed), blank)
             work(ground)

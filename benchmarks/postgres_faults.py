@@ -103,7 +103,7 @@ class Faults:
         return ""
 
     def _ask(self, query: str) -> tuple[Any, ...]:
-        for _ in range(100):
+        for _ in range(900):
             with suppress(psycopg.Error), psycopg.connect(self.database, autocommit=True) as connection:
                 return connection.execute(query.encode()).fetchone() or ()
             time.sleep(0.1)

@@ -16,6 +16,7 @@ import pytest
 
 from accord.data.importers import read
 from accord.errors import StoreError
+from accord.feedback import database
 from accord.feedback.export import lines
 from accord.feedback.store import Store
 from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, RankedPrompt, Ranking, Rating, Response
@@ -306,3 +307,18 @@ def test_a_database_of_0_bytes_is_refused_by_name_unless_it_is_being_made(tmp_pa
     file.touch()  # as another process that opens it at the same moment has just done
     with Store.open(f"sqlite:///{file}") as store:
         assert store.counts()["prompts"] == 0
+
+
+def test_a_store_that_was_interrupted_while_it_was_made_is_made_by_the_next(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "_prepare_sqlite", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Store.open(f"sqlite:///{path}")
+    os.utime(path, (1e9, 1e9))  # long ago
+    assert path.stat().st_mode & 0o777 == 0o600
+    with Store.open(f"sqlite:///{path}") as store:
+        assert store.counts()["prompts"] == 0
+    assert [one.name for one in path.parent.glob(".tmp-*")] == []

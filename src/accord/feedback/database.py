@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from accord.errors import StoreError
 from accord.feedback import schema
 from accord.runtime import packages
-from accord.runtime.files import OWNER_ONLY
+from accord.runtime.files import OWNER_ONLY, clean, temporary
 from accord.runtime.store_address import without_password
 
 BUSY_SECONDS = 30
@@ -252,11 +252,31 @@ def _own(place: str) -> None:
     if place in ("", ":memory:") or place.startswith("file:"):
         return
     try:
+        if not Path(place).exists():
+            _make(Path(place))
         os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
     except FileExistsError:
         _refuse_emptied(Path(place))
     except OSError:
         return  # it cannot be created, which opening it will tell
+
+
+_MAKING = threading.Lock()
+"""Lets one thread at a time prepare a file; another process has another name for its own."""
+
+
+def _make(file: Path) -> None:
+    """Give a new file its name with SQLite's head in it, so that a kill leaves none of 0 bytes; where links are unknown, do nothing."""
+    clean(file.parent, file.name)
+    unfinished = temporary(file)
+    with _MAKING, suppress(OSError, sqlite3.Error):
+        try:
+            os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY))
+            with closing(sqlite3.connect(unfinished)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            os.link(unfinished, file)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def _refuse_emptied(file: Path) -> None:
