@@ -312,3 +312,19 @@ def test_every_method_that_trains_a_policy_has_curves(stage: str) -> None:
 @pytest.mark.parametrize(("stage", "key"), [(stage, key) for stage, group in CURVES.items() for chart in group for key in chart.keys])
 def test_a_methods_curves_are_metrics_of_its_page(stage: str, key: str) -> None:
     assert key in manual.names(DOCUMENTED.get(stage, stage)) | set(DEFINITIONS), "the page of docs/ says what the curve shows"
+
+
+def test_what_models_know_is_drawn_with_the_threshold_that_was_chosen(project: Path) -> None:
+    points = [{"threshold": 1.0, "coverage": 0.3, "accuracy": 0.95}, {"threshold": 0.2, "coverage": 0.8, "accuracy": 0.7}]
+    found = {"sft": {"curve": points, "threshold": points[0]}, "ppo": {"curve": points[1:], "threshold": None}, "none": {"curve": []}}
+    folder = project / "runs" / "known"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"stage": "probe", "config": {}}), "utf-8")
+    (folder / "summary.json").write_text(json.dumps({"systems": list(found), "knowledge": found}), "utf-8")
+    page = write_report(project).read_text("utf-8")
+    better = page[page.index('id="better"') : page.index('id="answers"')]
+    assert 'href="#def-coverage_accuracy"' in better
+    assert "sft: where 100% of its samples agree it answers 30% of the questions, 95% rightly." in better
+    assert "ppo: where" not in better
+    shutil.rmtree(folder)
+    assert 'href="#def-coverage_accuracy"' not in write_report(project).read_text("utf-8")

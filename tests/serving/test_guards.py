@@ -221,3 +221,40 @@ def test_a_streamed_answer_without_rules_that_need_it_whole_still_comes_in_piece
     guarded = Guarded(Scripted("one two three"), Rules(input_filter="refuse", screen=screen, system="Be brief."))
     _, pieces = asyncio.run(whole(guarded.stream("m", hello(), sampling=sampling(90), seed=1)))
     assert [piece.text for piece in pieces] == ["one ", "two ", "three"]
+
+
+WHERE = Message("user", "Where does Ada live?")
+HILL, MILL = "Ada lives on Hill Street.", "Ada lives on Mill Lane."
+
+
+def test_an_answer_that_the_models_other_answers_contradict_becomes_unknown() -> None:
+    rules, noted = Rules(agree_below=0.5, agree_samples=4), list[Any]()
+    agreed = answer(Scripted(HILL, "Hill Street!", HILL, MILL, HILL), rules, WHERE)
+    assert (agreed.text, agreed.withheld, agreed.tokens) == (HILL, "", ())
+    assert agreed.count == 5 + 2 + 5 + 5 + 5, "the usage counts the other answers too"
+    doubted = answer(Scripted(HILL, MILL, "Fox Row", HILL, "Elm Row"), rules, WHERE, noted=noted)
+    assert (doubted.text, doubted.withheld) == (UNSURE["en"], "unsure")
+    assert noted == [("output", "unsure")]
+
+
+def test_what_it_is_held_against_is_drawn_anew_at_temperature_one() -> None:
+    scripted = Scripted(HILL)
+    answer(scripted, Rules(agree_below=0.5, agree_samples=3), WHERE)
+    first, *others = scripted.asked
+    assert len(others) == 3
+    assert {ask.sampling.temperature for ask in others} == {1.0}
+    assert len({ask.seed for ask in scripted.asked}) == 4
+    assert all(ask.conversation == first.conversation for ask in others)
+
+
+def test_only_questions_with_short_answers_are_held_against_others() -> None:
+    rules = Rules(agree_below=1.0, agree_samples=2)
+    told = Scripted(HILL, MILL, MILL)
+    assert answer(told, rules, Message("user", "Write to Ada.")).text == HILL
+    assert len(told.asked) == 1
+    long = "word " * 50 + "end"
+    assert answer(Scripted(long, MILL, MILL), rules, WHERE).text == long
+    admitted = "I do not know where Ada lives."
+    assert answer(Scripted(admitted, MILL, MILL), rules, WHERE).text == admitted
+    assert answer(Scripted(HILL, MILL, MILL), Rules(agree_models={"m": 0.5}, agree_samples=2), WHERE).withheld == "unsure"
+    assert answer(Scripted(HILL, MILL, MILL), Rules(agree_models={"other": 0.5}, agree_samples=2), WHERE).text == HILL

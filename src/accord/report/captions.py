@@ -288,6 +288,13 @@ _REPORT = {
         "一次运行保留的每个策略在留出提示词上的代理奖励与金标奖励（纵轴）及其偏离 SFT 的距离（横轴）；旁为 best-of-n。"
         "代理上升而金标下降处即过度优化。",
     ),
+    "coverage_accuracy": (
+        "Accuracy against coverage",
+        "正确率与覆盖率",
+        "Share of the stated answers that are right (up) when only those are given that at least so many of the model's own samples agree "
+        "with, against the share of all questions that are then answered (right).",
+        "只给出模型自身样本一致率达到阈值的回答时，所给回答的正确率（纵轴）与被回答问题的占比（横轴）。",
+    ),
     "frontier": (
         "Gold utility against KL",
         "金标效用与 KL",

@@ -9,7 +9,7 @@ from accord.evaluation.statistics import Interval
 from accord.report import manual
 from accord.report.curves import definition_link, framed
 from accord.report.markup import Html, both, join, tag
-from accord.report.plots import Line, draw
+from accord.report.plots import COLOURS, Line, draw
 from accord.report.project_files import ProjectRecord, RunRecord, Series, interval_of, number, table
 from accord.settings.methods import PREFERENCE, SAMPLING
 
@@ -24,6 +24,41 @@ def frontiers(record: ProjectRecord) -> Html | None:
     """Return reward against KL for every run with a measured frontier, by proxy and by gold, with best-of-n beside it."""
     pictures = [picture for run in record.of("frontier") if (picture := _frontier(run))]
     return tag("div", pictures, class_="charts") if pictures else None
+
+
+def knowledge(record: ProjectRecord) -> Html | None:
+    """Return the coverage-accuracy curves of every probe that measured what models know, a line for each system."""
+    pictures = [picture for run in record.of("probe") if (picture := _knowledge(run))]
+    return tag("div", pictures, class_="charts") if pictures else None
+
+
+def _knowledge(run: RunRecord) -> Html | None:
+    lines, keys, chosen = list[Line](), list[Html](), list[Html]()
+    for colour, (system, found) in enumerate(list(table(run.summary.get("knowledge")).items())[:COLOURS]):
+        rows = table(found).get("curve")
+        entries = [table(row) for row in cast("list[object]", rows)] if isinstance(rows, list) else []
+        pairs = [(number(row.get("coverage")), number(row.get("accuracy"))) for row in entries]
+        points = sorted((coverage, accuracy) for coverage, accuracy in pairs if coverage is not None and accuracy is not None)
+        if not points:
+            continue
+        lines.append(Line(points, colour, dots=len(points) < 3))
+        keys.append(tag("span", tag("i", class_=f"swatch c{colour + 1}"), system, class_="entry"))
+        if (line := _threshold(system, table(table(found).get("threshold")))) is not None:
+            chosen.append(line)
+    if not lines:
+        return None
+    name = both(run.name, run.name)
+    drawn = draw(lines, percent=True), tag("p", keys, class_="key"), *chosen
+    return framed(definition_link("coverage_accuracy"), *drawn, unit=("across: coverage", "横轴：覆盖率"), over=name)
+
+
+def _threshold(system: str, point: Mapping[str, Any]) -> Html | None:
+    needed, coverage, accuracy = (number(point.get(key)) for key in ("threshold", "coverage", "accuracy"))
+    if needed is None or coverage is None or accuracy is None:
+        return None
+    english = f"{system}: where {needed:.0%} of its samples agree it answers {coverage:.0%} of the questions, {accuracy:.0%} rightly."
+    chinese = f"{system}：样本一致率达 {needed:.0%} 时作答，回答 {coverage:.0%} 的问题，其中 {accuracy:.0%} 正确。"
+    return tag("p", both(english, chinese), class_="quiet")
 
 
 CURVES = (

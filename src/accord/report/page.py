@@ -139,6 +139,7 @@ def _sections(record: ProjectRecord, labelers: Labelers | None, findings: dict[s
             results.models(record),
             matrix.frontier(record),
             measures.frontiers(record),
+            measures.knowledge(record),
         ],
         "measured": [measures.others(record)],
         "answers": [results.answers(record), samples.browser(record)],

@@ -11,13 +11,14 @@ import json
 import math
 import secrets
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from accord.data import retrieval
+from accord.data.semantics import UNKNOWN, ShortAnswers
 from accord.records import Demonstration, Message, Sampling
 from accord.serving import apart, prompt_styles
 from accord.serving.host import Ask, Embedded, Host, Piece, RefusedRequest, Token, in_one_piece
@@ -35,6 +36,8 @@ NOT_THERE = {"en": "The documents do not say.", "zh": "文档里没有写。"}
 READ = {"en": "Answer with sentences of this text, word for word:", "zh": "请用下文的原句回答："}
 
 
+SHORT = 40
+"""Words of an answer up to which others can be held against it; longer ones differ without anybody guessing."""
 PART, OVERLAP = 20_000, 500
 """Characters of a text that are screened at a time: about a tenth of a second's work at the very most."""
 _SHORT, _LONG = ThreadPoolExecutor(2, "guard-short"), ThreadPoolExecutor(2, "guard-long")
@@ -57,6 +60,11 @@ class Rules:
     output_filter: Mode = "off"
     screen: Screen = nothing
     unsure_below: float = 0.0
+    agree_below: float = 0.0
+    """Share of other answers to a question that has to say what the answer says."""
+    agree_models: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The share for models that have one of their own."""
+    agree_samples: int = 10
     best_of: int = 1
     seconds: float = 2.0
     """Time budget of ``best_of``."""
@@ -69,7 +77,12 @@ class Rules:
     @property
     def whole(self) -> bool:
         """Whether an answer must be complete before any of it is sent."""
-        return self.output_filter != "off" or self.unsure_below > 0 or self.best_of > 1 or self.reasoning == "fold"
+        return self.output_filter != "off" or self.unsure_below > 0 or self.best_of > 1 or self.reasoning == "fold" or self.agrees
+
+    @property
+    def agrees(self) -> bool:
+        """Whether an answer is held against others of the same model."""
+        return self.agree_below > 0 or bool(self.agree_models)
 
 
 def confidence(tokens: Sequence[Token]) -> float:
@@ -203,6 +216,11 @@ class Guarded:
         if confidence(answer.tokens) < rules.unsure_below:
             self.note("output", "unsure")
             return _instead(answer, words(UNSURE, said), "unsure")
+        stands, more = await self._stands(model, wanted, answer) if rules.agrees else (True, 0)
+        answer = replace(answer, count=answer.count + more)
+        if not stands:
+            self.note("output", "unsure")
+            return _instead(answer, words(UNSURE, said), "unsure")
         if rules.reasoning == "fold":
             reasoning, text = prompt_styles.folded(answer.text)
             answer = replace(answer, text=text, reasoning=reasoning)
@@ -240,6 +258,29 @@ class Guarded:
         worth = await asyncio.to_thread(rules.score, ask.conversation, [answer.text for answer in answers])
         best = max(range(len(answers)), key=lambda index: worth[index])
         return replace(answers[best], count=sum(answer.count for answer in answers))
+
+    async def _stands(self, model: str, ask: Ask, answer: Piece) -> tuple[bool, int]:
+        """Return whether enough other answers to a question say the same, and how many tokens they took.
+
+        What is no question, or has a long answer, always stands.
+        """
+        needed, question = self.rules.agree_models.get(model, self.rules.agree_below), prompt_styles.asked(ask.conversation)
+        asks = question.rstrip().endswith(("?", "？"))
+        if not needed or not asks or answer.calls or len(answer.text.split()) > SHORT:
+            return True, 0
+        seed = secrets.randbits(62) if ask.seed is None else ask.seed
+        wanted = replace(ask, sampling=replace(ask.sampling, temperature=1.0), logprobs=None)
+        tasks: list[asyncio.Task[Piece]] = []
+        for number in range(self.rules.agree_samples):
+            tasks.append(asyncio.create_task(in_one_piece(self.host.ask(model, replace(wanted, seed=seed + 1 + number)))))
+        try:
+            others = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        said, *groups = ShortAnswers().groups([(question, [answer.text, *(piece.text for piece in others)])])[0]
+        return said == UNKNOWN or groups.count(said) / len(groups) >= needed, sum(piece.count for piece in others)
 
     async def _quoted(self, model: str, ask: Ask) -> Piece:
         """Quote from the documents, chosen by the model or by the words shared with the question; or say that

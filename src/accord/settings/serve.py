@@ -114,6 +114,12 @@ class ServeConfig(Settings):
     """Guards of other packages that the filters also consult, separated by commas (docs/plugins.md)."""
     unsure_below: Annotated[float, Range(least=0, below=1, why="it is a probability below 1")] = 0.0
     """Responses whose mean token probability is below this become "I don't know"; 0 lets all pass."""
+    agree_below: Annotated[float, Range(least=0, most=1)] = 0.0
+    """Answers to questions that a smaller share of the model's other answers agrees with become "I don't know"; 0 lets all pass."""
+    agree_run: str = ""
+    """Run of `accord probe --measure knowledge` whose thresholds hold for its models, in place of `agree_below`."""
+    agree_samples: Annotated[int, Range(least=1, why="one other answer at least")] = 10
+    """Other answers that are drawn to each question, where one of these is set."""
     system: str = ""
     """System prompt from the library (docs/serve.md) for conversations that have none."""
     shots: Natural = 0

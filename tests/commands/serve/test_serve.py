@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,7 @@ from shelved import real_model, running
 from accord.commands.serve.keys import add, revoke
 from accord.commands.serve.rules import rules_of
 from accord.commands.serve.serve import check_address, serve
-from accord.errors import ModelError, UsageError
+from accord.errors import InputError, ModelError, UsageError
 from accord.records import Message
 from accord.runtime.project import Project
 from accord.serving.keys import Keys
@@ -54,6 +55,22 @@ def test_the_rules_are_those_of_the_settings(tmp_path: Path) -> None:
     one, other = rules.score([Message("user", "Who keeps the mill?")], ["The miller.", "Nobody at all."])
     assert one != other
     assert rules.score([Message("user", "Who keeps the mill?")], ["The miller."]) == [pytest.approx(one, rel=1e-4)]
+
+
+def test_thresholds_are_those_of_a_probe(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "p")
+    with pytest.raises(UsageError, match="no run that measured what models know"):
+        rules_of(project, ServeConfig(agree_run="known"))
+    folder = project.run("known")
+    folder.mkdir(parents=True)
+    point = {"threshold": 0.4, "coverage": 0.7, "accuracy": 0.91}
+    (folder / "knowledge.json").write_text(json.dumps({"systems": {"ppo": {"threshold": point}, "sft": {"threshold": None}}}))
+    rules = rules_of(project, ServeConfig(agree_run="known"))
+    assert rules.agree_models == {"ppo": 0.4}
+    assert rules.whole
+    (folder / "knowledge.json").write_text(json.dumps({"systems": {"sft": {"threshold": None}}}))
+    with pytest.raises(InputError, match="no model of this run is right often enough"):
+        rules_of(project, ServeConfig(agree_run="known"))
 
 
 def test_a_server_answers_until_it_is_stopped(tmp_path: Path) -> None:

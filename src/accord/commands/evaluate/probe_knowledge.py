@@ -265,7 +265,8 @@ def _measured(probing: Probing, rows: Sequence[Question]) -> tuple[dict[str, Any
     chosen = threshold_for(curve, probing.config.accuracy)
     metrics["threshold"] = asdict(chosen) if chosen else None
     metrics["answers_all"] = asdict(curve[-1]) if curve else None
-    return metrics, {"curve": [asdict(point) for point in curve], "threshold": metrics["threshold"], "questions": checked_questions}
+    metrics["curve"] = [asdict(point) for point in curve]
+    return metrics, {"curve": metrics["curve"], "threshold": metrics["threshold"], "questions": checked_questions}
 
 
 def _states_wrongly(row: Question) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
-from typing import cast
+from typing import Any, cast
 
-from accord.errors import UsageError
+from accord.errors import InputError, UsageError
 from accord.feedback.store import Store
 from accord.records import Demonstration
 from accord.runtime import plugins
@@ -25,7 +26,8 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
     """Return the rules that the settings ask for.
 
     Raises:
-        UsageError: there is no system prompt of this name, or no such guard.
+        UsageError: there is no system prompt of this name, no such guard, or no such run of a probe.
+        InputError: the probe found no threshold.
         ModelError: the reward model is missing.
     """
     demonstrations: tuple[Demonstration, ...] = ()
@@ -42,6 +44,9 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
         output_filter=config.output_filter,
         screen=screen_with(config.guards),
         unsure_below=config.unsure_below,
+        agree_below=config.agree_below,
+        agree_models=thresholds(project, config.agree_run) if config.agree_run else {},
+        agree_samples=config.agree_samples,
         best_of=config.best_of,
         seconds=config.best_of_seconds,
         score=score,
@@ -50,6 +55,25 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
         shots=config.shots,
         reasoning=config.reasoning,
     )
+
+
+def thresholds(project: Project, run: str) -> dict[str, float]:
+    """Return the shares of agreement that a probe found for its systems, from which the answers they state are right often enough.
+
+    Raises:
+        UsageError: there is no such run, or it measured no knowledge.
+        InputError: no system reached the accuracy that was asked for.
+    """
+    file, hint = project.run(run) / "knowledge.json", "accord probe PROJECT MODEL --measure knowledge --name NAME"
+    try:
+        systems = cast("dict[str, dict[str, Any]]", json.loads(file.read_text("utf-8"))["systems"])
+    except (OSError, ValueError, KeyError):
+        raise UsageError("is no run that measured what models know", where=f"[serve] agree_run, {run}", hint=hint) from None
+    found = {name: float(each["threshold"]["threshold"]) for name, each in systems.items() if each.get("threshold")}
+    if not found:
+        hint = "probe again with a lower --accuracy, or set agree_below yourself"
+        raise InputError("no model of this run is right often enough at any threshold", where=f"[serve] agree_run, {run}", hint=hint)
+    return found
 
 
 def screen_with(names: str) -> Screen:
