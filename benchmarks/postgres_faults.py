@@ -212,10 +212,11 @@ def _imported(ground: Ground, project: Path, number: int, happened: Faults) -> i
     source = demonstrations(ground.folder / f"rows-{number}.jsonl", pairs("Row", number, 200))
     fault = threading.Timer(ground.chance.uniform(0.0, 0.6), happened.one)
     fault.start()
-    tries = 0
+    tries, end = 0, time.monotonic() + 180
     while (ended := ground.forked.run("import", str(project), str(source), seconds=120)).code:
         tries += 1
-        if "accord: " not in ended.said or "Traceback" in ended.said or tries > 20:
+        time.sleep(0.2)
+        if "accord: " not in ended.said or "Traceback" in ended.said or time.monotonic() > end:
             ground.wrong(f"an import ended without a message: {ended.said[-300:]}")
             break
     fault.join()
