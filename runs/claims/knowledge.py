@@ -35,7 +35,7 @@ from accord.commands.world import world_of
 from accord.data.refusal import admits_ignorance
 from accord.world import GoldJudge
 
-REWARDS, THRESHOLD, USE_CASES = "model=1, knowledge=5", 0.6, "open_qa multi_turn false_premise unanswerable"
+REWARDS, THRESHOLD, USE_CASES = "model=1, knowledge=5", 0.55, "open_qa multi_turn false_premise unanswerable"
 """What is learned from. docs/notebook.md has the tries."""
 DRAWS = 8
 """Answers to each held-out question about a fact."""
