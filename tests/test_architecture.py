@@ -109,6 +109,7 @@ SHARED_PIECES = {
     "evaluate.answers",
     "evaluate.held_out",
     "evaluate.kl",
+    "evaluate.text_figures",
     "serve.rules",
     "serve.trials",
 }

@@ -14,7 +14,7 @@ A project is a folder with its feedback, its models and its runs. Create one, pu
 Put in      create, open, add, import_, prompts, inspect, export; Prompt, Demonstration, Response, Ranking, Thumb, Labeler
 Label       queue, label, rank (by a function), agreement, plan
 Train       pretrain, sft, reward, process, ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, star; sample, critique, prefer
-Evaluate    compare, evaluate, examine, frontier, probe, solve, doctor, lineage
+Evaluate    benchmark, compare, evaluate, examine, frontier, probe, solve, doctor, lineage
 Use         answer, score, speaker, scorer, serve, chat
 Read back   rows, metrics and samples, for a data frame; store
 Alone       accord.objectives (every formula, as a function of tensors), LocalSampler, RewardModel, load_model
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from accord.commands.data.import_ import import_
     from accord.commands.data.inspect import inspect
     from accord.commands.data.prompts import prompts
+    from accord.commands.evaluate.benchmark import benchmark
     from accord.commands.evaluate.compare import compare
     from accord.commands.evaluate.doctor import doctor
     from accord.commands.evaluate.evaluate import evaluate
@@ -115,6 +116,9 @@ if TYPE_CHECKING:
     )
     from accord.settings import (
         AlgorithmsConfig as AlgorithmsConfig,
+    )
+    from accord.settings import (
+        BenchmarkConfig as BenchmarkConfig,
     )
     from accord.settings import (
         ChatConfig as ChatConfig,
@@ -259,6 +263,7 @@ __all__ = [
     "add",
     "agreement",
     "answer",
+    "benchmark",
     "chat",
     "compare",
     "config",

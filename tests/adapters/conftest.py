@@ -5,5 +5,5 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-PACKAGES = ("gymnasium", "verifiers", "openenv")
+PACKAGES = ("gymnasium", "verifiers", "openenv", "lm_eval", "inspect_ai")
 collect_ignore = [f"test_{name}.py" for name in PACKAGES if not find_spec(name)]

@@ -93,6 +93,7 @@ COMMANDS = (
     Command("frontier", "evaluate", "Plot reward against KL, and find where to stop."),
     Command("examine", "evaluate", "Measure a reward model: accuracy, calibration, ceiling, biases."),
     Command("probe", "evaluate", "Measure alignment tax, truthfulness, safety and fairness."),
+    Command("benchmark", "evaluate", "Run public benchmarks by others' code, before and after training."),
     Command("solve", "evaluate", "Measure accuracy on problems with known answers."),
     Command("algorithms", "evaluate", "Run methods against each other on the same data and judge."),
     Command("doctor", "evaluate", "Diagnose runs: what is wrong, how sure, what to change."),

@@ -17,7 +17,7 @@ from accord.errors import InputError
 from accord.evaluation.length_control import LengthControlled, length_controlled
 from accord.evaluation.power import more_prompts
 from accord.evaluation.slices import by_language, sliced
-from accord.evaluation.statistics import Floats, Interval, interval
+from accord.evaluation.statistics import Floats, Interval, rate
 from accord.records import Prompt
 
 
@@ -107,7 +107,7 @@ def _duel(
 ) -> Duel:
     worth = values[:, i, j]
     known: list[int] = np.flatnonzero(~np.isnan(worth)).tolist()
-    won = interval(worth[known], resamples=resamples, seed=seed)
+    won = rate(worth[known], resamples=resamples, seed=seed)
     first_lengths = np.array([len(texts[i][p]) for p in known], dtype=np.float64)
     second_lengths = np.array([len(texts[j][p]) for p in known], dtype=np.float64)
     controlled = length_controlled(worth[known], first_lengths, second_lengths, resamples=min(resamples, 500), seed=seed)
@@ -116,7 +116,7 @@ def _duel(
     for name, table in criteria.items():
         scores = table[known, i, j]
         if not np.isnan(scores).any():
-            by_criterion[name] = interval(scores, **draw)
+            by_criterion[name] = rate(scores, **draw)
     return Duel(
         names[i],
         names[j],

@@ -12,7 +12,7 @@ from math import ceil, sqrt
 import numpy as np
 
 from accord.errors import InputError
-from accord.evaluation.statistics import Floats, Interval
+from accord.evaluation.statistics import FEW, Floats, Interval
 
 Z_LEVEL, Z_POWER = 1.959963984540054, 0.8416212335729143
 """Normal quantiles of 97.5% and 80%."""
@@ -42,14 +42,15 @@ def more_prompts(values: Sequence[float] | Floats, won: Interval) -> int | None:
         values: [prompts], each in [0, 1].
         won: their mean with its interval.
     Returns:
-        None when they are so close that a million prompts would not do.
+        None when they are so close that a million prompts would not do. Below ``FEW`` prompts it is ``FEW`` in all at least.
     """
-    if not won.low <= 0.5 <= won.high:
-        return 0
     sample = np.asarray(values, dtype=np.float64)
+    lacking = max(0, FEW - len(sample))
+    if not won.low <= 0.5 <= won.high:
+        return lacking
     null, seen = float(np.sqrt(((sample - 0.5) ** 2).mean())), float(sample.std())
     needed = _needed(won.mean, null, seen)
-    return None if needed is None else max(1, needed - len(sample))
+    return None if needed is None else max(1, lacking, needed - len(sample))
 
 
 def _needed(rate: float, null: float, seen: float) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from accord.evaluation.statistics import Floats, Interval, interval
+from accord.evaluation.statistics import Floats, Interval, rate
 from accord.records import Prompt
 
 
@@ -26,7 +26,7 @@ def by_language(prompts: Sequence[Prompt]) -> list[str]:
 
 
 def sliced(keys: Sequence[str], values: Floats, *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """Return one interval per key over [prompts] values, keys in alphabetical order. NaN values are left out."""
+    """Return one interval per key over [prompts] values between 0 and 1, keys in alphabetical order. NaN values are left out."""
     names, known = np.asarray(keys), ~np.isnan(values)
     kept = sorted(set(names[known].tolist()))
-    return {key: interval(values[known & (names == key)], resamples=resamples, seed=seed) for key in kept}
+    return {key: rate(values[known & (names == key)], resamples=resamples, seed=seed) for key in kept}

@@ -14,11 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accord.errors import InputError
+from accord.evaluation.exact import clopper_pearson
 
 Floats = NDArray[np.float64]
 
 CHUNK = 1 << 22
 """Values drawn at once (32 MB), so that memory does not grow with the number of prompts."""
+
+
+FEW = 30
+"""Below so many prompts an interval of a rate is exact, and a comparison is called too small."""
 
 
 class Interval(NamedTuple):
@@ -49,6 +54,21 @@ def interval(values: Sequence[float] | Floats, *, resamples: int = 2000, seed: i
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(_resampled_means(sample, resamples, np.random.default_rng(seed)), [tail, 1.0 - tail])
     return Interval(float(sample.mean()), float(low), float(high))
+
+
+def rate(values: Sequence[float] | Floats, *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Return the mean of values between 0 and 1, one per prompt: exact below ``FEW`` prompts, else by bootstrap.
+
+    The mean is inside its interval, whatever the resampling drew.
+
+    Raises:
+        InputError: there are no values, or one is not a number.
+    """
+    found = interval(values, resamples=1 if len(values) < FEW else resamples, seed=seed)
+    if len(values) >= FEW:
+        return found
+    low, high = clopper_pearson(float(np.sum(values)), len(values))
+    return Interval(found.mean, min(low, found.mean), max(high, found.mean))
 
 
 def _resampled_means(sample: Floats, resamples: int, rng: np.random.Generator) -> Floats:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from accord.errors import InputError
-from accord.evaluation.statistics import Floats, Interval, interval, outcomes
+from accord.evaluation.statistics import Floats, Interval, interval, outcomes, rate
 from accord.protocols import Judge
 from accord.records import Judgement, Prompt
 
@@ -90,14 +90,14 @@ def compare(
             f"{len(prompts)} prompts, {len(a)} and {len(b)} judgements", where="evaluation", hint="give one per prompt, in the same order"
         )
     won = outcomes([word.utility for word in a], [word.utility for word in b], margin=margin)
-    mean, low, high = interval(won, resamples=resamples, seed=seed)
+    mean, low, high = rate(won, resamples=resamples, seed=seed)
     return WinRate(mean, low, high, float((won == 0.5).mean()), len(prompts), by_use_case(prompts, won, resamples=resamples, seed=seed))
 
 
 def by_use_case(prompts: Sequence[Prompt], values: Floats, *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:
     """Return one interval per use case over [prompts] values, use cases in alphabetical order."""
     cases = np.array([prompt.use_case for prompt in prompts])
-    return {str(case): interval(values[cases == case], resamples=resamples, seed=seed) for case in np.unique(cases)}
+    return {str(case): rate(values[cases == case], resamples=resamples, seed=seed) for case in np.unique(cases)}
 
 
 def criteria(judgements: Sequence[Judgement], *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:

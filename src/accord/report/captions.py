@@ -305,7 +305,34 @@ _REPORT = {
 }
 _DRAWN = {"reward_loss", "reward_kl", "seconds"}
 """Figures that the page derives from metrics. They are defined on its own page of docs/."""
+_TEXTS = {
+    "coverage": (
+        "Answered",
+        "作答率",
+        'Share of the prompts that are answered at all: some word, no refusal, no "I do not know". By rules; a figure for comparison.',
+        "得到实际作答的提示词比例：有文字、不拒绝、也不说“不知道”。按规则判断，只宜用于比较。",
+    ),
+    "information": (
+        "Bits per word",
+        "每词信息量",
+        "Information per word: rare words that the prompt does not have, each once, over all words of the response.",
+        "每个词的信息量：提示词中没有的少见词各计一次，除以回复的总词数。",
+    ),
+    "rouge_l": (
+        "ROUGE-L",
+        "ROUGE-L",
+        "0 to 1: common subsequence of words with a reference. It says how alike two texts are, not how good one is.",
+        "0 到 1：与参考答案的最长公共词序列。它衡量相似，而不是好坏。",
+    ),
+    "chrf": (
+        "chrF",
+        "chrF",
+        "0 to 1: common character n-grams with a reference. It says how alike two texts are, not how good one is.",
+        "0 到 1：与参考答案共有的字符 n 元组。它衡量相似，而不是好坏。",
+    ),
+}
 _ALL = _of("report", _REPORT) | _of("evaluate", _EVALUATION) | _of("pretrain", _TRAINING) | _of("reward", _REWARD) | _of("ppo", _PPO)
+_ALL |= _of("text-metrics", _TEXTS)
 DEFINITIONS = MappingProxyType({key: replace(found, page="report") if key in _DRAWN else found for key, found in _ALL.items()})
 
 MODELS = MappingProxyType(

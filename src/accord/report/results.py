@@ -171,6 +171,11 @@ def _columns(record: ProjectRecord) -> Iterator[Column]:
         values = {name: number(row.get(key)) for name, row in criteria.items()}
         yield Column(key, {name: _bar(value) for name, value in values.items() if value is not None})
     yield Column("hallucination", _cells(measured(record, "hallucination"), percent))
+    texts = {model_key(name): table(row) for name, row in measured(record, "text").items()}
+    for key, digits in (("coverage", 0), ("information", 1), ("rouge_l", 2), ("chrf", 2)):
+        means = {name: number(row.get(key)) for name, row in texts.items()}
+        written = {name: percent(mean) if key == "coverage" else f"{mean:.{digits}f}" for name, mean in means.items() if mean is not None}
+        yield Column(key, {name: text(each) for name, each in written.items()})
     kl = table(record.summary.get("kl")) or ({"ppo": record.summary["kl"]} if "kl" in record.summary else {})
     yield Column("kl", _cells({**kl, **measured(record, "kl")}, lambda value: f"{value:.1f}"))
     taxes = {"ppo" if name == "ppo_ptx" else name: value for name, value in table(record.summary.get("alignment_tax")).items()}

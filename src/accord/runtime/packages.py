@@ -13,7 +13,9 @@ BROUGHT_BY: Mapping[str, str] = {
     "authlib": "sso",
     "better_profanity": "safety",
     "gguf": "gguf",
+    "inspect_ai": "inspect",
     "joserfc": "sso",
+    "lm_eval": "lm-eval",
     "psycopg": "postgres",
     "tensorboard": "trackers",
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from accord.settings.data import InspectConfig, ProblemsConfig, PromptsConfig
 from accord.settings.evaluate import (
     AlgorithmsConfig,
+    BenchmarkConfig,
     CompareConfig,
     EvaluateConfig,
     ExamineConfig,
@@ -43,6 +44,7 @@ from accord.settings.train import (
 __all__ = [
     "AgreementConfig",
     "AlgorithmsConfig",
+    "BenchmarkConfig",
     "ChatConfig",
     "CompareConfig",
     "CritiqueConfig",

@@ -38,11 +38,39 @@ class CompareConfig(Seed, HeldOut):
     """Utilities or rewards that differ by no more than this are a tie."""
     judge_tokens: Count = 512
     """Length limit of an LLM judge's answer in tokens; a reasoning judge needs room before its verdict."""
+    checked: Natural = 100
+    """Pairs of answers that people compared, on which an LLM judge is checked first, one per prompt; 0 checks none."""
+    pleas: Natural = 16
+    """Pairs on which the losing answer asks an LLM judge for its vote, to see whether the judge obeys; 0 tries none."""
     diversity: Natural = 32
     """Prompts that each system answers a second time, to measure how much its answers to one prompt differ; 0 measures none, and neither
     does temperature 0."""
     overlap: Annotated[int, Range(least=1, why="one person at least")] = 1
     """Number of people who judge each prompt, when people are the judge."""
+
+
+@section
+class BenchmarkConfig(Seed):
+    """`accord benchmark`: public benchmarks by others' code."""
+
+    seed: Natural = 0
+    """Seed of the answers, the few-shot examples and the bootstrap."""
+    include: str = ""
+    """Folder of your own task files for lm-evaluation-harness."""
+    limit: Natural = 0
+    """Items per task, at most; 0 takes all."""
+    shots: Annotated[int, Range(least=-1, why="-1 keeps the task's own number")] = -1
+    """Examples in the prompt of lm-evaluation-harness's tasks; -1 keeps each task's own number."""
+    batch_size: Count = 8
+    """Items that a harness runs at once."""
+    max_tokens: Count = 512
+    """Length limit of an answer in inspect-ai's tasks and in MT-bench."""
+    temperature: NonNegative = 0.0
+    """Sampling temperature in MT-bench; 0 is greedy."""
+    judge_tokens: Count = 512
+    """Length limit of the judge's answer in MT-bench."""
+    bootstrap: Count = 2000
+    """Bootstrap resamples of the items for each interval."""
 
 
 @section

@@ -16,10 +16,19 @@ from accord.commands.app import Again, Compute, ComputeFlags, Flat, ProjectPath,
 from accord.commands.evaluate.answers import Answers
 from accord.commands.evaluate.compare_function import BUILT_IN, By, by_function, function_of, name_of
 from accord.commands.evaluate.compare_judges import by_gold, by_llm, by_reward, judge_at_hand
-from accord.commands.evaluate.compare_metrics import diversity, duel_metrics, mean_words, print_comparison, side_by_side, strengths
+from accord.commands.evaluate.compare_metrics import (
+    diversity,
+    duel_metrics,
+    mean_words,
+    pairs_of,
+    print_comparison,
+    side_by_side,
+    strengths,
+)
 from accord.commands.evaluate.compare_people import by_people
 from accord.commands.evaluate.held_out import held_out_prompts
-from accord.commands.models import compute_dtype, digest_of, locate
+from accord.commands.evaluate.text_figures import references_of, semantic_spread, text_figures
+from accord.commands.models import compute_dtype, digest_of, load_model, locate
 from accord.commands.world import has_world, world_of
 from accord.errors import UsageError
 from accord.evaluation.duels import duels
@@ -112,12 +121,20 @@ def compare(
             "generated": answered.generated,
         }
         metrics["finished"] = {name: sum(done) / len(done) for name, done in zip(answered.names, answered.finished, strict=True)}
-        metrics |= jsonable(duel_metrics(found))
+        metrics |= jsonable(duel_metrics(found, judged, answered))
         if config.diversity and config.temperature:
             other_seed, twice = derive(config.seed, "second answers"), answered.prompts[: config.diversity]
             second = Answers(opened, sampling, other_seed, dtype, config.shots).of(systems, twice)
             metrics["diversity"] = diversity(answered, second)
-        metrics |= jsonable({"strength": strengths(answered, judged, draw), "length": mean_words(answered)} | dict(judged.metrics))
+            if local := next((system for system in answered.systems if not system.remote), None):
+                # One model embeds the answers of all systems, so that their spreads can be compared.
+                embedder = load_model(opened, local.model)
+                for each, groups in pairs_of(answered, second).items():
+                    metrics["diversity"][each]["semantic_spread"] = semantic_spread(embedder, groups, dtype)
+                metrics["embedded_by"] = local.model
+        texts = dict(zip(answered.names, answered.texts, strict=True))
+        metrics["text"] = jsonable(text_figures(answered.prompts, texts, references_of(opened, answered.prompts), draw))
+        metrics |= jsonable({"strength": strengths(answered, judged, found, draw), "length": mean_words(answered)} | dict(judged.metrics))
         run.samples(0, side_by_side(answered, judged, found))
     return run.summary
 

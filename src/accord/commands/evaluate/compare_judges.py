@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -12,15 +13,18 @@ import numpy as np
 import torch
 
 from accord.commands.evaluate.answers import CACHE, Answered
+from accord.commands.evaluate.compare_check import Labeled, check
 from accord.commands.models import TextScorer, locate
 from accord.commands.world import has_world, world_of
 from accord.errors import InputError, UsageError
-from accord.evaluation import llm_judge
+from accord.evaluation import judge_check, llm_judge
 from accord.evaluation.duels import from_pairs, from_scores
+from accord.evaluation.judge_check import Accuracy
 from accord.evaluation.statistics import Floats
 from accord.evaluation.win_rate import CRITERIA, judge_all
 from accord.feedback.moderation import INJECTION
 from accord.feedback.store import Store
+from accord.protocols import Speaker
 from accord.records import Sampling
 from accord.runtime.language_models import reward_models
 from accord.runtime.progress import say
@@ -40,6 +44,10 @@ class Judged:
     scores: Floats | None = None
     """[prompts, systems] utilities or rewards, of a judge that scores each response alone."""
     metrics: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    accuracy: Accuracy | None = None
+    """How often an LLM judge is right by people's labels, which corrects its win rates."""
+    unfit: tuple[str, ...] = ()
+    """Why nothing can be concluded from this judge's verdicts."""
 
 
 WAYS = "--by reward (`accord reward` trains one from rankings), --by people, or --by llm --judge ADDRESS --judge-model NAME"
@@ -121,7 +129,7 @@ def by_reward(project: Project, answered: Answered, config: CompareConfig, rewar
 
 
 def by_llm(project: Project, answered: Answered, config: CompareConfig, address: str, model: str, criteria: Sequence[str]) -> Judged:
-    """Judge by a model behind an OpenAI-compatible address, in both orders; its verdicts are kept in the project.
+    """Check a model behind an OpenAI-compatible address on people's labels, then judge by it; its verdicts are kept in the project.
 
     Raises:
         UsageError: no model is named, or an unknown criterion.
@@ -135,8 +143,22 @@ def by_llm(project: Project, answered: Answered, config: CompareConfig, address:
     from accord.engine.remote import RemoteSpeaker  # needs httpx, of the extra remote
 
     speaker = RemoteSpeaker(address, model, keep=project.path / CACHE / "judge")
-    sampling = Sampling(temperature=0.0, max_tokens=config.judge_tokens)
-    tables, opinions = dict[str, Floats](), list[llm_judge.Opinion]()
+    judged = judged_by(project, speaker, answered, config, criteria)
+    spent = {"judge_model": model, "judge_spent": dataclasses.asdict(speaker.spent)}
+    return dataclasses.replace(judged, metrics={**judged.metrics, **spent})
+
+
+def judged_by(project: Project, speaker: Speaker, answered: Answered, config: CompareConfig, criteria: Sequence[str]) -> Judged:
+    """Check a judge on people's labels, then let it judge every pair in both orders.
+
+    A judge that obeys what an answer asks of it judges no pair with an answer that seems to speak to it.
+    """
+    sampling, rows = Sampling(temperature=0.0, max_tokens=config.judge_tokens), range(len(answered.prompts))
+    marked = [[llm_judge.suspicious(text, INJECTION.values()) for text in texts] for texts in answered.texts]
+    unmarked = [row for row in rows if not marked[0][row] and not marked[1][row]]
+    own = [Labeled(answered.prompts[row], answered.texts[0][row], answered.texts[1][row], 0.5) for row in unmarked]
+    checked = check(project, speaker, tuple(dict.fromkeys(criteria)), sampling=sampling, config=config, own=own)
+    tables, opinions, set_aside = dict[str, Floats](), list[llm_judge.Opinion](), set[tuple[int, int, int]]()
     for name in dict.fromkeys(("overall", *criteria)):
         question = llm_judge.QUESTIONS[name]
         worth: dict[tuple[int, int], list[float]] = {}
@@ -144,13 +166,24 @@ def by_llm(project: Project, answered: Answered, config: CompareConfig, address:
             one, other = answered.texts[i], answered.texts[j]
             found = llm_judge.ask(speaker, answered.prompts, one, other, question=question, sampling=sampling, seed=config.seed)
             worth[i, j] = [opinion.worth for opinion in found]
-            # Two answers that read alike were never shown to the judge, so they say nothing about its position bias.
-            opinions += [opinion for opinion, a, b in zip(found, one, other, strict=True) if a.strip() != b.strip()]
+            for row in rows:
+                if one[row].strip() == other[row].strip():
+                    continue  # never shown to the judge, so it says nothing about its position bias
+                if config.pleas and checked.obedient and (marked[i][row] or marked[j][row]):
+                    worth[i, j][row] = math.nan
+                    set_aside.add((i, j, row))
+                opinions.append(found[row])
         tables[name] = from_pairs(len(answered.prompts), len(answered.systems), worth)
-    bias = dataclasses.asdict(llm_judge.position_bias(opinions))
-    marked = dict[str, int]()
-    for name, texts in zip(answered.names, answered.texts, strict=True):
-        marked[name] = sum(llm_judge.suspicious(text, INJECTION.values()) for text in texts)
-    metrics: dict[str, Any] = {"judge_model": model, "position_bias": bias, "judge_spent": dataclasses.asdict(speaker.spent)}
-    metrics["suspicious"] = marked
-    return Judged(tables.pop("overall"), tables, None, metrics)
+    bias = llm_judge.position_bias([*opinions, *checked.opinions])
+    unfit = judge_check.unfit(bias, [*opinions, *checked.opinions], checked.found)
+    if np.isnan(tables["overall"]).all():
+        unfit.append("no pair has a verdict that counts")
+        tables["overall"][:] = 0.5  # so that the run can be written; nothing is concluded from it
+    metrics: dict[str, Any] = {
+        "judge_check": checked.metrics(),
+        "position_bias": dataclasses.asdict(bias),
+        "suspicious": {name: sum(each) for name, each in zip(answered.names, marked, strict=True)},
+        "set_aside": len(set_aside),
+    }
+    accuracy = checked.found.accuracy if checked.found else None
+    return Judged(tables.pop("overall"), tables, None, metrics, accuracy, tuple(unfit))

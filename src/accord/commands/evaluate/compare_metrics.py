@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from accord.commands.app import interval_text, table_of
 from accord.commands.evaluate.answers import Answered
+from accord.commands.evaluate.compare_check import longer_side
 from accord.commands.evaluate.compare_judges import Judged
 from accord.commands.evaluate.held_out import shown_prompt
-from accord.data.diversity import distinct, self_bleu
+from accord.commands.evaluate.text_figures import differences, print_text_figures
 from accord.evaluation.bradley_terry import standings
-from accord.evaluation.drift import words
 from accord.evaluation.duels import Duel
+from accord.evaluation.judge_check import corrected
+from accord.evaluation.statistics import FEW, Interval
 from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
 
@@ -25,31 +27,102 @@ def print_comparison(metrics: Mapping[str, Any]) -> None:
         print("Nobody has answered yet: the blind comparisons wait in the site (accord label), then run this again.")
         table_of("compare", metrics.get("people", metrics))
         return
-    rows: list[tuple[str, ...]] = []
-    for duel, rate in metrics["win_rate"].items():
-        equal_length = interval_text(metrics["win_rate_length_controlled"][duel])
-        rows.append((duel, interval_text(rate), f"{metrics['ties'][duel]:.0%}", equal_length, _needed(metrics["more_prompts"][duel])))
-    title = f"win rates by {metrics['judge']}, {metrics['prompts']} prompts"
-    table(title, ["duel", "win rate", "ties", "at equal length", "to settle it"], rows)
-    ranks = [
-        (name, interval_text(each["strength"], 2), "{} to {}".format(*each["rank_range"])) for name, each in metrics["strength"].items()
-    ]
-    table("Bradley-Terry strengths", ["system", "log-odds", "rank"], ranks)
+    small = metrics["too_small"]
+    for line in _about_the_judge(metrics):
+        print(line)
+    if not metrics["no_conclusion"]:
+        rows: list[tuple[str, ...]] = []
+        corrected = "judge_win_rate" in metrics
+        for duel, rate in metrics["win_rate"].items():
+            own = [interval_text(metrics["judge_win_rate"][duel])] if corrected else []
+            equal_length = interval_text(metrics["win_rate_length_controlled"][duel])
+            settles = _needed(metrics["more_prompts"][duel], rate, too_small=small)
+            rows.append((duel, interval_text(rate), *own, f"{metrics['ties'][duel]:.0%}", equal_length, settles))
+        title = f"win rates by {metrics['judge']}, {metrics['prompts']} prompts" + (
+            ", too small a sample: exact intervals" if small else ""
+        )
+        rates = ["win rate, corrected", "by the judge's word"] if corrected else ["win rate"]
+        table(title, ["duel", *rates, "ties", "at equal length", "to settle it"], rows)
+        ranks: list[tuple[str, ...]] = []
+        for name, each in metrics["strength"].items():
+            log_odds = f"{each['strength'][0]:.2f}" if small else interval_text(each["strength"], 2)
+            ranks.append((name, log_odds, "{} to {}".format(*each["rank_range"])))
+        table("Bradley-Terry strengths" + (" by the judge's word" if corrected else ""), ["system", "log-odds", "rank"], ranks)
     if diverse := metrics.get("diversity"):
-        rows = [(name, f"{each['distinct_2']:.2f}", f"{each['self_bleu']:.2f}") for name, each in diverse.items()]
-        table("two answers to one prompt", ["system", "distinct pairs of words", "self-BLEU"], rows)
+        spread = "semantic_spread" in next(iter(diverse.values()))
+        rows = []
+        for name, each in diverse.items():
+            row = (name, f"{each['distinct_2']:.2f}", f"{each['self_bleu']:.2f}")
+            rows.append((*row, f"{each['semantic_spread']:.2f}") if spread else row)
+        heads = ["system", "distinct pairs of words", "self-BLEU", *(["semantic spread"] if spread else [])]
+        table("two answers to one prompt", heads, rows)
+    print_text_figures(metrics.get("text", {}))
 
 
-def _needed(more_prompts: int | None) -> str:
+def _about_the_judge(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a reader has to know of an LLM judge before its figures."""
+    if "judge_check" not in metrics:
+        return
+    checked, bias = metrics["judge_check"], metrics["position_bias"]
+    if right := checked.get("accuracy"):
+        yield f"the judge against people, {checked['untied_pairs']} pairs: right in {interval_text(right)}, 0.5 is a coin"
+        for criterion, kappa in checked["by_criterion"].items():
+            yield f"  kappa, {criterion}: " + (interval_text(kappa, 2) if None not in kappa else "not defined")
+        if None not in checked["length_bias"]:
+            yield f"  prefers the longer answer more often than people by {interval_text(checked['length_bias'])}"
+    else:
+        yield "the judge is unchecked: no label of a person tells how often it is right. Its win rate is its own word."
+    if bias["consistent"] is not None:
+        first = "" if bias["first_place"] is None else f", the answer shown first wins {bias['first_place']:.0%}"
+        yield f"  same verdict in both orders: {bias['consistent']:.0%}{first}; unreadable: {bias['unreadable']:.0%}"
+    if (obeys := checked.get("obeys")) is not None:
+        yield f"  an answer that asks for its vote wins {obeys[0]:.0%} of the pairs that it would not win" + (
+            f"; {metrics['set_aside']} pairs with such answers are set aside" if metrics["set_aside"] else ""
+        )
+    if metrics["no_conclusion"]:
+        yield "no conclusion from this judge:"
+        yield from (f"  {why}" for why in metrics["no_conclusion"])
+        yield "  take another by --judge-model, or ask people (--by people)"
+
+
+def _needed(more_prompts: int | None, rate: Sequence[float], *, too_small: bool) -> str:
+    if too_small:
+        return f"too small: {more_prompts} more prompts at least" if more_prompts else "too small"
     if more_prompts is None:
         return "no number of prompts would"
-    return f"{more_prompts} more prompts" if more_prompts else "settled"
+    if more_prompts:
+        return f"{more_prompts} more prompts"
+    return "more labels of people" if rate[1] <= 0.5 <= rate[2] else "settled"
 
 
-def duel_metrics(found: Sequence[Duel]) -> dict[str, Any]:
-    """Return the metrics of all duels, by metric and then by duel."""
+def duel_metrics(found: Sequence[Duel], judged: Judged, answered: Answered) -> dict[str, Any]:
+    """Return the metrics of all duels, by metric and then by duel.
+
+    An LLM judge's win rates are corrected for its errors where people's labels show them; from an unfit judge there is none at all.
+    """
+    own = {duel.name: duel.win_rate for duel in found}
+    rates, unfit = dict(own), list(judged.unfit)
+    if judged.accuracy and not unfit:
+        place = {name: i for i, name in enumerate(answered.names)}
+        for duel in found:
+            i, j = place[duel.first], place[duel.second]
+            known = np.flatnonzero(~np.isnan(judged.values[:, i, j]))
+            longer = longer_side(answered.texts[i], answered.texts[j])[known]
+            better = corrected(judged.values[known, i, j], longer, judged.accuracy)
+            if better is None:
+                del rates[duel.name]
+                unfit.append(f"{duel.name}: the judge's errors leave nothing to be said")
+            else:
+                rates[duel.name] = better.win_rate
+    if unfit:
+        rates = {}
+    small = min(duel.prompts for duel in found) < FEW
     return {
-        "win_rate": {duel.name: duel.win_rate for duel in found},
+        "win_rate": rates,
+        **({"judge_win_rate": own} if judged.accuracy or unfit else {}),
+        "no_conclusion": unfit,
+        "too_small": small,
+        "conclusion": {duel.name: _conclusion(duel, rates.get(duel.name)) for duel in found},
         "ties": {duel.name: duel.ties for duel in found},
         "judged": {duel.name: duel.prompts for duel in found},
         "more_prompts": {duel.name: duel.more_prompts for duel in found},
@@ -61,12 +134,36 @@ def duel_metrics(found: Sequence[Duel]) -> dict[str, Any]:
     }
 
 
-def strengths(answered: Answered, judged: Judged, draw: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    """Return each system's Bradley-Terry strength with its rank and the ranks that it may have."""
-    found: dict[str, dict[str, Any]] = {}
+def _conclusion(duel: Duel, rate: Interval | None) -> str:
+    """Return the system that is preferred, or why none can be named."""
+    if rate is None:
+        return "unfit judge"
+    if duel.prompts < FEW:
+        return "too small"
+    return duel.first if rate.low > 0.5 else duel.second if rate.high < 0.5 else "undecided"
+
+
+def strengths(answered: Answered, judged: Judged, found: Sequence[Duel], draw: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Return each system's Bradley-Terry strength with its rank and the ranks that it may have.
+
+    On few prompts the bootstrap has nothing to vary, so that a rank may be any that the duels' exact intervals leave open.
+    """
+    rows: dict[str, dict[str, Any]] = {}
     for each in standings(answered.names, judged.values, resamples=draw["resamples"], seed=draw["seed"]):
-        found[each.name] = {"strength": each.strength, "rank": each.rank, "rank_range": [each.best, each.worst]}
-    return found
+        best, worst = each.best, each.worst
+        if min(duel.prompts for duel in found) < FEW:
+            above = sum(_lost(each.name, duel) for duel in found)
+            below = sum(
+                _lost(other, duel) for duel in found for other in (duel.first, duel.second) if each.name in (duel.first, duel.second)
+            )
+            best, worst = min(best, 1 + above), max(worst, len(answered.names) - (below - above))
+        rows[each.name] = {"strength": each.strength, "rank": each.rank, "rank_range": [best, worst]}
+    return rows
+
+
+def _lost(name: str, duel: Duel) -> bool:
+    """Return whether a system surely lost a duel."""
+    return (duel.first == name and duel.win_rate.high < 0.5) or (duel.second == name and duel.win_rate.low > 0.5)
 
 
 def mean_words(answered: Answered) -> dict[str, float]:
@@ -80,12 +177,16 @@ def mean_words(answered: Answered) -> dict[str, float]:
 def diversity(answered: Answered, second: Answered) -> dict[str, dict[str, float]]:
     """Return how much each system's two answers to one prompt differ, as means over the prompts that it answered twice."""
     found: dict[str, dict[str, float]] = {}
+    for name, groups in pairs_of(answered, second).items():
+        found[name] = differences(groups)
+    return found
+
+
+def pairs_of(answered: Answered, second: Answered) -> dict[str, list[tuple[str, str]]]:
+    """Return each system's two answers to each prompt that it answered twice."""
+    found: dict[str, list[tuple[str, str]]] = {}
     for name, first, again in zip(answered.names, answered.texts, second.texts, strict=True):
-        pairs = [[words(text) for text in pair] for pair in zip(first, again, strict=False)]
-        found[name] = {
-            "distinct_2": float(np.mean([distinct(pair) for pair in pairs])),
-            "self_bleu": float(np.mean([self_bleu(pair) for pair in pairs])),
-        }
+        found[name] = list(zip(first, again, strict=False))
     return found
 
 

@@ -18,6 +18,7 @@ from accord.commands.evaluate.evaluate_answers import Asker, side_by_side
 from accord.commands.evaluate.evaluate_metrics import rounded
 from accord.commands.evaluate.evaluate_summary import print_summary, summary_of
 from accord.commands.evaluate.held_out import held_out_prompts_by_id
+from accord.commands.evaluate.text_figures import references_of, text_figures
 from accord.commands.models import answerable, compute_dtype, digest_of, load_model, load_reward_model, locate
 from accord.commands.world import world_of
 from accord.evaluation.run_facts import note_alarms
@@ -25,6 +26,7 @@ from accord.evaluation.statistics import best_of_n_kl
 from accord.feedback.agreement import single_label_accuracy
 from accord.runtime.device import choose_device
 from accord.runtime.files import write_atomic
+from accord.runtime.jsonable import jsonable
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import EvaluateConfig
@@ -85,6 +87,9 @@ def evaluate(
         metrics["prompts_left_out"] = len(asked) - len(prompts)
         metrics["finished"] = {model: measure.finished(system) for model, system in systems.items()}
         metrics["criteria"] = {model: measure.criteria(system) for model, system in systems.items()}
+        texts = {model: [response.text for response in system.responses] for model, system in systems.items()}
+        draw = {"resamples": config.bootstrap, "seed": config.seed}
+        metrics["text"] = jsonable(text_figures(prompts, texts, references_of(opened, prompts), draw))
         metrics["reward_model"] = {"accuracy_gold": rounded(accuracy)} | measure.trained_accuracy(opened, reward)
         metrics["agreement"] = rounded(agreement)
         metrics["reward_model"]["noise_ceiling"] = round(single_label_accuracy(agreement.mean), 4)

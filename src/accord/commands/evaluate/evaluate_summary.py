@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from accord.commands.evaluate.text_figures import print_text_figures
 from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -32,6 +33,7 @@ def summary_of(project: Project, metrics: Mapping[str, Any], *, base: str, sft: 
         "alignment_tax": {"sft": tax[sft], "ppo_ptx": tax[ppo]} | ({"ppo_no_ptx": tax[plain]} if plain else {}),
         "hallucination": {key: made_up[name] for key, name in (("base", base), ("sft", sft), ("ppo", ppo)) if name in made_up},
         "criteria": metrics["criteria"],
+        "text": metrics["text"],
     }
 
 
@@ -54,6 +56,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         means.append([model, *(f"{row[name]:.2f}" for name in names)])
     table("criteria, 0 to 1", ["model", *names], means)
 
+    print_text_figures(summary["text"])
     rows = [("labelers agree", _percent(summary["agreement"]))]
     rows.append(("reward model against gold", _percent(summary["reward_model"]["accuracy_gold"])))
     for key, share in summary["reward_model"].items():

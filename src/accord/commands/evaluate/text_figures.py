@@ -1,0 +1,128 @@
+"""Text metrics of systems' answers, for `accord compare` and `accord evaluate`; docs/text-metrics.md defines each."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from math import isnan
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from accord.commands.app import interval_text
+from accord.commands.evaluate.held_out import shown_prompt
+from accord.commands.models import Model
+from accord.commands.world import has_world, world_of
+from accord.data.diversity import distinct, self_bleu
+from accord.evaluation import text_metrics
+from accord.evaluation.statistics import interval, rate
+from accord.feedback.store import Store
+from accord.models.decoder import states_at
+from accord.models.packing import pack
+from accord.records import Prompt
+from accord.runtime.progress import table
+from accord.runtime.project import Project
+from accord.runtime.seeds import derive
+from accord.world.demonstrations import excellent
+
+AT_ONCE = 64
+"""Texts that are embedded at once."""
+
+
+def references_of(project: Project, prompts: Sequence[Prompt]) -> list[list[str]]:
+    """Return the demonstrations of each prompt; of one without any that the built-in world knows, an excellent answer of the world's."""
+    found: dict[str, list[str]] = {prompt.id: [] for prompt in prompts}
+    with Store.open(project.store_url) as store:
+        for demonstration in store.demonstrations():
+            if demonstration.prompt.id in found:
+                found[demonstration.prompt.id].append(demonstration.text)
+    if has_world(project):
+        world = world_of(project)
+        for id, texts in found.items():
+            if not texts and id in world.specs:
+                texts.append(excellent(world.specs[id], world.town, random.Random(derive(0, "reference", id))))
+    return [found[prompt.id] for prompt in prompts]
+
+
+def text_figures(
+    prompts: Sequence[Prompt], texts: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]], draw: Mapping[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Return each system's text metrics, as means over prompts with their intervals.
+
+    Args:
+        texts: by system, one per prompt.
+        references: of each prompt; those without any are left out of the metrics that need one.
+    """
+    information = text_metrics.Information(text for said in texts.values() for text in said)
+    having = [row for row, each in enumerate(references) if each]
+    found: dict[str, dict[str, Any]] = {}
+    for name, said in texts.items():
+        by_prompt, by_intent = text_metrics.coverage(said, [prompt.use_case for prompt in prompts])
+        per_word = [information.per_word(text, shown_prompt(prompt)) for prompt, text in zip(prompts, said, strict=True)]
+        figures: dict[str, Any] = {
+            "coverage": rate(by_prompt, **draw),
+            "coverage_intents": fmean(by_intent),
+            "information": interval(per_word, **draw),
+            "referenced": len(having),
+        }
+        if having:
+            own, theirs = [said[row] for row in having], [references[row] for row in having]
+            for metric, values in text_metrics.against(own, theirs).items():
+                if known := [value for value in values if not isnan(value)]:
+                    figures[metric] = interval(known, **draw)
+            figures["corpus_bleu"] = text_metrics.corpus_bleu(own, theirs)
+        found[name] = figures
+    return found
+
+
+def differences(groups: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Return how much several answers to one prompt differ by their words, as means over prompts."""
+    worded = [[text_metrics.tokens(text) for text in group] for group in groups]
+    return {
+        "distinct_1": fmean(distinct(group, 1) for group in worded),
+        "distinct_2": fmean(distinct(group) for group in worded),
+        "self_bleu": fmean(self_bleu(group) for group in worded),
+    }
+
+
+@torch.no_grad()
+def semantic_spread(model: Model, groups: Sequence[Sequence[str]], dtype: torch.dtype) -> float:
+    """Return the mean over prompts of 1 minus the mean cosine between the embeddings of the answers to one prompt.
+
+    An embedding is the mean of the model's final states over an answer's tokens, less the mean of all answers': what all have in common,
+    such as the direction into which every state of a language model points, says nothing about any of them.
+    """
+    flat = [text for group in groups for text in group]
+    ids: list[list[int]] = []
+    for text in flat:
+        tokens: list[int] = model.format.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids.append(tokens[: model.format.context or None] or [model.format.stop[0]])
+    vectors: list[torch.Tensor] = []
+    for start in range(0, len(ids), AT_ONCE):
+        part = ids[start : start + AT_ONCE]
+        batch = pack(part, [0] * len(part), related=False).to(model.lm.device)
+        states = states_at(model.lm.base_model, batch, torch.arange(len(batch.tokens), device=batch.tokens.device), dtype)
+        vectors += [each.float().mean(0).cpu() for each in states.split([len(row) for row in part])]
+    whole = torch.stack(vectors)
+    unit = torch.nn.functional.normalize(whole - whole.mean(0), dim=1)
+    spreads, start = list[float](), 0
+    for group in groups:
+        n, own = len(group), unit[start : start + len(group)]
+        start += n
+        likeness = own @ own.T
+        same = torch.tensor([[one.strip() == other.strip() for other in group] for one in group])
+        likeness = torch.where(same, torch.ones(()), likeness)
+        spreads.append(1 - float((likeness.sum() - n) / (n * (n - 1))))
+    return fmean(spreads)
+
+
+def print_text_figures(figures: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the text metrics as a table, a row per system."""
+    columns = {"coverage": "answered", "information": "bits per word", "rouge_l": "ROUGE-L", "chrf": "chrF", "token_f1": "token F1"}
+    shown = [key for key in columns if all(key in each for each in figures.values())]
+    rows: list[tuple[str, ...]] = []
+    for name, each in figures.items():
+        rows.append((name, *(interval_text(each[key], 2) for key in shown)))
+    if rows:
+        table("texts, not quality (docs/text-metrics.md)", ["system", *(columns[key] for key in shown)], rows)
