@@ -29,6 +29,7 @@ from accord.report.matrix import rates_of
 from accord.report.method_curves import CURVES, DOCUMENTED
 from accord.report.page import TITLES, read_everything, write_report
 from accord.report.project_files import read_project
+from accord.report.results import models
 from accord.report.samples import Piece, fitting
 from accord.runtime.project import Project
 from accord.settings.methods import METHODS
@@ -328,3 +329,12 @@ def test_what_models_know_is_drawn_with_the_threshold_that_was_chosen(project: P
     assert "ppo: where" not in better
     shutil.rmtree(folder)
     assert 'href="#def-coverage_accuracy"' not in write_report(project).read_text("utf-8")
+
+
+def test_text_metrics_stand_beside_the_criteria_and_lead_to_their_page(project: Path) -> None:
+    shown = str(models(read_project(project)))
+    assert "83%" in shown
+    assert ">4.2<" in shown
+    assert ">0.41<" in shown
+    assert all(DEFINITIONS[key].page == "text-metrics" for key in ("coverage", "information", "rouge_l", "chrf"))
+    assert "def-chrf" not in shown, "what was not measured has no column"

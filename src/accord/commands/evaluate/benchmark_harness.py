@@ -6,17 +6,20 @@ Both packages are optional and heavy; each is imported when a task asks for it. 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import constants
 
 from accord.data.tokenizers import load_tokenizer
 from accord.errors import InputError, UsageError
 from accord.evaluation.reward_benchmarks import Figures
+from accord.runtime.device import pick_device
 from accord.settings import BenchmarkConfig
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
@@ -40,6 +43,23 @@ class Subject:
         return bool(self.address or load_tokenizer(Path(self.folder)).chat_template)
 
 
+@contextmanager
+def _offline() -> Generator[None]:
+    """Keep both harnesses offline for a while, also the hub's client, which read its variable when it was imported."""
+    before, of_client = {name: os.environ.get(name) for name in OFFLINE}, constants.HF_HUB_OFFLINE
+    try:
+        for name in OFFLINE:
+            os.environ.setdefault(name, "1")
+        setattr(constants, OFFLINE[0], os.environ[OFFLINE[0]].upper() in ("1", "ON", "YES", "TRUE"))
+        yield
+    finally:
+        setattr(constants, OFFLINE[0], of_client)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+
+
+@_offline()
 def lm_eval(subject: Subject, tasks: list[str], config: BenchmarkConfig, dtype: torch.dtype) -> dict[str, Figures]:
     """Run tasks of lm-evaluation-harness; return each task's figures by metric and item.
 
@@ -48,7 +68,6 @@ def lm_eval(subject: Subject, tasks: list[str], config: BenchmarkConfig, dtype: 
         UsageError: there is no such task.
         InputError: the harness fails on it.
     """
-    _keep_offline()
     simple_evaluate: Any = import_module("lm_eval").simple_evaluate
     manager: Any = import_module("lm_eval.tasks").TaskManager(include_path=config.include or None)
     unknown = [task for task in tasks if not manager.match_tasks([task])]
@@ -68,6 +87,7 @@ def lm_eval(subject: Subject, tasks: list[str], config: BenchmarkConfig, dtype: 
             num_fewshot=None if config.shots < 0 else config.shots,
             limit=config.limit or None,
             batch_size=config.batch_size,
+            device=str(pick_device()),
             task_manager=manager,
             apply_chat_template=subject.chats,
             log_samples=True,
@@ -101,6 +121,7 @@ def items_of_lm_eval(samples: list[Mapping[str, Any]]) -> Figures:
     return found
 
 
+@_offline()
 def inspect(subject: Subject, task: str, config: BenchmarkConfig, log_dir: Path) -> dict[str, Figures]:
     """Run the tasks of a file of inspect-ai; return each task's figures by scorer and item.
 
@@ -108,7 +129,6 @@ def inspect(subject: Subject, task: str, config: BenchmarkConfig, log_dir: Path)
         ImportError: inspect_ai is not installed.
         InputError: the harness fails on it.
     """
-    _keep_offline()
     run_eval: Any = import_module("inspect_ai").eval
     get_model: Any = import_module("inspect_ai.model").get_model
     if subject.address:
@@ -141,8 +161,3 @@ def items_of_inspect(samples: list[Any]) -> Figures:
             if number is not None:
                 found.setdefault(scorer, {})[f"{sample.id}:{sample.epoch}"] = number
     return found
-
-
-def _keep_offline() -> None:
-    for name in OFFLINE:
-        os.environ.setdefault(name, "1")
