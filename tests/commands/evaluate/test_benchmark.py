@@ -44,7 +44,8 @@ def test_reward_models_are_scored_before_and_after_by_section(answered: Answered
     mean, low, high = again["tasks"]["rewardbench"]["accuracy"]["change"][folder]
     assert mean == 0
     assert low < 0 < high, "twelve items cannot show that nothing changed"
-    assert "too small" in typed("benchmark", town, "reward", folder, "--tasks", rewardbench, *SMALL, "--again")[1].replace("\n", " ")
+    printed = typed("benchmark", town, "reward", folder, "--tasks", rewardbench, *SMALL, "--again")[1]
+    assert "too small" in " ".join(printed.split())
     assert len((town / "runs" / "benchmark" / "samples.jsonl").read_text("utf-8").splitlines()) == 2
 
 

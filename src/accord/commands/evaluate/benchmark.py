@@ -48,10 +48,10 @@ def print_benchmark(metrics: Mapping[str, Any]) -> None:
             for model, value in each["by_model"].items():
                 change = each["change"].get(model)
                 told = "" if change is None else interval_text(change)
-                if change is not None and each["items"] < FEW:
-                    told += ", too small"
                 rows.append((metric, model, str(each["items"]), interval_text(value), told))
-        table(task, ["metric", "model", "items", "value", f"change from {metrics['models'][0]}"], rows)
+        few = any(each["items"] < FEW for each in by_metric.values())
+        title = f"{task}, too small: exact intervals below {FEW} items" if few else task
+        table(title, ["metric", "model", "items", "value", f"change from {metrics['models'][0]}"], rows)
     for task, scores in metrics.get("sections", {}).items():
         names = list(next(iter(scores.values())))
         table(f"{task}: RewardBench by section", ["model", *names], [(m, *(f"{row[n]:.3f}" for n in names)) for m, row in scores.items()])
