@@ -13,7 +13,7 @@ from accord.errors import InputError
 from accord.evaluation import text_metrics
 from accord.evaluation.text_metrics import METRICS, Information, against, corpus_bleu, coverage, rouge_l, rouge_n, ter, token_f1, tokens
 
-PAGE = (Path(__file__).parents[2] / "docs" / "text-metrics.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "texts.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -336,5 +336,5 @@ def test_text_metrics_stand_beside_the_criteria_and_lead_to_their_page(project: 
     assert "83%" in shown
     assert ">4.2<" in shown
     assert ">0.41<" in shown
-    assert all(DEFINITIONS[key].page == "text-metrics" for key in ("coverage", "information", "rouge_l", "chrf"))
+    assert all(DEFINITIONS[key].page == "texts" for key in ("coverage", "information", "rouge_l", "chrf"))
     assert "def-chrf" not in shown, "what was not measured has no column"

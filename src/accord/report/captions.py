@@ -332,7 +332,7 @@ _TEXTS = {
     ),
 }
 _ALL = _of("report", _REPORT) | _of("evaluate", _EVALUATION) | _of("pretrain", _TRAINING) | _of("reward", _REWARD) | _of("ppo", _PPO)
-_ALL |= _of("text-metrics", _TEXTS)
+_ALL |= _of("texts", _TEXTS)
 DEFINITIONS = MappingProxyType({key: replace(found, page="report") if key in _DRAWN else found for key, found in _ALL.items()})
 
 MODELS = MappingProxyType(

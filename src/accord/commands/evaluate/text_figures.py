@@ -1,4 +1,4 @@
-"""Text metrics of systems' answers, for `accord compare` and `accord evaluate`; docs/text-metrics.md defines each."""
+"""Text metrics of systems' answers, for `accord compare` and `accord evaluate`; docs/texts.md defines each."""
 
 from __future__ import annotations
 
@@ -125,4 +125,4 @@ def print_text_figures(figures: Mapping[str, Mapping[str, Any]]) -> None:
     for name, each in figures.items():
         rows.append((name, *(interval_text(each[key], 2) for key in shown)))
     if rows:
-        table("texts, not quality (docs/text-metrics.md)", ["system", *(columns[key] for key in shown)], rows)
+        table("texts, not quality (docs/texts.md)", ["system", *(columns[key] for key in shown)], rows)
