@@ -10,6 +10,7 @@ bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
 vllm: venv .vllm/installed ; ACCORD_VLLM="$(CURDIR)/.vllm/bin/vllm" .venv/bin/python -W ignore benchmarks/vllm_sampler.py $(ARGS)
 models: venv ; .venv/bin/python -W ignore benchmarks/models.py $(ARGS)
 load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
+site-load: venv ; .venv/bin/python benchmarks/site_load.py $(ARGS)
 serve-load: venv ; .venv/bin/python benchmarks/serving_load.py demo $(ARGS)
 mutations: venv ; .venv/bin/python -W ignore tests/conformance/mutations.py $(ARGS)
 environments: venv ; bash .ci/environments $(ARGS)
@@ -37,4 +38,4 @@ venv: .venv/installed
 	.vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.vllm/bin/python -c "import pathlib, sysconfig; to = pathlib.Path(sysconfig.get_path('purelib'), 'vllm-0.32.0+cpu.dist-info'); to.mkdir(exist_ok=True); (to / 'METADATA').write_text('Metadata-Version: 2.1\\nName: vllm\\nVersion: 0.32.0+cpu\\n')"
 	@touch $@
-.PHONY: demo test slow unit check bench vllm models load serve-load mutations claims environments audit docs venv
+.PHONY: demo test slow unit check bench vllm models load site-load serve-load mutations claims environments audit docs venv

@@ -189,14 +189,20 @@ def patiently(log: Log, ask: Callable[[], Answered], until: threading.Event) -> 
         return answer
 
 
-def labor(visitor: Visitor, log: Log, over: threading.Event, seed: int) -> None:
-    """One labeler's work until it is over or nothing is left. A form that was sent is sent until it is acknowledged."""
+def labor(visitor: Visitor, log: Log, over: threading.Event, seed: int, pace: float = 0.0) -> None:
+    """One labeler's work until it is over or nothing is left. A form that was sent is sent until it is acknowledged.
+
+    Args:
+        pace: mean seconds that the labeler thinks about an answer.
+    """
     rng = random.Random(seed)
+    over.wait(rng.random() * pace)
     while not over.is_set():
         given = patiently(log, visitor.next, over)
         if not given:
             break
         fields = ranked(rng)
+        over.wait(rng.uniform(0.5, 1.5) * pace)
 
         def send(given: dict[str, Any] = given, fields: list[tuple[str, str]] = fields) -> Reply:
             reply = visitor.answer(given, fields)
@@ -284,6 +290,13 @@ def measure(url: str, folder: Path, size: Size, servers: int) -> dict[str, Any]:
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """The address of a blank database in a private server that syncs to disk."""
+    with postgres_server(folder) as (_, url):
+        yield url
+
+
+@contextmanager
+def postgres_server(folder: Path) -> Iterator[tuple[Any, str]]:
+    """A private server that syncs to disk, and the address of a blank database in it."""
     sys.path.insert(0, str(ROOT / "tests"))
     from feedback.conftest import Postgres
 
@@ -293,7 +306,7 @@ def postgres(folder: Path) -> Iterator[str]:
         with Store.open(url) as store, store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("ALTER SYSTEM SET fsync = on"))
             connection.execute(text("SELECT pg_reload_conf()"))
-        yield url
+        yield server, url
     finally:
         server.stop()
 

@@ -20,7 +20,7 @@ Row = tuple[Any, ...]
 
 
 class Witness:
-    """A file of acknowledged rankings, one JSON object a line; several threads may write."""
+    """A file of what was acknowledged, one JSON object a line; several threads may write. Rankings and talk go into files of their own."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._turn = path, threading.Lock()
@@ -30,7 +30,18 @@ class Witness:
         sent = dict(fields)
         ranks = {text: int(sent[f"rank-{place}"]) for place, text in enumerate(shown, 1)}
         ratings = {text: int(sent[f"quality-{place}"]) for place, text in enumerate(shown, 1)}
-        line = json.dumps({"answer": answer, "task": task, "ranks": ranks, "ratings": ratings})
+        self._note({"answer": answer, "task": task, "ranks": ranks, "ratings": ratings})
+
+    def said(self, text: str) -> None:
+        """Write down a question that the chat has acknowledged; each is another text."""
+        self._note({"said": text})
+
+    def heard(self, id: str) -> None:
+        """Write down an answer that a page has shown as a whole."""
+        self._note({"heard": id})
+
+    def _note(self, what: Mapping[str, Any]) -> None:
+        line = json.dumps(what)
         with self._turn, self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
@@ -68,6 +79,19 @@ def verdict(url: str, witness: Witness) -> dict[str, int]:
         counts["changed"] += task != line["task"] or not _says(payload, texts, line) or (record is not None and record != kept)
     twice = "SELECT task_id, labeler FROM answers GROUP BY task_id, labeler, revision HAVING COUNT(*) > 1"
     return {**counts, "doubled": len(list(rows(url, twice)))}
+
+
+def verdict_on_talk(url: str, witness: Witness) -> dict[str, int]:
+    """Count questions that were acknowledged, answers that were shown, and how many of both the database has lost or has twice."""
+    turns = list(rows(url, "SELECT id, role, text FROM turns"))
+    questions = Counter(text for _, role, text in turns if role == "user")
+    answers = {id for id, role, text in turns if role == "assistant" and text.strip()}
+    counts = Counter(questions=0, answers_shown=0, lost_turns=0)
+    for line in witness.lines():
+        asked = "said" in line
+        counts["questions" if asked else "answers_shown"] += 1
+        counts["lost_turns"] += line["said"] not in questions if asked else line["heard"] not in answers
+    return {**counts, "doubled_turns": sum(count - 1 for count in questions.values())}
 
 
 def _says(payload: str, texts: Mapping[str, str], line: Mapping[str, Any]) -> bool:

@@ -28,7 +28,8 @@ DOCS = ROOT / "docs"
 CHINESE = ".zh-CN.md"
 PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
 ENGLISH = [page for page in PAGES if not page.endswith(CHINESE)]
-BOTH_LANGUAGES = [page for page in ENGLISH if page.startswith("howto/") or page in ("first-hour.md", "labeler-guide.md", "lead-guide.md")]
+TRANSLATED = ("deploy.md", "first-hour.md", "labeler-guide.md", "lead-guide.md")
+BOTH_LANGUAGES = [page for page in ENGLISH if page.startswith("howto/") or page in TRANSLATED]
 IN_PAGES = {"labelers": ("screening",), "init": ("world",), "grpo": ("grpo", "rloo", "reinforce")}
 """Pages that hold the settings of another section, or of several."""
 NO_TABLE = {"project", "store", "screening", "template", "world"}

@@ -51,6 +51,16 @@ def test_the_settings_of_the_page_are_settings() -> None:
     check({"open": settings["label"]}, Path("docs/deploy.md"))  # "put the same lines into [open]"
 
 
+def test_the_chinese_page_is_in_step() -> None:
+    """Blocks, commands, addresses, links and the number of headings, rows and paragraphs are the English page's."""
+    chinese = (ROOT / "docs" / "deploy.zh-CN.md").read_text("utf-8")
+    for what in (r"^```.*?^```", r"`[^`\n]+`", r"\]\(([^)]+)\)", r"^    .+$"):
+        ours, theirs = (sorted(re.findall(what, page, re.MULTILINE | re.DOTALL * what.startswith("^`"))) for page in (PAGE, chinese))
+        assert ours == theirs, what
+    for what in ("\n## ", "\n\n", "\n- ", "\n| ", "\n**"):
+        assert PAGE.count(what) == chinese.count(what), what
+
+
 def test_the_unit_starts_a_command_that_is_there_and_gives_it_little() -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]

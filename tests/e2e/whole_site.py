@@ -24,6 +24,7 @@ from fastapi.routing import APIRoute
 from playwright.sync_api import Browser, Page, sync_playwright
 from serving.web.conftest import Scripted
 from small_project import labeled, rankings, with_sft_model
+from starlette.types import ASGIApp
 
 from accord.commands.data.import_ import import_
 from accord.feedback import accounts, doubts, tasks
@@ -31,13 +32,15 @@ from accord.feedback.accounts import Role
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Task
 from accord.feedback.web import sign_in
+from accord.feedback.web.server import lead_link
 from accord.records import Message, Prompt, Response
 from accord.runtime import jobs
 from accord.runtime.project import Project
 from accord.serving.guards import Guarded, Rules
-from accord.settings import ChatConfig, OpenConfig
+from accord.settings import ChatConfig, LabelConfig, OpenConfig
 from accord.site import app
-from accord.site.project_site import site_of
+from accord.site.folder import DATABASE, Projects, front_of
+from accord.site.project_site import ProjectSite, site_of
 
 ROLES: tuple[Role, ...] = ("lead", "viewer", "labeler", "user")
 TEXTS = (
@@ -81,16 +84,38 @@ def whole(folder: Path) -> Iterator[Whole]:
         models = Scripted(says=lambda model, said: f"Try **{'rye' if model == 'ppo' else 'oats'}**.")
         plain = site_of(project, store, OpenConfig(upload_mb=20), models=Guarded(models, Rules()), library=models)
         site = replace(plain, chat=replace(ChatConfig(arena=True, turns_per_minute=0)))
-        server = uvicorn.Server(uvicorn.Config(app.create(site), host="127.0.0.1", port=0, log_level="error"))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        until = time.monotonic() + 60
-        while not server.started and time.monotonic() < until:
-            time.sleep(0.02)
         tasks.add(store, [task(number, kind) for number, kind in enumerate(KINDS)])
-        yield Whole(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", store, project)
-        server.should_exit = True
-        thread.join(30)
+        with served(app.create(site)) as address:
+            yield Whole(address, store, project)
+
+
+@contextmanager
+def listed(whole: Whole) -> Iterator[str]:
+    """Serve the folder of a project as `accord open --all` does; yield a link that signs the operator in."""
+    folder, models = whole.project.path.parent, Scripted()
+
+    def opened(path: Path) -> ProjectSite:
+        project = Project.open(path)
+        return site_of(project, Store.open(project.store_url), OpenConfig(), models=Guarded(models, Rules()), library=models)
+
+    with Store.open(f"sqlite:///{folder / DATABASE}") as store:
+        front = front_of(folder, store, LabelConfig(), "")
+        with served(Projects(front, opened, "")) as address:
+            yield lead_link(store, address, datetime.now(UTC))
+
+
+@contextmanager
+def served(site: ASGIApp) -> Iterator[str]:
+    """Serve an application in a thread; yield its address."""
+    server = uvicorn.Server(uvicorn.Config(site, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 60
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(30)
 
 
 def task(number: int, kind: Kind) -> Task:

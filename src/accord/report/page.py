@@ -89,7 +89,7 @@ def page(
         chosen=" data-chosen" if language else "",
         english="" if language == "zh_CN" else " checked",
         chinese=" checked" if language == "zh_CN" else "",
-        back=join(tag("p", tag("a", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} ", record.name, href=back)), "\n") if back else "",
+        back=join(_back(record, back), "\n") if back else "",
         policy=live_policy() if live else policy(),
         style=_file("page.css"),
         script=_file("page.js"),
@@ -117,6 +117,10 @@ def live_policy() -> str:
     return f"{policy()}; connect-src 'self'"
 
 
+def _back(record: ProjectRecord, address: str) -> Html:
+    return tag("nav", tag("a", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} ", record.name, href=address), aria_label=record.name)
+
+
 def _head(record: ProjectRecord) -> Html:
     lead = both(
         "Raw text to a policy that people prefer: what was done, and what came of it.", "从原始文本到人们更喜欢的策略：做了什么，结果如何。"
@@ -125,7 +129,7 @@ def _head(record: ProjectRecord) -> Html:
 
 
 def _contents(parts: dict[str, Html]) -> Html:
-    return tag("nav", [tag("a", both(*TITLES[name]), href=f"#{name}") for name in parts], class_="contents", aria_label="sections")
+    return tag("nav", [tag("a", both(*TITLES[name]), href=f"#{name}") for name in parts], class_="contents", aria_label="Contents · 目录")
 
 
 def _sections(record: ProjectRecord, labelers: Labelers | None, findings: dict[str, list[Finding]]) -> dict[str, Html]:

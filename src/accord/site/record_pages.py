@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter
@@ -21,6 +21,7 @@ from accord.feedback.export import What, lines, values
 from accord.feedback.refusals import Refused
 from accord.feedback.removals import NOT_LEARNED, models_of
 from accord.feedback.web.access import Visit, act, enter
+from accord.feedback.web.translations import ACTS
 from accord.records import Split
 from accord.runtime import jobs
 from accord.site import project_site
@@ -41,7 +42,7 @@ KINDS: dict[Kind, str] = {
     "demonstrations": _("demonstrations"),
     "thumbs": _("thumbs"),
 }
-SPLITS = get_args(Split)
+SPLITS: dict[Split, str] = {"train": _("training"), "validation": _("validation"), "test": _("test")}
 ONE_KIND = {"prompts": "prompt", "responses": "response", "rankings": "ranking", "comparisons": "ranking"} | {
     "demonstrations": "demonstration",
     "thumbs": "thumb",
@@ -98,6 +99,8 @@ def story_page(request: Request, id: str = "", kind: str = "", models: str = "")
         told=told,
         source=Path(told.imported.source).name if told.imported else "",
         learned=learned,
+        splits=SPLITS,
+        acts=ACTS,
         may_change=account.role == "lead",
         gone=_gone(told),
         line=jobs.command_line(project.path, ["remove", told.id]),

@@ -42,6 +42,7 @@ def audit_page(request: Request, who: str = "", what: str = "", on: str = "", be
         rows=rows[:ROWS],
         names=_names(found),
         acts={act: found.say(text) for act, text in translations.ACTS.items()},
+        role_names={role: found.say(name) for role, name in translations.ROLE_NAMES.items()},
         kinds=audit.kinds(found.site.store),
         wanted=wanted,
         more=more,

@@ -208,8 +208,25 @@ ACTS = {
     "exclude": _("excluded from training"),
     "include": _("included again"),
     "erase": _("personal data erased"),
+    "consent": _("consented to training"),
+    "refuse consent": _("refused consent"),
+    "retract": _("taken back"),
+    "remove": _("removed from training"),
+    "import": _("file imported"),
+    "undo import": _("import undone"),
+    "queue": _("tasks queued"),
+    "settle": _("note settled"),
+    "rule": _("guideline rule added"),
+    "link": _("account linked to single sign-on"),
+    "prompts": _("prompts changed"),
+    "provenance": _("provenance changed"),
+    "redact": _("personal data redacted"),
+    "purge": _("old requests of apps deleted"),
+    "switch": _("another model answers"),
+    "begin trial": _("trial begun"),
+    "end trial": _("trial ended"),
 }
-"""What the audit log says was done to a person; one without a text is shown by its key."""
+"""What the audit log says was done; one without a text is shown by its key."""
 DONE = _("done")
 IN_HOURS, IN_DAYS, IN_WEEKS = _("about {count} hours"), _("about {count} days"), _("about {count} weeks")
 """Estimates of the time until a kind of task is done."""
