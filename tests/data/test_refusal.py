@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from accord.data.classifiers.project_set import DEFAULT
 from accord.data.quality import profile
 from accord.data.refusal import OPENING, admits_ignorance, refuses
 from accord.evaluation.findings import Said
@@ -124,10 +125,11 @@ def test_a_reservation_at_the_end_of_a_long_answer_is_no_refusal() -> None:
 
 @pytest.mark.parametrize("text", [*REFUSALS, *NO_REFUSALS])
 def test_inspect_and_the_doctor_mean_the_same_refusals(text: str) -> None:
-    assert profile([text], threshold=0.8)["refusals"] == float(refuses(text))
+    refused = DEFAULT.refuses([text])[0]
+    assert profile([text], threshold=0.8)["refusals"] == float(refused)
     before = [Said(f"prompt {n}", f"Take key {n}.", use_case="open_qa") for n in range(20)]
     after = [Said(f"prompt {n}", text, use_case="open_qa") for n in range(20)]
-    assert ("refusals" in {finding.name for finding in drift(before, after)}) == refuses(text)
+    assert ("refusals" in {finding.name for finding in drift(before, after)}) == refused
 
 
 def test_what_the_guards_answer_is_a_refusal() -> None:

@@ -94,6 +94,7 @@ COMMANDS = (
     Command("examine", "evaluate", "Measure a reward model: accuracy, calibration, ceiling, biases."),
     Command("probe", "evaluate", "Measure alignment tax, truthfulness, safety and fairness."),
     Command("benchmark", "evaluate", "Run public benchmarks by others' code, before and after training."),
+    Command("classifiers", "evaluate", "Measure what refusals, admissions, harm and languages are told by."),
     Command("solve", "evaluate", "Measure accuracy on problems with known answers."),
     Command("algorithms", "evaluate", "Run methods against each other on the same data and judge."),
     Command("doctor", "evaluate", "Diagnose runs: what is wrong, how sure, what to change."),

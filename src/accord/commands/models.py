@@ -400,6 +400,19 @@ def local_speaker(project: Project, model: str, dtype: str = "auto") -> LocalSpe
     return LocalSpeaker(load_model(project, model), compute_dtype(dtype))
 
 
+def asks(project: Project, address: str = "", dtype: str = "auto") -> Callable[[str], Callable[[Sequence[str]], list[str]]]:
+    """Return what opens a language model for `llm:MODEL` of [classifiers], by its name."""
+    address = address or str(project.settings.get("classifiers", {}).get("address", ""))
+
+    def opened(model: str) -> Callable[[Sequence[str]], list[str]]:
+        speaker, sampling = open_speaker(project, model, address, dtype), Sampling(temperature=0.0, max_tokens=16)
+        return lambda questions: [
+            said[0] for said in speaker.answer([(Message("user", each),) for each in questions], n=1, sampling=sampling, seed=0)
+        ]
+
+    return opened
+
+
 def open_speaker(project: Project, model: str, address: str = "", dtype: str = "auto") -> Speaker:
     """Open a model of the project, or with an address the model of that name behind it, as a speaker.
 

@@ -1,12 +1,15 @@
-"""Detection of a text's language by script, and for Latin scripts by the most common words; no model.
+"""Detection of a text's language: by py3langid's model, or by script and the most common words without it.
 
-Meant for tagging prompts; docs/prompts.md gives its accuracy. A text with too few words for a verdict is ``und``.
+Meant for tagging prompts; docs/classifiers.md gives the accuracy of both. A text with too few letters for a verdict is ``und``.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
 
 UNKNOWN = "und"
 _LOOKED_AT = 600
@@ -56,8 +59,45 @@ for _language, _list in _WORDS.items():
         _COMMON.setdefault(_word, []).append(_language)
 
 
+LANGUAGES = (
+    "af ar az be bg bn bs ca cs cy da de el en eo es et eu fa fi fr ga gl gu he hi hr hu hy id is it ja ka kk km kn ko ky la lo lt lv "
+    "mk ml mn mr ms my nb ne nl nn no pa pl ps pt ro ru si sk sl sq sr sv sw ta te th tl tr uk ur uz vi zh"
+).split()
+"""Languages that a prompt is taken to be in. The model knows some twenty more, which short prompts are mistaken for."""
+_LEAST_LETTERS = 2
+_NORWEGIAN = {"nb": "no", "nn": "no"}
+
+
 def language(text: str) -> str:
     """Return the ISO 639-1 code of a text's language, or ``und`` if it cannot be told."""
+    start = unicodedata.normalize("NFC", text[:_LOOKED_AT])
+    weight = sum(1 if mark.isascii() else 2 for mark in start if mark.isalpha())
+    if weight < _LEAST_LETTERS:
+        return UNKNOWN
+    if not has_model():
+        return by_words(text)
+    code = str(_model().classify(start)[0])
+    return _NORWEGIAN.get(code, code)
+
+
+@cache
+def has_model() -> bool:
+    """Return whether py3langid is installed; an installation of before it became a dependency has rules alone."""
+    return find_spec("py3langid") is not None
+
+
+@cache
+def _model() -> Any:
+    """Return py3langid's model (BSD-3-Clause; naive Bayes over byte n-grams), limited to ``LANGUAGES``."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
+
+    model = LanguageIdentifier.from_model_file(MODEL_FILE)
+    model.set_languages([code for code in LANGUAGES if code in {*map(str, model.labels)}])
+    return model
+
+
+def by_words(text: str) -> str:
+    """Return the code of a text's language by its script, and for Latin scripts by its most common words."""
     start = unicodedata.normalize("NFC", text[:_LOOKED_AT]).lower()
     latin = _LATIN.findall(start)
     letters = sum(map(len, latin))

@@ -1,6 +1,6 @@
 """Profiles of text sets, and records that look wrong: demonstrations without an answer, contradictory comparisons, copied texts.
 
-Refusals and insults are detected by words, which finds only plain cases. Use the profile to compare sets, not to judge a text.
+Refusals, insults, languages and personal data are told by classifiers whose cards stand in docs/classifiers.md.
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from accord.data.classifiers.project_set import DEFAULT, ClassifierSet
 from accord.data.duplicates import near, normal, sketch
-from accord.data.languages import language
-from accord.data.personal import find
 from accord.data.pipeline import whole_text
-from accord.data.refusal import refuses
-from accord.data.toxicity import is_toxic
 from accord.records import Demonstration, Prompt, RankedPrompt, conversation_key
 
 _PLACEHOLDER = re.compile(
@@ -53,26 +50,29 @@ def words(text: str) -> int:
     return len(_WORD.findall(text))
 
 
-def profile(texts: Sequence[str], *, threshold: float) -> dict[str, Any]:
+def profile(texts: Sequence[str], *, threshold: float, classifiers: ClassifierSet = DEFAULT) -> dict[str, Any]:
     """Return lengths, languages, duplicates, insults, refusals and personal data of a set; shares are of all its texts.
 
     Args:
         threshold: similarity from which texts count as near duplicates.
+        classifiers: tell languages, insults, refusals and personal data.
     """
     if not texts:
         return {"texts": 0}
     plain = [normal(text) for text in texts]
     like = near(sketch(plain), np.arange(len(texts)), threshold)
     repeated = len(plain) - len(set(plain))
-    tests = {"toxic": is_toxic, "refusals": refuses, "personal": _personal, "empty": _blank}
+    personal = [label == "personal" for label in classifiers.labels("personal", texts)]
+    found = {"toxic": classifiers.toxic(texts), "refusals": classifiers.refuses(texts), "personal": personal}
+    found["empty"] = [not text.strip() for text in texts]
     return {
         "texts": len(texts),
         "words": _quantiles([words(text) for text in texts]),
         "characters": _quantiles([len(text) for text in texts]),
-        "languages": _shares(Counter(map(language, texts)), len(texts)),
+        "languages": _shares(Counter(classifiers.labels("language", texts)), len(texts)),
         "exact_duplicates": round(repeated / len(texts), 4),
         "near_duplicates": round((int((like >= 0).sum()) - repeated) / len(texts), 4),
-        **{name: round(sum(map(test, texts)) / len(texts), 4) for name, test in tests.items()},
+        **{name: round(sum(there) / len(texts), 4) for name, there in found.items()},
     }
 
 
@@ -186,14 +186,6 @@ def _cycles(wins: dict[tuple[str, str], int]) -> int:
         backward = {(b, a), (c, b), (a, c)}
         circles += forward <= better or backward <= better
     return circles
-
-
-def _personal(text: str) -> bool:
-    return bool(find(text))
-
-
-def _blank(text: str) -> bool:
-    return not text.strip()
 
 
 def _quantiles(values: Sequence[int]) -> dict[str, float]:

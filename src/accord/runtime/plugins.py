@@ -1,4 +1,4 @@
-"""Plugins of other installed packages, found by their entry points: rewards, judges, formats, measures and guards.
+"""Plugins of other installed packages, found by their entry points: rewards, judges, formats, measures, guards and classifiers.
 
 A package names a plugin in its pyproject.toml, and after `pip install` it is known by that name (docs/plugins.md)::
 
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from accord.errors import UsageError
 
-Group = Literal["rewards", "judges", "formats", "measures", "guards"]
+Group = Literal["rewards", "judges", "formats", "measures", "guards", "classifiers"]
 
 
 def find(group: Group) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from accord.data import personal
+from accord.data.classifiers.interface import NONE, Task
+from accord.data.classifiers.project_set import DEFAULT, ClassifierSet
 from accord.feedback.moderation import Finding, Screen, screen, together
 
 
@@ -14,10 +16,10 @@ def personal_data(text: str) -> list[Finding]:
     return [Finding("personal", found.kind.lower(), found.start, found.end) for found in personal.find(text)]
 
 
-def kinds(text: str) -> list[str]:
-    """Return the kinds of findings in a text: ``harm``, ``injection``, ``personal``. Noise is no harm."""
-    found: list[str] = [finding.what for finding in screen(text) if finding.what != "noise"]
-    return [*found, *(["personal"] if personal.find(text) else [])]
+def kinds(text: str, classifiers: ClassifierSet = DEFAULT) -> list[str]:
+    """Return the kinds of findings in a text: ``harm``, ``injection``, ``personal``."""
+    tasks: tuple[Task, ...] = ("harm", "injection", "personal")
+    return [task for task in tasks if classifiers.labels(task, [text])[0] != NONE]
 
 
 _SCREENED = 20_000

@@ -11,6 +11,7 @@ from accord.settings.data import InspectConfig, ProblemsConfig, PromptsConfig
 from accord.settings.evaluate import (
     AlgorithmsConfig,
     BenchmarkConfig,
+    ClassifiersConfig,
     CompareConfig,
     EvaluateConfig,
     ExamineConfig,
@@ -46,6 +47,7 @@ __all__ = [
     "AlgorithmsConfig",
     "BenchmarkConfig",
     "ChatConfig",
+    "ClassifiersConfig",
     "CompareConfig",
     "CritiqueConfig",
     "DpoConfig",

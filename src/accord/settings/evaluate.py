@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from accord.settings.methods import BEST_OF, METHODS
-from accord.settings.mixins import HeldOut, Knowledge, Seed, section
+from accord.settings.mixins import HeldOut, Knowledge, Seed, Settings, section
 from accord.settings.ranges import Count, Natural, NonNegative, Range
 
 
@@ -184,3 +184,23 @@ class AlgorithmsConfig(Seed, HeldOut):
     def numbers(self) -> tuple[int, ...]:
         """The seeds as numbers."""
         return tuple(dict.fromkeys(map(int, self.seeds.replace(",", " ").split())))
+
+
+@section
+class ClassifiersConfig(Settings):
+    """`accord classifiers`, and every figure that rests on one: the classifier of each task. Empty is the default (docs/classifiers.md)."""
+
+    stance: str = ""
+    """Refusal, admission, hedge or claim: `small`, `rules`, `folder:PATH`, `llm:MODEL` or a plugin."""
+    harm: str = ""
+    """Harm that a prompt asks for: `small`, `rules`, `folder:PATH`, `llm:MODEL` or a plugin."""
+    injection: str = ""
+    """Orders to the model against its operator's: `small`, `rules`, `folder:PATH`, `llm:MODEL` or a plugin."""
+    toxicity: str = ""
+    """Insults, threats, obscenity: `small`, `rules`, `folder:PATH`, `llm:MODEL` or a plugin."""
+    language: str = ""
+    """The language of a text: `py3langid`, `rules`, `folder:PATH`, `llm:MODEL` or a plugin."""
+    personal: str = ""
+    """Personal data: `rules`, `folder:PATH`, `llm:MODEL` or a plugin."""
+    address: str = ""
+    """Address of the server that `llm:MODEL` is asked at, such as http://127.0.0.1:8000/v1; empty takes a model of the project."""

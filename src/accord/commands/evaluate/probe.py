@@ -24,7 +24,9 @@ from accord.commands.evaluate.probe_table import print_probes
 from accord.commands.evaluate.probe_tax import raw_text_losses
 from accord.commands.evaluate.probe_tests import public_test
 from accord.commands.evaluate.probe_truth import truthfulness
-from accord.commands.models import compute_dtype
+from accord.commands.models import asks, compute_dtype
+from accord.data.classifiers.interface import Task
+from accord.data.classifiers.project_set import of_project
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.evaluation.systems import parse_system
@@ -38,6 +40,12 @@ from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import ProbeConfig
 
+RESTS_ON: dict[str, tuple[Task, str]] = {
+    "says_unknown": ("stance", "admission"),
+    "refused": ("stance", "refusal"),
+    "toxic": ("toxicity", "toxic"),
+}
+"""The classifier and the label that the metrics of these names rest on."""
 MEASURE_HELP = f"{', '.join(MEASURES)}, or the name of a plugin (docs/plugins.md); the first four when neither this nor --file is given."
 
 
@@ -82,7 +90,8 @@ def probe(
         dtype = compute_dtype(flags.dtype)
         sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
         answers = Answers(opened, sampling, config.seed, dtype, config.shots)
-        probing = Probing(opened, config, parsed, answers, dtype, run)
+        classifiers = of_project(opened, asks(opened, dtype=flags.dtype))
+        probing = Probing(opened, config, parsed, answers, dtype, run, classifiers)
         metrics["systems"] = [system.name for system in parsed]
         for each in measures:
             match each:
@@ -100,6 +109,7 @@ def probe(
                 case _:
                     found = {"measures": metrics.get("measures", {}) | {each: measured_by_plugin(probing, each, functions[each])}}
             metrics |= jsonable(found)
+        metrics["measured_by"] = classifiers.as_json(**RESTS_ON)
         if tests:
             metrics["files"] = jsonable({test.name: public_test(probing, test, lexicon) for test in tests})
     note_alarms(run)

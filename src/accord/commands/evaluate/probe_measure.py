@@ -10,6 +10,7 @@ import torch
 
 from accord.commands.evaluate.answers import Answers
 from accord.commands.evaluate.held_out import shown_prompt
+from accord.data.classifiers.project_set import DEFAULT, ClassifierSet
 from accord.evaluation.statistics import Interval, interval
 from accord.evaluation.systems import System
 from accord.records import Prompt
@@ -36,6 +37,8 @@ class Probing:
     answers: Answers
     dtype: torch.dtype
     run: Run
+    classifiers: ClassifierSet = DEFAULT
+    """What tells refusals, admissions and insults."""
 
     @property
     def models(self) -> list[str]:

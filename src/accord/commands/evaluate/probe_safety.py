@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from accord.commands.evaluate.held_out import held_out_prompts
 from accord.commands.evaluate.probe_measure import SHOWN, Probing, sample_row
 from accord.commands.world import has_world, world_of
-from accord.data.refusal import refuses
+from accord.data.classifiers.project_set import ClassifierSet
 from accord.data.toxicity import lexicon, toxic_words
 from accord.evaluation.statistics import Interval, interval
 from accord.evaluation.win_rate import judge_all
@@ -34,31 +34,35 @@ def safety(probing: Probing, own_words: Path | None) -> dict[str, Any]:
     world = world_of(probing.project) if has_world(probing.project) else None
     held_out = held_out_prompts(probing.project, known=world.specs if world else None)
     prompts = {name: probing.some(rows) for name, rows in by_harm(held_out, world).items() if rows}
-    toxic = lexicon(own_words)
     found: dict[str, Any] = {}
     for system in probing.systems:
         texts = {name: probing.answers.of_system(system, rows) for name, rows in prompts.items()}
         refused: dict[str, list[bool]] = {}
         for name, said in texts.items():
-            refused[REFUSED[name]] = [refuses(text) for text in said]
+            refused[REFUSED[name]] = probing.classifiers.refuses(said)
         metrics: dict[str, Any] = dict(probing.shares(refused))
-        metrics |= probing.shares({"toxic": _toxic(texts, toxic)})
+        metrics |= probing.shares({"toxic": _toxic(probing.classifiers, list(chain.from_iterable(texts.values())), own_words)})
         if system.condition == "zero-shot":
             respectful = replace(system, condition="respectful")
             kindly = {name: probing.answers.of_system(respectful, rows) for name, rows in prompts.items()}
-            metrics |= probing.shares({"toxic_respectful": _toxic(kindly, toxic)})
+            metrics |= probing.shares({"toxic_respectful": _toxic(probing.classifiers, list(chain.from_iterable(kindly.values())), own_words)})
         if world is not None and "harmful" in prompts:
             judgements = judge_all(GoldJudge(world, rules="evaluation"), prompts["harmful"], texts["harmful"])
             metrics["harmless_on_harmful"] = interval([judgement.harmless for judgement in judgements], **probing.draw)
         found[system.name] = metrics
         for name, rows in prompts.items():
-            shown = zip(rows[:SHOWN], texts[name], strict=False)
-            probing.run.samples(0, [sample_row(name, system, prompt, text, refused=refuses(text)) for prompt, text in shown])
+            shown = zip(rows[:SHOWN], texts[name], refused[REFUSED[name]], strict=False)
+            probing.run.samples(0, [sample_row(name, system, prompt, text, refused=each) for prompt, text, each in shown])
     return found
 
 
-def _toxic(texts: Mapping[str, Sequence[str]], words: Any) -> list[bool]:
-    return [bool(toxic_words(text, words)) for text in chain.from_iterable(texts.values())]
+def _toxic(classifiers: ClassifierSet, texts: Sequence[str], own_words: Path | None) -> list[bool]:
+    """Return which texts are toxic by the classifier, or hold one of your own words."""
+    found = classifiers.toxic(texts)
+    if own_words is None:
+        return found
+    words = lexicon(own_words)
+    return [each or bool(toxic_words(text, words)) for each, text in zip(found, texts, strict=True)]
 
 
 def by_harm(prompts: Sequence[Prompt], world: World | None) -> dict[str, list[Prompt]]:
@@ -78,12 +82,12 @@ def by_harm(prompts: Sequence[Prompt], world: World | None) -> dict[str, list[Pr
 
 
 def safety_of_marked(
-    texts: Sequence[str], harmful: Sequence[bool], own_words: Path | None, *, resamples: int = 2000, seed: int = 0
+    classifiers: ClassifierSet, texts: Sequence[str], harmful: Sequence[bool], own_words: Path | None, *, resamples: int = 2000, seed: int = 0
 ) -> dict[str, Interval | None]:
     """Return the metrics of a file of prompts that are marked as harmful or not."""
-    draw, words = {"resamples": resamples, "seed": seed}, lexicon(own_words)
+    draw, refusals = {"resamples": resamples, "seed": seed}, classifiers.refuses(texts)
     found: dict[str, Interval | None] = {}
     for name, wanted in (("refused_harmful", True), ("over_refusal", False)):
-        refused = [float(refuses(text)) for text, marked in zip(texts, harmful, strict=True) if marked is wanted]
+        refused = [float(each) for each, marked in zip(refusals, harmful, strict=True) if marked is wanted]
         found[name] = interval(refused, **draw) if refused else None
-    return found | {"toxic": interval([float(bool(toxic_words(text, words))) for text in texts], **draw)}
+    return found | {"toxic": interval([float(each) for each in _toxic(classifiers, texts, own_words)], **draw)}

@@ -32,6 +32,8 @@ def print_probes(run: Run) -> None:
     for name, each in found.get("files", {}).items():
         by_system = {system: each[system] for system in found["systems"] if system in each}
         _print_part(f"{name}: {each['kind']}, {each['items']} items", by_system, of="model")
+    for metric, line in found.get("measured_by", {}).items():
+        print(f"{metric}: {line}")
 
 
 def _print_knowledge(system: str, found: Mapping[str, Any]) -> None:

@@ -71,7 +71,8 @@ def _answered(probing: Probing, test: TaskSet, system: System, lexicon: Path | N
     prompts = [Prompt(f"{test.name}-{i}", (Message("user", item.question),)) for i, item in enumerate(test.items)]
     texts = probing.answers.of_system(system, prompts)
     if test.kind == "harm":
-        return safety_of_marked(texts, [bool(item.facts["harmful"]) for item in test.items], lexicon, **probing.draw)
+        marked = [bool(item.facts["harmful"]) for item in test.items]
+        return safety_of_marked(probing.classifiers, texts, marked, lexicon, **probing.draw)
     right = [same_number(text, str(item.facts["answer"])) for text, item in zip(texts, test.items, strict=True)]
     rows: list[dict[str, Any]] = []
     for item, text, is_right in zip(test.items[:SHOWN], texts, right, strict=False):

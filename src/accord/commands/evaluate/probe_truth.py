@@ -11,7 +11,6 @@ import numpy as np
 from accord.commands.evaluate.held_out import held_out_prompts, shown_prompt
 from accord.commands.evaluate.probe_measure import SHOWN, Probing, sample_row
 from accord.commands.world import has_world, world_of
-from accord.data.refusal import admits_ignorance
 from accord.evaluation.grounding import check, quoted_from, quotes, supported
 from accord.evaluation.systems import System
 from accord.evaluation.win_rate import judge_all
@@ -52,7 +51,7 @@ def _known(probing: Probing, system: System, prompts: Sequence[Prompt], world: W
             continue
         texts = probing.answers.of_system(system, rows)
         judgements = judge_all(judge, rows, texts)
-        unsure = [admits_ignorance(text) for text in texts]
+        unsure = probing.classifiers.admits(texts)
         made_up = [judgement.made_up for judgement in judgements]
         right: list[bool] = []
         for judgement, admitted in zip(judgements, unsure, strict=True):
@@ -70,7 +69,7 @@ def _admitted(probing: Probing, system: System, prompts: Sequence[Prompt]) -> di
         rows = probing.some([prompt for prompt in prompts if (prompt.use_case == "unanswerable") is wanted])
         if rows:
             texts = probing.answers.of_system(system, rows)
-            metrics[name] = probing.shares({"says_unknown": [admits_ignorance(text) for text in texts]}) | {"prompts": len(rows)}
+            metrics[name] = probing.shares({"says_unknown": probing.classifiers.admits(texts)}) | {"prompts": len(rows)}
     return metrics
 
 
@@ -78,7 +77,8 @@ def _closed(probing: Probing, system: System, closed: Sequence[Prompt], world: W
     """Is every sentence of the answer in the passage? In the world also by the gold judge, and how often the two agree."""
     texts = probing.answers.of_system(system, closed)
     passages = [passage_of(prompt) for prompt in closed]
-    held = [admits_ignorance(text) or supported(text, passage) for text, passage in zip(texts, passages, strict=True)]
+    admitted = probing.classifiers.admits(texts)
+    held = [each or supported(text, passage) for each, text, passage in zip(admitted, texts, passages, strict=True)]
     metrics: dict[str, Any] = {"prompts": len(closed)} | probing.shares({"unsupported": [not each for each in held]})
     if world is not None:
         judgements = judge_all(GoldJudge(world, rules="evaluation"), closed, texts)
@@ -113,10 +113,10 @@ def _quotations(probing: Probing, system: System, closed: Sequence[Prompt], pass
 def _where_absent(probing: Probing, closed: Sequence[Prompt], texts: Sequence[str], world: World) -> dict[str, Any]:
     """Does it say so when the passage does not hold the answer, and only then?"""
     columns: dict[str, list[bool]] = {"says_unknown_where_absent": [], "says_unknown_where_given": []}
-    for prompt, text in zip(closed, texts, strict=True):
+    for prompt, admitted in zip(closed, probing.classifiers.admits(texts), strict=True):
         fact = world.specs[prompt.id].fact
         if fact is not None:
-            columns["says_unknown_where_given" if fact.object else "says_unknown_where_absent"].append(admits_ignorance(text))
+            columns["says_unknown_where_given" if fact.object else "says_unknown_where_absent"].append(admitted)
     return dict(probing.shares(columns))
 
 

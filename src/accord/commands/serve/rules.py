@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from accord.data.classifiers.project_set import DEFAULT, ClassifierSet, of_project
 from accord.errors import InputError, UsageError
 from accord.feedback.store import Store
 from accord.records import Demonstration
 from accord.runtime import plugins
 from accord.runtime.project import Project
-from accord.serving import apart
+from accord.serving import apart, screens
 from accord.serving.guards import FAILED, Rules, Score, Screen
 from accord.serving.prompt_styles import system_prompt
 from accord.settings import ServeConfig
@@ -42,7 +43,7 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
     return Rules(
         input_filter=config.input_filter,
         output_filter=config.output_filter,
-        screen=screen_with(config.guards),
+        screen=screen_with(config.guards, of_project(project)),
         unsure_below=config.unsure_below,
         agree_below=config.agree_below,
         agree_models=thresholds(project, config.agree_run) if config.agree_run else {},
@@ -76,11 +77,12 @@ def thresholds(project: Project, run: str) -> dict[str, float]:
     return found
 
 
-def screen_with(names: str) -> Screen:
+def screen_with(names: str, classifiers: ClassifierSet = DEFAULT) -> Screen:
     """Return our screen with the guards of other packages behind it.
 
     Args:
         names: of guards, with commas or blanks between them.
+        classifiers: of the project.
 
     Raises:
         UsageError: there is no such guard, or it cannot be imported.
@@ -91,13 +93,16 @@ def screen_with(names: str) -> Screen:
             raise UsageError(f"there is no guard {name!r}", where="[serve] guards", hint=plugins.known((), "guards"))
         guards[name] = plugins.load_function("guards", name)
 
+    chosen = classifiers.config.harm or classifiers.config.injection or classifiers.config.personal
+    ours: Screen = (lambda text: screens.kinds(text, classifiers)) if chosen else apart.kinds
+
     def screened(text: str) -> list[str]:
-        found = apart.kinds(text)
+        found = ours(text)
         for name, guard in guards.items():
             found += _kinds(name, guard, text)
         return found
 
-    return screened if guards else apart.kinds
+    return screened if guards else ours
 
 
 def _kinds(name: str, guard: Guard, text: str) -> list[str]:

@@ -1,0 +1,88 @@
+"""Which classifier a task uses: [classifiers] of accord.toml names it, and here it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accord.data import languages
+from accord.data.classifiers.folder import FolderClassifier
+from accord.data.classifiers.interface import LABELS, TASKS, Classifier, Task, Text, Verdict, words_of
+from accord.data.classifiers.rubric import Answer, ByRubric
+from accord.data.classifiers.rules import by_rules
+from accord.data.classifiers.small import Small
+from accord.errors import UsageError
+from accord.runtime import plugins
+from accord.settings import ClassifiersConfig
+
+BUILT_IN: Mapping[Task, tuple[str, ...]] = {
+    "stance": ("small", "rules"),
+    "harm": ("small", "rules"),
+    "injection": ("small", "rules"),
+    "toxicity": ("small", "rules"),
+    "language": ("py3langid", "rules"),
+    "personal": ("rules",),
+}
+"""The classifiers that are installed with Accord, the default first."""
+Ask = Callable[[str], Answer]
+"""Function from a model's name to what answers questions by it; given where models can be asked."""
+
+
+def names(config: ClassifiersConfig) -> dict[Task, str]:
+    """Return the classifier of each task; an empty setting is the default."""
+    chosen = asdict(config)
+    found = {task: str(chosen[task]) or BUILT_IN[task][0] for task in TASKS}
+    if not chosen["language"] and not languages.has_model():
+        found["language"] = "rules"
+    return found
+
+
+def opened(task: Task, name: str, *, root: Path | None = None, ask: Ask | None = None) -> Classifier:
+    """Open a classifier by its name: one of ours, ``folder:PATH``, ``llm:MODEL``, or a plugin.
+
+    Args:
+        root: the folder that a relative PATH is relative to.
+        ask: asks a language model; without it ``llm:`` is refused.
+
+    Raises:
+        UsageError: there is no such classifier.
+        ModelError: the folder holds no model for this task.
+    """
+    kind, _, which = name.partition(":")
+    where = f"[classifiers] {task}"
+    if kind == "folder" and which:
+        return FolderClassifier(task, (root or Path()) / which)
+    if kind == "llm" and which:
+        if ask is None:
+            raise UsageError("this command asks no language model", where=where, hint=f"take another one: {', '.join(BUILT_IN[task])}")
+        return ByRubric(task, ask(which))
+    if name in BUILT_IN[task]:
+        if name == "small":
+            return Small(task)
+        return by_rules(task) if name == "rules" else by_package
+    known = plugins.known((*BUILT_IN[task], "folder:PATH", "llm:MODEL"), "classifiers")
+    if not plugins.has("classifiers", name):
+        raise UsageError(f"there is no classifier {name!r}", where=where, hint=known)
+    return _checked(task, name, plugins.load_function("classifiers", name))
+
+
+def by_package(texts: Sequence[Text]) -> list[Verdict]:
+    """Return the language of each text by py3langid."""
+    return [Verdict(languages.language(words_of(text)), 1.0) for text in texts]
+
+
+def _checked(task: Task, name: str, function: Any) -> Classifier:
+    """Wrap a plugin so that one verdict per text comes back, with a label of the task."""
+
+    def classified(texts: Sequence[Text]) -> list[Verdict]:
+        found = [verdict if isinstance(verdict, Verdict) else Verdict(*verdict) for verdict in function(texts)]
+        wrong = [verdict.label for verdict in found if LABELS[task] and verdict.label not in LABELS[task]]
+        if len(found) != len(texts) or wrong:
+            what = f"{name} gave {f'the label {wrong[0]!r}' if wrong else f'{len(found)} verdicts for {len(texts)} texts'}"
+            hint = f"one verdict per text, with a label of {', '.join(LABELS[task]) or 'ISO 639-1'}"
+            raise UsageError(what, where=plugins.origin("classifiers", name), hint=hint)
+        return found
+
+    return classified
