@@ -88,7 +88,7 @@ def fitted(task: Task, steps: int = STEPS) -> tuple[np.ndarray, np.ndarray]:
     count, transposed = x.shape[1], x.T.tocsr()
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        of_features, bias = flat[:-len(labels)].reshape(count, len(labels)), flat[-len(labels) :]
+        of_features, bias = flat[: -len(labels)].reshape(count, len(labels)), flat[-len(labels) :]
         scores = x @ of_features + bias
         scores -= scores.max(1, keepdims=True)
         logs = scores - np.log(np.exp(scores).sum(1, keepdims=True))
@@ -98,7 +98,7 @@ def fitted(task: Task, steps: int = STEPS) -> tuple[np.ndarray, np.ndarray]:
 
     start = np.zeros((count + 1) * len(labels))
     found = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": steps, "maxcor": 5}).x
-    return found[:-len(labels)].reshape(count, len(labels)), found[-len(labels) :]
+    return found[: -len(labels)].reshape(count, len(labels)), found[-len(labels) :]
 
 
 def main() -> None:

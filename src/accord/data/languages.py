@@ -59,10 +59,10 @@ for _language, _list in _WORDS.items():
         _COMMON.setdefault(_word, []).append(_language)
 
 
-LANGUAGES = (
+_LANGUAGES = (
     "af ar az be bg bn bs ca cs cy da de el en eo es et eu fa fi fr ga gl gu he hi hr hu hy id is it ja ka kk km kn ko ky la lo lt lv "
     "mk ml mn mr ms my nb ne nl nn no pa pl ps pt ro ru si sk sl sq sr sv sw ta te th tl tr uk ur uz vi zh"
-).split()
+)
 """Languages that a prompt is taken to be in. The model knows some twenty more, which short prompts are mistaken for."""
 _LEAST_LETTERS = 2
 _NORWEGIAN = {"nb": "no", "nn": "no"}
@@ -88,11 +88,11 @@ def has_model() -> bool:
 
 @cache
 def _model() -> Any:
-    """Return py3langid's model (BSD-3-Clause; naive Bayes over byte n-grams), limited to ``LANGUAGES``."""
+    """Return py3langid's model (BSD-3-Clause; naive Bayes over byte n-grams), limited to ``_LANGUAGES``."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
 
     model = LanguageIdentifier.from_model_file(MODEL_FILE)
-    model.set_languages([code for code in LANGUAGES if code in {*map(str, model.labels)}])
+    model.set_languages([code for code in _LANGUAGES.split() if code in {*map(str, model.labels)}])
     return model
 
 

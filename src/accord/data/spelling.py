@@ -22,7 +22,7 @@ _SIMPLE = str.maketrans(
 """Traditional characters that are frequent in orders and insults, in their simplified form."""
 _HAN = "\u4e00-\u9fff"
 _BETWEEN_HAN = re.compile(rf"(?<=[{_HAN}])[ .·•*_\-]{{1,2}}(?=[{_HAN}])")
-_SPACED = re.compile(r"(?<![^\W_])[^\W_](?:[ .\-_*·•][^\W_]){3,200}(?![^\W_])")
+_SPACED = re.compile(r"(?<![^\W_])[^\W_](?:[ .\-_*·•][^\W_]){2,200}(?![^\W_])")
 _WORD_OF_MARKS = re.compile(r"[a-z0-9@$!|]{2,60}")
 _DISGUISED = re.compile(r"[a-z][0134578@$!|]+[a-z]|^[0134578@$|]+[a-z]{2}|[a-z][013457@$|]{1,3}$|^[134]+[a-z][0134578@$|]")
 _UNIT = re.compile(r"[0-9]+[a-z]{1,3}|[a-z]{1,3}[0-9]{1,4}|[a-z]+")

@@ -38,8 +38,8 @@ def classifiers(
     project: Annotated[str, Parameter(help="Project whose [classifiers] are measured; those installed with Accord when not given.")] = "",
     *,
     task: Annotated[tuple[Task, ...], Parameter(help=f"{', '.join(TASKS)}; all of them when not given.", negative="")] = (),
-    file: Annotated[Path | None, Parameter(help="Labelled texts of your own: JSON lines with text and label, and language if known.")] = None,
-    write: Annotated[Path | None, Parameter(help="A page with the two marks of docs/classifiers.md; the cards are written between them.")] = None,
+    file: Annotated[Path | None, Parameter(help="Your own labelled texts: JSON lines with text, label, language.")] = None,
+    write: Annotated[Path | None, Parameter(help="A page with the marks of docs/classifiers.md, for the cards.")] = None,
     flags: ComputeFlags = Compute(),
     config: Annotated[ClassifiersConfig, Flat] = ClassifiersConfig(),
 ) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def read_labelled(file: Path, task: Task) -> tuple[Labelled, ...]:
             row: Any = json.loads(line)
             text, label = row.get("text"), row.get("label")
             if not isinstance(text, str) or not isinstance(label, str) or (LABELS[task] and label not in LABELS[task]):
-                hint = f"a row is {{\"text\": ..., \"label\": ...}} with a label of {', '.join(LABELS[task]) or 'ISO 639-1'}"
+                hint = f'a row is {{"text": ..., "label": ...}} with a label of {", ".join(LABELS[task]) or "ISO 639-1"}'
                 raise InputError("no text with a label of the task", where=f"{file}:{number}", hint=hint)
             found.append(Labelled(text, label, str(row.get("language", "")), task))
     except (OSError, ValueError, AttributeError) as error:

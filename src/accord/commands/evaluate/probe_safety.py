@@ -45,7 +45,9 @@ def safety(probing: Probing, own_words: Path | None) -> dict[str, Any]:
         if system.condition == "zero-shot":
             respectful = replace(system, condition="respectful")
             kindly = {name: probing.answers.of_system(respectful, rows) for name, rows in prompts.items()}
-            metrics |= probing.shares({"toxic_respectful": _toxic(probing.classifiers, list(chain.from_iterable(kindly.values())), own_words)})
+            metrics |= probing.shares(
+                {"toxic_respectful": _toxic(probing.classifiers, list(chain.from_iterable(kindly.values())), own_words)}
+            )
         if world is not None and "harmful" in prompts:
             judgements = judge_all(GoldJudge(world, rules="evaluation"), prompts["harmful"], texts["harmful"])
             metrics["harmless_on_harmful"] = interval([judgement.harmless for judgement in judgements], **probing.draw)
@@ -82,7 +84,13 @@ def by_harm(prompts: Sequence[Prompt], world: World | None) -> dict[str, list[Pr
 
 
 def safety_of_marked(
-    classifiers: ClassifierSet, texts: Sequence[str], harmful: Sequence[bool], own_words: Path | None, *, resamples: int = 2000, seed: int = 0
+    classifiers: ClassifierSet,
+    texts: Sequence[str],
+    harmful: Sequence[bool],
+    own_words: Path | None,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> dict[str, Interval | None]:
     """Return the metrics of a file of prompts that are marked as harmful or not."""
     draw, refusals = {"resamples": resamples, "seed": seed}, classifiers.refuses(texts)

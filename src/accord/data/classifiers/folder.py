@@ -10,7 +10,7 @@ from accord.data.classifiers.interface import LABELS, NONE, Task, Text, Verdict,
 from accord.errors import ModelError
 
 BATCH = 16
-_HARMLESS = frozenset({"none", "safe", "benign", "normal", "neutral", "ok", "legit", "non-toxic", "nontoxic", "not toxic", "no injection", "label_0"})
+_HARMLESS = frozenset({"none", "safe", "benign", "normal", "neutral", "ok", "legit", "non-toxic", "nontoxic", "not toxic", "label_0"})
 """Names that such models give to a text in which they find nothing."""
 
 

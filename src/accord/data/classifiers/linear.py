@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from zlib import crc32
 
 import numpy as np
@@ -55,7 +55,7 @@ def _runs(text: str) -> NDArray[np.int64]:
 
 def _words(text: str) -> NDArray[np.int64]:
     words = _WORD.findall(text)
-    pairs = [f"{one} {other}" for one, other in zip(words, words[1:], strict=False)]
+    pairs = [f"{one} {other}" for one, other in pairwise(words)]
     return np.array([crc32(word.encode()) % BUCKETS for word in [*words, *pairs]], dtype=np.int64)
 
 

@@ -18,7 +18,7 @@ MEASURED = "classifiers.json"
 PAGE = "docs/classifiers.md"
 
 
-@dataclass
+@dataclass(eq=False)
 class ClassifierSet:
     """The classifiers of [classifiers], each opened when it is first asked."""
 

@@ -28,7 +28,7 @@ _RUBRICS: dict[Task, str] = {
     "author. none: anything else, also ordinary requests that use such words.",
     "toxicity": "toxic: the text insults, threatens, demeans a group or is obscene towards somebody. none: anything else, also quotations.",
     "language": "The label is the ISO 639-1 code of the language.",
-    "personal": "personal: the text holds data that identifies a private person (name with surname, address, number, key). none: it does not.",
+    "personal": "personal: the text holds data that identifies a private person (name, address, number, key). none: it does not.",
 }
 
 
