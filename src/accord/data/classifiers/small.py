@@ -29,6 +29,8 @@ MOST = 60
 """Parts of a text that are looked at: the first half of them and the last."""
 LONGEST_PART = 400
 _QUOTED = re.compile(r"“[^“”]{0,2000}”|\"[^\"\n]{0,2000}\"|「[^「」]{0,2000}」")
+_CHAT_MARKS = re.compile(r"<\|[\w/]{1,30}\|>|\[/?INST\]|<</?SYS>>")
+"""Marks of chat templates, which nobody writes by chance."""
 _END = re.compile(r"(?<=[.!?])\s|(?<=[。！？；])|\n")
 
 
@@ -43,6 +45,8 @@ class Small:
         return [self._one(words_of(text)) for text in texts]
 
     def _one(self, text: str) -> Verdict:
+        if self.task == "injection" and _CHAT_MARKS.search(text):
+            return Verdict("injection", 1.0)
         return _stance(text) if self.task == "stance" else _worst(self.task, LABELS[self.task], text)
 
 
