@@ -113,7 +113,7 @@ SHARED_PIECES = {
     "serve.rules",
     "serve.trials",
 }
-TERMS = {"early_stopping", "packing", "sharding", "sampling", "batching", "hacking", "grounding", "serving"}
+TERMS = {"early_stopping", "packing", "sharding", "sampling", "batching", "hacking", "grounding", "serving", "spelling"}
 """Standard terms of the field that end like a gerund."""
 
 

@@ -91,7 +91,7 @@ def _model() -> Any:
     """Return py3langid's model (BSD-3-Clause; naive Bayes over byte n-grams), limited to ``_LANGUAGES``."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
 
-    model = LanguageIdentifier.from_model_file(MODEL_FILE)
+    model: Any = LanguageIdentifier.from_model_file(MODEL_FILE)
     model.set_languages([code for code in _LANGUAGES.split() if code in {*map(str, model.labels)}])
     return model
 

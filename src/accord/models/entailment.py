@@ -36,7 +36,8 @@ class Entailment:
             tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"cannot be read as an entailment model: {error}", where=folder) from error
-        told: dict[Any, Any] = model.config.id2label
+        config: Any = model.config
+        told: dict[int, str] = dict(config.id2label)
         labels = {int(number): str(label) for number, label in told.items()}
         found = [number for number, label in labels.items() if _ENTAILS.search(label)]
         if len(found) != 1:

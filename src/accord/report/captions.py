@@ -331,8 +331,14 @@ _TEXTS = {
         "0 到 1：与参考答案共有的字符 n 元组。它衡量相似，而不是好坏。",
     ),
 }
-_ALL = _of("report", _REPORT) | _of("evaluate", _EVALUATION) | _of("pretrain", _TRAINING) | _of("reward", _REWARD) | _of("ppo", _PPO)
-_ALL |= _of("texts", _TEXTS)
+_ALL = (
+    _of("texts", _TEXTS)
+    | _of("report", _REPORT)
+    | _of("evaluate", _EVALUATION)
+    | _of("pretrain", _TRAINING)
+    | _of("reward", _REWARD)
+    | _of("ppo", _PPO)
+)
 DEFINITIONS = MappingProxyType({key: replace(found, page="report") if key in _DRAWN else found for key, found in _ALL.items()})
 
 MODELS = MappingProxyType(

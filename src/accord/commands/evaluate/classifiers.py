@@ -116,7 +116,8 @@ def write_page(page: Path, found: list[Card]) -> None:
 def page_of(found: list[Card]) -> str:
     """Return the cards as tables in Markdown, a section per task."""
     parts = list[str]()
-    for task in dict.fromkeys(card.task for card in found):
+    tasks: dict[Task, None] = dict.fromkeys(card.task for card in found)
+    for task in tasks:
         parts.append(f"\n### {task}\n\nTells {'' if task == 'language' else 'whether '}{ABOUT[task]}.\n")
         for card in (each for each in found if each.task == task):
             by = ", ".join(f"{language} {share}" for language, share in card.by_language.items())

@@ -32,9 +32,11 @@ class FolderClassifier:
         except (OSError, ValueError) as error:
             what = f"it holds no model for text classification: {error}"
             raise ModelError(what, where=str(folder), hint="give a folder with config.json, weights and a tokenizer") from error
-        self.task, self._model = task, opened.eval()
-        names: dict[int, str] = opened.config.id2label
-        self._labels = [self._label(names[number], folder) for number in sorted(names)]
+        self.task: Task = task
+        self._model: Any = opened.eval()
+        config: Any = opened.config
+        names: dict[int, str] = dict(config.id2label)
+        self._labels: list[str] = [self._label(names[number], folder) for number in sorted(names)]
 
     def __call__(self, texts: Sequence[Text]) -> list[Verdict]:
         """Return the likeliest label of each text."""
@@ -44,7 +46,7 @@ class FolderClassifier:
         for start in range(0, len(words), BATCH):
             batch = self._tokenizer(words[start : start + BATCH], padding=True, truncation=True, return_tensors="pt")
             with torch.inference_mode():
-                rows = self._model(**batch).logits.softmax(-1).tolist()
+                rows: list[list[float]] = self._model(**batch).logits.softmax(-1).tolist()
             for row in rows:
                 of_label: dict[str, float] = {}
                 for label, chance in zip(self._labels, row, strict=True):

@@ -141,9 +141,8 @@ def from_json(held: Mapping[str, Any]) -> Card:
     tables: dict[str, Any] = {}
     for name in ("recall", "precision", "by_language"):
         tables[name] = {label: Share(**share) for label, share in held[name].items()}
-    alarms = held["false_alarms"]
-    more = {"right": Share(**held["right"]), "false_alarms": Share(**alarms) if alarms else None}
-    return Card(task=held["task"], name=held["name"], texts=held["texts"], **tables, **more)
+    alarms = Share(**held["false_alarms"]) if held["false_alarms"] else None
+    return Card(held["task"], held["name"], held["texts"], Share(**held["right"]), false_alarms=alarms, **tables)
 
 
 def cards(path: Path = CARDS) -> dict[str, Card]:

@@ -33,7 +33,7 @@ Ask = Callable[[str], Answer]
 def names(config: ClassifiersConfig) -> dict[Task, str]:
     """Return the classifier of each task; an empty setting is the default."""
     chosen = asdict(config)
-    found = {task: str(chosen[task]) or BUILT_IN[task][0] for task in TASKS}
+    found: dict[Task, str] = {task: str(chosen[task]) or BUILT_IN[task][0] for task in TASKS}
     if not chosen["language"] and not languages.has_model():
         found["language"] = "rules"
     return found
