@@ -124,6 +124,9 @@ if TYPE_CHECKING:
         ChatConfig as ChatConfig,
     )
     from accord.settings import (
+        ClassifiersConfig as ClassifiersConfig,
+    )
+    from accord.settings import (
         CompareConfig as CompareConfig,
     )
     from accord.settings import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -37,7 +37,7 @@ class Entailment:
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"cannot be read as an entailment model: {error}", where=folder) from error
         config: Any = model.config
-        told: dict[int, str] = dict(config.id2label)
+        told: dict[int, str] = cast("dict[int, str]", config.id2label)
         labels = {int(number): str(label) for number, label in told.items()}
         found = [number for number, label in labels.items() if _ENTAILS.search(label)]
         if len(found) != 1:

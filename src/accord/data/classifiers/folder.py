@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from accord.data.classifiers.interface import LABELS, NONE, Task, Text, Verdict, words_of
 from accord.errors import ModelError
@@ -35,7 +35,7 @@ class FolderClassifier:
         self.task: Task = task
         self._model: Any = opened.eval()
         config: Any = opened.config
-        names: dict[int, str] = dict(config.id2label)
+        names: dict[int, str] = cast("dict[int, str]", config.id2label)
         self._labels: list[str] = [self._label(names[number], folder) for number in sorted(names)]
 
     def __call__(self, texts: Sequence[Text]) -> list[Verdict]:
