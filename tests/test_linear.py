@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from accord.data import names, patterns, personal, refusal, retrieval, row_reader, tags
+from accord.data import attached, names, patterns, personal, refusal, retrieval, row_reader, tags
 from accord.data.formats_fastchat import _NAMED
 from accord.data.formats_label_studio import _pairs
 from accord.data.row_records import all_answered
@@ -154,6 +154,8 @@ WORK: dict[str, tuple[Work, int]] = {
     "quotations that never end": (_of(refusal.admits_ignorance, "“"), 4_000),
     "quotations within quotations": (_of(lambda text: grounding._QUOTE.findall(text), "「"), 4_000),
     "blank lines before a pair of examples": (_of(lambda text: tags._PAIR.findall(text), "\n"), 4_000),
+    "lines of a paragraph": (_of(attached._flowing, "the lines of a paragraph that goes on\n"), 500),
+    "words that are parted": (_of(attached._flowing, "the lines of a paragraph that goes on-\n"), 500),
     "errands": (_of(lambda text: errands._DONE.search(text), "I send the a to aa at  "), 400),
 }
 

@@ -109,6 +109,13 @@ def test_too_many_pages_and_too_long_a_text_are_refused(mill: bytes, monkeypatch
         assert refused.value.problem == problem
 
 
+def test_a_text_far_too_long_is_refused_before_its_lines_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attached, "_flowing", None)
+    with pytest.raises(Unreadable) as refused:
+        read("lines.txt", b"a line\n" * 150_000)
+    assert refused.value.problem == "long"
+
+
 def test_a_pdf_that_takes_for_ever_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attached, "LIMITS", sandbox.Limits(seconds=3, memory_mb=512))
     with pytest.raises(Unreadable) as refused:

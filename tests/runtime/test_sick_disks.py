@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -168,6 +170,30 @@ def test_a_sound_log_is_read_while_others_write(tmp_path: Path) -> None:
         finally:
             over.set()
             writer.join()
+
+
+KILLS = "#include <signal.h>\n#include <unistd.h>\nint fdatasync(int fd) { (void)fd; return kill(getpid(), SIGKILL); }\n"
+"""Ends a process as it writes a commit to disk: the commit is whole in the log, and nobody knows of it."""
+COMMIT = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA synchronous=FULL")
+connection.execute("INSERT INTO meta VALUES (?, ?)", (sys.argv[2], "x" * 4096 * int(sys.argv[2])))
+"""
+
+
+def test_a_sound_log_with_the_ends_of_commits_that_were_killed_is_read(tmp_path: Path) -> None:
+    place, library = tmp_path / "feedback.db", tmp_path / "kills.so"
+    (tmp_path / "kills.c").write_text(KILLS)
+    subprocess.run(["cc", "-shared", "-fPIC", str(tmp_path / "kills.c"), "-o", str(library)], check=True, timeout=60)
+    with Store.open(f"sqlite:///{place}") as store:
+        for pages in (40, 30, 20, 10):  # each is written over the beginning of the one before
+            killed = [sys.executable, "-c", COMMIT, str(place), str(pages)]
+            assert subprocess.run(killed, env=os.environ | {"LD_PRELOAD": str(library)}, timeout=60).returncode == -signal.SIGKILL
+        store.add_prompts([prompt(1)])
+        with Store.open(f"sqlite:///{place}") as other:
+            assert [one.id for one in other.prompts()] == [prompt(1).id]
+    assert not any(str(key).isdecimal() for (key,) in rows(f"sqlite:///{place}", "SELECT key FROM meta"))
 
 
 # --- slow ---

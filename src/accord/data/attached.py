@@ -97,6 +97,8 @@ def read(name: str, content: bytes) -> Attached:
     if name.lower().endswith(".pdf") and not is_pdf:
         raise Unreadable("kind", name)
     pages = _pages(name, content) if is_pdf else [_decoded(name, content).replace(PAGE, "\n")]
+    if sum(map(len, pages)) > 2 * MOST_CHARACTERS:  # what is joined and cleaned below is no text of half the length
+        raise Unreadable("long", name)
     cleaned = tuple(_flowing(page.translate(_CLEAN)) for page in pages)
     letters = sum(character.isalnum() for page in cleaned for character in page)
     if letters < (_FEWEST if is_pdf else 1):
@@ -152,16 +154,17 @@ def _flowing(text: str) -> str:
     """Return a text whose paragraphs are one line each, so that a sentence that goes over a line's end is one sentence."""
     lines = text.split("\n")
     usual = SHORT * _usual(lines)
-    flowing, before = list[str](), ""
+    paragraphs, before = list[list[str]](), ""
     for line in lines:
         said = line.rstrip()
         filled = len(before) >= usual > 0 or _PARTED.search(before)
-        if flowing and said and filled and not _ENDS.search(before) and not _BEGINS.match(said):
-            flowing[-1] = _joined(flowing[-1], said)
+        if paragraphs and said and filled and not _ENDS.search(before) and not _BEGINS.match(said):
+            paragraphs[-1][-1], apart = _parted(before, said)
+            paragraphs[-1] += [apart, said]
         else:
-            flowing.append(said)
+            paragraphs.append([said])
         before = said
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(flowing)).strip()
+    return re.sub(r"\n{3,}", "\n\n", "\n".join("".join(parts) for parts in paragraphs)).strip()
 
 
 def _usual(lines: Sequence[str]) -> int:
@@ -171,8 +174,8 @@ def _usual(lines: Sequence[str]) -> int:
     return usual if 20 <= usual <= 200 else 0
 
 
-def _joined(before: str, line: str) -> str:
+def _parted(before: str, line: str) -> tuple[str, str]:
+    """Return a line without the hyphen that parts its last word, and what stands between it and the next."""
     if _PARTED.search(before) and line[:1].islower():
-        return before[:-1] + line
-    apart = "" if _CHINESE.match(line) and _CHINESE.match(before[-1:]) else " "
-    return before + apart + line
+        return before[:-1], ""
+    return before, "" if _CHINESE.match(line) and _CHINESE.match(before[-1:]) else " "

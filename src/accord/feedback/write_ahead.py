@@ -1,8 +1,13 @@
 """Check of SQLite's write-ahead log before SQLite opens it: a damaged one would be read up to the damage, and then overwritten.
 
 SQLite takes the first frame with a wrong checksum for the end of the log. That is right after a power cut, which can only tear the last
-commit, since every commit of ours is on disk before the next begins. Where whole commits follow the wrong frame, the log was damaged
-later, and they were acknowledged. Format: https://www.sqlite.org/walformat.html.
+commit, since every commit of ours is on disk before the next begins. Where whole commits follow the wrong frame, one upon another, the
+log was damaged later, and they were acknowledged.
+
+A commit alone says nothing: whoever is killed while its last commit is written to disk, beside a process that lives on, leaves a whole one
+that nobody knows of. The next commit is written over its beginning, and its end stays, even that of several such. But none of them was
+written upon another, which the checksums tell, since each goes on from the frame before. Format:
+https://www.sqlite.org/walformat.html.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ class Log:
     sound: int
     """Bytes up to the last commit that can be read."""
     lost: int
-    """Commits after the first frame that cannot be read."""
+    """Commits that followed another, after the first frame that cannot be read."""
 
 
 def refuse_damage(database: Path) -> None:
@@ -43,14 +48,14 @@ def refuse_damage(database: Path) -> None:
     path = database.with_name(f"{database.name}-wal")
     found = _read(path)
     for _ in range(3):
-        if found is None or found.lost < 2:  # one may be the commit that a power cut tore
+        if found is None or not found.lost:
             return
         again = _read(path)
         if again == found:
-            what = f"the log of the last answers is damaged after byte {found.sound:,}, with {found.lost} commits behind it"
+            what = f"the log of the last answers is damaged after byte {found.sound:,}, with {found.lost + 1} commits behind it"
             hint = (
-                f"copy {database.name} and {path.name} away first; then restore the last backup (`accord restore`), "
-                f"or go on without those commits: truncate --size={found.sound} {path}"
+                f"end what uses this store, and copy {database.name} and {path.name} away; then restore the last backup "
+                f"(`accord restore`), or go on without those commits: truncate --size={found.sound} {path}"
             )
             raise StoreError(what, where=str(path), hint=hint)
         found = again  # another process began the log anew meanwhile
@@ -73,21 +78,23 @@ def _read(path: Path) -> Log | None:
     check = sums.of(data[:24], (0, 0))
     if check != struct.unpack(">2I", data[24:HEADER]):
         return None  # the header itself was torn: SQLite reads nothing of it, and neither do we
-    sound, lost, torn = HEADER, 0, False
+    sound, lost, torn, upon = HEADER, 0, False, False
+    before = check, check
     for start in range(HEADER, len(data) - FRAME - page + 1, FRAME + page):
         frame = data[start : start + FRAME + page]
         commits, *given = struct.unpack(">4x5I", frame[:FRAME])
-        if given[:2] != salts:
-            if not torn and _any_after(data, start + FRAME + page, page, salts):
-                torn = True  # the frame's own head is what was damaged
-                continue
+        if given[:2] != salts and not _any_after(data, start + FRAME + page, page, salts):
             break  # from here on it is an older log
+        # A frame goes on from what the one before says of itself, or, where that was damaged, from what it should say.
+        sums_of = [sums.of(frame[FRAME:], sums.of(frame[:8], each)) for each in dict.fromkeys(before)]
+        follows = given[:2] == salts and tuple(given[2:]) in sums_of
+        torn = torn or not follows
         if not torn:
-            check = sums.of(frame[FRAME:], sums.of(frame[:8], check))
-            torn = check != tuple(given[2:])
-        if commits and not torn:
-            sound = start + FRAME + page
-        lost += bool(commits) and torn
+            sound = start + FRAME + page if commits else sound
+        elif follows and commits and upon:
+            lost += 1
+        upon = torn and (bool(commits) or (upon and follows))
+        before = (given[2], given[3]), sums_of[0]
     return Log(data[:HEADER], sound, lost)
 
 

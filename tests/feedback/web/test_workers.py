@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 
 from accord.feedback import accounts
 from accord.feedback.store import Store
+from accord.feedback.web import workers
 from accord.feedback.web.app import create
 from accord.runtime.project import Project
 from accord.settings import LabelConfig
@@ -90,6 +91,16 @@ def test_workers_end_with_a_first_process_that_was_killed(tmp_path: Path) -> Non
         assert httpx.get(f"{address}/health", timeout=60).status_code == 200
         process.kill()
         awaited("their end", lambda: not [pid for pid in workers if alive(pid)])
+
+
+WORKER = "from accord.feedback.web import workers; workers.end_with_parent(); print('serves')"
+
+
+def test_a_worker_whose_first_process_was_killed_while_it_loaded_ends() -> None:
+    for first, serves in ((os.getpid(), True), (os.getpid() + 1, False)):  # the second is not its parent, or not any more
+        environment = os.environ | {workers.STARTED_BY: str(first)}
+        ran = subprocess.run([sys.executable, "-c", WORKER], env=environment, capture_output=True, text=True, timeout=60)
+        assert (ran.stdout == "serves\n") == serves == (ran.returncode == 0), ran
 
 
 @pytest.mark.parametrize("trusted", [False, True])

@@ -25,6 +25,8 @@ LISTENING = "ACCORD_LISTENING"
 """The environment variable with the number of the socket that a worker was handed."""
 SINGLE_AT = "ACCORD_SINGLE_AT"
 """The environment variable with the path of the single process's socket, for the others."""
+STARTED_BY = "ACCORD_STARTED_BY"
+"""The environment variable with the number of the first process."""
 END_SECONDS = 9.5
 """Seconds that workers have to end before they are killed: more than they take themselves."""
 SHORT_LIFE = 5.0
@@ -99,7 +101,7 @@ def look_after(made: socket.socket, number: int, words: Sequence[str] | None = N
                 raise RunError("its processes end as soon as they are started", where="--workers", hint="try --workers 1 to see why")
             for place, (listening, more) in enumerate(places):
                 if place not in running:
-                    environment = os.environ | {LISTENING: str(listening.fileno())} | more
+                    environment = os.environ | {LISTENING: str(listening.fileno()), STARTED_BY: str(os.getpid())} | more
                     # In a session of its own: Ctrl-C reaches the first process alone, which ends the others in order.
                     worker = subprocess.Popen(command, env=environment, pass_fds=[listening.fileno()], start_new_session=True)
                     running[place] = worker, time.monotonic()
@@ -111,11 +113,17 @@ def look_after(made: socket.socket, number: int, words: Sequence[str] | None = N
 
 
 def end_with_parent() -> None:
-    """Have the kernel end this worker when the first process is gone, however that went (Linux)."""
+    """Have the kernel end this worker when the first process is gone, however that went (Linux).
+
+    Raises:
+        SystemExit: it is gone already: killed while this one was loading, which takes seconds. Its socket would stay open for ever.
+    """
     if sys.platform.startswith("linux"):
         import ctypes
 
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if (first := os.environ.pop(STARTED_BY, "")) and os.getppid() != int(first):
+        sys.exit(f"the process {first} that started this one is gone")
 
 
 def _end(running: list[subprocess.Popen[bytes]]) -> None:
