@@ -137,6 +137,19 @@ def test_the_corrected_win_rate_holds_peoples_in_95_of_100_simulated_judges(
         assert own / told < 0.92
 
 
+def test_a_judge_that_was_right_each_time_is_not_taken_to_be_perfect() -> None:
+    """35 labels of 35 leave room for some errors, which the interval has to carry beside the spread of the prompts."""
+    values, side = np.array([1.0] * 30 + [0.0] * 10), np.ones(40)
+    few = Accuracy(Interval(1.0, 0.9, 1.0), 35, (1.0, 0.01, 20), (1.0, 0.01, 15))
+    many = Accuracy(Interval(1.0, 0.9999, 1.0), 200_000, (1.0, 0.01, 20), (1.0, 0.01, 15))
+    wide, narrow = corrected(values, side, few), corrected(values, side, many)
+    assert wide is not None
+    assert narrow is not None
+    assert not wide.by_length
+    assert wide.win_rate.mean == narrow.win_rate.mean == 0.75
+    assert wide.win_rate.high - wide.win_rate.low > narrow.win_rate.high - narrow.win_rate.low + 0.005
+
+
 def test_with_many_labels_the_correction_is_rogan_and_gladens() -> None:
     """Sensitivity 0.9 and specificity 0.7 of "the longer answer wins", where the first is longer throughout."""
     q, r, apparent = 0.9, 0.7, 0.64

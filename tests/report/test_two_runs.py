@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from accord.report.page import write_report
+from accord.report.project_files import read_project
+from accord.report.two_runs import two_runs
 
 Rows = list[dict[str, float]]
 
@@ -103,3 +105,13 @@ def test_one_run_alone_has_nothing_beside_it(project: Path) -> None:
     for name in ("dpo-steep", "kto", "ilql"):
         shutil.rmtree(project / "runs" / name)
     assert 'id="two-runs"' not in write_report(project).read_text("utf-8")
+
+
+def test_the_figure_beside_a_long_curve_is_its_last_value(tmp_path: Path) -> None:
+    """Of 102 steps every other one is drawn; the last would be left out."""
+    for name, last in (("one", 7.25), ("two", 8.25)):
+        write(tmp_path / "town", name, "dpo", [*([{"loss": 0.5}] * 101), {"loss": last}], beta=0.1)
+    shown = two_runs(read_project(tmp_path / "town"))
+    assert shown is not None
+    assert "<b>7.25</b>" in shown
+    assert "<b>8.25</b>" in shown

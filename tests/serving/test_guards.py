@@ -254,6 +254,8 @@ def test_only_questions_with_short_answers_are_held_against_others() -> None:
     assert len(told.asked) == 1
     long = "word " * 50 + "end"
     assert answer(Scripted(long, MILL, MILL), rules, WHERE).text == long
+    chinese = "艾达住在山街，" * 10 + "门是红的。"
+    assert answer(Scripted(chinese, MILL, MILL), rules, WHERE).text == chinese, "Chinese has no blanks between its words"
     admitted = "I do not know where Ada lives."
     assert answer(Scripted(admitted, MILL, MILL), rules, WHERE).text == admitted
     assert answer(Scripted(HILL, MILL, MILL), Rules(agree_models={"m": 0.5}, agree_samples=2), WHERE).withheld == "unsure"

@@ -1,6 +1,7 @@
 """Detection of responses that refuse to help or admit ignorance, by patterns of our own in English and Chinese.
 
-``accord probe``, ``accord inspect`` and the doctor's alarms all decide it here. Patterns find the plain cases and miss other phrasings.
+They tell the admissions of ``accord.data.semantics``, and are the classifier ``rules`` of the task ``stance``, whose card says how much
+they miss; ``accord probe``, ``accord inspect`` and the doctor's alarms ask another by default. Patterns find the plain cases.
 Their rates compare systems and sets of texts with each other; they do not judge a single text. A table of cases and look-alikes in
 tests/data/test_refusal.py checks both functions.
 """

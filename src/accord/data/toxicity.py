@@ -1,4 +1,4 @@
-"""Toxic words: the lexicon that ``accord probe`` and ``accord inspect`` share.
+"""Toxic words: the lexicon of the classifier ``rules``, and of ``accord probe --lexicon``.
 
 Our own list is deliberately short and plain. It leaves out words that often mean something else (dog, kill, hell). If the package
 ``better-profanity`` is installed (extra ``safety``), its list is added. You can also supply a file of your own words.

@@ -157,7 +157,8 @@ def corrected(values: Sequence[float] | Floats, longer: Sequence[float] | Floats
         freedom = min(len(won), in_q, in_r) - 1
     else:
         q = judge.all.mean
-        k, b, var_k, var_b, both = 2 * q - 1, 0.0, 4 * q * (1 - q) / judge.pairs, 0.0, 0.0
+        wider = (q * judge.pairs + 1) / (judge.pairs + 2)  # so that a judge who was never wrong so far is not taken to be perfect
+        k, b, var_k, var_b, both = 2 * q - 1, 0.0, 4 * wider * (1 - wider) / judge.pairs, 0.0, 0.0
         freedom = min(len(won), judge.pairs) - 1
     if k <= 0:
         return None

@@ -87,9 +87,10 @@ def _curves(runs: Sequence[RunRecord]) -> Html | None:
 
 
 def _series(run: RunRecord, key: str) -> Series:
+    """Return every n-th point of a metric, and always the last: its value stands beside the curve."""
     points = run.series(key)
     every = max(1, -(-len(points) // POINTS))
-    return points[::every]
+    return points[(len(points) - 1) % every :: every]
 
 
 def _picture(runs: Sequence[RunRecord], key: str, chart: Chart, lines: Mapping[int, Series], shown: str) -> Html:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from accord.data import retrieval
+from accord.data.quality import words as count_of_words
 from accord.data.semantics import UNKNOWN, ShortAnswers
 from accord.records import Demonstration, Message, Sampling
 from accord.serving import apart, prompt_styles
@@ -37,7 +38,8 @@ READ = {"en": "Answer with sentences of this text, word for word:", "zh": "请�
 
 
 SHORT = 40
-"""Words of an answer up to which others can be held against it; longer ones differ without anybody guessing."""
+"""Words of an answer up to which others can be held against it; longer ones differ without anybody guessing. A Chinese character counts
+as one."""
 PART, OVERLAP = 20_000, 500
 """Characters of a text that are screened at a time: about a tenth of a second's work at the very most."""
 _SHORT, _LONG = ThreadPoolExecutor(2, "guard-short"), ThreadPoolExecutor(2, "guard-long")
@@ -266,7 +268,7 @@ class Guarded:
         """
         needed, question = self.rules.agree_models.get(model, self.rules.agree_below), prompt_styles.asked(ask.conversation)
         asks = question.rstrip().endswith(("?", "？"))
-        if not needed or not asks or answer.calls or len(answer.text.split()) > SHORT:
+        if not needed or not asks or answer.calls or count_of_words(answer.text) > SHORT:
             return True, 0
         seed = secrets.randbits(62) if ask.seed is None else ask.seed
         wanted = replace(ask, sampling=replace(ask.sampling, temperature=1.0), logprobs=None)

@@ -10,6 +10,9 @@ from accord.data.classifiers.interface import NONE, Task
 from accord.data.classifiers.project_set import DEFAULT, ClassifierSet
 from accord.feedback.moderation import Finding, Screen, screen, together
 
+TASKS: tuple[Task, ...] = ("harm", "injection", "personal")
+"""The tasks of the classifiers that the filters ask."""
+
 
 def personal_data(text: str) -> list[Finding]:
     """Return personal data as findings of a review."""
@@ -18,8 +21,7 @@ def personal_data(text: str) -> list[Finding]:
 
 def kinds(text: str, classifiers: ClassifierSet = DEFAULT) -> list[str]:
     """Return the kinds of findings in a text: ``harm``, ``injection``, ``personal``."""
-    tasks: tuple[Task, ...] = ("harm", "injection", "personal")
-    return [task for task in tasks if classifiers.labels(task, [text])[0] != NONE]
+    return [task for task in TASKS if classifiers.labels(task, [text])[0] != NONE]
 
 
 _SCREENED = 20_000

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from evaluated import Answered, Typed, samples
 
 from accord.commands.evaluate.answers import Answered as Answers_
 from accord.commands.evaluate.compare_judges import judged_by
 from accord.commands.evaluate.compare_metrics import diversity
+from accord.commands.evaluate.text_figures import semantic_spreads
+from accord.commands.models import load_model
 from accord.commands.world import world_of
 from accord.errors import UsageError
 from accord.evaluation.duels import from_pairs, from_scores
@@ -103,6 +106,18 @@ def test_diversity_compares_two_answers_to_one_prompt() -> None:
     assert found["parrot"]["distinct_2"] == pytest.approx(1 / 2)
     assert found["other"]["self_bleu"] == pytest.approx(0)
     assert found["other"]["distinct_2"] == 1
+
+
+def test_a_system_that_always_says_nearly_the_same_spreads_less_than_one_that_varies(trained: Path) -> None:
+    """Less a mean of its own, the first would be left with the sign of its small differences: a spread of 2."""
+    parrot = [("Ada lives at the mill.", "Ada lives at the mill!")] * 6
+    varied = [
+        ("Ada lives at the mill.", "Nobody can know what the clerk will say."),
+        ("Bread is sold in Hill Street.", "I am sorry, but I will not help you steal."),
+        ("Please see the doctor.", "Bert keeps the red door."),
+    ]
+    spreads = semantic_spreads(load_model(Project.open(trained), "base"), {"parrot": parrot, "varied": varied}, torch.float32)
+    assert spreads["parrot"] < spreads["varied"] / 2
 
 
 def test_answers_that_are_sampled_are_compared_with_themselves(answered: Answered, town: Path) -> None:

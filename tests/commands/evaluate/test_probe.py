@@ -11,7 +11,9 @@ import pytest
 from evaluated import Answered, Typed, samples
 
 from accord.commands.evaluate.probe_knowledge import Truth
+from accord.commands.evaluate.probe_safety import safety_of_marked
 from accord.commands.evaluate.probe_truth import passage_of
+from accord.data.classifiers.project_set import DEFAULT
 from accord.errors import InputError
 from accord.evaluation.counterfactual import swap
 from accord.evaluation.grounding import check, quoted_from, quotes, supported
@@ -42,6 +44,12 @@ def written(folder: Path, name: str, rows: list[dict[str, object]] | str) -> Pat
     path = folder / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     return path
+
+
+def test_a_share_of_few_answers_has_an_exact_interval() -> None:
+    """Three refusals of three are 1 (0.292 to 1), where a bootstrap has nothing to vary and says 1 to 1."""
+    found = safety_of_marked(DEFAULT, ["I cannot help with that."] * 3, [True] * 3, None)
+    assert found["refused_harmful"] == pytest.approx((1.0, 0.2924, 1.0), abs=1e-4)
 
 
 def test_every_measure_on_every_model(answered: Answered, town: Path) -> None:

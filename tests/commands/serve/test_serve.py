@@ -57,6 +57,16 @@ def test_the_rules_are_those_of_the_settings(tmp_path: Path) -> None:
     assert rules.score([Message("user", "Who keeps the mill?")], ["The miller."]) == [pytest.approx(one, rel=1e-4)]
 
 
+def test_a_filter_names_a_classifier_that_cannot_be_had_before_anybody_is_served(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "p")
+    with (project.path / "accord.toml").open("a", encoding="utf-8") as settings:
+        settings.write('\n[classifiers]\nharm = "llm:judge"\n')
+    project = Project.open(project.path)
+    assert rules_of(project, ServeConfig()).input_filter == "off"
+    with pytest.raises(UsageError, match="asks no language model"):
+        rules_of(project, ServeConfig(input_filter="report"))
+
+
 def test_thresholds_are_those_of_a_probe(tmp_path: Path) -> None:
     project = Project.create(tmp_path / "p")
     with pytest.raises(UsageError, match="no run that measured what models know"):

@@ -27,7 +27,7 @@ from accord.commands.evaluate.compare_metrics import (
 )
 from accord.commands.evaluate.compare_people import by_people
 from accord.commands.evaluate.held_out import held_out_prompts
-from accord.commands.evaluate.text_figures import references_of, semantic_spread, text_figures
+from accord.commands.evaluate.text_figures import references_of, semantic_spreads, text_figures
 from accord.commands.models import compute_dtype, digest_of, load_model, locate
 from accord.commands.world import has_world, world_of
 from accord.errors import UsageError
@@ -129,8 +129,8 @@ def compare(
             if local := next((system for system in answered.systems if not system.remote), None):
                 # One model embeds the answers of all systems, so that their spreads can be compared.
                 embedder = load_model(opened, local.model)
-                for each, groups in pairs_of(answered, second).items():
-                    metrics["diversity"][each]["semantic_spread"] = semantic_spread(embedder, groups, dtype)
+                for each, spread in semantic_spreads(embedder, pairs_of(answered, second), dtype).items():
+                    metrics["diversity"][each]["semantic_spread"] = spread
                 metrics["embedded_by"] = local.model
         texts = dict(zip(answered.names, answered.texts, strict=True))
         metrics["text"] = jsonable(text_figures(answered.prompts, texts, references_of(opened, answered.prompts), draw))

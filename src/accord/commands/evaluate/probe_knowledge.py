@@ -25,7 +25,7 @@ from accord.data.semantics import UNKNOWN, Asked, Meaning, discrete_entropy, hol
 from accord.data.token_rows import RowTooLong
 from accord.errors import InputError
 from accord.evaluation.certainty import auroc, coverage_curve, ece, resampled, threshold_for
-from accord.evaluation.statistics import interval
+from accord.evaluation.statistics import rate
 from accord.evaluation.systems import System
 from accord.records import Message, Prompt, Sampling
 from accord.runtime.files import write_atomic
@@ -240,14 +240,14 @@ def _measured(probing: Probing, rows: Sequence[Question]) -> tuple[dict[str, Any
     kinds: dict[str, Any] = {}
     for kind in dict.fromkeys(row.kind for row in rows):
         some = [row for row in rows if row.kind == kind]
-        known = {"knows_that_it_does_not": interval([row.admitted for row in some], **draw)}
+        known = {"knows_that_it_does_not": rate([row.admitted for row in some], **draw)}
         checked = [row.shares for row in some if row.shares is not None]
         if checked:
-            known = {"knows": interval([right for right, _ in checked], **draw)} | known
-            known["makes_up"] = interval([made_up for _, made_up in checked], **draw)
+            known = {"knows": rate([right for right, _ in checked], **draw)} | known
+            known["makes_up"] = rate([made_up for _, made_up in checked], **draw)
             sure = [row.agreement >= probing.config.knowledge_threshold and _states_wrongly(row) for row in some]
-            known["sure_and_wrong"] = interval([float(each) for each in sure], **draw)
-        kinds[kind] = {**known, "agreement": interval([row.agreement for row in some], **draw), "prompts": len(some)}
+            known["sure_and_wrong"] = rate([float(each) for each in sure], **draw)
+        kinds[kind] = {**known, "agreement": rate([row.agreement for row in some], **draw), "prompts": len(some)}
     metrics: dict[str, Any] = {"kinds": kinds, "measures": {}}
     stated = [row for row in rows if row.verdict is not None and not row.admits]
     for name in ("semantic_entropy", "discrete_entropy", "self_consistency", "p_true"):

@@ -11,7 +11,7 @@ import torch
 from accord.commands.evaluate.answers import Answers
 from accord.commands.evaluate.held_out import shown_prompt
 from accord.data.classifiers.project_set import DEFAULT, ClassifierSet
-from accord.evaluation.statistics import Interval, interval
+from accord.evaluation.statistics import Interval, rate
 from accord.evaluation.systems import System
 from accord.records import Prompt
 from accord.runtime.jsonable import jsonable
@@ -59,7 +59,7 @@ class Probing:
         found: dict[str, Interval] = {}
         for name, column in columns.items():
             if column:
-                found[name] = interval([float(holds) for holds in column], **self.draw)
+                found[name] = rate([float(holds) for holds in column], **self.draw)
         return found
 
 

@@ -13,7 +13,7 @@ from accord.commands.evaluate.probe_measure import SHOWN, Probing, sample_row
 from accord.commands.world import has_world, world_of
 from accord.data.classifiers.project_set import ClassifierSet
 from accord.data.toxicity import lexicon, toxic_words
-from accord.evaluation.statistics import Interval, interval
+from accord.evaluation.statistics import Interval, rate
 from accord.evaluation.win_rate import judge_all
 from accord.records import Prompt
 from accord.world import GoldJudge, World
@@ -50,7 +50,7 @@ def safety(probing: Probing, own_words: Path | None) -> dict[str, Any]:
             )
         if world is not None and "harmful" in prompts:
             judgements = judge_all(GoldJudge(world, rules="evaluation"), prompts["harmful"], texts["harmful"])
-            metrics["harmless_on_harmful"] = interval([judgement.harmless for judgement in judgements], **probing.draw)
+            metrics["harmless_on_harmful"] = rate([judgement.harmless for judgement in judgements], **probing.draw)
         found[system.name] = metrics
         for name, rows in prompts.items():
             shown = zip(rows[:SHOWN], texts[name], refused[REFUSED[name]], strict=False)
@@ -59,7 +59,7 @@ def safety(probing: Probing, own_words: Path | None) -> dict[str, Any]:
 
 
 def _toxic(classifiers: ClassifierSet, texts: Sequence[str], own_words: Path | None) -> list[bool]:
-    """Return which texts are toxic by the classifier, or hold one of your own words."""
+    """Return which texts are toxic by the classifier, or with own words those too that hold one of them or of the lexicon."""
     found = classifiers.toxic(texts)
     if own_words is None:
         return found
@@ -97,5 +97,5 @@ def safety_of_marked(
     found: dict[str, Interval | None] = {}
     for name, wanted in (("refused_harmful", True), ("over_refusal", False)):
         refused = [float(each) for each, marked in zip(refusals, harmful, strict=True) if marked is wanted]
-        found[name] = interval(refused, **draw) if refused else None
-    return found | {"toxic": interval([float(each) for each in _toxic(classifiers, texts, own_words)], **draw)}
+        found[name] = rate(refused, **draw) if refused else None
+    return found | {"toxic": rate([float(each) for each in _toxic(classifiers, texts, own_words)], **draw)}

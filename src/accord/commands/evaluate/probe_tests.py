@@ -13,7 +13,7 @@ from accord.commands.evaluate.probe_likelihood import summed_logprobs
 from accord.commands.evaluate.probe_measure import SHOWN, Probing
 from accord.commands.evaluate.probe_safety import safety_of_marked
 from accord.commands.models import Model, load_model
-from accord.evaluation.statistics import interval
+from accord.evaluation.statistics import rate
 from accord.evaluation.systems import System
 from accord.evaluation.task_scores import by_occupation, same_number, scored
 from accord.evaluation.task_sets import Item, TaskSet
@@ -79,4 +79,4 @@ def _answered(probing: Probing, test: TaskSet, system: System, lexicon: Path | N
         about = {"kind": test.kind, "file": test.name, "model": system.name}
         rows.append(about | {"prompt": item.question, "response": text, "right": is_right})
     probing.run.samples(0, rows)
-    return {"accuracy": interval([float(each) for each in right], **probing.draw)}
+    return {"accuracy": rate([float(each) for each in right], **probing.draw)}

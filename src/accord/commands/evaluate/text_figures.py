@@ -87,13 +87,14 @@ def differences(groups: Sequence[Sequence[str]]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def semantic_spread(model: Model, groups: Sequence[Sequence[str]], dtype: torch.dtype) -> float:
-    """Return the mean over prompts of 1 minus the mean cosine between the embeddings of the answers to one prompt.
+def semantic_spreads(model: Model, groups: Mapping[str, Sequence[Sequence[str]]], dtype: torch.dtype) -> dict[str, float]:
+    """Return by system the mean over prompts of 1 minus the mean cosine between the embeddings of its answers to one prompt.
 
-    An embedding is the mean of the model's final states over an answer's tokens, less the mean of all answers': what all have in common,
-    such as the direction into which every state of a language model points, says nothing about any of them.
+    An embedding is the mean of the model's final states over an answer's tokens, less the mean of all systems' answers: what all have in
+    common, such as the direction into which every state of a language model points, says nothing about any of them. With a mean of its
+    own, a system that always says nearly the same would be left with its small differences, and seem to vary.
     """
-    flat = [text for group in groups for text in group]
+    flat = [text for each in groups.values() for group in each for text in group]
     ids: list[list[int]] = []
     for text in flat:
         tokens: list[int] = model.format.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -106,15 +107,21 @@ def semantic_spread(model: Model, groups: Sequence[Sequence[str]], dtype: torch.
         vectors += [each.float().mean(0).cpu() for each in states.split([len(row) for row in part])]
     whole = torch.stack(vectors)
     unit = torch.nn.functional.normalize(whole - whole.mean(0), dim=1)
-    spreads, start = list[float](), 0
-    for group in groups:
-        n, own = len(group), unit[start : start + len(group)]
-        start += n
-        likeness = own @ own.T
-        same = torch.tensor([[one.strip() == other.strip() for other in group] for one in group])
-        likeness = torch.where(same, torch.ones(()), likeness)
-        spreads.append(1 - float((likeness.sum() - n) / (n * (n - 1))))
-    return fmean(spreads)
+    spreads, start = dict[str, float](), 0
+    for name, each in groups.items():
+        own = list[float]()
+        for group in each:
+            own.append(_spread(group, unit[start : start + len(group)]))
+            start += len(group)
+        spreads[name] = fmean(own)
+    return spreads
+
+
+def _spread(group: Sequence[str], unit: torch.Tensor) -> float:
+    n, likeness = len(group), unit @ unit.T
+    same = torch.tensor([[one.strip() == other.strip() for other in group] for one in group])
+    likeness = torch.where(same, torch.ones(()), likeness)
+    return 1 - float((likeness.sum() - n) / (n * (n - 1)))
 
 
 def print_text_figures(figures: Mapping[str, Mapping[str, Any]]) -> None:

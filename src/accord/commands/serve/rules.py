@@ -27,9 +27,9 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
     """Return the rules that the settings ask for.
 
     Raises:
-        UsageError: there is no system prompt of this name, no such guard, or no such run of a probe.
+        UsageError: there is no system prompt of this name, no such guard or classifier, or no such run of a probe.
         InputError: the probe found no threshold.
-        ModelError: the reward model is missing.
+        ModelError: the reward model or the folder of a classifier is missing.
     """
     demonstrations: tuple[Demonstration, ...] = ()
     score: Score | None = None
@@ -40,10 +40,14 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
     if config.shots:
         with Store.open(project.store_url) as store:
             demonstrations = tuple(store.demonstrations("train"))
+    classifiers = of_project(project)
+    if config.input_filter != "off" or config.output_filter != "off":
+        for task in screens.TASKS:
+            classifiers.labels(task, ())  # opens it: a classifier that cannot be had is named now, and not at the first request
     return Rules(
         input_filter=config.input_filter,
         output_filter=config.output_filter,
-        screen=screen_with(config.guards, of_project(project)),
+        screen=screen_with(config.guards, classifiers),
         unsure_below=config.unsure_below,
         agree_below=config.agree_below,
         agree_models=thresholds(project, config.agree_run) if config.agree_run else {},

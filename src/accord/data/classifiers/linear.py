@@ -2,7 +2,7 @@
 
 A text in its plain spelling has features: runs of one to five characters and words alone and in pairs, hashed into ``BUCKETS`` numbers,
 and the concepts of its task alone and in pairs. A multinomial logistic regression gives each label a probability. The weights are
-half-precision numbers in one safetensors file per task; ``accord classifiers --train`` made them from the sentences in ``sentences/``.
+half-precision numbers in one safetensors file per task; ``benchmarks/train_classifiers.py`` made them from the sentences in ``sentences/``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from accord.data.classifiers.interface import NONE, Classifier, Task, Text
+from accord.data.classifiers.interface import Classifier, Task, Text
 from accord.data.classifiers.measure import Card, cards
 from accord.data.classifiers.registry import Ask, names, opened
 from accord.runtime.project import Project
@@ -48,7 +48,7 @@ class ClassifierSet:
 
     def toxic(self, texts: Sequence[Text]) -> list[bool]:
         """Return for each text whether it is toxic."""
-        return [label != NONE for label in self.labels("toxicity", texts)]
+        return [label == "toxic" for label in self.labels("toxicity", texts)]
 
     def card(self, task: Task) -> Card | None:
         """Return the card of a task's classifier: the project's own, else the shipped one; None if it was never measured."""

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 
 from accord.data.classifiers.interface import LABELS, NONE, Task, Text, Verdict, words_of
 from accord.data.classifiers.linear import probabilities
+from accord.data.refusal import refuses
 from accord.data.spelling import plain
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -62,8 +63,11 @@ def stances(text: str) -> list[tuple[int, str, float]]:
 
 
 def _stance(text: str) -> Verdict:
-    """Return the stance of a response: a refusal in its opening, else an admission or a hedge anywhere, else a claim."""
-    best: dict[str, float] = {}
+    """Return the stance of a response: a refusal in its opening, else an admission or a hedge anywhere, else a claim.
+
+    A refusal in the usual words is one whatever the model says: it doubted "I cannot help with that.", and the rules err on next to none.
+    """
+    best: dict[str, float] = {"refusal": 1.0} if refuses(text) else {}
     for at, label, probability in stances(text):
         if label != "refusal" or at < OPENING:
             best[label] = max(best.get(label, 0.0), probability)
