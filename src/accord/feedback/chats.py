@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from accord.feedback import schema
 from accord.feedback.queue import digest
@@ -206,6 +206,20 @@ def one(store: Store, user: str, id: str) -> Turn:
     """Return a turn in one of this user's conversations. Raises Refused (404) when there is none."""
     with store.read() as connection:
         return _one(connection, user, id)
+
+
+def out_of_documents(turn: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return whether a response quotes documents, or comes after one that does: what is before a response would be its prompt."""
+    one, before = schema.turns.alias(), schema.turns.alias()
+    query = select(one.c.id).join(before, before.c.conversation == one.c.conversation)
+    return query.where(one.c.id == turn, before.c.finish == QUOTED, before.c.place <= one.c.place).exists()
+
+
+def kept_alone(store: Store, user: str) -> set[str]:
+    """Return the turns of a user that models never learn from, because documents are quoted in them or before them."""
+    t, c = schema.turns, schema.conversations
+    with store.read() as connection:
+        return set(connection.scalars(select(t.c.id).join(c, c.c.id == t.c.conversation).where(c.c.user == user, out_of_documents(t.c.id))))
 
 
 def told(connection: Connection, turn: str) -> tuple[Conversation, list[Turn]]:

@@ -77,6 +77,7 @@ def add(
         chats.owned(connection, user, conversation)
         c = schema.conversations
         connection.execute(select(c.c.id).where(c.c.id == conversation).with_for_update())  # two uploads take turns
+        chats.owned(connection, user, conversation)  # an erasure that it waited for has ended: nothing is added behind it
         there = _listed(connection, user, conversation)
         known, made = {document.id for document in there}, dict[str, Document]()
         for one in read:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast, get_args
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select
+from sqlalchemy import ColumnElement, Connection, func, insert, literal, select
 
 from accord.feedback import outbox, schema, withdrawals
 from accord.feedback.audit import note
-from accord.feedback.chats import ARENA, QUOTED, Turn, one
+from accord.feedback.chats import ARENA, Turn, one, out_of_documents
 from accord.feedback.payloads import CHOICES
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
@@ -75,7 +75,7 @@ def react(store: Store, user: str, kind: Kind, turn: str, payload: Mapping[str, 
         if of_arena:
             _first_vote(connection, said)
         made, _ = put(connection, user, kind, said, payload, other=other, now=now)
-        if said.finish != QUOTED:
+        if not connection.scalar(select(out_of_documents(literal(said.id)))):
             outbox.review_needed(connection, user, [made.id], now=now)
         return made
 

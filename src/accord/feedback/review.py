@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, or_, select
 
 from accord.feedback import consents, provenance, schema
 from accord.feedback.answers import CORRECTION
 from accord.feedback.apps import GROUP, Request, request_of
 from accord.feedback.audit import note
-from accord.feedback.chats import QUOTED, Turn, messages, told
+from accord.feedback.chats import Turn, messages, out_of_documents, told
 from accord.feedback.inserts import add_demonstrations, add_rankings, add_responses, add_rows, by_id, insert_rows
 from accord.feedback.moderation import Finding, Screen, redacted, remembered
 from accord.feedback.provenance import Provenance
@@ -154,9 +154,9 @@ def _reviewable() -> list[Any]:
 
 
 def _is_quoted() -> Any:
-    """Return whether a reaction is about a response out of documents."""
-    r, t = schema.reactions, schema.turns
-    return select(t.c.id).where(t.c.id.in_((r.c.turn, r.c.other)), t.c.finish == QUOTED).correlate(r).exists()
+    """Return whether a reaction is about a response out of documents, or after one."""
+    r = schema.reactions
+    return or_(out_of_documents(r.c.turn), out_of_documents(r.c.other))
 
 
 def _conversation(turn: Any) -> Any:

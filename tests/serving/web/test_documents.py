@@ -80,14 +80,21 @@ def test_models_learn_nothing_from_what_documents_said(come: Come, store: Store)
     uma.post(f"{to}/documents/{document}/remove")
     last = [*entries(store)][-1]
     assert (last.who, last.what) == (uma.id, "erase")
-    uma.say("And rye?", to)
-    uma.post(f"/t/{uma.turns(to)[-1].id}/thumb", up="yes")
+    uma.say("And rye?", to, parent=quoted)
+    after = uma.turns(to)[-1].id
+    uma.post(f"/t/{after}/thumb", up="yes")
+    assert uma.get(to).text.count("kept for you alone") == 2, "its prompt would have the quotation in it"
+    assert uma.get("/mine").text.count("kept for you alone") == 3
+    elsewhere = uma.say("And in another conversation?")
+    free = uma.turns(elsewhere)[-1].id
+    uma.post(f"/t/{free}/thumb", up="yes")
     waiting = review.waiting(store, EVERYTHING)
-    assert [item.reaction.turn for item in waiting] == [uma.turns(to)[-1].id]
+    assert [item.reaction.turn for item in waiting] == [free]
     lead = come("lea", "lead", rules=Rules())
     for reaction in reactions.own(store, uma.id):
         kept = lead.post(f"/review/{reaction.id}", verdict="accept").status_code
-        assert kept == (409 if reaction.turn == quoted else 200)
+        assert kept == (200 if reaction.turn == free else 409)
+    assert "Oats cost" not in "".join(message.content for one in store.prompts() for message in one.messages)
 
 
 def test_bad_files_are_named_and_good_ones_kept(come: Come, store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import os
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -32,7 +34,7 @@ from accord.feedback.web.workers import SINGLE_AT
 from accord.records import Message, Prompt, Response
 from accord.runtime.project import Project
 from accord.serving.web import app as chat
-from accord.serving.web.one_process import HELD
+from accord.serving.web.one_process import HELD, Forward
 from accord.settings import OpenConfig
 from accord.site import arena_pages
 
@@ -170,6 +172,45 @@ def test_pages_that_touch_an_answer_in_progress_go_to_the_process_that_has_it() 
                 found[route.path] = bool(HELD.fullmatch(re.sub(r"\{\w+\}", "x1", route.path)))
     assert {"/c/{id}", "/c/{id}/live", "/say", "/c/{id}/say", "/t/{id}/again", "/c/{id}/stop", "/c/{id}/delete", "/arena/ask"} <= set(found)
     assert all(found.values()), found
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "line"),
+    [
+        ("/c/../join", b"token=1", b"GET /c/../join?token=1 HTTP/1.1"),
+        ("/c/\u00fc%\x01?#/live", b"a=%41+b&c=#|\xff", b"GET /c/%C3%BC%25%01%3F%23/live?a=%41+b&c=#|%FF HTTP/1.1"),
+        ("/accord/c/x", b"", b"GET /accord/c/x HTTP/1.1"),
+        (f"/c/{'x' * 65_000}", b"", f"GET /c/{'x' * 65_000} HTTP/1.1".encode()),
+    ],
+    ids=["dots", "odd characters", "sub-path", "long"],
+)
+def test_an_address_is_passed_on_as_it_came(path: str, query: bytes, line: bytes, tmp_path: Path) -> None:
+    came, sent = list[bytes](), list[Any]()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append((await reader.readuntil(b"\r\n")).strip())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+        await writer.drain()
+        writer.close()
+
+    async def nobody(*_: object) -> Any:
+        await asyncio.Event().wait()
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    async def ask() -> None:
+        async with await asyncio.start_unix_server(answer, tmp_path / "s", limit=1 << 20):
+            scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": [(b"host", b"h")], "accord.body": b""}
+            root = {"root_path": "/accord"} if path.startswith("/accord") else {}
+            await asyncio.wait_for(
+                Forward(nobody, str(tmp_path / "s"))({**scope, **root, "asgi": {"spec_version": "2.4"}}, nobody, keep), 30
+            )
+
+    asyncio.run(ask())
+    assert came == [line]
+    assert [message["status"] for message in sent if "status" in message] == [200]
 
 
 @pytest.mark.parametrize("command", ["open", pytest.param("chat", marks=pytest.mark.slow)])

@@ -46,14 +46,14 @@ Result = TypeVar("Result")
 
 @router.get("/")
 @router.get("/chat")
-def firstpage(request: Request, q: str = "", page: int = 1) -> Response:
+def first_page(request: Request, q: str = "", page: int = 1) -> Response:
     """Show a new conversation, beside the list of existing ones; ``q`` searches in them."""
     found, account = enter(request)
     return render(found, account, None, {"q": q, "page": str(page)})
 
 
 @router.get("/c/{id}")
-def conversationpage(request: Request, id: str, at: str = "", q: str = "", page: int = 1) -> Response:
+def conversation_page(request: Request, id: str, at: str = "", q: str = "", page: int = 1) -> Response:
     """Show a conversation; ``at`` names a turn whose branch is shown instead of the newest."""
     found, account = enter(request)
     return render(found, account, id, {"at": at, "q": q, "page": str(page)})
@@ -219,6 +219,7 @@ def render(found: Visit, account: Account, id: str | None, said: dict[str, str],
         fitting={True: reactions.GOOD, False: reactions.BAD},
         choices=translations.CHOICES,
         better=translations.BETTER,
+        alone=chats.kept_alone(house.store, account.id) if own else set[str](),
         states=shown.states(given),
         finishes=translations.FINISHES,
         script_words=shown.script_words(found.say),

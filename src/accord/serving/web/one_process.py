@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import string
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -81,10 +82,11 @@ class Forward:
 
 
 def _passed_on(scope: Scope) -> httpx.Request:
-    query = cast("bytes", scope["query_string"]).decode("ascii")
-    address = f"http://accord{quote(scope['path'])}{'?' if query else ''}{query}"
+    """Return a request as it came. Its address goes as it is: httpx would resolve ``..`` in it, which makes another page of it."""
+    target, query = quote(scope["path"]), quote(cast("bytes", scope["query_string"]), safe=string.punctuation)
     headers = [(name, value) for name, value in scope["headers"] if name not in HOPS]
-    return httpx.Request(scope["method"], address, headers=headers, content=scope["accord.body"], extensions={"timeout": SECONDS})
+    more = {"timeout": SECONDS, "target": f"{target}{'?' if query else ''}{query}".encode()}
+    return httpx.Request(scope["method"], "http://accord", headers=headers, content=scope["accord.body"], extensions=more)
 
 
 async def _parts(reply: httpx.Response) -> AsyncGenerator[bytes]:

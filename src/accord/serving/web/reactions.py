@@ -62,6 +62,7 @@ def mine(request: Request) -> Response:
         talks=chats.listed(store, account.id),
         documents=documents.listed(store, account.id),
         reactions=[(reaction, chats.one(store, account.id, reaction.turn)) for reaction in said],
+        alone=chats.kept_alone(store, account.id),
         states=shown.states(given),
         what=translations.WHAT,
         reasons=translations.REASONS,
