@@ -97,6 +97,20 @@ def test_an_answer_comes_whole_and_unpacked_with_its_headers() -> None:
             assert (answer.status_code, answer.json(), answer.headers["retry-after"]) == (201, {"text": "é"}, "7")
 
 
+def test_one_client_asks_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, begin = list[None](), httpx.AsyncClient.__init__
+
+    def counted(self: httpx.AsyncClient, *given: Any, **named: Any) -> None:
+        made.append(None)
+        begin(self, *given, **named)
+
+    monkeypatch.setattr(httpx.AsyncClient, "__init__", counted)
+    with speaking(plain("200 OK", b"{}")) as url, httpx.Client(base_url=url, transport=Bounded(20, 1_000)) as client:
+        for _ in range(3):
+            client.get("/x")
+    assert len(made) == 1, "each takes some 20 ms to make, and nothing closes it"
+
+
 def test_what_pours_is_no_answer_of_an_environment() -> None:
     with speaking(pours(b"HTTP/1.1 200 OK\r\n\r\n", b" " * 100_000)) as url, pytest.raises(ValueError, match="more than"):
         address.ask(url, {}, 20.0, once=True)

@@ -60,7 +60,8 @@ class Bounded(httpx.BaseTransport):
     async def _whole(self, request: httpx.Request) -> httpx.Response:
         seconds = float(request.extensions.get("seconds", self.seconds))
         request.extensions["timeout"] = httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds), pool=None).as_dict()
-        client = self._clients.setdefault(os.getpid(), httpx.AsyncClient(follow_redirects=False, limits=self._limits))
+        if (client := self._clients.get(os.getpid())) is None:  # to make one reads every certificate
+            client = self._clients[os.getpid()] = httpx.AsyncClient(follow_redirects=False, limits=self._limits)
         text = bytearray()
         try:
             async with asyncio.timeout(seconds):

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,10 +88,22 @@ def test_workers_end_with_a_first_process_that_was_killed(tmp_path: Path) -> Non
         httpx.get(f"{address}/health", timeout=60)
         awaited("two workers", lambda: len(children(process.pid)) == 2)
         time.sleep(0.5)
-        workers = children(process.pid)
+        started = children(process.pid)
         assert httpx.get(f"{address}/health", timeout=60).status_code == 200
         process.kill()
-        awaited("their end", lambda: not [pid for pid in workers if alive(pid)])
+        awaited("their end", lambda: not [pid for pid in started if alive(pid)])
+
+
+def test_the_single_process_has_a_place_also_where_the_temporary_folder_has_a_long_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with workers.single() as apart:
+        assert apart.path.is_socket()
+        assert apart.path.parent.stat().st_mode & 0o077 == 0, "nobody else reaches it"
+    assert not apart.path.parent.exists()
 
 
 WORKER = "from accord.feedback.web import workers; workers.end_with_parent(); print('serves')"

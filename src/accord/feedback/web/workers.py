@@ -27,6 +27,8 @@ SINGLE_AT = "ACCORD_SINGLE_AT"
 """The environment variable with the path of the single process's socket, for the others."""
 STARTED_BY = "ACCORD_STARTED_BY"
 """The environment variable with the number of the first process."""
+LONGEST_PLACE = 70
+"""Bytes of a temporary folder's path up to which a socket can lie in it: the system allows some hundred for the whole."""
 END_SECONDS = 9.5
 """Seconds that workers have to end before they are killed: more than they take themselves."""
 SHORT_LIFE = 5.0
@@ -60,7 +62,11 @@ def single_at() -> str:
 @contextmanager
 def single() -> Generator[Single]:
     """Listen for a single process at a socket that nobody but this user can reach."""
-    with tempfile.TemporaryDirectory(prefix="accord-") as folder, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+    place = None if len(os.fsencode(tempfile.gettempdir())) < LONGEST_PLACE else "/tmp"
+    with (
+        tempfile.TemporaryDirectory(prefix="accord-", dir=place) as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made,
+    ):
         path = Path(folder) / "single"
         made.bind(str(path))
         made.listen(2048)
