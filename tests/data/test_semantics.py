@@ -28,6 +28,7 @@ ADA = "Where does Ada live?"
         ("When was it built?", ["It was built in 1887.", "1887", "I think 1887!"]),
         ("Why does Ned enjoy juggling?", ["Ned does not enjoy juggling. Ned enjoys climbing.", "Ned enjoys climbing."]),
         ("艾达住在哪里？", ["艾达住在山街。", "山街"]),
+        ("How cold is it?", ["It is -5 degrees.", "\N{MINUS SIGN}5 degrees"]),
     ],
 )
 def test_an_answer_is_what_it_adds_to_its_question(question: str, alike: list[str]) -> None:
@@ -41,10 +42,20 @@ def test_an_answer_is_what_it_adds_to_its_question(question: str, alike: list[st
         ("When was it built?", "It was built in 1887.", "It was built in 1888."),
         ("Is it open?", "Yes, it is.", "No, it is not."),
         ("艾达住在哪里？", "艾达住在山街。", "艾达住在水街。"),
+        ("How much is pi?", "Pi is 3.14.", "Pi is 3.99."),
+        ("How cold is it?", "-5 degrees", "5 degrees"),
+        ("Which country is it?", "The U.S.A.", "The U.K."),
+        ("Which language is it?", "C++", "C"),
     ],
 )
 def test_other_answers_stay_apart(question: str, one: str, other: str) -> None:
     assert short_answer(question, one) != short_answer(question, other)
+
+
+def test_a_number_among_chinese_characters_is_found() -> None:
+    assert holds_answer("他有3个儿子。", "3")
+    assert not holds_answer("他有13个儿子。", "3")
+    assert not holds_answer("It is -5 degrees.", "5 degrees")
 
 
 def test_admissions_are_one_cluster_whatever_their_words() -> None:

@@ -1,10 +1,12 @@
 """Detection of a text's language: by py3langid's model, or by script and the most common words without it.
 
-Meant for tagging prompts; docs/classifiers.md gives the accuracy of both. A text with too few letters for a verdict is ``und``.
+Meant for tagging prompts; docs/classifiers.md gives the accuracy of both. A text with too few letters for a verdict is ``und``,
+and so is one of which no language is likelier than all others together.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from functools import cache
@@ -65,6 +67,8 @@ _LANGUAGES = (
 )
 """Languages that a prompt is taken to be in. The model knows some twenty more, which short prompts are mistaken for."""
 _LEAST_LETTERS = 2
+_LEAST_SURE = 0.5
+"""Probability of a verdict. Of words such as "Hi" and "ok" the model tells some language too, by a hair's breadth."""
 _NORWEGIAN = {"nb": "no", "nn": "no"}
 
 
@@ -76,7 +80,10 @@ def language(text: str) -> str:
         return UNKNOWN
     if not has_model():
         return by_words(text)
-    code = str(_model().classify(start)[0])
+    ranked: list[tuple[str, float]] = _model().rank(start)
+    code, most = ranked[0]
+    if sum(math.exp(score - most) for _, score in ranked) > 1 / _LEAST_SURE:
+        return UNKNOWN
     return _NORWEGIAN.get(code, code)
 
 

@@ -21,8 +21,10 @@ Asked = tuple[str, Sequence[str]]
 """A question and some answers to it."""
 UNKNOWN = "does not know"
 """The meaning of every answer that admits ignorance."""
-_SENTENCE = re.compile(r"[^.!?。！？\n]+")
-_WORD = re.compile(r"[\u3400-\u9fff]|[^\W_]+(?:['.,][^\W_]+)*")
+_SENTENCE = re.compile(r"(?:[^.!?。！？\n]|(?<=\d)\.(?=\d)|(?<=\b[A-Za-z])\.(?=[A-Za-z]\b))+")
+"""No sentence ends within 3.14 or U.S.A."""
+_WORD = re.compile(r"[\u3400-\u9fff]|(?:(?<!\w)-(?=\d))?[^\W_\u3400-\u9fff]+(?:['.,][^\W_\u3400-\u9fff]+)*(?:\+\+|#(?!\w))?")
+"""Chinese characters one by one; numbers with their sign and their fraction; C++ and C# are no C."""
 _SMALL_WORDS = """
 a an the and or but of to in on at by for from with as is are was were be been being it its this that these those there
 here he she they him his her their i you we my your our me us do does did has have had so then than too very also just
@@ -82,13 +84,16 @@ def short_answer(question: str, text: str) -> str:
 
 def holds_answer(text: str, reference: str) -> bool:
     """Return whether the words of a reference answer stand in a text, one after another."""
-    wanted, said = _WORD.findall(reference.lower()), _WORD.findall(text.lower())
+    wanted, said = _all_words(reference), _all_words(text)
     return bool(wanted) and any(said[at : at + len(wanted)] == wanted for at in range(len(said) - len(wanted) + 1))
 
 
 def _words(text: str) -> list[str]:
-    found = _WORD.findall(text.lower().replace("’", "'"))
-    return [word for word in found if word not in _SMALL]
+    return [word for word in _all_words(text) if word not in _SMALL]
+
+
+def _all_words(text: str) -> list[str]:
+    return _WORD.findall(text.lower().replace("’", "'").replace("\N{MINUS SIGN}", "-"))
 
 
 def _stem(word: str) -> str:

@@ -98,6 +98,14 @@ def test_a_refusal_in_the_usual_words_is_one() -> None:
     assert DEFAULT.labels("stance", said) == ["refusal", "refusal", "claim"]
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("Hi", "und"), ("Hello!", "und"), ("ok", "und"), ("print(x)", "und"), ("Guten Tag", "de"), ("你好", "zh"), ("How are you?", "en")],
+)
+def test_a_text_without_a_likely_language_has_none(text: str, wanted: str) -> None:
+    assert DEFAULT.labels("language", [text]) == [wanted]
+
+
 def test_an_unreadable_label_of_a_language_model_is_not_toxic() -> None:
     judged = ClassifierSet(ClassifiersConfig(toxicity="llm:judge"), ask=lambda name: lambda questions: ["well, hm"] * len(questions))
     assert judged.toxic(["Good morning."]) == [False]
