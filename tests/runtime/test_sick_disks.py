@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -149,6 +151,33 @@ def test_a_damaged_log_is_named_and_stays_as_it_is(share: float, bit: int, logge
         file.truncate(int(caught.value.hint.split("--size=")[1].split()[0]))
     with Store.open(url) as store:
         assert [one.id for one in store.prompts()] == [prompt(number).id for number in range(readable)]
+
+
+def test_what_is_refused_is_what_sqlite_would_lose(tmp_path: Path) -> None:
+    place, other, commits, page = tmp_path / "a.db", tmp_path / "b.db", 8, 512
+    with closing(sqlite3.connect(place, isolation_level=None)) as connection:
+        for pragma in (f"page_size={page}", "journal_mode=WAL", "synchronous=OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for number in range(commits):
+            connection.execute("INSERT INTO t VALUES (?)", ("y" * (700 if number % 2 else 100),))  # of several frames, and of one
+        database, log = place.read_bytes(), place.with_name("a.db-wal").read_bytes()
+    for start in range(32, len(log), 24 + page):
+        for byte in (0, 5, 7, 8, 15, 16, 23, 24, 24 + page - 1):  # of the page's number, the mark of a commit, salts, sums, the page
+            damaged = bytearray(log)
+            damaged[start + byte] ^= 1
+            other.with_name("b.db-shm").unlink(missing_ok=True)
+            other.write_bytes(database)
+            other.with_name("b.db-wal").write_bytes(damaged)
+            try:
+                write_ahead.refuse_damage(other)
+                refused = False
+            except StoreError:
+                refused = True
+            with closing(sqlite3.connect(other)) as connection:
+                read = connection.execute("SELECT count(*) FROM t").fetchone()[0]
+            assert refused == (commits - read > 1), (start, byte, read)
 
 
 def test_a_sound_log_is_read_while_others_write(tmp_path: Path) -> None:
