@@ -119,6 +119,9 @@ def test_settings_of_the_project_fill_the_form_and_are_left_out_of_the_command(c
         ("grpo", {"model.reward": "reward", "set.rewards": "http://10.0.0.1/"}, "rewards", "named in accord.toml"),
         ("grpo", {"model.reward": "reward", "set.evaluate_by": "os:system"}, "evaluate_by", "named in accord.toml"),
         ("ppo", {"model.reward": "reward", "set.evaluate_by": "http://10.0.0.1/"}, "evaluate_by", "named in accord.toml"),
+        ("grpo", {"model.reward": "reward", "set.knowledge_meaning": "entailment:/etc"}, "knowledge_meaning", "named in accord.toml"),
+        ("grpo", {"model.reward": "reward", "set.knowledge_meaning": "judge:http://10.0.0.1/v1#m"}, "knowledge_meaning", "accord.toml"),
+        ("grpo", {"model.reward": "reward", "set.judge_model": "/etc"}, "judge_model", "named in accord.toml"),
     ],
 )
 def test_a_wrong_value_is_refused_beside_its_field(

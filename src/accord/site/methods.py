@@ -134,8 +134,8 @@ GROUPS: Mapping[str, str] = {
 OWN = _("More of this method")
 FIXED = frozenset({"environment", "judge_address", "sampler", "sampler_folder", "sampler_options", "isolate_rewards"})
 """Settings that name code to run or servers to ask: they are written in accord.toml, not on a page."""
-REWARDS = ("rewards", "evaluate_by")
-"""Settings that name rewards."""
+REWARDS = ("rewards", "evaluate_by", "knowledge_meaning")
+"""Settings that name rewards, or what tells which answers mean the same: both can be code, a folder or a server."""
 SAFE_REWARDS = re.compile(r"[\w\s,=.<>+\-()]*", re.ASCII)
 """Rewards that a page may name: built-in ones. A colon would name code (``module:function``), a slash a server."""
 

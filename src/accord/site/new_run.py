@@ -158,6 +158,8 @@ def _draft(found: Visit, method: Method, posted: Form) -> Draft:
     for named in methods.REWARDS:
         if values.get(named) != before.get(named) and not methods.SAFE_REWARDS.fullmatch(str(values.get(named))):
             draft.problems[named] = found.say(IN_FILE)
+    if (judge := str(values.get("judge_model", ""))) and judge != before.get("judge_model") and _is_folder(project, judge):
+        draft.problems["judge_model"] = found.say(FOLDER)
     if not draft.problems:
         _config, draft.problems = made(method.config, values)
     draft.values = {} if draft.problems else values
