@@ -43,7 +43,7 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
     classifiers = of_project(project)
     if config.input_filter != "off" or config.output_filter != "off":
         for task in screens.TASKS:
-            classifiers.labels(task, ())  # opens it: a classifier that cannot be had is named now, and not at the first request
+            classifiers.open(task)  # one that cannot be had is named now, and not at the first request
     return Rules(
         input_filter=config.input_filter,
         output_filter=config.output_filter,

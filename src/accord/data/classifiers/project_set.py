@@ -32,11 +32,20 @@ class ClassifierSet:
         """Return the name of a task's classifier."""
         return names(self.config)[task]
 
-    def labels(self, task: Task, texts: Sequence[Text]) -> list[str]:
-        """Return the label of each text."""
+    def open(self, task: Task) -> Classifier:
+        """Return a task's classifier.
+
+        Raises:
+            UsageError: there is no such classifier.
+            ModelError: the folder holds no model for this task.
+        """
         if task not in self._opened:
             self._opened[task] = opened(task, self.name(task), root=self.root, ask=self.ask)
-        return [verdict.label for verdict in self._opened[task](texts)]
+        return self._opened[task]
+
+    def labels(self, task: Task, texts: Sequence[Text]) -> list[str]:
+        """Return the label of each text."""
+        return [verdict.label for verdict in self.open(task)(texts)]
 
     def refuses(self, texts: Sequence[Text]) -> list[bool]:
         """Return for each response whether it refuses."""
