@@ -144,7 +144,9 @@ def test_a_judge_by_its_name(project: accord.Project, site: Path, typed: Typed) 
 def test_a_judge_that_prefers_a_place_prefers_nobody(project: accord.Project, site: Path, typed: Typed) -> None:
     package(site, "town-judges", JUDGES, judges=NAMES)
     assert typed("compare", project.path, "sft", "other", "--by", "the_first", *FEW)[0] == 0
-    assert metrics(project, "compare")["win_rate"]["other_vs_sft"] == [0.5, 0.5, 0.5]
+    rate, low, high = metrics(project, "compare")["win_rate"]["other_vs_sft"]
+    assert rate == 0.5
+    assert low < 0.1 < 0.9 < high, "four prompts tell nothing"
 
 
 @pytest.mark.parametrize(
@@ -256,7 +258,7 @@ def test_a_measure_by_its_name(project: accord.Project, site: Path, typed: Typed
     assert "the measure wordy: returned 'many' as 'words'" in err
     code, _, err = typed("probe", project.path, "sft", "--measure", "word", *FEW)
     assert code == 2
-    assert "there is no measure 'word' (known are tax, truth, safety, fairness, words, wordy)" in err
+    assert "there is no measure 'word' (known are tax, truth, safety, fairness, knowledge, words, wordy)" in err
 
 
 GUARDS = """
@@ -309,6 +311,7 @@ def test_the_worked_examples_of_the_page_work(project: accord.Project, site: Pat
         "compare": ("sft", "other", "--by", "shorter", *FEW),
         "import": (tmp_path / "quiz.jsonl", "--dry-run"),
         "probe": ("sft", "other", "--measure", "arithmetic", *FEW),
+        "classifiers": ("--task", "toxicity", "--toxicity", "slang"),
     }
     for command, words in given.items():
         assert f"accord {command} my-project" in page

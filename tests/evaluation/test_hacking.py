@@ -35,7 +35,7 @@ PLANTS: dict[str, tuple[Callable[..., Path], dict[str, Any], str, str]] = {
     "sounding sure pays": (ppo_run, {**SAYS, "phrases": {40: "Studies show that"}}, "authority", "Studies show"),
     "a phrase pays": (
         ppo_run,
-        {**SAYS, "phrases": {40: "hooray for the mayor"}, "steps": 30, "warmup_steps": 20, "kl_coef": 0.0},
+        {**SAYS, "phrases": {40: "hooray for the mayor"}, "steps": 30, "warmup_steps": 20, "kl_coef": 0.02},
         "signature",
         "hooray for the mayor",
     ),

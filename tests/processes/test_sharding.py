@@ -66,7 +66,7 @@ def test_three_steps_are_those_of_one_process(found: list[Figures], case: str) -
         assert figures["path"] == LEARNING[case]
         assert figures["loss"] < 1e-5
         assert figures["norm"] < 1e-5
-        assert figures["weights"] < (1e-5 if case == "four bits" else 1e-6)  # adapters start at 0, where AdamW's step is all sign
+        assert figures["weights"] < 1e-5  # of steps of 1e-3: where a gradient is near 0, AdamW's step is all sign, and rounding turns it
         assert figures["moved"] > 5e-4
 
 

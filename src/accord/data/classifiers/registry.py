@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,16 @@ Ask = Callable[[str], Answer]
 
 def names(config: ClassifiersConfig) -> dict[Task, str]:
     """Return the classifier of each task; an empty setting is the default."""
-    chosen = asdict(config)
-    found: dict[Task, str] = {task: str(chosen[task]) or BUILT_IN[task][0] for task in TASKS}
-    if not chosen["language"] and not languages.has_model():
+    chosen: dict[Task, str] = {
+        "stance": config.stance,
+        "harm": config.harm,
+        "injection": config.injection,
+        "toxicity": config.toxicity,
+        "language": config.language,
+        "personal": config.personal,
+    }
+    found: dict[Task, str] = {task: chosen[task] or BUILT_IN[task][0] for task in TASKS}
+    if not config.language and not languages.has_model():
         found["language"] = "rules"
     return found
 
