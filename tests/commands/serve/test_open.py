@@ -29,7 +29,7 @@ from accord.runtime.project import Project
 from accord.feedback.store import Store
 from accord.settings import OpenConfig
 from accord.site import app
-app.serve = lambda *_: None
+app.serve_processes = lambda *_: None
 accord.commands.serve.open_.open_(Project.create(Path(sys.argv[1])), config=OpenConfig(port=0))
 print(sorted({"torch", "transformers", "peft"} & set(sys.modules)))
 """
