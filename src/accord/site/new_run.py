@@ -47,7 +47,9 @@ def _(text: str) -> str:
 TAKEN = _("There is a run of this name already. Choose another one.")
 NO_NAME = _("Letters, digits, dots, dashes and underscores; it begins with a letter or digit.")
 NO_MODEL = _("Name a model: one of this project, or one of the hub (owner/name).")
-FOLDER = _("Folders of this machine are named in accord.toml, not here. Name a model of this project, or one of the hub (owner/name).")
+FOLDER = _(
+    "A page opens no folder by its path: name it in accord.toml or link it into models/. Or name a model of this project or of the hub."
+)
 IN_FILE = _("Code and servers are named in accord.toml, not here.")
 
 
