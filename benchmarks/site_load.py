@@ -471,7 +471,8 @@ def main(words: list[str] | None = None) -> int:
     given = parser.parse_args(words)
     figures = run(SMALL if given.small else QUICK if given.quick else Size(), given.stores)
     out = given.out or ROOT / "benchmarks" / "results" / f"site_load{'_small' if given.small else '_quick' if given.quick else ''}.json"
-    write_atomic(out, json.dumps(figures, indent=2) + "\n")
+    kept = json.loads(out.read_text()) if out.exists() else {}  # a store measured alone leaves the other's figures
+    write_atomic(out, json.dumps(kept | figures, indent=2) + "\n")
     print(json.dumps(figures, indent=2))
     return int(any(figures[store][name] for store in given.stores for name in WRONG))
 
