@@ -81,12 +81,78 @@ def flag_named(name: str) -> str:
     return FORMER_FLAGS.get(name, name)
 
 
+MediaKind = Literal["image", "audio"]
+MEDIUM = "\ufffc"
+"""U+FFFC, the object replacement character: the place of a picture or a recording in a message's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A picture or a recording in a message. Its bytes are in the database, or in a run's ``media/``, by their digest."""
+
+    kind: MediaKind
+    digest: str
+    """SHA-256 of the bytes as they are stored, in hexadecimal."""
+    alt: str = ""
+    """What it shows, in words, for people who cannot see it. No model reads it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
 
     role: Role
     content: str
+    """The text. Each U+FFFC in it is the place of one of ``media``, in order; in a message without media it is a character like others."""
+    media: tuple[Media, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.media and (places := self.content.count(MEDIUM)) != len(self.media):
+            raise ValueError(f"a message has {len(self.media)} pictures or recordings, but {places} places (U+FFFC) for them in its text")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFile:
+    """The bytes of a picture or a recording, as they are stored."""
+
+    kind: MediaKind
+    mime: str
+    content: bytes = field(repr=False)
+    width: int = 0
+    """In pixels; 0 for a recording."""
+    height: int = 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def named(self, alt: str = "") -> Media:
+        """Return how a message names it."""
+        return Media(self.kind, self.digest, alt)
+
+
+def composed(role: Role, parts: Iterable[str | Media]) -> Message:
+    """Return a message of texts and media in their order. With media, the texts lose U+FFFC, which would be taken for a place."""
+    given = list(parts)
+    media = tuple(part for part in given if isinstance(part, Media))
+    texts = [part.replace(MEDIUM, "") if media else part for part in given if isinstance(part, str)]
+    remaining = iter(texts)
+    content = "".join(MEDIUM if isinstance(part, Media) else next(remaining) for part in given)
+    return Message(role, content, media=media)
+
+
+def pieces(message: Message) -> list[str | Media]:
+    """Return a message's texts and media in their order, without empty texts: the reverse of ``composed``."""
+    if not message.media:
+        return [message.content] if message.content else []
+    found, waiting = list[str | Media](), iter(message.media)
+    for number, text in enumerate(message.content.split(MEDIUM)):
+        if number:
+            found.append(next(waiting))
+        if text:
+            found.append(text)
+    return found
 
 
 def same_words(text: str) -> str:
@@ -97,7 +163,9 @@ def same_words(text: str) -> str:
 
 def conversation_key(messages: Iterable[Message]) -> str:
     """Return a hash of a conversation, system turn included, that equal conversations share wherever they come from; empty for none."""
-    parts = [part for message in messages for part in (message.role, same_words(message.content))]
+    parts = list[str]()
+    for message in messages:
+        parts += [message.role, same_words(message.content), *(each.digest for each in message.media)]
     written = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:32] if parts else ""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Text, select
+from sqlalchemy import LargeBinary, Text, select
 
 from accord import Project, Store
 from accord.commands.app import main
@@ -35,10 +35,11 @@ from accord.feedback import (
 )
 from accord.feedback.app_requests import Said
 from accord.feedback.apps import App
+from accord.feedback.media import keep_beside
 from accord.feedback.places import COLUMNS, NOBODYS
 from accord.feedback.queue import Kind
 from accord.feedback.snapshot import write_snapshot
-from accord.records import Guideline, Message, Prompt, Response, Sampling
+from accord.records import Guideline, MediaFile, Message, Prompt, Response, Sampling, composed
 from accord.runtime import jobs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -100,7 +101,9 @@ def labels(store: Store, eve: str) -> None:
 def talks(store: Store, eve: str) -> None:
     """Eve chats, reacts in every way, and a lead accepts all of it."""
     consents.answer(store, eve, True, now=NOW)
-    asked = chats.begin(store, eve, words("chat"), system=words("system"), key="1", now=NOW)
+    picture = MediaFile("image", "image/png", words("picture").encode())
+    shown = composed("user", [words("chat"), picture.named(words("alt"))])
+    asked = chats.begin(store, eve, shown.content, system=words("system"), key="1", now=NOW, media=shown.media, files=[picture])
     added = documents.Read(words("document-name"), words("document"), 0, 0)
     documents.add(store, eve, asked.conversation, [added], most=8, now=NOW)
     spoken: dict[str, Any] = {"model": "m", "digest": "0" * 12, "sampling": Sampling(), "seed": 0, "finish": "stop", "now": NOW}
@@ -129,6 +132,7 @@ def runs(project: Project, store: Store, *quoted: str) -> None:
     folder.mkdir(parents=True)
     for name, records in (("demonstrations", store.demonstrations()), ("rankings", store.ranked_prompts()), ("prompts", store.prompts())):
         write_snapshot(records, folder / f"{name}.jsonl")
+        keep_beside(store, folder / f"{name}.jsonl")
     lines = [{"prompt": prompt.messages[-1].content, "response": "no"} for prompt in store.prompts()]
     (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "log.txt").write_text("begun\n")
@@ -222,7 +226,7 @@ def test_every_column_of_text_stands_in_the_register() -> None:
         f"{table.name}.{column.name}"
         for table in schema.metadata.sorted_tables
         for column in table.columns
-        if isinstance(column.type, (Text, schema.FreeText))
+        if isinstance(column.type, (Text, schema.FreeText, LargeBinary))
     }
     assert texts == set(COLUMNS) | set(NOBODYS)
     assert not set(COLUMNS) & set(NOBODYS)

@@ -99,7 +99,9 @@ def merged(messages: Sequence[Message]) -> tuple[Message, ...]:
     """Return a conversation whose system turn stands before the first words of the user's."""
     if len(messages) < 2 or messages[0].role != "system":
         return tuple(messages)
-    return (Message(messages[1].role, f"{messages[0].content}\n\n{messages[1].content}"), *messages[2:])
+    first, second = messages[:2]
+    joined = Message(second.role, f"{first.content}\n\n{second.content}", media=(*first.media, *second.media))
+    return (joined, *messages[2:])
 
 
 def stands_in(text: str, rendered: str) -> bool:

@@ -19,6 +19,7 @@ from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAI
 from accord.data.tool_turns import ToolTurn
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response, Role
+from accord.runtime.text_only import refuse_media
 
 __all__ = ["ChatFormat", "chat_format", "control_ends", "end_at_stop", "give_chat_template", "merged", "not_ended", "plainly", "raw_format"]
 PROBE = "accord7probe"
@@ -401,14 +402,19 @@ class ChatFormat:
     def _render(self, messages: Sequence[Message], *, reply: bool = True, tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """The template's text, with a mark in every control token that somebody typed."""
         where = f"prompt {messages[-1].content[:40]!r}"
-        given = self._literal.marked(messages, where)
+        given = self._text_alone(messages, where)
         if self._channels:  # there a thought is no part of a message's text, and those of earlier answers are left out
             given = tuple(_answer_alone(message) for message in given)
         return render(self.tokenizer, given, reply=reply, where=where, tools=self._literal.marked_tools(tools, where))
 
+    def _text_alone(self, messages: Sequence[Message], where: str) -> tuple[Message, ...]:
+        """The messages with every typed control token marked. This format writes text: a message with a picture is refused here."""
+        refuse_media(messages, "this model", where=where)
+        return self._literal.marked(messages, where)
+
     def _raw_prompt(self, messages: Sequence[Message]) -> list[int]:
         where = f"prompt {messages[-1].content[:40]!r}"
-        given = self._literal.marked(messages, where)
+        given = self._text_alone(messages, where)
         lines = [("A: " if message.role == "assistant" else "Q: ") + message.content for message in given]
         begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
         return [*begin, *self._literal.encode("\n".join([*lines, "A:"]), where)]
@@ -503,6 +509,7 @@ def plainly(messages: Sequence[Message], text: str | None) -> tuple[str, str]:
     """Render a conversation and its continuation with our own template, for use before there is a tokenizer."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    refuse_media(messages, "raw text")
     turns = [{"role": message.role, "content": message.content} for message in messages]
     template = ImmutableSandboxedEnvironment().from_string(CHAT_TEMPLATE)
     prompt = template.render(messages=turns, bos_token=END_OF_TEXT, add_generation_prompt=text is not None) if turns else ""

@@ -24,6 +24,7 @@ from accord.errors import RunError, UsageError
 from accord.records import Message, Sampling
 from accord.runtime.bounded import Bounded, TooLarge
 from accord.runtime.files import write_atomic
+from accord.runtime.text_only import refuse_media
 
 KEY = "OPENAI_API_KEY"
 """Environment variable that holds the key."""
@@ -123,6 +124,7 @@ class RemoteSpeaker:
         return answers[:n]
 
     def _body(self, conversation: Sequence[Message], n: int, sampling: Sampling, seed: int) -> dict[str, Any]:
+        refuse_media(conversation, "what asks this server")
         return {
             "model": self.model,
             "messages": [{"role": message.role, "content": message.content} for message in conversation],

@@ -24,6 +24,7 @@ from accord.feedback.reactions import found
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import is_withdrawn, withdraw, withdraw_erased
 from accord.records import Message, conversation_key
+from accord.runtime.text_only import refuse_media
 
 PURGE = "retention"
 """Who empties requests whose time is over."""
@@ -64,6 +65,7 @@ def keep(
         kind: ``answered`` or ``sent``.
         days: how long it is kept; 0 keeps it until it is erased.
     """
+    refuse_media(asked, "the store of apps' requests")
     owner = enter(connection, app, user, now=now)
     conversation = "c-" + digest("app", app.name, response)
     lead = asked[0].content if asked[0].role == "system" else ""

@@ -16,7 +16,7 @@ from typing import Literal, cast
 
 from sqlalchemy import func, select
 
-from accord.feedback import schema
+from accord.feedback import rows, schema
 from accord.feedback.chats import ARENA, Turn
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import is_withdrawn
@@ -102,8 +102,9 @@ def drawn_prompt(store: Store, *, longest: int) -> str:
     with store.read() as connection:
         for place in (p.c.key >= start, p.c.key < start):
             found = connection.scalars(select(p.c.messages).where(place, *fits).order_by(p.c.key).limit(NEARBY))
-            said = [json.loads(messages) for messages in found]
-            alone = [each[0][1] for each in said if len(each) == 1 and each[0][0] == "user" and 0 < len(each[0][1].strip()) <= longest]
+            said = [rows.messages(messages) for messages in found]
+            first = [each[0] for each in said if len(each) == 1 and each[0].role == "user" and not each[0].media]
+            alone = [message.content for message in first if 0 < len(message.content.strip()) <= longest]
             if alone:
                 return secrets.choice(alone)
     return ""

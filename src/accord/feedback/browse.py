@@ -164,7 +164,7 @@ def _stretches(store: Store, given: Filter, after: str, size: int) -> Iterator[t
 def _says(messages: str, text: str) -> bool:
     """Return whether a prompt has the text in what is said, and not in the JSON around it."""
     wanted = text.lower()
-    return any(wanted in content.lower() for _, content in json.loads(messages))
+    return any(wanted in content.lower() for _, content, *_ in json.loads(messages))
 
 
 def _table(kind: Kind) -> Table:

@@ -16,11 +16,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from accord.feedback import schema
+from accord.feedback.inserts import add_media, note_uses
 from accord.feedback.queue import digest
 from accord.feedback.refusals import Refused
+from accord.feedback.rows import media as media_of
+from accord.feedback.rows import of_media
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import is_withdrawn
-from accord.records import Message, Role, Sampling
+from accord.records import MEDIUM, Media, MediaFile, Message, Role, Sampling
 
 ARENA = "arena"
 """The trial of pairs that were drawn in the arena."""
@@ -74,6 +77,8 @@ class Turn:
     trial: str = ""
     """The trial of two models that the pair belongs to."""
     at: str = ""
+    media: tuple[Media, ...] = ()
+    """Pictures and recordings of a user's message, at the places in its text that ``Message`` describes."""
 
     @property
     def signature(self) -> str:
@@ -81,21 +86,48 @@ class Turn:
         return f"{self.model}@{self.digest[:12]}" if self.digest else self.model
 
 
-def begin(store: Store, user: str, text: str, *, system: str, key: str, now: datetime) -> Turn:
+def begin(
+    store: Store,
+    user: str,
+    text: str,
+    *,
+    system: str,
+    key: str,
+    now: datetime,
+    media: Sequence[Media] = (),
+    files: Sequence[MediaFile] = (),
+) -> Turn:
     """Start a conversation with a user's first message; it is on disk when this returns. The same key is the same conversation.
+
+    Args:
+        media: pictures and recordings at the places in the text, as in a ``Message``.
+        files: those of them that may be new to the store.
 
     Raises:
         Refused: the key is invalid (422).
     """
     with store.write() as connection:
-        id = begun(connection, user, text, system, key, now)
-        return _said(connection, user, id, text, "", key, now)
+        id = begun(connection, user, text.replace(MEDIUM, "") if media else text, system, key, now)
+        return _said(connection, user, id, text, "", key, now, media, files)
 
 
-def say(store: Store, user: str, conversation: str, text: str, *, parent: str, key: str, now: datetime) -> Turn:
+def say(
+    store: Store,
+    user: str,
+    conversation: str,
+    text: str,
+    *,
+    parent: str,
+    key: str,
+    now: datetime,
+    media: Sequence[Media] = (),
+    files: Sequence[MediaFile] = (),
+) -> Turn:
     """Add a user's message; it is on disk when this returns. The same key is the same turn.
 
     Args:
+        media: pictures and recordings at the places in the text, as in a ``Message``.
+        files: those of them that may be new to the store.
         parent: the response that it follows; for an edited message the response before the original, empty for the first.
 
     Raises:
@@ -107,7 +139,7 @@ def say(store: Store, user: str, conversation: str, text: str, *, parent: str, k
             before = _one(connection, user, parent)
             if before.conversation != conversation or before.role != "assistant":
                 raise Refused("no_such_turn", 404, parent)
-        return _said(connection, user, conversation, text, _none_or(parent), key, now)
+        return _said(connection, user, conversation, text, _none_or(parent), key, now, media, files)
 
 
 def answer(
@@ -281,16 +313,29 @@ def newest_below(turns: Sequence[Turn], id: str) -> Turn:
 def messages(conversation: Conversation, said: Sequence[Turn]) -> tuple[Message, ...]:
     """Return the messages that a model receives."""
     system = (Message("system", conversation.system),) if conversation.system else ()
-    return (*system, *(Message(turn.role, turn.text) for turn in said))
+    return (*system, *(Message(turn.role, turn.text, media=turn.media) for turn in said))
 
 
-def _said(connection: Connection, user: str, conversation: str, text: str, parent: str, key: str, now: datetime) -> Turn:
+def _said(
+    connection: Connection,
+    user: str,
+    conversation: str,
+    text: str,
+    parent: str,
+    key: str,
+    now: datetime,
+    media: Sequence[Media] = (),
+    files: Sequence[MediaFile] = (),
+) -> Turn:
     id = digest("turn", user, _key(key))
     there = connection.execute(select(schema.turns).where(schema.turns.c.id == id)).mappings().first()
     if there is not None:
         return _turn(there)
-    turn = Turn(id, conversation, _next_place(connection, conversation), parent, "user", text, at=now.isoformat())
+    given = Message("user", text, media=tuple(media)).media
+    turn = Turn(id, conversation, _next_place(connection, conversation), parent, "user", text, at=now.isoformat(), media=given)
     connection.execute(insert(schema.turns).values(turn_row(turn)))
+    add_media(connection, files, at=turn.at)
+    note_uses(connection, "turn", {id: [each.digest for each in given]})
     return turn
 
 
@@ -323,8 +368,12 @@ def _none_or(id: str) -> str:
 
 def turn_row(turn: Turn) -> dict[str, Any]:
     """Return a turn as a row of its table."""
-    return dataclasses.asdict(turn) | {"sampling": json.dumps(turn.sampling)}
+    media = json.dumps(of_media(turn.media), ensure_ascii=False) if turn.media else ""
+    return dataclasses.asdict(turn) | {"sampling": json.dumps(turn.sampling), "media": media}
 
 
 def _turn(row: Mapping[Any, Any]) -> Turn:
-    return Turn(**(dict(row) | {"sampling": json.loads(row["sampling"])}))
+    fields: dict[str, Any] = dict(row)
+    fields["sampling"] = json.loads(row["sampling"])
+    fields["media"] = media_of(json.loads(row["media"])) if row["media"] else ()
+    return Turn(**fields)

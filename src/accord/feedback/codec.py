@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from accord.errors import InputError
 from accord.records import (
     Demonstration,
     Guideline,
     Labeler,
+    Media,
     Message,
     Prompt,
     RankedPrompt,
@@ -27,12 +28,35 @@ Value = dict[str, Any]
 
 
 def encode(record: Any) -> dict[str, Any]:
-    """Return a record's fields as JSON values. A prompt without ``extra`` is written without it, as before there was such a field."""
+    """Return a record's fields as JSON values. What is empty of ``extra`` and ``media`` is left out, as before there were such fields."""
     value = dataclasses.asdict(record)
-    for part in (value, value.get("prompt")):
-        if isinstance(part, dict) and part.get("extra") == {}:
+    for given in (value, value.get("prompt")):
+        if not isinstance(given, dict):
+            continue
+        part = cast("Value", given)
+        if part.get("extra") == {}:
             del part["extra"]
+        if "messages" in part:
+            part["messages"] = [_written(message) for message in part["messages"]]
     return value
+
+
+def _written(message: Value) -> Value:
+    """A message's fields without what is empty of its media."""
+    media = [{name: field for name, field in each.items() if field} for each in message.pop("media", ())]
+    return message | ({"media": media} if media else {})
+
+
+def message_value(message: Message) -> dict[str, Any]:
+    """Return a message as JSON values: role, content, and its media if it has some."""
+    return _written({"role": message.role, "content": message.content, "media": map(dataclasses.asdict, message.media)})
+
+
+def message_of(value: Mapping[str, Any]) -> Message:
+    """Return the message that ``message_value`` wrote. Raises TypeError or ValueError for what is none."""
+    fields = dict(value)
+    media = tuple(Media(**each) for each in fields.pop("media", ()))
+    return Message(**fields, media=media)
 
 
 def decode(kind: type[Any], value: Mapping[str, Any], where: str = "") -> Any:
@@ -48,7 +72,7 @@ def decode(kind: type[Any], value: Mapping[str, Any], where: str = "") -> Any:
 
 
 def _prompt(v: Value) -> Prompt:
-    v["messages"] = tuple(Message(**message) for message in v["messages"])
+    v["messages"] = tuple(message_of(message) for message in v["messages"])
     return Prompt(**v)
 
 

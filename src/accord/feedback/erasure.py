@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from accord.errors import StoreError
 from accord.feedback import schema
 from accord.feedback.audit import note
 from accord.feedback.inserts import batches
+from accord.feedback.media import leave_named
 from accord.feedback.privacy import erase_labeler, erase_user
 from accord.feedback.review import voice_of
 from accord.feedback.store import Store
@@ -113,13 +115,15 @@ def traces(runs: Path, who: Person) -> list[Trace]:
     return found
 
 
-def remove(found: Iterable[Trace], who: Person, *, now: datetime) -> int:
+def remove(found: Sequence[Trace], who: Person, *, now: datetime) -> int:
     """Rewrite the files without the person's rows, each file atomically; return the number of removed rows."""
     gone = 0
     for trace in found:
         write_atomic(trace.path, "".join(line for line, row in _rows(trace.path) if not _theirs(row, who)))
         append(trace.path.parent / "log.txt", f"{now:%Y-%m-%dT%H:%M:%SZ} {trace.rows} rows of a forgotten user left {trace.path.name}\n")
         gone += trace.rows
+    for folder in sorted({trace.path.parent for trace in found}):
+        leave_named(folder)
     return gone
 
 
@@ -144,6 +148,8 @@ def _theirs(row: Any, who: Person) -> bool:
     return any(id in who.prompts for id in ids) or row.get("labeler") in who.names or row.get("user") in who.names
 
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+"""The name of a picture or a recording, whose digits mean nothing."""
 Change = Callable[[str], str]
 """Returns a text without its personal data; the same text if it holds none."""
 
@@ -190,7 +196,7 @@ def clean(text: str | None, change: Change) -> str | None:
 
 def _inside(value: Any, change: Change) -> Any:
     if isinstance(value, str):
-        return change(value)
+        return value if _DIGEST.fullmatch(value) else change(value)
     if isinstance(value, list):
         return [_inside(part, change) for part in value]
     return {key: _inside(part, change) for key, part in value.items()} if isinstance(value, dict) else value

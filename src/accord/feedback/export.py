@@ -17,6 +17,7 @@ from sqlalchemy import Select, select
 from accord.errors import UsageError
 from accord.feedback import answers, schema
 from accord.feedback.audit import entries
+from accord.feedback.codec import message_value
 from accord.feedback.doubts import threads
 from accord.feedback.inserts import batches, prompts_by_id, responses_by_id
 from accord.feedback.questions import kept, said
@@ -194,7 +195,7 @@ def _plain(record: Any) -> Line:
 
 
 def _asked(prompt: Prompt) -> Line:
-    messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    messages = list(map(message_value, prompt.messages))
     asked = {"messages": messages, "user": prompt.user, "use_case": prompt.use_case, "split": prompt.split, "source": prompt.source}
     return asked | ({"extra": prompt.extra} if prompt.extra else {})
 

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from accord.errors import StoreError
 from accord.feedback import rows, schema
-from accord.records import Demonstration, Prompt, Ranking, Response, Thumb
+from accord.records import Demonstration, MediaFile, Prompt, Ranking, Response, Thumb
 
 IN_ONE_QUERY = 500
 Item = TypeVar("Item")
@@ -36,7 +36,42 @@ def add_rows(connection: Connection, table: Table, records: Sequence[rows.TableR
             raise StoreError(f"{table.name}: {id} is in the store with another content", hint=f"{rows.UNCHANGED}; history is not rewritten")
     new = [row for id, row in unique.items() if id not in there]
     insert_rows(connection, table, new)
+    if table is schema.prompts:
+        note_uses(connection, "prompt", {row["id"]: rows.media_in(row["messages"]) for row in new})
     return len(new)
+
+
+def note_uses(connection: Connection, kind: str, uses: Mapping[str, Iterable[str]]) -> None:
+    """Note which pictures and recordings, by their digests, new records of a kind hold.
+
+    Raises:
+        StoreError: one of them is not stored; media are added before the records that hold them.
+    """
+    found = [(id, digest) for id, digests in uses.items() for digest in dict.fromkeys(digests)]
+    there, m = set[str](), schema.media
+    for part in batches(sorted({digest for _, digest in found})):
+        there.update(connection.scalars(select(m.c.digest).where(m.c.digest.in_(part))))
+    for id, digest in found:
+        if digest not in there:
+            what = f"{kind} {id}: the store has no picture or recording {digest[:12]}"
+            raise StoreError(what, hint=f"{rows.UNCHANGED}; add its file with the record")
+    insert_rows(connection, schema.media_uses, [{"kind": kind, "record_id": id, "digest": digest} for id, digest in found])
+
+
+def add_media(connection: Connection, files: Iterable[MediaFile], *, at: str = "") -> int:
+    """Store the files of pictures and recordings, each once by its digest; return the number of new ones.
+
+    Args:
+        at: when they came, ISO 8601; empty where nobody asks.
+    """
+    m, added = schema.media, 0
+    for each in files:
+        digest = each.digest
+        if connection.scalar(select(m.c.digest).where(m.c.digest == digest)) is None:
+            row = {"digest": digest, "kind": each.kind, "mime": each.mime, "width": each.width, "height": each.height}
+            insert_new(connection, m, row | {"content": each.content, "added": at})
+            added += 1
+    return added
 
 
 def add_demonstrations(connection: Connection, demonstrations: Sequence[Demonstration]) -> int:

@@ -39,10 +39,13 @@ COLUMNS: Mapping[str, Place] = {
     "documents.name": _DOCUMENT,
     "documents.text": _DOCUMENT,
     "reactions.payload": _CHAT,
+    "turns.media": _CHAT,
+    "media.content": Place("media: removed with the last record that holds it"),
 }
 """Columns of the database."""
 FILES: Mapping[str, Place] = {
     "runs/*/*.jsonl": Place("erasure: the person's rows go"),
+    "runs/*/media/*": Place("erasure: what no row of the run names any more goes"),
     "runs/*/rollouts": Place("copies: all of a run's go, for they hold tokens"),
     "advice/*.jsonl": Place("copies: the person's lines go"),
     "advice/judged/*.json": Place("copies: answers that quote the person go"),

@@ -18,6 +18,7 @@ from accord.feedback.accounts import end_access
 from accord.feedback.audit import note
 from accord.feedback.database import BUSY_SECONDS
 from accord.feedback.inserts import batches, by_id
+from accord.feedback.media import release
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import withdraw_erased
@@ -109,9 +110,11 @@ def _erase_chats(connection: Connection, user: str, ids: Sequence[str], by: str,
         for records in connection.scalars(accepted):
             made.update(id for kind, id in json.loads(records) if kind == "prompt")
     prompts = sorted(made)
-    for table, rows, empty in ((c, theirs, {"title": "", "system": ""}), (t, turns, {"text": ""}), (r, said, {"payload": "{}"})):
+    emptying = ((c, theirs, {"title": "", "system": ""}), (t, turns, {"text": "", "media": ""}), (r, said, {"payload": "{}"}))
+    for table, rows, empty in emptying:
         for part in batches(rows):
             connection.execute(update(table).where(table.c.id.in_(part)).values(empty))
+    release(connection, "turn", turns)
     q, d = schema.app_requests, schema.documents
     removed = 0
     for part in batches(theirs):
@@ -145,6 +148,7 @@ def _erase_prompts(connection: Connection, ids: Sequence[str], by: str, now: dat
     for part in batches(ids):
         connection.execute(update(p).where(p.c.id.in_(part)).values(messages="[]", user="", source="", extra="{}", key=""))
         connection.execute(delete(schema.import_changes).where(schema.import_changes.c.prompt_id.in_(part)))
+        release(connection, "prompt", part)
         emptied["responses"] += _count(connection, update(r).where(r.c.prompt_id.in_(part)).values(text="", tokens=""))
         emptied["demonstrations"] += _count(connection, update(d).where(d.c.prompt_id.in_(part)).values(text=""))
         withdraw_erased(connection, "prompt", part, by=by, now=now)

@@ -9,11 +9,13 @@ from typing import Any, get_args
 
 from accord.errors import StoreError
 from accord.records import (
+    MEDIUM,
     Demonstration,
     Guideline,
     GuidelineSet,
     Labeler,
     LabelerKind,
+    Media,
     Message,
     Prompt,
     Ranking,
@@ -66,9 +68,41 @@ def of_prompt(prompt: Prompt) -> TableRow:
     allowed(prompt.id, "split", prompt.split, get_args(Split))
     for message in prompt.messages:
         allowed(prompt.id, "role", message.role, get_args(Role))
-    messages = json.dumps([[message.role, message.content] for message in prompt.messages], ensure_ascii=False)
+    written = of_messages(prompt.messages)
     fields = {"id": prompt.id, "split": prompt.split, "use_case": prompt.use_case, "user": prompt.user, "source": prompt.source}
-    return fields | {"messages": messages, "extra": of_extra(prompt), "key": conversation_key(prompt.messages)}
+    return fields | {"messages": written, "extra": of_extra(prompt), "key": conversation_key(prompt.messages)}
+
+
+def of_messages(messages: Sequence[Message]) -> str:
+    """Return a conversation as the table of prompts holds it: role and content, and in third place the media of a message with some."""
+    turns = list[list[object]]()
+    for message in messages:
+        media = of_media(message.media)
+        turns.append([message.role, message.content, *([media] if media else [])])
+    return json.dumps(turns, ensure_ascii=False)
+
+
+def of_media(media: Sequence[Media]) -> list[list[str]]:
+    """Return media as JSON values: kind, digest and alternative text."""
+    return [[each.kind, each.digest, each.alt] for each in media]
+
+
+def media(given: Sequence[Sequence[Any]]) -> tuple[Media, ...]:
+    """Return the media that ``of_media`` wrote."""
+    return tuple(Media(*each) for each in given)
+
+
+def media_in(written: str) -> list[str]:
+    """Return the digests of the media in a conversation as the table of prompts holds it."""
+    if MEDIUM not in written:
+        return []
+    return [each.digest for message in messages(written) for each in message.media]
+
+
+def messages(written: str) -> tuple[Message, ...]:
+    """Return the conversation that ``of_messages`` wrote."""
+    turns: list[list[Any]] = json.loads(written)
+    return tuple(Message(role, content, media=media(*told)) if told else Message(role, content) for role, content, *told in turns)
 
 
 def of_extra(prompt: Prompt) -> str:
@@ -83,14 +117,13 @@ def of_extra(prompt: Prompt) -> str:
     return written
 
 
-def stored_key(messages: str) -> str:
+def stored_key(written: str) -> str:
     """Return the key of a conversation as the table of prompts holds it."""
-    return conversation_key(Message(role, content) for role, content in json.loads(messages))
+    return conversation_key(messages(written))
 
 
 def prompt(row: Mapping[Any, Any]) -> Prompt:
-    messages = tuple(Message(role, content) for role, content in json.loads(row["messages"]))
-    return Prompt(row["id"], messages, row["use_case"], row["user"], row["split"], row["source"], json.loads(row["extra"]))
+    return Prompt(row["id"], messages(row["messages"]), row["use_case"], row["user"], row["split"], row["source"], json.loads(row["extra"]))
 
 
 def of_response(response: Response) -> TableRow:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     String,
@@ -28,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 16
+VERSION = 17
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 BOOKKEEPING = frozenset({"key", "imported"})
 """Columns that are about a record and no part of it: two rows that differ in them are the same record."""
@@ -135,6 +136,27 @@ ranking_items = Table(
     PrimaryKeyConstraint("ranking_id", "position"),
 )
 Index("ranking_items_response", ranking_items.c.response_id)
+
+media = Table(
+    "media",
+    metadata,
+    Column("digest", name(64), primary_key=True),
+    Column("kind", name(12), nullable=False),
+    Column("mime", name(40), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("added", name(40), nullable=False),
+)
+
+media_uses = Table(
+    "media_uses",
+    metadata,
+    Column("kind", name(16), nullable=False),
+    Column("record_id", name(320), nullable=False),
+    Column("digest", name(64), ForeignKey("media.digest"), nullable=False, index=True),
+    PrimaryKeyConstraint("kind", "record_id", "digest"),
+)
 
 tasks = Table(
     "tasks",
@@ -378,6 +400,7 @@ turns = Table(
     Column("pair", name(40), nullable=False),
     Column("trial", name(40), nullable=False),
     Column("at", name(40), nullable=False),
+    Column("media", Text, nullable=False, server_default=""),
     UniqueConstraint("conversation", "place", name="turns_place"),
 )
 Index("turns_trial", turns.c.trial)

@@ -19,6 +19,7 @@ from accord.feedback import rows, schema
 from accord.feedback.database import BUSY_SECONDS, Database, connect
 from accord.feedback.inserts import (
     add_demonstrations,
+    add_media,
     add_rankings,
     add_responses,
     add_rows,
@@ -28,7 +29,7 @@ from accord.feedback.inserts import (
     responses_by_id,
 )
 from accord.feedback.withdrawals import is_in_use, is_withdrawn
-from accord.records import Demonstration, GuidelineSet, Labeler, Prompt, RankedPrompt, Ranking, Response, Split, Thumb
+from accord.records import Demonstration, GuidelineSet, Labeler, MediaFile, Prompt, RankedPrompt, Ranking, Response, Split, Thumb
 
 ADDING = 0x616464
 """The advisory lock that lets bulk writers take turns on PostgreSQL, as they do on SQLite."""
@@ -84,10 +85,12 @@ class Store:
         responses: Iterable[Response] = (),
         rankings: Iterable[Ranking] = (),
         thumbs: Iterable[Thumb] = (),
+        media: Iterable[MediaFile] = (),
     ) -> dict[str, int]:
         """Add records of several kinds in one transaction; return the number of new ones per kind (of thumbs only if any are given).
 
         Records may refer to others that are added with them. A demonstration brings its prompt along, a thumb its prompt and its response.
+        ``media`` are the files of pictures and recordings that the prompts hold, each of which is stored once.
 
         Raises:
             StoreError: a labeler, prompt or response is unknown, a response belongs to another prompt, an id exists with another
@@ -100,6 +103,7 @@ class Store:
         with self.write() as connection:
             if not self.database.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADDING})
+            add_media(connection, media)
             added = {
                 "prompts": add_rows(connection, schema.prompts, [rows.of_prompt(prompt) for prompt in asked]),
                 "labelers": add_rows(connection, schema.labelers, people),

@@ -5,6 +5,7 @@ A line is a row as JSON, and a table's lines are in the order of its key. The sa
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -12,13 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Column, Connection, MetaData, Table, func, insert, inspect, select, text
+from sqlalchemy import Column, Connection, LargeBinary, MetaData, Table, func, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from accord.errors import InputError, StoreError
 from accord.feedback import schema
 from accord.feedback.database import Database, bring_forward, errors
-from accord.feedback.inserts import batches
+from accord.feedback.inserts import IN_ONE_QUERY, batches
 
 BOOKS = frozenset({"meta", "alembic_version"})
 """Tables about the store itself, which a copy gets anew."""
@@ -57,8 +58,26 @@ def lines(connection: Connection, table: Table) -> Iterator[bytes]:
     """Yield the rows of a table as lines in the order of its key, fetched as they are asked for."""
     columns = [column.name for column in table.c]
     query = select(table).order_by(*table.primary_key.columns)
-    for row in connection.execute(query, execution_options={"yield_per": 2000}):
-        yield (json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+    for row in connection.execute(query, execution_options={"yield_per": _at_once(table)}):
+        fields = dict(zip(columns, row, strict=True))
+        yield (json.dumps(fields, ensure_ascii=False, separators=(",", ":"), default=_in_base64) + "\n").encode()
+
+
+def _at_once(table: Table) -> int:
+    """How many rows are held in memory: a few where each may be a picture of some megabytes."""
+    return 8 if _binary(table) else 2000
+
+
+def _binary(table: Table) -> list[str]:
+    """The columns of a table that hold bytes."""
+    return [column.name for column in table.c if isinstance(column.type, LargeBinary)]
+
+
+def _in_base64(value: object) -> str:
+    """Bytes as JSON can hold them."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"a column holds {type(value).__name__}, which no backup can")
+    return base64.b64encode(value).decode("ascii")
 
 
 def counted(said: Iterable[bytes]) -> Counted:
@@ -155,7 +174,7 @@ def fill(connection: Connection, name: str, said: Iterable[bytes], tell: Tell = 
     if connection.dialect.name == "postgresql":
         _copy(connection, table, rows())
     else:
-        for part in batches(rows()):
+        for part in batches(rows(), min(IN_ONE_QUERY, _at_once(table))):
             connection.execute(insert(table), part)
     _count_on(connection, table)
     return Counted(number, digest.hexdigest())
@@ -182,7 +201,14 @@ def _row(table: Table, line: bytes, number: int) -> dict[str, Any]:
         raise InputError(f"{table.name}, line {number}: not a row", hint="the backup is damaged: take another") from error
     if not isinstance(row, dict) or set(cast("dict[str, Any]", row)) != set(table.c.keys()):
         raise InputError(f"{table.name}, line {number}: other columns than the table's", hint="restore it with the Accord that made it")
-    return cast("dict[str, Any]", row)
+    found = cast("dict[str, Any]", row)
+    for column in _binary(table):
+        try:
+            found[column] = base64.b64decode(found[column], validate=True)
+        except (ValueError, TypeError) as error:
+            hint = "the backup is damaged: take another"
+            raise InputError(f"{table.name}, line {number}: {column} is not base 64", hint=hint) from error
+    return found
 
 
 def _copy(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from accord.errors import AccordError
-from accord.records import Message
+from accord.records import Media, Message
 from accord.rewards.functions import FunctionReward, load_function
 from accord.rewards.rows import Said
 from accord.rewards.verifiers import verifier
@@ -69,8 +69,12 @@ def _verify(asked: dict[str, Any], lines: Iterator[str], answers: TextIO) -> Non
 
 def _row(row: dict[str, Any]) -> Said:
     known = {each.name for each in fields(Message)}
-    messages = tuple(Message(**{name: value for name, value in message.items() if name in known}) for message in row["messages"])
-    return Said(messages, row["response"], row["extra"], row["id"], tuple(row["tokens"]))
+    messages = list[Message]()
+    for message in row["messages"]:
+        given = {name: value for name, value in message.items() if name in known}
+        media = tuple(Media(**each) for each in given.pop("media", ()))
+        messages.append(Message(**given, media=media))
+    return Said(tuple(messages), row["response"], row["extra"], row["id"], tuple(row["tokens"]))
 
 
 def _refusal(error: AccordError) -> dict[str, Any]:

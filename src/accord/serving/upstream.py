@@ -25,6 +25,7 @@ from accord.data.tool_turns import ToolCall, template_turn
 from accord.engine.remote import KEY, LONGEST_WAIT, TRY_AGAIN, asked_wait, hidden, parsed, sampling_fields, told
 from accord.errors import UsageError
 from accord.records import Message, Sampling
+from accord.runtime.text_only import refuse_media
 from accord.serving.host import Ask, Busy, Embedded, Finish, NotUnderstood, Piece, RefusedRequest, Token, TooSlow, Unavailable, UnknownModel
 
 LONGEST_LINE, LONGEST_ANSWER = 1_000_000, 64_000_000
@@ -224,6 +225,7 @@ def _body(model: str, ask: Ask) -> dict[str, Any]:
 
 def _turn(message: Message) -> dict[str, Any]:
     """Return a turn in OpenAI's form, in which the arguments of calls are text."""
+    refuse_media([message], "what asks the server behind this one")
     turn = template_turn(message)
     for call in turn.get("tool_calls", ()):
         call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)

@@ -21,7 +21,9 @@ from accord.data.templates import ChatFormat, end_at_stop
 from accord.data.token_rows import LongRows, RowWindow
 from accord.errors import ModelError, RunError, UsageError
 from accord.feedback import data_card
+from accord.feedback.media import digests_in, keep_beside
 from accord.feedback.snapshot import read_snapshot, snapshot_digest, write_snapshot
+from accord.feedback.store import Store
 from accord.models.adapters import add_lora, merge_lora, save_adapter, sharing
 from accord.models.decoder import context_of, recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
@@ -84,6 +86,7 @@ def snapshot(path: Path, kind: type[Record], rows: Iterable[Record]) -> tuple[li
         for first in remaining:
             Run.claim(path.parent)
             write_snapshot(chain([first], remaining), path)
+            _keep_media(path)
             return True
         return False
 
@@ -92,6 +95,13 @@ def snapshot(path: Path, kind: type[Record], rows: Iterable[Record]) -> tuple[li
     if not path.exists():
         raise RunError(f"rank {ranks.rank()} does not see what rank 0 wrote", where=str(path), hint="share the project's folder")
     return read_snapshot(path, kind), snapshot_digest(path)
+
+
+def _keep_media(path: Path) -> None:
+    """Copy the pictures and recordings that a snapshot names into the run's folder: a training reads no database."""
+    if next(digests_in(path), None) is not None:
+        with Store.open(Project.open(path.parents[2]).store_url) as store:
+            keep_beside(store, path)
 
 
 def template_input(project: Project) -> dict[str, str]:

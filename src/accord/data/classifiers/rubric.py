@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from accord.data.classifiers.interface import LABELS, NONE, Task, Text, Verdict
 from accord.errors import RunError
+from accord.runtime.text_only import refuse_media
 
 Answer = Callable[[Sequence[str]], Sequence[str]]
 """Function from questions to a language model's answers."""
@@ -57,6 +58,7 @@ class ByRubric:
 
 def question(task: Task, text: Text) -> str:
     """Return what the model is asked about a text or a conversation."""
+    refuse_media([] if isinstance(text, str) else text, "the classifier")
     shown = text if isinstance(text, str) else "\n".join(f"{message.role}: {message.content}" for message in text)
     mark = hashlib.sha256(shown.encode("utf-8", "replace")).hexdigest()[:12]
     labels = ", ".join(LABELS[task]) or "a two-letter code"
