@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,7 @@ import pytest
 from accord.environments.opened import open_environment
 from accord.environments.tools import Calculator, PythonTool, Search, ToolError, ToolUse, answers, calls_in
 from accord.errors import InputError, UsageError
-from accord.records import Message
+from accord.records import Message, Sampling
 from accord.world.errands import QUESTION, Errand, ErrandUser, demonstrations, errands, gold, prompt, wished
 
 ROW: dict[str, Any] = {"id": "p", "messages": [{"role": "user", "content": "What is 17 * 23?"}], "extra": {"answer": "391"}, "seed": 3}
@@ -319,6 +320,49 @@ def test_a_user_is_played_by_a_chat_model_that_knows_the_goal(tmp_path: Path) ->
     assert "a house by the river" in asked[0][1]["messages"][0]["content"]
 
 
+class Slow:
+    """Speaks the last word of a conversation, slowly, and none that is too long; keeps what it was asked at once."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.batches = list[int]()
+
+    def answer(self, conversations: Sequence[Sequence[Message]], *, n: int, sampling: Sampling, seed: int) -> list[list[str]]:
+        time.sleep(0.3)
+        self.batches.append(len(conversations))
+        last = [conversation[-1].content for conversation in conversations]
+        if any(len(words) > 20 for words in last):
+            raise InputError("a conversation is longer than the model's context")
+        return [[f"{words}?"] for words in last]
+
+
+def test_users_whom_a_model_of_the_project_plays_are_answered_together(tmp_path: Path) -> None:
+    slow, opened = Slow(), list[str]()
+
+    def speaker(name: str) -> Slow:
+        opened.append(name)
+        return slow
+
+    environments = open_environment("user:mine", tmp_path, seconds=60, at_once=8, speaker=speaker)
+    for key in range(8):
+        environments.reset(key, {**ROW, "extra": {"goal": "bread"}})
+    begun = dict[int, Any]()
+    while environments.waiting:
+        begun |= dict(environments.arrived(wait=True))
+    for key in range(8):
+        words = "x" * 30 if key == 3 else f"turn {key}"
+        environments.step(key, [*begun[key].messages, Message("assistant", words)])
+    replies = dict[int, Any]()
+    while environments.waiting:
+        replies |= dict(environments.arrived(wait=True))
+    assert opened == ["mine"], "it is opened once"
+    assert "longer than the model's context" in replies.pop(3).error
+    assert {key: reply.messages[0].content for key, reply in replies.items()} == {key: f"turn {key}?" for key in replies}
+    assert len(replies) == 7
+    assert max(slow.batches) > 1
+
+
 # --- names ---
 
 
@@ -329,7 +373,8 @@ def test_a_user_is_played_by_a_chat_model_that_knows_the_goal(tmp_path: Path) ->
         ("no_such_module:Game", "cannot be imported: ModuleNotFoundError"),
         ("json:dumps", "has no reset and no step"),
         ("tools:rocket", "there is no tool 'rocket'"),
-        ("user:big", "is no model at an address"),
+        ("user:big", "is no model that could play a user"),
+        ("user:@http://127.0.0.1:9", "is no model that could play a user"),
     ],
 )
 def test_an_unknown_environment_is_refused(name: str, words: str, tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ def test_pairs_of_the_last_hour_are_counted_for_their_user(people: Store) -> Non
     battle(people, "uma", SFT, OLD, "3", trial="")
     assert arena.asked_lately(people, "uma", now=NOW + timedelta(minutes=59)) == 2
     assert arena.asked_lately(people, "uma", now=NOW + timedelta(minutes=61)) == 0
+    assert arena.asked_lately(people, "uma", now=NOW - timedelta(minutes=61)) == 0, "of a clock that was ahead"
     assert arena.asked_lately(people, "vic", now=NOW) == 0
 
 

@@ -66,6 +66,18 @@ def test_what_nobody_waits_for_is_left() -> None:
     assert one.ended
 
 
+def test_a_process_that_reads_nothing_is_ended_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe holds 64 KiB: to write more than that to a process that hangs would wait for ever."""
+    monkeypatch.setattr(apart, "SECONDS", 1.0)
+    one = apart.Process()
+    one._process.send_signal(signal.SIGSTOP)  # pyright: ignore[reportPrivateUsage]
+    began = time.monotonic()
+    with pytest.raises(RunError, match="ended or took too long"):
+        one.ask({"do": "kinds", "text": "x" * 1_000_000})
+    assert time.monotonic() - began < 30
+    assert one.ended
+
+
 def test_a_short_text_does_not_wait_for_long_ones() -> None:
     over = threading.Event()
 
@@ -131,3 +143,33 @@ def test_large_bodies_are_read_one_after_another_and_others_in_between(monkeypat
     asyncio.run(work())
     assert order[:2] == ["large", "small"], "others come before the second large one"
     assert order.count("large") == 3
+
+
+def test_no_more_large_bodies_wait_than_the_memory_is_there_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "MOST_WAITING", 2)
+    monkeypatch.setattr(gate, "REST_SECONDS", 0.2)
+    read, said = list[int](), list[Any]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        read.append(1)
+
+    made = Gate(app)
+
+    async def ask() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"x" * LARGE_BODY, "more_body": False}
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        await made({"type": "http", "method": "POST", "path": "/", "headers": [(b"content-length", b"1")]}, receive, send)
+
+    async def work() -> None:
+        await asyncio.wait_for(asyncio.gather(*(ask() for _ in range(6))), 60)
+        await ask()  # later ones find room again
+
+    asyncio.run(work())
+    refused = [message for message in said if message["type"] == "http.response.start"]
+    assert [message["status"] for message in refused] == [503, 503, 503], "one is read, two wait"
+    assert (b"retry-after", b"2") in refused[0]["headers"]
+    assert len(read) == 4

@@ -1,6 +1,6 @@
-"""Environments behind an address: one of ours over HTTP, and a user that a chat model plays.
+"""An environment of yours behind an address, and how one is asked.
 
-Both speak JSON over HTTP. A token is taken from an environment variable and never written anywhere.
+It speaks JSON over HTTP. A token is taken from an environment variable and never written anywhere.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ TOKEN = "ACCORD_ENVIRONMENT_TOKEN"
 TRIES = 3
 LARGEST = 4 << 20
 """Bytes of an answer."""
-ENDED = "DONE"
-"""What a playing model writes when the user has what it wanted."""
-
 
 _client: list[httpx.Client] = []
 """The client of this process, once something is asked. It follows no redirect, which would take the token to another host."""
@@ -112,38 +109,3 @@ class HttpEnvironment:
         """End the episode on the server, if one began."""
         if self.episode is not None:
             ask(f"{self.address}/close", {"episode": self.episode}, self.seconds)
-
-
-PLAY = (
-    "You play a user who talks with an assistant. What you want: {goal}\n"
-    "Say it in your own words, a little at a time, and answer what the assistant asks. Write the user's next message and nothing else. "
-    f"When the assistant has given you what you want, write {ENDED} alone."
-)
-
-
-class PlayedUser:
-    """A user played by a chat model behind an OpenAI-compatible address. Its wish is the row's ``goal``, in ``extra``.
-
-    The reward is 1 when the playing model says that the user has what it wanted, less a twentieth for each turn before.
-    """
-
-    def __init__(self, address: str, model: str, seconds: float = 60.0) -> None:
-        self.address, self.model, self.seconds = address.rstrip("/"), model, seconds
-
-    def reset(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
-        """Return the prompt. Raises KeyError where the row has no goal."""
-        self.goal, self.turns = str(row["extra"]["goal"]), 0
-        return list(row["messages"])
-
-    def step(self, messages: Sequence[Mapping[str, str]]) -> tuple[list[dict[str, str]], float, bool, dict[str, float]]:
-        """Ask the model what the user says next."""
-        turned = {"user": "assistant", "assistant": "user"}  # the playing model is the assistant of its own conversation
-        said = [{"role": turned[m["role"]], "content": m["content"]} for m in messages if m["role"] in turned]
-        asked = [{"role": "system", "content": PLAY.format(goal=self.goal)}, *said]
-        body = {"model": self.model, "messages": asked, "max_tokens": 200, "temperature": 0}
-        told = ask(f"{self.address}/chat/completions", body, self.seconds)
-        words = str(told["choices"][0]["message"]["content"]).strip()
-        self.turns += 1
-        if words.strip(" .!\"'") == ENDED:
-            return [], max(1.0 - 0.05 * (self.turns - 1), 0.0), True, {"content": 1}
-        return [{"role": "user", "content": words}], 0.0, False, {}

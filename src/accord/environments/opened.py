@@ -8,40 +8,47 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from accord.environments.address import HttpEnvironment, PlayedUser, check_address
+from accord.environments.address import HttpEnvironment, check_address
 from accord.environments.gymnasium_text import GymnasiumText
 from accord.environments.hosted import Environments
 from accord.environments.openenv_client import OpenEnvEpisode, generic_client
+from accord.environments.played import AtAddress, AtOnce, PlayedUser
 from accord.environments.tools import Calculator, PythonTool, Search, Tool, ToolUse
 from accord.environments.verifiers_env import VerifiersEpisode, load_verifiers
 from accord.errors import UsageError
+from accord.protocols import Speaker
 from accord.runtime.own_code import imported
 
 BUILT_IN: dict[str, str] = {
     "errands": "accord.world.errands:ErrandUser",
 }
 """Built-in environments by name: where each class is."""
-FORMS = "module:Class, errands, tools:calculator+search, user:MODEL@ADDRESS, gymnasium:ID, verifiers:ID, openenv:ADDRESS, http://..."
+FORMS = "module:Class, errands, tools:calculator+search, user:MODEL, user:MODEL@ADDRESS, gymnasium:ID, verifiers:ID, openenv:ADDRESS, http://..."
 ADDRESS = re.compile(r"\b(?:https?|wss?)://.*")
 TOOLS = ("calculator", "search", "python")
 
 
-def open_environment(name: str, folder: Path, *, seconds: float, at_once: int) -> Environments:
+Open = Callable[[str], Speaker]
+"""Opens a model of the project, which plays a user."""
+
+
+def open_environment(name: str, folder: Path, *, seconds: float, at_once: int, speaker: Open | None = None) -> Environments:
     """Return the environments that a name stands for.
 
     Args:
         name: one of ``FORMS``. A module is looked for in ``folder`` (the project) and the current folder before installed packages.
         seconds: longest time of one answer. at_once: how many answer at once.
+        speaker: opens a model of the project by its name; without it, a user can be played by a model behind an address alone.
 
     Raises:
         UsageError: there is no such environment, or importing it fails.
         InputError: the project has no documents to search.
     """
-    make, deterministic = _maker(name, folder, seconds)
+    make, deterministic = _maker(name, folder, seconds, speaker)
     return Environments(make, name=name, seconds=seconds, at_once=at_once, deterministic=deterministic)
 
 
-def _maker(name: str, folder: Path, seconds: float) -> tuple[Callable[[], Any], bool | None]:
+def _maker(name: str, folder: Path, seconds: float, speaker: Open | None) -> tuple[Callable[[], Any], bool | None]:
     """Return what makes an environment, and whether it answers the same again; None leaves that to the class."""
     kind, _, rest = name.partition(":")
     if at := ADDRESS.search(name):
@@ -54,9 +61,12 @@ def _maker(name: str, folder: Path, seconds: float) -> tuple[Callable[[], Any], 
         return partial(ToolUse, [_tool(each, folder, seconds) for each in names]), "python" not in names
     if kind == "user":
         model, found, address = rest.partition("@")
-        if not found or not address.startswith(("http://", "https://")):
-            raise UsageError(f"{rest!r} is no model at an address", where="--environment user", hint="user:MODEL@http://host:8000/v1")
-        return partial(PlayedUser, address, model, seconds), False
+        if model and not found and speaker is not None:
+            return partial(PlayedUser, AtOnce(speaker(model))), False
+        if not model or not address.startswith(("http://", "https://")):
+            hint = "user:MODEL for a model of the project, or user:MODEL@http://host:8000/v1"
+            raise UsageError(f"{rest!r} is no model that could play a user", where="--environment user", hint=hint)
+        return partial(PlayedUser, AtAddress(address, model, seconds)), False
     if kind == "gymnasium" and rest:
         GymnasiumText(rest).close()  # an unknown id is said here, and not by every episode
         return partial(GymnasiumText, rest), False

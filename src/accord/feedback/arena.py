@@ -77,10 +77,10 @@ def _in_order(one: Contestant, two: Contestant, choice: Choice) -> Outcome:
 
 
 def asked_lately(store: Store, user: str, *, now: datetime) -> int:
-    """Return the number of pairs that a user asked for within the last hour."""
+    """Return the number of pairs that a user asked for within the last hour. Those of a clock that was ahead are not counted."""
     t, c = schema.turns, schema.conversations
     query = select(func.count(t.c.pair.distinct())).select_from(t.join(c, c.c.id == t.c.conversation))
-    query = query.where(c.c.user == user, t.c.trial == ARENA, t.c.at > (now - HOUR).isoformat())
+    query = query.where(c.c.user == user, t.c.trial == ARENA, t.c.at > (now - HOUR).isoformat(), t.c.at <= (now + HOUR).isoformat())
     with store.read() as connection:
         return connection.scalar(query) or 0
 

@@ -221,7 +221,7 @@ def _engine(url: str, seconds: float | None) -> Engine:
         address = make_url(url)
         in_memory = address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:")
         if address.get_backend_name() == "postgresql":
-            pool |= {"connect_args": _patience(address)}
+            pool |= {"connect_args": _patience(address), "pool_pre_ping": True}  # one that a restart cut off is replaced unseen
         engine = create_engine(address, **({} if in_memory else pool))
     except (ArgumentError, NoSuchModuleError) as error:
         hint = "for example sqlite:///feedback.sqlite"

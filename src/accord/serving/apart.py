@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import subprocess
 import sys
@@ -27,6 +28,8 @@ SHORT = 2_000
 """Characters of a text that is screened where it is: a few thousandths of a second."""
 SECONDS = 60.0
 """Longest time for an answer of the process, its start included; then it is killed."""
+PIPE = select.PIPE_BUF
+"""Bytes that a pipe which is ready takes at once (POSIX), so that writing them never waits."""
 MOST_QUOTES = 6
 """Sentences that are looked for."""
 _own = threading.local()
@@ -55,14 +58,19 @@ class Process:
         assert self._process.stdout is not None
         try:
             left = memoryview(json.dumps(asked).encode() + b"\n")
-            while left:
-                left = left[self._process.stdin.write(left) or 0 :]
             with selectors.DefaultSelector() as ready:
-                ready.register(self._process.stdout, selectors.EVENT_READ)
+                ready.register(self._process.stdin, selectors.EVENT_WRITE)  # a process that hangs takes no more than a pipe holds
                 while not said.endswith(b"\n"):
                     if (gone and gone.is_set()) or time.monotonic() > end:
                         break
-                    if ready.select(0.1):
+                    if not ready.select(0.1):
+                        continue
+                    if left:
+                        left = left[self._process.stdin.write(left[:PIPE]) or 0 :]
+                        if not left:
+                            ready.unregister(self._process.stdin)
+                            ready.register(self._process.stdout, selectors.EVENT_READ)
+                    else:
                         said += (read := os.read(self._process.stdout.fileno(), 1 << 20))
                         if not read:
                             break

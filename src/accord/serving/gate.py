@@ -24,6 +24,8 @@ NO_KEY = "give a working API key as Authorization: Bearer KEY"
 LARGE_BODY = 256_000
 """Bytes of a body from which on its reading is noticed by others: such bodies are read one after another, and others are answered in
 between."""
+MOST_WAITING = 16
+"""Large bodies that wait to be read; a further one is refused, since each holds its memory meanwhile."""
 TICK, CALM, REST_SECONDS = 0.01, 0.05, 2.0
 """Seconds between two looks at the event loop after a large body, by how much it may be late where nothing holds it up, and the longest
 time until the next large body is read."""
@@ -48,7 +50,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, *, largest: int = LARGEST_BODY, seconds: float = SEND_SECONDS, known: Known | None = None) -> None:
         self.app, self.largest, self.seconds, self.known = app, largest, seconds, known
-        self._large, self._resting = asyncio.Lock(), set[asyncio.Task[None]]()
+        self._large, self._waiting, self._resting = asyncio.Lock(), 0, set[asyncio.Task[None]]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,7 +77,14 @@ class Gate:
             await _refuse(send, 413, f"the request is too large: {self.largest} bytes at most", "request_too_large")
             return
         if len(body) >= LARGE_BODY:
-            await self._large.acquire()
+            if self._waiting >= MOST_WAITING:
+                await _refuse(send, 503, "too many large requests wait to be read: try again", "overloaded", {"Retry-After": "2"})
+                return
+            self._waiting += 1
+            try:
+                await self._large.acquire()
+            finally:
+                self._waiting -= 1
             self._resting.add(rest := asyncio.create_task(self._rest(asyncio.get_running_loop().time())))
             rest.add_done_callback(self._resting.discard)
         try:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from small_project import FLAGS, RESUME, SAMPLED, SHORT, SMALL, learned, lineage_of, plain_model, written
+from sqlalchemy import update
 
 from accord.commands.train.grpo import grpo
 from accord.errors import InputError, ModelError, RunError, UsageError
+from accord.feedback import schema
+from accord.feedback.store import Store
 from accord.runtime.project import Project
 from accord.settings import GrpoConfig
 
@@ -105,3 +109,16 @@ def test_a_reward_that_it_cannot_use_is_refused_before_its_first_step(config: Gr
         grpo(project, name="new", config=config, flags=FLAGS)
     assert not project.model("new").exists()
     assert not (project.run("new") / "metrics.jsonl").exists()
+
+
+def test_a_model_of_the_project_plays_the_user(project: Project) -> None:
+    with Store.open(project.store_url) as store, store.write() as connection:
+        connection.execute(update(schema.prompts).values(extra='{"goal":"warm bread"}'))
+    config = GrpoConfig(**GROUPS | ENDED | {"max_tokens": 24}, steps=2, environment="user:sft", max_turns=2, rewards="length=-1", evaluate_every=0)
+    run = grpo(project, name="played", config=config, flags=FLAGS).folder
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 2
+    assert not any(row.get("ended.crashed", 0) for row in rows), (run / "log.txt").read_text()
+    assert rows[0]["others_tokens"] > 0, "somebody spoke between the turns"
+    with pytest.raises(ModelError, match="nobody"):
+        grpo(project, name="other", config=replace(config, environment="user:nobody"), flags=FLAGS)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from accord.algorithms.episodes import EpisodeSampler
+from accord.commands.models import open_speaker
 from accord.data.templates import ChatFormat
 from accord.environments.opened import open_environment
 from accord.protocols import Sampler
@@ -18,11 +21,14 @@ def playing(project: Project, config: Episodes, sampler: Sampler, chat_format: C
 
     Raises:
         UsageError: there is no such environment.
+        ModelError: a user is to be played by a model that the project does not have.
         InputError: the chat template rewrites earlier turns.
     """
     if not config.environment:
         return sampler
-    environments = open_environment(config.environment, project.path, seconds=config.step_seconds, at_once=config.at_once)
+    environments = open_environment(
+        config.environment, project.path, seconds=config.step_seconds, at_once=config.at_once, speaker=partial(open_speaker, project)
+    )
     if remark := chat_format.check_turns():
         run.note(remark)
     if not environments.deterministic and ranks.first():

@@ -43,8 +43,8 @@ HOPS = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"te", b"t
 """Headers that hold for one connection (RFC 9110, section 7.6.1)."""
 OWN = frozenset({b"date", b"server"})
 """Headers that each server writes itself."""
-SECONDS = {"connect": 60.0, "write": 60.0, "read": None, "pool": None}
-"""Limits on passing a request on. An answer takes as long as its model does."""
+SECONDS = {"connect": 60.0, "write": 60.0, "read": 3600.0, "pool": None}
+"""Limits on passing a request on. An answer takes as long as its model does, and says nothing for an hour at most."""
 log = logging.getLogger("accord.chat")
 
 
