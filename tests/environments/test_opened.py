@@ -16,7 +16,7 @@ import pytest
 from accord.environments.opened import open_environment
 from accord.environments.tools import Calculator, PythonTool, Search, ToolError, ToolUse, answers, calls_in
 from accord.errors import InputError, UsageError
-from accord.records import Message, Sampling
+from accord.records import Message
 from accord.world.errands import QUESTION, Errand, ErrandUser, demonstrations, errands, gold, prompt, wished
 
 ROW: dict[str, Any] = {"id": "p", "messages": [{"role": "user", "content": "What is 17 * 23?"}], "extra": {"answer": "391"}, "seed": 3}
@@ -321,30 +321,28 @@ def test_a_user_is_played_by_a_chat_model_that_knows_the_goal(tmp_path: Path) ->
 
 
 class Slow:
-    """Speaks the last word of a conversation, slowly, and none that is too long; keeps what it was asked at once."""
-
-    name = "slow"
+    """Repeats what was said last, slowly, where it is not too long; keeps how much it was asked at once."""
 
     def __init__(self) -> None:
         self.batches = list[int]()
 
-    def answer(self, conversations: Sequence[Sequence[Message]], *, n: int, sampling: Sampling, seed: int) -> list[list[str]]:
+    def speak(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
         time.sleep(0.3)
         self.batches.append(len(conversations))
         last = [conversation[-1].content for conversation in conversations]
         if any(len(words) > 20 for words in last):
             raise InputError("a conversation is longer than the model's context")
-        return [[f"{words}?"] for words in last]
+        return [f"{words}?" for words in last]
 
 
 def test_users_whom_a_model_of_the_project_plays_are_answered_together(tmp_path: Path) -> None:
     slow, opened = Slow(), list[str]()
 
-    def speaker(name: str) -> Slow:
+    def player(name: str) -> Any:
         opened.append(name)
-        return slow
+        return slow.speak
 
-    environments = open_environment("user:mine", tmp_path, seconds=60, at_once=8, speaker=speaker)
+    environments = open_environment("user:mine", tmp_path, seconds=60, at_once=8, player=player)
     for key in range(8):
         environments.reset(key, {**ROW, "extra": {"goal": "bread"}})
     begun = dict[int, Any]()

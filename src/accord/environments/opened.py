@@ -12,11 +12,10 @@ from accord.environments.address import HttpEnvironment, check_address
 from accord.environments.gymnasium_text import GymnasiumText
 from accord.environments.hosted import Environments
 from accord.environments.openenv_client import OpenEnvEpisode, generic_client
-from accord.environments.played import AtAddress, AtOnce, PlayedUser
+from accord.environments.played import AtAddress, AtOnce, PlayedUser, Speak
 from accord.environments.tools import Calculator, PythonTool, Search, Tool, ToolUse
 from accord.environments.verifiers_env import VerifiersEpisode, load_verifiers
 from accord.errors import UsageError
-from accord.protocols import Speaker
 from accord.runtime.own_code import imported
 
 BUILT_IN: dict[str, str] = {
@@ -28,27 +27,27 @@ ADDRESS = re.compile(r"\b(?:https?|wss?)://.*")
 TOOLS = ("calculator", "search", "python")
 
 
-Open = Callable[[str], Speaker]
+Open = Callable[[str], Speak]
 """Opens a model of the project, which plays a user."""
 
 
-def open_environment(name: str, folder: Path, *, seconds: float, at_once: int, speaker: Open | None = None) -> Environments:
+def open_environment(name: str, folder: Path, *, seconds: float, at_once: int, player: Open | None = None) -> Environments:
     """Return the environments that a name stands for.
 
     Args:
         name: one of ``FORMS``. A module is looked for in ``folder`` (the project) and the current folder before installed packages.
         seconds: longest time of one answer. at_once: how many answer at once.
-        speaker: opens a model of the project by its name; without it, a user can be played by a model behind an address alone.
+        player: opens a model of the project by its name; without it, a user can be played by a model behind an address alone.
 
     Raises:
         UsageError: there is no such environment, or importing it fails.
         InputError: the project has no documents to search.
     """
-    make, deterministic = _maker(name, folder, seconds, speaker)
+    make, deterministic = _maker(name, folder, seconds, player)
     return Environments(make, name=name, seconds=seconds, at_once=at_once, deterministic=deterministic)
 
 
-def _maker(name: str, folder: Path, seconds: float, speaker: Open | None) -> tuple[Callable[[], Any], bool | None]:
+def _maker(name: str, folder: Path, seconds: float, player: Open | None) -> tuple[Callable[[], Any], bool | None]:
     """Return what makes an environment, and whether it answers the same again; None leaves that to the class."""
     kind, _, rest = name.partition(":")
     if at := ADDRESS.search(name):
@@ -61,8 +60,8 @@ def _maker(name: str, folder: Path, seconds: float, speaker: Open | None) -> tup
         return partial(ToolUse, [_tool(each, folder, seconds) for each in names]), "python" not in names
     if kind == "user":
         model, found, address = rest.partition("@")
-        if model and not found and speaker is not None:
-            return partial(PlayedUser, AtOnce(speaker(model))), False
+        if model and not found and player is not None:
+            return partial(PlayedUser, AtOnce(player(model))), False
         if not model or not address.startswith(("http://", "https://")):
             hint = "user:MODEL for a model of the project, or user:MODEL@http://host:8000/v1"
             raise UsageError(f"{rest!r} is no model that could play a user", where="--environment user", hint=hint)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accord.environments.address import ask
-from accord.protocols import Speaker
-from accord.records import Message, Sampling
+from accord.records import Message
 
 ENDED = "DONE"
 """What a playing model writes when the user has what it wanted."""
@@ -21,9 +20,10 @@ PLAY = (
 )
 LONGEST = 200
 """Tokens of a user's message."""
-PLAYED = Sampling(temperature=0.0, max_tokens=LONGEST)
 Say = Callable[[Sequence[Message]], str]
 """From a conversation, in which the playing model is the assistant, to its next message."""
+Speak = Callable[[Sequence[Sequence[Message]]], list[str]]
+"""From several conversations, each of which ends with a user's turn, to an answer for each."""
 
 
 class PlayedUser:
@@ -82,7 +82,7 @@ class _Asked:
 class AtOnce:
     """A model of the project. Conversations that come while it speaks are answered together, in one batch, as soon as it is free."""
 
-    speaker: Speaker
+    speak: Speak
     _waiting: queue.SimpleQueue[_Asked] = field(default_factory=queue.SimpleQueue[_Asked])
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -98,7 +98,7 @@ class AtOnce:
 
     def _answer(self, asked: Sequence[_Asked]) -> None:
         try:
-            said = self.speaker.answer([one.conversation for one in asked], n=1, sampling=PLAYED, seed=0)
+            said = self.speak([one.conversation for one in asked])
         except Exception as error:
             if len(asked) > 1:  # one that is too long, say, fails alone
                 for one in asked:
@@ -106,5 +106,5 @@ class AtOnce:
             else:
                 asked[0].failed, asked[0].over = error, True
             return
-        for one, texts in zip(asked, said, strict=True):
-            one.said, one.over = texts[0], True
+        for one, words in zip(asked, said, strict=True):
+            one.said, one.over = words, True

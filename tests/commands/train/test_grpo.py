@@ -114,7 +114,8 @@ def test_a_reward_that_it_cannot_use_is_refused_before_its_first_step(config: Gr
 def test_a_model_of_the_project_plays_the_user(project: Project) -> None:
     with Store.open(project.store_url) as store, store.write() as connection:
         connection.execute(update(schema.prompts).values(extra='{"goal":"warm bread"}'))
-    config = GrpoConfig(**GROUPS | ENDED | {"max_tokens": 24}, steps=2, environment="user:sft", max_turns=2, rewards="length=-1", evaluate_every=0)
+    asked: dict[str, Any] = {**GROUPS, **ENDED, "max_tokens": 24, "steps": 2, "max_turns": 2, "rewards": "length=-1", "evaluate_every": 0}
+    config = GrpoConfig(**asked, environment="user:sft")
     run = grpo(project, name="played", config=config, flags=FLAGS).folder
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 2

@@ -8,7 +8,9 @@ from accord.algorithms.episodes import EpisodeSampler
 from accord.commands.models import open_speaker
 from accord.data.templates import ChatFormat
 from accord.environments.opened import open_environment
+from accord.environments.played import LONGEST, Speak
 from accord.protocols import Sampler
+from accord.records import Sampling
 from accord.runtime import ranks
 from accord.runtime.progress import say
 from accord.runtime.project import Project
@@ -27,7 +29,7 @@ def playing(project: Project, config: Episodes, sampler: Sampler, chat_format: C
     if not config.environment:
         return sampler
     environments = open_environment(
-        config.environment, project.path, seconds=config.step_seconds, at_once=config.at_once, speaker=partial(open_speaker, project)
+        config.environment, project.path, seconds=config.step_seconds, at_once=config.at_once, player=partial(_player, project)
     )
     if remark := chat_format.check_turns():
         run.note(remark)
@@ -40,3 +42,9 @@ def playing(project: Project, config: Episodes, sampler: Sampler, chat_format: C
         run.note(line)
     window = chat_format.context
     return EpisodeSampler(sampler, environments, chat_format, config, window=window, divides=ranks.world() > 1, note=run.note)
+
+
+def _player(project: Project, model: str) -> Speak:
+    """Open a model of the project that plays users, the same ones each time."""
+    speaker, sampling = open_speaker(project, model), Sampling(temperature=0.0, max_tokens=LONGEST)
+    return lambda conversations: [texts[0] for texts in speaker.answer(conversations, n=1, sampling=sampling, seed=0)]
