@@ -173,6 +173,19 @@ FORMATS: dict[str, tuple[list[dict[str, Any]], Expected]] = {
         },
     ),
     "ultrafeedback": ([{"instruction": "How is it?", "completions": RATED}], {"ranks": [(1, 2, 1)], "quality": [6, 2, 6]}),
+    "vlfeedback": (
+        [
+            {
+                "prompt": "Where is it?",
+                "models": ["a", "b"],
+                "completions": [
+                    {"annotations": {"Helpfulness": {"Rating": r}, "Visual Faithfulness": {"Rating": "3"}}, "model": m, "response": m}
+                    for r, m in (("5", "a"), ("1", "b"))
+                ],
+            }
+        ],
+        {"ranks": [(1, 2)], "quality": [6, 3]},
+    ),
     "helpsteer": (
         [{"prompt": "Why?", "response": r, "helpfulness": h, "correctness": 4} for r, h in (("So.", 3), ("No.", 0))]
         + [{"prompt": "Who?", "response": "Ann.", "helpfulness": 4, "correctness": 4}],

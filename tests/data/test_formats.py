@@ -158,7 +158,7 @@ ODD: dict[str, tuple[Any, str]] = {
     "an answer first": ({"conversations": [{"from": "gpt", "value": "x"}]}, r'conversations\[0\]\.from": roles out of order'),
     "a parent that is no id": (FLAT[1] | {"parent_id": {"a": 1}}, 'field "parent_id": not a string'),
     "a late system turn": ({"messages": [*ASK, {"role": "system", "content": "x"}]}, "a system turn must be the first"),
-    "a picture": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, r'content\[0\]\.type": only text'),
+    "a picture": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "a part is a picture, but names none"),
     "a NUL": ({"prompt": "a\0b"}, 'field "prompt": contains a NUL'),
     "a system turn alone": ({"messages": [{"role": "system", "content": "x"}]}, "without a user turn"),
     "a label that is none": ({"prompt": "x", "completion": "y", "label": "maybe"}, 'field "label": neither true nor false'),

@@ -88,7 +88,7 @@ def test_reasoning_stands_before_the_answer(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ({"content": [{"type": "image_url", "image_url": {"url": "a.png"}}]}, "only text can be read, not 'image_url'"),
+        ({"content": [{"type": "input_audio", "input_audio": {"data": "a"}}]}, "only text can be read, not 'input_audio'"),
         ({"content": None}, r'field "messages\[1\]\.content": missing'),
         ({"tool_calls": [{"function": {"name": "add", "arguments": "{2"}}]}, "the arguments of add are broken JSON"),
         ({"tool_calls": [{"function": {"name": "add", "arguments": "[2]"}}]}, r"the arguments of add are not an object: \[2\]"),

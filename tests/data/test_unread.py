@@ -46,7 +46,7 @@ STOPS: dict[str, dict[str, Any]] = {
     "worst_answer": ASKED | {"fine_answer": "Trout.", "worst_answer": "Dog."},
     "score_list": ASKED | {"responses": ["Trout.", "Dog."], "score_list": [0.9, 0.1]},
     "labels": ASKED | {"completions": ["a", "b"], "labels": [True, False]},
-    "image": {"image": "barn.jpg", "conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A barn."}]},
+    "audio": {"audio": "barn.mp3", "conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A barn."}]},
     "messages[].annotations": {
         "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Go.", "annotations": ["bad"]}]
     },

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from accord.runtime import confined, sandbox
-from accord.runtime.sandbox import Limits
+from accord.runtime.sandbox import Limits, Worker
 
 QUICK = Limits(seconds=1)
 
@@ -215,3 +215,14 @@ def test_calls_are_told_apart_by_their_arguments(machine: str, fcntl: int, ioctl
 def test_an_output_is_kept_whole() -> None:
     ran = sandbox.run("print('a' * 500_000)", limits=Limits(seconds=5))
     assert (ran.outcome, len(ran.output)) == ("done", 500_001)
+
+
+def test_a_worker_answers_line_by_line_and_another_takes_the_place_of_one_that_died() -> None:
+    program = "import os, sys\nfor line in sys.stdin:\n    print(os._exit(1) if line == 'die\\n' else line.strip() * 2, flush=True)\n"
+    worker = Worker(program, limits=Limits(seconds=60), lines=2)
+    try:
+        assert [worker.ask(word).output for word in ("a", "b", "c")] == ["aa\n", "bb\n", "cc\n"]
+        assert worker.ask("die").outcome == "killed"
+        assert worker.ask("d").output == "dd\n"
+    finally:
+        worker.close()

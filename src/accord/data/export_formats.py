@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from accord.data.formats_argilla import user_id
 from accord.errors import InputError, UsageError
+from accord.records import MEDIUM
 
 Line = Mapping[str, Any]
 ExportedRow = dict[str, Any]
@@ -25,7 +27,50 @@ def shape(what: str, format: str) -> Callable[[Line], ExportedRow | None]:
         formats = sorted(name for kind, name in SHAPES if kind == what)
         hint = f"jsonl{''.join(f', {name}' for name in formats)}"
         raise UsageError(f"{what} cannot be written as {format!r}", where="--format", hint=f"{what} can as {hint}")
-    return found
+    return partial(_with_pictures, found, format)
+
+
+IN_PARTS = frozenset({"messages", "demonstrations", "responses", "rankings", "history", "openai-preference"})
+"""Formats in which a message with pictures is a list of parts, as in OpenAI's messages."""
+BESIDE = frozenset({"trl-completion", "trl-kto", "trl-preference"})
+"""Formats in which the pictures of a row stand in a column ``images``, and a part without an address holds the place of each."""
+
+
+def _with_pictures(to_row: Callable[[Line], ExportedRow | None], format: str, line: Line) -> ExportedRow | None:
+    """Return a line as a row of a format, its pictures where the format has them."""
+    found = [media.get("file") or media.get("data", "") for turn in line.get("messages", ()) for media in turn.get("media", ())]
+    if not found:
+        return to_row(line)
+    if format == "sharegpt":
+        turns = [{"role": turn["role"], "content": _marked(turn)} for turn in line["messages"]]
+    elif format in IN_PARTS | BESIDE:
+        turns = [_in_parts(turn, named=format in IN_PARTS) for turn in line["messages"]]
+    else:
+        raise InputError(f"{format} cannot express a picture", where=_where(line), hint="write messages, or jsonl, which keeps everything")
+    row = to_row({**line, "messages": turns})
+    return row if row is None or format in IN_PARTS else row | {"images": found}
+
+
+def _marked(turn: Mapping[str, Any]) -> str:
+    """A message's text with LLaVA's mark for each picture."""
+    if turn.get("media") and "<image>" in turn["content"]:
+        raise InputError("sharegpt cannot express the word <image> beside a picture", where=turn["content"][:40], hint="write messages")
+    return turn["content"].replace(MEDIUM, "<image>") if turn.get("media") else turn["content"]
+
+
+def _in_parts(turn: Mapping[str, Any], *, named: bool) -> dict[str, Any]:
+    """A message whose pictures are parts of its content."""
+    if not turn.get("media"):
+        return {"role": turn["role"], "content": turn["content"]}
+    parts, waiting = list[dict[str, Any]](), iter(turn["media"])
+    for number, text in enumerate(turn["content"].split(MEDIUM)):
+        if number:
+            media = next(waiting)
+            address = {"image_url": {"url": media.get("file") or media.get("data", "")}}
+            parts.append({"type": "image_url", **address} if named else {"type": "image"})
+        if text:
+            parts.append({"type": "text", "text": text})
+    return {"role": turn["role"], "content": parts}
 
 
 def _messages(line: Line) -> ExportedRow:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast, get_args
 
 from accord.data.archives import bare_name
+from accord.data.row_pictures import with_media
 from accord.data.row_records import (
     ANSWERS,
     MOST,
@@ -207,6 +208,7 @@ def _prompt(row: Row, id: str) -> Prompt:
     messages = tuple(Message(NAMES[_one_of(turn, "role", tuple(NAMES))], turn.text("content")) for turn in row.rows("messages"))
     if not messages:
         raise row.error("messages", "an empty list")
+    messages = tuple(map(with_media, messages))
     split = cast(Split, _one_of(row, "split", get_args(Split)))
     return Prompt(row.text(id), messages, row.text("use_case"), row.text("user"), split, row.text("source"), row.object("extra"))
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, groupby, islice
+from typing import Any, cast
 
 from accord.data.formats_pairs import joined
 from accord.data.row_extra import columns, judged, noted
@@ -22,7 +23,7 @@ from accord.data.row_records import (
     ranked,
     unusable,
 )
-from accord.data.rows import TOGETHER, Fault, Row
+from accord.data.rows import TOGETHER, Fault, Row, first_object
 from accord.data.spans import Span
 from accord.records import Message, Prompt, Response
 
@@ -57,7 +58,33 @@ def ultrafeedback(row: Row) -> Taken:
 
     Order and quality come from ``overall_score`` (1 to 10), or if one is missing, from the mean of the aspects' ratings (1 to 5).
     """
-    prompt = make_prompt(row, instruction_turns(row.text("instruction"), ""))
+    return _rated(row, make_prompt(row, instruction_turns(row.text("instruction"), "")))
+
+
+def vlfeedback(row: Row) -> Taken:
+    """Read a question about a picture with completions of several models, rated by a model (Li et al. 2023, arXiv 2312.10665).
+
+    ``completions`` are objects, or, as the hub's Parquet files have them, one object of lists.
+    """
+    given = row.peek("completions")
+    if isinstance(given, dict):
+        lists = cast("dict[str, list[Any]]", given)
+        rows = [dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]
+        row.raw("completions")
+        row = row.like({**row.value, "completions": rows})
+    row.raw("models")  # each completion names its own
+    return _rated(row, make_prompt(row, (Message("user", row.text("prompt")),)))
+
+
+def of_vlfeedback(value: dict[str, Any]) -> bool:
+    """Return whether completions are rated by aspects, as VLFeedback's are."""
+    given: Any = value["completions"]
+    if isinstance(given, dict):
+        return {"annotations", "response"} <= cast("dict[str, Any]", given).keys()
+    return {"annotations", "response"} <= first_object(value, "completions").keys()
+
+
+def _rated(row: Row, prompt: Prompt) -> Taken:
     given, beyond = row.rows("completions")[:MOST], row.rows("completions")[MOST:]
     texts, models = [c.text("response") for c in given], [c.word("model", "model") for c in given]
     rated = [_overall(completion) for completion in given]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, groupby, islice
@@ -19,15 +19,17 @@ from typing import Any, Literal
 from accord.data import formats_judged, formats_own, formats_probes
 from accord.data.archives import Encoding, Tell, kind_of, text_lines
 from accord.data.documents import documents_of
+from accord.data.pictures import Gathered
 from accord.data.registry import FORMATS, Detection, Format, detect, detected, format_of, known_fields, tell_unread
 from accord.data.row_extra import with_extra
+from accord.data.row_pictures import laid_out, refuse_in_answers
 from accord.data.row_reader import rows_of
 from accord.data.row_records import Known, Record, Take, Taken
 from accord.data.rows import Fault, Row
 from accord.data.sources import Source, files_of, published_split
 from accord.data.unread import name_of, refusal, value_at, without
 from accord.errors import InputError
-from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response, Split, Thumb
+from accord.records import Demonstration, Labeler, MediaFile, Message, Prompt, Ranking, Response, Split, Thumb
 
 Reject = Callable[[Fault], object]
 Outcome = tuple[Row | None, Taken | Fault]
@@ -75,6 +77,7 @@ class Intake:
         split: the split of every prompt; ``keep`` is its publisher's; when None, prompts are split by user.
         reject: receives unusable rows, which are then dropped as "bad row"; when None, the first one raises.
         tell: receives the number of bytes read from files.
+        pictures: where pictures of the rows are kept; when None, in a folder that goes with this object.
         refuse: whether a column stops the import that carries a judgement and that no format reads; when False, ``tally.stops`` has why.
     """
 
@@ -86,10 +89,12 @@ class Intake:
         reject: Reject | None = None,
         tell: Tell = id,
         refuse: bool = True,
+        pictures: Gathered | None = None,
     ) -> None:
         self.sources, self.reject, self.tell, self.refuse = sources, reject, tell, refuse
         self.split: Split | Literal["keep"] | None = split
         self.tally = Tally()
+        self.pictures = pictures or Gathered()
         self._people = dict[str, Labeler]()
         self._seen = set[int]()
 
@@ -102,7 +107,7 @@ class Intake:
         """
         for source in self.sources:
             before, dropped = self.tally.read, set[str]()
-            for row, taken in outcomes(source, self.tally.formats, self.tell, dropped):
+            for row, taken in outcomes(source, self.tally.formats, self.tell, dropped, self.pictures):
                 self.tally.read += 1
                 published = published_split(row, source.path) if row is not None else None
                 if isinstance(taken, Taken) and row is not None:
@@ -122,6 +127,13 @@ class Intake:
                 raise InputError(
                     f"there is no column {missing[0]!r} to drop", where=str(source.path), hint="--drop names a column as it is"
                 )
+
+    def media(self, records: Iterable[Record]) -> Iterator[MediaFile]:
+        """Yield the files of the pictures in prompts among records, each once. One that the database already has may be without."""
+        for digest in media_of(records):
+            file = self.pictures.file(digest)
+            if file is not None:
+                yield file
 
     def _with_extra(self, row: Row, taken: Taken, source: Source) -> Taken:
         """Return a row's records, with the columns that were not read in ``Prompt.extra`` where that is wanted.
@@ -182,6 +194,12 @@ class Intake:
         return replace(taken, records=tuple(_of_split(record, split) for record in taken.records), measured=False) if split else taken
 
 
+def media_of(records: Iterable[Record]) -> dict[str, None]:
+    """Return the digests of the pictures in prompts among records, in order."""
+    asked = (record for record in records if isinstance(record, Prompt))
+    return dict.fromkeys(each.digest for prompt in asked for message in prompt.messages for each in message.media)
+
+
 def _of_split(record: Record, split: Split) -> Record:
     if isinstance(record, Prompt):
         return replace(record, split=split)
@@ -190,12 +208,12 @@ def _of_split(record: Record, split: Split) -> Record:
     return record
 
 
-def outcomes(source: Source, formats: dict[str, None], tell: Tell = id, dropped: set[str] | None = None) -> Iterator[Outcome]:
+def outcomes(source: Source, formats: dict[str, None], tell: Tell, dropped: set[str] | None, pictures: Gathered) -> Iterator[Outcome]:
     """Yield the outcome of each row and add the names of the formats found to ``formats``, and of dropped columns to ``dropped``."""
     if source.format != "auto":
         format_of(source.format)
     chosen = drawn(source)
-    everything = _everything(source, formats, tell, dropped=set() if dropped is None else dropped)
+    everything = _everything(source, formats, tell, dropped=set() if dropped is None else dropped, pictures=pictures)
     if chosen is not None:
         everything = (pair for number, pair in enumerate(everything) if number in chosen)
     return islice(everything, source.limit)
@@ -215,7 +233,13 @@ def counted(source: Source) -> int:
 
 
 def _everything(
-    source: Source, formats: dict[str, None], tell: Tell, *, count_only: bool = False, dropped: set[str] | None = None
+    source: Source,
+    formats: dict[str, None],
+    tell: Tell,
+    *,
+    count_only: bool = False,
+    dropped: set[str] | None = None,
+    pictures: Gathered | None = None,
 ) -> Iterator[Outcome]:
     files = files_of(source.path)
     known = _known(files, source.encoding) if len(files) > 1 and source.format in ("auto", "responses", "mt-bench-answers") else Known()
@@ -226,6 +250,8 @@ def _everything(
             yield from _text_file(source, file, formats, tell)
             continue
         rows = (_named(row, source, set() if dropped is None else dropped) for row in rows_of(file, tell, source.encoding))
+        if pictures is not None:
+            rows = map(partial(_laid_out, pictures=pictures), rows)
         yield from _file(source, rows, known, formats, count_only=count_only)
 
 
@@ -290,6 +316,7 @@ def _take(name: str, known: Known, thumbs: frozenset[str]) -> Take:
 def _tried(format: Format, take: Take, row: Row) -> Taken | Fault:
     try:
         taken = tell_unread(format, row, take(row))
+        refuse_in_answers([each.text for each in taken.records if isinstance(each, Response | Demonstration)], row)
         return replace(taken, measured=True) if format.measures else taken
     except InputError as error:
         return row.fault(error)
@@ -307,6 +334,16 @@ def _named(row: Row | Fault, source: Source, dropped: set[str]) -> Row | Fault:
         return row
     try:
         return row.named(source.columns)
+    except InputError as error:
+        return row.fault(error)
+
+
+def _laid_out(row: Row | Fault, pictures: Gathered) -> Row | Fault:
+    """Return a row whose pictures are read."""
+    if isinstance(row, Fault):
+        return row
+    try:
+        return laid_out(row, pictures)
     except InputError as error:
         return row.fault(error)
 
@@ -381,6 +418,8 @@ class Imported:
     others: Sequence[Record]
     """Thumbs and spans."""
     documents: Sequence[str]
+    media: Sequence[MediaFile]
+    """The files of pictures in the prompts."""
     metrics: dict[str, Any]
     """Counts: ``format``, ``read``, ``kept``, and ``dropped`` by reason."""
 
@@ -415,5 +454,6 @@ def read(path: Path, format: str = "auto", limit: int | None = None, *, reject: 
         rankings=[record for record in every if isinstance(record, Ranking)],
         others=[record for record in every if not isinstance(record, Prompt | Labeler | Demonstration | Response | Ranking)],
         documents=documents,
+        media=list(intake.media(every)),
         metrics=intake.tally.metrics,
     )

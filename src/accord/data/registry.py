@@ -137,6 +137,7 @@ FORMATS: dict[str, Format] = {
     "fine-grained": _format(formats_preferences.fine_grained, "question+passages+prediction 1+preference"),
     "grounded": _format(formats_preferences.grounded, "question+passages+answer"),
     "ultrafeedback": _format(formats_preferences.ultrafeedback, "instruction+completions"),
+    "vlfeedback": _format(formats_preferences.vlfeedback, "prompt+completions", looks=formats_preferences.of_vlfeedback),
     "moss": _format(formats_zh.moss, "chat+meta_instruction", "chat+num_turns"),
     "coig-exam": _format(formats_zh.coig_exam, "textbox_question+textbox_answer"),
     "coig-translated": _format(formats_zh.coig_translated, "trans_instruction+trans_output"),

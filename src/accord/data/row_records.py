@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from accord.data.row_context import after_context, ends_answered, is_turns, marked
+from accord.data.row_pictures import with_media
 from accord.data.rows import Fault, Row, empty, plain
 from accord.data.spans import Span
 from accord.data.turn_text import CALLS, RESULTS, answer_of, call_alone, content_of, result_text
@@ -167,14 +168,15 @@ def make_prompt(
     Args:
         beside: columns that are kept with the prompt in ``extra``, such as its right answer, where they hold something.
     """
-    messages = after_context(row, messages, conversation)
+    messages = tuple(map(with_media, after_context(row, messages, conversation)))
     user, use_case = user or row.word("user"), use_case or row.word("use_case", "other")
     named = isinstance(row.peek("source"), str) and bool(row.text("source").strip())
     source = source or (row.text("source") if named else row.file.name)
     for name, value, longest in (("user", user, 120), ("use_case", use_case, 40)):
         if len(value) > longest:
             raise row.error(name, f"longer than {longest} characters")
-    opening = next((message.content for message in messages if message.role == "user"), "")
+    first = next((message for message in messages if message.role == "user"), Message("user", ""))
+    opening = first.media[0].digest if first.media else first.content  # many ask the same of their pictures
     id = id_of("p", user, conversation_key(messages))
     extra = row.object("extra") | {name: plain(row.raw(name)) for name in beside if not empty(row.peek(name))}
     return Prompt(id, messages, use_case, user, split or split_of(user or opening), source, extra)

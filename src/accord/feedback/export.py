@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sqlalchemy import Select, select
@@ -20,6 +21,7 @@ from accord.feedback.audit import entries
 from accord.feedback.codec import message_value
 from accord.feedback.doubts import threads
 from accord.feedback.inserts import batches, prompts_by_id, responses_by_id
+from accord.feedback.media import brought_along
 from accord.feedback.questions import kept, said
 from accord.feedback.queue import load_all
 from accord.feedback.store import Store
@@ -42,13 +44,14 @@ What = Literal[
 Line = dict[str, Any]
 
 
-def lines(store: Store, what: What, *, ids: Iterable[str] | None = None) -> Iterator[str]:
+def lines(store: Store, what: What, *, ids: Iterable[str] | None = None, folder: Path | None = None) -> Iterator[str]:
     """Yield one JSON object per line, keys sorted, with a newline, ordered by id and read on demand.
 
     Withdrawn records and those of excluded labelers are left out, except for ``answers``, whose rows carry this information.
 
     Args:
         ids: as for ``values``.
+        folder: as for ``values``.
 
     Raises:
         UsageError: there is no such kind of record.
@@ -56,24 +59,29 @@ def lines(store: Store, what: What, *, ids: Iterable[str] | None = None) -> Iter
     """
     if what not in get_args(What):
         raise UsageError(f"there is no {what!r} to export", where="--what", hint=f"one of {', '.join(get_args(What))}")
-    return (json.dumps(line, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n" for line in values(store, what, ids=ids))
+    return (
+        json.dumps(line, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n"
+        for line in values(store, what, ids=ids, folder=folder)
+    )
 
 
-def values(store: Store, what: What, *, ids: Iterable[str] | None = None) -> Iterable[Line]:
+def values(store: Store, what: What, *, ids: Iterable[str] | None = None, folder: Path | None = None) -> Iterable[Line]:
     """Yield the same as objects.
 
     Args:
         ids: of the records to yield, in order; of ``comparisons`` those of the rankings. Prompts, responses, demonstrations, rankings and
             thumbs can be named so.
+        folder: where the files of pictures and recordings go; when None, they are in the lines as data URLs.
 
     Raises:
         UsageError: records of this kind cannot be named by ids.
     """
     if ids is None:
-        return _LINES[what](store)
+        return (brought_along(store, line, folder) for line in _LINES[what](store))
     if what not in _NAMED:
         raise UsageError(f"{what} cannot be exported by their ids", where="--what", hint=f"one of {', '.join(_NAMED)}")
-    return chain.from_iterable(_NAMED[what](store, batch) for batch in batches(ids))
+    found = chain.from_iterable(_NAMED[what](store, batch) for batch in batches(ids))
+    return (brought_along(store, line, folder) for line in found)
 
 
 Ids = Sequence[str] | None

@@ -38,6 +38,22 @@ def files_of(store: Store, messages: Iterable[Message]) -> Iterator[MediaFile]:
         yield media_file(store, digest)
 
 
+def brought_along(store: Store, line: dict[str, Any], folder: Path | None = None) -> dict[str, Any]:
+    """Return a line of an export with the pictures and recordings that its messages name: as data URLs, or as files in a folder.
+
+    Args:
+        folder: where the files go, named relative to the folder around it; None for data URLs.
+    """
+    for message in line.get("messages", ()):
+        for media in message.get("media", ()):
+            file = media_file(store, media["digest"])
+            if folder is None:
+                media["data"] = media_files.data_url(file)
+            else:
+                media["file"] = f"{folder.name}/{media_files.keep(folder, file).name}"
+    return line
+
+
 def keep_beside(store: Store, snapshot: Path) -> list[Path]:
     """Write the files that a snapshot's rows name into ``media/`` beside it, and return their paths."""
     folder, kept = snapshot.parent / media_files.FOLDER, list[Path]()

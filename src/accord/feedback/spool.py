@@ -17,10 +17,11 @@ from sqlalchemy import Connection, insert, text, update
 from accord.errors import StoreError
 from accord.feedback import rows, schema
 from accord.feedback.arrivals import Arrivals
-from accord.feedback.inserts import add_ranking_rows, add_rows, batches
+from accord.feedback.inserts import add_media, add_ranking_rows, add_rows, batches
+from accord.feedback.media import remove_unused
 from accord.feedback.postgres_copy import copy_rankings, copy_rows
 from accord.feedback.store import ADDING, Store
-from accord.records import Demonstration, Labeler, Prompt, Ranking, Response, Thumb
+from accord.records import Demonstration, Labeler, MediaFile, Prompt, Ranking, Response, Thumb
 
 Tell = Callable[[int], object]
 Bulk = Callable[[Connection, str, Iterator[Any], Tell], int]
@@ -130,6 +131,8 @@ class Spool:
         self.split_given, self._measured = split_given, set[str]()
         self._files: dict[str, IO[str]] = {}
         self._open, self._people = ExitStack(), set[Labeler]()
+        self.media: Iterable[MediaFile] = ()
+        """The files of pictures in the prompts."""
 
     def __enter__(self) -> Spool:
         for table in TABLES:
@@ -181,10 +184,18 @@ class Spool:
             else:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADDING})
             number = about.begin(connection)
+            brought = list(self._media(connection, about.at))
             bulk = self._written if store.database.is_sqlite else self._copied
             stored = self._arrive(connection, Arrivals(connection, number, self._measured, self.split_given), bulk, tell)
+            remove_unused(connection, brought)  # those of prompts that were there, or removed before
             about.end(connection, stored, before_commit(stored))
             return stored
+
+    def _media(self, connection: Connection, at: str) -> Iterator[str]:
+        """Store the pictures, one after another, and yield their digests."""
+        for file in self.media:
+            add_media(connection, [file], at=at)
+            yield file.digest
 
     def _arrive(self, connection: Connection, arrivals: Arrivals, bulk: Bulk, tell: Tell) -> Stored:
         """Write table after table: in bulk what belongs to new prompts, with a closer look what belongs to prompts that were there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def keep(folder: Path, file: MediaFile) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, file.content)
     return path
+
+
+def data_url(file: MediaFile) -> str:
+    """Return a picture or a recording as a data URL."""
+    return f"data:{file.mime};base64,{base64.b64encode(file.content).decode('ascii')}"
 
 
 def path_in(folder: Path, digest: str) -> Path | None:

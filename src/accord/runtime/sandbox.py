@@ -7,14 +7,17 @@ guaranteed and what is not.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import platform
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +29,10 @@ from accord.runtime import confined
 
 SHOWN = 64 * 1024
 """Bytes of a program's errors that are kept, of their beginning and of their end. Output is kept whole."""
+
+
+LONGEST = 120.0
+"""Seconds that a worker's process lives at most: one that its owner forgot ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,93 @@ def run(program: str, *, given: str = "", limits: Limits | None = None) -> Ran:
     if "MemoryError" in errors.rpartition("\n")[2]:
         return Ran("memory", output, errors)
     return Ran("killed" if code < 0 else "failed", output, errors)
+
+
+class Worker:
+    """A program that answers line by line, kept between questions: what asks a thousand times starts it once. Safe among threads.
+
+    Where a program cannot be confined (macOS, Windows) it runs as a process of its own, with the same limit on time alone.
+
+    Args:
+        program: its text; it answers each line of standard input with one line.
+        limits: ``seconds`` is for one answer.
+        lines: how many lines one process answers before another takes its place.
+    """
+
+    def __init__(self, program: str, *, limits: Limits, lines: int = 200) -> None:
+        self.program, self.limits, self.lines = program, limits, lines
+        self._lock, self._left, self._began = threading.Lock(), 0, 0.0
+        self._folder: Path | None = None
+        self._owner = os.getpid()
+        atexit.register(self._at_exit)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, line: str) -> Ran:
+        """Return the program's answer to a line: ``done`` with the answer as output, else why there is none."""
+        with self._lock:
+            if self._owner != os.getpid():  # after a fork: the process answers the parent
+                if self._process is not None:
+                    self._process.returncode = 0
+                self._process, self._folder, self._owner = None, None, os.getpid()
+            if self._process is None or self._process.poll() is not None or self._left < 1 or time.monotonic() - self._began > LONGEST / 2:
+                self.close()
+                self._start()
+            self._left -= 1
+            process = self._process
+            assert process is not None
+            late = threading.Timer(self.limits.seconds, _end, [process])
+            late.daemon = True
+            late.start()
+            try:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write(f"{line}\n".encode("ascii"))
+                process.stdin.flush()
+                answer = process.stdout.readline(self.limits.file_mb << 20)
+            except OSError:
+                answer = b""
+            finally:
+                in_time = late.is_alive()
+                late.cancel()
+            if answer.endswith(b"\n"):
+                return Ran("done", answer.decode("utf-8", "replace"), "")
+            self.close()
+            return Ran("time" if not in_time else "output" if answer else "killed", "", "")
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            _end(self._process)
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._process, self._folder = None, None
+
+    def _at_exit(self) -> None:
+        if self._owner == os.getpid():
+            self.close()
+
+    def _start(self) -> None:
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="accord-sandbox-"))
+        (folder / "work").mkdir()
+        (folder / "program.py").write_text(f"ended\n{self.program}" if not missing() else self.program, "utf-8")
+        command = [sys.executable, "-I", "-B", str(folder / "program.py")]
+        if not missing():
+            limits = map(str, (LONGEST, self.limits.memory_mb, self.limits.file_mb))
+            command = [sys.executable, "-I", "-B", confined.__file__, str(folder), *limits]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=folder / "work",
+            env=_environment(str(folder)),
+            start_new_session=True,
+        )
+        self._left, self._began = self.lines, time.monotonic()
 
 
 @cache

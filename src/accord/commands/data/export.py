@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -20,6 +20,7 @@ from accord.errors import InputError, UsageError
 from accord.feedback.export import What, lines, values
 from accord.feedback.store import Store
 from accord.runtime.files import clean, disk_errors, replacing, sync
+from accord.runtime.media_files import FOLDER
 from accord.runtime.project import Project
 
 
@@ -29,6 +30,9 @@ def export(
     what: Annotated[What, Parameter(help="Which records.")] = "rankings",
     format: Annotated[str, Parameter(help="jsonl keeps everything; other formats: see docs/formats.md.")] = "jsonl",
     out: Annotated[Path | None, Parameter(help="File to write, whole or not at all; standard output when not given.")] = None,
+    media: Annotated[
+        Literal["data", "files"], Parameter(help="How pictures come along: in the lines as data URLs, or as files in media/ beside --out.")
+    ] = "data",
 ) -> None:
     """Write the records of the project, row by row; the same content gives the same bytes.
 
@@ -41,15 +45,18 @@ def export(
         UsageError: the format does not take such records, or there is no way to write a file with this ending.
         InputError: the format has no word for a record.
     """
+    if media == "files" and out is None:
+        raise UsageError("pictures need a folder to be written to", where="--media files", hint="name a file by --out")
+    folder = out.parent / FOLDER if out is not None and media == "files" else None
     with Store.open(Project.open(project).store_url) as store:
         if format == "jsonl":
-            _write_own(store, what, out)
+            _write_own(store, what, out, folder)
         else:
-            _write_foreign(store, what, format, out)
+            _write_foreign(store, what, format, out, folder)
 
 
-def _write_own(store: Store, what: What, out: Path | None) -> None:
-    written = lines(store, what)
+def _write_own(store: Store, what: What, out: Path | None, folder: Path | None) -> None:
+    written = lines(store, what, folder=folder)
     if out is None:
         sys.stdout.writelines(written)
         return
@@ -62,9 +69,9 @@ def _write_own(store: Store, what: What, out: Path | None) -> None:
         sync(unfinished)
 
 
-def _write_foreign(store: Store, what: What, format: str, out: Path | None) -> None:
+def _write_foreign(store: Store, what: What, format: str, out: Path | None, folder: Path | None) -> None:
     to_row = shape(what, format)
-    rows = (row for line in values(store, what) if (row := to_row(line)) is not None)
+    rows = (row for line in values(store, what, folder=folder) if (row := to_row(line)) is not None)
     if out is None:
         sys.stdout.writelines(json_lines(rows))
         return

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from accord.data import spans
 from accord.data.archives import bare_name
-from accord.data.importers import Intake
+from accord.data.importers import Intake, media_of
 from accord.data.json_lines import JsonLines, RejectedRows
 from accord.data.mixtures import parts_of
+from accord.data.pictures import Gathered
 from accord.data.sources import Source, files_of
 from accord.errors import AccordError
 from accord.feedback.leaks import leaks
@@ -48,18 +49,21 @@ def import_source(project: Project, source: Source, *, split: Wanted, skip_bad: 
     with _unfinished_folder(project) as folder, Spool(folder, split_given=split is not None) as spool:
         texts, marks = JsonLines(folder / "documents.jsonl"), JsonLines(folder / "spans.jsonl")
         rejects = RejectedRows(folder / "rejects.jsonl")
+        pictures, shown = Gathered(folder / "media"), dict[str, None]()
         files, size = list[Path](), 0
         for part in sources:
             files += files_of(part.path)
         size = sum(file.stat().st_size for file in files)
         with track(size, "reading (bytes)", quiet=quiet) as bar, texts, marks, rejects:
-            intake = Intake(sources, split=split, reject=rejects.reject if skip_bad else None, tell=bar.advance)
+            intake = Intake(sources, split=split, reject=rejects.reject if skip_bad else None, tell=bar.advance, pictures=pictures)
             for _, taken in intake.rows():
+                shown |= media_of(taken.records)
                 spool.add((record for record in taken.records if not isinstance(record, spans.Span)), measured=taken.measured)
                 marks.add(*(dataclasses.asdict(record) for record in taken.records if isinstance(record, spans.Span)))
                 texts.add(*({"text": document} for document in taken.documents))
         counts = intake.tally.metrics
         about = About(str(source.path), _digest(files), counts["format"], f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", counts)
+        spool.media = (file for digest in shown if (file := pictures.file(digest)) is not None)
         added = _store(project, source, spool, about, texts, marks, quiet=quiet)
         kept_rejects = {"rejects": str(rejects.keep(project.path / REJECTS, source.path))} if rejects.lines else {}
     seconds = time.perf_counter() - began
