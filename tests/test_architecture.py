@@ -24,7 +24,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "accord"
 SHARED = {"records", "errors", "settings"}
 HEAVY = {"torch", "transformers", "peft"}
 EVERYTHING = {path.stem for path in SOURCE.iterdir()} - {"__pycache__", "py"}
-COMMAND = SHARED | {"protocols", "runtime", "data", "feedback", "world", "commands", "commands.app", "commands.world"}
+COMMAND = SHARED | {"protocols", "runtime", "data", "feedback", "world", "commands", "commands.app", "commands.world", "commands.scenes"}
 """What every command may use; the rooms of commands/ add to it."""
 ALLOWED: dict[str, set[str]] = {
     "__init__": EVERYTHING,
@@ -76,6 +76,7 @@ ALLOWED: dict[str, set[str]] = {
     "commands.help_panels": {"commands.language"},
     "commands.models": SHARED | {"protocols", "runtime", "data", "models", "engine"},
     "commands.world": SHARED | {"runtime", "world"},
+    "commands.scenes": SHARED | {"runtime", "data", "feedback"},
     "commands.knowledge": SHARED | {"protocols", "runtime", "data", "models", "commands.models"},
     "commands.project": COMMAND,
     "commands.data": COMMAND | {"commands.models", "commands.knowledge"},
@@ -88,7 +89,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 """The longest matching name rules. A package may import itself, except algorithms, whose shared parts are named."""
 TORCHLESS = ("records", "errors", "settings", "protocols", "world", "feedback", "report", "rewards", "site")
-TORCHLESS_ROOMS = ("commands.project", "commands.data", "commands.feedback")
+TORCHLESS_ROOMS = ("commands.scenes", "commands.project", "commands.data", "commands.feedback")
 """Rooms of commands whose files name no torch, and load none until a command asks a model."""
 
 

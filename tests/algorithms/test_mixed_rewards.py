@@ -53,6 +53,47 @@ def test_weights_move_linearly_over_the_run() -> None:
     assert mixture.at(1, 1).weights == {"long": 1, "first": 0}
 
 
+def test_each_scene_is_rewarded_by_its_own_weights() -> None:
+    """The same response in three scenes: weights of its own, weights that move, and those of all others."""
+    asked: list[list[int]] = []
+
+    def first(row: Sequence[int]) -> float:
+        asked.append(list(row))
+        return float(row[0])
+
+    scenes = {"poem": [Term("first", 2, 2)], "desk": [Term("long", 0, -1), Term("first", 1, 1)]}
+    names = {1: "poem", 2: "desk", 3: "", 4: "hall"}
+    parts = {"long": Length(), "first": ByFunction(first)}
+    mixture = Mixture([Term("long")], parts, scenes=scenes, scene_of=lambda prompt: names[prompt[0]])
+    prompts, responses = [[1], [2], [3], [4]], [[5, 6], [7, 8], [9], [9, 9, 9]]
+    end = mixture.at(3, 3)
+    assert end.score(prompts, responses).tolist() == [10, 7 - 2, 1, 3]
+    assert asked == [[5, 6], [7, 8]]  # a part is not asked about what it has no weight for
+    found = end.metrics()
+    assert {name: found[f"reward.in.{name}"] for name in ("poem", "desk", "hall", "none")} == {"poem": 10, "desk": 5, "hall": 3, "none": 1}
+    assert found["reward.first"] == 6
+    assert mixture.at(1, 3).score(prompts, responses).tolist() == [10, 7, 1, 3]
+    assert mixture.settled().score(prompts, responses).tolist() == [10, 5, 1, 3]
+
+
+def test_token_rewards_are_weighted_by_scene() -> None:
+    class Tokens:
+        def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
+            return self.score_tokens(prompts, responses).sum(1)
+
+        def score_tokens(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
+            width = max(len(response) for response in responses)
+            return torch.tensor([[float(token) for token in row] + [0.0] * (width - len(row)) for row in responses])
+
+    scenes = {"poem": [Term("tokens", 2, 2)]}
+    mixture = Mixture([Term("long")], {"long": Length(), "tokens": Tokens()}, scenes=scenes, scene_of=lambda row: "poem" if row[0] else "")
+    weighted = mixture.at(1, 1, dense=True)
+    assert weighted.score([[0], [1]], [[1, 2, 3], [4, 5]]).tolist() == [3, 0]
+    spread = weighted.token_rewards()
+    assert spread is not None
+    assert spread.tolist() == [[0, 0, 0], [8, 10, 0]]
+
+
 def test_length_repetition_and_the_stop_token() -> None:
     rows = [[5, 6, 7, 8], [5, 5, 5, 5, 5], [5, 2], [5]]
     prompts = [[1]] * 4

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from accord.algorithms.rollouts import checked_scores, own_tokens
+from accord.data.scenes import scene_of
 from accord.errors import RunError, UsageError
 from accord.protocols import Scorer
 from accord.records import Episode, Prompt, PromptTokens, final_answer
@@ -27,6 +28,9 @@ from accord.runtime import ranks
 
 Tokens = Sequence[int]
 Ids = tuple[int, ...]
+SceneOf = Callable[[Tokens], str]
+NO_SCENE = "none"
+"""The scene of what has none, in metrics."""
 HINT = 'for example "model=1, exact=0..2, length=-0.01, my_rewards:polite=0.5, harmless>=0.5"'
 
 
@@ -115,6 +119,11 @@ def _unquoted(name: str) -> str:
     return name[1:-1] if len(name) > 1 and name[0] in QUOTES and name[-1] == name[0] else name
 
 
+def no_scene(_: Tokens) -> str:
+    """Return that a prompt is of no scene."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Mixture:
     """A weighted sum of scorers. ``parts`` maps each term's name to its scorer; ``multipliers`` are those of the terms with limits."""
@@ -122,19 +131,31 @@ class Mixture:
     terms: Sequence[Term]
     parts: Mapping[str, Scorer]
     multipliers: dict[str, float] = field(default_factory=dict[str, float])
+    scenes: Mapping[str, Sequence[Term]] = field(default_factory=dict[str, "Sequence[Term]"])
+    """The terms of the scenes that have their own, in place of ``terms``."""
+    scene_of: SceneOf = no_scene
+    """Tells the scene of a prompt by its tokens."""
 
     def at(self, step: int, steps: int, *, dense: bool = False) -> Weighted:
         """Return the reward of one step of a run, counted from 1; ``dense`` keeps rewards of single tokens on their tokens."""
         share = (step - 1) / max(steps - 1, 1)
         moving = {term.name: term.start + share * (term.end - term.start) for term in self.terms}
         weights = {term.name: moving[term.name] if term.limit is None else self._multiplier(term) for term in self.terms}
-        return Weighted(weights, self.parts, {term.name: term.limit for term in self.terms if term.limit is not None}, dense)
+        limits = {term.name: term.limit for term in self.terms if term.limit is not None}
+        return Weighted(weights, self.parts, limits, dense, scenes=self._by_scene(share), scene_of=self.scene_of)
+
+    def _by_scene(self, share: float) -> dict[str, dict[str, float]]:
+        """Return the weights of the scenes that have their own, at a share of the run."""
+        weights: dict[str, dict[str, float]] = {}
+        for scene, terms in self.scenes.items():
+            weights[scene] = {term.name: term.start + share * (term.end - term.start) for term in terms}
+        return weights
 
     def settled(self) -> Weighted:
         """Return the reward that evaluations of the same run are compared by: final weights, and nothing for parts with limits, whose
         weights move with what was sampled."""
         weights = {term.name: term.end if term.limit is None else 0.0 for term in self.terms}
-        return Weighted(weights, self.parts)
+        return Weighted(weights, self.parts, scenes=self._by_scene(1.0), scene_of=self.scene_of)
 
     def adapt(self, scored: Weighted, rate: float) -> None:
         """Move each multiplier by ``rate`` times the shortfall of its part's mean, but not below 0 (Dai et al. 2024, section 3.3)."""
@@ -203,6 +224,10 @@ class Rows:
             rows.append(Said(messages, text, prompt.extra, prompt.id, tuple(response)))
         return rows
 
+    def scene(self, ids: Tokens) -> str:
+        """Return the scene that the prompt of these tokens carries; empty for none."""
+        return scene_of(self._prompt(ids))
+
     def _prompt(self, ids: Tokens) -> Prompt:
         if isinstance(ids, PromptTokens):
             return ids.prompt
@@ -245,6 +270,7 @@ class Weighted:
     """A mixture at fixed weights, which records each part's scores; ``limits`` are those of parts whose weight is a multiplier."""
 
     weights: Mapping[str, float]
+    """Those of prompts whose scene has none of its own; with ``scenes``, of all others."""
     parts: Mapping[str, Scorer]
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
     dense: bool = False
@@ -255,6 +281,11 @@ class Weighted:
     """For each part that has a window, whether each pair exceeded it."""
     applies: dict[str, list[Tensor]] = field(default_factory=dict[str, "list[Tensor]"])
     """For each part, whether it applies to each response."""
+    scenes: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, "Mapping[str, float]"])
+    """The weights of the scenes that have their own, in place of ``weights``."""
+    scene_of: SceneOf = no_scene
+    in_scenes: dict[str, list[float]] = field(default_factory=dict[str, "list[float]"])
+    """The rewards given in each scene."""
 
     def score(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
         """Return the weighted sum of every part that applies; a limited part counts relative to its limit.
@@ -264,6 +295,8 @@ class Weighted:
         Raises:
             RunError: a part returned too few scores or one that is not a number; the error names the part.
         """
+        if self.scenes:
+            return self._score_in_scenes(prompts, responses)
         reward, share = torch.zeros(len(responses)), 1 + sum(self.weights[name] for name in self.limits)
         self.spread.clear()
         for name, weight in self.weights.items():
@@ -283,6 +316,31 @@ class Weighted:
                 scores = torch.zeros_like(scores)
             reward += weight * torch.where(applies, scores - self.limits.get(name, 0.0), 0.0)
         return reward / share if self.limits else reward
+
+    def _score_in_scenes(self, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> Float[Tensor, " rows"]:
+        """Return the weighted sum by the weights of each prompt's scene. A part is asked about the rows alone for which it has a weight."""
+        where = [self.scene_of(prompt) for prompt in prompts]
+        rows = [self.scenes.get(scene, self.weights) for scene in where]
+        width = max((len(response) for response in responses), default=0)
+        reward, spread = torch.zeros(len(responses)), torch.zeros(len(responses), width)
+        self.spread.clear()
+        for name in dict.fromkeys(each for weights in (self.weights, *self.scenes.values()) for each in weights):
+            chosen = [row for row, weights in enumerate(rows) if weights.get(name, 0.0)]
+            if not chosen:
+                continue
+            part = replace(self, weights={name: 1.0}, limits={}, scenes={}, spread=[])
+            reward[chosen] += torch.tensor([rows[row][name] for row in chosen]) * part.score(
+                [prompts[row] for row in chosen], [responses[row] for row in chosen]
+            )
+            if (tokens := part.token_rewards()) is not None:
+                weights = torch.tensor([rows[row][name] for row in chosen])
+                spread[chosen, : tokens.shape[1]] += weights[:, None] * tokens
+        if spread.any():
+            self.spread.append(spread)
+        totals: list[float] = (reward + spread.sum(1)).tolist()
+        for scene, total_reward in zip(where, totals, strict=True):
+            self.in_scenes.setdefault(scene or NO_SCENE, []).append(total_reward)
+        return reward
 
     def _scores(self, name: str, prompts: Sequence[Tokens], responses: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
         """Return a part's scores and where it applies; note those of its named parts."""
@@ -327,7 +385,8 @@ class Weighted:
         means = {f"reward.{name}": self.mean(name) for name in self.given if self.applied(name)}
         applies = {name: torch.cat(rows) for name, rows in self.applies.items()}
         means |= {f"applies.{name}": rows.float().mean().item() for name, rows in applies.items() if not rows.all()}
-        none = ~torch.stack(list(applies.values())).any(0) if applies else torch.zeros(0)
+        # With scenes each part is asked about rows of its own, so that the columns have no common rows.
+        none = ~torch.stack(list(applies.values())).any(0) if applies and not self.scenes else torch.zeros(0)
         if none.any():
             means["unrewarded"] = none.float().mean().item()
         for name, part in self.parts.items():
@@ -335,6 +394,7 @@ class Weighted:
             means |= {f"counted.{name}.{kind}": float(count) for kind, count in counts.items() if count}
             counts.clear()
         means |= {f"over_window.{name}": sum(long) / len(long) for name, long in self.over.items() if any(long)}
+        means |= {f"reward.in.{scene}": sum(given) / len(given) for scene, given in sorted(self.in_scenes.items())}
         return means | {f"weight.{name}": weight for name, weight in self.weights.items()}
 
 

@@ -16,9 +16,10 @@ import numpy as np
 from accord.errors import InputError
 from accord.evaluation.length_control import LengthControlled, length_controlled
 from accord.evaluation.power import more_prompts
-from accord.evaluation.slices import by_language, sliced
+from accord.evaluation.slices import by_language, by_scene, sliced
 from accord.evaluation.statistics import Floats, Interval, rate
 from accord.records import Prompt
+from accord.settings.scenes import NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Duel:
     length_controlled: LengthControlled
     by_use_case: Mapping[str, Interval]
     by_language: Mapping[str, Interval]
+    by_scene: Mapping[str, Interval] = field(default_factory=lambda: MappingProxyType({}))
+    """Empty where no prompt carries a scene."""
     by_criterion: Mapping[str, Interval] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -112,6 +115,7 @@ def _duel(
     second_lengths = np.array([len(texts[j][p]) for p in known], dtype=np.float64)
     controlled = length_controlled(worth[known], first_lengths, second_lengths, resamples=min(resamples, 500), seed=seed)
     draw = {"resamples": resamples, "seed": seed}
+    scenes = by_scene(prompts)
     by_criterion = dict[str, Interval]()
     for name, table in criteria.items():
         scores = table[known, i, j]
@@ -127,6 +131,7 @@ def _duel(
         controlled,
         sliced([prompt.use_case for prompt in prompts], worth, **draw),
         sliced(by_language(prompts), worth, **draw),
+        sliced(scenes, worth, **draw) if {*scenes} != {NONE} else {},
         by_criterion,
     )
 

@@ -1,4 +1,4 @@
-"""Subsets of prompts: by use case and by language."""
+"""Subsets of prompts: by use case, by language and by scene."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from accord.data.scenes import scene_of
 from accord.evaluation.statistics import Floats, Interval, rate
 from accord.records import Prompt
+from accord.settings.scenes import NONE
 
 
 def language_of(text: str) -> str:
@@ -23,6 +25,11 @@ def language_of(text: str) -> str:
 def by_language(prompts: Sequence[Prompt]) -> list[str]:
     """Return the language of each prompt's last turn."""
     return [language_of(prompt.messages[-1].content) for prompt in prompts]
+
+
+def by_scene(prompts: Sequence[Prompt]) -> list[str]:
+    """Return the scene that each prompt carries, ``none`` for those that carry none."""
+    return [scene_of(prompt) or NONE for prompt in prompts]
 
 
 def sliced(keys: Sequence[str], values: Floats, *, resamples: int = 2000, seed: int = 0) -> dict[str, Interval]:

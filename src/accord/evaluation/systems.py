@@ -8,17 +8,21 @@ honest one that of its truthfulness results. The texts are our own, in English o
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from accord.errors import UsageError
 from accord.evaluation.slices import language_of
 from accord.records import Demonstration, Message
+from accord.settings.conditions import Condition
 
-Condition = Literal["zero-shot", "few-shot", "chain-of-thought", "honest", "respectful", "quote"]
-CONDITIONS: tuple[Condition, ...] = get_args(Condition)
-WORDS: dict[Condition, dict[str, str]] = {
+BuiltIn = Literal["zero-shot", "few-shot", "chain-of-thought", "honest", "respectful", "quote", "concise", "scenes"]
+CONDITIONS: tuple[BuiltIn, ...] = get_args(BuiltIn)
+SCENES: BuiltIn = "scenes"
+"""Each prompt is asked as its scene says: with its system prompt, of its model, sampled as it says."""
+WORDS: dict[str, dict[str, str]] = {
     "chain-of-thought": {
         "en": '{prompt}\n\nThink step by step, then write the answer in a last line that begins with "Answer:".',
         "zh": "{prompt}\n\n请一步一步地想，最后另起一行，以“答案：”开头写出答案。",
@@ -30,6 +34,10 @@ WORDS: dict[Condition, dict[str, str]] = {
     "respectful": {
         "en": "Answer in a polite and respectful way, fair to everybody.\n\n{prompt}",
         "zh": "请礼貌、尊重、不带偏见地回答。\n\n{prompt}",
+    },
+    "concise": {
+        "en": "{prompt}\n\nAnswer in as few words as the question allows.",
+        "zh": "{prompt}\n\n请用尽可能少的字回答。",
     },
     "quote": {
         "en": "{prompt}\n\nQuote the sentence of the text that says so, word for word in quotation marks, then answer.",
@@ -44,7 +52,9 @@ class System:
     """A model and the way it is prompted."""
 
     model: str
-    condition: Condition = "zero-shot"
+    condition: str = "zero-shot"
+    own: Condition | None = field(default=None, hash=False)
+    """What a condition of the project puts around a prompt."""
 
     @property
     def name(self) -> str:
@@ -62,8 +72,11 @@ class System:
         return self.model.startswith(("http://", "https://"))
 
 
-def parse_system(text: str) -> System:
+def parse_system(text: str, own: Mapping[str, Condition] = MappingProxyType({})) -> System:
     """Read ``MODEL`` or ``MODEL+CONDITION``.
+
+    Args:
+        own: the conditions of the project, by name.
 
     Raises:
         UsageError: there is no such condition, or a remote model has no name.
@@ -71,10 +84,10 @@ def parse_system(text: str) -> System:
     model, plus, asked = text.rpartition("+")
     if not plus:
         return _checked(System(text))
-    known: Condition | None = next((condition for condition in CONDITIONS if condition == asked), None)
-    if known is None or not model:
-        raise UsageError(f"there is no prompting condition called {asked!r}", where=text, hint=f"choose one of {', '.join(CONDITIONS)}")
-    return _checked(System(model, known))
+    if (asked not in CONDITIONS and asked not in own) or not model:
+        hint = f"choose one of {', '.join([*CONDITIONS, *own])}, or write [conditions.{asked or 'NAME'}] into accord.toml"
+        raise UsageError(f"there is no prompting condition called {asked!r}", where=text, hint=hint)
+    return _checked(System(model, asked, own.get(asked)))
 
 
 def _checked(system: System) -> System:
@@ -83,12 +96,17 @@ def _checked(system: System) -> System:
     return system
 
 
-def conversation(condition: Condition, messages: Sequence[Message], shots: Sequence[Demonstration] = ()) -> tuple[Message, ...]:
+def conversation(
+    condition: str, messages: Sequence[Message], shots: Sequence[Demonstration] = (), own: Condition | None = None
+) -> tuple[Message, ...]:
     """Return the conversation that is put to the model; its last turn stays the user's.
 
     Args:
         shots: demonstrations that precede it as turns of their own, for few-shot.
+        own: what a condition of the project puts around it.
     """
+    if own is not None:
+        return _around(own, messages, shots)
     if condition == "few-shot":
         before: list[Message] = []
         for shot in shots:
@@ -101,8 +119,29 @@ def conversation(condition: Condition, messages: Sequence[Message], shots: Seque
     return (*messages[:-1], Message("user", words.replace("{prompt}", asked)))
 
 
-def final_answer(condition: Condition, text: str) -> str:
-    """Return the judged part of a response: of a chain of thought the part after its last "Answer:", if it has one."""
+def _around(own: Condition, messages: Sequence[Message], shots: Sequence[Demonstration]) -> tuple[Message, ...]:
+    """Return a conversation with what a condition of the project puts around it. A system prompt of its own stays, and stands first."""
+    asked = messages[-1].content
+    chinese = language_of(asked) == "zh"
+    system = (chinese and own.system_zh) or own.system
+    prefix, suffix = (chinese and own.prefix_zh) or own.prefix, (chinese and own.suffix_zh) or own.suffix
+    before = [message for message in messages[:-1] if message.role == "system"] or ([Message("system", system)] if system else [])
+    for shot in shots:
+        before += [*(turn for turn in shot.prompt.messages if turn.role != "system"), Message("assistant", shot.text)]
+    for example in own.examples:
+        before += [Message("user", example["prompt"]), Message("assistant", example["response"])]
+    rest = [message for message in messages[:-1] if message.role != "system"]
+    return (*before, *rest, Message("user", "\n\n".join(part for part in (prefix, asked, suffix) if part)))
+
+
+def final_answer(condition: str, text: str, own: Condition | None = None) -> str:
+    """Return the judged part of a response: of a chain of thought the part after its last "Answer:", if it has one.
+
+    Args:
+        own: a condition of the project, which says by itself after which text the answer begins.
+    """
+    if own is not None:
+        return text.rpartition(own.answer_after)[2].strip() if own.answer_after and own.answer_after in text else text
     if condition != "chain-of-thought":
         return text
     parts = _ANSWER.split(text)

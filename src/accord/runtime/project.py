@@ -9,23 +9,33 @@ import json
 import re
 import tomllib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from accord import settings as stages
 from accord.errors import InputError, UsageError
 from accord.runtime.files import OWNER_ONLY, write_atomic
 from accord.runtime.store_address import without_password
+from accord.settings import conditions as asking
 from accord.settings import questions
+from accord.settings import scenes as staging
+from accord.settings.conditions import Condition
+from accord.settings.scenes import Scene
 
 FILE = "accord.toml"
 TODAY = "today"
 """The date that leaves the clock to a chat template."""
 NESTED = {"label": ("questions",)}
 """Tables inside a section that are no settings of its command. ``Project.settings`` has them as sections, such as ``label.questions``."""
+TABLES: dict[str, tuple[type[Any], Callable[[Mapping[str, Any]], object]]] = {
+    staging.SECTION: (Scene, staging.read),
+    asking.SECTION: (Condition, asking.read),
+}
+"""Sections whose keys are names of tables of one kind, such as [scenes.complaint]: the kind, and what reads them all."""
 RENAMED = {"serve": {"places": "slots"}}
 """Older names of settings, by section. accord.toml may still hold them; each reading warns."""
 
@@ -167,6 +177,16 @@ class Project:
         return int(self.settings.get("project", {}).get("trainings", ProjectSection.trainings))
 
     @property
+    def scenes(self) -> dict[str, Scene]:
+        """The scenes of the project, in the order of accord.toml."""
+        return staging.read(self.settings.get(staging.SECTION, {}))
+
+    @property
+    def conditions(self) -> dict[str, Condition]:
+        """The project's own ways of asking a model, by name."""
+        return asking.read(self.settings.get(asking.SECTION, {}))
+
+    @property
     def template(self) -> TemplateSection:
         """What chat templates are given: accord.toml over the defaults."""
         return TemplateSection(**self.settings.get("template", {}))
@@ -279,11 +299,28 @@ def check(settings: Mapping[str, object], file: Path, text: str = "") -> None:
             except questions.QuestionError as error:
                 raise questions.located(error, str(file), text) from error
             continue
+        if section in TABLES:
+            _check_tables(section, values, str(file))
+            continue
         if section not in known:
-            raise UsageError(f"unknown section [{section}]", where=str(file), hint=_nearest(section, known))
+            raise UsageError(f"unknown section [{section}]", where=str(file), hint=_nearest(section, [*known, *TABLES]))
         if not isinstance(values, Mapping):
             raise UsageError(f"{section} is a section, not a value", where=str(file), hint=f"write [{section}] and its keys below")
         _check_section(section, cast("Mapping[str, object]", values), known[section], str(file))
+
+
+def _check_tables(section: str, tables: object, file: str) -> None:
+    """Check a section of tables of one kind: each by itself, then all together."""
+    kind, read = TABLES[section]
+    written = cast("Mapping[str, object]", tables) if isinstance(tables, Mapping) else {section: tables}
+    for name, values in written.items():
+        if not isinstance(values, Mapping):
+            raise UsageError(f"[{section}] has {name!r}, which is no table", where=file, hint=f"write [{section}.NAME] and its keys below")
+        _check_section(f"{section}.{name}", cast("Mapping[str, object]", values), kind, file)
+    try:
+        read(written)
+    except UsageError as error:
+        raise UsageError(error.what, where=f"{file} {error.where}", hint=error.hint) from error
 
 
 def _check_section(section: str, values: Mapping[str, object], kind: type[Any], file: str) -> None:
@@ -300,20 +337,30 @@ def _check_section(section: str, values: Mapping[str, object], kind: type[Any], 
 
 
 def _fits(value: object, hint: Any) -> bool:
+    if _one_of_several(hint):
+        return any(_fits(value, each) for each in get_args(hint))
     if get_origin(hint) is Literal:
         return value in get_args(hint)
-    if get_origin(hint) is dict:
-        return isinstance(value, dict)
+    if get_origin(hint) in (dict, list):
+        return isinstance(value, get_origin(hint))
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
+def _one_of_several(hint: Any) -> bool:
+    return get_origin(hint) in (Union, UnionType)
+
+
 def _expected(hint: Any) -> str:
+    if _one_of_several(hint):
+        return " or ".join(_expected(each) for each in get_args(hint) if each is not type(None))
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))
     if get_origin(hint) is dict:
         return "a table, such as {name = value}"
+    if get_origin(hint) is list:
+        return "a list, such as [1, 2]"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}.get(hint, str(hint))
 
 

@@ -25,13 +25,14 @@ from accord.serving.completions import chat, completions
 from accord.serving.embeddings import EmbeddingRequest, embeddings
 from accord.serving.fields import LONGEST_NAME
 from accord.serving.gate import Gate, problem
-from accord.serving.guards import Guarded, Rules
+from accord.serving.guards import Rules
 from accord.serving.host import Host, NotUnderstood, RefusedRequest, Unavailable, UnknownModel
 from accord.serving.keys import Keys
 from accord.serving.limits import Limits
 from accord.serving.metrics import Meter
 from accord.serving.response_fields import RESPONSE_FIELDS
 from accord.serving.responses import responses
+from accord.serving.scenes import Stages, guarded
 from accord.serving.schemas import FIELDS
 from accord.serving.service import ERRORS, Keeper, Service, Who, With, key_of
 
@@ -46,6 +47,7 @@ def create(
     limits: Limits | None = None,
     names: Sequence[str] = (),
     rules: Rules | None = None,
+    scenes: Stages | None = None,
     strict: bool = False,
     keeper: Keeper | None = None,
     extend: Callable[[FastAPI], None] | None = None,
@@ -56,6 +58,7 @@ def create(
         keys: the accepted keys; None accepts everybody and is only for this machine's own addresses.
         names: accepted host names, besides this machine's own.
         rules: the rules for every conversation.
+        scenes: what is different in some of them; None where the project has no scenes.
         strict: refuse a request with a field that nobody reads, instead of naming it in a header.
         keeper: stores the answers of keys that opted in.
         extend: adds more routes.
@@ -63,8 +66,8 @@ def create(
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=[*OWN, *names], www_redirect=False)]
     app = FastAPI(title="Accord", version=__version__, docs_url=None, redoc_url=None, middleware=middleware)
     meter = Meter(host.state)
-    guarded = Guarded(host, rules or Rules(), lambda side, kind: meter.filtered.labels(side, kind).inc())
-    app.state.service = Service(guarded, keys, limits or Limits(), meter, strict, keeper)
+    around = guarded(host, rules or Rules(), scenes, lambda side, kind: meter.filtered.labels(side, kind).inc())
+    app.state.service = Service(around, keys, limits or Limits(), meter, strict, keeper)
     app.state.fields = FIELDS | RESPONSE_FIELDS | set(EmbeddingRequest.model_fields)
     _routes(app)
     if extend:

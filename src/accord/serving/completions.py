@@ -13,10 +13,12 @@ from fastapi.responses import JSONResponse, Response
 from accord.serving import answers
 from accord.serving.answers import Choice, Completion, Form, Writer
 from accord.serving.fields import header, ignored
-from accord.serving.host import Ask, Piece, RefusedRequest, UnknownModel
+from accord.serving.host import Ask, NotUnderstood, Piece, RefusedRequest, UnknownModel
+from accord.serving.scenes import HEADER, Scened
 from accord.serving.schemas import Asked, ChatRequest, CompletionRequest, Drawing
 from accord.serving.service import Answered, Caller, Kept, Service, Who, With, asks_for_strict
 from accord.serving.streams import Stream, while_there
+from accord.settings.scenes import NONE
 
 WHOLE_CONTEXT = 10_000_000
 """Length limit when a request names none: the model's context ends the answer."""
@@ -43,6 +45,9 @@ async def answered(writer: Writer, asked: Drawing, asks: Sequence[Ask], request:
     if service.keeper and asks[0].conversation:
         kept = service.keeper.opened(who.key, asks[0], asked.user or "", (asked.model_extra or {}).get("store"))
     beside |= kept.headers
+    asks = [replace(ask, named=frozenset(asked.model_fields_set)) for ask in asks]
+    asks, told = await in_scene(asked.model, asks, request.headers.get(HEADER, ""), service)
+    beside |= told
     seeded = [replace(ask, seed=seed) for ask in asks for seed in asked.seeds()]
     drawn = [service.meter.watch(asked.model, service.host.ask(asked.model, ask)) for ask in seeded]
     choices = [Choice() for _ in drawn]
@@ -63,6 +68,26 @@ async def answered(writer: Writer, asked: Drawing, asks: Sequence[Ask], request:
         _spend(service, who, choices, asked.n)
     await kept.keep(writer.id, _answers(choices))
     return JSONResponse(writer.whole(choices), headers=beside | service.limits.headers(who.id))
+
+
+async def in_scene(model: str, asks: Sequence[Ask], name: str, service: Service) -> tuple[list[Ask], dict[str, str]]:
+    """Return requests with their scene, and the header that tells it; as they were on a server without scenes.
+
+    Args:
+        name: the scene that the request names itself.
+
+    Raises:
+        NotUnderstood: there is no such scene.
+    """
+    if not isinstance(service.host, Scened):
+        if name:
+            raise NotUnderstood("this server has no scenes", where=HEADER, hint="leave the header out, or add [scenes.NAME] to accord.toml")
+        return list(asks), {}
+    choice = await service.host.choose(model, asks[0], name)
+    if choice is None:
+        return list(asks), {}
+    service.meter.scenes.labels(choice.scene or NONE, choice.by, "yes" if choice.also else "no").inc()
+    return [replace(ask, scene=choice) for ask in asks], {HEADER: choice.told}
 
 
 def entered(asked: Asked, request: Request, service: Service, who: Caller) -> dict[str, str]:

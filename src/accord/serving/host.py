@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from accord.data.retrieval import Document, Quote
+from accord.data.scenes import Choice
 from accord.data.tool_turns import ToolCall
 from accord.errors import RunError
 from accord.records import Message, Sampling
@@ -115,6 +116,10 @@ class Piece:
     """The functions that the answer calls; in the last piece."""
     quotes: tuple[Quote, ...] = ()
     """The sentences of the given documents that make up the answer."""
+    scene: Choice | None = None
+    """The scene by whose rules it was answered; None on a server without scenes."""
+    sampling: Sampling | None = None
+    """How it was sampled, where a scene changed that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,12 @@ class Ask:
     """A JSON schema that the answer must fit."""
     documents: tuple[Document, ...] = ()
     """Texts that the answer may quote, and only quote; see ``guards``."""
+    scene: Choice | None = None
+    """The scene that was chosen for it already; see ``scenes``."""
+    named: frozenset[str] = frozenset()
+    """The sampling settings that the request names itself; a scene leaves these alone."""
+    pinned: bool = False
+    """Whether the named model has to answer, also where its scene has a model of its own: two models are compared."""
 
 
 @dataclass(frozen=True, slots=True)

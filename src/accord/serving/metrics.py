@@ -29,6 +29,9 @@ class Meter:
         self.requests = self._counter("accord_requests", "Answers asked for, by how they ended.", "model", "ended")
         self.tokens = self._counter("accord_tokens", "Tokens read and drawn.", "model", "kind")
         self.filtered = self._counter("accord_filtered", "What the filters found.", "side", "kind")
+        self.scenes = self._counter(
+            "accord_scenes", "Requests by scene, by what chose it, and whether others were found.", "scene", "by", "also"
+        )
         self.first = self._histogram("accord_first_token_seconds", "From the request to its first token.", "model")
         self.whole = self._histogram("accord_answer_seconds", "From the request to the end of its answer.", "model")
         if state:

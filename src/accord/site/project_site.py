@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from accord.feedback.accounts import Account
 from accord.feedback.questions import load
 from accord.feedback.store import Store
-from accord.feedback.web.access import Area, Visit
+from accord.feedback.web.access import Area, SceneOf, Visit
 from accord.feedback.web.languages import HERE
 from accord.runtime.project import Project
 from accord.serving.web.site import PACKAGE as CHAT
@@ -60,6 +60,7 @@ def site_of(
     library: Library,
     secret: str = "",
     sso: Provider | None = None,
+    scene: SceneOf | None = None,
 ) -> ProjectSite:
     """Return the site of a project, with the settings of its [label], [screening] and [chat] under one address.
 
@@ -67,6 +68,7 @@ def site_of(
         models: what answers in the chat; nothing of it is opened before somebody asks.
         secret: part of the forms' tokens.
         sso: the identity provider of single sign-on.
+        scene: tells labelers the scene of a prompt.
     """
     settings = project.settings
     address = shared(config)
@@ -84,6 +86,7 @@ def site_of(
         project=project,
         upload_mb=config.upload_mb,
         sso=sso,
+        scene=scene,
     )
 
 

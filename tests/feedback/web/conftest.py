@@ -15,6 +15,7 @@ from accord.feedback import accounts, tasks
 from accord.feedback.accounts import Role
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Task
+from accord.feedback.web.access import SceneOf
 from accord.feedback.web.app import PAGES, create
 from accord.records import Message, Prompt, Response
 from accord.settings import LabelConfig
@@ -83,10 +84,15 @@ def come(store: Store) -> Iterator[Come]:
     """Lets somebody in by invitation, or only to the door without a role."""
     opened: list[TestClient] = []
 
-    def enter(role: Role | None = "labeler", name: str = "ann", config: LabelConfig | None = None, json: bool = True) -> Person:
-        client = TestClient(
-            create(store, config or LabelConfig(), name="bakery", secret="x" * 40), base_url=HOME, raise_server_exceptions=False
-        )
+    def enter(
+        role: Role | None = "labeler",
+        name: str = "ann",
+        config: LabelConfig | None = None,
+        json: bool = True,
+        scene: SceneOf | None = None,
+    ) -> Person:
+        app = create(store, config or LabelConfig(), name="bakery", secret="x" * 40, scene=scene)
+        client = TestClient(app, base_url=HOME, raise_server_exceptions=False)
         opened.append(client)
         if role is None:
             return Person(client, json=json)

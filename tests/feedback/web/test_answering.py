@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from accord.feedback import accounts, answers, guidelines, schema, tasks
 from accord.feedback.store import Store
 from accord.feedback.web.app import create
+from accord.records import Prompt
 from accord.settings import LabelConfig
 
 
@@ -31,6 +32,23 @@ def test_an_answer_is_taken_once_however_often_it_arrives(queued: Store, come: C
     changed = ann.post("/tasks/t1/answer", sent | {"rank-1": "3"})
     assert (changed.status_code, changed.json()["key"]) == (409, "key_reused")
     assert len(stored(queued)) == 1
+
+
+def test_a_labeler_is_told_the_scene_of_a_prompt_and_its_note(queued: Store, come: Come) -> None:
+    def scene(prompt: Prompt, language: str) -> tuple[str, str]:
+        note = {"en": "Say <b>what</b> happens next.", "zh": "说明接下来会发生什么。"}[language]
+        return ("complaint", note) if prompt.id in ("p1", "p2", "p3") else ("", "")
+
+    ann = come(json=False, scene=scene)
+    page = ann.get("/next").text
+    assert "Scene: complaint" in page
+    assert "Say &lt;b&gt;what&lt;/b&gt; happens next." in page
+    ann.client.cookies.set("accord_language", "zh_CN")
+    assert "说明接下来会发生什么。" in ann.get("/next").text
+    ann.json = True
+    assert ann.get("/next").json()["task"]["scene"] == "complaint"
+    bea = come(name="bea")
+    assert "scene" not in bea.get("/next").json()["task"]
 
 
 def test_the_order_of_the_page_is_the_servers(queued: Store, come: Come) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 import torch
 
 from accord.commands.models import Answer, LocalSpeaker, Model, digest_of, load_model, locate
+from accord.commands.scenes import staged_prompts
+from accord.data.scenes import scene_of
 from accord.data.token_rows import RowTooLong
-from accord.errors import InputError
-from accord.evaluation.systems import System, conversation, final_answer, parse_system
+from accord.errors import InputError, UsageError
+from accord.evaluation.systems import SCENES, System, conversation, final_answer, parse_system
 from accord.feedback.store import Store
 from accord.protocols import Speaker
 from accord.records import Demonstration, Message, Prompt, Sampling
@@ -70,7 +72,7 @@ class Answers:
             ModelError: there is no such model.
             InputError: no prompt fits every model's context.
         """
-        parsed = tuple(parse_system(text) for text in dict.fromkeys(systems))
+        parsed = tuple(parse_system(text, self.project.conditions) for text in dict.fromkeys(systems))
         inputs = {system.name: system_digest(self.project, system) for system in parsed}
         answers = [self._answers(system, inputs[system.name], prompts) for system in parsed]
         fit = [row for row in range(len(prompts)) if all(each[row] is not None for each in answers)]
@@ -79,7 +81,8 @@ class Answers:
             raise InputError(f"none of the {len(prompts)} prompts fits the context of each model", where="answers", hint=hint)
         said = [[answer for row in fit if (answer := each[row]) is not None] for each in answers]
         texts = tuple(
-            tuple(final_answer(system.condition, answer.text) for answer in each) for system, each in zip(parsed, said, strict=True)
+            tuple(final_answer(system.condition, answer.text, system.own) for answer in each)
+            for system, each in zip(parsed, said, strict=True)
         )
         finished = tuple(tuple(answer.finished for answer in each) for each in said)
         self.left_out = len(prompts) - len(fit)
@@ -102,6 +105,8 @@ class Answers:
 
     def _answers(self, system: System, digest: str, prompts: Sequence[Prompt]) -> list[Answer | None]:
         """Return the answers, None to a prompt that does not fit the model's context; make and keep those that are missing."""
+        if system.condition == SCENES:
+            return self._in_scenes(system, prompts)
         conversations = [self.conversation(system, prompt) for prompt in prompts]
         keys: list[str] = []
         for turns in conversations:
@@ -126,6 +131,21 @@ class Answers:
             self.generated += len(missing)
         return [known.get(key) for key in keys]
 
+    def _in_scenes(self, system: System, prompts: Sequence[Prompt]) -> list[Answer | None]:
+        """Return the answers by the scene of each prompt: of its model, with its system prompt, sampled as it says."""
+        scenes, played = self.project.scenes, staged_prompts(self.project, prompts)
+        answers: dict[int, Answer | None] = {}
+        for name in dict.fromkeys(map(scene_of, played)):
+            rows = [row for row, prompt in enumerate(played) if scene_of(prompt) == name]
+            scene = scenes.get(name)
+            inside = System(model_in(system, scene.model if scene else ""))
+            sampling = dataclasses.replace(self.sampling, **scene.sampling()) if scene else self.sampling
+            asked = dataclasses.replace(self, sampling=sampling, generated=0)
+            said = asked._answers(inside, system_digest(self.project, inside), [played[row] for row in rows])
+            answers |= dict(zip(rows, said, strict=True))
+            self.generated, self._open = self.generated + asked.generated, asked._open
+        return [answers[row] for row in range(len(prompts))]
+
     def _fits(self, system: System, turns: Sequence[Message]) -> bool:
         try:
             self.opened(system.model).format.prompt(turns)
@@ -135,9 +155,12 @@ class Answers:
 
     def conversation(self, system: System, prompt: Prompt) -> tuple[Message, ...]:
         """Return the conversation that a system sees; a few-shot prompt has as many demonstrations as leave room for a response."""
+        if system.own is not None:
+            shots = self._shots(prompt, system.own.shots) if system.own.shots else []
+            return conversation(system.condition, prompt.messages, shots, system.own)
         if system.condition != "few-shot":
             return conversation(system.condition, prompt.messages)
-        shots = self._shots(prompt)
+        shots = self._shots(prompt, self.shots)
         chat_format = None if system.remote else self.opened(system.model).format
         while shots and chat_format and chat_format.context:
             try:
@@ -149,15 +172,15 @@ class Answers:
             shots = shots[:-1]
         return conversation("few-shot", prompt.messages, shots)
 
-    def _shots(self, prompt: Prompt) -> list[Demonstration]:
+    def _shots(self, prompt: Prompt, most: int) -> list[Demonstration]:
         """Return training demonstrations chosen for a prompt by its id alone, of its own use case where there are enough."""
         if not self._demonstrations:
             with Store.open(self.project.store_url) as store:
                 self._demonstrations = list(store.demonstrations(split="train"))
         others = [row for row in self._demonstrations if row.prompt.id != prompt.id]
         alike = [row for row in others if row.prompt.use_case == prompt.use_case]
-        pool = alike if len(alike) >= self.shots else others
-        return random.Random(derive(self.seed, "shots", prompt.id)).sample(pool, min(self.shots, len(pool)))
+        pool = alike if len(alike) >= most else others
+        return random.Random(derive(self.seed, "shots", prompt.id)).sample(pool, min(most, len(pool)))
 
     def _speaker(self, system: System) -> Speaker:
         if not system.remote:
@@ -178,13 +201,30 @@ class Answers:
         return self.project.path / CACHE / "answers" / f"{key}.jsonl"
 
 
+def model_in(system: System, model: str) -> str:
+    """Return the model that answers for a system in a scene: the scene's own, at the same address, or that of the system."""
+    return system.model if not model else f"{system.address[0]}#{model}" if system.remote else model
+
+
 def system_digest(project: Project, system: System) -> str:
     """Return the digest of a system's model; a remote one is known by its name alone.
 
+    With a condition of the project, or its scenes, what these say is part of it.
+
     Raises:
         ModelError: there is no such model.
+        UsageError: the project has no scenes, and the system is asked in them.
     """
-    return system.model if system.remote else digest_of(locate(project, system.model))
+    digest = system.model if system.remote else digest_of(locate(project, system.model))
+    if system.own is not None:
+        return lineage.digest_rows([digest, system.own])
+    if system.condition != SCENES:
+        return digest
+    if not project.scenes:
+        raise UsageError("the project has no scenes", where=system.name, hint="write [scenes.NAME] into accord.toml (docs/scenes.md)")
+    inside = {model_in(system, scene.model) for scene in project.scenes.values()}
+    others = [model if system.remote else digest_of(locate(project, model)) for model in sorted(inside)]
+    return lineage.digest_rows([digest, *others, *([name, scene] for name, scene in project.scenes.items())])
 
 
 def _read(file: Path) -> dict[str, Answer]:

@@ -22,6 +22,7 @@ from accord.commands.evaluate.compare_metrics import (
     mean_words,
     pairs_of,
     print_comparison,
+    scores_by_scene,
     side_by_side,
     strengths,
 )
@@ -29,6 +30,7 @@ from accord.commands.evaluate.compare_people import by_people
 from accord.commands.evaluate.held_out import held_out_prompts
 from accord.commands.evaluate.text_figures import references_of, semantic_spreads, text_figures
 from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.scenes import tagged_prompts
 from accord.commands.world import has_world, world_of
 from accord.errors import UsageError
 from accord.evaluation.duels import duels
@@ -44,7 +46,10 @@ from accord.settings import CompareConfig
 BY_HELP = (
     f"Who judges: {', '.join(BUILT_IN)}, or a plugin (docs/plugins.md). auto: gold in a built-in world, else a reward model, else people."
 )
-SYSTEMS_HELP = "Two or more: MODEL, MODEL+few-shot (or +chain-of-thought, +honest, +respectful, +quote), or http://host/v1#MODEL."
+SYSTEMS_HELP = (
+    "Two or more: MODEL, MODEL+few-shot (or +chain-of-thought, +honest, +respectful, +quote, +concise, +scenes, +NAME of [conditions]), "
+    "or http://host/v1#MODEL."
+)
 
 
 @shows(print_comparison)
@@ -90,6 +95,7 @@ def compare(
     dtype = compute_dtype(flags.dtype)
     known = world_of(opened).specs if by == "gold" and has_world(opened) else None
     prompts = held_out_prompts(opened, config.prompts, split=config.split, use_case=config.use_case, known=known)
+    prompts = tagged_prompts(opened, prompts)
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     answered = Answers(opened, sampling, config.seed, dtype, config.shots).of(systems, prompts)
     if judging:
@@ -121,7 +127,7 @@ def compare(
             "generated": answered.generated,
         }
         metrics["finished"] = {name: sum(done) / len(done) for name, done in zip(answered.names, answered.finished, strict=True)}
-        metrics |= jsonable(duel_metrics(found, judged, answered))
+        metrics |= jsonable(duel_metrics(found, judged, answered) | scores_by_scene(judged, answered, draw))
         if config.diversity and config.temperature:
             other_seed, twice = derive(config.seed, "second answers"), answered.prompts[: config.diversity]
             second = Answers(opened, sampling, other_seed, dtype, config.shots).of(systems, twice)

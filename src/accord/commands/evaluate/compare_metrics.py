@@ -16,9 +16,11 @@ from accord.commands.evaluate.text_figures import differences, print_text_figure
 from accord.evaluation.bradley_terry import standings
 from accord.evaluation.duels import Duel
 from accord.evaluation.judge_check import corrected
-from accord.evaluation.statistics import FEW, Interval
+from accord.evaluation.slices import by_scene
+from accord.evaluation.statistics import FEW, Interval, interval
 from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
+from accord.settings.scenes import NONE
 
 
 def print_comparison(metrics: Mapping[str, Any]) -> None:
@@ -48,6 +50,7 @@ def print_comparison(metrics: Mapping[str, Any]) -> None:
             log_odds = f"{each['strength'][0]:.2f}" if small else interval_text(each["strength"], 2)
             ranks.append((name, log_odds, "{} to {}".format(*each["rank_range"])))
         table("Bradley-Terry strengths" + (" by the judge's word" if corrected else ""), ["system", "log-odds", "rank"], ranks)
+    _print_scenes(metrics)
     if diverse := metrics.get("diversity"):
         spread = "semantic_spread" in next(iter(diverse.values()))
         rows = []
@@ -57,6 +60,16 @@ def print_comparison(metrics: Mapping[str, Any]) -> None:
         heads = ["system", "distinct pairs of words", "self-BLEU", *(["semantic spread"] if spread else [])]
         table("two answers to one prompt", heads, rows)
     print_text_figures(metrics.get("text", {}))
+
+
+def _print_scenes(metrics: Mapping[str, Any]) -> None:
+    """Print the figures by scene, a line per scene."""
+    if scores := metrics.get("score_by_scene"):
+        names = list(next(iter(scores.values())))
+        rows = [(scene, *(interval_text(each[name]) for name in names)) for scene, each in scores.items()]
+        table("mean score by scene", ["scene", *names], rows)
+    for duel, rates in metrics.get("win_rate_by_scene", {}).items():
+        table(f"win rate by scene, {duel}", ["scene", "win rate"], [(scene, interval_text(rate)) for scene, rate in rates.items()])
 
 
 def _about_the_judge(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -130,8 +143,21 @@ def duel_metrics(found: Sequence[Duel], judged: Judged, answered: Answered) -> d
         "length_effect": {duel.name: duel.length_controlled.phi for duel in found},
         "win_rate_by_use_case": {duel.name: dict(duel.by_use_case) for duel in found},
         "win_rate_by_language": {duel.name: dict(duel.by_language) for duel in found},
+        **({"win_rate_by_scene": scenes} if (scenes := {duel.name: dict(duel.by_scene) for duel in found if duel.by_scene}) else {}),
         "win_rate_by_criterion": {duel.name: dict(duel.by_criterion) for duel in found if duel.by_criterion},
     }
+
+
+def scores_by_scene(judged: Judged, answered: Answered, draw: Mapping[str, int]) -> dict[str, Any]:
+    """Return each system's mean score in each scene, where the judge gives scores and prompts carry scenes; otherwise nothing."""
+    scenes = by_scene(answered.prompts)
+    if judged.scores is None or {*scenes} == {NONE}:
+        return {}
+    found: dict[str, dict[str, Interval]] = {}
+    for scene in sorted({*scenes}):
+        rows = [row for row, each in enumerate(scenes) if each == scene]
+        found[scene] = {name: interval(judged.scores[rows, i].tolist(), **draw) for i, name in enumerate(answered.names)}
+    return {"score_by_scene": found}
 
 
 def _conclusion(duel: Duel, rate: Interval | None) -> str:

@@ -20,6 +20,7 @@ from accord.commands.evaluate.evaluate_summary import print_summary, summary_of
 from accord.commands.evaluate.held_out import held_out_prompts_by_id
 from accord.commands.evaluate.text_figures import references_of, text_figures
 from accord.commands.models import answerable, compute_dtype, digest_of, load_model, load_reward_model, locate
+from accord.commands.scenes import staged_prompts
 from accord.commands.world import world_of
 from accord.evaluation.run_facts import note_alarms
 from accord.evaluation.statistics import best_of_n_kl
@@ -62,7 +63,7 @@ def evaluate(
     choose_device(flags.device)
     world = world_of(opened)
     judge = GoldJudge(world, rules="evaluation")
-    prompts = held_out_prompts_by_id(opened, config.prompts, known=world.specs)
+    prompts = staged_prompts(opened, held_out_prompts_by_id(opened, config.prompts, known=world.specs))
     agreement = measure.training_agreement(opened)
     names = [base, sft, *policy]
     inputs = {model: digest_of(locate(opened, model)) for model in [*names, reward]}
@@ -77,6 +78,7 @@ def evaluate(
 
         duels = [(sft, base), *((each, sft) for each in policy), (BEST_OF_N, sft), *((each, BEST_OF_N) for each in policy)]
         metrics |= measure.win_rates(prompts, systems, duels, config)
+        metrics |= measure.by_scenes(prompts, systems, config)
         metrics["kl"] = {
             each: measure.kl(models[each], models[sft], systems[each], prompts, config.temperature, asker.dtype) for each in policy
         }

@@ -12,6 +12,7 @@ from accord.commands.evaluate.held_out import held_out_raw_text
 from accord.commands.evaluate.kl import response_kl
 from accord.commands.models import Model, respond
 from accord.engine.local import LocalSampler
+from accord.evaluation.slices import by_scene
 from accord.evaluation.statistics import interval
 from accord.evaluation.tax import alignment_tax
 from accord.evaluation.truth import made_up_share
@@ -25,6 +26,7 @@ from accord.records import Judgement, Prompt, Response, Sampling
 from accord.runtime import lineage
 from accord.runtime.project import Project
 from accord.settings import EvaluateConfig
+from accord.settings.scenes import NONE
 from accord.world import HELD_OUT_GROUP
 
 
@@ -60,6 +62,22 @@ def win_rates(
         rates[duel], ties[duel] = rounded(won.interval), round(won.ties, 4)
         by_case[duel] = {case: rounded(rate) for case, rate in won.by_use_case.items()}
     return {"win_rate": rates, "ties": ties, "win_rate_by_use_case": by_case, "prompts": len(prompts)}
+
+
+def by_scenes(prompts: Sequence[Prompt], systems: Mapping[str, JudgedSystem], config: EvaluateConfig) -> dict[str, Any]:
+    """Return each system's mean utility in each scene; nothing where no prompt carries one."""
+    scenes = by_scene(prompts)
+    if {*scenes} == {NONE}:
+        return {}
+    found: dict[str, dict[str, list[float]]] = {}
+    for scene in sorted({*scenes}):
+        rows = [row for row, each in enumerate(scenes) if each == scene]
+        of_systems: dict[str, list[float]] = {}
+        for name, system in systems.items():
+            utilities = [system.judgements[row].utility for row in rows]
+            of_systems[name] = rounded(interval(utilities, resamples=config.bootstrap, seed=config.seed))
+        found[scene] = of_systems
+    return {"utility_by_scene": found}
 
 
 def kl(policy: Model, sft: Model, system: JudgedSystem, prompts: Sequence[Prompt], temperature: float, dtype: torch.dtype) -> float:

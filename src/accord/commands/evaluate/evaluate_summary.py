@@ -34,6 +34,7 @@ def summary_of(project: Project, metrics: Mapping[str, Any], *, base: str, sft: 
         "hallucination": {key: made_up[name] for key, name in (("base", base), ("sft", sft), ("ppo", ppo)) if name in made_up},
         "criteria": metrics["criteria"],
         "text": metrics["text"],
+        **({"utility_by_scene": metrics["utility_by_scene"]} if "utility_by_scene" in metrics else {}),
     }
 
 
@@ -55,6 +56,13 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for model, row in summary["criteria"].items():
         means.append([model, *(f"{row[name]:.2f}" for name in names)])
     table("criteria, 0 to 1", ["model", *names], means)
+    if scenes := summary.get("utility_by_scene"):
+        systems = list(next(iter(scenes.values())))
+        table(
+            "utility by scene",
+            ["scene", *systems],
+            [(scene, *(_percent(each[name]) for name in systems)) for scene, each in scenes.items()],
+        )
 
     print_text_figures(summary["text"])
     rows = [("labelers agree", _percent(summary["agreement"]))]

@@ -20,6 +20,7 @@ from accord.commands.evaluate.probe_knowledge import knowledge
 from accord.commands.evaluate.probe_measure import MEASURES, USUAL, Probing
 from accord.commands.evaluate.probe_plugins import functions_of, measured_by_plugin
 from accord.commands.evaluate.probe_safety import safety
+from accord.commands.evaluate.probe_scenes import routed
 from accord.commands.evaluate.probe_table import print_probes
 from accord.commands.evaluate.probe_tax import raw_text_losses
 from accord.commands.evaluate.probe_tests import public_test
@@ -80,7 +81,8 @@ def probe(
     opened = Project.open(project)
     choose_device(flags.device)
     tests = [read_task_set(path, config.prompts) for path in file]
-    parsed = tuple(parse_system(text) for text in dict.fromkeys(systems or language_models(opened)))
+    asked = systems or (() if [*measures] == ["scenes"] and not file else language_models(opened))
+    parsed = tuple(parse_system(text, opened.conditions) for text in dict.fromkeys(asked))
     inputs = {system.name: system_digest(opened, system) for system in parsed}
     inputs |= {f"measure {each}": plugins.origin("measures", each) for each in functions}
     if again:
@@ -103,13 +105,15 @@ def probe(
                     found = {"safety": safety(probing, lexicon)}
                 case "knowledge":
                     found = {"knowledge": knowledge(probing)}
+                case "scenes":
+                    found = {"scenes": routed(opened, config.prompts)}
                 case "fairness":
                     found = {"swaps": group_swaps(probing, reward)} if reward else {}
                     found["served"] = group_agreement(probing)
                 case _:
                     found = {"measures": metrics.get("measures", {}) | {each: measured_by_plugin(probing, each, functions[each])}}
             metrics |= jsonable(found)
-        metrics["measured_by"] = classifiers.as_json(**RESTS_ON)
+        metrics["measured_by"] = {} if [*measures] == ["scenes"] and not tests else classifiers.as_json(**RESTS_ON)
         if tests:
             metrics["files"] = jsonable({test.name: public_test(probing, test, lexicon) for test in tests})
     note_alarms(run)

@@ -19,10 +19,10 @@ from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import ProbeConfig
 
-Measure = Literal["tax", "truth", "safety", "fairness", "knowledge"]
+Measure = Literal["tax", "truth", "safety", "fairness", "knowledge", "scenes"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 USUAL = MEASURES[:4]
-"""Measures that are taken when none is named; `knowledge` asks every question several times."""
+"""Measures that are taken when none is named; `knowledge` asks every question several times, and `scenes` is about no model."""
 SHOWN = 20
 """Responses of each kind that are written down for a system."""
 

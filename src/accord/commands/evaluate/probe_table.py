@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from accord.commands.app import interval_text
+from accord.commands.evaluate.probe_scenes import lines_of
 from accord.runtime.progress import say, table
 from accord.runtime.runs import Run
 
@@ -27,6 +28,9 @@ def print_probes(run: Run) -> None:
             _print_part(part, found[part])
     for system, each in found.get("knowledge", {}).items():
         _print_knowledge(system, each)
+    if scenes := found.get("scenes"):
+        head = ["tagged", *(f"to {name}" for name in scenes["routed"]), "recall", "precision"]
+        table(f"scenes that the classifiers find, {scenes['prompts']} held-out prompts", head, lines_of(scenes))
     for name, each in found.get("measures", {}).items():
         _print_part(name, each)
     for name, each in found.get("files", {}).items():

@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from accord.commands.app import Flat, Insecure, ProjectPath, RunName
 from accord.commands.feedback.cut_off import CutOff, rankable_of
 from accord.commands.feedback.simulated import assignments, rankable
+from accord.commands.scenes import notes_of
 from accord.commands.world import world_of
 from accord.errors import InputError
 from accord.feedback import questions, tasks
@@ -63,7 +64,9 @@ def label(
         tasks.add(store, list(waiting_tasks(store, seed=config.seed, overlap=config.overlap, responses=responses)))
         sso = sso_of(opened.settings)
         screening = ScreeningConfig(**opened.settings.get("screening", {}))
-        open_site(store, config, screening, asked, name=opened.path.name, folder=opened.path, insecure=insecure, sso=sso)
+        open_site(
+            store, config, screening, asked, name=opened.path.name, folder=opened.path, insecure=insecure, sso=sso, scene=notes_of(opened)
+        )
     return None
 
 

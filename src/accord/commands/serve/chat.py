@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPath
 from accord.commands.models import compute_dtype, load_model
-from accord.commands.serve.rules import rules_of
+from accord.commands.serve.rules import rules_of, stages_of
 from accord.errors import ModelError, UsageError
 from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.store import Store
@@ -20,8 +20,8 @@ from accord.feedback.web.server import sso_of
 from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
 from accord.runtime.project import Project
-from accord.serving.guards import Guarded
 from accord.serving.model_host import ModelHost
+from accord.serving.scenes import guarded
 from accord.serving.terminal import talk
 from accord.serving.upstream import Upstream, UpstreamLibrary
 from accord.serving.web.one_process import open_chat
@@ -66,7 +66,9 @@ def chat(
 
 
 def _open_page(project: Project, config: ChatConfig, upstream: str, dtype: str, *, insecure: bool) -> None:
-    rules = rules_of(project, ServeConfig(**project.settings.get("serve", {})), dtype)
+    serving = ServeConfig(**project.settings.get("serve", {}))
+    rules = rules_of(project, serving, dtype)
+    scenes = stages_of(project, serving, rules, dtype, upstream=bool(upstream))
     host: Upstream | ModelHost
     library: UpstreamLibrary | Shelf
     if upstream:
@@ -77,7 +79,7 @@ def _open_page(project: Project, config: ChatConfig, upstream: str, dtype: str, 
         names = _language_models(library, config)
         host = ModelHost(lambda name: load_model(project, name), names, dtype=compute_dtype(dtype))
     with Store.open(project.store_url, seconds=ANSWER_SECONDS) as store:
-        models, sso = Guarded(host, rules), sso_of(project.settings)
+        models, sso = guarded(host, rules, scenes), sso_of(project.settings)
         site = ChatSite(store, labels(config), project.path.name, folder=project.path, chat=config, models=models, library=library, sso=sso)
         open_chat(site, insecure=insecure, folder=project.path)
 

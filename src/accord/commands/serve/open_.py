@@ -13,8 +13,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPath
+from accord.commands.scenes import notes_of
 from accord.commands.serve.open_models import LateHost
-from accord.commands.serve.rules import rules_of
+from accord.commands.serve.rules import rules_of, stages_of
 from accord.errors import UsageError
 from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.store import Store
@@ -22,7 +23,7 @@ from accord.feedback.web.server import secret_for, sso_of
 from accord.runtime.device import choose_device
 from accord.runtime.language_models import Shelf
 from accord.runtime.project import FILE, Project
-from accord.serving.guards import Guarded
+from accord.serving.scenes import guarded
 from accord.serving.upstream import Upstream, UpstreamLibrary
 from accord.serving.web.site import Models
 from accord.settings import LabelConfig, OpenConfig, ServeConfig
@@ -72,17 +73,19 @@ def open_(
 def _site(project: ProjectPath, config: OpenConfig, upstream: str, flags: Compute, secret: str) -> ProjectSite:
     """Return the site of a project. Whoever asked for it closes its store."""
     opened = Project.open(project)
-    rules = rules_of(opened, ServeConfig(**opened.settings.get("serve", {})), flags.dtype)
+    serving = ServeConfig(**opened.settings.get("serve", {}))
+    rules = rules_of(opened, serving, flags.dtype)
+    scenes = stages_of(opened, serving, rules, flags.dtype, upstream=bool(upstream))
     sso = sso_of(opened.settings)
     host: Models
     if upstream:
-        host = Guarded(server := Upstream(upstream), rules)
+        host = guarded(server := Upstream(upstream), rules, scenes)
         library = UpstreamLibrary(server, str(opened.settings.get("chat", {}).get("model", "")))
     else:
-        host, library = Guarded(LateHost(lambda: _host(opened, flags)), rules), Shelf(opened)
+        host, library = guarded(LateHost(lambda: _host(opened, flags)), rules, scenes), Shelf(opened)
     with ExitStack() as until_made:
         store = until_made.enter_context(Store.open(opened.store_url, seconds=ANSWER_SECONDS))
-        site = site_of(opened, store, config, models=host, library=library, secret=secret, sso=sso)
+        site = site_of(opened, store, config, models=host, library=library, secret=secret, sso=sso, scene=notes_of(opened))
         until_made.pop_all()
         return site
 

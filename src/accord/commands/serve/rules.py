@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, cast
 
+from accord.commands.scenes import documents_of, router_of
 from accord.data.classifiers.project_set import DEFAULT, ClassifierSet, of_project
-from accord.errors import InputError, UsageError
+from accord.data.retrieval import Document
+from accord.errors import InputError, ModelError, UsageError
 from accord.feedback.store import Store
 from accord.records import Demonstration
 from accord.runtime import plugins
@@ -15,6 +18,7 @@ from accord.runtime.project import Project
 from accord.serving import apart, screens
 from accord.serving.guards import FAILED, Rules, Score, Screen
 from accord.serving.prompt_styles import system_prompt
+from accord.serving.scenes import Stage, Stages
 from accord.settings import ServeConfig
 
 Guard = Callable[[str], Iterable[str]]
@@ -23,8 +27,11 @@ KINDS = ("harm", "injection", "personal", "unsure")
 """Kinds that our own rules find; no guard may have such a name."""
 
 
-def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rules:
+def rules_of(project: Project, config: ServeConfig, dtype: str = "auto", *, score: Score | None = None) -> Rules:
     """Return the rules that the settings ask for.
+
+    Args:
+        score: the reward model, if it is open already.
 
     Raises:
         UsageError: there is no system prompt of this name, no such guard or classifier, or no such run of a probe.
@@ -32,8 +39,7 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
         ModelError: the reward model or the folder of a classifier is missing.
     """
     demonstrations: tuple[Demonstration, ...] = ()
-    score: Score | None = None
-    if config.best_of > 1:
+    if config.best_of > 1 and score is None:
         from accord.commands.models import compute_dtype, reply_scorer  # loads torch, which rules alone do not need
 
         score = reply_scorer(project, config.reward, compute_dtype(dtype))
@@ -60,6 +66,46 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto") -> Rule
         shots=config.shots,
         reasoning=config.reasoning,
     )
+
+
+def stages_of(project: Project, config: ServeConfig, rules: Rules, dtype: str = "auto", *, upstream: bool = False) -> Stages | None:
+    """Return the scenes of a project, each with its rules; None where it has none.
+
+    Args:
+        rules: those of the server, which hold where a scene says nothing else.
+        upstream: whether another server has the models, so that their names cannot be checked here.
+
+    Raises:
+        UsageError: a scene names no classifier of ours, or an alias is a model's name.
+        ModelError: a scene's model is not there.
+        InputError: a scene's document cannot be read.
+    """
+    router = router_of(project)
+    if router is None:
+        return None
+    router.open()
+    stages: dict[str, Stage] = {}
+    for name, scene in router.scenes.items():
+        there = project.models()
+        if scene.model and not upstream and scene.model not in there:
+            raise ModelError(
+                "a scene's model is not there", where=f"[scenes.{name}] model, {scene.model}", hint=f"there are: {', '.join(there)}"
+            )
+        if taken := [alias for alias in scene.alias_names if alias in there]:
+            raise UsageError(f"the alias {taken[0]!r} is the name of a model", where=f"[scenes.{name}] aliases", hint="choose another name")
+        changed, own = scene.rules(), rules
+        if changed:
+            config_there = replace(config, **changed, **_guards(config, changed))
+            own = rules_of(project, config_there, dtype, score=rules.score)
+        documents = tuple(Document(title, text) for title, text in documents_of(project, scene.document_files))
+        stages[name] = Stage(replace(own, system=scene.system or own.system), scene.model, documents, scene.sampling())
+    return Stages(router, stages)
+
+
+def _guards(config: ServeConfig, changed: dict[str, Any]) -> dict[str, Any]:
+    """Return that a scene whose filters are off asks no guards."""
+    filters = (changed.get("input_filter", config.input_filter), changed.get("output_filter", config.output_filter))
+    return {"guards": ""} if filters == ("off", "off") else {}
 
 
 def thresholds(project: Project, run: str) -> dict[str, float]:

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPath
 from accord.commands.models import compute_dtype, load_model
-from accord.commands.serve.rules import rules_of
+from accord.commands.serve.rules import rules_of, stages_of
 from accord.errors import ModelError, UsageError
 from accord.feedback import questions
 from accord.feedback.app_prompts import Draw
@@ -41,6 +41,7 @@ from accord.serving.keys import Keys
 from accord.serving.limits import Limits
 from accord.serving.model_host import Capacity, ModelHost
 from accord.serving.reload import reload_rewritten
+from accord.serving.scenes import Stages
 from accord.serving.screens import EVERYTHING
 from accord.serving.upstream import Upstream
 from accord.settings import ChatConfig, LabelConfig, ServeConfig
@@ -71,9 +72,10 @@ def serve(
     keys = None if no_keys else Keys(opened.path)
     check_address(config, keys, insecure=insecure)
     rules = rules_of(opened, config, flags.dtype)
+    scenes = stages_of(opened, config, rules, flags.dtype, upstream=bool(upstream))
     host = Upstream(upstream, seconds=config.seconds) if upstream else _model_host(opened, config, model, flags.dtype)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_run(host, config, keys, rules, opened))
+        asyncio.run(_run(host, config, keys, rules, opened, scenes))
 
 
 def check_address(config: ServeConfig, keys: Keys | None, *, insecure: bool) -> None:
@@ -118,14 +120,21 @@ def _say_who_answers(host: Host, project: Project) -> None:
         print(f"  model={name}: {host.version(name)}  {where}", flush=True)
 
 
-async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules, project: Project) -> None:
+async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules, project: Project, scenes: Stages | None) -> None:
     socket = listen(config.host, config.port)
     names = [part.strip() for part in config.names.split(",") if part.strip()]
     limits = Limits(config.requests_per_minute, config.tokens_per_minute)
     desk = desk_of(project, config)
     held_out = ChatConfig(**project.settings.get("chat", {})).held_out
     keeper = Keeper(desk, Draw(EVERYTHING, config.prompt_share, config.prompts_per_user, held_out), config.keep_days)
-    how: dict[str, Any] = {"limits": limits, "names": [*names, config.host], "rules": rules, "strict": config.strict, "keeper": keeper}
+    how: dict[str, Any] = {
+        "limits": limits,
+        "names": [*names, config.host],
+        "rules": rules,
+        "scenes": scenes,
+        "strict": config.strict,
+        "keeper": keeper,
+    }
     app = create(host, keys=keys, **how, extend=lambda app: mount(app, desk, routes.router, task_routes.router, hook_routes.router))
     await host.start()
     beside = [asyncio.create_task(reload_rewritten(Shelf(project), host))] if isinstance(host, ModelHost) else []

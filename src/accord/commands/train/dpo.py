@@ -12,6 +12,7 @@ from typing import Annotated
 from accord.algorithms import dpo as algorithm
 from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags, shows
 from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.scenes import in_scenes
 from accord.commands.train.range_test import few, print_run, range_test, run_folder
 from accord.commands.train.run import (
     SAMPLE_FIRST,
@@ -59,7 +60,9 @@ def dpo(
     flags.start()
     source, folder = locate(opened, sft), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
-        ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, said_by(store, store.ranked_prompts(), config.kinds))
+        ranked, digest = snapshot(
+            folder / "rankings.jsonl", RankedPrompt, in_scenes(opened, said_by(store, store.ranked_prompts(), config.kinds))
+        )
     if not ranked:
         raise InputError(f"the store has no rankings by {config.kinds}", where=opened.store_name, hint=SAMPLE_FIRST)
     inputs = {"sft": digest_of(source), "rankings": digest, **template_input(opened)}

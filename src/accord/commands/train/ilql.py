@@ -12,6 +12,7 @@ from typing import Annotated
 from accord.algorithms import ilql as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.scenes import in_scenes
 from accord.commands.train.run import (
     SAMPLE_FIRST,
     adapted,
@@ -61,7 +62,9 @@ def ilql(
     flags.start()
     source, folder = locate(opened, sft), opened.run(name)
     with Store.open(opened.store_url) as store:
-        rated, digest = snapshot(folder / "returns.jsonl", Worth, said_by(store, returns(store, config.returns), config.kinds))
+        rated, digest = snapshot(
+            folder / "returns.jsonl", Worth, in_scenes(opened, said_by(store, returns(store, config.returns), config.kinds))
+        )
     if not rated:
         what = "the store has no ratings to learn from" if config.returns == "ratings" else "the store has no rated or ranked responses"
         raise InputError(f"{what} by {config.kinds}", where=opened.store_name, hint=SAMPLE_FIRST)

@@ -13,6 +13,7 @@ from typing import Annotated
 from accord.algorithms import kto as algorithm
 from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags, shows
 from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.scenes import in_scenes
 from accord.commands.train.range_test import few, print_run, range_test, run_folder
 from accord.commands.train.run import (
     SAMPLE_FIRST,
@@ -62,7 +63,7 @@ def kto(
     source, folder = locate(opened, sft), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
         said = said_by(store, thumbs(store, config.thumbs, good=config.good_quality, bad=config.bad_quality), config.kinds)
-        given, digest = snapshot(folder / "thumbs.jsonl", Thumb, said)
+        given, digest = snapshot(folder / "thumbs.jsonl", Thumb, in_scenes(opened, said))
     if not given:
         what = "the store has no ratings to make thumbs of" if config.thumbs == "ratings" else "the store has nothing to make thumbs of"
         raise InputError(f"{what} by {config.kinds}", where=opened.store_name, hint=SAMPLE_FIRST)

@@ -15,6 +15,7 @@ from typing import Annotated
 from accord.algorithms import process as algorithm
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.scenes import in_scenes
 from accord.commands.train.run import (
     counted,
     plan_run,
@@ -58,7 +59,7 @@ def process(
     opened = Project.open(project)
     flags.start()
     source = locate(opened, sft)
-    rows = sorted(marked(opened, config), key=lambda row: (row.response.id, row.spans))
+    rows = sorted(in_scenes(opened, marked(opened, config)), key=lambda row: (row.response.id, row.spans))
     training = [row for row in rows if row.prompt.split == "train"]
     unseen = [row for row in rows if row.prompt.split != "train"]
     if not any(row.spans for row in training):

@@ -13,6 +13,7 @@ from typing import Annotated, TypeVar
 from accord.algorithms import reward as algorithm
 from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags, shows
 from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.scenes import in_scenes
 from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.range_test import few, print_run, range_test, run_folder
 from accord.commands.train.run import (
@@ -69,19 +70,18 @@ def reward(
     with Store.open(opened.store_url) as store:
         worths: dict[str, tuple[float, ...]] = {}
         if config.learn_from == "ratings":
-            rated, digest = snapshot(
-                folder / "ratings.jsonl", Worth, _of_group(said_by(store, returns(store, "ratings"), config.kinds), config)
-            )
+            rows = _of_group(said_by(store, returns(store, "ratings"), config.kinds), config)
+            rated, digest = snapshot(folder / "ratings.jsonl", Worth, in_scenes(opened, rows))
             ranked, worths = _by_worth(rated)
         else:
             given = said_by(store, _ranked_prompts(opened, store, config), config.kinds)
-            ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, _of_group(given, config))
+            ranked, digest = snapshot(folder / "rankings.jsonl", RankedPrompt, in_scenes(opened, _of_group(given, config)))
         if not ranked:
             hint = "`accord sample`, then `accord label`"
             whose = f"{config.kinds}{f' of the group {config.group}' if config.group else ''}"
             raise InputError(f"the store has no {config.learn_from} by {whose}", where=opened.store_name, hint=hint)
         written = (row for row in written_demonstrations(store) if row.prompt.split == "train")
-        demonstrations, shown = snapshot(folder / "demonstrations.jsonl", Demonstration, written)
+        demonstrations, shown = snapshot(folder / "demonstrations.jsonl", Demonstration, in_scenes(opened, written))
     inputs = {"sft": digest_of(source), config.learn_from: digest, "demonstrations": shown, **template_input(opened)}
     run = Run.start(folder, stage="reward", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
     if run.done:

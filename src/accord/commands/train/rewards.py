@@ -23,9 +23,11 @@ from accord.algorithms.reward_parts import Ensemble, HumanRatings, SignedSimilar
 from accord.algorithms.rewards import Earned, Ended, ExactAnswer, Length, Mixture, Repetition, Rows, Term, TextPart, parse_rewards
 from accord.commands.knowledge import open_meaning, own_answers, question_of, questions_of
 from accord.commands.models import Model, digest_of, load_model, load_reward_model, locate, open_tokenizer
+from accord.commands.scenes import in_scenes
 from accord.commands.train.run import as_held, askable, snapshot
 from accord.commands.train.text_rewards import VERIFIERS, TextTerm, judged_agreement, open_texts, read_term, written_by
 from accord.data.refusal import admits_ignorance
+from accord.data.scenes import scene_of
 from accord.data.semantics import UNKNOWN
 from accord.data.templates import ChatFormat
 from accord.data.templates import chat_format as template_of
@@ -87,6 +89,13 @@ class RewardSpec:
     ratings: list[Worth] = field(default_factory=list[Worth])
     remarks: list[str] = field(default_factory=list[str])
     """What the run's log is to say of it."""
+    scenes: Mapping[str, list[Term]] = field(default_factory=dict[str, "list[Term]"])
+    """The terms of the scenes that have their own; ``terms`` are those of all others."""
+
+    @property
+    def every_term(self) -> list[str]:
+        """The names of all terms, each once."""
+        return list(dict.fromkeys(term.name for terms in (self.terms, *self.scenes.values()) for term in terms))
 
     @property
     def parents(self) -> dict[str, str]:
@@ -120,7 +129,8 @@ def open_rewards(
     environment: str = getattr(config, "environment", "")
     terms, folder = _terms(config, rewards), project.run(name)
     before = "" if split == "train" else f"{split}-"
-    names = [term.name for term in terms]
+    scenes = {} if rewards and rewards != config.rewards else _scene_terms(project, terms, environment)
+    names = list(dict.fromkeys(term.name for each in (terms, *scenes.values()) for term in each))
     _check_earned(names, environment)
     models: dict[str, str] = {}
     texts: list[TextTerm] = []
@@ -134,18 +144,23 @@ def open_rewards(
     demonstrations, ratings = list[Demonstration](), list[Worth]()
     similar = any(each == "similarity" or SIGNED.fullmatch(each) for each in names)
     with Store.open(project.store_url) as store:
-        known = {prompt.id for prompt in store.prompts(split=split)}
         if "exact" in names or similar or "math" in names:
             said = said_by(store, store.demonstrations(split=split), config.kinds)
             useful = _with_answers(said) if "exact" in names else said
-            demonstrations, inputs["demonstrations"] = snapshot(folder / f"{before}demonstrations.jsonl", Demonstration, useful)
-            if "exact" in names or similar:
-                known &= {row.prompt.id for row in demonstrations}
+            file = folder / f"{before}demonstrations.jsonl"
+            demonstrations, inputs["demonstrations"] = snapshot(file, Demonstration, in_scenes(project, useful))
         if "ratings" in names:
             given = (row for row in said_by(store, returns(store, "ratings"), config.kinds) if row.prompt.split == split)
-            ratings, inputs["ratings"] = snapshot(folder / f"{before}ratings.jsonl", Worth, given)
-            known &= {row.prompt.id for row in ratings}
-        wanted: Iterable[Prompt] = (prompt for prompt in store.prompts(split=split) if prompt.id in known)
+            ratings, inputs["ratings"] = snapshot(folder / f"{before}ratings.jsonl", Worth, in_scenes(project, given))
+        demonstrated, rated = {row.prompt.id for row in demonstrations}, {row.prompt.id for row in ratings}
+
+        def usable(prompt: Prompt) -> bool:
+            """Whether the rewards of a prompt's scene can be given for it."""
+            own = [term.name for term in scenes.get(scene_of(prompt), terms)]
+            shown = any(each in ("exact", "similarity") or SIGNED.fullmatch(each) for each in own)
+            return (not shown or prompt.id in demonstrated) and ("ratings" not in own or prompt.id in rated)
+
+        wanted: Iterable[Prompt] = filter(usable, in_scenes(project, store.prompts(split=split)))
         if most:
             wanted = list(wanted)
             random.Random("held out").shuffle(wanted)
@@ -156,7 +171,30 @@ def open_rewards(
     opened = open_texts(project, config, texts, prompts, {row.prompt.id: row.text for row in demonstrations})
     for remark in opened.remarks:
         say(remark)
-    return RewardSpec(terms, models, opened.parts, prompts, inputs | opened.inputs, demonstrations, ratings, opened.remarks)
+    return RewardSpec(terms, models, opened.parts, prompts, inputs | opened.inputs, demonstrations, ratings, opened.remarks, scenes)
+
+
+def _scene_terms(project: Project, terms: Sequence[Term], environment: str) -> dict[str, list[Term]]:
+    """Return the terms of the scenes that are rewarded by their own.
+
+    Raises:
+        UsageError: they cannot be read, or do not go together with limits or an environment.
+    """
+    found: dict[str, list[Term]] = {}
+    for name, scene in project.scenes.items():
+        if not scene.rewards:
+            continue
+        where = f"[scenes.{name}] rewards"
+        try:
+            found[name] = parse_rewards(scene.rewards)
+        except UsageError as error:
+            raise UsageError(error.what, where=where, hint=error.hint) from error
+        if environment:
+            raise UsageError("an episode is rewarded as a whole", where=where, hint="leave out --environment, or the rewards of the scenes")
+        if any(term.limit is not None for term in (*terms, *found[name])):
+            hint = "give weights in place of >="
+            raise UsageError("a limit is on the mean over all prompts, and a scene has some of them", where=where, hint=hint)
+    return found
 
 
 def _terms(config: Rewards, rewards: str = "") -> list[Term]:
@@ -288,7 +326,7 @@ def mixture(
     rows = Rows(spec.prompts, ids, chat_format.text)
     scorers, held = dict[str, RewardModel | ReadAnew](), loaded if loaded is not None else {}
     for name, source in spec.models.items():
-        if any(found and found.group(1) == name for found in (PROCESS.fullmatch(term.name) for term in spec.terms)):
+        if any(found and found.group(1) == name for found in (PROCESS.fullmatch(term) for term in spec.every_term)):
             check_same_tokenizer(model, source)
         if source not in held:
             held[source] = as_held(load_reward_model(project, source, dtype, bits=bits).model, sharding)
@@ -333,11 +371,14 @@ def mixture(
             say(remarks[-1])
     for remark in remarks:
         run.note(remark)
-    made = Mixture(spec.terms, {term.name: scorer_of(term.name) for term in spec.terms})
+    parts = {name: scorer_of(name) for name in spec.every_term}
+    made = Mixture(spec.terms, parts, scenes=spec.scenes, scene_of=rows.scene) if spec.scenes else Mixture(spec.terms, parts)
     tried = made.at(1, 1)
     if getattr(config, "environment", ""):
         tried.hear([Episode(opening=ids[0], own=[True], rewards=[0.0], end="done", messages=())] * 2)
     tried.score([ids[0]] * 2, [[chat_format.stop[0]]] * 2)
+    for first in {scene_of(prompt): place for place, prompt in enumerate(spec.prompts)}.values() if spec.scenes else ():
+        tried.score([ids[first]] * 2, [[chat_format.stop[0]]] * 2)
     return made
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from accord.algorithms.draws import Replayed
 from accord.commands import COMMANDS
 from accord.commands.models import Model
+from accord.commands.scenes import scenes_input
 from accord.data.template_variables import written_in
 from accord.data.templates import ChatFormat, end_at_stop
 from accord.data.token_rows import LongRows, RowWindow
@@ -105,8 +106,9 @@ def _keep_media(path: Path) -> None:
 
 
 def template_input(project: Project) -> dict[str, str]:
-    """Return the digest of [template] as an input of a run, so that a resume under other values is refused; nothing without the section."""
-    return {"template": lineage.digest_rows([project.template])} if "template" in project.settings else {}
+    """Return the digests of [template] and [scenes] as inputs of a run, so that a resume under others is refused; none without them."""
+    written = {"template": lineage.digest_rows([project.template])} if "template" in project.settings else {}
+    return written | scenes_input(project)
 
 
 @dataclass(frozen=True)

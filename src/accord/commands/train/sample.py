@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, ProjectPath, RunName
 from accord.commands.models import SampledBatch, answerable, compute_dtype, load_model, sampled_batches
+from accord.commands.scenes import scenes_input, staged_prompts
 from accord.commands.train.samplers import opened_sampler
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
@@ -50,9 +51,10 @@ def sample(
     ranks.start(choose_device(flags.device))
     with Store.open(opened.store_url) as store:
         prompts = chosen_prompts(config, list(store.prompts(split="train")), list(store.prompts(split="validation")))
+        prompts = staged_prompts(opened, prompts)
         if not prompts:
             raise InputError("the store has no prompts", where=opened.store_name, hint="`accord import` some")
-        inputs = {"model": model, "prompts": lineage.digest_rows(prompt.id for prompt in prompts)}
+        inputs = {"model": model, "prompts": lineage.digest_rows(prompt.id for prompt in prompts)} | scenes_input(opened)
         run = Run.start(opened.run(name), stage="sample", config=config, inputs=inputs, resume=True, seed=config.seed)
         if run.done:
             return run

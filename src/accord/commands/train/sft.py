@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from accord.algorithms import sft as algorithm
 from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, TrainFlags, shows
 from accord.commands.models import digest_of, ends_of, load_model, locate, training_dtype
+from accord.commands.scenes import in_scenes
 from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.range_test import few, print_run, range_test, run_folder
 from accord.commands.train.raw_text import need_raw_text, raw_text_batches
@@ -67,7 +68,7 @@ def sft(
     source, folder = locate(opened, base), run_folder(opened, name, find_lr=find_lr, resume=flags.resume)
     with Store.open(opened.store_url) as store:
         written = said_by(store, written_demonstrations(store), config.kinds)
-        demonstrations, digest = snapshot(folder / "demonstrations.jsonl", Demonstration, written)
+        demonstrations, digest = snapshot(folder / "demonstrations.jsonl", Demonstration, in_scenes(opened, written))
     if not demonstrations:
         what = f"the store has no demonstrations by {config.kinds}"
         raise InputError(what, where=opened.store_name, hint="`accord import` some, or have labelers write them")

@@ -17,6 +17,7 @@ from accord.algorithms.early_stopping import HeldOut
 from accord.algorithms.rewards import ExactAnswer, Mixture, Term
 from accord.commands.app import Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags
 from accord.commands.models import digest_of, load_model, locate, training_dtype
+from accord.commands.scenes import in_scenes
 from accord.commands.train.rewards import HELD_OUT
 from accord.commands.train.run import (
     askable,
@@ -65,7 +66,7 @@ def star(
     source = locate(opened, sft)
     with Store.open(opened.store_url) as store:
         known = with_answer_keys(store, "train", config.kinds)
-    solved, digest = snapshot(opened.run(name) / "answers.jsonl", Demonstration, known)
+    solved, digest = snapshot(opened.run(name) / "answers.jsonl", Demonstration, in_scenes(opened, known))
     held_out = _held_out(opened, config, name) if solved else []
     if not solved:
         raise InputError(f"the store has no problems with an answer by {config.kinds}", where=opened.store_name, hint=NO_PROBLEMS)
@@ -123,7 +124,9 @@ def _held_out(project: Project, config: StarConfig, name: str) -> list[Demonstra
     with Store.open(project.store_url) as store:
         known = list(with_answer_keys(store, "validation", config.kinds))
         random.Random("held out").shuffle(known)
-        found, _ = snapshot(project.run(name) / "validation-answers.jsonl", Demonstration, known[: config.evaluate_prompts])
+        found, _ = snapshot(
+            project.run(name) / "validation-answers.jsonl", Demonstration, in_scenes(project, known[: config.evaluate_prompts])
+        )
     if not found:
         what = "the store has no problems with an answer of split validation"
         if config.patience or config.final_policy == "best":

@@ -34,13 +34,18 @@ def concept_features(task: str) -> list[str]:
 
 def features(task: str, text: str) -> tuple[NDArray[np.int64], Floats]:
     """Return the indices and values of a text's features. The concepts' indices follow the buckets."""
-    hashed = np.unique(np.concatenate([_runs(text), _words(text)]))
-    values = np.full(len(hashed), 1.0 / max(1.0, np.sqrt(len(hashed))))
+    buckets, values = hashed(text)
     places = {name: BUCKETS + number for number, name in enumerate(concept_features(task))}
     found = concepts_in(task, text)
     there = [*found, *(f"{one} + {other}" for one, other in combinations(found, 2))]
     of_concepts = np.array([places[name] for name in there], dtype=np.int64)
-    return np.concatenate([hashed, of_concepts]), np.concatenate([values, np.full(len(there), CONCEPT_WEIGHT)])
+    return np.concatenate([buckets, of_concepts]), np.concatenate([values, np.full(len(there), CONCEPT_WEIGHT)])
+
+
+def hashed(text: str) -> tuple[NDArray[np.int64], Floats]:
+    """Return the buckets of a text's runs and words, each once, with values of length 1 together."""
+    buckets = np.unique(np.concatenate([_runs(text), _words(text)]))
+    return buckets, np.full(len(buckets), 1.0 / max(1.0, np.sqrt(len(buckets))))
 
 
 def _runs(text: str) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -27,6 +27,7 @@ from accord.feedback.web.languages import HERE, NAMES, Language, choose, html_la
 from accord.feedback.web.markdown import render
 from accord.feedback.web.security import form_token, link_token, same_origin, token_fits
 from accord.feedback.web.sub_path import Rooted, root_of, route_of
+from accord.records import Prompt
 from accord.settings import LabelConfig, ScreeningConfig
 from accord.settings.questions import Questions, usual
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from accord.feedback.sso import Provider
 
 LANGUAGE_COOKIE = "accord_language"
+SceneOf = Callable[[Prompt, str], tuple[str, str]]
+"""Function from a prompt and a language, ``en`` or ``zh``, to the name of its scene and the scene's note; both empty for none."""
 
 
 class LoggedOut(Exception):
@@ -74,6 +77,8 @@ class Site:
     """Packages with templates, static files and translations, in order of lookup."""
     sso: Provider | None = None
     """The identity provider of single sign-on, if the project has one."""
+    scene: SceneOf | None = None
+    """Tells the scene of a prompt, if the project has scenes."""
 
     def session_cookie(self, root: str = "") -> str:
         """Return the name of the session cookie of a site at a path.

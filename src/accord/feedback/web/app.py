@@ -23,7 +23,7 @@ from accord.feedback import guidelines, questions
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.web import audit_pages, doubt_pages, label_pages, lead_pages, people_pages, profiles, screenings, sign_in, translations
-from accord.feedback.web.access import LANGUAGE_COOKIE, ForeignForm, LoggedOut, Site, Visit, visit
+from accord.feedback.web.access import LANGUAGE_COOKIE, ForeignForm, LoggedOut, SceneOf, Site, Visit, visit
 from accord.feedback.web.languages import choose
 from accord.feedback.web.security import Guard
 from accord.settings import LabelConfig, ScreeningConfig
@@ -60,6 +60,7 @@ def create(
     screening: ScreeningConfig | None = None,
     asked: Questions | None = None,
     sso: Provider | None = None,
+    scene: SceneOf | None = None,
 ) -> ASGIApp:
     """Build the labeling site over a store.
 
@@ -70,10 +71,11 @@ def create(
         screening: thresholds of the qualification run and of rushed answers.
         asked: the questions to labelers; None asks those of a project that has none of its own.
         sso: the identity provider of single sign-on.
+        scene: tells the scene of a prompt.
     """
     known = asked or usual()
     keep(store, known, folder)
-    site = Site(store, config, name, secret, folder, screening or ScreeningConfig(), known, sso=sso)
+    site = Site(store, config, name, secret, folder, screening or ScreeningConfig(), known, sso=sso, scene=scene)
     return build(site, *PAGES)
 
 

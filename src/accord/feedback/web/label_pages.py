@@ -289,8 +289,10 @@ def _show(
     ask, intent = written.asked_of(task) if task.kind == "prompt" else ("", "")
     guide = guides.shown(found.site, task.guideline, found.now, found.language)
     key = secrets.token_urlsafe(18)
+    scene, scene_note = found.site.scene(task.prompt, language) if found.site.scene and task.kind != "prompt" else ("", "")
     if found.wants_json:
-        return JSONResponse({"task": _as_json(leased, given, guide.reference, questions), "key": key, "csrf": found.csrf})
+        staged = {"scene": scene, "scene_note": scene_note} if scene else {}
+        return JSONResponse({"task": _as_json(leased, given, guide.reference, questions) | staged, "key": key, "csrf": found.csrf})
     kind = "rank" if task.kind == "evaluate" else task.kind
     return found.page(
         f"task_{kind}.html",
@@ -299,6 +301,8 @@ def _show(
         heading=found.say(translations.KINDS[task.kind]),
         hint=found.say(translations.RANK_ONLY if "ratings" in task.without else translations.HINTS[task.kind]),
         shown_messages=(Message("user", intent),) if intent else () if task.kind == "prompt" else task.prompt.messages,
+        scene=scene,
+        scene_note=scene_note,
         ask=ask,
         writes=translations.WRITE,
         responses=_shown(found, leased, given),

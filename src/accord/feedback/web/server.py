@@ -23,6 +23,7 @@ from accord.settings.questions import Questions
 
 if TYPE_CHECKING:
     from accord.feedback.sso import Provider
+    from accord.feedback.web.access import SceneOf
 
 SECRET = "ACCORD_SECRET"
 """The environment variable with the secret."""
@@ -100,11 +101,13 @@ def open_site(
     folder: Path,
     insecure: bool,
     sso: Provider | None = None,
+    scene: SceneOf | None = None,
 ) -> None:
     """Serve the site until it is stopped. On this machine's own address, print a lead's link.
 
     Args:
         sso: the identity provider of single sign-on.
+        scene: tells the scene of a prompt.
 
     Raises:
         UsageError: the address needs a secret and https.
@@ -114,6 +117,7 @@ def open_site(
 
     secret = secret_for(config, insecure=insecure)
     how: dict[str, Any] = {"name": name, "secret": secret, "folder": folder, "screening": screening, "asked": asked, "sso": sso}
+    how["scene"] = scene
     if (handed := workers.handed_over()) is not None:
         workers.end_with_parent()
         serve(create(store, config, **how), handed, config)

@@ -79,7 +79,8 @@ async def begin(
     await stop(site, conversation.id)
     live = Live(said[-1], [Slot(model) for model in models], trial)
     site.live[conversation.id] = live
-    ask = Ask(sampling, chats.messages(conversation, said), documents=tuple(documents))
+    pinned = bool(trial) or len(set(models)) > 1 or models[0] != site.answering()
+    ask = Ask(sampling, chats.messages(conversation, said), documents=tuple(documents), pinned=pinned)
     live.task = asyncio.create_task(_run(site, live, ask))
     return live
 
@@ -157,6 +158,7 @@ async def _draw(site: ChatSite, live: Live, slot: Slot, ask: Ask) -> None:
             async for piece in stream:
                 slot.text, slot.version = slot.text + piece.text, piece.version or slot.version
                 slot.finish = _finish(ask, piece) or slot.finish
+                slot.sampling = piece.sampling or slot.sampling
                 live.tell()
                 if live.stopping:
                     slot.finish = slot.finish or "stopped"
@@ -209,7 +211,7 @@ def _store(site: ChatSite, live: Live, sampling: Sampling) -> None:
             slot.text,
             model=name or slot.model,
             digest=digest,
-            sampling=sampling,
+            sampling=slot.sampling or sampling,
             seed=derive(site.chat.seed, "answer", slot.id),
             finish=slot.finish or "stop",
             id=slot.id,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from accord.feedback.chats import Turn
+from accord.records import Sampling
 
 Say = Callable[[str], str]
 """Function that translates a text."""
@@ -26,6 +27,8 @@ class Slot:
     """The problem, in English; translated where it is shown."""
     detail: str = ""
     """The problem's numbers."""
+    sampling: Sampling | None = None
+    """How it was sampled, where a scene changed that."""
 
 
 @dataclass

@@ -1,0 +1,155 @@
+"""Scenes at run time: each request is answered by the rules, the model, the documents and the sampling of its scene.
+
+``data.scenes`` says which scene that is. Raw text that is continued, and embeddings, are of no scene.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from accord.data.retrieval import Document
+from accord.data.scenes import Choice, Router
+from accord.errors import UsageError
+from accord.records import Message, Sampling
+from accord.serving.guards import Guarded, Rules
+from accord.serving.host import Ask, Embedded, Host, NotUnderstood, Piece
+
+HEADER = "X-Accord-Scene"
+"""The header with which a request names its scene, and with which a response tells it."""
+log = logging.getLogger("accord.serve")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is different in a scene."""
+
+    rules: Rules
+    model: str = ""
+    """The model that answers; empty leaves it to the request."""
+    documents: tuple[Document, ...] = ()
+    sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Sampling settings where a request names none."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The scenes of a server: what chooses one, and what is different in each."""
+
+    router: Router
+    stages: Mapping[str, Stage]
+
+
+def guarded(host: Host, rules: Rules, stages: Stages | None, note: Callable[[str, str], None] = lambda side, kind: None) -> Any:
+    """Return a host with rules around it, and with those of its scenes where there are any.
+
+    Args:
+        note: called for each finding of a filter, with its side and its kind.
+    """
+    return Scened(host, rules, stages, note) if stages else Guarded(host, rules, note)
+
+
+class Scened:
+    """A host whose requests are each answered in a scene."""
+
+    def __init__(self, host: Host, rules: Rules, stages: Stages, note: Callable[[str, str], None] = lambda side, kind: None) -> None:
+        self.host, self.stages = host, stages
+        self._plain = Guarded(host, rules, note)
+        self._inside = {name: Guarded(host, stage.rules, note) for name, stage in stages.stages.items()}
+
+    def models(self) -> list[str]:
+        """Return the names of the served models, and those under which scenes are asked for."""
+        return list(dict.fromkeys([*self.host.models(), *self.stages.router.aliases]))
+
+    def version(self, model: str) -> str:
+        """Return name and digest of the model behind a name; of an alias that of its scene's model."""
+        return self.host.version(self._behind(model))
+
+    def state(self) -> dict[str, dict[str, float]]:
+        return self.host.state()
+
+    async def embed(self, model: str, text: str | tuple[int, ...]) -> Embedded:
+        """Return the embedding of a text. No scene applies: nothing is said."""
+        return await self.host.embed(self._behind(model), text)
+
+    async def start(self) -> None:
+        await self.host.start()
+
+    async def close(self) -> None:
+        await self.host.close()
+
+    async def swap(self, name: str, model: str) -> None:
+        """Swap a model, if the host supports it."""
+        host: Any = self.host
+        await host.swap(name, model)
+
+    async def stream(
+        self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()
+    ) -> AsyncGenerator[Piece]:
+        """Return pieces of an answer to a conversation; see ``host.Host``."""
+        async with aclosing(self.ask(model, Ask(sampling, tuple(conversation), seed=seed, stop=tuple(stop)))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def choose(self, model: str, ask: Ask, name: str = "") -> Choice | None:
+        """Return the scene of a request; None for raw text, which has none.
+
+        Args:
+            name: the scene that the request names itself.
+
+        Raises:
+            NotUnderstood: there is no such scene, or it is named for raw text.
+        """
+        if not ask.conversation:
+            if name:
+                raise NotUnderstood("raw text is of no scene", where=HEADER, hint="leave the header out, or send a conversation")
+            return None
+        try:
+            choice = await asyncio.to_thread(self.stages.router.of_request, ask.conversation, model=model, name=name)
+        except UsageError as error:
+            if not name:
+                raise
+            raise NotUnderstood(error.what, where=HEADER, hint=error.hint) from error
+        log.info("scene %s", choice.told)
+        return choice
+
+    async def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
+        """Return pieces of one answer, in the scene that was chosen for it or is chosen now."""
+        choice = ask.scene or await self.choose(model, ask)
+        stage = self.stages.stages.get(choice.scene) if choice else None
+        wanted = self._behind(model)
+        if stage is None:
+            async with aclosing(self._plain.ask(wanted, ask)) as pieces:
+                async for piece in pieces:
+                    yield replace(piece, scene=choice)
+            return
+        assert choice
+        if stage.model and not ask.pinned:
+            wanted = stage.model
+            if wanted not in self.host.models():
+                await self.swap(wanted, wanted)
+        told = in_stage(ask, stage)
+        changed = told.sampling if told.sampling != ask.sampling else None
+        async with aclosing(self._inside[choice.scene].ask(wanted, told)) as pieces:
+            async for piece in pieces:
+                yield replace(piece, scene=choice, sampling=changed)
+
+    def _behind(self, model: str) -> str:
+        scene = self.stages.router.aliases.get(model, "")
+        return self.stages.stages[scene].model if scene else model
+
+
+def in_stage(ask: Ask, stage: Stage) -> Ask:
+    """Return a request with a scene's documents and sampling, where it has none of its own.
+
+    A request for calls of functions, or for an answer of a form, cannot be answered by quotations: its scene's documents are left out.
+    """
+    documents = ask.documents
+    if not documents and not ask.tools and ask.schema is None:
+        documents = stage.documents
+    own = {name: value for name, value in stage.sampling.items() if name not in ask.named}
+    return replace(ask, sampling=replace(ask.sampling, **own), documents=documents)
