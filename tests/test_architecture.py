@@ -74,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
     "commands.app": SHARED | {"runtime", "commands", "commands.language", "commands.help_panels"},
     "commands.language": set(),
     "commands.help_panels": {"commands.language"},
-    "commands.models": SHARED | {"protocols", "runtime", "data", "models", "engine"},
+    "commands.models": SHARED | {"protocols", "runtime", "data", "models", "engine", "feedback.media", "feedback.store"},
     "commands.world": SHARED | {"runtime", "world"},
     "commands.scenes": SHARED | {"runtime", "data", "feedback"},
     "commands.knowledge": SHARED | {"protocols", "runtime", "data", "models", "commands.models"},

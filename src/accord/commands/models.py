@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from accord.data.picture_format import picture_format
 from accord.data.template_variables import open_tokenizer, written_in
 from accord.data.templates import ChatFormat, chat_format, control_ends, raw_format
 from accord.data.token_rows import RowWindow
@@ -23,8 +24,11 @@ from accord.engine.first_use import key_of, verify, verify_scalar
 from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
 from accord.errors import ModelError, UsageError
+from accord.feedback.media import read_media
+from accord.feedback.store import Store
 from accord.models.decoder import context_of
 from accord.models.folders import load_causal_lm, load_scalar_model, set_ends
+from accord.models.pictures import Gallery, open_processor, sees
 from accord.models.qvalues import QScorer, has_q, load_q
 from accord.models.scalar import RewardModel
 from accord.protocols import Sampler, Speaker, is_foreign
@@ -131,6 +135,7 @@ def load_model(project: Project, name: str, *, bits: int = 0) -> Model:
     bits = 0 if has_q(Path(source)) else bits  # the guide is a whole body of its own
     tokenizer, lm = open_tokenizer(project, source), load_causal_lm(source, bits=bits).to(pick_device())
     digest = digest_of(source)
+    gallery = show_pictures(project, lm, tokenizer, source) if sees(lm) else None
     path = verify(lm, project.path / PATHS, key_of(Path(source), digest), name)
     if guide := load_q(Path(source), lm):
         network, beta = guide
@@ -144,9 +149,38 @@ def load_model(project: Project, name: str, *, bits: int = 0) -> Model:
         shown = ", ".join(_shown(tokenizer, end) for end in left)
         say(f"{name}: its configuration ends a response at {shown}, no control token of its tokenizer: not taken (eos_token_id)")
     template = format_of(tokenizer, context, kept)
+    if sees(lm):
+        template = picture_format(template, gallery)
     if not template.raw:
         set_ends(lm, template.stop)  # what is saved from it stops in any tool where it stops here
     return Model(name, lm, template, digest, path)
+
+
+def show_pictures(project: Project, lm: Any, tokenizer: Tokenizer, source: str) -> Gallery | None:
+    """Let a vision-language model see the project's pictures; return None where its folder has no processor for them.
+
+    Raises:
+        ModelError: the processor is damaged.
+    """
+    place = model_files(source).source
+    processor = open_processor(place)
+    if processor is None:
+        return None
+    if not tokenizer.chat_template and processor.chat_template:
+        tokenizer.chat_template = processor.chat_template
+    gallery = Gallery(processor, tokenizer, int(lm.config.image_token_id), picture_reader(project), place)
+    lm.base_model.gallery = gallery
+    return gallery
+
+
+def picture_reader(project: Project) -> Callable[[str], bytes]:
+    """Return what reads a picture's file out of the project's store by its digest."""
+
+    def read(digest: str) -> bytes:
+        with Store.open(project.store_url) as store:
+            return read_media(store, digest)
+
+    return read
 
 
 def _shown(tokenizer: Tokenizer, end: object) -> str:

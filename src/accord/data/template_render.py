@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from accord.data.tokenizers import Tokenizer
 from accord.data.tool_turns import template_turn
 from accord.errors import InputError
-from accord.records import Message, Role
+from accord.records import MEDIUM, Message, Role, pieces
 from accord.runtime.memory_limit import memory_limit
 from accord.runtime.time_limit import TookTooLong, time_limit
 
@@ -117,7 +117,7 @@ def _rendered(
     turns: list[dict[str, Any]] = []
     for message in messages:
         turn = template_turn(message)
-        turns.append(turn | {"content": [{"type": "text", "text": message.content}]} if as_parts else turn)
+        turns.append(turn | {"content": _parts(message)} if as_parts or message.media else turn)
     given = [{"type": "function", "function": dict(tool)} for tool in tools]
     source, said = str(tokenizer.chat_template), sum(len(message.content) for message in messages)
     try:
@@ -145,6 +145,13 @@ def _rendered(
     except Exception as error:  # a template is a program of somebody else's, and may raise whatever Python does
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"{template_name(tokenizer)} fails: {reason}", where=where, hint=MEND) from error
+
+
+def _parts(message: Message) -> list[dict[str, str]]:
+    """Return what a message says as parts: its texts, and the pictures between them."""
+    if not message.media:
+        return [{"type": "text", "text": message.content}]
+    return [{"type": "text", "text": part} if isinstance(part, str) else {"type": part.kind} for part in pieces(message)]
 
 
 @contextmanager
@@ -211,7 +218,8 @@ def _holds(rendered: str, messages: Sequence[Message]) -> bool:
 def _said(messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
     for message in messages:
         words = message.content.rpartition(THOUGHT_END)[2] if message.role == "assistant" else message.content
-        yield message.role, words.strip()
+        for part in words.split(MEDIUM) if message.media else (words,):
+            yield message.role, part.strip()
 
 
 MANY = 1024

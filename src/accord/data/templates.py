@@ -405,7 +405,12 @@ class ChatFormat:
         given = self._text_alone(messages, where)
         if self._channels:  # there a thought is no part of a message's text, and those of earlier answers are left out
             given = tuple(_answer_alone(message) for message in given)
-        return render(self.tokenizer, given, reply=reply, where=where, tools=self._literal.marked_tools(tools, where))
+        text = render(self.tokenizer, given, reply=reply, where=where, tools=self._literal.marked_tools(tools, where))
+        return self._with_pictures(given, text, where)
+
+    def _with_pictures(self, messages: Sequence[Message], text: str, where: str) -> str:
+        """The text with what stands for its pictures; here there are none (``data.picture_format`` has them)."""
+        return text
 
     def _text_alone(self, messages: Sequence[Message], where: str) -> tuple[Message, ...]:
         """The messages with every typed control token marked. This format writes text: a message with a picture is refused here."""

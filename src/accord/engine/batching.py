@@ -36,6 +36,7 @@ from accord.models.plain import Reading, reading
 from accord.models.plain_head import PlainHead
 from accord.records import Sampling
 from accord.runtime.device import on_device
+from accord.runtime.pictures import words_of
 
 Finish = Literal["", "stop", "length"]
 CHUNK = 32
@@ -224,7 +225,7 @@ class BatchEngine:
 
     def _note_seen(self, row: _Row) -> None:
         if row.request.sampling.repetition_penalty != 1.0:
-            seen = torch.zeros(self.network.vocabulary, dtype=torch.bool).index_fill_(0, torch.tensor(row.tokens), True)
+            seen = torch.zeros(self.network.vocabulary, dtype=torch.bool).index_fill_(0, torch.tensor(words_of(row.tokens)), True)
             row.seen = seen.to(self.network.device)
         asked = row.request
         if asked.adjusted:

@@ -14,6 +14,8 @@ again. What came from elsewhere is known by the digest of its whole folder.
 from __future__ import annotations
 
 import hashlib
+import inspect
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,12 +30,14 @@ from accord.engine.local import LocalSampler
 from accord.errors import ModelError
 from accord.models.packing import pack
 from accord.models.paths import PLAIN, Way, path_of, take
+from accord.models.pictures import Gallery, sees
 from accord.models.policy import logprobs
 from accord.models.scalar import BIAS, WINDOW, scores
 from accord.records import Sampling
 from accord.runtime.files import write_atomic
 from accord.runtime.lineage import LINEAGE
 from accord.runtime.model_files import read_json
+from accord.runtime.pictures import FIRST
 from accord.runtime.progress import say
 from accord.runtime.version import __version__
 
@@ -105,12 +109,14 @@ def _tried_language(lm: Any, name: str) -> Way:
     probe = _probe(lm)
     take(lm, "whole")
     _check_causal(lm, probe.rows[1], name)
-    batches = [(rows, [_alone(lm, row) for row in rows]) for rows in (probe.rows, probe.alike)]
+    batches = [(rows, [_alone(lm, row) for row in rows]) for rows in (probe.rows, probe.alike, probe.seeing) if rows]
 
     def check() -> None:
         for rows, wanted in batches:
             _check_training(lm, rows, wanted)
-        _check_engines(lm, probe)
+        _check_engines(lm, probe.prompts)
+        if probe.seeing:
+            _check_engines(lm, probe.seeing)
 
     return _first_right(lm, first, check, name)
 
@@ -160,6 +166,8 @@ class _Probe:
     alike: list[list[int]]
     """Rows with the same beginning, which is computed once."""
     prompts: list[list[int]]
+    seeing: list[list[int]]
+    """Rows with pictures and without; none for a model of text alone."""
 
 
 def _probe(lm: Any) -> _Probe:
@@ -171,17 +179,45 @@ def _probe(lm: Any) -> _Probe:
     longest = max(min(max(window + 9, 33), int(WORK / weights), context - DRAWN), 8)
     generator = torch.Generator().manual_seed(0)
 
+    gallery: Gallery | None = getattr(lm.base_model, "gallery", None)
+    marks = _marks(lm.config) if sees(lm) else set[int]()
+
     def row(length: int) -> list[int]:
-        return torch.randint(3, lm.get_input_embeddings().num_embeddings, (length,), generator=generator).tolist()
+        drawn: list[int] = torch.randint(3, lm.get_input_embeddings().num_embeddings, (length,), generator=generator).tolist()
+        return [3 if token in marks else token for token in drawn]
 
     rows = [row(length) for length in (3, 8, longest, 5)]
-    return _Probe(rows, [[*rows[1][:6], *row(2)] for _ in range(3)], [row(longest), row(4), row(7)])
+    seeing: list[list[int]] = []
+    if gallery is not None:
+        one, other = (gallery.row(gallery.show(*_picture(seed, size))) for seed, size in enumerate(((40, 64), (64, 40))))
+        seeing = [[*row(2), *one, *row(3)], row(6), [*row(1), *other, *row(2), *one, *row(5)]]
+        seeing = [row for row in seeing if len(row) + DRAWN < context]
+    return _Probe(rows, [[*rows[1][:6], *row(2)] for _ in range(3)], [row(longest), row(4), row(7)], seeing)
+
+
+def _marks(config: Any) -> set[int]:
+    """Return the tokens by which a configuration marks pictures, and videos: none of them may be drawn at random."""
+    named = {name: value for name, value in vars(config).items() if name.endswith(("_token_id", "_token_index"))}
+    return {value for value in named.values() if isinstance(value, int)}
+
+
+def _picture(seed: int, size: tuple[int, int]) -> tuple[bytes, str]:
+    """Return a picture of noise, as a file with its digest."""
+    from PIL import Image
+
+    noise = torch.randint(0, 256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise.numpy()).resize((4 * size[0], 4 * size[1])).save(file, "PNG")
+    return file.getvalue(), hashlib.sha256(file.getvalue()).hexdigest()
 
 
 def _alone(lm: Any, row: Sequence[int]) -> Tensor:
     """Return transformers' own log-probabilities after each token of a row, without padding and without a cache."""
     rows = torch.tensor([row], device=lm.device)
-    return lm(input_ids=rows, use_cache=False).logits[0].float().log_softmax(-1)
+    gallery: Gallery | None = getattr(lm.base_model, "gallery", None)
+    takes = inspect.signature(lm.forward).parameters
+    given = {"input_ids": rows} if gallery is None else gallery.inputs(rows, takes, together=True)
+    return lm(**given, use_cache=False).logits[0].float().log_softmax(-1)
 
 
 def _check_causal(lm: Any, row: Sequence[int], name: str) -> None:
@@ -192,37 +228,43 @@ def _check_causal(lm: Any, row: Sequence[int], name: str) -> None:
 
 
 def _check_training(lm: Any, rows: Sequence[Sequence[int]], wanted: Sequence[Tensor]) -> None:
-    batch = pack(rows).to(lm.device)
+    kept = [_behind_pictures(row) for row in rows]
+    batch = pack(rows, kept).to(lm.device)
     got = logprobs(lm, batch, dtype=FP32)[0]
     told: list[Tensor] = []
-    for row, after in zip(rows, wanted, strict=True):
-        told.append(after[:-1].gather(1, torch.tensor(row[1:], device=after.device)[:, None])[:, 0])
+    for row, after, count in zip(rows, wanted, kept, strict=True):
+        told.append(after[-count - 1 : -1].gather(1, torch.tensor(row[-count:], device=after.device)[:, None])[:, 0])
     _agree(got, torch.cat(told), "log-probabilities")
 
 
-def _check_engines(lm: Any, probe: _Probe) -> None:
+def _behind_pictures(row: Sequence[int]) -> int:
+    """Return how many of a row's last tokens are words, without its first token."""
+    return next((place for place, token in enumerate(reversed(row)) if token >= FIRST), len(row) - 1)
+
+
+def _check_engines(lm: Any, prompts: Sequence[Sequence[int]]) -> None:
     sampling = Sampling(temperature=0.0, max_tokens=DRAWN)
-    drawn = LocalSampler(lm, stop=(), dtype=FP32, keep=False).sample(probe.prompts, n=2, sampling=sampling, generator=torch.Generator())
-    _check_drawn(lm, probe, drawn.rows()[::2], drawn.logprobs[::2], "sampling")
+    drawn = LocalSampler(lm, stop=(), dtype=FP32, keep=False).sample(prompts, n=2, sampling=sampling, generator=torch.Generator())
+    _check_drawn(lm, prompts, drawn.rows()[::2], drawn.logprobs[::2], "sampling")
     if sum(parameter.numel() for parameter in lm.parameters()) > SERVED:
         return
-    engine = BatchEngine(lm, stop=(), dtype=FP32, context=max(map(len, probe.prompts)) + DRAWN + 1, remembered=0)
-    tickets = [engine.submit(Request(tuple(prompt), sampling, 0, logprobs=0)) for prompt in probe.prompts]
+    engine = BatchEngine(lm, stop=(), dtype=FP32, context=max(map(len, prompts)) + DRAWN + 1, remembered=0)
+    tickets = [engine.submit(Request(tuple(prompt), sampling, 0, logprobs=0)) for prompt in prompts]
     tokens: dict[int, list[int]] = {ticket: [] for ticket in tickets}
     said: dict[int, list[float]] = {ticket: [] for ticket in tickets}
     while engine.busy:
         for token in engine.step():
             tokens[token.ticket].append(token.token)
             said[token.ticket].append(token.logprob)
-    _check_drawn(lm, probe, [tokens[each] for each in tickets], torch.tensor([said[each] for each in tickets]), "serving")
+    _check_drawn(lm, prompts, [tokens[each] for each in tickets], torch.tensor([said[each] for each in tickets]), "serving")
 
 
-def _check_drawn(lm: Any, probe: _Probe, rows: Sequence[Sequence[int]], said: Tensor, what: str) -> None:
+def _check_drawn(lm: Any, prompts: Sequence[Sequence[int]], rows: Sequence[Sequence[int]], said: Tensor, what: str) -> None:
     """Check that each drawn token is one of the likeliest, with the log-probability that was noted for it."""
     way = path_of(lm.base_model)
     take(lm, "whole")
     try:
-        for prompt, row, noted in zip(probe.prompts, rows, said, strict=True):
+        for prompt, row, noted in zip(prompts, rows, said, strict=True):
             for step, token in enumerate(row):
                 after = _alone(lm, [*prompt, *row[:step]])[-1].cpu()
                 _agree(noted[step].cpu(), after.max(), what)

@@ -29,6 +29,7 @@ from accord.models.plain_head import PlainHead
 from accord.models.sharding import gathered
 from accord.records import Generation, Sampling
 from accord.runtime import ranks
+from accord.runtime.pictures import words_of
 
 COMPACT_AT = 0.75
 """Compact the batch when fewer than this share of its rows still run. Copying the cache costs about two steps."""
@@ -282,5 +283,5 @@ class LocalSampler:
     def _seen(self, prompts: Sequence[Sequence[int]], n: int, vocabulary: int) -> Tensor:
         seen = torch.zeros(len(prompts), vocabulary, dtype=torch.bool)
         for row, prompt in enumerate(prompts):
-            seen[row, list(prompt)] = True
+            seen[row, words_of(prompt)] = True
         return seen.repeat_interleave(n, 0).to(self.stop.device)

@@ -14,6 +14,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from accord.errors import ModelError, RunError, UsageError
+from accord.models.pictures import tower_of
 from accord.models.quantised import is_plain, restored
 from accord.models.sharding import take_up
 from accord.models.weights import named
@@ -27,7 +28,9 @@ NAMES = re.compile(r"[\w.]+([\s,]+[\w.]+)*")
 """Layers by name. Anything else is a regular expression."""
 
 
-def add_lora(model: Any, rank: int, generator: torch.Generator, *, alpha: float = 0.0, targets: str = "all-linear") -> Any:
+def add_lora(
+    model: Any, rank: int, generator: torch.Generator, *, alpha: float = 0.0, targets: str = "all-linear", vision: bool = False
+) -> Any:
     """Freeze the model and add adapters of this rank to its projections. Fresh adapters change no output.
 
     There is no dropout in them: the log-probabilities of a policy must not depend on a random mask.
@@ -35,6 +38,7 @@ def add_lora(model: Any, rank: int, generator: torch.Generator, *, alpha: float 
     Args:
         alpha: adapters are scaled by alpha / rank; 0 is twice the rank.
         targets: ``all-linear``, names of layers separated by commas or spaces, or a regular expression that matches their whole names.
+        vision: put adapters into the tower that reads pixels too.
 
     Raises:
         UsageError: peft is not installed, or no layer has such a name, or one of them takes no adapter.
@@ -45,6 +49,7 @@ def add_lora(model: Any, rank: int, generator: torch.Generator, *, alpha: float 
         raise UsageError("LoRA needs peft", hint=packages.install("peft")) from error
     left_out = _left_out(model)
     chosen, scale = _named(targets, model, left_out), cast("int", alpha or 2 * rank)  # peft divides it by the rank, whole or not
+    left_out += [] if vision else _in_tower(model)
     config = LoraConfig(r=rank, lora_alpha=scale, lora_dropout=0.0, target_modules=chosen, exclude_modules=left_out or None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")  # peft finds out by itself which layers are Conv1D
@@ -72,6 +77,13 @@ def _left_out(model: Any) -> list[str]:
         elif isinstance(module, nn.Linear) and not is_plain(module):
             found.append(name)
     return found
+
+
+def _in_tower(model: Any) -> list[str]:
+    """Return the names of the linear layers in what reads the pixels of a vision-language model."""
+    weights = {id(parameter) for _, parameter in tower_of(model.base_model)}
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)] if weights else []
+    return [name for name, module in layers if id(module.weight) in weights]
 
 
 def _named(targets: str, model: Any, left_out: list[str]) -> str | list[str]:

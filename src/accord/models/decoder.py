@@ -227,6 +227,8 @@ def context_of(model: Any) -> int:
     Dynamic RoPE states the positions it was trained with, and the factor by which rows may exceed them.
     """
     config = getattr(model, "config", None)
+    if config is not None and not hasattr(config, "max_position_embeddings") and hasattr(config, "get_text_config"):
+        config = config.get_text_config()
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
     factor = float(rope.get("factor") or 1) if rope.get("rope_type") == "dynamic" else 1.0
     return int((getattr(config, "max_position_embeddings", 0) or 0) * factor)

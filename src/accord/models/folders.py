@@ -17,12 +17,13 @@ from accord.errors import ModelError
 from accord.models.adapters import with_adapter
 from accord.models.attention import register
 from accord.models.paths import choose, path_of, take
+from accord.models.pictures import Gallery
 from accord.models.quantised import quantised
 from accord.models.weights import AGAIN, check_config, check_finite, check_loaded, fits, mismatched, rounded, stored_dtype
 from accord.runtime.model_files import CONFIG, ModelFiles, model_files, need_gguf, read_json
 
 GENERATION = "generation_config.json"
-SCALAR = "AutoModelForSequenceClassification"
+CAUSAL, SEEING, SCALAR = "AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForSequenceClassification"
 
 
 def new_decoder(
@@ -61,7 +62,7 @@ def load_causal_lm(source: str | Path, *, bits: int = 0) -> Any:
         ModelError: it is missing, damaged, or not a causal language model.
         UsageError: it needs a package that is not installed.
     """
-    return load("AutoModelForCausalLM", source, bits=bits)
+    return load(CAUSAL, source, bits=bits)
 
 
 def load_scalar_model(source: str | Path, *, bits: int = 0) -> Any:
@@ -168,6 +169,9 @@ def save_model(folder: Path, model: Any, tokenizer: Any, dtype: torch.dtype | No
         config = read_json(folder / CONFIG) | {"dtype": str(kept).removeprefix("torch.")}
         (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
     tokenizer.save_pretrained(folder)
+    gallery: Gallery | None = getattr(getattr(model, "base_model", None), "gallery", None)
+    if gallery is not None:
+        gallery.save(folder)
 
 
 def load(kind: str, source: str | Path, *, bits: int = 0) -> Any:
@@ -190,10 +194,12 @@ def load(kind: str, source: str | Path, *, bits: int = 0) -> Any:
         extra = {"gguf_file": need_gguf(files), "quantization_config": transformers.GgufConfig(dequantize=True)}
     if files.adapter and kind == SCALAR:
         extra["num_labels"] = 1
-    opened: Any = getattr(transformers, kind)
     try:
         config = {} if files.gguf else transformers.PreTrainedConfig.get_config_dict(files.source)[0]
         check_config(config, files.named)
+        if kind == CAUSAL and "vision_config" in config:
+            kind = SEEING
+        opened: Any = getattr(transformers, kind)
         extra["dtype"] = "auto" if bits and not (files.gguf or files.adapter) else torch.float32
         model, told = opened.from_pretrained(files.source, trust_remote_code=False, output_loading_info=True, **extra)
         dtype = stored_dtype(files, config)

@@ -49,6 +49,7 @@ PADDED = {
     *("granite", "cohere", "cohere2", "gemma", "gemma2", "gemma3_text", "gemma4_text", "phi", "gptj", "codegen", "gpt2", "gpt_bigcode"),
     *("gpt_neo", "gpt_neox", "opt", "biogpt", "xglm", "falcon", "bloom", "mpt", "mixtral", "qwen2_moe", "qwen3_moe", "olmoe"),
     *("granitemoe", "phimoe", "ernie4_5_moe", "dots1", "glm4_moe", "gpt_oss", "deepseek_v2", "deepseek_v3", "minicpm3"),
+    *("llava", "idefics3", "smolvlm", "gemma3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"),
 }
 """Model types that look at other tokens through attention alone, under a mask that leaves pads out."""
 
@@ -110,7 +111,7 @@ def _path(body: Any, config: Any) -> Way:
 
 
 def _plain(config: Any) -> Way:
-    if config.model_type in PADDED and _ropes(config) <= STATIC_ROPE:
+    if config.model_type in PADDED and _ropes(config.get_text_config()) <= STATIC_ROPE:
         return "padded"
     return "grouped" if config.model_type in GROUPED | PADDED else "whole"
 

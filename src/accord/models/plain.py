@@ -15,7 +15,7 @@ Logits come from the model's own head (``models.plain_head``).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from accord.models.paths import path_of
+from accord.models.pictures import Gallery
 from accord.runtime.device import on_device
 
 WASTE = 1.25
@@ -44,10 +45,16 @@ def hidden(
     states: list[Tensor] = [tokens] * len(rows)
     for group in _groups([len(row) for row in rows], padded, original_length(body)):
         block = nn.utils.rnn.pad_sequence([rows[row] for row in group], batch_first=True)
-        out = _states(_forward(body, dtype, input_ids=block, use_cache=False))
+        out = _states(_forward(body, dtype, **shown(body, block), use_cache=False))
         for place, row in enumerate(group):
             states[row] = out[place, : len(rows[row])]
     return torch.cat(states)
+
+
+def shown(body: Any, tokens: Int[Tensor, "rows steps"]) -> dict[str, Any]:
+    """Return rows of token ids as a body takes them: with the pictures that stand in them, where it reads any."""
+    gallery: Gallery | None = getattr(body, "gallery", None)
+    return {"input_ids": tokens} if gallery is None else gallery.inputs(tokens, inspect.signature(body.forward).parameters)
 
 
 def _groups(lengths: Sequence[int], padded: bool, original: int) -> Iterator[list[int]]:
@@ -120,6 +127,7 @@ class Reading:
         self.body, self.dtype, self.cached = body, dtype, cached
         self.original = original_length(body)
         self.positioned = "position_ids" in inspect.signature(body.forward).parameters
+        self.turns: Callable[..., tuple[Tensor, Tensor]] | None = getattr(body, "get_rope_index", None)
         device = next(body.parameters()).device
         lengths = [len(row) for row in rows]
         groups = [list(range(len(rows)))] if padded else list(_groups(lengths, False, 0))
@@ -159,15 +167,17 @@ class Reading:
 
     def _read(self, block: _Block) -> None:
         """Read the rows of a block from their start."""
-        given: dict[str, Any] = {"input_ids": block.tokens, "use_cache": self.cached}
-        out = _forward(self.body, self.dtype, **given, **self._where(block, block.tokens.shape[1]))
+        given = shown(self.body, block.tokens)
+        where = self._where(block, block.tokens.shape[1]) if self.turns is None else self._turned(block, given)
+        out = _forward(self.body, self.dtype, **given, **where, use_cache=self.cached)
         block.states, block.kept = _states(out)[:, -1], self._cache(out) if self.cached else None
 
     def _go_on(self, block: _Block) -> None:
         assert block.kept
         name, cache = block.kept
-        given: dict[str, Any] = {"input_ids": block.tokens[:, -1:], "use_cache": True, name: cache}
-        out = _forward(self.body, self.dtype, **given, **self._where(block, 1))
+        given: dict[str, Any] = {**shown(self.body, block.tokens[:, -1:]), "use_cache": True, name: cache}
+        where = self._where(block, 1) if self.turns is None else self._turned(block)
+        out = _forward(self.body, self.dtype, **given, **where)
         block.states, block.kept = _states(out)[:, -1], self._cache(out)
 
     def _where(self, block: _Block, steps: int) -> dict[str, Tensor]:
@@ -176,6 +186,27 @@ class Reading:
             return {}
         positions = {"position_ids": (block.mask.cumsum(1) - 1).clamp(min=0)[:, -steps:]} if self.positioned else {}
         return {"attention_mask": block.mask, **positions}
+
+    def _turned(self, block: _Block, given: dict[str, Any] | None = None) -> dict[str, Tensor]:
+        """Return where tokens stand in a model whose pictures have positions in three dimensions (Qwen2-VL).
+
+        A picture counts for fewer positions than it has tokens, and the text behind it stands so much nearer. transformers keeps that
+        distance on the model itself; here it belongs to the rows, which come and go.
+
+        Args:
+            given: the rows from their start; without it their last tokens alone.
+        """
+        assert self.turns is not None
+        there = {"attention_mask": block.mask} if block.padded else {}
+        if given is not None and "image_grid_thw" in given:
+            told = {name: given[name] for name in ("input_ids", "mm_token_type_ids", "image_grid_thw")}
+            positions, block.nearer = self.turns(**told, attention_mask=block.mask)
+            return there | {"position_ids": positions}
+        if given is not None:
+            block.nearer = torch.zeros_like(block.mask[:, :1])
+        steps = slice(None) if given is not None else slice(-1, None)
+        flat = (block.mask.cumsum(1) - 1).clamp(min=0)[:, steps] + block.nearer
+        return there | {"position_ids": flat[None].expand(3, -1, -1)}
 
     def _cache(self, out: Any) -> tuple[str, Any] | None:
         takes = inspect.signature(self.body.forward).parameters
@@ -202,6 +233,8 @@ class _Block:
         self.tokens = torch.tensor([[0] * (width - len(row)) + list(row) for row in tokens], device=device)
         self.mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in tokens], device=device)
         self.states = torch.empty(0)
+        self.nearer = torch.zeros_like(self.mask[:, :1])
+        """By how many positions each row's pictures bring the text behind them nearer, as a negative number; see ``Reading``."""
         self.kept: tuple[str, Any] | None = None
         self._name(rows)
 
@@ -222,7 +255,7 @@ class _Block:
         """Keep the rows at these places under new numbers; return whether the cache could follow."""
         at = on_device(places, self.tokens.device)
         self.pads = [self.pads[place] for place in places]
-        self.tokens, self.mask, self.states = self.tokens[at], self.mask[at], self.states[at]
+        self.tokens, self.mask, self.states, self.nearer = self.tokens[at], self.mask[at], self.states[at], self.nearer[at]
         self._name(rows)
         if self.kept is None:
             return True

@@ -92,6 +92,8 @@ class Training(Sharding, Seed):
     """Layers with adapters: `all-linear`, names such as `q_proj, v_proj`, or a regular expression for the whole name."""
     lora_bits: Annotated[int, Range(least=0, most=4, why="4, or 0 for weights as they are")] = 0
     """4 quantises the frozen weights under the adapters to 4 bits (QLoRA); 0 keeps their precision."""
+    train_vision: bool = False
+    """Train a vision-language model's vision tower too; without it the tower that reads the pixels stays as it is."""
     recompute: bool = False
     """Recompute activations in the backward pass (gradient checkpointing): less memory, about a fifth more time."""
     keep_adapter: bool = False

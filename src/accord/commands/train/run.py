@@ -30,15 +30,17 @@ from accord.models.decoder import context_of, recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
 from accord.models.memory import SAMPLED, Load, plan, shape_of, too_large
 from accord.models.paths import path_of
+from accord.models.pictures import Gallery, tower_of
 from accord.models.quantised import quantised, weights_in
 from accord.models.scalar import head_width, new_head
 from accord.models.sharding import Unadapted, gathered, sharded
 from accord.models.weights import update_kept
 from accord.records import Prompt, PromptTokens, Sampling
-from accord.runtime import lineage, ranks
+from accord.runtime import lineage, media_files, ranks
 from accord.runtime.device import memory_bytes, pick_device
 from accord.runtime.files import new_folder
 from accord.runtime.logs import read_metrics
+from accord.runtime.media_files import path_in, read_kept
 from accord.runtime.model_card import About
 from accord.runtime.model_files import CONFIG, ModelFiles, read_json
 from accord.runtime.progress import say
@@ -140,6 +142,7 @@ def with_rates(config: Tuned, run: Run, lm: Any, critic: Any = None) -> Tuned:
     Args:
         critic: PPO's value model, which has a rate of its own.
     """
+    look_into(lm, run)
     run.record_paths(model=path_of(lm.base_model), **({"critic": path_of(critic.base_model)} if critic is not None else {}))
     learners = {"lr": (config.recipe, lm)} | ({"value_lr": ("value", critic)} if critic is not None else {})
     open_ = {name: learner for name, learner in learners.items() if getattr(config, name) == 0}
@@ -153,6 +156,19 @@ def with_rates(config: Tuned, run: Run, lm: Any, critic: Any = None) -> Tuned:
         say(f"{run.stage}: {line}")
         run.note(line)
     return settled
+
+
+def look_into(lm: Any, run: Run) -> None:
+    """Let a vision-language model see the pictures that the run keeps beside its snapshots, before those of the store."""
+    gallery: Gallery | None = getattr(lm.base_model, "gallery", None)
+    if gallery is None:
+        return
+    folder, stored = run.folder / media_files.FOLDER, gallery.read
+
+    def read(digest: str) -> bytes:
+        return read_kept(folder, digest) if path_in(folder, digest) else stored(digest)
+
+    gallery.read = read
 
 
 def own_length(method: str, config: Any, context: int) -> dict[str, int]:
@@ -293,11 +309,15 @@ def adapted(lm: Any, config: Training, *stream: str, apart: bool = False) -> Any
     if config.keep_adapter and (files is None or files.adapter or files.gguf):
         what = "keep_adapter: an adapter is opened on a folder or a hub name, and this model comes from none"
         raise UsageError(what, where=files.named if files else "", hint="leave it out, or save the base as a folder first")
+    tower = tower_of(lm.base_model)
     if config.lora_bits:
         lm = quantised(lm)
+    if tower and not (config.train_vision or config.lora_rank):
+        for _, parameter in tower:
+            parameter.requires_grad_(False)
     if config.lora_rank:
         body, numbers = sharing(lm) if apart else lm, generator(config.seed, *stream)
-        lm = add_lora(body, config.lora_rank, numbers, alpha=config.lora_alpha, targets=config.lora_targets)
+        lm = add_lora(body, config.lora_rank, numbers, alpha=config.lora_alpha, targets=config.lora_targets, vision=config.train_vision)
     return recomputing(lm) if config.recompute else lm
 
 
@@ -418,7 +438,7 @@ def _tell_what_is_rounded_away(model: Any, run: Run, asked: torch.dtype | None) 
 def _about(folder: Path, stage: str, model: Any, tokenizer: Any) -> About:
     """What the card of a saved model says of its method and format."""
     files: ModelFiles | None = getattr(model, "files", None)
-    ends = model.config.eos_token_id
+    ends = getattr(model.config, "eos_token_id", None)
     return About(
         method=next((command.line for command in COMMANDS if command.name == stage), ""),
         source="" if files is None else files.named if files.adapter else files.source,

@@ -6,6 +6,7 @@ Follows Ouyang et al. 2022, section 3.5, except as algorithms/sft.py says.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -84,7 +85,8 @@ def sft(
         tokenizer = model.format.tokenizer
         if give_chat_template(tokenizer):
             write_variables(tokenizer, opened.template.variables, opened.template.date)
-        chat = chat_format(tokenizer, model.format.context, control_ends(tokenizer, ends_of(model.lm)))
+        ends = chat_format(tokenizer, model.format.context, control_ends(tokenizer, ends_of(model.lm))).stop
+        chat = replace(model.format, stop=ends, raw=False)
         set_ends(model.lm, chat.stop)
         shown, strange = without(demonstrations, config.held_out_tasks)
         training = mixed([row for row in shown if row.prompt.split == "train"], parse_weights(config.tasks), config.seed)
