@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,7 @@ class Wire:
     def __init__(self, socket_file: Path) -> None:
         self.to, self.cut = socket_file, threading.Event()
         self.entrance = socket.create_server(("127.0.0.1", 0), backlog=100)
-        self.open = [self.entrance]
+        self.open = weakref.WeakSet([self.entrance])  # what nobody reads any more is closed with its thread
         threading.Thread(target=self._enter, daemon=True).start()
 
     @property
@@ -25,7 +26,7 @@ class Wire:
         with suppress(OSError):
             while True:
                 near, far = self.entrance.accept()[0], socket.socket(socket.AF_UNIX)
-                self.open += [near, far]
+                self.open.update((near, far))
                 try:
                     far.connect(str(self.to))
                 except OSError:  # the server is down
@@ -44,5 +45,5 @@ class Wire:
                 other.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        for each in self.open:
+        for each in list(self.open):
             each.close()
