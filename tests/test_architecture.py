@@ -84,7 +84,9 @@ ALLOWED: dict[str, set[str]] = {
     "commands.train": COMMAND
     | {"evaluation", "models", "engine", "rewards", "algorithms", "environments"}
     | {"commands.models", "commands.knowledge"},
-    "commands.evaluate": COMMAND | {"evaluation", "models", "engine", "algorithms", "report"} | {"commands.models", "commands.knowledge"},
+    "commands.evaluate": COMMAND
+    | {"evaluation", "models", "engine", "algorithms", "report"}
+    | {"commands.models", "commands.knowledge", "commands.train.rewards"},
     "commands.serve": COMMAND | {"evaluation", "engine", "serving", "site", "commands.models", "commands.train"},
 }
 """The longest matching name rules. A package may import itself, except algorithms, whose shared parts are named."""

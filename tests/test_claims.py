@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHARED = ("frame", "rewarders")
+SHARED = ("frame", "rewarders", "small")
 CLAIMS = sorted(path for path in (ROOT / "runs" / "claims").glob("*.py") if path.stem not in SHARED)
 KEYS = {"claim", "source", "theirs", "ours", "low", "high", "seeds", "verdict"}
 

@@ -23,7 +23,7 @@ from accord.runtime.files import write_atomic
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "claims.json"
 PAGE = Path(__file__).parents[2] / "docs" / "claims.md"
-SHARED = ("frame", "rewarders")
+SHARED = ("frame", "rewarders", "small")
 """Files of this folder that are no claim."""
 OUYANG = "Ouyang et al. 2022"
 Verdict = Literal["holds", "fails", "undecided"]

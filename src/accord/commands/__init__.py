@@ -92,6 +92,7 @@ COMMANDS = (
     Command("compare", "evaluate", "Compare two or more systems by gold, a reward model, an LLM or people."),
     Command("frontier", "evaluate", "Plot reward against KL, and find where to stop."),
     Command("examine", "evaluate", "Measure a reward model: accuracy, calibration, ceiling, biases."),
+    Command("explain", "evaluate", "Explain an answer: reward by token and sentence, what others lacked, what it was learned from."),
     Command("probe", "evaluate", "Measure alignment tax, truthfulness, safety and fairness."),
     Command("benchmark", "evaluate", "Run public benchmarks by others' code, before and after training."),
     Command("classifiers", "evaluate", "Measure what refusals, admissions, harm and languages are told by."),

@@ -79,6 +79,13 @@ def count_waiting(store: Store) -> int:
         return sum(r.state in ("waiting", "lapsed") for r in found(connection, *_reviewable()))
 
 
+def may_look(store: Store, turn: str) -> bool:
+    """Return whether a lead may look into a turn of the chat: its user reacted to it, and agreed to a review."""
+    r = schema.reactions
+    with store.read() as connection:
+        return bool(found(connection, *_reviewable(), or_(r.c.turn == turn, r.c.other == turn)))
+
+
 def accept(store: Store, id: str, *, by: str, screen: Screen, now: datetime, held_out: float = 0.0) -> list[tuple[str, str]]:
     """Create the records of a reaction in one transaction with the review; return the kind and id of each.
 

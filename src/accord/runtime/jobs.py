@@ -46,7 +46,7 @@ CONTINUED = ("sample",)
 """Commands that go on where they stopped when they are given again."""
 TRAINING = (
     *(*RESUMED, *CONTINUED, "critique", "prefer"),
-    *("evaluate", "compare", "frontier", "examine", "probe", "solve", "algorithms"),
+    *("evaluate", "compare", "frontier", "examine", "explain", "probe", "solve", "algorithms"),
 )
 """Commands that may be started here and load a model."""
 DATA = (

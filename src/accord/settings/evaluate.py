@@ -110,6 +110,29 @@ class ExamineConfig(Seed):
 
 
 @section
+class ExplainConfig(Settings):
+    """`accord explain`: why an answer scores as it does, and what it was learned from."""
+
+    nearest: Natural = 5
+    """Number of the nearest records of each kind to show; 0 searches none."""
+    others: Natural = 3
+    """Number of other answers to the prompt to compare with, the best first."""
+    by: Literal["auto", "states", "gradients", "words"] = "auto"
+    """What nearness is: `states` compares the model's hidden states, `gradients` how training on a record moves this answer, `words` what
+    both say; auto takes states, and words where there are no weights or more parameters than `largest`."""
+    largest: Count = 500_000_000
+    """Parameters up to which auto compares hidden states."""
+    largest_gradients: Count = 30_000_000
+    """Parameters up to which gradients are compared: each record needs a backward pass."""
+    searched: Count = 2000
+    """Records of each kind whose states are compared; where there are more, those that share most words with the answer."""
+    among: Count = 100
+    """Records of each kind whose gradients are compared: those nearest by states."""
+    rewards: str = ""
+    """Rewards and weights to take apart, as in docs/rewards.md; empty takes those that the answer's model was trained with."""
+
+
+@section
 class ProbeConfig(Seed, HeldOut, Knowledge):
     """`accord probe`: alignment tax, truthfulness, safety, fairness and knowledge."""
 

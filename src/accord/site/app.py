@@ -20,7 +20,7 @@ from accord.feedback.web.sub_path import SubPath, checked
 from accord.serving.web import app as chat
 from accord.serving.web import documents
 from accord.serving.web.one_process import serve_processes, serve_worker
-from accord.site import arena_pages, data_pages, home, new_run, queue_pages, record_pages, report_pages, run_pages
+from accord.site import arena_pages, data_pages, home, new_run, queue_pages, record_pages, report_pages, run_pages, why_pages
 from accord.site.project_site import ProjectSite
 
 PAGES = (
@@ -30,6 +30,7 @@ PAGES = (
     data_pages.router,
     queue_pages.router,
     record_pages.router,
+    why_pages.router,
     arena_pages.router,
     report_pages.router,
     *labeling.PAGES,

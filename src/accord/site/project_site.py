@@ -31,6 +31,7 @@ class ProjectSite(ChatSite):
     upload_mb: int = 0
     """Largest file in megabytes that a lead may upload; 0 takes none."""
     packages: tuple[str, ...] = (PACKAGE, CHAT, HERE)
+    why: str = "/records/why"
 
     def links(self, account: Account, path: str) -> Sequence[Area]:
         return navigation.links(account.role, path, arena=self.chat.arena)

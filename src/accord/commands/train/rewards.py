@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -32,14 +33,14 @@ from accord.data.semantics import UNKNOWN
 from accord.data.templates import ChatFormat
 from accord.data.templates import chat_format as template_of
 from accord.data.tokenizers import Tokenizer, load_tokenizer
-from accord.errors import InputError, ModelError, UsageError
+from accord.errors import AccordError, InputError, ModelError, UsageError
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.returns import returns
 from accord.feedback.store import Store
 from accord.models.paths import path_of
 from accord.models.scalar import BIAS, RewardModel
 from accord.protocols import Scorer
-from accord.records import Demonstration, Episode, Message, Prompt, Sampling, Split, Worth, final_answer
+from accord.records import Demonstration, Episode, Message, Prompt, Response, Sampling, Split, Worth, final_answer
 from accord.rewards.judge import JudgeReward
 from accord.rewards.knowledge import KnowledgeReward, Known, known_from
 from accord.rewards.rows import Said, TextReward
@@ -561,3 +562,90 @@ def check_same_tokenizer(model: Model, reward_source: str) -> None:
         theirs, ours = load_tokenizer(reward_source).get_vocab(), model.format.tokenizer.get_vocab()
         hint = "train the reward model from this policy's SFT model"
         raise ModelError(f"its tokenizer ({len(theirs)} entries) is not that of {model.name} ({len(ours)})", where=reward_source, hint=hint)
+
+
+@dataclass(frozen=True)
+class PartScore:
+    """One part of a reward, and what it gives each response."""
+
+    name: str
+    weight: float
+    """At the end of a run; of a part with a limit its multiplier moves, and this is 0."""
+    limit: float | None
+    scores: list[float | None]
+    """Before the weight; None where the part does not apply."""
+    why_not: str = ""
+    """Why it cannot be given for this prompt."""
+
+
+def part_scores(
+    project: Project,
+    config: Rewards,
+    reward_model: str,
+    prompt: Prompt,
+    responses: Sequence[Response],
+    name: str,
+    chat_format: ChatFormat,
+    dtype: torch.dtype,
+    loaded: dict[str, Any],
+) -> list[PartScore]:
+    """Return what each part of a reward gives the responses to one prompt, outside of any run. A part that cannot be given says why.
+
+    Args:
+        name: the model that the part ``knowledge`` asks.
+        chat_format: whose tokens are scored.
+        loaded: reward models that are in memory already, by folder; takes those that are opened here.
+
+    Raises:
+        UsageError: an unknown reward.
+        InputError: what is rewarded is an episode, not a response.
+    """
+    terms, config = _terms(config), replace(config, judge_pairs=0)
+    if any(term.name == EARNED for term in terms):
+        raise InputError("an environment rewards a whole episode", where="rewards", hint="name others: --rewards model")
+    speaker = Model(name, None, chat_format, "")
+    asked = chat_format.prompt(prompt.messages)
+    said = [chat_format.tokens_of(prompt, response) for response in responses]
+    return [_part_score(project, config, term, reward_model, prompt, speaker, asked, said, dtype, loaded) for term in terms]
+
+
+def _part_score(
+    project: Project,
+    config: Rewards,
+    term: Term,
+    reward_model: str,
+    prompt: Prompt,
+    speaker: Model,
+    asked: list[int],
+    said: Sequence[list[int]],
+    dtype: torch.dtype,
+    loaded: dict[str, Any],
+) -> PartScore:
+    weight = term.end if term.limit is None else 0.0
+    try:
+        with TemporaryDirectory() as folder:
+            run = Run.start(Path(folder) / "explain", stage="explain", config=config, inputs={}, resume=False)
+            spec = _alone(project, config, term, reward_model, prompt)
+            made = mixture(project, run, spec, speaker, config, [asked], dtype, sharding=Sharding(), loaded=loaded)
+            scores = list[float | None]()
+            for response in said:
+                scored = made.settled()
+                scored.score([asked], [response])
+                scores.append(scored.mean(term.name) if scored.applied(term.name) else None)
+    except AccordError as error:
+        return PartScore(term.name, weight, term.limit, [None] * len(said), str(error))
+    return PartScore(term.name, weight, term.limit, scores)
+
+
+def _alone(project: Project, config: Rewards, term: Term, reward_model: str, prompt: Prompt) -> RewardSpec:
+    """Return one term of a reward for one prompt, with what people said to it."""
+    text = _text_of(project, term.name)
+    named = () if text is not None else _models_of(project, term.name)
+    models = {each: locate(project, reward_model if each == "model" else each) for each in named}
+    with Store.open(project.store_url) as store:
+        shown = [row for row in said_by(store, store.demonstrations(), config.kinds) if row.prompt.id == prompt.id]
+        rated = [row for row in said_by(store, returns(store, "ratings"), config.kinds) if row.prompt.id == prompt.id]
+    if term.name == "exact":
+        shown = list(_with_answers(shown))
+    opened = open_texts(project, config, [text] if text else [], [prompt], {row.prompt.id: row.text for row in shown})
+    return RewardSpec([term], models, opened.parts, [prompt], {}, shown, rated, opened.remarks)

@@ -30,6 +30,7 @@ def review_page(request: Request) -> Response:
         running=running,
         votes=len(deployments.votes(house.store, running)) if running else 0,
         answering=house.answering(),
+        why=house.why,
         what=translations.WHAT,
         reasons=translations.REASONS,
         choices=translations.CHOICES,

@@ -55,6 +55,8 @@ class ChatSite(Site):
     sending: set[str] = field(default_factory=set[str])
     """Accounts whose files are being received and read."""
     packages: tuple[str, ...] = (PACKAGE, HERE)
+    why: str = ""
+    """The page that explains an answer, where the site has one."""
 
     @property
     def sampling(self) -> Sampling:

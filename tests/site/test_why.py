@@ -1,0 +1,132 @@
+"""A lead asks why an answer scores as it does, and reads it by page; what somebody else said in private is not looked into."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from visitors import Come
+
+from accord.feedback import chats, consents, reactions
+from accord.feedback.store import Store
+from accord.records import Labeler, Message, Prompt, Response, Sampling
+from accord.runtime import jobs
+from accord.runtime.project import Project
+from accord.serving.web.site import ChatSite
+from accord.site.project_site import ProjectSite
+from accord.site.why_pages import WHY
+
+HACK = "<img src=x onerror=alert(1)>"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def filled(store: Store) -> None:
+    prompt = Prompt("p1", (Message("user", f"Which bread keeps? {HACK}"),))
+    responses = [Response("--r1", "p1", f"Rye keeps. Ask the baker. {HACK}", "m"), Response("r2", "p1", "Rye keeps.", "m")]
+    store.add(prompts=[prompt], labelers=[Labeler("ann", "person")], responses=responses)
+
+
+def ended(project: Project) -> jobs.Job:
+    return jobs.wait(jobs.newest(project)[0], 120)
+
+
+def test_a_lead_asks_and_everybody_who_may_reads(come: Come, project: Project) -> None:
+    lead, viewer, labeler = come("lead"), come("viewer"), come("labeler")
+    story = lead.get("/records/story?id=p1&kind=prompt").text
+    (address, *others) = re.findall(rf'href="({WHY}\?id=[^"]*)"', story)
+    assert (address, len(others)) == (f"{WHY}?id=--r1", 1)
+    assert "Explain it" in lead.get(address).text
+    assert "Explain it" not in viewer.get(address).text
+    assert viewer.post(WHY, id="--r1", once="a").status_code == 403
+    assert labeler.get(address).status_code == 403
+    assert lead.get(f"{WHY}?id=none").status_code == 404
+    for _ in range(2):
+        assert lead.post(WHY, follow=False, id="--r1", once="a").status_code == 303
+    assert len(jobs.newest(project)) == 1
+    job = ended(project)
+    assert job.state == "done", job.log()
+    for page in (lead.get(address).text, viewer.get(address).text):
+        assert "It lacks" in page
+        assert "Ask the baker." in page
+        assert "no reward model" in page
+        assert "<img" not in page
+        assert "<script>" not in page
+        assert "style=" not in page
+
+
+FOUND: dict[str, Any] = {
+    "response": "r2",
+    "model": "m",
+    "prompt": "Which bread keeps?",
+    "prompt_id": "p1",
+    "text": "Rye keeps.",
+    "reward": {
+        "model": "reward",
+        "score": 1.5,
+        "start": 0.25,
+        "tokens": [{"text": "Rye", "gain": 1.0}, {"text": " keeps", "gain": -0.4}, {"text": ".", "gain": 0.0}],
+        "sentences": [{"text": "Rye keeps.", "gain": 1.25, "left_out": None}],
+    },
+    "parts": {"rewards": "model", "from": "x", "parts": [{"part": "model", "weight": 1.0, "score": 1.5, "gives": 1.5}], "total": 1.5},
+    "others": [],
+    "sources": {
+        "by": "states",
+        "models": ["sft"],
+        "searched": {"rankings": 3},
+        "records": [
+            {"kind": "rankings", "id": "p9", "learned_by": "reward", "labeler": "ann", "prompt": "q", "text": HACK, "states": 0.9}
+            | {"response": "r9", "rank": 2, "of": 3, "best": "b"}
+        ],
+        "remarks": [],
+    },
+    "remarks": [],
+}
+
+
+def test_every_part_of_a_result_has_its_place_in_both_languages(come: Come, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = project.path / "jobs" / "001"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps({"arguments": ["explain", "--answer=r2"], "queue": "training", "at": "2026", "by": "x"}))
+    (folder / "output.txt").write_text(json.dumps(FOUND) + "\n")
+    (folder / "end.json").write_text(json.dumps({"exit": 0}))
+    page = come("viewer").get(f"{WHY}?id=r2").text
+    for said in (
+        "+1.500",
+        "+1.250",
+        'class="up3"',
+        'class="down1"',
+        "rank 2 of 3",
+        "No other answer",
+        "/records/story?id=p9&amp;kind=prompt",
+    ):
+        assert said in page, said
+    assert "<img" not in page
+    chinese = come("lead").get(f"{WHY}?id=r2", follow=True, **{"Accept-Language": "zh-CN"}).text
+    assert "为什么这样回答" in chinese
+
+
+def test_a_turn_is_looked_into_only_with_consent(come: Come, store: Store, project: Project) -> None:
+    lead, user = come("lead"), come("user")
+    asked = chats.begin(store, user.id, "Which bread?", system="", key="k1", now=NOW)
+    told: dict[str, Any] = {"model": "m", "digest": "", "sampling": Sampling(), "seed": 0, "finish": "stop", "now": NOW}
+    turn = chats.answer(store, asked, "Rye.", id="turn-1", **told)
+    address = f"{WHY}?id={turn.id}"
+    assert lead.get(address).status_code == 404
+    assert lead.post(WHY, id=turn.id, once="b").status_code == 404
+    reactions.react(store, user.id, "thumb", turn.id, {"up": True, "reasons": [], "note": ""}, now=NOW)
+    assert lead.get(address).status_code == 404
+    consents.answer(store, user.id, True, now=NOW)
+    assert lead.get(address).status_code == 200
+    assert f'href="{address}"' in lead.get("/review").text
+    consents.answer(store, user.id, False, now=NOW)
+    assert lead.get(address).status_code == 404
+    assert not jobs.newest(project)
+
+
+def test_the_page_is_in_the_project_only() -> None:
+    assert ChatSite.why == ""
+    assert ProjectSite.why == WHY
