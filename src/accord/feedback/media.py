@@ -13,6 +13,7 @@ from accord.errors import StoreError
 from accord.feedback import schema
 from accord.feedback.inserts import batches
 from accord.feedback.store import Store
+from accord.feedback.withdrawals import is_withdrawn
 from accord.records import MEDIUM, MediaFile, Message
 from accord.runtime import media_files
 
@@ -32,10 +33,27 @@ def media_file(store: Store, digest: str) -> MediaFile:
     return MediaFile(row.kind, row.mime, bytes(row.content), row.width, row.height)
 
 
+def short_name(file: MediaFile) -> str:
+    """Return the name under which somebody saves a picture or a recording."""
+    return media_files.file_name(file.digest[:12], file.mime)
+
+
 def files_of(store: Store, messages: Iterable[Message]) -> Iterator[MediaFile]:
     """Yield the files of the pictures and recordings in messages, each once."""
     for digest in dict.fromkeys(each.digest for message in messages for each in message.media):
         yield media_file(store, digest)
+
+
+def is_shown_to(store: Store, person: str, digest: str) -> bool:
+    """Return whether a person sees a record with this picture or recording: a task that was given to them, or their own conversation."""
+    u, a, q, t, c = schema.media_uses, schema.assignments, schema.tasks, schema.turns, schema.conversations
+    held = u.c.digest == digest
+    given = select(a.c.task_id).join(q, q.c.id == a.c.task_id).join(u, u.c.record_id == q.c.prompt_id)
+    given = given.where(held, u.c.kind == "prompt", a.c.labeler == person)
+    own = select(t.c.id).join(u, u.c.record_id == t.c.id).join(c, c.c.id == t.c.conversation)
+    own = own.where(held, u.c.kind == "turn", c.c.user == person, ~is_withdrawn("conversation", c.c.id))
+    with store.read() as connection:
+        return any(connection.execute(query.limit(1)).first() is not None for query in (given, own))
 
 
 def brought_along(store: Store, line: dict[str, Any], folder: Path | None = None) -> dict[str, Any]:

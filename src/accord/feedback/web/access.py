@@ -27,7 +27,7 @@ from accord.feedback.web.languages import HERE, NAMES, Language, choose, html_la
 from accord.feedback.web.markdown import render
 from accord.feedback.web.security import form_token, link_token, same_origin, token_fits
 from accord.feedback.web.sub_path import Rooted, root_of, route_of
-from accord.records import Prompt
+from accord.records import MEDIUM, Media, Message, Prompt, pieces
 from accord.settings import LabelConfig, ScreeningConfig
 from accord.settings.questions import Questions, usual
 
@@ -228,8 +228,17 @@ def _templates(packages: tuple[str, ...]) -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, extensions=[Rooted]
     )
-    cast("dict[str, Any]", environment.globals).update(markdown=render)
+    cast("dict[str, Any]", environment.globals).update(markdown=render, pieces=_pieces, in_line=in_line)
     return environment
+
+
+def _pieces(text: str, media: Sequence[Media]) -> list[str | Media]:
+    return pieces(Message("user", text, media=tuple(media)))
+
+
+def in_line(text: str) -> str:
+    """Return a text for a list, with a sign in place of each picture."""
+    return text.replace(MEDIUM, "\U0001f5bc ")
 
 
 def _here(path: str, start: str) -> Markup:

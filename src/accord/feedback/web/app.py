@@ -22,7 +22,18 @@ from accord.errors import StoreError
 from accord.feedback import guidelines, questions
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
-from accord.feedback.web import audit_pages, doubt_pages, label_pages, lead_pages, people_pages, profiles, screenings, sign_in, translations
+from accord.feedback.web import (
+    audit_pages,
+    doubt_pages,
+    label_pages,
+    lead_pages,
+    media_pages,
+    people_pages,
+    profiles,
+    screenings,
+    sign_in,
+    translations,
+)
 from accord.feedback.web.access import LANGUAGE_COOKIE, ForeignForm, LoggedOut, SceneOf, Site, Visit, visit
 from accord.feedback.web.languages import choose
 from accord.feedback.web.security import Guard
@@ -112,7 +123,7 @@ def build(
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False), *around],
     )
     app.state.site = site
-    for router in (sign_in.router, *routers):
+    for router in (sign_in.router, media_pages.router, *routers):
         app.include_router(router)
     if site.sso is not None:
         from accord.feedback.web import sso_pages

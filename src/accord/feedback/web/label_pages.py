@@ -17,11 +17,12 @@ from starlette.responses import JSONResponse, Response
 
 from accord.feedback import answers, doubts, guidelines, schema, tasks, written
 from accord.feedback.accounts import Account, Role
+from accord.feedback.codec import message_value
 from accord.feedback.payloads import text_of
 from accord.feedback.refusals import Refused
 from accord.feedback.tasks import Leased
 from accord.feedback.web import asked, doubt_pages, guides, translations
-from accord.feedback.web.access import Visit, act, enter
+from accord.feedback.web.access import Visit, act, enter, in_line
 from accord.feedback.web.asked import ShownQuestion
 from accord.feedback.web.forms import Form, Payload, payload_of
 from accord.feedback.web.languages import guideline_language
@@ -339,7 +340,7 @@ def _as_json(leased: Leased, given: Payload, guideline: Guideline, questions: Qu
         "id": leased.task.id,
         "kind": leased.task.kind,
         "guideline": {"set": guideline.set, "version": guideline.version},
-        "messages": [{"role": message.role, "content": message.content} for message in leased.task.prompt.messages],
+        "messages": list(map(message_value, leased.task.prompt.messages)),
         "responses": [texts[id] for id in leased.order],
         "revision": leased.revision,
         "said": given,
@@ -401,7 +402,7 @@ def _listed(found: Visit, answer: answers.Answer) -> dict[str, Any]:
     return {
         "task_id": answer.task_id,
         "kind": answer.kind,
-        "asked": "" if answer.kind == "prompt" else " ".join(prompt.messages[-1].content.split())[:120],
+        "asked": "" if answer.kind == "prompt" else " ".join(in_line(prompt.messages[-1].content).split())[:120],
         "skipped": "skip" in answer.payload,
         "at": answer.at[:16].replace("T", " "),
         "revision": answer.revision,

@@ -22,8 +22,8 @@ LARGEST_BODY = 1_000_000
 SEND_SECONDS, READ_SECONDS = 20.0, 30.0
 """Longest time for a client to send its body, and to read one part of the answer before the connection is closed."""
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; manifest-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; font-src 'self'; connect-src 'self'; "
+    "manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 POLICY_HEADER = "Content-Security-Policy"
 HEADERS = {
