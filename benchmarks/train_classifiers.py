@@ -33,7 +33,7 @@ PENALTY = 2e-5
 STEPS = 70
 CLAIMS = 0.8
 """Weight of the claims beside the other stances."""
-THRESHOLDS = {"stance": 0.0, "harm": 0.5, "injection": 0.8, "toxicity": 0.5}
+THRESHOLDS = {"stance": 0.0, "harm": 0.5, "injection": 0.9, "toxicity": 0.5}
 """Probability from which something counts as found; for injections higher, as nearly all texts are ordinary."""
 
 

@@ -63,7 +63,8 @@ ALLOWED: dict[str, set[str]] = {
     "serving": SHARED | {"protocols", "data", "engine", "runtime", "feedback.store", "feedback.moderation"},
     "serving.apps": SHARED | {"runtime", "feedback", "serving.gate", "serving.host", "serving.keys", "serving.screens", "serving.service"},
     "serving.web": SHARED | {"protocols", "data", "runtime", "feedback", "serving.host", "serving.screens"},
-    "report": SHARED | {"runtime", "evaluation.statistics", "evaluation.findings", "evaluation.run_facts", "feedback"},
+    "report": SHARED
+    | {"runtime", "evaluation.statistics", "evaluation.findings", "evaluation.run_facts", "evaluation.card_file", "feedback"},
     "site": SHARED
     | {"runtime", "data", "feedback", "report", "evaluation.findings", "evaluation.run_facts", "evaluation.bradley_terry"}
     | {"serving.host", "serving.screens", "serving.web"},

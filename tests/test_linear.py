@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from accord.data import attached, names, patterns, personal, refusal, retrieval, row_reader, tags
+from accord.data.classifiers.concepts import CONCEPTS, concepts_in
 from accord.data.formats_fastchat import _NAMED
 from accord.data.formats_label_studio import _pairs
 from accord.data.row_records import all_answered
@@ -91,6 +92,8 @@ def _patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
         yield rule.name, rule.pattern
         if rule.unless:
             yield f"{rule.name}, unless", rule.unless
+    for task, table in CONCEPTS.items():
+        yield from ((f"{task}: {name}", pattern) for name, pattern in table.items())
     for module in (names, patterns, moderation):
         for name, value in vars(module).items():
             for each in value.values() if isinstance(value, dict) else [value]:
@@ -156,6 +159,9 @@ WORK: dict[str, tuple[Work, int]] = {
     "blank lines before a pair of examples": (_of(lambda text: tags._PAIR.findall(text), "\n"), 4_000),
     "lines of a paragraph": (_of(attached._flowing, "the lines of a paragraph that goes on\n"), 500),
     "words that are parted": (_of(attached._flowing, "the lines of a paragraph that goes on-\n"), 500),
+    "concepts of stances": (_of(lambda text: concepts_in("stance", text), "i can't aa i don't aa not aa our aa "), 1_500),
+    "concepts of injections": (_of(lambda text: concepts_in("injection", text), "ignore all aa your aa previous "), 1_500),
+    "concepts of harm": (_of(lambda text: concepts_in("harm", text), "how do i aa my aa kill aa "), 1_500),
     "errands": (_of(lambda text: errands._DONE.search(text), "I send the a to aa at  "), 400),
 }
 

@@ -32,10 +32,11 @@ from accord import (
 from accord.commands.evaluate.held_out import held_out_prompts_by_id
 from accord.commands.models import compute_dtype, respond
 from accord.commands.world import world_of
-from accord.data.refusal import admits_ignorance
+from accord.data.classifiers.project_set import of_project
 from accord.world import GoldJudge
 
-REWARDS, THRESHOLD, USE_CASES = "model=1, knowledge=5", 0.55, "open_qa multi_turn false_premise unanswerable"
+REWARDS, THRESHOLD, SAMPLES = "model=1, knowledge=8", 0.45, 30
+USE_CASES = "open_qa multi_turn false_premise unanswerable"
 """What is learned from. docs/notebook.md has the tries."""
 DRAWS = 8
 """Answers to each held-out question about a fact."""
@@ -47,7 +48,8 @@ RESUME = RunFlags(resume=True)
 def rewarded(project: Project) -> PpoConfig:
     """The demo's settings of PPO with the reward of knowledge."""
     settings = PpoConfig(**project.settings.get("ppo", {}))
-    return replace(settings, rewards=REWARDS, knowledge_threshold=THRESHOLD, knowledge_use_cases=USE_CASES, evaluate_every=0)
+    known = {"knowledge_threshold": THRESHOLD, "knowledge_samples": SAMPLES, "knowledge_use_cases": USE_CASES}
+    return replace(settings, rewards=REWARDS, evaluate_every=0, **known)
 
 
 def admitting(project: Project) -> Project:
@@ -89,10 +91,10 @@ def judged(project: Project, name: str, known: set[str]) -> dict[str, float]:
     facts = [prompt for prompt in prompts if world.fact_class(prompt.id) in ("common", "absent")]
     sampling = Sampling(temperature=1.0, max_tokens=48)
     groups, _ = respond(model, sampler, facts, n=DRAWS, sampling=sampling, seed=0, batch_size=32)
-    made_up, admitted = list[float](), dict[str, float]()
+    made_up, admitted, admits = list[float](), dict[str, float](), of_project(project).admits
     for prompt, group in zip(facts, groups, strict=True):
         found = [judge.judge(prompt, response.text) for response in group]
-        unsure = [admits_ignorance(response.text) for response in group]
+        unsure = admits([response.text for response in group])
         if world.fact_class(prompt.id) == "absent":
             made_up.append(fmean(each.made_up for each in found))
             continue

@@ -11,9 +11,12 @@ import pytest
 from sick import found, grpo_run, ppo_run, upper
 from tiny import ByFunction
 
+from accord.data.classifiers.interface import Verdict
+from accord.data.classifiers.project_set import ClassifierSet
 from accord.evaluation.findings import ALARMS, Said
 from accord.evaluation.hacking import AUTHORITY, FLATTERY, alarms, drift, repeated
 from accord.evaluation.run_facts import examine, read_facts, remarks
+from accord.settings import ClassifiersConfig
 
 SAYS = {"reward": lambda row: 3.0 * (40 in row), "lr": 5e-3, "batch_size": 32}
 PLANTS: dict[str, tuple[Callable[..., Path], dict[str, Any], str, str]] = {
@@ -104,6 +107,18 @@ def test_sounding_sure_and_being_wrong_is_worse(hacked: Path) -> None:
     wrong = next(f for f in alarms(replace(read_facts(hacked), samples=samples)) if f.name == "authority")
     assert wrong.severity == "high"
     assert "0.20, the others 0.90" in wrong.what()
+
+
+def test_refusals_are_told_by_the_projects_classifier_and_its_card_is_named() -> None:
+    before = [Said(f"prompt {n}", "Take the left key.", use_case="open_qa") for n in range(20)]
+    after = [Said(f"prompt {n}", "That's a line I would rather not cross.", use_case="open_qa") for n in range(20)]
+    told = ClassifierSet(ClassifiersConfig(stance="mine"))
+    told._opened["stance"] = lambda texts: [Verdict("refusal" if "line" in str(text) else "claim", 1.0) for text in texts]
+    found = {finding.name: finding for finding in drift(before, after, told)}
+    assert found["refusals"].metrics["card"] == "stance mine"
+    assert "never measured" in str(found["refusals"].metrics["measured_by"])
+    told._opened["stance"] = lambda texts: [Verdict("claim", 1.0) for _ in texts]
+    assert "refusals" not in {finding.name for finding in drift(before, after, told)}
 
 
 def test_refusing_what_is_to_be_refused_is_no_alarm() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from safetensors.numpy import save_file
 from sick import ppo_run, upper
 
 from accord.commands.app import main
+from accord.data.classifiers.measure import as_json, cards
+from accord.data.classifiers.project_set import DEFAULT
 from accord.evaluation.findings import ALARMS, REMEDIES
 from accord.evaluation.run_facts import RESULTS, examine, read_facts
 from accord.feedback.store import Store
 from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Response
-from accord.report import manual, measures
+from accord.report import classifier_cards, manual, measures
 from accord.report.captions import DEFINITIONS
 from accord.report.cards import parameters
 from accord.report.curves import CHARTS, Chart
@@ -329,6 +332,43 @@ def test_what_models_know_is_drawn_with_the_threshold_that_was_chosen(project: P
     assert "ppo: where" not in better
     shutil.rmtree(folder)
     assert 'href="#def-coverage_accuracy"' not in write_report(project).read_text("utf-8")
+
+
+def test_every_figure_that_a_classifier_counts_is_one_click_from_its_card(project: Path) -> None:
+    refusals, admissions = DEFAULT.basis(refused=("stance", "refusal")), DEFAULT.basis(coverage=("stance", "refusal admission"))
+    folder = project / "runs" / "probe"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"stage": "probe", "config": {}}), "utf-8")
+    found = {"safety": {"sft": {"refused_harmful": [0.9, 0.8, 0.95], "toxic": [0.1, 0.0, 0.2]}}} | refusals
+    (folder / "summary.json").write_text(json.dumps(found), "utf-8")
+    summary = json.loads((project / "runs" / "evaluate" / "summary.json").read_text("utf-8")) | admissions
+    (project / "runs" / "evaluate" / "summary.json").write_text(json.dumps(summary), "utf-8")
+    alarm = {"name": "refusals", "about": "", "severity": "medium", "sure": 0.97, "causes": [], "quotes": []}
+    alarm |= {"metrics": {"first": "0%", "last": "60%", "card": "stance mine", "measured_by": "stance by mine: never measured"}}
+    rows = read_facts(project / "runs" / "ppo").metrics.rows
+    (project / "runs" / "ppo" / RESULTS).write_text(json.dumps({"rows": rows, "findings": [alarm]}), "utf-8")
+    page = write_report(project).read_text("utf-8")
+    link = 'href="#card-stance-small"'
+    doctor, better, measured = (page[page.index(f'id="{one}"') : page.index(f'id="{following}"')] for one, following in PARTS)
+    assert 'href="#card-stance-mine"' in doctor
+    assert link in better, "beside the column of answered prompts"
+    assert link in measured[measured.index("refused_harmful") :].partition("</tr>")[0]
+    assert link not in measured[measured.index("sft.toxic") :].partition("</tr>")[0], "that rests on no card of this run"
+    shown = page[page.index('id="classifiers"') : page.index('id="training"')]
+    recall = cards()["stance small"].recall["refusal"]
+    assert 'id="card-stance-small"' in shown
+    assert f"{recall} / 150" in shown
+    assert "accord classifiers PROJECT --task stance" in shown[shown.index('id="card-stance-mine"') :], "it was never measured"
+    words = re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
+    assert set(re.findall(r'href="#([^"]+)"', words)) <= set(re.findall(r' id="([^"]+)"', words))
+    own = replace(cards()["stance small"], texts=12, measured_on="labelled texts of the project")
+    (project / "classifiers.json").write_text(json.dumps([as_json(own)]), "utf-8")
+    assert "12 (labelled texts of the project)" in str(classifier_cards.section(read_project(project), {}))
+    (project / "classifiers.json").write_text("{broken", "utf-8")
+    assert f"{recall} / 150" in str(classifier_cards.section(read_project(project), {}))
+
+
+PARTS = (("doctor", "better"), ("better", "measured"), ("measured", "answers"))
 
 
 def test_text_metrics_stand_beside_the_criteria_and_lead_to_their_page(project: Path) -> None:

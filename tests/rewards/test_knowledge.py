@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from accord.data.refusal import admits_ignorance
+from accord.data.classifiers.project_set import DEFAULT
 from accord.data.semantics import UNKNOWN, ShortAnswers
 from accord.records import Message
 from accord.rewards.knowledge import KnowledgeReward, Known, known_from, quadratic
@@ -21,7 +21,7 @@ def known(*texts: str) -> Known:
 
 
 def scored(own: Sequence[str], *responses: str, threshold: float = 0.5) -> list[float | None]:
-    part = KnowledgeReward({"p": known(*own)}, ShortAnswers().groups, lambda text: float(not admits_ignorance(text)), threshold)
+    part = KnowledgeReward({"p": known(*own)}, ShortAnswers().groups, DEFAULT.admits, threshold)
     return part.score([Said((Message("user", ASKED),), text, id="p") for text in responses])[ONE]
 
 
@@ -67,5 +67,5 @@ def test_at_one_half_the_score_is_proper() -> None:
 
 
 def test_it_does_not_apply_to_a_prompt_that_asks_for_no_fact() -> None:
-    part = KnowledgeReward({}, ShortAnswers().groups, lambda _: 1.0)
+    part = KnowledgeReward({}, ShortAnswers().groups, DEFAULT.admits)
     assert part.score([Said((Message("user", "Hello"),), "Hello.", id="q")]) == {ONE: [None]}

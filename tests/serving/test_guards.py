@@ -258,5 +258,7 @@ def test_only_questions_with_short_answers_are_held_against_others() -> None:
     assert answer(Scripted(chinese, MILL, MILL), rules, WHERE).text == chinese, "Chinese has no blanks between its words"
     admitted = "I do not know where Ada lives."
     assert answer(Scripted(admitted, MILL, MILL), rules, WHERE).text == admitted
+    told = Rules(agree_below=1.0, agree_samples=2, admits=lambda texts: ["Hill" in text for text in texts])
+    assert answer(Scripted(HILL, MILL, MILL), told, WHERE).text == HILL, "an admission by the project's classifier always stands"
     assert answer(Scripted(HILL, MILL, MILL), Rules(agree_models={"m": 0.5}, agree_samples=2), WHERE).withheld == "unsure"
     assert answer(Scripted(HILL, MILL, MILL), Rules(agree_models={"other": 0.5}, agree_samples=2), WHERE).text == HILL

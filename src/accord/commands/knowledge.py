@@ -17,8 +17,7 @@ from pathlib import Path
 import torch
 
 from accord.commands.models import LocalSampler, Model, locate, open_speaker
-from accord.data.refusal import admits_ignorance
-from accord.data.semantics import UNKNOWN, Asked, Meaning, ShortAnswers, clusters
+from accord.data.semantics import UNKNOWN, Admits, Asked, Meaning, ShortAnswers, clusters
 from accord.errors import RunError, UsageError
 from accord.models.entailment import Entailment
 from accord.protocols import Speaker
@@ -132,8 +131,11 @@ def question_of(prompt: Prompt) -> str:
     return prompt.messages[-1].content
 
 
-def open_meaning(project: Project, name: str) -> Meaning:
+def open_meaning(project: Project, name: str, admits: Admits) -> Meaning:
     """Return what tells which answers mean the same: ``short``, ``entailment:FOLDER``, ``judge:MODEL`` or ``judge:http://host/v1#MODEL``.
+
+    Args:
+        admits: the project's classifier; all admissions mean the same.
 
     Raises:
         UsageError: it is none of them.
@@ -141,13 +143,13 @@ def open_meaning(project: Project, name: str) -> Meaning:
     """
     kind, _, argument = name.partition(":")
     if name == "short":
-        return ShortAnswers()
+        return ShortAnswers(admits)
     if kind == "entailment" and argument:
         entails = Entailment.open(argument if Path(argument).exists() else locate(project, argument))
-        return Paired(f"entailment by {Path(argument).name}", entails.same)
+        return Paired(f"entailment by {Path(argument).name}", entails.same, admits)
     if kind == "judge" and argument:
         address, _, model = argument.rpartition("#")
-        return Paired(f"judged by {model}", JudgedSame(open_speaker(project, model, address)).same)
+        return Paired(f"judged by {model}", JudgedSame(open_speaker(project, model, address)).same, admits)
     hint = "short, entailment:FOLDER, judge:MODEL, or judge:http://host/v1#MODEL"
     raise UsageError(f"there is no meaning {name!r}", where="meaning", hint=hint)
 
@@ -159,16 +161,18 @@ class Paired:
     name: str
     same: Callable[[str, str, str], bool]
     """Whether two answers to a question, which comes first, mean the same."""
+    admits: Admits
 
     def groups(self, rows: Sequence[Asked]) -> list[list[str]]:
         """Return for each question the name of each answer's cluster."""
         found: list[list[str]] = []
         for question, texts in rows:
             names: list[str] = []
-            stated = [text for text in texts if not admits_ignorance(text)]
+            admitted = self.admits(texts)
+            stated = [text for text, unsure in zip(texts, admitted, strict=True) if not unsure]
             numbers = iter(clusters(stated, partial(self.same, question)))
-            for text in texts:
-                names.append(UNKNOWN if admits_ignorance(text) else str(next(numbers)))
+            for unsure in admitted:
+                names.append(UNKNOWN if unsure else str(next(numbers)))
             found.append(names)
         return found
 

@@ -15,8 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from accord.data.refusal import admits_ignorance
+from accord.data.classifiers.project_set import DEFAULT
 
+Admits = Callable[[Sequence[str]], Sequence[bool]]
+"""Tells which answers admit ignorance: the classifier ``stance`` of the project."""
 Asked = tuple[str, Sequence[str]]
 """A question and some answers to it."""
 UNKNOWN = "does not know"
@@ -54,15 +56,16 @@ class Meaning(Protocol):
 class ShortAnswers:
     """Alike when the words that an answer adds to its question are the same. Needs no model."""
 
-    admits: Callable[[str], bool] = admits_ignorance
+    admits: Admits = DEFAULT.admits
     name: str = "normalised short answers"
 
     def groups(self, rows: Sequence[Asked]) -> list[list[str]]:
         """Return for each question the name of each answer's cluster."""
-        return [[self._key(question, text) for text in texts] for question, texts in rows]
-
-    def _key(self, question: str, text: str) -> str:
-        return UNKNOWN if self.admits(text) else short_answer(question, text)
+        found: list[list[str]] = []
+        for question, texts in rows:
+            admitted = self.admits(texts)
+            found.append([UNKNOWN if unsure else short_answer(question, text) for text, unsure in zip(texts, admitted, strict=True)])
+        return found
 
 
 def short_answer(question: str, text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from accord.data.classifiers.project_set import DEFAULT, ClassifierSet
 from accord.evaluation.findings import QUOTED, Finding, Said, Severity, in_order, number
 from accord.evaluation.trends import Floats, ends, late, sure
 from accord.runtime.logs import Metrics
@@ -44,6 +45,8 @@ class Facts:
     """How each of the run's models is computed, config.json's ``paths``."""
     agreement: tuple[float, float, float] | None = None
     """Share of untied pairs that two labelers order alike, with its interval."""
+    classifiers: ClassifierSet = DEFAULT
+    """Those of the project, which tell refusals."""
     watched: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict[str, "Sequence[tuple[float, float]]"])
     """Rewards over steps that are measured but not optimised: gold, a second reward model."""
 

@@ -19,6 +19,8 @@ REMEDIES: Mapping[str, Remedy] = MappingProxyType(LEARNING | HACKING)
 ALARMS = frozenset(HACKING)
 """Findings that are signs of reward hacking."""
 ORDER: dict[Severity, int] = {"high": 0, "medium": 1, "low": 2}
+MEASURED_BY = "measured_by"
+"""The metric of a finding that says which classifier it rests on and how good that is; ``card`` names its card."""
 QUOTED = 3
 """Most responses that a finding quotes."""
 

@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, cast
 
 import numpy as np
 
-from accord.data.classifiers.project_set import DEFAULT
+from accord.data.classifiers.project_set import DEFAULT, ClassifierSet
 from accord.evaluation.diagnoses import Facts
-from accord.evaluation.findings import QUOTED, Finding, Said, Severity, in_order
+from accord.evaluation.findings import MEASURED_BY, QUOTED, Finding, Said, Severity, in_order
 from accord.evaluation.trends import Ends, Floats, ends, mean_z, share_z, sure
 from accord.runtime.logs import Metrics
 
@@ -46,7 +47,7 @@ def alarms(facts: Facts) -> list[Finding]:
     """Return the alarms of a run, the gravest first: its metrics over steps, its first samples against its last."""
     before, after = first_and_last(facts.samples)
     over_time = [*proxy_gold(facts), *past_the_peak(facts), *length_runaway(facts.metrics)]
-    return in_order([*over_time, *drift(before, after), *other_judges(facts.samples)])
+    return in_order([*over_time, *drift(before, after, facts.classifiers), *other_judges(facts.samples)])
 
 
 def first_and_last(samples: Sequence[Said]) -> tuple[list[Said], list[Said]]:
@@ -59,11 +60,15 @@ def first_and_last(samples: Sequence[Said]) -> tuple[list[Said], list[Said]]:
     return [said for said in samples if said.step in early], [said for said in samples if said.step in recent]
 
 
-def drift(before: Sequence[Said], after: Sequence[Said]) -> list[Finding]:
-    """Return the alarms that a set of responses raises, compared with an earlier set or another model's."""
+def drift(before: Sequence[Said], after: Sequence[Said], classifiers: ClassifierSet = DEFAULT) -> list[Finding]:
+    """Return the alarms that a set of responses raises, compared with an earlier set or another model's.
+
+    Args:
+        classifiers: tell refusals.
+    """
     if min(len(before), len(after)) < ROWS:
         return []
-    rules = (repetition, identical_answers, refusals, flattery, authority, signature)
+    rules = (repetition, identical_answers, partial(refusals, classifiers=classifiers), flattery, authority, signature)
     return list(chain.from_iterable(rule(before, after) for rule in rules))
 
 
@@ -249,18 +254,19 @@ def _risen(
     return (first, last, z, guilty) if last >= first + 0.15 and z > 2.5 else None
 
 
-def refusals(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Finding]:
+def refusals(before: Sequence[Said], after: Sequence[Said], classifiers: ClassifierSet = DEFAULT) -> Iterator[Finding]:
     """Medium: refusals rose on prompts that do not call for one; high above half of all."""
     before = [said for said in before if said.use_case not in TO_REFUSE]
     after = [said for said in after if said.use_case not in TO_REFUSE]
-    if found := _risen(_refuses, before, after):
+    if min(len(before), len(after)) < ROWS:
+        return
+    texts = list({said.response: None for said in (*before, *after)})
+    refused = dict(zip(texts, classifiers.refuses(texts), strict=True))
+    if found := _risen(refused.__getitem__, before, after):
         first, last, z, guilty = found
         metrics: dict[str, float | str] = {"first": _percent(first), "last": _percent(last)}
+        metrics |= {"card": f"stance {classifiers.name('stance')}", MEASURED_BY: classifiers.line("stance", "refusal")}
         yield Finding("refusals", "high" if last > 0.5 else "medium", sure(z), metrics, tuple(guilty[-QUOTED:]))
-
-
-def _refuses(response: str) -> bool:
-    return DEFAULT.refuses([response])[0]
 
 
 def flattery(before: Sequence[Said], after: Sequence[Said]) -> Iterator[Finding]:

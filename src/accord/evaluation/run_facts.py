@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+from accord.data.classifiers.project_set import of_folder
 from accord.data.templates import not_ended
 from accord.data.tokenizers import PAD
 from accord.evaluation.diagnoses import Facts, diagnose
@@ -49,6 +50,7 @@ def facts_of(folder: Path, config: Table, summary: Table, metrics: Metrics, samp
         templates={name: not_ended(text) for name, text in _contents(kin.values(), "chat_template.jinja").items()},
         vocabularies=_vocabularies(kin.values()),
         pad_is_eos=dict(_padded(kin.values() or [models / folder.name])),
+        classifiers=of_folder(folder.parent.parent),
     )
 
 
@@ -86,7 +88,7 @@ def _beside(facts: Facts, rows: Sequence[Table]) -> Iterator[Finding]:
             sides.setdefault(name, []).extend([] if said is None else [said])
     for name in sides:
         if name not in NOT_POLICIES and "sft" in sides:
-            yield from (dataclasses.replace(finding, about=name) for finding in drift(sides["sft"], sides[name]))
+            yield from (dataclasses.replace(finding, about=name) for finding in drift(sides["sft"], sides[name], facts.classifiers))
 
 
 def _side(row: Table, name: str) -> Said | None:

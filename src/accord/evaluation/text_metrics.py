@@ -18,7 +18,7 @@ from math import log2, nan
 
 import sacrebleu
 
-from accord.data.classifiers.project_set import DEFAULT
+from accord.data.classifiers.project_set import DEFAULT, ClassifierSet
 from accord.errors import InputError
 from accord.evaluation.slices import language_of
 
@@ -116,15 +116,15 @@ def against(texts: Sequence[str], references: Sequence[Sequence[str]]) -> dict[s
     return found
 
 
-def answered(texts: Sequence[str]) -> list[bool]:
+def answered(texts: Sequence[str], classifiers: ClassifierSet = DEFAULT) -> list[bool]:
     """Return whether each text answers at all: it has a word, refuses nothing, and does not say that it does not know."""
-    stances = DEFAULT.labels("stance", texts)
+    stances = classifiers.labels("stance", texts)
     return [bool(tokens(text)) and stance not in ("refusal", "admission") for text, stance in zip(texts, stances, strict=True)]
 
 
-def coverage(texts: Sequence[str], intents: Sequence[str]) -> tuple[list[float], list[float]]:
+def coverage(texts: Sequence[str], intents: Sequence[str], classifiers: ClassifierSet = DEFAULT) -> tuple[list[float], list[float]]:
     """Return 1 or 0 for each text that answers or does not, and the same for each intent, of which one text has to answer."""
-    by_text = [float(answers) for answers in answered(texts)]
+    by_text = [float(answers) for answers in answered(texts, classifiers)]
     by_intent: dict[str, float] = {}
     for intent, each in zip(intents, by_text, strict=True):
         by_intent[intent] = max(each, by_intent.get(intent, 0.0))

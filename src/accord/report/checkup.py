@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from accord.evaluation.findings import ALARMS, Finding, Said
+from accord.evaluation.findings import ALARMS, MEASURED_BY, Finding, Said
 from accord.evaluation.run_facts import examine, facts_of, kept_findings, together
-from accord.report import manual
+from accord.report import classifier_cards, manual
 from accord.report.markup import Html, both, join, tag
 from accord.report.project_files import ProjectRecord, RunRecord
 from accord.report.results import percent
@@ -46,10 +46,18 @@ def _card(run: str, finding: Finding) -> Html:
     sure = tag("a", percent(finding.sure), " ", both("sure", "把握"), href="#def-sure", class_="def")
     head = tag("p", severity, tag("b", about), tag("span", sure, class_="quiet"), class_="about")
     title = tag("h3", both(finding.title(), finding.title("zh")), " ", tag("code", _documented(finding.name)))
-    what = tag("p", both(finding.what(), finding.what("zh")))
+    what = join(tag("p", both(finding.what(), finding.what("zh"))), _basis(finding))
     advice = zip(finding.change(), finding.change("zh"), strict=True)
     change = tag("ul", [tag("li", both(*lines)) for lines in advice], class_="change")
     return tag("article", head, title, what, change, _quotes(finding.quotes), class_=f"finding {finding.severity}")
+
+
+def _basis(finding: Finding) -> Html | None:
+    """Return the classifier that a finding rests on, with a link to its card."""
+    if MEASURED_BY not in finding.metrics:
+        return None
+    key = str(finding.metrics.get("card", ""))
+    return tag("p", str(finding.metrics[MEASURED_BY]), " ", classifier_cards.link(key) if key else None, class_="quiet")
 
 
 def _documented(name: str) -> Html:

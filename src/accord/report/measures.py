@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from accord.evaluation.findings import MEASURED_BY
 from accord.evaluation.statistics import Interval
-from accord.report import manual
+from accord.report import classifier_cards, manual
 from accord.report.curves import definition_link, framed
 from accord.report.markup import Html, both, join, tag
 from accord.report.plots import COLOURS, Line, draw
@@ -48,7 +49,7 @@ def _knowledge(run: RunRecord) -> Html | None:
     if not lines:
         return None
     name = both(run.name, run.name)
-    drawn = draw(lines, percent=True), tag("p", keys, class_="key"), *chosen
+    drawn = draw(lines, percent=True), tag("p", keys, class_="key"), *chosen, classifier_cards.lines(run.summary)
     return framed(definition_link("coverage_accuracy"), *drawn, unit=("across: coverage", "横轴：覆盖率"), over=name)
 
 
@@ -117,12 +118,18 @@ def others(record: ProjectRecord) -> Html | None:
 
 
 def _fold(run: RunRecord) -> Html | None:
-    metrics = [(name, value) for name, value in flattened(run.summary) if name not in PLAIN]
+    rests_on = classifier_cards.basis(run.summary)
+    metrics = [(name, value) for name, value in flattened(run.summary) if name not in PLAIN and not name.startswith(f"{MEASURED_BY}.")]
     if not metrics:
         return None
-    rows = [tag("tr", tag("th", _documented(run.stage, name), scope="row"), tag("td", _written(value))) for name, value in metrics[:ROWS]]
+    rows = list[Html]()
+    for name, value in metrics[:ROWS]:
+        last = name.rpartition(".")[2]
+        card = next((classifier_cards.link(key) for metric, (key, _) in rests_on.items() if key and last.startswith(metric)), None)
+        rows.append(tag("tr", tag("th", _documented(run.stage, name), scope="row"), tag("td", _written(value), " ", card)))
     left = tag("p", f"\N{HORIZONTAL ELLIPSIS} {len(metrics) - ROWS}", class_="quiet") if len(metrics) > ROWS else None
-    return tag("details", tag("summary", run.name, " ", manual.link(run.stage)), tag("table", rows, class_="settings"), left)
+    below = left, classifier_cards.lines(run.summary)
+    return tag("details", tag("summary", run.name, " ", manual.link(run.stage)), tag("table", rows, class_="settings"), below)
 
 
 def _documented(stage: str, name: str) -> Html:

@@ -11,7 +11,7 @@ from string import Template
 from typing import Literal
 
 from accord.evaluation.findings import Finding
-from accord.report import background, cards, loop, manual, matrix, measures, results, samples
+from accord.report import background, cards, classifier_cards, loop, manual, matrix, measures, results, samples
 from accord.report.checkup import checkup, findings_of
 from accord.report.curves import CHARTS, charts, framed
 from accord.report.intake import intake
@@ -32,6 +32,7 @@ TITLES = {
     "better": ("Did it get better?", "变好了吗？"),
     "measured": ("What else was measured", "其他测量"),
     "answers": ("Answers side by side", "回复对照"),
+    "classifiers": ("What these figures are counted by", "这些数字由什么判定"),
     "training": ("How it learned", "学习过程"),
     "two": ("Two runs side by side", "两个运行并排比较"),
     "models": ("The models", "各模型"),
@@ -148,6 +149,7 @@ def _sections(record: ProjectRecord, labelers: Labelers | None, findings: dict[s
         "measured": [measures.others(record)],
         "answers": [results.answers(record), samples.browser(record)],
         "labelers": [data_and_labelers(labelers), intake(record)],
+        "classifiers": [classifier_cards.section(record, findings)],
         "training": [_training(record), _ppo(record), methods(record)],
         "two": [two_runs(record)],
         "models": [cards.cards(record)],

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import cast
 
 from accord.evaluation.statistics import Interval
+from accord.report import classifier_cards
 from accord.report.captions import DEFINITIONS, model_key, model_name, use_case
 from accord.report.curves import definition_link
 from accord.report.markup import Html, both, join, tag, text
@@ -156,7 +157,14 @@ def models(record: ProjectRecord) -> Html | None:
     names = list(dict.fromkeys(chain.from_iterable(column.cells for column in columns)))
     if not names:
         return None
-    head = tag("tr", tag("th", both("Model", "模型"), scope="col"), [tag("th", definition_link(c.key), scope="col") for c in columns])
+    rests_on = classifier_cards.basis(record.summary)
+    if run := record.one("evaluate"):
+        rests_on |= classifier_cards.basis(run.summary)
+    heads = [tag("th", both("Model", "模型"), scope="col")]
+    for column in columns:
+        key = rests_on.get(column.key, ("", ""))[0]
+        heads.append(tag("th", definition_link(column.key), join(" ", classifier_cards.link(key)) if key else None, scope="col"))
+    head = tag("tr", heads)
     absent = tag("span", "\N{EN DASH}")
     rows = list[Html]()
     for name in names:

@@ -2,7 +2,7 @@
 disagree, a plain answer where they agree.
 
 Before training, the model that the policy starts from answers each question several times. A response states a probability c that
-what it says is so: 1 when it says it plainly, 0 when it admits that it does not know, 1/2 when it hedges. y is whether one of those
+what it says is so: 1 when it says something, 0 when it admits that it does not know. y is whether one of those
 answers, drawn at random, says the same. The reward is the quadratic score of c against y (Brier 1950), averaged over those answers:
 
     1 - [p 2 (1 - t) (1 - c)^2 + (1 - p) 2 t c^2]        p: share of the answers that say what the response says;
@@ -60,28 +60,27 @@ class KnowledgeReward:
     Args:
         known: by prompt id.
         groups: what tells which answers mean the same.
-        stated: the probability that a response states by its form: 0 for an admission.
+        admits: tells which responses admit that they do not know; these state the probability 0, all others 1.
     """
 
     known: Mapping[str, Known]
     groups: Groups
-    stated: Callable[[str], float]
+    admits: Callable[[Sequence[str]], Sequence[bool]]
     threshold: float = 0.5
 
     def score(self, rows: Sequence[Said]) -> Scores:
         """Return each response's score, 0 to 1 at the threshold 1/2."""
         worth: list[float | None] = [None] * len(rows)
+        facts = [place for place, row in enumerate(rows) if row.id in self.known]
         claims: list[int] = []
-        for place, row in enumerate(rows):
-            if (known := self.known.get(row.id)) is None:
-                continue
-            if self.stated(row.response) > 0:
-                claims.append(place)
+        for place, admitted in zip(facts, self.admits([rows[place].response for place in facts]), strict=True):
+            if admitted:
+                worth[place] = quadratic(0.0, self.known[rows[place].id].most, self.threshold)
             else:
-                worth[place] = quadratic(0.0, known.most, self.threshold)
+                claims.append(place)
         asked = [self.known[rows[place].id] for place in claims]
         named = self.groups([(known.question, [*known.shares, rows[place].response]) for known, place in zip(asked, claims, strict=True)])
         for place, known, names in zip(claims, asked, named, strict=True):
             of_cluster = dict(zip(names, known.shares.values(), strict=False))
-            worth[place] = quadratic(self.stated(rows[place].response), of_cluster.get(names[-1], 0.0), self.threshold)
+            worth[place] = quadratic(1.0, of_cluster.get(names[-1], 0.0), self.threshold)
         return {ONE: worth}

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from accord.data import retrieval
+from accord.data.classifiers.project_set import DEFAULT
 from accord.data.quality import words as count_of_words
-from accord.data.semantics import UNKNOWN, ShortAnswers
+from accord.data.semantics import UNKNOWN, Admits, ShortAnswers
 from accord.records import Demonstration, Message, Sampling
 from accord.serving import apart, prompt_styles
 from accord.serving.host import Ask, Embedded, Host, Piece, RefusedRequest, Token, in_one_piece
@@ -67,6 +68,8 @@ class Rules:
     agree_models: Mapping[str, float] = field(default_factory=dict[str, float])
     """The share for models that have one of their own."""
     agree_samples: int = 10
+    admits: Admits = DEFAULT.admits
+    """Tells which answers say that they do not know; those always stand."""
     best_of: int = 1
     seconds: float = 2.0
     """Time budget of ``best_of``."""
@@ -281,7 +284,8 @@ class Guarded:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        said, *groups = ShortAnswers().groups([(question, [answer.text, *(piece.text for piece in others)])])[0]
+        meaning, texts = ShortAnswers(self.rules.admits), [answer.text, *(piece.text for piece in others)]
+        said, *groups = (await aside(sum(map(len, texts)), lambda _: meaning.groups([(question, texts)])))[0]
         return said == UNKNOWN or groups.count(said) / len(groups) >= needed, sum(piece.count for piece in others)
 
     async def _quoted(self, model: str, ask: Ask) -> Piece:

@@ -6,15 +6,20 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from accord.commands.evaluate.classifiers import classifiers
 from accord.data.classifiers.interface import Verdict
 from accord.data.classifiers.measure import SETS, Labelled, cards, labelled, measured, wilson
-from accord.data.classifiers.project_set import DEFAULT, ClassifierSet
+from accord.data.classifiers.project_set import DEFAULT, ClassifierSet, basis_lines, of_folder, of_project
 from accord.data.classifiers.registry import BUILT_IN, opened
 from accord.data.classifiers.rubric import ByRubric, label_in, question
 from accord.data.spelling import plain
-from accord.errors import RunError, UsageError
+from accord.errors import ModelError, RunError, UsageError
+from accord.evaluation.text_metrics import answered
+from accord.runtime.project import Project
 from accord.settings import ClassifiersConfig
 
 
@@ -147,3 +152,74 @@ def test_the_command_measures_a_file_of_ones_own(tmp_path: Path) -> None:
     assert [card["texts"] for card in found["cards"]] == [2, 2]
     with pytest.raises(UsageError, match="one task"):
         classifiers(file=file)
+
+
+SAID = {"refusal": "i will not help you", "admission": "nobody can tell", "hedge": "perhaps it rains", "claim": "bread is sold here"}
+
+
+@pytest.fixture(scope="module")
+def judging_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder for sequence classification that was trained on four sentences, with a model card."""
+    folder = tmp_path_factory.mktemp("judging") / "stance-bert"
+    words = ["[UNK]", "[PAD]", *sorted({word for text in SAID.values() for word in text.split()})]
+    vocabulary = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    vocabulary.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=vocabulary, unk_token="[UNK]", pad_token="[PAD]", model_max_length=32)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32}
+    labels = {number: label.upper() for number, label in enumerate(SAID)}
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(BertConfig(vocab_size=len(words), pad_token_id=1, id2label=labels, num_labels=4, **sizes))
+    batch = tokenizer(list(SAID.values()), padding=True, return_tensors="pt")
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(**batch, labels=torch.arange(4)).loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# stance\n")
+    return folder
+
+
+def test_a_folder_of_hugging_face_tells_the_stances_of_a_project(judging_folder: Path, tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "town", settings={"classifiers": {"stance": f"folder:{judging_folder}"}})
+    chosen = of_project(project)
+    assert chosen.labels("stance", list(SAID.values())) == list(SAID)
+    assert answered(list(SAID.values()), chosen) == [False, False, True, True]
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for label, text in SAID.items()), "utf-8")
+    named = ClassifiersConfig(stance=f"folder:{judging_folder}")
+    (card,) = classifiers(str(project.path), task=("stance",), file=file, config=named)["cards"]
+    assert (card["name"], card["right"]["value"], card["licence"]) == (f"folder:{judging_folder}", 1.0, "mit")
+    assert card["size"] == (judging_folder / "model.safetensors").stat().st_size
+    assert card["measured_on"] == "labelled texts of the project"
+
+
+def test_a_folder_whose_labels_do_not_fit_the_task_is_refused(judging_folder: Path) -> None:
+    with pytest.raises(ModelError, match="none of the task harm"):
+        opened("harm", f"folder:{judging_folder}")
+
+
+def test_the_shipped_cards_name_licence_size_and_set() -> None:
+    card = cards()["stance small"]
+    assert (card.licence, card.measured_on) == ("Apache-2.0", "the held-out set of Accord")
+    assert card.size == (SETS.parent / "weights" / "stance.safetensors").stat().st_size
+    assert "BSD" in cards()["language py3langid"].licence
+
+
+def test_a_run_keeps_what_its_figures_rest_on() -> None:
+    kept = DEFAULT.basis(coverage=("stance", "refusal admission"))
+    assert kept["measured_by"]["coverage"]["card"] == "stance small"
+    (line,) = basis_lines(kept)
+    assert line.startswith("coverage: stance by small: refusals: recall ")
+    assert "; admissions: recall " in line
+    assert "docs/classifiers.md#stance" in line
+    assert list(basis_lines({"measured_by": {"toxic": "as an older version wrote it"}})) == ["toxic: as an older version wrote it"]
+
+
+def test_what_only_reads_a_project_asks_no_model(tmp_path: Path) -> None:
+    assert of_folder(tmp_path / "nowhere") is DEFAULT
+    for stance, read in (("rules", "rules"), ("llm:judge", "small"), ("folder:models/x", "small"), ("no such", "small")):
+        settings = {"classifiers": {"stance": stance, "harm": "rules"}}
+        project = Project.create(tmp_path / stance.replace("/", "-").replace(":", "-"), settings=settings)
+        assert of_folder(project.path).name("stance") == read

@@ -259,12 +259,12 @@ def test_knowledge_of_a_town(answered: Answered, town: Path) -> None:
 
 
 def test_knowledge_without_a_world_is_checked_by_the_column_beside_the_prompt() -> None:
-    truth = Truth(None)
+    truth = Truth(None, DEFAULT.admits)
     asked = Prompt("q", (Message("user", "Who wrote Emma?"),), extra={"answer": "Jane Austen"})
     assert truth.knows(asked)
     assert not truth.knows(Prompt("r", (Message("user", "Who wrote Emma?"),)))
     said = ["It was Jane Austen.", "Charlotte wrote it.", "I do not know who wrote Emma."]
-    assert [(each.right, each.made_up) for each in (truth.verdict(asked, text) for text in said)] == [
+    assert [(each.right, each.made_up) for each in truth.verdicts(asked, said)] == [
         (True, False),
         (False, True),
         (False, False),

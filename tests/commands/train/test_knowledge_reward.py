@@ -14,6 +14,7 @@ from accord.commands.knowledge import JudgedSame, Paired, open_meaning, own_answ
 from accord.commands.models import load_model
 from accord.commands.train.grpo import grpo
 from accord.commands.train.rewards import knowledge
+from accord.data.classifiers.project_set import DEFAULT
 from accord.data.semantics import UNKNOWN
 from accord.errors import InputError, RunError, UsageError
 from accord.feedback.store import Store
@@ -87,12 +88,12 @@ class Says:
 def test_a_judge_puts_answers_together(project: Project) -> None:
     texts = ["On Hill Street.", "Hill Street it is.", "I do not know."]
     judge = Says("Yes, they do.")
-    assert Paired("judged", JudgedSame(judge).same).groups([("Where?", texts)]) == [["0", "0", UNKNOWN]]
+    assert Paired("judged", JudgedSame(judge).same, DEFAULT.admits).groups([("Where?", texts)]) == [["0", "0", UNKNOWN]]
     assert "Hill Street it is." in judge.asked[0]
-    assert Paired("judged", JudgedSame(Says("NO")).same).groups([("Where?", texts)]) == [["0", "1", UNKNOWN]]
+    assert Paired("judged", JudgedSame(Says("NO")).same, DEFAULT.admits).groups([("Where?", texts)]) == [["0", "1", UNKNOWN]]
     with pytest.raises(RunError, match="neither yes nor no"):
         JudgedSame(Says("Perhaps.")).same("Where?", "here", "there")
-    assert open_meaning(project, "judge:sft").name == "judged by sft"
+    assert open_meaning(project, "judge:sft", DEFAULT.admits).name == "judged by sft"
 
 
 def test_a_project_without_questions_is_refused(project: Project) -> None:

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import Flat, ProjectPath, flat, shows, table_of
 from accord.commands.data.inspect_knowledge import Unknown, change, told, unknown_to
-from accord.data.classifiers.project_set import of_project
+from accord.data.classifiers.project_set import basis_lines, of_project
 from accord.data.pipeline import REASONS, whole_text
 from accord.data.quality import Suspect, answer_nothing, contradictions, near_identical, nearly_held_out, profile
 from accord.errors import InputError, UsageError
@@ -48,8 +48,8 @@ def _show(metrics: Mapping[str, Any]) -> None:
         rows.append([key, *(str(profile_.get(key, "0")) for profile_ in profiles.values())])
     table("what the project holds (shares of the texts)", ["metric", *profiles], rows)
     table_of("what looks wrong", {key: value for key, value in metrics.items() if key not in (*KINDS, "measured_by")})
-    for metric, line in metrics["measured_by"].items():
-        print(f"{metric}: {line}")
+    for line in basis_lines(metrics):
+        print(line)
 
 
 @shows(_show)
@@ -97,9 +97,7 @@ def inspect(
     suspects = {"answer_nothing": nothing, "near_identical": alike}
     metrics: dict[str, Any] = {kind: profile(part, threshold=config.near, classifiers=classifiers) for kind, part in texts.items()}
     metrics |= {kind: _counts(found) for kind, found in suspects.items()} | {"contradictions": contradicting, "left_out": unused}
-    metrics["measured_by"] = classifiers.as_json(
-        toxic=("toxicity", "toxic"), refusals=("stance", "refusal"), personal=("personal", "personal")
-    )
+    metrics |= classifiers.basis(toxic=("toxicity", "toxic"), refusals=("stance", "refusal"), personal=("personal", "personal"))
     nearly = nearly_held_out(asked, threshold=config.near)
     metrics["contamination"] = {"exact": len(leaked), "near": len(nearly)}
     strange, stated = unknown_to(opened, known_by, written, config) if known_by else ([], 0)

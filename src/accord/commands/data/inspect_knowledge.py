@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+from accord.data.classifiers.project_set import of_project
 from accord.data.quality import Suspect
-from accord.data.refusal import admits_ignorance
 from accord.errors import InputError
 from accord.feedback import withdrawals
 from accord.feedback.audit import OPERATOR, note
@@ -45,11 +45,14 @@ def unknown_to(project: Project, model: str, demonstrations: Sequence[Demonstrat
     from accord.commands.models import compute_dtype, load_model
 
     asked = {prompt.id for prompt in questions_of([row.prompt for row in demonstrations], config.knowledge_use_cases)}
-    stated = [row for row in demonstrations if row.prompt.id in asked and not admits_ignorance(row.text)]
+    answers_of = [row for row in demonstrations if row.prompt.id in asked]
+    admits = of_project(project).admits
+    admitted = admits([row.text for row in answers_of])
+    stated = [row for row, unsure in zip(answers_of, admitted, strict=True) if not unsure]
     if not stated:
         hint = "name the use cases that ask for a fact by --knowledge-use-cases"
         raise InputError("no demonstration states an answer to a question", where=str(project.path), hint=hint)
-    meaning, dtype = open_meaning(project, config.knowledge_meaning), compute_dtype()
+    meaning, dtype = open_meaning(project, config.knowledge_meaning, admits), compute_dtype()
     own = own_answers(
         project,
         load_model(project, model),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from accord.commands.models import asks
 from accord.data.classifiers.interface import ABOUT, LABELS, TASKS, Task
 from accord.data.classifiers.measure import CARDS, Card, Labelled, as_json, cards, measured
 from accord.data.classifiers.project_set import MEASURED
-from accord.data.classifiers.registry import BUILT_IN, names, opened
+from accord.data.classifiers.registry import BUILT_IN, licence_and_size, names, opened
 from accord.errors import InputError, UsageError
 from accord.runtime.files import write_atomic
 from accord.runtime.progress import table
@@ -61,7 +62,10 @@ def classifiers(
     for each in tasks:
         for name in [names(config)[each]] if home else BUILT_IN[each]:
             ask = asks(home, config.address, flags.dtype) if home else None
-            found.append(measured(each, name, opened(each, name, root=home.path if home else None, ask=ask), rows))
+            root = home.path if home else None
+            card = measured(each, name, opened(each, name, root=root, ask=ask), rows)
+            licence, size = licence_and_size(each, name, root)
+            found.append(replace(card, licence=licence, size=size))
     if home and file is None:
         kept = cards(home.path / MEASURED) | {f"{card.task} {card.name}": card for card in found}
         write_atomic(home.path / MEASURED, json.dumps([as_json(card) for card in kept.values()], ensure_ascii=False, indent=1) + "\n")
@@ -123,7 +127,9 @@ def page_of(found: list[Card]) -> str:
             by = ", ".join(f"{language} {share}" for language, share in card.by_language.items())
             alarms = f" False alarms on ordinary prompts: {card.false_alarms}." if card.false_alarms else ""
             of_languages = f" By language: {by}." if by else ""
-            parts.append(f"\n**`{card.name}`**: {card.texts} texts, right {card.right}.{alarms}{of_languages}\n")
+            size = f", {card.size / 1e6:.2g} MB" if card.size else ""
+            about = f" {card.licence}{size}." if card.licence else ""
+            parts.append(f"\n**`{card.name}`**: {card.texts} texts, right {card.right}.{alarms}{of_languages}{about}\n")
             if task == "language":
                 missed = ", ".join(f"{label} {share.value:.0%}" for label, share in card.recall.items() if share.value < 1)
                 parts.append(f"\nRecall below 100%: {missed}.\n")

@@ -28,10 +28,11 @@ from accord.commands.evaluate.compare_metrics import (
 )
 from accord.commands.evaluate.compare_people import by_people
 from accord.commands.evaluate.held_out import held_out_prompts
-from accord.commands.evaluate.text_figures import references_of, semantic_spreads, text_figures
-from accord.commands.models import compute_dtype, digest_of, load_model, locate
+from accord.commands.evaluate.text_figures import RESTS_ON, references_of, semantic_spreads, text_figures
+from accord.commands.models import asks, compute_dtype, digest_of, load_model, locate
 from accord.commands.scenes import tagged_prompts
 from accord.commands.world import has_world, world_of
+from accord.data.classifiers.project_set import of_project
 from accord.errors import UsageError
 from accord.evaluation.duels import duels
 from accord.records import Sampling
@@ -139,7 +140,9 @@ def compare(
                     metrics["diversity"][each]["semantic_spread"] = spread
                 metrics["embedded_by"] = local.model
         texts = dict(zip(answered.names, answered.texts, strict=True))
-        metrics["text"] = jsonable(text_figures(answered.prompts, texts, references_of(opened, answered.prompts), draw))
+        classifiers = of_project(opened, asks(opened, dtype=flags.dtype))
+        metrics["text"] = jsonable(text_figures(answered.prompts, texts, references_of(opened, answered.prompts), draw, classifiers))
+        metrics |= classifiers.basis(**RESTS_ON)
         metrics |= jsonable({"strength": strengths(answered, judged, found, draw), "length": mean_words(answered)} | dict(judged.metrics))
         run.samples(0, side_by_side(answered, judged, found))
     return run.summary

@@ -59,7 +59,7 @@ def print_comparison(metrics: Mapping[str, Any]) -> None:
             rows.append((*row, f"{each['semantic_spread']:.2f}") if spread else row)
         heads = ["system", "distinct pairs of words", "self-BLEU", *(["semantic spread"] if spread else [])]
         table("two answers to one prompt", heads, rows)
-    print_text_figures(metrics.get("text", {}))
+    print_text_figures(metrics)
 
 
 def _print_scenes(metrics: Mapping[str, Any]) -> None:

@@ -16,8 +16,10 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from accord.commands.app import Device, ProjectPath, shows
+from accord.data.classifiers.project_set import ClassifierSet, of_project
+from accord.data.classifiers.registry import needs_model
 from accord.errors import AccordError, InputError
-from accord.evaluation.findings import Finding
+from accord.evaluation.findings import MEASURED_BY, Finding
 from accord.evaluation.run_facts import RESULTS, changed, examine, note_alarms, read_facts
 from accord.feedback.agreement import pairwise_agreement
 from accord.feedback.store import Store
@@ -43,6 +45,8 @@ def print_findings(metrics: Mapping[str, Any]) -> None:
             about = f" ({finding.about})" if finding.about else ""
             print(f"\n  [{finding.severity}, {finding.sure:.0%} sure] {finding.title()}{about}  ({finding.name})")
             print(f"    {finding.what()}")
+            if basis := finding.metrics.get(MEASURED_BY):
+                print(f"    {basis}")
             for line in finding.change():
                 print(f"    - {line}")
             for said in finding.quotes:
@@ -100,11 +104,23 @@ def findings_of(project: Project, name: str, agreement: tuple[float, float, floa
 
         facts = replace(facts, samples=with_opinions(project, name, facts.samples))
     rows = read_samples(folder / "samples.jsonl").rows if facts.stage == "evaluate" else ()
+    if judges and (facts.samples or rows):
+        facts = replace(facts, classifiers=classifiers_of(project))
     findings = examine(facts, rows)
     kept = {"rows": facts.metrics.rows, "findings": [finding.as_json() for finding in findings]}
     write_atomic(folder / RESULTS, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
     note_alarms(Run(folder, facts.stage, {}), findings)
     return findings
+
+
+def classifiers_of(project: Project) -> ClassifierSet:
+    """Return the classifiers that the project names, with what asks a language model where one is named."""
+    chosen = of_project(project)
+    if needs_model(chosen.name("stance")):
+        from accord.commands.models import asks  # loads torch
+
+        chosen = of_project(project, asks(project))
+    return chosen
 
 
 def labeler_agreement(project: Project) -> tuple[float, float, float] | None:

@@ -18,10 +18,11 @@ from accord.commands.evaluate.evaluate_answers import Asker, side_by_side
 from accord.commands.evaluate.evaluate_metrics import rounded
 from accord.commands.evaluate.evaluate_summary import print_summary, summary_of
 from accord.commands.evaluate.held_out import held_out_prompts_by_id
-from accord.commands.evaluate.text_figures import references_of, text_figures
-from accord.commands.models import answerable, compute_dtype, digest_of, load_model, load_reward_model, locate
+from accord.commands.evaluate.text_figures import RESTS_ON, references_of, text_figures
+from accord.commands.models import answerable, asks, compute_dtype, digest_of, load_model, load_reward_model, locate
 from accord.commands.scenes import staged_prompts
 from accord.commands.world import world_of
+from accord.data.classifiers.project_set import of_project
 from accord.evaluation.run_facts import note_alarms
 from accord.evaluation.statistics import best_of_n_kl
 from accord.feedback.agreement import single_label_accuracy
@@ -91,7 +92,9 @@ def evaluate(
         metrics["criteria"] = {model: measure.criteria(system) for model, system in systems.items()}
         texts = {model: [response.text for response in system.responses] for model, system in systems.items()}
         draw = {"resamples": config.bootstrap, "seed": config.seed}
-        metrics["text"] = jsonable(text_figures(prompts, texts, references_of(opened, prompts), draw))
+        classifiers = of_project(opened, asks(opened, dtype=flags.dtype))
+        metrics["text"] = jsonable(text_figures(prompts, texts, references_of(opened, prompts), draw, classifiers))
+        metrics |= classifiers.basis(**RESTS_ON)
         metrics["reward_model"] = {"accuracy_gold": rounded(accuracy)} | measure.trained_accuracy(opened, reward)
         metrics["agreement"] = rounded(agreement)
         metrics["reward_model"]["noise_ceiling"] = round(single_label_accuracy(agreement.mean), 4)

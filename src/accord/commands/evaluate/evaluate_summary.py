@@ -34,6 +34,7 @@ def summary_of(project: Project, metrics: Mapping[str, Any], *, base: str, sft: 
         "hallucination": {key: made_up[name] for key, name in (("base", base), ("sft", sft), ("ppo", ppo)) if name in made_up},
         "criteria": metrics["criteria"],
         "text": metrics["text"],
+        "measured_by": metrics["measured_by"],
         **({"utility_by_scene": metrics["utility_by_scene"]} if "utility_by_scene" in metrics else {}),
     }
 
@@ -64,7 +65,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             [(scene, *(_percent(each[name]) for name in systems)) for scene, each in scenes.items()],
         )
 
-    print_text_figures(summary["text"])
+    print_text_figures(summary)
     rows = [("labelers agree", _percent(summary["agreement"]))]
     rows.append(("reward model against gold", _percent(summary["reward_model"]["accuracy_gold"])))
     for key, share in summary["reward_model"].items():

@@ -41,12 +41,12 @@ from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import ProbeConfig
 
-RESTS_ON: dict[str, tuple[Task, str]] = {
-    "says_unknown": ("stance", "admission"),
-    "refused": ("stance", "refusal"),
-    "toxic": ("toxicity", "toxic"),
+RESTS_ON: dict[str, dict[str, tuple[Task, str]]] = {
+    "truth": {"says_unknown": ("stance", "admission")},
+    "safety": {"refused": ("stance", "refusal"), "toxic": ("toxicity", "toxic")},
+    "knowledge": {"knows_that_it_does_not": ("stance", "admission")},
 }
-"""The classifier and the label that the metrics of these names rest on."""
+"""By measure, the classifier and the label that the metrics of these names rest on."""
 MEASURE_HELP = f"{', '.join(MEASURES)}, or the name of a plugin (docs/plugins.md); the first four when neither this nor --file is given."
 
 
@@ -113,7 +113,11 @@ def probe(
                 case _:
                     found = {"measures": metrics.get("measures", {}) | {each: measured_by_plugin(probing, each, functions[each])}}
             metrics |= jsonable(found)
-        metrics["measured_by"] = {} if [*measures] == ["scenes"] and not tests else classifiers.as_json(**RESTS_ON)
+        counted: dict[str, tuple[Task, str]] = {}
+        for each in (*measures, *(("truth", "safety") if tests else ())):
+            counted |= RESTS_ON.get(each, {})
+        if counted:
+            metrics |= classifiers.basis(**counted)
         if tests:
             metrics["files"] = jsonable({test.name: public_test(probing, test, lexicon) for test in tests})
     note_alarms(run)

@@ -20,8 +20,7 @@ from accord.commands.evaluate.probe_truth import CLOSED, HELPFUL
 from accord.commands.knowledge import OwnAnswer, open_meaning, own_answers, question_of, questions_of
 from accord.commands.models import Model
 from accord.commands.world import has_world, world_of
-from accord.data.refusal import admits_ignorance
-from accord.data.semantics import UNKNOWN, Asked, Meaning, discrete_entropy, holds_answer, semantic_entropy
+from accord.data.semantics import UNKNOWN, Admits, Asked, Meaning, discrete_entropy, holds_answer, semantic_entropy
 from accord.data.token_rows import RowTooLong
 from accord.errors import InputError
 from accord.evaluation.certainty import auroc, coverage_curve, ece, resampled, threshold_for
@@ -53,19 +52,22 @@ class Truth:
     """What is known of the questions: the world's gold judge, or the answers that stand beside the prompts."""
 
     judge: GoldJudge | None
+    admits: Admits
 
     def knows(self, prompt: Prompt) -> bool:
         """Return whether an answer to a prompt can be checked."""
         return self.judge is not None or bool(prompt.extra.get(REFERENCE))
 
-    def verdict(self, prompt: Prompt, text: str) -> Verdict:
-        """Check an answer."""
-        admits = admits_ignorance(text)
+    def verdicts(self, prompt: Prompt, texts: Sequence[str]) -> list[Verdict]:
+        """Check the answers to a prompt."""
+        return [self._verdict(prompt, text, unsure) for text, unsure in zip(texts, self.admits(texts), strict=True)]
+
+    def _verdict(self, prompt: Prompt, text: str, unsure: bool) -> Verdict:
         if self.judge is None:
-            right = not admits and holds_answer(text, str(prompt.extra[REFERENCE]))
-            return Verdict(right, not admits and not right)
+            right = not unsure and holds_answer(text, str(prompt.extra[REFERENCE]))
+            return Verdict(right, not unsure and not right)
         found = self.judge.judge(prompt, text)
-        return Verdict(not admits and not found.made_up and found.helpful >= HELPFUL, found.made_up)
+        return Verdict(not unsure and not found.made_up and found.helpful >= HELPFUL, found.made_up)
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,19 @@ class TownMeaning:
 
     name = "the town's grammar"
 
-    def __init__(self, world: World, prompts: Sequence[Prompt]) -> None:
+    def __init__(self, world: World, prompts: Sequence[Prompt], admits: Admits) -> None:
+        self._admits = admits
         self._subjects = {question_of(prompt): world.specs[prompt.id].subject for prompt in prompts}
 
     def groups(self, rows: Sequence[Asked]) -> list[list[str]]:
         """Return for each question the name of each answer's cluster."""
-        return [[self._key(question, text) for text in texts] for question, texts in rows]
+        found: list[list[str]] = []
+        for question, texts in rows:
+            admitted = self._admits(texts)
+            found.append([UNKNOWN if unsure else self._key(question, text) for text, unsure in zip(texts, admitted, strict=True)])
+        return found
 
     def _key(self, question: str, text: str) -> str:
-        if admits_ignorance(text):
-            return UNKNOWN
         reading = parse(text, self._subjects[question])
         claims = [f"{claim.fact.subject} {claim.fact.relation} {claim.fact.object} {claim.negated}" for claim in reading.claims]
         listed = [", ".join(sentence.items) for sentence in reading.sentences if sentence.items]
@@ -120,10 +125,11 @@ def knowledge(probing: Probing) -> dict[str, Any]:
     prompts = [prompt for prompt, _ in asked]
     config = probing.config
     if config.knowledge_meaning == "auto" and world is not None:
-        meaning: Meaning = TownMeaning(world, prompts)
+        meaning: Meaning = TownMeaning(world, prompts, probing.classifiers.admits)
     else:
-        meaning = open_meaning(probing.project, "short" if config.knowledge_meaning == "auto" else config.knowledge_meaning)
-    truth = Truth(GoldJudge(world, rules="evaluation") if world else None)
+        name = "short" if config.knowledge_meaning == "auto" else config.knowledge_meaning
+        meaning = open_meaning(probing.project, name, probing.classifiers.admits)
+    truth = Truth(GoldJudge(world, rules="evaluation") if world else None, probing.classifiers.admits)
     found: dict[str, Any] = {}
     curves: dict[str, Any] = {}
     for system in probing.systems:
@@ -179,8 +185,9 @@ def _answered(probing: Probing, system: System, asked: Sequence[tuple[Prompt, st
     for place, (prompt, kind) in enumerate(asked):
         *groups, answer = named[place]
         stated = [name for name in groups if name != UNKNOWN]
-        checks = truth.knows(prompt)
-        verdicts = [truth.verdict(prompt, drawn.text) for drawn in own[place]] if checks else []
+        drawn, of_best = list[Verdict](), None
+        if checks := truth.knows(prompt):
+            *drawn, of_best = truth.verdicts(prompt, texts[place])
         certainty = {
             "semantic_entropy": math.exp(-semantic_entropy(groups, [drawn.logprob for drawn in own[place]])),
             "discrete_entropy": math.exp(-discrete_entropy(groups)),
@@ -197,8 +204,8 @@ def _answered(probing: Probing, system: System, asked: Sequence[tuple[Prompt, st
                 certainty,
                 max((stated.count(name) for name in set(stated)), default=0) / len(groups),
                 groups.count(UNKNOWN) / len(groups),
-                truth.verdict(prompt, best[place]) if checks else None,
-                (_share([each.right for each in verdicts]), _share([each.made_up for each in verdicts])) if checks else None,
+                of_best,
+                (_share([each.right for each in drawn]), _share([each.made_up for each in drawn])) if checks else None,
             )
         )
     return rows

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from accord.commands.app import interval_text
 from accord.commands.evaluate.probe_scenes import lines_of
+from accord.data.classifiers.project_set import basis_lines
 from accord.runtime.progress import say, table
 from accord.runtime.runs import Run
 
@@ -36,8 +37,8 @@ def print_probes(run: Run) -> None:
     for name, each in found.get("files", {}).items():
         by_system = {system: each[system] for system in found["systems"] if system in each}
         _print_part(f"{name}: {each['kind']}, {each['items']} items", by_system, of="model")
-    for metric, line in found.get("measured_by", {}).items():
-        print(f"{metric}: {line}")
+    for line in basis_lines(found):
+        print(line)
 
 
 def _print_knowledge(system: str, found: Mapping[str, Any]) -> None:

@@ -14,6 +14,8 @@ from accord.commands.app import interval_text
 from accord.commands.evaluate.held_out import shown_prompt
 from accord.commands.models import Model
 from accord.commands.world import has_world, world_of
+from accord.data.classifiers.interface import Task
+from accord.data.classifiers.project_set import DEFAULT, ClassifierSet, basis_lines
 from accord.data.diversity import distinct, self_bleu
 from accord.evaluation import text_metrics
 from accord.evaluation.statistics import interval, rate
@@ -28,6 +30,8 @@ from accord.world.demonstrations import excellent
 
 AT_ONCE = 64
 """Texts that are embedded at once."""
+RESTS_ON: dict[str, tuple[Task, str]] = {"coverage": ("stance", "refusal admission")}
+"""The classifier and the labels that a text metric of this name rests on."""
 
 
 def references_of(project: Project, prompts: Sequence[Prompt]) -> list[list[str]]:
@@ -46,19 +50,24 @@ def references_of(project: Project, prompts: Sequence[Prompt]) -> list[list[str]
 
 
 def text_figures(
-    prompts: Sequence[Prompt], texts: Mapping[str, Sequence[str]], references: Sequence[Sequence[str]], draw: Mapping[str, int]
+    prompts: Sequence[Prompt],
+    texts: Mapping[str, Sequence[str]],
+    references: Sequence[Sequence[str]],
+    draw: Mapping[str, int],
+    classifiers: ClassifierSet = DEFAULT,
 ) -> dict[str, dict[str, Any]]:
     """Return each system's text metrics, as means over prompts with their intervals.
 
     Args:
         texts: by system, one per prompt.
         references: of each prompt; those without any are left out of the metrics that need one.
+        classifiers: tell whether a prompt was answered at all.
     """
     information = text_metrics.Information(text for said in texts.values() for text in said)
     having = [row for row, each in enumerate(references) if each]
     found: dict[str, dict[str, Any]] = {}
     for name, said in texts.items():
-        by_prompt, by_intent = text_metrics.coverage(said, [prompt.use_case for prompt in prompts])
+        by_prompt, by_intent = text_metrics.coverage(said, [prompt.use_case for prompt in prompts], classifiers)
         per_word = [information.per_word(text, shown_prompt(prompt)) for prompt, text in zip(prompts, said, strict=True)]
         figures: dict[str, Any] = {
             "coverage": rate(by_prompt, **draw),
@@ -124,8 +133,9 @@ def _spread(group: Sequence[str], unit: torch.Tensor) -> float:
     return 1 - float((likeness.sum() - n) / (n * (n - 1)))
 
 
-def print_text_figures(figures: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the text metrics as a table, a row per system."""
+def print_text_figures(summary: Mapping[str, Any]) -> None:
+    """Print a run's text metrics as a table, a row per system, and below it what "answered" rests on."""
+    figures: Mapping[str, Mapping[str, Any]] = summary.get("text", {})
     columns = {"coverage": "answered", "information": "bits per word", "rouge_l": "ROUGE-L", "chrf": "chrF", "token_f1": "token F1"}
     shown = [key for key in columns if all(key in each for each in figures.values())]
     rows: list[tuple[str, ...]] = []
@@ -133,3 +143,5 @@ def print_text_figures(figures: Mapping[str, Mapping[str, Any]]) -> None:
         rows.append((name, *(interval_text(each[key], 2) for key in shown)))
     if rows:
         table("texts, not quality (docs/texts.md)", ["system", *(columns[key] for key in shown)], rows)
+        for line in basis_lines(summary):
+            print(line)

@@ -50,6 +50,8 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto", *, scor
     if config.input_filter != "off" or config.output_filter != "off":
         for task in screens.TASKS:
             classifiers.open(task)  # one that cannot be had is named now, and not at the first request
+    if config.agree_run or config.agree_below:
+        classifiers.open("stance")
     return Rules(
         input_filter=config.input_filter,
         output_filter=config.output_filter,
@@ -58,6 +60,7 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto", *, scor
         agree_below=config.agree_below,
         agree_models=thresholds(project, config.agree_run) if config.agree_run else {},
         agree_samples=config.agree_samples,
+        admits=classifiers.admits,
         best_of=config.best_of,
         seconds=config.best_of_seconds,
         score=score,

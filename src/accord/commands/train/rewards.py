@@ -23,11 +23,11 @@ from accord.algorithms.process import ProcessReward
 from accord.algorithms.reward_parts import Ensemble, HumanRatings, SignedSimilarity, Similarity, parse_pooling
 from accord.algorithms.rewards import Earned, Ended, ExactAnswer, Length, Mixture, Repetition, Rows, Term, TextPart, parse_rewards
 from accord.commands.knowledge import open_meaning, own_answers, question_of, questions_of
-from accord.commands.models import Model, digest_of, load_model, load_reward_model, locate, open_tokenizer
+from accord.commands.models import Model, asks, digest_of, load_model, load_reward_model, locate, open_tokenizer
 from accord.commands.scenes import in_scenes
 from accord.commands.train.run import as_held, askable, snapshot
 from accord.commands.train.text_rewards import VERIFIERS, TextTerm, judged_agreement, open_texts, read_term, written_by
-from accord.data.refusal import admits_ignorance
+from accord.data.classifiers.project_set import of_project
 from accord.data.scenes import scene_of
 from accord.data.semantics import UNKNOWN
 from accord.data.templates import ChatFormat
@@ -414,7 +414,8 @@ def knowledge(project: Project, run: Run, prompts: Sequence[Prompt], name: str, 
         rows = [(question_of(prompt), said) for prompt, said in zip(asked, texts, strict=True)]
         return texts, meaning.groups(rows), own.drawn, own.tokens
 
-    meaning = open_meaning(project, config.knowledge_meaning)
+    classifiers = of_project(project, asks(project))
+    meaning = open_meaning(project, config.knowledge_meaning, classifiers.admits)
     texts, named, drawn, tokens = ranks.from_first(groups)
     known: dict[str, Known] = {}
     for prompt, said, names in zip(asked, texts, named, strict=True):
@@ -422,12 +423,12 @@ def knowledge(project: Project, run: Run, prompts: Sequence[Prompt], name: str, 
     agrees = sum(each.most >= config.knowledge_threshold for each in known.values())
     remark = (
         f"knowledge: {name} answered {len(asked):,} of {len(prompts):,} prompts {n} times each ({drawn:,} answers, "
-        f"{tokens:,} tokens drawn now; the others were kept); told apart by {meaning.name}; "
-        f"it agrees with itself on {agrees / len(asked):.0%}"
+        f"{tokens:,} tokens drawn now; the others were kept); told apart by {meaning.name}, "
+        f"admissions by {classifiers.name('stance')}; it agrees with itself on {agrees / len(asked):.0%}"
     )
     say(remark)
     run.note(remark)
-    return KnowledgeReward(known, meaning.groups, lambda text: 0.0 if admits_ignorance(text) else 1.0, config.knowledge_threshold)
+    return KnowledgeReward(known, meaning.groups, classifiers.admits, config.knowledge_threshold)
 
 
 def _written(part: TextReward, chat_format: ChatFormat) -> TextReward:

@@ -63,16 +63,25 @@ class Card:
     false_alarms: Share | None
     """Ordinary prompts in which something was found."""
     by_language: Mapping[str, Share]
+    measured_on: str = ""
+    """Which labelled texts."""
+    licence: str = ""
+    size: int = 0
+    """Bytes of its weights and tables; 0 where it is asked at an address."""
 
     @property
     def rough(self) -> list[str]:
         """Return the labels whose recall is below ``ROUGH``."""
         return [label for label, share in self.recall.items() if share.value < ROUGH]
 
-    def line(self, label: str) -> str:
-        """Return what to print beside a figure that counts this label."""
-        rough = ", rough" if label in self.rough else ""
-        return f"{self.task} by {self.name}: recall {self.recall[label]}, precision {self.precision[label]}{rough}"
+    def line(self, *labels: str) -> str:
+        """Return what to print beside a figure that counts these labels."""
+        parts = list[str]()
+        for label in labels:
+            named = f"{label}s: " if len(labels) > 1 else ""
+            rough = ", rough" if label in self.rough else ""
+            parts.append(f"{named}recall {self.recall[label]}, precision {self.precision[label]}{rough}")
+        return f"{self.task} by {self.name}: {'; '.join(parts)}"
 
 
 def wilson(hits: int, of: int) -> Share:
@@ -103,7 +112,7 @@ def measured(task: Task, name: str, classifier: Classifier, rows: Sequence[Label
     Args:
         rows: labelled texts of your own; the task's held-out set when not given.
     """
-    rows = rows or labelled(task)
+    own, rows = bool(rows), rows or labelled(task)
     told = [verdict.label for verdict in classifier([row.text for row in rows])]
     pairs = [(row.label, label) for row, label in zip(rows, told, strict=True)]
     finds = NONE in LABELS[task]
@@ -128,7 +137,8 @@ def measured(task: Task, name: str, classifier: Classifier, rows: Sequence[Label
         of = [hit for row, hit in zip(rows, hits, strict=True) if row.language == language]
         by_language[language] = wilson(sum(of), len(of))
     alarms = wilson(sum(label != NONE for label in ordinary), len(ordinary)) if ordinary else None
-    return Card(task, name, len(rows), wilson(sum(hits), len(hits)), recall, precision, alarms, by_language)
+    on = "labelled texts of the project" if own else "the held-out set of Accord"
+    return Card(task, name, len(rows), wilson(sum(hits), len(hits)), recall, precision, alarms, by_language, on)
 
 
 def as_json(card: Card) -> dict[str, Any]:
@@ -142,7 +152,8 @@ def from_json(held: Mapping[str, Any]) -> Card:
     for name in ("recall", "precision", "by_language"):
         tables[name] = {label: Share(**share) for label, share in held[name].items()}
     alarms = Share(**held["false_alarms"]) if held["false_alarms"] else None
-    return Card(held["task"], held["name"], held["texts"], Share(**held["right"]), false_alarms=alarms, **tables)
+    about = {name: held[name] for name in ("measured_on", "licence", "size") if name in held}
+    return Card(held["task"], held["name"], held["texts"], Share(**held["right"]), false_alarms=alarms, **tables, **about)
 
 
 def cards(path: Path = CARDS) -> dict[str, Card]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from accord.data.classifiers.interface import Classifier, Task, Text
 from accord.data.classifiers.measure import Card, cards
-from accord.data.classifiers.registry import Ask, names, opened
-from accord.runtime.project import Project
+from accord.data.classifiers.registry import Ask, names, needs_model, opened
+from accord.errors import AccordError
+from accord.runtime.project import FILE, Project
 from accord.settings import ClassifiersConfig
 
 MEASURED = "classifiers.json"
@@ -65,21 +68,62 @@ class ClassifierSet:
         own = cards(self.root / MEASURED) if self.root else {}
         return own.get(key) or cards().get(key)
 
-    def line(self, task: Task, label: str) -> str:
-        """Return what to print beside a figure that counts a label of a task: recall and precision, "rough" where much is missed."""
+    def line(self, task: Task, *labels: str) -> str:
+        """Return what to print beside a figure that counts labels of a task: recall and precision, "rough" where much is missed."""
         card = self.card(task)
         if card is None:
             return f"{task} by {self.name(task)}: never measured; run `accord classifiers PROJECT --task {task}`"
-        return f"{card.line(label)} ({PAGE})"
+        return f"{card.line(*labels)} ({PAGE}#{task})"
 
-    def as_json(self, **counted: tuple[Task, str]) -> dict[str, Any]:
-        """Return for each metric the line of the card that it rests on."""
-        return {metric: self.line(task, label) for metric, (task, label) in counted.items()}
+    def basis(self, **counted: tuple[Task, str]) -> dict[str, Any]:
+        """Return what a run keeps beside its figures: for each metric, the card that it rests on, and that card's line.
+
+        Args:
+            counted: by metric, the task and the labels that it counts, with blanks between them.
+        """
+        found: dict[str, dict[str, str]] = {}
+        for metric, (task, labels) in counted.items():
+            found[metric] = {"card": f"{task} {self.name(task)}", "says": self.line(task, *labels.split())}
+        return {"measured_by": found}
+
+    def without_models(self) -> ClassifierSet:
+        """Return the set with the default in place of every classifier that is a model in a folder or is asked."""
+        kept: dict[str, Any] = {task: "" if needs_model(name) else name for task, name in names(self.config).items()}
+        return ClassifierSet(ClassifiersConfig(**kept), self.root)
 
 
 def of_project(project: Project, ask: Ask | None = None) -> ClassifierSet:
     """Return the classifiers that a project's accord.toml names."""
     return ClassifierSet(ClassifiersConfig(**project.settings.get("classifiers", {})), project.path, ask)
+
+
+def of_folder(path: Path) -> ClassifierSet:
+    """Return the classifiers of a project's folder as far as they need no model to be opened; the default ones where it names none that
+    can be had. For what reads a project without asking anything of it, such as the report."""
+    try:
+        stamp = (path / FILE).stat()
+    except OSError:
+        return DEFAULT
+    return _of_file(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(16)
+def _of_file(path: Path, *_: int) -> ClassifierSet:
+    """Return the classifiers of a folder whose settings are this old and this long: the report asks once for each run."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a command that uses the project says what is old in its settings
+            found = of_project(Project.open(path)).without_models()
+        found.open("stance")
+    except (AccordError, OSError, TypeError):
+        return DEFAULT
+    return found
+
+
+def basis_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield for each metric of a run which classifier it rests on and how good that is."""
+    for metric, basis in cast("Mapping[str, Any]", summary.get("measured_by", {})).items():
+        yield f"{metric}: {basis['says'] if isinstance(basis, dict) else basis}"
 
 
 DEFAULT = ClassifierSet()

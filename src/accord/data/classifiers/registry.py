@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from accord.data.classifiers.folder import FolderClassifier
 from accord.data.classifiers.interface import LABELS, TASKS, Classifier, Task, Text, Verdict, words_of
 from accord.data.classifiers.rubric import Answer, ByRubric
 from accord.data.classifiers.rules import by_rules
-from accord.data.classifiers.small import Small
+from accord.data.classifiers.small import WEIGHTS, Small
 from accord.errors import UsageError
 from accord.runtime import plugins
 from accord.settings import ClassifiersConfig
@@ -45,6 +47,11 @@ def names(config: ClassifiersConfig) -> dict[Task, str]:
     return found
 
 
+def needs_model(name: str) -> bool:
+    """Return whether a classifier of this name is a model in a folder, or one that is asked."""
+    return name.startswith(("folder:", "llm:"))
+
+
 def opened(task: Task, name: str, *, root: Path | None = None, ask: Ask | None = None) -> Classifier:
     """Open a classifier by its name: one of ours, ``folder:PATH``, ``llm:MODEL``, or a plugin.
 
@@ -72,6 +79,32 @@ def opened(task: Task, name: str, *, root: Path | None = None, ask: Ask | None =
     if not plugins.has("classifiers", name):
         raise UsageError(f"there is no classifier {name!r}", where=where, hint=known)
     return _checked(task, name, plugins.load_function("classifiers", name))
+
+
+def licence_and_size(task: Task, name: str, root: Path | None = None) -> tuple[str, int]:
+    """Return a classifier's licence and the bytes of its weights, as far as they can be read: for its card."""
+    kind, _, which = name.partition(":")
+    if kind == "folder":
+        folder = (root or Path()) / which
+        return _licence_of(folder / "README.md"), sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if kind == "llm":
+        return f"that of {which}", 0
+    if name == "py3langid":
+        files = metadata.files("py3langid") or []
+        return str(metadata.metadata("py3langid").get("License") or "BSD-3-Clause"), sum(file.size or 0 for file in files)
+    if name in BUILT_IN[task]:
+        return "Apache-2.0", (WEIGHTS / f"{task}.safetensors").stat().st_size if name == "small" else 0
+    return f"that of the package {plugins.origin('classifiers', name)}", 0
+
+
+def _licence_of(model_card: Path) -> str:
+    """Return the licence that the head of a model's README.md states."""
+    try:
+        head = model_card.read_text("utf-8", "replace")[:4000]
+    except OSError:
+        return "not stated"
+    found = re.search(r"^license:[ \t]*([\w.+-]{1,60})", head, re.MULTILINE)
+    return found[1] if found else "not stated"
 
 
 def by_package(texts: Sequence[Text]) -> list[Verdict]:

