@@ -91,7 +91,7 @@ def licence_and_size(task: Task, name: str, root: Path | None = None) -> tuple[s
         return f"that of {which}", 0
     if name == "py3langid":
         files = metadata.files("py3langid") or []
-        return str(metadata.metadata("py3langid").get("License") or "BSD-3-Clause"), sum(file.size or 0 for file in files)
+        return "BSD-3-Clause", sum(file.size or 0 for file in files)
     if name in BUILT_IN[task]:
         return "Apache-2.0", (WEIGHTS / f"{task}.safetensors").stat().st_size if name == "small" else 0
     return f"that of the package {plugins.origin('classifiers', name)}", 0
