@@ -30,7 +30,7 @@ from accord.engine.grammar import Guide
 from accord.engine.prefixes import Prefixes
 from accord.engine.sampling import draw, look_every, shape_logits
 from accord.models.decoder import fuse, hidden, is_llama_shaped, llama_hidden, rotary
-from accord.models.heads import head_of
+from accord.models.heads import action_logits, restricted
 from accord.models.paths import is_plain
 from accord.models.plain import Reading, reading
 from accord.models.plain_head import PlainHead
@@ -408,10 +408,10 @@ class _Network:
     def __init__(self, model: Any, dtype: torch.dtype) -> None:
         self.body, self.dtype, self.plain = model.base_model, dtype, is_plain(model.base_model)
         self.vocabulary, self.device = model.get_output_embeddings().weight.shape[0], model.device
-        self.own_head = PlainHead(model) if self.plain else None
+        self.own_head, self.model = PlainHead(model) if self.plain else None, model
         if not self.plain:
             with torch.inference_mode():
-                self.head = head_of(model).to(dtype)
+                self.head = restricted(model).to(dtype)
                 self.weights = fuse(self.body, dtype) if is_llama_shaped(self.body) else None
         self.limit = int(getattr(model.config, "max_position_embeddings", 0) or 0)
         self._rotations = torch.empty(0)
@@ -439,7 +439,7 @@ class _Network:
     def logits(self, states: Tensor) -> Tensor:
         """Return logits [rows, vocabulary] in float32. The products have the same shape for few rows as for many."""
         if self.own_head:
-            return self.own_head(states, self.dtype)
+            return action_logits(self.model, self.own_head(states, self.dtype))
         rows = len(states)
         states = F.pad(states, (0, 0, 0, rounded(rows, FLOOR) - rows))
         return self.head.logits(states)[:rows]

@@ -21,7 +21,7 @@ from accord.engine.turns import TurnEngine
 from accord.errors import InputError
 from accord.models.attention import Attend
 from accord.models.decoder import Weights, context_of, fuse, hidden, is_llama_shaped, llama_hidden, rotary
-from accord.models.heads import Head, head_of
+from accord.models.heads import Head, action_logits, restricted
 from accord.models.memory import CACHE_BYTES
 from accord.models.paths import is_plain
 from accord.models.plain import Reading, reading
@@ -229,7 +229,7 @@ class LocalSampler:
 
     def _prepare(self, rows: int, positions: int) -> None:
         """Cast and fuse the weights in the dtype that suits a step of this many rows, unless that is done already."""
-        body, head = self.model.base_model, head_of(self.model)
+        body, head = self.model.base_model, restricted(self.model)
         dtype = self._dtype(rows, head.weight.numel())
         if dtype not in self._heads:
             self._heads[dtype] = head.to(dtype)
@@ -261,13 +261,13 @@ class LocalSampler:
         """Read the prompts on the plain path, and prepare for n responses to each."""
         began = reading(self.model.base_model, prompts, self.dtype)
         began.keep(torch.arange(len(prompts)).repeat_interleave(n))
-        return began, PlainHead(self.model)(began.states, self.dtype)
+        return began, action_logits(self.model, PlainHead(self.model)(began.states, self.dtype))
 
     def _decode(
         self, tokens: Int[Tensor, " rows"], positions: Int[Tensor, " rows"], cache: Cache | Reading
     ) -> Float[Tensor, "rows vocabulary"]:
         if isinstance(cache, Reading):
-            return PlainHead(self.model)(cache.step(tokens), self.dtype)
+            return action_logits(self.model, PlainHead(self.model)(cache.step(tokens), self.dtype))
         states = self._hidden(tokens, positions, Decode(cache))
         cache.clock += 1
         return self._logits(states)

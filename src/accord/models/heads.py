@@ -8,7 +8,7 @@ is refused.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from accord.errors import ModelError
+from accord.models.paths import is_plain
 from accord.models.sharding import without_hooks
 
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
@@ -46,6 +47,45 @@ class Head:
         logits = F.linear(states.to(self.weight.dtype), self.weight, self.bias).float()
         logits = logits if self.scale == 1.0 else logits * self.scale
         return self.cap * torch.tanh(logits / self.cap) if self.cap else logits
+
+
+BANNED = -1e4
+"""What is added to the logits of banned tokens: their probability is 0 in float32, and no product with it is undefined."""
+
+
+def restrict(models: Sequence[Any], tokens: Sequence[int]) -> None:
+    """Take tokens out of the action space of models: ``restricted`` and ``action_logits`` heed it, losses on written text do not.
+
+    Raises:
+        ModelError: a soft cap on the logits would let them through.
+    """
+    for model in models:
+        if not is_plain(model.base_model) and tokens and head_of(model).cap:
+            raise ModelError("this architecture caps its logits, so that no token can be banned", where=str(model.config.model_type))
+        model.banned_tokens = tuple(tokens)
+
+
+def restricted(model: Any) -> Head:
+    """Return a causal LM's head over the tokens that are not banned; see ``restrict``."""
+    head, banned = head_of(model), banned_of(model)
+    if not banned:
+        return head
+    mask = torch.zeros(len(head.weight), dtype=head.weight.dtype, device=head.weight.device)
+    mask[list(banned)] = BANNED / head.scale
+    return replace(head, bias=mask if head.bias is None else head.bias + mask)
+
+
+def action_logits(model: Any, logits: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n vocabulary"]:
+    """Return logits without those of banned tokens, where a model's own head made them."""
+    banned = banned_of(model)
+    if not banned:
+        return logits
+    return logits.index_fill(1, torch.tensor(banned, device=logits.device), BANNED)
+
+
+def banned_of(model: Any) -> tuple[int, ...]:
+    """Return the tokens that a model may not draw."""
+    return getattr(model, "banned_tokens", ())
 
 
 def head_of(model: Any) -> Head:

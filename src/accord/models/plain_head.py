@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from accord.errors import ModelError
-from accord.models.heads import Given
+from accord.models.heads import Given, action_logits
 from accord.models.sharding import without_hooks
 
 TILE = 2**23
@@ -45,16 +45,20 @@ class PlainHead:
 
 
 def token_logprobs(
-    model: Any, states: Float[Tensor, "kept width"], targets: Int[Tensor, " kept"], temperature: float = 1.0
+    model: Any, states: Float[Tensor, "kept width"], targets: Int[Tensor, " kept"], temperature: float = 1.0, *, drawn: bool = True
 ) -> tuple[Float[Tensor, " kept"], Float[Tensor, " kept"]]:
     """Return what ``policy.token_logprobs`` returns, by the model's own head: log-probabilities, and entropies without a gradient.
 
     Logits are computed in tiles, and again in the backward pass.
+
+    Args:
+        drawn: whether the tokens were drawn, from those that are not banned.
     """
     head = PlainHead(model)
 
     def tile(part: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        relative = (head(part, part.dtype) / temperature).log_softmax(-1)
+        logits = head(part, part.dtype)
+        relative = ((action_logits(model, logits) if drawn else logits) / temperature).log_softmax(-1)
         entropy = -(relative.detach().exp() * relative.detach()).nan_to_num().sum(-1)
         return relative.gather(1, wanted[:, None]).squeeze(1), entropy
 

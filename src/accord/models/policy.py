@@ -18,7 +18,7 @@ from torch import Tensor
 
 from accord.models import plain_head
 from accord.models.decoder import states_at
-from accord.models.heads import Head, head_of
+from accord.models.heads import Head, head_of, restricted
 from accord.models.packing import PackedBatch, divided, pack
 from accord.models.paths import is_plain
 from accord.models.sharding import whole
@@ -130,23 +130,27 @@ def token_logprobs(
 
 
 def logprobs(
-    model: Any, batch: PackedBatch, *, dtype: torch.dtype, temperature: float = 1.0
+    model: Any, batch: PackedBatch, *, dtype: torch.dtype, temperature: float = 1.0, drawn: bool = True
 ) -> tuple[Float[Tensor, " kept"], Float[Tensor, " kept"]]:
     """Return the log-probability of each kept token given the tokens before it, and the entropy there, flat in
-    batch order."""
-    return whole(model, partial(_logprobs, model, batch, dtype, temperature))
+    batch order.
+
+    Args:
+        drawn: whether the tokens were drawn, from those that ``heads.restrict`` leaves; written text may have all.
+    """
+    return whole(model, partial(_logprobs, model, batch, dtype, temperature, drawn))
 
 
-def _logprobs(model: Any, batch: PackedBatch, dtype: torch.dtype, temperature: float) -> tuple[Tensor, Tensor]:
+def _logprobs(model: Any, batch: PackedBatch, dtype: torch.dtype, temperature: float, drawn: bool) -> tuple[Tensor, Tensor]:
     before = states_at(model.base_model, batch, batch.targets - 1, dtype).to(dtype)
     if is_plain(model.base_model):
-        return plain_head.token_logprobs(model, before, batch.tokens[batch.targets], temperature)
-    return token_logprobs(before, head_of(model), batch.tokens[batch.targets], temperature)
+        return plain_head.token_logprobs(model, before, batch.tokens[batch.targets], temperature, drawn=drawn)
+    return token_logprobs(before, restricted(model) if drawn else head_of(model), batch.tokens[batch.targets], temperature)
 
 
 def next_token_loss(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tensor, ""]:
     """Return the mean cross-entropy over the kept tokens, in nats."""
-    return -logprobs(model, batch, dtype=dtype)[0].mean()
+    return -logprobs(model, batch, dtype=dtype, drawn=False)[0].mean()
 
 
 def text_loss(model: Any, documents: list[list[int]], *, dtype: torch.dtype) -> Float[Tensor, ""]:
@@ -154,7 +158,7 @@ def text_loss(model: Any, documents: list[list[int]], *, dtype: torch.dtype) -> 
     sum."""
     own = [documents[i] for i in ranks.share([len(document) for document in documents])]
     learned = sum(len(document) - 1 for document in documents)
-    return -logprobs(model, pack(own, related=False).to(model.device), dtype=dtype)[0].sum() / learned
+    return -logprobs(model, pack(own, related=False).to(model.device), dtype=dtype, drawn=False)[0].sum() / learned
 
 
 @torch.no_grad()
@@ -166,5 +170,5 @@ def mean_loss(model: Any, sequences: list[list[int]], *, dtype: torch.dtype, bat
     total, count = 0.0, sum(len(sequence) - 1 for sequence in sequences)
     for group in divided([len(sequence) for sequence in sequences], batch_tokens):
         batch = pack([sequences[index] for index in group]).to(model.device)
-        total -= float(logprobs(model, batch, dtype=dtype)[0].cpu().double().sum())
+        total -= float(logprobs(model, batch, dtype=dtype, drawn=False)[0].cpu().double().sum())
     return float(ranks.summed(torch.tensor(total, dtype=torch.float64))) / count

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import torch
 
+from accord.data.banned import banned_tokens
 from accord.data.literal_text import THOUGHTS
 from accord.data.templates import ChatFormat
 from accord.data.tool_formats import MARKS, Kind, forced, kind_of, parse, schema_rule
@@ -53,6 +54,8 @@ SHORT_TEXT, TURN = 2_000, 50
 """Characters of the longest prompt that is tokenised in the event loop, and for how many the marks of a turn count."""
 MOST_CALLS = 128
 """Calls of one answer; further ones are dropped."""
+BANNED = -1e9
+"""The bias of a banned token: finite, so that a grammar that allows nothing else still has a distribution."""
 DIGEST = 12
 """Characters of a digest in a version."""
 
@@ -89,9 +92,10 @@ class Capacity:
 class _Served:
     """A model under a name: its engine, its format, and its requests."""
 
-    def __init__(self, name: str, model: Opened, capacity: Capacity, dtype: torch.dtype) -> None:
+    def __init__(self, name: str, model: Opened, capacity: Capacity, dtype: torch.dtype, banned: str) -> None:
         self.format, self.context = replace(model.format, context=0), model.format.context or capacity.context
         self.version = f"{name}@{model.digest[:DIGEST]}"
+        self.banned = banned_tokens(banned, model.format.tokenizer, model.format.stop, "[serve] banned_words") if banned else ()
         engine = BatchEngine(
             model.lm,
             stop=model.format.stop,
@@ -116,6 +120,11 @@ class _Served:
             self.left.set()
 
 
+def _biased(asked: Sequence[tuple[int, float]], banned: Sequence[int]) -> tuple[tuple[int, float], ...]:
+    """Return a request's biases with those that ban tokens, which no request can lift."""
+    return tuple((dict(asked) | dict.fromkeys(banned, BANNED)).items()) if banned else tuple(asked)
+
+
 class ModelHost:
     """Serves models by name. Use it between ``start`` and ``close``, in one event loop.
 
@@ -123,6 +132,7 @@ class ModelHost:
         open_model: function from a name to the model; called in a thread.
         names: names of the served models.
         dtype: of the matrix products.
+        banned: words that no model draws, see ``data.banned``.
     """
 
     def __init__(
@@ -132,8 +142,9 @@ class ModelHost:
         *,
         capacity: Capacity | None = None,
         dtype: torch.dtype = torch.float32,
+        banned: str = "",
     ) -> None:
-        self._open, self._names, self._dtype = open_model, list(names), dtype
+        self._open, self._names, self._dtype, self._banned = open_model, list(names), dtype, banned
         self.capacity = capacity or Capacity()
         self._served: dict[str, _Served] = {}
         self._worker: Worker | None = None
@@ -178,7 +189,7 @@ class ModelHost:
         """
         worker = self._running()
         opened = await asyncio.to_thread(self._open, model)
-        new = await asyncio.to_thread(_Served, model, opened, self.capacity, self._dtype)
+        new = await asyncio.to_thread(_Served, model, opened, self.capacity, self._dtype, self._banned)
         old = self._served.get(name)
         worker.post(lambda: worker.seats.append(new.seat))
         self._served[name] = new
@@ -286,7 +297,7 @@ class _Answer:
             ask.logprobs,
             frequency_penalty=ask.frequency_penalty,
             presence_penalty=ask.presence_penalty,
-            logit_bias=ask.logit_bias,
+            logit_bias=_biased(ask.logit_bias, served.banned),
             guide=guide,
         )
         self.served, self.deadline = served, deadline

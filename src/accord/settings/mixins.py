@@ -215,6 +215,9 @@ class DrawnBy(Settings):
     """More flags for the `vllm serve` that is started, for example `--gpu-memory-utilization 0.5`."""
     sampler_sleep: bool = False
     """Let vLLM give back the GPU's memory while the policy learns: for a trainer and a server on one GPU."""
+    banned_words: str = ""
+    """Words that are never drawn, separated by commas, each a single token; `id:17` is a token's number. The others share its
+    probability."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -223,6 +226,8 @@ class DrawnBy(Settings):
         self.require(known, f"sampler is {self.sampler!r}; local, vllm, or addresses such as http://127.0.0.1:8000")
         needless = self.sampler != "vllm" and bool(self.sampler_options)
         self.require(not needless, "sampler_options are flags of a server that accord starts; they need sampler vllm")
+        alone = not self.banned_words or self.sampler == "local"
+        self.require(alone, "banned_words need sampler local: another engine would draw from a distribution that is not the trainer's")
 
 
 @section

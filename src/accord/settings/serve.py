@@ -112,6 +112,8 @@ class ServeConfig(Settings):
     """Reaction to a response with harm or personal data that the prompt did not contain: nothing, a count, or withholding it."""
     guards: str = ""
     """Guards of other packages that the filters also consult, separated by commas (docs/plugins.md)."""
+    banned_words: str = ""
+    """Words that are never drawn, separated by commas, each a single token of every model served; `id:17` is a token's number."""
     unsure_below: Annotated[float, Range(least=0, below=1, why="it is a probability below 1")] = 0.0
     """Responses whose mean token probability is below this become "I don't know"; 0 lets all pass."""
     agree_below: Annotated[float, Range(least=0, most=1)] = 0.0
@@ -193,6 +195,28 @@ class SsoConfig(Settings):
         self.require(not self.issuer or bool(self.client_id), "issuer is set and client_id is not")
         self.require("openid" in self.scopes.split(), f"scopes is {self.scopes!r}, without openid")
         self.require(not self.create or bool(self.roles or self.domains), "create without roles or domains lets everybody in")
+
+
+@section
+class WatchConfig(Seed):
+    """`accord watch`: the model that answers, evaluated again on the same prompts and on fresh traffic."""
+
+    seed: Natural = 0
+    """Seed of the answers and the bootstrap."""
+    every: NonNegative = 0.0
+    """Seconds between two checks; 0 checks once."""
+    prompts: Count = 100
+    """Prompts of held-out users that are asked at every check."""
+    fresh: Natural = 200
+    """Newest prompts of users, from the chat and apps, that are looked at; 0 leaves them out."""
+    margin: NonNegative = 0.0
+    """Fall of the mean score that is tolerated: it declined when the whole interval of the change is below minus this."""
+    temperature: NonNegative = 0.0
+    """Sampling temperature; 0 is greedy, so that an unchanged model gives unchanged scores."""
+    max_tokens: Count = 128
+    """Length limit of an answer in tokens."""
+    bootstrap: Count = 2000
+    """Bootstrap resamples of the prompts for each interval."""
 
 
 @section

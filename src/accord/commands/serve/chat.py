@@ -77,7 +77,7 @@ def _open_page(project: Project, config: ChatConfig, upstream: str, dtype: str, 
     else:
         library = Shelf(project)
         names = _language_models(library, config)
-        host = ModelHost(lambda name: load_model(project, name), names, dtype=compute_dtype(dtype))
+        host = ModelHost(lambda name: load_model(project, name), names, dtype=compute_dtype(dtype), banned=serving.banned_words)
     with Store.open(project.store_url, seconds=ANSWER_SECONDS) as store:
         models, sso = guarded(host, rules, scenes), sso_of(project.settings)
         site = ChatSite(store, labels(config), project.path.name, folder=project.path, chat=config, models=models, library=library, sso=sso)

@@ -96,4 +96,5 @@ def _host(project: Project, flags: Compute) -> Models:
     from accord.serving.model_host import ModelHost
 
     choose_device(flags.device)
-    return ModelHost(lambda name: load_model(project, name), (), dtype=compute_dtype(flags.dtype))
+    banned = ServeConfig(**project.settings.get("serve", {})).banned_words
+    return ModelHost(lambda name: load_model(project, name), (), dtype=compute_dtype(flags.dtype), banned=banned)

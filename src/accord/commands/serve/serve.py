@@ -72,6 +72,9 @@ def serve(
     keys = None if no_keys else Keys(opened.path)
     check_address(config, keys, insecure=insecure)
     rules = rules_of(opened, config, flags.dtype)
+    if upstream and config.banned_words:
+        hint = "leave it out, and give --banned-words to the server that has the models"
+        raise UsageError("the models are another server's, and so are their tokens", where="[serve] banned_words", hint=hint)
     scenes = stages_of(opened, config, rules, flags.dtype, upstream=bool(upstream))
     host = Upstream(upstream, seconds=config.seconds) if upstream else _model_host(opened, config, model, flags.dtype)
     with suppress(KeyboardInterrupt):
@@ -101,7 +104,8 @@ def _model_host(project: Project, config: ServeConfig, models: Sequence[str], dt
         raise ModelError("the project has no model to serve", where=project.path.name, hint="accord pretrain, accord sft, accord ppo")
     torch.set_num_threads(config.threads)
     capacity = Capacity(config.slots, config.waiting, config.seconds, config.remembered)
-    return ModelHost(lambda name: load_model(project, name), names, capacity=capacity, dtype=compute_dtype(dtype))
+    how: dict[str, Any] = {"capacity": capacity, "dtype": compute_dtype(dtype), "banned": config.banned_words}
+    return ModelHost(lambda name: load_model(project, name), names, **how)
 
 
 def desk_of(project: Project, config: ServeConfig) -> Desk:

@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from accord.data.banned import banned_tokens
 from accord.data.templates import ChatFormat
 from accord.engine.local import LocalSampler
 from accord.errors import RunError, UsageError
 from accord.models.decoder import context_of
+from accord.models.heads import restrict
 from accord.models.sharding import is_sharded
 from accord.protocols import Sampler
 from accord.records import Generation, Sampling
@@ -72,6 +74,12 @@ def opened_sampler(
         UsageError: vLLM is not installed, or the way to bring weights does not fit.
         RunError: a server does not answer, or is of another kind.
     """
+    if config.banned_words:
+        tokens = banned_tokens(config.banned_words, chat_format.tokenizer, chat_format.stop, "banned_words")
+        if is_sharded(policy):
+            raise UsageError("a sharded model's action space cannot be restricted", where="banned_words", hint="--shard replicate")
+        restrict([policy, base], tokens)
+        run.note(f"banned_words: {len(tokens)} tokens are never drawn: {', '.join(map(str, tokens[:20]))}")
     if replay is not None:
         yield replay
         return

@@ -42,7 +42,8 @@ class Learned:
         for number in range(PASSES):
             for row in order.permutation(len(rows)):
                 places, values = rows[row]
-                error = _softmax(values @ weights[places] + bias)
+                scores: Floats = values @ weights[places] + bias
+                error = _softmax(scores)
                 error[right[row]] -= 1.0
                 step = RATE / (1 + number)
                 weights[places] -= step * values[:, None] * error
