@@ -3,13 +3,18 @@
 Follows Zelikman et al. 2022, section 3, except: several rationales are drawn per problem, and up to ``kept`` different right ones are
 learned from; a hint is the answer after the question, and the resulting rationale is learned without the hint; with ``restart`` a round
 trains from the SFT model again, as in the paper, on the rationales of all rounds so far. Rationales without a stop token are never kept.
+
+With ``majority`` the right answer is the one that most rationales of a problem give (Huang et al. 2022, section 3.1), so that none has to
+be known; except: nothing is mixed in other formats, and one vote is counted per rationale that gives an answer.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import torch
@@ -22,7 +27,7 @@ from accord.models.adapters import restore_trained, trained_state
 from accord.models.packing import divided, pack
 from accord.models.policy import logprobs
 from accord.protocols import Sampler, Scorer
-from accord.records import Sampling
+from accord.records import Sampling, final_answer
 from accord.runtime.progress import track
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -83,7 +88,7 @@ def train(
             asked = _next(questions, (step - 1) * config.batch_size, config.batch_size, config.seed)
             tried = _tries(config, [q.plain for q in asked], sampler, scorer, step, "plain")
             found = kept(config, [q.plain for q in asked], tried)
-            unsolved = [q for q, own in zip(asked, found, strict=True) if not own] if config.hints else []
+            unsolved = [q for q, own in zip(asked, found, strict=True) if not own] if config.hints and not config.majority else []
             hinted = Pairs()
             if unsolved:
                 helped = _tries(config, [q.hinted for q in unsolved], sampler, _Unhinted(scorer, unsolved), step, "hinted")
@@ -114,6 +119,7 @@ def train(
                 "kept": float(len(mine)),
                 "pool": float(len(pool)),
                 "finished": tried.finished.float().mean().item(),
+                **_majorities(scorer, len(asked)),
                 "seconds_rollout": sampled - began,
                 "seconds_train": time.perf_counter() - sampled,
             }
@@ -132,6 +138,16 @@ def train(
     return policy
 
 
+def _majorities(scorer: Scorer, asked: int) -> dict[str, float]:
+    """Return what a round's majorities were: how many problems had one, and how many of those with a known answer were right."""
+    if not isinstance(scorer, MajorityAnswer):
+        return {}
+    counts = dict(scorer.counts)
+    scorer.counts.clear()
+    found = {"majorities": counts.get("majorities", 0) / asked}
+    return found | ({"majority_right": counts["right"] / counts["known"]} if counts.get("known") else {})
+
+
 def kept(config: StarConfig, prompts: Sequence[list[int]], tried: Drawn) -> list[Pairs]:
     """Return for each problem up to ``config.kept`` different right and finished responses, each with the prompt to learn it with."""
     found: list[Pairs] = []
@@ -142,6 +158,37 @@ def kept(config: StarConfig, prompts: Sequence[list[int]], tried: Drawn) -> list
         first = sorted(different.values())[: config.kept]
         found.append([[list(prompt), list(tried.responses[i])] for i in first])
     return found
+
+
+@dataclass(frozen=True)
+class MajorityAnswer:
+    """1 for each response of a problem that gives the answer most of them give, if enough do; 0 for all others.
+
+    The responses of a problem are adjacent. Of equally frequent answers the first given counts. Where the right answers are known, it
+    counts how often the majority is right; nothing is learned from that.
+    """
+
+    attempts: int
+    agreement: float
+    text: Callable[[Sequence[int]], str]
+    """Converts response tokens to text."""
+    known: Mapping[tuple[int, ...], Decimal] = field(default_factory=dict[tuple[int, ...], Decimal])
+    counts: Counter[str] = field(default_factory=Counter[str])
+    """Problems with a majority, those whose right answer is known, and those of them whose majority is right."""
+
+    def score(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> torch.Tensor:
+        scores: list[float] = []
+        for first in range(0, len(responses), self.attempts):
+            answers = [final_answer(self.text(response)) for response in responses[first : first + self.attempts]]
+            votes = Counter(answer for answer in answers if answer is not None)
+            most = max(votes, key=votes.__getitem__) if votes else None
+            if most is None or votes[most] < max(self.agreement * len(answers), 1):
+                scores += [0.0] * len(answers)
+                continue
+            scores += [float(answer == most) for answer in answers]
+            right = self.known.get(tuple(prompts[first]))
+            self.counts.update({"majorities": 1, "known": right is not None, "right": right == most})
+        return torch.tensor(scores)
 
 
 @dataclass(frozen=True)

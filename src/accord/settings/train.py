@@ -525,6 +525,12 @@ class StarConfig(ConstantOptimizer, DrawnBy, LongPrompts, EarlyStopping, Trainin
     """Different right rationales per problem to learn from, at most."""
     hints: bool = True
     """Retry problems without a right rationale with the answer in the prompt; the hint is removed before training."""
+    majority: bool = False
+    """Take the answer of most rationales of a problem as the right one (Huang et al. 2022): no answers are needed, and no hints given."""
+    agreement: Annotated[float, Range(least=0, most=1)] = 0.0
+    """With `majority`, the least share of a problem's rationales that must give its most frequent answer for any to be kept."""
+    use_case: str = ""
+    """With `majority`, the use case of the prompts to answer; empty takes all."""
     epochs: Count = 2
     """Passes over the kept rationales of a round."""
     minibatch_size: Count = 32
@@ -545,6 +551,8 @@ class StarConfig(ConstantOptimizer, DrawnBy, LongPrompts, EarlyStopping, Trainin
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(not self.evaluate_by, f"evaluate_by is {self.evaluate_by!r}, but a rationale is evaluated by its answer")
+        self.require(self.majority or not (self.agreement or self.use_case), "agreement and use_case are about majority, which is off")
+        self.require(not self.majority or self.attempts > 1, "majority needs several rationales per problem, and attempts is 1")
 
     @property
     def updates(self) -> int:

@@ -38,6 +38,18 @@ def test_a_finished_run_is_resumed_by_doing_nothing(project: Project, typed: Any
     assert written(project, "taught") == files
 
 
+def test_by_majority_no_answer_is_needed(project: Project) -> None:
+    config = StarConfig(rounds=1, batch_size=8, attempts=3, max_tokens=6, majority=True)
+    summary = star(project, config=config, flags=FLAGS).summary
+    assert summary.keys() == PLANNED | ASKED | {"problems", "majorities"}
+    assert summary["problems"] > 0
+    assert not (project.run("star") / "answers.jsonl").exists()
+    plain_model(project.model("star"))
+    assert lineage_of(project, "star", parents=["sft"], snapshots=["prompts"])["stage"] == "star"
+    with pytest.raises(InputError, match="no training prompts of use case poem"):
+        star(project, name="none", config=StarConfig(majority=True, use_case="poem"), flags=FLAGS)
+
+
 def test_a_project_without_problems_is_refused(project: Project) -> None:
     with pytest.raises(InputError, match="no problems with an answer by person simulated") as error:
         star(project, flags=FLAGS)

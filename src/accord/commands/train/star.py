@@ -1,6 +1,6 @@
 """`accord star`: learn from the model's own rationales that led to right answers.
 
-Needs an SFT model and problems with known answers (`accord problems`). Leaves models/NAME.
+Needs an SFT model and problems with known answers (`accord problems`), or with --majority prompts alone. Leaves models/NAME.
 Follows Zelikman et al. 2022, section 3, except as algorithms/star.py says.
 """
 
@@ -63,6 +63,8 @@ def star(
     """
     opened = Project.open(project)
     flags.start()
+    if config.majority:
+        return _by_majority(opened, sft, name, flags, config)
     source = locate(opened, sft)
     with Store.open(opened.store_url) as store:
         known = with_answer_keys(store, "train", config.kinds)
@@ -109,6 +111,56 @@ def star(
         metrics |= {"problems": len(questions)} | ending(run, *HELD_OUT)
         parents, data = {sft: inputs["sft"]}, {"answers": digest}
         save(opened, name, policy, chat_format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
+    note_alarms(run)
+    return run
+
+
+def _by_majority(project: Project, sft: str, name: str, flags: RunFlags, config: StarConfig) -> Run:
+    """Teach the SFT model by those of its rationales that most of its others agree with.
+
+    Raises:
+        ModelError: the SFT model is missing.
+        InputError: there are no training prompts.
+    """
+    source = locate(project, sft)
+    with Store.open(project.store_url) as store:
+        wanted = store.prompts(split="train", use_case=config.use_case or None)
+        prompts, digest = snapshot(project.run(name) / "prompts.jsonl", Prompt, in_scenes(project, wanted))
+        keys = with_answer_keys(store, "train", config.kinds)
+        known = {row.prompt.id: answer for row in keys if (answer := final_answer(row.text)) is not None}
+    if not prompts:
+        what = f"the store has no training prompts{f' of use case {config.use_case}' if config.use_case else ''}"
+        raise InputError(what, where=project.store_name, hint=NO_PROBLEMS)
+    held_out = _held_out(project, config, name)
+    inputs = {"sft": digest_of(source), "prompts": digest, **template_input(project)}
+    run = Run.start(project.run(name), stage="star", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
+    if run.done:
+        return run
+    with run.finishing() as metrics:
+        dtype = training_dtype(flags.dtype)
+        plan_run(run, metrics, source, config, dtype, prompts=prompts)
+        model = load_model(project, sft, bits=config.lora_bits)
+        config = with_rates(config, run, model.lm)
+        policy = trainable(model.lm, config, "star", "lora")
+        asked, ids, window = askable(model.format, prompts, config.max_tokens, config.long_rows)
+        metrics |= counted_prompts(run, window)
+        evaluated = _evaluated(model.format, held_out, config)
+        right = {tuple(tokens): known[prompt.id] for prompt, tokens in zip(asked, ids, strict=True) if prompt.id in known}
+        with opened_sampler(config, policy, model.lm, model.format, run, dtype, prompts=ids, metrics=metrics) as sampler:
+            algorithm.train(
+                config,
+                policy=policy,
+                sampler=sampler,
+                scorer=algorithm.MajorityAnswer(config.attempts, config.agreement, model.format.text, right),
+                questions=[algorithm.Question(tokens, tokens) for tokens in ids],
+                decode=model.format.tokenizer.decode,
+                run=run,
+                dtype=dtype,
+                held_out=evaluated,
+            )
+        metrics |= {"problems": len(ids)} | ending(run, "majorities", *HELD_OUT)
+        parents, data = {sft: inputs["sft"]}, {"prompts": digest}
+        save(project, name, policy, model.format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
     note_alarms(run)
     return run
 
