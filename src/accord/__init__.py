@@ -223,6 +223,9 @@ if TYPE_CHECKING:
         StarConfig as StarConfig,
     )
     from accord.settings import (
+        WatchConfig as WatchConfig,
+    )
+    from accord.settings import (
         WorldConfig as WorldConfig,
     )
 

@@ -107,4 +107,5 @@ COMMANDS = (
     Command("keys", "serve", "Create, list and revoke API keys."),
     Command("round", "serve", "Show what users said since the last model, and learn from it."),
     Command("switch", "serve", "Choose which model answers in the chat."),
+    Command("watch", "serve", "Evaluate the model that answers again and again, and tell drift and decline."),
 )

@@ -23,7 +23,7 @@ from accord.settings.evaluate import (
 from accord.settings.feedback import AgreementConfig, LabelConfig, PlanConfig, ScreeningConfig
 from accord.settings.project import WorldConfig
 from accord.settings.ranges import check_numbers, require
-from accord.settings.serve import ChatConfig, OpenConfig, RoundConfig, ServeConfig, SsoConfig
+from accord.settings.serve import ChatConfig, OpenConfig, RoundConfig, ServeConfig, SsoConfig, WatchConfig
 from accord.settings.train import (
     CritiqueConfig,
     DpoConfig,
@@ -82,6 +82,7 @@ __all__ = [
     "SolveConfig",
     "SsoConfig",
     "StarConfig",
+    "WatchConfig",
     "WorldConfig",
     "check_numbers",
     "require",
