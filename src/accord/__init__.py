@@ -142,6 +142,9 @@ if TYPE_CHECKING:
         ExamineConfig as ExamineConfig,
     )
     from accord.settings import (
+        ExplainConfig as ExplainConfig,
+    )
+    from accord.settings import (
         FrontierConfig as FrontierConfig,
     )
     from accord.settings import (
