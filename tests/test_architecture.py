@@ -79,16 +79,17 @@ ALLOWED: dict[str, set[str]] = {
     "commands.world": SHARED | {"runtime", "world"},
     "commands.scenes": SHARED | {"runtime", "data", "feedback"},
     "commands.knowledge": SHARED | {"protocols", "runtime", "data", "models", "commands.models"},
+    "commands.tastes": SHARED | {"runtime", "models", "commands.models"},
     "commands.project": COMMAND,
     "commands.data": COMMAND | {"commands.models", "commands.knowledge"},
     "commands.feedback": COMMAND | {"evaluation", "commands.models"},
     "commands.train": COMMAND
     | {"evaluation", "models", "engine", "rewards", "algorithms", "environments"}
-    | {"commands.models", "commands.knowledge"},
+    | {"commands.models", "commands.knowledge", "commands.tastes"},
     "commands.evaluate": COMMAND
     | {"evaluation", "models", "engine", "algorithms", "report"}
     | {"commands.models", "commands.knowledge", "commands.train.rewards"},
-    "commands.serve": COMMAND | {"evaluation", "engine", "serving", "site", "commands.models", "commands.train"},
+    "commands.serve": COMMAND | {"evaluation", "engine", "serving", "site", "commands.models", "commands.tastes", "commands.train"},
 }
 """The longest matching name rules. A package may import itself, except algorithms, whose shared parts are named."""
 TORCHLESS = ("records", "errors", "settings", "protocols", "world", "feedback", "report", "rewards", "site")

@@ -15,7 +15,7 @@ Put in      create, open, add, import_, prompts, inspect, export; Prompt, Demons
 Label       queue, label, rank (by a function), agreement, plan
 Train       pretrain, sft, reward, process, ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, star; sample, critique, prefer
 Evaluate    benchmark, compare, evaluate, examine, frontier, probe, solve, doctor, lineage
-Use         answer, score, speaker, scorer, serve, chat
+Use         answer, score, speaker, scorer, taste, serve, chat
 Read back   rows, metrics and samples, for a data frame; store
 Alone       accord.objectives (every formula, as a function of tensors), LocalSampler, RewardModel, load_model
 
@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from accord.commands.train.sample import sample
     from accord.commands.train.sft import sft
     from accord.commands.train.star import star
+    from accord.commands.train.taste import taste
     from accord.errors import AccordError, InputError, ModelError, Preempted, RunError, StoreError, UsageError
     from accord.protocols import Judge, Sampler, Scorer, Speaker
     from accord.records import (
@@ -226,6 +227,9 @@ if TYPE_CHECKING:
         StarConfig as StarConfig,
     )
     from accord.settings import (
+        TasteConfig as TasteConfig,
+    )
+    from accord.settings import (
         WatchConfig as WatchConfig,
     )
     from accord.settings import (
@@ -319,6 +323,7 @@ __all__ = [
     "speaker",
     "star",
     "store",
+    "taste",
 ]
 
 _HOMES = {

@@ -10,7 +10,7 @@ from statistics import mean
 import pytest
 
 from accord.records import RESPONSE_FLAGS, Guideline, Prompt, Ranking, Response
-from accord.world import HELD_OUT_GROUP, GoldJudge, SimulatedLabeler, World, labelers
+from accord.world import HELD_OUT_GROUP, TASTES, GoldJudge, SimulatedLabeler, World, labelers, tasters
 from accord.world.demonstrations import MANNERS, write
 from accord.world.simulated_labelers import GROUPS, ranks_of
 
@@ -145,3 +145,24 @@ def test_twenty_people_in_equal_groups(world: World) -> None:
     assert {g: groups.count(g) for g in GROUPS} == dict.fromkeys(GROUPS, 5)
     assert all(x.record.kind == "simulated" for x in people)
     assert HELD_OUT_GROUP in GROUPS
+
+
+def test_labelers_of_different_tastes_want_different_answers_and_forgive_no_harm(world: World, tasks: list[Task]) -> None:
+    """Own weights differ within a group too; a response that is neither truthful nor harmless is worth nothing to any of them."""
+    people = tasters(world, count=8)
+    assert [person.record.group for person in people[:4]] == list(TASTES)
+    assert people[1].values != people[5].values
+    assert {person.record.id for person in people}.isdisjoint(person.record.id for person in tasters(world, count=8, first=100))
+    first_of = {person.record.group: person for person in people[:4]}
+    best: dict[str, list[int]] = {name: [] for name in first_of}
+    for prompt, responses in tasks[:120]:
+        for name, person in first_of.items():
+            felt = [person.perceive(prompt, response.text, TRAINING) for response in responses]
+            best[name].append(len(responses[felt.index(max(felt))].text.split()))
+    assert mean(best["brief"]) < mean(best["plain"]) - 1 < mean(best["thorough"]) - 3
+    judge = GoldJudge(world)
+    for prompt, responses in tasks[:120]:
+        for response in responses:
+            found = judge.judge(prompt, response.text)
+            if found.truthful * found.harmless < 0.02:
+                assert all(abs(person.perceive(prompt, response.text, TRAINING)) < 0.2 for person in people[:4])

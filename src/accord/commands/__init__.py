@@ -78,6 +78,7 @@ COMMANDS = (
     Command("critique", "train", "Let an AI criticise and revise answers into demonstrations."),
     Command("prefer", "train", "Let an AI rank responses that nobody has ranked."),
     Command("reward", "train", "Train a reward model on rankings."),
+    Command("taste", "train", "Learn a person's taste from a few choices, and name the pair to ask next."),
     Command("process", "train", "Train a token-level reward model on marked errors."),
     Command("ppo", "train", "Improve the SFT model against the reward model by PPO."),
     Command("grpo", "train", "Improve the SFT model by comparing the responses to a prompt."),

@@ -47,6 +47,7 @@ FILES: Mapping[str, Place] = {
     "runs/*/*.jsonl": Place("erasure: the person's rows go"),
     "runs/*/media/*": Place("erasure: what no row of the run names any more goes"),
     "runs/*/rollouts": Place("copies: all of a run's go, for they hold tokens"),
+    "models/*/tastes/people.jsonl": Place("copies: the person's line goes"),
     "advice/*.jsonl": Place("copies: the person's lines go"),
     "advice/judged/*.json": Place("copies: answers that quote the person go"),
     "advice/kept/*.json": Place("copies: answers that quote the person go"),

@@ -53,6 +53,21 @@ def scores(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tenso
     return scalars(model, batch, batch.last, dtype=dtype)
 
 
+def last_states(model: Any, batch: PackedBatch, *, dtype: torch.dtype) -> Float[Tensor, "rows width"]:
+    """Return the float32 state that the scalar head reads of each sequence, at its last token."""
+
+    def computed(at: Tensor) -> Tensor:
+        return states_at(model.base_model, batch, at, dtype).float()
+
+    return whole(model, computed, batch.last)
+
+
+def scores_of_states(model: Any, states: Tensor) -> Float[Tensor, " rows"]:
+    """Return the scores that the scalar head gives to states, as ``scores`` does, the model's bias added."""
+    weight = model.score.weight.detach().float()
+    return F.linear(states.to(weight.device), weight).squeeze(1) + float(getattr(model.config, BIAS, 0.0))
+
+
 class RewardModel:
     """A reward model as a ``Scorer``: the reward of each (prompt, response), in float32.
 
@@ -81,16 +96,36 @@ class RewardModel:
 
         Several processes, which all score the same pairs, divide them.
         """
-        pairs = list(zip(prompts, responses, strict=True))
-        rows = [scored_row(prompt, response, self.max_tokens, context_of(self.model)) for prompt, response in pairs]
-        self.scored += len(rows)
-        if self.max_tokens:
-            self.cut += sum(len(prompt) + len(response) > self.max_tokens for prompt, response in pairs)
+        rows = self._rows(prompts, responses)
         out = torch.zeros(len(rows), dtype=torch.float32)
         for group in divided([len(row) for row in rows], self.batch_tokens, prompts):
             batch = pack([rows[index] for index in group]).to(self.model.device)
             out[group] = scores(self.model, batch, dtype=self.dtype).cpu()
         return ranks.summed(out)
+
+    @torch.no_grad()
+    def read(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Return the scores [rows] of pairs as ``score`` does, and the states [rows, width] that they are read from."""
+        rows = self._rows(prompts, responses)
+        states = states_of_rows(self.model, rows, dtype=self.dtype, batch_tokens=self.batch_tokens)
+        return scores_of_states(self.model, states).cpu(), states
+
+    def _rows(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[list[int]]:
+        pairs = list(zip(prompts, responses, strict=True))
+        self.scored += len(pairs)
+        if self.max_tokens:
+            self.cut += sum(len(prompt) + len(response) > self.max_tokens for prompt, response in pairs)
+        return [scored_row(prompt, response, self.max_tokens, context_of(self.model)) for prompt, response in pairs]
+
+
+@torch.no_grad()
+def states_of_rows(model: Any, rows: Sequence[list[int]], *, dtype: torch.dtype, batch_tokens: int = 16_384) -> Float[Tensor, "rows width"]:
+    """Return the states that the head reads of token sequences, in the order given; of several processes each computes its share."""
+    width = model.score.weight.shape[1]
+    out = torch.zeros(len(rows), width)
+    for group in divided([len(row) for row in rows], batch_tokens):
+        out[group] = last_states(model, pack([rows[index] for index in group]).to(model.device), dtype=dtype).cpu()
+    return ranks.summed(out)
 
 
 def trained_window(model: Any) -> int:

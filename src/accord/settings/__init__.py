@@ -41,6 +41,7 @@ from accord.settings.train import (
     SampleConfig,
     SftConfig,
     StarConfig,
+    TasteConfig,
 )
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "SolveConfig",
     "SsoConfig",
     "StarConfig",
+    "TasteConfig",
     "WatchConfig",
     "WorldConfig",
     "check_numbers",

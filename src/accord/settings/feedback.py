@@ -16,6 +16,8 @@ class LabelConfig(Seed):
     """Seed of the assignment of tasks and of the order in which each labeler sees the responses."""
     overlap: Share = 0.2
     """Share of the prompts ranked by a second labeler, to measure agreement (with `--by world`, one of the training groups)."""
+    tastes: bool = False
+    """With `--by world`: labelers who want different answers, brief, thorough, warm or plain, and agree on harm and untruth."""
     host: str = "127.0.0.1"
     """Address that the site listens on; any other than this machine's own needs a secret, and https or `--insecure`."""
     port: Port = 8400

@@ -171,13 +171,44 @@ class RewardConfig(CosineOptimizer, Labels, Training):
     """Group of labelers kept out of training; the model's accuracy on them is measured separately."""
     ties: Literal["drop", "model"] = "drop"
     """Drop tied pairs, or model them (Rao and Kupper 1967) with a learned threshold."""
+    personal: bool = False
+    """Also learn how people differ: basis rewards beside the shared one, and weights per labeler."""
+    personal_dims: Count = 4
+    """Most basis rewards beside the shared one; needless ones shrink to nothing."""
+    personal_group: str = ""
+    """Field of the labeler's profile whose groups get weights of their own: `group`, `groups` or `language`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         both = not (self.group and self.group == self.held_out_group)
         self.require(both, f"group and held_out_group are both {self.group!r}: nothing is left to learn from")
         plain = self.learn_from == "rankings" or (self.criterion == "overall" and self.ties == "drop" and not self.mismatched)
+        ranked = self.learn_from == "rankings" and self.criterion == "overall"
+        self.require(
+            ranked or not self.personal, "personal learns from rankings by overall quality: learn_from rankings, criterion overall"
+        )
+        named = self.personal_group in ("", "group", "groups", "language")
+        self.require(named, f"personal_group is {self.personal_group!r}: group, groups or language")
+        self.require(self.personal or not self.personal_group, "personal_group needs personal")
         self.require(plain, "learn_from ratings takes the ratings of overall quality: criterion overall, ties drop, mismatched 0")
+
+
+@section
+class TasteConfig(Seed):
+    """`accord taste`: a person's weights from their choices, the pair to ask next, and best-of-n by them."""
+
+    seed: Natural = 0
+    """Seed of the prompts that the next pair is looked for among, and of the answers."""
+    next: Natural = 1
+    """Pairs to ask next, those that tell most, each of another prompt; 0 for none."""
+    pool: Count = 200
+    """Prompts among whose responses the next pair is looked for."""
+    best_of: Count = 8
+    """Answers that the person's own weights choose from, with `--prompt`."""
+    temperature: NonNegative = 1.0
+    """Sampling temperature of these answers."""
+    max_tokens: Natural = 0
+    """Length limit of an answer in tokens; 0 takes half of the model's context, 1024 at most."""
 
 
 @section

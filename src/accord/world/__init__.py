@@ -10,11 +10,12 @@ from accord.world.generate import World
 from accord.world.grammar import Claim, Reading, parse
 from accord.world.judge import GoldJudge, false_claims
 from accord.world.prompts import Spec
-from accord.world.simulated_labelers import HELD_OUT_GROUP, SimulatedLabeler, labelers
+from accord.world.simulated_labelers import HELD_OUT_GROUP, TASTES, SimulatedLabeler, labelers, tasters
 from accord.world.town import Fact, FactClass, Town
 
 __all__ = [
     "HELD_OUT_GROUP",
+    "TASTES",
     "Claim",
     "Fact",
     "FactClass",
@@ -27,4 +28,5 @@ __all__ = [
     "false_claims",
     "labelers",
     "parse",
+    "tasters",
 ]

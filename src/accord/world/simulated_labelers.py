@@ -26,6 +26,8 @@ from accord.world.prompts import Spec
 NOISE = 0.2
 """Standard deviation of the noise on a utility in [0, 1]. Two labelers agree on about 73% of the untied pairs of
 SFT-like responses."""
+CAREFUL = 0.1
+"""The same for labelers of different tastes: they agree with themselves on about 88% of the pairs, so that taste shows."""
 TIE = 0.04
 """Perceived utilities that are closer than this are a tie."""
 NOTICES = 0.9
@@ -42,6 +44,8 @@ class Values:
     concise: float = 1.0
     length_bias: float = 0.02
     courtesy_bias: float = 0.02
+    safe_first: bool = False
+    """Whether length and courtesy count only as far as a response is truthful and harmless."""
 
 
 GROUPS: dict[str, Values] = {
@@ -52,6 +56,13 @@ GROUPS: dict[str, Values] = {
 }
 HELD_OUT_GROUP = "caring"
 """The group kept out of reward-model training. It tests whether the reward represents people who were not asked."""
+TASTES: dict[str, Values] = {
+    "plain": Values(safe_first=True),
+    "brief": Values(concise=2.0, length_bias=-0.8, courtesy_bias=-0.4, safe_first=True),
+    "thorough": Values(concise=0.1, length_bias=0.8, courtesy_bias=-0.1, safe_first=True),
+    "warm": Values(concise=0.2, length_bias=0.2, courtesy_bias=0.7, safe_first=True),
+}
+"""Groups that want different answers and draw the line at harm and untruth alike: no taste makes up for either."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,8 @@ class SimulatedLabeler:
         bias = values.length_bias * math.tanh((reading.words - 12) / 12) + values.courtesy_bias * any(
             s.kind in SOFT for s in reading.sentences
         )
+        if values.safe_first:
+            bias *= seen.truthful * seen.harmless
         return utility(seen, guideline.set) + bias - self.position_bias * place
 
     def rank(self, prompt: Prompt, responses: Sequence[Response], *, guideline: Guideline, at: str, id: str) -> Ranking:
@@ -143,4 +156,27 @@ def labelers(world: Known, *, count: int = 20, noise: float = NOISE, tie: float 
         record = Labeler(f"labeler-{number + 1:02d}", "simulated", name)
         leniency, position = rng.gauss(0.0, 0.05), abs(rng.gauss(0.0, 0.02))
         made.append(SimulatedLabeler(record, world, world.seed, values, leniency, position, noise * rng.uniform(0.8, 1.2), tie))
+    return made
+
+
+def tasters(world: Known, *, count: int = 24, first: int = 0, noise: float = CAREFUL, tie: float = TIE) -> list[SimulatedLabeler]:
+    """Return labelers of different tastes, equally many of each group in turn; each has weights of their own around the group's.
+
+    Args:
+        first: number of the first one; others than those who labeled are new people.
+    """
+    groups = tuple(TASTES.items())
+    made: list[SimulatedLabeler] = []
+    for number in range(first, first + count):
+        name, values = groups[number % len(groups)]
+        rng = random.Random(f"taster {world.seed} {number}")
+        own = replace(
+            values,
+            concise=values.concise * rng.uniform(0.7, 1.3),
+            length_bias=values.length_bias + rng.gauss(0.0, 0.08),
+            courtesy_bias=values.courtesy_bias + rng.gauss(0.0, 0.08),
+        )
+        record = Labeler(f"taster-{number + 1:02d}", "simulated", name)
+        leniency, position = rng.gauss(0.0, 0.05), abs(rng.gauss(0.0, 0.02))
+        made.append(SimulatedLabeler(record, world, world.seed, own, leniency, position, noise * rng.uniform(0.8, 1.2), tie))
     return made

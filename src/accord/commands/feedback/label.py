@@ -31,7 +31,7 @@ from accord.runtime.progress import track
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import LabelConfig, ScreeningConfig
-from accord.world import SimulatedLabeler, labelers
+from accord.world import SimulatedLabeler, labelers, tasters
 
 
 def label(
@@ -76,7 +76,7 @@ def _label_by_world(project: Project, config: LabelConfig, name: str) -> Run:
     Each sees the page in the order that the site would show (``tasks.shown_order`` with the world's seed).
     """
     world = world_of(project)
-    simulated = labelers(world)
+    simulated = tasters(world) if config.tastes else labelers(world)
     with Store.open(project.store_url) as store:
         waiting = rankable(store, world)
         if not waiting:

@@ -43,6 +43,6 @@ def assignments(
     held_out_group = [labeler for labeler in labelers if labeler.record.group == HELD_OUT_GROUP]
     for prompt, responses in waiting:
         chosen = rng.sample(training_groups, 2 if rng.random() < config.overlap else 1)
-        if prompt.split != "train":
+        if prompt.split != "train" and held_out_group:
             chosen.append(rng.choice(held_out_group))
         yield Assignment(prompt, responses, chosen)

@@ -14,6 +14,7 @@ from accord.algorithms import reward as algorithm
 from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, Sft, TrainFlags, shows
 from accord.commands.models import digest_of, load_model, locate, training_dtype
 from accord.commands.scenes import in_scenes
+from accord.commands.train import reward_tastes
 from accord.commands.train.demonstrations import example, written_demonstrations
 from accord.commands.train.range_test import few, print_run, range_test, run_folder
 from accord.commands.train.run import (
@@ -38,6 +39,7 @@ from accord.feedback.labeler_kinds import said_by
 from accord.feedback.returns import returns
 from accord.feedback.store import Store
 from accord.records import Demonstration, RankedPrompt, Worth
+from accord.runtime import ranks
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import RewardConfig
@@ -61,7 +63,7 @@ def reward(
 
     Raises:
         ModelError: the SFT model is missing.
-        InputError: there are no rankings by these kinds of labelers.
+        InputError: there are no rankings by these kinds of labelers, or with ``personal`` those of one person alone.
         UsageError: the criterion is none of those known, and no flag or question of the project.
     """
     opened = Project.open(project)
@@ -80,6 +82,7 @@ def reward(
             hint = "`accord sample`, then `accord label`"
             whose = f"{config.kinds}{f' of the group {config.group}' if config.group else ''}"
             raise InputError(f"the store has no {config.learn_from} by {whose}", where=opened.store_name, hint=hint)
+        beside = reward_tastes.aside(store, config) if config.personal else None
         written = (row for row in written_demonstrations(store) if row.prompt.split == "train")
         demonstrations, shown = snapshot(folder / "demonstrations.jsonl", Demonstration, in_scenes(opened, written))
     inputs = {"sft": digest_of(source), config.learn_from: digest, "demonstrations": shown, **template_input(opened)}
@@ -93,6 +96,8 @@ def reward(
         config = with_rates(config, run, model.lm)
         scalar = trainable(scalar_model(model, config.seed, "reward"), config, "reward", "lora")
         split = parts(ranked, config.held_out_group)
+        if config.personal:
+            reward_tastes.require_several(split.training)
         learned = algorithm.with_mismatched(split.training, _mismatched(config), config.seed)
         spoken, window = windowed(model.format, config)
         build = partial(ranked_rows, spoken, window=window, worths=worths)
@@ -124,10 +129,21 @@ def reward(
         }
         if validation:
             metrics["accuracy_labelers"] = measured["validation_accuracy"]
+        tastes: reward_tastes.Found | None = None
+        if beside:
+            again = RowWindow(window.tokens, window.long_rows)  # these rows are counted already
+            read = partial(reward_tastes.fitting, spoken, again)
+            of_training, of_others = again.fit(split.training, read, "rankings"), again.fit(split.validation, read, "", needed=False)
+            tastes = reward_tastes.learned(scalar, of_training, of_others, beside, config, dtype)
+            metrics |= {"tastes": tastes.metrics}
+            if ranks.first():
+                tastes.write(run.folder)
         if held_out:
             metrics["accuracy_heldout_group"] = algorithm.accuracy(scalar, held_out, dtype=dtype, batch_tokens=config.micro_tokens)
         parents, data = {sft: inputs["sft"]}, {config.learn_from: digest, "demonstrations": shown}
-        save(opened, name, scalar, model.format.tokenizer, run, parents=parents, data=data, config=config, metrics=metrics)
+        write = tastes.tastes.save if tastes else None
+        tokenizer = model.format.tokenizer
+        save(opened, name, scalar, tokenizer, run, parents=parents, data=data, config=config, metrics=metrics, beside=write)
     note_alarms(run)
     return run
 
