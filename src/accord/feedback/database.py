@@ -45,6 +45,8 @@ _PATIENCE: dict[str, Any] = {
 """How long to wait for a PostgreSQL server that neither answers nor closes: seconds, and milliseconds for what was sent."""
 _LIMITS = "-c idle_in_transaction_session_timeout=600s -c lock_timeout=60s"
 """The server's limits for a client of ours that went silent, and for a lock that another holds."""
+LONGEST_ANSWER = 1800.0
+"""Seconds until a command gives up a PostgreSQL server that says nothing to one statement; servers give it less."""
 MOVED = "moved"
 """The key in ``meta`` under which a store that moved away says where it is now."""
 ARRIVING = "arriving"
@@ -111,11 +113,11 @@ class Database:
         self.engine.dispose()
 
 
-def connect(url: str, *, seconds: float | None = None) -> Database:
+def connect(url: str, *, seconds: float = LONGEST_ANSWER) -> Database:
     """Open a database with the current tables: create them in an empty one, migrate an older one.
 
     Args:
-        seconds: longest wait for an answer of a PostgreSQL server that neither answers nor closes; None waits for ever.
+        seconds: longest wait for an answer of a PostgreSQL server that neither answers nor closes.
 
     Raises:
         StoreError: the address is invalid, or the database is corrupt, out of reach, of another program or of a newer version.
@@ -140,7 +142,7 @@ def unprepared(url: str, *, moving: bool = False) -> Generator[Database]:
     Raises:
         StoreError: as ``connect`` does.
     """
-    database = Database(_engine(url, None))
+    database = Database(_engine(url, LONGEST_ANSWER))
     try:
         _check_log(database)
         if _version(database):
@@ -215,13 +217,13 @@ def count(connection: Connection, *where: Any) -> int:
     return connection.scalar(select(func.count()).where(*where)) or 0
 
 
-def _engine(url: str, seconds: float | None) -> Engine:
+def _engine(url: str, seconds: float) -> Engine:
     try:
         pool: dict[str, Any] = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
         address = make_url(url)
         in_memory = address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:")
         if address.get_backend_name() == "postgresql":
-            pool |= {"connect_args": _patience(address), "pool_pre_ping": True}  # one that a restart cut off is replaced unseen
+            pool |= {"connect_args": _patience(address)}
         engine = create_engine(address, **({} if in_memory else pool))
     except (ArgumentError, NoSuchModuleError) as error:
         hint = "for example sqlite:///feedback.sqlite"
@@ -233,7 +235,7 @@ def _engine(url: str, seconds: float | None) -> Engine:
         _own(address.database or "")
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    elif seconds is not None:
+    else:
         from accord.feedback.postgres_deadline import connector
 
         event.listen(engine, "do_connect", connector(seconds))

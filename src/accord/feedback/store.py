@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, exists, func, select, text
 
 from accord.feedback import rows, schema
-from accord.feedback.database import BUSY_SECONDS, Database, connect
+from accord.feedback.database import BUSY_SECONDS, LONGEST_ANSWER, Database, connect
 from accord.feedback.inserts import (
     add_demonstrations,
     add_media,
@@ -43,11 +43,11 @@ class Store:
         self.engine = database.engine
 
     @classmethod
-    def open(cls, url: str, *, seconds: float | None = None) -> Store:
+    def open(cls, url: str, *, seconds: float = LONGEST_ANSWER) -> Store:
         """Open a store: create its tables in an empty database, migrate those of an older version.
 
         Args:
-            seconds: longest wait for an answer of a PostgreSQL server that neither answers nor closes; None waits for ever.
+            seconds: longest wait for an answer of a PostgreSQL server that neither answers nor closes.
 
         Raises:
             StoreError: the address is invalid, or the database is corrupt, out of reach, of another program or of a newer version.
