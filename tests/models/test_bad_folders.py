@@ -59,6 +59,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "a layer too few": (lambda f: config(f, num_hidden_layers=1), r"the weights hold model\.layers\.1\..* and 6 more, which config.json"),
     "no head of its own": (lambda f: config(f, tie_word_embeddings=False), r"the weights lack lm_head\.weight"),
     "another shape": (lambda f: weights(f, lambda w: w.update({UP: torch.zeros(3, 3)})), rf"{UP} \[3, 3\] for \[32, 16\]"),
+    "another shape and a dtype that is none": (lambda f: config(f, intermediate_size=8, dtype="llama"), "has no attribute 'llama'"),
     "NaN": (lambda f: weights(f, lambda w: w[UP].fill_(float("nan"))), f"NaN or infinity in {UP} "),
     "infinity": (lambda f: weights(f, lambda w: w[UP][3, 4].fill_(float("-inf"))), f"NaN or infinity in {UP} "),
     "pickles": (as_pickle, r"pickles \(pytorch_model\.bin\).*save_pretrained"),

@@ -224,8 +224,11 @@ def _reason(error: Exception, kind: str, files: ModelFiles) -> str:
     told = (str(error).splitlines() or [type(error).__name__])[0]
     if "ignore_mismatched_sizes" not in told:
         return told
-    with torch.device("meta"):
-        expected = getattr(transformers, kind).from_config(transformers.AutoConfig.from_pretrained(files.source))
+    try:
+        with torch.device("meta"):
+            expected = getattr(transformers, kind).from_config(transformers.AutoConfig.from_pretrained(files.source))
+    except Exception as second:  # a config may be wrong in more than one place
+        return f"its weights have other shapes than config.json says, and the latter cannot be read: {second}".splitlines()[0]
     shapes = {name: tensor.shape for name, tensor in expected.state_dict().items()}
     return f"its weights have other shapes than config.json says: {mismatched(shapes, files) or told}"
 
