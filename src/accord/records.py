@@ -170,6 +170,12 @@ def conversation_key(messages: Iterable[Message]) -> str:
     return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:32] if parts else ""
 
 
+def in_words(message: Message) -> str:
+    """Return a message's text with a word in place of each picture and recording, for readers of text who are to know of them."""
+    words = {"image": "picture", "audio": "recording"}
+    return "".join(part if isinstance(part, str) else f"[{words[part.kind]}]" for part in pieces(message))
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """The input to a model: a conversation that ends with the user's turn."""

@@ -209,7 +209,7 @@ _TEXTS: tuple[tuple[Any, tuple[str, ...], Mapping[str, str]], ...] = (
     (schema.answers, ("payload",), {}),
     (schema.tasks, ("expected",), {}),
     (schema.conversations, ("title", "system"), {}),
-    (schema.turns, ("text",), {}),
+    (schema.turns, ("text", "media"), {}),
     (schema.documents, ("name", "text"), {}),
     (schema.reactions, ("payload",), {}),
     (schema.doubt_notes, ("text",), {}),

@@ -142,3 +142,14 @@ def test_alternative_text_comes_along(tmp_path: Path) -> None:
     export(project.path, what="prompts", out=tmp_path / "p.jsonl")
     import_(other.path, tmp_path / "p.jsonl")
     assert records(other)[0] == [prompt]
+
+
+def test_a_dry_run_shows_where_pictures_are_and_stores_nothing(project: Project, tmp_path: Path) -> None:
+    other = project_of(tmp_path, "other")
+    told = import_(other.path, tmp_path / "data/pairs.jsonl", dry_run=True)
+    (first, second) = [row["examples"][0] for row in told["rows"]]
+    assert "Is [picture] like [picture]?" in first["context"]
+    assert "[picture]\nWhat is it?" in second["context"]
+    assert "processor" in first["note"]
+    assert records(other) == ([], [], [])
+    assert held(other) == set()

@@ -19,7 +19,7 @@ from accord.data.templates import ChatFormat, chat_format, plainly, raw_format
 from accord.data.tokenizers import document_frame
 from accord.data.unread import name_of
 from accord.errors import InputError
-from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response, Split, Thumb
+from accord.records import Demonstration, Labeler, Message, Prompt, Ranking, Response, Split, Thumb, in_words
 from accord.runtime.project import Project
 
 ROWS = 10
@@ -154,9 +154,10 @@ def _kinds(taken: Taken) -> Iterator[tuple[str, list[_Example]]]:
 
 
 def _rendered(example: _Example, chat_format: ChatFormat | None) -> dict[str, Any]:
-    if chat_format is None:
-        context, learned = plainly(example.messages, example.text)
-        note = "as text: the project has no model yet"
+    pictures = any(message.media for message in example.messages)
+    if chat_format is None or pictures:
+        context, learned = plainly([Message(message.role, in_words(message)) for message in example.messages], example.text)
+        note = "as text: a model's processor makes tokens of pictures" if pictures else "as text: the project has no model yet"
         return {"label": example.label, "tokens": [], "keep": [], "note": note, "context": context, "learned": learned}
     try:
         prompt = chat_format.prompt(example.messages) if example.messages else []

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 from accord.commands.evaluate.examine_scores import Answer, Scores, rewards
 from accord.commands.models import TextScorer
 from accord.evaluation.verdicts import moved
-from accord.records import Message, Prompt, RankedPrompt
+from accord.records import Prompt, RankedPrompt
 
 INVARIANCE_ROWS = 300
 """Responses on which invariances are tried; padding is tried on a fifth of them, and on 16 at least."""
@@ -64,7 +64,7 @@ def _some_rows(ranked: Sequence[RankedPrompt], seed: int) -> tuple[list[Answer],
 
 def _with_last_turn(prompt: Prompt, change: str) -> Prompt:
     *before, last = prompt.messages
-    return replace(prompt, messages=(*before, Message(last.role, change.replace("{}", last.content))))
+    return replace(prompt, messages=(*before, replace(last, content=change.replace("{}", last.content))))
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, select
 
@@ -100,7 +100,7 @@ def _of_chat(store: Store, id: str) -> Answer:
             raise InputError(f"the conversation of {id!r} was deleted", where="explain", hint="choose another answer")
         asked = messages(conversation, said[:-1])
         brothers = _brothers(connection, said[-1])
-    prompt = Prompt(f"chat-{said[-1].parent}", tuple(Message(each.role, _clean(each.content)) for each in asked), "chat")
+    prompt = Prompt(f"chat-{said[-1].parent}", tuple(replace(each, content=_clean(each.content)) for each in asked), "chat")
     responses = [Response(turn.id, prompt.id, _clean(turn.text), turn.model, (), turn.finish == "stop") for turn in (said[-1], *brothers)]
     return Answer(prompt, responses[0], tuple(responses[1:]), ())
 

@@ -13,7 +13,7 @@ from accord.commands.models import TextScorer
 from accord.evaluation.counterfactual import AXES, swap
 from accord.evaluation.statistics import interval
 from accord.feedback.store import Store
-from accord.records import Message, Prompt
+from accord.records import Prompt
 from accord.runtime.jsonable import jsonable
 
 SHOWN = 10
@@ -68,7 +68,7 @@ def _held_out_responses(probing: Probing) -> list[Answered]:
 
 
 def _swapped(prompt: Prompt, text: str, axis: str) -> Answered:
-    turns = tuple(Message(message.role, swap(message.content, axis)) for message in prompt.messages)
+    turns = tuple(replace(message, content=swap(message.content, axis)) for message in prompt.messages)
     return replace(prompt, messages=turns), swap(text, axis)
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 from accord.feedback.app_tasks import Queued, Wanted
 from accord.feedback.queue import Kind
 from accord.feedback.tasks import Leased
-from accord.records import GuidelineSet, Message
+from accord.records import GuidelineSet, Message, in_words
 from accord.serving.apps.schemas import SentMessage, SentResponse, Strict
 
 PromptId = Annotated[str, StringConstraints(min_length=1, max_length=120)]
@@ -171,7 +171,8 @@ class AnswerStored(BaseModel):
 
 
 def _turns(messages: tuple[Message, ...]) -> list[TaskMessage]:
-    return [TaskMessage(role=message.role, content=message.content) for message in messages]
+    """A conversation for an app, which gets the words alone: a picture is named in them, and people see it on the site."""
+    return [TaskMessage(role=message.role, content=in_words(message)) for message in messages]
 
 
 FIELDS = frozenset(name for kind in (TaskRequest, NextRequest, AnswerRequest) for name in kind.model_fields)
