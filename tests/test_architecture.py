@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": SHARED | {"protocols", "models", "runtime"},
     "environments": SHARED | {"protocols", "data", "runtime"},
     "rewards": SHARED | {"protocols", "runtime"},
+    "recipes": {"rewards"},
     "algorithms": SHARED
     | {
         "protocols",
@@ -82,7 +83,7 @@ ALLOWED: dict[str, set[str]] = {
     "commands.tastes": SHARED | {"runtime", "models", "commands.models"},
     "commands.project": COMMAND,
     "commands.data": COMMAND | {"commands.models", "commands.knowledge"},
-    "commands.feedback": COMMAND | {"evaluation", "commands.models"},
+    "commands.feedback": COMMAND | {"evaluation", "rewards", "commands.models"},
     "commands.train": COMMAND
     | {"evaluation", "models", "engine", "rewards", "algorithms", "environments"}
     | {"commands.models", "commands.knowledge", "commands.tastes"},
@@ -92,7 +93,7 @@ ALLOWED: dict[str, set[str]] = {
     "commands.serve": COMMAND | {"evaluation", "engine", "serving", "site", "commands.models", "commands.tastes", "commands.train"},
 }
 """The longest matching name rules. A package may import itself, except algorithms, whose shared parts are named."""
-TORCHLESS = ("records", "errors", "settings", "protocols", "world", "feedback", "report", "rewards", "site")
+TORCHLESS = ("records", "errors", "settings", "protocols", "world", "feedback", "report", "rewards", "recipes", "site")
 TORCHLESS_ROOMS = ("commands.scenes", "commands.project", "commands.data", "commands.feedback")
 """Rooms of commands whose files name no torch, and load none until a command asks a model."""
 
@@ -211,7 +212,7 @@ def test_the_house_has_few_arrows() -> None:
     trees += [(path.relative_to(ROOT).parts[0], ast.parse(path.read_text("utf-8"))) for path in SCRIPTS]
     arrows: set[tuple[str, str]] = set()
     for room, tree in trees:
-        if room != "examples":
+        if room not in ("examples", "recipes"):  # files that are read or copied, not the house
             arrows |= {(room, _room(name)) for name in imports(tree, types=True) if under(name, "accord")} - {(room, room)}
     assert len(arrows) <= MOST_ARROWS, f"{len(arrows)} pairs of rooms are joined: {sorted(arrows)}"
 
@@ -252,7 +253,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     project = tomllib.loads((SOURCE.parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
     lines = sum(project["optional-dependencies"].values(), project["dependencies"])
     declared = {re.split(r"[^A-Za-z0-9_-]", line)[0].lower() for line in lines}
-    known = set(sys.stdlib_module_names) | {"accord"}
+    known = set(sys.stdlib_module_names) | {"accord"} | {name.rpartition(".")[2] for name in MODULES if under(name, "recipes")}
     used = {name.split(".")[0] for tree in MODULES.values() for name in imports(tree)} - known
     owners = packages_distributions()
     assert not {name for name in used if not {owner.lower() for owner in owners.get(name, [name])} & declared}

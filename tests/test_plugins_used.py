@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import tomllib
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from accord.commands.app import main
 from accord.commands.serve.rules import rules_of, screen_with
 from accord.models.folders import save_model
 from accord.records import Message
+from accord.runtime import recipes
 from accord.runtime.plugins import Group
 from accord.serving.guards import new_kinds
 
@@ -318,3 +320,7 @@ def test_the_worked_examples_of_the_page_work(project: accord.Project, site: Pat
         code, _, err = typed(command, project.path, *words)
         assert code == 0, err
     assert rules_of(project, accord.ServeConfig(guards="prices", output_filter="refuse")).screen("It is $ 5.") == ["price"]
+    assert "accord init my-project --recipe village" in page
+    shutil.copytree(recipes.find("support"), site / "village")
+    assert typed("init", tmp_path / "new", "--recipe", "village")[0] == 0
+    assert (tmp_path / "new" / "measures.py").is_file()

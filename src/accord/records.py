@@ -259,6 +259,10 @@ class Rating:
     flags: tuple[str, ...] = ()
 
 
+MOST_RANKED = 9
+"""Responses in one ranking, as on the labeling page."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """K responses to one prompt in one labeler's order. Equal ranks are ties."""

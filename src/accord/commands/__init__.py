@@ -47,7 +47,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("init", "project", "Create a project, empty or with the built-in world in it."),
+    Command("init", "project", "Create a project: empty, from a recipe, or with the built-in world in it."),
     Command("demo", "project", "Run the whole loop on the built-in world: raw text to a policy that people prefer, with proof."),
     Command("config", "project", "Print the settings in force, section by section."),
     Command("lineage", "project", "Trace a model back to the models and the feedback it learned from."),
@@ -67,7 +67,7 @@ COMMANDS = (
     Command("dialogues", "data", "Extract two-person conversations from raw text."),
     Command("problems", "data", "Add arithmetic problems of the built-in world."),
     Command("queue", "feedback", "Turn stored responses into tasks for labelers."),
-    Command("label", "feedback", "Open the labeling site, or let simulated labelers rank."),
+    Command("label", "feedback", "Open the labeling site, or let simulated labelers or a function rank."),
     Command("labelers", "feedback", "Invite, list, qualify, pause, exclude or erase labelers."),
     Command("agreement", "feedback", "Measure inter-annotator agreement, with intervals."),
     Command("plan", "feedback", "Estimate how many labels you need."),

@@ -20,7 +20,7 @@ from accord.data.registry import Format
 from accord.errors import InputError, RunError, UsageError
 from accord.feedback.export import What, values
 from accord.feedback.store import Store
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response, Sampling, Thumb
+from accord.records import MOST_RANKED, Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response, Sampling, Thumb
 from accord.runtime.project import Project, sections
 from accord.runtime.runs import Run
 from accord.settings import WorldConfig
@@ -50,8 +50,6 @@ __all__ = [
 ]
 Record = Prompt | Demonstration | Response | Ranking | Thumb | Labeler
 Config = TypeVar("Config")
-MOST_RANKED = 9
-"""Responses in one ranking, as on the labeling page."""
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ def imported(address: str, folder: Path, *, where: str, hint: str) -> Any:
         UsageError: there is no such module or name, or importing it fails.
     """
     module, _, name = address.partition(":")
+    _forget_others(folder.absolute())
     before = list(sys.path)
     sys.path[:0] = [str(folder), str(Path.cwd())]
     try:
@@ -28,3 +29,17 @@ def imported(address: str, folder: Path, *, where: str, hint: str) -> Any:
         raise UsageError(f"cannot be imported: {type(error).__name__}: {error}", where=where, hint=hint) from error
     finally:
         sys.path[:] = before
+
+
+_FOLDERS = set[Path]()
+"""Folders whose code this process has imported."""
+
+
+def _forget_others(folder: Path) -> None:
+    """Forget what other projects' folders gave under the names of this one's files: two projects may each have a rewards.py."""
+    for file in folder.glob("*.py"):
+        known = getattr(sys.modules.get(file.stem), "__file__", None)
+        if known and (place := Path(known).parent) != folder and place in _FOLDERS:
+            del sys.modules[file.stem]
+    _FOLDERS.add(folder)
+    importlib.invalidate_caches()

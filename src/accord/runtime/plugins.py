@@ -1,4 +1,4 @@
-"""Plugins of other installed packages, found by their entry points: rewards, judges, formats, measures, guards and classifiers.
+"""Plugins of other installed packages, found by their entry points: rewards, judges, formats, measures, guards, classifiers, recipes.
 
 A package names a plugin in its pyproject.toml, and after `pip install` it is known by that name (docs/plugins.md)::
 
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from accord.errors import UsageError
 
-Group = Literal["rewards", "judges", "formats", "measures", "guards", "classifiers"]
+Group = Literal["rewards", "judges", "formats", "measures", "guards", "classifiers", "recipes"]
 
 
 def find(group: Group) -> list[str]:

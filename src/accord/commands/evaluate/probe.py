@@ -47,7 +47,10 @@ RESTS_ON: dict[str, dict[str, tuple[Task, str]]] = {
     "knowledge": {"knows_that_it_does_not": ("stance", "admission")},
 }
 """By measure, the classifier and the label that the metrics of these names rest on."""
-MEASURE_HELP = f"{', '.join(MEASURES)}, or the name of a plugin (docs/plugins.md); the first four when neither this nor --file is given."
+MEASURE_HELP = (
+    f"{', '.join(MEASURES)}, module:function of your own, or a plugin (docs/plugins.md); the first four when neither this nor --file "
+    "is given."
+)
 
 
 @shows(print_probes)
@@ -76,15 +79,15 @@ def probe(
         InputError: a file cannot be used, or the project lacks the data of a measure.
         RunError: a finished run of this name is there.
     """
-    functions = functions_of(measure)
-    measures = dict.fromkeys(measure) or (() if file else USUAL)
     opened = Project.open(project)
+    functions = functions_of(measure, opened)
+    measures = dict.fromkeys(measure) or (() if file else USUAL)
     choose_device(flags.device)
     tests = [read_task_set(path, config.prompts) for path in file]
     asked = systems or (() if [*measures] == ["scenes"] and not file else language_models(opened))
     parsed = tuple(parse_system(text, opened.conditions) for text in dict.fromkeys(asked))
     inputs = {system.name: system_digest(opened, system) for system in parsed}
-    inputs |= {f"measure {each}": plugins.origin("measures", each) for each in functions}
+    inputs |= {f"measure {each}": each if ":" in each else plugins.origin("measures", each) for each in functions}
     if again:
         Run.discard(opened.run(name), "probe")
     run = Run.start(opened.run(name), stage="probe", config=config, inputs=inputs, resume=False, seed=config.seed)

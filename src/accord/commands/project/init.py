@@ -1,7 +1,8 @@
-"""`accord init`: create a project, empty or with the built-in world in it.
+"""`accord init`: create a project: empty, from a recipe, or with the built-in world in it.
 
-Needs a new or empty folder. Leaves accord.toml, models/ and runs/; with `--world` also raw text in corpus/, and prompts, labelers and
-demonstrations in the feedback database, together with the settings that the world's small model learns best with.
+Needs a new or empty folder. Leaves accord.toml, models/ and runs/; with `--recipe` also the recipe's files (docs/recipes.md); with
+`--world` also raw text in corpus/, and prompts, labelers and demonstrations in the feedback database, together with the settings that the
+world's small model learns best with.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from cyclopts import Parameter
 
 from accord.commands.app import Flat, shows, table_of
 from accord.data.corpus import write_documents
+from accord.errors import UsageError
+from accord.feedback import questions
 from accord.feedback.store import Store
 from accord.records import Labeler
-from accord.runtime.files import new_folder
-from accord.runtime.project import Project, vacant
+from accord.runtime import recipes
+from accord.runtime.files import OWNER_ONLY, new_folder, write_atomic
+from accord.runtime.project import FILE, Project, vacant
 from accord.settings import WorldConfig
 from accord.settings.methods import LABELED, SAMPLING
 from accord.settings.rates import WORLD
@@ -36,10 +40,13 @@ SETTINGS: dict[str, Mapping[str, object]] = dict(WORLD)
 """What a world's accord.toml begins with: rates and lengths that suit its small model."""
 for _name, _length in LENGTHS.items():
     SETTINGS[_name] = {**SETTINGS.get(_name, {}), "max_tokens": _length}
+RECIPE_HELP = f"Begin with a recipe: {', '.join(recipes.built_in())}, a folder such as ./my-recipe, or a plugin (docs/recipes.md)."
 
 
 def _show(metrics: Mapping[str, Any]) -> None:
-    table_of(f"project {Path(metrics['folder']).name}", metrics)
+    table_of(f"project {Path(metrics['folder']).name}", {name: value for name, value in metrics.items() if name != "files"})
+    if "files" in metrics:
+        print(f"What to do next stands in {metrics['folder']}/README.md")
 
 
 @shows(_show)
@@ -49,22 +56,45 @@ def init(
     world: Annotated[
         bool, Parameter(help="Put the built-in world into it: raw text, prompts, demonstrations, labelers.", negative="")
     ] = False,
+    recipe: Annotated[str, Parameter(help=RECIPE_HELP)] = "",
     config: Annotated[WorldConfig, Flat] = WorldConfig(),
 ) -> dict[str, Any]:
-    """Create a project, empty or with the built-in world in it.
+    """Create a project: empty, from a recipe, or with the built-in world in it.
 
     Example: accord init my-town --world --seed 1
 
     Returns:
-        The project's folder; with the world also how many documents, prompts, labelers and demonstrations it holds.
+        The project's folder; with a recipe also its files; with the world also how many documents, prompts, labelers and demonstrations
+        it holds.
 
     Raises:
-        InputError: a project, or anything else, stands there already.
+        InputError: a project, or anything else, stands there already, or a file of the recipe is missing or cannot be used.
+        UsageError: there is no such recipe, or a recipe and the world are both asked for.
     """
+    if world and recipe:
+        raise UsageError("a project has a recipe or the built-in world", where="accord init", hint="leave one of the two out")
+    if recipe:
+        return {"folder": str(path), "recipe": recipe, **_with_recipe(path, recipe)}
     if world:
         return {"folder": str(path), **_with_world(path, config)}
     Project.create(path)
     return {"folder": str(path)}
+
+
+def _with_recipe(path: Path, recipe: str) -> dict[str, Any]:
+    """Create a project that holds a recipe's files, whole or not at all."""
+    folder = vacant(path)
+    files = recipes.contents(recipes.find(recipe))
+    files[FILE] = recipes.settings_text(files[FILE], folder.name).encode()
+    with new_folder(folder) as unfinished:
+        Project.create(unfinished)
+        for name, content in files.items():
+            target = unfinished / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(target, content, mode=OWNER_ONLY if name == FILE else None)
+        project = Project.open(unfinished)
+        questions.load(project.settings.get("label.questions"), project.path)
+    return {"files": sorted(files)}
 
 
 def _with_world(path: Path, config: WorldConfig) -> dict[str, int]:
