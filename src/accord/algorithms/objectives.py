@@ -45,6 +45,20 @@ def bradley_terry_loss(scores: Float[Tensor, " k"], ranks: Int[Tensor, " k"]) ->
     return -F.logsigmoid(scores[better] - scores[worse]).sum() / max(len(better), 1)
 
 
+def group_weights(weights: Float[Tensor, " groups"], losses: Float[Tensor, " groups"], rate: float) -> Float[Tensor, " groups"]:
+    """Return group DRO's next weights, w_g exp(rate L_g) over their sum (Sagawa et al. 2020, algorithm 1).
+
+    Groups without a ranking in the batch have a loss that is not a number: their weight only shrinks by the sum.
+    """
+    grown = weights * torch.exp(rate * losses.nan_to_num(0.0))
+    return grown / grown.sum()
+
+
+def multiplier(value: float, gap: float, limit: float, rate: float) -> float:
+    """Return the next Lagrange multiplier of the limit gap <= limit: it moves by ``rate`` times the excess, but not below 0."""
+    return max(0.0, value + rate * (gap - limit))
+
+
 def rao_kupper_loss(scores: Float[Tensor, " k"], ranks: Int[Tensor, " k"], threshold: Float[Tensor, ""]) -> Float[Tensor, ""]:
     """Return the Bradley-Terry loss with ties (Rao and Kupper 1967): P(i over j) = sigmoid(s_i - s_j - eta), eta = softplus(threshold) > 0.
 

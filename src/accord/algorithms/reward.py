@@ -5,6 +5,9 @@ token, one epoch, all comparisons of a prompt in one batch element with weight 1
 demonstrations score 0 on average. Ties can be modelled instead (Rao and Kupper 1967). One addition: comparisons against the best
 response to another prompt, without which small models learn that a response is well made, but not whether it fits the prompt.
 
+Rankings may be weighted, groups of labelers weighed by their losses (group DRO: Sagawa et al. 2020), and the gap between the scores of
+texts that differ in a group alone held to a limit by a Lagrange multiplier.
+
 With ``learn_from = "ratings"`` it is a regression on the labelers' ratings, by squared error, and without that bias.
 """
 
@@ -14,14 +17,14 @@ import math
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from accord.algorithms.objectives import bradley_terry_loss, ranked_pairs, rao_kupper_loss
+from accord.algorithms.objectives import bradley_terry_loss, group_weights, multiplier, ranked_pairs, rao_kupper_loss
 from accord.algorithms.optim import Schedule, adamw, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
@@ -47,6 +50,12 @@ class RankedRows:
     """How many of the last rows are responses to other prompts, which nobody ranked here."""
     worths: tuple[float, ...] = ()
     """What each response is worth by the labeler's rating, for a regression on ratings; empty to learn from the ranks."""
+    weight: float = 1.0
+    """How much it counts in the loss."""
+    group: str = ""
+    """The labeler's group, where groups are weighed against each other."""
+    swapped: tuple[tuple[int, list[int]], ...] = ()
+    """Rows about another group: each with the place of the row in ``rows`` that says the same of the first."""
 
 
 def ranked_rows(
@@ -107,10 +116,12 @@ def train(
     optimizers = make_optimizers(model, config, lr=config.lr, muon_lr=config.muon_lr)
     if config.ties == "model":
         optimizers[adamw([threshold], config, lr=config.lr)] = config.lr
+    fairness = Fairness.of(config, rankings)
     done, held_out = 0, dict[str, float]()
     if (restored := run.restore()) is not None:
         done, state = restored
         restore_trained(model, state["model"])
+        fairness.load(state.get("fairness", {}))
         restore_optimizers(optimizers, state["optimizers"])
         threshold.data.copy_(state["threshold"])
         held_out = state.get("held_out", {})
@@ -125,17 +136,19 @@ def train(
 
             # step 2: one forward a response, the loss of all pairs of each prompt, a mean over prompts
             tie_threshold = threshold if config.ties == "model" else None
-            losses, scored = _accumulate(model, chosen, tie_threshold, config.micro_tokens, dtype)
+            losses, scored = _accumulate(model, chosen, tie_threshold, config.micro_tokens, dtype, fairness)
 
             # step 3: update
             share = schedule(step - 1, steps, config.warmup(steps))
             norm = update(scaled(optimizers, share), max_norm=1.0)
             found = to_host({"loss": torch.stack(losses), "scores": torch.cat([norm.new_empty(0), *scored.values()]), "grad_norm": norm})
+            found |= {"gaps": torch.tensor(fairness.gaps)}
             found = ranks.joined(found | {"prompts": torch.tensor(list(scored), dtype=torch.long)}, "grad_norm")
             passed = [chosen[i] for i in cast("list[int]", found["prompts"].tolist())]
             metrics = _summary(passed, found["scores"]) | {"loss": added(found["loss"])}
             metrics |= {"lr": config.lr * share, "grad_norm": float(found["grad_norm"])}
             metrics["pairs_per_second"] = metrics.pop("pairs") / (time.perf_counter() - began)
+            metrics |= fairness.step(passed, found["scores"], found["gaps"])
 
             # step 4: accuracy on held-out prompts at the end of an epoch, checkpoint
             if step % a_pass == 0 and validation:
@@ -144,7 +157,7 @@ def train(
             run.log(step, **metrics)
             if run.due(step % config.save_every == 0 or step == steps, config.save_minutes):
                 state = {"model": trained_state(model), "optimizers": optimizer_states(optimizers), "threshold": threshold.data}
-                run.checkpoint(step, state | {"held_out": held_out})
+                run.checkpoint(step, state | {"held_out": held_out, "fairness": fairness.state()})
             bar.advance(loss=metrics["loss"], accuracy=metrics["accuracy"])
     # step 5: the bias that sets the demonstrations' mean score to 0; a regression's scores have a scale of their own
     model.config.reward_bias = 0.0
@@ -177,36 +190,117 @@ def _right(scored: Tensor, ranks: Tensor) -> tuple[float, int]:
     return float((scored[better] > scored[worse]).sum()), len(better)
 
 
+@dataclass
+class Fairness:
+    """What holds a reward model to all groups: weights of labelers' groups, and a limit on the gap between texts about two groups."""
+
+    worst_group: float = 0.0
+    limit: float = 0.0
+    rate: float = 0.0
+    weights: dict[str, float] = field(default_factory=dict[str, float])
+    """Of the groups of labelers; they sum to the number of groups. Empty where groups are not weighed."""
+    multiplier: float = 0.0
+    gaps: list[float] = field(default_factory=list[float])
+    """Between the scores of a text and of its twin about another group, in this step."""
+
+    @classmethod
+    def of(cls, config: RewardConfig, rankings: Sequence[RankedRows]) -> Fairness:
+        """Begin with equal weights and without a multiplier."""
+        groups = sorted({ranking.group for ranking in rankings}) if config.worst_group else []
+        return cls(config.worst_group, config.swap_limit, config.swap_rate, dict.fromkeys(groups, 1.0))
+
+    def weight(self, ranking: RankedRows) -> float:
+        """Return how much a ranking counts in the loss."""
+        return ranking.weight * self.weights.get(ranking.group, 1.0)
+
+    def step(self, passed: Sequence[RankedRows], scored: Tensor, gaps: Tensor) -> dict[str, float]:
+        """Move the groups' weights by their losses, and the multiplier by the gap; return both, where there are any."""
+        metrics = dict[str, float]()
+        if self.weights:
+            losses = _by_group(passed, scored, list(self.weights))
+            weights = torch.tensor(list(self.weights.values()))
+            moved = group_weights(weights / len(weights), losses, self.worst_group) * len(weights)
+            found: list[float] = moved.tolist()
+            self.weights = dict(zip(self.weights, found, strict=True))
+            metrics |= {f"group_weight.{name}": weight for name, weight in self.weights.items()}
+        if len(gaps):
+            gap = float(gaps.mean())
+            metrics |= {"swap_gap": gap, "swap_multiplier": self.multiplier}
+            self.multiplier = multiplier(self.multiplier, gap, self.limit, self.rate)
+        return metrics
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"weights": self.weights, "multiplier": self.multiplier}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint; one of a version that had no groups changes nothing."""
+        self.weights = dict(state.get("weights", self.weights))
+        self.multiplier = float(state.get("multiplier", self.multiplier))
+
+
+def _by_group(passed: Sequence[RankedRows], scored: Tensor, groups: Sequence[str]) -> Tensor:
+    """Return the mean Bradley-Terry loss of each group's rankings; not a number for a group without one."""
+    found: dict[str, list[Tensor]] = {group: [] for group in groups}
+    for part, ranking in zip(torch.split(scored, [len(ranking.rows) for ranking in passed]), passed, strict=True):
+        found[ranking.group].append(bradley_terry_loss(part, torch.tensor(ranking.ranks)))
+    return torch.stack([torch.stack(each).mean() if each else torch.tensor(math.nan) for each in found.values()])
+
+
 def _accumulate(
-    model: Any, chosen: Sequence[RankedRows], threshold: Tensor | None, micro_tokens: int, dtype: torch.dtype
+    model: Any,
+    chosen: Sequence[RankedRows],
+    threshold: Tensor | None,
+    micro_tokens: int,
+    dtype: torch.dtype,
+    fairness: Fairness | None = None,
 ) -> tuple[list[Tensor], dict[int, Tensor]]:
     """Accumulate this process's share of the gradients of the mean loss over the chosen prompts, a few prompts at a time. The loss takes
     all responses of a prompt; those that do not fit into one pass are scored in several.
 
-    Returns the parts of the loss, which add up to it, and each prompt's scores by its number, in the order of the passes.
+    Returns the parts of the loss, which add up to it, and each prompt's scores by its number, in the order of the passes. With texts about
+    two groups, the loss and their mean gap are weighted 1 to the multiplier, as a mean, so that a high multiplier makes no longer steps.
     """
     losses, scored = list[Tensor](), dict[int, Tensor]()
-    for group in divided([sum(map(len, ranking.rows)) for ranking in chosen], micro_tokens):
+    fairness = fairness or Fairness()
+    fairness.gaps.clear()
+    share, twins = 1 + fairness.multiplier, sum(len(ranking.swapped) for ranking in chosen)
+    for group in divided([_tokens(ranking) for ranking in chosen], micro_tokens):
         part = [chosen[i] for i in group]
         rows = [row for ranking in part for row in ranking.rows]
+        own = len(rows)
+        rows += [row for ranking in part for _, row in ranking.swapped]
 
         def scored_rows(numbers: list[int], rows: list[list[int]] = rows) -> Tensor:
             return scores(model, pack([rows[i] for i in numbers]).to(model.device), dtype=dtype)
 
         flat = in_parts(scored_rows, [len(row) for row in rows], pass_tokens(model, micro_tokens))
-        by_prompt = torch.split(flat, [len(ranking.rows) for ranking in part])
+        by_prompt = torch.split(flat[:own], [len(ranking.rows) for ranking in part])
         each = list[Tensor]()
         for s, ranking in zip(by_prompt, part, strict=True):
             ranks = torch.tensor(ranking.ranks)
             if ranking.worths:
-                each.append(F.mse_loss(s, torch.tensor(ranking.worths, device=s.device)))
+                loss = F.mse_loss(s, torch.tensor(ranking.worths, device=s.device))
             else:
-                each.append(bradley_terry_loss(s, ranks) if threshold is None else rao_kupper_loss(s, ranks, threshold))
+                loss = bradley_terry_loss(s, ranks) if threshold is None else rao_kupper_loss(s, ranks, threshold)
+            weight = fairness.weight(ranking)
+            each.append(loss if weight == 1.0 else weight * loss)
         loss = (torch.stack(each).sum() if each else flat.sum()) / len(chosen)
+        if len(flat) > own:
+            first = torch.cat([s[[place for place, _ in ranking.swapped]] for s, ranking in zip(by_prompt, part, strict=True)])
+            gap = (first - flat[own:]).abs()
+            loss = (loss + fairness.multiplier * gap.sum() / twins) / share
+            fairness.gaps += gap.detach().tolist()
+        elif twins:
+            loss = loss / share
         loss.backward()
         losses.append(loss.detach())
         scored |= {i: s.detach() for i, s in zip(group, by_prompt, strict=True)}
     return losses, scored
+
+
+def _tokens(ranking: RankedRows) -> int:
+    return sum(map(len, ranking.rows)) + sum(len(row) for _, row in ranking.swapped)
 
 
 def _summary(rankings: Sequence[RankedRows], flat: Tensor) -> dict[str, float]:

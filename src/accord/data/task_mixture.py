@@ -8,9 +8,15 @@ from collections.abc import Mapping, Sequence
 from accord.errors import UsageError
 from accord.records import Demonstration
 
+NAMED = {"group_weights": "group or use case"}
+"""What the settings that weigh something else than use cases name."""
 
-def parse_weights(text: str) -> dict[str, float]:
+
+def parse_weights(text: str, where: str = "tasks") -> dict[str, float]:
     """Parse ``use case=weight, ...``.
+
+    Args:
+        where: the setting that an error names.
 
     Raises:
         UsageError: a weight is not a number or below 0.
@@ -23,7 +29,9 @@ def parse_weights(text: str) -> dict[str, float]:
         except ValueError:
             weights[name] = -1.0
         if not 0 <= weights[name] < float("inf"):
-            raise UsageError(f"{part!r} is no use case with a weight", where="tasks", hint="for example closed_qa=2, chat=0.5")
+            raise UsageError(
+                f"{part!r} is no {NAMED.get(where, 'use case')} with a weight", where=where, hint="for example closed_qa=2, chat=0.5"
+            )
     return weights
 
 

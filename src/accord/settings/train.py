@@ -177,6 +177,17 @@ class RewardConfig(CosineOptimizer, Labels, Training):
     """Most basis rewards beside the shared one; needless ones shrink to nothing."""
     personal_group: str = ""
     """Field of the labeler's profile whose groups get weights of their own: `group`, `groups` or `language`."""
+    group_weights: str = ""
+    """Weights of labelers' groups or of use cases, for example `strict=2, chat=0.5`: how much a ranking counts in the loss; 1 otherwise."""
+    worst_group: NonNegative = 0.0
+    """Step size by which a group of labelers whose loss is high gains weight over the others (group DRO: Sagawa et al. 2020); 0 weighs
+    every ranking the same, larger values come nearer to the minimum over groups."""
+    swap_axes: str = ""
+    """Groups that the score is not to depend on, separated by commas: any of gender, nationality, religion and age."""
+    swap_limit: NonNegative = 0.1
+    """Largest mean gap between the score of a response and that of the same text about the other group, on the scale of the score."""
+    swap_rate: NonNegative = 0.1
+    """Step size of the Lagrange multiplier that holds the limit."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,6 +202,8 @@ class RewardConfig(CosineOptimizer, Labels, Training):
         self.require(named, f"personal_group is {self.personal_group!r}: group, groups or language")
         self.require(self.personal or not self.personal_group, "personal_group needs personal")
         self.require(plain, "learn_from ratings takes the ratings of overall quality: criterion overall, ties drop, mismatched 0")
+        alone = not (self.group and self.worst_group)
+        self.require(alone, f"worst_group weighs groups against each other, and group is {self.group!r} alone")
 
 
 @section

@@ -7,6 +7,7 @@ Follows Ouyang et al. 2022, section 3.5, and Stiennon et al. 2020, except as alg
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, TypeVar
 
@@ -29,16 +30,18 @@ from accord.commands.train.run import (
     windowed,
     with_rates,
 )
+from accord.data.task_mixture import parse_weights
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
-from accord.errors import InputError
+from accord.errors import InputError, UsageError
+from accord.evaluation.counterfactual import AXES, swap
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback import questions
 from accord.feedback.criteria import ranked_by
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.returns import returns
 from accord.feedback.store import Store
-from accord.records import Demonstration, RankedPrompt, Worth
+from accord.records import Demonstration, Message, RankedPrompt, Worth
 from accord.runtime import ranks
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -103,9 +106,13 @@ def reward(
         build = partial(ranked_rows, spoken, window=window, worths=worths)
         pairs = zip(learned, split.training, strict=True)
 
+        weights, axes = _weights(config, split.training), _axes(config)
+
         def build_learned(pair: tuple[RankedPrompt, RankedPrompt]) -> algorithm.RankedRows:
             row, labeled = pair
-            return ranked_rows(spoken, row, window, len(row.responses) - len(labeled.responses), worths)
+            rows = ranked_rows(spoken, row, window, len(row.responses) - len(labeled.responses), worths)
+            weight = weights.get(row.group, 1.0) * weights.get(row.prompt.use_case, 1.0)
+            return replace(rows, weight=weight, group=row.group, swapped=_swapped(spoken, row, rows, axes))
 
         training = window.fit(pairs, build_learned, "rankings")
         validation = window.fit(split.validation, build, "rankings of held-out prompts", needed=False)
@@ -159,6 +166,54 @@ def ranked_rows(
     prompt, name = chat_format.prompt(row.prompt.messages), f"prompt {row.prompt.id}"
     rated = (worths or {}).get(_key(row), ())
     return algorithm.ranked_rows(prompt, responses, row.ranks, window, name, strangers, rated)
+
+
+def _weights(config: RewardConfig, rankings: Sequence[RankedPrompt]) -> dict[str, float]:
+    """Return the weights of labelers' groups and of use cases.
+
+    Raises:
+        UsageError: a weight is none, or nothing that is learned from has this name.
+    """
+    weights = parse_weights(config.group_weights, "group_weights")
+    known = {row.group for row in rankings} | {row.prompt.use_case for row in rankings}
+    for name in weights:
+        if name not in known:
+            what = f"group_weights names {name!r}, which is neither a labelers' group nor a use case of these rankings"
+            raise UsageError(what, where="reward", hint=f"there are {', '.join(sorted(filter(None, known)))}")
+    return weights
+
+
+def _axes(config: RewardConfig) -> list[str]:
+    """Return the axes along which groups are swapped.
+
+    Raises:
+        UsageError: there is no such axis.
+    """
+    named = [name.strip() for name in config.swap_axes.split(",") if name.strip()]
+    for name in named:
+        if name not in AXES:
+            raise UsageError(f"swap_axes names {name!r}", where="reward", hint=f"there are {', '.join(AXES)}")
+    return named
+
+
+def _swapped(spoken: ChatFormat, row: RankedPrompt, rows: algorithm.RankedRows, axes: Sequence[str]) -> tuple[tuple[int, list[int]], ...]:
+    """Return the rows of a ranking about the other group of each axis, where its prompt or response names one.
+
+    Rows that were cut or left out for their length have no twin: it would be another text.
+    """
+    found = list[tuple[int, list[int]]]()
+    if not axes:
+        return ()
+    wholes = [[*spoken.prompt(row.prompt.messages), *spoken.tokens_of(row.prompt, response)] for response in row.responses]
+    for axis in axes:
+        turns = tuple(Message(turn.role, swap(turn.content, axis)) for turn in row.prompt.messages)
+        for response, whole in zip(row.responses, wholes, strict=True):
+            text = swap(response.text, axis)
+            if whole not in rows.rows or (turns == row.prompt.messages and text == response.text):
+                continue
+            said = spoken.response(turns, text)
+            found.append((rows.rows.index(whole), [*spoken.prompt(turns), *(said if response.finished else said[:-1])]))
+    return tuple(found)
 
 
 def _key(row: RankedPrompt | Worth) -> str:
