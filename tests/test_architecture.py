@@ -90,7 +90,8 @@ ALLOWED: dict[str, set[str]] = {
     "commands.evaluate": COMMAND
     | {"evaluation", "models", "engine", "algorithms", "report"}
     | {"commands.models", "commands.knowledge", "commands.train.rewards"},
-    "commands.serve": COMMAND | {"evaluation", "engine", "serving", "site", "commands.models", "commands.tastes", "commands.train"},
+    "commands.serve": COMMAND
+    | {"evaluation", "models", "engine", "serving", "site", "commands.models", "commands.tastes", "commands.train"},
 }
 """The longest matching name rules. A package may import itself, except algorithms, whose shared parts are named."""
 TORCHLESS = ("records", "errors", "settings", "protocols", "world", "feedback", "report", "rewards", "recipes", "site")

@@ -105,6 +105,7 @@ COMMANDS = (
     Command("open", "serve", "Open the project's site: home, labeling, chat, review and report under one address."),
     Command("chat", "serve", "Open the chat page, or talk in the terminal."),
     Command("serve", "serve", "Serve the models by an OpenAI-compatible API."),
+    Command("export-model", "serve", "Write a model as a .gguf file, a plain folder, an adapter, or to a hub."),
     Command("keys", "serve", "Create, list and revoke API keys."),
     Command("round", "serve", "Show what users said since the last model, and learn from it."),
     Command("switch", "serve", "Choose which model answers in the chat."),

@@ -30,17 +30,19 @@ from accord.models.decoder import context_of
 from accord.models.folders import load_causal_lm, load_scalar_model, set_ends
 from accord.models.pictures import Gallery, open_processor, sees
 from accord.models.qvalues import QScorer, has_q, load_q
+from accord.models.row_adapters import RowAdapter, open_adapter
 from accord.models.scalar import RewardModel
 from accord.protocols import Sampler, Speaker, is_foreign
 from accord.records import Generation, Message, Prompt, Response, Sampling
 from accord.runtime import lineage, ranks
 from accord.runtime.device import keep_few_kernels, keep_freed_memory, matmul_dtype, pick_device
-from accord.runtime.model_files import model_files
+from accord.runtime.model_files import ON, model_files
 from accord.runtime.progress import say, track
 from accord.runtime.project import Project
 from accord.runtime.seeds import generator
 
 __all__ = [
+    "Adapted",
     "LocalSampler",
     "LocalSpeaker",
     "Model",
@@ -51,6 +53,7 @@ __all__ = [
     "context_of",
     "digest_of",
     "ends_of",
+    "load_adapter",
     "load_model",
     "load_reward_model",
     "local_speaker",
@@ -106,6 +109,11 @@ def locate(project: Project, name: str) -> str:
     """
     if name in project.models():
         return str(project.model(name))
+    adapter, on, base = name.partition(ON)
+    if on and not Path(name).exists():
+        source = f"{locate(project, adapter)}{ON}{locate(project, base)}"
+        model_files(source)
+        return source
     if "/" in name or Path(name).exists():
         model_files(name)
         return name
@@ -140,7 +148,16 @@ def load_model(project: Project, name: str, *, bits: int = 0) -> Model:
     if guide := load_q(Path(source), lm):
         network, beta = guide
         lm.guide = QGuide(network, beta=beta)
-    context = context_of(lm)
+    template = _format(name, tokenizer, lm, source)
+    if sees(lm):
+        template = picture_format(template, gallery)
+    if not template.raw:
+        set_ends(lm, template.stop)  # what is saved from it stops in any tool where it stops here
+    return Model(name, lm, template, digest, path)
+
+
+def _format(name: str, tokenizer: Tokenizer, lm: Any, source: str) -> ChatFormat:
+    """Return how a model is spoken to: by its tokenizer's chat template, or as raw text."""
     format_of = chat_format if tokenizer.chat_template else raw_format
     check_vocabulary(tokenizer, lm.get_input_embeddings().num_embeddings, source)
     ends = ends_of(lm)
@@ -148,12 +165,35 @@ def load_model(project: Project, name: str, *, bits: int = 0) -> Model:
     if left := [end for end in ends if end not in kept]:
         shown = ", ".join(_shown(tokenizer, end) for end in left)
         say(f"{name}: its configuration ends a response at {shown}, no control token of its tokenizer: not taken (eos_token_id)")
-    template = format_of(tokenizer, context, kept)
+    return format_of(tokenizer, context_of(lm), kept)
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """An adapter over a model that is open already, with the format that it was trained in."""
+
+    adapter: RowAdapter
+    format: ChatFormat
+    digest: str
+
+
+def load_adapter(project: Project, name: str, source: str, lm: Any) -> Adapted:
+    """Read an adapter for the rows of an open model, which stays as it is. It speaks by its own tokenizer's template, or its base's.
+
+    Args:
+        source: the adapter's folder, alone or as ``ADAPTER on BASE``.
+        lm: its base model.
+
+    Raises:
+        ModelError: it is of another base, or does more than to add products to layers.
+    """
+    files = model_files(source)
+    if files.adapter is None:
+        raise ModelError("this is no adapter", where=source, hint="give a folder that peft or --keep-adapter saved")
     if sees(lm):
-        template = picture_format(template, gallery)
-    if not template.raw:
-        set_ends(lm, template.stop)  # what is saved from it stops in any tool where it stops here
-    return Model(name, lm, template, digest, path)
+        raise ModelError("an adapter over a model that sees pictures is served merged", where=source, hint="give its folder to --model")
+    adapter = open_adapter(lm, files.adapter, base=files.source)
+    return Adapted(adapter, _format(name, open_tokenizer(project, source), lm, source), digest_of(source))
 
 
 def show_pictures(project: Project, lm: Any, tokenizer: Tokenizer, source: str) -> Gallery | None:

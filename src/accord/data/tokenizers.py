@@ -99,6 +99,8 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     from transformers import AutoTokenizer
 
     files = None if _has_tokenizer(Path(source)) else model_files(source)
+    if files and files.adapter and _has_tokenizer(files.adapter):
+        source, files = files.adapter, None
     folder = Path(files.source if files else source)
     extra = {"gguf_file": need_gguf(files)} if files and files.gguf else {}
     if folder.is_dir() and not extra and not _has_tokenizer(folder):

@@ -29,11 +29,12 @@ from accord.engine.cache_slots import Slots, Window, rounded
 from accord.engine.grammar import Guide
 from accord.engine.prefixes import Prefixes
 from accord.engine.sampling import draw, look_every, shape_logits
-from accord.models.decoder import fuse, hidden, is_llama_shaped, llama_hidden, rotary
+from accord.models.decoder import Product, as_it_is, fuse, hidden, is_llama_shaped, llama_hidden, rotary, rotary_order
 from accord.models.heads import action_logits, restricted
 from accord.models.paths import is_plain
 from accord.models.plain import Reading, reading
 from accord.models.plain_head import PlainHead
+from accord.models.row_adapters import NONE, AdapterBank, RankedProduct, RowAdapter
 from accord.records import Sampling
 from accord.runtime.device import on_device
 from accord.runtime.pictures import words_of
@@ -64,6 +65,10 @@ class Request:
     """Token ids with what is added to their logits."""
     guide: Guide | None = None
     """Follows this request's answer through a grammar that it must fit."""
+    adapter: str = ""
+    """Name of the adapter that answers, of those that the engine has (``BatchEngine.adapt``); empty asks the model as it is."""
+    stop: frozenset[int] | None = None
+    """Token ids that end the response; None takes the engine's."""
 
     @property
     def adjusted(self) -> bool:
@@ -105,6 +110,8 @@ class _Row:
     adjustment: Adjustment | None = None
     reading: Reading | None = None
     """What has been read of it on the plain path; then it has no slot."""
+    adapter: int = NONE
+    """The number of its adapter."""
 
     @property
     def full(self) -> bool:
@@ -153,14 +160,19 @@ class BatchEngine:
         """Queue a request and return its ticket, under which ``step`` returns its tokens.
 
         Raises:
-            ValueError: the prompt is empty or leaves no room in the context.
+            ValueError: the prompt is empty or leaves no room in the context, or there is no such adapter.
         """
         if not 0 < len(request.prompt) < self.context:
             raise ValueError(f"the prompt has {len(request.prompt)} tokens, but the context holds {self.context}")
         end = min(len(request.prompt) + max(request.sampling.max_tokens, 1), self.context)
         row = _Row(next(self._tickets), request, random.Random(request.seed), end, list(request.prompt), len(request.prompt))
+        row.adapter = self.network.bank.number(request.adapter)
         self.waiting.append(row)
         return row.ticket
+
+    def adapt(self, name: str, adapter: RowAdapter) -> None:
+        """Let requests ask for an adapter over the model by this name, beside those that ask for another or for none."""
+        self.network.adapt(name, adapter)
 
     @torch.inference_mode()
     def cancel(self, ticket: int) -> None:
@@ -239,7 +251,7 @@ class BatchEngine:
             self._read.reserve(rounded(slot + 1, FLOOR), rounded(len(row.tokens), CHUNK))
             self.reading.append(row)
             self._read.count += 1
-            row.filled = self.prefixes.restore(row.tokens, self._read, slot)
+            row.filled = self.prefixes.restore(row.tokens, self._read, slot, row.request.adapter)
             self.reused += row.filled
             self._note_seen(row)
 
@@ -252,6 +264,7 @@ class BatchEngine:
             padded += chunk + [0] * (CHUNK - len(chunk))
         starts = [row.filled for row in self.reading]
         self._read.reserve(0, max(starts) + CHUNK)
+        self.network.bank.choose([row.adapter for row in self.reading], CHUNK)
         states = self.network.states(on_device(padded, self.network.device), starts, self._read)
         for row, chunk in zip(self.reading, chunks, strict=True):
             row.filled += len(chunk)
@@ -262,7 +275,7 @@ class BatchEngine:
         self._draw([self.reading[slot] for slot in done], self.network.logits(states.index_select(0, last)))
         for slot in reversed(done):
             row = self.reading[slot]
-            self.prefixes.keep(row.request.prompt, self._read, slot)
+            self.prefixes.keep(row.request.prompt, self._read, slot, row.request.adapter)
             if not row.full:
                 self._join(row, slot)
             _leave(self.reading, self._read, slot)
@@ -278,6 +291,7 @@ class BatchEngine:
     def _decode(self) -> None:
         idle = rounded(len(self.running), FLOOR) - len(self.running)
         starts = [row.filled for row in self.running] + [0] * idle
+        self.network.bank.choose([row.adapter for row in self.running] + [NONE] * idle)
         states = self.network.states(F.pad(_latest(self.running), (0, idle)), starts, self._run)
         for row in self.running:
             row.filled += not row.full  # a row that has no room left writes to its last position again
@@ -335,13 +349,14 @@ class BatchEngine:
             if self.network.plain:
                 self.running.pop(slot)
                 continue
-            self.prefixes.keep(row.tokens[:-1], self._run, slot)
+            self.prefixes.keep(row.tokens[:-1], self._run, slot, row.request.adapter)
             _leave(self.running, self._run, slot)
         return came
 
     def _noted(self, row: _Row, token: int, told: tuple[float, tuple[tuple[int, float], ...]] | None) -> Drawn:
         row.tokens.append(token)
-        row.finish = "stop" if token in self.stop else "length" if len(row.tokens) >= row.end else ""
+        stop = self.stop if row.request.stop is None else row.request.stop
+        row.finish = "stop" if token in stop else "length" if len(row.tokens) >= row.end else ""
         return Drawn(row.ticket, token, row.finish, *(told or (0.0, ())))
 
 
@@ -407,6 +422,7 @@ class _Network:
 
     def __init__(self, model: Any, dtype: torch.dtype) -> None:
         self.body, self.dtype, self.plain = model.base_model, dtype, is_plain(model.base_model)
+        self.bank = AdapterBank(model, dtype)
         self.vocabulary, self.device = model.get_output_embeddings().weight.shape[0], model.device
         self.own_head, self.model = PlainHead(model) if self.plain else None, model
         if not self.plain:
@@ -415,6 +431,34 @@ class _Network:
                 self.weights = fuse(self.body, dtype) if is_llama_shaped(self.body) else None
         self.limit = int(getattr(model.config, "max_position_embeddings", 0) or 0)
         self._rotations = torch.empty(0)
+        self._adapted: dict[tuple[int, Product], RankedProduct] = {}
+
+    def adapt(self, name: str, adapter: RowAdapter) -> None:
+        """Take an adapter. Where the layers are called it is added by them, else to the fused products."""
+        self.bank.add(name, adapter)
+        if self.plain or self.weights is None:
+            self.bank.hook()
+            return
+        names: dict[int, str] = {id(module): name for name, module in self.bank.model.named_modules()}
+        order = rotary_order(self.weights, self.device)
+        with torch.inference_mode():
+            for index, block in enumerate(self.body.layers):
+                attention, mlp = block.self_attn, block.mlp
+                parts: dict[Product, tuple[Any, ...]] = {
+                    "qkv": (attention.q_proj, attention.k_proj, attention.v_proj),
+                    "out": (attention.o_proj,),
+                    "gate_up": (mlp.gate_proj, mlp.up_proj),
+                    "down": (mlp.down_proj,),
+                }
+                for which, modules in parts.items():
+                    fused = self.bank.fused([names[id(module)] for module in modules], order if which == "qkv" else None)
+                    if fused is not None:
+                        self._adapted[index, which] = fused
+
+    def _adapt(self, index: int, which: Product, states: Tensor, out: Tensor) -> Tensor:
+        """Return a product with what the rows' adapters add to it."""
+        ranked = self._adapted.get((index, which))
+        return out if ranked is None else out + self.bank.through(ranked, states)
 
     def states(self, flat: Int[Tensor, " tokens"], starts: list[int], slots: Slots) -> Tensor:
         """Return the final states [tokens, width] of equally many tokens of each row, which follow the ``starts``
@@ -427,10 +471,12 @@ class _Network:
             return hidden(self.body, flat, capped, attend, self.dtype)
         if len(self._rotations) < slots.positions:
             self._rotations = rotary(self.body, torch.arange(slots.positions, device=self.device))
-        return llama_hidden(self.weights, flat, self._rotations.index_select(0, positions), attend)
+        adapt = as_it_is if self.bank.idle else self._adapt
+        return llama_hidden(self.weights, flat, self._rotations.index_select(0, positions), attend, adapt)
 
     def next_state(self, row: _Row) -> Tensor:
         """Return the state [1, width] after a row's last token, on the plain path. The row is read alone."""
+        self.bank.choose([row.adapter])
         if row.reading is None:
             row.reading = reading(self.body, [row.tokens], self.dtype)
             return row.reading.states

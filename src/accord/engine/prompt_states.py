@@ -31,14 +31,15 @@ class Likelihood:
     likeliest: tuple[tuple[int, float], ...] = ()
 
 
-def likelihoods(engine: BatchEngine, tokens: Sequence[int], most: int) -> Generator[list[Likelihood]]:
+def likelihoods(engine: BatchEngine, tokens: Sequence[int], most: int, adapter: str = "") -> Generator[list[Likelihood]]:
     """Yield the likelihoods of a prompt's tokens from the second one on, part by part.
 
     Args:
         most: how many of the likeliest tokens to report at each place.
+        adapter: name of the engine's adapter that reads; empty asks the model as it is.
     """
     place = 0
-    for states in _states(engine, tokens[:-1]):
+    for states in _states(engine, tokens[:-1], adapter):
         part, following = list[Likelihood](), tokens[place + 1 : place + 1 + len(states)]
         with torch.inference_mode(not engine.network.plain), torch.no_grad():
             rows = engine.network.logits(states)
@@ -49,24 +50,25 @@ def likelihoods(engine: BatchEngine, tokens: Sequence[int], most: int) -> Genera
         yield part
 
 
-def embedding(engine: BatchEngine, tokens: Sequence[int]) -> Generator[list[float]]:
+def embedding(engine: BatchEngine, tokens: Sequence[int], adapter: str = "") -> Generator[list[float]]:
     """Yield the embedding of what is read so far, part by part: the mean of its tokens' final states, of length 1. The last is the
     text's."""
     total: Tensor | None = None
     read = 0
-    for states in _states(engine, tokens):
+    for states in _states(engine, tokens, adapter):
         summed = states.float().sum(0)
         total, read = summed if total is None else total + summed, read + len(states)
         unit: list[float] = torch.nn.functional.normalize(total / read, dim=0).tolist()
         yield unit
 
 
-def _states(engine: BatchEngine, tokens: Sequence[int]) -> Generator[Float[Tensor, "tokens width"]]:
+def _states(engine: BatchEngine, tokens: Sequence[int], adapter: str) -> Generator[Float[Tensor, "tokens width"]]:
     """Yield the final states of a prompt's tokens, part by part."""
     network = engine.network
     if not tokens:
         return
     if network.plain:
+        network.bank.choose([network.bank.number(adapter)])
         with torch.inference_mode(False), torch.no_grad():
             flat = on_device(list(tokens), network.device)
             states = plain.hidden(network.body, flat, torch.tensor([len(tokens)]), network.dtype, padded=False)
@@ -78,5 +80,6 @@ def _states(engine: BatchEngine, tokens: Sequence[int]) -> Generator[Float[Tenso
         part = tokens[start : start + PART]
         with torch.inference_mode():
             slots.reserve(1, start + len(part))
+            network.bank.choose([network.bank.number(adapter)])  # the engine steps between two parts
             states = network.states(on_device(list(part), network.device), [start], slots)
         yield states

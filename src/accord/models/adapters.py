@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -19,11 +20,14 @@ from accord.models.quantised import is_plain, restored
 from accord.models.sharding import take_up
 from accord.models.weights import named
 from accord.runtime import packages
-from accord.runtime.model_files import ADAPTER, ADAPTER_WEIGHTS
+from accord.runtime.lineage import digest_weights
+from accord.runtime.model_files import ADAPTER, ADAPTER_WEIGHTS, read_json
 
 IN_PEFT = "base_model.model."
 """What peft writes before the names of a model's own modules."""
 
+BASE = "base.json"
+"""Says beside an adapter which weights it was trained on. peft and vLLM look past it."""
 NAMES = re.compile(r"[\w.]+([\s,]+[\w.]+)*")
 """Layers by name. Anything else is a regular expression."""
 
@@ -145,7 +149,27 @@ def with_adapter(model: Any, folder: Path) -> Any:
         raise ModelError(f"the adapter cannot be put on its base model: {reason}", where=str(folder), hint=hint) from error
     if different:
         raise ModelError(f"the adapter and its base model differ in {named(different)}", where=str(folder), hint=hint)
+    check_base(folder, model.config.name_or_path)
     return merged.requires_grad_(True)  # peft froze the base
+
+
+def check_base(folder: Path, base: str | Path) -> None:
+    """Compare the weights of a base model with those that an adapter was trained on, where its folder says which these were.
+
+    Args:
+        base: the base's folder; the name of one on a hub is not looked at.
+
+    Raises:
+        ModelError: they are others. Shapes would fit after the base was trained again, and the answers would be of neither model.
+    """
+    if not (folder / BASE).is_file() or not base or not Path(base).is_dir():
+        return
+    told = str(read_json(folder / BASE).get("weights") or "")
+    found = digest_weights(Path(base))
+    if told and found and told != found:
+        what = f"the adapter was trained on a base whose weights have the digest {told[:12]}; those of {base} have {found[:12]}"
+        hint = f"give the base that it was trained on, or train the adapter again; without {folder / BASE} nothing is compared"
+        raise ModelError(what, where=str(folder), hint=hint)
 
 
 def _shapes(file: Path) -> dict[str, list[int]]:
@@ -177,7 +201,7 @@ def sharing(model: nn.Module) -> Any:
 def save_adapter(folder: Path, model: Any, base: str, tokenizer: Any) -> None:
     """Write a model's adapters as peft does, with the tokenizer, before they are merged: adapter_config.json and its safetensors.
 
-    A head named ``score`` goes with them, since it learns as well.
+    A head named ``score`` goes with them, since it learns as well. The digest of the base's weights lies beside them.
 
     Args:
         base: folder or hub name of the model without adapters.
@@ -195,6 +219,9 @@ def save_adapter(folder: Path, model: Any, base: str, tokenizer: Any) -> None:
     config.save_pretrained(str(folder))
     save_file({name: tensor.cpu() for name, tensor in weights.items()}, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     tokenizer.save_pretrained(folder)
+    if Path(base).is_dir():
+        told = {"base": base, "weights": digest_weights(Path(base))}
+        (folder / BASE).write_text(json.dumps(told, indent=2) + "\n", "utf-8")
 
 
 def adapter_config(model: Any, base: str) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MethodType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,9 @@ from accord.models.attention import Attend, PackedAttention
 from accord.models.packing import PackedBatch
 from accord.models.paths import PLAIN, path_of
 from accord.models.sharding import blocks, whole
+
+Product = Literal["qkv", "out", "gate_up", "down"]
+"""The products of a block; projections of the same input are one."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def _weight(projection: Any) -> Tensor:
 def fuse(body: Any, dtype: torch.dtype) -> Weights:
     """Return the body's weights, cast and fused. Gradients flow back to the parameters. Call it again after each update."""
     bare = _frame(body, dtype)
-    order = _order(bare, body.device)
+    order = rotary_order(bare, body.device)
     return replace(bare, layers=[_fused(block, order, dtype) for block in body.layers])
 
 
@@ -156,7 +159,7 @@ def states_at(body: Any, batch: PackedBatch, at: Int[Tensor, " n"], dtype: torch
     return hidden(body, shared.tokens, shared.positions, attend, dtype).index_select(0, shared.index.index_select(0, at))
 
 
-def _order(weights: Weights, device: torch.device) -> Int[Tensor, " outputs"]:
+def rotary_order(weights: Weights, device: torch.device) -> Int[Tensor, " outputs"]:
     """Return the row order of the fused projection that puts the two halves of each rotated pair side by side.
 
     Hugging Face's Llama rotates component i with i + dim/2; side by side they are one complex number, and
@@ -175,28 +178,40 @@ def rotary(body: Any, positions: Int[Tensor, " tokens"]) -> Tensor:
     return torch.polar(torch.full_like(angles, body.rotary_emb.attention_scaling), angles)[:, None]
 
 
-def llama_hidden(weights: Weights, tokens: Int[Tensor, " tokens"], rotations: Tensor, attend: Attend) -> Float[Tensor, "tokens width"]:
+Linear = Callable[[int, Product, Tensor, Tensor], Tensor]
+"""Changes a product: takes the layer's index, which product it is, its input and its output, and returns the output."""
+
+
+def as_it_is(index: int, which: Product, states: Tensor, out: Tensor) -> Tensor:
+    """Return a product unchanged."""
+    return out
+
+
+def llama_hidden(
+    weights: Weights, tokens: Int[Tensor, " tokens"], rotations: Tensor, attend: Attend, adapt: Linear = as_it_is
+) -> Float[Tensor, "tokens width"]:
     """Return the Llama forward pass (Touvron et al. 2023) on fused weights."""
     x = F.embedding(tokens, weights.embedding).float()
     for index, layer in enumerate(weights.layers):
-        x = _through(weights, layer, index, x, rotations, attend)
+        x = _through(weights, layer, index, x, rotations, attend, adapt)
     return F.rms_norm(x, (x.shape[-1],), weights.norm, weights.epsilon)
 
 
-def _through(w: Weights, layer: Layer, index: int, x: Tensor, rotations: Tensor, attend: Attend) -> Tensor:
+def _through(w: Weights, layer: Layer, index: int, x: Tensor, rotations: Tensor, attend: Attend, adapt: Linear = as_it_is) -> Tensor:
     """Return the states [tokens, width] after one block: attention, then the gated MLP, each added to the
     residual stream."""
     width = (x.shape[-1],)
     h = F.rms_norm(x, width, layer.norm_in, w.epsilon).to(w.dtype)
-    qkv = F.linear(h, layer.qkv, layer.qkv_bias).float().view(len(x), -1, w.head_dim)
+    qkv = adapt(index, "qkv", h, F.linear(h, layer.qkv, layer.qkv_bias)).float().view(len(x), -1, w.head_dim)
     qk, v = torch.split(qkv, [w.heads + w.kv_heads, w.kv_heads], 1)
     rotated = torch.view_as_real(torch.view_as_complex(torch.unflatten(qk, 2, (-1, 2))) * rotations).flatten(2)
     q, k = torch.split(rotated, [w.heads, w.kv_heads], 1)
-    o = attend(index, q, k, v)
-    x = x + F.linear(o.flatten(1).to(w.dtype), layer.out)
+    o = attend(index, q, k, v).flatten(1).to(w.dtype)
+    x = x + adapt(index, "out", o, F.linear(o, layer.out))
     h = F.rms_norm(x, width, layer.norm_mlp, w.epsilon).to(w.dtype)
-    gate, up = F.linear(h, layer.gate_up).chunk(2, -1)
-    return x + F.linear(F.silu(gate) * up, layer.down)
+    gate, up = adapt(index, "gate_up", h, F.linear(h, layer.gate_up)).chunk(2, -1)
+    inner = F.silu(gate) * up
+    return x + adapt(index, "down", inner, F.linear(inner, layer.down))
 
 
 def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dtype: torch.dtype) -> Tensor:
@@ -206,7 +221,7 @@ def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dty
     parameters before the backward pass moves on. Under ``recompute`` it casts and computes each layer again.
     """
     bare = _frame(body, dtype)
-    order = _order(bare, body.device)
+    order = rotary_order(bare, body.device)
 
     def through(index: int, x: Tensor) -> Tensor:
         return _through(bare, _fused(body.layers[index], order, dtype), index, x, rotations, attend)

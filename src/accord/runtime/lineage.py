@@ -56,6 +56,15 @@ def digest_folder(folder: Path) -> str:
     return total.hexdigest()
 
 
+def digest_weights(folder: Path) -> str:
+    """Return the sha256 over the names and contents of a model folder's weights alone; empty where it has none of its own."""
+    total, files = hashlib.sha256(), sorted([*folder.glob("*.safetensors"), *folder.glob("*.gguf")])
+    for path in files:
+        with path.open("rb") as file:
+            total.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest() if files else ""
+
+
 def _makes_model(path: Path, folder: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     return path.is_file() and not hidden and path.name != LINEAGE and path.suffix in _MODEL_SUFFIXES

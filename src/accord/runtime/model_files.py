@@ -13,6 +13,8 @@ from accord.errors import ModelError, UsageError
 from accord.runtime import packages
 
 CONFIG, ADAPTER, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
+ON = " on "
+"""Between an adapter's folder and its base, where a user names both."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -48,10 +50,15 @@ def need_gguf(files: ModelFiles) -> str:
 def model_files(source: str | Path) -> ModelFiles:
     """Find out what a folder, a .gguf file or a hub name holds. Opens no weights.
 
+    ``ADAPTER on BASE`` names an adapter's folder and the base that it is opened on, whatever its configuration says.
+
     Raises:
         ModelError: it holds no model, several, or weights as pickles.
     """
     path = Path(source)
+    adapter, on, base = str(source).partition(ON)
+    if on and not path.exists():
+        return _adapter(Path(adapter), base)
     if path.is_file():
         if path.suffix == ".gguf":
             return _gguf(path)
@@ -96,16 +103,22 @@ def _gguf(path: Path) -> ModelFiles:
     return ModelFiles(str(path.parent), gguf=path.name)
 
 
-def _adapter(path: Path) -> ModelFiles:
-    """An adapter's base stands in its configuration: a folder, from wherever the adapter is read, or a hub name."""
+def _adapter(path: Path, given: str = "") -> ModelFiles:
+    """An adapter's base stands in its configuration: a folder, from wherever the adapter is read, or a hub name.
+
+    Args:
+        given: a base that is named beside the adapter, and taken instead.
+    """
+    if not (path / ADAPTER).is_file():
+        raise ModelError(f"this is no adapter: it has no {ADAPTER}", where=str(path), hint="name it as ADAPTER on BASE")
     if any(path.glob("model*.safetensors")):
         what = "the folder holds both a model and an adapter, so it is not clear which is meant"
         raise ModelError(what, where=str(path), hint="move adapter_config.json and adapter_model.safetensors into a folder of their own")
     if not (path / ADAPTER_WEIGHTS).is_file():
         what = "the adapter has no adapter_model.safetensors"
         raise ModelError(what, where=str(path), hint="save it with peft's save_pretrained; weights as pickles are not opened")
-    named = str(read_json(path / ADAPTER).get("base_model_name_or_path") or "")
-    hint = f"write the folder or hub name of its base model as base_model_name_or_path into {path / ADAPTER}"
+    named = given or str(read_json(path / ADAPTER).get("base_model_name_or_path") or "")
+    hint = f"name its base beside it, '{path}{ON}BASE', or write it as base_model_name_or_path into {path / ADAPTER}"
     if not named:
         raise ModelError("this is an adapter that names no base model", where=str(path), hint=hint)
     places = (Path(named), path / named, path.parent.parent / Path(named).name)

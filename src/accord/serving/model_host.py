@@ -12,9 +12,10 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -48,7 +49,7 @@ from accord.serving.host import (
 )
 from accord.serving.worker import Seat, Worker
 
-__all__ = ["Capacity", "ModelHost", "Opened", "Piece"]
+__all__ = ["Beside", "Capacity", "ModelHost", "Opened", "Piece"]
 
 SHORT_TEXT, TURN = 2_000, 50
 """Characters of the longest prompt that is tokenised in the event loop, and for how many the marks of a turn count."""
@@ -73,6 +74,29 @@ class Opened(Protocol):
     def digest(self) -> str: ...
 
 
+class Adapted(Protocol):
+    """An adapter over an open model, as ``commands.models.load_adapter`` returns it."""
+
+    @property
+    def adapter(self) -> Any: ...
+
+    @property
+    def format(self) -> ChatFormat: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Beside:
+    """An adapter that answers under a name of its own, over the body of another served model and in one batch with it."""
+
+    base: str
+    """The served model under it."""
+    open: Callable[[Any], Adapted]
+    """Takes the open base model; called in a thread."""
+
+
 @dataclass(frozen=True)
 class Capacity:
     """The limits of one model."""
@@ -90,22 +114,20 @@ class Capacity:
 
 
 class _Served:
-    """A model under a name: its engine, its format, and its requests."""
+    """A model under a name: its engine, its format, and its requests. An adapter shares the engine of its base.
 
-    def __init__(self, name: str, model: Opened, capacity: Capacity, dtype: torch.dtype, banned: str) -> None:
-        self.format, self.context = replace(model.format, context=0), model.format.context or capacity.context
+    Args:
+        name: what its version begins with.
+        adapter: the engine's name for the adapter that answers; empty for the model as it is.
+        banned: words that it never draws.
+    """
+
+    def __init__(self, name: str, model: Opened | Adapted, seat: Seat, context: int, adapter: str = "", *, banned: str = "") -> None:
+        self.format, self.context = replace(model.format, context=0), context
         self.version = f"{name}@{model.digest[:DIGEST]}"
         self.banned = banned_tokens(banned, model.format.tokenizer, model.format.stop, "[serve] banned_words") if banned else ()
-        engine = BatchEngine(
-            model.lm,
-            stop=model.format.stop,
-            dtype=dtype,
-            context=self.context,
-            slots=capacity.slots,
-            remembered=capacity.remembered,
-        )
-        self.seat = Seat(engine)
-        self.grammars = Grammars(model.format.tokenizer, engine.network.vocabulary, model.format.stop)
+        self.seat, self.adapter, self.stop = seat, adapter, frozenset(model.format.stop)
+        self.grammars = Grammars(model.format.tokenizer, seat.engine.network.vocabulary, model.format.stop)
         self.active = 0
         self.left = asyncio.Event()
         """Set when the last request has left a model that is being replaced."""
@@ -125,6 +147,13 @@ def _biased(asked: Sequence[tuple[int, float]], banned: Sequence[int]) -> tuple[
     return tuple((dict(asked) | dict.fromkeys(banned, BANNED)).items()) if banned else tuple(asked)
 
 
+def _alone(name: str, model: Opened, capacity: Capacity, dtype: torch.dtype, banned: str) -> _Served:
+    """Return a model with an engine of its own."""
+    context, how = model.format.context or capacity.context, {"slots": capacity.slots, "remembered": capacity.remembered}
+    engine = BatchEngine(model.lm, stop=model.format.stop, dtype=dtype, context=context, **how)
+    return _Served(name, model, Seat(engine), context, banned=banned)
+
+
 class ModelHost:
     """Serves models by name. Use it between ``start`` and ``close``, in one event loop.
 
@@ -133,6 +162,7 @@ class ModelHost:
         names: names of the served models.
         dtype: of the matrix products.
         banned: words that no model draws, see ``data.banned``.
+        adapters: adapters that answer under their own names over one of these models' bodies, in one batch with it.
     """
 
     def __init__(
@@ -143,15 +173,17 @@ class ModelHost:
         capacity: Capacity | None = None,
         dtype: torch.dtype = torch.float32,
         banned: str = "",
+        adapters: Mapping[str, Beside] | None = None,
     ) -> None:
         self._open, self._names, self._dtype, self._banned = open_model, list(names), dtype, banned
+        self.adapters = dict(adapters or {})
         self.capacity = capacity or Capacity()
         self._served: dict[str, _Served] = {}
         self._worker: Worker | None = None
 
     def models(self) -> list[str]:
         """Return the names of the served models."""
-        return list(self._served) or self._names
+        return list(self._served) or [*self._names, *self.adapters]
 
     def version(self, model: str) -> str:
         """Return name and digest of the weights that now answer under a name. Raises UnknownModel."""
@@ -159,17 +191,38 @@ class ModelHost:
 
     def state(self) -> dict[str, dict[str, float]]:
         """Return each model's state: requests ``running`` and ``waiting``, prompt tokens ``reused``."""
-        engines = {name: served.seat.engine for name, served in self._served.items()}
-        return {
-            name: {"running": len(e.running) + len(e.reading), "waiting": len(e.waiting), "reused": e.reused} for name, e in engines.items()
-        }
+        found: dict[str, dict[str, float]] = {}
+        for name, served in self._served.items():
+            engine, own = served.seat.engine, served.adapter
+            running = sum(row.request.adapter == own for row in [*engine.running, *engine.reading])
+            waiting = sum(row.request.adapter == own for row in engine.waiting.copy())  # the worker's thread changes it
+            found[name] = {"running": running, "waiting": waiting, "reused": 0 if own else engine.reused}
+        return found
 
     async def start(self) -> None:
-        """Open the models. Raises ModelError when one cannot be opened."""
+        """Open the models, then the adapters over them. Raises ModelError when one cannot be opened."""
         self._worker = Worker(asyncio.get_running_loop())
         self._worker.start()
         for name in self._names:
             await self.swap(name, name)
+        for name, beside in self.adapters.items():
+            await self._adapt(name, beside)
+
+    async def _adapt(self, name: str, beside: Beside) -> None:
+        """Let an adapter answer under a name, over the model that now answers under its base's."""
+        base, worker = self._find(beside.base), self._running()
+        opened = await asyncio.to_thread(beside.open, base.seat.engine.network.bank.model)
+        key = f"{name}@{opened.digest}"  # requests under way keep the adapter that they began with
+
+        def add() -> Generator[None]:
+            base.seat.engine.adapt(key, opened.adapter)
+            yield
+
+        async with aclosing(worker.parts(add())) as parts:
+            async for _ in parts:
+                pass
+        made = partial(_Served, name, opened, base.seat, base.context, key, banned=self._banned)
+        self._served[name] = await asyncio.to_thread(made)
 
     async def close(self) -> None:
         """End the worker. Requests still running are told that the server is closing."""
@@ -182,14 +235,14 @@ class ModelHost:
     async def swap(self, name: str, model: str) -> None:
         """Let another model answer under a name from now on. Requests under way finish with the model they began with.
 
-        Returns when the old one has left.
+        Returns when the old one has left. Adapters over the old one were trained on its weights, and go on over them.
 
         Raises:
             ModelError: the model cannot be opened; the old one goes on.
         """
         worker = self._running()
         opened = await asyncio.to_thread(self._open, model)
-        new = await asyncio.to_thread(_Served, model, opened, self.capacity, self._dtype, self._banned)
+        new = await asyncio.to_thread(_alone, model, opened, self.capacity, self._dtype, self._banned)
         old = self._served.get(name)
         worker.post(lambda: worker.seats.append(new.seat))
         self._served[name] = new
@@ -198,7 +251,8 @@ class ModelHost:
         old.replaced = True
         if old.active:
             await old.left.wait()
-        worker.post(lambda: worker.seats.remove(old.seat))
+        if all(served.seat is not old.seat for served in self._served.values()):
+            worker.post(lambda: worker.seats.remove(old.seat))
 
     async def stream(
         self, model: str, conversation: Sequence[Message], *, sampling: Sampling, seed: int | None = None, stop: Sequence[str] = ()
@@ -250,7 +304,7 @@ class ModelHost:
         try:
             tokens = await _tokens(served, Ask(Sampling(max_tokens=1), prompt=text))
             vector: list[float] = []
-            async with self._in_time(), aclosing(self._running().parts(embedding(served.seat.engine, tokens))) as parts:
+            async with self._in_time(), aclosing(self._running().parts(embedding(served.seat.engine, tokens, served.adapter))) as parts:
                 async for so_far in parts:
                     vector = so_far
             return Embedded(tuple(vector), len(tokens))
@@ -299,6 +353,8 @@ class _Answer:
             presence_penalty=ask.presence_penalty,
             logit_bias=_biased(ask.logit_bias, served.banned),
             guide=guide,
+            adapter=served.adapter,
+            stop=served.stop,
         )
         self.served, self.deadline = served, deadline
         self.ended, self.ticket = False, -1
@@ -435,7 +491,7 @@ async def _echo(worker: Worker, served: _Served, ask: Ask, prompt: tuple[int, ..
     if ask.logprobs is None:
         return Piece(text)
     tokens = [Token(prompt[0], served.format.decode(prompt[:1]), None)]
-    async with aclosing(worker.parts(likelihoods(served.seat.engine, prompt, ask.logprobs))) as parts:
+    async with aclosing(worker.parts(likelihoods(served.seat.engine, prompt, ask.logprobs, served.adapter))) as parts:
         async for part in parts:
             for each in part:
                 likeliest = tuple((served.format.decode([id]), logprob) for id, logprob in each.likeliest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Container
 from typing import Protocol
 
 from accord.errors import AccordError
@@ -31,15 +32,20 @@ class Library(Protocol):
         ...
 
 
-async def reload_rewritten(library: Library, host: Swapping, *, seconds: float = INTERVAL) -> None:
+async def reload_rewritten(library: Library, host: Swapping, *, seconds: float = INTERVAL, fixed: Container[str] = ()) -> None:
     """Swap every model whose folder was rewritten, until cancelled. Answers under way finish with the old weights.
 
     A folder that cannot be opened is left alone until it changes again.
+
+    Args:
+        fixed: names under which something else answers than the project's model of this name, such as adapters; they are left alone.
     """
     failed = dict[str, str]()
     while True:
         await asyncio.sleep(seconds)
         for name in host.models():
+            if name in fixed:
+                continue
             try:
                 digest = await asyncio.to_thread(library.digest, name)
             except (AccordError, OSError, ValueError) as error:

@@ -82,6 +82,9 @@ class ServeConfig(Settings):
     """Requests per model that wait in line; further ones are refused with status 429."""
     seconds: Positive = 300.0
     """Longest time in seconds that a request may take, including waiting."""
+    adapters: str = ""
+    """Adapters served side by side over their base's body, in one batch, as `NAME=FOLDER` separated by commas; a model of the project
+    that kept its adapter (`--keep-adapter`) by its name alone. A request's `model` names the adapter that answers."""
     remembered: Natural = 32_768
     """Prompt tokens per model whose keys and values are cached for the next turn of a conversation."""
     threads: Count = 1

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 from shelved import real_model, running
+from tiny import chat
 
 from accord.commands.serve.keys import add, revoke
 from accord.commands.serve.rules import rules_of
 from accord.commands.serve.serve import check_address, serve
+from accord.commands.serve.serve_adapters import named_adapters
 from accord.errors import InputError, ModelError, UsageError
+from accord.models.adapters import add_lora, merge_lora, save_adapter
+from accord.models.folders import load_causal_lm, save_model
 from accord.records import Message
 from accord.runtime.project import Project
 from accord.serving.keys import Keys
@@ -98,3 +103,66 @@ def test_a_server_answers_until_it_is_stopped(tmp_path: Path) -> None:
         answer = httpx.post(f"{address}/chat/completions", json=asked, timeout=60).json()
         assert [row["id"] for row in httpx.get(f"{address}/models", timeout=60).json()["data"]] == ["sft"]
         assert 0 < answer["usage"]["completion_tokens"] <= 5
+
+
+def adapted(project: Project, name: str, seed: int) -> Path:
+    """Keep an adapter over the project's base by itself, and merged as a model of this name."""
+    model = load_causal_lm(project.model("base"))
+    model = add_lora(model, 2, torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        for parameter_name, parameter in model.named_parameters():
+            if "lora_B" in parameter_name:
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)))
+    folder = project.model(name) / "adapter"
+    save_adapter(folder, model, str(project.model("base")), chat().tokenizer)
+    save_model(project.model(name) / "merged", merge_lora(model), chat().tokenizer)
+    for path in (project.model(name) / "merged").iterdir():
+        path.rename(project.model(name) / path.name)
+    return folder
+
+
+def test_adapters_answer_under_their_names_beside_their_base_as_their_merged_models_do(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "p")
+    real_model(project, "base")
+    brief = adapted(project, "brief", 1)
+    adapted(project, "formal", 2)
+    told = f"terse={brief}, formal"
+    with running("serve", project.path, "--port", 0, "--no-keys", "--model", "brief", "--adapters", told, "--dtype", "float32") as output:
+        said = output.readline()
+        assert said.startswith("Serving brief, base, terse, formal at http://127.0.0.1:"), said
+        address = said.split(" at ")[1].split()[0]
+        who = [output.readline() for _ in range(4)]
+        assert "an adapter over base, in one batch with it" in who[2], who
+        names = [row["id"] for row in httpx.get(f"{address}/models", timeout=60).json()["data"]]
+        assert names == ["brief", "base", "terse", "formal"]
+        answers = dict[str, tuple[str, list[float]]]()
+        for name in names:
+            turns = [{"role": "user", "content": "Who keeps the mill?"}]
+            asked = {"model": name, "messages": turns, "max_tokens": 8, "temperature": 0, "logprobs": True}
+            body = httpx.post(f"{address}/chat/completions", json=asked, timeout=60).json()
+            choice = body["choices"][0]
+            assert body["system_fingerprint"].startswith(f"{name}@")
+            answers[name] = choice["message"]["content"], [token["logprob"] for token in choice["logprobs"]["content"]]
+        assert answers["terse"][0] == answers["brief"][0]
+        assert answers["terse"][1] == pytest.approx(answers["brief"][1], abs=1e-4)
+        assert answers["base"][1] != pytest.approx(answers["terse"][1], abs=1e-2)
+        assert answers["formal"][1] != pytest.approx(answers["terse"][1], abs=1e-2)
+
+
+def test_adapters_that_cannot_be_served_are_refused_by_name(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "p")
+    real_model(project, "base")
+    folder = adapted(project, "brief", 1)
+    found = named_adapters(project, f"one={folder}, brief, two={folder} on base")
+    assert {name: each.base for name, each in found.items()} == {"one": "base", "brief": "base", "two": "base"}
+    for told, why in {
+        "one=": "no NAME=FOLDER",
+        "a b=c": "no NAME=FOLDER",
+        "brief, brief": "two adapters are called brief",
+        "base": "base is a whole model, not an adapter",
+        f"one={tmp_path}/none": "no such file or folder",
+    }.items():
+        with pytest.raises((UsageError, ModelError), match=why):
+            named_adapters(project, told)
+    with pytest.raises(UsageError, match="named as a model and as an adapter"):
+        serve(project, no_keys=True, model=("brief",), config=ServeConfig(adapters="brief"))

@@ -17,8 +17,9 @@ import torch
 from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPath
-from accord.commands.models import compute_dtype, load_model
+from accord.commands.models import compute_dtype, load_adapter, load_model
 from accord.commands.serve.rules import rules_of, stages_of
+from accord.commands.serve.serve_adapters import named_adapters
 from accord.errors import ModelError, UsageError
 from accord.feedback import questions
 from accord.feedback.app_prompts import Draw
@@ -39,7 +40,7 @@ from accord.serving.guards import Rules
 from accord.serving.host import Host
 from accord.serving.keys import Keys
 from accord.serving.limits import Limits
-from accord.serving.model_host import Capacity, ModelHost
+from accord.serving.model_host import Beside, Capacity, ModelHost
 from accord.serving.reload import reload_rewritten
 from accord.serving.scenes import Stages
 from accord.serving.screens import EVERYTHING
@@ -99,12 +100,18 @@ def check_address(config: ServeConfig, keys: Keys | None, *, insecure: bool) -> 
 
 
 def _model_host(project: Project, config: ServeConfig, models: Sequence[str], dtype: str) -> ModelHost:
-    names = list(models) or list(Shelf(project).names())
+    adapters = named_adapters(project, config.adapters)
+    names = [*models] or [name for name in Shelf(project).names() if name not in adapters]
+    names += dict.fromkeys(each.base for each in adapters.values() if each.base not in names)
+    if taken := sorted(set(models) & adapters.keys()):
+        what = f"{taken[0]} is named as a model and as an adapter"
+        raise UsageError(what, where="--adapters", hint="give the adapter another name: NAME=FOLDER")
     if not names:
         raise ModelError("the project has no model to serve", where=project.path.name, hint="accord pretrain, accord sft, accord ppo")
     torch.set_num_threads(config.threads)
     capacity = Capacity(config.slots, config.waiting, config.seconds, config.remembered)
-    how: dict[str, Any] = {"capacity": capacity, "dtype": compute_dtype(dtype), "banned": config.banned_words}
+    beside = {name: Beside(each.base, partial(load_adapter, project, name, each.source)) for name, each in adapters.items()}
+    how: dict[str, Any] = {"capacity": capacity, "dtype": compute_dtype(dtype), "banned": config.banned_words, "adapters": beside}
     return ModelHost(lambda name: load_model(project, name), names, **how)
 
 
@@ -119,8 +126,11 @@ def desk_of(project: Project, config: ServeConfig) -> Desk:
 def _say_who_answers(host: Host, project: Project) -> None:
     """Print for each name that a request may ask for: the exact weights, their folder, and where they come from."""
     shelf = Shelf(project) if isinstance(host, ModelHost) else None
+    adapters = host.adapters if isinstance(host, ModelHost) else {}
     for name in host.models():
         where = f"{project.model(name)}  {shelf.origin(name)}" if shelf else "another server's"
+        if name in adapters:
+            where = f"an adapter over {adapters[name].base}, in one batch with it"
         print(f"  model={name}: {host.version(name)}  {where}", flush=True)
 
 
@@ -141,7 +151,9 @@ async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules,
     }
     app = create(host, keys=keys, **how, extend=lambda app: mount(app, desk, routes.router, task_routes.router, hook_routes.router))
     await host.start()
-    beside = [asyncio.create_task(reload_rewritten(Shelf(project), host))] if isinstance(host, ModelHost) else []
+    beside: list[asyncio.Task[None]] = []
+    if isinstance(host, ModelHost):
+        beside = [asyncio.create_task(reload_rewritten(Shelf(project), host, fixed=host.adapters))]
     if keys:
         lasting = (upkeep(desk, keys), Deliverer(desk, keys, config.webhook_private).run())
         beside += [asyncio.create_task(work) for work in lasting]
