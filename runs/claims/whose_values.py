@@ -14,7 +14,7 @@ import numpy as np
 import small
 from frame import Row, above, row
 
-from accord import RewardConfig, TextScorer, config, reward
+from accord import Project, RewardConfig, TextScorer, config, reward
 from accord.commands.models import compute_dtype
 from accord.commands.world import world_of
 from accord.feedback.guidelines import reference
@@ -25,14 +25,21 @@ FIRST, PROMPTS, N = 600, 400, 8
 SOURCE = "after Chakraborty et al. 2024 (MaxMin-RLHF)"
 
 
-def measure(folder: Path, seed: int) -> Mapping[str, Mapping[str, float]]:
-    """What each group gets out of best-of-8, by whose reward chooses."""
+def prepared(folder: Path, seed: int) -> tuple[Project, Project]:
+    """The project of a seed, and one in it whose answers all groups ranked."""
     parent = small.begun(folder, seed)
-    world, written = world_of(parent), small.demonstrations(parent)
-    project = small.child(parent, "values", written[:FIRST])
+    project = small.child(parent, "values", small.demonstrations(parent)[:FIRST])
     small.fine_tuned(project, seed)
     asked = small.prompts_of(parent, "train")[:PROMPTS]
-    small.ranked(project, list(zip(asked, small.responses(project, "sft", asked, 4, seed), strict=True)), _in_turn(world), each=len(GROUPS))
+    said = small.responses(project, "sft", asked, 4, seed)
+    small.ranked(project, list(zip(asked, said, strict=True)), _in_turn(world_of(parent)), each=len(GROUPS))
+    return parent, project
+
+
+def measure(folder: Path, seed: int) -> Mapping[str, Mapping[str, float]]:
+    """What each group gets out of best-of-8, by whose reward chooses."""
+    parent, project = prepared(folder, seed)
+    world = world_of(parent)
     for group in ("", *GROUPS):
         name = f"reward-{group}" if group else "reward"
         reward(project, name=name, flags=small.FLAGS, config=config(project, RewardConfig, seed=seed, group=group))
@@ -43,7 +50,7 @@ def measure(folder: Path, seed: int) -> Mapping[str, Mapping[str, float]]:
     by_group = np.stack([scores[f"reward-{group}"] for group in GROUPS])
     choosers = {"one for all": scores["reward"], "mean of groups": by_group.mean(0), "min of groups": by_group.min(0)}
     choosers |= {f"own of {group}": scores[f"reward-{group}"] for group in GROUPS}
-    worth = {group: _perceived(world, pairs, group) for group in GROUPS}
+    worth = {group: perceived(world, pairs, group) for group in GROUPS}
     found: dict[str, dict[str, float]] = {"chance": {group: float(worth[group].mean()) for group in GROUPS}}
     for name, chooser in choosers.items():
         best = chooser.argmax(1)
@@ -67,7 +74,7 @@ def _standard(scores: Sequence[Sequence[float]]) -> Any:
     return (table - table.mean()) / table.std()
 
 
-def _perceived(world: Any, pairs: Sequence[Any], group: str) -> Any:
+def perceived(world: Any, pairs: Sequence[Any], group: str) -> Any:
     member = next(labeler for labeler in labelers(world) if labeler.record.group == group)
     guideline = reference("training")
     return np.array([[member.perceive(prompt, answer.text, guideline) for answer in answers] for prompt, answers in pairs])
