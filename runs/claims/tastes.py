@@ -39,7 +39,7 @@ from accord.world import SimulatedLabeler, World, tasters
 from accord.world.judge import assess
 
 SOURCE = "after Shenfeld et al. 2025"
-PROMPTS, HELD_OUT, ASKED = 800, 100, 100
+PROMPTS, HELD_OUT, ASKED = 1000, 100, 100
 """Training prompts that are ranked, held-out ones whose responses a new user chooses between, and test prompts that are answered."""
 USERS, CHOICES, BEST_OF = 16, 10, 8
 GUIDELINE = Guideline("evaluation", "1")
@@ -124,7 +124,7 @@ def lent(demo: Project, folder: Path) -> Project:
         store.add(prompts=(each for each in old.prompts() if each.id in world.specs))
         store.add(labelers=old.labelers(), demonstrations=old.demonstrations())
     accord.sample(project.path, config=SampleConfig(k=4, prompts=PROMPTS, held_out=HELD_OUT, seed=5, max_tokens=64))
-    accord.label(project.path, by="world", config=LabelConfig(tastes=True, overlap=0.5))
+    accord.label(project.path, by="world", config=LabelConfig(tastes=True, overlap=1.0))
     settings = accord.config(project, RewardConfig)
     accord.reward(project.path, config=replace(settings, personal=True, personal_group="group"))
     return project

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from accord.feedback import chats, consents, documents, reactions, schema
+from accord.feedback import chats, consents, documents, reactions, schema, tastes
 from accord.feedback.privacy import erase_conversations
 from accord.feedback.store import Store
 
@@ -29,6 +29,7 @@ def exported(store: Store, user: str) -> dict[str, Any]:
         "consents": given,
         "consent_text": consents.TEXT,
         "conversations": conversations,
+        "taste": dataclasses.asdict(tastes.of(store, user)),
         "reactions": [dataclasses.asdict(reaction) for reaction in reactions.own(store, user)],
     }
 
@@ -52,4 +53,6 @@ def delete(store: Store, user: str, *, conversations: Sequence[str] = (), now: d
     Raises:
         Refused: one is not this user's (404).
     """
+    if not conversations:
+        tastes.forget(store, user)
     return erase_conversations(store, user, ids=conversations, by=user, why="deleted by the user", now=now)

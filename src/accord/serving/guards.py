@@ -74,6 +74,8 @@ class Rules:
     seconds: float = 2.0
     """Time budget of ``best_of``."""
     score: Score | None = None
+    score_for: Callable[[str], Score | None] | None = None
+    """Function from a user to a score of their own; None for whoever has not switched it on."""
     system: str = ""
     demonstrations: tuple[Demonstration, ...] = ()
     shots: int = 0
@@ -260,9 +262,15 @@ class Guarded:
         answers = [task.result() for task in finished if task.exception() is None]
         if not answers:
             return finished[0].result()
-        worth = await asyncio.to_thread(rules.score, ask.conversation, [answer.text for answer in answers])
+        worth = await asyncio.to_thread(self._worth, ask, [answer.text for answer in answers])
         best = max(range(len(answers)), key=lambda index: worth[index])
         return replace(answers[best], count=sum(answer.count for answer in answers))
+
+    def _worth(self, ask: Ask, texts: Sequence[str]) -> Sequence[float]:
+        """Return each answer's score: by the asking user's own taste if they switched it on, else by everybody's."""
+        own = self.rules.score_for(ask.user) if self.rules.score_for and ask.user else None
+        score = own or self.rules.score
+        return score(ask.conversation, texts) if score else [0.0] * len(texts)
 
     async def _stands(self, model: str, ask: Ask, answer: Piece) -> tuple[bool, int]:
         """Return whether enough other answers to a question say the same, and how many tokens they took.

@@ -130,6 +130,8 @@ class Ask:
     conversation: tuple[Message, ...] = ()
     prompt: str | tuple[int, ...] = ""
     """Used when there is no conversation."""
+    user: str = ""
+    """Who asks, where answers may be chosen by their taste."""
     seed: int | None = None
     """Random seed; None draws one."""
     stop: tuple[str, ...] = ()

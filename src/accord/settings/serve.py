@@ -34,6 +34,8 @@ class ChatConfig(Seed, Decoding):
     """Most documents that a user may add to a conversation, to be quoted in its answers; 0 takes none."""
     turns_per_minute: Natural = 20
     """Messages that one user may send per minute; 0 sets no limit."""
+    tastes: bool = False
+    """Users may switch on that answers are chosen by their own taste, among `[serve] best_of` by a reward model with tastes."""
     arena: bool = False
     """Opens the arena: people vote between two unnamed models of the project."""
     arena_models: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from small_project import FLAGS, PROMPTS, labeled, rankings
 from tiny import SENTENCES
 
 from accord.commands.data.forget import forget
+from accord.commands.serve.rules import rules_of
 from accord.commands.tastes import PersonalScorer
 from accord.commands.train.reward import reward
 from accord.commands.train.taste import taste
 from accord.errors import InputError, ModelError, UsageError
+from accord.feedback import accounts, tastes
 from accord.feedback.store import Store
 from accord.models.tastes import within_lines
 from accord.records import Labeler, Message, Ranking
 from accord.runtime.project import Project
-from accord.settings import RewardConfig, TasteConfig
+from accord.settings import RewardConfig, ServeConfig, TasteConfig
 
 CONFIG = RewardConfig(epochs=1, lr=1e-3, warmup_steps=1, personal=True, personal_group="group", personal_dims=2)
 
@@ -145,3 +148,26 @@ def test_what_cannot_be_learned_or_found_is_refused(unlabeled: Project, divided:
         RewardConfig(personal=True, personal_group="town")
     with pytest.raises(UsageError, match="personal learns from rankings"):
         RewardConfig(personal=True, learn_from="ratings")
+
+
+def test_the_chat_chooses_by_the_taste_of_those_who_switched_it_on(divided: Project, tmp_path: Path) -> None:
+    project = labeled(divided, tmp_path / "p", [])
+    asked, texts = (Message("user", "Where is bread number 3?"),), SENTENCES[:3]
+    with (project.path / "accord.toml").open("a") as file:
+        file.write("\n[chat]\ntastes = true\n")
+    project = Project.open(project.path)
+    with pytest.raises(UsageError, match="one answer"):
+        rules_of(project, ServeConfig())
+    rules = rules_of(project, ServeConfig(best_of=3, reward="reward"), "float32")
+    assert rules.score_for is not None
+    with Store.open(project.store_url) as store:
+        accounts.invite(store, "user", "Bob", by="lead", labeler="bob", now=datetime.now(UTC))
+        assert rules.score_for("bob") is None
+        tastes.keep(store, "bob", tastes.Kept(on=True))
+        score = rules.score_for("bob")
+        assert score is not None
+        worth = list(score(asked, texts))
+        assert worth.index(max(worth)) == 2
+        kept = tastes.of(store, "bob")
+        assert (kept.choices, kept.contradictions) == (27, 0)
+        assert kept.leans

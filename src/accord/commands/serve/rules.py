@@ -11,6 +11,7 @@ from accord.commands.scenes import documents_of, router_of
 from accord.data.classifiers.project_set import DEFAULT, ClassifierSet, of_project
 from accord.data.retrieval import Document
 from accord.errors import InputError, ModelError, UsageError
+from accord.feedback import choices, tastes
 from accord.feedback.store import Store
 from accord.records import Demonstration
 from accord.runtime import plugins
@@ -19,7 +20,7 @@ from accord.serving import apart, screens
 from accord.serving.guards import FAILED, Rules, Score, Screen
 from accord.serving.prompt_styles import system_prompt
 from accord.serving.scenes import Stage, Stages
-from accord.settings import ServeConfig
+from accord.settings import ChatConfig, ServeConfig
 
 Guard = Callable[[str], Iterable[str]]
 """From a text to the kinds of findings in it."""
@@ -36,7 +37,7 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto", *, scor
     Raises:
         UsageError: there is no system prompt of this name, no such guard or classifier, or no such run of a probe.
         InputError: the probe found no threshold.
-        ModelError: the reward model or the folder of a classifier is missing.
+        ModelError: the reward model or the folder of a classifier is missing, or [chat] tastes needs one that knows tastes.
     """
     demonstrations: tuple[Demonstration, ...] = ()
     if config.best_of > 1 and score is None:
@@ -52,6 +53,7 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto", *, scor
             classifiers.open(task)  # one that cannot be had is named now, and not at the first request
     if config.agree_run or config.agree_below:
         classifiers.open("stance")
+    chat = ChatConfig(**project.settings.get("chat", {}))
     return Rules(
         input_filter=config.input_filter,
         output_filter=config.output_filter,
@@ -64,6 +66,7 @@ def rules_of(project: Project, config: ServeConfig, dtype: str = "auto", *, scor
         best_of=config.best_of,
         seconds=config.best_of_seconds,
         score=score,
+        score_for=_by_taste(project, config, dtype) if chat.tastes else None,
         system=system_prompt(config.system),
         demonstrations=demonstrations,
         shots=config.shots,
@@ -109,6 +112,34 @@ def _guards(config: ServeConfig, changed: dict[str, Any]) -> dict[str, Any]:
     """Return that a scene whose filters are off asks no guards."""
     filters = (changed.get("input_filter", config.input_filter), changed.get("output_filter", config.output_filter))
     return {"guards": ""} if filters == ("off", "off") else {}
+
+
+def _by_taste(project: Project, config: ServeConfig, dtype: str) -> Callable[[str], Score | None]:
+    """Return what gives the score of a user who switched their taste on; None for all others.
+
+    Raises:
+        UsageError: there is one answer, so that nothing is chosen.
+        ModelError: the reward model knows no tastes.
+    """
+    if config.best_of < 2:
+        raise UsageError("there is one answer to choose from", where="[chat] tastes", hint="set best_of in [serve], for example to 4")
+    from accord.commands.models import compute_dtype
+    from accord.commands.tastes import PersonalScorer
+
+    personal = PersonalScorer.open(project, config.reward, compute_dtype(dtype))
+
+    def score_for(user: str) -> Score | None:
+        with Store.open(project.store_url) as store:
+            kept = tastes.of(store, user)
+            if not kept.on:
+                return None
+            chosen = choices.of_person(store, user)
+            found = personal.fit(chosen)
+            tastes.learned(store, user, personal.tastes.leans(found), found.choices, choices.contradictions(chosen))
+        own = personal.tastes.told(found, kept.said)
+        return lambda conversation, replies: personal.scores(conversation, replies, own)
+
+    return score_for
 
 
 def thresholds(project: Project, run: str) -> dict[str, float]:

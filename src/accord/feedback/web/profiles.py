@@ -29,7 +29,8 @@ def keep_profile(request: Request) -> Response:
     lines = [" ".join(line.split())[:LONGEST_GROUP] for line in form.get("groups").split("\n")]
     groups = list(dict.fromkeys(line for line in lines if line.isprintable() and line))[:MOST_GROUPS]
     told = {"groups": groups, "language": form.get("language") if form.get("language") in LANGUAGES else ""}
-    accounts.set_profile(found.site.store, account.id, {key: value for key, value in told.items() if value})
+    kept = {key: value for key, value in account.profile.items() if key not in ("groups", "language")}
+    accounts.set_profile(found.site.store, account.id, {**kept, **{key: value for key, value in told.items() if value}})
     response = found.go("/")
     response.delete_cookie(LANGUAGE_COOKIE, path=found.root or "/", secure=found.site.config.https, httponly=True, samesite="lax")
     return response

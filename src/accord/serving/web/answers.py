@@ -80,7 +80,7 @@ async def begin(
     live = Live(said[-1], [Slot(model) for model in models], trial)
     site.live[conversation.id] = live
     pinned = bool(trial) or len(set(models)) > 1 or models[0] != site.answering()
-    ask = Ask(sampling, chats.messages(conversation, said), documents=tuple(documents), pinned=pinned)
+    ask = Ask(sampling, chats.messages(conversation, said), documents=tuple(documents), user=conversation.user, pinned=pinned)
     live.task = asyncio.create_task(_run(site, live, ask))
     return live
 

@@ -10,10 +10,10 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from accord.feedback.web.app import Lifespan, build, few_threads
-from accord.serving.web import answers, conversation_tools, conversations, documents, reactions, review_pages
+from accord.serving.web import answers, conversation_tools, conversations, documents, reactions, review_pages, tastes
 from accord.serving.web.site import ChatSite
 
-PAGES = (conversations.router, conversation_tools.router, documents.router, reactions.router, review_pages.router)
+PAGES = (conversations.router, conversation_tools.router, documents.router, reactions.router, review_pages.router, tastes.router)
 """The chat's own pages."""
 
 
