@@ -1,7 +1,4 @@
-"""Models written as .gguf files, read again by transformers' own reader: the same tokens, the same greedy text, logits within the packing.
-
-llama.cpp itself reads them in `.ci/llama`.
-"""
+"""Models written as .gguf files, read again by transformers' own reader: the same tokens, the same greedy text, logits within the packing."""
 
 from __future__ import annotations
 
