@@ -76,7 +76,7 @@ def test_where_no_scene_is_the_default_nothing_is_found_and_said_so() -> None:
 
 
 def test_a_probability_below_the_threshold_finds_nothing(router: Router) -> None:
-    strict = Router(router.scenes | {"poem": Scene(classifier="form:poem", above=0.7)})
+    strict = Router(dict(router.scenes) | {"poem": Scene(classifier="form:poem", above=0.7)})
     assert strict.found(["A verse"]) == [Choice("", "none")]
     assert router.found(["A verse"]) == [Choice("poem", "classifier")]
 

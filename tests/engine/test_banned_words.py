@@ -25,7 +25,7 @@ def plain_twin(model: Any) -> Any:
     """The same weights in plain transformers, with its own attention."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    twin = LlamaForCausalLM(LlamaConfig(**{**model.config.to_dict(), "attn_implementation": "eager"})).eval()
+    twin = LlamaForCausalLM(LlamaConfig.from_dict(model.config.to_dict() | {"attn_implementation": "eager"})).eval()
     twin.load_state_dict(model.state_dict())
     return twin
 
@@ -51,7 +51,7 @@ def test_sampler_and_trainer_have_the_renormalised_distribution(temperature: flo
     with torch.no_grad():
         own, entropy = logprobs(model, batch, dtype=FP32, temperature=temperature)
     torch.testing.assert_close(own, torch.cat([drawn.logprobs[i, : len(row)] for i, row in enumerate(responses)]), atol=1e-4, rtol=1e-4)
-    expected, entropies = [], []
+    expected, entropies = list[torch.Tensor](), list[torch.Tensor]()
     for prompt, row in zip(asked, responses, strict=True):
         table = allowed_only(model, [*prompt, *row], temperature)[len(prompt) - 1 : -1]
         expected.append(table.gather(1, torch.tensor(row)[:, None]).squeeze(1))

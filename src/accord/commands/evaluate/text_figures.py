@@ -19,6 +19,7 @@ from accord.data.classifiers.project_set import DEFAULT, ClassifierSet, basis_li
 from accord.data.diversity import distinct, self_bleu
 from accord.evaluation import text_metrics
 from accord.evaluation.statistics import interval, rate
+from accord.evaluation.task_measures import measured
 from accord.feedback.store import Store
 from accord.models.decoder import states_at
 from accord.models.packing import pack
@@ -81,6 +82,11 @@ def text_figures(
                 if known := [value for value in values if not isnan(value)]:
                     figures[metric] = interval(known, **draw)
             figures["corpus_bleu"] = text_metrics.corpus_bleu(own, theirs)
+        tasks: dict[str, dict[str, Any]] = {}
+        for case, measures in measured(prompts, said, references).items():
+            tasks[case] = {metric: interval(values, **draw) for metric, values in measures.items()}
+        if tasks:
+            figures["tasks"] = tasks
         found[name] = figures
     return found
 
@@ -143,5 +149,22 @@ def print_text_figures(summary: Mapping[str, Any]) -> None:
         rows.append((name, *(interval_text(each[key], 2) for key in shown)))
     if rows:
         table("texts, not quality (docs/texts.md)", ["system", *(columns[key] for key in shown)], rows)
+        _print_tasks(figures)
         for line in basis_lines(summary):
             print(line)
+
+
+def _print_tasks(figures: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the measures of each use case as a table: a row per measure, a column per system."""
+    rows: list[tuple[str, ...]] = []
+    every: dict[tuple[str, str], None] = {}
+    for each in figures.values():
+        every |= {(case, measure): None for case, measures in each.get("tasks", {}).items() for measure in measures}
+    for case, measure in sorted(every):
+        told: list[str] = []
+        for each in figures.values():
+            value = each.get("tasks", {}).get(case, {}).get(measure)
+            told.append(interval_text(value, 2) if value else "–")
+        rows.append((case, measure.replace("_", " "), *told))
+    if rows:
+        table("by use case, what its task asks (docs/texts.md)", ["use case", "measure", *figures], rows)

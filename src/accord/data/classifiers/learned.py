@@ -7,6 +7,7 @@ order of the rows is seeded, so that equal rows give equal weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -42,8 +43,7 @@ class Learned:
         for number in range(PASSES):
             for row in order.permutation(len(rows)):
                 places, values = rows[row]
-                scores: Floats = values @ weights[places] + bias
-                error = _softmax(scores)
+                error = _softmax(values @ weights[places] + bias)
                 error[right[row]] -= 1.0
                 step = RATE / (1 + number)
                 weights[places] -= step * values[:, None] * error
@@ -67,6 +67,6 @@ def _read(text: str) -> str:
     return plain(text[:LONGEST])
 
 
-def _softmax(scores: Floats) -> Floats:
+def _softmax(scores: Any) -> Floats:
     odds = np.exp(scores - scores.max())
     return odds / odds.sum()
