@@ -1,4 +1,4 @@
-"""Models written as .gguf files, read again by transformers' own reader: the same tokens, the same greedy text, logits within the packing."""
+"""Models written as .gguf files, read by transformers' own reader: the same tokens and greedy text, logits within the packing."""
 
 from __future__ import annotations
 
