@@ -53,7 +53,7 @@ def mixture_of(project: Project, model: str, config: ExplainConfig) -> tuple[Rew
     """
     record = lineage.read(project.model(model)) if model in project.models() else {}
     settings: Mapping[str, Any] = record.get("settings", {})
-    source = f"the rewards of {model}" if "rewards" in settings else "[ppo] of accord.toml"
+    source = f"the rewards of {model}" if "rewards" in settings else "the section ppo of accord.toml"
     if "rewards" not in settings:
         settings = project.settings.get("ppo", {})
     known = {field.name for field in dataclasses.fields(Rewards)}
