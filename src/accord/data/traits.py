@@ -1,12 +1,12 @@
 """Traits of a text that people have tastes about, each counted from the text alone, and the words for more and for less of it.
 
-They put a learned taste into words, and words into a taste. None is about truth or harm: those are no matter of taste.
+They put a learned taste into words. None is about truth or harm: those are no matter of taste.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,22 +76,3 @@ def in_words(leans: Mapping[str, tuple[float, float]], language: Literal["en", "
     """
     sure = {name: mean for name, (mean, spread) in leans.items() if name in TRAITS and abs(mean) >= max(SURE * spread, LARGE)}
     return [TRAITS[name].word(sure[name], language) for name in sorted(sure, key=lambda name: -abs(sure[name]))]
-
-
-def asked_for(words: Iterable[str], language: Literal["en", "zh"] = "en") -> str:
-    """Return the line of a system prompt that asks for answers of this taste; empty without words."""
-    named = list(words)
-    if not named:
-        return ""
-    return f"回答风格：{'、'.join(named)}。" if language == "zh" else f"Style: {', '.join(named)}."
-
-
-def read(text: str) -> dict[str, int]:
-    """Return what a line of words asks for: 1 for more of a trait, -1 for less. Words that name no trait are left out."""
-    said = {part.strip(" .。").lower() for part in re.split(r"[,，、;；:：]", text)}
-    found: dict[str, int] = {}
-    for name, trait in TRAITS.items():
-        for towards, words in ((1, trait.more), (-1, trait.less)):
-            if said & {word.lower() for word in words.values()}:
-                found[name] = towards
-    return found
