@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from accord.commands.pictures import picture_files
 from accord.data.picture_format import picture_format
 from accord.data.template_variables import open_tokenizer, written_in
 from accord.data.templates import ChatFormat, chat_format, control_ends, raw_format
@@ -24,8 +25,6 @@ from accord.engine.first_use import key_of, verify, verify_scalar
 from accord.engine.guided import QGuide
 from accord.engine.local import LocalSampler
 from accord.errors import ModelError, UsageError
-from accord.feedback.media import read_media
-from accord.feedback.store import Store
 from accord.models.decoder import context_of
 from accord.models.folders import load_causal_lm, load_scalar_model, set_ends
 from accord.models.pictures import Gallery, open_processor, sees
@@ -208,19 +207,10 @@ def show_pictures(project: Project, lm: Any, tokenizer: Tokenizer, source: str) 
         return None
     if not tokenizer.chat_template and processor.chat_template:
         tokenizer.chat_template = processor.chat_template
-    gallery = Gallery(processor, tokenizer, int(lm.config.image_token_id), picture_reader(project), place)
+    file = picture_files(project)
+    gallery = Gallery(processor, tokenizer, int(lm.config.image_token_id), lambda digest: file(digest).content, place)
     lm.base_model.gallery = gallery
     return gallery
-
-
-def picture_reader(project: Project) -> Callable[[str], bytes]:
-    """Return what reads a picture's file out of the project's store by its digest."""
-
-    def read(digest: str) -> bytes:
-        with Store.open(project.store_url) as store:
-            return read_media(store, digest)
-
-    return read
 
 
 def _shown(tokenizer: Tokenizer, end: object) -> str:
@@ -252,7 +242,9 @@ class TextScorer:
             ModelError: it is missing, or is no reward model.
         """
         source = locate(project, name)
-        return cls(load_reward_model(project, source, dtype), chat_format(open_tokenizer(project, source)))
+        model, spoken = load_reward_model(project, source, dtype), chat_format(open_tokenizer(project, source))
+        gallery: Gallery | None = getattr(model.model.base_model, "gallery", None)
+        return cls(model, picture_format(spoken, gallery) if sees(model.model) else spoken)
 
     def scores(self, prompts: Sequence[Prompt], texts: Sequence[str], finished: Sequence[bool] = ()) -> list[float]:
         """Return the reward of ``texts[i]`` as an answer to ``prompts[i]``.
@@ -299,6 +291,8 @@ def load_reward_model(project: Project, source: str, dtype: torch.dtype, *, bits
         ModelError: it is missing, or is no reward model.
     """
     model = load_scalar_model(source, bits=bits).to(pick_device())
+    if sees(model):
+        show_pictures(project, model, open_tokenizer(project, source), source)
     verify_scalar(model, project.path / PATHS, key_of(Path(source), digest_of(source)), Path(source).name)
     return RewardModel(model, dtype=dtype)
 
@@ -498,4 +492,4 @@ def open_speaker(project: Project, model: str, address: str = "", dtype: str = "
         return local_speaker(project, model, dtype)
     from accord.engine.remote import RemoteSpeaker  # needs httpx, of the extra remote
 
-    return RemoteSpeaker(address, model, keep=project.path / "advice" / "kept")
+    return RemoteSpeaker(address, model, keep=project.path / "advice" / "kept", show=picture_files(project))

@@ -19,6 +19,7 @@ from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAI
 from accord.data.tool_turns import ToolTurn
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response, Role
+from accord.runtime.pictures import words_of
 from accord.runtime.text_only import refuse_media
 
 __all__ = ["ChatFormat", "chat_format", "control_ends", "end_at_stop", "give_chat_template", "merged", "not_ended", "plainly", "raw_format"]
@@ -384,6 +385,10 @@ class ChatFormat:
         else:
             text = self.tokenizer.decode([id for id in ids if id not in hidden], skip_special_tokens=False)
         return text.replace("\0", "\ufffd")
+
+    def written(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids with control tokens, and without pictures."""
+        return str(self.tokenizer.decode(words_of(ids)))
 
     def _line(self, ids: list[int]) -> str:
         """A raw answer up to its line end, which may be the last part of a token such as ".\\n"."""

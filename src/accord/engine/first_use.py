@@ -126,11 +126,11 @@ def _tried_scalar(model: Any, name: str) -> Way:
     first = path_of(model.base_model)
     pad = model.config.pad_token_id  # transformers reads the score before the first of them
     probe = _probe(model)
-    rows = [[token for token in row if token != pad] for row in (*probe.rows, *probe.alike)]
+    rows = [[token for token in row if token != pad] for row in (*probe.rows, *probe.alike, *probe.seeing)]
     split = len(probe.rows)
     take(model, "whole")
     bias = float(getattr(model.config, BIAS, 0.0))
-    alone = [model(input_ids=torch.tensor([row], device=model.device), use_cache=False).logits[0, 0].float() for row in rows]
+    alone = [model(**_given(model, row), use_cache=False).logits[0, 0].float() for row in rows]
     wanted = torch.stack(alone) + bias
 
     def check() -> None:
@@ -213,11 +213,15 @@ def _picture(seed: int, size: tuple[int, int]) -> tuple[bytes, str]:
 
 def _alone(lm: Any, row: Sequence[int]) -> Tensor:
     """Return transformers' own log-probabilities after each token of a row, without padding and without a cache."""
-    rows = torch.tensor([row], device=lm.device)
-    gallery: Gallery | None = getattr(lm.base_model, "gallery", None)
-    takes = inspect.signature(lm.forward).parameters
-    given = {"input_ids": rows} if gallery is None else gallery.inputs(rows, takes, together=True)
-    return lm(**given, use_cache=False).logits[0].float().log_softmax(-1)
+    return lm(**_given(lm, row), use_cache=False).logits[0].float().log_softmax(-1)
+
+
+def _given(model: Any, row: Sequence[int]) -> dict[str, Any]:
+    """Return what transformers is given for a row, its pictures processed together."""
+    rows = torch.tensor([row], device=model.device)
+    gallery: Gallery | None = getattr(model.base_model, "gallery", None)
+    takes = inspect.signature(model.base_model.forward).parameters
+    return {"input_ids": rows} if gallery is None else gallery.inputs(rows, takes, together=True)
 
 
 def _check_causal(lm: Any, row: Sequence[int], name: str) -> None:

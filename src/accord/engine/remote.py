@@ -6,13 +6,14 @@ grows with each try. Answers can be cached in a folder, so that a repeated evalu
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +22,13 @@ from typing import Any, cast
 import httpx
 
 from accord.errors import RunError, UsageError
-from accord.records import Message, Sampling
+from accord.records import MediaFile, Message, Sampling, pieces
 from accord.runtime.bounded import Bounded, TooLarge
 from accord.runtime.files import write_atomic
 from accord.runtime.text_only import refuse_media
 
+Show = Callable[[str], MediaFile]
+"""Gives a picture by its digest."""
 KEY = "OPENAI_API_KEY"
 """Environment variable that holds the key."""
 TRY_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
@@ -72,6 +75,8 @@ class RemoteSpeaker:
     keep: Path | None = None
     length_field: str = "max_tokens"
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    show: Show | None = None
+    """Gives a picture by its digest; without it messages with pictures are refused."""
     spent: Spent = field(default_factory=Spent, compare=False)
     pause: float = 0.5
     """Seconds before the second try; doubled with every further one."""
@@ -124,10 +129,9 @@ class RemoteSpeaker:
         return answers[:n]
 
     def _body(self, conversation: Sequence[Message], n: int, sampling: Sampling, seed: int) -> dict[str, Any]:
-        refuse_media(conversation, "what asks this server")
         return {
             "model": self.model,
-            "messages": [{"role": message.role, "content": message.content} for message in conversation],
+            "messages": [{"role": message.role, "content": content_of(message, self.show)} for message in conversation],
             "n": n,
             "seed": seed,
             self.length_field: sampling.limit(0),
@@ -217,6 +221,27 @@ class RemoteSpeaker:
             return dict(parsed(response.content))
         except (ValueError, TypeError) as error:
             raise RunError("the server's answer is not a JSON object", where=self.address, hint="does the address end in /v1?") from error
+
+
+def content_of(message: Message, show: Show | None) -> str | list[dict[str, Any]]:
+    """Return what a message says in OpenAI's form: its text, or parts with the pictures as data URLs.
+
+    Raises:
+        InputError: it holds a recording, or a picture that nobody shows.
+    """
+    if not message.media:
+        return message.content
+    if show is None or any(medium.kind != "image" for medium in message.media):
+        refuse_media([message], "what asks this server")
+    parts: list[dict[str, Any]] = []
+    for part in pieces(message):
+        if isinstance(part, str):
+            parts.append({"type": "text", "text": part})
+        elif show is not None:
+            file = show(part.digest)
+            encoded = base64.b64encode(file.content).decode("ascii")
+            parts.append({"type": "image_url", "image_url": {"url": f"data:{file.mime};base64,{encoded}"}})
+    return parts
 
 
 def sampling_fields(sampling: Sampling) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from accord.models.attention import register
 from accord.models.paths import choose, path_of, take
 from accord.models.pictures import Gallery
 from accord.models.quantised import quantised
+from accord.models.seeing_scalar import register_seeing
 from accord.models.weights import AGAIN, check_config, check_finite, check_loaded, fits, mismatched, rounded, stored_dtype
 from accord.runtime.model_files import CONFIG, ModelFiles, model_files, need_gguf, read_json
 
@@ -91,6 +92,7 @@ def scalar_from(lm: Any, head: torch.Tensor, *, share: bool = False) -> Any:
 
     kept = {key: value for key, value in lm.config.to_dict().items() if key not in ("architectures", "id2label", "label2id")}
     config = lm.config.__class__.from_dict({**kept, "num_labels": 1})
+    register_seeing(config)
     try:
         with torch.device("meta"):
             model: Any = cast("Any", AutoModelForSequenceClassification).from_config(config)
@@ -125,7 +127,7 @@ def give_pad(model: Any, tokenizer: Any, stop: Sequence[int]) -> None:
             if pad >= model.get_input_embeddings().num_embeddings:
                 model.resize_token_embeddings(pad + 1, mean_resizing=False)
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
-    model.config.pad_token_id = pad
+    model.config.pad_token_id = model.config.get_text_config().pad_token_id = pad
 
 
 def _reserved(tokenizer: Any, stop: Sequence[int]) -> int | None:
@@ -199,6 +201,8 @@ def load(kind: str, source: str | Path, *, bits: int = 0) -> Any:
         check_config(config, files.named)
         if kind == CAUSAL and "vision_config" in config:
             kind = SEEING
+        if kind == SCALAR and "vision_config" in config:
+            register_seeing(transformers.AutoConfig.from_pretrained(files.source, trust_remote_code=False))
         opened: Any = getattr(transformers, kind)
         extra["dtype"] = "auto" if bits and not (files.gguf or files.adapter) else torch.float32
         model, told = opened.from_pretrained(files.source, trust_remote_code=False, output_loading_info=True, **extra)

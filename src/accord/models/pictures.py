@@ -22,7 +22,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from accord.errors import InputError, ModelError
-from accord.runtime.pictures import FIRST, picture_id
+from accord.runtime.pictures import FIRST, digest_named, picture_id
 
 HELD = 1 << 29
 """The most bytes of processed pictures that are kept for the next time."""
@@ -75,7 +75,6 @@ class Gallery:
         self.processor, self.tokenizer, self.token, self.read, self.where = processor, tokenizer, token, read, where
         self.placeholder = str(processor.image_token)
         """What the chat template writes where a picture stands."""
-        self._digests: dict[int, str] = {}
         self._told: dict[str, tuple[str, int]] = {}
         self._held: OrderedDict[str, Processed] = OrderedDict()
         self._bytes = 0
@@ -154,7 +153,6 @@ class Gallery:
                 return self._held[digest]
         made = self._process([digest])
         with self._lock:
-            self._digests[picture_id(digest)] = digest
             self._told[digest] = (made.written, made.tokens)
             if digest not in self._held:
                 self._held[digest] = made
@@ -174,7 +172,7 @@ class Gallery:
     def _in_row(self, row: Sequence[int]) -> Iterator[str]:
         """Yield the digests of a row's pictures in order."""
         for id, run in groupby(token for token in row if token >= FIRST):
-            digest, length = self._digests.get(id, ""), len(list(run))
+            digest, length = digest_named(id), len(list(run))
             size = self._tell(digest)[1] if digest else 0
             if not size or length % size:
                 what = f"a row holds {length} tokens of a picture that takes {size or 'an unknown number'}"

@@ -9,6 +9,8 @@ from accord.models.folders import prepared
 
 IMAGE = "<image>"
 """The token of a picture."""
+SPREAD = 0.1
+"""Standard deviation of fresh weights. transformers' 0.02 is for models ten times as wide: so small a one would hardly see anything."""
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
@@ -40,6 +42,7 @@ def new_seeing(
         image_size=side,
         patch_size=patch,
         projection_dim=vision_width,
+        initializer_range=SPREAD,
     )
     text = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -50,6 +53,7 @@ def new_seeing(
         num_key_value_heads=heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
+        initializer_range=SPREAD,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=end,
         pad_token_id=pad,

@@ -16,16 +16,22 @@ NAMED = 12
 """Hexadecimal digits of a digest that name a picture."""
 
 
+_DIGESTS: dict[int, str] = {}
+"""The pictures that were named in this process: a reward model is given the rows that the policy's format wrote."""
+
+
 def picture_id(digest: str) -> int:
     """Return the id that stands for a picture in a row of token ids."""
-    return FIRST + int(digest[:NAMED], 16)
+    id = FIRST + int(digest[:NAMED], 16)
+    _DIGESTS[id] = digest
+    return id
+
+
+def digest_named(id: int) -> str:
+    """Return the digest of the picture that an id stands for; empty for one that was never named here."""
+    return _DIGESTS.get(id, "")
 
 
 def words_of(tokens: Iterable[int]) -> list[int]:
     """Return a row's tokens without those of pictures."""
     return [token for token in tokens if token < FIRST]
-
-
-def has_pictures(tokens: Iterable[int]) -> bool:
-    """Return whether a row holds a picture."""
-    return any(token >= FIRST for token in tokens)

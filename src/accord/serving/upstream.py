@@ -22,10 +22,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from accord.data.tool_turns import ToolCall, template_turn
-from accord.engine.remote import KEY, LONGEST_WAIT, TRY_AGAIN, asked_wait, hidden, parsed, sampling_fields, told
+from accord.engine.remote import KEY, LONGEST_WAIT, TRY_AGAIN, Show, asked_wait, content_of, hidden, parsed, sampling_fields, told
 from accord.errors import UsageError
 from accord.records import Message, Sampling
-from accord.runtime.text_only import refuse_media
 from accord.serving.host import Ask, Busy, Embedded, Finish, NotUnderstood, Piece, RefusedRequest, Token, TooSlow, Unavailable, UnknownModel
 
 LONGEST_LINE, LONGEST_ANSWER = 1_000_000, 64_000_000
@@ -46,12 +45,16 @@ class Upstream:
         seconds: deadline of one answer, from the first try to the last token.
         tries: how often a request is sent before its first token.
         pause: seconds before the second try; doubled with every further one.
+        show: gives a picture by its digest; without it messages with pictures are refused.
     """
 
-    def __init__(self, address: str, *, key: str = "", seconds: float = 300.0, tries: int = 3, pause: float = 0.5) -> None:
+    def __init__(
+        self, address: str, *, key: str = "", seconds: float = 300.0, tries: int = 3, pause: float = 0.5, show: Show | None = None
+    ) -> None:
         if not address.startswith(("http://", "https://")):
             raise UsageError("is not an address", where=address, hint="give one like http://127.0.0.1:8000/v1")
         self.address, self.seconds, self.tries, self.pause = address.rstrip("/"), seconds, tries, pause
+        self._show = show
         self._key = key or os.environ.get(KEY, "")
         self._names: list[str] = []
         self._running: dict[str, int] = {}
@@ -136,7 +139,7 @@ class Upstream:
             if number:
                 await asyncio.sleep(min(wait or self.pause * 2 ** (number - 1) * random.uniform(0.5, 1.5), LONGEST_WAIT))
             request = self._client.build_request(
-                "POST", "/chat/completions" if ask.conversation else "/completions", json=_body(model, ask)
+                "POST", "/chat/completions" if ask.conversation else "/completions", json=_body(model, ask, self._show)
             )
             try:
                 response = await self._client.send(request, stream=True)
@@ -196,12 +199,12 @@ class UpstreamLibrary:
         return self.host.version(name).rpartition("@")[2]
 
 
-def _body(model: str, ask: Ask) -> dict[str, Any]:
+def _body(model: str, ask: Ask, show: Show | None = None) -> dict[str, Any]:
     body: dict[str, Any] = {"model": model, "stream": True, "stream_options": {"include_usage": True}, **sampling_fields(ask.sampling)}
     if ask.exact:
         body["max_tokens"] = ask.sampling.max_tokens
     if ask.conversation:
-        body["messages"] = [_turn(message) for message in ask.conversation]
+        body["messages"] = [_turn(message, show) for message in ask.conversation]
     else:
         body["prompt"] = ask.prompt if isinstance(ask.prompt, str) else list(ask.prompt)
     if ask.logprobs is not None:
@@ -223,10 +226,9 @@ def _body(model: str, ask: Ask) -> dict[str, Any]:
     return body | {name: value for name, value in more.items() if value is not None}
 
 
-def _turn(message: Message) -> dict[str, Any]:
+def _turn(message: Message, show: Show | None) -> dict[str, Any]:
     """Return a turn in OpenAI's form, in which the arguments of calls are text."""
-    refuse_media([message], "what asks the server behind this one")
-    turn = template_turn(message)
+    turn = template_turn(message) | {"content": content_of(message, show)}
     for call in turn.get("tool_calls", ()):
         call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)
     return turn

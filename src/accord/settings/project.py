@@ -20,3 +20,5 @@ class WorldConfig(Seed):
     """Demonstrations that the simulated labelers write for training prompts."""
     users: Count = 120
     """Simulated users who wrote the prompts; splits go by user."""
+    pictures: bool = False
+    """Picture town instead of the town's texts: drawn scenes to describe, and an untrained vision-language model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -14,22 +15,29 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from seeing import picture, seeing
 from tiny import weights
 
 from accord.algorithms import sft as sft_algorithm
 from accord.commands.app import RunFlags
-from accord.commands.models import load_model
+from accord.commands.models import TextScorer, load_model
+from accord.commands.pictures import picture_files
 from accord.commands.train.dpo import dpo
+from accord.commands.train.grpo import grpo
+from accord.commands.train.kto import kto
+from accord.commands.train.reward import reward
 from accord.commands.train.sft import sft
 from accord.data.token_rows import RowWindow
 from accord.engine.local import LocalSampler
+from accord.engine.remote import RemoteSpeaker
+from accord.errors import InputError
 from accord.feedback.store import Store
 from accord.models.folders import load_causal_lm
 from accord.models.pictures import tower_of
 from accord.records import Demonstration, Guideline, Labeler, Prompt, Ranking, Response, Sampling, composed
 from accord.runtime.project import Project
-from accord.settings import DpoConfig, SftConfig
+from accord.settings import DpoConfig, GrpoConfig, KtoConfig, RewardConfig, SftConfig
 
 FLAGS = RunFlags(dtype="float32")
 FILES = [picture(seed, (24 + 8 * (seed % 2), 32)) for seed in range(6)]
@@ -67,7 +75,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def plainly(folders: Sequence[Path], project: Project) -> dict[str, Any]:
     """What plain transformers says of the pictures, in a process without our code."""
     rows: list[dict[str, Any]] = []
-    for file in FILES:
+    for file in (FILES[0], FILES[5]):
         path = project.path / f"{file.digest}.png"
         path.write_bytes(file.content)
         rows.append({"picture": str(path), "question": QUESTION, "answers": ANSWERS})
@@ -93,16 +101,16 @@ def test_losses_are_those_of_transformers_and_any_tool_opens_what_is_saved(proje
     before, after = (told[str(project.model(name))] for name in ("sft", "dpo"))
 
     validation = project.run("sft") / "summary.json"
-    assert json.loads(validation.read_text())["validation_loss"] == pytest.approx(before["losses"][5][0], abs=1e-4)
+    assert json.loads(validation.read_text())["validation_loss"] == pytest.approx(before["losses"][1][0], abs=1e-4)
 
-    ahead = [BETA * (now - then) for now, then in zip(after["sums"][5], before["sums"][5], strict=True)]
+    ahead = [BETA * (now - then) for now, then in zip(after["sums"][1], before["sums"][1], strict=True)]
     pairs = [math.log1p(math.exp(ahead[worse] - ahead[better])) for better, worse in ((0, 1), (0, 2), (1, 2))]
     assert run.summary["validation_loss"] == pytest.approx(fmean(pairs), abs=1e-4)
     assert abs(fmean(pairs) - math.log(2)) > 1e-3, "the policy has left the reference"
 
     model = load_model(project, "dpo")
     sampler = LocalSampler(model.lm, stop=model.format.stop, dtype=torch.float32)
-    prompts = [model.format.prompt(prompt.messages) for prompt in PROMPTS]
+    prompts = [model.format.prompt(PROMPTS[i].messages) for i in (0, 5)]
     drawn = sampler.sample(prompts, n=1, sampling=Sampling(temperature=0.0, max_tokens=8), generator=torch.Generator())
     assert [model.format.text(row) for row in drawn.rows()] == after["drawn"]
 
@@ -144,6 +152,47 @@ def test_the_vision_tower_stays_unless_it_is_asked_for(project: Project) -> None
     for name in ("adapters", "whole"):
         old, new = weights(load_causal_lm(project.model("sft"))), weights(load_causal_lm(project.model(name)))
         assert any(not torch.equal(old[key], new[key]) for key in old if "language_model" in key)
+
+
+def test_a_reward_model_sees_what_it_scores(project: Project) -> None:
+    reward(project, flags=FLAGS, config=RewardConfig(batch_size=3, epochs=2, lr=1e-2))
+    scorer = TextScorer.open(project, "reward", torch.float32)
+    scores = scorer.scores(PROMPTS[:2], [ANSWERS[0]] * 2)
+    assert abs(scores[0] - scores[1]) > 1e-4, "the pictures differ and nothing else"
+
+    from transformers import LlavaModel
+
+    body = LlavaModel.from_pretrained(project.model("reward")).float().eval()
+    head = load_file(project.model("reward") / "model.safetensors")["score.weight"]
+    row = [*scorer.format.prompt(PROMPTS[0].messages), *scorer.format.response(PROMPTS[0].messages, ANSWERS[0])]
+    given = scorer.model.model.base_model.gallery.inputs(torch.tensor([row]), ("pixel_values",), together=True)
+    with torch.no_grad():
+        state = body(**given).last_hidden_state[0, -1]
+    assert scores[0] == pytest.approx(float(head[0] @ state) + scorer.model.model.config.reward_bias, abs=1e-4)
+
+    run = grpo(project, flags=FLAGS, config=GrpoConfig(steps=1, batch_size=4, minibatch_size=4, group_size=2, max_tokens=6, lr=1e-3))
+    assert run.summary["kl_k1"] == pytest.approx(0.0, abs=1e-4)
+    assert json.loads((project.run("grpo") / "metrics.jsonl").read_text().splitlines()[0])["logprob_gap"] < 1e-4
+    assert same(tower(project.model("grpo")), tower(project.path / "base"))
+
+
+def test_thumbs_are_learned_from(project: Project) -> None:
+    run = kto(project, flags=FLAGS, config=KtoConfig(batch_size=6, epochs=1, lr=1e-3))
+    assert run.summary["thumbs_up"]
+    assert run.summary["thumbs_down"]
+    assert same(tower(project.model("kto")), tower(project.path / "base"))
+
+
+def test_a_server_is_sent_the_picture(project: Project) -> None:
+    speaker = RemoteSpeaker("http://127.0.0.1:9/v1", "any", show=picture_files(project))
+    body = speaker._body(PROMPTS[0].messages, 1, Sampling(), 0)  # pyright: ignore[reportPrivateUsage]
+    image, text = body["messages"][0]["content"]
+    head, _, data = image["image_url"]["url"].partition(",")
+    assert (head, base64.b64decode(data)) == ("data:image/png;base64", FILES[0].content)
+    assert text == {"type": "text", "text": QUESTION}
+    blind = RemoteSpeaker("http://127.0.0.1:9/v1", "any")
+    with pytest.raises(InputError, match="a picture"):
+        blind._body(PROMPTS[0].messages, 1, Sampling(), 0)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_run_reads_the_pictures_that_it_keeps(project: Project) -> None:

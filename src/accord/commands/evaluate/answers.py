@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from accord.commands.models import Answer, LocalSpeaker, Model, digest_of, load_model, locate
+from accord.commands.pictures import picture_files
 from accord.commands.scenes import staged_prompts
 from accord.data.scenes import scene_of
 from accord.data.token_rows import RowTooLong
@@ -188,7 +189,7 @@ class Answers:
         address, model = system.address
         from accord.engine.remote import RemoteSpeaker  # needs httpx, of the extra remote
 
-        return RemoteSpeaker(address, model, keep=self.project.path / CACHE / "remote")
+        return RemoteSpeaker(address, model, keep=self.project.path / CACHE / "remote", show=picture_files(self.project))
 
     def opened(self, name: str) -> Model:
         """Return a model of the project; one is open at a time."""

@@ -15,9 +15,9 @@ from cyclopts import Parameter
 
 from accord.commands.app import Flat, Insecure, ProjectPath, RunName
 from accord.commands.feedback.cut_off import CutOff, rankable_of
-from accord.commands.feedback.simulated import assignments, rankable
+from accord.commands.feedback.simulated import Ranker, assignments, rankable
 from accord.commands.scenes import notes_of
-from accord.commands.world import world_of
+from accord.commands.world import picture_town_of, world_of
 from accord.errors import InputError, UsageError
 from accord.feedback import questions, tasks
 from accord.feedback.database import ANSWER_SECONDS
@@ -33,7 +33,8 @@ from accord.runtime.progress import track
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.settings import LabelConfig, ScreeningConfig
-from accord.world import SimulatedLabeler, labelers, tasters
+from accord.world import labelers, tasters
+from accord.world.picture_town import PictureTown, picture_labelers
 
 BY_HELP = "People in the labeling site (site), the world's simulated labelers (world), or a function of yours as module:function."
 
@@ -81,8 +82,13 @@ def _label_by_world(project: Project, config: LabelConfig, name: str) -> Run:
 
     Each sees the page in the order that the site would show (``tasks.shown_order`` with the world's seed).
     """
-    world = world_of(project)
-    simulated = tasters(world) if config.tastes else labelers(world)
+    town = picture_town_of(project)
+    world = world_of(project) if town is None else town
+    simulated: Sequence[Ranker]
+    if isinstance(world, PictureTown):
+        simulated = picture_labelers(world)
+    else:
+        simulated = tasters(world) if config.tastes else labelers(world)
     with Store.open(project.store_url) as store:
         waiting = rankable(store, world)
         if not waiting:
@@ -138,9 +144,7 @@ def _ranked_by(
             yield Ranking(f"{prompt.id}-{key}", prompt.id, judge.id, ids, ranks, guideline, at)
 
 
-def _rankings(
-    config: LabelConfig, waiting: Sequence[tuple[Prompt, list[Response]]], simulated: Sequence[SimulatedLabeler]
-) -> Iterator[Ranking]:
+def _rankings(config: LabelConfig, waiting: Sequence[tuple[Prompt, list[Response]]], simulated: Sequence[Ranker]) -> Iterator[Ranking]:
     guideline, clock = reference("training"), datetime.now(UTC).replace(microsecond=0)
     with track(len(waiting), "label") as bar:
         for number, (prompt, responses, chosen) in enumerate(assignments(config, waiting, simulated)):

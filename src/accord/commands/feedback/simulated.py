@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from accord.feedback.store import Store
 from accord.feedback.unranked import unranked
-from accord.records import Prompt, Response
+from accord.records import Guideline, Labeler, Prompt, Ranking, Response
 from accord.runtime.seeds import derive
 from accord.settings import LabelConfig
-from accord.world import HELD_OUT_GROUP, SimulatedLabeler, World
+from accord.world import HELD_OUT_GROUP, World
+from accord.world.picture_town import PictureTown
 
 
-class Assignment(NamedTuple):
+class Ranker(Protocol):
+    """A simulated labeler, of the town or of picture town."""
+
+    @property
+    def record(self) -> Labeler: ...
+
+    def rank(self, prompt: Prompt, responses: Sequence[Response], *, guideline: Guideline, at: str, id: str) -> Ranking: ...
+
+
+Simulated = TypeVar("Simulated", bound=Ranker)
+
+
+class Assignment(NamedTuple, Generic[Simulated]):
     """A prompt's responses and the simulated labelers who rank them."""
 
     prompt: Prompt
     responses: list[Response]
-    labelers: list[SimulatedLabeler]
+    labelers: list[Simulated]
 
 
-def rankable(store: Store, world: World) -> list[tuple[Prompt, list[Response]]]:
+def rankable(store: Store, world: World | PictureTown) -> list[tuple[Prompt, list[Response]]]:
     """Return the prompts of the world with two or more responses that nobody has ranked.
 
     Simulated labelers know what the world's own prompts ask for; arithmetic, and prompts that were imported, are left to people.
@@ -31,8 +44,8 @@ def rankable(store: Store, world: World) -> list[tuple[Prompt, list[Response]]]:
 
 
 def assignments(
-    config: LabelConfig, waiting: Iterable[tuple[Prompt, list[Response]]], labelers: Sequence[SimulatedLabeler]
-) -> Iterator[Assignment]:
+    config: LabelConfig, waiting: Iterable[tuple[Prompt, list[Response]]], labelers: Sequence[Simulated]
+) -> Iterator[Assignment[Simulated]]:
     """Assign one labeler to each prompt, and a second to a share ``config.overlap`` of them, by the seed.
 
     Prompts of held-out users also go to a labeler of the held-out group, so that the reward model can be measured on people whom

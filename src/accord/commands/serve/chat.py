@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPath
 from accord.commands.models import compute_dtype, load_model
+from accord.commands.pictures import picture_files
 from accord.commands.serve.rules import rules_of, stages_of
 from accord.errors import ModelError, UsageError
 from accord.feedback.database import ANSWER_SECONDS
@@ -72,7 +73,7 @@ def _open_page(project: Project, config: ChatConfig, upstream: str, dtype: str, 
     host: Upstream | ModelHost
     library: UpstreamLibrary | Shelf
     if upstream:
-        host = Upstream(upstream)
+        host = Upstream(upstream, show=picture_files(project))
         library = UpstreamLibrary(host, config.model)
     else:
         library = Shelf(project)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPath
+from accord.commands.pictures import picture_files
 from accord.commands.scenes import notes_of
 from accord.commands.serve.open_models import LateHost
 from accord.commands.serve.rules import rules_of, stages_of
@@ -79,7 +80,7 @@ def _site(project: ProjectPath, config: OpenConfig, upstream: str, flags: Comput
     sso = sso_of(opened.settings)
     host: Models
     if upstream:
-        host = guarded(server := Upstream(upstream), rules, scenes)
+        host = guarded(server := Upstream(upstream, show=picture_files(opened)), rules, scenes)
         library = UpstreamLibrary(server, str(opened.settings.get("chat", {}).get("model", "")))
     else:
         host, library = guarded(LateHost(lambda: _host(opened, flags)), rules, scenes), Shelf(opened)

@@ -18,6 +18,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import Compute, ComputeFlags, Flat, Insecure, ProjectPath
 from accord.commands.models import compute_dtype, load_adapter, load_model
+from accord.commands.pictures import picture_files
 from accord.commands.serve.rules import rules_of, stages_of
 from accord.commands.serve.serve_adapters import named_adapters
 from accord.errors import ModelError, UsageError
@@ -77,7 +78,11 @@ def serve(
         hint = "leave it out, and give --banned-words to the server that has the models"
         raise UsageError("the models are another server's, and so are their tokens", where="[serve] banned_words", hint=hint)
     scenes = stages_of(opened, config, rules, flags.dtype, upstream=bool(upstream))
-    host = Upstream(upstream, seconds=config.seconds) if upstream else _model_host(opened, config, model, flags.dtype)
+    host = (
+        Upstream(upstream, seconds=config.seconds, show=picture_files(opened))
+        if upstream
+        else _model_host(opened, config, model, flags.dtype)
+    )
     with suppress(KeyboardInterrupt):
         asyncio.run(_run(host, config, keys, rules, opened, scenes))
 

@@ -102,7 +102,7 @@ def ppo(
                 held_out=held_out(opened, run, held_out_spec, model, config, dtype, **built),
                 prompts=prompts,
                 pretraining=raw_text_batches(opened, chat_format, config.seed, config.ptx_tokens) if config.ptx_coef else None,
-                decode=chat_format.tokenizer.decode,
+                decode=chat_format.written,
                 run=run,
                 dtype=dtype,
             )

@@ -71,7 +71,7 @@ def learn_from_samples(
                 held_out=held_out(project, run, held_out_spec, model, config, dtype, **built),
                 sampler=drawn_by if replay else playing(project, config, drawn_by, chat_format, run),
                 prompts=prompts,
-                decode=chat_format.tokenizer.decode,
+                decode=chat_format.written,
                 run=run,
                 dtype=dtype,
             )

@@ -103,7 +103,7 @@ def star(
                 sampler=sampler,
                 scorer=ExactAnswer(answers, chat_format.text),
                 questions=questions,
-                decode=chat_format.tokenizer.decode,
+                decode=chat_format.written,
                 run=run,
                 dtype=dtype,
                 held_out=evaluated,

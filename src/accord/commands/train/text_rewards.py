@@ -240,7 +240,7 @@ def judged_agreement(project: Project, config: Rewards, part: JudgeReward) -> st
 def written_by(chat_format: ChatFormat, row: Said, whole: bool) -> str:
     """Return a conversation as a model's template writes it, control tokens included; with ``whole`` its response as well."""
     ids = chat_format.conversation([*row.messages, Message("assistant", row.response)]) if whole else chat_format.prompt(row.messages)
-    return str(chat_format.tokenizer.decode(ids, skip_special_tokens=False))
+    return chat_format.written(ids)
 
 
 def _argument(project: Project, term: TextTerm, opened: TextParts, where: str) -> Any:
