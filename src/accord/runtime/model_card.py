@@ -25,6 +25,8 @@ class About:
     """Folder or hub name of the model that it was trained from."""
     judges: bool = False
     """Whether it gives a score instead of text."""
+    sees: bool = False
+    """Whether it reads pictures too."""
     template: str = ""
     ends: tuple[str, ...] = ()
     """Tokens at which an answer ends."""
@@ -86,9 +88,9 @@ def _origin(record: Mapping[str, Any], about: About, carried: Mapping[str, Any])
 
 
 def _use(about: About) -> str:
-    if not about.template:
+    if not about.template or (about.sees and about.judges):
         return ""
-    kind = "AutoModelForSequenceClassification" if about.judges else "AutoModelForCausalLM"
+    kind = "AutoModelForSequenceClassification" if about.judges else "AutoModelForImageTextToText" if about.sees else "AutoModelForCausalLM"
     asked = '[{"role": "user", "content": "..."}' + (', {"role": "assistant", "content": "..."}]' if about.judges else "]")
     rest = (
         'ids = tokenizer.apply_chat_template(turns, return_tensors="pt", return_dict=True)\nscore = model(**ids).logits[0, 0]'

@@ -27,12 +27,13 @@ from accord.commands.train.run import (
 )
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
-from accord.errors import InputError
+from accord.errors import InputError, UsageError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.returns import returns
 from accord.feedback.store import Store
 from accord.models.adapters import merge_lora
+from accord.models.pictures import sees
 from accord.models.qvalues import QNetwork, save_q
 from accord.models.sharding import gathered
 from accord.records import Worth
@@ -79,6 +80,9 @@ def ilql(
             raise InputError(what, where=opened.store_name, hint="label more, or check held_out_group")
         dtype = training_dtype(flags.dtype)
         model = load_model(opened, sft)
+        if sees(model.lm):
+            what = "Q-learning guides models of text alone, and this one reads pictures"
+            raise UsageError(what, where=sft, hint="learn from the same feedback by `accord dpo` or `accord kto`")
         config = with_rates(config, run, model.lm)
         spoken, window = windowed(model.format, config)
         build = partial(_episode, spoken, window=window)

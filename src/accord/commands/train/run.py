@@ -30,7 +30,7 @@ from accord.models.decoder import context_of, recomputing
 from accord.models.folders import give_pad, save_model, scalar_from
 from accord.models.memory import SAMPLED, Load, plan, shape_of, too_large
 from accord.models.paths import path_of
-from accord.models.pictures import Gallery, tower_of
+from accord.models.pictures import Gallery, sees, tower_of
 from accord.models.quantised import quantised, weights_in
 from accord.models.scalar import head_width, new_head
 from accord.models.sharding import Unadapted, gathered, sharded
@@ -443,6 +443,7 @@ def _about(folder: Path, stage: str, model: Any, tokenizer: Any) -> About:
         method=next((command.line for command in COMMANDS if command.name == stage), ""),
         source="" if files is None else files.named if files.adapter else files.source,
         judges=hasattr(model, "score"),
+        sees=sees(model),
         template=tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else "",
         ends=tuple(tokenizer.convert_ids_to_tokens(ends if isinstance(ends, list) else [ends])) if ends is not None else (),
         dtype=str(read_json(folder / CONFIG).get("dtype", "")),

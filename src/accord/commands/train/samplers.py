@@ -16,6 +16,7 @@ from accord.engine.local import LocalSampler
 from accord.errors import RunError, UsageError
 from accord.models.decoder import context_of
 from accord.models.heads import restrict
+from accord.models.pictures import sees
 from accord.models.sharding import is_sharded
 from accord.protocols import Sampler
 from accord.records import Generation, Sampling
@@ -86,6 +87,9 @@ def opened_sampler(
     if config.sampler == "local":
         yield LocalSampler(policy, stop=chat_format.stop, dtype=dtype, keep=not training, divides=True)
         return
+    if sees(policy):
+        hint = "--sampler local, which draws in this process"
+        raise UsageError("vLLM is asked by token ids, and a picture has none", where="--sampler", hint=hint)
     if ranks.world() > 1 and is_sharded(policy):
         hint = "--shard replicate, or --sampler local"
         raise UsageError("vLLM is brought whole weights, and the processes shard them", where="--sampler", hint=hint)
