@@ -24,7 +24,18 @@ SOURCE = Path(__file__).parent.parent / "src" / "accord"
 SHARED = {"records", "errors", "settings"}
 HEAVY = {"torch", "transformers", "peft"}
 EVERYTHING = {path.stem for path in SOURCE.iterdir()} - {"__pycache__", "py"}
-COMMAND = SHARED | {"protocols", "runtime", "data", "feedback", "world", "commands", "commands.app", "commands.world", "commands.scenes"}
+COMMAND = SHARED | {
+    "protocols",
+    "runtime",
+    "data",
+    "feedback",
+    "world",
+    "commands",
+    "commands.app",
+    "commands.pictures",
+    "commands.world",
+    "commands.scenes",
+}
 """What every command may use; the rooms of commands/ add to it."""
 ALLOWED: dict[str, set[str]] = {
     "__init__": EVERYTHING,
