@@ -265,7 +265,7 @@ def test_the_pages_are_accessible_and_fit(chat: Chat, enter: Enter) -> None:
     lea.locator(".settings summary").click()
     accessible(lea)
     lea.keyboard.press("Escape")
-    for path in (lea.url, f"{chat.address}/mine", f"{chat.address}/review"):
+    for path in (lea.url, f"{chat.address}/mine", f"{chat.address}/taste", f"{chat.address}/review"):
         lea.goto(path)
         accessible(lea)
         assert lea.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} fits"
