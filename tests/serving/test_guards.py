@@ -38,6 +38,9 @@ class Scripted:
     def version(self, model: str) -> str:
         return f"{model}@0"
 
+    def sees(self, model: str) -> bool:
+        return False
+
     def state(self) -> dict[str, dict[str, float]]:
         return {}
 

@@ -22,6 +22,7 @@ from accord.records import Message
 from accord.serving.api import create
 from accord.serving.host import Piece, Unavailable
 from accord.serving.model_host import ModelHost
+from accord.serving.picture_parts import Pictures
 from accord.serving.response_fields import ResponseRequest
 from accord.serving.responses import Written
 
@@ -120,7 +121,7 @@ def test_items_become_the_turns_that_chat_completions_would_have() -> None:
     spoken = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look.", "annotations": []}]}
     other = {**CALL, "call_id": "call_2"}
     items = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi."}, thought, spoken, CALL, other, RESULT]
-    asked = ResponseRequest.model_validate({"model": "m", "input": items}).ask(5)
+    asked = ResponseRequest.model_validate({"model": "m", "input": items}).ask(5, Pictures())
     calls = (ToolCall("call_1", "clock", {"hour": 9}), ToolCall("call_2", "clock", {"hour": 9}))
     assert asked.conversation == (
         Message("system", "Be brief."),

@@ -36,6 +36,9 @@ class Noting:
     def version(self, model: str) -> str:
         return f"{model}@0"
 
+    def sees(self, model: str) -> bool:
+        return False
+
     def state(self) -> dict[str, dict[str, float]]:
         return {}
 

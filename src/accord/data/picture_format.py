@@ -27,6 +27,8 @@ class Shown(Protocol):
 
     def expand(self, text: str, digests: Sequence[str]) -> str: ...
     def named(self, ids: Sequence[int], digests: Sequence[str]) -> list[int]: ...
+    def show(self, content: bytes, digest: str) -> str: ...
+    def hide(self, digest: str) -> None: ...
 
 
 class Rendered(str):
@@ -53,6 +55,11 @@ class PictureFormat(ChatFormat):
 
     shown: Shown | None = None
     """None where the model has no processor: then it reads text alone."""
+
+    @property
+    def sees(self) -> bool:
+        """Whether a conversation may hold pictures."""
+        return self.shown is not None and not self.raw
 
     @cached_property
     def _literal(self) -> LiteralText:

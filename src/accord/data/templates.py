@@ -72,6 +72,11 @@ class ChatFormat:
     context: int = 0
     """Longest prompt in tokens; 0 sets no limit."""
 
+    @property
+    def sees(self) -> bool:
+        """Whether a conversation may hold pictures; in this format it holds text."""
+        return False
+
     def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Return the token ids of a conversation up to the start of the assistant's turn.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import shutil
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,7 +22,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from accord.errors import InputError, ModelError
-from accord.runtime.pictures import FIRST, digest_named, picture_id
+from accord.runtime.pictures import FIRST, NAMED, digest_named, picture_id
 
 HELD = 1 << 29
 """The most bytes of processed pictures that are kept for the next time."""
@@ -79,6 +79,7 @@ class Gallery:
         self._held: OrderedDict[str, Processed] = OrderedDict()
         self._bytes = 0
         self._shown: dict[str, bytes] = {}
+        self._showings = Counter[str]()
         self._lock = threading.RLock()
 
     def __deepcopy__(self, _: object) -> Gallery:
@@ -86,9 +87,29 @@ class Gallery:
         return self
 
     def show(self, content: bytes, digest: str) -> str:
-        """Take a picture that no store has, and return its digest."""
-        self._shown[digest] = content
+        """Take a picture that no store has until ``hide``, and return its digest. It may be shown several times at once.
+
+        Raises:
+            InputError: another picture that is there has the same id in rows.
+        """
+        with self._lock:
+            if any(other[:NAMED] == digest[:NAMED] and other != digest for other in self._shown):
+                hint = "send the picture in another size"
+                raise InputError("the picture cannot be told from another one that is being read", where=digest[:16], hint=hint)
+            self._shown[digest] = content
+            self._showings[digest] += 1
         return digest
+
+    def hide(self, digest: str) -> None:
+        """Forget a picture that was shown, once it was hidden as often as it was shown. No row may hold it any more."""
+        with self._lock:
+            self._showings[digest] -= 1
+            if self._showings[digest] > 0:
+                return
+            for known in (self._showings, self._shown, self._told):
+                known.pop(digest, None)
+            held = self._held.pop(digest, None)
+            self._bytes -= held.size if held else 0
 
     def written(self, digest: str) -> str:
         """Return the text that stands for a picture in a row.

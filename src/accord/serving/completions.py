@@ -14,6 +14,8 @@ from accord.serving import answers
 from accord.serving.answers import Choice, Completion, Form, Writer
 from accord.serving.fields import header, ignored
 from accord.serving.host import Ask, NotUnderstood, Piece, RefusedRequest, UnknownModel
+from accord.serving.picture_parts import Pictures
+from accord.serving.response_fields import ResponseRequest
 from accord.serving.scenes import HEADER, Scened
 from accord.serving.schemas import Asked, ChatRequest, CompletionRequest, Drawing
 from accord.serving.service import Answered, Caller, Kept, Service, Who, With, asks_for_strict
@@ -25,26 +27,55 @@ WHOLE_CONTEXT = 10_000_000
 
 
 async def chat(asked: ChatRequest, request: Request, service: With, who: Who) -> Response:
-    return await _completed(answers.CHAT, asked, [asked.ask(WHOLE_CONTEXT)], request, service, who)
+    ask, beside = await understood(asked, request, service, who)
+    return await _completed(answers.CHAT, asked, [ask], request, service, who, beside)
 
 
 async def completions(asked: CompletionRequest, request: Request, service: With, who: Who) -> Response:
-    return await _completed(answers.TEXT, asked, asked.asks(), request, service, who)
+    asks = asked.asks()
+    return await _completed(answers.TEXT, asked, asks, request, service, who, entered(asked, request, service, who))
 
 
-async def _completed(form: Form, asked: Drawing, asks: Sequence[Ask], request: Request, service: Service, who: Caller) -> Response:
+async def understood(asked: ChatRequest | ResponseRequest, request: Request, service: Service, who: Caller) -> tuple[Ask, dict[str, str]]:
+    """Return what a request asks, without its seed, and the header that names its ignored fields.
+
+    Pictures are read last: only for a caller who may ask the model, within the caller's limits, and for a model that sees.
+
+    Raises:
+        RefusedRequest: the request cannot be served.
+    """
+    picture = asked.picture()
+    if not picture:
+        ask = asked.ask(WHOLE_CONTEXT, Pictures())
+        return ask, entered(asked, request, service, who)
+    beside = entered(asked, request, service, who)
+    if not service.host.sees(asked.model):
+        hint = "leave the picture out, or ask a model that sees (docs/images.md)"
+        raise NotUnderstood(f"{picture} is a picture, and the model {asked.model} reads text alone", hint=hint, param=f"{picture}.type")
+    ask = await service.pictures.read(lambda shown: asked.ask(WHOLE_CONTEXT, shown))
+    return ask, beside
+
+
+async def _completed(
+    form: Form, asked: Drawing, asks: Sequence[Ask], request: Request, service: Service, who: Caller, beside: dict[str, str]
+) -> Response:
     counted = bool(asked.stream_options and asked.stream_options.include_usage)
     writer = Completion(form, asked.model, asked.n, logprobs=asks[0].logprobs is not None, counted=counted)
-    return await answered(writer, asked, asks, request, service, who)
+    return await answered(writer, asked, asks, request, service, who, beside)
 
 
-async def answered(writer: Writer, asked: Drawing, asks: Sequence[Ask], request: Request, service: Service, who: Caller) -> Response:
-    """Draw n answers for each ask, and send them whole or as a stream."""
-    beside = entered(asked, request, service, who)
+async def answered(
+    writer: Writer, asked: Drawing, asks: Sequence[Ask], request: Request, service: Service, who: Caller, beside: dict[str, str]
+) -> Response:
+    """Draw n answers for each ask, and send them whole or as a stream.
+
+    Args:
+        beside: the header of a request that was let in (``entered``).
+    """
     kept = Kept()
     if service.keeper and asks[0].conversation:
         kept = service.keeper.opened(who.key, asks[0], asked.user or "", (asked.model_extra or {}).get("store"))
-    beside |= kept.headers
+    beside = {**beside, **kept.headers}
     asks = [replace(ask, named=frozenset(asked.model_fields_set)) for ask in asks]
     asks, told = await in_scene(asked.model, asks, request.headers.get(HEADER, ""), service)
     beside |= told

@@ -23,7 +23,7 @@ from accord.data.quality import words as count_of_words
 from accord.data.semantics import UNKNOWN, Admits, ShortAnswers
 from accord.records import Demonstration, Message, Sampling
 from accord.serving import apart, prompt_styles
-from accord.serving.host import Ask, Embedded, Host, Piece, RefusedRequest, Token, in_one_piece
+from accord.serving.host import Ask, Embedded, Host, NotUnderstood, Piece, RefusedRequest, Token, in_one_piece
 
 Mode = Literal["off", "report", "refuse"]
 Screen = Callable[[str], Sequence[str]]
@@ -158,6 +158,9 @@ class Guarded:
     def version(self, model: str) -> str:
         return self.host.version(model)
 
+    def sees(self, model: str) -> bool:
+        return self.host.sees(model)
+
     def state(self) -> dict[str, dict[str, float]]:
         return self.host.state()
 
@@ -187,6 +190,9 @@ class Guarded:
     async def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
         """Return pieces of one answer. Raw text is continued without any rule."""
         said = ask.conversation
+        if ask.media and self.rules.best_of > 1:
+            what, hint = "the best of several answers is picked without a look at the picture", "leave it out, or serve without best_of"
+            raise NotUnderstood(what, hint=hint, param="messages")
         if said and await self._declined(said):
             version = self.host.version(model)
             yield Piece(words(DECLINED, said), "stop", version=version, withheld="input")

@@ -20,7 +20,7 @@ from accord.data.retrieval import Document, Quote
 from accord.data.scenes import Choice
 from accord.data.tool_turns import ToolCall
 from accord.errors import RunError
-from accord.records import Message, Sampling
+from accord.records import MediaFile, Message, Sampling
 
 Finish = Literal["", "stop", "length"]
 
@@ -157,6 +157,8 @@ class Ask:
     """A JSON schema that the answer must fit."""
     documents: tuple[Document, ...] = ()
     """Texts that the answer may quote, and only quote; see ``guards``."""
+    media: tuple[MediaFile, ...] = ()
+    """The pictures that the conversation names, each once."""
     scene: Choice | None = None
     """The scene that was chosen for it already; see ``scenes``."""
     named: frozenset[str] = frozenset()
@@ -180,6 +182,10 @@ class Host(Protocol):
 
     def version(self, model: str) -> str:
         """Return name and digest of the model that now answers under this name."""
+        ...
+
+    def sees(self, model: str) -> bool:
+        """Return whether a model reads the pictures of a conversation. Raises UnknownModel."""
         ...
 
     def state(self) -> dict[str, dict[str, float]]:

@@ -22,6 +22,7 @@ import torch
 
 from accord.data.banned import banned_tokens
 from accord.data.literal_text import THOUGHTS
+from accord.data.picture_format import PictureFormat
 from accord.data.templates import ChatFormat
 from accord.data.tool_formats import MARKS, Kind, forced, kind_of, parse, schema_rule
 from accord.data.tool_turns import ToolTurn
@@ -128,12 +129,20 @@ class _Served:
         self.banned = banned_tokens(banned, model.format.tokenizer, model.format.stop, "[serve] banned_words") if banned else ()
         self.seat, self.adapter, self.stop = seat, adapter, frozenset(model.format.stop)
         self.grammars = Grammars(model.format.tokenizer, seat.engine.network.vocabulary, model.format.stop)
+        self.gallery = self.format.shown if isinstance(self.format, PictureFormat) and self.format.sees else None
+        """The pictures that it is shown; None for a model of text alone."""
         self.active = 0
         self.left = asyncio.Event()
         """Set when the last request has left a model that is being replaced."""
         self.replaced = False
         self.took: deque[float] = deque([1.0], maxlen=64)
         """Durations of the last requests, in seconds."""
+
+    def hide(self, digests: Sequence[str]) -> None:
+        """Forget the pictures of a request, in the thread in which the model reads: it has left no row that holds them."""
+        if self.gallery:
+            for digest in digests:
+                self.gallery.hide(digest)
 
     def leave(self, seconds: float) -> None:
         self.active -= 1
@@ -180,6 +189,8 @@ class ModelHost:
         self.capacity = capacity or Capacity()
         self._served: dict[str, _Served] = {}
         self._worker: Worker | None = None
+        self._looking = asyncio.Lock()
+        """Held while a request's pictures are processed, which takes memory: one request at a time."""
 
     def models(self) -> list[str]:
         """Return the names of the served models."""
@@ -188,6 +199,10 @@ class ModelHost:
     def version(self, model: str) -> str:
         """Return name and digest of the weights that now answer under a name. Raises UnknownModel."""
         return self._find(model).version
+
+    def sees(self, model: str) -> bool:
+        """Return whether a model reads pictures. Raises UnknownModel."""
+        return self._find(model).format.sees
 
     def state(self) -> dict[str, dict[str, float]]:
         """Return each model's state: requests ``running`` and ``waiting``, prompt tokens ``reused``."""
@@ -275,8 +290,12 @@ class ModelHost:
         self._refuse_when_full(model, served)
         served.active += 1
         answer = None
+        shown = list[str]()
         try:
-            prompt = await _tokens(served, ask)
+            if served.gallery:
+                for file in ask.media:
+                    shown.append(served.gallery.show(file.content, file.digest))
+            prompt = await self._read(served, ask)
             worker = self._running()  # it may have closed meanwhile
             before = Piece("")
             if ask.echo:
@@ -295,6 +314,8 @@ class ModelHost:
             served.leave(time.monotonic() - began)
             if answer and not answer.ended:
                 worker.post(lambda: worker.cancel(served.seat, answer.ticket))
+            if shown:
+                worker.post(lambda: worker.post(lambda: served.hide(shown)))  # behind `cancel`, which posts as well
 
     async def embed(self, model: str, text: str | tuple[int, ...]) -> Embedded:
         """Return the embedding of a text; see ``host.Host``."""
@@ -310,6 +331,13 @@ class ModelHost:
             return Embedded(tuple(vector), len(tokens))
         finally:
             served.leave(time.monotonic() - began)
+
+    async def _read(self, served: _Served, ask: Ask) -> tuple[int, ...]:
+        """Return a request's prompt in tokens, its pictures processed. Raises TooLong and TooSlow."""
+        if not ask.media:
+            return await _tokens(served, ask)
+        async with self._in_time(), self._looking:
+            return await _tokens(served, ask)
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncGenerator[None]:
@@ -538,8 +566,8 @@ async def _tokens(served: _Served, ask: Ask) -> tuple[int, ...]:
 
 
 def _short(ask: Ask) -> bool:
-    """Return whether a prompt is templated and tokenised in a moment: a short one without tools and calls, and never cut."""
-    if ask.tools or ask.shorten or any(isinstance(message, ToolTurn) for message in ask.conversation):
+    """Return whether a prompt is templated and tokenised in a moment: a short one without tools, calls and pictures, and never cut."""
+    if ask.tools or ask.shorten or ask.media or any(isinstance(message, ToolTurn) for message in ask.conversation):
         return False
     return len(ask.prompt) + sum(len(message.content) + TURN for message in ask.conversation) <= SHORT_TEXT
 

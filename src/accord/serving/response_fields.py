@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field, StringConstraints
 
 from accord.data.tool_turns import ToolCall, ToolTurn
-from accord.records import Message, Role
+from accord.records import Media, Message, Role, composed
 from accord.serving.fields import Open
 from accord.serving.host import Ask, NotUnderstood
-from accord.serving.schemas import Drawing, Text
+from accord.serving.picture_parts import SEND, Pictures, Url
+from accord.serving.schemas import USERS, Drawing, Text
 from accord.serving.tool_fields import ANY_OBJECT, MOST_TOOLS, Called, Function, Id, Name, answerable, bounded, named, one_form, tools_of
 
 MOST_ITEMS = 2048
@@ -23,24 +24,34 @@ LOGPROBS = "message.output_text.logprobs"
 """What ``include`` names to get log-probabilities."""
 WORDS = ("input_text", "output_text", "text", "refusal")
 """The types of parts that are text."""
+PICTURE = "input_image"
 NEEDED = {"message": ("role", "content"), "function_call": ("call_id", "name"), "function_call_output": ("call_id", "output")}
 """The fields that an item must have, by its type."""
 
 
 class ContentPart(Open):
-    """A part of an item's content. Only text is supported."""
+    """A part of an item's content: text, or a picture."""
 
     type: Annotated[str, StringConstraints(max_length=100)]
     text: Text | None = None
     refusal: Text | None = None
+    image_url: Url | None = Field(None, description="A data URL; addresses are not fetched.")
+    file_id: Annotated[str, StringConstraints(max_length=300)] | None = Field(None, description="Refused: no files are kept.")
+    detail: Annotated[str, StringConstraints(max_length=100)] | None = Field(
+        None, description="Taken, and used for nothing: the model's own processor decides."
+    )
     annotations: list[Any] = Field([], description="As an answer had them; not read again.")
     logprobs: list[Any] = Field([], description="As an answer had them; not read again.")
 
-    def words(self, where: str) -> str:
-        """Return its text. Raises NotUnderstood for a part that is none."""
+    def piece(self, where: str, shown: Pictures) -> str | Media:
+        """Return its text or its picture. Raises NotUnderstood for a part that is neither."""
+        if self.type == PICTURE:
+            if self.image_url is None:
+                raise NotUnderstood(f"{where}.image_url is missing", hint=SEND, param=f"{where}.image_url")
+            return shown.take(self.image_url, f"{where}.image_url")
         said = self.refusal if self.type == "refusal" else self.text
         if said is None or self.type not in WORDS:
-            raise NotUnderstood(f"{where} has the type {self.type!r}: this server reads text alone", param=f"{where}.type")
+            raise NotUnderstood(f"{where} has the type {self.type!r}: this server reads text and pictures", param=f"{where}.type")
         return said
 
 
@@ -63,8 +74,20 @@ class Item(Open):
     encrypted_content: Text | None = Field(None, description="Of a thought; not read.")
     phase: Annotated[str, StringConstraints(max_length=100)] | None = Field(None, description="Taken, and used for nothing.")
 
-    def record(self, where: str) -> Message | None:
-        """Return the item as a turn; None for a thought. Raises NotUnderstood for one that lacks what its type needs."""
+    def pictures(self) -> list[str]:
+        """Return the paths of its parts that are pictures."""
+        found = list[str]()
+        for field, content in (("content", self.content), ("output", self.output)):
+            parts = content if isinstance(content, list) else []
+            found += [f"{field}.{place}" for place, part in enumerate(parts) if part.type == PICTURE]
+        return found
+
+    def record(self, where: str, shown: Pictures) -> Message | None:
+        """Return the item as a turn; None for a thought. Raises NotUnderstood for one that lacks what its type needs.
+
+        Args:
+            shown: takes its pictures.
+        """
         if self.type == "reasoning":
             return None
         if self.type not in NEEDED:
@@ -76,9 +99,14 @@ class Item(Open):
         if self.type == "function_call":
             call = Called(name=self.name or "", arguments=self.arguments or "").call(self.call_id or "", where)
             return ToolTurn("assistant", "", (call,))
+        if (places := self.pictures()) and (self.type != "message" or self.role != "user"):
+            path = f"{where}.{places[0]}"
+            raise NotUnderstood(f"{path} is a picture in a turn that is not the user's", hint=USERS, param=path)
         if self.type == "function_call_output":
-            return ToolTurn(cast("Role", "tool"), _words(self.output, f"{where}.output"), call_id=self.call_id or "")
-        return Message(cast("Role", "system" if self.role == "developer" else self.role), _words(self.content, f"{where}.content"))
+            said = composed("user", _parts(self.output, f"{where}.output", shown)).content
+            return ToolTurn(cast("Role", "tool"), said, call_id=self.call_id or "")
+        role = cast("Role", "system" if self.role == "developer" else self.role)
+        return composed(role, _parts(self.content, f"{where}.content", shown))
 
 
 class ResponseTool(Open):
@@ -153,8 +181,19 @@ class ResponseRequest(Drawing):
         None, description="Refused: no response is kept. Send the earlier items in input."
     )
 
-    def ask(self, default: int) -> Ask:
-        """Return the request without its seed. Raises NotUnderstood for what cannot be served."""
+    def picture(self) -> str:
+        """Return the path of its first picture; empty when it has none."""
+        for number, item in enumerate(self.input if isinstance(self.input, list) else []):
+            if places := item.pictures():
+                return f"input.{number}.{places[0]}"
+        return ""
+
+    def ask(self, default: int, shown: Pictures) -> Ask:
+        """Return the request without its seed. Raises NotUnderstood for what cannot be served.
+
+        Args:
+            shown: takes the request's pictures.
+        """
         if self.previous_response_id is not None:
             what = "previous_response_id is not supported: this server keeps no responses"
             raise NotUnderstood(
@@ -162,7 +201,7 @@ class ResponseRequest(Drawing):
             )
         if self.top_logprobs is not None and LOGPROBS not in self.include:
             raise NotUnderstood("top_logprobs needs logprobs", hint=f"give include: [{LOGPROBS!r}]", param="top_logprobs")
-        turns = self._turns()
+        turns = self._turns(shown)
         schema = self.text.format.schema_of_answer()
         choice, only = (self.tool_choice, "") if isinstance(self.tool_choice, str) else ("required", self.tool_choice.name)
         functions = [tool.function(f"tools.{place}") for place, tool in enumerate(self.tools)]
@@ -177,12 +216,13 @@ class ResponseRequest(Drawing):
             logprobs=(self.top_logprobs or 0) if LOGPROBS in self.include else None,
             exact=self.max_output_tokens is not None,
             shorten=self.truncation == "auto",
+            media=shown.files,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
             logit_bias=self.biased(),
         )
 
-    def _turns(self) -> list[Message]:
+    def _turns(self, shown: Pictures) -> list[Message]:
         """Return the conversation. A turn of the assistant and the calls behind it are one turn."""
         turns, places = list[Message](), list[str]()
         if self.instructions is not None:
@@ -190,7 +230,7 @@ class ResponseRequest(Drawing):
         if isinstance(self.input, str):
             return [*turns, Message("user", self.input)]
         for place, item in enumerate(self.input):
-            turn = item.record(f"input.{place}")
+            turn = item.record(f"input.{place}", shown)
             if turn is None:
                 continue
             if isinstance(turn, ToolTurn) and turn.calls and turns and turns[-1].role == "assistant":
@@ -209,10 +249,10 @@ def _joined(said: Message, calls: tuple[ToolCall, ...]) -> ToolTurn:
     return ToolTurn("assistant", said.content, (*(said.calls if isinstance(said, ToolTurn) else ()), *calls))
 
 
-def _words(content: Content | None, where: str) -> str:
+def _parts(content: Content | None, where: str, shown: Pictures) -> list[str | Media]:
     if isinstance(content, str):
-        return content
-    return "".join(part.words(f"{where}.{place}") for place, part in enumerate(content or []))
+        return [content]
+    return [part.piece(f"{where}.{place}", shown) for place, part in enumerate(content or [])]
 
 
 KINDS = (ResponseRequest, TextSettings, TextFormat, ChosenFunction, ResponseTool, Item, ContentPart)

@@ -17,7 +17,7 @@ from fastapi.responses import Response
 
 from accord.data.tool_turns import ToolCall
 from accord.serving.answers import Choice, ended, told_tokens, usage, written
-from accord.serving.completions import WHOLE_CONTEXT, answered
+from accord.serving.completions import answered, understood
 from accord.serving.detokenizer import Apart
 from accord.serving.host import Piece, RefusedRequest, Token
 from accord.serving.response_fields import ResponseRequest
@@ -28,8 +28,8 @@ UNFINISHED = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 async def responses(asked: ResponseRequest, request: Request, service: With, who: Who) -> Response:
-    ask = asked.ask(WHOLE_CONTEXT)
-    return await answered(Written(asked, logprobs=ask.logprobs is not None), asked, [ask], request, service, who)
+    ask, beside = await understood(asked, request, service, who)
+    return await answered(Written(asked, logprobs=ask.logprobs is not None), asked, [ask], request, service, who, beside)
 
 
 class Written:

@@ -69,6 +69,10 @@ class Scened:
         """Return name and digest of the model behind a name; of an alias that of its scene's model."""
         return self.host.version(self._behind(model))
 
+    def sees(self, model: str) -> bool:
+        """Return whether the model behind a name reads pictures."""
+        return self.host.sees(self._behind(model))
+
     def state(self) -> dict[str, dict[str, float]]:
         return self.host.state()
 
@@ -146,10 +150,11 @@ class Scened:
 def in_stage(ask: Ask, stage: Stage) -> Ask:
     """Return a request with a scene's documents and sampling, where it has none of its own.
 
-    A request for calls of functions, or for an answer of a form, cannot be answered by quotations: its scene's documents are left out.
+    A request for calls of functions, for an answer of a form, or about a picture cannot be answered by quotations: its scene's documents
+    are left out.
     """
     documents = ask.documents
-    if not documents and not ask.tools and ask.schema is None:
+    if not documents and not ask.tools and ask.schema is None and not ask.media:
         documents = stage.documents
     own = {name: value for name, value in stage.sampling.items() if name not in ask.named}
     return replace(ask, sampling=replace(ask.sampling, **own), documents=documents)

@@ -14,9 +14,10 @@ from pydantic import Field, StringConstraints
 
 from accord.data.retrieval import Document
 from accord.data.tool_turns import ToolCall, ToolTurn
-from accord.records import Message, Role, Sampling
+from accord.records import Media, Message, Role, Sampling, composed
 from accord.serving.fields import Open
 from accord.serving.host import Ask, NotUnderstood
+from accord.serving.picture_parts import ImageUrl, Pictures
 from accord.serving.tool_fields import (
     MOST_CALLS,
     MOST_TOOLS,
@@ -41,6 +42,7 @@ MOST_ANSWERS = 16
 MOST_BIASED = 1024
 """Tokens that ``logit_bias`` may name."""
 SEED = 2**63
+USERS = "put pictures into the user's turns"
 
 Text = Annotated[str, StringConstraints(max_length=LONGEST)]
 TokenName = Annotated[str, StringConstraints(pattern="^[0-9]{1,9}$")]
@@ -48,17 +50,22 @@ StopWord = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class Part(Open):
-    """A part of a message. Only text is supported."""
+    """A part of a message: text, or a picture."""
 
     type: Annotated[str, StringConstraints(max_length=100)]
     text: Text | None = None
     refusal: Text | None = None
+    image_url: ImageUrl | None = None
 
-    def words(self, where: str) -> str:
-        """Return its text. Raises NotUnderstood for a part that is none."""
+    def piece(self, where: str, shown: Pictures) -> str | Media:
+        """Return its text or its picture. Raises NotUnderstood for a part that is neither."""
+        if self.type == "image_url":
+            if self.image_url is None:
+                raise NotUnderstood(f"{where}.image_url is missing", hint="give {url: data URL}", param=f"{where}.image_url")
+            return shown.take(self.image_url.url, f"{where}.image_url.url")
         said = {"text": self.text, "refusal": self.refusal}.get(self.type)
         if said is None:
-            raise NotUnderstood(f"{where} has the type {self.type!r}: this server reads text alone", param=f"{where}.type")
+            raise NotUnderstood(f"{where} has the type {self.type!r}: this server reads text and pictures", param=f"{where}.type")
         return said
 
 
@@ -74,8 +81,16 @@ class ChatMessage(Open):
     tool_calls: Annotated[list[Call], Field(max_length=MOST_CALLS)] = Field(default_factory=list[Call])
     tool_call_id: Id | None = Field(None, description="The call whose result this turn of the role tool is.")
 
-    def record(self, where: str) -> Message:
-        """Return the turn as a record. Raises NotUnderstood for one without words, and for a call or a result in another's turn."""
+    def pictures(self) -> list[int]:
+        """Return the places of the parts that are pictures."""
+        return [place for place, part in enumerate(self.content) if part.type == "image_url"] if isinstance(self.content, list) else []
+
+    def record(self, where: str, shown: Pictures) -> Message:
+        """Return the turn as a record. Raises NotUnderstood for one without words, and for a call or a result in another's turn.
+
+        Args:
+            shown: takes its pictures.
+        """
         content = self.content if self.content is not None or self.role != "assistant" else self.refusal
         if (self.role == "tool") != (self.tool_call_id is not None) or (self.tool_calls and self.role != "assistant"):
             field = "tool_calls" if self.tool_calls else "tool_call_id"
@@ -83,8 +98,13 @@ class ChatMessage(Open):
         if content is None and not self.tool_calls:
             raise NotUnderstood(f"{where}.content is missing", hint="give the turn's text", param=f"{where}.content")
         parts = content if isinstance(content, list) else []
-        joined = "".join(part.words(f"{where}.content.{place}") for place, part in enumerate(parts))
-        said = content if isinstance(content, str) else joined
+        if (places := self.pictures()) and self.role != "user":
+            where_from = f"{where}.content.{places[0]}"
+            raise NotUnderstood(f"{where_from} is a picture in a turn of the role {self.role!r}", hint=USERS, param=where_from)
+        told = [part.piece(f"{where}.content.{place}", shown) for place, part in enumerate(parts)]
+        if places:
+            return composed("user", told)
+        said = content if isinstance(content, str) else "".join(piece for piece in told if isinstance(piece, str))
         calls = list[ToolCall]()
         for place, call in enumerate(self.tool_calls):
             calls.append(call.function.call(call.id, f"{where}.tool_calls.{place}.function"))
@@ -171,14 +191,25 @@ class ChatRequest(Drawing):
     response_format: Format = Format(type="text")
     documents: Annotated[list[DocumentPart], Field(max_length=64)] = Field([], description="Answers with quotes from these alone.")
 
-    def ask(self, default: int) -> Ask:
-        """Return the request without its seed. Raises NotUnderstood when two fields contradict each other."""
+    def picture(self) -> str:
+        """Return the path of its first picture; empty when it has none."""
+        for number, message in enumerate(self.messages):
+            if places := message.pictures():
+                return f"messages.{number}.content.{places[0]}"
+        return ""
+
+    def ask(self, default: int, shown: Pictures) -> Ask:
+        """Return the request without its seed. Raises NotUnderstood when two fields contradict each other.
+
+        Args:
+            shown: takes the request's pictures.
+        """
         wanted = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(wanted) > 1:
             raise NotUnderstood("max_tokens and max_completion_tokens differ", where="max_tokens", hint="give only one of them")
         if self.top_logprobs is not None and not self.logprobs:
             raise NotUnderstood("top_logprobs needs logprobs", where="top_logprobs", hint="give logprobs: true")
-        turns = [message.record(f"messages.{place}") for place, message in enumerate(self.messages)]
+        turns = [message.record(f"messages.{place}", shown) for place, message in enumerate(self.messages)]
         answerable(turns, [f"messages.{place}.{{}}" for place in range(len(turns))], result="tool_call_id")
         schema = self.response_format.schema_of_answer()
         choice, only = (self.tool_choice, "") if isinstance(self.tool_choice, str) else ("required", self.tool_choice.function.name)
@@ -186,6 +217,8 @@ class ChatRequest(Drawing):
         one_form(tools, schema, "response_format")
         if self.documents and (tools or schema is not None):
             raise NotUnderstood("documents allow quotes alone, no calls and no schema", param="documents")
+        if self.documents and shown.files:
+            raise NotUnderstood("documents allow quotes alone, which no picture is", hint="leave one of them out", param="documents")
         return Ask(
             self.sampling(next(iter(wanted)) or default if wanted else default),
             conversation=named(turns),
@@ -196,6 +229,7 @@ class ChatRequest(Drawing):
             exact=bool(wanted),
             shorten=self.truncation == "auto",
             documents=tuple(Document(part.title, part.text) for part in self.documents),
+            media=shown.files,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
             logit_bias=self.biased(),
@@ -248,7 +282,7 @@ class CompletionRequest(Drawing):
 
 
 KINDS = (
-    *(ChatRequest, CompletionRequest, ChatMessage, Part, DocumentPart, StreamOptions),
+    *(ChatRequest, CompletionRequest, ChatMessage, Part, ImageUrl, DocumentPart, StreamOptions),
     *(Tool, Function, Call, Called, Choose, OneFunction, Format, Schema),
 )
 FIELDS = {name for kind in KINDS for name in kind.model_fields}

@@ -14,6 +14,7 @@ from accord.serving.host import Ask, Host
 from accord.serving.keys import Key, Keys
 from accord.serving.limits import Limits
 from accord.serving.metrics import Meter
+from accord.serving.picture_parts import PictureReader
 
 NOBODY = "open"
 """The caller when no key is needed."""
@@ -66,6 +67,7 @@ class Service:
     """Whether a field that nobody reads is refused."""
     keeper: Keeper | None = None
     """Stores answers; None stores nothing of anybody's."""
+    pictures: PictureReader = field(default_factory=PictureReader)
 
 
 @dataclass(frozen=True)

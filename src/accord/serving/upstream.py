@@ -24,7 +24,7 @@ import httpx
 from accord.data.tool_turns import ToolCall, template_turn
 from accord.engine.remote import KEY, LONGEST_WAIT, TRY_AGAIN, Show, asked_wait, content_of, hidden, parsed, sampling_fields, told
 from accord.errors import UsageError
-from accord.records import Message, Sampling
+from accord.records import MediaFile, Message, Sampling
 from accord.serving.host import Ask, Busy, Embedded, Finish, NotUnderstood, Piece, RefusedRequest, Token, TooSlow, Unavailable, UnknownModel
 
 LONGEST_LINE, LONGEST_ANSWER = 1_000_000, 64_000_000
@@ -45,16 +45,25 @@ class Upstream:
         seconds: deadline of one answer, from the first try to the last token.
         tries: how often a request is sent before its first token.
         pause: seconds before the second try; doubled with every further one.
-        show: gives a picture by its digest; without it messages with pictures are refused.
+        show: gives a picture by its digest; without it messages with pictures of the store are refused.
+        sees: whether its models read pictures; those of requests are passed on then.
     """
 
     def __init__(
-        self, address: str, *, key: str = "", seconds: float = 300.0, tries: int = 3, pause: float = 0.5, show: Show | None = None
+        self,
+        address: str,
+        *,
+        key: str = "",
+        seconds: float = 300.0,
+        tries: int = 3,
+        pause: float = 0.5,
+        show: Show | None = None,
+        sees: bool = False,
     ) -> None:
         if not address.startswith(("http://", "https://")):
             raise UsageError("is not an address", where=address, hint="give one like http://127.0.0.1:8000/v1")
         self.address, self.seconds, self.tries, self.pause = address.rstrip("/"), seconds, tries, pause
-        self._show = show
+        self._show, self._sees = show, sees
         self._key = key or os.environ.get(KEY, "")
         self._names: list[str] = []
         self._running: dict[str, int] = {}
@@ -67,6 +76,10 @@ class Upstream:
     def version(self, model: str) -> str:
         """Return the name at the server; only that server knows the weights."""
         return f"{model}@{urlsplit(self.address).netloc}"
+
+    def sees(self, model: str) -> bool:
+        """Return whether pictures are passed on."""
+        return self._sees
 
     def state(self) -> dict[str, dict[str, float]]:
         return {model: {"running": count} for model, count in self._running.items()}
@@ -204,7 +217,7 @@ def _body(model: str, ask: Ask, show: Show | None = None) -> dict[str, Any]:
     if ask.exact:
         body["max_tokens"] = ask.sampling.max_tokens
     if ask.conversation:
-        body["messages"] = [_turn(message, show) for message in ask.conversation]
+        body["messages"] = [_turn(message, _shown(ask.media, show)) for message in ask.conversation]
     else:
         body["prompt"] = ask.prompt if isinstance(ask.prompt, str) else list(ask.prompt)
     if ask.logprobs is not None:
@@ -226,8 +239,22 @@ def _body(model: str, ask: Ask, show: Show | None = None) -> dict[str, Any]:
     return body | {name: value for name, value in more.items() if value is not None}
 
 
+def _shown(media: Sequence[MediaFile], show: Show | None) -> Show | None:
+    """Return what gives a picture by its digest: one of the request, or one of the store."""
+    held = {file.digest: file for file in media}
+    if not held:
+        return show
+
+    def given(digest: str) -> MediaFile:
+        if digest in held or show is None:
+            return held[digest]
+        return show(digest)
+
+    return given
+
+
 def _turn(message: Message, show: Show | None) -> dict[str, Any]:
-    """Return a turn in OpenAI's form, in which the arguments of calls are text."""
+    """Return a turn in OpenAI's form, in which the arguments of calls are text, and pictures are data URLs."""
     turn = template_turn(message) | {"content": content_of(message, show)}
     for call in turn.get("tool_calls", ()):
         call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)

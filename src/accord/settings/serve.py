@@ -87,6 +87,8 @@ class ServeConfig(Settings):
     adapters: str = ""
     """Adapters served side by side over their base's body, in one batch, as `NAME=FOLDER` separated by commas; a model of the project
     that kept its adapter (`--keep-adapter`) by its name alone. A request's `model` names the adapter that answers."""
+    upstream_sees: bool = False
+    """The models of the server behind `--upstream` read pictures: those of requests are passed on as data URLs, else refused."""
     remembered: Natural = 32_768
     """Prompt tokens per model whose keys and values are cached for the next turn of a conversation."""
     threads: Count = 1

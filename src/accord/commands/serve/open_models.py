@@ -30,6 +30,10 @@ class LateHost:
         """Return name and digest of an open model. Raises UnknownModel."""
         return self._open(model).version(model)
 
+    def sees(self, model: str) -> bool:
+        """Return whether an open model reads pictures. Raises UnknownModel."""
+        return self._open(model).sees(model)
+
     def state(self) -> dict[str, dict[str, float]]:
         """Return the state of each open model."""
         return self._host.state() if self._host else {}

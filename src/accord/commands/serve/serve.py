@@ -78,8 +78,9 @@ def serve(
         hint = "leave it out, and give --banned-words to the server that has the models"
         raise UsageError("the models are another server's, and so are their tokens", where="[serve] banned_words", hint=hint)
     scenes = stages_of(opened, config, rules, flags.dtype, upstream=bool(upstream))
+    host: Host
     host = (
-        Upstream(upstream, seconds=config.seconds, show=picture_files(opened))
+        Upstream(upstream, seconds=config.seconds, show=picture_files(opened), sees=config.upstream_sees)
         if upstream
         else _model_host(opened, config, model, flags.dtype)
     )

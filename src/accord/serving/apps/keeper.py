@@ -114,6 +114,8 @@ def _not_stored(ask: Ask, wanted: bool | None) -> str:
         return "the request opted out"
     if ask.tools or any(type(message) is not Message for message in ask.conversation):
         return "it has tools"
+    if ask.media:
+        return "it has a picture"
     if not ask.conversation or ask.conversation[-1].role != "user":
         return "it does not end with a user's message"
     return ""
