@@ -45,10 +45,17 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 def _foreign() -> dict[str, list[str]]:
     """Return the packages of others that the source imports, each with the files that do."""
     found: dict[str, list[str]] = {}
+    recipes = ROOT / "src" / "accord" / "recipes"  # their files import each other as files of a project do
+    own = {path.stem for path in recipes.glob("*/*.py")}
     for path in sorted((ROOT / "src").rglob("*.py")):
         for module in _imports(ast.parse(path.read_text("utf-8"))):
             package = module.partition(".")[0]
-            if package not in sys.stdlib_module_names and package not in {"accord", "_typeshed", ""}:
+            if package not in sys.stdlib_module_names and package not in {
+                "accord",
+                "_typeshed",
+                "",
+                *(own if recipes in path.parents else ()),
+            }:
                 found.setdefault(package, []).append(str(path.relative_to(ROOT)))
     return found
 

@@ -260,7 +260,7 @@ def test_a_measure_by_its_name(project: accord.Project, site: Path, typed: Typed
     assert "the measure wordy: returned 'many' as 'words'" in err
     code, _, err = typed("probe", project.path, "sft", "--measure", "word", *FEW)
     assert code == 2
-    assert "there is no measure 'word' (known are tax, truth, safety, fairness, knowledge, words, wordy)" in err
+    assert "there is no measure 'word' (known are tax, truth, safety, fairness, knowledge, scenes, words, wordy)" in err
 
 
 GUARDS = """

@@ -15,6 +15,8 @@ for script in reward_accuracy pretraining_mix best_of_n hallucination held_out_l
 done
 printf '\n== asking_back\n'
 python "$HERE/asking_back.py" "$FOLDER" || failed=1
+printf '\n== picture_town\n'
+python "$HERE/picture_town.py" "$FOLDER/pictures" --seeds $SEEDS || failed=1
 for script in demonstrations_or_comparisons why_preferences whose_values fair_rewards patience; do
     printf '\n== %s\n' "$script"
     python "$HERE/$script.py" "$FOLDER/small" --seeds $SEEDS || failed=1

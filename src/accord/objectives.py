@@ -14,6 +14,7 @@ KL                kl_estimate, kl_rewards, adapted_kl_coef, best_of_n_kl
 Groups            group_advantages, leave_one_out_advantages, over_group_spread, rewards_to_go, telling_groups, overlong_penalty,
                   token_weights, response_sums, best_rows
 Q-learning        lambda_returns, expectile_loss
+Fairness          group_weights, lagrange_multiplier
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ from accord.algorithms.objectives import (
     expectile_loss,
     explained_variance,
     gae,
+    group_weights,
     importance_weights,
     ipo_loss,
     kl_estimate,
     kl_rewards,
     kto_loss,
+    lagrange_multiplier,
     lambda_returns,
     log_odds,
     masked_mean,
@@ -68,11 +71,13 @@ __all__ = [
     "explained_variance",
     "gae",
     "group_advantages",
+    "group_weights",
     "importance_weights",
     "ipo_loss",
     "kl_estimate",
     "kl_rewards",
     "kto_loss",
+    "lagrange_multiplier",
     "lambda_returns",
     "leave_one_out_advantages",
     "log_odds",

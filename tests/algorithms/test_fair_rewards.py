@@ -10,7 +10,7 @@ import torch
 from tiny import FP32, llama, metrics, same, scalar, sequences, weights
 
 from accord.algorithms import reward
-from accord.algorithms.objectives import group_weights, multiplier
+from accord.algorithms.objectives import group_weights, lagrange_multiplier
 from accord.algorithms.reward import Fairness, RankedRows, score_rows
 from accord.runtime.runs import Run
 from accord.settings import RewardConfig
@@ -25,9 +25,9 @@ def test_a_group_gains_weight_by_the_exponential_of_its_loss() -> None:
 
 
 def test_a_multiplier_rises_with_the_excess_and_stays_above_0() -> None:
-    assert multiplier(0.0, 0.3, 0.1, 0.5) == pytest.approx(0.1)
-    assert multiplier(0.1, 0.05, 0.1, 0.5) == pytest.approx(0.075)
-    assert multiplier(0.01, 0.0, 0.1, 0.5) == 0.0
+    assert lagrange_multiplier(0.0, 0.3, 0.1, 0.5) == pytest.approx(0.1)
+    assert lagrange_multiplier(0.1, 0.05, 0.1, 0.5) == pytest.approx(0.075)
+    assert lagrange_multiplier(0.01, 0.0, 0.1, 0.5) == 0.0
 
 
 def gradients(model: object) -> list[torch.Tensor]:

@@ -54,7 +54,7 @@ def group_weights(weights: Float[Tensor, " groups"], losses: Float[Tensor, " gro
     return grown / grown.sum()
 
 
-def multiplier(value: float, gap: float, limit: float, rate: float) -> float:
+def lagrange_multiplier(value: float, gap: float, limit: float, rate: float) -> float:
     """Return the next Lagrange multiplier of the limit gap <= limit: it moves by ``rate`` times the excess, but not below 0."""
     return max(0.0, value + rate * (gap - limit))
 

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from accord.algorithms.objectives import bradley_terry_loss, group_weights, multiplier, ranked_pairs, rao_kupper_loss
+from accord.algorithms.objectives import bradley_terry_loss, group_weights, lagrange_multiplier, ranked_pairs, rao_kupper_loss
 from accord.algorithms.optim import Schedule, adamw, cosine, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.data.token_rows import RowWindow
 from accord.models.adapters import restore_trained, trained_state
@@ -226,7 +226,7 @@ class Fairness:
         if len(gaps):
             gap = float(gaps.mean())
             metrics |= {"swap_gap": gap, "swap_multiplier": self.multiplier}
-            self.multiplier = multiplier(self.multiplier, gap, self.limit, self.rate)
+            self.multiplier = lagrange_multiplier(self.multiplier, gap, self.limit, self.rate)
         return metrics
 
     def state(self) -> dict[str, Any]:
