@@ -187,7 +187,7 @@ def test_answers_are_given_when_the_database_refuses_and_the_routes_say_503(tmp_
 
 def test_tools_and_other_roles_are_not_stored() -> None:
     from accord.data.tool_turns import ToolCall, ToolTurn
-    from accord.records import Message, Sampling
+    from accord.records import MediaFile, Message, Sampling, composed
     from accord.serving.host import Ask
     from accord.serving.keys import Key
 
@@ -199,6 +199,9 @@ def test_tools_and_other_roles_are_not_stored() -> None:
     assert keeper.opened(key, ends, "", None).headers == {"X-Accord-Stored": "no; it does not end with a user's message"}
     called = replace(plain, conversation=(ToolTurn("assistant", "", (ToolCall("f", "look_up", {}),)), Message("user", "u")))
     assert keeper.opened(key, called, "", None).headers == {"X-Accord-Stored": "no; it has tools"}
+    file = MediaFile("image", "image/png", b"pixels", 1, 1)
+    shown = Ask(Sampling(), conversation=(composed("user", [file.named(), "What is it?"]),), media=(file,))
+    assert keeper.opened(key, shown, "", None).headers == {"X-Accord-Stored": "no; it has a picture"}
 
 
 def test_prompts_of_held_out_users_are_kept_for_evaluation(served: Served) -> None:
