@@ -37,6 +37,9 @@ class Echo:
     def version(self, model: str) -> str:
         return f"{model}@{'a' * 12}"
 
+    def sees(self, model: str) -> bool:
+        return False
+
     def state(self) -> dict[str, dict[str, float]]:
         return {}
 

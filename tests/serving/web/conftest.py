@@ -55,6 +55,9 @@ class Scripted:
         self.swaps.append(name)
         self.open[name] = self.digests[model]
 
+    def sees(self, model: str) -> bool:
+        return False
+
     def state(self) -> dict[str, dict[str, float]]:
         return {}
 
