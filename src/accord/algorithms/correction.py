@@ -36,8 +36,8 @@ class Rounding:
 
 EXACT = Rounding(first=2e-3, bias=1e-3, tilt=1e-3, floor=1e-4)
 """Where both compute in float32."""
-COARSE = Rounding(first=0.03, bias=4e-3, tilt=0.01, floor=5e-3)
-"""Where either computes in bfloat16, float16 or less."""
+COARSE = Rounding(first=0.06, bias=4e-3, tilt=0.01, floor=5e-3)
+"""Where either computes in bfloat16, float16 or less. SmolLM2-135M, 30 layers whose weights were four bits, has a first gap of 0.033."""
 PLAINLY_EXACT = 2e-5
 """A first gap below this is one of float32 on both sides, where the sampler does not say in what it computes."""
 CHANCE = 5.0
