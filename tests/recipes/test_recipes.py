@@ -232,6 +232,27 @@ def test_a_recipe_of_ones_own_may_hold_more_and_never_overwrites_a_project(tmp_p
     assert (tmp_path / "p" / "accord.toml").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["keys.json", "Keys.JSON", "feedback.db-wal", "uploads/a/rows.jsonl"])
+def test_a_recipe_brings_no_keys_and_no_records_of_its_author(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(recipes.find("code"), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("[]", "utf-8")
+    told = init(tmp_path / "p", recipe=str(folder))
+    assert name not in told["files"]
+    assert not (tmp_path / "p" / name).exists()
+
+
+def test_a_link_out_of_a_recipe_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(recipes.find("code"), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "private.txt").write_text("a secret", "utf-8")
+    (folder / "notes.txt").symlink_to(tmp_path / "private.txt")
+    with pytest.raises(InputError, match="leads out of the recipe"):
+        init(tmp_path / "p", recipe=str(folder))
+    assert not (tmp_path / "p").exists()
+
+
 def test_unknown_recipes_and_two_wishes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()

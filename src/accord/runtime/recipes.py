@@ -34,8 +34,12 @@ FILES: Mapping[str, str] = {
 """What a recipe holds, by name."""
 GUIDELINES = {"guideline.md": "en", "guideline.zh-CN.md": "zh"}
 """The guidelines' languages. In a project they lie where its own guidelines do."""
-OWN_PLACES = ("models", "runs", "jobs", "cache", "guidelines", "feedback.db")
-"""Names in a project that belong to Accord; a recipe's files of these names are not copied."""
+OWN_PLACES = (
+    *("models", "runs", "jobs", "cache", "guidelines", "advice", "rejects", "undone", "uploads", "watch", "exports"),
+    *("feedback.db", "feedback.db-wal", "feedback.db-shm", "feedback.db-journal", "keys.json"),
+)
+"""Names in a project that belong to Accord; a recipe's files of these names are not copied. A recipe with API keys or sessions of its
+own would let its author into the project."""
 LARGEST = 64 << 20
 """Bytes of all files of a recipe."""
 
@@ -71,7 +75,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Return a recipe's files, checked, by the path that each has in a project.
 
     Raises:
-        InputError: a file is missing or cannot be read as what it is; names the file and the line.
+        InputError: a file is missing, leads out of the folder, or cannot be read as what it is; names the file and the line.
     """
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
@@ -82,8 +86,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     size = 0
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if not path.is_file() or inside.parts[0] in OWN_PLACES or any(_left_out(part) for part in inside.parts):
+        if not path.is_file() or inside.parts[0].casefold() in OWN_PLACES or any(_left_out(part) for part in inside.parts):
             continue
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError("is a link that leads out of the recipe", where=str(path), hint="put the file itself there")
         size += path.stat().st_size
         if size > LARGEST:
             raise InputError(f"the recipe holds more than {LARGEST >> 20} MB", where=str(path), hint="leave large files out")
