@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,10 +16,11 @@ from running import serving
 from accord.data.retrieval import Document
 from accord.data.scenes import Choice, Router
 from accord.errors import UsageError
-from accord.records import Message, Sampling
+from accord.records import MediaFile, Message, Sampling
 from accord.serving.api import create
 from accord.serving.guards import Rules
-from accord.serving.host import Ask, NotUnderstood, Piece
+from accord.serving.host import Ask, NotUnderstood, Piece, UnknownModel
+from accord.serving.keys import Keys
 from accord.serving.scenes import HEADER, Scened, Stage, Stages
 from accord.settings.scenes import read
 
@@ -113,6 +115,55 @@ def test_another_scene_brings_other_filters_and_documents() -> None:
     quoted = answer(host, "可以在三十天内退货吗？")
     assert [quote.text for quote in quoted.quotes] == ["可以在三十天内退货。"]
     assert quoted.scene == Choice("returns", "classifier")
+
+
+def test_a_scene_that_is_named_is_no_way_around_the_models_of_a_key() -> None:
+    around, ask = scened(Noting()), Ask(Sampling(), (Message("user", "A song"),))
+
+    def named(scene: str, *models: str) -> Choice | None:
+        return asyncio.run(around.choose("sft", ask, scene, lambda model: model in models))
+
+    with pytest.raises(UnknownModel, match="the key may not use the model of the scene 'poem'"):
+        named("poem", "sft")
+    for models in (("sft", "rhymes"), ("sft", "poet")):
+        assert named("poem", *models) == Choice("poem", "named")
+    assert named("rest", "sft") == Choice("rest", "named")
+
+
+def test_the_api_holds_a_key_to_its_models_whatever_scene_it_names(tmp_path: Path) -> None:
+    host, keys, body = Noting(), Keys(tmp_path), {"model": "sft", "messages": [{"role": "user", "content": "A song"}]}
+    token = keys.add("app", models=("sft",))[0]
+    stages = scened(host).stages
+    with serving(host, create(host, keys=keys, scenes=stages)) as url:
+        headers = {"Authorization": f"Bearer {token}", HEADER: "poem"}
+        refused = httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, timeout=60)
+        assert refused.status_code == 404
+        assert host.asked == []
+        assert httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers | {HEADER: "rest"}, timeout=60).status_code == 200
+
+
+def test_a_picture_is_refused_where_the_scenes_model_reads_text_alone() -> None:
+    host, picture = Noting(), MediaFile("image", "image/png", b"x", 1, 1)
+    with pytest.raises(NotUnderstood, match="the model of the scene poem reads text alone"):
+        answer(host, "What is this?", scene=Choice("poem", "classifier"), media=(picture,))
+    assert host.asked == []
+
+
+def test_a_scenes_model_is_opened_once_for_all_that_wait_for_it() -> None:
+    class Slow(Noting):
+        async def swap(self, name: str, model: str) -> None:
+            await asyncio.sleep(0.01)
+            await super().swap(name, model)
+
+    host = Slow()
+
+    async def asked() -> None:
+        around, ask = scened(host), Ask(Sampling(), (Message("user", "A song"),))
+        await asyncio.gather(*(whole(around.ask("poet", ask)) for _ in range(5)))
+
+    asyncio.run(asked())
+    assert host.open == ["sft", "rhymes"]
+    assert len(host.asked) == 5
 
 
 def test_raw_text_is_of_no_scene() -> None:

@@ -77,7 +77,7 @@ async def answered(
         kept = service.keeper.opened(who.key, asks[0], asked.user or "", (asked.model_extra or {}).get("store"))
     beside = {**beside, **kept.headers}
     asks = [replace(ask, named=frozenset(asked.model_fields_set)) for ask in asks]
-    asks, told = await in_scene(asked.model, asks, request.headers.get(HEADER, ""), service)
+    asks, told = await in_scene(asked.model, asks, request.headers.get(HEADER, ""), service, who)
     beside |= told
     seeded = [replace(ask, seed=seed) for ask in asks for seed in asked.seeds()]
     drawn = [service.meter.watch(asked.model, service.host.ask(asked.model, ask)) for ask in seeded]
@@ -101,7 +101,7 @@ async def answered(
     return JSONResponse(writer.whole(choices), headers=beside | service.limits.headers(who.id))
 
 
-async def in_scene(model: str, asks: Sequence[Ask], name: str, service: Service) -> tuple[list[Ask], dict[str, str]]:
+async def in_scene(model: str, asks: Sequence[Ask], name: str, service: Service, who: Caller) -> tuple[list[Ask], dict[str, str]]:
     """Return requests with their scene, and the header that tells it; as they were on a server without scenes.
 
     Args:
@@ -109,12 +109,13 @@ async def in_scene(model: str, asks: Sequence[Ask], name: str, service: Service)
 
     Raises:
         NotUnderstood: there is no such scene.
+        UnknownModel: the caller names a scene whose model they may not use.
     """
     if not isinstance(service.host, Scened):
         if name:
             raise NotUnderstood("this server has no scenes", where=HEADER, hint="leave the header out, or add [scenes.NAME] to accord.toml")
         return list(asks), {}
-    choice = await service.host.choose(model, asks[0], name)
+    choice = await service.host.choose(model, asks[0], name, who.may)
     if choice is None:
         return list(asks), {}
     service.meter.scenes.labels(choice.scene or NONE, choice.by, "yes" if choice.also else "no").inc()

@@ -17,7 +17,7 @@ from accord.data.scenes import Choice, Router
 from accord.errors import UsageError
 from accord.records import Message, Sampling
 from accord.serving.guards import Guarded, Rules
-from accord.serving.host import Ask, Embedded, Host, NotUnderstood, Piece
+from accord.serving.host import Ask, Embedded, Host, NotUnderstood, Piece, UnknownModel
 
 HEADER = "X-Accord-Scene"
 """The header with which a request names its scene, and with which a response tells it."""
@@ -60,6 +60,7 @@ class Scened:
         self.host, self.stages = host, stages
         self._plain = Guarded(host, rules, note)
         self._inside = {name: Guarded(host, stage.rules, note) for name, stage in stages.stages.items()}
+        self._opening = asyncio.Lock()
 
     def models(self) -> list[str]:
         """Return the names of the served models, and those under which scenes are asked for."""
@@ -99,14 +100,16 @@ class Scened:
             async for piece in pieces:
                 yield piece
 
-    async def choose(self, model: str, ask: Ask, name: str = "") -> Choice | None:
+    async def choose(self, model: str, ask: Ask, name: str = "", may: Callable[[str], bool] = lambda model: True) -> Choice | None:
         """Return the scene of a request; None for raw text, which has none.
 
         Args:
             name: the scene that the request names itself.
+            may: tells whether whoever asks may use a model: a scene that is named is no way around that.
 
         Raises:
             NotUnderstood: there is no such scene, or it is named for raw text.
+            UnknownModel: the scene is named, and who asks may use neither its model nor one of its aliases.
         """
         if not ask.conversation:
             if name:
@@ -118,6 +121,8 @@ class Scened:
             if not name:
                 raise
             raise NotUnderstood(error.what, where=HEADER, hint=error.hint) from error
+        if name and not self._open_to(name, may):
+            raise UnknownModel(f"the key may not use the model of the scene {name!r}", where=HEADER, hint="leave the header out")
         log.info("scene %s", choice.told)
         return choice
 
@@ -135,12 +140,22 @@ class Scened:
         if stage.model and not ask.pinned:
             wanted = stage.model
             if wanted not in self.host.models():
-                await self.swap(wanted, wanted)
+                async with self._opening:  # of many requests at once one opens it
+                    if wanted not in self.host.models():
+                        await self.swap(wanted, wanted)
+        if ask.media and not self.host.sees(wanted):
+            what = f"the request has a picture, and the model of the scene {choice.scene} reads text alone"
+            raise NotUnderstood(what, hint="leave the picture out, or name another scene", param="messages")
         told = in_stage(ask, stage)
         changed = told.sampling if told.sampling != ask.sampling else None
         async with aclosing(self._inside[choice.scene].ask(wanted, told)) as pieces:
             async for piece in pieces:
                 yield replace(piece, scene=choice, sampling=changed)
+
+    def _open_to(self, scene: str, may: Callable[[str], bool]) -> bool:
+        model = self.stages.stages[scene].model
+        names = [model, *(alias for alias, behind in self.stages.router.aliases.items() if behind == scene)]
+        return not model or any(map(may, names))
 
     def _behind(self, model: str) -> str:
         scene = self.stages.router.aliases.get(model, "")
