@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from visitors import Come
 
-from accord.feedback import chats, consents, reactions
+from accord.feedback import chats, consents, erasure, reactions
+from accord.feedback.copies import copies, remove_copies
 from accord.feedback.store import Store
 from accord.records import Labeler, Message, Prompt, Response, Sampling
 from accord.runtime import jobs
@@ -125,6 +126,38 @@ def test_a_turn_is_looked_into_only_with_consent(come: Come, store: Store, proje
     consents.answer(store, user.id, False, now=NOW)
     assert lead.get(address).status_code == 404
     assert not jobs.newest(project)
+
+
+def explained(project: Project, turn: str, asked: str) -> None:
+    """What a job leaves that explained a turn of the chat."""
+    folder = project.path / "jobs" / "001"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(
+        json.dumps({"arguments": ["explain", f"--answer={turn}"], "queue": "training", "at": "2026", "by": "x"})
+    )
+    (folder / "output.txt").write_text(json.dumps(FOUND | {"response": turn, "prompt_id": "chat-1", "prompt": asked}) + "\n")
+    (folder / "end.json").write_text(json.dumps({"exit": 0}))
+
+
+def test_what_was_explained_is_hidden_with_the_consent_and_gone_with_the_person(come: Come, store: Store, project: Project) -> None:
+    """The list of jobs shows no words of a chat, and `accord forget` leaves none in them."""
+    lead, user = come("lead"), come("user")
+    asked = chats.begin(store, user.id, "Which bread is good for my illness?", system="", key="k1", now=NOW)
+    told: dict[str, Any] = {"model": "m", "digest": "", "sampling": Sampling(), "seed": 0, "finish": "stop", "now": NOW}
+    chats.answer(store, asked, "Rye.", id="turn-1", **told)
+    reactions.react(store, user.id, "thumb", "turn-1", {"up": True, "reasons": [], "note": ""}, now=NOW)
+    consents.answer(store, user.id, True, now=NOW)
+    explained(project, "turn-1", "Which bread is good for my illness, [name]?")
+    address = f"{WHY}?id=turn-1"
+    assert "illness" in lead.get(address).text
+    consents.answer(store, user.id, False, now=NOW)
+    assert lead.get(address).status_code == 404
+    page = lead.get("/jobs/1").text
+    assert "illness" not in page
+    assert f'href="{address}"' in page
+    who = erasure.person(store, user.id)
+    remove_copies(copies(project.path, who, ()), who)
+    assert "illness" not in (project.path / "jobs" / "001" / "output.txt").read_text("utf-8")
 
 
 def test_the_page_is_in_the_project_only() -> None:

@@ -93,7 +93,7 @@ def _theirs(line: str, who: Person) -> bool:
 
 def _inside(value: Any, who: Person) -> bool:
     if isinstance(value, str):
-        return value in who.prompts or value in who.names or any(text in value for text in who.texts)
+        return value in who.prompts or value in who.names or value in who.turns or any(text in value for text in who.texts)
     if isinstance(value, dict):
         return any(_inside(part, who) for part in value.values())
     return isinstance(value, list) and any(_inside(part, who) for part in value)

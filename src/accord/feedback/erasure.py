@@ -44,6 +44,8 @@ class Person:
     """What they wrote, if it is long enough to identify them: the last turn of each of their prompts, and their demonstrations."""
     labelers: tuple[str, ...]
     """Those of the names that are labelers (everybody who uses the chat is one)."""
+    turns: frozenset[str] = frozenset()
+    """Ids of the turns of their chats: what `accord explain` told of one names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +64,18 @@ def person(store: Store, user: str) -> Person:
     Raises:
         StoreError: the store holds nothing, or the name is empty.
     """
-    p, d, people = schema.prompts, schema.demonstrations, schema.labelers
+    p, d, people, t, c = schema.prompts, schema.demonstrations, schema.labelers, schema.turns, schema.conversations
     names = frozenset({user, voice_of(user)}) if user else frozenset[str]()
     with store.read() as connection:
         found = list(connection.execute(select(p.c.id, p.c.messages).where(p.c.user.in_(names))))
         labelers = list(connection.scalars(select(people.c.id).where(people.c.id.in_(names))))
         texts = set(connection.scalars(select(d.c.text).where(d.c.labeler.in_(names))))
+        turns = frozenset(connection.scalars(select(t.c.id).join(c, c.c.id == t.c.conversation).where(c.c.user.in_(names))))
     if not found and not labelers:
         raise StoreError(f"the feedback database has no user {user!r}", hint="`accord export PROJECT --what prompts` names the users")
     texts |= {str(turns[-1][1]) for _, messages in found if (turns := json.loads(messages))}
     long = frozenset(text for text in texts if len(text) >= _SHORTEST)
-    return Person(user, names, frozenset(id for id, _ in found), long, tuple(sorted(labelers)))
+    return Person(user, names, frozenset(id for id, _ in found), long, tuple(sorted(labelers)), turns)
 
 
 def forget(store: Store, who: Person, *, by: str, why: str, now: datetime) -> dict[str, int]:

@@ -21,7 +21,7 @@ from accord.runtime import jobs, owners
 from accord.runtime.jobs import Job
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
-from accord.site import curves, new_run, project_site, run_views, waits
+from accord.site import curves, new_run, project_site, run_views, waits, why_pages
 
 router = APIRouter()
 QUIET = ("plan-memory", "config")
@@ -173,10 +173,13 @@ def compare(request: Request) -> Response:
 
 @router.get("/jobs/{number}")
 def job_page(request: Request, number: str) -> Response:
-    """Show a job: its command, state, result and log."""
+    """Show a job: its command, state, result and log. What an answer was explained by is shown on its own page, to whom it may be."""
     found, account = enter(request, "lead", "viewer")
     job = new_run.job_of(project_site.of(found).project, number)
-    return found.page("job.html", job=job, result=job.result(), states=_states(found), may_change=account.role == "lead", flat=flat)
+    why = why_pages.address_of(job)
+    result = None if why else job.result()
+    may_change = account.role == "lead"
+    return found.page("job.html", job=job, result=result, why=why, states=_states(found), may_change=may_change, flat=flat)
 
 
 @router.post("/jobs/{number}/{what}")

@@ -59,6 +59,15 @@ def explain(request: Request) -> Response:
     return found.go(f"{WHY}?{urlencode({'id': id})}")
 
 
+def address_of(job: Job) -> str:
+    """Return the page of what a job explained, which alone looks whether it may still be seen; empty for another job."""
+    command, *words = job.arguments or ("",)
+    if command != "explain":
+        return ""
+    id = next((word.removeprefix("--answer=") for word in words if word.startswith("--answer=")), "")
+    return f"{WHY}?{urlencode({'id': id})}"
+
+
 def _words(id: str) -> list[str]:
     return ["explain", f"--answer={id}"]
 
