@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import END, FP32, chat, llama, sequences
 from transformers import (
     AutoModelForCausalLM,
@@ -189,6 +190,7 @@ def test_keys_and_values_that_one_adapter_read_are_not_another_s(tmp_path: Path)
     assert said(runs[0]) != said(runs[1])
 
 
+@pytest.mark.filterwarnings("ignore:.*(tie_word_embeddings|save_embedding_layers):UserWarning")  # of peft, about the head
 def test_an_adapter_of_another_base_or_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
     base = tmp_path / "base"
     save_model(base, fused(), chat().tokenizer)
@@ -205,6 +207,11 @@ def test_an_adapter_of_another_base_or_of_another_kind_is_refused_by_name(tmp_pa
     for said_of, how in odd.items():
         with pytest.raises(ModelError, match=rf"does more than .*{said_of}.*--model"):
             open_adapter(model, by_peft(tmp_path / said_of, base, 1, **every, **how))
+    head = by_peft(tmp_path / "head", base, 1, r=2, lora_alpha=4, target_modules=["q_proj", "lm_head"])
+    alone = {name: tensor for name, tensor in load_file(head / "adapter_model.safetensors").items() if "lora_" in name}
+    save_file(alone, head / "adapter_model.safetensors")  # as peft saves it with save_embedding_layers=False
+    with pytest.raises(ModelError, match=r"on the language model head.*--model"):
+        open_adapter(model, head)
     with pytest.raises(ModelError, match="this is no adapter: it has no adapter_config"):
         open_adapter(model, base)
 

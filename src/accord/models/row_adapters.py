@@ -82,7 +82,10 @@ def open_adapter(model: Any, folder: Path, *, base: str | Path = "") -> RowAdapt
     if odd := [line for line, (key, value) in zip(shapes, expected.items(), strict=True) if weights[key].shape != value.shape]:
         raise ModelError(f"the adapter's shapes are of another base model: {named(odd)}", where=str(folder), hint=hint)
     check_base(folder, base)
-    return RowAdapter(_pairs(adapted.base_model.model, weights, folder))
+    pairs = _pairs(adapted.base_model.model, weights, folder)
+    if any(model.get_submodule(name) is model.get_output_embeddings() for name in pairs):
+        raise ModelError("the adapter is on the language model head, which reads no row by itself", where=str(folder), hint=MERGE)
+    return RowAdapter(pairs)
 
 
 def _refuse_more(told: Mapping[str, Any], folder: Path) -> None:
