@@ -17,6 +17,7 @@ from accord.commands.data.forget import forget
 from accord.commands.serve.rules import rules_of
 from accord.commands.tastes import PersonalScorer
 from accord.commands.train.reward import reward
+from accord.commands.train.reward_tastes import aside
 from accord.commands.train.taste import taste
 from accord.errors import InputError, ModelError, UsageError
 from accord.feedback import accounts, tastes
@@ -130,6 +131,19 @@ def test_no_taste_crosses_the_line_that_all_flags_drew(unlabeled: Project, tmp_p
         personal_scores = taste_of.scores(readings)
         personal_scores[0] = 100.0
         assert within_lines(shared, personal_scores, risks)[0] == -float("inf")
+
+
+def test_lines_are_drawn_by_the_flags_of_those_who_are_learned_from(unlabeled: Project, tmp_path: Path) -> None:
+    """Ann is a person; the others' flags are of another kind, of the group that is held out, or on held-out prompts."""
+    project = labeled(unlabeled, tmp_path / "p", [])
+    with Store.open(project.store_url) as store:
+        store.add_labelers([Labeler("machine", "simulated", ""), Labeler("apart", "person", "kept out")])
+        store.add_rankings(flagged("ann") + flagged("machine") + flagged("apart"))
+        split = {prompt.id: prompt.split for prompt in store.prompts()}
+        found = aside(store, replace(CONFIG, kinds="person", held_out_group="kept out"))
+    assert "validation" in {split[prompt.id] for prompt in PROMPTS}
+    expected = {f"{prompt.id}-{i}" for prompt in PROMPTS if split[prompt.id] == "train" for i in range(3)}
+    assert {id: len(each) for id, each in found.flags.items()} == dict.fromkeys(expected, 1)
 
 
 def test_what_cannot_be_learned_or_found_is_refused(unlabeled: Project, divided: Project, tmp_path: Path) -> None:

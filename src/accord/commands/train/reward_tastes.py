@@ -24,6 +24,7 @@ from accord.evaluation.statistics import group_means, interval
 from accord.feedback import disagreement as measures
 from accord.feedback.accounts import people as accounts
 from accord.feedback.criteria import HARM, MADE_UP
+from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.models.scalar import states_of_rows
 from accord.models.tastes import Floats, Taste, Tastes, fit, margins
@@ -51,7 +52,7 @@ class Aside:
 
 
 def aside(store: Store, config: RewardConfig) -> Aside:
-    """Read the labelers' groups in the field that the settings name, and the flags."""
+    """Read the labelers' groups in the field that the settings name, and the flags on training prompts by those who are learned from."""
     groups: dict[str, list[str]] = {}
     if config.personal_group == "group":
         groups = {person.id: [person.group] if person.group else [] for person in store.labelers()}
@@ -60,8 +61,9 @@ def aside(store: Store, config: RewardConfig) -> Aside:
             told = account.profile.get(config.personal_group, ())
             groups[account.id] = [told] if isinstance(told, str) else [str(each) for each in told]
     flags: dict[str, list[tuple[bool, bool]]] = {}
-    for ranking in store.rankings("training"):
-        for rating in ranking.ratings:
+    held_out = {person.id for person in store.labelers() if config.held_out_group and person.group == config.held_out_group}
+    for ranking in said_by(store, store.rankings("training", "train"), config.kinds):
+        for rating in () if ranking.labeler in held_out else ranking.ratings:
             flags.setdefault(rating.response_id, []).append((bool(HARM & set(rating.flags)), MADE_UP in rating.flags))
     return Aside(groups, flags)
 
