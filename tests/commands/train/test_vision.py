@@ -28,6 +28,7 @@ from accord.commands.train.grpo import grpo
 from accord.commands.train.kto import kto
 from accord.commands.train.reward import reward
 from accord.commands.train.sft import sft
+from accord.commands.train.star import star
 from accord.data.token_rows import RowWindow
 from accord.engine.local import LocalSampler
 from accord.engine.remote import RemoteSpeaker
@@ -37,7 +38,7 @@ from accord.models.folders import load_causal_lm
 from accord.models.pictures import tower_of
 from accord.records import Demonstration, Guideline, Labeler, Prompt, Ranking, Response, Sampling, composed
 from accord.runtime.project import Project
-from accord.settings import DpoConfig, GrpoConfig, KtoConfig, RewardConfig, SftConfig
+from accord.settings import DpoConfig, GrpoConfig, KtoConfig, RewardConfig, SftConfig, StarConfig
 
 FLAGS = RunFlags(dtype="float32")
 FILES = [picture(seed, (24 + 8 * (seed % 2), 32)) for seed in range(6)]
@@ -199,3 +200,10 @@ def test_a_run_reads_the_pictures_that_it_keeps(project: Project) -> None:
     kept = project.run("sft") / "media"
     assert {path.stem for path in kept.iterdir()} == {file.digest for file in FILES}
     assert (project.model("sft") / "processor_config.json").read_bytes() == (project.path / "base" / "processor_config.json").read_bytes()
+
+
+def test_problems_with_pictures_are_learned_by_majority(project: Project) -> None:
+    asked = StarConfig(rounds=1, batch_size=2, attempts=2, max_tokens=3, majority=True)
+    assert star(project, name="voted", flags=FLAGS, config=asked).summary["problems"] == 5
+    rows = [json.loads(line) for line in (project.run("voted") / "samples.jsonl").read_text().splitlines()]
+    assert QUESTION in str(rows[0])

@@ -153,7 +153,7 @@ def _by_majority(project: Project, sft: str, name: str, flags: RunFlags, config:
                 sampler=sampler,
                 scorer=algorithm.MajorityAnswer(config.attempts, config.agreement, model.format.text, right),
                 questions=[algorithm.Question(tokens, tokens) for tokens in ids],
-                decode=model.format.tokenizer.decode,
+                decode=model.format.written,
                 run=run,
                 dtype=dtype,
                 held_out=evaluated,
