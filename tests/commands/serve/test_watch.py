@@ -70,6 +70,14 @@ def test_a_model_that_did_not_change_has_no_change(project: Project) -> None:
     assert watch(project, "sft", anew=True, config=WatchConfig(**CONFIG))["checks"] == 1
 
 
+def test_answers_drawn_by_other_settings_are_no_change(project: Project) -> None:
+    for max_tokens in (5, 1, 5):
+        found = watch(project, "sft", config=WatchConfig(**CONFIG | {"max_tokens": max_tokens}))
+    assert found["checks"] == 2
+    assert found["change"] == [0, 0, 0]
+    assert "change" not in watch(project, "sft", config=WatchConfig(**CONFIG | {"max_tokens": 2}))
+
+
 def test_a_decline_is_told_and_goes_back_to_the_model_before(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     with Store.open(project.store_url) as store:
         for model in ("base", "sft"):

@@ -60,6 +60,8 @@ class Check:
     scores: list[float]
     words: float
     refused: float
+    how: str = ""
+    """The settings that the answers were drawn by."""
 
 
 def _show(metrics: Mapping[str, Any]) -> None:
@@ -136,7 +138,9 @@ def _check(project: Project, system: str, reward: str, roll_back: bool, anew: bo
     answers = _Answers(project, speaker, judge, config)
     now = answers.check(fixed, version)
     file = project.path / FOLDER / f"{_file_name(name)}.jsonl"
-    earlier = [] if anew else [check for check in _read(file) if (check.judge, check.prompts) == (now.judge, now.prompts)]
+    earlier = (
+        [] if anew else [check for check in _read(file) if (check.judge, check.prompts, check.how) == (now.judge, now.prompts, now.how)]
+    )
     file.parent.mkdir(exist_ok=True)
     if anew and file.exists():
         file.unlink()
@@ -242,7 +246,8 @@ class _Answers:
         refused = of_project(self.project).refuses(said)
         words = sum(len(drift.words(text)) for text in said) / len(said)
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        return Check(at, version, self.judge.digest, [prompt.id for prompt in prompts], scores, words, sum(refused) / len(refused))
+        how = f"temperature {config.temperature:g}, max_tokens {config.max_tokens}, seed {config.seed}"
+        return Check(at, version, self.judge.digest, [prompt.id for prompt in prompts], scores, words, sum(refused) / len(refused), how)
 
 
 def _speaker(project: Project, name: str, dtype: str) -> tuple[Speaker, str]:
