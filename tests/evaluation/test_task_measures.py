@@ -66,6 +66,9 @@ def test_a_label_is_right_alone() -> None:
         ("Fewer than 3 words", "one two three", [False]),
         ("写一句话，不超过5个字", "磨坊在河边上", [False]),
         ("Write about a mill", "A mill.", []),
+        ('Write. Do not use the word "very".', "A mill.", [True]),
+        ("Don't mention 'rye', without the word 'mill'", "A mill.", [True, False]),
+        ("Do not be long. Use 'rye'", "A mill.", [False]),
     ],
 )
 def test_countable_constraints(asked: str, text: str, kept: list[bool]) -> None:

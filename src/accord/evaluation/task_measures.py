@@ -31,6 +31,8 @@ _COMMON = (
     "a an the and or but of to in on at for with by from as is are was were be been it its this that these those he she they we you i",
     "his her their our your my not no do does did has have had will would can could should may might what which who when where why how",
 )
+_NOT = re.compile(r"(?:\bnot|n['’]t|\bnever|\bwithout|\bavoid)\b(?:[^\S\n]+\w+){0,2}[^\S\n]*$", re.IGNORECASE)
+"""What stands before a word that is to be left out: "do not use the word", "without the word"."""
 STOP = frozenset(word for line in _COMMON for word in line.split())
 """English words that carry no content."""
 
@@ -96,7 +98,8 @@ def constraints(asked: str, text: str) -> list[bool]:
     for how, number, what in _LIMIT_ZH.findall(asked):
         count = len(tokens(text)) if what == "字" else counts["sentence"]
         kept.append(count >= int(number) if how in ("至少", "不少于") else count <= int(number))
-    kept += [word.lower() in text.lower() for word in _WORD.findall(asked)]
+    for found in _WORD.finditer(asked):
+        kept.append((found[1].lower() in text.lower()) != bool(_NOT.search(asked[: found.start()])))
     return kept
 
 
