@@ -136,6 +136,7 @@ OF_THE_STAGE = {
     "lora_bits",
     "lora_alpha",
     "lora_targets",
+    "train_vision",
     "recompute",
     "save_every",
     "thumbs",
