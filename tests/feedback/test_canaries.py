@@ -161,7 +161,7 @@ def test_nothing_is_left_of_a_labeler_who_chats_and_is_imported(project: Project
     with Store.open(project.store_url) as store:
         accounts.redeem(store, accounts.invite(store, "labeler", words("account"), by="lead", now=NOW), now=NOW)
         eve = next(person.id for person in accounts.people(store))
-        accounts.set_profile(store, eve, {"language": words("profile")})
+        accounts.change_profile(store, eve, lambda profile: {"language": words("profile")})
         labels(store, eve)
         talks(store, eve)
     imports(project, eve, tmp_path)

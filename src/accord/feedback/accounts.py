@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
@@ -189,11 +189,21 @@ def qualify(store: Store, account: str, passed: bool, *, by: str, why: str, now:
         _change(connection, account, by, "qualify", why, now, qualified=passed)
 
 
-def set_profile(store: Store, account: str, profile: Mapping[str, Any]) -> None:
-    """Replace a person's stored choices and statements."""
+def change_profile(store: Store, account: str, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+    """Change a person's stored choices and statements in one transaction, so that what two requests change at once both stays.
+
+    Args:
+        change: takes the profile as it is, and returns what it becomes.
+    """
     a = schema.accounts
     with store.write() as connection:
-        connection.execute(update(a).where(a.c.id == account).values(profile=json.dumps(profile, ensure_ascii=False, sort_keys=True)))
+        written = connection.scalar(select(a.c.profile).where(a.c.id == account))
+        if written is None:
+            return
+        before: dict[str, Any] = json.loads(written)
+        if (after := dict(change(dict(before)))) != before:
+            profile = json.dumps(after, ensure_ascii=False, sort_keys=True)
+            connection.execute(update(a).where(a.c.id == account).values(profile=profile))
 
 
 def exclude(store: Store, labeler: str, *, by: str, why: str, now: datetime) -> None:

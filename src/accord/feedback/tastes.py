@@ -5,12 +5,11 @@ It is off until the user switches it on, exported with their data, and erased wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 from accord.feedback import accounts
-from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 
 KEY = "taste"
@@ -33,7 +32,27 @@ class Kept:
 def of(store: Store, user: str) -> Kept:
     """Return a user's taste; off and empty for whoever never opened the page."""
     account = accounts.account(store, user)
-    told: Any = account.profile.get(KEY) if account else None
+    return _kept(account.profile) if account else Kept()
+
+
+def say(store: Store, user: str, said: Mapping[str, int], *, on: bool) -> None:
+    """Store what a user says of their taste, and whether it is used; what was learned stays."""
+    _change(store, user, lambda kept: replace(kept, on=on, said=dict(said)))
+
+
+def learned(store: Store, user: str, leans: Mapping[str, tuple[float, float]], choices: int, contradictions: int) -> None:
+    """Store what was learned of a user who still has their taste switched on."""
+    found = {"leans": dict(leans), "choices": choices, "contradictions": contradictions}
+    _change(store, user, lambda kept: replace(kept, **found) if kept.on else kept)
+
+
+def forget(store: Store, user: str) -> None:
+    """Switch a user's taste off and remove all that is kept of it. Their choices stay theirs, on the page of their data."""
+    _change(store, user, lambda kept: Kept())
+
+
+def _kept(profile: Mapping[str, Any]) -> Kept:
+    told: Any = profile.get(KEY)
     if not isinstance(told, Mapping):
         return Kept()
     values = cast("Mapping[str, Any]", told)
@@ -41,28 +60,12 @@ def of(store: Store, user: str) -> Kept:
     return Kept(values["on"], dict(values["said"]), leans, values["choices"], values["contradictions"])
 
 
-def keep(store: Store, user: str, taste: Kept) -> None:
-    """Store a user's taste beside the rest of their profile.
+def _change(store: Store, user: str, change: Callable[[Kept], Kept]) -> None:
+    """Change a taste in one transaction: an answer that is being chosen does not bring back what its user forgot meanwhile."""
 
-    Raises:
-        Refused: there is no such account.
-    """
-    account = accounts.account(store, user)
-    if account is None:
-        raise Refused("unknown_labeler", 403, user)
-    if of(store, user) != taste:
-        accounts.set_profile(store, user, {**account.profile, KEY: asdict(taste)})
+    def changed(profile: dict[str, Any]) -> dict[str, Any]:
+        kept, rest = _kept(profile), {name: value for name, value in profile.items() if name != KEY}
+        after = change(kept)
+        return rest if after == Kept() else rest | {KEY: asdict(after)}
 
-
-def learned(store: Store, user: str, leans: Mapping[str, tuple[float, float]], choices: int, contradictions: int) -> None:
-    """Store what was learned of a user who still has their taste switched on."""
-    kept = of(store, user)
-    if kept.on:
-        keep(store, user, replace(kept, leans=dict(leans), choices=choices, contradictions=contradictions))
-
-
-def forget(store: Store, user: str) -> None:
-    """Switch a user's taste off and remove all that is kept of it. Their choices stay theirs, on the page of their data."""
-    account = accounts.account(store, user)
-    if account is not None and KEY in account.profile:
-        accounts.set_profile(store, user, {name: value for name, value in account.profile.items() if name != KEY})
+    accounts.change_profile(store, user, changed)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from accord.feedback import tastes
+from sqlalchemy import Connection
+
+from accord.feedback import accounts, tastes
 from accord.feedback.privacy import erase_labeler
+from accord.feedback.store import Store
 from accord.feedback.tastes import Kept
 from accord.records import Message, Sampling
 from accord.serving.guards import Guarded, Rules
@@ -35,6 +39,39 @@ def test_it_is_off_at_first_and_is_edited_exported_and_forgotten(come: Any) -> N
     assert tastes.of(uma.site.store, uma.id).on
     assert uma.post("/taste/forget").status_code == 200
     assert tastes.of(uma.site.store, uma.id) == Kept()
+
+
+class Interrupted:
+    """A store before each of whose changes something else happens."""
+
+    def __init__(self, store: Store, first: Callable[[], object]) -> None:
+        self.store, self.first, self.read = store, first, store.read
+
+    @contextmanager
+    def write(self) -> Generator[Connection]:
+        self.first()
+        with self.store.write() as connection:
+            yield connection
+
+
+def test_an_answer_under_way_does_not_bring_back_what_was_forgotten(come: Any) -> None:
+    uma = come("user")
+    store = uma.site.store
+    uma.post("/taste", on="yes", courtesy="more")
+    late: Any = Interrupted(store, lambda: tastes.forget(store, uma.id))
+    tastes.learned(late, uma.id, {"length": (-0.9, 0.2)}, 4, 1)
+    assert tastes.of(store, uma.id) == Kept()
+
+
+def test_what_two_pages_change_at_once_both_stays(come: Any) -> None:
+    uma = come("user")
+    store = uma.site.store
+    late: Any = Interrupted(store, lambda: accounts.change_profile(store, uma.id, lambda profile: profile | {"groups": ["nurses"]}))
+    tastes.say(late, uma.id, {"courtesy": 1}, on=True)
+    account = accounts.account(store, uma.id)
+    assert account is not None
+    assert account.profile["groups"] == ["nurses"]
+    assert tastes.of(store, uma.id) == Kept(on=True, said={"courtesy": 1})
 
 
 def test_it_goes_with_everything_and_with_the_account(come: Any) -> None:

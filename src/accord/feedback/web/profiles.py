@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,8 +31,12 @@ def keep_profile(request: Request) -> Response:
     lines = [" ".join(line.split())[:LONGEST_GROUP] for line in form.get("groups").split("\n")]
     groups = list(dict.fromkeys(line for line in lines if line.isprintable() and line))[:MOST_GROUPS]
     told = {"groups": groups, "language": form.get("language") if form.get("language") in LANGUAGES else ""}
-    kept = {key: value for key, value in account.profile.items() if key not in ("groups", "language")}
-    accounts.set_profile(found.site.store, account.id, {**kept, **{key: value for key, value in told.items() if value}})
+
+    def replaced(profile: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in profile.items() if key not in told}
+        return kept | {key: value for key, value in told.items() if value}
+
+    accounts.change_profile(found.site.store, account.id, replaced)
     response = found.go("/")
     response.delete_cookie(LANGUAGE_COOKIE, path=found.root or "/", secure=found.site.config.https, httponly=True, samesite="lax")
     return response

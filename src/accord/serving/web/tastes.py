@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from accord.data.traits import TRAITS, in_words
 from accord.feedback import tastes
-from accord.feedback.tastes import Kept
 from accord.feedback.web.access import Visit, act, enter
 from accord.serving.web import site
 from accord.serving.web.conversation_tools import as_file
@@ -35,9 +34,8 @@ def page(request: Request) -> Response:
 def keep(request: Request) -> Response:
     """Switch it on or off, and keep what the user says of their taste."""
     found, account, form = act(request)
-    kept = tastes.of(found.site.store, account.id)
     said = {name: SAID[form.get(name)] for name in TRAITS if form.get(name) in SAID}
-    tastes.keep(found.site.store, account.id, Kept(form.get("on") == "yes", said, kept.leans, kept.choices, kept.contradictions))
+    tastes.say(found.site.store, account.id, said, on=form.get("on") == "yes")
     return found.go("/taste")
 
 
