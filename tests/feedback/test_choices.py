@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from accord.feedback import accounts, chats, choices, consents, ownership, reactions
+from accord.feedback import accounts, chats, choices, consents, ownership, reactions, tastes
 from accord.feedback.store import Store
 from accord.records import Guideline, Message, Prompt, Ranking, Response, Sampling
 
@@ -26,7 +26,7 @@ def chosen(store: Store, user: str, key: str, choice: str) -> str:
         "now": NOW,
     }
     texts = ("By the river.", "It stands by the river, and gladly so.")
-    made = [chats.answer(store, asked, text, id=f"{key}-{i}", pair=f"p-{key}", **drawn) for i, text in enumerate(texts)]
+    made = [chats.answer(store, asked, text, id=f"{key}-{i}", **drawn) for i, text in enumerate(texts)]
     reactions.react(store, user, "choice", made[0].id, {"choice": choice}, other=made[1].id, now=NOW)
     return asked.conversation
 
@@ -42,6 +42,8 @@ def test_rankings_and_choices_in_the_chat_are_one_list_and_a_deleted_conversatio
     first = chosen(store, uma, "one", "first")
     chosen(store, uma, "two", "second")
     chosen(store, uma, "three", "tie")
+    assert [row.prompt.id for row in choices.of_person(store, uma)] == ["p"], "the taste of whoever did not switch it on is not looked for"
+    tastes.say(store, uma, {}, on=True)
     found = choices.of_person(store, uma)
     texts = sorted((row.prompt.messages[-1].content, row.responses[row.ranks.index(1)].text) for row in found)
     assert texts == [

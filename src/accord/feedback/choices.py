@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from accord.feedback import chats, reactions
+from accord.feedback import chats, reactions, tastes
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.records import Prompt, RankedPrompt, Response
@@ -15,9 +15,12 @@ PREFERRED = {"first": (1, 2), "second": (2, 1)}
 
 
 def of_person(store: Store, person: str) -> list[RankedPrompt]:
-    """Return what a person chose: their own rankings, and their choices in the chat that they have not withdrawn."""
+    """Return what a person chose: their own rankings, and of whoever switched their taste on also what they chose in the chat.
+
+    Choices that they have withdrawn are left out.
+    """
     ranked = [row for row in store.ranked_prompts() if row.labeler == person]
-    return [*ranked, *_in_chat(store, person)]
+    return [*ranked, *_in_chat(store, person)] if tastes.of(store, person).on else ranked
 
 
 def _in_chat(store: Store, user: str) -> Iterator[RankedPrompt]:

@@ -73,6 +73,7 @@ def test_a_new_person_is_learned_from_few_choices_and_a_contradictory_one_stays_
     found = taste(divided.path, user="new", **options)
     assert found["choices"] == 6
     assert found["contradictions"] == 0
+    assert found["choices_in_chat"].startswith("left out")
     assert found["ordered_by_own"] > 0.8
     assert [len(each["texts"]) for each in found["next"]] == [2, 2]
     assert {each["prompt"] for each in found["next"]} <= {prompt.id for prompt in PROMPTS[:7]}, "of prompts that this person has not seen"
@@ -177,7 +178,7 @@ def test_the_chat_chooses_by_the_taste_of_those_who_switched_it_on(divided: Proj
     with Store.open(project.store_url) as store:
         accounts.invite(store, "user", "Bob", by="lead", labeler="bob", now=datetime.now(UTC))
         assert rules.score_for("bob") is None
-        tastes.keep(store, "bob", tastes.Kept(on=True))
+        tastes.say(store, "bob", {}, on=True)
         score = rules.score_for("bob")
         assert score is not None
         worth = list(score(asked, texts))

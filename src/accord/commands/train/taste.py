@@ -1,7 +1,8 @@
 """`accord taste`: learn a person's taste from a few choices, say it in words, and name the pair to ask next.
 
-Needs a reward model of `accord reward --personal`, and choices of the person: rankings on the site, or choices of two answers in the chat.
-Trains nothing and stores nothing: the person's weights are a regression of a few numbers over their choices (docs/taste.md).
+Needs a reward model of `accord reward --personal`, and choices of the person: rankings on the site, or choices of two answers in the chat
+by whoever switched their taste on there. Trains nothing and stores nothing: the person's weights are a regression of a few numbers over
+their choices (docs/taste.md).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from accord.commands.models import compute_dtype, local_speaker
 from accord.commands.tastes import PersonalScorer
 from accord.data import traits
 from accord.errors import InputError
-from accord.feedback import choices
+from accord.feedback import choices, tastes
 from accord.feedback.store import Store
 from accord.models.tastes import Taste, information, margins, within_lines
 from accord.records import Message, Prompt, RankedPrompt, Response, Sampling
@@ -68,7 +69,7 @@ def taste(
     with Store.open(opened.store_url) as store:
         if user not in {person.id for person in store.labelers()}:
             raise InputError(f"the database has no person {user!r}", where="--user", hint="`accord labelers list` shows the ids")
-        chosen = choices.of_person(store, user)
+        chosen, chat = choices.of_person(store, user), tastes.of(store, user).on
         pool = list(_pool(store, {row.prompt.id for row in chosen}, config)) if config.next else []
     personal = PersonalScorer.open(opened, reward, dtype)
     learned = personal.fit(chosen)
@@ -77,6 +78,7 @@ def taste(
         "user": user,
         "reward": reward,
         "choices": learned.choices,
+        "choices_in_chat": "counted" if chat else "left out: this person has not switched their taste on",
         "contradictions": choices.contradictions(chosen),
         "consistent": learned.consistent,
         **_foretold(personal, learned, chosen),
