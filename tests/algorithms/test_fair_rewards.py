@@ -79,7 +79,21 @@ def test_the_group_with_the_higher_loss_weighs_more_and_weights_sum_to_the_numbe
     assert moved["group_weight.strict"] == pytest.approx(2.0)
     assert moved["group_weight.plain"] + moved["group_weight.strict"] == pytest.approx(2.0)
     assert fairness.weight(rankings[0]) < 0.01
+    fairness.step(rankings, torch.tensor([0.0, 0.0, 0.0, 500.0]), torch.zeros(0))
+    assert fairness.weights["strict"] == pytest.approx(2.0), "a loss whose exponential no float32 holds"
     assert not Fairness.of(RewardConfig(), rankings).step(rankings, torch.zeros(4), torch.zeros(0))
+
+
+def test_groups_are_weighed_by_the_loss_that_is_learned() -> None:
+    """A regression that is right is no loss, whatever its pairs say; a tie that is modelled is one."""
+    rated = [RankedRows([[1], [2]], [1, 2], group=name, worths=(0.1, 0.0)) for name in ("off", "right")]
+    moved = Fairness.of(RewardConfig(worst_group=1.0), rated).step(rated, torch.tensor([2.1, 0.0, 0.1, 0.0]), torch.zeros(0))
+    assert moved["group_weight.off"] / moved["group_weight.right"] == pytest.approx(math.exp(2.0))  # the mean of 2 squared and 0
+    ranked = [RankedRows([[1], [2]], [1, 1], group="tied"), RankedRows([[1], [2]], [1, 2], group="plain")]
+    moved = Fairness.of(RewardConfig(worst_group=1.0), ranked).step(
+        ranked, torch.tensor([3.0, 0.0, 9.0, 0.0]), torch.zeros(0), torch.tensor(0.5)
+    )
+    assert moved["group_weight.tied"] > 2 * moved["group_weight.plain"]
 
 
 def run_of(folder: Path, config: RewardConfig, *, resume: bool = False) -> Run:

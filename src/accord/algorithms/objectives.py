@@ -50,8 +50,7 @@ def group_weights(weights: Float[Tensor, " groups"], losses: Float[Tensor, " gro
 
     Groups without a ranking in the batch have a loss that is not a number: their weight only shrinks by the sum.
     """
-    grown = weights * torch.exp(rate * losses.nan_to_num(0.0))
-    return grown / grown.sum()
+    return (weights.log() + rate * losses.nan_to_num(0.0)).softmax(0)  # exp of a large loss alone would be infinite
 
 
 def lagrange_multiplier(value: float, gap: float, limit: float, rate: float) -> float:

@@ -148,7 +148,9 @@ def train(
             metrics = _summary(passed, found["scores"]) | {"loss": added(found["loss"])}
             metrics |= {"lr": config.lr * share, "grad_norm": float(found["grad_norm"])}
             metrics["pairs_per_second"] = metrics.pop("pairs") / (time.perf_counter() - began)
-            metrics |= fairness.step(passed, found["scores"], found["gaps"])
+            metrics |= fairness.step(
+                passed, found["scores"], found["gaps"], None if tie_threshold is None else tie_threshold.detach().cpu()
+            )
 
             # step 4: accuracy on held-out prompts at the end of an epoch, checkpoint
             if step % a_pass == 0 and validation:
@@ -213,11 +215,11 @@ class Fairness:
         """Return how much a ranking counts in the loss."""
         return ranking.weight * self.weights.get(ranking.group, 1.0)
 
-    def step(self, passed: Sequence[RankedRows], scored: Tensor, gaps: Tensor) -> dict[str, float]:
+    def step(self, passed: Sequence[RankedRows], scored: Tensor, gaps: Tensor, threshold: Tensor | None = None) -> dict[str, float]:
         """Move the groups' weights by their losses, and the multiplier by the gap; return both, where there are any."""
         metrics = dict[str, float]()
         if self.weights:
-            losses = _by_group(passed, scored, list(self.weights))
+            losses = _by_group(passed, scored, list(self.weights), threshold)
             weights = torch.tensor(list(self.weights.values()))
             moved = group_weights(weights / len(weights), losses, self.worst_group) * len(weights)
             found: list[float] = moved.tolist()
@@ -239,11 +241,19 @@ class Fairness:
         self.multiplier = float(state.get("multiplier", self.multiplier))
 
 
-def _by_group(passed: Sequence[RankedRows], scored: Tensor, groups: Sequence[str]) -> Tensor:
-    """Return the mean Bradley-Terry loss of each group's rankings; not a number for a group without one."""
+def _loss(scored: Tensor, ranking: RankedRows, threshold: Tensor | None) -> Tensor:
+    """Return the loss of a ranking's scores, before its weight: on the ratings where it has some, else on its pairs."""
+    if ranking.worths:
+        return F.mse_loss(scored, torch.tensor(ranking.worths, device=scored.device))
+    ranks = torch.tensor(ranking.ranks)
+    return bradley_terry_loss(scored, ranks) if threshold is None else rao_kupper_loss(scored, ranks, threshold)
+
+
+def _by_group(passed: Sequence[RankedRows], scored: Tensor, groups: Sequence[str], threshold: Tensor | None) -> Tensor:
+    """Return the mean loss of each group's rankings; not a number for a group without one."""
     found: dict[str, list[Tensor]] = {group: [] for group in groups}
     for part, ranking in zip(torch.split(scored, [len(ranking.rows) for ranking in passed]), passed, strict=True):
-        found[ranking.group].append(bradley_terry_loss(part, torch.tensor(ranking.ranks)))
+        found[ranking.group].append(_loss(part, ranking, threshold))
     return torch.stack([torch.stack(each).mean() if each else torch.tensor(math.nan) for each in found.values()])
 
 
@@ -278,12 +288,7 @@ def _accumulate(
         by_prompt = torch.split(flat[:own], [len(ranking.rows) for ranking in part])
         each = list[Tensor]()
         for s, ranking in zip(by_prompt, part, strict=True):
-            ranks = torch.tensor(ranking.ranks)
-            if ranking.worths:
-                loss = F.mse_loss(s, torch.tensor(ranking.worths, device=s.device))
-            else:
-                loss = bradley_terry_loss(s, ranks) if threshold is None else rao_kupper_loss(s, ranks, threshold)
-            weight = fairness.weight(ranking)
+            loss, weight = _loss(s, ranking, threshold), fairness.weight(ranking)
             each.append(loss if weight == 1.0 else weight * loss)
         loss = (torch.stack(each).sum() if each else flat.sum()) / len(chosen)
         if len(flat) > own:
