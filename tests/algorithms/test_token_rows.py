@@ -14,7 +14,8 @@ from accord.algorithms import dpo, ilql, kto, process, reward, sft
 from accord.data.token_rows import LongRows, RowTooLong, RowWindow, window_tokens
 from accord.errors import InputError, UsageError
 from accord.models.packing import pack
-from accord.models.scalar import RewardModel, scores
+from accord.models.scalar import RewardModel, scored_row, scores
+from accord.runtime.pictures import picture_id
 from accord.settings.methods import LABELED
 
 PROMPT, RESPONSE, END = list(range(10, 30)), [5, 6, 1], 1
@@ -132,3 +133,17 @@ def test_a_reward_model_never_reads_a_response_without_its_prompt() -> None:
     assert one != other
     whole = scores(model, pack([[28, 29, *long]]), dtype=FP32).item()
     assert one == pytest.approx(whole, abs=1e-5), "a quarter of the window is the prompt's, and the response keeps its end"
+
+
+def test_no_cut_goes_through_a_picture_or_takes_one_away() -> None:
+    picture = [picture_id("ab" * 32)] * 3
+    window = RowWindow(8, "cut_prompt")
+    assert window.join([1, 2, *picture, 3], [4, 5, 6], "p").tokens == [2, *picture, 3, 4, 5, 6]
+    for before in ([1, *picture, 1], [*picture, 1, 2, 3]):
+        with pytest.raises(RowTooLong):
+            window.join([*before, 2, 3], [4, 5, 6], "p")
+    assert window.fit_prompt([9, 1, 2, *picture, 3, 4, 5], "p") == [1, 2, *picture, 3, 4, 5]
+    with pytest.raises(RowTooLong):
+        window.fit_prompt([*picture, 1, 2, 3, 4, 5, 6], "p")
+    assert scored_row([1, 2, *picture, 3], [4, 5], 7) == [2, *picture, 3, 4, 5]
+    assert scored_row([*picture, 1, 2, 3], [4, 5], 6) == [*picture, 1, 2, 3, 4, 5], "it exceeds the window"

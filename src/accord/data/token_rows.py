@@ -2,7 +2,7 @@
 
 A row that does not fit the window is left out and counted, or loses the left of its prompt, or stops the run, as ``long_rows`` says.
 A response is never cut: it would be learned without its end. A prompt that is cut keeps a quarter of the window at least, since a
-response without its prompt would be learned under any prompt at all.
+response without its prompt would be learned under any prompt at all. It never loses a picture: what follows is about it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from accord.data.template_render import EndlessTemplate
 from accord.errors import InputError, UsageError
+from accord.runtime.pictures import shows
 
 LongRows = Literal["drop", "cut_prompt", "refuse"]
 MOST_TOKENS = 2048
@@ -91,7 +92,7 @@ class RowWindow:
             raise InputError(what, where=where, hint="write a response, or remove the row")
         tokens = [*prompt, *response]
         over = max(len(tokens) - self.tokens, 0)
-        if over and (self.long_rows != "cut_prompt" or len(prompt) - over < max(self.tokens // 4, 1)):
+        if over and (self.long_rows != "cut_prompt" or len(prompt) - over < max(self.tokens // 4, 1) or shows(prompt[:over])):
             what = f"{len(prompt)} prompt and {len(response)} response tokens in a window of {self.tokens}"
             hint = "raise max_tokens, set long_rows to drop, or remove the row"
             raise RowTooLong(what, len(tokens), where=where, hint=hint)
@@ -129,7 +130,7 @@ class RowWindow:
             RowTooLong: it does not fit, and may not be cut.
         """
         over = max(len(prompt) - self.tokens, 0)
-        if over and self.long_rows != "cut_prompt":
+        if over and (self.long_rows != "cut_prompt" or shows(prompt[:over])):
             hint = "lower max_tokens, set long_rows to drop, or remove the prompt"
             what = f"{len(prompt)} prompt tokens, where {self.tokens} leave room for a response"
             raise RowTooLong(what, len(prompt), where=where, hint=hint)

@@ -22,6 +22,7 @@ from accord.models.folders import load_scalar_model
 from accord.models.packing import PackedBatch, divided, pack
 from accord.models.sharding import whole
 from accord.runtime import ranks
+from accord.runtime.pictures import shows
 
 BIAS, WINDOW = "reward_bias", "reward_window"
 """What a reward model's config.json says beside its architecture."""
@@ -137,10 +138,13 @@ def scored_row(prompt: Sequence[int], response: Sequence[int], window: int, cont
     """Return the tokens of a pair as they are scored within a window; with 0 there is none.
 
     The prompt keeps a quarter of the window, so that a response is never scored without one. The response stays whole, although it
-    may then exceed the window, unless the model has no positions for its end.
+    may then exceed the window, unless the model has no positions for its end. So does a prompt that would lose a picture: the response is
+    about it.
     """
     over = len(prompt) + len(response) - window
     if not window or over <= 0:
         return [*prompt, *response]
     kept = min(len(prompt), max(len(prompt) - over, window // 4, 1))
+    if shows(prompt[: len(prompt) - kept]):
+        kept = len(prompt)
     return [*prompt[len(prompt) - kept :], *response][: context or None]

@@ -35,3 +35,8 @@ def digest_named(id: int) -> str:
 def words_of(tokens: Iterable[int]) -> list[int]:
     """Return a row's tokens without those of pictures."""
     return [token for token in tokens if token < FIRST]
+
+
+def shows(tokens: Iterable[int]) -> bool:
+    """Return whether a picture, or a part of one, is among a row's tokens."""
+    return any(token >= FIRST for token in tokens)
