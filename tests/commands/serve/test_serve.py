@@ -126,15 +126,15 @@ def test_adapters_answer_under_their_names_beside_their_base_as_their_merged_mod
     real_model(project, "base")
     brief = adapted(project, "brief", 1)
     adapted(project, "formal", 2)
-    told = f"terse={brief}, formal"
+    told = f"shop/terse={brief}, formal"
     with running("serve", project.path, "--port", 0, "--no-keys", "--model", "brief", "--adapters", told, "--dtype", "float32") as output:
         said = output.readline()
-        assert said.startswith("Serving brief, base, terse, formal at http://127.0.0.1:"), said
+        assert said.startswith("Serving brief, base, shop/terse, formal at http://127.0.0.1:"), said
         address = said.split(" at ")[1].split()[0]
         who = [output.readline() for _ in range(4)]
         assert "an adapter over base, in one batch with it" in who[2], who
         names = [row["id"] for row in httpx.get(f"{address}/models", timeout=60).json()["data"]]
-        assert names == ["brief", "base", "terse", "formal"]
+        assert names == ["brief", "base", "shop/terse", "formal"]
         answers = dict[str, tuple[str, list[float]]]()
         for name in names:
             turns = [{"role": "user", "content": "Who keeps the mill?"}]
@@ -143,10 +143,10 @@ def test_adapters_answer_under_their_names_beside_their_base_as_their_merged_mod
             choice = body["choices"][0]
             assert body["system_fingerprint"].startswith(f"{name}@")
             answers[name] = choice["message"]["content"], [token["logprob"] for token in choice["logprobs"]["content"]]
-        assert answers["terse"][0] == answers["brief"][0]
-        assert answers["terse"][1] == pytest.approx(answers["brief"][1], abs=1e-4)
-        assert answers["base"][1] != pytest.approx(answers["terse"][1], abs=1e-2)
-        assert answers["formal"][1] != pytest.approx(answers["terse"][1], abs=1e-2)
+        assert answers["shop/terse"][0] == answers["brief"][0]
+        assert answers["shop/terse"][1] == pytest.approx(answers["brief"][1], abs=1e-4)
+        assert answers["base"][1] != pytest.approx(answers["shop/terse"][1], abs=1e-2)
+        assert answers["formal"][1] != pytest.approx(answers["shop/terse"][1], abs=1e-2)
 
 
 def test_adapters_that_cannot_be_served_are_refused_by_name(tmp_path: Path) -> None:

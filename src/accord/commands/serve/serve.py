@@ -134,9 +134,11 @@ def _say_who_answers(host: Host, project: Project) -> None:
     shelf = Shelf(project) if isinstance(host, ModelHost) else None
     adapters = host.adapters if isinstance(host, ModelHost) else {}
     for name in host.models():
-        where = f"{project.model(name)}  {shelf.origin(name)}" if shelf else "another server's"
+        where = "its folder or hub name" if shelf else "another server's"
         if name in adapters:
             where = f"an adapter over {adapters[name].base}, in one batch with it"
+        elif shelf and name in project.models():
+            where = f"{project.model(name)}  {shelf.origin(name)}"
         print(f"  model={name}: {host.version(name)}  {where}", flush=True)
 
 
