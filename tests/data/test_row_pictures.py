@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,18 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "data/link.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(InputError, match="is not there"):
         rows(tmp_path / "data", {"prompt": "?", "image": "link.png"})
+
+
+def test_of_a_file_that_is_too_large_no_more_is_read_than_shows_it(tmp_path: Path) -> None:
+    with (tmp_path / "film.jpg").open("wb") as file:
+        file.truncate(200_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="more than 20 MB"):
+            rows(tmp_path, {"prompt": "What is it?", "image": "film.jpg"})
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_words_that_look_like_places_are_words_without_a_picture(tmp_path: Path) -> None:

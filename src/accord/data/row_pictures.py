@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from accord.data.pictures import Gathered, in_data_url
+from accord.data.pictures import MOST_BYTES, Gathered, in_data_url
 from accord.data.row_context import HISTORY, SYSTEM, is_turn, is_turns
 from accord.data.rows import Row, empty, listed
 from accord.errors import InputError
@@ -263,7 +263,9 @@ class _Layout:
         if re.match(r"[a-z][a-z0-9+.-]*://", given, re.IGNORECASE):
             hint = f"download the pictures, and name their files, {DROP}"
             raise self.row.error(field, f"the picture is an address, {given[:80]!r}: an import fetches nothing", hint)
-        return self.gathered.take(self._file(given, field).read_bytes(), f"{where}, file {given!r}"[:300])
+        path, where = self._file(given, field), f"{where}, file {given!r}"[:300]
+        with path.open("rb") as file:  # of a larger one, which is refused, no more is read
+            return self.gathered.take(file.read(MOST_BYTES + 1), where)
 
     def _file(self, name: str, field: str) -> Path:
         folder = self.row.file.parent.resolve()
