@@ -8,7 +8,7 @@ import pytest
 
 from accord.errors import UsageError
 from accord.evaluation.systems import conversation, final_answer, parse_system
-from accord.records import Demonstration, Message, Prompt
+from accord.records import Demonstration, Media, Message, Prompt, composed
 from accord.runtime.project import Project
 from accord.settings.conditions import Condition
 
@@ -73,3 +73,14 @@ def test_a_condition_is_known_by_its_name_alone_where_the_project_has_it() -> No
     assert parse_system("sft+kind", own).own == own["kind"]
     with pytest.raises(UsageError, match="no prompting condition called 'kind'"):
         parse_system("sft+kind")
+
+
+def test_words_around_a_prompt_leave_its_pictures() -> None:
+    shown = Media("image", "ab" * 32)
+    asked = (composed("user", [shown, "What is it?"]),)
+    for said in (
+        *(conversation(each, asked) for each in ("concise", "honest", "quote")),
+        conversation("own", asked, (), Condition(suffix="Be brief.")),
+    ):
+        assert said[-1].media == (shown,)
+        assert said[-1].content != asked[0].content

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -116,7 +116,7 @@ def conversation(
         return tuple(messages)
     asked = messages[-1].content
     words = WORDS[condition]["zh" if language_of(asked) == "zh" else "en"]
-    return (*messages[:-1], Message("user", words.replace("{prompt}", asked)))
+    return (*messages[:-1], replace(messages[-1], content=words.replace("{prompt}", asked)))
 
 
 def _around(own: Condition, messages: Sequence[Message], shots: Sequence[Demonstration]) -> tuple[Message, ...]:
@@ -131,7 +131,7 @@ def _around(own: Condition, messages: Sequence[Message], shots: Sequence[Demonst
     for example in own.examples:
         before += [Message("user", example["prompt"]), Message("assistant", example["response"])]
     rest = [message for message in messages[:-1] if message.role != "system"]
-    return (*before, *rest, Message("user", "\n\n".join(part for part in (prefix, asked, suffix) if part)))
+    return (*before, *rest, replace(messages[-1], content="\n\n".join(part for part in (prefix, asked, suffix) if part)))
 
 
 def final_answer(condition: str, text: str, own: Condition | None = None) -> str:

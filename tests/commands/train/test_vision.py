@@ -207,3 +207,11 @@ def test_problems_with_pictures_are_learned_by_majority(project: Project) -> Non
     assert star(project, name="voted", flags=FLAGS, config=asked).summary["problems"] == 5
     rows = [json.loads(line) for line in (project.run("voted") / "samples.jsonl").read_text().splitlines()]
     assert QUESTION in str(rows[0])
+
+
+def test_a_swap_of_groups_keeps_the_picture(project: Project) -> None:
+    """No word names a group here, so nothing has a twin; a twin without its picture would be another text."""
+    reward(project, name="swapped", flags=FLAGS, config=RewardConfig(epochs=1, lr=1e-3, warmup_steps=0, swap_axes="gender"))
+    rows = [json.loads(line) for line in (project.run("swapped") / "metrics.jsonl").read_text().splitlines()]
+    assert rows
+    assert not any("swap_gap" in row for row in rows)

@@ -41,7 +41,7 @@ from accord.feedback.criteria import ranked_by
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.returns import returns
 from accord.feedback.store import Store
-from accord.records import Demonstration, Message, RankedPrompt, Worth
+from accord.records import Demonstration, RankedPrompt, Worth
 from accord.runtime import ranks
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
@@ -206,7 +206,7 @@ def _swapped(spoken: ChatFormat, row: RankedPrompt, rows: algorithm.RankedRows, 
         return ()
     wholes = [[*spoken.prompt(row.prompt.messages), *spoken.tokens_of(row.prompt, response)] for response in row.responses]
     for axis in axes:
-        turns = tuple(Message(turn.role, swap(turn.content, axis)) for turn in row.prompt.messages)
+        turns = tuple(replace(turn, content=swap(turn.content, axis)) for turn in row.prompt.messages)
         for response, whole in zip(row.responses, wholes, strict=True):
             text = swap(response.text, axis)
             if whole not in rows.rows or (turns == row.prompt.messages and text == response.text):
