@@ -12,11 +12,13 @@ import pytest
 import torch
 import transformers
 from evaluated import Answered, Typed
+from sqlalchemy import select
 
-from accord.commands.evaluate.explain_sources import Source, learned
+from accord.commands.evaluate.explain_sources import Source, in_use, learned
 from accord.commands.models import TextScorer
-from accord.feedback import chats
+from accord.feedback import chats, schema
 from accord.feedback.store import Store
+from accord.feedback.withdrawals import withdraw
 from accord.records import Demonstration, Labeler, Message, Prompt, RankedPrompt, Response, Sampling
 from accord.runtime.project import Project
 
@@ -110,6 +112,25 @@ def test_only_what_was_learned_from_is_searched(town: Path) -> None:
     assert 0 < len(found) == len(trained) < len(rows)
     (town / "runs" / "reward" / "rankings.jsonl").write_text("")
     assert not sources(town, "rankings")
+
+
+def test_what_was_withdrawn_since_is_not_shown(answered: Answered, town: Path) -> None:
+    """A snapshot keeps what somebody took back; the explanation says that there was something, and shows none of it."""
+    planted = next(each for each in sources(town, "demonstrations") if len(each.prompt.messages) == 1 and len(each.best.text) > 30)
+    ranked = next(each for each in sources(town, "rankings") if each.prompt.id != planted.prompt.id)
+    with Store.open(Project.open(town).store_url) as store, store.write() as connection:
+        withdraw(connection, "demonstration", [(planted.id, "consent withdrawn")], by="x", now=NOW)
+        k = schema.rankings
+        theirs = connection.scalars(select(k.c.id).where(k.c.prompt_id == ranked.prompt.id, k.c.labeler == ranked.labeler))
+        withdraw(connection, "ranking", [(id, "consent withdrawn") for id in theirs], by="x", now=NOW)
+    asked = ("--prompt", planted.prompt.messages[0].content, "--text", planted.best.text)
+    found = answered("explain", town, *asked, "--by", "words", "--nearest", "5", *EXACT)["sources"]
+    assert planted.id not in {each["id"] for each in found["records"]}
+    assert any("not shown: 2 records" in remark for remark in found["remarks"])
+    with Store.open(Project.open(town).store_url) as store:
+        left = in_use(store, sources(town, "rankings"))
+    assert (ranked.id, ranked.labeler) not in {(each.id, each.labeler) for each in left}
+    assert len(left) == len(sources(town, "rankings")) - 1
 
 
 def scored(model: Any, ids: list[int]) -> torch.Tensor:

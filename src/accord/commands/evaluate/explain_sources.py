@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from sqlalchemy import Connection, select
 from torch import Tensor
 
 from accord.algorithms.objectives import bradley_terry_loss
@@ -21,8 +22,10 @@ from accord.commands.evaluate.explain_answer import Answer
 from accord.commands.models import Model, TextScorer, load_model
 from accord.data import retrieval
 from accord.errors import UsageError
-from accord.feedback import traces
+from accord.feedback import schema, traces
 from accord.feedback.snapshot import read_snapshot
+from accord.feedback.store import Store
+from accord.feedback.withdrawals import is_withdrawn, withdrawn_ids
 from accord.models.decoder import context_of, states_at
 from accord.models.packing import by_tokens, pack
 from accord.models.policy import logprobs
@@ -83,6 +86,38 @@ def learned(project: Project, models: Sequence[str]) -> list[Source]:
     return list(found.values())
 
 
+def in_use(store: Store, sources: Sequence[Source]) -> list[Source]:
+    """Return the records that nobody has withdrawn or erased since: a snapshot keeps them until `accord forget`, and nobody is shown them.
+
+    A record that the database never had, as of a run from elsewhere, stays.
+    """
+    prompts = {source.prompt.id for source in sources}
+    responses = {text.id for source in sources if source.kind != "demonstrations" for text in source.texts}
+    demonstrations = {source.id for source in sources if source.kind == "demonstrations"}
+    k, t = schema.rankings, schema.thumbs
+    with store.read() as connection:
+        gone = set(withdrawn_ids(connection, "prompt", prompts))
+        gone |= set(withdrawn_ids(connection, "demonstration", demonstrations)) | set(withdrawn_ids(connection, "response", responses))
+        said = {
+            "rankings": _taken_back(connection, "ranking", k.c.id, k.c.prompt_id, k.c.labeler),
+            "thumbs": _taken_back(connection, "thumb", t.c.id, t.c.response_id, t.c.labeler),
+        }
+    kept = list[Source]()
+    for source in sources:
+        ids = {source.prompt.id, source.id, *(text.id for text in source.texts)}
+        if not ids & gone and (source.id, source.labeler) not in said.get(source.kind, ()):
+            kept.append(source)
+    return kept
+
+
+def _taken_back(connection: Connection, kind: str, id: Any, about: Any, labeler: Any) -> set[tuple[str, str]]:
+    """Return what labelers said of a prompt or a response, and have no other opinion of in place of the one that was withdrawn."""
+    gone = {(row[0], row[1]) for row in connection.execute(select(about, labeler).where(is_withdrawn(kind, id)))}
+    if not gone:
+        return gone
+    return gone - {(row[0], row[1]) for row in connection.execute(select(about, labeler).where(~is_withdrawn(kind, id)))}
+
+
 def _sources(snapshot: traces.Snapshot) -> Iterator[tuple[Source, Any]]:
     for kind, record in RECORDS.items():
         if kind != snapshot.what:
@@ -131,8 +166,12 @@ def nearest(
         UsageError: states or gradients are asked for, and there is no reward model, or it is too large.
     """
     names = [name for name in (answer.response.model, reward if scorer else "") if name in project.models()]
-    sources = learned(project, names) if config.nearest else []
+    every = learned(project, names) if config.nearest else []
+    with Store.open(project.store_url) as store:
+        sources = in_use(store, every)
     by, remarks = _method(scorer, config), list[str]()
+    if len(sources) < len(every):
+        remarks.append(f"withdrawn since these models learned, and not shown: {len(every) - len(sources):,} records")
     counts = {kind: sum(source.kind == kind for source in sources) for kind in RECORDS}
     told: dict[str, Any] = {"by": by, "models": names, "searched": {kind: count for kind, count in counts.items() if count}}
     if not sources:
