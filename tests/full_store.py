@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Float, Integer, Table, insert, select
+from sqlalchemy import Boolean, Connection, Float, Integer, LargeBinary, Table, insert, select
 
 from accord.feedback import schema
 from accord.feedback.store import Store
@@ -34,6 +34,8 @@ def value(column: Any, number: int) -> Any:
         return number % 2 == 1
     if isinstance(column.type, Integer):
         return number + 1
+    if isinstance(column.type, LargeBinary):
+        return f"{column.name}{number}".encode() + bytes([0, 255])
     if isinstance(column.type, Float):
         return 0.1 + number / 3
     if column.name in READ:

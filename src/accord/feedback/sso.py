@@ -201,7 +201,6 @@ class Provider:
 
     def _client(self, back: str) -> Any:  # httpx's client, of whose types authlib tells nothing
         how: dict[str, Any] = {"redirect_uri": back, "scope": self.config.scopes, "code_challenge_method": "S256", "timeout": SECONDS}
-        how["transport"] = Bounded(SECONDS, LARGEST)  # a timeout alone holds each read, not the exchange
         return OAuth2Client(self.config.client_id, self.secret, **how)
 
     def _described(self) -> dict[str, Any]:
