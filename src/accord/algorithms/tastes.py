@@ -169,7 +169,7 @@ def _factor(pairs: _Pairs, people: int, dims: int, penalty: float) -> tuple[Tens
     left, sizes, right = found
     scale = (sizes / sizes.max().clamp(min=1e-9))[:dims]
     weights = torch.cat([torch.zeros(people, 1), 0.3 * people**0.5 * left[:, :dims] * scale], dim=1).contiguous().requires_grad_()
-    start: Tensor = 0.1 * right[:dims]
+    start = torch.mul(right[:dims], 0.1)
     basis = torch.zeros(dims, pairs.states.shape[1]).copy_(start).requires_grad_()
     optimizer = torch.optim.LBFGS([weights, basis], max_iter=60, history_size=10, line_search_fn="strong_wolfe")
 
