@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -165,12 +166,13 @@ def _factor(pairs: _Pairs, people: int, dims: int, penalty: float) -> tuple[Tens
     surprise = pairs.weight * torch.sigmoid(-pairs.shared)
     towards = torch.zeros(people, pairs.states.shape[1]).index_add_(0, pairs.person, surprise[:, None] * pairs.states)
     counts = torch.zeros(people).index_add_(0, pairs.person, pairs.weight).clamp(min=1)
-    found: tuple[Tensor, Tensor, Tensor] = torch.linalg.svd(towards / counts.sqrt()[:, None], full_matrices=False)
-    left, sizes, right = found
+    found = torch.linalg.svd(towards / counts.sqrt()[:, None], full_matrices=False)
+    left, sizes, right = cast("tuple[Tensor, Tensor, Tensor]", found)
     scale = (sizes / sizes.max().clamp(min=1e-9))[:dims]
     weights = torch.cat([torch.zeros(people, 1), 0.3 * people**0.5 * left[:, :dims] * scale], dim=1).contiguous().requires_grad_()
-    start = torch.mul(right[:dims], 0.1)
-    basis = torch.zeros(dims, pairs.states.shape[1]).copy_(start).requires_grad_()
+    basis = torch.zeros(dims, pairs.states.shape[1])
+    basis[: right.shape[0]] = 0.1 * right[:dims]
+    basis.requires_grad_()
     optimizer = torch.optim.LBFGS([weights, basis], max_iter=60, history_size=10, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
