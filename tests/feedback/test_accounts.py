@@ -99,7 +99,7 @@ def test_every_change_of_standing_leaves_a_row(store: Store) -> None:
     assert not account.qualified
     accounts.qualify(store, account.id, True, by="lead", why="7 of 7", now=NOW)
     accounts.pause(store, account.id, by="lead", why="slow", now=NOW)
-    accounts.set_profile(store, account.id, {"language": "zh"})
+    accounts.change_profile(store, account.id, lambda profile: {**profile, "language": "zh"})
     now = accounts.session(store, session, now=NOW)
     assert now
     assert (now.qualified, now.paused, now.profile) == (True, True, {"language": "zh"})

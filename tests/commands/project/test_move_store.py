@@ -111,7 +111,7 @@ def test_what_has_the_old_store_open_can_no_longer_write(full: Project, other: s
         with pytest.raises(StoreError, match="the store has moved"):
             open_site.add_prompts([prompt("after")])
         with pytest.raises(StoreError, match="the store has moved"):
-            accounts.set_profile(open_site, "labelers-1-é", {"language": "en"})
+            accounts.change_profile(open_site, "labelers-1-é", lambda profile: {**profile, "language": "en"})
     with Store.open(other) as store:
         assert "before" in {one.id for one in store.prompts()}
 
