@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from tiny import END, FP32, PROMPTS, ByFunction, llama, metrics
 
-from accord.algorithms import grpo, raft
+from accord.algorithms import grpo, online_dpo, raft
 from accord.algorithms.early_stopping import HeldOut
 from accord.algorithms.rewards import Mixture, Term
 from accord.engine.local import LocalSampler
 from accord.protocols import Sampler, Scorer
 from accord.runtime.runs import Run
-from accord.settings import GrpoConfig, RaftConfig, ReinforceConfig, RlooConfig
+from accord.settings import GrpoConfig, OnlineDpoConfig, RaftConfig, ReinforceConfig, RlooConfig
 from accord.settings.methods import METHODS
 from accord.settings.mixins import DrawnBy, EarlyStopping, Episodes, LongPrompts, Recorded, Rewards, Training
 
@@ -33,6 +33,7 @@ KINDS: dict[str, Kind] = {
     "rloo": Kind(RlooConfig, grpo.train, 3),
     "reinforce": Kind(ReinforceConfig, grpo.train, 1),
     "raft": Kind(RaftConfig, raft.train, 2),
+    "online-dpo": Kind(OnlineDpoConfig, online_dpo.train, 2),
 }
 """A new method takes its place in the laws by a line here."""
 SMALL: dict[str, Any] = {

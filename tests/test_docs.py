@@ -36,7 +36,8 @@ def test_every_metric_is_on_its_stages_page(path: Path) -> None:
     shared = [node for node in ast.parse(ROLLOUTS.read_text("utf-8")).body if isinstance(node, ast.FunctionDef) and f"{node.name}(" in text]
     keys = metrics(ast.parse(text)) | metrics(ast.Module([*shared], []))
     assert len(keys) >= 3, "no metrics were found: has `metrics` in this file got another name?"
-    assert not missing(keys, path.stem), f"docs/{path.stem}.md does not define these metrics"
+    page = path.stem.replace("_", "-")
+    assert not missing(keys, page), f"docs/{page}.md does not define these metrics"
 
 
 KEYED = {"dict[str, float]", "dict[str, Tensor]", "tuple[list[dict[str, Tensor]], float]"}

@@ -13,7 +13,8 @@ A project is a folder with its feedback, its models and its runs. Create one, pu
 
 Put in      create, open, add, import_, prompts, inspect, export; Prompt, Demonstration, Response, Ranking, Thumb, Labeler
 Label       queue, label, rank (by a function), agreement, plan
-Train       pretrain, sft, reward, process, ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, star; sample, critique, prefer
+Train       pretrain, sft, reward, process, ppo, dpo, kto, grpo, rloo, reinforce, raft, online_dpo,
+            distill, ilql, star; sample, critique, prefer
 Evaluate    benchmark, compare, evaluate, examine, frontier, probe, solve, doctor, lineage
 Use         answer, score, speaker, scorer, taste, serve, chat
 Read back   rows, metrics and samples, for a data frame; store
@@ -75,10 +76,12 @@ if TYPE_CHECKING:
     from accord.commands.serve.chat import chat
     from accord.commands.serve.serve import serve
     from accord.commands.train.critique import critique
+    from accord.commands.train.distill import distill
     from accord.commands.train.dpo import dpo
     from accord.commands.train.grpo import grpo
     from accord.commands.train.ilql import ilql
     from accord.commands.train.kto import kto
+    from accord.commands.train.online_dpo import online_dpo
     from accord.commands.train.ppo import ppo
     from accord.commands.train.prefer import prefer
     from accord.commands.train.pretrain import pretrain
@@ -134,6 +137,9 @@ if TYPE_CHECKING:
         CritiqueConfig as CritiqueConfig,
     )
     from accord.settings import (
+        DistillConfig as DistillConfig,
+    )
+    from accord.settings import (
         DpoConfig as DpoConfig,
     )
     from accord.settings import (
@@ -162,6 +168,9 @@ if TYPE_CHECKING:
     )
     from accord.settings import (
         LabelConfig as LabelConfig,
+    )
+    from accord.settings import (
+        OnlineDpoConfig as OnlineDpoConfig,
     )
     from accord.settings import (
         OpenConfig as OpenConfig,
@@ -282,6 +291,7 @@ __all__ = [
     "config",
     "create",
     "critique",
+    "distill",
     "doctor",
     "dpo",
     "evaluate",
@@ -298,6 +308,7 @@ __all__ = [
     "load_model",
     "metrics",
     "objectives",
+    "online_dpo",
     "open",
     "plan",
     "ppo",

@@ -10,9 +10,9 @@ A mask is called ``keep`` and is True on the tokens that count. Shapes are in th
 Rankings          bradley_terry_loss, rao_kupper_loss, plackett_luce_loss, ranked_pairs, share_above
 Preferences       dpo_loss, robust_dpo_loss, ipo_loss, odds_ratio_loss, log_odds, kto_loss
 Policy gradients  gae, clipped_policy_loss, clipped_value_loss, importance_weights, whiten, masked_mean, explained_variance
-KL                kl_estimate, kl_rewards, adapted_kl_coef, best_of_n_kl
+KL                kl_divergence, generalised_jsd, kl_estimate, kl_rewards, adapted_kl_coef, best_of_n_kl
 Groups            group_advantages, leave_one_out_advantages, over_group_spread, rewards_to_go, telling_groups, overlong_penalty,
-                  token_weights, response_sums, best_rows
+                  token_weights, response_sums, best_rows, extreme_pairs
 Q-learning        lambda_returns, expectile_loss
 Fairness          group_weights, lagrange_multiplier
 """
@@ -22,6 +22,7 @@ from __future__ import annotations
 from accord.algorithms.groupwise_objectives import (
     best_of_n_kl,
     best_rows,
+    extreme_pairs,
     group_advantages,
     leave_one_out_advantages,
     over_group_spread,
@@ -40,9 +41,11 @@ from accord.algorithms.objectives import (
     expectile_loss,
     explained_variance,
     gae,
+    generalised_jsd,
     group_weights,
     importance_weights,
     ipo_loss,
+    kl_divergence,
     kl_estimate,
     kl_rewards,
     kto_loss,
@@ -69,11 +72,14 @@ __all__ = [
     "dpo_loss",
     "expectile_loss",
     "explained_variance",
+    "extreme_pairs",
     "gae",
+    "generalised_jsd",
     "group_advantages",
     "group_weights",
     "importance_weights",
     "ipo_loss",
+    "kl_divergence",
     "kl_estimate",
     "kl_rewards",
     "kto_loss",

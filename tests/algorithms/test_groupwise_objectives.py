@@ -15,6 +15,7 @@ from tiny import rng
 from accord.algorithms.groupwise_objectives import (
     best_of_n_kl,
     best_rows,
+    extreme_pairs,
     group_advantages,
     leave_one_out_advantages,
     over_group_spread,
@@ -202,3 +203,24 @@ def test_the_estimate_sees_that_two_responses_cannot_be_log_n_apart() -> None:
     """Where the formula goes on growing: a policy of two responses (Beirami et al. 2024)."""
     assert best_of_n_kl(torch.full((9,), math.log(0.5)), 1000) == pytest.approx(math.log(2))
     assert statistics.best_of_n_kl(1000) > 5
+
+
+@given(st.lists(st.integers(-2, 2), min_size=1, max_size=6), st.integers(2, 4))
+def test_a_pair_is_the_best_and_the_worst_of_a_group_found_one_by_one(rewards: list[int], n: int) -> None:
+    """Of each group the largest and the smallest reward, the first of equals; nothing where all are equal."""
+    rows = [float(reward) for reward in rewards for _ in range(n)]
+    for place in range(len(rows)):
+        rows[place] += (place * 7) % 3
+    expected: list[tuple[int, int]] = []
+    for first in range(0, len(rows), n):
+        group = range(first, first + n)
+        best, worst = max(group, key=lambda i: rows[i]), min(group, key=lambda i: rows[i])
+        if rows[best] > rows[worst]:
+            expected.append((best, worst))
+    found = extreme_pairs(torch.tensor(rows), n)
+    assert list(zip(*found.tolist(), strict=True)) == expected
+
+
+def test_equal_rewards_give_no_pair() -> None:
+    assert extreme_pairs(torch.tensor([1.0, 1.0, 3.0, 2.0, 0.0, 0.0]), 2).tolist() == [[2], [3]]
+    assert extreme_pairs(torch.zeros(6), 3).shape == (2, 0)

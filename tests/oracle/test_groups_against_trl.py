@@ -9,32 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import FP32, chat, llama, rng, sequences, weights
+from tiny import FP32, llama, rng
 from torch import Tensor
+from trl_rows import PROMPTS, RESPONSES, REWARDS, SPOKEN, VOCAB, agree, plain
 
 from accord.algorithms.grpo import _losses, learning_targets
 from accord.algorithms.rollouts import Drawn, Rollout, measure
 from accord.settings import GrpoConfig, RlooConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the peer's own
-SPOKEN = chat()
-VOCAB = len(SPOKEN.tokenizer)
-PROMPTS = [row for row in sequences([4, 6], seed=1, vocab=VOCAB) for _ in range(3)]
-RESPONSES = sequences([3, 5, 2, 7, 1, 4], seed=9, vocab=VOCAB)
-REWARDS = torch.randn(6, generator=rng(4))
 LIMIT, BETA = 8, 0.3
-
-
-def plain(seed: int) -> Any:
-    """Our tiny model's weights in transformers' own forward pass."""
-    from transformers import LlamaForCausalLM
-
-    ours = llama(seed, vocab=VOCAB)
-    config = ours.config.__class__.from_dict({**ours.config.to_dict()})
-    config._attn_implementation = "eager"
-    model = LlamaForCausalLM(config)
-    model.load_state_dict(ours.state_dict())
-    return model
 
 
 def rollout() -> Rollout:
@@ -127,11 +111,3 @@ def test_advantages_are_theirs() -> None:
     rewards = (REWARDS - BETA * ((batch.logprobs - batch.reference) * batch.keep).sum(1)).view(2, 3)
     left_out = (rewards - (rewards.sum(1, keepdim=True) - rewards) / 2).flatten()
     assert torch.allclose(learning_targets(RlooConfig(**SHARED), batch).advantages[:, 0], left_out, atol=1e-5)
-
-
-def agree(loss: float, grads: dict[str, Tensor], other: float, expected: dict[str, Tensor]) -> None:
-    assert loss == pytest.approx(other, rel=1e-5, abs=1e-5)
-    assert grads.keys() == expected.keys() <= weights(llama(1, vocab=VOCAB)).keys()
-    for name, grad in grads.items():
-        assert torch.allclose(grad, expected[name], rtol=1e-4, atol=1e-5), name
-    assert max(grad.abs().max().item() for grad in grads.values()) > 1e-3

@@ -18,7 +18,7 @@ from rolled import Dice
 from tiny import END, FP32, PROMPTS, SMALL, learn, llama, scalar, weights
 from torch import Tensor
 
-from accord.algorithms import star
+from accord.algorithms import distill, star
 from accord.algorithms.draws import Remembered
 from accord.algorithms.process import ProcessReward
 from accord.algorithms.rewards import ExactAnswer, Length, Mixture, Rows, Term, TextPart
@@ -31,7 +31,7 @@ from accord.rewards.functions import FunctionReward
 from accord.runtime import ranks
 from accord.runtime.recordings import FOLDER, Recordings
 from accord.runtime.runs import Run
-from accord.settings import PpoConfig, StarConfig
+from accord.settings import DistillConfig, PpoConfig, StarConfig
 
 STEPS = 3
 
@@ -214,6 +214,25 @@ def self_taught(folder: Path) -> Outcome:
     return Outcome(weights(policy), watch.sampler.asked)
 
 
+def distilled(folder: Path) -> Outcome:
+    asked: dict[str, Any] = {"steps": STEPS, "batch_size": 5, "on_policy": 1.0, "max_tokens": 6, "lr": 1e-2, "micro_tokens": 40}
+    config = DistillConfig(**asked, warmup_steps=1, warmup_share=0.0)
+    policy, watch = llama(1), Watch()
+    distill.train(
+        config,
+        policy=policy,
+        teacher=llama(3),
+        sampler=watch(policy),
+        teacher_sampler=None,
+        prompts=PROMPTS,
+        written=(),
+        decode=words,
+        run=started(folder, "distill", config),
+        dtype=FP32,
+    )
+    return Outcome(weights(policy), watch.sampler.asked)
+
+
 def sampler_alone(folder: Path) -> Outcome:
     """Rows that are fewer than the processes, that need waves, greedy ones, filtered ones."""
     policy = llama(4)
@@ -229,6 +248,8 @@ RUNS: dict[str, Callable[[Path], Outcome]] = {
     "rloo": group_method("rloo"),
     "reinforce": group_method("reinforce", truncation="mask"),
     "raft": group_method("raft"),
+    "online-dpo": group_method("online-dpo"),
+    "distill": distilled,
     "ppo": ppo,
     "server": by_server,
     "grpo, sharded": group_method("grpo", in_parts, resample=1, kl_coef=0.05),

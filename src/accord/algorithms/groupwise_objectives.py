@@ -88,6 +88,15 @@ def best_rows(rewards: Float[Tensor, " rows"], n: int, usable: Bool[Tensor, " ro
     return best[usable.view(-1, n).any(1)]
 
 
+def extreme_pairs(rewards: Float[Tensor, " rows"], n: int) -> Int[Tensor, "2 pairs"]:
+    """Return the rows (best, worst) of each group by reward, the first of equals; groups whose rewards are all equal have no pair.
+
+    Of two responses these are the better and the worse one (Guo et al. 2024, section 3.2).
+    """
+    groups, first = rewards.view(-1, n), n * torch.arange(len(rewards) // n)
+    return torch.stack([groups.argmax(1) + first, groups.argmin(1) + first])[:, telling_groups(rewards, n)]
+
+
 def best_of_n_kl(logprobs: Float[Tensor, " rows"], n: int) -> float:
     """Return an upper estimate of KL(best-of-n || policy) in nats, from the chosen responses' log-probabilities log p.
 

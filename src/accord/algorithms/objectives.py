@@ -6,6 +6,8 @@ where ``keep`` is False have no influence on any result. Logarithms are natural.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -128,6 +130,24 @@ def kto_loss(
     """
     ahead = torch.where(up, log_ratios - kl, kl - log_ratios)
     return weights * torch.sigmoid(-beta * ahead)
+
+
+def generalised_jsd(student: Float[Tensor, "n vocabulary"], teacher: Float[Tensor, "n vocabulary"], beta: float) -> Float[Tensor, " n"]:
+    """Return the generalised Jensen-Shannon divergence of each pair of distributions (Agarwal et al. 2024, equation 1), in nats.
+
+    beta KL(T || M) + (1 - beta) KL(S || M) with M = beta T + (1 - beta) S, of log-probabilities. Over beta it tends to KL(T || S) as beta
+    tends to 0, and over 1 - beta to KL(S || T) as it tends to 1. So beta 0 is the forward KL, which spreads the student over all that
+    the teacher says, and beta 1 the reverse KL, which keeps it to what the teacher is sure of.
+    """
+    if beta in (0.0, 1.0):
+        return kl_divergence(teacher, student) if beta == 0.0 else kl_divergence(student, teacher)
+    mixed = torch.logaddexp(teacher + math.log(beta), student + math.log1p(-beta))
+    return beta * kl_divergence(teacher, mixed) + (1 - beta) * kl_divergence(student, mixed)
+
+
+def kl_divergence(p: Float[Tensor, "n vocabulary"], q: Float[Tensor, "n vocabulary"]) -> Float[Tensor, " n"]:
+    """Return KL(P || Q), the sum of p (log p - log q), of each pair of distributions given as log-probabilities; a p of 0 adds 0."""
+    return (p.exp() * (p - q)).masked_fill(p == -torch.inf, 0.0).sum(-1)
 
 
 def share_above(better: Float[Tensor, " pairs"], worse: Float[Tensor, " pairs"], tie: float = 0.0) -> float:

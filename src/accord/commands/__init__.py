@@ -22,7 +22,10 @@ GROUPS = {
 
 
 TOGETHER = frozenset(
-    {"dpo", "grpo", "ilql", "kto", "ppo", "pretrain", "process", "raft", "reinforce", "reward", "rloo", "sample", "sft", "star"}
+    {
+        *("distill", "dpo", "grpo", "ilql", "kto", "online-dpo", "ppo", "pretrain", "process", "raft", "reinforce", "reward", "rloo"),
+        *("sample", "sft", "star"),
+    }
 )
 """Commands that several processes run together. Every other command is refused there: each process would do all of its work."""
 
@@ -85,6 +88,8 @@ COMMANDS = (
     Command("rloo", "train", "Improve the SFT model by REINFORCE, leave-one-out."),
     Command("reinforce", "train", "Improve the SFT model by REINFORCE++."),
     Command("raft", "train", "Fine-tune the SFT model on the best of its own responses."),
+    Command("online-dpo", "train", "Learn from pairs of the policy's own responses, ordered by a reward."),
+    Command("distill", "train", "Learn a larger model's distribution at every token."),
     Command("dpo", "train", "Learn from rankings without a reward model."),
     Command("kto", "train", "Learn from thumbs up and down."),
     Command("ilql", "train", "Learn offline what each token is worth, and guide the SFT model by it."),

@@ -36,7 +36,7 @@ ALLOCATOR = 0.2
 """Share of the tensors that the allocator takes beside them."""
 SCALAR = ("reward", "process")
 """Methods that train a model with one number instead of a vocabulary."""
-SAMPLED = ("ppo", "grpo", "rloo", "reinforce", "raft", "star")
+SAMPLED = ("ppo", "grpo", "rloo", "reinforce", "raft", "online-dpo", "star")
 PLANNED = ("sft", "reward", "process", "dpo", "kto", *SAMPLED)
 """Methods whose memory is planned."""
 CACHE_BYTES = 8 << 30
@@ -134,8 +134,10 @@ class Load:
 
     @property
     def per_prompt(self) -> int:
-        """Sequences that must share a pass: all of a ranking."""
+        """Sequences that must share a pass: all of a ranking, or a pair."""
         extra = 1 if self.method == "reward" and self.asked("mismatched") > 0 else 0
+        if self.method == "online-dpo":
+            return 2
         return self.responses + extra if self.method in ("reward", "dpo") else 1
 
     @property
@@ -398,7 +400,7 @@ def _kept_per_token(shape: Shape, cast: int) -> float:
 def _drawing(shape: Shape, load: Load) -> dict[str, float]:
     """Return what drawing responses takes: cast weights, keys and values, and the prompts' own pass."""
     cast = load.dtype_bytes
-    group = load.asked("group_size", 1) if load.method in ("grpo", "rloo", "reinforce") else 1
+    group = load.asked("group_size", 1) if load.method in ("grpo", "rloo", "reinforce", "online-dpo") else 1
     prompts = math.ceil(load.config.batch_size // group / load.processes)
     rows = prompts * group * (load.asked("group_size", 1) if load.method == "raft" else load.asked("attempts", 1))
     copies = cast * shape.matrices if shape.fused and cast != FLOAT else _casts(shape, load)

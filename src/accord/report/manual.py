@@ -19,9 +19,9 @@ from markdown_it.token import Token
 
 from accord.report.markup import Child, Html, both, join, tag
 
-_PAGE = re.compile("[a-z]+")
-_POINTED = re.compile(r'href="#docs-([a-z]+)')
-_OTHER_PAGE = re.compile(r"([a-z]+)\.md(#.*)?")
+_PAGE = re.compile("[a-z]+(?:-[a-z]+)*")
+_POINTED = re.compile(r'href="#docs-([a-z]+(?:-[a-z]+)*)')
+_OTHER_PAGE = re.compile(r"([a-z]+(?:-[a-z]+)*)\.md(#.*)?")
 _NAME = re.compile(r"[A-Za-z0-9_.]+")
 LANGUAGE = "en-GB"
 """Language of the pages. Not plain ``en``, which the style hides from readers who chose Chinese."""
@@ -49,10 +49,17 @@ def names(page: str) -> frozenset[str]:
 
 def pages(pointing: Iterable[Html]) -> Html | None:
     """Return the pages of docs/ that these parts of the report point to, each folded."""
-    found: list[str] = sorted(set(chain.from_iterable(map(_POINTED.findall, pointing))))
+    found = sorted({_page_in(place) for place in chain.from_iterable(map(_POINTED.findall, pointing))})
     folds = [_fold(name, frozenset(found)) for name in found]
     said = tag("h3", both("From the documentation", "出自文档（英文）"))
     return tag("div", said, folds, class_="manual") if folds else None
+
+
+def _page_in(place: str) -> str:
+    """Return the page in a link's target, behind whose name that of a figure may follow: the longest name that is a page's."""
+    words = place.split("-")
+    longest = ("-".join(words[:count]) for count in range(len(words), 0, -1))
+    return next((page for page in longest if _source(page)), place)
 
 
 def _fold(page: str, there: frozenset[str]) -> Html:

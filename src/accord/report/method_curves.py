@@ -50,6 +50,20 @@ CURVES: dict[str, tuple[Chart, ...]] = {
     "rloo": _GROUPS,
     "reinforce": _GROUPS,
     "raft": (Chart("", ("reward", "reward_chosen"), name=("Reward", "奖励")), *_SAMPLED[1:]),
+    "online-dpo": (
+        *_SAMPLED,
+        Chart("", ("loss",), name=("Loss", "损失")),
+        Chart("", ("accuracy",), percent=True, name=("Pair accuracy", "成对准确率")),
+        Chart("", ("telling_groups",), percent=True, name=("Groups that tell", "有信息的组")),
+        Chart("", ("reward_better", "reward_worse"), name=("Implicit rewards", "隐式奖励")),
+    ),
+    "distill": (
+        Chart("", ("loss",), ("nats per token", "nat / 词元"), name=("Divergence from the teacher", "与教师的散度")),
+        Chart("", ("forward_kl", "reverse_kl"), ("nats per token", "nat / 词元"), name=("KL both ways", "两个方向的 KL")),
+        Chart("", ("agreement",), percent=True, name=("Same likeliest token", "最可能词元相同")),
+        Chart("", ("held_out_reward",), name=("Held-out reward", "留出奖励")),
+        Chart("", ("response_length",), ("tokens", "词元"), name=("Response length", "回复长度")),
+    ),
     "ilql": (
         Chart("", ("q_loss", "v_loss"), name=("Losses of Q and V", "Q 与 V 的损失")),
         Chart("", ("validation_ordering", "heldout_ordering"), percent=True, name=("Orders returns rightly", "回报排序正确率")),

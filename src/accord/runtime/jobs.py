@@ -40,7 +40,10 @@ from accord.runtime.project import Project
 Queue = Literal["training", "data"]
 State = Literal["queued", "running", "done", "failed", "stopped", "lost"]
 FOLDER = "jobs"
-RESUMED = ("pretrain", "sft", "reward", "process", "ppo", "grpo", "rloo", "reinforce", "raft", "dpo", "kto", "ilql", "star")
+RESUMED = (
+    *("pretrain", "sft", "reward", "process", "ppo", "grpo", "rloo", "reinforce", "raft", "online-dpo", "distill"),
+    *("dpo", "kto", "ilql", "star"),
+)
 """Commands that ``--resume`` continues from their last checkpoint."""
 CONTINUED = ("sample",)
 """Commands that go on where they stopped when they are given again."""

@@ -26,10 +26,12 @@ from accord.settings.ranges import check_numbers, require
 from accord.settings.serve import ChatConfig, OpenConfig, RoundConfig, ServeConfig, SsoConfig, WatchConfig
 from accord.settings.train import (
     CritiqueConfig,
+    DistillConfig,
     DpoConfig,
     GrpoConfig,
     IlqlConfig,
     KtoConfig,
+    OnlineDpoConfig,
     PpoConfig,
     PreferConfig,
     PretrainConfig,
@@ -52,6 +54,7 @@ __all__ = [
     "ClassifiersConfig",
     "CompareConfig",
     "CritiqueConfig",
+    "DistillConfig",
     "DpoConfig",
     "EvaluateConfig",
     "ExamineConfig",
@@ -62,6 +65,7 @@ __all__ = [
     "InspectConfig",
     "KtoConfig",
     "LabelConfig",
+    "OnlineDpoConfig",
     "OpenConfig",
     "PlanConfig",
     "PpoConfig",

@@ -177,7 +177,8 @@ class AlgorithmsConfig(Seed, HeldOut):
     seed: Natural = 0
     """Seed of the evaluation's samples and intervals; training uses `seeds`."""
     methods: str = "ppo dpo kto grpo rloo raft ilql best-of-n q-best-of-n"
-    """Methods to compare: any of ppo, dpo, kto, grpo, rloo, reinforce, raft, ilql, best-of-n and q-best-of-n (which needs ilql)."""
+    """Methods to compare: any of ppo, dpo, kto, grpo, rloo, reinforce, raft, online-dpo, distill (which needs a model called teacher),
+    ilql, best-of-n and q-best-of-n (which needs ilql)."""
     seeds: str = "0 1 2"
     """Seeds of the training runs."""
     budget: NonNegative = 0.0

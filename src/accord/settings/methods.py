@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Source = Literal["rankings", "thumbs", "ratings", "samples"]
+Source = Literal["rankings", "thumbs", "ratings", "samples", "teacher"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Method:
 
     name: str
     learns_from: Source
-    """The training data: labels in the feedback database, or the policy's own samples under a reward."""
+    """The training data: labels in the feedback database, the policy's own samples under a reward, or a teacher model's distributions."""
     iterations: str = ""
     """The setting that counts rollouts, for a method that samples while it learns; empty for an offline method."""
 
@@ -35,6 +35,8 @@ TRAINED = (
     Method("rloo", "samples", "steps"),
     Method("reinforce", "samples", "steps"),
     Method("raft", "samples", "rounds"),
+    Method("online-dpo", "samples", "steps"),
+    Method("distill", "teacher", "steps"),
     Method("ilql", "ratings"),
 )
 """Methods that train a policy."""
@@ -43,7 +45,7 @@ BEST_OF = ("best-of-n", "q-best-of-n")
 """Methods that train no policy: the reward model or ILQL's Q picks among n samples of the SFT model."""
 SAMPLING = tuple(method.name for method in TRAINED if method.samples)
 """Names of the methods that learn from their own samples."""
-LABELED = tuple(method.name for method in TRAINED if not method.samples)
+LABELED = tuple(method.name for method in TRAINED if method.learns_from in ("rankings", "thumbs", "ratings"))
 """Names of the methods that learn offline, from labels."""
 PREFERENCE = tuple(method.name for method in TRAINED if method.learns_from in ("rankings", "thumbs"))
 """Names of the methods that learn directly from human preferences."""

@@ -6,6 +6,7 @@ A field declared again without a sentence keeps the mixin's sentence in `--help`
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform
 
@@ -42,7 +43,7 @@ class Settings:
     @property
     def stage(self) -> str:
         """The name of the command and of its section in accord.toml."""
-        return type(self).__name__.removesuffix("Config").lower()
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(self).__name__.removesuffix("Config")).lower()
 
     def require(self, condition: bool, message: str) -> None:
         """Raise UsageError with the section's name and the message unless the condition holds."""

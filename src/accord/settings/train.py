@@ -495,6 +495,84 @@ class DpoConfig(CosineOptimizer, Labels, Training):
 
 
 @section
+class OnlineDpoConfig(ConstantOptimizer, Rollouts, Episodes, Rewards, EarlyStopping, Recorded, Training):
+    """`accord online-dpo`: DPO on pairs of the policy's own responses, which a reward puts in order (Guo et al. 2024)."""
+
+    steps: Count = 40
+    """Rollout batches."""
+    batch_size: Count = 128
+    """Episodes (prompt and response) per rollout; a multiple of group_size."""
+    group_size: Annotated[int, Range(least=2, why="a pair takes two")] = 2
+    """Responses per prompt; the best and the worst by reward make its pair."""
+    minibatch_size: Count = 32
+    """Pairs per optimiser step."""
+    epochs: Count = 1
+    """Passes over the pairs of a rollout."""
+    loss: Literal["sigmoid", "ipo"] = "sigmoid"
+    """DPO's loss on a pair, or IPO's."""
+    beta: Positive = 0.1
+    """Strength of the pull towards the SFT model (IPO's tau)."""
+    label_smoothing: Annotated[float, Range(least=0, below=0.5, why="from 0.5 on the labels would say nothing or the opposite")] = 0.0
+    """Share of the pairs assumed to be in the wrong order; only for sigmoid."""
+    truncation: Literal["penalise", "terminate"] = "penalise"
+    """Treatment of a response without a stop token: `no_stop_reward` instead of its score, or its score as if it had ended."""
+    rewards: str = "model"
+    """Rewards and their weights, as in `accord grpo`."""
+    save_every: Count = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        n = self.group_size
+        self.require(self.batch_size % n == 0, f"batch_size {self.batch_size} is no multiple of group_size {n}")
+        pairs = self.batch_size // n
+        self.require(self.minibatch_size <= pairs, f"minibatch_size {self.minibatch_size} is larger than the {pairs} pairs of a rollout")
+        smoothed = self.label_smoothing
+        self.require(not smoothed or self.loss == "sigmoid", f"label_smoothing is {smoothed}, which loss {self.loss} does not have")
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps of the whole run, if every prompt gives a pair."""
+        return self.steps * self.epochs * -(-self.batch_size // (self.group_size * self.minibatch_size))
+
+
+@section
+class DistillConfig(ConstantOptimizer, DrawnBy, LongPrompts, EarlyStopping, Training):
+    """`accord distill`: learning a teacher's whole distribution at every token, on the student's own responses (Agarwal et al. 2024)."""
+
+    steps: Count = 40
+    """Optimiser steps, each on the responses to one batch of prompts."""
+    batch_size: Count = 32
+    """Responses per optimiser step."""
+    on_policy: Share = 0.5
+    """Share of the steps on the student's own responses (lambda): 0 is supervised distillation, 1 is on-policy throughout."""
+    otherwise: Literal["demonstrations", "teacher"] = "demonstrations"
+    """Responses of the other steps: demonstrations, or the teacher's own (Kim and Rush 2016)."""
+    beta: Share = 0.5
+    """Divergence from the teacher: 0 is the forward KL, 1 the reverse KL, values between them the generalised Jensen-Shannon divergence."""
+    temperature: Positive = 1.0
+    """Sampling temperature, and the temperature of both distributions in the divergence."""
+    max_tokens: Natural = 0
+    """Length limit of a response in tokens; 0 takes half of the model's context, 1024 at most."""
+    teacher_bits: Annotated[int, Range(least=0, most=4, why="4, or 0 for weights as they are")] = 0
+    """4 quantises the teacher's weights to 4 bits; 0 keeps their precision."""
+    kinds: str = "person simulated"
+    """Labeler kinds whose demonstrations to learn on: any of person, simulated, model and user."""
+    save_every: Count = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.teacher_bits in (0, 4), f"teacher_bits is {self.teacher_bits}; 4, or 0 for weights as they are")
+        self.require(not self.evaluate_by, f"evaluate_by is {self.evaluate_by!r}, but a student is evaluated by its divergence")
+        unused = self.on_policy == 1 and self.otherwise != "demonstrations"
+        self.require(not unused, f"otherwise is {self.otherwise!r}, and on_policy 1 leaves no other steps")
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.steps
+
+
+@section
 class KtoConfig(CosineOptimizer, Labels, Training):
     """`accord kto`: learning from thumbs up and down on single responses (Ethayarajh et al. 2024)."""
 

@@ -32,6 +32,7 @@ class ModelFlag:
 BASE = ModelFlag("base", "base", _("Base model"))
 SFT = ModelFlag("sft", "sft", _("Model to start from"))
 REWARD = ModelFlag("reward", "reward", _("Reward model"))
+TEACHER = ModelFlag("teacher", "teacher", _("Teacher"))
 SPEAKER = ModelFlag("model", "sft", _("Model that responds"))
 
 
@@ -46,7 +47,7 @@ class Method:
 
     @property
     def config(self) -> type[Any]:
-        return getattr(settings, f"{self.name.capitalize()}Config")
+        return getattr(settings, f"{''.join(map(str.capitalize, self.name.split('-')))}Config")
 
     def fields(self) -> tuple[Field, ...]:
         return fields_of(self.config)
@@ -79,6 +80,8 @@ OFFERED = (
     Method("rloo", _("Improve a model by REINFORCE, each response against the others."), (SFT, REWARD)),
     Method("reinforce", _("Improve a model by REINFORCE++, one response per prompt."), (SFT, REWARD)),
     Method("raft", _("Learn from the best of the model's own responses."), (SFT, REWARD)),
+    Method("online-dpo", _("Learn from pairs of the model's own responses, which a reward puts in order."), (SFT, REWARD)),
+    Method("distill", _("Learn what a larger model says at every token."), (SFT, TEACHER)),
     Method("ilql", _("Learn offline from ratings what each token is worth.")),
     Method("process", _("Train a model that finds wrong passages, on marked errors.")),
     Method("sample", _("Sample responses for people to rank."), (SPEAKER,)),

@@ -29,7 +29,7 @@ from accord.site.methods import Method, Preset
 
 router = APIRouter()
 NAME = re.compile(r"[\w][\w.-]{0,99}")
-PLANNED = ("sft", "reward", "process", "dpo", "kto", "ppo", "grpo", "rloo", "reinforce", "raft")
+PLANNED = ("sft", "reward", "process", "dpo", "kto", "ppo", "grpo", "rloo", "reinforce", "raft", "online-dpo")
 """Methods whose memory `accord plan-memory` knows."""
 PLAN_FLAGS = ("lora_rank", "lora_bits", "recompute", "micro_tokens", "max_tokens", "batch_size")
 PLAN_SECONDS = 6.0

@@ -53,6 +53,8 @@ STAGES: Mapping[str, Sequence[str]] = {
     "grpo": (*SAMPLES, "--group-size", "3"),
     "rloo": (*SAMPLES, "--group-size", "3"),
     "reinforce": SAMPLES,
+    "online-dpo": (*SAMPLES, "--group-size", "2"),
+    "distill": ("--teacher", "base", "--on-policy", "1", "--steps", "2", "--batch-size", "12", "--max-tokens", "8"),
     "raft": ("--rounds", "1", "--batch-size", "12", "--group-size", "3", "--epochs", "1", "--max-tokens", "8"),
 }
 """Each stage with its flags, for a few steps."""

@@ -23,7 +23,7 @@ from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
 from accord.runtime.project import Project
 
-PlannedMethod = Literal["sft", "reward", "process", "dpo", "kto", "ppo", "grpo", "rloo", "reinforce", "raft", "star"]
+PlannedMethod = Literal["sft", "reward", "process", "dpo", "kto", "ppo", "grpo", "rloo", "reinforce", "raft", "online-dpo", "star"]
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 
 

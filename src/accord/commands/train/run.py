@@ -173,7 +173,7 @@ def look_into(lm: Any, run: Run) -> None:
 
 def own_length(method: str, config: Any, context: int) -> dict[str, int]:
     """Return the length of responses that a method's settings leave to the model; nothing where they say it, or none is drawn."""
-    draws = method in SAMPLED and not config.max_tokens
+    draws = method in (*SAMPLED, "distill") and not config.max_tokens
     return {"max_tokens": Sampling(max_tokens=0).limit(context)} if draws else {}
 
 

@@ -1,4 +1,4 @@
-"""Learning from the policy's own samples without a value model: what grpo, rloo, reinforce and raft have in common."""
+"""Learning from the policy's own samples without a value model: what grpo, rloo, reinforce, raft and online-dpo have in common."""
 
 from __future__ import annotations
 
