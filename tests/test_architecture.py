@@ -342,7 +342,7 @@ def test_settings_have_a_section_for_every_room() -> None:
     rooms = {module.split(".")[1] for module in MODULES if module.startswith("settings.")}
     assert set(GROUPS) <= rooms
     for command in COMMANDS:
-        config = getattr(settings, f"{command.name.capitalize()}Config", None)
+        config = sections().get(command.name)
         if config is not None:
             assert config.__module__ == f"accord.settings.{command.room}", f"{config.__name__} stands in {config.__module__}"
 

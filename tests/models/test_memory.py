@@ -10,7 +10,6 @@ import torch
 from tiny import FP32, rng
 from torch import Tensor
 
-from accord import settings
 from accord.models.adapters import add_lora, trainable
 from accord.models.decoder import recomputing
 from accord.models.folders import prepared, scalar_from
@@ -19,7 +18,8 @@ from accord.models.packing import pack
 from accord.models.policy import logprobs
 from accord.models.quantised import quantised
 from accord.models.scalar import new_head
-from accord.settings import DpoConfig, GrpoConfig, PpoConfig, RewardConfig, SftConfig
+from accord.runtime.project import sections
+from accord.settings import DpoConfig, GrpoConfig, OnlineDpoConfig, PpoConfig, RewardConfig, SftConfig
 
 ROWS, LENGTH = 8, 64
 BACKWARD = "the backward pass begins"
@@ -135,7 +135,7 @@ def total(shape: Shape, load: Load, **change: Any) -> Plan:
 @pytest.mark.parametrize("method", PLANNED)
 def test_every_method_has_a_plan_whose_advice_makes_it_smaller(method: str) -> None:
     shape = shape_in(made("llama"))
-    load = Load(method, getattr(settings, f"{method.capitalize()}Config")())
+    load = Load(method, sections()[method]())
     found = total(shape, load)
     assert found.total == max(found.moments.values()) > PROCESS["cpu"]
     assert found.advice
@@ -143,3 +143,8 @@ def test_every_method_has_a_plan_whose_advice_makes_it_smaller(method: str) -> N
     for change in ({"recompute": True}, {"micro_tokens": 1024}):
         assert total(shape, load, **change).moments[BACKWARD] < found.moments[BACKWARD]
     assert "memory: about" in found.line()
+
+
+def test_advice_on_smaller_batches_keeps_a_minibatch_of_pairs_within_them() -> None:
+    config = OnlineDpoConfig(batch_size=32, minibatch_size=16)
+    assert total(shape_in(made("llama")), Load("online-dpo", config)).advice

@@ -427,7 +427,8 @@ def _advice(shape: Shape, load: Load, total: float) -> list[tuple[str, float]]:
         steps.append(("--recompute: the same gradients, about a fifth more time", {"recompute": True}))
     if load.method in SAMPLED and config.batch_size > 8:
         half = config.batch_size // (2 * load.asked("group_size", 1)) * load.asked("group_size", 1) or config.batch_size
-        rows = {"minibatch_size": min(load.asked("minibatch_size", half), half)} if load.asked("minibatch_size") else {}
+        most = half // config.group_size if load.method == "online-dpo" else half  # its minibatches are of pairs
+        rows = {"minibatch_size": min(load.asked("minibatch_size", most), most)} if load.asked("minibatch_size") else {}
         steps.append((f"--batch-size {half}: fewer responses at a time, which changes what is learned", {"batch_size": half, **rows}))
     if not load.asked("lora_rank"):
         steps.append(("--lora-rank 16: adapters instead of all weights", {"lora_rank": 16}))

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from accord import settings
-from accord.runtime.project import Project
+from accord.runtime.project import Project, sections
 from accord.settings.fields import Field, fields_of
 
 Preset = Literal["project", "quick", "field"]
@@ -47,7 +46,7 @@ class Method:
 
     @property
     def config(self) -> type[Any]:
-        return getattr(settings, f"{''.join(map(str.capitalize, self.name.split('-')))}Config")
+        return sections()[self.name]
 
     def fields(self) -> tuple[Field, ...]:
         return fields_of(self.config)

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from accord import settings
 from accord.commands.app import Device, Precision, shows
 from accord.commands.models import locate
 from accord.commands.train.run import own_length
@@ -21,7 +20,7 @@ from accord.models.memory import PROMPT_TOKENS, RESPONSES, Load, Plan, gigabytes
 from accord.runtime.device import choose_device, matmul_dtype, memory_bytes
 from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
-from accord.runtime.project import Project
+from accord.runtime.project import Project, sections
 
 PlannedMethod = Literal["sft", "reward", "process", "dpo", "kto", "ppo", "grpo", "rloo", "reinforce", "raft", "online-dpo", "star"]
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
@@ -77,13 +76,16 @@ def plan_memory(
     if processes < 1:
         raise UsageError(f"{processes} processes train nothing", where="--processes", hint="1 or more")
     opened = Project.open(project) if project else None
-    kind: Any = getattr(settings, f"{method.capitalize()}Config")
+    kind: Any = sections()[method]
     given = {"lora_rank": lora_rank, "lora_bits": lora_bits, "recompute": recompute, "micro_tokens": micro_tokens}
     given |= {"max_tokens": max_tokens, "batch_size": batch_size, "shard": shard or None}
     asked: dict[str, Any] = dict(opened.settings.get(method, {})) if opened else {}
     asked |= {name: value for name, value in given.items() if value is not None}
     if batch_size is not None and "minibatch_size" in kind.__dataclass_fields__:
-        asked["minibatch_size"] = min(batch_size, asked.get("minibatch_size", kind.minibatch_size))
+        rows = (
+            batch_size // asked.get("group_size", kind.group_size) if method == "online-dpo" else batch_size
+        )  # its minibatches are of pairs
+        asked["minibatch_size"] = min(max(rows, 1), asked.get("minibatch_size", kind.minibatch_size))
     if asked.get("lora_bits") and not asked.get("lora_rank"):
         asked["lora_rank"] = 16
     config, where = kind(**asked), choose_device(device)
