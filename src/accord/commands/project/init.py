@@ -31,7 +31,7 @@ from accord.world.picture_town import QUESTION, SIDE, WRITER, PictureTown, pictu
 
 LENGTHS: Mapping[str, int] = {
     **dict.fromkeys(("sft", "reward", "process", *LABELED), 256),
-    **dict.fromkeys(("sample", *SAMPLING, "evaluate", "compare", "frontier", "probe", "taste", "algorithms"), 48),
+    **dict.fromkeys(("sample", *SAMPLING, "distill", "evaluate", "compare", "frontier", "probe", "taste", "algorithms"), 48),
     **dict.fromkeys(("star", "solve"), 96),
     "critique": 512,
     "chat": 64,
