@@ -201,12 +201,12 @@ def open_folder(folder: Path, config: LabelConfig, open_project: OpenProject, *,
     """Serve the projects of a folder until it is stopped. On this machine's own address, print the operator's link.
 
     Args:
-        config: the address, and whose word about clients is taken.
+        config: the address to listen on, and the proxies whose ``X-Forwarded-For`` is believed.
         root_path: the path under which a proxy serves it.
-        upload_mb: as of ``Projects``.
+        upload_mb: as in ``Projects``.
 
     Raises:
-        UsageError: ``root_path`` is no path.
+        UsageError: ``root_path`` is not a path.
         RunError: the address is taken.
     """
     path = checked(root_path)

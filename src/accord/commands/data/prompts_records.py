@@ -37,9 +37,9 @@ def count(store: Store) -> int:
 
 
 def read(store: Store, seen: Digest) -> Iterator[Asked]:
-    """Return the prompts with their consent in the order of their ids, which ``seen`` takes in.
+    """Yield the prompts with their consent, ordered by id, and add each id to the digest ``seen``.
 
-    Those that were kept before, or answered, are marked to be kept first.
+    Prompts that were kept before, or have answers, are marked ``first``: of two doubles they stay.
     """
     p, v = schema.prompts, schema.provenance
     answered, demonstrated = (exists(select(t.c.id).where(t.c.prompt_id == p.c.id)) for t in (schema.responses, schema.demonstrations))
