@@ -1,155 +1,184 @@
-"""A person is forgotten in the store and in the copies that runs hold, and nobody else is; papers of prompts; leaving out."""
+"""`accord forget` killed (kill -9) at every step: the next run finishes it, and still names what learned from the person."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from feedback.test_canaries import NOW, imports, labels, planted, runs, talks, words
+from sqlalchemy import select
 
-import accord.feedback
-import accord.report
-import accord.serving
-from accord.errors import StoreError
-from accord.feedback import provenance, withdrawals
+from accord import Project, Store
+from accord.commands.app import main
+from accord.commands.data.forget import forget
+from accord.errors import RunError
+from accord.feedback import accounts, erasure_plan, schema
 from accord.feedback.audit import entries
-from accord.feedback.erasure import forget, person, remove, rewrite, traces
-from accord.feedback.privacy import erase_user
-from accord.feedback.provenance import Provenance
-from accord.feedback.snapshot import write_snapshot
-from accord.feedback.store import Store
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Response
+from accord.feedback.erasure import person
+from accord.feedback.erasure_plan import FOLDER, LEARNED
+from accord.feedback.snapshot import snapshot_digest
+from accord.runtime import lineage
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SECRET = "Where did my uncle Ebenezer bury it?"
+KILLS = """
+import json, os, shutil, signal, sys
+from pathlib import Path
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from accord.commands.data.forget import forget
 
+template, scratch, user = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 
-def prompt(id: str, user: str, words: str = "Name a colour of the sky, please.") -> Prompt:
-    return Prompt(id, (Message("user", words),), user=user, source="file.jsonl")
+def at_step(number, project):
+    steps = 0
 
+    def step(*_):
+        nonlocal steps
+        steps += 1
+        if steps == number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def fill(store: Store) -> None:
-    """Bob asked a and b, Eve asked c; both had answers ranked, and Bob also labels (he used the chat)."""
-    asked = [prompt("a", "bob", SECRET), prompt("b", "bob"), prompt("c", "eve")]
-    answers = [Response(f"{p.id}{n}", p.id, f"answer {n}", "m", (1, 2)) for p in asked for n in "01"]
-    ranked = [Ranking(f"k{p.id}", p.id, "ann", (f"{p.id}0", f"{p.id}1"), (1, 2), Guideline("training", "v"), "now") for p in asked]
-    store.add(
-        prompts=asked,
-        labelers=[Labeler("ann", "person"), Labeler("bob", "user")],
-        demonstrations=[Demonstration("da", asked[0], "Under the oak.", "ann"), Demonstration("dc", asked[2], "Blue.", "bob")],
-        responses=answers,
-        rankings=[*ranked, Ranking("kbob", "c", "bob", ("c0", "c1"), (2, 1), Guideline("training", "v"), "now")],
-    )
+    def seen(name, given):
+        if name in ("os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree") and str(project) in str(given[0]):
+            step()
+        elif name == "open" and str(project) in str(given[0]) and given[2] and given[2] & (os.O_WRONLY | os.O_RDWR):
+            step()
 
+    sys.addaudithook(seen)
+    event.listen(Engine, "commit", step)
 
-def test_what_a_person_asked_and_said_is_gone_and_the_rest_stays(store: Store) -> None:
-    fill(store)
-    provenance.record(store, [Provenance("a", "file.jsonl", consent="given"), Provenance("c", "file.jsonl")])
-    forgotten = forget(store, person(store, "bob"), by="operator", why="asked", now=NOW)
-    assert forgotten["prompts"] == 2
-    assert [p.id for p in store.prompts()] == ["c"]
-    assert [r.id for r in store.rankings()] == ["kc"]
-    assert list(store.demonstrations()) == []
-    assert [p.prompt_id for p in provenance.papers(store)] == ["c"]
-    with store.read() as connection:
-        tables = ("prompts", "responses", "demonstrations", "answers")
-        everything = [row for table in tables for row in connection.execute(text(f"SELECT * FROM {table}"))]
-    assert "Ebenezer" not in str(everything)
-    assert "oak" not in str(everything)
-    assert "erase" in [entry.what for entry in entries(store)]
+def forked(work):
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.write(write, json.dumps(work()).encode())
+            os._exit(0)
+        except BaseException as error:
+            os.write(write, repr(error).encode())
+            os._exit(1)
+    os.close(write)
+    with open(read, "rb") as file:
+        said = file.read().decode()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
 
+for number in range(1, 500):
+    project = scratch / str(number)
+    shutil.copytree(template, project)
 
-def test_nobody_is_nobody(store: Store) -> None:
-    fill(store)
-    for name in ("", "carl"):
-        with pytest.raises(StoreError, match="has no user"):
-            person(store, name)
+    def killed():
+        at_step(number, project)
+        return forget(project, user=user)
 
-
-def test_the_copies_of_runs_lose_the_persons_rows_alone(tmp_path: Path) -> None:
-    with Store.open(f"sqlite:///{tmp_path}/f.db") as store:
-        fill(store)
-        reward, ppo = tmp_path / "runs" / "reward", tmp_path / "runs" / "ppo"
-        for folder in (reward, ppo):
-            folder.mkdir(parents=True)
-        digest = write_snapshot(store.ranked_prompts(), reward / "rankings.jsonl")
-        write_snapshot(store.prompts(), ppo / "prompts.jsonl")
-        samples = [{"step": 1, "prompt": f"<|user|>{SECRET}<|end|>", "response": "no"}, {"step": 1, "prompt": "other", "response": "yes"}]
-        (ppo / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples))
-        (ppo / "metrics.jsonl").write_text('{"step": 1}\n')
-        bob = person(store, "bob")
-    found = traces(tmp_path / "runs", bob)
-    assert {(trace.path.parent.name, trace.path.name): trace.rows for trace in found} == {
-        ("ppo", "prompts.jsonl"): 2,
-        ("ppo", "samples.jsonl"): 1,
-        ("reward", "rankings.jsonl"): 3,
-    }
-    assert digest in {trace.digest for trace in found}
-    assert remove(found, bob, now=NOW) == 6
-    assert traces(tmp_path / "runs", bob) == []
-    left = [json.loads(line) for line in (reward / "rankings.jsonl").read_text().splitlines()]
-    assert [(row["prompt"]["id"], row["labeler"]) for row in left] == [("c", "ann")]
-    assert "Ebenezer" not in (ppo / "samples.jsonl").read_text()
-    assert "forgotten" in (ppo / "log.txt").read_text()
+    code, said = forked(killed)
+    again = forked(lambda: forget(project, user=user)) if code else (0, said)
+    print(json.dumps({"step": number, "code": code, "again": again}), flush=True)
+    if code == 0:
+        break
+"""
 
 
-def test_stored_texts_are_rewritten_everywhere_with_an_audit_row(store: Store) -> None:
-    fill(store)
-    changed = rewrite(store, lambda words: words.replace("Ebenezer", "[NAME_1]").replace("answer 0", "x"), by="operator", why="", now=NOW)
-    assert (changed["prompts"], changed["responses"], changed["demonstrations"]) == (1, 3, 0)
-    assert next(store.prompts()).messages[0].content == SECRET.replace("Ebenezer", "[NAME_1]")
-    assert {r.id: r.tokens for r in store.responses()}["a0"] == ()
-    assert {r.id: r.tokens for r in store.responses()}["a1"] == (1, 2)
-    assert [entry.what for entry in entries(store)] == ["redact"]
+@pytest.fixture
+def eve(tmp_path: Path) -> tuple[Project, str]:
+    """A labeler who chats, who was imported, and whom two models learned from: one from her rankings, one descends from it."""
+    project = Project.create(tmp_path / "project")
+    with Store.open(project.store_url) as store:
+        accounts.redeem(store, accounts.invite(store, "labeler", words("account"), by="lead", now=NOW), now=NOW)
+        eve = next(person.id for person in accounts.people(store))
+        labels(store, eve)
+        talks(store, eve)
+    imports(project, eve, tmp_path)
+    with Store.open(project.store_url) as store:
+        runs(project, store, "imported", "demonstration")
+    digest = snapshot_digest(project.path / "runs/sft/rankings.jsonl")
+    for name, parents, data in (("rm", {}, {"rankings": digest}), ("ppo", {"rm": "0"}, {}), ("base", {}, {})):
+        project.model(name).mkdir(parents=True)
+        (project.model(name) / "config.json").write_text("{}")
+        lineage.write(project.model(name), stage="reward", parents=parents, data=data, settings={}, metrics={})
+    return project, eve
 
 
-def test_papers_are_kept_replaced_and_counted(store: Store) -> None:
-    fill(store)
-    provenance.record(store, [Provenance("a", "x", kind="few-shot", consent="given", terms="v1"), Provenance("b", "x")])
-    with store.write() as connection:
-        tagged = [Provenance(id, "other", language="en", use_case="open_qa") for id in "abc"]
-        provenance.write(connection, tagged, tags_only=True)
-    a, _, c = provenance.papers(store)
-    assert (a.origin, a.kind, a.consent, a.terms, a.language) == ("x", "few-shot", "given", "v1", "en")
-    assert c.origin == "other"
-    assert provenance.mark(store, user="bob", consent="refused", by="operator", now=NOW) == 2
-    assert [p.consent for p in provenance.papers(store)] == ["refused", "refused", "unknown"]
-    assert provenance.summary(store)["consent"] == {"refused": 2, "unknown": 1}
-    assert provenance.summary(store)["origin"] == {"file.jsonl": 3}
-    with pytest.raises(StoreError, match="kind"):
-        provenance.record(store, [Provenance("a", "x", kind="odd")])  # pyright: ignore[reportArgumentType]
-    with pytest.raises(StoreError, match="no prompts are named"):
-        provenance.mark(store, consent="given", by="operator", now=NOW)
+def left(project: Path) -> dict[str, set[str]]:
+    """Return the files with a canary, each with where it was planted."""
+    found = {str(path.relative_to(project)): planted(path.read_bytes()) for path in project.rglob("*") if path.is_file()}
+    return {name: places for name, places in found.items() if places}
 
 
-def test_what_was_left_out_comes_back_unless_it_was_erased(store: Store) -> None:
-    fill(store)
-    with store.write() as connection:
-        assert withdrawals.withdraw(connection, "prompt", [("a", "too long"), ("b", "erased")], by="pipeline", now=NOW) == 2
-        assert withdrawals.withdraw(connection, "prompt", [("a", "again"), ("c", "no consent")], by="lead", now=NOW) == 1
-        assert withdrawals.reasons(connection, "prompt") == {"erased": 1, "no consent": 1, "too long": 1}
-    assert list(store.prompts()) == []
-    with store.write() as connection:
-        assert withdrawals.restore(connection, "prompt", by="pipeline") == 1
-        assert set(withdrawals.withdrawn_ids(connection, "prompt", "abc")) == {"b", "c"}
-    assert [p.id for p in store.prompts()] == ["a"]
+def test_a_kill_at_any_step_loses_neither_the_models_nor_the_rest_of_the_erasure(eve: tuple[Project, str], tmp_path: Path) -> None:
+    project, user = eve
+    scratch = tmp_path / "killed"
+    scratch.mkdir()
+    words = [sys.executable, "-c", KILLS, str(project.path), str(scratch), user]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    steps: list[dict[str, Any]] = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert steps, ran.stderr[-2000:]
+    assert [step["code"] for step in steps] == [-9] * (len(steps) - 1) + [0]
+    assert len(steps) > 20  # files, copies, and every commit
+    whole: dict[str, Any] = json.loads(steps[-1]["again"][1])
+    assert whole["models"] == {"rm": "learned from it", "ppo": "descends from rm"}
+    finished = 0
+    for step in steps:
+        code, said = step["again"]
+        assert code == 0, f"step {step['step']}: {said}"
+        told: dict[str, Any] = json.loads(said)
+        folder = scratch / str(step["step"])
+        assert left(folder) == {}, step
+        assert not (folder / FOLDER).exists(), step
+        if not told.get("resumed") and step is not steps[-1] and not told["rows_in_runs"]:
+            # Killed when all was done but the answer: the audit log has the models.
+            with Store.open(f"sqlite:///{folder / 'feedback.db'}") as store:
+                (row,) = [entry for entry in entries(store) if entry.on == LEARNED]
+            assert row.why == "rm, ppo"
+            finished += 1
+            continue
+        assert {name: told[name] for name in ("models", "files", "copies")} == {
+            name: whole[name] for name in ("models", "files", "copies")
+        }, step
+    assert finished <= 4
 
 
-def test_what_was_erased_after_it_was_left_out_never_comes_back(store: Store) -> None:
-    fill(store)
-    with store.write() as connection:
-        withdrawals.withdraw(connection, "prompt", [("a", "too long"), ("c", "too long")], by="pipeline", now=NOW)
-    erase_user(store, "bob", by="lead", why="asked for it", now=NOW)
-    with store.write() as connection:
-        assert withdrawals.restore(connection, "prompt", by="pipeline") == 1
-        assert withdrawals.reasons(connection, "prompt") == {"erased": 2}
-    assert [p.id for p in store.prompts()] == ["c"], "an emptied prompt was restored"
+def test_a_person_is_known_by_the_turns_of_their_chats_also_where_they_have_prompts(eve: tuple[Project, str]) -> None:
+    project, user = eve
+    with Store.open(project.store_url) as store:
+        with store.read() as connection:
+            turns = set(connection.scalars(select(schema.turns.c.id)))
+        assert person(store, user).turns == turns
+        assert len(turns) == 3
+    told = project.path / "jobs/001/log.txt"
+    told.write_text(f"begun\n{json.dumps({'turn': min(turns)})}\n")
+    forget(project.path, user=user)
+    assert told.read_text().split() == ["begun", "(erased)"]
 
 
-def test_one_module_asks_whether_a_record_was_withdrawn() -> None:
-    rooms = [Path(package.__file__ or "").parent for package in (accord.feedback, accord.serving, accord.report)]
-    files = {path.name: path.read_text("utf-8") for room in rooms for path in room.rglob("*.py")}
-    asking = {name for name, text in files.items() if "schema.withdrawn" in text}
-    assert asking == {"withdrawals.py", "lead_metrics.py"}, "lead_metrics.py counts its rows; all others ask withdrawals.py"
+def test_an_erasure_that_was_interrupted_is_named_by_the_next_one(eve: tuple[Project, str], capsys: pytest.CaptureFixture[str]) -> None:
+    project, user = eve
+    with Store.open(project.store_url) as store:
+        erasure_plan.write_plan(project, store, user)
+        kept = next(project.path.glob(f"{FOLDER}/*.json"))
+        assert kept.stat().st_mode & 0o777 == 0o600
+        main(["forget", str(project.path), "--user", "somebody"])
+    assert f"The erasure of {user} was interrupted" in " ".join(capsys.readouterr().out.split())
+    assert kept.exists()
+    main(["forget", str(project.path), "--user", user, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["resumed"] is True
+    assert "interrupted" not in told
+    assert not kept.parent.exists()
+
+
+def test_a_damaged_plan_is_named_with_the_way_out(eve: tuple[Project, str]) -> None:
+    project, user = eve
+    with Store.open(project.store_url) as store:
+        erasure_plan.write_plan(project, store, user)
+    kept = next(project.path.glob(f"{FOLDER}/*.json"))
+    kept.write_text(kept.read_text()[:200])
+    with pytest.raises(RunError, match="plan of an interrupted erasure is damaged") as raised:
+        forget(project.path, user=user)
+    assert str(kept) in str(raised.value)
+    assert "remove the file" in raised.value.hint
+    kept.unlink()
+    assert forget(project.path, user=user)["models"]["rm"] == "learned from it"

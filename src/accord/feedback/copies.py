@@ -22,7 +22,7 @@ from accord.runtime.recordings import FOLDER as ROLLOUTS
 
 JOB, JOB_TEXTS = "job.json", ("log.txt", "output.txt")
 """Files of a job: its command, and what the command wrote."""
-OUTSIDE_RUNS = tuple(pattern for pattern in FILES if not pattern.startswith("runs/"))
+OUTSIDE_RUNS = tuple(pattern for pattern in FILES if not pattern.startswith(("runs/", "forgetting/")))
 
 
 def copies(project: Path, who: Person, runs: Collection[str]) -> list[Path]:
@@ -64,11 +64,19 @@ def _holds(path: Path, who: Person) -> bool:
 
 
 def _leave_out(path: Path, who: Person) -> None:
-    """Take the person's lines out of a file in place, since a command that still runs appends to it."""
-    kept = "".join(line for line in _lines(path) if not _theirs(line, who)).encode(errors="surrogateescape")
+    """Write over the person's lines in a file in place, since a command that still runs appends to it.
+
+    Every line keeps its length, so that a kill in between leaves all the others as they were.
+    """
     with path.open("r+b") as file:
-        file.write(kept)
-        file.truncate()
+        at = 0
+        for line in file.read().splitlines(keepends=True):
+            text = line.rstrip(b"\r\n")
+            if _theirs(line.decode("utf-8", "surrogateescape"), who):
+                file.seek(at)
+                file.write(ERASED.encode()[: len(text)].ljust(len(text)))
+            at += len(line)
+        file.flush()
         os.fsync(file.fileno())
 
 

@@ -20,7 +20,6 @@ from accord.errors import StoreError
 from accord.feedback import schema
 from accord.feedback.audit import note
 from accord.feedback.inserts import batches
-from accord.feedback.media import leave_named
 from accord.feedback.privacy import erase_labeler, erase_user
 from accord.feedback.review import voice_of
 from accord.feedback.store import Store
@@ -73,7 +72,10 @@ def person(store: Store, user: str) -> Person:
         turns = frozenset(connection.scalars(select(t.c.id).join(c, c.c.id == t.c.conversation).where(c.c.user.in_(names))))
     if not found and not labelers:
         raise StoreError(f"the feedback database has no user {user!r}", hint="`accord export PROJECT --what prompts` names the users")
-    texts |= {str(turns[-1][1]) for _, messages in found if (turns := json.loads(messages))}
+    for _, written in found:
+        messages = json.loads(written)
+        if messages:
+            texts.add(str(messages[-1][1]))
     long = frozenset(text for text in texts if len(text) >= _SHORTEST)
     return Person(user, names, frozenset(id for id, _ in found), long, tuple(sorted(labelers)), turns)
 
@@ -118,16 +120,12 @@ def traces(runs: Path, who: Person) -> list[Trace]:
     return found
 
 
-def remove(found: Sequence[Trace], who: Person, *, now: datetime) -> int:
-    """Rewrite the files without the person's rows, each file atomically; return the number of removed rows."""
-    gone = 0
+def remove(found: Sequence[Trace], who: Person, *, now: datetime) -> None:
+    """Rewrite the files without the person's rows, each file atomically."""
     for trace in found:
-        write_atomic(trace.path, "".join(line for line, row in _rows(trace.path) if not _theirs(row, who)))
+        # The log comes first: a kill in between leaves the line twice, and never a snapshot that changed without a word.
         append(trace.path.parent / "log.txt", f"{now:%Y-%m-%dT%H:%M:%SZ} {trace.rows} rows of a forgotten user left {trace.path.name}\n")
-        gone += trace.rows
-    for folder in sorted({trace.path.parent for trace in found}):
-        leave_named(folder)
-    return gone
+        write_atomic(trace.path, "".join(line for line, row in _rows(trace.path) if not _theirs(row, who)))
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:

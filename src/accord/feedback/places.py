@@ -56,6 +56,7 @@ FILES: Mapping[str, Place] = {
     "jobs/*/log.txt": Place("copies: the person's lines go"),
     "jobs/*/output.txt": Place("copies: the person's lines go"),
     "jobs/*/job.json": Place("copies: words that name the person are emptied"),
+    "forgetting/*.json": Place("erasure_plan: removed when the erasure that it is the plan of is done"),
     "undone/*": Place("copies: the person's lines go, a raw text whole"),
 }
 """Files of a project, as patterns."""

@@ -1,7 +1,8 @@
 """`accord forget`: erase a person's prompts and answers, and name the models that learned from them.
 
 Needs the person's name as the prompts or the chat have it. Leaves emptied rows in the database, runs without the person's rows, and the
-audit log, which holds that somebody was forgotten and not who. There is no way back; the weights of models keep what they learned.
+audit log, which holds that somebody was forgotten and not who. There is no way back; the weights of models keep what they learned. When
+it is killed, the same command finishes it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from accord.commands.app import ProjectPath, Why, shows, table_of
-from accord.feedback import copies, erasure
+from accord.feedback import erasure, erasure_plan
 from accord.feedback.apps import pseudonym
 from accord.feedback.audit import OPERATOR
 from accord.feedback.privacy import clear_log
 from accord.feedback.store import Store
-from accord.runtime.lineage import models_that_learned
 from accord.runtime.project import Project
 
 
@@ -27,6 +27,10 @@ def _show(metrics: Mapping[str, Any]) -> None:
     if not metrics["log_cleared"]:
         print("feedback.db-wal still holds the erased text: another program reads the database in a long transaction.")
         print("The file goes when every program has closed the database.")
+    if metrics.get("resumed"):
+        print("An interrupted run was finished. The files and models are those of both runs, the emptied rows those that were left.")
+    if metrics.get("interrupted"):
+        print(f"The erasure of {', '.join(metrics['interrupted'])} was interrupted, or is going on: run it again.")
     if metrics["models"]:
         print("The weights of these models keep what they learned: train them again from what is left, or remove them.")
 
@@ -47,7 +51,8 @@ def forget(
     Returns:
         Emptied rows by kind; files of runs with the person's rows, and how many rows were removed; other files and folders with
         copies, which were removed or cleaned; the models that learned from them, or descend from such a model; and whether SQLite's
-        write-ahead log was cleared.
+        write-ahead log was cleared. ``resumed`` where an interrupted run was finished: its files and models are among these, and the
+        emptied rows are those that it had left. ``interrupted`` names users whose erasure was begun and is not done.
 
     Raises:
         StoreError: the database holds nothing of that user.
@@ -56,26 +61,20 @@ def forget(
     with Store.open(opened.store_url) as store:
         with store.write() as connection:
             named = pseudonym(connection, app, user) if app else user
-        person = erasure.person(store, named)
-        found = erasure.traces(opened.path / "runs", person)
-        snapshots = [trace for trace in found if trace.path.name != "samples.jsonl"]
-        digests, runs = {trace.digest for trace in snapshots}, {trace.path.parent.name for trace in snapshots}
-        models = models_that_learned(opened, digests, runs)
-        # The copies lose their rows first: when this is stopped in between, the next run still finds the user.
-        others = copies.copies(opened.path, person, {trace.path.parent.name for trace in found})
+        found = erasure_plan.write_plan(opened, store, named)
         if not keep_copies:
-            copies.remove_copies(others, person)
-        removed = 0 if keep_copies else erasure.remove(found, person, now=now)
-        emptied = erasure.forget(store, person, by=OPERATOR, why=why, now=now)
+            erasure_plan.remove_files(opened, found, now=now)
+        emptied = erasure.forget(store, found.person, by=OPERATOR, why=why, now=now)
         cleared = clear_log(store)
-    files = {f"{trace.path.parent.name}/{trace.path.name}": trace.rows for trace in found}
-    copied = [str(path.relative_to(opened.path)) for path in others]
+        others = erasure_plan.finish(opened, store, found, by=OPERATOR, why=why, now=now)
     return {
         **emptied,
-        "rows_in_runs": sum(files.values()),
-        "rows_removed_from_runs": removed,
-        "files": files,
-        "copies": copied,
-        "models": models,
+        "rows_in_runs": sum(found.files.values()),
+        "rows_removed_from_runs": 0 if keep_copies else sum(found.files.values()),
+        "files": found.files,
+        "copies": found.copies,
+        "models": found.models,
         "log_cleared": cleared,
+        **({"resumed": True} if found.resumed else {}),
+        **({"interrupted": others} if others else {}),
     }
