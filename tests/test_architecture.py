@@ -119,6 +119,7 @@ SHARED_PIECES = {
     "train.run",
     "train.range_test",
     "train.rewards",
+    "train.swap_gap",
     "train.text_rewards",
     "train.samplers",
     "train.samples",

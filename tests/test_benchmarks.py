@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,3 +40,29 @@ def test_each_row_of_the_bench_is_measured_on_our_side(tmp_path: Path, rank: int
     for name, row in found.items():
         assert row["value"] > 0, name
         assert row["seconds"] > 0, name
+
+
+def test_the_step_with_both_harnesses_fails_where_nothing_was_learned(capsys: pytest.CaptureFixture[str]) -> None:
+    """What .ci/benchmarks checks: a model whose training is left out, or one that says nothing, does not pass."""
+    spec = spec_from_file_location("before_and_after", BENCHMARKS / "before_and_after.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script: Any = module_from_spec(spec)
+    spec.loader.exec_module(script)
+
+    def figures(before: float, after: float, items: int = 6) -> dict[str, Any]:
+        return {"items": items, "by_model": {"raw": [before, 0, 1], "dpo": [after, 0, 1]}, "change": {"dpo": [after - before, -1, 1]}}
+
+    def found(acc: dict[str, Any], lengths: tuple[float, float]) -> list[str]:
+        rows = [
+            {"task": "spoken", "model": name, "items": {"letters": {str(i): length for i in range(6)}}}
+            for name, length in zip(("raw", "dpo"), lengths, strict=True)
+        ]
+        return script.faults({"linden": {"acc": acc}, "spoken": {"includes": figures(0, 0)}}, rows, "raw")
+
+    assert found(figures(0.5, 0.83), (40.0, 31.0)) == []
+    assert "must bring more" in found(figures(0.5, 0.5), (40.0, 31.0))[0]
+    assert "not that of all items" in found(figures(0.5, 0.83, items=5), (40.0, 31.0))[0]
+    assert "same model" in found(figures(0.5, 0.83), (40.0, 40.0))[0]
+    assert "nothing" in found(figures(0.5, 0.83), (0.0, 31.0))[0]
+    assert "0.50 before DPO and 0.83 after" in capsys.readouterr().out

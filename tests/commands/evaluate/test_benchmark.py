@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from evaluated import Answered, Typed
 
-from accord.commands.evaluate.benchmark import change, side_by_side
+from accord.commands.evaluate.benchmark import add, change, side_by_side
+from accord.errors import UsageError
 from accord.settings import BenchmarkConfig
 
 SMALL = ("--bootstrap", "200", "--dtype", "float32", "--max-tokens", "8")
@@ -141,3 +142,11 @@ def test_changes_are_paired_item_by_item() -> None:
     few = change([1.0, 1.0, 1.0], {"resamples": 100, "seed": 0})
     assert few.mean == 1
     assert few.low < 0, "three items of three are too few"
+
+
+def test_two_tasks_of_one_name_are_refused() -> None:
+    by_task = {"town": {"acc": {"1": 1.0}}}
+    with pytest.raises(UsageError, match="two tasks are called 'town'"):
+        add(by_task, {"other": {}, "town": {}})
+    add(by_task, {"other": {"acc": {"1": 0.0}}})
+    assert set(by_task) == {"town", "other"}

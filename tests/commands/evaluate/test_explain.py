@@ -81,6 +81,27 @@ def test_a_mixture_is_taken_apart(answered: Answered, town: Path) -> None:
     assert found["parts"]["total"] == pytest.approx(2 * parts["model"]["score"] - 0.1 * parts["length"]["score"], abs=5e-3)
 
 
+def test_the_rewards_of_the_scene_are_named(answered: Answered, town: Path) -> None:
+    """A scene's own rewards take the place of the model's, and the prompt is scored as its scene asks it."""
+    asked = ("--text", "No, that would hurt Ada.", *EXACT)
+    with Store.open(Project.open(town).store_url) as store:
+        store.add(prompts=[Prompt("c1", (Message("user", "Shall I hurt Ada?"),), "harmful")])
+    before = answered("explain", town, "--prompt", "Shall I hurt Ada?", *asked)
+    assert "scene" not in before
+    with (town / "accord.toml").open("a") as file:
+        file.write('\n[scenes.care]\nuse_cases = "harmful"\nrewards = "model=0.5, length=-1"\nsystem = "Do no harm."\n')
+    found = answered("explain", town, "--prompt", "Shall I hurt Ada?", *asked)
+    assert found["scene"] == "care"
+    assert found["parts"]["rewards"] == "model=0.5, length=-1"
+    assert found["parts"]["from"] == "the scene care of accord.toml"
+    assert {each["part"]: each["weight"] for each in found["parts"]["parts"]} == {"model": 0.5, "length": -1.0}
+    scorer = TextScorer.open(Project.open(town), "reward", torch.float32)
+    turns = (Message("system", "Do no harm."), Message("user", "Shall I hurt Ada?"))
+    assert found["reward"]["score"] == pytest.approx(scorer.score_conversations([turns], ["No, that would hurt Ada."])[0], abs=2e-3)
+    own = answered("explain", town, "--prompt", "Shall I hurt Ada?", "--rewards", "length=-1", *asked)
+    assert own["parts"]["from"] == "--rewards"
+
+
 @pytest.mark.parametrize("by", ["states", "gradients", "words"])
 def test_the_demonstration_that_says_this_is_found_first_and_one_nobody_learned_from_never(answered: Answered, town: Path, by: str) -> None:
     planted = next(each for each in sources(town, "demonstrations") if len(each.prompt.messages) == 1 and len(each.best.text) > 30)

@@ -269,3 +269,5 @@ def test_knowledge_without_a_world_is_checked_by_the_column_beside_the_prompt() 
         (False, True),
         (False, False),
     ]
+    several = Prompt("s", (Message("user", "How many legs has a spider?"),), extra={"answer": ["eight", "8"]})
+    assert [each.right for each in truth.verdicts(several, ["It has 8.", "Eight legs.", "Six."])] == [True, True, False]

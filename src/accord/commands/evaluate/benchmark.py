@@ -109,9 +109,9 @@ def benchmark(
             say(f"benchmark: {subject.name}")
             by_task = lm_eval(subject, harness, config, dtype) if harness else {}
             for script in scripts:
-                by_task |= inspect(subject, script, config, opened.run(name) / "inspect")
+                add(by_task, inspect(subject, script, config, opened.run(name) / "inspect"))
             for file, each in rows.items():
-                by_task[Path(file).stem] = of_file(opened, subject, file, each, config, dtype, judge, judge_model)
+                add(by_task, {Path(file).stem: of_file(opened, subject, file, each, config, dtype, judge, judge_model)})
             for task, figures in by_task.items():
                 found.setdefault(task, {})[subject.name] = figures
         metrics["models"] = [subject.name for subject in subjects]
@@ -125,6 +125,18 @@ def benchmark(
             0, [{"task": task, "model": model, "items": jsonable(each)} for task, by in found.items() for model, each in by.items()]
         )
     return run.summary
+
+
+def add(by_task: dict[str, Figures], more: Mapping[str, Figures]) -> None:
+    """Add the figures of more tasks.
+
+    Raises:
+        UsageError: a task of that name has figures already.
+    """
+    if both := by_task.keys() & more.keys():
+        hint = "rename one of them, or run them one by one under --name"
+        raise UsageError(f"two tasks are called {min(both)!r}", where="--tasks", hint=hint)
+    by_task |= more
 
 
 def subject_of(project: Project, name: str) -> Subject:

@@ -7,6 +7,7 @@ records. Changes nothing. docs/explain.md says what each part means and what it 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -16,6 +17,8 @@ from accord.commands.evaluate.explain_answer import find_answer
 from accord.commands.evaluate.explain_reward import against_others, by_part, by_token_and_sentence
 from accord.commands.evaluate.explain_sources import nearest
 from accord.commands.models import TextScorer, compute_dtype
+from accord.commands.scenes import staged_prompts
+from accord.data.scenes import scene_of
 from accord.feedback.store import Store
 from accord.runtime.device import choose_device
 from accord.runtime.jsonable import jsonable
@@ -116,6 +119,7 @@ def explain(
     dtype, remarks = compute_dtype(flags.dtype), list[str]()
     with Store.open(opened.store_url) as store:
         found = find_answer(store, answer, prompt, text, against)
+    found = replace(found, prompt=staged_prompts(opened, [found.prompt])[0])  # as the policy was asked it, with its scene
     response = found.response
     scorer = None
     if reward == REWARD and reward not in opened.models():
@@ -132,6 +136,7 @@ def explain(
         "model": response.model,
         "prompt": found.prompt.messages[-1].content,
         "prompt_id": found.prompt.id,
+        **({"scene": scene} if (scene := scene_of(found.prompt)) else {}),
         "text": response.text,
         "reward": {"model": reward} | own if scorer else {},
         "parts": parts,

@@ -10,6 +10,7 @@ from accord.commands.evaluate.examine_scores import attribution
 from accord.commands.evaluate.explain_answer import Answer
 from accord.commands.models import TextScorer, locate
 from accord.commands.train.rewards import PartScore, part_scores
+from accord.data.scenes import scene_of
 from accord.errors import AccordError
 from accord.evaluation.explanation import by_sentence, form_differences, lacking, spans, without
 from accord.records import Prompt, Response
@@ -46,10 +47,11 @@ def by_token_and_sentence(scorer: TextScorer, prompt: Prompt, response: Response
     }
 
 
-def mixture_of(project: Project, model: str, config: ExplainConfig) -> tuple[Rewards, str]:
+def mixture_of(project: Project, model: str, config: ExplainConfig, scene: str = "") -> tuple[Rewards, str]:
     """Return the rewards that an answer's model was trained with, and where they are from.
 
-    The command's own come first, then those in the lineage of the model, then [ppo] of accord.toml.
+    The command's own come first, then those of the prompt's scene, where it has some, then those in the lineage of the model, then [ppo]
+    of accord.toml. What a scene rewards is not in the lineage: today's accord.toml says it.
     """
     record = lineage.read(project.model(model)) if model in project.models() else {}
     settings: Mapping[str, Any] = record.get("settings", {})
@@ -60,6 +62,8 @@ def mixture_of(project: Project, model: str, config: ExplainConfig) -> tuple[Rew
     found = Rewards(**{name: value for name, value in settings.items() if name in known})
     if config.rewards:
         return dataclasses.replace(found, rewards=config.rewards), "--rewards"
+    if scene in project.scenes and project.scenes[scene].rewards:
+        return dataclasses.replace(found, rewards=project.scenes[scene].rewards), f"the scene {scene} of accord.toml"
     return found, source
 
 
@@ -70,7 +74,7 @@ def by_part(
 
     A part that cannot be given for this prompt says why instead.
     """
-    rewards, source = mixture_of(project, answer.response.model, config)
+    rewards, source = mixture_of(project, answer.response.model, config, scene_of(answer.prompt))
     own = answer.response.model
     name = own if own in project.models() and speaks(project.model(own)) else reward
     told: dict[str, Any] = {"rewards": rewards.rewards, "from": source}

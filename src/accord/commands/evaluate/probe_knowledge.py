@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from accord.commands.evaluate.answers import Answers
 from accord.commands.evaluate.held_out import held_out_prompts
@@ -64,10 +64,16 @@ class Truth:
 
     def _verdict(self, prompt: Prompt, text: str, unsure: bool) -> Verdict:
         if self.judge is None:
-            right = not unsure and holds_answer(text, str(prompt.extra[REFERENCE]))
+            right = not unsure and any(holds_answer(text, each) for each in references(prompt))
             return Verdict(right, not unsure and not right)
         found = self.judge.judge(prompt, text)
         return Verdict(not unsure and not found.made_up and found.helpful >= HELPFUL, found.made_up)
+
+
+def references(prompt: Prompt) -> list[str]:
+    """Return the right answers that stand beside a prompt; a list holds alternatives."""
+    given: Any = prompt.extra[REFERENCE]
+    return [str(each) for each in cast("list[Any]", given)] if isinstance(given, list) else [str(given)]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from accord.commands.knowledge import open_meaning, own_answers, question_of, qu
 from accord.commands.models import Model, asks, digest_of, load_model, load_reward_model, locate, open_tokenizer
 from accord.commands.scenes import in_scenes
 from accord.commands.train.run import as_held, askable, snapshot
+from accord.commands.train.swap_gap import SwapGap, parse_swap_gap
 from accord.commands.train.text_rewards import VERIFIERS, TextTerm, judged_agreement, open_texts, read_term, written_by
 from accord.data.classifiers.project_set import of_project
 from accord.data.scenes import scene_of
@@ -67,7 +68,7 @@ KNOWLEDGE = re.compile(r"knowledge(?:\((.+)\))?")
 FROM_PEOPLE = ("exact", "similarity", "signed_similarity", "ratings")
 EARNED = "environment"
 """The term that stands for what the environment of an episode gives."""
-BUILT_IN = ("model", EARNED, "knowledge", *FROM_PEOPLE, *RULES, *VERIFIERS, "judge", "isolated")
+BUILT_IN = ("model", EARNED, "knowledge", "swap_gap", *FROM_PEOPLE, *RULES, *VERIFIERS, "judge", "isolated")
 """Rewards that no plugin may be named like."""
 HELD_OUT = ("held_out_reward", "held_out_win_rate", "held_out_best", "held_out_best_step")
 """Metrics of the last evaluation on held-out prompts that a run's summary takes."""
@@ -208,7 +209,7 @@ def _check_earned(names: Sequence[str], environment: str) -> None:
     """Refuse a term that does not fit what is sampled, a response or an episode."""
     if EARNED in names and not environment:
         raise UsageError("environment is what an environment gives, and there is none", where="rewards", hint="--environment module:Class")
-    single = [name for name in names if name in FROM_PEOPLE or SIGNED.fullmatch(name) or KNOWLEDGE.fullmatch(name)]
+    single = [name for name in names if name in FROM_PEOPLE or SIGNED.fullmatch(name) or KNOWLEDGE.fullmatch(name) or parse_swap_gap(name)]
     if environment and single:
         hint = f"environment, a reward model, a function, a verifier, a server, {', '.join(RULES)}"
         raise UsageError(f"{single[0]} rewards one response, and an episode has several turns", where="rewards", hint=hint)
@@ -269,7 +270,7 @@ def _text_of(project: Project, term: str) -> TextTerm | None:
     if plugins.has("rewards", term, BUILT_IN) and term in project.models():
         what = f"{term!r} is a model of the project, and a reward of {plugins.origin('rewards', term)}"
         raise UsageError(what, where="rewards", hint="rename the model's folder, or uninstall the package")
-    return None if term in project.models() or KNOWLEDGE.fullmatch(term) else read_term(term, BUILT_IN)
+    return None if term in project.models() or KNOWLEDGE.fullmatch(term) or parse_swap_gap(term) else read_term(term, BUILT_IN)
 
 
 def _models_of(project: Project, term: str) -> tuple[str, ...]:
@@ -282,6 +283,8 @@ def _models_of(project: Project, term: str) -> tuple[str, ...]:
         return pooled.models
     if found := PROCESS.fullmatch(term):
         return (found.group(1),)
+    if gap := parse_swap_gap(term):
+        return (gap[1],)
     if term == "model" or term in project.models():
         return (term,)
     if term in RULES or term in FROM_PEOPLE or SIGNED.fullmatch(term) or KNOWLEDGE.fullmatch(term) or term == EARNED:
@@ -348,6 +351,8 @@ def mixture(
             return Ensemble([scorers[each] for each in pooled.models], pooled.how, pooled.spread)
         if found := PROCESS.fullmatch(name):
             return ProcessReward(held[spec.models[found.group(1)]], dtype=dtype)
+        if gap := parse_swap_gap(name):
+            return SwapGap(scorers[gap[1]], gap[0], rows, chat_format)
         if name in scorers:
             return scorers[name]
         if name in spec.texts:
