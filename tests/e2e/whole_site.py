@@ -29,6 +29,7 @@ from starlette.types import ASGIApp
 from accord.commands.data.import_ import import_
 from accord.feedback import accounts, doubts, tasks
 from accord.feedback.accounts import Role
+from accord.feedback.queue import Fact
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Task
 from accord.feedback.web import sign_in
@@ -49,7 +50,7 @@ TEXTS = (
     "```python\nprint('bread')\n```",
     "Oats, and $x^2$ of them.",
 )
-KINDS: tuple[Kind, ...] = ("rank", "compare", "demonstrate", "correct", "conversation", "evaluate", "prompt")
+KINDS: tuple[Kind, ...] = ("rank", "compare", "demonstrate", "correct", "conversation", "evaluate", "prompt", "mark", "fact")
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,10 @@ def task(number: int, kind: Kind) -> Task:
         turns = [Message("user", "First?"), Message("assistant", "One."), Message("user", "Second?"), Message("assistant", "Two.")]
         turns.append(Message("user", "Thanks"))
     asked = Prompt(f"q{number}", tuple(turns), source="tests")
-    count = {"rank": 4, "evaluate": 4, "compare": 2, "correct": 1, "conversation": 1}.get(kind, 0)
+    count = {"rank": 4, "evaluate": 4, "compare": 2, "correct": 1, "conversation": 1, "mark": 1, "fact": 1}.get(kind, 0)
     responses = tuple(Response(f"q{number}-{n}", asked.id, TEXTS[n], "sft") for n in range(count))
-    return Task(f"t{number}", kind, asked, responses, "evaluation" if kind == "evaluate" else "training", 99, float(-number))
+    fact = Fact(TEXTS[0], 0, "Our rye leaves the oven at noon, and again at five.", "Opening hours") if kind == "fact" else None
+    return Task(f"t{number}", kind, asked, responses, "evaluation" if kind == "evaluate" else "training", 99, float(-number), fact=fact)
 
 
 def fill(whole: Whole, lead: Page, labeler: Page, user: Page) -> None:

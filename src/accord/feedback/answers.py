@@ -321,7 +321,7 @@ def _record(
             ranking({shown[0]: 2, corrected.id: 1})
         case "prompt":
             written.keep(connection, task, id, payload["text"], labeler, now)
-        case "conversation":
+        case "conversation" | "mark" | "fact":  # the answer is the record
             pass
 
 

@@ -17,7 +17,7 @@ from accord.feedback.apps import App, NotTaken, pseudonym
 from accord.feedback.identity import known_prompts
 from accord.feedback.inserts import insert_new, prompts_by_id, responses_by_id
 from accord.feedback.privacy import ERASED
-from accord.feedback.queue import Kind, Task, digest, load_all, put, task_id
+from accord.feedback.queue import Fact, Kind, Task, digest, load_all, put, task_id
 from accord.feedback.withdrawals import is_withdrawn, withdraw
 from accord.records import GuidelineSet, Message, Prompt, Response, conversation_key
 
@@ -40,6 +40,8 @@ class Wanted:
     guideline: GuidelineSet = "training"
     overlap: int = 1
     priority: float = 0.0
+    fact: tuple[str, str, str] | None = None
+    """Claim, document and its title, for a task of the kind fact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,12 @@ def create(connection: Connection, app: App, wanted: Wanted, *, now: datetime) -
     if wanted.kind == "prompt":
         # Before it is stored: nobody reads a brief as a prompt to learn from.
         withdraw(connection, "prompt", [(prompt.id, written.WHY)], by=written.BY, now=now)
-    id = task_id(wanted.kind, wanted.guideline, prompt.id, (response.id for response in responses))
+    fact = _fact(wanted, responses)
+    id = task_id(wanted.kind, wanted.guideline, prompt.id, (response.id for response in responses), *([fact.key] if fact else []))
     t = schema.tasks
     if connection.scalar(select(t.c.id).where(t.c.id == id)) is None:
         try:
-            task = Task(id, wanted.kind, prompt, tuple(responses), wanted.guideline, wanted.overlap, wanted.priority)
+            task = Task(id, wanted.kind, prompt, tuple(responses), wanted.guideline, wanted.overlap, wanted.priority, fact=fact)
         except StoreError as error:  # the number of responses does not fit the kind
             raise NotTaken(error.what.partition(": ")[2], code="invalid_value", status=400, param="responses") from error
         put(connection, [task], (connection.scalar(select(func.max(t.c.place))) or 0) + 1)
@@ -154,6 +157,17 @@ def _prompt(connection: Connection, app: App, wanted: Wanted) -> Prompt:
     if there is None:
         raise NotTaken("there is no such prompt", code="no_such_prompt", status=404, param="prompt_id")
     return prompts_by_id(connection, [id])[id]
+
+
+def _fact(wanted: Wanted, responses: Sequence[Response]) -> Fact | None:
+    """Return the claim with its place in the response. Raises NotTaken (400) when the response does not make it."""
+    if wanted.fact is None:
+        return None
+    claim, document, title = wanted.fact
+    start = responses[0].text.find(claim) if responses and claim.strip() and document.strip() else -1
+    if start < 0:
+        raise NotTaken("the response does not say this in these words", code="invalid_value", status=400, param="fact")
+    return Fact(claim, start, document, title)
 
 
 def _known(connection: Connection, prompt: Prompt, ids: Sequence[str]) -> list[Response]:

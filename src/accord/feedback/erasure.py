@@ -208,7 +208,7 @@ _TEXTS: tuple[tuple[Any, tuple[str, ...], Mapping[str, str]], ...] = (
     (schema.responses, ("text",), {"tokens": ""}),
     (schema.demonstrations, ("text",), {}),
     (schema.answers, ("payload",), {}),
-    (schema.tasks, ("expected",), {}),
+    (schema.tasks, ("expected", "fact"), {}),
     (schema.conversations, ("title", "system"), {}),
     (schema.turns, ("text", "media"), {}),
     (schema.documents, ("name", "text"), {}),

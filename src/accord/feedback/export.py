@@ -20,6 +20,7 @@ from accord.feedback import answers, schema
 from accord.feedback.audit import entries
 from accord.feedback.codec import message_value
 from accord.feedback.doubts import threads
+from accord.feedback.facts import checks
 from accord.feedback.inserts import batches, prompts_by_id, responses_by_id
 from accord.feedback.media import brought_along
 from accord.feedback.questions import kept, said
@@ -38,6 +39,7 @@ What = Literal[
     "tasks",
     "answers",
     "questions",
+    "facts",
     "doubts",
     "audit",
 ]
@@ -152,6 +154,7 @@ def _tasks(store: Store) -> Iterator[Line]:
             task = tasks[row["id"]]
             line = {"id": task.id, "kind": task.kind, "guideline": task.guideline, "purpose": task.purpose, **_asked(task.prompt)}
             shown = [{"id": response.id, "text": response.text, "model": response.model} for response in task.responses]
+            line |= {"fact": dataclasses.asdict(task.fact)} if task.fact else {}
             yield line | {"responses": shown, "overlap": task.overlap, "taken": row["taken"], "open": row["open"]}
 
 
@@ -171,6 +174,17 @@ def _questions(store: Store) -> Iterator[Line]:
             line = _plain(each) | {"wording": {key: wording[key] for key in ("kind", "about", "text", "definition") if key in wording}}
             response = answers.get(each.target)
             yield line | _asked(asked[each.prompt_id]) | ({"response": response.text, "model": response.model} if response else {})
+
+
+def _facts(store: Store) -> Iterator[Line]:
+    """Yield each fact check with the response whose claim it is about."""
+    for batch in batches(checks(store)):
+        with store.read() as connection:
+            asked = prompts_by_id(connection, (each.prompt_id for each in batch))
+            said = responses_by_id(connection, (each.response_id for each in batch))
+        for each in batch:
+            response = said[each.response_id]
+            yield _plain(each) | _asked(asked[each.prompt_id]) | {"response": response.text, "model": response.model}
 
 
 _NAMED: dict[What, Callable[[Store, Ids], Iterable[Line]]] = {
@@ -193,6 +207,7 @@ _LINES: dict[What, Callable[[Store], Iterable[Line]]] = {
     "tasks": _tasks,
     "answers": _answers,
     "questions": _questions,
+    "facts": _facts,
     "doubts": lambda store: map(_plain, threads(store)),
     "audit": lambda store: map(_plain, entries(store)),
 }

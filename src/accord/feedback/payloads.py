@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from accord.feedback.queue import Kind, Task
@@ -14,6 +15,8 @@ Payload = dict[str, Any]
 LONGEST = 100_000
 """Maximum length in characters of a text written by a labeler."""
 CHOICES = ("first", "second", "tie", "both_bad")
+VERDICTS = ("supported", "contradicted", "absent")
+"""What a document says of a claim; absent: nothing."""
 
 
 LONGEST_ANSWER = 4_000
@@ -110,6 +113,21 @@ def _conversation(task: Task, payload: Mapping[str, Any], questions: Questions) 
     return cleaned | _present(prompt_flags=flags, reason=_text(payload, "reason"))
 
 
+def _mark(task: Task, payload: Mapping[str, Any], questions: Questions) -> Payload:
+    """Nothing but the answers: ``_answered`` has the passages, and sees to it that each question for them was answered."""
+    _only(payload, "reason")
+    if not any(question.kind == "spans" for question in questions.asked(task.kind, "response")):
+        raise Refused("malformed", detail="no question marks passages")
+    return _present(reason=_text(payload, "reason"))
+
+
+def _fact(_: Task, payload: Mapping[str, Any], __: Questions) -> Payload:
+    _only(payload, "verdict", "reason")
+    if payload.get("verdict") not in VERDICTS:
+        raise Refused("verdict_missing")
+    return {"verdict": payload["verdict"]} | _present(reason=_text(payload, "reason"))
+
+
 def turns_of(task: Task) -> tuple[str, ...]:
     """Return the indices of a conversation's assistant turns as strings; a response after the prompt is one more."""
     turns = [n for n, message in enumerate(task.prompt.messages) if message.role == "assistant"]
@@ -124,6 +142,8 @@ _CLEANERS: dict[Kind, Callable[[Task, Mapping[str, Any], Questions], Payload]] =
     "correct": _correct,
     "conversation": _conversation,
     "prompt": _prompt,
+    "mark": _mark,
+    "fact": _fact,
 }
 
 
@@ -150,6 +170,8 @@ def _answered(task: Task, payload: Mapping[str, Any], questions: Questions) -> P
     optional = bool(payload.get("all_bad"))  # then the responses need no ratings, and no answers either
     prompt = _answers(_mapping(given, "prompt"), questions.asked(task.kind, "prompt"), "", optional=False)
     asked, found = questions.asked(task.kind, "response"), dict[str, Payload]()
+    if task.kind == "mark":  # nothing marked is an answer, and nothing answered is none
+        asked = [replace(question, required=True) if question.kind == "spans" else question for question in asked]
     for target in targets:
         said = _answers(_mapping(about, target), asked, text_of(task, target), optional=optional)
         if said:

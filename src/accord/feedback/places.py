@@ -28,6 +28,7 @@ COLUMNS: Mapping[str, Place] = {
     "prompts.extra": _PROMPT,
     "responses.text": _PROMPT,
     "demonstrations.text": _PROMPT,
+    "tasks.fact": _PROMPT,
     "answers.payload": _ANSWER,
     "drafts.payload": Place("privacy: removed with the account"),
     "doubt_notes.text": _ANSWER,

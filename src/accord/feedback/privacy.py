@@ -155,7 +155,7 @@ def _erase_prompts(connection: Connection, ids: Sequence[str], by: str, now: dat
         for kind, table in (("demonstration", d), ("ranking", schema.rankings), ("thumb", schema.thumbs)):
             withdraw_erased(connection, kind, _ids(connection, table, table.c.prompt_id.in_(part)), by=by, now=now)
         of_them = select(t.c.id).where(t.c.prompt_id.in_(part))
-        connection.execute(update(t).where(t.c.prompt_id.in_(part)).values(expected=None, reserved_for=ERASED))
+        connection.execute(update(t).where(t.c.prompt_id.in_(part)).values(expected=None, fact="", reserved_for=ERASED))
         connection.execute(update(a).where(a.c.task_id.in_(of_them)).values(payload="{}"))
         connection.execute(delete(schema.drafts).where(schema.drafts.c.task_id.in_(of_them)))
         beside = select(schema.doubts.c.id).where(schema.doubts.c.task_id.in_(of_them))

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
+from accord.feedback.facts import checks
 from accord.feedback.intervals import Figure, Interval
+from accord.feedback.payloads import VERDICTS
 from accord.feedback.questions import Said, kept, said
 from accord.feedback.reliability import INTERVAL, NOMINAL, ORDINAL, Scale, Unit, Units, of_scale
 from accord.feedback.store import Store
@@ -37,7 +39,10 @@ class QuestionAgreement:
 
 
 def question_agreement(store: Store, *, resamples: int = 2000, seed: int = 0) -> list[QuestionAgreement]:
-    """Return the agreement on each question, in the order in which they were first asked; questions answered in words have no figures."""
+    """Return the agreement on each question, in the order in which they were first asked, and on fact checks.
+
+    Questions answered in words have no figures.
+    """
     wordings = kept(store)
     given: dict[tuple[str, str], list[Said]] = {}
     for answer in said(store):
@@ -46,7 +51,19 @@ def question_agreement(store: Store, *, resamples: int = 2000, seed: int = 0) ->
     for key, question in wordings.items():
         if key in given:
             found.append(_of_question(question, given[key], resamples, seed))
-    return found
+    return found + _of_facts(store, resamples, seed)
+
+
+def _of_facts(store: Store, resamples: int, seed: int) -> list[QuestionAgreement]:
+    """Return the agreement on fact checks, a unit being a claim beside its document; empty when there are none."""
+    units: dict[str, dict[tuple[str, ...], Unit]] = {}
+    people, given = set[str](), 0
+    for check in checks(store):
+        units.setdefault(check.prompt_id, {}).setdefault((check.task_id,), {})[check.labeler] = VERDICTS.index(check.verdict)
+        people.add(check.labeler)
+        given += 1
+    scale = Scale(len(VERDICTS), "none", False, {"alpha": NOMINAL})
+    return [_measured("fact", "", "fact", given, len(people), units, scale, resamples, seed)] if given else []
 
 
 def flag_agreement(rankings: Iterable[Ranking], *, resamples: int = 2000, seed: int = 0) -> list[QuestionAgreement]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, groupby
 from typing import Any, Literal, get_args
 
@@ -35,10 +35,32 @@ RESPONSES: dict[Kind, tuple[int, int]] = {
     "conversation": (0, 1),
     "evaluate": (2, 9),
     "prompt": (0, 0),
+    "mark": (1, 1),
+    "fact": (1, 1),
 }
 """Least and largest number of responses that a task of each kind shows."""
 EVERYBODY = 1_000_000_000
 """The overlap of a task meant for every labeler, such as a gold task."""
+
+
+LONGEST_DOCUMENT = 20_000
+"""Maximum length in characters of the document beside a claim: what a person reads for one answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A claim of a response, and the document that it is checked against."""
+
+    claim: str
+    start: int
+    """Where the claim begins in the response's text, in characters."""
+    document: str
+    title: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells one fact of a response from another."""
+        return digest(self.claim, str(self.start), self.document, self.title)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +69,8 @@ class Task:
 
     rank: rate each response 1-7 with flags, then rank all with ties. compare: pick one of two. demonstrate: write a response. correct:
     edit a response. conversation: rate the assistant's turns. evaluate: rank blindly, under the evaluation guideline. prompt: write a
-    prompt; the task's own one (``written.brief``) says of which kind.
+    prompt; the task's own one (``written.brief``) says of which kind. mark: mark passages of a response, each with a kind of error. fact:
+    check a claim of a response against a document.
     """
 
     id: str
@@ -68,12 +91,15 @@ class Task:
     """The earlier task that this one shows again, to the labeler it is reserved for."""
     without: tuple[Part, ...] = ()
     """Parts that are not asked, in the order of ``PARTS``. With neither, a ranking is one page."""
+    fact: Fact | None = None
+    """What a fact task checks; None as well once its prompt was erased."""
 
     def __post_init__(self) -> None:
         least, most = RESPONSES.get(self.kind, (1, 0))
         _hold(least <= len(self.responses) <= most, self, f"{len(self.responses)} responses (a {self.kind} task takes {least} to {most})")
         _hold(len({r.id for r in self.responses}) == len(self.responses), self, "a response stands in it twice")
         _hold(all(r.prompt_id == self.prompt.id for r in self.responses), self, "a response of another prompt")
+        _hold(self.fact is None or self.kind == "fact", self, f"a {self.kind} task has no claim to check")
         _hold(self.overlap >= 1, self, f"overlap {self.overlap}, which must be 1 at least")
         _hold(not self.without or self.kind in ("rank", "evaluate"), self, f"a {self.kind} task has no parts to leave out")
         _hold(self.without == tuple(part for part in PARTS if part in self.without), self, f"without {self.without}")
@@ -194,6 +220,7 @@ def _responses(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Re
 def _row(task: Task, place: int) -> rows.TableRow:
     rows.allowed(task.id, "purpose", task.purpose, get_args(Purpose))
     rows.allowed(task.id, "guideline set", task.guideline, get_args(GuidelineSet))
+    _hold(task.kind != "fact" or (task.fact is not None and bool(task.fact.claim.strip() and task.fact.document.strip())), task, "no claim")
     expected = None if task.expected is None else json.dumps(task.expected, ensure_ascii=False, sort_keys=True)
     return {
         "id": task.id,
@@ -207,6 +234,7 @@ def _row(task: Task, place: int) -> rows.TableRow:
         "reserved_for": task.reserved_for,
         "repeats": task.repeats,
         "without": " ".join(task.without),
+        "fact": json.dumps(asdict(task.fact), ensure_ascii=False, sort_keys=True) if task.fact else "",
         "place": place,
         "taken": 0,
         "open": True,
@@ -227,6 +255,7 @@ def _task(row: Mapping[Any, Any], prompt: Prompt, responses: tuple[Response, ...
         reserved_for=row["reserved_for"],
         repeats=row["repeats"],
         without=tuple(part for part in PARTS if part in row["without"].split()),
+        fact=Fact(**json.loads(row["fact"])) if row["fact"] else None,
     )
 
 
@@ -246,7 +275,7 @@ def from_responses(
     Args:
         prompts: by id; responses to other prompts are skipped.
         responses: in any order.
-        kind: rank, compare, correct or evaluate.
+        kind: rank, compare, correct, evaluate or mark.
         k: largest number of responses per task; the kind's minimum takes precedence.
         without: parts that are not asked; the same responses can be queued with them and without.
     """

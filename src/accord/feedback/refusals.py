@@ -38,6 +38,7 @@ KEYS = {
     "text_missing": "the text is empty",
     "text_unchanged": "the corrected text is the same as the response",
     "choice_missing": "one of the choices must be taken",
+    "verdict_missing": "one of supported, contradicted, absent must be chosen",
     "turn_missing": "every turn of the assistant needs a rating from 1 to 7",
     "no_such_doubt": "there is no such thread",
     "prompt_missing": "no prompt was written",

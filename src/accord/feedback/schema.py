@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-VERSION = 17
+VERSION = 18
 """Increases with every change of the tables; the migration that reaches a version has its number."""
 BOOKKEEPING = frozenset({"key", "imported"})
 """Columns that are about a record and no part of it: two rows that differ in them are the same record."""
@@ -172,6 +172,7 @@ tasks = Table(
     Column("reserved_for", name(120), nullable=False),
     Column("repeats", name(160), nullable=False),
     Column("without", Text, nullable=False, server_default=""),
+    Column("fact", FreeText, nullable=False, server_default=""),
     Column("place", BigInteger, nullable=False),
     Column("taken", Integer, nullable=False),
     Column("open", Boolean, nullable=False),

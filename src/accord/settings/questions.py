@@ -17,7 +17,7 @@ from typing import Any, Literal, cast, get_args
 
 from accord.errors import UsageError
 
-TaskKind = Literal["rank", "compare", "demonstrate", "correct", "conversation", "evaluate", "prompt"]
+TaskKind = Literal["rank", "compare", "demonstrate", "correct", "conversation", "evaluate", "prompt", "mark", "fact"]
 """What a labeler is asked to do; ``accord.feedback.queue`` describes each."""
 QuestionKind = Literal["scale", "choice", "yes-no", "text", "spans", "flag"]
 About = Literal["response", "prompt"]
@@ -26,8 +26,10 @@ Text = Mapping[str, str]
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 STANDARD = "instructgpt"
+MARKS = "marks"
+"""The set that a project without a question for `mark` tasks asks there."""
 TASKS: tuple[TaskKind, ...] = get_args(TaskKind)
-ASKS_OF_RESPONSES: tuple[TaskKind, ...] = ("rank", "compare", "correct", "conversation", "evaluate")
+ASKS_OF_RESPONSES: tuple[TaskKind, ...] = ("rank", "compare", "correct", "conversation", "evaluate", "mark", "fact")
 """Kinds of task that show responses."""
 FLAGGED: tuple[TaskKind, ...] = ("rank", "evaluate", "conversation")
 """Kinds of task whose ratings hold flags."""
@@ -226,6 +228,8 @@ def selection(section: Mapping[str, Any]) -> Selection:
 def joined(chosen: Selection, sets: Iterable[Mapping[str, Question]]) -> Questions:
     """Return the questions of sets and the project's own, without those that are left out.
 
+    Where none of them marks passages in `mark` tasks, the one of the set ``MARKS`` does.
+
     Raises:
         QuestionError: a question is defined twice, one that is left out is in no set, or there are too many.
     """
@@ -239,6 +243,8 @@ def joined(chosen: Selection, sets: Iterable[Mapping[str, Question]]) -> Questio
     found |= _new(chosen.own, found)
     if len(found) > MOST:
         raise QuestionError(f"{len(found)} questions", SECTION, f"at most {MOST}; leave some out with `without`")
+    if not any(each.kind == "spans" and "mark" in each.tasks for each in found.values()):
+        found = found | {name: each for name, each in parse(standard(MARKS)).items() if name not in found}
     return Questions(found)
 
 

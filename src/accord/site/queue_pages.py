@@ -21,7 +21,7 @@ from accord.runtime.jobs import Job
 from accord.site import project_site, waits
 
 router = APIRouter()
-OFFERED = ("rank", "compare", "demonstrate", "correct", "conversation", "evaluate", "prompt")
+OFFERED = ("rank", "compare", "demonstrate", "correct", "conversation", "evaluate", "prompt", "mark")
 CUT_OFF = ("refuse", "queue", "leave_out")
 """What may become of responses that break off. The page asks where a terminal would: the command refuses, and the lead chooses."""
 ORDERS = ("order", "random", "information")

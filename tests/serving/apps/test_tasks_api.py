@@ -187,3 +187,21 @@ def test_the_wording_of_the_questions_is_kept_when_answers_come_over_rest(team: 
     assert saved.status_code == 201, saved.text
     (said,) = questions.said(served.store)
     assert (said.question, said.version, said.value) == ("clear", own.by_name["clear"].version, True)
+
+
+def test_a_claim_is_checked_over_rest_and_comes_back_in_the_export(served: Served, team: httpx.Client) -> None:
+    said = {"content": "Rye keeps long.", "model": "app"}
+    fact = {"claim": "keeps long", "document": "Rye keeps for ten days.", "title": "Baker"}
+    made = create(team, kind="fact", responses=[said], fact=fact)
+    assert made.status_code == 201
+    assert made.json()["fact"] == fact
+    other = create(team, kind="fact", responses=[said], fact=fact | {"document": "Rye keeps for one day."}).json()
+    assert other["id"] != made.json()["id"], "another document is another task"
+    task = lease(team, kinds=["fact"])
+    assert task["fact"] == fact
+    assert problem(answer(team, task, {"verdict": "true"})) == (422, "verdict_missing")
+    assert answer(team, task, {"verdict": "supported"}).status_code == 201
+    (row,) = map(json.loads, team.get("/v1/export/facts").text.splitlines())
+    assert (row["claim"], row["verdict"], row["start"], row["response"]) == ("keeps long", "supported", 4, "Rye keeps long.")
+    for wrong in ({"fact": fact | {"claim": "keeps short"}}, {"fact": None}, {"kind": "correct", "fact": fact}):
+        assert create(team, **({"kind": "fact", "responses": [said]} | wrong)).status_code == 400

@@ -88,7 +88,12 @@ def agreement(
         draw = {"resamples": config.resamples, "seed": config.seed}
         asked = question_agreement(store, **draw)
     sure = ScreeningConfig(**opened.settings.get("screening", {})).sure
-    found: dict[str, Any] = dataclasses.asdict(reliability(rankings, **draw))
+    try:
+        found: dict[str, Any] = dataclasses.asdict(reliability(rankings, **draw))
+    except InputError:
+        if not any(each.shared for each in asked):
+            raise
+        found = {"prompts": 0, "pairs": 0, "metrics": {}}  # labelers overlap in questions or fact checks alone
     found |= {"rankings": sum(ranked.values()), "labelers": len({labeler for _, labeler in ranked})}
     found["questions"] = [dataclasses.asdict(each) for each in (*asked, *flag_agreement(rankings, **draw))]
     trained = any(set == "training" for set, _ in ranked)

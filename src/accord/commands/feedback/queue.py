@@ -18,6 +18,7 @@ from cyclopts import Parameter
 from accord.commands.app import Device, Flat, ProjectPath
 from accord.commands.feedback.cut_off import CutOff
 from accord.commands.feedback.queue_candidates import of_prompts, of_responses, unranked_of
+from accord.commands.feedback.queue_facts import fact_tasks
 from accord.commands.feedback.queue_gain import By, gain_by
 from accord.commands.feedback.queue_known import queue_known
 from accord.commands.feedback.simulated import assignments, rankable
@@ -54,6 +55,9 @@ def queue(
     qualification: Annotated[Path | None, Parameter(help="The same, as the screening of new labelers.")] = None,
     ask: Annotated[Ask, Parameter(help="For --kind prompt: which kind of prompt labelers write.")] = "plain",
     intents: Annotated[Path | None, Parameter(help="For --ask user-based: a text file, one user's intent per line.")] = None,
+    facts: Annotated[
+        Path | None, Parameter(help="For --kind fact: JSON lines of response_id, document and, for single claims, claim.")
+    ] = None,
     cut_off: CutOff = "ask",
     without: Annotated[
         tuple[Part, ...], Parameter(help="Leave out of rankings: flags, or ratings with their flags; both make one page.", negative="")
@@ -91,6 +95,13 @@ def queue(
         return queue_known(opened, gold, "gold")
     if qualification:
         return queue_known(opened, qualification, "qualification")
+    if (facts is not None) != (kind == "fact"):
+        what = "a fact task needs claims and documents" if kind == "fact" else f"a {kind} task checks no facts"
+        raise UsageError(what, where="--facts", hint="--kind fact --facts FILE, JSON lines of response_id, document and claim")
+    if facts:
+        with Store.open(opened.store_url) as store:
+            claims = list(fact_tasks(store, facts, overlap=overlap, priority=priority))[: count or None]
+            return _add(store, claims, "there is no claim in the file", str(facts), dry_run=dry_run)
     if kind == "prompt":
         return _queue_writing(opened, ask, intents, count=count, overlap=overlap, priority=priority, dry_run=dry_run)
     if as_world:

@@ -60,5 +60,7 @@ def _known(store: Store, row: Row, purpose: Literal["gold", "qualification"], as
     if shown_reversed and payload.get("choice") in OTHER_CHOICE:
         payload |= {"choice": OTHER_CHOICE[payload["choice"]]}
     response_ids = [response.id for response in original.responses]
-    id = tasks.task_id(original.kind, original.guideline, original.prompt.id, response_ids, purpose)
+    id = tasks.task_id(
+        original.kind, original.guideline, original.prompt.id, response_ids, purpose, *([original.fact.key] if original.fact else [])
+    )
     return replace(original, id=id, purpose=purpose, overlap=EVERYBODY, expected=payload, reserved_for="", repeats="")

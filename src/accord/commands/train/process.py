@@ -1,6 +1,7 @@
 """`accord process`: train a model of where responses go wrong, for token-level rewards.
 
-Needs an SFT model and marked errors (`accord import --format fine-grained`). Leaves models/NAME, used as `--rewards "process(NAME)"`.
+Needs an SFT model and marked errors (`accord queue --kind mark`, `accord import --format fine-grained`). Leaves models/NAME, used as
+`--rewards "process(NAME)"`.
 Follows Wu et al. 2023 (fine-grained RLHF), sections 3 and 4, except as algorithms/process.py says.
 """
 
@@ -32,6 +33,7 @@ from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.evaluation.run_facts import note_alarms
 from accord.feedback.labeler_kinds import kinds_of
+from accord.feedback.questions import kept, said
 from accord.feedback.store import Store
 from accord.records import Prompt, Response
 from accord.runtime.lineage import digest_rows
@@ -64,7 +66,11 @@ def process(
     unseen = [row for row in rows if row.prompt.split != "train"]
     if not any(row.spans for row in training):
         what = f"{len(training)} marked responses to train on, none with an error of {config.errors or 'any kind'} by {config.kinds}"
-        raise InputError(what, where=str(opened.path / "annotations"), hint="`accord import --format fine-grained` brings some")
+        raise InputError(
+            what,
+            where=str(opened.path / "annotations"),
+            hint="`accord queue --kind mark` asks labelers, `accord import --format fine-grained` brings some",
+        )
     digest = digest_rows([[row.response.id, [list(span) for span in row.spans]] for row in rows])
     inputs = {"sft": digest_of(source), "spans": digest, **template_input(opened)}
     run = Run.start(opened.run(name), stage="process", config=config, inputs=inputs, resume=flags.resume, seed=config.seed)
@@ -105,6 +111,8 @@ def marked(project: Project, config: ProcessConfig) -> Iterator[Marked]:
     for span in read_spans(project.path):
         by_reader.setdefault((span.response_id, span.labeler), []).append(span)
     with Store.open(project.store_url) as store:
+        for span in site_spans(store):
+            by_reader.setdefault((span.response_id, span.labeler), []).append(span)
         kinds = {labeler.id: labeler.kind for labeler in store.labelers()}
         prompts = {prompt.id: prompt for prompt in store.prompts()}
         read = {id for id, _ in by_reader}
@@ -114,6 +122,16 @@ def marked(project: Project, config: ProcessConfig) -> Iterator[Marked]:
         if id in responses and kinds.get(labeler, "person") in learned_from:
             wrong = tuple(sorted((s.start, s.end) for s in spans if s.kind and (not wanted or s.kind in wanted)))
             yield Marked(prompts[responses[id].prompt_id], responses[id], wrong)
+
+
+def site_spans(store: Store) -> Iterator[Span]:
+    """Yield the passages of responses that labelers marked on the site, by whatever question; one without a kind where there was none."""
+    marking = {key for key, question in kept(store).items() if question.kind == "spans" and question.about == "response"}
+    for answer in said(store):
+        if (answer.question, answer.version) in marking:
+            marks = [(mark["start"], mark["end"], mark["kind"]) for mark in answer.value]
+            for start, end, kind in marks or [(0, 0, "")]:
+                yield Span(answer.target, start, end, kind, answer.labeler)
 
 
 def _tokens(chat_format: ChatFormat, row: Marked, window: RowWindow) -> algorithm.MarkedRow:

@@ -148,6 +148,10 @@ def _task_payload(task: Task, order: Sequence[str], form: Form) -> Payload:
             return {"response_id": order[0], "text": form.get("text")} | _given(reason=form.get("reason"))
         case "conversation":
             return {"turns": _ratings(form, {turn: turn for turn in turns_of(task)})}
+        case "mark":
+            return _given(reason=form.get("reason"))
+        case "fact":
+            return _given(verdict=form.get("verdict"), reason=form.get("reason"))
 
 
 def _ranked(order: Sequence[str], form: Form) -> Payload:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import permutations
 from typing import Any, cast, get_args
 
@@ -285,6 +285,8 @@ def _show(
     status: int = 200,
     unsure: bool = False,
 ) -> Response:
+    if leased.task.kind == "fact" and leased.task.fact is None:
+        raise Refused("retracted", 410, leased.task.id)  # its prompt was erased, with the claim and the document
     task, given = leased.task, {} if payload is None or "skip" in payload else dict(payload)
     questions, language = found.site.questions, guideline_language(found.language)
     ask, intent = written.asked_of(task) if task.kind == "prompt" else ("", "")
@@ -326,6 +328,7 @@ def _show(
         pace=_pace(found, account),
         set_names=translations.SETS,
         choices=translations.CHOICES,
+        verdicts=translations.VERDICTS,
         response_flags=asked.flags(questions, task.kind, "response", language) if "flags" not in task.without else [],
         prompt_flags=asked.flags(questions, task.kind, "prompt", language) if "flags" not in task.without else [],
         rated="ratings" not in task.without,
@@ -342,6 +345,7 @@ def _as_json(leased: Leased, given: Payload, guideline: Guideline, questions: Qu
         "guideline": {"set": guideline.set, "version": guideline.version},
         "messages": list(map(message_value, leased.task.prompt.messages)),
         "responses": [texts[id] for id in leased.order],
+        **({"fact": asdict(leased.task.fact)} if leased.task.fact else {}),
         "revision": leased.revision,
         "said": given,
         "questions": questions.version(leased.task.kind),

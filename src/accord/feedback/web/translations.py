@@ -19,6 +19,8 @@ KINDS: dict[Kind, str] = {
     "conversation": _("Rate a conversation"),
     "evaluate": _("Blind evaluation"),
     "prompt": _("Write a prompt"),
+    "mark": _("Mark passages"),
+    "fact": _("Check a fact"),
 }
 HINTS: dict[Kind, str] = {
     "rank": _("Rate each response on its own, then rank them all."),
@@ -27,6 +29,8 @@ HINTS: dict[Kind, str] = {
     "correct": _("One response to this prompt needs correction."),
     "conversation": _("Rate each of the assistant's responses in its context."),
     "prompt": _("Write what somebody could ask an assistant. It becomes a prompt of this project."),
+    "mark": _("Mark the passages of one response that the questions ask for. If there are none, save it unmarked."),
+    "fact": _("Does the document say what the response claims? What you know from elsewhere does not count here."),
     "evaluate": _("These responses come from different, unnamed models. Truthful and harmless come first here."),
 }
 RANK_ONLY = _("Read the prompt and every response, then rank them all.")
@@ -40,6 +44,12 @@ WRITE = {
 ROLES: dict[Role, str] = {"system": _("Instructions to the assistant"), "user": _("User"), "assistant": _("Assistant")}
 SETS: dict[GuidelineSet, str] = {"training": _("Guideline for training"), "evaluation": _("Guideline for evaluation")}
 CHOICES = {"first": _("A is better"), "second": _("B is better"), "tie": _("About equal"), "both_bad": _("Both are bad")}
+VERDICTS = {
+    "supported": _("The document supports it"),
+    "contradicted": _("The document contradicts it"),
+    "absent": _("The document does not say"),
+}
+"""The answers to a claim, ``accord.feedback.payloads.VERDICTS``."""
 
 REFUSALS = {
     "stale": _("You have changed this answer elsewhere since you opened this page. Reopen it to see the newer version."),
@@ -53,6 +63,7 @@ REFUSALS = {
     "text_missing": _("Write a response first."),
     "text_unchanged": _("The response is unchanged. Correct it, or skip the task."),
     "choice_missing": _("Choose one of the four options."),
+    "verdict_missing": _("Say what the document says of the claim."),
     "turn_missing": _("Each of the assistant's responses needs a rating from 1 to 7."),
     "no_such_doubt": _("There is no such thread."),
     "prompt_missing": _("Write a prompt first."),

@@ -29,7 +29,7 @@ from accord.serving.apps.task_schemas import (
 router = APIRouter(tags=["tasks"])
 Client = Annotated[App, Depends(allowed("tasks"))]
 TaskId = Annotated[str, Path(max_length=160)]
-Exported = Literal["tasks", "answers", "rankings", "comparisons", "demonstrations", "thumbs"]
+Exported = Literal["tasks", "answers", "facts", "rankings", "comparisons", "demonstrations", "thumbs"]
 
 
 @router.post("/v1/tasks", status_code=201, response_model=TaskStored, responses=refusals(404, 422))

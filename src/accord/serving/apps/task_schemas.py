@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from accord.feedback.app_tasks import Queued, Wanted
-from accord.feedback.queue import Kind
+from accord.feedback.queue import LONGEST_DOCUMENT, Fact, Kind
 from accord.feedback.tasks import Leased
 from accord.records import GuidelineSet, Message, in_words
 from accord.serving.apps.schemas import SentMessage, SentResponse, Strict
@@ -18,6 +18,14 @@ LabelerName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 MOST_OVERLAP = 1000
 
 
+class SentFact(Strict):
+    """A claim of the response, and the document that it is checked against."""
+
+    claim: Annotated[str, StringConstraints(min_length=1, max_length=20_000)] = Field(description="As it stands in the response.")
+    document: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_DOCUMENT)]
+    title: Annotated[str, StringConstraints(max_length=400)] = ""
+
+
 class TaskRequest(Strict):
     """``POST /v1/tasks``: a prompt of the project or a conversation, and responses of the project or texts, or none."""
 
@@ -26,6 +34,7 @@ class TaskRequest(Strict):
     messages: list[SentMessage] = Field([], max_length=512)
     response_ids: list[ResponseId] = Field([], max_length=9)
     responses: list[SentResponse] = Field([], max_length=9)
+    fact: SentFact | None = Field(None, description="Of a task of the kind fact.")
     guideline: GuidelineSet = "training"
     overlap: int = Field(1, ge=1, le=MOST_OVERLAP, description="How many labelers answer it.")
     priority: float = Field(0.0, ge=-1e9, le=1e9, description="Higher comes first.")
@@ -36,6 +45,8 @@ class TaskRequest(Strict):
             raise ValueError("give prompt_id or messages")
         if self.response_ids and self.responses:
             raise ValueError("give response_ids or responses")
+        if (self.kind == "fact") != (self.fact is not None):
+            raise ValueError("fact belongs to the kind fact, which needs it")
         return self
 
     def wanted(self) -> Wanted:
@@ -48,6 +59,7 @@ class TaskRequest(Strict):
             self.guideline,
             self.overlap,
             self.priority,
+            (self.fact.claim, self.fact.document, self.fact.title) if self.fact else None,
         )
 
 
@@ -77,6 +89,18 @@ class TaskResponse(BaseModel):
     model: str | None = Field(None, description="Not given to labelers.")
 
 
+class TaskFact(BaseModel):
+    """What a task of the kind fact checks."""
+
+    claim: str
+    document: str
+    title: str
+
+    @classmethod
+    def of(cls, fact: Fact | None) -> TaskFact | None:
+        return cls(claim=fact.claim, document=fact.document, title=fact.title) if fact else None
+
+
 class TaskMessage(BaseModel):
     """A turn of a task's conversation."""
 
@@ -93,6 +117,7 @@ class TaskStored(BaseModel):
     prompt_id: str
     messages: list[TaskMessage]
     responses: list[TaskResponse]
+    fact: TaskFact | None = None
     guideline: GuidelineSet
     overlap: int
     priority: float
@@ -108,6 +133,7 @@ class TaskStored(BaseModel):
             prompt_id=task.prompt.id,
             messages=_turns(task.prompt.messages),
             responses=[TaskResponse(id=r.id, text=r.text, model=r.model) for r in task.responses],
+            fact=TaskFact.of(task.fact),
             guideline=task.guideline,
             overlap=task.overlap,
             priority=task.priority,
@@ -131,6 +157,7 @@ class LeasedTask(BaseModel):
     kind: Kind
     messages: list[TaskMessage]
     responses: list[TaskResponse]
+    fact: TaskFact | None = None
     guideline: GuidelineSet
     guideline_version: str
     questions: str
@@ -145,6 +172,7 @@ class LeasedTask(BaseModel):
             kind=task.kind,
             messages=_turns(task.prompt.messages),
             responses=[TaskResponse(id=id, text=texts[id], model=None) for id in leased.order],
+            fact=TaskFact.of(task.fact),
             guideline=task.guideline,
             guideline_version=version,
             questions=questions,
@@ -175,4 +203,4 @@ def _turns(messages: tuple[Message, ...]) -> list[TaskMessage]:
     return [TaskMessage(role=message.role, content=in_words(message)) for message in messages]
 
 
-FIELDS = frozenset(name for kind in (TaskRequest, NextRequest, AnswerRequest) for name in kind.model_fields)
+FIELDS = frozenset(name for kind in (TaskRequest, SentFact, NextRequest, AnswerRequest) for name in kind.model_fields)

@@ -3,6 +3,7 @@ export class Steps {
   constructor(form, words) {
     this.form = form;
     this.words = words;
+    this.passages = "[data-kind=mark] .marked"; // where the work is to mark passages, it begins in the text
     this.parts = [...form.querySelectorAll(".step")];
     this.nav = document.getElementById("steps");
     this.buttons = this.parts.map((part, index) => {
@@ -31,7 +32,7 @@ export class Steps {
     const begun = this.parts.some((part) => part.dataset.needs && !this.missing(part)) || this.form.querySelector("[name=prompt_flags]:checked");
     if (begun) this.parts.slice(0, open < 0 ? undefined : open).forEach((_, index) => this.seen.add(index));
     const start = begun ? (open < 0 ? this.parts.length - 1 : open) : 0;
-    this.show(start, Boolean(this.parts[start].querySelector("textarea.long")));
+    this.show(start, Boolean(this.parts[start].querySelector(`textarea.long, ${this.passages}`)));
   }
 
   show(index, focus = true) {
@@ -50,7 +51,7 @@ export class Steps {
   }
 
   focus() {
-    const target = this.current.querySelector("[data-first], .card[tabindex], textarea.long") ?? this.current.querySelector("h2");
+    const target = this.current.querySelector(`[data-first], .card[tabindex], textarea.long, ${this.passages}`) ?? this.current.querySelector("h2");
     if (target.matches("h2")) target.tabIndex = -1;
     target.focus({ preventScroll: true });
   }
