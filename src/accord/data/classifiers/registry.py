@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.data import languages
+from accord.data.classifiers.entities import EntityFolder, holds_entities
 from accord.data.classifiers.folder import FolderClassifier
 from accord.data.classifiers.interface import LABELS, TASKS, Classifier, Task, Text, Verdict, words_of
 from accord.data.classifiers.rubric import Answer, ByRubric
@@ -66,7 +67,8 @@ def opened(task: Task, name: str, *, root: Path | None = None, ask: Ask | None =
     kind, _, which = name.partition(":")
     where = f"[classifiers] {task}"
     if kind == "folder" and which:
-        return FolderClassifier(task, (root or Path()) / which)
+        folder = (root or Path()) / which
+        return EntityFolder(folder) if task == "personal" and holds_entities(folder) else FolderClassifier(task, folder)
     if kind == "llm" and which:
         if ask is None:
             raise UsageError("this command asks no language model", where=where, hint=f"take another one: {', '.join(BUILT_IN[task])}")
