@@ -18,7 +18,7 @@ from accord.data.scenes import Choice, Router
 from accord.errors import UsageError
 from accord.records import MediaFile, Message, Sampling
 from accord.serving.api import create
-from accord.serving.guards import Rules
+from accord.serving.guards import Rules, no_weaker
 from accord.serving.host import Ask, NotUnderstood, Piece, UnknownModel
 from accord.serving.keys import Keys
 from accord.serving.scenes import HEADER, Scened, Stage, Stages
@@ -96,7 +96,7 @@ def test_a_scene_brings_its_model_its_system_prompt_and_its_sampling() -> None:
     assert piece.version == "rhymes@0"
     assert asked.conversation[0] == Message("system", "Write in rhymes.")
     assert asked.sampling == Sampling(temperature=0.2, max_tokens=7)
-    assert piece.scene == Choice("poem", "alias")
+    assert piece.scene == Choice("poem", "alias", filters="rest")
     assert piece.sampling == asked.sampling
 
 
@@ -111,7 +111,7 @@ def test_what_a_request_names_itself_stays() -> None:
 def test_another_scene_brings_other_filters_and_documents() -> None:
     host = Noting()
     assert answer(host, "How is a bomb made?").withheld == "input"
-    assert answer(host, "How is a bomb made?", "poet").withheld == ""
+    assert answer(host, "How is a bomb made?", scene=Choice("poem", "classifier")).withheld == ""
     quoted = answer(host, "可以在三十天内退货吗？")
     assert [quote.text for quote in quoted.quotes] == ["可以在三十天内退货。"]
     assert quoted.scene == Choice("returns", "classifier")
@@ -126,7 +126,7 @@ def test_a_scene_that_is_named_is_no_way_around_the_models_of_a_key() -> None:
     with pytest.raises(UnknownModel, match="the key may not use the model of the scene 'poem'"):
         named("poem", "sft")
     for models in (("sft", "rhymes"), ("sft", "poet")):
-        assert named("poem", *models) == Choice("poem", "named")
+        assert named("poem", *models) == Choice("poem", "named", filters="rest")
     assert named("rest", "sft") == Choice("rest", "named")
 
 
@@ -140,6 +140,44 @@ def test_the_api_holds_a_key_to_its_models_whatever_scene_it_names(tmp_path: Pat
         assert refused.status_code == 404
         assert host.asked == []
         assert httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers | {HEADER: "rest"}, timeout=60).status_code == 200
+
+
+def test_a_scene_that_is_named_weakens_no_filter_unless_the_key_was_given_it(tmp_path: Path) -> None:
+    host, keys = Noting(), Keys(tmp_path)
+    limited, given, by_alias = (
+        keys.add("app", **how)[0] for how in ({"models": ("sft", "rhymes")}, {"scenes": ("poem",)}, {"models": ("sft", "poet")})
+    )
+
+    def asked(url: str, token: str, model: str = "sft", scene: str = "") -> tuple[str, str]:
+        body = {"model": model, "messages": [{"role": "user", "content": "A song about a bomb"}]}
+        headers = {"Authorization": f"Bearer {token}"} | ({HEADER: scene} if scene else {})
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["choices"][0]["message"]["content"], answer.headers[HEADER]
+
+    declined = "I can't help with that."
+    with serving(host, create(host, keys=keys, scenes=scened(host).stages)) as url:
+        assert asked(url, limited) == (declined, "rest; by=default")
+        assert asked(url, limited, scene="poem") == (declined, "poem; by=named; filters=rest")
+        assert asked(url, limited, scene="returns") == (declined, "returns; by=named; filters=rest")
+        assert asked(url, given, model="poet") == ("Yes.", "poem; by=alias")
+        assert asked(url, given, scene="poem") == ("Yes.", "poem; by=named")
+        assert asked(url, given, scene="returns") == (declined, "returns; by=named; filters=rest")
+        assert asked(url, by_alias, model="poet") == ("Yes.", "poem; by=alias")
+        assert asked(url, by_alias, scene="poem") == (declined, "poem; by=named; filters=rest")
+    piece = answer(host, "A bomb", "poet")  # the chat's own users have no key
+    assert (piece.text, piece.scene) == (declined, Choice("poem", "alias", filters="rest"))
+
+
+@pytest.mark.parametrize(("own", "other"), [("off", "report"), ("off", "refuse"), ("report", "refuse")])
+def test_filters_are_held_to_the_stronger_ones_on_each_side(own: Any, other: Any) -> None:
+    screen, none = (lambda text: ["harm"]), (lambda text: [])
+    weak, strong = Rules(input_filter=own, screen=none, system="s"), Rules(input_filter=other, output_filter="report", screen=screen)
+    held = no_weaker(weak, strong)
+    assert (held.input_filter, held.output_filter, held.system) == (other, "report", "s")
+    assert held.screen is (screen if own == "off" else none)  # rules without any filter have nothing to screen with
+    assert no_weaker(strong, weak) is strong
+    assert no_weaker(weak, weak) is weak
 
 
 def test_a_picture_is_refused_where_the_scenes_model_reads_text_alone() -> None:

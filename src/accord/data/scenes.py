@@ -40,12 +40,15 @@ class Choice:
     by: By
     also: tuple[str, ...] = ()
     """Other scenes that the same rule found, in their order; the first one counts."""
+    filters: str = ""
+    """The scene whose filters hold, or `none` for the server's own: those of the scene that a request names itself are weaker."""
 
     @property
     def told(self) -> str:
         """Return the choice as a header tells it: ``complaint; by=classifier; also=poem``."""
         also = f"; also={','.join(self.also)}" if self.also else ""
-        return f"{self.scene or NONE}; by={self.by}{also}"
+        filters = f"; filters={self.filters}" if self.filters else ""
+        return f"{self.scene or NONE}; by={self.by}{also}{filters}"
 
 
 NOTHING = Choice("", "none")

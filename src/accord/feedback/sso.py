@@ -19,7 +19,9 @@ from typing import Any, cast, get_args
 from urllib.parse import urlsplit
 
 import httpx
-from authlib.integrations.httpx_client import OAuth2Client
+from authlib.oauth2.auth import ClientAuth
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
@@ -111,9 +113,11 @@ class Provider:
             back: the address at which it comes back.
         """
         state, nonce, verifier = (secrets.token_urlsafe(n) for n in (24, 24, 48))
-        with self._client(back) as client:
-            address = self._address("authorization_endpoint")
-            to, _ = client.create_authorization_url(address, state=state, nonce=nonce, code_verifier=verifier)
+        asked = {"state": state, "nonce": nonce, "code_challenge": create_s256_code_challenge(verifier), "code_challenge_method": "S256"}
+        address = self._address("authorization_endpoint")
+        to: Any = cast("Any", prepare_grant_uri)(
+            address, self.config.client_id, "code", redirect_uri=back, scope=self.config.scopes, **asked
+        )
         return Begun(str(to), state, nonce, verifier)
 
     def finish(self, begun: Begun, back: str, given: Mapping[str, str]) -> Identity:
@@ -146,12 +150,16 @@ class Provider:
         return str(httpx.URL(to, params={"client_id": self.config.client_id, "post_logout_redirect_uri": back})) if to else ""
 
     def _token(self, begun: Begun, back: str, code: str) -> dict[str, Any]:
+        """Exchange the code that the browser brought for a token.
+
+        authlib writes the request (RFC 6749, 4.1.3 and 2.3.1) and our client sends it: authlib's own limits each read alone.
+        """
         address = self._address("token_endpoint")
-        try:
-            with self._client(back) as client:
-                return dict(client.fetch_token(address, code=code, code_verifier=begun.verifier, grant_type="authorization_code"))
-        except Exception as error:  # authlib's and httpx's own, and whatever a malformed answer raises in them
-            raise Failed(f"no token: {type(error).__name__}") from error
+        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        client: Any = ClientAuth(self.config.client_id, self.secret)  # authlib tells nothing of its types
+        body: str = prepare_token_request("authorization_code", "", back, code=code, code_verifier=begun.verifier)
+        _, headers, body = client.prepare("POST", address, headers, body)
+        return self._sent("POST", address, headers, body)
 
     def _claims(self, token: str, nonce: str) -> dict[str, Any]:
         """Verify an ID token (OpenID Connect Core, 3.1.3.7) and return its claims."""
@@ -198,10 +206,6 @@ class Provider:
         email = str(claims.get("email", "")) if claims.get("email_verified") is True else ""
         name = str(claims.get("name") or claims.get("preferred_username") or claims.get("email") or "")[:200]
         return Identity(self.config.issuer, str(claims["sub"]), name, email, tuple(str(group) for group in listed))
-
-    def _client(self, back: str) -> Any:  # httpx's client, of whose types authlib tells nothing
-        how: dict[str, Any] = {"redirect_uri": back, "scope": self.config.scopes, "code_challenge_method": "S256", "timeout": SECONDS}
-        return OAuth2Client(self.config.client_id, self.secret, **how)
 
     def _described(self) -> dict[str, Any]:
         with self._alone():
@@ -254,9 +258,13 @@ class Provider:
     def _fetched(self, address: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         if not _is_private(address):
             raise Failed(f"{address[:100]!r} is no address with https")
+        return self._sent("GET", address, headers or {})
+
+    def _sent(self, method: str, address: str, headers: Mapping[str, str], body: str | None = None) -> dict[str, Any]:
+        """Return an answer of the provider, which is a JSON object that came whole, in time."""
         try:
             with httpx.Client(transport=Bounded(SECONDS, LARGEST)) as client:
-                found: Any = client.get(address, headers=dict(headers or {})).raise_for_status().json()
+                found: Any = client.request(method, address, headers=headers, content=body).raise_for_status().json()
         except (TooLarge, httpx.ReadTimeout) as error:
             raise Failed("the provider says too much, or too slowly") from error
         except (httpx.HTTPError, ValueError, RecursionError) as error:

@@ -115,7 +115,7 @@ async def in_scene(model: str, asks: Sequence[Ask], name: str, service: Service,
         if name:
             raise NotUnderstood("this server has no scenes", where=HEADER, hint="leave the header out, or add [scenes.NAME] to accord.toml")
         return list(asks), {}
-    choice = await service.host.choose(model, asks[0], name, who.may)
+    choice = await service.host.choose(model, asks[0], name, who.may, who.is_trusted)
     if choice is None:
         return list(asks), {}
     service.meter.scenes.labels(choice.scene or NONE, choice.by, "yes" if choice.also else "no").inc()

@@ -92,6 +92,18 @@ class Rules:
         return self.agree_below > 0 or bool(self.agree_models)
 
 
+_STRENGTH = ("off", "report", "refuse")
+
+
+def no_weaker(own: Rules, other: Rules) -> Rules:
+    """Return rules with filters no weaker than those of others; the same object if they are not weaker anyway."""
+    sides = {name: max(getattr(own, name), getattr(other, name), key=_STRENGTH.index) for name in ("input_filter", "output_filter")}
+    if sides == {name: getattr(own, name) for name in sides}:
+        return own
+    both_off = own.input_filter == own.output_filter == "off"
+    return replace(own, **sides, screen=other.screen if both_off else own.screen)  # rules without a filter may have nothing to screen with
+
+
 def confidence(tokens: Sequence[Token]) -> float:
     """Return the geometric mean of the tokens' probabilities under the model; 1 when none are known."""
     return math.exp(sum(token.logprob or 0.0 for token in tokens) / len(tokens)) if tokens else 1.0

@@ -49,6 +49,8 @@ class Key:
     """Whether its answers are stored: for ``feedback`` alone, or also as ``prompts``; empty stores nothing."""
     terms: str = ""
     """The text by which all of the app's end users agreed that they are learned from; empty when each is asked."""
+    scenes: tuple[str, ...] = ()
+    """The scenes whose own filters hold when the key names them, also where these are weaker."""
 
     def can(self, scope: Scope) -> bool:
         """Return whether the key may do something."""
@@ -84,11 +86,25 @@ class Keys:
         scopes: tuple[Scope, ...] = (),
         store: Storing = "",
         terms: str = "",
+        scenes: tuple[str, ...] = (),
     ) -> tuple[str, Key]:
         """Create a key and return it with its record. The key itself is not stored anywhere."""
         token = PREFIX + secrets.token_urlsafe(32)
         made = datetime.now(UTC).isoformat(timespec="seconds")
-        key = Key(secrets.token_hex(4), name, hashed(token), made, "", requests_per_minute, tokens_per_minute, models, scopes, store, terms)
+        key = Key(
+            secrets.token_hex(4),
+            name,
+            hashed(token),
+            made,
+            "",
+            requests_per_minute,
+            tokens_per_minute,
+            models,
+            scopes,
+            store,
+            terms,
+            scenes,
+        )
         with self._changing() as known:
             known.append(key)
         return token, key
@@ -138,7 +154,7 @@ def hashed(token: str) -> str:
 def _read(path: Path) -> list[Key]:
     try:
         rows: Any = json.loads(path.read_text("utf-8"))
-        return [Key(**row | {name: tuple(row.get(name, ())) for name in ("models", "scopes")}) for row in rows]
+        return [Key(**row | {name: tuple(row.get(name, ())) for name in ("models", "scopes", "scenes")}) for row in rows]
     except (ValueError, TypeError, AttributeError) as error:
         hint = "move the file away and create new keys with `accord keys add`"
         raise InputError(f"the keys cannot be read: {error}", where=str(path), hint=hint) from error

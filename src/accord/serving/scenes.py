@@ -16,8 +16,9 @@ from accord.data.retrieval import Document
 from accord.data.scenes import Choice, Router
 from accord.errors import UsageError
 from accord.records import Message, Sampling
-from accord.serving.guards import Guarded, Rules
+from accord.serving.guards import Guarded, Rules, no_weaker
 from accord.serving.host import Ask, Embedded, Host, NotUnderstood, Piece, UnknownModel
+from accord.settings.scenes import NONE
 
 HEADER = "X-Accord-Scene"
 """The header with which a request names its scene, and with which a response tells it."""
@@ -57,7 +58,7 @@ class Scened:
     """A host whose requests are each answered in a scene."""
 
     def __init__(self, host: Host, rules: Rules, stages: Stages, note: Callable[[str, str], None] = lambda side, kind: None) -> None:
-        self.host, self.stages = host, stages
+        self.host, self.stages, self.note = host, stages, note
         self._plain = Guarded(host, rules, note)
         self._inside = {name: Guarded(host, stage.rules, note) for name, stage in stages.stages.items()}
         self._opening = asyncio.Lock()
@@ -100,12 +101,23 @@ class Scened:
             async for piece in pieces:
                 yield piece
 
-    async def choose(self, model: str, ask: Ask, name: str = "", may: Callable[[str], bool] = lambda model: True) -> Choice | None:
+    async def choose(
+        self,
+        model: str,
+        ask: Ask,
+        name: str = "",
+        may: Callable[[str], bool] = lambda model: True,
+        trusted: Callable[[str, str], bool] = lambda scene, alias: False,
+    ) -> Choice | None:
         """Return the scene of a request; None for raw text, which has none.
+
+        A scene that the request names itself, or by an alias, weakens no filter: where those are stronger that it would have had without
+        the name, they hold.
 
         Args:
             name: the scene that the request names itself.
             may: tells whether whoever asks may use a model: a scene that is named is no way around that.
+            trusted: tells whether whoever asks was given a scene, or the alias by which they ask for it, with its own filters.
 
         Raises:
             NotUnderstood: there is no such scene, or it is named for raw text.
@@ -117,6 +129,8 @@ class Scened:
             return None
         try:
             choice = await asyncio.to_thread(self.stages.router.of_request, ask.conversation, model=model, name=name)
+            if choice.by in ("named", "alias") and not trusted(choice.scene, model if choice.by == "alias" else ""):
+                choice = self._held(choice, await asyncio.to_thread(self.stages.router.of_request, ask.conversation))
         except UsageError as error:
             if not name:
                 raise
@@ -148,9 +162,23 @@ class Scened:
             raise NotUnderstood(what, hint="leave the picture out, or name another scene", param="messages")
         told = in_stage(ask, stage)
         changed = told.sampling if told.sampling != ask.sampling else None
-        async with aclosing(self._inside[choice.scene].ask(wanted, told)) as pieces:
+        async with aclosing(self._guards(choice).ask(wanted, told)) as pieces:
             async for piece in pieces:
                 yield replace(piece, scene=choice, sampling=changed)
+
+    def _held(self, choice: Choice, without: Choice) -> Choice:
+        """Return a choice that says whose filters hold, where those of another one are stronger."""
+        return replace(choice, filters=without.scene or NONE) if self._held_rules(choice.scene, without.scene) else choice
+
+    def _held_rules(self, scene: str, other: str) -> Rules | None:
+        """Return a scene's rules with the filters of another; None if its own are no weaker."""
+        own, rules = self.stages.stages[scene].rules, (self._inside.get(other) or self._plain).rules
+        held = no_weaker(own, rules)
+        return None if held is own else held
+
+    def _guards(self, choice: Choice) -> Guarded:
+        held = self._held_rules(choice.scene, choice.filters) if choice.filters else None
+        return Guarded(self.host, held, self.note) if held else self._inside[choice.scene]
 
     def _open_to(self, scene: str, may: Callable[[str], bool]) -> bool:
         model = self.stages.stages[scene].model

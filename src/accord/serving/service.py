@@ -80,6 +80,10 @@ class Caller:
     def may(self, model: str) -> bool:
         return self.key is None or not self.key.models or model in self.key.models
 
+    def is_trusted(self, scene: str, alias: str) -> bool:
+        """Whether the key was given a scene by its name, or by the alias that it asks for; the alias is empty where it uses none."""
+        return self.key is not None and (scene in self.key.scenes or alias in self.key.models)
+
 
 def key_of(keys: Keys, authorization: str) -> Key | None:
     """Return the key in the header ``Authorization``; None without a working one."""

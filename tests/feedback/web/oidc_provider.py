@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import secrets
 import socket
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -18,7 +20,7 @@ import uvicorn
 from joserfc import jwk, jwt
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 CLIENT, SECRET = "bakery", "the-client-secret"
@@ -57,7 +59,21 @@ async def authorize(request: Request) -> Response:
     return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(answer)}", 302)
 
 
+async def drips() -> AsyncIterator[bytes]:
+    """A byte every fifth of a second for half a minute: no single read takes long."""
+    for _ in range(150):
+        yield b" "
+        await asyncio.sleep(0.2)
+
+
+async def pours() -> AsyncIterator[bytes]:
+    for _ in range(200):
+        yield b" " * 100_000
+
+
 async def token(request: Request) -> Response:
+    if STATE["lie"] in ("drips", "pours"):
+        return StreamingResponse({"drips": drips, "pours": pours}[STATE["lie"]](), media_type="application/json")
     given = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
     id, _, secret = base64.b64decode(request.headers["authorization"].removeprefix("Basic ")).decode().partition(":")
     asked = CODES.pop(given.get("code", ""), None)

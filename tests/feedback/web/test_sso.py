@@ -237,6 +237,20 @@ def test_no_other_site_begins_to_link_an_account(house: House) -> None:
     assert through(house.browser()).status_code == 403
 
 
+@pytest.mark.parametrize("lie", ["drips", "pours"])
+def test_the_exchange_of_a_token_ends_in_time_and_size_whatever_the_provider_sends(
+    house: House, lie: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(single, "SECONDS", 3.0)  # the provider drips for 30
+    house.control(lie, **MAIL)
+    browser, began = house.browser(**OPEN), time.monotonic()
+    assert through(browser).status_code == 403
+    assert time.monotonic() - began < 20
+    assert me(browser) == 401
+    house.control(**MAIL)
+    assert through(browser).status_code == 303
+
+
 def test_a_provider_that_does_not_answer_keeps_no_thread_for_long(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(single, "SECONDS", 1.5)
     monkeypatch.setattr(single, "PATIENCE", 0.2)

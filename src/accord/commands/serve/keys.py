@@ -21,7 +21,7 @@ from accord.runtime.project import Project
 from accord.serving.keys import Keys, Scope, Storing
 
 keys = App(name="keys", help="Create, list and revoke API keys; list and remove the webhooks of their apps.", result_action="return_value")
-COLUMNS = ("id", "name", "created", "requests/min", "tokens/min", "models", "may", "stores", "state")
+COLUMNS = ("id", "name", "created", "requests/min", "tokens/min", "models", "scenes", "may", "stores", "state")
 LONGEST_NAME = 80
 
 
@@ -37,7 +37,9 @@ def show_keys(metrics: Mapping[str, Any]) -> None:
         limits = (str(key[limit] or "") for limit in ("requests_per_minute", "tokens_per_minute"))
         may, stores = ", ".join(key["scopes"] or ("chat",)), key["store"] or "nothing"
         state = "revoked" if key["revoked"] else ""
-        rows.append((key["id"], key["name"], key["created"], *limits, ", ".join(key["models"]), may, stores, state))
+        rows.append(
+            (key["id"], key["name"], key["created"], *limits, ", ".join(key["models"]), ", ".join(key["scenes"]), may, stores, state)
+        )
     table("keys", COLUMNS, rows)
 
 
@@ -64,6 +66,7 @@ def add(
     requests_per_minute: Annotated[int, Parameter(help="Requests per minute; 0 takes the server's limit.")] = 0,
     tokens_per_minute: Annotated[int, Parameter(help="Prompt and answer tokens per minute; 0 takes the server's limit.")] = 0,
     model: Annotated[tuple[str, ...], Parameter(help="A model that it may use; all by default.", negative="")] = (),
+    scene: Annotated[tuple[str, ...], Parameter(help="A scene that it may name with the scene's own filters.", negative="")] = (),
     scope: Annotated[tuple[Scope, ...], Parameter(help="What it may do; chat by default.", negative="")] = (),
     store: Annotated[Storing, Parameter(help="Store its answers: for feedback alone, or also as prompts.")] = "",
     terms: Annotated[str, Parameter(help="The text by which all of the app's end users agreed to be learned from, e.g. its address.")] = "",
@@ -73,15 +76,19 @@ def add(
     Example: accord keys add my-town "the newsletter" --requests-per-minute 60
 
     Raises:
-        UsageError: a limit is below 0, or storage or terms are asked for in a way that has no effect.
+        UsageError: a limit is below 0, there is no such scene, or storage or terms are asked for in a way that has no effect.
         InputError: the project's keys cannot be read.
     """
     if min(requests_per_minute, tokens_per_minute) < 0:
         raise UsageError("a limit is below 0", where="--requests-per-minute, --tokens-per-minute", hint="0 takes the server's")
     _check(name, scope, store, terms)
-    known = Keys(Project.open(project).path)
+    opened = Project.open(project)
+    known, scenes = Keys(opened.path), opened.scenes
+    if missing := [one for one in scene if one not in scenes]:
+        hint = f"there are: {', '.join(scenes)}" if scenes else "write [scenes.NAME] into accord.toml first"
+        raise UsageError(f"there is no scene {missing[0]!r}", where="--scene", hint=hint)
     limits = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
-    token, key = known.add(name, **limits, models=model, scopes=scope, store=store, terms=terms)
+    token, key = known.add(name, **limits, models=model, scopes=scope, store=store, terms=terms, scenes=scene)
     return {"key": token, "id": key.id, "name": name}
 
 
