@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from groups import KINDS, SMALL, Improved
 from tiny import FP32, SENTENCES, chat, llama, rng, scalar
 from tiny import SMALL as SMALL_PPO
@@ -104,6 +105,51 @@ def three_turns(environments: Environments) -> list[float]:
         said += reply.messages
     environments.end(0)
     return earned
+
+
+def laid_by_hand(environments: Environments) -> int:
+    """Draw episodes in an environment that says "Turn 1." and so on; lay each end to end by hand and hold it to what was recorded.
+
+    Checked are the tokens, whose each one is, and by transformers' own pass over the whole row the log-probabilities of the model's own.
+    Returns how many episodes had all three turns.
+    """
+    model, tokenizer, whole = policy(), turns_format().tokenizer, 0
+    generation = played(model, environments)
+    for place, (episode, row) in enumerate(zip(generation.episodes or [], generation.rows(), strict=True)):
+        at, mask = 0, list[bool]()
+        for turn in range(1, episode.turns + 1):
+            end = next((i for i in range(at, len(row)) if row[i] in turns_format().stop), len(row) - 1)
+            mask += [True] * (end + 1 - at)
+            at = end + 1
+            if turn < episode.turns:
+                ids = tokenizer(f"<|user|>Q: Turn {turn}.<|end|><|assistant|>\nA:", add_special_tokens=False)["input_ids"]
+                assert row[at : at + len(ids)] == ids
+                mask += [False] * len(ids)
+                at += len(ids)
+        assert at == len(row), "nothing is left behind the model's last turn"
+        assert mask == episode.own
+        own, told = torch.tensor(mask), plain_logprobs(model, [*episode.opening, *row])[len(episode.opening) - 1 :]
+        torch.testing.assert_close(generation.logprobs[place, : len(row)][own], told[own], atol=2e-5, rtol=0)
+        assert not generation.logprobs[place, : len(row)][~own].any()
+        whole += episode.turns == 3
+    assert whole >= 2, "some episodes must have all three turns, or this says little"
+    return whole
+
+
+def plain_logprobs(model: Any, ids: list[int]) -> torch.Tensor:
+    """Log-probabilities of every token but the first, by transformers' own forward pass over the whole row."""
+    told = plain(model)(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+    return told[:-1].gather(1, torch.tensor(ids[1:])[:, None]).squeeze(1).detach()
+
+
+def plain(model: Any) -> Any:
+    """The same weights in transformers' own model."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    settings: dict[str, Any] = {**model.config.to_dict(), "attn_implementation": "eager"}
+    copy = LlamaForCausalLM(LlamaConfig(**settings))
+    copy.load_state_dict(model.state_dict())
+    return copy
 
 
 def tokens(prompts: int = 4) -> list[list[int]]:

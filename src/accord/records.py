@@ -191,8 +191,8 @@ class Prompt:
     source: str = ""
     """Origin of the prompt, e.g. ``world`` or a file name."""
     extra: Mapping[str, object] = field(default_factory=dict[str, object], hash=False)
-    """What came with the prompt and has no field of its own: the right answer, tests, a rubric, ids. A JSON object; models never see
-    it, rewards can read it."""
+    """What came with the prompt and has no field of its own: the right answer, tests, a rubric, ids. A JSON object; rewards can
+    read it, models see nothing of it but the tools that it declares, where their chat template writes tools."""
 
 
 @dataclass(frozen=True, slots=True)

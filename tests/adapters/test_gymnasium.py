@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 import pytest
-from played import ROW, brief, learned, one, three_turns
+from played import ROW, brief, laid_by_hand, learned, one, three_turns
 
 from accord.environments.hosted import Environments
 from accord.environments.opened import open_environment
@@ -53,6 +53,10 @@ def opened() -> Environments:
 
 def test_an_episode_is_played_in_the_packages_own_environment() -> None:
     assert three_turns(opened()) == [0.25, 1.0, 0.125]
+
+
+def test_an_episode_is_recorded_as_a_hand_would_lay_it() -> None:
+    laid_by_hand(opened())
 
 
 def test_grpo_learns_in_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import uvicorn
 from openenv.core.env_server import http_server
 from openenv.core.env_server.interfaces import Environment as Server
 from openenv.core.env_server.types import Action, Observation, State
-from played import brief, learned, three_turns
+from played import brief, laid_by_hand, learned, three_turns
 
 from accord.environments.hosted import Environments
 from accord.environments.opened import open_environment
@@ -71,6 +71,10 @@ def opened(address: str) -> Environments:
 
 def test_an_episode_is_played_in_the_packages_own_environment(address: str) -> None:
     assert three_turns(opened(address)) == [0.25, 1.0, 0.125]
+
+
+def test_an_episode_is_recorded_as_a_hand_would_lay_it(address: str) -> None:
+    laid_by_hand(opened(address))
 
 
 def test_grpo_learns_in_it(address: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import verifiers as vf
 from chat_of_verifiers import conversation, double, right
 from datasets import Dataset
-from played import ROW, learned, one, three_turns
+from played import ROW, laid_by_hand, learned, one, three_turns
 
 from accord.environments.hosted import Environments
 from accord.environments.opened import open_environment
@@ -26,6 +26,10 @@ def opened() -> Environments:
 
 def test_an_episode_is_played_in_the_packages_own_environment() -> None:
     assert three_turns(opened()) == [0.0, 0.0, 1.375], "a rubric scores at the end"
+
+
+def test_an_episode_is_recorded_as_a_hand_would_lay_it() -> None:
+    laid_by_hand(opened())
 
 
 def test_grpo_learns_in_it(tmp_path: Path) -> None:

@@ -11,7 +11,23 @@ from typing import Any, cast
 
 import pytest
 import torch
-from played import Brief, Counter, Late, Said, improve, learned, played, policy, sampler, settings, tokens, turns_format
+from played import (
+    Brief,
+    Counter,
+    Late,
+    Said,
+    improve,
+    laid_by_hand,
+    learned,
+    plain,
+    plain_logprobs,
+    played,
+    policy,
+    sampler,
+    settings,
+    tokens,
+    turns_format,
+)
 from tiny import FP32, rng, same, scalar, weights
 
 from accord.algorithms import grpo, rollouts
@@ -31,22 +47,6 @@ def drawn(model: Any, environment: Any = Counter, **limits: Any) -> rollouts.Dra
     scorer = Mixture([Term("environment")], {"environment": Earned()}).at(1, 1, dense=bool(limits.pop("dense", False)))
     how = Sampling(max_tokens=8)
     return rollouts.draw(tokens(), n=2, sampler=sampler(model, environment, **limits), scorer=scorer, sampling=how, generator=rng())
-
-
-def plain_logprobs(model: Any, ids: list[int]) -> torch.Tensor:
-    """Log-probabilities of every token but the first, by transformers' own forward pass over the whole row."""
-    told = plain(model)(torch.tensor([ids])).logits[0].float().log_softmax(-1)
-    return told[:-1].gather(1, torch.tensor(ids[1:])[:, None]).squeeze(1).detach()
-
-
-def plain(model: Any) -> Any:
-    """The same weights in transformers' own model."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    settings: dict[str, Any] = {**model.config.to_dict(), "attn_implementation": "eager"}
-    copy = LlamaForCausalLM(LlamaConfig(**settings))
-    copy.load_state_dict(model.state_dict())
-    return copy
 
 
 # --- whose each token is ---
@@ -369,6 +369,10 @@ def test_an_environment_may_be_asynchronous() -> None:
 
 
 # --- runs ---
+
+
+def test_an_episode_of_a_class_is_recorded_as_a_hand_would_lay_it() -> None:
+    laid_by_hand(Environments(Brief))
 
 
 @pytest.mark.parametrize("kind", ["grpo", "ppo"])

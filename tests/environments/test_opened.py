@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from played import Brief, laid_by_hand, learned, three_turns
 
+from accord.environments.hosted import Environments
 from accord.environments.opened import open_environment
 from accord.environments.tools import Calculator, PythonTool, Search, ToolError, ToolUse, answers, calls_in
 from accord.errors import InputError, UsageError
@@ -160,6 +163,8 @@ def served(answer: Any) -> Generator[tuple[str, list[tuple[str, Any, str]]]]:
     asked: list[tuple[str, Any, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True  # an answer is two writes, and the second would wait for the first
+
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             asked.append((self.path, body, self.headers.get("Authorization", "")))
@@ -292,6 +297,38 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(name: str, tmp_pat
     with pytest.raises(UsageError, match="would be written into the run") as error:
         open_environment(name, tmp_path, seconds=1, at_once=1)
     assert "secret" not in str(error.value)
+
+
+@pytest.fixture
+def game() -> Generator[Environments]:
+    """A server of our protocol that keeps many games apart, each of three turns that are worth the more the shorter they are."""
+    games, numbers = dict[int, Brief](), itertools.count()
+
+    def answer(path: str, body: Any) -> tuple[int, Any]:
+        if path == "/reset":
+            number = next(numbers)
+            games[number] = Brief()
+            return 200, {"episode": number, "messages": games[number].reset(body["row"])}
+        if path == "/close":
+            return 200, {}
+        messages, reward, done, info = games[body["episode"]].step(body["messages"])
+        return 200, {"messages": messages, "reward": reward, "done": done, "info": info}
+
+    with served(answer) as (address, _):
+        yield open_environment(address, Path(), seconds=30, at_once=8)
+
+
+def test_a_game_of_three_turns_is_played_behind_an_address(game: Environments) -> None:
+    assert three_turns(game) == [0.25, 1.0, 0.125]
+
+
+def test_an_episode_behind_an_address_is_recorded_as_a_hand_would_lay_it(game: Environments) -> None:
+    laid_by_hand(game)
+
+
+def test_grpo_learns_behind_an_address(game: Environments, tmp_path: Path) -> None:
+    first, last = learned(tmp_path / "run", game)
+    assert last > first + 0.3, (first, last)
 
 
 def test_a_server_that_is_gone_ends_its_episode(tmp_path: Path) -> None:

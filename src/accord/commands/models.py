@@ -265,7 +265,7 @@ class TextScorer:
 
     def score_responses(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[float]:
         """Return the reward of ``responses[i]`` to ``prompts[i]``, by the tokens that were sampled; one that was cut is scored as cut."""
-        ids = [self.format.prompt(prompt.messages) for prompt in prompts]
+        ids = [self.format.asked(prompt) for prompt in prompts]
         rows = [self.format.tokens_of(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
         scores: list[float] = self.model.score(ids, rows).tolist()
         return scores
@@ -351,7 +351,7 @@ def sampled_batches(
     Raises:
         InputError: a prompt is longer than the model's context.
     """
-    ids = [model.format.prompt(prompt.messages) for prompt in prompts]
+    ids = [model.format.asked(prompt) for prompt in prompts]
     dtype = str(getattr(sampler, "dtype", ""))
     settings = [model.digest, dataclasses.asdict(sampling), seed, n, batch_size, dtype, [prompt.id for prompt in prompts]]
     if is_foreign(sampler):
@@ -401,7 +401,7 @@ def answerable(prompts: Sequence[Prompt], *formats: ChatFormat) -> list[Prompt]:
 
     def fitting(prompt: Prompt) -> Prompt:
         for each in formats:
-            each.prompt(prompt.messages)
+            each.asked(prompt)
         return prompt
 
     return window.fit(prompts, fitting, "prompts")

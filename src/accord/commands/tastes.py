@@ -57,7 +57,7 @@ class PersonalScorer:
         chat_format = self.scorer.format
         prompts, responses = list[Sequence[int]](), list[Sequence[int]]()
         for row in rankings:
-            asked = chat_format.prompt(row.prompt.messages)
+            asked = chat_format.asked(row.prompt)
             prompts += [asked] * len(row.responses)
             responses += [chat_format.tokens_of(row.prompt, response) for response in row.responses]
         readings, risks = self._read(prompts, responses)

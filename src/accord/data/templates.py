@@ -16,7 +16,8 @@ from accord.data.literal_text import THOUGHTS, LiteralText
 from accord.data.template_render import MEND, EndlessTemplate, merged, render, stands_in, template_name
 from accord.data.token_rows import RowTooLong
 from accord.data.tokenizers import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PLAIN_TEMPLATE, Tokenizer
-from accord.data.tool_turns import ToolTurn
+from accord.data.tool_turns import ToolCall, ToolTurn
+from accord.data.turn_text import functions_of, with_calls
 from accord.errors import InputError
 from accord.records import Message, Prompt, Response, Role
 from accord.runtime.pictures import words_of
@@ -100,8 +101,63 @@ class ChatFormat:
             raise RowTooLong(f"the prompt has {len(ids)} tokens, the model's context {self.context}", len(ids), where=where, hint=hint)
         return ids
 
-    def response(self, messages: Sequence[Message], text: str) -> list[int]:
+    def asked(self, prompt: Prompt) -> list[int]:
+        """Return the token ids of a stored prompt. Where its row declares tools and the template writes tools, both stand as the template
+        has them: the descriptions, earlier calls, and their results.
+
+        Raises:
+            RowTooLong, InputError: as ``prompt`` does.
+        """
+        tools = self._tools(prompt)
+        return self.prompt(with_calls(prompt.messages) if tools else prompt.messages, tools)
+
+    def answered(self, prompt: Prompt, text: str) -> list[int]:
+        """Return the token ids of a response to a stored prompt, its calls of tools in the template's form as in ``asked``.
+
+        Raises:
+            InputError: as ``response`` does.
+        """
+        tools = self._tools(prompt)
+        if not tools:
+            return self.response(prompt.messages, text)
+        *messages, answer = with_calls([*prompt.messages, Message("assistant", text)])
+        return self._call(messages, answer, tools) if isinstance(answer, ToolTurn) else self.response(messages, text, tools)
+
+    def _tools(self, prompt: Prompt) -> tuple[Mapping[str, Any], ...]:
+        """The functions that a row declares; none where the template does not write them, so that calls stay text."""
+        functions = functions_of(prompt.extra, f"prompt {prompt.id}")
+        return functions if functions and self._writes_calls else ()
+
+    def _call(self, messages: Sequence[Message], answer: ToolTurn, tools: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Token ids of an answer that calls tools: all that the template writes behind the prompt, up to the first stop token."""
+        where = f"prompt {messages[-1].content[:40]!r}"
+        prompt = self._render(messages, tools=tools)
+        whole = self._render([*messages, answer], reply=False, tools=tools)
+        before, thought, space = prompt.rpartition(THOUGHT)
+        closed = NO_THOUGHT.search(prompt)
+        if whole.startswith(prompt):
+            rest = whole[len(prompt) :]
+        elif thought and not space.strip() and whole.startswith(before):  # the prompt opens a thought
+            rest = whole[len(before) :]
+            rest = rest.removeprefix(THOUGHT).lstrip() if rest.startswith(THOUGHT) else f"\n{THOUGHT_END}\n\n{rest}"
+        elif closed and whole.startswith(prompt[: closed.start()]):
+            rest = whole[closed.start() :]
+        else:
+            what = f"{template_name(self.tokenizer)} writes the prompt differently once a call follows"
+            raise InputError(what, where=where, hint=MEND)
+        self._refuse_tools([answer], (), rest, where)
+        ids = self._behind(rest, where)
+        if whole.startswith(prompt):
+            known, all_ = self._literal.encode(prompt, where), self._literal.encode(whole, where)
+            ids = all_[len(known) :] if all_[: len(known)] == known else ids
+        end = next((i for i, token in enumerate(ids) if token in self.stop), len(ids))
+        return [*ids[:end], ids[end] if end < len(ids) else self.stop[0]]
+
+    def response(self, messages: Sequence[Message], text: str, tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Return the token ids of a response to a conversation, including its stop token, which is learned like any other.
+
+        Args:
+            tools: those that the prompt describes.
 
         Raises:
             InputError: the template writes the prompt differently once a response follows.
@@ -109,7 +165,7 @@ class ChatFormat:
         where = f"prompt {messages[-1].content[:40]!r}"
         if self.raw:
             return [*self._literal.encode(" " + self._literal.mark(text, "assistant", where), where), self.stop[0]]
-        rest = self._after_prompt(messages, text, where)
+        rest = self._after_prompt(messages, text, where, tools)
         end = next((i for i, token in enumerate(rest) if token in self.stop), len(rest))
         return [*rest[:end], rest[end] if end < len(rest) else self.stop[0]]
 
@@ -151,6 +207,22 @@ class ChatFormat:
         except InputError:
             return False
 
+    @cached_property
+    def _writes_calls(self) -> bool:
+        """Whether the template describes tools and writes calls and their results."""
+        if self.raw or "tools" not in str(self.tokenizer.chat_template):
+            return False
+        call = ToolCall("call00000", PROBE, {"word": f"{PROBE}s"})
+        result = ToolTurn(cast("Role", TOOL), "result", call_id=call.id)
+        turns = (Message("user", "question"), ToolTurn("assistant", "", calls=(call,)), result)
+        described: dict[str, Any] = {"name": PROBE, "description": "", "parameters": {"type": "object", "properties": {}}}
+        try:
+            told = render(self.tokenizer, turns[:1], reply=True, tools=[described])
+            whole = render(self.tokenizer, turns, reply=True)
+        except InputError:
+            return False
+        return PROBE in told and f"{PROBE}s" in whole and "result" in whole
+
     def check_turns(self) -> str:
         """Return what a reader of a conversation in this format should know: nothing, or that earlier reasoning is left out later.
 
@@ -182,14 +254,14 @@ class ChatFormat:
         grown = [*self.prompt(asked), *self.response(asked, answer), *self.continuation([more])]
         return grown, self.prompt([*asked, Message("assistant", answer), more])
 
-    def _after_prompt(self, messages: Sequence[Message], text: str, where: str) -> list[int]:
+    def _after_prompt(self, messages: Sequence[Message], text: str, where: str, tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Token ids of an answer with what the template writes around it, all that stands behind the prompt's ids."""
-        prompt, said = self._render(messages), self._literal.mark(text, "assistant", where)
+        prompt, said = self._render(messages, tools=tools), self._literal.mark(text, "assistant", where)
         frame = self._frame
         if frame is not None and PROBE in frame.tail:
             raise InputError(f"{template_name(self.tokenizer)} writes an answer more than once", where=where, hint=MEND)
         try:
-            whole = self._render([*messages, Message("assistant", text)], reply=False)
+            whole = self._render([*messages, Message("assistant", text)], reply=False, tools=tools)
         except EndlessTemplate:
             raise
         except InputError:
@@ -271,7 +343,7 @@ class ChatFormat:
         ended = bool(sampled) and (sampled[-1] in self.stop) == response.finished
         if ended and self.text(sampled) == response.text:
             return sampled
-        ids = self.response(prompt.messages, response.text)
+        ids = self.answered(prompt, response.text)
         return ids if response.finished else ids[:-1]
 
     def text(self, ids: Sequence[int]) -> str:

@@ -88,6 +88,8 @@ class SftConfig(CosineOptimizer, Window, Training):
     """Weights of use cases, for example `closed_qa=2, chat=0.5`: how often each demonstration is seen; the default is 1."""
     held_out_tasks: str = ""
     """Use cases kept out of training, separated by commas; the loss on them is measured separately."""
+    turns: Literal["last", "all"] = "last"
+    """Which turns of the assistant are learned in a conversation of several: the last one, or all."""
     select: Literal["validation_loss", "last"] = "validation_loss"
     """The epoch whose weights are kept: the one with the lowest loss on validation users' demonstrations, or the last."""
 

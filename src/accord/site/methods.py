@@ -109,7 +109,8 @@ FIRST = (
 )
 """Settings that matter first, in this order; a method shows those that it has."""
 DATA = (
-    *("kinds", "learn_from", "thumbs", "criterion", "errors", "tasks", "held_out_tasks", "group", "held_out_group", "held_out", "ties"),
+    *("kinds", "learn_from", "thumbs", "criterion", "errors", "tasks", "held_out_tasks", "turns"),
+    *("group", "held_out_group", "held_out", "ties"),
     *("ptx_tokens", "ptx_coef"),
 )
 """Settings that choose the data."""

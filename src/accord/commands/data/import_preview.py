@@ -127,30 +127,35 @@ class _Example:
     """A record as it is shown: a conversation and the text that follows it."""
 
     label: str
-    messages: tuple[Message, ...]
+    prompt: Prompt
     text: str | None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation."""
+        return self.prompt.messages
 
 
 def _kinds(taken: Taken) -> Iterator[tuple[str, list[_Example]]]:
     """The records of a row by kind, the most telling first."""
-    prompts = {record.id: record.messages for record in taken.records if isinstance(record, Prompt)}
+    prompts = {record.id: record for record in taken.records if isinstance(record, Prompt)}
     responses = {record.id: record for record in taken.records if isinstance(record, Response)}
     written: list[_Example] = []
     for record in taken.records:
         if isinstance(record, Ranking):
-            ranks, messages = zip(record.response_ids, record.ranks, strict=True), prompts[record.prompt_id]
-            yield "ranking", [_Example(f"rank {rank}", messages, responses[id].text) for id, rank in ranks]
+            ranks, asked = zip(record.response_ids, record.ranks, strict=True), prompts[record.prompt_id]
+            yield "ranking", [_Example(f"rank {rank}", asked, responses[id].text) for id, rank in ranks]
         elif isinstance(record, Thumb):
-            yield "thumb", [_Example("up" if record.up else "down", record.prompt.messages, record.response.text)]
+            yield "thumb", [_Example("up" if record.up else "down", record.prompt, record.response.text)]
         elif isinstance(record, Demonstration):
-            written.append(_Example("", record.prompt.messages, record.text))
+            written.append(_Example("", record.prompt, record.text))
     if written:
         yield "demonstration", written
     if responses:
         yield "response", [_Example(response.model, prompts[response.prompt_id], response.text) for response in responses.values()]
     if prompts:
-        yield "prompt", [_Example("", messages, None) for messages in prompts.values()]
-    yield "text", [_Example("", (), document) for document in taken.documents]
+        yield "prompt", [_Example("", asked, None) for asked in prompts.values()]
+    yield "text", [_Example("", Prompt("", ()), document) for document in taken.documents]
 
 
 def _rendered(example: _Example, chat_format: ChatFormat | None) -> dict[str, Any]:
@@ -160,7 +165,7 @@ def _rendered(example: _Example, chat_format: ChatFormat | None) -> dict[str, An
         note = "as text: a model's processor makes tokens of pictures" if pictures else "as text: the project has no model yet"
         return {"label": example.label, "tokens": [], "keep": [], "note": note, "context": context, "learned": learned}
     try:
-        prompt = chat_format.prompt(example.messages) if example.messages else []
+        prompt = chat_format.asked(example.prompt) if example.messages else []
         response = _learned(chat_format, example)
     except InputError as error:  # no template of ours stands in for one that refuses
         asked = "\n".join(f"{message.role}: {message.content}" for message in example.messages)
@@ -184,7 +189,7 @@ def _learned(chat_format: ChatFormat, example: _Example) -> list[int]:
     if not example.messages:
         begin, end = document_frame(chat_format.tokenizer)
         return [*begin, *chat_format.tokenizer(example.text, add_special_tokens=False, split_special_tokens=True)["input_ids"], *end]
-    return chat_format.response(example.messages, example.text)
+    return chat_format.answered(example.prompt, example.text)
 
 
 def _format(project: Project, model: str) -> ChatFormat | None:

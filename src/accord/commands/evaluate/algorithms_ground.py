@@ -81,7 +81,7 @@ def responses(ground: Ground, model: Model, config: AlgorithmsConfig) -> tuple[l
 
     The log-probabilities are those of the distribution that was drawn from, a guide included.
     """
-    ids = [model.format.prompt(prompt.messages) for prompt in ground.prompts]
+    ids = [model.format.asked(prompt) for prompt in ground.prompts]
     sampler = LocalSampler(model.lm, stop=model.format.stop, dtype=ground.dtype)
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     order, utilities, total = sorted(range(len(ids)), key=lambda i: len(ids[i])), [0.0] * len(ids), 0.0
@@ -115,7 +115,7 @@ def best_candidates(ground: Ground, scorer: Scorer, config: AlgorithmsConfig, se
     utilities: list[float] = []
     for number, start in enumerate(range(0, len(ground.prompts), BATCH)):
         prompts = ground.prompts[start : start + BATCH]
-        ids = [model.format.prompt(prompt.messages) for prompt in prompts]
+        ids = [model.format.asked(prompt) for prompt in prompts]
         rows = sampler.sample(ids, n=n, sampling=sampling, generator=generator(seed, "algorithms", "best-of-n", number)).rows()
         repeated = [ids[i // n] for i in range(len(rows))]
         scores: list[float] = scorer.score(repeated, rows).tolist()

@@ -85,5 +85,5 @@ def _prompts_by_text(project: Project, texts: set[str], template: ChatFormat) ->
     for prompt in prompts:
         # Writing a prompt by the template is slow; nearly all are ruled out by their last turn's words.
         if any(prompt.messages[-1].content in text for text in texts):
-            written[template.tokenizer.decode(template.prompt(prompt.messages))] = prompt
+            written[template.tokenizer.decode(template.asked(prompt))] = prompt
     return {text: written[text] for text in texts if text in written}

@@ -47,7 +47,7 @@ class Asker:
         ids: list[list[int]] = []
         for prompt, group in zip(self.prompts, groups, strict=True):
             responses += group
-            ids += [sft.format.prompt(prompt.messages)] * n
+            ids += [sft.format.asked(prompt)] * n
         scores: list[float] = scorer.score(ids, [list(response.tokens) for response in responses]).tolist()
         best = [responses[i] for i in best_of_n(scores, n)]
 

@@ -82,7 +82,7 @@ def train_on(
 
     def build(row: RankedPrompt) -> algorithm.RankedRows:
         responses = [spoken.tokens_of(row.prompt, response) for response in row.responses]
-        return algorithm.ranked_rows(spoken.prompt(row.prompt.messages), responses, row.ranks, window, f"prompt {row.prompt.id}")
+        return algorithm.ranked_rows(spoken.asked(row.prompt), responses, row.ranks, window, f"prompt {row.prompt.id}")
 
     rows = window.fit(algorithm.with_mismatched(ranked, config.mismatched, seed), build, "rankings")
     scalar.config.reward_window = window.tokens

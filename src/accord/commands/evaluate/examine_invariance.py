@@ -72,7 +72,7 @@ def _padded_scores(scorer: TextScorer, rows: Sequence[Answer], source: str) -> l
     """Score the rows by transformers' own classifier, in one right-padded batch, as another tool would compute them."""
     loader: Any = cast("Any", AutoModelForSequenceClassification)
     loaded = loader.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
-    ids = [[*scorer.format.prompt(prompt.messages), *scorer.format.tokens_of(prompt, response)] for prompt, response in rows]
+    ids = [[*scorer.format.asked(prompt), *scorer.format.tokens_of(prompt, response)] for prompt, response in rows]
     width, pad = max(map(len, ids)), loaded.config.pad_token_id
     if pad is None:  # such a classifier takes no batch
         outputs = [loaded.eval()(torch.tensor([row])).logits for row in ids]

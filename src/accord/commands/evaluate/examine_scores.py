@@ -37,7 +37,7 @@ def score_all(scorer: TextScorer, ranked: Sequence[RankedPrompt]) -> Scores:
 
 def rewards(scorer: TextScorer, rows: Sequence[Answer]) -> list[float]:
     """Return one reward per row, in their order."""
-    prompts = [scorer.format.prompt(prompt.messages) for prompt, _ in rows]
+    prompts = [scorer.format.asked(prompt) for prompt, _ in rows]
     responses = [scorer.format.tokens_of(prompt, response) for prompt, response in rows]
     scores: list[float] = scorer.model.score(prompts, responses).tolist()
     return scores
@@ -58,7 +58,7 @@ def attribution(scorer: TextScorer, prompt: Prompt, response: Response) -> Attri
     A prefix is scored as it is, without a stop token, so a gain is the change at the moment the token came, not the
     change if it were taken out.
     """
-    asked, said = scorer.format.prompt(prompt.messages), scorer.format.tokens_of(prompt, response)
+    asked, said = scorer.format.asked(prompt), scorer.format.tokens_of(prompt, response)
     prefixes = [said[:n] for n in range(len(said) + 1)]
     steps: list[float] = scorer.model.score([asked] * len(prefixes), prefixes).tolist()
     words = [scorer.format.tokenizer.decode([token]) for token in said]

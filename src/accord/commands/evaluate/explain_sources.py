@@ -241,7 +241,7 @@ def mean_states(scorer: TextScorer, pairs: Sequence[tuple[Prompt, Response]]) ->
     rows, kept = list[list[int]](), list[int]()
     for prompt, response in pairs:
         said = scorer.format.tokens_of(prompt, response)
-        row = scored_row(scorer.format.prompt(prompt.messages), said, model.max_tokens, context_of(model.model))
+        row = scored_row(scorer.format.asked(prompt), said, model.max_tokens, context_of(model.model))
         rows.append(row)
         kept.append(max(min(len(said), len(row) - 1), 1))
     out: list[Tensor] = [torch.zeros(0)] * len(rows)
@@ -294,7 +294,7 @@ def ranking_steps(scorer: TextScorer, answer: Answer, sources: Sequence[Source])
     model = scorer.model.model
 
     def rows(prompt: Prompt, responses: Sequence[Response]) -> Tensor:
-        asked = scorer.format.prompt(prompt.messages)
+        asked = scorer.format.asked(prompt)
         said = [scored_row(asked, scorer.format.tokens_of(prompt, each), scorer.model.max_tokens, context_of(model)) for each in responses]
         return scores(model, pack(said).to(model.device), dtype=scorer.model.dtype)
 
@@ -310,7 +310,7 @@ def text_steps(model: Model, answer: Answer, sources: Sequence[Source], dtype: t
 
     def likelihood(prompt: Prompt, response: Response) -> Tensor:
         said = model.format.tokens_of(prompt, response)
-        batch = pack([[*model.format.prompt(prompt.messages), *said]], [len(said)]).to(model.lm.device)
+        batch = pack([[*model.format.asked(prompt), *said]], [len(said)]).to(model.lm.device)
         return logprobs(model.lm, batch, dtype=dtype)[0].mean()
 
     def loss(source: Source) -> Tensor:

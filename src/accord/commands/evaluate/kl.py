@@ -25,7 +25,7 @@ def response_kl(
 
     This is k1: its mean over responses estimates the KL without bias.
     """
-    rows = [[*policy.format.prompt(prompt.messages), *said.tokens] for prompt, said in zip(prompts, responses, strict=True)]
+    rows = [[*policy.format.asked(prompt), *said.tokens] for prompt, said in zip(prompts, responses, strict=True)]
     kl = np.zeros(len(rows))
     for group in by_tokens([len(row) for row in rows], BATCH_TOKENS):
         counts = [len(responses[i].tokens) for i in group]

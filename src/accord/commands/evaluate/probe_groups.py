@@ -60,7 +60,7 @@ def response_logprobs(model: Model, ranked: Sequence[RankedPrompt], dtype: torch
     prompts, texts = list[list[int]](), list[list[int]]()
     for row in ranked:
         for response in row.responses:
-            prompts.append(model.format.prompt(row.prompt.messages))
-            texts.append(model.format.response(row.prompt.messages, response.text))
+            prompts.append(model.format.asked(row.prompt))
+            texts.append(model.format.answered(row.prompt, response.text))
     sums = iter(summed_logprobs(model, prompts, texts, dtype))
     return [list(islice(sums, len(row.responses))) for row in ranked]

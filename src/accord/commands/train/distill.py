@@ -178,9 +178,7 @@ def _teacher_sampler(config: DistillConfig, teacher: Model, chat_format: ChatFor
 
 def _answered(chat_format: ChatFormat, row: Demonstration, window: RowWindow) -> algorithm.Answered:
     """A demonstration as token ids."""
-    joined = window.join(
-        chat_format.prompt(row.prompt.messages), chat_format.response(row.prompt.messages, row.text), f"demonstration {row.id}"
-    )
+    joined = window.join(chat_format.asked(row.prompt), chat_format.answered(row.prompt, row.text), f"demonstration {row.id}")
     return algorithm.Answered(joined.tokens[: -joined.kept], joined.tokens[-joined.kept :])
 
 

@@ -107,4 +107,4 @@ def dpo(
 def _tokens(chat_format: ChatFormat, row: RankedPrompt, window: RowWindow) -> algorithm.RankedResponses:
     """A ranking as token ids; responses are the very tokens that were sampled."""
     responses = [chat_format.tokens_of(row.prompt, response) for response in row.responses]
-    return algorithm.ranked_responses(chat_format.prompt(row.prompt.messages), responses, row.ranks, window, f"prompt {row.prompt.id}")
+    return algorithm.ranked_responses(chat_format.asked(row.prompt), responses, row.ranks, window, f"prompt {row.prompt.id}")

@@ -112,5 +112,5 @@ def ilql(
 
 def _episode(chat_format: ChatFormat, row: Worth, window: RowWindow) -> algorithm.Episode:
     """A response's worth as an episode of token ids."""
-    prompt, response = chat_format.prompt(row.prompt.messages), chat_format.tokens_of(row.prompt, row.response)
+    prompt, response = chat_format.asked(row.prompt), chat_format.tokens_of(row.prompt, row.response)
     return algorithm.episode(prompt, response, row.worth, window, f"response {row.response.id}")

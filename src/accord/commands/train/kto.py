@@ -115,5 +115,5 @@ def kto(
 
 def _tokens(chat_format: ChatFormat, row: Thumb, window: RowWindow) -> algorithm.ThumbRow:
     """A thumb's prompt and response as token ids; the response is the very tokens that were sampled."""
-    prompt, response = chat_format.prompt(row.prompt.messages), chat_format.tokens_of(row.prompt, row.response)
+    prompt, response = chat_format.asked(row.prompt), chat_format.tokens_of(row.prompt, row.response)
     return algorithm.thumb_row(prompt, response, row.up, window, f"response {row.response.id}")

@@ -136,7 +136,7 @@ def site_spans(store: Store) -> Iterator[Span]:
 
 def _tokens(chat_format: ChatFormat, row: Marked, window: RowWindow) -> algorithm.MarkedRow:
     """A marked response as token ids with the tokens that are wrong."""
-    prompt, response = chat_format.prompt(row.prompt.messages), chat_format.tokens_of(row.prompt, row.response)
+    prompt, response = chat_format.asked(row.prompt), chat_format.tokens_of(row.prompt, row.response)
     wrong = algorithm.marks(token_texts(chat_format, response), row.spans)
     return algorithm.marked_row(prompt, response, wrong, window, f"response {row.response.id}")
 

@@ -163,7 +163,7 @@ def ranked_rows(
     ``worths`` holds the ratings of a ranking's responses, by labeler and prompt, where those are learned.
     """
     responses = [chat_format.tokens_of(row.prompt, response) for response in row.responses]
-    prompt, name = chat_format.prompt(row.prompt.messages), f"prompt {row.prompt.id}"
+    prompt, name = chat_format.asked(row.prompt), f"prompt {row.prompt.id}"
     rated = (worths or {}).get(_key(row), ())
     return algorithm.ranked_rows(prompt, responses, row.ranks, window, name, strangers, rated)
 
@@ -204,7 +204,7 @@ def _swapped(spoken: ChatFormat, row: RankedPrompt, rows: algorithm.RankedRows, 
     found = list[tuple[int, list[int]]]()
     if not axes:
         return ()
-    wholes = [[*spoken.prompt(row.prompt.messages), *spoken.tokens_of(row.prompt, response)] for response in row.responses]
+    wholes = [[*spoken.asked(row.prompt), *spoken.tokens_of(row.prompt, response)] for response in row.responses]
     for axis in axes:
         turns = tuple(replace(turn, content=swap(turn.content, axis)) for turn in row.prompt.messages)
         for response, whole in zip(row.responses, wholes, strict=True):

@@ -279,7 +279,7 @@ def fitting(chat_format: ChatFormat, window: RowWindow, row: RankedPrompt) -> Ro
     Raises:
         InputError: too few fit.
     """
-    prompt = chat_format.prompt(row.prompt.messages)
+    prompt = chat_format.asked(row.prompt)
     responses = [chat_format.tokens_of(row.prompt, response) for response in row.responses]
     joined, kept = window.join_ranked(prompt, responses, row.ranks, f"prompt {row.prompt.id}")
     left = dataclasses.replace(row, responses=tuple(row.responses[i] for i in kept), ranks=tuple(row.ranks[i] for i in kept))

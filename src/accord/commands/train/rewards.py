@@ -461,7 +461,7 @@ def _own_words(spec: RewardSpec, model: Model, by_id: Mapping[str, Ids]) -> dict
     own: dict[Ids, list[list[int]]] = {}
     for row in spec.demonstrations:
         if row.prompt.id in by_id:
-            own.setdefault(by_id[row.prompt.id], []).append(model.format.response(row.prompt.messages, row.text))
+            own.setdefault(by_id[row.prompt.id], []).append(model.format.answered(row.prompt, row.text))
     return own
 
 
@@ -470,7 +470,7 @@ def _mean_ratings(spec: RewardSpec, model: Model, by_id: Mapping[str, Ids]) -> d
     given: dict[Ids, dict[Ids, list[float]]] = {}
     for row in spec.ratings:
         if row.prompt.id in by_id:
-            tokens = tuple(model.format.response(row.prompt.messages, row.response.text))
+            tokens = tuple(model.format.answered(row.prompt, row.response.text))
             given.setdefault(by_id[row.prompt.id], {}).setdefault(tokens, []).append(row.worth)
     means: dict[Ids, dict[Ids, float]] = {}
     for prompt, ratings in given.items():
@@ -610,7 +610,7 @@ def part_scores(
     if any(term.name == EARNED for term in terms):
         raise InputError("an environment rewards a whole episode", where="rewards", hint="name others: --rewards model")
     speaker = Model(name, None, chat_format, "")
-    asked = chat_format.prompt(prompt.messages)
+    asked = chat_format.asked(prompt)
     said = [chat_format.tokens_of(prompt, response) for response in responses]
     return [_part_score(project, config, term, reward_model, prompt, speaker, asked, said, dtype, loaded) for term in terms]
 

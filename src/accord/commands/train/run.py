@@ -226,7 +226,7 @@ def askable(
     window = RowWindow(context - min(max_tokens, context // 2) or UNLIMITED, long_rows)
 
     def build(prompt: Prompt) -> tuple[Prompt, list[int]]:
-        return prompt, PromptTokens(window.fit_prompt(spoken.prompt(prompt.messages), f"prompt {prompt.id}"), prompt)
+        return prompt, PromptTokens(window.fit_prompt(spoken.asked(prompt), f"prompt {prompt.id}"), prompt)
 
     fitting = window.fit(prompts, build, "prompts")
     return [prompt for prompt, _ in fitting], [ids for _, ids in fitting], window

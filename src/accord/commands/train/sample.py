@@ -64,7 +64,7 @@ def sample(
                 config = run.settle(config, max_tokens=Sampling(max_tokens=0).limit(loaded.format.context))
             sampling = Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty, config.max_tokens)
             fitting = answerable(prompts, loaded.format)
-            asked = [loaded.format.prompt(prompt.messages) for prompt in fitting]
+            asked = [loaded.format.asked(prompt) for prompt in fitting]
             opened_by = opened_sampler(
                 config, loaded.lm, loaded.lm, loaded.format, run, dtype, prompts=asked, training=False, metrics=metrics
             )

@@ -16,7 +16,7 @@ from accord.algorithms import sft as algorithm
 from accord.commands.app import FindLr, Flat, Name, ProjectPath, RunFlags, TrainFlags, shows
 from accord.commands.models import digest_of, ends_of, load_model, locate, training_dtype
 from accord.commands.scenes import in_scenes
-from accord.commands.train.demonstrations import example, written_demonstrations
+from accord.commands.train.demonstrations import every_turn, example, written_demonstrations
 from accord.commands.train.range_test import few, print_run, range_test, run_folder
 from accord.commands.train.raw_text import need_raw_text, raw_text_batches
 from accord.commands.train.run import (
@@ -88,6 +88,8 @@ def sft(
         ends = chat_format(tokenizer, model.format.context, control_ends(tokenizer, ends_of(model.lm))).stop
         chat = replace(model.format, stop=ends, raw=False)
         set_ends(model.lm, chat.stop)
+        if config.turns == "all":
+            demonstrations = every_turn(demonstrations)
         shown, strange = without(demonstrations, config.held_out_tasks)
         training = mixed([row for row in shown if row.prompt.split == "train"], parse_weights(config.tasks), config.seed)
         spoken, window = windowed(chat, config)
