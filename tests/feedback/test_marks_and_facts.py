@@ -15,6 +15,7 @@ from accord.commands.feedback.queue_known import queue_known
 from accord.commands.train.process import marked
 from accord.errors import InputError, StoreError, UsageError
 from accord.feedback import answers, payloads, privacy, questions, tasks
+from accord.feedback.criteria import ranked_by
 from accord.feedback.export import values
 from accord.feedback.facts import checks
 from accord.feedback.queue import Fact
@@ -187,3 +188,36 @@ def test_a_fact_check_needs_one_of_three_verdicts(payload: dict[str, Any]) -> No
     asked, response = Prompt("p", (Message("user", "?"),)), Response("r", "p", SAID, "sft")
     with pytest.raises(Refused, match="supported, contradicted, absent"):
         payloads.clean(Task("t", "fact", asked, (response,), fact=Fact("Rye", 0, DOCUMENT)), payload)
+
+
+def test_checked_facts_order_responses_for_the_truthful_criterion(project: Project) -> None:
+    """A contradicted claim puts a response below a supported one; a claim that labelers are split on, or that is absent, tells nothing."""
+    said = {"r0": "Rye keeps.", "r2": "Rye rots.", "r3": "Rye sings.", "r4": "Rye is old."}
+    with Store.open(project.store_url) as store:
+        store.add_prompts([Prompt("q", (Message("user", "What of rye?"),), split="train")])
+        store.add_labelers([Labeler("zoe", "person", "late")])
+        store.add_responses([Response(f"q{id}", "q", text, "sft") for id, text in said.items()])
+    rows = [{"response_id": f"q{id}", "document": DOCUMENT} for id in said]
+    assert queue(project, kind="fact", facts=facts_of(project, *rows), overlap=3)["new"] == 4
+    verdicts = {
+        "Rye keeps.": {"ann": "supported", "bob": "supported", "zoe": "contradicted"},
+        "Rye rots.": {"ann": "contradicted", "bob": "absent", "zoe": "supported"},
+        "Rye sings.": {"ann": "absent", "bob": "contradicted", "zoe": "absent"},
+        "Rye is old.": {"ann": "contradicted", "bob": "contradicted", "zoe": "absent"},
+    }
+    with Store.open(project.store_url) as store:
+        for who in ("ann", "bob", "zoe"):
+            for _ in said:
+                leased = tasks.next_task(store, who, now=NOW, lease_seconds=60)
+                assert leased
+                assert leased.task.fact
+                rest: dict[str, Any] = {"key": f"{who} {leased.task.id}", "revision": 0, "seconds": 1, "guideline": RULES, "now": NOW}
+                answers.submit(store, who, leased.task.id, {"verdict": verdicts[leased.task.fact.claim][who]}, **rest)
+        found = list(ranked_by(store, "truthful", usual()))
+        assert list(ranked_by(store, "harmless", usual())) == []
+    both, late = sorted(found, key=lambda row: row.group)
+    # Ann and bob are split on "rots" and "sings", so only "keeps" and "is old" are told apart.
+    assert {response.id: rank for response, rank in zip(both.responses, both.ranks, strict=True)} == {"qr0": 1, "qr4": 2}
+    assert (both.labeler, both.group) == ("ann", "")
+    assert {response.id: rank for response, rank in zip(late.responses, late.ranks, strict=True)} == {"qr0": 2, "qr2": 1}
+    assert (late.labeler, late.group) == ("zoe", "late")

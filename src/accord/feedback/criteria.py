@@ -1,11 +1,14 @@
-"""Rankings by a single criterion: from the flags that labelers ticked, or from their answers to a question of the project's own."""
+"""Rankings by a single criterion: from the flags that labelers ticked, from checked facts, or from answers to a question of the project's
+own."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from accord.errors import UsageError
+from accord.feedback.facts import checks
 from accord.feedback.flags import HARMFUL
 from accord.feedback.questions import kept, said
 from accord.feedback.store import Store
@@ -21,8 +24,8 @@ MADE_UP = "hallucination"
 def ranked_by(store: Store, criterion: str, questions: Questions) -> Iterator[RankedPrompt]:
     """Yield each rated ranking by one criterion (Dai et al. 2024, section 3.1), if that leaves two responses to compare.
 
-    harmless: only the number of flags for harm counts, fewer is better. truthful: only the flag for hallucination counts.
-    helpful: the labeler's order of the responses without such
+    harmless: only the number of flags for harm counts, fewer is better. truthful: only the flag for hallucination counts, and facts that
+    were checked. helpful: the labeler's order of the responses without such
     flags. A flag: responses without it are better, unless its ``better`` says otherwise. A question: the better answer ranks higher.
     Answers to an earlier version of the question count if what can be answered was the same.
 
@@ -41,6 +44,45 @@ def ranked_by(store: Store, criterion: str, questions: Questions) -> Iterator[Ra
         if len(set(ranks.values())) > 1:
             shown = tuple(responses[id] for id in ranks)
             yield RankedPrompt(prompts[ranking.prompt_id], shown, tuple(ranks.values()), ranking.labeler, groups[ranking.labeler])
+    if criterion == "truthful":
+        yield from by_facts(store)
+
+
+def by_facts(store: Store) -> Iterator[RankedPrompt]:
+    """Yield for each prompt the order of its responses by the facts that labelers checked, if that leaves two to compare.
+
+    A response with a contradicted claim is worse than one with supported claims and none that is contradicted. A claim's verdict is that
+    of most of its checks; where as many say otherwise, and where the document says nothing of it, it tells nothing. Labelers of different
+    kinds or groups are counted apart; those of one count together, for few of them check several responses to one prompt. The order is
+    credited to the one of them who made most of the checks.
+    """
+    prompts = {prompt.id: prompt for prompt in store.prompts()}
+    responses = {response.id: response for response in store.responses()}
+    people = {person.id: (person.kind, person.group) for person in store.labelers()}
+    verdicts: dict[tuple[str, tuple[str, str]], dict[str, dict[str, Counter[str]]]] = {}
+    makers: dict[tuple[str, tuple[str, str]], Counter[str]] = {}
+    for check in checks(store):
+        if check.guideline == "training" and check.prompt_id in prompts and check.response_id in responses:
+            place = check.prompt_id, people[check.labeler]
+            claims = verdicts.setdefault(place, {}).setdefault(check.response_id, {})
+            claims.setdefault(check.task_id, Counter())[check.verdict] += 1
+            makers.setdefault(place, Counter())[check.labeler] += 1
+    for place, of_responses in sorted(verdicts.items()):
+        ranks = {id: rank for id, claims in of_responses.items() if (rank := _by_claims(claims))}
+        if len(set(ranks.values())) > 1:
+            prompt, (_, group) = place
+            labeler = min(makers[place], key=lambda one: (-makers[place][one], one))
+            yield RankedPrompt(prompts[prompt], tuple(responses[id] for id in ranks), tuple(ranks.values()), labeler, group)
+
+
+def _by_claims(claims: Mapping[str, Counter[str]]) -> int:
+    """Return 2 for a response with a contradicted claim, 1 for one with supported claims alone, 0 where nothing is told."""
+    found: set[str] = set()
+    for verdicts in claims.values():
+        most = max(verdicts.values())
+        leading = [verdict for verdict, count in verdicts.items() if count == most]
+        found.update(leading if len(leading) == 1 else ())
+    return 2 if "contradicted" in found else 1 if "supported" in found else 0
 
 
 def by_criterion(ranking: Ranking, criterion: Literal["helpful", "harmless", "truthful"]) -> dict[str, int]:

@@ -164,7 +164,8 @@ class RewardConfig(CosineOptimizer, Labels, Training):
     """Prompts per optimiser step, each with all its pairs."""
     criterion: str = "overall"
     """The training signal: `overall` takes the rankings, `helpful` those among responses that nobody flagged as harmful, `harmless` only
-    the flags for harm, `truthful` only that for hallucination; the name of a flag or of a question of your own takes the answers to it."""
+    the flags for harm, `truthful` that for hallucination and checked facts; the name of a flag or of a question of your own takes the
+    answers to it."""
     mismatched: Share = 0.0
     """Share of the prompts that get the best response to another prompt as an additional, worst response; 0 trains on labels alone."""
     group: str = ""
