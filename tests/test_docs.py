@@ -27,7 +27,10 @@ def missing(names: set[str], page: str) -> list[str]:
 @pytest.mark.parametrize("section", sections())
 def test_every_setting_is_on_its_stages_page(section: str) -> None:
     page = ELSEWHERE.get(section, section)
-    assert not missing({field.name for field in fields(sections()[section])}, page), f"docs/{page}.md does not name these settings"
+    names = {field.name for field in fields(sections()[section])}
+    if section == "generative-reward":
+        names = set(missing(names, "grpo"))  # its page has what GRPO's has not
+    assert not missing(names, page), f"docs/{page}.md does not name these settings"
 
 
 @pytest.mark.parametrize("path", LOGGING, ids=lambda path: path.stem)

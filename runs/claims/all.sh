@@ -9,7 +9,7 @@ for seed in $SEEDS; do
 done
 failed=0
 for script in reward_accuracy pretraining_mix best_of_n hallucination held_out_labelers order_of_models kl_coefficient batch_element \
-    unknown_demonstrations knowledge reward_epochs overoptimisation small_against_large reward_size ppo_passes text_metrics tastes; do
+    unknown_demonstrations knowledge reward_epochs overoptimisation small_against_large reward_size ppo_passes text_metrics tastes generative_rewards; do
     printf '\n== %s\n' "$script"
     python "$HERE/$script.py" "${projects[@]}" || failed=1
 done

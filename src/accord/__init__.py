@@ -13,7 +13,7 @@ A project is a folder with its feedback, its models and its runs. Create one, pu
 
 Put in      create, open, add, import_, prompts, inspect, export; Prompt, Demonstration, Response, Ranking, Thumb, Labeler
 Label       queue, label, rank (by a function), agreement, plan
-Train       pretrain, sft, reward, process, ppo, dpo, kto, grpo, rloo, reinforce, raft, online_dpo,
+Train       pretrain, sft, reward, generative_reward, process, ppo, dpo, kto, grpo, rloo, reinforce, raft, online_dpo,
             distill, ilql, star; sample, critique, prefer
 Evaluate    benchmark, compare, evaluate, examine, frontier, probe, solve, doctor, lineage
 Use         answer, score, speaker, scorer, taste, serve, chat
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from accord.commands.train.critique import critique
     from accord.commands.train.distill import distill
     from accord.commands.train.dpo import dpo
+    from accord.commands.train.generative_reward import generative_reward
     from accord.commands.train.grpo import grpo
     from accord.commands.train.ilql import ilql
     from accord.commands.train.kto import kto
@@ -153,6 +154,9 @@ if TYPE_CHECKING:
     )
     from accord.settings import (
         FrontierConfig as FrontierConfig,
+    )
+    from accord.settings import (
+        GenerativeRewardConfig as GenerativeRewardConfig,
     )
     from accord.settings import (
         GrpoConfig as GrpoConfig,
@@ -298,6 +302,7 @@ __all__ = [
     "examine",
     "export",
     "frontier",
+    "generative_reward",
     "grpo",
     "ilql",
     "import_",

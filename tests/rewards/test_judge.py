@@ -94,3 +94,37 @@ def test_agreement_counts_ties_half_and_has_an_interval() -> None:
     assert found.low < 0.625 < found.high
     assert str(Agreement(10, 0.8, 0.49, 0.94)) == "agrees with people on 80% of 10 pairs (95% interval 49% to 94%)"
     assert agreement([None], [1.0]) is None
+
+
+def among(*responses: str) -> list[Said]:
+    return [Said((Message("user", "Where?"),), text, {}, "p") for text in responses]
+
+
+def longer(question: str, _: int) -> str:
+    """Prefer the longer of the two answers in a question."""
+    a, b = question.split("[Answer A]")[1].split("[Answer B]")
+    return "A" if len(a) > len(b.split("[Your task again]")[0]) else "B"
+
+
+def test_responses_to_one_prompt_are_compared_with_each_other_in_both_orders(tmp_path: Path) -> None:
+    speaker = Scripted(longer)
+    part = judge(speaker, tmp_path, against="others", pair=_both_orders)
+    rows = [*among("short", "a longer one", "the longest one of all"), Said((Message("user", "Who?"),), "alone", {}, "q")]
+    assert part.score(rows) == {ONE: [0.0, 0.5, 1.0, None]}
+    assert len(speaker.asked) == 6, "three pairs, two orders"
+    assert part.score(among("the longest one of all", "a longer one", "short")) == {ONE: [1.0, 0.5, 0.0]}
+    assert len(speaker.asked) == 6, "a pair that is drawn the other way round is the same question"
+
+
+def test_a_place_wins_nothing_and_equal_texts_tie_without_a_question(tmp_path: Path) -> None:
+    speaker = Scripted(lambda *_: "A")
+    part = judge(speaker, tmp_path, against="others", pair=_both_orders)
+    assert part.score(among("one", "two")) == {ONE: [0.5, 0.5]}
+    assert part.score(among("three", "three")) == {ONE: [0.5, 0.5]}
+    assert len(speaker.asked) == 2
+
+
+def test_a_pair_whose_verdict_cannot_be_read_counts_for_neither(tmp_path: Path) -> None:
+    part = judge(Scripted(lambda question, _: "hm" if "two" in question else "TIE"), tmp_path, against="others", pair=_both_orders)
+    found = part.score(among("one", "three", "four", "five", "six", "two"))
+    assert found == {ONE: [0.5] * 5 + [None]}

@@ -23,8 +23,8 @@ GROUPS = {
 
 TOGETHER = frozenset(
     {
-        *("distill", "dpo", "grpo", "ilql", "kto", "online-dpo", "ppo", "pretrain", "process", "raft", "reinforce", "reward", "rloo"),
-        *("sample", "sft", "star"),
+        *("distill", "dpo", "generative-reward", "grpo", "ilql", "kto", "online-dpo", "ppo", "pretrain", "process", "raft", "reinforce"),
+        *("reward", "rloo", "sample", "sft", "star"),
     }
 )
 """Commands that several processes run together. Every other command is refused there: each process would do all of its work."""
@@ -81,6 +81,7 @@ COMMANDS = (
     Command("critique", "train", "Let an AI criticise and revise answers into demonstrations."),
     Command("prefer", "train", "Let an AI rank responses that nobody has ranked."),
     Command("reward", "train", "Train a reward model on rankings."),
+    Command("generative-reward", "train", "Train a reward model that writes its reason, then its verdict."),
     Command("taste", "train", "Learn a person's taste from a few choices, and name the pair to ask next."),
     Command("process", "train", "Train a token-level reward model on marked errors."),
     Command("ppo", "train", "Improve the SFT model against the reward model by PPO."),

@@ -48,6 +48,7 @@ CURVES: dict[str, tuple[Chart, ...]] = {
     ),
     "grpo": _GROUPS,
     "rloo": _GROUPS,
+    "generative-reward": _GROUPS,
     "reinforce": _GROUPS,
     "raft": (Chart("", ("reward", "reward_chosen"), name=("Reward", "奖励")), *_SAMPLED[1:]),
     "online-dpo": (
@@ -81,7 +82,7 @@ CURVES: dict[str, tuple[Chart, ...]] = {
         Chart("", ("solved", "hinted", "kept"), name=("Rationales kept", "保留的推理")),
     ),
 }
-DOCUMENTED = {"rloo": "grpo", "reinforce": "grpo"}
+DOCUMENTED = {"rloo": "grpo", "reinforce": "grpo", "generative-reward": "grpo"}
 """Pages of docs/ on which a method's metrics are defined, where that is not its own."""
 MOST = 12
 """Charts of a method that is not named here."""

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import cast
 
@@ -52,6 +53,8 @@ class Question:
     read: Callable[[str], float]
 
 
+OTHERS = "others"
+"""What a judge compares with: the other responses to the prompt, in place of a text in a column."""
 Pair = Callable[[Said, str, str], Sequence[Question]]
 """Makes the questions of a comparison, in both orders, from a row, the other text and a rubric; each is read for the response."""
 
@@ -84,7 +87,7 @@ class JudgeReward:
         speaker: opens the model that judges; called at the first question.
         identity: what tells this judge from another in the cache.
         rubric: the rubric of all rows, or else ``column`` names each row's own.
-        against: the column with a text to compare each response with; empty has responses graded.
+        against: the column with a text to compare each response with, or ``OTHERS``; empty has responses graded.
         keep: the folder of the cache.
         max_tokens: length limit of an answer.
     """
@@ -108,6 +111,8 @@ class JudgeReward:
         Raises:
             RunError: the judge is gone, or most of what it says is unreadable.
         """
+        if self.against == OTHERS:
+            return {ONE: self._among_themselves(rows)}
         asked = [self._questions(row) for row in rows]
         flat = [question for questions in asked for question in questions]
         answers = iter(self._answers(flat))
@@ -118,6 +123,32 @@ class JudgeReward:
             worth.append(sum(values) / len(values) if readable else None)
         return {ONE: worth}
 
+    def _among_themselves(self, rows: Sequence[Said]) -> list[float | None]:
+        """Return the share of the other responses to its prompt that each response beats, in both orders; half for a tie.
+
+        Of two texts the one that comes first in the alphabet is the first, so that a pair is one question however it is drawn.
+        """
+        pairs = list[tuple[int, int]]()
+        for i, j in combinations(range(len(rows)), 2):
+            if (rows[i].id, rows[i].messages) == (rows[j].id, rows[j].messages):
+                pairs.append((i, j) if rows[i].response <= rows[j].response else (j, i))
+        asked = [self._compared(rows[i], rows[j].response) if rows[i].response != rows[j].response else () for i, j in pairs]
+        answers = iter(self._answers([question for questions in asked for question in questions]))
+        won: list[list[float]] = [[] for _ in rows]
+        for (i, j), questions in zip(pairs, asked, strict=True):
+            values = [next(answers) for _ in questions] or [0.5]
+            if rows[i].response != rows[j].response and not questions:
+                continue  # its row has no rubric
+            if not any(math.isnan(value) for value in values):
+                share = sum(values) / len(values)
+                won[i].append(share)
+                won[j].append(1 - share)
+        return [sum(shares) / len(shares) if shares else None for shares in won]
+
+    def _compared(self, row: Said, other: str) -> Sequence[Question]:
+        rubric = self.rubric or row.extra.get(self.column)
+        return self.pair(row, other, str(rubric)) if rubric and self.pair else ()
+
     def _questions(self, row: Said) -> Sequence[Question]:
         rubric = self.rubric or row.extra.get(self.column)
         if not rubric:
@@ -125,7 +156,7 @@ class JudgeReward:
         if self.pair is None:
             return (graded(row, str(rubric)),)
         other = row.extra.get(self.against)
-        return () if other is None else self.pair(row, str(other), str(rubric))
+        return () if other is None else self._compared(row, str(other))
 
     def _answers(self, questions: Sequence[Question]) -> list[float]:
         """Return what each answer is read as; questions that are alike are asked once."""

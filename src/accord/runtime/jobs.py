@@ -42,6 +42,7 @@ State = Literal["queued", "running", "done", "failed", "stopped", "lost"]
 FOLDER = "jobs"
 RESUMED = (
     *("pretrain", "sft", "reward", "process", "ppo", "grpo", "rloo", "reinforce", "raft", "online-dpo", "distill"),
+    "generative-reward",
     *("dpo", "kto", "ilql", "star"),
 )
 """Commands that ``--resume`` continues from their last checkpoint."""

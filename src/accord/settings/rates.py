@@ -42,6 +42,7 @@ RATES: Mapping[str, Rates] = {
     "kto": Rates(1e-6, 5e-7, 5e-7),
     "ppo": Rates(3e-6, 1e-6, 1e-6),
     "grpo": SAMPLES,
+    "generative-reward": SAMPLES,
     "rloo": SAMPLES,
     "reinforce": SAMPLES,
 }
@@ -66,6 +67,7 @@ WORLD: Mapping[str, Mapping[str, object]] = {
     "dpo": {"lr": 1e-3, "muon_lr": 0.001, **_OPTIMIZER},
     "kto": {"lr": 2.5e-4, "muon_lr": 0.00025, "beta": 0.3, **_OPTIMIZER},
     "grpo": {"lr": 1e-3, "muon_lr": 0.002, "kl_coef": 0.3, **_FROM_SAMPLES},
+    "generative-reward": {"lr": 1e-3, "muon_lr": 0.002, **_FROM_SAMPLES},
     "rloo": {"lr": 1e-3, "muon_lr": 0.002, **_FROM_SAMPLES},
     "reinforce": {"lr": 1e-3, "muon_lr": 0.002, **_FROM_SAMPLES},
     "raft": {"lr": 3e-3, "muon_lr": 0.003, "rounds": 4, **_OPTIMIZER},

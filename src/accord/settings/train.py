@@ -498,6 +498,29 @@ class DpoConfig(CosineOptimizer, Labels, Training):
 
 
 @section
+class GenerativeRewardConfig(GrpoConfig):
+    """`accord generative-reward`: a reward model that writes its reason, then its verdict; the settings of `accord grpo` with others."""
+
+    words_epochs: Natural = 2
+    """Passes of supervised fine-tuning on written verdicts before it learns from its own reasons, by the settings of [sft]; 0 leaves it
+    out, for a model that writes verdicts already."""
+    held_out_pairs: Natural = 200
+    """Pairs of held-out prompts on which its verdicts are compared with people's in the end; 0 measures none."""
+    max_tokens: Natural = 48
+    rewards: str = "verdict"
+    """Always `verdict`: 1 for a verdict that is people's, otherwise 0."""
+    kinds: str = "person simulated"
+    """Labeler kinds whose rankings to learn from: any of person, simulated, model and user."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.max_tokens > 0, "max_tokens is 0: a reason needs an end")
+        self.require(self.rewards == "verdict", f"rewards is {self.rewards!r}: a verdict is rewarded by people's order alone")
+        self.require(not self.environment, "environment: a verdict is one response")
+        self.require(not self.replay, "replay: recorded rollouts of a judge are not read")
+
+
+@section
 class OnlineDpoConfig(ConstantOptimizer, Rollouts, Episodes, Rewards, EarlyStopping, Recorded, Training):
     """`accord online-dpo`: DPO on pairs of the policy's own responses, which a reward puts in order (Guo et al. 2024)."""
 

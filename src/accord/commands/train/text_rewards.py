@@ -18,7 +18,7 @@ import torch
 from accord.commands.models import digest_of, local_speaker, locate
 from accord.data.templates import ChatFormat
 from accord.errors import InputError, UsageError
-from accord.evaluation.llm_judge import conversation_of, verdict
+from accord.evaluation.llm_judge import QUESTIONS, conversation_of, reasoned, verdict
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.protocols import Speaker
@@ -26,11 +26,11 @@ from accord.records import Message, Prompt
 from accord.rewards.code_tests import CodeReward, read_tests
 from accord.rewards.functions import Asks, FunctionReward, asks, load_function
 from accord.rewards.isolated import IsolatedFunction, Verified
-from accord.rewards.judge import JudgeReward, Question, agreement
+from accord.rewards.judge import OTHERS, JudgeReward, Question, agreement
 from accord.rewards.rows import ONE, Said, TextReward, missing_share
 from accord.rewards.servers import Address, ServerReward, is_address
 from accord.rewards.verifiers import read_schema, schema_check
-from accord.runtime import packages, plugins, ranks, sandbox
+from accord.runtime import lineage, packages, plugins, ranks, sandbox
 from accord.runtime.lineage import digest_rows
 from accord.runtime.project import Project
 from accord.runtime.seeds import generator
@@ -43,6 +43,10 @@ DEFAULT_COLUMNS = {"math": "answer", "code": "tests"}
 _IN_COLUMN = re.compile(r"(exact|math|regex|json_schema|code)\(([^()]+)\)")
 _GIVEN = re.compile(r"(regex|json_schema):(.+)", re.DOTALL)
 _JUDGE = re.compile(r"judge\(\s*(.+?)(?:\s+vs\s+([\w.-]+))?\s*\)")
+WRITES_REASONS = "generative-reward"
+"""The stage whose models write a reason before their verdict, and are asked in their own way."""
+_OVERALL = re.compile(r"judge\(\s*vs\s+([\w.-]+)\s*\)")
+"""A judge without a rubric."""
 _ISOLATED = re.compile(r"isolated\((.+)\)")
 
 
@@ -73,6 +77,8 @@ def read_term(name: str, reserved: Sequence[str]) -> TextTerm | None:
         if inner is None or inner.kind not in ("function", "plugin"):
             raise UsageError("only a Python function can be isolated", where=f"rewards, {name}", hint="isolated(module:function)")
         return TextTerm(name, inner.kind, inner.argument, isolated=True)
+    if found := _OVERALL.fullmatch(name):
+        return TextTerm(name, "judge", against=found.group(1))
     if found := _JUDGE.fullmatch(name):
         rubric, against = found.group(1), found.group(2) or ""
         in_file = "." in rubric or "/" in rubric
@@ -128,7 +134,7 @@ def open_texts(
             continue
         if term.kind == "judge":
             opened.parts[term.name] = _judge(project, config, term, opened)
-            for column in filter(None, (term.column, term.against)):
+            for column in filter(None, (term.column, term.against if term.against != OTHERS else "")):
                 _check_column(replace(term, column=column), prompts, {}, opened)
             continue
         if term.kind == "code":
@@ -182,7 +188,7 @@ def _judge(project: Project, config: Rewards, term: TextTerm, opened: TextParts)
     if not model:
         hint = "--judge-model NAME, and --judge-address http://host/v1 for a server"
         raise UsageError("a judge needs a model", where=where, hint=hint)
-    rubric = _rubric(project_file(project, term.argument)) if term.argument else ""
+    rubric = _rubric(project_file(project, term.argument)) if term.argument else "" if term.column else QUESTIONS["overall"]
     identity = f"{address} {model}" if address else digest_of(locate(project, model))
     opened.inputs[f"reward {term.name}"] = digest_rows([rubric, identity])
 
@@ -193,7 +199,11 @@ def _judge(project: Project, config: Rewards, term: TextTerm, opened: TextParts)
 
         return RemoteSpeaker(address, model, seconds=min(120.0, config.reward_seconds), side_by_side=config.reward_workers)
 
-    pair = _both_orders if term.against else None
+    writes_reasons = not address and _stage(locate(project, model)) == WRITES_REASONS
+    if writes_reasons and not term.against:
+        what = f"{model} compares two responses, and grades none"
+        raise UsageError(what, where=where, hint=f"judge(vs {OTHERS})")
+    pair = (by_its_reasons if writes_reasons else _both_orders) if term.against else None
     return JudgeReward(term.name, speaker, identity, project.path / "advice" / "judged", rubric, term.column, term.against, pair)
 
 
@@ -203,6 +213,19 @@ def _both_orders(row: Said, other: str, rubric: str) -> list[Question]:
     first = conversation_of(prompt, row.response, other, question)
     second = conversation_of(prompt, other, row.response, question)
     return [Question(first, verdict), Question(second, lambda text: 1 - verdict(text))]
+
+
+def by_its_reasons(row: Said, other: str, rubric: str) -> list[Question]:
+    """Return the two questions to a judge that has learned people's rankings, which need no rubric."""
+    prompt = Prompt(row.id, row.messages)
+    there, back = reasoned(prompt, row.response, other), reasoned(prompt, other, row.response)
+    return [Question(there, verdict), Question(back, lambda text: 1 - verdict(text))]
+
+
+def _stage(folder: str) -> str:
+    """Return the command that a model's folder came from; empty where it is not known."""
+    path = Path(folder)
+    return str(lineage.read(path).get("stage", "")) if (path / lineage.LINEAGE).is_file() else ""
 
 
 def _rubric(path: Path) -> str:
