@@ -5,6 +5,7 @@ python tests/e2e/whole_site.py OUT    # pictures of every page: desktop, phone, 
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,21 +22,25 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from data.test_pictures import drawn, saved
 from fastapi.routing import APIRoute
 from playwright.sync_api import Browser, Page, sync_playwright
 from serving.web.conftest import Scripted
 from small_project import labeled, rankings, with_sft_model
 from starlette.types import ASGIApp
+from visitors import explained
 
 from accord.commands.data.import_ import import_
-from accord.feedback import accounts, doubts, tasks
+from accord.commands.scenes import notes_of
+from accord.data.pictures import read
+from accord.feedback import accounts, doubts, tasks, tastes
 from accord.feedback.accounts import Role
 from accord.feedback.queue import Fact
 from accord.feedback.store import Store
 from accord.feedback.tasks import Kind, Task
 from accord.feedback.web import sign_in
 from accord.feedback.web.server import lead_link
-from accord.records import Message, Prompt, Response
+from accord.records import MediaFile, Message, Prompt, Response, composed
 from accord.runtime import jobs
 from accord.runtime.project import Project
 from accord.serving.guards import Guarded, Rules
@@ -50,6 +56,14 @@ TEXTS = (
     "```python\nprint('bread')\n```",
     "Oats, and $x^2$ of them.",
 )
+EXPLAINED = "p0-0"
+"""The answer of which `accord explain` has told something."""
+SCENE = """
+[scenes.bakery]
+use_cases = "other"
+note = "The customer must know which bread keeps."
+note_zh = "顾客必须知道哪种面包耐放。"
+"""
 KINDS: tuple[Kind, ...] = ("rank", "compare", "demonstrate", "correct", "conversation", "evaluate", "prompt", "mark", "fact")
 
 
@@ -80,12 +94,18 @@ def whole(folder: Path) -> Iterator[Whole]:
     rows = [{"prompt": f"Which bread on day {n}?", "response": "Rye."} for n in range(12)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     import_(project, folder / "rows.jsonl")
+    explained(project, EXPLAINED)
+    with (project.path / "accord.toml").open("a") as settings:
+        settings.write(SCENE)
+    project = Project.open(project.path)
     jobs.wait(jobs.start(project, ["config"]), 60)
     with Store.open(project.store_url) as store:
-        models = Scripted(says=lambda model, said: f"Try **{'rye' if model == 'ppo' else 'oats'}**.")
-        plain = site_of(project, store, OpenConfig(upload_mb=20), models=Guarded(models, Rules()), library=models)
-        site = replace(plain, chat=replace(ChatConfig(arena=True, turns_per_minute=0)))
+        models = Scripted(says=lambda model, said: f"Try **{'rye' if model == 'ppo' else 'oats'}**.", seeing=frozenset({"ppo"}))
+        guarded = Guarded(models, Rules())
+        plain = site_of(project, store, OpenConfig(upload_mb=20), models=guarded, library=models, scene=notes_of(project))
+        site = replace(plain, chat=ChatConfig(arena=True, tastes=True, turns_per_minute=0))
         tasks.add(store, [task(number, kind) for number, kind in enumerate(KINDS)])
+        tasks.add(store, [seen_and_heard(store)])
         with served(app.create(site)) as address:
             yield Whole(address, store, project)
 
@@ -131,11 +151,31 @@ def task(number: int, kind: Kind) -> Task:
     return Task(f"t{number}", kind, asked, responses, "evaluation" if kind == "evaluate" else "training", 99, float(-number), fact=fact)
 
 
+def seen_and_heard(store: Store) -> Task:
+    """Return a task about a picture and a recording, with its prompt in the store."""
+    picture, sound = read(saved(drawn(600, 400), "PNG")), MediaFile("audio", "audio/wav", recorded(), 0, 0)
+    asked = Prompt("q9", (composed("user", ["What does ", picture.named(), " show, and what is said? ", sound.named()]),), source="tests")
+    store.add(prompts=[asked], media=[picture, sound])
+    responses = tuple(Response(f"q9-{n}", "q9", text, "sft") for n, text in enumerate(TEXTS[:2]))
+    return Task("t9", "compare", asked, responses, "training", 99, 1.0)
+
+
+def recorded() -> bytes:
+    """Return a tenth of a second of silence as a WAV file."""
+    written = io.BytesIO()
+    with wave.open(written, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(1600))
+    return written.getvalue()
+
+
 def fill(whole: Whole, lead: Page, labeler: Page, user: Page) -> None:
-    """Do by the pages what leaves something on others: a note to the lead, a conversation with a reaction, a vote, an upload, a plan."""
+    """Do by the pages what leaves something on others: a note to the lead, a conversation with a reaction, a vote, an upload, a taste."""
     labeler.goto(f"{whole.address}/next")
     me = next(person.id for person in accounts.people(whole.store) if person.role == "labeler")
-    doubts.ask(whole.store, me, "t0", "What counts as bread?", now=datetime.now(UTC))
+    doubts.ask(whole.store, me, "t9", "What counts as bread?", now=datetime.now(UTC))
     for page in (user, lead):
         page.goto(f"{whole.address}/chat")
         if page.get_by_role("button", name=re.compile("Yes, I agree|同意")).count():
@@ -143,9 +183,26 @@ def fill(whole: Whole, lead: Page, labeler: Page, user: Page) -> None:
         page.locator("textarea[name=text]").fill("Which bread?")
         page.locator("textarea[name=text]").press("Enter")
         page.get_by_text("Try", exact=False).first.wait_for()
-    user.locator(".adding summary").click()
+    for number in (1, 2):  # one goes with a message, the other waits for the next
+        lead.locator(".adding summary", has_text="Add pictures").click()
+        picture = saved(drawn(100 * number, 80), "PNG")
+        lead.set_input_files("#shown", {"name": "loaf.png", "mimeType": "image/png", "buffer": picture})
+        lead.locator("#showing button").click()
+        lead.locator(".chip.shown").wait_for()
+        if number == 1:
+            lead.locator("#text").fill("Which bread?")
+            lead.locator("#send").click()
+            lead.locator(".turn.user .picture").wait_for()
+            lead.locator("article.answer:not(.writing)").nth(1).wait_for()
+    user.get_by_role("button", name="Bad answer").first.click()
+    user.locator("form.why").first.wait_for()
+    for person in accounts.people(whole.store):
+        if person.role in ("user", "lead"):
+            tastes.say(whole.store, person.id, {"casual": -1}, on=True)
+            tastes.learned(whole.store, person.id, {"length": (-0.9, 0.2), "lists": (0.6, 0.3)}, 12, 1)
+    user.locator(".adding summary", has_text="Add documents").click()
     user.set_input_files("#files", {"name": "prices.md", "mimeType": "text/markdown", "buffer": b"Rye bread costs three coins."})
-    user.locator(".adding button").click()
+    user.locator(".adding button:visible").click()
     user.locator(".chip").wait_for()
     user.goto(f"{whole.address}/arena")
     user.locator("textarea").first.fill("Which bread?")
@@ -158,7 +215,17 @@ def fill(whole: Whole, lead: Page, labeler: Page, user: Page) -> None:
     lead.wait_for_url("**/data/uploads/**")
 
 
-STARTS = ("/", "/tasks/t0", "/runs/new/ppo", "/runs/compare?a=base&b=sft", "/lead/queue", "/records?kind=ranking", "/join")
+STARTS = (
+    "/",
+    "/next",
+    "/tasks/t9",
+    "/runs/new/ppo",
+    "/runs/compare?a=base&b=sft",
+    "/lead/queue",
+    "/records?kind=ranking",
+    "/join",
+    f"/records/why?id={EXPLAINED}",
+)
 NO_PAGES = re.compile(r"/live$|/state$|/export$|\.csv$|/static/|/manifest|/health|/ready|/runs/plan/|^/start$|^/back$|^/out$")
 """Addresses that return a part of a page, a file or a word."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from visitors import Come
+from visitors import HACK, Come, explained
 
 from accord.feedback import chats, consents, erasure, reactions
 from accord.feedback.copies import copies, remove_copies
@@ -20,7 +19,6 @@ from accord.serving.web.site import ChatSite
 from accord.site.project_site import ProjectSite
 from accord.site.why_pages import WHY
 
-HACK = "<img src=x onerror=alert(1)>"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -59,41 +57,8 @@ def test_a_lead_asks_and_everybody_who_may_reads(come: Come, project: Project) -
         assert "style=" not in page
 
 
-FOUND: dict[str, Any] = {
-    "response": "r2",
-    "model": "m",
-    "prompt": "Which bread keeps?",
-    "prompt_id": "p1",
-    "text": "Rye keeps.",
-    "reward": {
-        "model": "reward",
-        "score": 1.5,
-        "start": 0.25,
-        "tokens": [{"text": "Rye", "gain": 1.0}, {"text": " keeps", "gain": -0.4}, {"text": ".", "gain": 0.0}],
-        "sentences": [{"text": "Rye keeps.", "gain": 1.25, "left_out": None}],
-    },
-    "parts": {"rewards": "model", "from": "x", "parts": [{"part": "model", "weight": 1.0, "score": 1.5, "gives": 1.5}], "total": 1.5},
-    "others": [],
-    "sources": {
-        "by": "states",
-        "models": ["sft"],
-        "searched": {"rankings": 3},
-        "records": [
-            {"kind": "rankings", "id": "p9", "learned_by": "reward", "labeler": "ann", "prompt": "q", "text": HACK, "states": 0.9}
-            | {"response": "r9", "rank": 2, "of": 3, "best": "b"}
-        ],
-        "remarks": [],
-    },
-    "remarks": [],
-}
-
-
-def test_every_part_of_a_result_has_its_place_in_both_languages(come: Come, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = project.path / "jobs" / "001"
-    folder.mkdir(parents=True)
-    (folder / "job.json").write_text(json.dumps({"arguments": ["explain", "--answer=r2"], "queue": "training", "at": "2026", "by": "x"}))
-    (folder / "output.txt").write_text(json.dumps(FOUND) + "\n")
-    (folder / "end.json").write_text(json.dumps({"exit": 0}))
+def test_every_part_of_a_result_has_its_place_in_both_languages(come: Come, project: Project) -> None:
+    explained(project, "r2")
     page = come("viewer").get(f"{WHY}?id=r2").text
     for said in (
         "+1.500",
@@ -128,17 +93,6 @@ def test_a_turn_is_looked_into_only_with_consent(come: Come, store: Store, proje
     assert not jobs.newest(project)
 
 
-def explained(project: Project, turn: str, asked: str) -> None:
-    """What a job leaves that explained a turn of the chat."""
-    folder = project.path / "jobs" / "001"
-    folder.mkdir(parents=True)
-    (folder / "job.json").write_text(
-        json.dumps({"arguments": ["explain", f"--answer={turn}"], "queue": "training", "at": "2026", "by": "x"})
-    )
-    (folder / "output.txt").write_text(json.dumps(FOUND | {"response": turn, "prompt_id": "chat-1", "prompt": asked}) + "\n")
-    (folder / "end.json").write_text(json.dumps({"exit": 0}))
-
-
 def test_what_was_explained_is_hidden_with_the_consent_and_gone_with_the_person(come: Come, store: Store, project: Project) -> None:
     """The list of jobs shows no words of a chat, and `accord forget` leaves none in them."""
     lead, user = come("lead"), come("user")
@@ -147,7 +101,7 @@ def test_what_was_explained_is_hidden_with_the_consent_and_gone_with_the_person(
     chats.answer(store, asked, "Rye.", id="turn-1", **told)
     reactions.react(store, user.id, "thumb", "turn-1", {"up": True, "reasons": [], "note": ""}, now=NOW)
     consents.answer(store, user.id, True, now=NOW)
-    explained(project, "turn-1", "Which bread is good for my illness, [name]?")
+    explained(project, "turn-1", prompt_id="chat-1", prompt="Which bread is good for my illness, [name]?")
     address = f"{WHY}?id=turn-1"
     assert "illness" in lead.get(address).text
     consents.answer(store, user.id, False, now=NOW)

@@ -28,6 +28,8 @@ MOST_BYTES = 20_000_000
 MOST_PIXELS = 40_000_000
 MOST_SIDE = 16_000
 """Most pixels of a picture in all and on a side: more than a model takes, and than a page shows."""
+MOST_AT_ONCE = 16
+"""Pictures that a model is shown at once: those of a request, or of a conversation."""
 LIMITS = sandbox.Limits(seconds=30.0, memory_mb=1024, file_mb=40)
 """What the reading of one picture may take."""
 Problem = Literal["kind", "empty", "large", "pixels", "animated", "broken", "slow", "heavy"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
-from accord.feedback import schema
+from accord.feedback import chat_pictures, schema
 from accord.feedback.inserts import add_media, note_uses
 from accord.feedback.queue import digest
 from accord.feedback.refusals import Refused
@@ -23,7 +23,7 @@ from accord.feedback.rows import media as media_of
 from accord.feedback.rows import of_media
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import is_withdrawn
-from accord.records import MEDIUM, Media, MediaFile, Message, Role, Sampling
+from accord.records import MEDIUM, Media, MediaFile, Message, Role, Sampling, composed, pieces
 
 ARENA = "arena"
 """The trial of pairs that were drawn in the arena."""
@@ -96,19 +96,21 @@ def begin(
     now: datetime,
     media: Sequence[Media] = (),
     files: Sequence[MediaFile] = (),
+    added: Sequence[str] = (),
 ) -> Turn:
     """Start a conversation with a user's first message; it is on disk when this returns. The same key is the same conversation.
 
     Args:
         media: pictures and recordings at the places in the text, as in a ``Message``.
         files: those of them that may be new to the store.
+        added: digests of pictures that the user added to this message (``chat_pictures``); they go before its text.
 
     Raises:
-        Refused: the key is invalid (422).
+        Refused: the key is invalid (422), or a picture was not added (404).
     """
     with store.write() as connection:
         id = begun(connection, user, text.replace(MEDIUM, "") if media else text, system, key, now)
-        return _said(connection, user, id, text, "", key, now, media, files)
+        return _said(connection, user, id, text, "", key, now, media, files, added)
 
 
 def say(
@@ -122,16 +124,19 @@ def say(
     now: datetime,
     media: Sequence[Media] = (),
     files: Sequence[MediaFile] = (),
+    added: Sequence[str] = (),
 ) -> Turn:
     """Add a user's message; it is on disk when this returns. The same key is the same turn.
 
     Args:
         media: pictures and recordings at the places in the text, as in a ``Message``.
         files: those of them that may be new to the store.
+        added: digests of pictures that the user added to this message (``chat_pictures``); they go before its text.
         parent: the response that it follows; for an edited message the response before the original, empty for the first.
 
     Raises:
-        Refused: the conversation is not this user's, the parent is not a response in it (404), or the key is invalid (422).
+        Refused: the conversation is not this user's, the parent is not a response in it, a picture was not added (404), or the key is
+            invalid (422).
     """
     with store.write() as connection:
         owned(connection, user, conversation)
@@ -139,7 +144,7 @@ def say(
             before = _one(connection, user, parent)
             if before.conversation != conversation or before.role != "assistant":
                 raise Refused("no_such_turn", 404, parent)
-        return _said(connection, user, conversation, text, _none_or(parent), key, now, media, files)
+        return _said(connection, user, conversation, text, _none_or(parent), key, now, media, files, added)
 
 
 def answer(
@@ -326,12 +331,16 @@ def _said(
     now: datetime,
     media: Sequence[Media] = (),
     files: Sequence[MediaFile] = (),
+    added: Sequence[str] = (),
 ) -> Turn:
     id = digest("turn", user, _key(key))
     there = connection.execute(select(schema.turns).where(schema.turns.c.id == id)).mappings().first()
     if there is not None:
         return _turn(there)
-    given = Message("user", text, media=tuple(media)).media
+    message = Message("user", text, media=tuple(media))
+    if added:
+        message = composed("user", [*chat_pictures.take(connection, user, added), *pieces(message)])
+    text, given = message.content, message.media
     turn = Turn(id, conversation, _next_place(connection, conversation), parent, "user", text, at=now.isoformat(), media=given)
     connection.execute(insert(schema.turns).values(turn_row(turn)))
     add_media(connection, files, at=turn.at)

@@ -45,15 +45,17 @@ def files_of(store: Store, messages: Iterable[Message]) -> Iterator[MediaFile]:
 
 
 def is_shown_to(store: Store, person: str, digest: str) -> bool:
-    """Return whether a person sees a record with this picture or recording: a task that was given to them, or their own conversation."""
+    """Return whether a person sees a record with this picture or recording: a task that was given to them, their own conversation, or
+    their next message in it."""
     u, a, q, t, c = schema.media_uses, schema.assignments, schema.tasks, schema.turns, schema.conversations
     held = u.c.digest == digest
     given = select(a.c.task_id).join(q, q.c.id == a.c.task_id).join(u, u.c.record_id == q.c.prompt_id)
     given = given.where(held, u.c.kind == "prompt", a.c.labeler == person)
     own = select(t.c.id).join(u, u.c.record_id == t.c.id).join(c, c.c.id == t.c.conversation)
     own = own.where(held, u.c.kind == "turn", c.c.user == person, ~is_withdrawn("conversation", c.c.id))
+    waiting = select(u.c.digest).where(held, u.c.kind == "draft", u.c.record_id == person)
     with store.read() as connection:
-        return any(connection.execute(query.limit(1)).first() is not None for query in (given, own))
+        return any(connection.execute(query.limit(1)).first() is not None for query in (given, own, waiting))
 
 
 def brought_along(store: Store, line: dict[str, Any], folder: Path | None = None) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy import select
 
 from accord.feedback import chats, consents, documents, reactions, schema, tastes
+from accord.feedback.media import media_file
 from accord.feedback.privacy import erase_conversations
 from accord.feedback.store import Store
+from accord.runtime.media_files import data_url
 
 
 def exported(store: Store, user: str) -> dict[str, Any]:
@@ -37,8 +39,13 @@ def exported(store: Store, user: str) -> dict[str, Any]:
 def whole(store: Store, conversation: chats.Conversation, turns: Sequence[chats.Turn]) -> dict[str, Any]:
     """Return a conversation as its author takes it along, as JSON values: with every turn and the text of every document."""
     added = [dataclasses.asdict(document) for document in documents.texts(store, conversation.user, conversation.id)]
-    said = [dataclasses.asdict(taken_along(store, turn)) for turn in turns]
+    said = [_with_pictures(store, dataclasses.asdict(taken_along(store, turn))) for turn in turns]
     return dataclasses.asdict(conversation) | {"turns": said, "documents": added}
+
+
+def _with_pictures(store: Store, turn: dict[str, Any]) -> dict[str, Any]:
+    """Return a turn with the pictures and recordings that it names, as data URLs."""
+    return turn | {"media": [each | {"data": data_url(media_file(store, each["digest"]))} for each in turn["media"]]}
 
 
 def taken_along(store: Store, turn: chats.Turn) -> chats.Turn:

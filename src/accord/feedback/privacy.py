@@ -115,6 +115,8 @@ def _erase_chats(connection: Connection, user: str, ids: Sequence[str], by: str,
         for part in batches(rows):
             connection.execute(update(table).where(table.c.id.in_(part)).values(empty))
     release(connection, "turn", turns)
+    if not ids:
+        release(connection, "draft", [user])  # pictures of a message that was never sent
     q, d = schema.app_requests, schema.documents
     removed = 0
     for part in batches(theirs):

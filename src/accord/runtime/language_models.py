@@ -15,6 +15,8 @@ from accord.runtime.project import Project
 
 FIRST = ("ppo", "sft", "base")
 """The default speaker of models without lineage: the first of these that exists."""
+VISION = "vision_config"
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 SHOWN = 12
 """Characters shown of a digest."""
 
@@ -26,10 +28,23 @@ def speaks(folder: Path) -> bool:
             return json.loads((folder / ADAPTER).read_text("utf-8")).get("task_type") != "SEQ_CLS"
         if not (folder / CONFIG).is_file():
             return any(folder.glob("*.gguf"))
-        architectures = json.loads((folder / CONFIG).read_text("utf-8")).get("architectures") or [""]
+        config: Any = json.loads((folder / CONFIG).read_text("utf-8"))
+        kind = str((config.get("architectures") or [""])[0])
     except (OSError, ValueError):
         return False
-    return str(architectures[0]).endswith("ForCausalLM")
+    return kind.endswith("ForCausalLM") or (VISION in config and kind.endswith("ForConditionalGeneration"))
+
+
+def sees(folder: Path) -> bool:
+    """Return whether a model folder, or the base of its adapter, says that it reads pictures and holds the processor for them."""
+    try:
+        if (folder / ADAPTER).is_file():
+            base = str(json.loads((folder / ADAPTER).read_text("utf-8")).get("base_model_name_or_path") or "")
+            folder = folder / base if base and (folder / base).is_dir() else Path(base)
+        config: Any = json.loads((folder / CONFIG).read_text("utf-8"))
+        return VISION in config and any((folder / name).is_file() for name in PROCESSORS)
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,10 @@ class Shelf:
         if self._digests.get(name, (0.0, ""))[0] != changed:
             self._digests[name] = (changed, digest_folder(folder)[:SHOWN])
         return self._digests[name][1]
+
+    def sees(self, name: str) -> bool:
+        """Return whether a model reads pictures, as its folder says."""
+        return name in self.project.models() and sees(self.project.model(name))
 
     def origin(self, name: str) -> str:
         """Return in a line what trained a model, from which others, when, and whether it is the newest policy."""

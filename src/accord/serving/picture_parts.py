@@ -19,7 +19,7 @@ from accord.records import Media, MediaFile
 from accord.serving.fields import Open
 from accord.serving.host import Busy, NotUnderstood, TooSlow
 
-MOST_PICTURES = 16
+MOST_PICTURES = pictures.MOST_AT_ONCE
 """Pictures of one request."""
 MOST_PIXELS = pictures.MOST_PIXELS
 """Pixels of all pictures of one request: as many as a single one may have."""

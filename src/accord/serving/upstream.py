@@ -211,6 +211,10 @@ class UpstreamLibrary:
         """Return the server's address, which stands for the digest."""
         return self.host.version(name).rpartition("@")[2]
 
+    def sees(self, name: str) -> bool:
+        """Return whether pictures are passed on."""
+        return self.host.sees(name)
+
 
 def _body(model: str, ask: Ask, show: Show | None = None) -> dict[str, Any]:
     body: dict[str, Any] = {"model": model, "stream": True, "stream_options": {"include_usage": True}, **sampling_fields(ask.sampling)}

@@ -18,7 +18,6 @@ from accord.feedback.web.app import Lifespan
 from accord.feedback.web.server import bound, is_loopback, lead_link
 from accord.feedback.web.sub_path import SubPath, checked
 from accord.serving.web import app as chat
-from accord.serving.web import documents
 from accord.serving.web.one_process import serve_processes, serve_worker
 from accord.site import arena_pages, data_pages, home, new_run, queue_pages, record_pages, report_pages, run_pages, why_pages
 from accord.site.project_site import ProjectSite
@@ -48,7 +47,7 @@ def create(site: ProjectSite, lifespan: Lifespan | None = None, around: Sequence
     """
     labeling.keep(site.store, site.questions, site.folder)
     lifespan = lifespan or chat.models_open(site)
-    streamed = data_pages.streamed(site.upload_mb) | documents.STREAMED
+    streamed = data_pages.streamed(site.upload_mb) | chat.STREAMED
     return labeling.build(site, *PAGES, lifespan=lifespan, streamed=streamed, around=around)
 
 

@@ -37,6 +37,9 @@ class Scripted:
     says: Callable[[str, Sequence[Message]], str | Exception] = lambda model, said: f"**{model}** heard: {said[-1].content}"
     pace: float = 0.0
     """Seconds between two words."""
+    seeing: frozenset[str] = frozenset()
+    shown: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
+    """The pictures of each request, by their digests."""
     swaps: list[str] = field(default_factory=list[str])
 
     def names(self) -> Sequence[str]:
@@ -56,7 +59,7 @@ class Scripted:
         self.open[name] = self.digests[model]
 
     def sees(self, model: str) -> bool:
-        return False
+        return model in self.seeing
 
     def state(self) -> dict[str, dict[str, float]]:
         return {}
@@ -68,6 +71,7 @@ class Scripted:
         self.open = {}
 
     def ask(self, model: str, ask: Ask) -> AsyncGenerator[Piece]:
+        self.shown.append(tuple(file.digest for file in ask.media))
         return self.stream(model, ask.conversation, sampling=ask.sampling, seed=ask.seed)
 
     async def stream(

@@ -86,9 +86,9 @@ def test_a_form_sent_twice_at_once_is_answered_once(come: Come, models: Scripted
     uma, models.pace = come(), 0.02
     real = answers.choose
 
-    def slowly(*given: Any) -> Any:
+    def slowly(*given: Any, **named: Any) -> Any:
         time.sleep(0.2)
-        return real(*given)
+        return real(*given, **named)
 
     monkeypatch.setattr(answers, "choose", slowly)
     with ThreadPoolExecutor(2) as both:

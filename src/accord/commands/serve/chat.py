@@ -73,7 +73,7 @@ def _open_page(project: Project, config: ChatConfig, upstream: str, dtype: str, 
     host: Upstream | ModelHost
     library: UpstreamLibrary | Shelf
     if upstream:
-        host = Upstream(upstream, show=picture_files(project))
+        host = Upstream(upstream, show=picture_files(project), sees=serving.upstream_sees)
         library = UpstreamLibrary(host, config.model)
     else:
         library = Shelf(project)

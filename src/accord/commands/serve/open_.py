@@ -80,7 +80,7 @@ def _site(project: ProjectPath, config: OpenConfig, upstream: str, flags: Comput
     sso = sso_of(opened.settings)
     host: Models
     if upstream:
-        host = guarded(server := Upstream(upstream, show=picture_files(opened)), rules, scenes)
+        host = guarded(server := Upstream(upstream, show=picture_files(opened), sees=serving.upstream_sees), rules, scenes)
         library = UpstreamLibrary(server, str(opened.settings.get("chat", {}).get("model", "")))
     else:
         host, library = guarded(LateHost(lambda: _host(opened, flags)), rules, scenes), Shelf(opened)

@@ -23,10 +23,11 @@ from accord.data.retrieval import Document
 from accord.errors import AccordError
 from accord.feedback import chats, deployments
 from accord.feedback.chats import Conversation, Turn
+from accord.feedback.media import files_of
 from accord.feedback.web.markdown import snapshot
 from accord.records import Sampling
 from accord.runtime.seeds import derive
-from accord.serving.host import Ask, Busy, Piece, RefusedRequest, TooLong, TooSlow
+from accord.serving.host import Ask, Busy, NotUnderstood, Piece, RefusedRequest, TooLong, TooSlow
 from accord.serving.web import translations
 from accord.serving.web.live import Live, Say, Slot
 from accord.serving.web.site import ChatSite
@@ -40,7 +41,7 @@ ALIVE = 15.0
 log = logging.getLogger("accord.chat")
 
 
-def choose(site: ChatSite, user: str, asked: Turn, model: str = "", against: str = "") -> tuple[list[str], str]:
+def choose(site: ChatSite, user: str, asked: Turn, model: str = "", against: str = "", seen: bool = False) -> tuple[list[str], str]:
     """Choose the models that answer a turn, in the order of the page, and the trial that they belong to.
 
     Args:
@@ -48,6 +49,7 @@ def choose(site: ChatSite, user: str, asked: Turn, model: str = "", against: str
         model: the user's choice. Empty leaves it to the site: a share of the turns goes to the running trial,
             a share gets two answers of one model.
         against: a second model to compare it with.
+        seen: whether the conversation has pictures; a trial with a model that reads text alone is left out then.
     """
     rng = random.Random(derive(site.chat.seed, "who answers", asked.id))
     names = list(site.library.names())
@@ -57,7 +59,8 @@ def choose(site: ChatSite, user: str, asked: Turn, model: str = "", against: str
     if model in names or not chats.has_answers(site.store, user):
         return [first], ""
     running = deployments.trial(site.store)
-    if running and {running.old, running.new} <= set(names) and rng.random() < running.share:
+    fits = running and not (seen and not all(site.library.sees(name) for name in (running.old, running.new)))
+    if running and fits and {running.old, running.new} <= set(names) and rng.random() < running.share:
         return rng.sample([running.old, running.new], 2), running.id
     return [first] * (2 if rng.random() < site.chat.two else 1), ""
 
@@ -80,7 +83,9 @@ async def begin(
     live = Live(said[-1], [Slot(model) for model in models], trial)
     site.live[conversation.id] = live
     pinned = bool(trial) or len(set(models)) > 1 or models[0] != site.answering()
-    ask = Ask(sampling, chats.messages(conversation, said), documents=tuple(documents), user=conversation.user, pinned=pinned)
+    messages = chats.messages(conversation, said)
+    shown = await to_thread.run_sync(lambda: tuple(files_of(site.store, messages)))
+    ask = Ask(sampling, messages, documents=tuple(documents), user=conversation.user, pinned=pinned, media=shown)
     live.task = asyncio.create_task(_run(site, live, ask))
     return live
 
@@ -170,6 +175,8 @@ async def _draw(site: ChatSite, live: Live, slot: Slot, ask: Ask) -> None:
     except AccordError as error:
         log.warning("%s: %s", slot.model, error)
         slot.problem, slot.detail = problem_of(error), error.what if isinstance(error, TooLong) else ""
+        if ask.media and isinstance(error, NotUnderstood):
+            slot.problem, slot.detail = translations.NOT_WITH_PICTURES, error.what
 
 
 def _finish(ask: Ask, piece: Piece) -> str:

@@ -10,11 +10,21 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from accord.feedback.web.app import Lifespan, build, few_threads
-from accord.serving.web import answers, conversation_tools, conversations, documents, reactions, review_pages, tastes
+from accord.serving.web import answers, conversation_tools, conversations, documents, pictures, reactions, review_pages, tastes
 from accord.serving.web.site import ChatSite
 
-PAGES = (conversations.router, conversation_tools.router, documents.router, reactions.router, review_pages.router, tastes.router)
+PAGES = (
+    conversations.router,
+    conversation_tools.router,
+    documents.router,
+    pictures.router,
+    reactions.router,
+    review_pages.router,
+    tastes.router,
+)
 """The chat's own pages."""
+STREAMED = documents.STREAMED | pictures.STREAMED
+"""Addresses of the chat whose body is not read before the page decides (``Guard``), with the most bytes of it."""
 
 
 def create(site: ChatSite, lifespan: Lifespan | None = None, around: Sequence[Middleware] = ()) -> ASGIApp:
@@ -24,7 +34,7 @@ def create(site: ChatSite, lifespan: Lifespan | None = None, around: Sequence[Mi
         lifespan: runs as long as the server does, in place of this.
         around: further layers around the pages.
     """
-    return build(site, *PAGES, lifespan=lifespan or models_open(site), streamed=documents.STREAMED, around=around)
+    return build(site, *PAGES, lifespan=lifespan or models_open(site), streamed=STREAMED, around=around)
 
 
 def models_open(site: ChatSite) -> Lifespan:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from accord.feedback import chats, ownership
 from accord.feedback.chats import Conversation, Turn
 from accord.feedback.refusals import Refused
-from accord.feedback.web.access import act, enter
+from accord.feedback.web.access import act, enter, in_line
 from accord.serving.web import shown, translations
 
 router = APIRouter()
@@ -57,7 +57,7 @@ def as_markdown(conversation: Conversation, said: list[Turn], names: dict[str, s
     system = [f"> {line}" for line in conversation.system.split("\n")] if conversation.system else []
     parts = [f"# {conversation.title}", *(["\n".join(system)] if system else [])]
     for turn in said:
-        parts += [f"## {names.get(turn.role) or turn.signature or '?'}", turn.text]
+        parts += [f"## {names.get(turn.role) or turn.signature or '?'}", in_line(turn.text) if turn.media else turn.text]
     return "\n\n".join(parts) + "\n"
 
 

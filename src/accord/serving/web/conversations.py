@@ -21,15 +21,16 @@ from starlette.responses import Response, StreamingResponse
 from accord.data import attached
 from accord.data.retrieval import Document
 from accord.errors import UsageError
-from accord.feedback import accounts, chats, consents, documents, ownership, reactions, review
+from accord.feedback import accounts, chat_pictures, chats, consents, documents, ownership, reactions, review
 from accord.feedback.accounts import Account
 from accord.feedback.chats import Turn
 from accord.feedback.refusals import Refused
 from accord.feedback.web.access import Visit, act, enter
 from accord.feedback.web.forms import Form
 from accord.feedback.web.security import upload_token
-from accord.records import Sampling
-from accord.serving.web import answers, shown, site, translations
+from accord.feedback.web.translations import REFUSALS
+from accord.records import MEDIUM, Sampling
+from accord.serving.web import answers, shown, sight, site, translations
 from accord.serving.web.site import ChatSite
 from accord.settings import ChatConfig
 
@@ -75,7 +76,9 @@ async def say_first(request: Request) -> Response:
     text = await _thread(_text, found, account, form)
     system = form.get("system").strip() or site.of(found).chat.system
     _hold(system, site.of(found).chat)
-    asked = await _thread(chats.begin, found.site.store, account.id, text, system=system, key=form.get("key"), now=found.now)
+    said = await _thread(sight.message, found, account.id, text, form)
+    much = {"system": system, "key": form.get("key"), "now": found.now, "media": said.media, "added": form.all("picture")}
+    asked = await _thread(chats.begin, found.site.store, account.id, said.content, **much)
     return await _answer(found, account, form, asked)
 
 
@@ -84,8 +87,9 @@ async def say_next(request: Request, id: str) -> Response:
     """Add the user's next message: after the last answer, or with another ``parent`` in place of an earlier turn."""
     found, account, form = await _thread(act, request)
     text = await _thread(_text, found, account, form)
-    parent, key = form.get("parent"), form.get("key")
-    asked = await _thread(chats.say, found.site.store, account.id, id, text, parent=parent, key=key, now=found.now)
+    said = await _thread(sight.message, found, account.id, text, form, id)
+    much = {"parent": form.get("parent"), "key": form.get("key"), "now": found.now, "media": said.media, "added": form.all("picture")}
+    asked = await _thread(chats.say, found.site.store, account.id, id, said.content, **much)
     return await _answer(found, account, form, asked)
 
 
@@ -147,7 +151,9 @@ async def _answer(found: Visit, account: Account, form: Form, asked: Turn, *, al
         if alone or not answered:
             against = "" if alone else form.get("against")
             wanted = form.get("model") if form.has("model") else conversation.model
-            models, trial = await _thread(answers.choose, house, account.id, asked, wanted, against)
+            said = chats.path(turns, asked.id)
+            seen = any(turn.media for turn in said)
+            models, trial = await _thread(answers.choose, house, account.id, asked, wanted, against, seen=seen)
             if not alone and wanted != conversation.model and (not wanted or wanted in house.library.names()):
                 await _thread(chats.change, house.store, account.id, id, model=wanted)
             if not models[0]:
@@ -156,7 +162,11 @@ async def _answer(found: Visit, account: Account, form: Form, asked: Turn, *, al
             if alone or (quotable and not against):  # two answers out of the same documents are alike
                 models, trial = models[:1], ""
             sampling = _sampling(house, account, form)
-            live = await answers.begin(house, conversation, chats.path(turns, asked.id), models, sampling, trial, quotable)
+            if seen and sight.blind(house, models):
+                return await _thread(render, found, account, id, {"problem": await _thread(sight.problem, found)}, status=422)
+            if quotable and seen:
+                return await _thread(render, found, account, id, {"problem": found.say(REFUSALS["pictures_beside_documents"])}, status=422)
+            live = await answers.begin(house, conversation, said, models, sampling, trial, quotable)
     if found.wants_json:
         return found.go(to, live=f"{found.root}{to}/live")
     if live and live.task:
@@ -194,6 +204,11 @@ def render(found: Visit, account: Account, id: str | None, said: dict[str, str],
         status,
         documents=documents.listed(house.store, account.id, conversation.id) if conversation else [],
         most_documents=house.chat.documents,
+        pictures=chat_pictures.waiting(house.store, account.id),
+        words_of=_words_of,
+        answerer=(conversation.model if conversation else "") or house.answering(),
+        most_pictures=house.chat.pictures,
+        seeing=[name for name in house.library.names() if house.library.sees(name)] if house.chat.pictures else [],
         upload_token=upload_token(found.session, house.secret),
         talks=talks[:ON_A_PAGE],
         wanted=said.get("q", "")[: chats.LONGEST_SEARCH],
@@ -224,6 +239,11 @@ def render(found: Visit, account: Account, id: str | None, said: dict[str, str],
         finishes=translations.FINISHES,
         script_words=shown.script_words(found.say),
     )
+
+
+def _words_of(turn: Turn) -> str:
+    """Return the words of a user's message without the places of its pictures, as an edit begins with them."""
+    return turn.text.replace(MEDIUM, "").strip() if turn.media else turn.text
 
 
 def _text(found: Visit, account: Account, form: Form) -> str:

@@ -7,68 +7,47 @@ is kept, the file is not. What cannot be read is refused by its name, and the ot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from typing import Any, TypeVar
 
-from anyio import to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from accord.data import attached
 from accord.data.attached import Unreadable
-from accord.feedback import accounts, chats, documents
+from accord.feedback import chats, documents
 from accord.feedback.documents import Read
 from accord.feedback.refusals import Refused
-from accord.feedback.web import multipart
-from accord.feedback.web.access import ForeignForm, Visit, act, enter
+from accord.feedback.web.access import Visit, act, enter
 from accord.feedback.web.multipart import File
-from accord.feedback.web.security import same_origin, upload_fits
 from accord.feedback.web.translations import REFUSALS
-from accord.serving.web import conversations, site, translations
+from accord.serving.web import conversations, site, translations, uploads
 from accord.serving.web.conversation_tools import as_file
+from accord.serving.web.uploads import thread
 
 router = APIRouter()
 UPLOAD = "/documents"
-"""The one address of the chat whose body is not read before the page decides (``Guard``)."""
 STREAMED = {UPLOAD: 2 * attached.MOST_BYTES + 100_000}
 """Most bytes of a form with its files."""
-MOST_AT_ONCE = 4
-"""Forms with files that are received and read at a time, one per person: each is held in memory."""
-DEADLINE = 120.0
-"""Seconds in which a form must have arrived."""
-PER_MINUTE = 20
-"""Forms with files that one person may send in a minute."""
 _READERS = ThreadPoolExecutor(2, "documents")
-Result = TypeVar("Result")
 
 
 @router.post(UPLOAD)
 async def add(request: Request, token: str = "", to: str = "", key: str = "") -> Response:
     """Add files to a conversation, or to a new one. Whoever may not send any is answered before a byte of them is read."""
-    found, account = await _thread(enter, request)
+    found, account = await uploads.sender(request, token)
     house = site.of(found)
-    if not same_origin(request.headers, request.headers.get("host", "")) or not upload_fits(found.session, house.secret, token):
-        raise ForeignForm
     if not house.chat.documents:
         raise Refused("role", 403, "documents are switched off")
     if to:
-        await _thread(chats.opened, house.store, account.id, to)
-    much: dict[str, Any] = {"limit": PER_MINUTE, "window": timedelta(minutes=1), "key": "too_fast"}
-    await _thread(accounts.attempt, house.store, f"files of {account.id}", now=found.now, **much)
-    if account.id in house.sending or len(house.sending) >= MOST_AT_ONCE:
-        raise Refused("uploading", 429)
-    house.sending.add(account.id)
-    try:
-        read, problems = await _read(found, await _received(request), most=house.chat.documents)
-    finally:
-        house.sending.discard(account.id)
+        await thread(chats.opened, house.store, account.id, to)
+    async with uploads.sending(found, account):
+        read, problems = await _read(found, await uploads.received(request), most=house.chat.documents)
     if read:
         begun = {"system": house.chat.system, "key": key}
         try:
-            to = await _thread(documents.add, house.store, account.id, to, read, most=house.chat.documents, now=found.now, **begun)
+            to = await thread(documents.add, house.store, account.id, to, read, most=house.chat.documents, now=found.now, **begun)
         except Refused as error:
             if error.status != 422:
                 raise
@@ -76,7 +55,7 @@ async def add(request: Request, token: str = "", to: str = "", key: str = "") ->
     if found.wants_json and problems and not read:
         return JSONResponse({"error": "\n".join(problems)}, 422)
     if problems and not found.wants_json:
-        return await _thread(conversations.render, found, account, to or None, {"problem": "\n".join(problems)}, status=422)
+        return await thread(conversations.render, found, account, to or None, {"problem": "\n".join(problems)}, status=422)
     return found.go(f"/c/{to}" if to else "/chat", problem="\n".join(problems))
 
 
@@ -98,20 +77,6 @@ def export(request: Request, id: str, document: str) -> Response:
     raise Refused("no_such_document", 404, document)
 
 
-async def _received(request: Request) -> list[File]:
-    """Return the files of the form. Raises Refused: it holds none (422), or did not arrive whole or in time (400)."""
-    mark = multipart.boundary(request)
-    try:
-        async with asyncio.timeout(DEADLINE):
-            body = b"".join([block async for block in multipart.blocks(request)])
-    except TimeoutError as error:
-        raise Refused("upload_broken", 400, "too slow") from error
-    files = await _thread(multipart.files_of, body, mark)
-    if not files:
-        raise Refused("no_file")
-    return files
-
-
 async def _read(found: Visit, files: Sequence[File], *, most: int) -> tuple[list[Read], list[str]]:
     """Return the texts of the files, and a line for each that cannot be read."""
     if len(files) > most:
@@ -126,7 +91,3 @@ async def _read(found: Visit, files: Sequence[File], *, most: int) -> tuple[list
         pages = len(made.pages) if made.paged else 0
         read.append(Read(made.name, made.text, pages, sum(not page.strip() for page in made.pages)))
     return read, problems
-
-
-async def _thread(work: Callable[..., Result], *values: Any, **named: Any) -> Result:
-    return await to_thread.run_sync(lambda: work(*values, **named))

@@ -38,6 +38,10 @@ class Library(Protocol):
         """Return 12 hex digits of a model's weights; empty if there is no such model."""
         ...
 
+    def sees(self, name: str) -> bool:
+        """Return whether a model reads pictures."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChatSite(Site):

@@ -57,10 +57,24 @@ TOO_LONG = _("This conversation is too long for the model. Start a new one, or e
 BUSY = _("The model is busy at the moment. Try again later.")
 INTERRUPTED = _("The process that answers was started again. Open the page anew: what was stored is there.")
 UNAVAILABLE = _("The model is not responding at the moment. Your message is saved; try again later.")
+TEXT_ALONE = _("This conversation has a picture, and the model reads text alone. Choose one that reads pictures:")
+NO_SUCH_MODEL = _("there is none here")
+NOT_WITH_PICTURES = _("The model was not asked, because of the picture:")
 MODEL_FAILED = _("The model could not be loaded. Your message is saved; choose another model, or try again.")
 NOTHING_CAME = _("The model returned an empty answer. Try again.")
 NOT_KEPT = _("The answer could not be saved, so it does not count. Try again later.")
 NO_MODEL = _("The project has no model to chat with yet.")
+NO_PICTURE = {
+    "kind": _("It is no PNG, JPEG, WebP or GIF picture."),
+    "empty": _("It is empty."),
+    "large": _("It is larger than 20 MB."),
+    "pixels": _("It has more than 16,000 pixels on a side, or 40 million in all. Scale it down."),
+    "animated": _("It is animated. Save the picture that counts as one of its own."),
+    "broken": _("It is damaged, or cut off."),
+    "slow": _("Reading it takes too long. Save it anew in another program."),
+    "heavy": _("It takes too much memory, or more than 20 MB once it is stored. Scale it down."),
+}
+"""Problems of ``accord.data.pictures``, and what helps."""
 UNREADABLE = {
     "kind": _("It is not plain text, Markdown or PDF."),
     "empty": _("There is no text in it."),

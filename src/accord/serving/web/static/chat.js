@@ -110,6 +110,18 @@ function follow() {
   });
 }
 
+// A picture that is pasted into the message goes the way of the form for pictures.
+document.addEventListener("paste", (event) => {
+  const form = document.getElementById("showing");
+  const pasted = [...(event.clipboardData?.files || [])].filter((file) => file.type.startsWith("image/"));
+  if (!form || !pasted.length || event.target.id !== "text") return;
+  event.preventDefault();
+  const held = new DataTransfer();
+  for (const file of pasted) held.items.add(file);
+  form.elements.files.files = held.files;
+  form.requestSubmit();
+});
+
 const nearBottom = () => innerHeight + scrollY > document.documentElement.scrollHeight - 160;
 const bottom = () => scrollTo(0, document.documentElement.scrollHeight);
 const tell = (text) => (document.getElementById("problems").textContent = text);
