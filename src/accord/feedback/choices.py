@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, islice
 
 from accord.feedback import chats, reactions, tastes
 from accord.feedback.refusals import Refused
@@ -14,18 +14,22 @@ PREFERRED = {"first": (1, 2), "second": (2, 1)}
 """Ranks of the two answers of a choice in the chat; both good and both bad say nothing of taste."""
 
 
-def of_person(store: Store, person: str) -> list[RankedPrompt]:
+def of_person(store: Store, person: str, *, most: int | None = None) -> list[RankedPrompt]:
     """Return what a person chose: their own rankings, and of whoever switched their taste on also what they chose in the chat.
 
     Choices that they have withdrawn are left out.
+
+    Args:
+        most: choices of each kind, the newest ones of those in the chat; None returns all.
     """
-    ranked = [row for row in store.ranked_prompts() if row.labeler == person]
-    return [*ranked, *_in_chat(store, person)] if tastes.of(store, person).on else ranked
+    ranked = list(islice(store.ranked_prompts(labeler=person), most)) if person else []
+    return [*ranked, *_in_chat(store, person, most)] if tastes.of(store, person).on else ranked
 
 
-def _in_chat(store: Store, user: str) -> Iterator[RankedPrompt]:
-    for reaction in reactions.own(store, user):
-        ranks = PREFERRED.get(str(reaction.payload.get("choice"))) if reaction.kind == "choice" else None
+def _in_chat(store: Store, user: str, most: int | None) -> Iterator[RankedPrompt]:
+    told = [reaction for reaction in reactions.own(store, user) if reaction.kind == "choice"]
+    for reaction in told if most is None else told[:most]:
+        ranks = PREFERRED.get(str(reaction.payload.get("choice")))
         if not ranks:
             continue
         try:

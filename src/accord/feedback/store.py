@@ -175,17 +175,21 @@ class Store:
         *,
         shared: bool = False,
         ids: Sequence[str] | None = None,
+        labeler: str = "",
     ) -> Iterator[Ranking]:
         """Yield rankings, ordered by id, of one guideline set or of both. A removed response is left out of the rankings that it is in.
 
         Args:
             shared: leave out prompts that one labeler alone ranked, which say nothing about agreement.
             ids: yield only these.
+            labeler: yield only theirs; empty yields everybody's.
         """
         r, item = schema.rankings, schema.ranking_items
         query = select(r, item).join(item, item.c.ranking_id == r.c.id).order_by(r.c.id, item.c.position)
         query = query.where(~is_withdrawn("ranking", r.c.id), is_in_use("response", item.c.response_id), _heard(r.c.labeler))
         query = _only(query, r.c.id, ids)
+        if labeler:
+            query = query.where(r.c.labeler == labeler)
         if guideline:
             query = query.where(r.c.guideline_set == guideline)
         if split:
@@ -215,13 +219,16 @@ class Store:
         with self.read() as connection:
             return {(set, labeler): count for set, labeler, count in connection.execute(query)}
 
-    def ranked_prompts(self, split: Split | None = None, guideline: GuidelineSet | None = "training") -> Iterator[RankedPrompt]:
+    def ranked_prompts(
+        self, split: Split | None = None, guideline: GuidelineSet | None = "training", *, labeler: str = ""
+    ) -> Iterator[RankedPrompt]:
         """Yield each ranking with its prompt, its responses as they were shown, and its labeler's group; read a few hundred at a time.
 
-        Rankings under the evaluation guideline are for measuring, not for training, and are left out unless requested.
+        Rankings under the evaluation guideline are for measuring, not for training, and are left out unless requested. With ``labeler``
+        only theirs are read.
         """
         groups = {person.id: person.group for person in self.labelers()}
-        for batch in batches(self.rankings(guideline, split)):
+        for batch in batches(self.rankings(guideline, split, labeler=labeler)):
             with self.read() as connection:
                 prompts = prompts_by_id(connection, (r.prompt_id for r in batch))
                 responses = responses_by_id(connection, chain.from_iterable(r.response_ids for r in batch))

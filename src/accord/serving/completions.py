@@ -76,7 +76,7 @@ async def answered(
     if service.keeper and asks[0].conversation:
         kept = service.keeper.opened(who.key, asks[0], asked.user or "", (asked.model_extra or {}).get("store"))
     beside = {**beside, **kept.headers}
-    asks = [replace(ask, named=frozenset(asked.model_fields_set)) for ask in asks]
+    asks = [replace(ask, named=frozenset(asked.model_fields_set), key=who.key.id if who.key else "") for ask in asks]
     asks, told = await in_scene(asked.model, asks, request.headers.get(HEADER, ""), service, who)
     beside |= told
     seeded = [replace(ask, seed=seed) for ask in asks for seed in asked.seeds()]

@@ -13,9 +13,10 @@ import secrets
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
+from weakref import WeakValueDictionary
 
 from accord.data import retrieval
 from accord.data.classifiers.project_set import DEFAULT
@@ -46,6 +47,8 @@ PART, OVERLAP = 20_000, 500
 _SHORT, _LONG = ThreadPoolExecutor(2, "guard-short"), ThreadPoolExecutor(2, "guard-long")
 """Threads for filters and retrieval, so that these hold up neither the event loop nor the reading of prompts. Nobody's short text waits
 behind somebody's long one."""
+_TURNS = WeakValueDictionary[str, asyncio.Lock]()
+"""One of a person's long texts is worked on at a time, so that nobody has all the threads for those."""
 FAILED = "-failed"
 """Suffix of the kind for a screen that failed, e.g. ``dialect-failed``."""
 
@@ -141,17 +144,31 @@ def in_parts(text: str, screen: Screen, gone: threading.Event) -> list[str]:
     return list(found)
 
 
-async def aside(characters: int, work: Callable[[threading.Event], Result]) -> Result:
+async def aside(characters: int, work: Callable[[threading.Event], Result], who: str = "") -> Result:
     """Do work outside the event loop, in a few threads of its own. What waits there is dropped with its request, what runs is told.
 
     Args:
         characters: how long the text is that is worked on.
+        who: whose it is. Their long texts wait for one another; empty where nobody is told from anybody else.
     """
-    gone = threading.Event()
-    try:
-        return await asyncio.get_running_loop().run_in_executor(_SHORT if characters <= apart.SHORT else _LONG, work, gone)
-    finally:
-        gone.set()
+    gone, loop, long = threading.Event(), asyncio.get_running_loop(), characters > apart.SHORT
+    async with _turn(f"{id(loop)} {who}") if long and who else nullcontext():
+        try:
+            return await loop.run_in_executor(_LONG if long else _SHORT, work, gone)
+        finally:
+            gone.set()
+
+
+def who_of(ask: Ask) -> str:
+    """Return whose texts a request has: its key's, or the person's in the chat; empty where nobody is told from anybody else."""
+    return ask.key or ask.user
+
+
+def _turn(key: str) -> asyncio.Lock:
+    """Return the lock of somebody's long texts, which is gone when nobody holds it or waits for it."""
+    if (found := _TURNS.get(key)) is None:
+        found = _TURNS[key] = asyncio.Lock()
+    return found
 
 
 class Guarded:
@@ -205,29 +222,29 @@ class Guarded:
         if ask.media and self.rules.best_of > 1:
             what, hint = "the best of several answers is picked without a look at the picture", "leave it out, or serve without best_of"
             raise NotUnderstood(what, hint=hint, param="messages")
-        if said and await self._declined(said):
+        if said and await self._declined(said, who_of(ask)):
             version = self.host.version(model)
             yield Piece(words(DECLINED, said), "stop", version=version, withheld="input")
             return
         if not said or not (self.rules.whole or ask.documents):
-            asked = replace(ask, conversation=await self._shaped(said)) if said else ask
+            asked = replace(ask, conversation=await self._shaped(said, who_of(ask))) if said else ask
             async with aclosing(self.host.ask(model, asked)) as pieces:
                 async for piece in pieces:
                     yield piece
             return
         yield await (self._quoted(model, ask) if ask.documents else self._checked(model, ask))
 
-    async def _shaped(self, said: Sequence[Message]) -> tuple[Message, ...]:
+    async def _shaped(self, said: Sequence[Message], who: str) -> tuple[Message, ...]:
         """Return the conversation as it is put to the model; examples are looked up outside the event loop."""
         if not self.rules.shots:
             return shaped(self.rules, said)
-        return await aside(len(prompt_styles.asked(said)), lambda _: shaped(self.rules, said))
+        return await aside(len(prompt_styles.asked(said)), lambda _: shaped(self.rules, said), who)
 
-    async def _declined(self, said: Sequence[Message]) -> bool:
+    async def _declined(self, said: Sequence[Message], who: str) -> bool:
         if self.rules.input_filter == "off":
             return False
         asked = prompt_styles.asked(said)
-        kinds = await aside(len(asked), lambda gone: in_parts(asked, self.rules.screen, gone))
+        kinds = await aside(len(asked), lambda gone: in_parts(asked, self.rules.screen, gone), who)
         found = [kind for kind in kinds if kind != "personal"]
         for kind in found:
             self.note("input", kind)
@@ -236,7 +253,7 @@ class Guarded:
     async def _checked(self, model: str, ask: Ask) -> Piece:
         """Return the complete answer after every rule that needs it whole."""
         rules, said = self.rules, ask.conversation
-        wanted = replace(ask, conversation=await self._shaped(said), logprobs=ask.logprobs or 0)
+        wanted = replace(ask, conversation=await self._shaped(said, who_of(ask)), logprobs=ask.logprobs or 0)
         answer = await self._best(model, wanted)
         if confidence(answer.tokens) < rules.unsure_below:
             self.note("output", "unsure")
@@ -253,7 +270,7 @@ class Guarded:
         if rules.output_filter != "off":
             told = _all_words(answer)
             size = len(told) + sum(len(message.content) for message in said)
-            found = await aside(size, lambda gone: new_kinds(told, said, lambda text: in_parts(text, rules.screen, gone)))
+            found = await aside(size, lambda gone: new_kinds(told, said, lambda text: in_parts(text, rules.screen, gone)), who_of(ask))
         for kind in found:
             self.note("output", kind)
         if found and rules.output_filter == "refuse":
@@ -311,7 +328,7 @@ class Guarded:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         meaning, texts = ShortAnswers(self.rules.admits), [answer.text, *(piece.text for piece in others)]
-        said, *groups = (await aside(sum(map(len, texts)), lambda _: meaning.groups([(question, texts)])))[0]
+        said, *groups = (await aside(sum(map(len, texts)), lambda _: meaning.groups([(question, texts)]), who_of(ask)))[0]
         return said == UNKNOWN or groups.count(said) / len(groups) >= needed, sum(piece.count for piece in others)
 
     async def _quoted(self, model: str, ask: Ask) -> Piece:
@@ -319,7 +336,7 @@ class Guarded:
         there is no quote."""
         question = prompt_styles.asked(ask.conversation)
         size = len(question) + sum(len(document.text) for document in ask.documents)
-        near, enough = await aside(size, lambda gone: apart.nearest(question, ask.documents, gone))
+        near, enough = await aside(size, lambda gone: apart.nearest(question, ask.documents, gone), who_of(ask))
         text = " ".join(quote.text for quote in near)
         said = (*ask.conversation[:-1], Message("user", f"{words(READ, ask.conversation)}\n{text}\n\n{question}"))
         try:

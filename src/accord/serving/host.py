@@ -132,6 +132,8 @@ class Ask:
     """Used when there is no conversation."""
     user: str = ""
     """Who asks, where answers may be chosen by their taste."""
+    key: str = ""
+    """The id of the API key with which it came; empty where there is none."""
     seed: int | None = None
     """Random seed; None draws one."""
     stop: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_project import FLAGS, PROMPTS, labeled, rankings
@@ -20,7 +21,7 @@ from accord.commands.train.reward import reward
 from accord.commands.train.reward_tastes import aside
 from accord.commands.train.taste import taste
 from accord.errors import InputError, ModelError, UsageError
-from accord.feedback import accounts, tastes
+from accord.feedback import accounts, choices, tastes
 from accord.feedback.store import Store
 from accord.models.tastes import within_lines
 from accord.records import Labeler, Message, Ranking
@@ -186,3 +187,32 @@ def test_the_chat_chooses_by_the_taste_of_those_who_switched_it_on(divided: Proj
         kept = tastes.of(store, "bob")
         assert (kept.choices, kept.contradictions) == (27, 0)
         assert kept.leans
+
+
+def test_a_choice_is_read_by_the_model_once_and_only_as_many_as_are_needed(divided: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    personal = PersonalScorer.open(divided, "reward", torch.float32)
+    read = list[int]()
+    before = personal.scorer.model.read
+
+    def counted(prompts: Any, responses: Any) -> Any:
+        read.append(len(responses))
+        return before(prompts, responses)
+
+    monkeypatch.setattr(personal.scorer.model, "read", counted)
+    with Store.open(divided.store_url) as store:
+        chosen = choices.of_person(store, "bob")
+        assert chosen == [row for row in store.ranked_prompts() if row.labeler == "bob"]
+        assert choices.of_person(store, "bob", most=4) == chosen[:4]
+    first = personal.fit(chosen[:4])
+    assert sum(read) == 3 * 4
+    personal.fit(chosen[:5])
+    assert sum(read) == 3 * 5, "the new one alone"
+    again = personal.fit(chosen[:4])
+    assert sum(read) == 3 * 5
+    assert again.choices == first.choices
+    assert np.array_equal(again.mean, first.mean)
+    turned = [replace(row, ranks=tuple(reversed(row.ranks))) for row in chosen[:4]]
+    assert not np.allclose(personal.fit(turned).mean, first.mean), "ranks are part of what is kept"
+    monkeypatch.setattr("accord.commands.tastes.MOST_KEPT", 3)
+    personal.fit(chosen[5:7])
+    assert len(personal.kept) == 3

@@ -24,6 +24,8 @@ from accord.settings import ChatConfig, ServeConfig
 
 Guard = Callable[[str], Iterable[str]]
 """From a text to the kinds of findings in it."""
+MOST_CHOICES = 500
+"""Choices of each kind, in rankings and in the chat, by which an answer is chosen for a person."""
 KINDS = ("harm", "injection", "personal", "unsure")
 """Kinds that our own rules find; no guard may have such a name."""
 
@@ -133,7 +135,7 @@ def _by_taste(project: Project, config: ServeConfig, dtype: str) -> Callable[[st
             kept = tastes.of(store, user)
             if not kept.on:
                 return None
-            chosen = choices.of_person(store, user)
+            chosen = choices.of_person(store, user, most=MOST_CHOICES)
             found = personal.fit(chosen)
             tastes.learned(store, user, personal.tastes.leans(found), found.choices, choices.contradictions(chosen))
         own = personal.tastes.told(found, kept.said)
