@@ -22,6 +22,7 @@ from accord.feedback.imports import every
 from accord.feedback.inserts import batches
 from accord.feedback.intervals import Interval
 from accord.feedback.labeler_kinds import kinds_of
+from accord.feedback.profile import FEWEST, NOT_SAID, told, without_few
 from accord.feedback.provenance import origin_of
 from accord.feedback.question_agreement import QuestionAgreement, flag_agreement, question_agreement
 from accord.feedback.snapshot import snapshot_digest
@@ -31,6 +32,7 @@ from accord.records import Ranking
 from accord.runtime.files import write_atomic
 from accord.runtime.model_card import cell
 from accord.runtime.project import Project
+from accord.settings.profile import fields
 
 DATA_CARD = "data-card.md"
 RESAMPLES = 200
@@ -98,7 +100,7 @@ def write(project: Project, folder: Path, *, stage: str, data: Mapping[str, str]
     sections = counted(rows, data, held_out_group)
     try:
         with Store.open(project.store_url) as store:
-            sections += asked(store, rows, kinds=kinds)
+            sections += asked(store, rows, kinds=kinds, profile=fields(project.settings.get("label.profile", {})))
     except StoreError:
         sections.append(Section("Not known", "The database could not be read when this card was written."))
     heads = f"Learned by `accord {stage}`. Snapshots lie beside this file; the database was read when the model was saved."
@@ -156,8 +158,14 @@ def _by_model(rows: Iterable[Row]) -> Counter[str]:
     return Counter(model for row in rows for model in row.models)
 
 
-def asked(store: Store, rows: Sequence[Row], *, kinds: str = "", resamples: int = RESAMPLES) -> list[Section]:
-    """Return the sections that need the database."""
+def asked(
+    store: Store, rows: Sequence[Row], *, kinds: str = "", resamples: int = RESAMPLES, profile: Collection[str] = ()
+) -> list[Section]:
+    """Return the sections that need the database.
+
+    Args:
+        profile: the lead's own fields of labelers' profiles.
+    """
     prompts = sorted({row.prompt for row in rows})
     labels = _labels(store, rows)
     people = {person.id: (str(person.kind), "" if person.kind == "user" else person.group) for person in store.labelers()}
@@ -166,6 +174,7 @@ def asked(store: Store, rows: Sequence[Row], *, kinds: str = "", resamples: int 
     with store.read() as connection:
         return [
             _labelers(rows, people),
+            *([_profile(store, rows, people, profile)] if profile else []),
             *_provenance(connection, prompts),
             _imports(store, connection, prompts, labels.imports),
             Section("Guidelines", "Rows by the guideline in force when they were given.", ("set", "version", "rows"), guidelines),
@@ -245,6 +254,22 @@ def _labelers(rows: Sequence[Row], people: Mapping[str, tuple[str, str]]) -> Sec
             who.setdefault(key, set()).add(row.labeler)
     table = [(*key, len(who[key]), said[key]) for key in sorted(said)]
     return Section("From whom", "Rows by labeler kind and group.", ("snapshot", "kind", "group", "labelers", "rows"), table)
+
+
+def _profile(store: Store, rows: Sequence[Row], people: Mapping[str, tuple[str, str]], fields: Collection[str]) -> Section:
+    """Count rows and labelers by what labelers told of themselves, so that nobody is known by it."""
+    table = list[tuple[object, ...]]()
+    heard = {row.labeler for row in rows if people.get(row.labeler, ("",))[0] == "person"}
+    for field in fields:
+        said = {id: value for id, value in told(store, field).items() if id in heard}
+        shown = without_few(said)
+        labelers, count = (
+            Counter(shown.get(id, NOT_SAID) for id in heard),
+            Counter(shown.get(row.labeler, NOT_SAID) for row in rows if row.labeler in heard),
+        )
+        table += [(field, value, labelers[value], count[value]) for value in sorted(labelers)]
+    text = f"What labelers told of themselves, voluntarily. Values that fewer than {FEWEST} of them told are counted together."
+    return Section("Who they are", text, ("field", "value", "labelers", "rows"), table)
 
 
 def _provenance(connection: Connection, prompts: Sequence[str]) -> list[Section]:

@@ -21,7 +21,7 @@ from accord.errors import InputError, UsageError
 from accord.runtime.files import OWNER_ONLY, write_atomic
 from accord.runtime.store_address import without_password
 from accord.settings import conditions as asking
-from accord.settings import questions
+from accord.settings import profile, questions
 from accord.settings import scenes as staging
 from accord.settings.conditions import Condition
 from accord.settings.scenes import Scene
@@ -29,7 +29,7 @@ from accord.settings.scenes import Scene
 FILE = "accord.toml"
 TODAY = "today"
 """The date that leaves the clock to a chat template."""
-NESTED = {"label": ("questions",)}
+NESTED = {"label": ("questions", "profile")}
 """Tables inside a section that are no settings of its command. ``Project.settings`` has them as sections, such as ``label.questions``."""
 TABLES: dict[str, tuple[type[Any], Callable[[Mapping[str, Any]], object]]] = {
     staging.SECTION: (Scene, staging.read),
@@ -282,6 +282,13 @@ def _lifted(written: dict[str, Any]) -> dict[str, Any]:
     return written
 
 
+_READ_NESTED: dict[str, Callable[[Mapping[str, Any]], object]] = {
+    ".".join(questions.SECTION): questions.selection,
+    ".".join(profile.SECTION): profile.fields,
+}
+"""What reads a table inside a section, and refuses what it cannot use."""
+
+
 def check(settings: Mapping[str, object], file: Path, text: str = "") -> None:
     """Check settings against the commands' dataclasses: sections, keys, types, and each command's own rules.
 
@@ -293,9 +300,10 @@ def check(settings: Mapping[str, object], file: Path, text: str = "") -> None:
     """
     known = sections()
     for section, values in settings.items():
-        if section == ".".join(questions.SECTION) and isinstance(values, Mapping):
+        nested = _READ_NESTED.get(section)
+        if nested is not None and isinstance(values, Mapping):
             try:
-                questions.selection(cast("Mapping[str, Any]", values))
+                nested(cast("Mapping[str, Any]", values))
             except questions.QuestionError as error:
                 raise questions.located(error, str(file), text) from error
             continue

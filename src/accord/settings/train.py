@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from accord.settings.mixins import (
@@ -179,7 +180,7 @@ class RewardConfig(CosineOptimizer, Labels, Training):
     personal_dims: Count = 4
     """Most basis rewards beside the shared one; needless ones shrink to nothing."""
     personal_group: str = ""
-    """Field of the labeler's profile whose groups get weights of their own: `group`, `groups` or `language`."""
+    """Field of the labeler's profile whose groups get weights of their own: `group`, `groups`, `language` or one of [label.profile]."""
     group_weights: str = ""
     """Weights of labelers' groups or of use cases, for example `strict=2, chat=0.5`: how much a ranking counts in the loss; 1 otherwise."""
     worst_group: NonNegative = 0.0
@@ -201,8 +202,8 @@ class RewardConfig(CosineOptimizer, Labels, Training):
         self.require(
             ranked or not self.personal, "personal learns from rankings by overall quality: learn_from rankings, criterion overall"
         )
-        named = self.personal_group in ("", "group", "groups", "language")
-        self.require(named, f"personal_group is {self.personal_group!r}: group, groups or language")
+        named = not self.personal_group or bool(re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", self.personal_group))
+        self.require(named, f"personal_group is {self.personal_group!r}: group, groups, language or a field of [label.profile]")
         self.require(self.personal or not self.personal_group, "personal_group needs personal")
         self.require(plain, "learn_from ratings takes the ratings of overall quality: criterion overall, ties drop, mismatched 0")
         alone = not (self.group and self.worst_group)

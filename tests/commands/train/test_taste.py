@@ -160,8 +160,10 @@ def test_what_cannot_be_learned_or_found_is_refused(unlabeled: Project, divided:
         taste(divided.path, user="nobody")
     with pytest.raises(UsageError, match="personal_group needs personal"):
         RewardConfig(personal_group="group")
-    with pytest.raises(UsageError, match="group, groups or language"):
-        RewardConfig(personal=True, personal_group="town")
+    with pytest.raises(UsageError, match="group, groups, language or a field"):
+        RewardConfig(personal=True, personal_group="No field")
+    with pytest.raises(UsageError, match="no labeler's profile has 'town'"):
+        reward(divided, name="by-town", config=replace(CONFIG, personal_group="town"), flags=FLAGS)
     with pytest.raises(UsageError, match="personal learns from rankings"):
         RewardConfig(personal=True, learn_from="ratings")
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from accord.commands.app import Flat, ProjectPath, shows
-from accord.errors import InputError
+from accord.errors import InputError, UsageError
 from accord.feedback import answers
 from accord.feedback.consensus import PREFERENCES, in_doubt
+from accord.feedback.profile import told
 from accord.feedback.question_agreement import flag_agreement, question_agreement
 from accord.feedback.reliability import between_groups, contested, reliability, split
 from accord.feedback.store import Store
@@ -24,8 +25,9 @@ from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
 from accord.runtime.project import Project
 from accord.settings import AgreementConfig, ScreeningConfig
+from accord.settings.profile import fields
 
-By = Literal["", "group", "kind", "version"]
+PARTS = ("", "group", "kind", "version")
 NO_GROUP = "(none)"
 DOUBTS = 10
 """How many of the pairs in doubt are listed."""
@@ -66,23 +68,33 @@ def _shares(shares: dict[str, float]) -> str:
 def agreement(
     project: ProjectPath,
     *,
-    by: Annotated[By, Parameter(help="Also for each labeler group, task kind or guideline version.")] = "",
+    by: Annotated[
+        str, Parameter(help="Also for each labeler `group`, task `kind` or guideline `version`, or by a field of the labelers' profile.")
+    ] = "",
     config: Annotated[AgreementConfig, Flat] = AgreementConfig(),
 ) -> dict[str, Any]:
     """Measure how far labelers agree, by every coefficient and for each question and flag, with 95% intervals that resample prompts.
 
-    With ``by="group"``, every two groups are also compared with each other. With ``by="kind"``, a ranking that was not given in the
-    site counts as "rank".
+    With ``by="group"`` or a field of [label.profile], every two groups are also compared with each other. With ``by="kind"``, a ranking
+    that was not given in the site counts as "rank".
 
     Example: accord agreement my-town --by group
 
     Raises:
         InputError: no two labelers ranked the same responses.
+        UsageError: ``by`` is neither a part nor a field of the profile.
     """
     opened = Project.open(project)
+    known = fields(opened.settings.get("label.profile", {}))
+    if by not in PARTS and by not in known:
+        hint = f"known are {', '.join([*PARTS[1:], *known])}; [label.profile] of accord.toml defines fields"
+        raise UsageError(f"by is {by!r}", where="--by", hint=hint)
     with Store.open(opened.store_url) as store:
         # Parts count their rankings too; without parts, what one labeler alone ranked is counted by the database.
         rankings, groups = list(store.rankings(shared=not by)), {labeler.id: labeler.group or NO_GROUP for labeler in store.labelers()}
+        if by in known:
+            said = told(store, by)
+            groups = {id: said.get(id, NO_GROUP) for id in groups}
         ranked = store.ranked_by()
         kinds = answers.kinds(store) if by == "kind" else {}
         draw = {"resamples": config.resamples, "seed": config.seed}
@@ -99,8 +111,10 @@ def agreement(
     trained = any(set == "training" for set, _ in ranked)
     found["in_doubt"] = _in_doubt([r for r in rankings if r.guideline.set == "training" or not trained], sure)
     if by:
-        found["by"] = {key: _part(part, draw) for key, part in split(rankings, _part_key(by, groups, kinds)).items()}
-    if by == "group":
+        found["by"] = {
+            key: _part(part, draw) for key, part in split(rankings, _part_key("group" if by in known else by, groups, kinds)).items()
+        }
+    if by == "group" or by in known:
         between = between_groups(rankings, groups, **draw)
         found["between"] = {f"{one} | {other}": metrics.dropped for (one, other), metrics in between.items()}
         pairs = contested(rankings, groups)
@@ -108,7 +122,7 @@ def agreement(
     return jsonable(found)
 
 
-def _part_key(by: By, groups: Mapping[str, str], kinds: Mapping[str, str]) -> Callable[[Ranking], str]:
+def _part_key(by: str, groups: Mapping[str, str], kinds: Mapping[str, str]) -> Callable[[Ranking], str]:
     if by == "group":
         return lambda ranking: groups[ranking.labeler]
     if by == "kind":

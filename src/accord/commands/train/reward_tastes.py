@@ -18,7 +18,7 @@ from accord.algorithms.tastes import Said
 from accord.data import traits
 from accord.data.templates import ChatFormat
 from accord.data.token_rows import RowWindow
-from accord.errors import InputError
+from accord.errors import InputError, UsageError
 from accord.evaluation.reward_accuracy import labeler_accuracy, prompt_accuracy
 from accord.evaluation.statistics import group_means, interval
 from accord.feedback import disagreement as measures
@@ -57,7 +57,12 @@ def aside(store: Store, config: RewardConfig) -> Aside:
     if config.personal_group == "group":
         groups = {person.id: [person.group] if person.group else [] for person in store.labelers()}
     elif config.personal_group:
-        for account in accounts(store):
+        people = list(accounts(store))
+        told_by_any = {key for account in people for key in account.profile}
+        if config.personal_group not in {"groups", "language", *told_by_any}:
+            hint = "group, groups, language, or a field of [label.profile] that labelers filled in"
+            raise UsageError(f"no labeler's profile has {config.personal_group!r}", where="--personal-group", hint=hint)
+        for account in people:
             told = account.profile.get(config.personal_group, ())
             groups[account.id] = [told] if isinstance(told, str) else [str(each) for each in told]
     flags: dict[str, list[tuple[bool, bool]]] = {}

@@ -22,14 +22,17 @@ from accord.feedback import accounts, doubts, workload
 from accord.feedback.accounts import Account, Role, Ways
 from accord.feedback.audit import entries
 from accord.feedback.intervals import Interval
+from accord.feedback.profile import fields_of
 from accord.feedback.quality import LabelerQuality
 from accord.feedback.refusals import Refused
 from accord.feedback.site_address import is_loopback, public_address
 from accord.feedback.web import translations
 from accord.feedback.web.access import Visit, act, enter, inside
 from accord.feedback.web.downloads import csv_file
+from accord.feedback.web.languages import guideline_language
 from accord.feedback.web.lead_pages import percent, picture_of, renew
 from accord.feedback.workload import Work
+from accord.settings.questions import Language, Question, said
 
 router = APIRouter()
 CHANGES: dict[str, Callable[..., None]] = {
@@ -95,6 +98,11 @@ def _has_page(request: Request, name: str) -> bool:
     return True
 
 
+def _told(field: Question, value: str, language: Language) -> str:
+    """Return what somebody told in a field, in words."""
+    return next((said(option.text, language) for option in field.options if option.value == value), value)
+
+
 @router.get("/lead/people/{id}")
 def person_page(request: Request, id: str) -> Response:
     """Show one person: work by day and kind, quality, notes, ways to come in, and the audit log about them."""
@@ -104,8 +112,12 @@ def person_page(request: Request, id: str) -> Response:
     names = {one.id: one.name for one in accounts.people(found.site.store)}
     history = list(entries(found.site.store, person.id))[-HISTORY:]
     days = workload.daily(found.site.store, person.id, now=found.now)
+    own = fields_of(found.site.folder)
+    language = guideline_language(found.language)
+    told = [(said(field.text, language), _told(field, person.profile.get(name, ""), language)) for name, field in own.items()]
     return found.page(
         "person.html",
+        told=[(text, value) for text, value in told if value],
         member=member,
         days=days,
         most=max(1, *(count for _, count, _ in days)),
