@@ -174,6 +174,7 @@ def asked(
     with store.read() as connection:
         return [
             _labelers(rows, people),
+            _drafts(connection, labels.answers),
             *([_profile(store, rows, people, profile)] if profile else []),
             *_provenance(connection, prompts),
             _imports(store, connection, prompts, labels.imports),
@@ -254,6 +255,24 @@ def _labelers(rows: Sequence[Row], people: Mapping[str, tuple[str, str]]) -> Sec
             who.setdefault(key, set()).add(row.labeler)
     table = [(*key, len(who[key]), said[key]) for key in sorted(said)]
     return Section("From whom", "Rows by labeler kind and group.", ("snapshot", "kind", "group", "labelers", "rows"), table)
+
+
+def _drafts(connection: Connection, answers: Collection[str]) -> Section:
+    """Count what labelers wrote from a model's draft, by the model, and how much of the drafts they kept."""
+    a, r = schema.answers, schema.responses
+    shares, unchanged = dict[str, list[float]](), Counter[str]()
+    for part in batches(sorted(answers)):
+        said = [json.loads(text).get("draft") for text in connection.scalars(select(a.c.payload).where(a.c.id.in_(part)))]
+        drafts = [draft for draft in said if draft]
+        named = select(r.c.id, r.c.model).where(r.c.id.in_({draft["response_id"] for draft in drafts}))
+        models = {str(row[0]): str(row[1]) for row in connection.execute(named)}
+        for draft in drafts:
+            model = models.get(draft["response_id"], UNKNOWN)
+            shares.setdefault(model, []).append(draft["kept"])
+            unchanged[model] += draft["kept"] == 1.0
+    rows = [(model, len(each), unchanged[model], f"{sum(each) / len(each):.2f}") for model, each in sorted(shares.items())]
+    text = "What labelers wrote or corrected from a model's draft: how often all of its words stayed, and the mean share that did."
+    return Section("Drafts", text, ("model", "rows", "all words kept", "mean share kept"), rows)
 
 
 def _profile(store: Store, rows: Sequence[Row], people: Mapping[str, tuple[str, str]], fields: Collection[str]) -> Section:

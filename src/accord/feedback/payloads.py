@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -22,6 +24,8 @@ VERDICTS = ("supported", "contradicted", "absent")
 LONGEST_ANSWER = 4_000
 """Maximum length in characters of an answer in words to a question."""
 MOST_SPANS = 500
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+|[^\w\s]")
+"""A Chinese character, a word, or a mark."""
 
 
 def clean(task: Task, payload: Mapping[str, Any], questions: Questions | None = None) -> Payload:
@@ -79,9 +83,25 @@ def _compare(_: Task, payload: Mapping[str, Any], __: Questions) -> Payload:
     return {"choice": payload["choice"]} | _present(reason=_text(payload, "reason"))
 
 
-def _demonstrate(_: Task, payload: Mapping[str, Any], __: Questions) -> Payload:
-    _only(payload, "text")
-    return {"text": _written(payload)}
+def _demonstrate(task: Task, payload: Mapping[str, Any], _: Questions) -> Payload:
+    _only(payload, "text", "draft")
+    return {"text": _written(payload)} | _begun(task, _written(payload))
+
+
+def _begun(task: Task, text: str) -> Payload:
+    """Return which draft a text began with, and the share of its words that are the draft's; empty without one.
+
+    What the page sends of it does not count.
+    """
+    if task.draft is None:
+        return {}
+    return {"draft": {"response_id": task.draft.id, "kept": round(kept(task.draft.text, text), 3)}}
+
+
+def kept(draft: str, text: str) -> float:
+    """Return the share of words that a draft and what was made of it have in common, of the longer one's; order does not count."""
+    one, other = Counter(_WORD.findall(draft)), Counter(_WORD.findall(text))
+    return (one & other).total() / max(one.total(), other.total(), 1)
 
 
 def _prompt(_: Task, payload: Mapping[str, Any], __: Questions) -> Payload:
@@ -92,14 +112,14 @@ def _prompt(_: Task, payload: Mapping[str, Any], __: Questions) -> Payload:
 
 
 def _correct(task: Task, payload: Mapping[str, Any], _: Questions) -> Payload:
-    _only(payload, "response_id", "text", "reason")
+    _only(payload, "response_id", "text", "reason", "draft")
     response = task.responses[0]
     if payload.get("response_id", response.id) != response.id:
         raise Refused("malformed", detail="response_id")
     text = _written(payload)
     if text == response.text:
         raise Refused("text_unchanged")
-    return {"response_id": response.id, "text": text} | _present(reason=_text(payload, "reason"))
+    return {"response_id": response.id, "text": text} | _begun(task, text) | _present(reason=_text(payload, "reason"))
 
 
 def _conversation(task: Task, payload: Mapping[str, Any], questions: Questions) -> Payload:
@@ -149,7 +169,7 @@ _CLEANERS: dict[Kind, Callable[[Task, Mapping[str, Any], Questions], Payload]] =
 
 def targets_of(task: Task) -> tuple[str, ...]:
     """Return what a task asks its questions about responses of: the responses, or the turns of a conversation."""
-    return turns_of(task) if task.kind == "conversation" else tuple(response.id for response in task.responses)
+    return turns_of(task) if task.kind == "conversation" else tuple(response.id for response in task.shown)
 
 
 def text_of(task: Task, target: str) -> str:

@@ -39,6 +39,8 @@ RESPONSES: dict[Kind, tuple[int, int]] = {
     "fact": (1, 1),
 }
 """Least and largest number of responses that a task of each kind shows."""
+DRAFTED: tuple[Kind, ...] = ("demonstrate", "correct")
+"""Kinds that can begin with a model's draft: the response after those of ``RESPONSES``. Never those in which responses are weighed."""
 EVERYBODY = 1_000_000_000
 """The overlap of a task meant for every labeler, such as a gold task."""
 
@@ -96,7 +98,9 @@ class Task:
 
     def __post_init__(self) -> None:
         least, most = RESPONSES.get(self.kind, (1, 0))
-        _hold(least <= len(self.responses) <= most, self, f"{len(self.responses)} responses (a {self.kind} task takes {least} to {most})")
+        count, drafts = len(self.responses), self.kind in DRAFTED
+        takes = f"{least} to {most}{', and a draft' if drafts else ''}"
+        _hold(least <= count <= most + drafts, self, f"{count} responses (a {self.kind} task takes {takes})")
         _hold(len({r.id for r in self.responses}) == len(self.responses), self, "a response stands in it twice")
         _hold(all(r.prompt_id == self.prompt.id for r in self.responses), self, "a response of another prompt")
         _hold(self.fact is None or self.kind == "fact", self, f"a {self.kind} task has no claim to check")
@@ -104,6 +108,16 @@ class Task:
         _hold(not self.without or self.kind in ("rank", "evaluate"), self, f"a {self.kind} task has no parts to leave out")
         _hold(self.without == tuple(part for part in PARTS if part in self.without), self, f"without {self.without}")
         _hold(self.priority == self.priority and abs(self.priority) < 1e300, self, f"priority {self.priority}")
+
+    @property
+    def shown(self) -> tuple[Response, ...]:
+        """The responses that the task is about: all but the draft."""
+        return self.responses[: RESPONSES[self.kind][1]]
+
+    @property
+    def draft(self) -> Response | None:
+        """What a model wrote for the labeler to begin with, if anything."""
+        return next(iter(self.responses[RESPONSES[self.kind][1] :]), None)
 
 
 def _hold(condition: bool, task: Task, what: str) -> None:
@@ -127,7 +141,7 @@ def shown_order(seed: int, labeler: str, task: Task) -> tuple[str, ...]:
     The shuffle follows only from the seed, the labeler, the prompt and the set of responses. The world's simulated labelers make the
     same shuffle with the world's seed, so they see the same page on the site and without it.
     """
-    ids = sorted(response.id for response in task.responses)
+    ids = sorted(response.id for response in task.shown)
     shown = list(ids)
     random.Random(f"{seed} {labeler} {task.prompt.id} {' '.join(ids)}").shuffle(shown)
     return tuple(shown)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from feedback.web.conftest import HOME
 from starlette.testclient import TestClient
@@ -61,7 +60,7 @@ def profile_of(store: Store) -> Any:
     return ann and ann.profile
 
 
-def csrf(page: httpx.Response) -> str:
+def csrf(page: Any) -> str:
     found = re.search(r'name="csrf" value="([^"]+)"', page.text)
     return found[1] if found else ""
 

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from accord.commands.app import Device, Flat, ProjectPath
 from accord.commands.feedback.cut_off import CutOff
-from accord.commands.feedback.queue_candidates import of_prompts, of_responses, unranked_of
+from accord.commands.feedback.queue_candidates import drafted, of_prompts, of_responses, unranked_of
 from accord.commands.feedback.queue_facts import fact_tasks
 from accord.commands.feedback.queue_gain import By, gain_by
 from accord.commands.feedback.queue_known import queue_known
@@ -26,7 +26,7 @@ from accord.commands.world import world_of
 from accord.errors import InputError, UsageError
 from accord.feedback import tasks, written
 from accord.feedback.acquisition import choose
-from accord.feedback.queue import WEIGHED
+from accord.feedback.queue import DRAFTED, WEIGHED
 from accord.feedback.store import Store
 from accord.feedback.tasks import PARTS, Kind, Part, Task
 from accord.feedback.written import Ask
@@ -55,6 +55,9 @@ def queue(
     qualification: Annotated[Path | None, Parameter(help="The same, as the screening of new labelers.")] = None,
     ask: Annotated[Ask, Parameter(help="For --kind prompt: which kind of prompt labelers write.")] = "plain",
     intents: Annotated[Path | None, Parameter(help="For --ask user-based: a text file, one user's intent per line.")] = None,
+    draft: Annotated[
+        str, Parameter(help="For --kind demonstrate and correct: begin with this model's stored response, for the labeler to change.")
+    ] = "",
     facts: Annotated[
         Path | None, Parameter(help="For --kind fact: JSON lines of response_id, document and, for single claims, claim.")
     ] = None,
@@ -98,6 +101,8 @@ def queue(
     if (facts is not None) != (kind == "fact"):
         what = "a fact task needs claims and documents" if kind == "fact" else f"a {kind} task checks no facts"
         raise UsageError(what, where="--facts", hint="--kind fact --facts FILE, JSON lines of response_id, document and claim")
+    if draft and kind not in DRAFTED:
+        raise UsageError(f"a {kind} task begins with no draft", where="--draft", hint=f"--kind {' or '.join(DRAFTED)}")
     if facts:
         with Store.open(opened.store_url) as store:
             claims = list(fact_tasks(store, facts, overlap=overlap, priority=priority))[: count or None]
@@ -128,6 +133,8 @@ def queue(
                 priority=priority,
                 without=parts,
             )
+        if draft:
+            candidates = drafted(store, [task for task in candidates if not any(shown.model == draft for shown in task.shown)], draft)
         nothing, skipped = f"nothing to make a {kind} task of", dict[str, int]()
         pairwise = kind in ("rank", "compare", "evaluate") and by in ("order", "random")  # a gain knows what has been ranked
         if pairwise and not again and candidates:

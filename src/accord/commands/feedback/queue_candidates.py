@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from accord.commands.feedback.cut_off import CutOff, rankable_of
+from accord.errors import InputError
 from accord.feedback import tasks
 from accord.feedback.answers import CORRECTION
 from accord.feedback.queue import WEIGHED
@@ -49,6 +51,28 @@ def of_responses(
         found += tasks.from_responses(
             prompts, part, kind=kind, k=k, guideline=guideline, overlap=overlap, priority=priority, without=without
         )
+    return found
+
+
+def drafted(store: Store, candidates: Sequence[Task], model: str) -> list[Task]:
+    """Return the tasks for which a model has a finished response to their prompt, each with the first of them as its draft.
+
+    Raises:
+        InputError: the model has none to any of the prompts.
+    """
+    drafts = dict[str, Response]()
+    for response in store.responses():
+        if response.model == model and response.finished:
+            drafts.setdefault(response.prompt_id, response)
+    found = list[Task]()
+    for task in candidates:
+        draft = drafts.get(task.prompt.id)
+        if draft is not None:
+            ids = [*(response.id for response in task.responses), draft.id]
+            id = tasks.task_id(task.kind, task.guideline, task.prompt.id, ids, "draft")
+            found.append(replace(task, id=id, responses=(*task.responses, draft)))
+    if candidates and not found:
+        raise InputError(f"{model!r} has answered none of the prompts", where="--draft", hint=f"`accord sample --model {model}` first")
     return found
 
 

@@ -339,12 +339,14 @@ def _show(
 def _as_json(leased: Leased, given: Payload, guideline: Guideline, questions: Questions) -> dict[str, Any]:
     """Return a task for a program. Responses come in order and without ids, so that an evaluation stays blind."""
     texts = {response.id: response.text for response in leased.task.responses}
+    draft = leased.task.draft
     return {
         "id": leased.task.id,
         "kind": leased.task.kind,
         "guideline": {"set": guideline.set, "version": guideline.version},
         "messages": list(map(message_value, leased.task.prompt.messages)),
         "responses": [texts[id] for id in leased.order],
+        **({"draft": draft.text} if draft else {}),
         **({"fact": asdict(leased.task.fact)} if leased.task.fact else {}),
         "revision": leased.revision,
         "said": given,

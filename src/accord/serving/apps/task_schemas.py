@@ -157,6 +157,7 @@ class LeasedTask(BaseModel):
     kind: Kind
     messages: list[TaskMessage]
     responses: list[TaskResponse]
+    draft: str | None = Field(None, description="What a model wrote for the labeler to begin with.")
     fact: TaskFact | None = None
     guideline: GuidelineSet
     guideline_version: str
@@ -172,6 +173,7 @@ class LeasedTask(BaseModel):
             kind=task.kind,
             messages=_turns(task.prompt.messages),
             responses=[TaskResponse(id=id, text=texts[id], model=None) for id in leased.order],
+            draft=task.draft.text if task.draft else None,
             fact=TaskFact.of(task.fact),
             guideline=task.guideline,
             guideline_version=version,
