@@ -19,7 +19,7 @@ from accord.models.policy import logprobs
 from accord.models.quantised import quantised
 from accord.models.scalar import new_head
 from accord.runtime.project import sections
-from accord.settings import DpoConfig, GrpoConfig, OnlineDpoConfig, PpoConfig, RewardConfig, SftConfig
+from accord.settings import DistillConfig, DpoConfig, GrpoConfig, OnlineDpoConfig, PpoConfig, RewardConfig, SftConfig
 
 ROWS, LENGTH = 8, 64
 BACKWARD = "the backward pass begins"
@@ -126,6 +126,22 @@ def test_the_models_of_a_method_are_those_that_its_command_holds() -> None:
     assert held("ppo", PpoConfig(**rollout)) == 2 * lm + 2 * scalar
     assert held("grpo", GrpoConfig(**rollout)) == 2 * lm + scalar
     assert held("ppo", PpoConfig(**rollout, lora_rank=1)) == lm + scalar + 2 * 4 * shape.sides
+
+
+def test_a_teacher_is_held_beside_the_student_and_may_be_in_four_bits() -> None:
+    shape = shape_in(made("llama"))
+    teacher = replace(shape, matrices=10 * shape.matrices)
+    alone, beside = (plan(shape, Load("distill", DistillConfig(), teacher=each)) for each in (None, teacher))
+    assert (alone.parts["teacher"], beside.parts["teacher"]) == (4 * shape.weights, 4 * teacher.weights)
+    assert alone.parts["policy"] == beside.parts["policy"] == 4 * shape.weights
+    assert "reference" not in alone.parts
+    small = plan(shape, Load("distill", DistillConfig(teacher_bits=4), teacher=teacher), advise=True)
+    held = sum(x.numel() * x.element_size() for x in (lambda model: (*model.parameters(), *model.buffers()))(quantised(made("llama"))))
+    own = plan(shape, Load("distill", DistillConfig(teacher_bits=4)))
+    assert own.parts["teacher"] == pytest.approx(held, rel=0.01)
+    assert small.total < beside.total
+    assert not any("teacher-bits" in change for change, _ in small.advice)
+    assert "drawing responses" not in plan(shape, Load("distill", DistillConfig(on_policy=0))).moments
 
 
 def total(shape: Shape, load: Load, **change: Any) -> Plan:

@@ -79,6 +79,17 @@ def load_scalar_model(source: str | Path, *, bits: int = 0) -> Any:
     return model
 
 
+def from_scratch(lm: Any, generator: torch.Generator) -> Any:
+    """Return a causal language model of the same architecture and sizes, with random weights as its configuration draws them."""
+    from transformers import AutoModelForCausalLM
+
+    config = lm.config.__class__.from_dict(lm.config.to_dict())
+    with torch.random.fork_rng(devices=[]):  # transformers draws from the global generator
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        made: Any = cast("Any", AutoModelForCausalLM).from_config(config, dtype=torch.float32)
+    return prepared(made)
+
+
 def scalar_from(lm: Any, head: torch.Tensor, *, share: bool = False) -> Any:
     """Return a reward or value model on a causal LM's body, with the given head weight [1, width].
 

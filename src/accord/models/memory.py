@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from accord.models.paths import path_of
+from accord.models.plain_head import TILE
 from accord.models.policy import CHUNK_ELEMENTS
 from accord.models.quantised import BLOCK
 from accord.runtime.model_files import model_files
@@ -37,7 +38,7 @@ ALLOCATOR = 0.2
 SCALAR = ("reward", "process")
 """Methods that train a model with one number instead of a vocabulary."""
 SAMPLED = ("ppo", "grpo", "rloo", "reinforce", "raft", "online-dpo", "star")
-PLANNED = ("sft", "reward", "process", "dpo", "kto", *SAMPLED)
+PLANNED = ("sft", "reward", "process", "dpo", "kto", *SAMPLED, "distill")
 """Methods whose memory is planned."""
 CACHE_BYTES = 8 << 30
 """The most that the engine's keys and values take. It is a constant, so that no result depends on what memory is free."""
@@ -105,6 +106,8 @@ class Load:
     responses: int = RESPONSES
     """Responses in a ranking."""
     reward_models: int = 1
+    teacher: Shape | None = None
+    """The model that `accord distill` learns from; without one it is taken to be as large as the student."""
     context: int = CONTEXT
     """Longest sequence of the model, which a ``max_tokens`` of 0 stands for."""
     optimizer: str = ""
@@ -143,7 +146,7 @@ class Load:
     @property
     def length(self) -> int:
         """Tokens of a sequence."""
-        return (self.config.max_tokens or self.context) + (self.prompt_tokens if self.method in SAMPLED else 0)
+        return (self.config.max_tokens or self.context) + (self.prompt_tokens if self.method in (*SAMPLED, "distill") else 0)
 
     @property
     def tokens(self) -> int:
@@ -321,6 +324,10 @@ def _moments(shape: Shape, load: Load) -> Iterator[tuple[str, dict[str, float]]]
         shared = 1 if load.method == "ppo" and rank else 0  # the value model lies over the reward model
         held |= {"value model": weights(scalar, adapters) if load.method == "ppo" else 0.0}
         held |= {"reward models": max(load.reward_models - shared, 0) * weights(scalar)}
+    teacher = load.teacher or shape
+    if load.method == "distill":
+        quantised = teacher.matrices if load.asked("teacher_bits") else 0
+        held |= {"teacher": FOUR_BITS * quantised + FLOAT * (teacher.weights - quantised)}
     if load.asked("ema") or (load.method in ("star", "raft") and load.asked("restart")):
         held |= {"copy of the policy": FLOAT * share * (adapters if rank else shape.weights)}
     base = {"process": PROCESS["cpu" if load.device == "cpu" else "gpu"]}
@@ -328,11 +335,12 @@ def _moments(shape: Shape, load: Load) -> Iterator[tuple[str, dict[str, float]]]
     moments_of = {"optimizer": FLOAT * share * (2 * learned - (trained if load.muon else 0))}
     gradients = {"gradients": FLOAT * share * learned}
 
-    largest = max(shape.weights * shape.stored, 0) if load.device == "cpu" else 0.0
+    files = [shape.weights * shape.stored, teacher.weights * teacher.stored if load.method == "distill" else 0]
+    largest = max(files) if load.device == "cpu" else 0.0
     unsharded = {"a model before it is sharded": (1 - share) * lm}
     yield "opening the models", base | held | unsharded | {"a model's file": largest}
     models = actors + critics
-    work = _pass(shape, load, models)
+    work = _pass(shape, load, models) | ({"teacher's pass": _read(teacher, load)} if load.method == "distill" else {})
     head = FLOAT * shape.vocabulary * shape.width * (actors if not rank else 0)
     several = load.passes > 1
     gathered = {"gathered weights": _gathered(shape, load) if share < 1 else 0.0}
@@ -340,7 +348,8 @@ def _moments(shape: Shape, load: Load) -> Iterator[tuple[str, dict[str, float]]]
     yield "the backward pass begins", started
     ends = {"gradient of the head": 2 * head, "casts": work["casts"] / max(shape.layers, 1)}
     yield "the backward pass ends", base | held | moments_of | gradients | gathered | ends
-    if load.method in SAMPLED:
+    draws = load.method == "distill" and (load.asked("on_policy") > 0 or load.asked("otherwise") == "teacher")
+    if load.method in SAMPLED or draws:
         drawing = {"gathered weights": (1 - share) * lm}
         yield "drawing responses", base | held | moments_of | drawing | _drawing(shape, load)
 
@@ -367,12 +376,23 @@ def _pass(shape: Shape, load: Load, models: int) -> dict[str, float]:
     head = cast * shape.vocabulary * shape.width if cast != FLOAT else 0
     with_head = load.method not in SCALAR
     tiles = CHUNK_ELEMENTS * (3 * FLOAT + cast) if with_head else 0
+    a_token = 3 * FLOAT + cast
+    if load.method == "distill":  # two models' logits and log-probabilities, and what the divergence makes of them
+        tiles, a_token = TILE * 8 * FLOAT, 8 * FLOAT
     return {
         "activations": models * tokens * (kept + outside) + tokens * back,
         "casts": models * casts + (head if with_head else 0),
         "one layer's gradient": gradient,
-        "logits": min(tiles, tokens * shape.vocabulary * (3 * FLOAT + cast)),
+        "logits": min(tiles, tokens * shape.vocabulary * a_token),
     }
+
+
+def _read(shape: Shape, load: Load) -> float:
+    """Return what a model takes that reads a pass without gradients: a layer's states, and its weights as the products take them."""
+    cast = load.dtype_bytes
+    layer = 12 * shape.width + cast * 4 * shape.inner + FLOAT * (2 * shape.queries + 2 * shape.keys)
+    casts = cast * (shape.matrices + shape.vocabulary * shape.width) if cast != FLOAT else 0
+    return float(load.tokens * layer + casts)
 
 
 def _casts(shape: Shape, load: Load) -> float:
@@ -430,6 +450,8 @@ def _advice(shape: Shape, load: Load, total: float) -> list[tuple[str, float]]:
         most = half // config.group_size if load.method == "online-dpo" else half  # its minibatches are of pairs
         rows = {"minibatch_size": min(load.asked("minibatch_size", most), most)} if load.asked("minibatch_size") else {}
         steps.append((f"--batch-size {half}: fewer responses at a time, which changes what is learned", {"batch_size": half, **rows}))
+    if load.method == "distill" and not load.asked("teacher_bits"):
+        steps.append(("--teacher-bits 4: the teacher's weights in four bits", {"teacher_bits": 4}))
     if not load.asked("lora_rank"):
         steps.append(("--lora-rank 16: adapters instead of all weights", {"lora_rank": 16}))
         steps.append(("--lora-rank 16 --lora-bits 4: adapters on weights in four bits", {"lora_rank": 16, "lora_bits": 4}))

@@ -159,6 +159,9 @@ class RewardConfig(CosineOptimizer, Labels, Training):
     learn_from: Literal["rankings", "ratings"] = "rankings"
     """Rankings, by the Bradley-Terry loss; or the ratings beside them, by the squared error to (quality - 4) / 3."""
 
+    from_scratch: bool = False
+    """Begin with random weights of the SFT model's architecture, in place of its own; needs `lr`, for the rates are those of pretrained
+    models."""
     epochs: Count = 1
     """Passes over the rankings. InstructGPT found that more than one overfits."""
     batch_size: Count = 8
@@ -195,6 +198,8 @@ class RewardConfig(CosineOptimizer, Labels, Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.require(not (self.from_scratch and self.lora_rank), "from_scratch trains all weights: adapters on random ones learn little")
+        self.require(not self.from_scratch or self.lr > 0, "from_scratch begins with random weights, for which no rate is known: name lr")
         both = not (self.group and self.group == self.held_out_group)
         self.require(both, f"group and held_out_group are both {self.group!r}: nothing is left to learn from")
         plain = self.learn_from == "rankings" or (self.criterion == "overall" and self.ties == "drop" and not self.mismatched)

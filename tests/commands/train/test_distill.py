@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_project import ASKED, CLOCK, FLAGS, HELD_OUT, PRETRAIN, learned, lineage_of, plain_model, written
+from small_project import ASKED, PLANNED, FLAGS, HELD_OUT, PRETRAIN, learned, lineage_of, plain_model, written
 
 from accord.commands.train.distill import distill
 from accord.commands.train.pretrain import pretrain
@@ -21,7 +21,7 @@ from accord.runtime.project import Project
 from accord.settings import DistillConfig
 
 SMALL: dict[str, Any] = {"batch_size": 6, "max_tokens": 6, "lr": 1e-2, "warmup_steps": 1}
-LEFT = CLOCK | ASKED | {"loss", "forward_kl", "reverse_kl", "agreement"}
+LEFT = PLANNED | ASKED | {"loss", "forward_kl", "reverse_kl", "agreement"}
 
 
 @pytest.fixture

@@ -35,6 +35,12 @@ LLAMA_8B: dict[str, Any] = {
 }
 
 
+def test_a_teacher_is_planned_by_its_own_size(town: Project, llama: str) -> None:
+    found = plan_memory("distill", model="sft", teacher=llama, project=str(town.path))
+    assert found["parts"]["teacher"] == 4 * 8_030_261_248
+    assert found["parts"]["policy"] == 4 * found["shape"]["weights"] < 1e6
+
+
 @pytest.fixture
 def llama(tmp_path: Path) -> str:
     """A folder that holds a configuration and no weights."""

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from small_project import FLAGS, PLANNED, PROMPTS, WINDOW, labeled, lineage_of, plain_scores, rankings, written
 from tiny import SENTENCES
 
 from accord.commands.models import load_model
 from accord.commands.train.reward import reward
-from accord.errors import InputError
+from accord.errors import InputError, UsageError
+from accord.models.folders import load_causal_lm, load_scalar_model
 from accord.records import Prompt
 from accord.runtime.project import Project
 from accord.settings import RewardConfig
@@ -45,6 +47,29 @@ def test_it_leaves_a_classifier_whose_accuracy_and_zero_it_says(unlabeled: Proje
     demonstrated = scored(project, "reward", PROMPTS[:7], "At the market.")
     assert sum(demonstrated) / len(demonstrated) == pytest.approx(0, abs=1e-4)
     assert lineage_of(project, "reward", parents=["sft"], snapshots=["rankings", "demonstrations"])["stage"] == "reward"
+
+
+def test_from_scratch_it_takes_the_architecture_and_no_weight(unlabeled: Project, tmp_path: Path) -> None:
+    project = labeled(unlabeled, tmp_path / "p", rankings())
+    config, before = replace(CONFIG, from_scratch=True, lr=1e-9, epochs=1), torch.random.get_rng_state()
+    for name, seed in (("one", 0), ("again", 0), ("other", 1)):
+        reward(project, name=name, config=replace(config, seed=seed), flags=FLAGS)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    parent = load_causal_lm(project.model("sft")).base_model.state_dict()
+    one, again, other = (load_scalar_model(project.model(name)).base_model.state_dict() for name in ("one", "again", "other"))
+    matrices = [key for key, value in parent.items() if value.ndim == 2 and "norm" not in key]
+    assert {key: value.shape for key, value in one.items()} == {key: value.shape for key, value in parent.items()}
+    for key in matrices:
+        assert torch.allclose(one[key], again[key], atol=1e-6)
+        assert not torch.allclose(one[key], other[key], atol=1e-3)
+        assert not torch.allclose(one[key], parent[key], atol=1e-3)
+    assert lineage_of(project, "one", parents=[], snapshots=["rankings", "demonstrations"])["parents"] == {}
+
+
+@pytest.mark.parametrize(("how", "part"), [({"lora_rank": 2}, "adapters on random ones"), ({"lr": 0.0}, "name lr")])
+def test_from_scratch_is_refused_where_it_cannot_work(how: dict[str, Any], part: str) -> None:
+    with pytest.raises(UsageError, match=part):
+        RewardConfig(**{"lr": 1e-3, "from_scratch": True} | how)
 
 
 def test_a_finished_run_is_resumed_by_doing_nothing(unlabeled: Project, tmp_path: Path, typed: Any) -> None:

@@ -24,6 +24,7 @@ from accord.commands.train.run import (
     askable,
     counted_prompts,
     ending,
+    plan_run,
     save,
     shards,
     snapshot,
@@ -92,6 +93,7 @@ def distill(
         return run
     with run.finishing() as metrics:
         dtype = training_dtype(flags.dtype)
+        plan_run(run, metrics, source, config, dtype, prompts=prompts, teacher=taught_by)
         model, guide = load_model(opened, sft, bits=config.lora_bits), load_model(opened, teacher, bits=config.teacher_bits)
         _check_models(model, guide, config)
         config = with_rates(config, run, model.lm)

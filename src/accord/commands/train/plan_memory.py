@@ -22,7 +22,9 @@ from accord.runtime.jsonable import jsonable
 from accord.runtime.progress import table
 from accord.runtime.project import Project, sections
 
-PlannedMethod = Literal["sft", "reward", "process", "dpo", "kto", "ppo", "grpo", "rloo", "reinforce", "raft", "online-dpo", "star"]
+PlannedMethod = Literal[
+    "sft", "reward", "process", "dpo", "kto", "ppo", "grpo", "rloo", "reinforce", "raft", "online-dpo", "star", "distill"
+]
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 
 
@@ -47,6 +49,7 @@ def plan_memory(
     *,
     model: Annotated[str, Parameter(help="A model: a folder, a hub name, or with --project one of its names.")],
     project: Annotated[str, Parameter(help="The project whose settings and models are meant.")] = "",
+    teacher: Annotated[str, Parameter(help="The teacher of distill; by default it is taken to be as large as the model.")] = "",
     lora_rank: Annotated[int | None, Parameter(help="Rank of the adapters; 0 trains all weights.")] = None,
     lora_bits: Annotated[int | None, Parameter(help="4 quantises the frozen weights; 0 does not.")] = None,
     recompute: Annotated[bool | None, Parameter(help="Recompute activations in the backward pass.")] = None,
@@ -94,6 +97,7 @@ def plan_memory(
     config = dataclasses.replace(config, **own_length(method, config, shape.context))
     load = Load(
         method, config, bytes_of, where.type, prompt_tokens, responses, optimizer=optimizer, processes=processes,
+        teacher=shape_of(locate(opened, teacher) if opened else teacher) if teacher else None,
         room=room or memory_bytes() / (processes if where.type == "cpu" else 1),  # processes share a machine's memory, and no GPU's
     )  # fmt: skip
     return _plain(plan(shape, load, advise=True), room, dataclasses.asdict(shape) | {"weights": shape.weights})

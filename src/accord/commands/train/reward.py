@@ -41,10 +41,12 @@ from accord.feedback.criteria import ranked_by
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.returns import returns
 from accord.feedback.store import Store
+from accord.models.folders import from_scratch
 from accord.records import Demonstration, RankedPrompt, Worth
 from accord.runtime import ranks
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
+from accord.runtime.seeds import generator
 from accord.settings import RewardConfig
 
 Grouped = TypeVar("Grouped", RankedPrompt, Worth)
@@ -97,6 +99,8 @@ def reward(
         plan_run(run, metrics, source, config, dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
         config = with_rates(config, run, model.lm)
+        if config.from_scratch:
+            model = replace(model, lm=from_scratch(model.lm, generator(config.seed, "reward", "scratch")))
         scalar = trainable(scalar_model(model, config.seed, "reward"), config, "reward", "lora")
         split = parts(ranked, config.held_out_group)
         if config.personal:
@@ -147,7 +151,8 @@ def reward(
                 tastes.write(run.folder)
         if held_out:
             metrics["accuracy_heldout_group"] = algorithm.accuracy(scalar, held_out, dtype=dtype, batch_tokens=config.micro_tokens)
-        parents, data = {sft: inputs["sft"]}, {config.learn_from: digest, "demonstrations": shown}
+        parents = {} if config.from_scratch else {sft: inputs["sft"]}
+        data = {config.learn_from: digest, "demonstrations": shown}
         write = tastes.tastes.save if tastes else None
         tokenizer = model.format.tokenizer
         save(opened, name, scalar, tokenizer, run, parents=parents, data=data, config=config, metrics=metrics, beside=write)

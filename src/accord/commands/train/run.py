@@ -330,12 +330,14 @@ def plan_run(
     *,
     prompts: Sequence[Prompt] = (),
     reward_models: int = 0,
+    teacher: str = "",
 ) -> None:
     """Say in one line how much memory a run will take, and put it among its metrics; the models are not opened yet.
 
     Args:
         source: folder or hub name of the model that the run starts from.
         prompts: what a method that samples asks; a token is taken to have three characters.
+        teacher: folder or hub name of the model that `accord distill` learns from.
     """
     longest = max((sum(len(message.content) for message in prompt.messages) for prompt in prompts), default=0) // 3 + 16
     try:
@@ -348,6 +350,7 @@ def plan_run(
             pick_device().type,
             prompt_tokens=longest,
             reward_models=reward_models,
+            teacher=shape_of(teacher) if teacher else None,
             processes=ranks.world(),
             room=memory_bytes(),
         )
