@@ -1,5 +1,4 @@
-"""Rankings by a single criterion: from the flags that labelers ticked, from checked facts, or from answers to a question of the project's
-own."""
+"""Rankings by a single criterion: from labelers' flags, from checked facts, or from answers to a question of the project's own."""
 
 from __future__ import annotations
 
