@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_project import ASKED, PLANNED, FLAGS, HELD_OUT, PRETRAIN, learned, lineage_of, plain_model, written
+from small_project import ASKED, FLAGS, HELD_OUT, PLANNED, PRETRAIN, learned, lineage_of, plain_model, written
 
 from accord.commands.train.distill import distill
 from accord.commands.train.pretrain import pretrain
