@@ -1,5 +1,7 @@
 """Reactions of users to responses: a thumb, a choice of two, a correction, a report of harm; from apps also a score and a comment.
 
+A survey is about the conversation as a whole, and stands at the answer that was its last.
+
 A second reaction of the same kind to the same response replaces the first, which gets a row in ``withdrawn``. Models do not learn from
 reactions directly: ``accord.feedback.review`` turns them into records after consent and a lead's review.
 """
@@ -23,8 +25,9 @@ from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.withdrawals import is_withdrawn
 
-Kind = Literal["thumb", "choice", "correction", "report", "score", "comment", "written", "prompt"]
-"""The last four come from apps alone (``accord.feedback.app_feedback``): a number, a remark, a demonstration, a prompt."""
+Kind = Literal["thumb", "choice", "correction", "report", "score", "comment", "written", "prompt", "survey"]
+"""Score, comment, written and prompt come from apps alone (``accord.feedback.app_feedback``): a number, a remark, a demonstration, a
+prompt. A survey is the mark of a whole conversation."""
 State = Literal["waiting", "accepted", "refused", "lapsed", "withdrawn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GOOD = ("helpful", "correct", "well_written", "other")
@@ -34,6 +37,8 @@ REASONS = tuple(dict.fromkeys(GOOD + BAD))
 LONGEST_NOTE, LONGEST_TEXT = 4_000, 20_000
 """Maximum length in characters of a note, and of a correction."""
 MOST_TAGS, LONGEST_TAG = 20, 60
+BEST = 5
+"""The best mark of a survey; 1 is the worst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +205,10 @@ def _same(connection: Connection, made: Reaction) -> list[str]:
     same = (r.c.turn == made.turn) & (r.c.other == made.other)
     if made.kind == "choice":
         same = same | ((r.c.turn == made.other) & (r.c.other == made.turn))
+    if made.kind == "survey":  # one mark for a conversation
+        t = schema.turns
+        here = select(t.c.conversation).where(t.c.id == made.turn).scalar_subquery()
+        same = r.c.turn.in_(select(t.c.id).where(t.c.conversation == here))
     query = select(r.c.id).where(r.c.user == made.user, r.c.kind == made.kind, same, ~is_withdrawn("reaction", r.c.id))
     return list(connection.scalars(query))
 
@@ -214,8 +223,11 @@ def _still_used(connection: Connection, prompt: str, reaction: str) -> bool:
     newest = v.alias()
     last = select(func.max(newest.c.number)).where(newest.c.reaction == r.c.id).correlate(r).scalar_subquery()
     taken = select(r.c.id).select_from(r.join(v, v.c.reaction == r.c.id))
-    taken = taken.where(v.c.number == last, r.c.kind == "prompt", v.c.verdict == "accepted", r.c.id != reaction)
-    mine = taken.where(v.c.records.contains(json.dumps(prompt), autoescape=True), ~is_withdrawn("reaction", r.c.id))
+    taken = taken.where(v.c.number == last, v.c.verdict == "accepted", r.c.id != reaction)
+    marked = taken.where(r.c.kind == "survey", v.c.records.contains(json.dumps(prompt), autoescape=True), ~is_withdrawn("reaction", r.c.id))
+    if connection.scalar(marked.limit(1)) is not None:
+        return True
+    mine = taken.where(r.c.kind == "prompt", v.c.records.contains(json.dumps(prompt), autoescape=True), ~is_withdrawn("reaction", r.c.id))
     # The prompt's id names its turn, so that the turn's index finds the reaction.
     turn = prompt.removeprefix("api-")
     return connection.scalar(mine.where(r.c.turn.in_((turn, turn.rpartition("-")[0]))).limit(1)) is not None
@@ -261,6 +273,13 @@ def _score(_: Turn, payload: Mapping[str, Any]) -> dict[str, Any]:
     return {"score": float(score)}
 
 
+def _survey(_: Turn, payload: Mapping[str, Any]) -> dict[str, Any]:
+    mark = payload.get("mark")
+    if isinstance(mark, bool) or not isinstance(mark, int) or not 1 <= mark <= BEST:
+        raise Refused("choice_missing")
+    return {"mark": mark}
+
+
 def _comment(_: Turn, payload: Mapping[str, Any]) -> dict[str, Any]:
     if not _text(payload, "note", LONGEST_NOTE).strip() and not payload.get("tags"):
         raise Refused("nothing_said")
@@ -304,4 +323,5 @@ _CLEANERS: dict[Kind, Callable[[Turn, Mapping[str, Any]], dict[str, Any]]] = {
     "comment": _comment,
     "written": _nothing,
     "prompt": _nothing,
+    "survey": _survey,
 }

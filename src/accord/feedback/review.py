@@ -245,6 +245,8 @@ def _records(connection: Connection, item: Item, held_out: float, now: datetime)
     add_responses(connection, [response for response in responses if response.id not in there])
     made += [("response", response.id) for response in responses]
     match kind:
+        case "survey":  # the mark is read from the reaction: ``accord.feedback.returns``
+            pass
         case "choice":
             made.append(_rank(connection, id, prompt, responses, RANKS[payload["choice"]], labeler, now))
         case "correction":

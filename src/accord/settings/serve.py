@@ -32,6 +32,8 @@ class ChatConfig(Seed, Decoding):
     """Longest message in characters."""
     documents: Natural = 8
     """Most documents that a user may add to a conversation, to be quoted in its answers; 0 takes none."""
+    survey: bool = False
+    """Asks users below each conversation how satisfied they are with it, 1 to 5."""
     pictures: Natural = 4
     """Most pictures that a user may add to a message, for models that read pictures; 0 takes none."""
     turns_per_minute: Natural = 20

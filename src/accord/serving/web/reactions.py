@@ -49,6 +49,13 @@ def report(request: Request, id: str) -> Response:
     return _kept(found, account.id, "report", id, {"note": form.get("note").strip()})
 
 
+@router.post("/t/{id}/survey")
+def survey(request: Request, id: str) -> Response:
+    """Store how satisfied the user is with the conversation whose last answer this is."""
+    found, account, form = act(request)
+    return _kept(found, account.id, "survey", id, {"mark": form.whole("mark")})
+
+
 @router.get("/mine")
 def mine(request: Request) -> Response:
     """Show all data kept about a user: consent, conversations, and reactions with their status."""

@@ -43,6 +43,7 @@ WHAT = {
     "comment": _("Comment"),
     "written": _("Demonstration"),
     "prompt": _("Prompt"),
+    "survey": _("Satisfaction with the conversation, of 5:"),
 }
 FINISHES = {
     "stop": "",
