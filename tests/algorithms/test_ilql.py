@@ -103,6 +103,29 @@ def test_q_comes_to_the_fixed_point_of_an_enumerated_token_mdp(asked: dict[str, 
     assert metrics(run)[-1]["q_loss"] < metrics(run)[0]["q_loss"]
 
 
+def test_q_of_a_dialogues_first_turn_is_what_it_leads_to(tmp_path: Path) -> None:
+    """Two turns of one token with two of somebody else's between them: the fixed point is that of two tokens in a row."""
+    config = IlqlConfig(expectile=0.9, lam=0.0, gamma=0.9, adam_beta2=0.95, conservative=0.0, epochs=300, batch_size=25, lr=1e-2,
+                        target_rate=0.2, save_every=1000)  # fmt: skip
+    own = (True, False, False, True)
+    whole = [Episode([*PROMPT, a, 1, 4, b], 4, float(WORTH[a, b]), own) for a, b in itertools.product(range(TOKENS), repeat=2)]
+    run = Run.start(tmp_path, stage="ilql", config=config, inputs={}, resume=False)
+    network = QNetwork(llama(2, vocab=TOKENS, hidden=32, layers=1))
+    ilql.train(config, network=network, episodes=whole, validation=(), run=run, dtype=FP32)
+    with torch.no_grad():
+        first = network.least(network.states(pack([PROMPT]), FP32))[-1]
+    assert (first - exact(config)).abs().max().item() < 0.12
+
+
+def test_a_dialogue_has_losses_at_the_assistants_tokens_alone() -> None:
+    row = Episode([3, 4, 5, 6, 7, 8], 4, 0.5, (True, True, False, True))
+    q_loss, v_loss, unlikely, seen = losses(IlqlConfig(lam=0.0, gamma=0.5), taught(), taught(), [row], FP32)
+    assert len(q_loss) == len(v_loss) == len(unlikely) == row.actions == 3
+    with torch.no_grad():
+        v = taught().value(taught().states(pack([[3, 4, 5, 6, 7]]), FP32))
+    assert seen["return"].tolist() == pytest.approx([0.5 * v[2].item(), 0.5 * v[4].item(), 0.5], abs=1e-5)
+
+
 def taught(seed: int = 0) -> QNetwork:
     """A network with values other than 0."""
     network = QNetwork(llama(5))

@@ -53,6 +53,20 @@ def test_mathematics_is_compared_by_its_value_in_a_process_of_its_own() -> None:
     assert part.score(rows) == {ONE: [1, 1, 0, 0, 1, 1, 1, 0, None, 1]}
 
 
+@pytest.mark.parametrize(
+    ("response", "expected", "worth"),
+    [
+        ("#### 8 * 2", "16", 0), ("8 * 2 = 16\n#### 8 * 2", "16", 0), ("8 * 2", "#### 16", 0), (r"\boxed{8 \times 2}", "16", 0),
+        ("#### 20-4", "16", 0), ("#### 12 + 4", "16", 0), ("#### 48/3", "16", 0), (r"\boxed{\frac{48}{3}}", "16", 0), ("#### 2^4", "16", 0),
+        (r"\boxed{\sqrt{256}}", "16", 0), ("#### 8*2", ["16", "17"], 0), ("#### 3 + 1/2", "3.5", 0),
+        ("#### 16", "16", 1), ("8 * 2 = 16", "16", 1), ("8 * 2 is so\n#### 16", "16", 1), ("#### -16", "-16", 1), ("#### 1/2", "0.5", 1),
+        (r"\boxed{1.2 \times 10^{5}}", "120000", 1), ("$x+1+1$", "$x+2$", 1), ("#### $16", "16", 1), ("#### 8*2", "8*2", 1),
+    ],
+)  # fmt: skip
+def test_a_sum_that_is_left_to_be_done_is_no_number(response: str, expected: Any, worth: float) -> None:
+    assert verifier("math", None)(response, expected) == worth
+
+
 def test_json_is_valid_under_a_schema_or_worth_nothing(tmp_path: Path) -> None:
     path = tmp_path / "person.json"
     path.write_text('{"type": "object", "required": ["name"], "properties": {"age": {"type": "integer", "minimum": 0}}}')

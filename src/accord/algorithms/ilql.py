@@ -1,7 +1,8 @@
 """Offline Q-learning over tokens, from rated or ranked responses: ILQL, and DQN as a variant.
 
 A response is an episode. The prompt and the tokens so far are the state, the next token is the action, and the response's rating is the
-reward of its last token. A separate network learns two Qs and V. Nothing is sampled during training; afterwards samples come from the
+reward of its last token. So is a whole dialogue, in which the assistant's tokens are the actions and what others say leads to the next
+state. A separate network learns two Qs and V. Nothing is sampled during training; afterwards samples come from the
 SFT model with its distribution multiplied by exp(beta (Q - V)) (``engine.guided``).
 
 Follows Snell et al. 2023 (ILQL), section 4, except: Q learns lambda-returns, of which lambda 0 is the paper's one step ahead; the target
@@ -42,16 +43,28 @@ class Episode:
     tokens: list[int]
     kept: int
     worth: float
+    own: tuple[bool, ...] | None = None
+    """Of a dialogue, which of the last ``kept`` tokens are the assistant's; None: all."""
+
+    @property
+    def actions(self) -> int:
+        """How many tokens the assistant chose."""
+        return self.kept if self.own is None else sum(self.own)
 
 
-def episode(prompt: list[int], response: list[int], worth: float, window: RowWindow, name: str) -> Episode:
+def episode(
+    prompt: list[int], response: list[int], worth: float, window: RowWindow, name: str, own: Sequence[bool] | None = None
+) -> Episode:
     """Join prompt and response within the window.
+
+    Args:
+        own: of a dialogue, which tokens of the response are the assistant's.
 
     Raises:
         InputError: they do not fit, or the response is empty; the error names the response.
     """
     row = window.join(prompt, response, name)
-    return Episode(row.tokens, row.kept, worth)
+    return Episode(row.tokens, row.kept, worth, None if own is None else tuple(own))
 
 
 def train(
@@ -124,7 +137,8 @@ def losses(
     config: IlqlConfig, network: QNetwork, target: QNetwork, rows: Sequence[Episode], dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
     """Return for each response token [kept] the loss of both Qs and of V, the conservative term, and the inputs of the metrics."""
-    batch = pack([row.tokens for row in rows], [row.kept for row in rows]).to(network.device)
+    own = [row.own or (True,) * row.kept for row in rows]
+    batch = pack([row.tokens for row in rows], [row.kept for row in rows], own).to(network.device)
     states, at, said = network.states(batch, dtype), batch.targets - 1, batch.tokens[batch.targets]
     before = states.index_select(0, at)
     q, v = network.taken(before, said), network.value(before)
@@ -133,7 +147,7 @@ def losses(
         held = target.taken(known.index_select(0, at), said).amin(0)
         after = network.value(states) if config.backup == "expectile" else target.best(known)
         ends = batch.kept.cumsum(0) - 1
-        following = after[batch.targets].index_fill(0, ends, 0.0)
+        following = after[at.roll(-1)].index_fill(0, ends, 0.0)  # of the state in which the assistant chooses next
         rewards = torch.zeros_like(following).index_copy_(0, ends, torch.tensor([row.worth for row in rows], device=following.device))
         lengths = torch.tensor(batch.kept_counts, dtype=torch.long)
         known_keep = keep_mask(lengths)
@@ -150,7 +164,7 @@ def _accumulate(
 ) -> dict[str, list[Tensor]]:
     """Accumulate this process's share of the gradients of the mean losses over the rows' tokens; return sums over tokens of the step's
     metrics, one per pass."""
-    kept = sum(row.kept for row in rows)
+    kept = sum(row.actions for row in rows)
     sums: dict[str, list[Tensor]] = {}
     for group in divided([len(row.tokens) for row in rows], config.micro_tokens):
         q_loss, v_loss, unlikely, seen = losses(config, network, target, [rows[i] for i in group], dtype)
@@ -163,7 +177,7 @@ def _accumulate(
 
 def _summary(rows: Sequence[Episode], found: Mapping[str, Tensor]) -> dict[str, float]:
     """Return the metrics of a step, means over tokens, which docs/ilql.md defines."""
-    kept = sum(row.kept for row in rows)
+    kept = sum(row.actions for row in rows)
     sums = {name: added(found[name].double() / kept) for name in found if name != "grad_norm"}
     metrics = {
         "q_loss": sums["q_loss"],

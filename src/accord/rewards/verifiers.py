@@ -23,6 +23,9 @@ THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
 FENCED = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 BOXED = re.compile(r"\\boxed\s*{")
 MARK = "####"
+POWER_OF_TEN = re.compile(r"(?<=\d)\s*(?:\\times|\\cdot|[x×*·])\s*10\s*(?:\^|\*\*)\s*\{?-?\d+\}?")
+LEFT_TO_DO = re.compile(r"[\d)}]\s*(?:\\times|\\cdot|\\div|[-+*×·÷x^])\s*[-({\\]*\d|\\sqrt|\)\s*\(")
+FRACTION = re.compile(r"\\[dt]?frac|\d\s*/\s*\d")
 
 
 def verifier(kind: str, argument: Any) -> Verifier:
@@ -73,6 +76,21 @@ def _exact(_: Any) -> Verifier:
     return check
 
 
+def is_calculation(answer: str, expected: str) -> bool:
+    """Return whether an answer is a sum that is left to be done, where the right answer is a plain number.
+
+    It has the number's value, but copying the question's own sum would be right. A fraction is an answer, unless it is of a whole number;
+    so is a number times a power of ten.
+    """
+    try:
+        number = Decimal(normalised(answer_of(expected)))
+    except InvalidOperation:
+        return False
+    said = POWER_OF_TEN.sub("", answer.rpartition("=")[2])
+    whole = number == number.to_integral_value()
+    return LEFT_TO_DO.search(said) is not None or (whole and FRACTION.search(said) is not None)
+
+
 def _math(_: Any) -> Verifier:
     import logging
 
@@ -91,9 +109,13 @@ def _math(_: Any) -> Verifier:
                 return found
         return []
 
+    def right(own: list[Any], each: str) -> bool:
+        said = next((part for part in own if isinstance(part, str)), "")
+        return not is_calculation(said, each) and bool(math_verify.verify(read(each), own))
+
     def check(response: str, expected: Any) -> float:
         own = read(response)
-        return float(bool(own) and any(math_verify.verify(read(each), own) for each in alternatives(expected)))
+        return float(bool(own) and any(right(own, each) for each in alternatives(expected)))
 
     return check
 

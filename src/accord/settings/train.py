@@ -651,6 +651,8 @@ class IlqlConfig(CosineOptimizer, Labels, Training):
     """Strength with which Q - V changes the SFT model's distribution at sampling; 0 leaves it unchanged."""
     target_rate: Annotated[float, Range(above=0, most=1, why="it is above 0 and at most 1")] = 0.02
     """Share of the network that its target takes over at each step (Polyak average)."""
+    turns: Literal["last", "all"] = "last"
+    """Which turns of the assistant are learned in a conversation of several: the last one, or all."""
     epochs: Count = 1
     """Passes over the responses."""
     batch_size: Count = 32

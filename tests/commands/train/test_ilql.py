@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from small_project import CLOCK, FLAGS, labeled, lineage_of, plain_model, rankings, written
-from tiny import weights
+from tiny import chat, weights
 
+from accord.commands.data.import_ import import_
 from accord.commands.models import load_model
 from accord.commands.serve.rules import rules_of
-from accord.commands.train.ilql import ilql
+from accord.commands.train.ilql import _dialogue, ilql  # pyright: ignore[reportPrivateUsage]
+from accord.data.token_rows import RowWindow
 from accord.errors import InputError
 from accord.models.folders import load_causal_lm
-from accord.records import Message, Ranking
+from accord.records import Message, Prompt, Ranking, Response, Worth
 from accord.runtime.project import Project
 from accord.settings import IlqlConfig, ServeConfig
 
@@ -53,6 +56,35 @@ def test_the_chat_chooses_among_replies_by_q(unlabeled: Project, tmp_path: Path)
             state = body(torch.tensor([ids])).last_hidden_state[0, -2]
         assert worth == pytest.approx(float((network.q.detach()[:, ids[-1]] @ state).min()), abs=1e-4)
     assert found[0] != found[1]
+
+
+def test_a_whole_dialogue_is_an_episode_whose_actions_are_the_assistants_words() -> None:
+    said = (Message("user", "Hello."), Message("assistant", "For whom?"), Message("user", "For Ada."))
+    prompt, spoken = Prompt("p", said), chat()
+    row = Worth(prompt, Response("r", "p", "Bread, then.", "m"), 0.5, "ann", "near")
+    made = _dialogue(spoken, row, RowWindow(200))
+    own = made.own or ()
+    assert len(own) == made.kept
+    assert made.tokens == [*spoken.prompt(said), *spoken.response(said, "Bread, then.")], "no token is another than in one rendering"
+    rest = made.tokens[-made.kept :]
+    words = [spoken.tokenizer.decode([id for id, mine in zip(rest, own, strict=True) if mine is which]) for which in (True, False)]
+    assert words == [" For whom?<|end|> Bread, then.<|end|>", "<|user|>Q: For Ada.<|end|><|assistant|>\nA:"]
+    assert made.tokens[: -made.kept] == spoken.prompt(said[:1])
+
+
+def test_whole_dialogues_are_learned_and_the_model_guides(unlabeled: Project, tmp_path: Path) -> None:
+    project = labeled(unlabeled, tmp_path / "p", [])
+    rows: list[dict[str, Any]] = []
+    for number in range(6):
+        turns = [("user", f"Where is bread number {number}?"), ("assistant", "Which bread?"), ("user", "The brown one.")]
+        messages = [{"role": role, "content": text} for role, text in turns]
+        rows.append({"prompt": messages, "chosen": "At the market.", "rejected": "No.", "user": f"u{number}", "split": "train"})
+    path = tmp_path / "dialogues.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    import_(project.path, path, split="train", quiet=True)
+    config = IlqlConfig(lr=1e-2, warmup_steps=1, turns="all")
+    assert ilql(project, config=config, flags=FLAGS).summary["responses"] == 12
+    assert load_model(project, "ilql").lm.guide.beta == config.beta
 
 
 def test_a_finished_run_is_resumed_by_doing_nothing(unlabeled: Project, tmp_path: Path, typed: Any) -> None:

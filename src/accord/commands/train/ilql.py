@@ -6,6 +6,7 @@ Follows Snell et al. 2023 (ILQL), section 4, except as algorithms/ilql.py says.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -86,7 +87,8 @@ def ilql(
         config = with_rates(config, run, model.lm)
         spoken, window = windowed(model.format, config)
         build = partial(_episode, spoken, window=window)
-        episodes = window.fit(split.training, build, "responses")
+        learned = partial(_dialogue, spoken, window=window) if config.turns == "all" else build
+        episodes = window.fit(split.training, learned, "responses")
         network = QNetwork(model.lm, generator(config.seed, "ilql", "heads"))
         network.body = adapted(network.body, config, "ilql", "lora")
         network = as_held(network, config)
@@ -114,3 +116,25 @@ def _episode(chat_format: ChatFormat, row: Worth, window: RowWindow) -> algorith
     """A response's worth as an episode of token ids."""
     prompt, response = chat_format.asked(row.prompt), chat_format.tokens_of(row.prompt, row.response)
     return algorithm.episode(prompt, response, row.worth, window, f"response {row.response.id}")
+
+
+def _dialogue(chat_format: ChatFormat, row: Worth, window: RowWindow) -> algorithm.Episode:
+    """A response's worth as an episode of the whole dialogue: the assistant's tokens of every turn are its own.
+
+    Raises:
+        InputError: the template writes what was said otherwise once the conversation goes on.
+    """
+    turns, name = row.prompt.messages, f"response {row.response.id}"
+    opening, whole, own = list[int](), list[int](), list[bool]()
+    for place in range(1, len(turns) + 1):
+        if place < len(turns) and turns[place].role != "assistant":
+            continue
+        asked = replace(row.prompt, messages=turns[:place])
+        ids = chat_format.asked(asked)
+        said = chat_format.answered(asked, turns[place].content) if place < len(turns) else chat_format.tokens_of(row.prompt, row.response)
+        if own and ids[: len(whole)] != whole:
+            what = "the model's chat template writes earlier turns otherwise once a conversation goes on"
+            raise InputError(what, where=name, hint="learn the last turn alone: --turns last")
+        own += [*([False] * (len(ids) - len(whole)) if own else []), *[True] * len(said)]
+        opening, whole = opening or ids, [*ids, *said]
+    return algorithm.episode(opening, whole[len(opening) :], row.worth, window, name, own)
