@@ -22,7 +22,7 @@ from accord.feedback.provenance import Provenance, record
 from accord.feedback.question_agreement import flag_agreement
 from accord.feedback.snapshot import write_snapshot
 from accord.feedback.tasks import Task
-from accord.records import Demonstration, Guideline, Labeler, Message, Prompt, Ranking, Rating, Response, Thumb
+from accord.records import Demonstration, Guideline, Labeler, Media, Message, Prompt, Ranking, Rating, Response, Thumb, composed
 from accord.runtime.project import Project
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -253,3 +253,15 @@ def test_what_a_file_says_opens_no_tag_and_no_column(tmp_path: Path) -> None:
     card = data_card.write(project, project.run("ppo"), stage="ppo", data={"prompts": digest})
     assert "| a\\|b&lt;script> | 1 |" in card
     assert "| &lt;img> # x | 1 |" in card
+
+
+def test_pictures_and_recordings_are_counted_with_their_prompts(tmp_path: Path) -> None:
+    cat, dog, voice = Media("image", "a" * 64), Media("image", "b" * 64), Media("audio", "c" * 64)
+    asked = [[cat, "What?"], [cat, dog, "Which?"], [cat, voice, "Who?"], ["No picture."]]
+    prompts = [Prompt(f"m{number}", (composed("user", parts),)) for number, parts in enumerate(asked)]
+    project = accord.create(tmp_path / "town")
+    digest = write_snapshot(prompts, project.run("ppo") / "prompts.jsonl")
+    card = data_card.write(project, project.run("ppo"), stage="ppo", data={"prompts": digest})
+    assert "| recordings | 1 | 1 |\n| pictures | 3 | 2 |" in card
+    plain = write_snapshot(prompts[3:], project.run("sft") / "prompts.jsonl")
+    assert "Pictures" not in data_card.write(project, project.run("sft"), stage="ppo", data={"prompts": plain})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from accord.runtime.language_models import Shelf, speaks
+from accord.runtime.language_models import Shelf, sees, speaks
 from accord.runtime.project import Project
 
 
@@ -22,6 +22,8 @@ def write(folder: Path, config: str) -> None:
         (json.dumps({"architectures": ["LlamaForCausalLM"]}), True),
         (json.dumps({"architectures": ["LlamaForSequenceClassification"]}), False),
         (json.dumps({"architectures": ["LlamaForSequenceClassification"], "made_from": "LlamaForCausalLM"}), False),
+        (json.dumps({"architectures": ["LlavaForConditionalGeneration"], "vision_config": {}}), True),
+        (json.dumps({"architectures": ["T5ForConditionalGeneration"]}), False),
         (json.dumps({"architectures": None}), False),
         ("{half of a file, ForCausalLM", False),
     ],
@@ -29,6 +31,19 @@ def write(folder: Path, config: str) -> None:
 def test_the_architecture_tells_a_language_model(tmp_path: Path, config: str, is_one: bool) -> None:
     write(tmp_path / "m", config)
     assert speaks(tmp_path / "m") == is_one
+
+
+def test_a_model_sees_whose_folder_has_a_processor_or_whose_adapter_is_on_one(tmp_path: Path) -> None:
+    write(tmp_path / "m", json.dumps({"architectures": ["LlavaForConditionalGeneration"], "vision_config": {}}))
+    assert not sees(tmp_path / "m")
+    (tmp_path / "m" / "preprocessor_config.json").write_text("{}")
+    assert sees(tmp_path / "m")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "m")}))
+    assert sees(tmp_path / "a")
+    write(tmp_path / "t", json.dumps({"architectures": ["LlamaForCausalLM"]}))
+    (tmp_path / "t" / "preprocessor_config.json").write_text("{}")
+    assert not sees(tmp_path / "t")
 
 
 def test_a_folder_without_a_config_holds_no_language_model(tmp_path: Path) -> None:

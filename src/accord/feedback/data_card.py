@@ -57,6 +57,8 @@ class Row:
     group: str
     responses: frozenset[str]
     models: tuple[str, ...]
+    media: frozenset[tuple[str, str]] = frozenset()
+    """Kind and digest of each picture and recording in the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def rows_of(what: str, path: Path) -> Iterator[Row]:
                 str(row.get("group", "")),
                 frozenset(str(answer["id"]) for answer in answers),
                 tuple(str(answer.get("model", "")) for answer in answers),
+                frozenset((str(each["kind"]), str(each["digest"])) for said in prompt["messages"] for each in said.get("media", ())),
             )
 
 
@@ -148,9 +151,22 @@ def counted(rows: Sequence[Row], data: Mapping[str, str], held_out_group: str = 
     return [
         Section("What", text, columns, what),
         _table("Use cases", "Prompts by use case.", "use case", use_cases),
+        _media(by.values()),
         _table("Origins", "Prompts by where they come from: a file, the chat, an app.", "origin", origins),
         _table("Models", "Responses in the rows, by the model that gave them.", "model", _by_model(rows)),
     ]
+
+
+def _media(rows: Iterable[Row]) -> Section:
+    """Count the pictures and recordings in prompts, and the prompts that hold some, by kind."""
+    prompts, files = Counter[str](), dict[str, set[str]]()
+    for row in rows:
+        prompts.update({kind for kind, _ in row.media})
+        for kind, digest in row.media:
+            files.setdefault(kind, set()).add(digest)
+    names = {"image": "pictures", "audio": "recordings"}
+    table = [(names.get(kind, kind), count, len(files[kind])) for kind, count in sorted(prompts.items())]
+    return Section("Pictures and recordings", "Prompts that hold some, and how many different ones.", ("kind", "prompts", "files"), table)
 
 
 def _by_model(rows: Iterable[Row]) -> Counter[str]:
