@@ -1,6 +1,8 @@
 """Requests at random over every route of every server, in this process: does any end in a 5xx other than 503 or 504, a crash or a hang?
 
-    python benchmarks/fuzz_routes.py --requests 200000 [--seconds 900] [--out benchmarks/results/fuzz_routes.json]
+    python benchmarks/fuzz_routes.py --requests 200000 [--seconds 900] [--seed 1] [--out benchmarks/results/fuzz_routes.json]
+
+The record is the sum of all runs, each with its seed and commit: take a seed that none of them had.
 
 The servers are the whole site (labeling, chat, review, runs, data, people, report) and the API with its routes for apps, over a store and a
 scripted model. A request is a method and an address out of the route tables, with path parts of records that are there or made up, and a
@@ -33,6 +35,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 sys.path.insert(0, str(HERE.parent / "tests" / "serving"))
 
+import summed  # noqa: E402
 from serving.web.conftest import Scripted  # noqa: E402
 from starlette.routing import Mount, Route  # noqa: E402
 from talking import talking_model  # noqa: E402
@@ -405,7 +408,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "fuzz_routes.json")
     given = parser.parse_args()
     found = measure(given.requests, given.seconds, given.seed)
-    given.out.write_text(json.dumps({"at": f"{datetime.now(UTC):%Y-%m-%d}"} | found, indent=2) + "\n")
+    summed.add(given.out, "requests", {"seed": given.seed} | found)
     print(json.dumps(found, indent=2))
     return int(bool(found["failures"]))
 

@@ -340,7 +340,7 @@ def _packed(ground: Ground, out: Path, wanted: Counter[str]) -> None:
 
 
 def restores(ground: Ground) -> None:
-    """Make a project of a backup."""
+    """Make a project of a backup, on PostgreSQL with its rows in a database of its own."""
     project = filled(ground, "restore", 1500, "sqlite")
     wanted = Counter(f"{id}|{text}" for id, text in rows(store_of(project), "SELECT id, text FROM demonstrations"))
     ground.must(ground.forked.run("backup", str(project), str(ground.folder / "one.zip")))
@@ -348,7 +348,8 @@ def restores(ground: Ground) -> None:
         if ground.found["kills"] >= ground.kills:
             break
         made = ground.folder / "made" / f"{number}"
-        words = ("restore", str(ground.folder / "one.zip"), str(made))
+        target = ground.blank()
+        words = ("restore", str(ground.folder / "one.zip"), str(made), *(() if target.startswith("sqlite") else ("--to", target)))
         if number:
             ground.cut(*words)
         if not made.exists():
@@ -637,7 +638,7 @@ KINDS: Mapping[str, tuple[Callable[[Ground], None], bool]] = {
     "serve": (serves, True),
 }
 """The kinds, and whether a server is killed."""
-WITHOUT_STORE = ("checkpoint", "restore")
+WITHOUT_STORE = ("checkpoint",)
 
 
 @contextmanager

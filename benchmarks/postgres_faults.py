@@ -121,7 +121,7 @@ def measure(faults: int, seed: int = 0, seconds: float = 1e9) -> dict[str, Any]:
     wire = Wire(server.folder / ".s.PGSQL.5432")
     try:
         url = server.database()
-        far = f"postgresql+psycopg://accord@127.0.0.1:{wire.port}/{url.split('/')[3].split('?')[0]}?connect_timeout=2"
+        far = f"postgresql+psycopg://accord@127.0.0.1:{wire.port}/{url.split('/')[3].split('?')[0]}?connect_timeout=10"
         with (
             talking_model() as upstream,
             Forked(
@@ -147,7 +147,7 @@ def _worked(ground: Ground, server: Any, wire: Wire, url: str, far: str, upstrea
     psycopg.connect(url.replace("+psycopg", ""), autocommit=True).execute("ALTER SYSTEM SET fsync = on").connection.close()
     project = ground.project("p", far)
     with Store.open(url) as store:
-        fill(store, 40_000 if ground.kills > 20 else 4_000)
+        fill(store, max(4_000, 100 * ground.kills))
         tokens = [accounts.invite(store, "labeler", f"labeler {n}", by="faults", now=datetime.now(UTC)) for n in range(3)]
     words = ("keys", "add", str(project), "faults", "--scope", "chat", "--scope", "feedback", "--store", "feedback", "--json")
     key = json.loads(ground.must(ground.forked.run(*words)).said)["key"]
