@@ -126,6 +126,13 @@ def imports(project: Project, eve: str, tmp_path: Path) -> None:
     import_(project.path, tmp_path / "rows.jsonl", keep_extra=True, skip_bad=True)
 
 
+def claim(store: Store, eve: str) -> None:
+    """A claim of an answer to Eve waits to be checked against a document."""
+    asked = Prompt("claimed", (Message("user", words("claim-asked")),), user=eve)
+    answer = Response("claiming", "claimed", words("claim-answer"), "m")
+    queue.add(store, [queue.Task("t-fact", "fact", asked, (answer,), fact=queue.Fact(words("claim"), 0, words("claim-document")))])
+
+
 def runs(project: Project, store: Store, *quoted: str) -> None:
     """A model learned from it all; its run keeps copies, and judges and rollouts have quoted them."""
     folder = project.path / "runs" / "sft"
@@ -166,6 +173,7 @@ def test_nothing_is_left_of_a_labeler_who_chats_and_is_imported(project: Project
         talks(store, eve)
     imports(project, eve, tmp_path)
     with Store.open(project.store_url) as store:
+        claim(store, eve)
         runs(project, store, "imported", "demonstration")
         before = [(where, place) for where, content in cells(store) for place in planted(content)]
         found = {where for where, _ in before}
