@@ -6,32 +6,36 @@
         accord.feedback(answer.id, user="ann", consent=True, thumb="down", correction="Rye.")
 
 Every request has an idempotency key, so that it is repeated safely when the connection breaks or the server is busy. It needs httpx:
-pip install accord-rlhf. Use it from a thread in an asynchronous app; a FastAPI route with `def` runs in one.
+pip install accord-rlhf. In asynchronous code `AsyncClient` has the same methods to be awaited; a FastAPI route with `def` needs none of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import wraps
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import httpx
 
 from accord.errors import RunError
 
-__all__ = ["Choice", "Client", "Item", "Rejected", "Stored", "verified"]
+__all__ = ["AsyncClient", "Choice", "Client", "Item", "Rejected", "Stored", "verified"]
 
 AGAIN = (408, 429, 502, 503, 504)
 """Statuses after which the same request may succeed."""
 LONGEST_WAIT = 30.0
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 Thumb = Literal["up", "down"]
 Message = Mapping[str, str]
 """A turn: ``{"role": "user", "content": "..."}``."""
@@ -240,6 +244,48 @@ class Client:
                 wait = _wait(reply, wait)
             time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _awaited(method: Callable[Concatenate[Client, Given], Found]) -> Callable[Concatenate[AsyncClient, Given], Coroutine[Any, Any, Found]]:
+    """Return a method of ``Client`` as one to be awaited: it runs in a thread, so that the event loop goes on."""
+
+    @wraps(method)
+    async def call(self: AsyncClient, *args: Given.args, **named: Given.kwargs) -> Found:
+        return await asyncio.to_thread(method, self.client, *args, **named)
+
+    return call
+
+
+class AsyncClient:
+    """The same connection in asynchronous code: every method of ``Client``, to be awaited. Use it with ``async with``.
+
+    A call that is cancelled while it waits may have been stored; its idempotency key sees to it that a repeat is stored once.
+
+    Args:
+        url: as for ``Client``, and so are the others.
+    """
+
+    def __init__(
+        self, url: str, key: str, *, timeout: float = 30.0, retries: int = 3, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.client = Client(url, key, timeout=timeout, retries=retries, transport=transport)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    close = _awaited(Client.close)
+    feedback = _awaited(Client.feedback)
+    compare = _awaited(Client.compare)
+    demonstrate = _awaited(Client.demonstrate)
+    prompt = _awaited(Client.prompt)
+    consent = _awaited(Client.consent)
+    state = _awaited(Client.state)
+    withdraw = _awaited(Client.withdraw)
+    user = _awaited(Client.user)
+    erase = _awaited(Client.erase)
 
 
 def verified(body: bytes | str, signature: str, secret: str, *, tolerance: float = 300.0) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from serving.apps.conftest import Served, response_id
 
-from accord.client import Choice, Client, Rejected
+from accord.client import AsyncClient, Choice, Client, Rejected
 from accord.feedback import review
 from accord.serving.screens import EVERYTHING
 
@@ -123,3 +123,23 @@ def test_the_button_for_open_webui_sends_what_was_typed(served: Served, typed: s
     found = review.waiting(served.store, EVERYTHING)
     assert sorted(item.reaction.kind for item in found) == sorted(kinds)
     assert all(item.answers[0].text == "Wheat." for item in found)
+
+
+def test_the_asynchronous_client_has_every_method_and_lets_others_go_on(served: Served) -> None:
+    token, _ = served.keys.add("bakery", scopes=("chat", "feedback"), store="feedback")
+    one = response_id(served.client("bakery"))
+
+    async def talk() -> None:
+        async with AsyncClient(served.url, token, transport=Breaks(1)) as accord:
+            told, other = await asyncio.gather(
+                accord.feedback(one, user="ann", consent=True, thumb="up"), accord.demonstrate(ASKED, "Rye.", user="bob")
+            )
+            assert [item.kind for item in (*told.items, *other.items)] == ["thumb", "demonstration"]
+            assert (await accord.state(told.items[0].id)).items[0].state == "waiting_for_review"
+            with pytest.raises(Rejected, match="404"):
+                await accord.withdraw("f-none")
+            assert (await accord.erase("ann"))["reactions"] >= 1
+
+    asyncio.run(talk())
+    public = {name for name in vars(Client) if not name.startswith("_")}
+    assert public <= {name for name in vars(AsyncClient) if not name.startswith("_")}
