@@ -17,6 +17,10 @@ printf '\n== asking_back\n'
 python "$HERE/asking_back.py" "$FOLDER" || failed=1
 printf '\n== picture_town\n'
 python "$HERE/picture_town.py" "$FOLDER/pictures" --seeds $SEEDS || failed=1
+if [ -n "${GSM8K:-}" ]; then  # a folder with GSM8K's train.jsonl.gz and test.jsonl.gz
+    printf '\n== gsm8k_steps\n'
+    python "$HERE/gsm8k_steps.py" "$FOLDER" --data "$GSM8K" --seeds $SEEDS || failed=1
+fi
 for script in demonstrations_or_comparisons why_preferences whose_values fair_rewards patience; do
     printf '\n== %s\n' "$script"
     python "$HERE/$script.py" "$FOLDER/small" --seeds $SEEDS || failed=1
