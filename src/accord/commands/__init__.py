@@ -23,8 +23,8 @@ GROUPS = {
 
 TOGETHER = frozenset(
     {
-        *("distill", "dpo", "generative-reward", "grpo", "ilql", "kto", "online-dpo", "ppo", "pretrain", "process", "raft", "reinforce"),
-        *("reward", "rloo", "sample", "sft", "star"),
+        *("distill", "dpo", "grpo", "ilql", "kto", "online-dpo", "ppo", "pretrain", "process", "raft", "reinforce", "reward", "rloo"),
+        *("sample", "sft", "star"),
     }
 )
 """Commands that several processes run together. Every other command is refused there: each process would do all of its work."""

@@ -46,7 +46,6 @@ from accord.evaluation.statistics import group_means, interval
 from accord.feedback.labeler_kinds import said_by
 from accord.feedback.store import Store
 from accord.records import Demonstration, Message, Prompt, RankedPrompt, Rating, Response, Sampling
-from accord.runtime import ranks
 from accord.runtime.project import Project
 from accord.runtime.runs import Run
 from accord.runtime.seeds import generator
@@ -206,7 +205,7 @@ def _accuracy(model: Model, pairs: Sequence[Demonstration], config: GenerativeRe
     """Return how often the model's greedy verdicts, asked in both orders, are people's; a mean over held-out prompts, ties one half."""
     order: list[int] = torch.randperm(len(pairs), generator=generator(0, "generative-reward", "accuracy")).tolist()
     some = [pairs[place] for place in order[: config.held_out_pairs]]
-    if not some or ranks.world() > 1:
+    if not some:
         return {}
     asked, prompts = list[tuple[Message, ...]](), list[Prompt]()
     for row in some:
