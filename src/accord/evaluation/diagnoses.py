@@ -19,6 +19,8 @@ from accord.evaluation.trends import Floats, ends, late, sure
 from accord.runtime.logs import Metrics
 from accord.settings.methods import PREFERENCE, SAMPLING
 
+GRAVE_LEAK = 0.01
+"""Share of training prompts that are held out too, from which what validation says is in doubt."""
 SLOWER = ("padded", "grouped", "whole")
 """The levels of the plain path, as ``models.paths`` names them."""
 
@@ -41,6 +43,8 @@ class Facts:
     """Models whose padding token is also the token that ends a response, with that token."""
     changed: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     """Parents that have changed since the run learned from them: digest then and now."""
+    leaked: tuple[int, int] = (0, 0)
+    """Prompts in training whose conversation is in a held-out split too, and all prompts in training."""
     paths: Mapping[str, str] = field(default_factory=dict[str, str])
     """How each of the run's models is computed, config.json's ``paths``."""
     agreement: tuple[float, float, float] | None = None
@@ -347,6 +351,13 @@ def parent_changed(facts: Facts) -> Iterator[Finding]:
         yield Finding("parent_changed", "medium", 1.0, {"name": name, "was": was[:10], "now": now[:10]})
 
 
+def contaminated(facts: Facts) -> Iterator[Finding]:
+    """Medium, high: training has conversations of a held-out split; high from a hundredth of its prompts on."""
+    both, prompts = facts.leaked
+    if both:
+        yield Finding("contaminated", "high" if both >= GRAVE_LEAK * prompts else "medium", 1.0, {"both": both, "prompts": prompts})
+
+
 def pad_is_eos(facts: Facts) -> Iterator[Finding]:
     """Low: the padding token is also the token that ends a response, by tokenizer_config.json."""
     for name, token in facts.pad_is_eos.items():
@@ -392,5 +403,6 @@ Rule = Callable[[Facts], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     *(negative_kl, reference_differs, sampler_gap, no_eos, cut_samples, writes_on, value_not_learning, clip_fraction, entropy_collapse),
     *(lr_too_high, not_moving, ptx_tax, not_learning, overfits, reward_at_chance, reward_overfits),
-    *(labels_at_chance, likelihood_falls, drifts_away, template_mismatch, parent_changed, pad_is_eos, plain_path, makes_up_more),
+    *(labels_at_chance, likelihood_falls, drifts_away, template_mismatch, parent_changed, contaminated, pad_is_eos, plain_path),
+    makes_up_more,
 )

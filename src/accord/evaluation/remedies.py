@@ -345,6 +345,23 @@ LEARNING: dict[str, Remedy] = {
             "steps": ("Train for fewer epochs.", "减少训练轮数。"),
         },
     ),
+    "contaminated": Remedy(
+        ("Training has prompts that are held out", "训练数据含有留出的提示词"),
+        (
+            "{both} of {prompts} training prompts are in a held-out split too, word for word: validation and tests flatter the model.",
+            "{prompts} 条训练提示词中有 {both} 条也逐字出现在留出的划分中：验证和测试的结果会偏高。",
+        ),
+        {
+            "remove": (
+                "`accord inspect` names them; take one of each two out with `accord remove`, and train again.",
+                "`accord inspect` 会列出它们；用 `accord remove` 去掉其中之一，然后重新训练。",
+            ),
+            "users": (
+                "Import with `--split auto`, which keeps all prompts of one user, and each conversation, in one split.",
+                "导入时使用 `--split auto`：同一用户的提示词和同一对话只会在一个划分中。",
+            ),
+        },
+    ),
     "plain_path": Remedy(
         ("A model runs on the plain path", "有模型走的是普通路径"),
         (

@@ -141,6 +141,18 @@ def test_padding_that_is_the_stop_token(town: Path) -> None:
     assert findings["no_eos"].causes[0] == "pad"
 
 
+def test_training_on_prompts_that_are_held_out(town: Path) -> None:
+    assert "contaminated" not in diagnosed(town, "sft", judges=False)
+    lines = (town / "runs" / "sft" / "demonstrations.jsonl").read_text("utf-8").splitlines()
+    prompts = {row["prompt"]["id"] for row in map(json.loads, lines) if row["prompt"]["split"] == "train"}
+    with Store.open(Project.open(town).store_url) as store:
+        learned = next(prompt for prompt in store.prompts("train") if prompt.id in prompts)
+        store.add_prompts([replace(learned, id="again", user="somebody else", split="test")])
+    finding = diagnosed(town, "sft", judges=False)["contaminated"]
+    assert finding.severity == "high"
+    assert f"1 of {len(prompts)} training prompts" in finding.what()
+
+
 def test_a_model_on_the_plain_path(town: Path) -> None:
     assert "plain_path" not in diagnosed(town, judges=False)
     path = town / "runs" / "ppo" / "config.json"

@@ -22,6 +22,8 @@ from accord.errors import AccordError, InputError
 from accord.evaluation.findings import MEASURED_BY, Finding
 from accord.evaluation.run_facts import RESULTS, changed, examine, note_alarms, read_facts
 from accord.feedback.agreement import pairwise_agreement
+from accord.feedback.data_card import rows_of
+from accord.feedback.leaks import leaks
 from accord.feedback.store import Store
 from accord.runtime import lineage
 from accord.runtime.device import choose_device
@@ -32,6 +34,8 @@ from accord.runtime.runs import Run
 from accord.settings.methods import SAMPLING
 
 RESAMPLES = 500
+SNAPSHOTS = ("demonstrations", "rankings", "thumbs", "ratings", "prompts")
+"""What a run can have learned from, as files in its folder."""
 LEAST_PAIRS = 30
 """Untied pairs labeled twice, from which an agreement says anything."""
 
@@ -97,7 +101,7 @@ def findings_of(project: Project, name: str, agreement: tuple[float, float, floa
         judges: also ask judges about the samples, which loads models.
     """
     folder = project.run(name)
-    facts = replace(read_facts(folder), agreement=agreement, changed=changed_parents(project, name))
+    facts = replace(read_facts(folder), agreement=agreement, changed=changed_parents(project, name), leaked=leaked_into(project, name))
     if judges and facts.stage in SAMPLING and facts.samples:
         # The one part of the doctor that needs torch: a doctor without judges starts at once.
         from accord.commands.evaluate.doctor_judges import with_opinions
@@ -133,6 +137,20 @@ def labeler_agreement(project: Project) -> tuple[float, float, float] | None:
     mean, low, high = found.dropped
     known = all(map(math.isfinite, (mean, low, high))) and found.untied_pairs >= LEAST_PAIRS
     return (mean, low, high) if known else None
+
+
+def leaked_into(project: Project, name: str) -> tuple[int, int]:
+    """Return how many prompts a run learned from have their conversation in a held-out split of the database too, and how many it has."""
+    files = [path for what in SNAPSHOTS if (path := project.run(name) / f"{what}.jsonl").is_file()]
+    learned = {row.prompt for path in files for row in rows_of(path.stem, path) if row.split == "train"}
+    if not learned:
+        return 0, 0
+    try:
+        with Store.open(project.store_url) as store:
+            both = {id for leak in leaks(store) if "train" in leak.splits for id in leak.prompts}
+    except AccordError:
+        return 0, len(learned)
+    return len(learned & both), len(learned)
 
 
 def changed_parents(project: Project, name: str) -> dict[str, tuple[str, str]]:
