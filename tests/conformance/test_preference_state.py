@@ -143,6 +143,7 @@ OF_THE_STAGE = {
     "good_quality",
     "bad_quality",
     "returns",
+    "turns",
     "beta",
     "keep_adapter",
     "save_dtype",

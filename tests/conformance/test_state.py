@@ -209,11 +209,12 @@ def read_fields(kind: type) -> set[str]:
     """What is read of a configuration, by itself or through its properties and methods: as ``config.field``, or by the name a function or class gives it."""
     name, found = kind.__name__, set[str]()
     mixins = {base.__name__ for base in kind.__mro__[1:-1]}
+    parents = mixins & {section.__name__ for section in sections().values()}
     held = {
         ast.unparse(n.target) for _, nodes in sources() for n in nodes if isinstance(n, ast.AnnAssign) and name in ast.unparse(n.annotation)
     }
     for text, nodes in sources():
-        names = {name} | (mixins if "accord.settings.mixins" in text else set())
+        names = {name} | parents | (mixins if "accord.settings.mixins" in text else set())
         arguments = [n for n in nodes if isinstance(n, ast.arg) and n.annotation]
         asked = {n.arg for n in arguments if any(one in ast.unparse(n.annotation) for one in names)}
         called = {f".{field}" for field in held} | asked | ({"config", "limits", "cutoffs"} if name in text or ".config" in text else set())
