@@ -64,22 +64,31 @@ def test_six_responses_are_ranked_by_keyboard_alone(site: Server, come: Come) ->
     assert 0 < saved.seconds < 120
 
 
-def test_ratings_fill_in_the_ranking_with_ties_and_follow_a_changed_rating(site: Server, come: Come) -> None:
+@pytest.mark.parametrize(
+    ("locale", "best", "contradicted", "done"),
+    [
+        ("en-US", "1 best", "You rated A 5 and C 1, but C has the better rank.", "No tasks for you right now"),
+        ("zh-CN", "1 最好", "您给 A 打了 5 分，给 C 打了 1 分，但 C 的名次更靠前。", "目前没有任务"),
+    ],
+)
+def test_ratings_fill_in_the_ranking_with_ties_and_follow_a_changed_rating(
+    site: Server, come: Come, locale: str, best: str, contradicted: str, done: str
+) -> None:
     site.queue(task(1, k=3))
-    page = come()
+    page = come("ann", locale=locale)
     page.goto(f"{site.address}/next")
     keys(page, "Enter", "5", "Enter", "6", "Enter", "5", "Enter")
     rungs = page.locator(".rung")
-    expect(rungs.nth(0)).to_have_text("1 bestB")
+    expect(rungs.nth(0)).to_have_text(f"{best}B")
     expect(rungs.nth(1)).to_have_text("2AC")
     keys(page, "ArrowLeft", "7", "Enter")
-    expect(rungs.nth(0)).to_have_text("1 bestC")
+    expect(rungs.nth(0)).to_have_text(f"{best}C")
     keys(page, "3", "ArrowLeft", "1", "Enter")
     expect(rungs.nth(2)).to_have_text("3A")  # a rank that somebody gave stays
     keys(page, "Enter")
-    expect(page.locator("#problems")).to_contain_text("You rated A 5 and C 1, but C has the better rank.")
+    expect(page.locator("#problems")).to_contain_text(contradicted)
     keys(page, "Enter")
-    expect(page.get_by_role("heading", name="No tasks for you right now")).to_be_visible()
+    expect(page.get_by_role("heading", name=done)).to_be_visible()
     saved = one(site)
     assert [saved.payload["ranks"][id] for id in saved.shown] == [3, 2, 1]
 
