@@ -15,7 +15,7 @@ class Wire:
     def __init__(self, socket_file: Path) -> None:
         self.to, self.cut = socket_file, threading.Event()
         self.entrance = socket.create_server(("127.0.0.1", 0), backlog=100)
-        self.open = weakref.WeakSet([self.entrance])  # what nobody reads any more is closed with its thread
+        self.open = weakref.WeakSet([self.entrance])
         threading.Thread(target=self._enter, daemon=True).start()
 
     @property
@@ -31,6 +31,7 @@ class Wire:
                     far.connect(str(self.to))
                 except OSError:  # the server is down
                     near.close()
+                    far.close()
                     continue
                 for one, other in ((near, far), (far, near)):
                     threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
@@ -43,6 +44,7 @@ class Wire:
         if not self.cut.is_set():
             with suppress(OSError):
                 other.shutdown(socket.SHUT_RDWR)
+        one.close()
 
     def close(self) -> None:
         for each in list(self.open):
