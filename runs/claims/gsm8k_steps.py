@@ -37,7 +37,7 @@ from accord import (
     solve,
 )
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 MOST = 12
 """Largest number in a calculation; larger ones are left out, which a model of this size has too little room to learn."""
 LONGEST = 40
@@ -47,7 +47,7 @@ MARKED = re.compile(r"([^\n]*?)<<(\d{1,2})([-+*/])(\d{1,2})=(\d{1,2})>>")
 SHAPE: dict[str, Any] = {"vocab_size": 600, "hidden_size": 48, "layers": 2, "heads": 4, "intermediate_size": 128, "context": 96}
 RL: dict[str, Any] = {"steps": 150, "batch_size": 256, "minibatch_size": 256, "epochs": 1, "max_tokens": 16, "lr": 1e-3, "muon_lr": 2e-3}
 RL |= {"kl_coef": 0.0, "save_every": 200}
-"""Chosen by the held-out lines of seed 0; seeds 1 and 2 had no part in it."""
+"""Chosen by the held-out lines of seed 0; the other seeds had no part in it."""
 FLAGS = RunFlags(resume=True, dtype="float32")
 REWARD = '''"""1 where the number behind the last #### is that of the column."""
 

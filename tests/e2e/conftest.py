@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -176,9 +178,28 @@ def come(site: Server, browser: Browser) -> Iterator[Come]:
         return page
 
     yield enter
+    # Chromium has been seen to wait for a page of its own that never closed, and Playwright waits for Chromium.
+    impatient = threading.Timer(60.0, end_renderers)
+    impatient.start()
     for context in contexts:
         context.close()
+    impatient.cancel()
     assert not errors, errors
+
+
+def end_renderers() -> None:
+    """Kill the processes of the browser's pages: it closes what they held, and lives on."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"--type=renderer" in (process / "cmdline").read_bytes() and os.getpid() in _parents(process):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def _parents(process: Path) -> Iterator[int]:
+    """Yield the processes that a process came from, nearest first."""
+    while (parent := int((process / "stat").read_text().rpartition(")")[2].split()[1])) > 1:
+        yield parent
+        process = Path("/proc") / str(parent)
 
 
 def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
