@@ -198,6 +198,14 @@ def test_a_score_is_a_thumb_only_if_its_name_asks_for_approval(tmp_path: Path, s
     assert read(path).prompts[0].extra["trace-t"]["scores"][0]["name"] == score["name"]  # type: ignore[index]
 
 
+def test_half_a_pair_deep_in_a_chat_is_refused(tmp_path: Path) -> None:
+    asked = {"id": "u", "parentId": None, "childrenIds": ["a"], "role": "user", "content": "Hi"}
+    said = {"id": "a", "parentId": "u", "childrenIds": [], "role": "assistant", "content": "Hm\ud800", "model": "tiny"}
+    chat = {"id": "c", "user_id": "ann", "chat": {"history": {"messages": {"u": asked, "a": said}, "currentId": "a"}}}
+    with pytest.raises(InputError, match="half of a surrogate pair"):
+        read(wrote(tmp_path, chat))
+
+
 def test_answers_that_were_passed_over_are_not_equal(tmp_path: Path) -> None:
     """One pair for each: that the two others are equally good is said by nobody."""
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
