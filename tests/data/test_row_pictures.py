@@ -56,6 +56,14 @@ PICTURE = FIRST.named()
 PLAIN = composed("user", [PICTURE, "\nWhat is it?"])
 
 
+@pytest.mark.parametrize("wrong", [{"model": "a"}, {"model": ["a"]}, {"annotations": {"Helpfulness": {"Rating": "5"}}}])
+def test_completions_that_are_no_lists_of_one_length_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    rated = {"annotations": [{"Helpfulness": {"Rating": "5"}}] * 2, "model": ["a", "b"], "response": ["Squares.", "A dog."]}
+    row = {"prompt": "What is it?", "models": ["a", "b"], "completions": rated | wrong, "image": URL}
+    with pytest.raises(InputError, match="lists of one length"):
+        rows(tmp_path, row, name="rows.jsonl")
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

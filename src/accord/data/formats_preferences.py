@@ -23,7 +23,7 @@ from accord.data.row_records import (
     ranked,
     unusable,
 )
-from accord.data.rows import TOGETHER, Fault, Row, first_object
+from accord.data.rows import TOGETHER, Fault, Row, first_object, shown
 from accord.data.spans import Span
 from accord.records import Message, Prompt, Response
 
@@ -69,6 +69,8 @@ def vlfeedback(row: Row) -> Taken:
     given = row.peek("completions")
     if isinstance(given, dict):
         lists = cast("dict[str, list[Any]]", given)
+        if not all(isinstance(cells, list) for cells in lists.values()) or len(set(map(len, lists.values()))) > 1:
+            raise row.error("completions", f"an object of lists of one length is needed, not {shown(given)}")
         rows = [dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]
         row.raw("completions")
         row = row.like({**row.value, "completions": rows})
