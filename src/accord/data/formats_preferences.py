@@ -68,9 +68,9 @@ def vlfeedback(row: Row) -> Taken:
     """
     given = row.peek("completions")
     if isinstance(given, dict):
-        lists = cast("dict[str, list[Any]]", given)
+        lists = cast("dict[str, Any]", given)
         if not all(isinstance(cells, list) for cells in lists.values()) or len(set(map(len, lists.values()))) > 1:
-            raise row.error("completions", f"an object of lists of one length is needed, not {shown(given)}")
+            raise row.error("completions", f"an object of lists of one length is needed, not {shown(lists)}")
         rows = [dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]
         row.raw("completions")
         row = row.like({**row.value, "completions": rows})
