@@ -25,7 +25,7 @@ from accord.data.row_extra import with_extra
 from accord.data.row_pictures import laid_out, refuse_in_answers
 from accord.data.row_reader import rows_of
 from accord.data.row_records import Known, Record, Take, Taken
-from accord.data.rows import HALF_A_PAIR, Fault, Row, unstorable
+from accord.data.rows import HALF_A_PAIR, Fault, Row
 from accord.data.sources import Source, files_of, published_split
 from accord.data.unread import name_of, refusal, value_at, without
 from accord.errors import InputError
@@ -316,27 +316,12 @@ def _take(name: str, known: Known, thumbs: frozenset[str]) -> Take:
 def _tried(format: Format, take: Take, row: Row) -> Taken | Fault:
     try:
         taken = tell_unread(format, row, take(row))
-        _refuse_unstorable(taken.records, row)
         refuse_in_answers([each.text for each in taken.records if isinstance(each, Response | Demonstration)], row)
         return replace(taken, measured=True) if format.measures else taken
     except InputError as error:
         return row.fault(error)
     except UnicodeEncodeError:  # of a text that is nested too deep for the row to have checked it, when its digest was taken
         return row.fault(InputError(HALF_A_PAIR, where=row.where))
-
-
-def _refuse_unstorable(records: Sequence[Record], row: Row) -> None:
-    """Refuse what no database keeps, wherever a format found its texts. Raises InputError."""
-    for record in records:
-        if isinstance(record, Prompt):
-            texts = [message.content for message in record.messages]
-        elif isinstance(record, Response | Demonstration):
-            texts = [record.text]
-        else:
-            continue
-        for text in texts:
-            if fault := unstorable(text):
-                raise InputError(fault, where=row.where)
 
 
 def _named(row: Row | Fault, source: Source, dropped: set[str]) -> Row | Fault:

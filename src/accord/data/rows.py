@@ -27,7 +27,6 @@ _CELL = 1_000_000
 """Longest table cell that is parsed as a list."""
 TOGETHER = ""
 """The field in which a gathered row holds the rows it was made of, so that their fields keep their names."""
-NUL = "contains a NUL character"
 HALF_A_PAIR = "contains half of a surrogate pair, which is not valid Unicode"
 _GATHERED = re.compile(r"^\[\d+\]\.")
 
@@ -231,8 +230,10 @@ class Row:
     def _string(self, field: str, value: object) -> str:
         if not isinstance(value, str):
             raise self.error(field, "missing" if value is None else f"not a string: {shown(value)}")
-        if fault := unstorable(value):
-            raise self.error(field, fault, "remove it; is the file UTF-16, or binary?" if fault == NUL else "")
+        if "\0" in value:
+            raise self.error(field, "contains a NUL character", "remove it; is the file UTF-16, or binary?")
+        if not _encodable(value):
+            raise self.error(field, HALF_A_PAIR)
         return value
 
 
@@ -307,12 +308,9 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int) else str(value)
 
 
-def unstorable(text: str) -> str:
-    """Return what keeps a text from any database and any file in UTF-8; empty where nothing does."""
-    if "\0" in text:
-        return NUL
+def _encodable(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return HALF_A_PAIR
-    return ""
+        return False
+    return True
