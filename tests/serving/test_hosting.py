@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import random
 import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -53,6 +55,32 @@ def test_the_same_seed_gives_the_same_text_alone_and_among_thirty() -> None:
         assert len(set(lonely)) > 20
 
     served(hosting, work)
+
+
+def test_a_host_whose_closing_is_cancelled_ends_its_worker_before_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = list[threading.ExceptHookArgs]()
+    monkeypatch.setattr(threading, "excepthook", said.append)
+
+    async def run() -> None:
+        hosting = host()
+        await hosting.start()
+        busy = ThreadPoolExecutor(1)  # closing waits for a thread, so the cancelling comes before it
+        busy.submit(time.sleep, 0.1)
+        asyncio.get_running_loop().set_default_executor(busy)
+        hosting._running().post(lambda: time.sleep(0.4))
+        task = asyncio.current_task()
+        assert task
+        task.cancel()
+        await hosting.close()
+
+    before = set(threading.enumerate())
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(run())
+    workers = [thread for thread in threading.enumerate() if thread not in before]
+    for worker in workers:
+        worker.join(10)
+    assert not said, said[0].exc_value
+    assert not workers
 
 
 def test_a_closed_iterator_frees_its_place() -> None:

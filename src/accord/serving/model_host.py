@@ -245,7 +245,8 @@ class ModelHost:
         self._served = {}
         if worker:
             worker.post(None)
-            await asyncio.to_thread(worker.join)
+            # Ctrl-C cancels who waits here; without the shield the loop could end before the worker has told its last requests.
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, worker.join))
 
     async def swap(self, name: str, model: str) -> None:
         """Let another model answer under a name from now on. Requests under way finish with the model they began with.
