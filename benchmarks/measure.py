@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from work import SIZES, Size
+from work import LENGTHS, SIZES, Size, sized
 
 STARTED = "BENCH_STARTED"
 """Environment variable with the parent's ``time.monotonic()`` just before it started the worker."""
@@ -45,6 +45,7 @@ class Measurement:
 
     name: str
     size: str
+    lengths: str
     dtype: str
     value: float
     unit: str
@@ -63,12 +64,13 @@ def read_task() -> Task:
     parser.add_argument("task")
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("models", type=Path)
+    parser.add_argument("--lengths", choices=LENGTHS, default="short")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--options", type=json.loads, default={})
     args = parser.parse_args()
-    return Task(args.task, SIZES[args.size], args.models, args.steps, args.warmup, args.seed, args.options)
+    return Task(args.task, sized(args.size, args.lengths), args.models, args.steps, args.warmup, args.seed, args.options)
 
 
 def matmul_gflops(n: int = 1024, repeats: int = 7) -> dict[str, float]:
@@ -157,7 +159,7 @@ def run(measurers: dict[str, Callable[[Task], Outcome]]) -> None:
     after = matmul_gflops()
     matmul = {dtype: [*([before[dtype]] if before else []), after[dtype]] for dtype in after}
     measurement = Measurement(
-        task.name, task.size.name, outcome.dtype, outcome.value, outcome.unit, peak, faults, outcome.seconds, matmul,
+        task.name, task.size.name, task.size.lengths, outcome.dtype, outcome.value, outcome.unit, peak, faults, outcome.seconds, matmul,
         outcome.phases, task.options, outcome.checks,
     )  # fmt: skip
     print(json.dumps(asdict(measurement)), flush=True)

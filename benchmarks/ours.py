@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from measure import Lap, Outcome, Task, run, seconds_since_start
-from work import EOS, GENERATE_NEW, GENERATE_PROMPT, GROUP, Pair, even_share, examples, pairs, prompts
+from work import EOS, GROUP, RANKED, Pair, even_share, examples, pairs, prompts, rankings
 
 from accord import DpoConfig, GrpoConfig, LocalSampler, PpoConfig, RewardConfig, RewardModel, Run, Sampling, SftConfig
 from accord.algorithms import dpo, grpo, ppo, reward, sft
@@ -93,14 +93,29 @@ def _ranking(pair: Pair) -> reward.RankedRows:
 
 def train_reward(task: Task) -> Outcome:
     """Pairs a second, each two responses, from the policy's body with a fresh head."""
-    lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
-    rows = [_ranking(pair) for pair in pairs(size, size.reward_batch * steps, task.seed)]
-    model = scalar_from(load_causal_lm(task.models / "policy"), new_head(size.hidden, generator(task.seed, "reward", "head")))
-    config = RewardConfig(seed=task.seed, lr=LR, epochs=1, batch_size=size.reward_batch, save_every=steps, lora_rank=size.rank)
+    batch = task.size.reward_batch
+    rows = [_ranking(pair) for pair in pairs(task.size, batch * (task.steps + task.warmup), task.seed)]
+    return _train_reward(task, rows, batch, "pairs/s")
+
+
+def train_rankings(task: Task) -> Outcome:
+    """Rankings of nine a second."""
+    batch = task.size.ranking_batch
+    found = rankings(task.size, batch * (task.steps + task.warmup), task.seed)
+    rows = [reward.RankedRows([ranking.prompt + each for each in ranking.responses], list(range(1, RANKED + 1))) for ranking in found]
+    return _train_reward(task, rows, batch, "rankings/s")
+
+
+def _train_reward(task: Task, rows: list[reward.RankedRows], batch: int, unit: str) -> Outcome:
+    lap = Lap(task.warmup)
+    model = scalar_from(load_causal_lm(task.models / "policy"), new_head(task.size.hidden, generator(task.seed, "reward", "head")))
+    config = RewardConfig(
+        seed=task.seed, lr=LR, epochs=1, batch_size=batch, save_every=task.steps + task.warmup, lora_rank=task.size.rank
+    )  # fmt: skip
     model = trainable(model, config, "bench")
     data = Counted(rows, [1.0] * len(rows), lap)
     reward.train(config, model=model, rankings=data, validation=(), demonstrations=(), run=_run(task, lap), dtype=DTYPE)
-    return Outcome(DTYPE_NAME, lap.rate, "pairs/s", lap.seconds)
+    return Outcome(DTYPE_NAME, lap.rate, unit, lap.seconds)
 
 
 def train_dpo(task: Task) -> Outcome:
@@ -195,18 +210,19 @@ def _no_text(skip: int) -> Any:
 
 def generate(task: Task) -> Outcome:
     """New tokens a second, the prompt's forward pass included: the median of the timed calls."""
-    batch, sampling = int(task.name.removeprefix("generate_b")), Sampling(temperature=1.0, max_tokens=GENERATE_NEW)
-    rows = prompts(task.size, batch, GENERATE_PROMPT, task.seed)
+    batch, new = int(task.name.removeprefix("generate_b")), task.size.generate_new
+    sampling = Sampling(temperature=1.0, max_tokens=new)
+    rows = prompts(task.size, batch, task.size.generate_prompt, task.seed)
     sampler = LocalSampler(load_causal_lm(task.models / "policy"), stop=_no_stop(task), dtype=DTYPE)
     seconds: list[float] = []
     for call in range(task.warmup + task.steps):
         start = time.perf_counter()
         out = sampler.sample(rows, n=1, sampling=sampling, generator=generator(task.seed, "generate", call))
         seconds.append(time.perf_counter() - start)
-        if out.tokens.shape != (batch, GENERATE_NEW):
-            raise RuntimeError(f"sample returned {tuple(out.tokens.shape)} tokens, not {(batch, GENERATE_NEW)}")
+        if out.tokens.shape != (batch, new):
+            raise RuntimeError(f"sample returned {tuple(out.tokens.shape)} tokens, not {(batch, new)}")
     timed = seconds[task.warmup :]
-    return Outcome(DTYPE_NAME, batch * GENERATE_NEW / statistics.median(timed), "tokens/s", sum(timed))
+    return Outcome(DTYPE_NAME, batch * new / statistics.median(timed), "tokens/s", sum(timed))
 
 
 def startup(task: Task) -> Outcome:
@@ -220,6 +236,7 @@ def startup(task: Task) -> Outcome:
 MEASURES = {
     "sft": train_sft,
     "reward": train_reward,
+    "reward_k9": train_rankings,
     "dpo": train_dpo,
     "ppo": train_ppo,
     "grpo": train_grpo,

@@ -8,15 +8,13 @@ import time
 import torch
 from measure import Outcome, Task, run
 from transformers import AutoModelForCausalLM, GenerationConfig
-from work import GENERATE_NEW, GENERATE_PROMPT, PAD, prompts
+from work import PAD, prompts
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def _config() -> GenerationConfig:
-    return GenerationConfig(
-        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=GENERATE_NEW, pad_token_id=PAD, eos_token_id=None
-    )
+def _config(new: int) -> GenerationConfig:
+    return GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=new, pad_token_id=PAD, eos_token_id=None)
 
 
 def generate(task: Task) -> Outcome:
@@ -24,17 +22,18 @@ def generate(task: Task) -> Outcome:
     dtype, batch = task.options.get("weights", "fp32"), int(task.name.removeprefix("generate_b"))
     model = AutoModelForCausalLM.from_pretrained(task.models / "policy", dtype=DTYPES[dtype]).eval()
     model.generation_config.eos_token_id = None
-    ids, config = torch.tensor(prompts(task.size, batch, GENERATE_PROMPT, task.seed)), _config()
+    length, new = task.size.generate_prompt, task.size.generate_new
+    ids, config = torch.tensor(prompts(task.size, batch, length, task.seed)), _config(new)
     torch.manual_seed(task.seed)
     seconds = []
     for _ in range(task.warmup + task.steps):
         start = time.perf_counter()
         out = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
         seconds.append(time.perf_counter() - start)
-        if out.shape[1] != GENERATE_PROMPT + GENERATE_NEW:
-            raise RuntimeError(f"generate returned {out.shape[1] - GENERATE_PROMPT} new tokens, not {GENERATE_NEW}")
+        if out.shape[1] != length + new:
+            raise RuntimeError(f"generate returned {out.shape[1] - length} new tokens, not {new}")
     timed = seconds[task.warmup :]
-    return Outcome(dtype, batch * GENERATE_NEW / statistics.median(timed), "tokens/s", sum(timed))
+    return Outcome(dtype, batch * new / statistics.median(timed), "tokens/s", sum(timed))
 
 
 if __name__ == "__main__":

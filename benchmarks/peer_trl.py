@@ -7,19 +7,23 @@ to the model; the clock is read when a step ends.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from measure import Lap, Outcome, Task, run, seconds_since_start
 from transformers import TrainerCallback
-from work import EOS, GROUP, Pair, even_share, examples, pairs, prompts
+from work import EOS, GROUP, Pair, Ranking, even_share, examples, pairs, prompts, rankings
 
 PACK = 512
 """Tokens of a packed row."""
+PAIRS = 36
+"""Pairs in a ranking of nine."""
 
 
 class _Clock(TrainerCallback):
@@ -135,16 +139,33 @@ def _by_length(rows: list[dict[str, Any]], batch: int) -> list[dict[str, Any]]:
 
 
 def _reward_trainer(task: Task, folder: str, callbacks: list[Any]) -> Any:
+    size = task.size
+    rows = [_reward_row(pair) for pair in pairs(size, size.reward_batch * (task.steps + task.warmup), task.seed)]
+    return _reward_trainer_of(task, folder, callbacks, rows, size.reward_batch, 1)
+
+
+def _rankings_trainer(task: Task, folder: str, callbacks: list[Any]) -> Any:
+    """A step's rankings are accumulated from batches of as many pairs as the row of pairs has."""
+    size = task.size
+    found = rankings(size, size.ranking_batch * (task.steps + task.warmup), task.seed)
+    rows = [_reward_row(pair) for ranking in found for pair in _pairs_of(ranking)]
+    accumulate = max(1, size.ranking_batch * PAIRS // size.reward_batch)
+    return _reward_trainer_of(task, folder, callbacks, rows, size.ranking_batch * PAIRS // accumulate, accumulate)
+
+
+def _pairs_of(ranking: Ranking) -> list[Pair]:
+    return [Pair(ranking.prompt, better, worse) for better, worse in itertools.combinations(ranking.responses, 2)]
+
+
+def _reward_trainer_of(task: Task, folder: str, callbacks: list[Any], rows: list[dict[str, Any]], batch: int, accumulate: int) -> Any:
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
 
-    size = task.size
-    rows = [_reward_row(pair) for pair in pairs(size, size.reward_batch * (task.steps + task.warmup), task.seed)]
     extra: dict[str, Any] = {}
     if task.options.get("grouped"):
-        rows, extra = _by_length(rows, size.reward_batch), {"train_sampling_strategy": "sequential"}
-    batch = {"max_steps": task.steps + task.warmup, "per_device_train_batch_size": size.reward_batch}
-    config = RewardConfig(**batch, **extra, **_arguments(task, folder), **_attention(task))
+        rows, extra = _by_length(rows, batch * accumulate), {"train_sampling_strategy": "sequential"}
+    extra |= {"max_steps": task.steps + task.warmup, "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulate}
+    config = RewardConfig(**extra, **_arguments(task, folder), **_attention(task))
     data = Dataset.from_list(rows)
     return RewardTrainer(
         model=str(task.models / "policy"), args=config, train_dataset=data, callbacks=callbacks, **_adapters(task, "SEQ_CLS")
@@ -179,6 +200,11 @@ def reward(task: Task) -> Outcome:
     return _timed(task, _reward_trainer, count_pairs, "pairs/s")
 
 
+def reward_k9(task: Task) -> Outcome:
+    """Rankings of nine a second, as the pairs that they are."""
+    return _timed(task, _rankings_trainer, lambda inputs: count_pairs(inputs) / PAIRS, "rankings/s")
+
+
 def _words(tokens: list[int]) -> str:
     """Token ids as the text that the word-level tokenizer reads them from; the end is the trainer's to add."""
     return " ".join(f"w{token}" for token in tokens if token != EOS)
@@ -192,14 +218,30 @@ def _dpo_trainer(task: Task, folder: str, callbacks: list[Any]) -> Any:
     data = pairs(size, size.reward_batch * (task.steps + task.warmup), task.seed)
     rows = [{"prompt": _words(p.prompt), "chosen": " " + _words(p.chosen), "rejected": " " + _words(p.rejected)} for p in data]
     batch = {"max_steps": task.steps + task.warmup, "per_device_train_batch_size": size.reward_batch}
+    batch |= {"precompute_ref_log_probs": True} if task.options.get("precomputed") else {}
     config = DPOConfig(**batch, **_arguments(task, folder), **_attention(task))
     data = Dataset.from_list(rows)
     return DPOTrainer(model=str(task.models / "policy"), args=config, train_dataset=data, callbacks=callbacks, **_adapters(task))
 
 
 def dpo(task: Task) -> Outcome:
-    """Pairs a second, the reference's forward pass included."""
-    return _timed(task, _dpo_trainer, count_pairs, "pairs/s")
+    """Pairs a second, the reference's forward pass included: where it is made before the first step, its share of the timed pairs."""
+    from trl import DPOTrainer
+
+    before, began = DPOTrainer._precompute_ref_logps, list[float]()
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        found = before(*args, **kwargs)
+        began.append(time.perf_counter() - start)
+        return found
+
+    DPOTrainer._precompute_ref_logps = timed
+    outcome = _timed(task, _dpo_trainer, count_pairs, "pairs/s")
+    if bool(began) != bool(task.options.get("precomputed")):
+        raise RuntimeError(f"the reference was computed beforehand {len(began)} times against {task.options}")
+    seconds = outcome.seconds + sum(began) * task.steps / (task.steps + task.warmup)
+    return replace(outcome, value=outcome.value * outcome.seconds / seconds, seconds=seconds)
 
 
 class _Rollouts(TrainerCallback):
@@ -352,4 +394,4 @@ def ppo(task: Task) -> Outcome:
 
 
 if __name__ == "__main__":
-    run({"sft": sft, "reward": reward, "dpo": dpo, "ppo": ppo, "grpo": grpo, "startup": startup})
+    run({"sft": sft, "reward": reward, "reward_k9": reward_k9, "dpo": dpo, "ppo": ppo, "grpo": grpo, "startup": startup})

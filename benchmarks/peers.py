@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,8 @@ REWARD = Job(
     ),
     (_tuned("grouped by length, sdpa", "fp32", grouped=True, bf16=False, **NO_RECOMPUTE),),
 )  # fmt: skip
+RANKINGS = replace(REWARD, name="reward_k9", steps={"1M": 4, "15M": 2, "135M": 1})
+"""The same reward model from rankings of nine."""
 PPO = Job(
     "ppo", "TRL 1.12.0", "trl-1.12", "peer_trl.py", {"1M": 4, "15M": 1, "135M": 1}, Variant("as installed", dtype="fp32"),
     (_tuned("sdpa", "bf16", AUTOCAST), _tuned("eager attention", "bf16", AUTOCAST, attention="eager")),
@@ -94,8 +96,12 @@ DPO = Job(
     (
         _tuned("sdpa", "bf16", **NO_RECOMPUTE),
         _tuned("eager attention", "bf16", attention="eager", **NO_RECOMPUTE),
+        _tuned("sdpa, reference beforehand", "bf16", precomputed=True, **NO_RECOMPUTE),
     ),
-    (_tuned("sdpa", "fp32", bf16=False, **NO_RECOMPUTE),),
+    (
+        _tuned("sdpa", "fp32", bf16=False, **NO_RECOMPUTE),
+        _tuned("sdpa, reference beforehand", "fp32", precomputed=True, bf16=False, **NO_RECOMPUTE),
+    ),
 )  # fmt: skip
 GRPO = Job(
     "grpo", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 4, "15M": 1, "135M": 1}, Variant("as installed", dtype="bf16"),
@@ -117,7 +123,7 @@ GENERATE = tuple(
 STARTUP = Job(
     "startup", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 1, "15M": 1, "135M": 1}, Variant("as installed"), lower_is_better=True
 )  # fmt: skip
-JOBS = (SFT, REWARD, DPO, PPO, GRPO, *GENERATE, STARTUP)
+JOBS = (SFT, REWARD, RANKINGS, DPO, PPO, GRPO, *GENERATE, STARTUP)
 
 
 def python_of(environment: str) -> Path:

@@ -9,6 +9,7 @@ docs/benchmarks.md says what is measured and how.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -17,14 +18,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from measure import STARTED
-from peers import ENVIRONMENTS, HERE, JOBS, QUIET, Job, Variant, make_environment, make_models, python_of
+from peers import ENVIRONMENTS, HERE, JOBS, QUIET, STARTUP, Job, Variant, make_environment, make_models, python_of
 from rich.console import Console
 from rich.table import Table
-from work import SIZES, Size, grpo_flops, pairs, ppo_flops
+from work import LENGTHS, SIZES, Size, grpo_flops, pairs, ppo_flops, rankings, sized
 
 OURS = Variant("ours")
 FAST_BF16 = 1.5
@@ -68,7 +70,7 @@ class Sides:
         return statistics.median(line["value"] for line in self.of(variant)) if self.of(variant) else None
 
 
-def run_worker(job: Job, variant: Variant, size: str, models: Path, seed: int) -> Line:
+def run_worker(job: Job, variant: Variant, size: Size, models: Path, seed: int) -> Line:
     """Runs one measurement in a process of its own and returns its line.
 
     Raises:
@@ -76,9 +78,16 @@ def run_worker(job: Job, variant: Variant, size: str, models: Path, seed: int) -
     """
     ours = variant is OURS
     python, script = (sys.executable, "ours.py") if ours else (str(python_of(job.environment)), job.script)
-    steps = ["--steps", str(job.steps[size]), "--warmup", str(job.warmup), "--seed", str(seed), "--options", json.dumps(variant.options)]
+    how = {
+        "steps": job.steps[size.name],
+        "warmup": job.warmup,
+        "seed": seed,
+        "lengths": size.lengths,
+        "options": json.dumps(variant.options),
+    }
+    options = [word for key, value in how.items() for word in (f"--{key}", str(value))]
     env = {**os.environ, **QUIET, **variant.env, STARTED: repr(time.monotonic())}
-    command = [python, str(HERE / script), job.name, size, str(models), *steps]
+    command = [python, str(HERE / script), job.name, size.name, str(models), *options]
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT)
     except subprocess.TimeoutExpired as error:
@@ -97,13 +106,18 @@ def candidates(job: Job, first: Line) -> tuple[Variant, ...]:
     return job.best if bf16 >= FAST_BF16 * fp32 else job.best_fp32
 
 
+def kind_of(line: Line) -> str:
+    """The kind of processor, by what our side multiplies in there: rows of both kinds stand side by side."""
+    return "bfloat16" if line["dtype"] == "bf16" else "float32"
+
+
 def best_of(job: Job, sides: Sides, tried: tuple[Variant, ...]) -> Variant:
     """The fastest variant of the peer, which may be the installed one."""
     measured = [(value, variant) for variant in (*tried, job.installed) if (value := sides.value(variant.name)) is not None]
     return (min if job.lower_is_better else max)(measured, key=lambda pair: pair[0])[1]
 
 
-def measure_job(job: Job, size: str, models: Path, log: Path, args: argparse.Namespace) -> tuple[Sides, Variant | None]:
+def measure_job(job: Job, size: Size, models: Path, log: Path, args: argparse.Namespace) -> tuple[Sides, Variant | None]:
     """All rounds of one job: ours and the peer in turns; the installed peer once, or never with --skip-installed.
 
     Returns None for the peer's best settings where it finished with none of them.
@@ -123,13 +137,13 @@ def measure_job(job: Job, size: str, models: Path, log: Path, args: argparse.Nam
     return sides, best
 
 
-def _try(job: Job, variant: Variant, size: str, models: Path, sides: Sides, seed: int) -> None:
+def _try(job: Job, variant: Variant, size: Size, models: Path, sides: Sides, seed: int) -> None:
     """Measure the peer with these settings. If it does not finish, say so and go on."""
     try:
         sides.add(run_worker(job, variant, size, models, seed))
     except UnfinishedError as error:
         sides.unfinished[variant.name] = str(error)
-        console.print(f"[yellow]{job.name:12} {size:>4}  {job.peer_name:12} {variant.name:36} {error}")
+        console.print(f"[yellow]{job.name:12} {size.name:>4}  {job.peer_name:12} {variant.name:36} {error}")
 
 
 def flops_per_unit(name: str, size: Size, seed: int) -> float | None:
@@ -141,6 +155,8 @@ def flops_per_unit(name: str, size: Size, seed: int) -> float | None:
         sample = pairs(size, 256, seed)
         tokens = statistics.mean(2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in sample)
         return float(size.training * size.body) * tokens
+    if name == "reward_k9":
+        return float(size.training * size.body) * statistics.mean(ranking.tokens for ranking in rankings(size, 64, seed))
     if name == "dpo":
         sample = pairs(size, 256, seed)
         tokens = statistics.mean(2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in sample)
@@ -186,7 +202,8 @@ def summarise(job: Job, size: Size, seed: int, sides: Sides, best: Variant | Non
     ours, peer, installed = (sides.value(name) for name in (OURS.name, chosen, job.installed.name))
     mine, theirs = sides.of(OURS.name), sides.of(chosen)
     return {
-        "name": job.name, "size": size.name, "dtype": mine[0]["dtype"], "unit": mine[0]["unit"],
+        "processor": kind_of(mine[0]), "at": f"{date.today()}", "name": job.name, "size": size.name, "lengths": size.lengths,
+        "dtype": mine[0]["dtype"], "unit": mine[0]["unit"],
         "ours": ours, "peer": peer, "peer_name": job.peer_name, "peer_settings": chosen,
         "peer_dtype": theirs[0]["dtype"] if theirs else None,
         "peer_installed": installed, "ratio": ratio(job, ours, peer), "ratio_installed": ratio(job, ours, installed),
@@ -201,8 +218,10 @@ def table_of(rows: list[Line]) -> Table:
     """The rows as a person reads them."""
     table = Table(title="Ours against the peer at its best settings and as installed")
     for heading in (
-        "measure",
+        "processor",
+        "lengths",
         "size",
+        "measure",
         "unit",
         "ours",
         "peer, best",
@@ -214,9 +233,9 @@ def table_of(rows: list[Line]) -> Table:
         "peer MB",
         "drift",
     ):
-        table.add_column(heading, justify="left" if heading in ("measure", "unit") else "right")
+        table.add_column(heading, justify="left" if heading in ("processor", "lengths", "measure", "unit") else "right")
     for row in rows:
-        table.add_row(row["name"], row["size"], row["unit"], *_cells(row))
+        table.add_row(row["processor"], row["lengths"], row["size"], row["name"], row["unit"], *_cells(row))
     return table
 
 
@@ -227,15 +246,20 @@ def _cells(row: Line) -> Iterator[str]:
         yield "-" if row[key] is None else styles.get(key, "{:,.4g}" if row[key] < 1000 else "{:,.0f}").format(row[key])
 
 
-def standing(path: Path) -> dict[tuple[str, str], Line]:
-    """The rows that were measured before, by measure and size: what --only and --sizes leave out stays."""
+KEYS = ("processor", "lengths", "size", "name")
+
+
+def standing(path: Path) -> dict[tuple[str, ...], Line]:
+    """The rows that were measured before: what --only, --sizes and --lengths leave out stays, and the other kind of processor."""
     rows: list[Line] = json.loads(path.read_text()) if path.exists() else []
-    return {(row["name"], row["size"]): row for row in rows}
+    return {tuple(row[key] for key in KEYS): row for row in rows}
 
 
-def in_order(rows: dict[tuple[str, str], Line]) -> list[Line]:
+def in_order(rows: dict[tuple[str, ...], Line]) -> list[Line]:
     """Size by size, in the order of the jobs."""
-    return [rows[job.name, size] for size in SIZES for job in JOBS if (job.name, size) in rows]
+    names = [job.name for job in JOBS]
+    found = itertools.product(("bfloat16", "float32"), LENGTHS, SIZES, names)
+    return [rows[key] for key in found if key in rows]
 
 
 def write_rows(rows: list[Line], path: Path) -> None:
@@ -254,6 +278,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--skip-installed", action="store_true", help="leave out the peer as installed where it has better settings")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--only", nargs="+", choices=[job.name for job in JOBS], default=[job.name for job in JOBS])
+    parser.add_argument("--lengths", nargs="+", choices=LENGTHS, default=list(LENGTHS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for speed.json and measurements.jsonl")
     return parser.parse_args()
@@ -264,20 +289,19 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     log, table = args.out / "measurements.jsonl", args.out / "speed.json"
     rows = standing(table)
-    if len(args.only) == len(JOBS):
-        log.unlink(missing_ok=True)
     for name in ENVIRONMENTS:
         make_environment(name)
     if os.getloadavg()[0] > 0.5:
         console.print("[yellow]Something else is running here. Two threads that wait for each other suffer most: figures may be far off.")
-    for size in args.sizes:
-        models = make_models(size, args.seed)
-        for job in (job for job in JOBS if job.name in args.only):
+    for name, lengths in itertools.product(args.sizes, args.lengths):
+        size, models = sized(name, lengths), make_models(name, args.seed)
+        for job in (job for job in JOBS if job.name in args.only and not (lengths == "real" and job is STARTUP)):
             try:
                 sides, best = measure_job(job, size, models, log, args)
             except UnfinishedError as error:
-                raise SystemExit(f"{job.name} {size} (ours) {error}") from error
-            rows[job.name, size] = summarise(job, SIZES[size], args.seed, sides, best)
+                raise SystemExit(f"{job.name} {name} (ours) {error}") from error
+            row = summarise(job, size, args.seed, sides, best)
+            rows[tuple(row[key] for key in KEYS)] = row
             write_rows(in_order(rows), table)
     Console(width=max(WIDTH, console.width)).print(table_of(in_order(rows)))
 

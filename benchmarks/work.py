@@ -1,16 +1,17 @@
 """The work that every side does: models out of a configuration and a seed, and ragged synthetic data.
 
 The data is plain lists of token ids drawn with the standard library's generator, so each environment sees the very same
-numbers. Prompts have 16-64 tokens and responses 16-96, uniformly, which makes a padded random batch about 1.6 times as
-large as its tokens. Run as a program, the module writes a size's model folders: ``policy`` (LlamaForCausalLM, tied
-embeddings) and ``reward`` (LlamaForSequenceClassification, one label), float32, each with a word-level tokenizer.
+numbers. Lengths are uniform: `short` has prompts of 16-64 tokens and responses of 16-96, which makes a padded random batch about
+1.6 times as large as its tokens; `real` has prompts of 100-300 and responses of 40-120, as people's data has. Run as a program,
+the module writes a size's model folders: ``policy`` (LlamaForCausalLM, tied embeddings) and ``reward``
+(LlamaForSequenceClassification, one label), float32, each with a word-level tokenizer.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,14 @@ class Size:
     """Heads of keys and values; 0 is as many as of queries."""
     rank: int = 0
     """Rank of the adapters that are trained; 0 trains all weights."""
+    lengths: str = "short"
+    """The name of the lengths below, and of PPO's."""
+    prompt: tuple[int, int] = (16, 64)
+    response: tuple[int, int] = (16, 96)
+    generate_prompt: int = 16
+    generate_new: int = 64
+    ranking_batch: int = 2
+    """Rankings of RANKED responses that a step of the reward model takes."""
 
     @property
     def body(self) -> int:
@@ -61,18 +70,34 @@ class Size:
 
 
 SIZES = {
-    "1M": Size("1M", 2048, 128, 4, 4, 384, sft_batch=32, reward_batch=32, ppo_batch=64, ppo_prompt=16, ppo_new=32),
+    "1M": Size("1M", 2048, 128, 4, 4, 384, sft_batch=32, reward_batch=32, ppo_batch=64, ppo_prompt=16, ppo_new=32, ranking_batch=4),
     "15M": Size("15M", 32_000, 256, 6, 8, 1152, sft_batch=16, reward_batch=16, ppo_batch=32, ppo_prompt=16, ppo_new=48),
     "135M": Size(
         "135M", 49_152, 576, 30, 9, 1536, sft_batch=8, reward_batch=4, ppo_batch=8, ppo_prompt=64, ppo_new=32, ppo_epochs=1,
-        kv_heads=3, rank=16,
+        kv_heads=3, rank=16, ranking_batch=1,
     ),
 }  # fmt: skip
 """135M has the shape of SmolLM2-135M, and is trained by adapters."""
 
-GENERATE_PROMPT, GENERATE_NEW = 16, 64
+LENGTHS = ("short", "real")
+REAL_PPO_BATCH = {"1M": 32, "15M": 16, "135M": 8}
+"""Prompts of a PPO or GRPO iteration at real lengths, which are six times as long at 1M."""
+
+
+def sized(name: str, lengths: str) -> Size:
+    """Return the size with its short or real lengths."""
+    if lengths == "short":
+        return SIZES[name]
+    return replace(
+        SIZES[name], lengths="real", prompt=(100, 300), response=(40, 120), generate_prompt=200, generate_new=80, ppo_prompt=200,
+        ppo_new=80, ppo_batch=REAL_PPO_BATCH[name],
+    )  # fmt: skip
+
+
 GROUP = 8
 """Responses a prompt in GRPO."""
+RANKED = 9
+"""Responses in a ranking; a side that knows pairs alone takes the 36 of them."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +117,48 @@ class Pair:
     rejected: list[int]
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """Responses of one prompt, the best first."""
+
+    prompt: list[int]
+    responses: list[list[int]]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, the prompt in each."""
+        return sum(len(self.prompt) + len(response) for response in self.responses)
+
+
 def _words(draw: random.Random, size: Size, low: int, high: int) -> list[int]:
     return [draw.randrange(FIRST_WORD, size.vocab) for _ in range(draw.randint(low, high))]
 
 
+def _prompt(draw: random.Random, size: Size) -> list[int]:
+    return _words(draw, size, *size.prompt)
+
+
 def _response(draw: random.Random, size: Size) -> list[int]:
-    return [*_words(draw, size, 15, 95), EOS]
+    low, high = size.response
+    return [*_words(draw, size, low - 1, high - 1), EOS]
 
 
 def examples(size: Size, count: int, seed: int) -> list[Example]:
     """Demonstrations for SFT; the loss is on the response, EOS included."""
     draw = random.Random(f"sft {seed}")
-    return [Example(_words(draw, size, 16, 64), _response(draw, size)) for _ in range(count)]
+    return [Example(_prompt(draw, size), _response(draw, size)) for _ in range(count)]
 
 
 def pairs(size: Size, count: int, seed: int) -> list[Pair]:
     """Comparisons for the reward model."""
     draw = random.Random(f"reward {seed}")
-    return [Pair(_words(draw, size, 16, 64), _response(draw, size), _response(draw, size)) for _ in range(count)]
+    return [Pair(_prompt(draw, size), _response(draw, size), _response(draw, size)) for _ in range(count)]
+
+
+def rankings(size: Size, count: int, seed: int) -> list[Ranking]:
+    """Rankings of RANKED responses for the reward model."""
+    draw = random.Random(f"rankings {seed}")
+    return [Ranking(_prompt(draw, size), [_response(draw, size) for _ in range(RANKED)]) for _ in range(count)]
 
 
 def prompts(size: Size, count: int, length: int, seed: int) -> list[list[int]]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-ROWS = ("sft", "reward", "dpo", "ppo", "grpo", "generate_b8", "startup")
+ROWS = ("sft", "reward", "reward_k9", "dpo", "ppo", "grpo", "generate_b8", "startup")
 TINY = """
 import json, sys
 from dataclasses import asdict, replace

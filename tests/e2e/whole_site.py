@@ -103,7 +103,7 @@ def whole(folder: Path) -> Iterator[Whole]:
         models = Scripted(says=lambda model, said: f"Try **{'rye' if model == 'ppo' else 'oats'}**.", seeing=frozenset({"ppo"}))
         guarded = Guarded(models, Rules())
         plain = site_of(project, store, OpenConfig(upload_mb=20), models=guarded, library=models, scene=notes_of(project))
-        site = replace(plain, chat=ChatConfig(arena=True, tastes=True, turns_per_minute=0))
+        site = replace(plain, chat=ChatConfig(arena=True, tastes=True, survey=True, turns_per_minute=0))
         tasks.add(store, [task(number, kind) for number, kind in enumerate(KINDS)])
         tasks.add(store, [seen_and_heard(store)])
         with served(app.create(site)) as address:
