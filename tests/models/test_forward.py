@@ -8,11 +8,12 @@ import pytest
 import torch
 from decoders import BROAD, architectures, plain_copy
 from tiny import FP32, VOCAB, llama, rng, scalar, sequences
+from torch.utils.flop_counter import FlopCounterMode
 
 from accord.errors import InputError, ModelError
 from accord.models.adapters import add_lora
 from accord.models.attention import PackedAttention
-from accord.models.decoder import hidden, is_llama_shaped
+from accord.models.decoder import hidden, is_llama_shaped, recomputing
 from accord.models.folders import prepared
 from accord.models.heads import Head, head_of
 from accord.models.packing import by_tokens, pack, pad
@@ -56,6 +57,34 @@ def test_gradients_are_those_of_transformers_own_forward(name: str) -> None:
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, theirs[key].grad, atol=1e-5, rtol=1e-3), key
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("name", ["llama", "llama grouped", "gpt neox"])
+def test_states_at_some_places_are_those_of_transformers_and_cost_the_last_block_less(name: str, again: bool) -> None:
+    torch.manual_seed(5)
+    model, short = architectures()[name]
+    plain, rows = plain_copy(model), sequences([5, 19, 2, 17])
+    model = prepared(model)
+    body = recomputing(model).base_model if again else model.base_model
+    batch, at = pack(rows), torch.tensor([42, 3, 3, 23, 6])  # in no order, one twice, of the third row none
+    weight = torch.randn(len(at), plain.base_model.config.hidden_size, generator=rng(4))
+
+    def asked(places: torch.Tensor | None) -> torch.Tensor:
+        return hidden(body, batch.tokens, batch.positions, PackedAttention(batch.lengths), FP32, places)
+
+    theirs = torch.cat([plain.base_model(torch.tensor([row]), use_cache=False).last_hidden_state[0] for row in rows])[at]
+    (theirs * weight).sum().backward()
+    with FlopCounterMode(display=False) as few:
+        ours = asked(at)
+        assert torch.allclose(ours, theirs, atol=2e-5, rtol=1e-5)
+        (ours * weight).sum().backward()
+    gradients = dict(plain.base_model.named_parameters())
+    for key, parameter in body.named_parameters():
+        assert torch.allclose(parameter.grad, gradients[key].grad, atol=1e-5, rtol=1e-3), key
+    with FlopCounterMode(display=False) as all_of_them:
+        (asked(None)[at] * weight).sum().backward()
+    assert (few.get_total_flops() < 0.9 * all_of_them.get_total_flops()) is short
 
 
 def test_a_packed_batch_has_the_losses_and_gradients_of_its_rows_alone() -> None:

@@ -254,8 +254,7 @@ class LocalSampler:
         flat = torch.tensor([token for prompt in prompts for token in prompt], device=lengths.device)
         starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths, output_size=len(flat))
         positions = torch.arange(len(flat), device=lengths.device) - starts
-        states = self._hidden(flat, positions, Prefill(cache))
-        return self._logits(states.index_select(0, lengths.cumsum(0) - 1))
+        return self._logits(self._hidden(flat, positions, Prefill(cache), lengths.cumsum(0) - 1))
 
     def _read(self, prompts: Sequence[Sequence[int]], n: int) -> tuple[Reading, Float[Tensor, "rows vocabulary"]]:
         """Read the prompts on the plain path, and prepare for n responses to each."""
@@ -272,10 +271,10 @@ class LocalSampler:
         cache.clock += 1
         return self._logits(states)
 
-    def _hidden(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+    def _hidden(self, tokens: Tensor, positions: Tensor, attend: Attend, at: Tensor | None = None) -> Tensor:
         if self._weights is None:
-            return hidden(self.model.base_model, tokens, positions, attend, self.dtype)
-        return llama_hidden(self._weights, tokens, self._rotations.index_select(0, positions), attend)
+            return hidden(self.model.base_model, tokens, positions, attend, self.dtype, at)
+        return llama_hidden(self._weights, tokens, self._rotations.index_select(0, positions), attend, at=at)
 
     def _logits(self, states: Tensor) -> Tensor:
         return self._head.logits(states)

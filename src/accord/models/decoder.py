@@ -125,9 +125,14 @@ def _again(layer: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def hidden(
-    body: Any, tokens: Int[Tensor, " tokens"], positions: Int[Tensor, " tokens"], attend: Attend, dtype: torch.dtype
-) -> Float[Tensor, "tokens width"]:
-    """Return the final normalised states of a decoder body over flat tokens.
+    body: Any,
+    tokens: Int[Tensor, " tokens"],
+    positions: Int[Tensor, " tokens"],
+    attend: Attend,
+    dtype: torch.dtype,
+    at: Int[Tensor, " n"] | None = None,
+) -> Float[Tensor, "n width"]:
+    """Return the final normalised states of a decoder body over flat tokens: of all of them, or of those at some places.
 
     Args:
         body: a transformers decoder without its head (``model.base_model``).
@@ -135,18 +140,21 @@ def hidden(
         positions: each token's position in its own sequence.
         attend: which token sees which; on the plain path, the rows' lengths.
         dtype: of the matrix products; parameters and the residual stream stay float32.
+        at: indices of tokens. On the short path the last block computes no more than their states.
     """
     if not len(tokens):  # a process without rows takes part: one token is read, and its state dropped
         return hidden(body, tokens.new_zeros(1), positions.new_zeros(1), attend, dtype)[:0]
     path = path_of(body)
-    if path in PLAIN:
-        return plain.hidden(body, tokens, cast("Any", attend).lengths, dtype, padded=path == "padded")
-    keeps = torch.is_grad_enabled() and not getattr(body, "recompute", False)
     if path == "fused":
-        return _layerwise(body, tokens, rotary(body, positions), attend, dtype)
-    with torch.autocast(tokens.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=keeps):
-        out = body(input_ids=tokens[None], position_ids=positions[None], use_cache=False, attend=attend)
-    return out.last_hidden_state[0]
+        return _layerwise(body, tokens, rotary(body, positions), attend, dtype, at)
+    if path in PLAIN:
+        states = plain.hidden(body, tokens, cast("Any", attend).lengths, dtype, padded=path == "padded")
+    else:
+        keeps = torch.is_grad_enabled() and not getattr(body, "recompute", False)
+        with torch.autocast(tokens.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=keeps):
+            out = body(input_ids=tokens[None], position_ids=positions[None], use_cache=False, attend=attend)
+        states = out.last_hidden_state[0]
+    return states if at is None else states.index_select(0, at)
 
 
 def states_at(body: Any, batch: PackedBatch, at: Int[Tensor, " n"], dtype: torch.dtype) -> Float[Tensor, "n width"]:
@@ -154,9 +162,9 @@ def states_at(body: Any, batch: PackedBatch, at: Int[Tensor, " n"], dtype: torch
     where that saves enough and the body runs on our attention."""
     shared, device = (None if path_of(body) in PLAIN else batch.shared), batch.tokens.device
     if shared is None:
-        return hidden(body, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, device), dtype).index_select(0, at)
+        return hidden(body, batch.tokens, batch.positions, PackedAttention(batch.row_lengths, device), dtype, at)
     attend = PackedAttention(batch.row_lengths, device, shared.laid)
-    return hidden(body, shared.tokens, shared.positions, attend, dtype).index_select(0, shared.index.index_select(0, at))
+    return hidden(body, shared.tokens, shared.positions, attend, dtype, shared.index.index_select(0, at))
 
 
 def rotary_order(weights: Weights, device: torch.device) -> Int[Tensor, " outputs"]:
@@ -188,18 +196,27 @@ def as_it_is(index: int, which: Product, states: Tensor, out: Tensor) -> Tensor:
 
 
 def llama_hidden(
-    weights: Weights, tokens: Int[Tensor, " tokens"], rotations: Tensor, attend: Attend, adapt: Linear = as_it_is
-) -> Float[Tensor, "tokens width"]:
-    """Return the Llama forward pass (Touvron et al. 2023) on fused weights."""
+    weights: Weights,
+    tokens: Int[Tensor, " tokens"],
+    rotations: Tensor,
+    attend: Attend,
+    adapt: Linear = as_it_is,
+    at: Int[Tensor, " n"] | None = None,
+) -> Float[Tensor, "n width"]:
+    """Return the Llama forward pass (Touvron et al. 2023) on fused weights, with ``at`` as in ``hidden``."""
     x = F.embedding(tokens, weights.embedding).float()
     for index, layer in enumerate(weights.layers):
-        x = _through(weights, layer, index, x, rotations, attend, adapt)
+        x = _through(weights, layer, index, x, rotations, attend, adapt, at if index == len(weights.layers) - 1 else None)
     return F.rms_norm(x, (x.shape[-1],), weights.norm, weights.epsilon)
 
 
-def _through(w: Weights, layer: Layer, index: int, x: Tensor, rotations: Tensor, attend: Attend, adapt: Linear = as_it_is) -> Tensor:
-    """Return the states [tokens, width] after one block: attention, then the gated MLP, each added to the
-    residual stream."""
+def _through(
+    w: Weights, layer: Layer, index: int, x: Tensor, rotations: Tensor, attend: Attend, adapt: Linear = as_it_is, at: Tensor | None = None
+) -> Tensor:
+    """Return the states [tokens, width] after one block: attention, then the gated MLP, each added to the residual stream.
+
+    What follows attention works on each token alone, and is computed for the tokens ``at`` alone where these are all that is asked for.
+    """
     width = (x.shape[-1],)
     h = F.rms_norm(x, width, layer.norm_in, w.epsilon).to(w.dtype)
     qkv = adapt(index, "qkv", h, F.linear(h, layer.qkv, layer.qkv_bias)).float().view(len(x), -1, w.head_dim)
@@ -207,6 +224,8 @@ def _through(w: Weights, layer: Layer, index: int, x: Tensor, rotations: Tensor,
     rotated = torch.view_as_real(torch.view_as_complex(torch.unflatten(qk, 2, (-1, 2))) * rotations).flatten(2)
     q, k = torch.split(rotated, [w.heads, w.kv_heads], 1)
     o = attend(index, q, k, v).flatten(1).to(w.dtype)
+    if at is not None:
+        o, x = o.index_select(0, at), x.index_select(0, at)
     x = x + adapt(index, "out", o, F.linear(o, layer.out))
     h = F.rms_norm(x, width, layer.norm_mlp, w.epsilon).to(w.dtype)
     gate, up = adapt(index, "gate_up", h, F.linear(h, layer.gate_up)).chunk(2, -1)
@@ -214,17 +233,18 @@ def _through(w: Weights, layer: Layer, index: int, x: Tensor, rotations: Tensor,
     return x + adapt(index, "down", inner, F.linear(inner, layer.down))
 
 
-def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dtype: torch.dtype) -> Tensor:
+def _layerwise(body: Any, tokens: Tensor, rotations: Tensor, attend: Attend, dtype: torch.dtype, at: Tensor | None) -> Tensor:
     """Return the same states, casting each layer's weights just before they are used.
 
     Without gradients they are gone after the layer. With them, the gradients of a layer's cast weights are turned into those of its
     parameters before the backward pass moves on. Under ``recompute`` it casts and computes each layer again.
     """
     bare = _frame(body, dtype)
-    order = rotary_order(bare, body.device)
+    order, last = rotary_order(bare, body.device), len(body.layers) - 1
 
     def through(index: int, x: Tensor) -> Tensor:
-        return _through(bare, _fused(body.layers[index], order, dtype), index, x, rotations, attend)
+        layer = _fused(body.layers[index], order, dtype)
+        return _through(bare, layer, index, x, rotations, attend, at=at if index == last else None)
 
     x = F.embedding(tokens, bare.embedding).float()
     again = partial(cast("Any", checkpoint), use_reentrant=False, preserve_rng_state=False)
