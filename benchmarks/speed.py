@@ -249,6 +249,50 @@ def _cells(row: Line) -> Iterator[str]:
 KEYS = ("processor", "lengths", "size", "name")
 
 
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- rows: written by benchmarks/speed.py --write -->", "<!-- end of the rows -->"
+NAMES = {
+    "sft": "SFT", "reward": "reward model, K = 2", "reward_k9": "reward model, K = 9", "dpo": "DPO", "ppo": "PPO", "grpo": "GRPO, G = 8",
+    "generate_b1": "generation, batch 1", "generate_b8": "generation, batch 8", "generate_b64": "generation, batch 64",
+    "startup": "start-up",
+}  # fmt: skip
+HEADS = "| measure | size | unit | ours | peer, best | peer's settings | ratio | of the limit | peer's | MB | peer MB | repeats | drift |"
+
+
+def page(rows: list[Line]) -> str:
+    """The tables of docs/benchmarks.md: one a kind of processor and of lengths."""
+    found: list[str] = []
+    for (processor, lengths), group in itertools.groupby(rows, lambda row: (row["processor"], row["lengths"])):
+        own = list(group)
+        days = " to ".join(sorted({row["at"] for row in own}))
+        found += [f"**{lengths.capitalize()} lengths, {processor} products** ({days})", "", HEADS, "|---" * HEADS.count(" | ") + "|---|"]
+        found += [_line(row) for row in own] + [""]
+    return "\n".join(found)
+
+
+def _line(row: Line) -> str:
+    shares = [row["limit_share"], row["peer_limit_share"]]
+    cells = [
+        NAMES[row["name"]], row["size"], row["unit"], _number(row["ours"]), _number(row["peer"]), row["peer_settings"] or "none finished",
+        "–" if row["ratio"] is None else f"{row['ratio']:.2f}", *("–" if share is None else f"{share:.0%}" for share in shares),
+        _number(row["peak_rss_mb"]), _number(row["peer_peak_rss_mb"]), str(row["repeats"]), f"{row['drift']:.0%}",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def write_page(rows: list[Line]) -> None:
+    """Put the tables into docs/benchmarks.md."""
+    text = PAGE.read_text("utf-8")
+    before, after = text[: text.index(BEGIN)], text[text.index(END) + len(END) :]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{page(rows)}\n{END}{after}", "utf-8")
+
+
 def standing(path: Path) -> dict[tuple[str, ...], Line]:
     """The rows that were measured before: what --only, --sizes and --lengths leave out stays, and the other kind of processor."""
     rows: list[Line] = json.loads(path.read_text()) if path.exists() else []
@@ -280,6 +324,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=[job.name for job in JOBS], default=[job.name for job in JOBS])
     parser.add_argument("--lengths", nargs="+", choices=LENGTHS, default=list(LENGTHS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true", help="write all rows that stand into docs/benchmarks.md, and measure nothing")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for speed.json and measurements.jsonl")
     return parser.parse_args()
 
@@ -289,6 +334,9 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     log, table = args.out / "measurements.jsonl", args.out / "speed.json"
     rows = standing(table)
+    if args.write:
+        write_page(in_order(rows))
+        return
     for name in ENVIRONMENTS:
         make_environment(name)
     if os.getloadavg()[0] > 0.5:
