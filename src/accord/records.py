@@ -94,7 +94,7 @@ class Media:
     digest: str
     """SHA-256 of the bytes as they are stored, in hexadecimal."""
     alt: str = ""
-    """What it shows, in words, for people who cannot see it. No model reads it."""
+    """What a picture shows, in words, for people who cannot see it; what is said in a recording, word for word. No model reads it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def test_vlfeedback(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"prompt": "?", "image": "gone.jpg"}, r'field "image": the picture\'s file \'gone.jpg\' is not there \(put the file beside'),
+        ({"prompt": "?", "image": "gone.jpg"}, r'field "image": the file \'gone.jpg\' is not there \(put the file beside'),
         ({"prompt": "?", "image": "../secret.png"}, "is not there"),
         ({"prompt": "?", "image": "/etc/hostname"}, "is not there"),
         ({"prompt": "?", "image": "https://example.org/a.png"}, "an import fetches nothing"),

@@ -41,6 +41,10 @@ def _with_pictures(to_row: Callable[[Line], ExportedRow | None], format: str, li
     found = [media.get("file") or media.get("data", "") for turn in line.get("messages", ()) for media in turn.get("media", ())]
     if not found:
         return to_row(line)
+    if format not in IN_PARTS and any(media["kind"] == "audio" for turn in line["messages"] for media in turn.get("media", ())):
+        raise InputError(
+            f"{format} cannot express a recording", where=_where(line), hint="write messages, or jsonl, which keeps everything"
+        )
     if format == "sharegpt":
         turns = [{"role": turn["role"], "content": _marked(turn)} for turn in line["messages"]]
     elif format in IN_PARTS | BESIDE:
@@ -59,15 +63,19 @@ def _marked(turn: Mapping[str, Any]) -> str:
 
 
 def _in_parts(turn: Mapping[str, Any], *, named: bool) -> dict[str, Any]:
-    """A message whose pictures are parts of its content."""
+    """A message whose pictures and recordings are parts of its content."""
     if not turn.get("media"):
         return {"role": turn["role"], "content": turn["content"]}
     parts, waiting = list[dict[str, Any]](), iter(turn["media"])
     for number, text in enumerate(turn["content"].split(MEDIUM)):
         if number:
             media = next(waiting)
-            address = {"image_url": {"url": media.get("file") or media.get("data", "")}}
-            parts.append({"type": "image_url", **address} if named else {"type": "image"})
+            address = {"url": media.get("file") or media.get("data", "")}
+            if media["kind"] == "audio":
+                said = {"transcript": media["alt"]} if media.get("alt") else {}
+                parts.append({"type": "audio_url", "audio_url": address} | said)
+            else:
+                parts.append({"type": "image_url", "image_url": address} if named else {"type": "image"})
         if text:
             parts.append({"type": "text", "text": text})
     return {"role": turn["role"], "content": parts}

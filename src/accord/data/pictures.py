@@ -19,6 +19,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from accord.data import sound
 from accord.errors import InputError
 from accord.records import Media, MediaFile
 from accord.runtime import media_files, sandbox
@@ -108,7 +109,7 @@ def in_data_url(url: str, where: str = "") -> bytes:
 
 
 class Gathered:
-    """Pictures that are read in for an import, in files of a folder: each is read once, however many rows name it.
+    """Pictures and recordings that are read in for an import, in files of a folder: a picture is read once, however many rows name it.
 
     Args:
         folder: where the files go, which the caller removes; when None, a folder that goes with this object.
@@ -139,10 +140,20 @@ class Gathered:
             self._sizes[file.digest] = (file.width, file.height)
         return Media("image", self._digests[source], alt)
 
+    def take_sound(self, content: bytes, where: str, said: str = "") -> Media:
+        """Keep a recording, with what is said in it, and return how a message names it. Raises InputError."""
+        file = sound.read(content, where)
+        media_files.keep(self.folder, file)
+        self._sizes[file.digest] = (0, 0)
+        return file.named(said)
+
     def file(self, digest: str) -> MediaFile | None:
-        """Return a picture that was taken; None when none has this digest."""
+        """Return a picture or a recording that was taken; None when none has this digest."""
         path = media_files.path_in(self.folder, digest) if digest in self._sizes else None
-        return None if path is None else MediaFile("image", media_files.TYPES[path.suffix], path.read_bytes(), *self._sizes[digest])
+        if path is None:
+            return None
+        mime = media_files.TYPES[path.suffix]
+        return MediaFile("audio" if mime.startswith("audio/") else "image", mime, path.read_bytes(), *self._sizes[digest])
 
 
 @cache

@@ -1,8 +1,9 @@
-"""Pictures in rows of foreign files: parts of a message, columns beside the text, files beside the data.
+"""Pictures and recordings in rows of foreign files: parts of a message, columns beside the text, files beside the data.
 
 Before a row's format is known, each picture in it is read, and a mark takes its place in the text: OpenAI's and Anthropic's parts, the
 ``<image>`` of LLaVA and its kin with a column ``image`` or ``images``, or the beginning of the question where no text names a place. The
-formats then read text as ever, and ``with_media`` makes media of the marks where a prompt is made.
+formats then read text as ever, and ``with_media`` makes media of the marks where a prompt is made. Recordings are parts of a message:
+OpenAI's ``input_audio``, vLLM's ``audio_url``, or ``audio`` with a file's name, each with a ``transcript`` if it has one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from accord.data import sound
 from accord.data.pictures import MOST_BYTES, Gathered, in_data_url
 from accord.data.row_context import HISTORY, SYSTEM, is_turn, is_turns
 from accord.data.rows import Row, empty, listed
@@ -27,18 +29,21 @@ ASKED = ("prompt", "messages", "conversations", "conversation", "instruction", "
 """Columns that ask, in the order in which their pictures come. Answers to rank go on from there, each by itself."""
 PARTS = ("image_url", "input_image", "image")
 """Types of a part that is a picture."""
+SOUND_PARTS = ("input_audio", "audio_url", "audio")
+"""Types of a part that is a recording."""
 FOLDERS = ("", "images", "media", "image")
 """Where a picture's file is looked for, beside the file of the rows."""
 DROP = "or leave the column out with --drop, such rows with --skip-bad"
+SKIP = "or leave such rows out with --skip-bad"
 _MARK = re.compile(r"<image>|<ImageHere>", re.IGNORECASE)
 _TOKEN = secrets.token_hex(8)
 """So that no text from outside can name a picture that it does not bring."""
-_PLACE = re.compile(rf"{MEDIUM}{_TOKEN}:([0-9a-f]{{64}}):([\w=-]*){MEDIUM}")
+_PLACE = re.compile(rf"{MEDIUM}{_TOKEN}:(image|audio):([0-9a-f]{{64}}):([\w=-]*){MEDIUM}")
 
 
 def place_of(media: Media) -> str:
     """Return the mark that stands for a picture in a row's text until it is a message."""
-    return f"{MEDIUM}{_TOKEN}:{media.digest}:{base64.urlsafe_b64encode(media.alt.encode()).decode('ascii')}{MEDIUM}"
+    return f"{MEDIUM}{_TOKEN}:{media.kind}:{media.digest}:{base64.urlsafe_b64encode(media.alt.encode()).decode('ascii')}{MEDIUM}"
 
 
 def has_place(text: str) -> bool:
@@ -52,9 +57,13 @@ def with_media(message: Message) -> Message:
         return message
     parts, end = list[str | Media](), 0
     for found in _PLACE.finditer(message.content):
-        parts += [message.content[end : found.start()], Media("image", found[1], base64.urlsafe_b64decode(found[2]).decode())]
+        parts += [message.content[end : found.start()], _named(found)]
         end = found.end()
     return composed(message.role, [*parts, message.content[end:]])
+
+
+def _named(place: re.Match[str]) -> Media:
+    return Media("audio" if place[1] == "audio" else "image", place[2], base64.urlsafe_b64decode(place[3]).decode())
 
 
 def laid_out(row: Row, gathered: Gathered) -> Row:
@@ -87,14 +96,14 @@ def _in_turns(value: Any) -> bool:
 
 
 def _is_picture(part: Any) -> bool:
-    return isinstance(part, dict) and cast("dict[str, Any]", part).get("type") in PARTS
+    return isinstance(part, dict) and cast("dict[str, Any]", part).get("type") in (*PARTS, *SOUND_PARTS)
 
 
 def _opened(value: Any) -> Any:
     """Turns that a table's cell holds as JSON, and those in OpenAI's ``input``."""
     if isinstance(value, dict) and isinstance(cast("dict[str, Any]", value).get("messages"), list):
         return cast("dict[str, Any]", value)["messages"]
-    if isinstance(value, str) and value.lstrip().startswith("[") and '"image' in value[:1_000_000]:
+    if isinstance(value, str) and value.lstrip().startswith("[") and re.search(r'"(image|audio|input_audio)', value[:1_000_000]):
         return listed(value)
     return value
 
@@ -207,7 +216,9 @@ class _Layout:
         raise self.row.error(self.column, "no question beside it to ask about the picture", "add one in a column prompt, " + DROP)
 
     def _part(self, part: dict[str, Any]) -> Media:
-        """The picture of a part: in it, or the next of the column beside the turns."""
+        """The picture of a part: in it, or the next of the column beside the turns. Or its recording, which is always in it."""
+        if part.get("type") in SOUND_PARTS:
+            return self._sound(part)
         for name in ("image_url", "image", "source", "url", "path", "data"):
             given: Any = part.get(name)
             inside = cast("dict[str, Any]", given) if isinstance(given, dict) and name == "image_url" else {}
@@ -217,6 +228,35 @@ class _Layout:
         if not self.beside:
             raise self.row.error("content", "a part is a picture, but names none", "give it in the part, or in a column images")
         return self._taken()
+
+    def _sound(self, part: dict[str, Any]) -> Media:
+        """The recording of a part, with its transcript."""
+        for name in (*SOUND_PARTS, "url", "path", "data"):
+            given: Any = part.get(name)
+            inside = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+            found: Any = next((inside[key] for key in ("data", "url", "bytes", "path") if not empty(inside.get(key))), None)
+            found = found if inside else cast("Any", given)
+            if not empty(found):
+                said = str(part.get("transcript") or inside.get("transcript") or "")
+                return self._read_sound(found, name, said, coded="data" in inside)
+        raise self.row.error("content", "a part is a recording, but names none", "give its bytes, a data URL or a file's name")
+
+    def _read_sound(self, given: Any, field: str, said: str, *, coded: bool = False) -> Media:
+        """Read a recording: bytes, base 64, a data URL, or the name of a file beside the rows."""
+        where = f'{self.row.where}, field "{self.row.inside}{field}"'
+        if isinstance(given, bytes):
+            return self.gathered.take_sound(given, where, said)
+        if not isinstance(given, str):
+            raise self.row.error(
+                field, f"not a recording but {type(given).__name__}", f"give its bytes, a data URL or a file's name, {SKIP}"
+            )
+        if coded or given[:5].lower() == "data:":
+            return self.gathered.take_sound(sound.decoded(given, where), where, said)
+        if re.match(r"[a-z][a-z0-9+.-]*://", given, re.IGNORECASE):
+            hint = f"download the recordings, and name their files, {SKIP}"
+            raise self.row.error(field, f"the recording is an address, {given[:80]!r}: an import fetches nothing", hint)
+        with self._file(given, field).open("rb") as file:
+            return self.gathered.take_sound(file.read(sound.MOST_BYTES + 1), f"{where}, file {given!r}"[:300], said)
 
     def _own(self, turn: dict[str, Any]) -> dict[str, Any]:
         """A turn of our own export: its text has the places already."""
@@ -234,17 +274,18 @@ class _Layout:
             raise self.row.error("media", "not an object")
         fields = cast("dict[str, Any]", given)
         digest, alt = str(fields.get("digest", "")), str(fields.get("alt") or "")
-        if fields.get("kind", "image") != "image":
-            raise self.row.error("media", "recordings cannot be imported", DROP)
+        kind: Any = fields.get("kind", "image")
+        if kind not in ("image", "audio"):
+            raise self.row.error("media", "is neither a picture nor a recording", DROP)
         source = next((fields[name] for name in ("data", "file") if not empty(fields.get(name))), None)
         if source is None and re.fullmatch(r"[0-9a-f]{64}", digest):
-            return Media("image", digest, alt)  # the database has it, or refuses the row
+            return Media(kind, digest, alt)  # the database has it, or refuses the row
         if source is None:
-            raise self.row.error("media", "a picture with neither data nor file", "export it again with its pictures")
-        found = self._read(source, "media")
+            raise self.row.error("media", "a picture or recording with neither data nor file", "export it again with its media")
+        found = self._read(source, "media") if kind == "image" else self._read_sound(source, "media", alt)
         if digest and found.digest != digest:
-            raise self.row.error("media", f"the picture is another than {digest[:12]}, which the line names", "export it again")
-        return Media("image", found.digest, alt)
+            raise self.row.error("media", f"the file is another than {digest[:12]}, which the line names", "export it again")
+        return Media(kind, found.digest, alt)
 
     def _read(self, given: Any, field: str) -> Media:
         """Read a picture: bytes, ``{bytes, path}``, base 64, a data URL, or the name of a file beside the rows."""
@@ -274,7 +315,7 @@ class _Layout:
                 if path.is_file() and path.resolve().is_relative_to(folder):
                     return path
         hint = f"put the file beside {self.row.file.name}, or into {FOLDERS[1]}/ there, {DROP}"
-        raise self.row.error(field, f"the picture's file {name[:120]!r} is not there", hint)
+        raise self.row.error(field, f"the file {name[:120]!r} is not there", hint)
 
 
 def _places(folder: Path, name: str) -> Iterator[Path]:
@@ -284,4 +325,4 @@ def _places(folder: Path, name: str) -> Iterator[Path]:
 def refuse_in_answers(texts: Sequence[str], row: Row) -> None:
     """Refuse a picture in an answer: models that learn here answer in words. Raises InputError."""
     if any(map(has_place, texts)):
-        raise InputError("an answer holds a picture; only what is asked can", where=row.where, hint=DROP)
+        raise InputError("an answer holds a picture or a recording; only what is asked can", where=row.where, hint=DROP)

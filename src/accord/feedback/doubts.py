@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, insert, select, update
 
 from accord.feedback import guidelines, schema
 from accord.feedback.audit import note
+from accord.feedback.guideline_pictures import Reader
 from accord.feedback.guidelines import LANGUAGES, Language
 from accord.feedback.inserts import batches
 from accord.feedback.queue import digest
@@ -113,13 +114,16 @@ def settle(store: Store, id: str, *, by: str, now: datetime) -> None:
         note(connection, who=by, what="settle", on=id, why="", at=now)
 
 
-def grow_rule(store: Store, project: Path, id: str, texts: Mapping[Language, str], *, by: str, now: datetime) -> Guideline:
+def grow_rule(
+    store: Store, project: Path, id: str, texts: Mapping[Language, str], *, by: str, now: datetime, reader: Reader | None = None
+) -> Guideline:
     """Add a rule or an example to the guideline of the doubt's task, settle the doubt, and return the guideline's new version.
 
     The project gets texts of its own for that guideline if it has none. The rule is written below a heading at their end.
 
     Args:
         texts: by language; a missing one gets the text of the other.
+        reader: reads the guideline's pictures.
 
     Raises:
         Refused: there is no such thread (404), or the rule is empty or too long (422).
@@ -142,7 +146,7 @@ def grow_rule(store: Store, project: Path, id: str, texts: Mapping[Language, str
         connection.execute(insert(rules).values(**values))
         connection.execute(update(d).where(d.c.id == id).values(settled=now.isoformat()))
         note(connection, who=by, what="rule", on=id, why=f"{set} {guideline.version}", at=now)
-    guidelines.keep(store, set, now=now, project=project)
+    guidelines.keep(store, set, now=now, project=project, reader=reader)
     return guideline
 
 

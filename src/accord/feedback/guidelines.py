@@ -3,7 +3,8 @@
 ``training`` puts helpfulness first, ``evaluation`` puts truthfulness and harmlessness first, as Ouyang et al. 2022 (section 3.4) changed
 their instructions between training labels and final evaluation. The wording is our own.
 
-A project may have its own: a Markdown file ``guidelines/SET.LANGUAGE.md`` in its folder replaces the built-in one.
+A project may have its own: a Markdown file ``guidelines/SET.LANGUAGE.md`` in its folder replaces the built-in one. It may show pictures
+(``guideline_pictures``).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Literal, get_args
 from sqlalchemy import Connection, func, insert, select
 
 from accord.errors import InputError, UsageError
-from accord.feedback import schema
+from accord.feedback import guideline_pictures, schema
+from accord.feedback.guideline_pictures import Reader
 from accord.feedback.inserts import insert_rows
 from accord.feedback.store import Store
 from accord.records import Guideline, GuidelineSet
@@ -69,14 +71,16 @@ def reference(set: GuidelineSet, project: Path | None = None) -> Guideline:
     """Return the reference that an answer records: the set, and the first 12 hex digits of a SHA-256.
 
     The built-in translations follow the English text and share its version, the SHA-256 of that text. If a project has texts of its own,
-    the version is that of all languages' texts: a change in any of them is another version.
+    the version is that of all languages' texts and of the pictures they show: a change in any of them is another version.
 
     Raises:
         UsageError: there is no such set.
-        InputError: the project's file cannot be used.
+        InputError: the project's file, or a picture that it shows, cannot be used.
     """
     if project and any(path_of(project, set, language).is_file() for language in LANGUAGES):
-        return Guideline(set, _version("\0".join(load(set, language, project) for language in LANGUAGES)))
+        texts = [load(set, language, project) for language in LANGUAGES]
+        shown = guideline_pictures.digests(guideline_pictures.files(texts, project / FOLDER))
+        return Guideline(set, _version("\0".join([*texts, *(f"{name}\0{digest}" for name, digest in shown.items())])))
     return Guideline(set, _version(load(set)))
 
 
@@ -96,16 +100,28 @@ def write_out(project: Path) -> list[Path]:
     return list(texts)
 
 
-def keep(store: Store, set: GuidelineSet, *, now: datetime, project: Path | None = None) -> Guideline:
-    """Store the texts in force, once per version, so that later ones can be compared with them; return the reference."""
+def keep(store: Store, set: GuidelineSet, *, now: datetime, project: Path | None = None, reader: Reader | None = None) -> Guideline:
+    """Store the texts in force with their pictures, once per version, so that later ones can be compared; return the reference.
+
+    Args:
+        reader: reads pictures. Without it, a version that shows some is not stored.
+
+    Raises:
+        InputError: a text or a picture cannot be used.
+    """
     guideline, g = reference(set, project), schema.guidelines
     texts = [{"set": set, "version": guideline.version, "language": each, "text": load(set, each, project)} for each in LANGUAGES]
     with store.read() as connection:
         if _kept(connection, guideline):
             return guideline
+    shown = guideline_pictures.files([text["text"] for text in texts], project / FOLDER) if project else {}
+    if shown and reader is None:
+        return guideline
+    pictures = guideline_pictures.read(shown, reader) if reader else {}
     with store.write() as connection:
         if not _kept(connection, guideline):
             insert_rows(connection, g, [text | {"at": now.isoformat()} for text in texts])
+            guideline_pictures.keep(connection, guideline, pictures, at=now.isoformat())
     return guideline
 
 
@@ -115,6 +131,20 @@ def text_of(store: Store, guideline: Guideline, language: Language = "en") -> st
     with store.read() as connection:
         query = select(g.c.text).where(g.c.set == guideline.set, g.c.version == guideline.version, g.c.language == language)
         return connection.scalar(query)
+
+
+def pictures_of(store: Store, guideline: Guideline) -> dict[str, str]:
+    """Return the digests of the pictures that a version shows, by the names of their files."""
+    with store.read() as connection:
+        return guideline_pictures.kept(connection, guideline)
+
+
+def latest(store: Store, set: GuidelineSet) -> Guideline | None:
+    """Return the version of a set that was stored last; None if none was."""
+    g = schema.guidelines
+    with store.read() as connection:
+        version = connection.scalar(select(g.c.version).where(g.c.set == set).order_by(g.c.at.desc(), g.c.version).limit(1))
+    return Guideline(set, version) if version else None
 
 
 def stood(store: Store, guideline: Guideline, *, since: str) -> bool:
@@ -157,7 +187,18 @@ def changes_since_read(store: Store, labeler: str, guideline: Guideline, languag
     if before is None or before == guideline:
         return []
     old, new = text_of(store, before, language), text_of(store, guideline, language)
-    return [] if old is None or new is None else differences(old, new)
+    if old is None or new is None:
+        return []
+    return differences(old, new) + _replaced(pictures_of(store, before), pictures_of(store, guideline))
+
+
+def _replaced(old: dict[str, str], new: dict[str, str]) -> list[Change]:
+    """Return a removed and an added line for each picture whose name stayed while its file was replaced."""
+    lines = list[Change]()
+    for name, digest in new.items():
+        if old.get(name, digest) != digest:
+            lines += [Change("removed", f"🖼 {name} ({old[name][:8]})"), Change("added", f"🖼 {name} ({digest[:8]})")]
+    return lines
 
 
 def differences(old: str, new: str) -> list[Change]:

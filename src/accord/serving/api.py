@@ -1,4 +1,5 @@
-"""The OpenAI-compatible API over a host of models: chat and text completions, responses, embeddings, models, health, metrics.
+"""The OpenAI-compatible API over a host of models: chat and text completions, responses, embeddings,
+transcriptions, models, health, metrics.
 
 Closed by default: every route except ``/health`` requires a key. All errors have OpenAI's form.
 """
@@ -35,6 +36,7 @@ from accord.serving.responses import responses
 from accord.serving.scenes import Stages, guarded
 from accord.serving.schemas import FIELDS
 from accord.serving.service import ERRORS, Keeper, Service, Who, With, key_of
+from accord.serving.transcriptions import LARGEST_FORM, ROUTE, Transcriber, transcriptions
 
 OWN = ("127.0.0.1", "localhost", "::1", "[::1]")
 log = logging.getLogger("accord.serve")
@@ -50,6 +52,7 @@ def create(
     scenes: Stages | None = None,
     strict: bool = False,
     keeper: Keeper | None = None,
+    transcriber: Transcriber | None = None,
     extend: Callable[[FastAPI], None] | None = None,
 ) -> ASGIApp:
     """Return the API as an ASGI application over an open host.
@@ -61,20 +64,22 @@ def create(
         scenes: what is different in some of them; None where the project has no scenes.
         strict: refuse a request with a field that nobody reads, instead of naming it in a header.
         keeper: stores the answers of keys that opted in.
+        transcriber: turns recordings into text.
         extend: adds more routes.
     """
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=[*OWN, *names], www_redirect=False)]
     app = FastAPI(title="Accord", version=__version__, docs_url=None, redoc_url=None, middleware=middleware)
     meter = Meter(host.state)
     around = guarded(host, rules or Rules(), scenes, lambda side, kind: meter.filtered.labels(side, kind).inc())
-    app.state.service = Service(around, keys, limits or Limits(), meter, strict, keeper)
+    app.state.service = Service(around, keys, limits or Limits(), meter, strict, keeper, transcriber=transcriber)
     app.state.fields = FIELDS | RESPONSE_FIELDS | set(EmbeddingRequest.model_fields)
     _routes(app)
     if extend:
         extend(app)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    return Gate(app, known=(lambda given: key_of(keys, given) is not None) if keys else None)
+    larger = {ROUTE: LARGEST_FORM} if transcriber else {}
+    return Gate(app, known=(lambda given: key_of(keys, given) is not None) if keys else None, larger=larger)
 
 
 def _routes(app: FastAPI) -> None:
@@ -86,6 +91,7 @@ def _routes(app: FastAPI) -> None:
     app.post("/v1/completions", summary="Continues a text.", response_model=None, responses=ERRORS)(completions)
     app.post("/v1/responses", summary="Answers with a list of items.", response_model=None, responses=ERRORS)(responses)
     app.post("/v1/embeddings", summary="Turns texts into vectors.", response_model=None, responses=ERRORS)(embeddings)
+    app.post(ROUTE, summary="Turns a recording into text.", response_class=Response, responses=ERRORS)(transcriptions)
 
 
 async def health(service: With) -> dict[str, Any]:

@@ -48,33 +48,43 @@ def problem(status: int, message: str, *, code: str = "", param: str | None = No
 class Gate:
     """ASGI middleware. The body is read here, once, and passed on whole; without a working key it is not read at all."""
 
-    def __init__(self, app: ASGIApp, *, largest: int = LARGEST_BODY, seconds: float = SEND_SECONDS, known: Known | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        largest: int = LARGEST_BODY,
+        seconds: float = SEND_SECONDS,
+        known: Known | None = None,
+        larger: Mapping[str, int] | None = None,
+    ) -> None:
         self.app, self.largest, self.seconds, self.known = app, largest, seconds, known
+        self.larger = dict(larger or {})
+        """Most bytes of a body by the path, where that is another limit."""
         self._large, self._waiting, self._resting = asyncio.Lock(), 0, set[asyncio.Task[None]]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers, largest = Headers(scope=scope), self.larger.get(scope["path"], self.largest)
         announced = headers.get("content-length", "0")
         sends = announced != "0" or "transfer-encoding" in headers
         if sends and self.known and not self.known(headers.get("authorization", "")):
             await _refuse(send, 401, NO_KEY, "invalid_api_key", {"WWW-Authenticate": "Bearer"})
             return
-        if not announced.isdecimal() or int(announced) > self.largest:
-            await _refuse(send, 413, f"the request is too large: {self.largest} bytes at most", "request_too_large")
+        if not announced.isdecimal() or int(announced) > largest:
+            await _refuse(send, 413, f"the request is too large: {largest} bytes at most", "request_too_large")
             return
         try:
             async with asyncio.timeout(self.seconds):
-                body = await _body(receive, self.largest)
+                body = await _body(receive, largest)
         except TimeoutError:
             await _refuse(send, 408, f"the request took longer than {self.seconds:g} seconds to arrive", "too_slow")
             return
         except Gone:
             return  # half a request costs no more than this
         if body is None:
-            await _refuse(send, 413, f"the request is too large: {self.largest} bytes at most", "request_too_large")
+            await _refuse(send, 413, f"the request is too large: {largest} bytes at most", "request_too_large")
             return
         if len(body) >= LARGE_BODY:
             if self._waiting >= MOST_WAITING:

@@ -55,6 +55,12 @@ class Keeper(Protocol):
         ...
 
 
+class Transcribes(Protocol):
+    """Turns the recording of a form into text (``transcriptions.Transcriber``)."""
+
+    async def ask(self, form: Any) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class Service:
     """The objects that the routes work with."""
@@ -68,6 +74,8 @@ class Service:
     keeper: Keeper | None = None
     """Stores answers; None stores nothing of anybody's."""
     pictures: PictureReader = field(default_factory=PictureReader)
+    transcriber: Transcribes | None = None
+    """Turns recordings into text; None where none was named."""
 
 
 @dataclass(frozen=True)

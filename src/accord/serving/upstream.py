@@ -162,12 +162,12 @@ class Upstream:
             if response.is_success:
                 return response
             try:
-                said = await _beginning(response)
+                said = await beginning(response, self._key)
             finally:
                 await response.aclose()
             if response.status_code == 429 or response.status_code not in TRY_AGAIN:
-                raise _refusal(model, response, hidden(said, self._key))
-            problem, wait = f"{response.status_code}: {hidden(said, self._key)}", asked_wait(response.headers)
+                raise refusal(model, response, said)
+            problem, wait = f"{response.status_code}: {said}", asked_wait(response.headers)
         log.warning("%s gave no answer in %s tries: %s", self.address, self.tries, problem)
         raise Unavailable(
             f"the server behind this one gave no answer in {self.tries} tries", hint="it may be down; try again later", seconds=5
@@ -265,18 +265,22 @@ def _turn(message: Message, show: Show | None) -> dict[str, Any]:
     return turn
 
 
-async def _beginning(response: httpx.Response) -> str:
-    """Return the message of a refusal, however long its text is."""
+async def beginning(response: httpx.Response, key: str) -> str:
+    """Return the message of a refusal, however long its text is, without our key."""
     text = bytearray()
     async for part in response.aiter_bytes():
         text += part
         if len(text) > LONGEST_PROBLEM:
             break
-    return told(httpx.Response(response.status_code, content=bytes(text)))
+    return hidden(told(httpx.Response(response.status_code, content=bytes(text))), key)
 
 
-def _refusal(model: str, response: httpx.Response, text: str) -> RefusedRequest:
-    """Return the other server's refusal as our own, with its words but without its complaints about our key."""
+def refusal(model: str, response: httpx.Response, text: str, key: str = KEY) -> RefusedRequest:
+    """Return the other server's refusal as our own, with its words but without its complaints about our key.
+
+    Args:
+        key: the environment variable that holds it.
+    """
     status = response.status_code
     if status == 404:
         return UnknownModel(text, where=model)
@@ -285,7 +289,7 @@ def _refusal(model: str, response: httpx.Response, text: str) -> RefusedRequest:
     if status in (401, 403):
         log.warning("%s refuses this gate: %s %s", response.url, status, text)
         return Unavailable(
-            "the server behind this one refused this gate's key", hint=f"the operator of this gate has to set {KEY}", seconds=60
+            "the server behind this one refused this gate's key", hint=f"the operator of this gate has to set {key}", seconds=60
         )
     return NotUnderstood(text, where=model)
 

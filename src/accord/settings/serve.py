@@ -93,6 +93,8 @@ class ServeConfig(Settings):
     that kept its adapter (`--keep-adapter`) by its name alone. A request's `model` names the adapter that answers."""
     upstream_sees: bool = False
     """The models of the server behind `--upstream` read pictures: those of requests are passed on as data URLs, else refused."""
+    transcribe: str = ""
+    """Address (up to `/v1`) of the OpenAI-compatible server that turns recordings into text; empty transcribes nothing."""
     remembered: Natural = 32_768
     """Prompt tokens per model whose keys and values are cached for the next turn of a conversation."""
     threads: Count = 1

@@ -45,7 +45,7 @@ def create(site: ProjectSite, lifespan: Lifespan | None = None, around: Sequence
         lifespan: runs as long as the server does; None keeps the site's models open.
         around: further layers around the pages.
     """
-    labeling.keep(site.store, site.questions, site.folder)
+    labeling.keep(site)
     lifespan = lifespan or chat.models_open(site)
     streamed = data_pages.streamed(site.upload_mb) | chat.STREAMED
     return labeling.build(site, *PAGES, lifespan=lifespan, streamed=streamed, around=around)

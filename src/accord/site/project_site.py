@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from accord.feedback.accounts import Account
+from accord.feedback.guideline_pictures import Reader
 from accord.feedback.questions import load
 from accord.feedback.store import Store
 from accord.feedback.web.access import Area, SceneOf, Visit
@@ -62,6 +63,7 @@ def site_of(
     secret: str = "",
     sso: Provider | None = None,
     scene: SceneOf | None = None,
+    pictures: Reader | None = None,
 ) -> ProjectSite:
     """Return the site of a project, with the settings of its [label], [screening] and [chat] under one address.
 
@@ -70,6 +72,7 @@ def site_of(
         secret: part of the forms' tokens.
         sso: the identity provider of single sign-on.
         scene: tells labelers the scene of a prompt.
+        pictures: reads the pictures of a guideline.
     """
     settings = project.settings
     address = shared(config)
@@ -88,6 +91,7 @@ def site_of(
         upload_mb=config.upload_mb,
         sso=sso,
         scene=scene,
+        pictures=pictures,
     )
 
 

@@ -102,7 +102,7 @@ def test_a_second_import_adds_nothing_and_a_wrong_picture_stores_nothing(project
     (tmp_path / "data/fresh.png").write_bytes(fresh)
     rows = [{"prompt": "New?", "image": "fresh.png", "chosen": "a", "rejected": "b"}, {"prompt": "?", "image": "gone.png"}]
     bad.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(InputError, match=r"bad.jsonl:2, field \"image\": the picture's file 'gone.png' is not there"):
+    with pytest.raises(InputError, match=r"bad.jsonl:2, field \"image\": the file 'gone.png' is not there"):
         import_(project.path, bad)
     assert records(project) == before
     assert held(project) == {FIRST.digest, SECOND.digest}

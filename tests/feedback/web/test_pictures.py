@@ -33,7 +33,8 @@ def test_a_labeler_sees_and_hears_what_is_asked_about(store: Store, come: Come) 
     address = f"/media/{PNG.digest}"
     assert of(page) == [(address, "a &#34;cat&#34;"), (address, "Picture")]
     assert f'<a href="{address}" target="_blank" rel="noopener"' in page
-    assert f'<audio controls preload="metadata" src="/media/{SOUND.digest}" aria-label="a song">' in page
+    assert f'<audio controls preload="metadata" src="/media/{SOUND.digest}" aria-label="Recording">' in page
+    assert '<q class="transcript">a song</q>' in page, "what was said is read beside the recording"
     assert page.index("<strong>Is</strong>") < page.index("<img") < page.index("like")
     told = ann.client.get("/next", headers={"Accept": "application/json"}).json()["task"]["messages"]
     assert told[0]["media"][0] == {"kind": "image", "digest": PNG.digest, "alt": 'a "cat"'}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -18,6 +18,7 @@ from accord.commands.feedback.cut_off import CutOff, rankable_of
 from accord.commands.feedback.simulated import Ranker, assignments, rankable
 from accord.commands.scenes import notes_of
 from accord.commands.world import picture_town_of, world_of
+from accord.data import pictures
 from accord.errors import InputError, UsageError
 from accord.feedback import questions, tasks
 from accord.feedback.database import ANSWER_SECONDS
@@ -71,9 +72,8 @@ def label(
         tasks.add(store, list(waiting_tasks(store, seed=config.seed, overlap=config.overlap, responses=responses)))
         sso = sso_of(opened.settings)
         screening = ScreeningConfig(**opened.settings.get("screening", {}))
-        open_site(
-            store, config, screening, asked, name=opened.path.name, folder=opened.path, insecure=insecure, sso=sso, scene=notes_of(opened)
-        )
+        how: dict[str, Any] = {"insecure": insecure, "sso": sso, "scene": notes_of(opened), "pictures": pictures.read}
+        open_site(store, config, screening, asked, name=opened.path.name, folder=opened.path, **how)
     return None
 
 

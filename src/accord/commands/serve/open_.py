@@ -17,6 +17,7 @@ from accord.commands.pictures import picture_files
 from accord.commands.scenes import notes_of
 from accord.commands.serve.open_models import LateHost
 from accord.commands.serve.rules import rules_of, stages_of
+from accord.data import pictures
 from accord.errors import UsageError
 from accord.feedback.database import ANSWER_SECONDS
 from accord.feedback.store import Store
@@ -86,7 +87,8 @@ def _site(project: ProjectPath, config: OpenConfig, upstream: str, flags: Comput
         host, library = guarded(LateHost(lambda: _host(opened, flags)), rules, scenes), Shelf(opened)
     with ExitStack() as until_made:
         store = until_made.enter_context(Store.open(opened.store_url, seconds=ANSWER_SECONDS))
-        site = site_of(opened, store, config, models=host, library=library, secret=secret, sso=sso, scene=notes_of(opened))
+        how: dict[str, Any] = {"secret": secret, "sso": sso, "scene": notes_of(opened), "pictures": pictures.read}
+        site = site_of(opened, store, config, models=host, library=library, **how)
         until_made.pop_all()
         return site
 

@@ -21,6 +21,7 @@ from accord.commands.models import compute_dtype, load_adapter, load_model
 from accord.commands.pictures import picture_files
 from accord.commands.serve.rules import rules_of, stages_of
 from accord.commands.serve.serve_adapters import named_adapters
+from accord.data import pictures
 from accord.errors import ModelError, UsageError
 from accord.feedback import questions
 from accord.feedback.app_prompts import Draw
@@ -45,6 +46,7 @@ from accord.serving.model_host import Beside, Capacity, ModelHost
 from accord.serving.reload import reload_rewritten
 from accord.serving.scenes import Stages
 from accord.serving.screens import EVERYTHING
+from accord.serving.transcriptions import Transcriber
 from accord.serving.upstream import Upstream
 from accord.settings import ChatConfig, LabelConfig, ServeConfig
 
@@ -126,7 +128,7 @@ def desk_of(project: Project, config: ServeConfig) -> Desk:
     asked = questions.load(project.settings.get("label.questions"), project.path)
     label = LabelConfig(**project.settings.get("label", {}))
     store = partial(Store.open, project.store_url, seconds=ANSWER_SECONDS)
-    return Desk(store, asked, label, project.path, config.webhook_private)
+    return Desk(store, asked, label, project.path, pictures.read, config.webhook_private)
 
 
 def _say_who_answers(host: Host, project: Project) -> None:
@@ -156,6 +158,7 @@ async def _run(host: Host, config: ServeConfig, keys: Keys | None, rules: Rules,
         "scenes": scenes,
         "strict": config.strict,
         "keeper": keeper,
+        "transcriber": Transcriber(config.transcribe, seconds=config.seconds) if config.transcribe else None,
     }
     app = create(host, keys=keys, **how, extend=lambda app: mount(app, desk, routes.router, task_routes.router, hook_routes.router))
     await host.start()

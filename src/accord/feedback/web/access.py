@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from accord.feedback import accounts
 from accord.feedback.accounts import Account, Role
+from accord.feedback.guideline_pictures import Reader
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.web import translations
@@ -79,6 +80,8 @@ class Site:
     """The identity provider of single sign-on, if the project has one."""
     scene: SceneOf | None = None
     """Tells the scene of a prompt, if the project has scenes."""
+    pictures: Reader | None = None
+    """Reads the pictures of a guideline."""
 
     def session_cookie(self, root: str = "") -> str:
         """Return the name of the session cookie of a site at a path.

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from accord.errors import StoreError
 from accord.feedback import guidelines, questions
+from accord.feedback.guideline_pictures import Reader
 from accord.feedback.refusals import Refused
 from accord.feedback.store import Store
 from accord.feedback.web import (
@@ -72,6 +73,7 @@ def create(
     asked: Questions | None = None,
     sso: Provider | None = None,
     scene: SceneOf | None = None,
+    pictures: Reader | None = None,
 ) -> ASGIApp:
     """Build the labeling site over a store.
 
@@ -83,18 +85,22 @@ def create(
         asked: the questions to labelers; None asks those of a project that has none of its own.
         sso: the identity provider of single sign-on.
         scene: tells the scene of a prompt.
+        pictures: reads the pictures of a guideline.
+
+    Raises:
+        InputError: a guideline, or a picture that it shows, cannot be used.
     """
     known = asked or usual()
-    keep(store, known, folder)
-    site = Site(store, config, name, secret, folder, screening or ScreeningConfig(), known, sso=sso, scene=scene)
+    site = Site(store, config, name, secret, folder, screening or ScreeningConfig(), known, sso=sso, scene=scene, pictures=pictures)
+    keep(site)
     return build(site, *PAGES)
 
 
-def keep(store: Store, asked: Questions, folder: Path | None) -> None:
-    """Store the versions of the guidelines and questions in force, which answers name."""
+def keep(site: Site) -> None:
+    """Store the versions of the guidelines and questions in force, which answers name. Raises InputError for a guideline without use."""
     for set in guidelines.SETS:
-        guidelines.keep(store, set, now=datetime.now(UTC), project=folder)
-    questions.keep(store, asked, now=datetime.now(UTC))
+        guidelines.keep(site.store, set, now=datetime.now(UTC), project=site.folder, reader=site.pictures)
+    questions.keep(site.store, site.questions, now=datetime.now(UTC))
 
 
 def build(

@@ -78,7 +78,7 @@ def answer_doubt(request: Request, id: str, what: str) -> Response:
         doubts.settle(store, id, by=account.id, now=now)
     elif what == "rule" and found.site.folder:
         texts: dict[Language, str] = {language: form.get(f"rule-{language}") for language in LANGUAGES}
-        doubts.grow_rule(store, found.site.folder, id, texts, by=account.id, now=now)
+        doubts.grow_rule(store, found.site.folder, id, texts, by=account.id, now=now, reader=found.site.pictures)
     else:
         raise HTTPException(404)
     return found.go("/doubts")

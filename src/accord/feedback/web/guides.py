@@ -1,12 +1,19 @@
-"""Guidelines for the pages: the current one, and its changes since a labeler last read it."""
+"""Guidelines for the pages: the current one, and its changes since a labeler last read it.
+
+A page shows what is stored. While the project's text cannot be used, such as one that is being edited, the version before it stays.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from markupsafe import Markup
+
+from accord.errors import InputError
 from accord.feedback import guidelines
 from accord.feedback.accounts import Account
 from accord.feedback.guidelines import Change
@@ -14,8 +21,10 @@ from accord.feedback.refusals import Refused
 from accord.feedback.tasks import Leased
 from accord.feedback.web.access import Site
 from accord.feedback.web.languages import Language, guideline_language
+from accord.feedback.web.markdown import prose
 from accord.records import Guideline, GuidelineSet
 
+log = logging.getLogger("accord.site")
 AROUND = 1
 """Unchanged lines shown around a change."""
 
@@ -25,8 +34,8 @@ class Guide:
     """A guideline as it is shown."""
 
     reference: Guideline
-    text: str
-    """Markdown, in the reader's language."""
+    html: Markup
+    """The text in the reader's language, with its pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +46,45 @@ class Line:
     text: str
 
 
-def current(site: Site, set: GuidelineSet, language: Language) -> Guide:
-    """Return the current guideline."""
-    return Guide(guidelines.reference(set, site.folder), guidelines.load(set, guideline_language(language), site.folder))
+def in_force(site: Site, set: GuidelineSet, now: datetime) -> Guideline:
+    """Return the current guideline after storing it, so that an answer may name the version that its page had.
+
+    Raises:
+        InputError: the project's text cannot be used, and there is none before it.
+    """
+    try:
+        return guidelines.keep(site.store, set, now=now, project=site.folder, reader=site.pictures)
+    except InputError as error:
+        former = guidelines.latest(site.store, set)
+        if former is None:
+            raise
+        log.error("%s; version %s of the guideline stays", error, former.version)
+        return former
 
 
 def shown(site: Site, set: GuidelineSet, now: datetime, language: Language) -> Guide:
-    """Return the current guideline after storing it, so that an answer may name the version that its page had."""
-    guidelines.keep(site.store, set, now=now, project=site.folder)
-    return current(site, set, language)
+    """Return the current guideline as a page has it."""
+    guideline, spoken = in_force(site, set, now), guideline_language(language)
+    text = guidelines.text_of(site.store, guideline, spoken) or guidelines.load(set, spoken, site.folder)
+    return Guide(guideline, prose(text, guidelines.pictures_of(site.store, guideline)))
 
 
-def named(site: Site, leased: Leased, version: str) -> Guideline:
+def named(site: Site, leased: Leased, version: str, now: datetime) -> Guideline:
     """Return the version that an answer names: the one in force, or one that was in force since the labeler got the task.
 
     Raises:
         Refused: the page of this task cannot have shown it.
     """
     guideline = Guideline(leased.task.guideline, version)
-    if guideline != guidelines.reference(guideline.set, site.folder) and not guidelines.stood(site.store, guideline, since=leased.given):
+    if guideline != in_force(site, guideline.set, now) and not guidelines.stood(site.store, guideline, since=leased.given):
         raise Refused("other_guideline", detail=f"no page of this task had version {version[:40]!r}")
     return guideline
 
 
-def changed(site: Site, account: Account, set: GuidelineSet) -> bool:
+def changed(site: Site, account: Account, set: GuidelineSet, now: datetime) -> bool:
     """Return whether this person has read an earlier version and not the current one."""
     read = guidelines.last_read(site.store, account.id, set)
-    return read is not None and read != guidelines.reference(set, site.folder)
+    return read is not None and read != in_force(site, set, now)
 
 
 def changes(site: Site, account: Account, guideline: Guideline, language: Language) -> list[Line]:
@@ -89,5 +110,5 @@ def shortened(lines: Sequence[Change]) -> list[Line]:
 
 def mark_read(site: Site, account: Account, version: str, set: GuidelineSet, now: datetime) -> None:
     """Record that this person has read the current guideline; a page with an older version records nothing."""
-    if guidelines.keep(site.store, set, now=now, project=site.folder).version == version:
+    if in_force(site, set, now).version == version:
         guidelines.mark_read(site.store, account.id, Guideline(set, version), now=now)

@@ -26,7 +26,6 @@ from accord.feedback.web.access import Visit, act, enter, in_line
 from accord.feedback.web.asked import ShownQuestion
 from accord.feedback.web.forms import Form, Payload, payload_of
 from accord.feedback.web.languages import guideline_language
-from accord.feedback.web.markdown import prose
 from accord.records import Guideline, GuidelineSet, Message
 from accord.settings.questions import Questions, said
 
@@ -69,7 +68,7 @@ class Turn:
 def home(request: Request) -> Response:
     found, account = enter(request)
     store = found.site.store
-    changed = [set for set in guidelines.SETS if guides.changed(found.site, account, set)]
+    changed = [set for set in guidelines.SETS if guides.changed(found.site, account, set, found.now)]
     own = [_listed(found, answer) for answer in answers.own(store, account.id, limit=5)]
     told = {
         "doubts_answered": doubt_pages.answered(found, account.id) if account.role != "lead" else 0,
@@ -124,7 +123,7 @@ def answer(request: Request, task_id: str) -> Response:
         return _show(found, account, leased, payload, problems=[doubt], status=422, unsure=True)
     payload = {"skip": form.get("skip_reason")} if skipped else payload_of(leased.task, leased.order, form, found.site.questions)
     try:
-        guideline = guides.named(found.site, leased, form.get("version"))
+        guideline = guides.named(found.site, leased, form.get("version"), found.now)
         saved = answers.submit(
             found.site.store,
             account.id,
@@ -177,7 +176,7 @@ def guideline_page(request: Request, set: str = "training") -> Response:
     if set not in get_args(GuidelineSet):
         raise HTTPException(404)
     which = cast("GuidelineSet", set)
-    guide = guides.current(found.site, which, found.language)
+    guide = guides.shown(found.site, which, found.now, found.language)
     read = guidelines.last_read(found.site.store, account.id, which)
     return found.page(
         "guidelines.html",
@@ -185,7 +184,7 @@ def guideline_page(request: Request, set: str = "training") -> Response:
         set=which,
         set_names=translations.SETS,
         guideline=guide.reference,
-        guideline_html=prose(guide.text),
+        guideline_html=guide.html,
         read_version=read.version if read else "",
         unread=read != guide.reference,
         rules=_grown(found, which),
@@ -323,8 +322,8 @@ def _show(
         notes=doubt_pages.beside(found, account.id, task.id),
         notice=notice,
         guideline=guide.reference,
-        guideline_html=prose(guide.text),
-        guideline_changed=guides.changed(found.site, account, task.guideline),
+        guideline_html=guide.html,
+        guideline_changed=guides.changed(found.site, account, task.guideline, found.now),
         pace=_pace(found, account),
         set_names=translations.SETS,
         choices=translations.CHOICES,

@@ -1,4 +1,4 @@
-"""Safe Markdown for texts of models and people: no HTML of theirs, no images loaded, no address that could run code.
+"""Safe Markdown for texts of models and people: no HTML of theirs, no images loaded but stored ones, no address that could run code.
 
 The parser is markdown-it-py with ``html`` off; anything else it would allow is forbidden here. Formulas become MathML (``formulas``),
 code gets colours (``code_colours``). The worst text of a length takes a time in proportion to it.
@@ -7,7 +7,7 @@ code gets colours (``code_colours``). The worst text of a length takes a time in
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from accord.feedback.guideline_pictures import name_of
 from accord.feedback.web.code_colours import Colours
 from accord.feedback.web.formulas import BLOCKS, PAIRS, focusable, formula, opened, source
 
@@ -48,9 +49,15 @@ def render(text: str) -> Markup:
     return _whole(text, _render)
 
 
-def prose(text: str) -> Markup:
-    """Render a document, such as a guideline, as ``render`` does, but join the lines of a paragraph."""
-    return plain(text) if len(text) > LONGEST else Markup(_PROSE.render(text))
+def prose(text: str, pictures: Mapping[str, str] | None = None) -> Markup:
+    """Render a document, such as a guideline, as ``render`` does, but join the lines of a paragraph.
+
+    Args:
+        pictures: digests of stored pictures by the names that the text has for them; each is shown at its place.
+    """
+    if len(text) > LONGEST:
+        return plain(text)
+    return Markup(_illustrated(pictures).render(text, {"pictures": pictures}) if pictures else _PROSE.render(text))
 
 
 def _whole(text: str, draw: Callable[[str], Markup]) -> Markup:
@@ -84,17 +91,29 @@ def _render(text: str) -> Markup:
     return Markup(_PARSER.render(text))
 
 
-def _image(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> str:
-    """Render an image as its name, without loading it: that would tell a stranger's server who reads the page."""
+def _image(_: RendererHTML, tokens: Sequence[Token], index: int, __: Any, env: Any) -> str:
+    """Render a stored picture, and any other as its name, without loading it: that would tell a stranger's server who reads the page."""
     token = tokens[index]
+    digest = env.get("pictures", {}).get(name_of(str(token.attrGet("src") or "")))
+    if digest:
+        alt = html.escape(token.content or name_of(str(token.attrGet("src"))))
+        address = f"/media/{digest}"
+        return f'<span class="picture"><a href="{address}" target="_blank" rel="noopener"><img src="{address}" alt="{alt}"></a></span>'
     return f'<span class="image">[{html.escape(token.content or "image")}: {html.escape(str(token.attrGet("src") or ""))}]</span>'
 
 
 def _link(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
     token = tokens[index]
+    token.attrSet("href", _to_picture(str(token.attrGet("href") or ""), env))
     token.attrSet("rel", "noopener noreferrer nofollow")
     token.attrSet("target", "_blank")
     return renderer.renderToken(tokens, index, options, env)
+
+
+def _to_picture(address: str, env: Any) -> str:
+    """Return the address of a stored picture for its name, and any other address as it is."""
+    digest = env.get("pictures", {}).get(name_of(address))
+    return f"/media/{digest}" if digest else address
 
 
 def _cell(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
@@ -206,6 +225,13 @@ def _parser(*, breaks: bool) -> MarkdownIt:
     parser.add_render_rule("math", _math)
     parser.add_render_rule("td_open", _cell)
     parser.add_render_rule("th_open", _cell)
+    return parser
+
+
+def _illustrated(pictures: Mapping[str, str]) -> MarkdownIt:
+    """Return a parser of documents that also takes the names of stored pictures for addresses."""
+    parser = _parser(breaks=False)
+    parser.validateLink = lambda url: allowed(url) or name_of(url) in pictures
     return parser
 
 

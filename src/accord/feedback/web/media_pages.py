@@ -7,9 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from accord.errors import StoreError
-from accord.feedback import media
+from accord.feedback import guideline_pictures, media
+from accord.feedback.accounts import Account
 from accord.feedback.refusals import Refused
-from accord.feedback.web.access import enter
+from accord.feedback.web.access import Visit, enter
 from accord.feedback.web.security import POLICY_HEADER
 
 router = APIRouter()
@@ -24,7 +25,7 @@ def one(request: Request, digest: str) -> Response:
     """Send a picture or a recording. Whoever may not see it gets the same answer as for one that is not there."""
     found, account = enter(request)
     sound = len(digest) == 64 and set(digest) <= set("0123456789abcdef")
-    if not sound or not (account.role in SEES_ALL or media.is_shown_to(found.site.store, account.id, digest)):
+    if not sound or not (account.role in SEES_ALL or _is_shown(found, account, digest)):
         raise Refused("no_such_record", 404, "a picture")
     try:
         file = media.media_file(found.site.store, digest)
@@ -33,3 +34,11 @@ def one(request: Request, digest: str) -> Response:
     shown = f'inline; filename="{media.short_name(file)}"'
     headers = {POLICY_HEADER: ALONE, "Cache-Control": KEPT, "Content-Disposition": shown}
     return Response(file.content, media_type=file.mime, headers=headers)
+
+
+def _is_shown(found: Visit, account: Account, digest: str) -> bool:
+    """Return whether somebody sees a record, or a guideline, with it."""
+    if media.is_shown_to(found.site.store, account.id, digest):
+        return True
+    with found.site.store.read() as connection:
+        return guideline_pictures.is_shown(connection, digest)

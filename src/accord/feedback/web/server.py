@@ -22,6 +22,7 @@ from accord.settings import LabelConfig, ScreeningConfig
 from accord.settings.questions import Questions
 
 if TYPE_CHECKING:
+    from accord.feedback.guideline_pictures import Reader
     from accord.feedback.sso import Provider
     from accord.feedback.web.access import SceneOf
 
@@ -102,12 +103,14 @@ def open_site(
     insecure: bool,
     sso: Provider | None = None,
     scene: SceneOf | None = None,
+    pictures: Reader | None = None,
 ) -> None:
     """Serve the site until it is stopped. On this machine's own address, print a lead's link.
 
     Args:
         sso: the identity provider of single sign-on.
         scene: tells the scene of a prompt.
+        pictures: reads the pictures of a guideline.
 
     Raises:
         UsageError: the address needs a secret and https.
@@ -117,7 +120,7 @@ def open_site(
 
     secret = secret_for(config, insecure=insecure)
     how: dict[str, Any] = {"name": name, "secret": secret, "folder": folder, "screening": screening, "asked": asked, "sso": sso}
-    how["scene"] = scene
+    how |= {"scene": scene, "pictures": pictures}
     if (handed := workers.handed_over()) is not None:
         workers.end_with_parent()
         serve(create(store, config, **how), handed, config)

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from accord.feedback import questions, replays
 from accord.feedback.apps import App, NotTaken
+from accord.feedback.guideline_pictures import Reader
 from accord.feedback.refusals import Refused
 from accord.feedback.replays import Reply
 from accord.feedback.store import Store
@@ -48,6 +49,8 @@ class Desk:
     """How tasks are handed out."""
     folder: Path | None = None
     """The project's folder, whose guidelines take precedence over the built-in ones."""
+    pictures: Reader | None = None
+    """Reads the pictures of a guideline."""
     private: bool = False
     """Whether webhooks may be at addresses that the internet cannot reach."""
     _store: Store | None = None

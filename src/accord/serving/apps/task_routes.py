@@ -63,7 +63,7 @@ def next_task(asked: NextRequest, app: Client, desk: At) -> Response:
     )
     task = None
     if leased:
-        version = guidelines.keep(store, leased.task.guideline, now=now(), project=desk.folder).version
+        version = guidelines.keep(store, leased.task.guideline, now=now(), project=desk.folder, reader=desk.pictures).version
         task = LeasedTask.of(leased, version, desk.questions.version(leased.task.kind))
     return JSONResponse(NextTask(labeler=labeler, task=task).model_dump())
 
