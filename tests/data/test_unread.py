@@ -46,6 +46,15 @@ STOPS: dict[str, dict[str, Any]] = {
     "worst_answer": ASKED | {"fine_answer": "Trout.", "worst_answer": "Dog."},
     "score_list": ASKED | {"responses": ["Trout.", "Dog."], "score_list": [0.9, 0.1]},
     "labels": ASKED | {"completions": ["a", "b"], "labels": [True, False]},
+    "metadata.score": WRITTEN | {"metadata": {"score": 1, "shelf": "b"}},
+    "rounds[].verdict": WRITTEN | {"rounds": [{"shelf": "b"}, {"verdict": "bad"}]},
+    "has_error": WRITTEN | {"has_error": True},
+    "hallucination": WRITTEN | {"hallucination": True},
+    "质量": WRITTEN | {"质量": "差"},
+    "prediction": ASKED | {"prediction": "Trout."},
+    "preamble": WRITTEN | {"preamble": "Be kind."},
+    "rationale": WRITTEN | {"rationale": "It swims."},
+    "messages[].mask": {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Go.", "mask": True}]},
     "audio": {"audio": "barn.mp3", "conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A barn."}]},
     "messages[].annotations": {
         "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Go.", "annotations": ["bad"]}]
@@ -78,9 +87,9 @@ def test_a_judgement_far_down_in_a_file_stops_it_too(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_stays_with_the_prompt_and_what_is_dropped_is_gone(tmp_path: Path) -> None:
-    path = wrote(tmp_path, WRITTEN | {"score": 0, "meta": {"judge": "ann"}, "id": 3})
+    path = wrote(tmp_path, WRITTEN | {"score": 0, "meta": {"shelf": "b"}, "id": 3})
     kept = read(path, keep_extra=True)
-    assert kept.prompts[0].extra == {"score": 0, "meta": {"judge": "ann"}, "id": 3}
+    assert kept.prompts[0].extra == {"score": 0, "meta": {"shelf": "b"}, "id": 3}
     assert kept.demonstrations[0].prompt == kept.prompts[0]
     assert kept.metrics["extra"] == {"id": 1, "meta": 1, "score": 1}
     left = read(path, drop=("score",))
@@ -120,7 +129,7 @@ def test_which_names_seem_misspelt(name: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["id", "prompt_id", "difficulty", "topic", "domain", "lang", "created_at", "answer_id", "num_tokens", "split"]
+    "name", ["id", "prompt_id", "generated_at", "difficulty", "topic", "domain", "lang", "created_at", "answer_id", "num_tokens", "split"]
 )
 def test_names_that_judge_nothing(name: str) -> None:
     assert not carries_meaning(name)

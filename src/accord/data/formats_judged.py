@@ -9,9 +9,11 @@ from typing import Any, cast
 
 from accord.data.archives import bare_name
 from accord.data.formats_pairs import thumb
+from accord.data.row_context import ASSISTANT
 from accord.data.row_records import MOST, Taken, all_answered, conversation, make_prompt, places, ranked, unusable
 from accord.data.row_turns import ASKED, asked, turns_of
 from accord.data.rows import Row, empty, listed
+from accord.records import Prompt
 
 THUMBS = tuple(
     """label is_safe kto_tag is_desirable desirable thumbs_up thumb thumbs liked is_liked upvoted is_good accepted is_accepted approved
@@ -30,9 +32,16 @@ FIELDS = tuple(f"{fields}+{column}" for fields, column in product(ANSWERED, THUM
 TEXTS = ("responses", "completions", "answers", "outputs", "candidates", "generations")
 SCORES = ("scores", "ratings", "rewards")
 SCORED = tuple(f"{texts}+{scores}" for texts, scores in product(TEXTS, SCORES))
-_NAMED = ("generator", "model", "model_name")
-_OUTPUTS = ("instruction+output", "prompt+output", "prompt+completion", "question+answer")
-OUTPUTS = (*map("+".join, product(_OUTPUTS, _NAMED)), "prompt+response+generator", "instruction+response+generator")
+NAMED = ("model", "generator", "model_name", "model_id", "generator_name", "generated_by", "generation_model", "source_model")
+"""Columns that name the model which wrote the answer."""
+_OUTPUTS = tuple(
+    """instruction+output instruction+response instruction+generation prompt+output prompt+completion prompt+response prompt+generation
+    question+answer messages conversations""".split()  # noqa: SIM905
+)
+OUTPUTS = tuple("+".join(fields) for fields in product(_OUTPUTS, NAMED) if fields != ("prompt+response", "model"))
+_MODELS = ("models", "generation_models")
+_WRITTEN = ("response", "completion", "output", "generation", "answer")
+"""Columns that hold the answer, the surest first."""
 
 
 def thumb_columns(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
@@ -57,17 +66,17 @@ def is_thumb(value: dict[str, Any], columns: Collection[str] | None = None) -> b
         columns: those that do in the row's file; when None, the row alone tells.
     """
     columns = thumb_columns([value]) if columns is None else columns
-    return any(not empty(value.get(column)) for column in columns) and _ends_with_an_answer(value)
+    return any(not empty(value.get(column)) for column in columns) and ends_with_an_answer(value)
 
 
-def _ends_with_an_answer(value: dict[str, Any]) -> bool:
+def ends_with_an_answer(value: dict[str, Any]) -> bool:
     for name in ("messages", "conversations"):
         turns = value.get(name)
         turns = listed(turns) if isinstance(turns, str) else turns
         last = cast(list[Any], turns)[-1] if isinstance(turns, list) and turns else None
         if isinstance(last, dict):
             turn = cast(dict[str, Any], last)
-            return str(turn.get("role", turn.get("from", ""))).lower() in ("assistant", "gpt", "model", "bot")
+            return str(turn.get("role", turn.get("from", ""))).lower() in ASSISTANT
     return "messages" not in value or "response" in value
 
 
@@ -91,20 +100,24 @@ def thumbs(row: Row, columns: Collection[str] | None = None) -> Taken:
     if said is None:
         raise row.error(column, f"{str(row.peek(column))[:40]!r} says neither up nor down, as the rows before it do")
     up = said
+    prompt, text = _exchange(row)
+    return thumb(row, prompt, text, up, model=_model(row))
+
+
+def _exchange(row: Row) -> tuple[Prompt, str]:
+    """Return a prompt and its answer: columns of their own, or a conversation that ends with the answer."""
     field = next((name for name in ("messages", "conversations") if row.has(name)), "")
     if field and not row.has("response"):
         turns = turns_of(row, field) if field == "conversations" else conversation(row, field)
         if len(turns) < 2 or turns[-1].role != "assistant":
             raise row.error(field, "does not end with the assistant's answer to a question")
-        prompt, text = make_prompt(row, turns[:-1]), turns[-1].content
-    else:
-        answer = next((name for name in ("response", "completion", "output", "answer") if row.has(name)), "response")
-        prompt, text = make_prompt(row, asked(row, *(name for name in ASKED if name != answer))), row.text(answer)
-    return thumb(row, prompt, text, up, model=_model(row))
+        return make_prompt(row, turns[:-1]), turns[-1].content
+    answer = next((name for name in _WRITTEN if row.has(name)), "response")
+    return make_prompt(row, asked(row, *(name for name in ASKED if name != answer))), row.text(answer)
 
 
 def _model(row: Row) -> str:
-    return next((row.word(name) for name in ("model", "generator", "model_name") if row.has(name)), "")
+    return next((row.word(name) for name in NAMED if row.has(name)), "")
 
 
 def is_scored(value: dict[str, Any]) -> bool:
@@ -128,9 +141,10 @@ def scored(row: Row) -> Taken:
     if len(texts) != len(scores):
         raise row.error(scores_in, f"{len(texts)} answers but {len(scores)} scores")
     prompt = make_prompt(row, asked(row, *(name for name in ASKED if name != texts_in)), beside=(scores_in,))
-    models = row.texts("models") if row.has("models") else ()
+    models_in = next((name for name in _MODELS if row.has(name)), "")
+    models = row.texts(models_in) if models_in else ()
     if models and len(models) != len(texts):
-        raise row.error("models", f"{len(texts)} answers but {len(models)} models")
+        raise row.error(models_in, f"{len(texts)} answers but {len(models)} models")
     best = sorted(range(len(texts)), key=lambda i: (-scores[i], i))[:MOST]
     if len(best) < 2 or len({scores[i] for i in best}) < 2:
         reason = unusable(prompt, *texts)
@@ -144,8 +158,7 @@ def scored(row: Row) -> Taken:
 
 def outputs(row: Row) -> Taken:
     """Read one model's answer to an instruction (AlpacaEval's ``generator``, or ``model``), to be ranked beside those of others."""
-    answer = next((name for name in ("output", "response", "completion", "answer") if row.has(name)), "output")
-    prompt = make_prompt(row, asked(row, *(name for name in ASKED if name != answer)))
+    prompt, text = _exchange(row)
     if reason := unusable(prompt):
         return Taken(dropped=reason)
-    return Taken((prompt, *all_answered(prompt, [row.text(answer)], [_model(row) or bare_name(row.file)])))
+    return Taken((prompt, *all_answered(prompt, [text], [_model(row) or bare_name(row.file)])))

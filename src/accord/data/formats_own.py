@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast, get_args
 
 from accord.data.archives import bare_name
+from accord.data.rendered import told_in
 from accord.data.row_pictures import with_media
 from accord.data.row_records import (
     ANSWERS,
@@ -137,7 +138,11 @@ def _asking(row: Row, turns: list[Any]) -> tuple[Message, ...]:
 
 
 def text(row: Row) -> Taken:
-    return document(row.text("text"))
+    """Read raw text. A conversation that a template has rendered is a demonstration of its last answer."""
+    said = row.text("text")
+    if turns := told_in(said):
+        return demonstrated(row, make_prompt(row, turns[:-1]), turns[-1].content)
+    return document(said)
 
 
 def document(said: str) -> Taken:

@@ -11,6 +11,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, cast
 
+from accord.data.rendered import told_in
 from accord.data.row_context import is_turn, is_turns
 from accord.data.row_records import Taken, answered, conversation, demonstrated, labeler_of, make_prompt, ranked, unusable
 from accord.data.row_turns import ASKED, asked, turns_of
@@ -31,13 +32,19 @@ PAIRS: tuple[tuple[str, str], ...] = (
     ("output_chosen", "output_rejected"),
     ("preferred_response", "dispreferred_response"),
     ("preferred_response", "rejected_response"),
+    ("preferred_completion", "dispreferred_completion"),
+    ("chosen_completion", "rejected_completion"),
+    ("accepted_response", "rejected_response"),
     ("better_response", "worse_response"),
+    ("better_answer", "worse_answer"),
     ("good_response", "bad_response"),
+    ("good_answer", "bad_answer"),
     ("better", "worse"),
     ("answer_winning", "answer_losing"),
     ("winner", "loser"),
     ("win", "lose"),
     ("response_w", "response_l"),
+    ("response_j", "response_k"),
     ("y_w", "y_l"),
     ("pos_resp", "neg_resp"),
     ("positive", "negative"),
@@ -107,7 +114,9 @@ def _side(row: Row, name: str) -> tuple[Message, ...]:
     if isinstance(value, list) and len(cast(list[Any], value)) == 1:
         (text,) = row.texts(name)
         return (Message("assistant", text),)
-    return (Message("assistant", row.text(name)),)
+    text = row.text(name)
+    alone = not any(row.has(column) for column in ASKED)
+    return (told_in(text) if alone else ()) or (Message("assistant", text),)
 
 
 def _prompt(row: Row, names: tuple[str, str], sides: tuple[tuple[Message, ...], ...]) -> tuple[Message, ...]:

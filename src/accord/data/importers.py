@@ -21,10 +21,12 @@ from accord.data.archives import Encoding, Tell, kind_of, text_lines
 from accord.data.documents import documents_of
 from accord.data.pictures import Gathered
 from accord.data.registry import FORMATS, Detection, Format, detect, detected, format_of, known_fields, tell_unread
+from accord.data.rendered import without_ends
 from accord.data.row_extra import with_extra
 from accord.data.row_pictures import laid_out, refuse_in_answers
 from accord.data.row_reader import rows_of
 from accord.data.row_records import Known, Record, Take, Taken
+from accord.data.row_turns import ASKED
 from accord.data.rows import HALF_A_PAIR, Fault, Row
 from accord.data.sources import Source, files_of, published_split
 from accord.data.unread import name_of, refusal, value_at, without
@@ -345,7 +347,7 @@ def _laid_out(row: Row | Fault, pictures: Gathered) -> Row | Fault:
     if isinstance(row, Fault):
         return row
     try:
-        return laid_out(row, pictures)
+        return without_ends(laid_out(row, pictures), ASKED)
     except InputError as error:
         return row.fault(error)
 

@@ -29,7 +29,7 @@ from accord.data import (
 )
 from accord.data.row_records import Gather, Known, Take, Taken
 from accord.data.rows import Fault, Row, first_object
-from accord.data.unread import carries_meaning, name_of, near
+from accord.data.unread import carries_meaning, meant_within, name_of, near, value_at
 from accord.errors import InputError, UsageError
 from accord.runtime import plugins
 
@@ -194,7 +194,7 @@ FORMATS: dict[str, Format] = {
     "scored": _format(formats_judged.scored, *formats_judged.SCORED, looks=formats_judged.is_scored),
     "trl-kto": _format(formats_pairs.completions, "prompt+completion+label", looks=formats_judged.is_thumb),
     "thumbs": _format(formats_judged.thumbs, *formats_judged.FIELDS, looks=formats_judged.is_thumb),
-    "outputs": _format(formats_judged.outputs, *formats_judged.OUTPUTS),
+    "outputs": _format(formats_judged.outputs, *formats_judged.OUTPUTS, looks=formats_judged.ends_with_an_answer),
     "trl-completion": _format(formats_pairs.completions, "prompt+completion"),
     "self-instruct": _format(formats_tasks.self_instruct, "instruction+instances", aside=["instances[].output", "instances[].input"]),
     "self-instruct-written": _format(formats_tasks.self_instruct_written),
@@ -231,7 +231,7 @@ OFTEN = frozenset(
 )
 """Fields that formats often read beside those that they must have."""
 NOT_MEANT = frozenset(
-    "accord at content contents context data example examples id info input inputs model name source text turns value".split()  # noqa: SIM905
+    "accord at content contents context data example examples id info input inputs model models name source states text turns value".split()  # noqa: SIM905
 )
 """Fields whose names are too near to other words to suspect a misspelling."""
 
@@ -349,7 +349,7 @@ def known_fields() -> frozenset[str]:
     """Return the fields that formats must have or often read, of which other names may be misspellings."""
     needed = frozenset().union(*(fields for format in FORMATS.values() for fields in format.fields))
     plain_words = {name for name in needed if name.islower() and not name[-1].isdigit()}
-    return (OFTEN | plain_words) - NOT_MEANT
+    return (OFTEN | plain_words) - NOT_MEANT - {*formats_judged.NAMED, "generation"}
 
 
 def tell_unread(format: Format, row: Row, taken: Taken) -> Taken:
@@ -357,13 +357,27 @@ def tell_unread(format: Format, row: Row, taken: Taken) -> Taken:
     if taken.dropped:
         return taken
     paths = (*taken.unread, *row.unread())
-    stops = tuple(name for path in paths if _stops(format, name := name_of(path), row.value))
+    stops = tuple(name for path in paths for name in _stopping(format, row, path))
     return replace(taken, unread=paths, stops=stops)
 
 
-def _stops(format: Format, name: str, fields: Mapping[str, Any]) -> bool:
-    if name in format.aside or re.split(r"\.(?=\w)", name)[-1] in format.aside:
-        return False
+def _stopping(format: Format, row: Row, path: str) -> Iterator[str]:
+    """Yield what stops an import of a field that was not read: its own name, or else what stands within it."""
+    name = name_of(path)
+    if _aside(format, name):
+        return
+    if _stops(name, row.value):
+        yield name
+        return
+    within = value_at(row.value, path.removeprefix(row.inside))
+    yield from dict.fromkeys(inner for inner in meant_within(name, within) if not _aside(format, inner))
+
+
+def _aside(format: Format, name: str) -> bool:
+    return name in format.aside or re.split(r"\.(?=\w)", name)[-1] in format.aside
+
+
+def _stops(name: str, fields: Mapping[str, Any]) -> bool:
     return carries_meaning(name) or bool("." not in name and near(name, known_fields(), fields))
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 
+from accord.data.rendered import asked_in
 from accord.data.rows import Row, empty, listed
 from accord.records import Message
 
@@ -13,6 +14,10 @@ SYSTEM = ("system", "system_prompt", "system_message", "sys_prompt", "developer"
 HISTORY = ("history",)
 Turns = Callable[[Row, str], tuple[Message, ...]]
 _MARKS = re.compile(r"\n\n(Human|Assistant|H|A):")
+
+
+ASSISTANT = frozenset("assistant gpt chatgpt bing bard model bot ai chatbot 助手 助理".split())  # noqa: SIM905
+"""Names that other formats give to the assistant."""
 
 
 def is_turns(value: object) -> bool:
@@ -25,7 +30,10 @@ def is_turns(value: object) -> bool:
 
 
 def is_turn(value: object) -> bool:
-    """Return whether a value is one turn."""
+    """Return whether a value is one turn, or JSON text of one."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = listed(value)
+        return isinstance(value, dict) and ({"role", "content"} <= value.keys() or {"from", "value"} <= value.keys())
     return isinstance(value, dict) and ("role" in value or "from" in value)
 
 
@@ -37,14 +45,14 @@ def ends_answered(row: Row, name: str) -> bool:
     if not isinstance(last, dict):
         return False
     turn = cast(dict[str, Any], last)
-    return str(turn.get("role", turn.get("from", ""))).lower() in ("assistant", "gpt", "model")
+    return str(turn.get("role", turn.get("from", ""))).lower() in ASSISTANT
 
 
 def marked(text: str) -> tuple[Message, ...]:
-    """Return the turns of a text in hh-rlhf's marks that ends where the assistant is to speak; none if it is no such text."""
+    """Return the turns of a text in marks (hh-rlhf's, or a template's) that ends where the assistant is to speak; none of any other."""
     head, *parts = _MARKS.split(text if text.startswith("\n\n") else f"\n\n{text.lstrip()}")
     if head.strip() or len(parts) < 4 or parts[0] not in ("Human", "H") or parts[-2] not in ("Assistant", "A") or parts[-1].strip():
-        return ()
+        return asked_in(text)
     turns = [
         Message("user" if name[0] == "H" else "assistant", said.strip()) for name, said in zip(parts[:-2:2], parts[1:-2:2], strict=True)
     ]

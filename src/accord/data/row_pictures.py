@@ -36,6 +36,8 @@ FOLDERS = ("", "images", "media", "image")
 DROP = "or leave the column out with --drop, such rows with --skip-bad"
 SKIP = "or leave such rows out with --skip-bad"
 _MARK = re.compile(r"<image>|<ImageHere>", re.IGNORECASE)
+_BARE = re.compile(r"\s*<(image|video|audio)>[ \t]*(?:\n|$)|(?s:.)*\n[ \t]*<(image|video|audio)>\s*$", re.IGNORECASE)
+"""A line at the beginning or the end of a question that is nothing but a place; within a sentence it is a word."""
 _TOKEN = secrets.token_hex(8)
 """So that no text from outside can name a picture that it does not bring."""
 _PLACE = re.compile(rf"{MEDIUM}{_TOKEN}:(image|audio):([0-9a-f]{{64}}):([\w=-]*){MEDIUM}")
@@ -73,8 +75,25 @@ def laid_out(row: Row, gathered: Gathered) -> Row:
         InputError: a picture cannot be taken, its file is missing, or pictures and their places are not equally many.
     """
     if not _may_have(row.value):
+        _refuse_bare(row)
         return row
     return _Layout(row, gathered).made()
+
+
+def _refuse_bare(row: Row) -> None:
+    """Refuse a question that names a picture, a film or a recording in a line of its own, in a row that has none."""
+    for name in ASKED:
+        value = row.peek(name)
+        turns = cast("list[Any]", value) if isinstance(value, list) else [{"content": value}]
+        for turn in turns:
+            said = cast("dict[str, Any]", turn) if isinstance(turn, dict) else {}
+            text = said.get("content", said.get("value"))
+            if not isinstance(text, str) or "<" not in text or not (found := _BARE.match(text)):
+                continue
+            kind = (found[1] or found[2]).lower()
+            if f"</{kind}" not in text.lower() and not any(column.startswith(kind) for column in row.value):
+                hint = f"name its file in a column {kind}, or skip such rows with --skip-bad"
+                raise row.error(name, f"the question begins or ends with <{kind}>, but the row has none", hint)
 
 
 def _may_have(value: Mapping[str, Any]) -> bool:

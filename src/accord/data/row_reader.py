@@ -93,7 +93,7 @@ def _csv(path: Path, tell: Tell, encoding: Encoding) -> Iterator[Row | Fault]:
     csv.field_size_limit(LONGEST)
     given = (decoded(line, path, number) + "\n" for number, line in lines(path, tell, encoding))
     head = next(given, "")
-    comma = "\t" if kind_of(path) == ".tsv" else ";" if ";" in head and "," not in head else ","
+    comma = "\t" if kind_of(path) == ".tsv" else next((mark for mark in ";\t" if mark in head and "," not in head), ",")
     plain = csv.QUOTE_NONE if kind_of(path) == ".tsv" and not _has_quoting(path, encoding) else csv.QUOTE_MINIMAL
     cells = csv.reader(given, delimiter=comma, strict=True, quoting=plain)
     try:

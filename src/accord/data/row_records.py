@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
-from accord.data.row_context import after_context, ends_answered, is_turns, marked
+from accord.data.row_context import ASSISTANT, after_context, ends_answered, is_turns, marked
 from accord.data.row_pictures import with_media
 from accord.data.rows import Fault, Row, empty, plain
 from accord.data.spans import Span
@@ -50,13 +50,9 @@ NAMES: dict[str, Role] = {
     "user": "user",
     "human": "user",
     "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bing": "assistant",
-    "bard": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
+    "系统": "system",
+    "用户": "user",
+    **dict.fromkeys(sorted(ASSISTANT), "assistant"),
 }
 """Our role for each name that other formats use."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-from accord.data.row_context import ends_answered, is_turn, is_turns, marked
+from accord.data.row_context import ASSISTANT, ends_answered, is_turn, is_turns, marked
 from accord.data.row_records import conversation, instruction_turns
 from accord.data.rows import Row, listed
 from accord.records import Message
@@ -25,7 +25,8 @@ def turns_of(row: Row, field: str, *, first: bool = True) -> tuple[Message, ...]
     """
     value: Any = row.peek(field)
     if is_turn(value):
-        found = turns_of(row.like({**row.value, field: [value]}), field, first=first)
+        turn = listed(value) if isinstance(value, str) else value
+        found = turns_of(row.like({**row.value, field: [turn]}), field, first=first)
         row.reads.update(path.replace(f"{field}[0].", f"{field}.", 1) for path in tuple(row.reads))
         return found
     value = listed(value) if isinstance(value, str) else value
@@ -43,7 +44,7 @@ def turns_of(row: Row, field: str, *, first: bool = True) -> tuple[Message, ...]
 def _begins_with_a_question(given: list[Any], named: dict[str, str]) -> bool:
     first = cast(dict[str, Any], given[0]) if isinstance(given[0], dict) else {}
     word = str(first.get(named.get("role", "role"), "")).strip().lower()
-    return word not in ("assistant", "gpt", "chatgpt", "model", "bot")
+    return word not in ASSISTANT
 
 
 def _moved(path: str, field: str) -> str:

@@ -246,12 +246,17 @@ def listed(cell: str) -> object:
     """Parse a cell as a list in JSON's or Python's notation; return None if it is not a list."""
     if len(cell) > _CELL:
         return None
-    for read in (json.loads, ast.literal_eval):
+    for read in (json.loads, ast.literal_eval, _objects_of_numpy):
         try:
             return read(cell.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return None
+
+
+def _objects_of_numpy(cell: str) -> object:
+    """Parse an array of objects as pandas writes it into a table: one a line, without commas."""
+    return ast.literal_eval(re.sub(r"\}\s*\n\s*\{", "}, {", cell)) if cell.startswith("[{") else None
 
 
 def _unread(value: Mapping[str, Any], inside: str, reads: set[str]) -> Iterator[str]:

@@ -7,34 +7,40 @@ A column that no format reads is listed for the user. One whose name says that i
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from accord.data.rows import Row, plain
+from accord.data.rows import Row, empty, plain
 from accord.errors import InputError
 
 LABELS = frozenset(
     """accept accepted accuracy agreement annotation annotations annotator answer answers approve approved assessment bad best better
-    chose chosen choice choices choose comparison completion completions correct corrected correction correctness critique criteria
-    criterion dislike disliked dislikes downvote downvoted downvotes edited elo evaluation expected fail failed feedback feedbacks flag
-    flagged flags gold golden good grade grades ground groundtruth harm harmful harmless harmlessness helpful helpfulness honesty incorrect
-    judge judged judgement judgements judgment judgments kudos label labeled labelled labels like liked likes loser mark marks
-    negative neg output outputs pass passed positive pos prefer preference preferences preferred qualities quality rank ranked
-    ranking rankings ranks rate rated rating ratings reaction refusal reject rejected reply replies response responses reward rewards
-    right safe safer safety satisfaction score scored scores selected sentiment solution solutions star stars step steps target targets
-    thumb thumbs toxic toxicity truth truthful truthfulness unsafe upvote upvoted upvotes usefulness verdict verdicts vote voted votes
-    weight weights win winner winners wins worse worst wrong reference references""".split()  # noqa: SIM905
+    candidate candidates choice choices choose chose chosen comparison completion completions continuation correct corrected correction
+    correctness criteria criterion critique deleted dislike disliked dislikes downvote downvoted downvotes edited elo error errors
+    evaluation expected explanation explanations factual factuality fail failed faithful faithfulness feedback feedbacks flag flagged
+    flags fluency generated generation generations gold golden good grade grades ground groundtruth hallucinated hallucination
+    hallucinations harm harmful harmless harmlessness hateful helpful helpfulness honesty hypothesis ignore ignored incorrect invalid
+    judge judged judgement judgements judgment judgments justification kudos label labeled labelled labels like liked likes loser loss
+    mark marks mask masked neg negative nsfw offensive output outputs pass passed pos positive predicted prediction predictions prefer
+    preference preferences preferred qualities quality rank ranked ranking rankings ranks rate rated rating ratings reaction reference
+    references refusal reject rejected relevance relevant replies reply response responses reward rewards right safe safer safety
+    satisfaction score scored scores selected sentiment skip solution solutions spam star stars step steps summaries summary target
+    targets thumb thumbs toxic toxicity translation translations truth truthful truthfulness unsafe upvote upvoted upvotes usefulness
+    valid verdict verdicts verified vote voted votes weight weights win winner winners wins worse worst wrong""".split()  # noqa: SIM905
 )
 """Words in the name of a column that usually carries a judgement, a known answer, or a text to be judged."""
 SAID = frozenset(
-    """assistant audio audios context conversation conversations dialog dialogue documents function functions generator history image images
-    input instruction instructions messages persona prefix reasoning suffix system thinking thought thoughts tool tools turns
-    video videos""".split()  # noqa: SIM905
+    """assistant audio audios context conversation conversations cot dialog dialogue documents earlier function functions generator history
+    image images input instruction instructions messages persona preamble prefix previous rationale rationales reasoning suffix system
+    thinking thought thoughts tool tools turns utterance utterances video videos""".split()  # noqa: SIM905
 )
 """Words in the name of a column that belongs to what was said, so that an answer makes no sense without it."""
-LABELS_ZH = tuple("分数 得分 评分 打分 标签 标注 答案 偏好 排名 排序 反馈 评价 正确 错误 更好 更差 回答 回复 点赞 点踩 系统 历史".split())  # noqa: SIM905
+LABELS_ZH = tuple(
+    """分数 得分 评分 打分 标签 标注 答案 偏好 排名 排序 反馈 评价 评论 正确 错误 更好 更差 回答 回复 点赞 点踩 好评 差评 质量 满意 有害
+    无害 毒性 安全 幻觉 理由 推理 思考 采纳 拒绝 系统 历史 上下文 图片 图像""".split()  # noqa: SIM905
+)
 COUNTS = frozenset(
-    """count counts date format id ids index lang language length license name names num number time timestamp token tokens type types
+    """at count counts date format id ids index lang language length license name names num number time timestamp token tokens type types
     url version""".split()  # noqa: SIM905
 )
 """Last words of names that count or name something, such as ``answer_id``, and judge nothing."""
@@ -51,13 +57,32 @@ def name_of(path: str) -> str:
 
 def carries_meaning(name: str) -> bool:
     """Return whether a column's name says that it judges something, or that it belongs to what was said."""
-    last = re.split(r"\.(?=\w)", name)[-1]
-    words = [word.lower() for word in _WORD.findall(last)]
+    last, words = re.split(r"\.(?=\w)", name)[-1], _words(name)
     if any(word in last for word in LABELS_ZH):
         return True
     if not words or words[-1] in COUNTS:
         return False
     return any(word in LABELS or word in SAID for word in words)
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of the last part of a column's name."""
+    return [word.lower() for word in _WORD.findall(re.split(r"\.(?=\w)", name)[-1])]
+
+
+def meant_within(path: str, value: object) -> Iterator[str]:
+    """Yield the columns within a value that nobody read whose names carry a meaning: ``metadata.score``, ``rounds[].rating``."""
+    if _words(path)[-1:] and _words(path)[-1] in COUNTS:
+        return
+    if isinstance(value, list):
+        for part in cast(list[Any], value):
+            if isinstance(part, dict):
+                yield from meant_within(f"{path}[]", part)
+    elif isinstance(value, dict):
+        for key, item in cast(dict[str, Any], value).items():
+            inner = f"{path}.{key}"
+            if not empty(item):
+                yield from (inner,) if carries_meaning(inner) else meant_within(inner, item)
 
 
 def near(name: str, known: Iterable[str], present: Collection[str] = ()) -> str:
