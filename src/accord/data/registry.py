@@ -104,7 +104,7 @@ def _format(
 
 
 _TASKS = ("Positive Examples", "Negative Examples", "Reasoning")
-_OASST = ("review_result",)
+_OASST = ("review_result", "emojis", "detoxify")
 _DIGESTS = ("response_0_sha256", "response_1_sha256")
 FORMATS: dict[str, Format] = {
     "accord": _format(formats_own.accord, "accord", measures=True),

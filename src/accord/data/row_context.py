@@ -1,4 +1,4 @@
-"""What was said before a row's question: its system turn, its history, and the turns in the marks of hh-rlhf."""
+"""What was said before a row's question: its system turn, its history, and the turns in hh-rlhf's marks or those of a template."""
 
 from __future__ import annotations
 
