@@ -77,7 +77,7 @@ def meant_within(path: str, value: object) -> Iterator[str]:
     if isinstance(value, list):
         for part in cast(list[Any], value):
             if isinstance(part, dict):
-                yield from meant_within(f"{path}[]", part)
+                yield from meant_within(f"{path}[]", cast(object, part))
     elif isinstance(value, dict):
         for key, item in cast(dict[str, Any], value).items():
             inner = f"{path}.{key}"
