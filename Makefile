@@ -7,6 +7,7 @@ slow: venv ; .venv/bin/python -m pytest $(TWO) -m slow $(ARGS)
 unit: venv ; .venv/bin/python -m pytest $(TWO) -m "not learning and not slow" -k "not postgresql" --ignore tests/e2e --ignore tests/conformance $(ARGS)
 check: venv ; .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
 bench: venv ; .venv/bin/python benchmarks/speed.py $(ARGS)
+growth: venv ; .venv/bin/python -W ignore benchmarks/growth.py $(ARGS)
 vllm: venv .vllm/installed ; ACCORD_VLLM="$(CURDIR)/.vllm/bin/vllm" .venv/bin/python -W ignore benchmarks/vllm_sampler.py $(ARGS)
 models: venv ; .venv/bin/python -W ignore benchmarks/models.py $(ARGS)
 load: venv ; .venv/bin/python benchmarks/labeling_load.py $(ARGS)
@@ -38,4 +39,4 @@ venv: .venv/installed
 	.vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.vllm/bin/python -c "import pathlib, sysconfig; to = pathlib.Path(sysconfig.get_path('purelib'), 'vllm-0.32.0+cpu.dist-info'); to.mkdir(exist_ok=True); (to / 'METADATA').write_text('Metadata-Version: 2.1\\nName: vllm\\nVersion: 0.32.0+cpu\\n')"
 	@touch $@
-.PHONY: demo test slow unit check bench vllm models load site-load serve-load mutations claims environments audit docs venv
+.PHONY: demo test slow unit check bench growth vllm models load site-load serve-load mutations claims environments audit docs venv

@@ -90,7 +90,7 @@ def ours(path: Path, threshold: float) -> dict[str, Any]:
         curated = curate(asked(), config, Path(folder))
     took = since(begun)
     dropped = {row for row, of in enumerate(curated.original.tolist()) if of >= 0}
-    return judged(path, dropped, *took) | {"counts": curated.figures()["dropped"]}
+    return judged(path, dropped, *took) | {"counts": curated.metrics()["dropped"]}
 
 
 def near_only(path: Path, threshold: float) -> dict[str, Any]:

@@ -44,15 +44,25 @@ def sample(number: int, rng: random.Random) -> str:
     return json.dumps(row | {"responses": said, "utilities": {name: rng.random() for name in MODELS}}) + "\n"
 
 
+def write_runs(folder: Path, runs: int, rows: int, rng: random.Random) -> None:
+    """PPO runs with so many rows each, every one from the model of the one before."""
+    before: dict[str, str] = {}
+    for number in range(runs):
+        name = "ppo" if number == 0 else f"ppo-{number}"
+        run, model = folder / "runs" / name, folder / "models" / name
+        run.mkdir(parents=True)
+        model.mkdir(parents=True)
+        (run / "config.json").write_text(json.dumps({"stage": "ppo", "config": {"seed": number}, "seed": number}))
+        (model / "lineage.json").write_text(json.dumps({"stage": "ppo", "parents": before, "digest": f"{number:064x}"}))
+        before = {name: f"{number:064x}"}
+        with (run / "metrics.jsonl").open("w") as file:
+            file.writelines(metric_lines(rows, rng))
+
+
 def write_project(folder: Path, rows: int, samples: int) -> int:
     """Four PPO runs with the rows between them and an evaluation with the samples; returns bytes written."""
     rng = random.Random(0)
-    for number in range(4):
-        run = folder / "runs" / ("ppo" if number == 0 else f"ppo-{number}")
-        run.mkdir(parents=True)
-        (run / "config.json").write_text(json.dumps({"stage": "ppo", "config": {"seed": number}, "seed": number}))
-        with (run / "metrics.jsonl").open("w") as file:
-            file.writelines(metric_lines(rows // 4, rng))
+    write_runs(folder, 4, rows // 4, rng)
     run = folder / "runs" / "evaluate"
     run.mkdir()
     (run / "config.json").write_text(json.dumps({"stage": "evaluate", "config": {}, "seed": 0}))

@@ -22,7 +22,10 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accord import Store
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -96,10 +99,8 @@ def snapshot(url: str, number: int) -> dict[str, float]:
 
 def fetch(url: str, number: int) -> dict[str, float]:
     """Ask for the next task: a newcomer, and a labeler who has answered nine tenths of what is open."""
-    from sqlalchemy import insert, text
-
     from accord import Store
-    from accord.feedback import schema, tasks
+    from accord.feedback import tasks
 
     now = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -117,15 +118,24 @@ def fetch(url: str, number: int) -> dict[str, float]:
 
     with Store.open(url) as store:
         found = {"newcomer": seconds("l0")}
-        own = {"labeler": "l1", "state": "answered", "expires": 0.0, "shown": "[]", "at": ""}
-        seen = [{"task_id": f"t{n}", **own} for n in range(number // 10 * 9 // 10)]
-        with store.write() as connection:
-            for start in range(0, len(seen), 5000):
-                connection.execute(insert(schema.assignments), seen[start : start + 5000])
-            connection.execute(text("ANALYZE assignments"))  # as the server does by itself, a minute later
+        answer_most(store, number)
         found["veteran"] = seconds("l1")
     return {f"{who}_{name}_ms": 1000 * value for who, taken in found.items() for name, value in
             (("median", statistics.median(taken)), ("p99", taken[int(len(taken) * 0.99)]))}  # fmt: skip
+
+
+def answer_most(store: Store, number: int) -> None:
+    """Let labeler l1 have answered nine tenths of what is open."""
+    from sqlalchemy import insert, text
+
+    from accord.feedback import schema
+
+    own = {"labeler": "l1", "state": "answered", "expires": 0.0, "shown": "[]", "at": ""}
+    seen = [{"task_id": f"t{n}", **own} for n in range(number // 10 * 9 // 10)]
+    with store.write() as connection:
+        for start in range(0, len(seen), 5000):
+            connection.execute(insert(schema.assignments), seen[start : start + 5000])
+        connection.execute(text("ANALYZE assignments"))  # as the server does by itself, a minute later
 
 
 def agreement(url: str, number: int) -> dict[str, float]:

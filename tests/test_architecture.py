@@ -39,7 +39,7 @@ COMMAND = SHARED | {
 """What every command may use; the rooms of commands/ add to it."""
 ALLOWED: dict[str, set[str]] = {
     "__init__": EVERYTHING,
-    "__main__": {"commands.app"},
+    "__main__": {"commands.app", "commands.front_page"},
     "records": set(),
     "errors": set(),
     "client": {"errors"},
@@ -84,7 +84,8 @@ ALLOWED: dict[str, set[str]] = {
     "commands.library": SHARED
     | {"protocols", "runtime", "feedback", "data.registry", "commands.models", "commands.data", "commands.project"},
     "objectives": {"algorithms.objectives", "algorithms.groupwise_objectives"},
-    "commands.app": SHARED | {"runtime", "commands", "commands.language", "commands.help_panels"},
+    "commands.app": SHARED | {"runtime", "commands", "commands.front_page", "commands.language", "commands.help_panels"},
+    "commands.front_page": {"commands", "commands.language"},
     "commands.language": set(),
     "commands.help_panels": {"commands.language"},
     "commands.models": SHARED | {"protocols", "runtime", "data", "models", "engine", "commands.pictures"},

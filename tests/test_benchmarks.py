@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -66,3 +68,20 @@ def test_the_step_with_both_harnesses_fails_where_nothing_was_learned(capsys: py
     assert "same model" in found(figures(0.5, 0.83), (40.0, 40.0))[0]
     assert "nothing" in found(figures(0.5, 0.83), (0.0, 31.0))[0]
     assert "0.50 before DPO and 0.83 after" in capsys.readouterr().out
+
+
+def test_what_grows_faster_than_its_work_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    growth, axes = import_module("growth"), import_module("growth_axes")
+    axis = axes.Axis("rows", "reading", 10, lambda size, folder: None, float, "rows")
+
+    def judged(seconds: Callable[[int], float], megabytes: Callable[[int], float]) -> tuple[float, bool, bool]:
+        points = [{"size": size, "seconds": seconds(size), "peak_mb": megabytes(size)} for size in axis.sizes(5)]
+        row = growth.judged(axis, points)
+        return row["seconds"], row["seconds_too_fast"], row["memory_too_fast"]
+
+    assert judged(lambda n: 0.01 * n, lambda n: 2.0 * n) == (1.0, False, False)
+    assert judged(lambda n: 0.01 * n**1.2, lambda n: 2.0 * n) == (1.2, True, False)
+    assert judged(lambda n: 0.01 * n, lambda n: 0.1 * n**2) == (1.0, False, True)
+    assert judged(lambda n: 0.2 + 0.00005 * n**2, lambda n: 2.0 * n)[1:] == (True, False), "it shows at the end, behind a constant cost"
+    assert judged(lambda n: 5.0, lambda n: 1.0)[1:] == (False, False)

@@ -59,7 +59,7 @@ def test_the_wheel_has_what_the_program_reads_and_no_more(packages: Path) -> Non
     assert source <= inside
     others = {name for name in inside - source if ".dist-info/" not in name}
     assert all(name == "accord/demo.sh" or name.startswith("accord/docs/") for name in others), others
-    assert "accord = accord.commands.app:main" in scripts
+    assert "accord = accord.__main__:main" in scripts
     main = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert {"peft", "uvicorn", "matplotlib", "pyarrow"} <= {line.split(">")[0] for line in main}
     assert {"lora", "report", "site", "serve", "gguf", "postgres"} <= set(metadata.get_all("Provides-Extra", []))

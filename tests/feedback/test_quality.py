@@ -7,6 +7,7 @@ import math
 import random
 
 import pytest
+from counted import Read, calls
 
 from accord.errors import InputError, UsageError
 from accord.feedback.quality import (
@@ -166,3 +167,40 @@ def test_a_line_for_each_labeler() -> None:
     assert ann.pace is not None
     assert ann.pace.hurried == 0.0
     assert bob.pace is None
+
+
+def teamwork(people: int, *, prompts: int, each: int) -> Read[Ranking]:
+    """Rankings of ``prompts`` prompts by ``each`` of the labelers, in turns."""
+    said = [ranking(f"p{n}", f"l{(n + turn) % people}", *((1, 2) if n % 3 else (2, 1))) for n in range(prompts) for turn in range(each)]
+    return Read(said)
+
+
+def test_twice_as_many_people_are_twice_the_work() -> None:
+    """Every labeler's row reads what the labeler ranked, not what everybody did."""
+
+    def cost(people: int) -> tuple[int, int]:
+        rankings, lengths = teamwork(people, prompts=5 * people, each=2), {"p0a": 3, "p1b": 4}
+        made = calls(lambda: labeler_quality(rankings, repeats=rankings[:people], lengths=lengths, resamples=2))
+        return rankings.rows, made
+
+    (read, made), (read_of_more, made_of_more) = cost(40), cost(80)
+    assert read_of_more < 2.1 * read
+    assert made_of_more < 2.1 * made
+
+
+def test_labelers_of_the_same_prompts_are_compared_with_each_other_once() -> None:
+    """When everybody ranks the same prompts, there are as many comparisons as pairs of labelers, and no more for each of them."""
+
+    def cost(people: int) -> int:
+        rankings = teamwork(people, prompts=2, each=people)
+        return calls(lambda: labeler_quality(rankings, resamples=2))
+
+    assert cost(60) < 4.4 * cost(30)
+
+
+def test_a_labelers_agreement_is_with_others_alone() -> None:
+    rows = [ranking("p", "ann", 1, 2), ranking("p", "ann", 2, 1, turn=1), ranking("p", "ben", 1, 2), ranking("p", "cat", 1, 2)]
+    found = {line.labeler: line for line in labeler_quality(rows, resamples=2)}
+    assert (found["ann"].agreement.mean, found["ann"].shared_pairs) == (0.5, 4)
+    assert found["ben"].agreement.mean == pytest.approx(2 / 3)
+    assert found["ben"].shared_pairs == 3

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from counted import calls
 from safetensors.numpy import save_file
 from sick import ppo_run, upper
 
@@ -21,7 +22,7 @@ from accord.evaluation.findings import ALARMS, REMEDIES
 from accord.evaluation.run_facts import RESULTS, examine, read_facts
 from accord.feedback.store import Store
 from accord.records import Guideline, Labeler, Message, Prompt, Ranking, Response
-from accord.report import classifier_cards, manual, measures
+from accord.report import background, classifier_cards, manual, measures
 from accord.report.captions import DEFINITIONS
 from accord.report.cards import parameters
 from accord.report.curves import CHARTS, Chart
@@ -294,6 +295,25 @@ def test_a_project_of_ones_own_is_told_its_own_commands(tmp_path: Path) -> None:
     assert "accord sft" not in missing, "the model is there, whatever made it"
     for elsewhere in ("accord evaluate", "accord pretrain", "accord label", "accord sample", "accord reward", "accord ppo"):
         assert elsewhere not in missing, elsewhere
+
+
+def test_a_long_line_of_models_is_told_from_the_root(tmp_path: Path) -> None:
+    """Twice as many models, each out of the one before, take twice the work; those of a cycle come last."""
+    project = Project.create(tmp_path / "p")
+
+    def lineage_of(count: int) -> tuple[list[str], int]:
+        names = [f"m{count - n:04}" for n in range(count)]  # the root has the last name
+        models: dict[str, Any] = {name: {"parents": {parent: "x"}} for name, parent in zip(names[1:], names, strict=False)}
+        record = replace(
+            read_project(project.path), models={"a": {"parents": {"b": ""}}, "b": {"parents": {"a": ""}}} | models | {names[0]: {}}
+        )
+        found = list[Any]()
+        made = calls(lambda: found.append(background.lineage(record)))
+        return re.findall(r'<th scope="row">(\w+)</th>', str(found[0])), made
+
+    (order, made), (_, made_of_more) = lineage_of(100), lineage_of(200)
+    assert order == [*(f"m{100 - n:04}" for n in range(100)), "a", "b"]
+    assert made_of_more < 2.1 * made
 
 
 @pytest.mark.parametrize("stage", [*CURVES, "mine"])

@@ -21,6 +21,7 @@ import cyclopts
 from cyclopts import App, Group, Parameter
 
 from accord.commands import COMMANDS, GROUPS, TOGETHER, language
+from accord.commands.front_page import ABOUT, COMPLETION, EPILOGUE
 from accord.errors import AccordError, UsageError
 from accord.runtime import packages, ranks
 from accord.runtime.device import choose_device, out_of_memory
@@ -107,11 +108,10 @@ def shows(show: Callable[[Any], None], *, failed: Callable[[Any], bool] | None =
     return mark
 
 
-EPILOGUE = "Commands that print metrics take --json: one JSON object instead of tables."
 app = App(
     name="accord",
     version=__version__,
-    help="Language models learn what your people prefer: raw text to a policy, with labels, proof and a chat in between.",
+    help=ABOUT,
     help_epilogue=EPILOGUE,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
@@ -143,7 +143,7 @@ def _project_settings(_: App, commands: tuple[str, ...], arguments: cyclopts.Arg
 
 
 app.config = (_project_settings,)
-app.register_install_completion_command(help="Complete commands and flags in this shell, from its next start on.")
+app.register_install_completion_command(help=COMPLETION)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

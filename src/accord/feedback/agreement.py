@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from math import comb
 from typing import NamedTuple
 
@@ -66,20 +66,21 @@ def between(first: frozenset[str], second: frozenset[str]) -> Meeting:
 
 
 def pairwise_agreement(
-    rankings: Iterable[Ranking], *, meet: Meeting = two_people, resamples: int = 2000, seed: int = 0
+    rankings: Iterable[Ranking], *, meet: Meeting = two_people, of: str = "", resamples: int = 2000, seed: int = 0
 ) -> PairwiseAgreement:
     """Return the agreement over all pairs of responses that two labelers both ranked under the same guideline set.
 
     Args:
         rankings: of any prompts, in any order.
         meet: decides which two rankings of a prompt are compared.
+        of: a labeler whose rankings are compared with all others'; empty for every two.
         resamples: number of bootstrap draws for the intervals. Prompts are drawn, not pairs, since the pairs of a prompt are dependent.
         seed: fixes the draws.
 
     Raises:
         InputError: no two labelers ranked the same responses.
     """
-    sums = [found for group in by_prompt(rankings).values() if (found := _sums(group, meet)).pairs]
+    sums = [found for group in by_prompt(rankings).values() if (found := _sums(group, meet, of)).pairs]
     if not sums:
         raise InputError("no two labelers ranked the same responses", where="agreement", hint="label with an overlap")
     rows = np.array(sums, dtype=np.float64)
@@ -125,15 +126,22 @@ def preferences(ranking: Ranking) -> dict[tuple[str, str], int]:
     return {(a, b): _sign(ranks[a] - ranks[b]) for a, b in combinations(sorted(ranks), 2)}
 
 
-def _sums(group: Sequence[Ranking], meet: Meeting) -> _Sums:
+def _sums(group: Sequence[Ranking], meet: Meeting, of: str = "") -> _Sums:
     judged = list[tuple[int, int]]()
-    for one, other in combinations(group, 2):
+    for one, other in _twos(group, of):
         if meet(one, other):
             judged += _judged_by_both(_ranks(one), _ranks(other))
     untied = [(x, y) for x, y in judged if x and y]
     same = sum(x == y for x, y in judged)
     one_sided = sum((x == 0) != (y == 0) for x, y in judged)
     return _Sums(len(judged), len(untied), sum(x == y for x, y in untied), same, same + one_sided / 2)
+
+
+def _twos(group: Sequence[Ranking], of: str) -> Iterable[tuple[Ranking, Ranking]]:
+    """Return every two rankings of a prompt, or those of one labeler with those of others alone: few of all when many ranked it."""
+    if not of:
+        return combinations(group, 2)
+    return product([r for r in group if r.labeler == of], [r for r in group if r.labeler != of])
 
 
 def _ranks(ranking: Ranking) -> dict[str, int]:

@@ -234,12 +234,15 @@ def labeler_quality(
     """
     limits, draw = screening or ScreeningConfig(), {"resamples": resamples, "seed": seed}
     lines: list[LabelerQuality] = []
-    answered = [*rankings, *repeats, *(each.given for each in gold)]
-    for who in sorted({ranking.labeler for ranking in answered}):
-        own = [r for r in rankings if r.labeler == who]
-        near = _near(rankings, own)
+    # Each list is read once and divided: reading all of it for every labeler would take people times rankings.
+    groups, by, again_by = by_prompt(rankings), _by_labeler(rankings), _by_labeler(repeats)
+    gold_by = dict[str, list[Checked]]()
+    for each in gold:
+        gold_by.setdefault(each.given.labeler, []).append(each)
+    for who in sorted({*by, *again_by, *gold_by}):
+        own, again = by.get(who, []), again_by.get(who, [])
+        near = [r for prompt in dict.fromkeys(r.prompt_id for r in own) for r in groups[prompt]]
         timed = [r.id for r in own if r.id in (seconds or {})]
-        again = [r for r in repeats if r.labeler == who]
         repeated = {r.prompt_id for r in again}
         shown = [r for r in own if r.id not in imported]
         agreement, shared_pairs = _with_others(near, who, resamples, seed)
@@ -248,7 +251,7 @@ def labeler_quality(
                 who,
                 len(own),
                 agreement,
-                gold_agreement([c for c in gold if c.given.labeler == who], **draw),
+                gold_agreement(gold_by.get(who, []), **draw),
                 self_consistency([r for r in own if r.prompt_id in repeated] + again, **draw),
                 shared_pairs,
                 position_bias(shown, **draw),
@@ -266,19 +269,17 @@ def labeler_quality(
     return lines
 
 
-def _near(rankings: Sequence[Ranking], own: Sequence[Ranking]) -> list[Ranking]:
-    prompts = {r.prompt_id for r in own}
-    return [r for r in rankings if r.prompt_id in prompts]
+def _by_labeler(rankings: Iterable[Ranking]) -> dict[str, list[Ranking]]:
+    found = dict[str, list[Ranking]]()
+    for ranking in rankings:
+        found.setdefault(ranking.labeler, []).append(ranking)
+    return found
 
 
 def _with_others(rankings: Sequence[Ranking], who: str, resamples: int, seed: int) -> tuple[Interval, int]:
     """Return the agreement with the other labelers, and the number of untied pairs behind it."""
-
-    def meet(one: Ranking, other: Ranking) -> bool:
-        return (one.labeler == who) != (other.labeler == who) and one.guideline.set == other.guideline.set
-
     try:
-        found = pairwise_agreement(rankings, meet=meet, resamples=resamples, seed=seed)
+        found = pairwise_agreement(rankings, of=who, resamples=resamples, seed=seed)
     except InputError:
         return UNDEFINED, 0
     return found.dropped, found.untied_pairs

@@ -133,11 +133,22 @@ def _amount(record: ProjectRecord, name: str, key: str) -> Html:
 
 def _from_the_root(models: Mapping[str, Table]) -> list[str]:
     """Return parents before children. Models in a cycle (a broken file) come last."""
-    depth = dict.fromkeys(models, 0)
-    for _ in models:
-        for name in models:
-            parents = [parent for parent in table(models[name].get("parents")) if parent in depth and parent != name]
-            depth[name] = min(max((depth[parent] + 1 for parent in parents), default=0), len(models))
+    depth, children, waits = dict.fromkeys(models, len(models)), {name: list[str]() for name in models}, dict.fromkeys(models, 0)
+    for name in models:
+        for parent in table(models[name].get("parents")):
+            if parent in models and parent != name:
+                children[parent].append(name)
+                waits[name] += 1
+    level, generation = [name for name in models if not waits[name]], 0
+    while level:
+        below = list[str]()
+        for name in level:
+            depth[name] = generation
+            for child in children[name]:
+                waits[child] -= 1
+                if not waits[child]:
+                    below.append(child)
+        level, generation = below, generation + 1
     return sorted(models, key=lambda name: (depth[name], name))
 
 
