@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from accord.commands.data.inspect import inspect
@@ -38,4 +39,8 @@ def test_the_last_look_at_the_texts_is_drawn(tmp_path: Path) -> None:
         assert tuple(cell.split("</td>")[0] for cell in row.split("<td>")[1:]) == cells
     assert "demonstrations that answer nothing" in part
     assert "pairs ranked both ways" in part
-    assert part in write_report(project.path).read_text("utf-8")
+    page = write_report(project.path).read_text("utf-8")
+    assert part in page
+    cards = re.findall(r'href="#(card-[^"]+)"', part)
+    assert cards == ["card-toxicity-small", "card-stance-small", "card-personal-rules", "card-language-py3langid"]
+    assert all(f'id="{card}"' in page for card in cards), "every figure's card is one click away"

@@ -1,4 +1,5 @@
-"""Personal data in text: detected by rules, then replaced, or the text dropped or marked for review. No torch, no model, no download.
+"""Personal data in text: detected by rules, then replaced, or the text dropped or marked for review. No torch, no model, no download,
+unless the caller brings a model that finds more.
 
 Finds names, e-mail, phone, postal and IP addresses, ID and card numbers (with their checksums), keys and tokens, in English and Chinese.
 docs/redact.md gives the recall on a labeled set and lists the data that is not looked for.
@@ -6,7 +7,7 @@ docs/redact.md gives the recall on a labeled set and lists the data that is not 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -31,6 +32,10 @@ class Finding:
     """The rule that found it, for example ``resident id``."""
 
 
+More = Callable[[str], Iterable[Finding]]
+"""Finds what the rules do not, such as a model that knows names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Redacted:
     """A text after redaction."""
@@ -43,13 +48,15 @@ class Redacted:
     """The findings, with positions in the original text."""
 
 
-def find(text: str, kinds: Collection[Kind] = KINDS) -> list[Finding]:
+def find(text: str, kinds: Collection[Kind] = KINDS, more: More | None = None) -> list[Finding]:
     """Return the personal data in a text, in order. Where two overlap, the kind earlier in ``KINDS`` wins, then the longer.
 
     Args:
         kinds: the kinds to look for.
+        more: finds more, beside the rules.
     """
-    found = sorted(_candidates(text, kinds), key=lambda f: (KINDS.index(f.kind), f.start - f.end, f.start))
+    candidates = [*_candidates(text, kinds), *(found for found in (more(text) if more else ()) if found.kind in kinds)]
+    found = sorted(candidates, key=lambda f: (KINDS.index(f.kind), f.start - f.end, f.start))
     taken: list[Finding] = []
     covered = bytearray(len(text))  # a mark per character, so that many findings are as cheap each as few
     for one in found:
@@ -59,17 +66,17 @@ def find(text: str, kinds: Collection[Kind] = KINDS) -> list[Finding]:
     return sorted(taken, key=lambda f: f.start)
 
 
-def redact(text: str, mode: Mode = "replace", kinds: Collection[Kind] = KINDS) -> Redacted:
+def redact(text: str, mode: Mode = "replace", kinds: Collection[Kind] = KINDS, more: More | None = None) -> Redacted:
     """Redact a text: replace its personal data, drop the text, or only report the findings.
 
     The same datum gets the same tag throughout, so that a text stays readable: ``[NAME_1] wrote to [NAME_2]``.
     """
-    return redact_all([text], mode, kinds)[0]
+    return redact_all([text], mode, kinds, more)[0]
 
 
-def redact_all(texts: Sequence[str], mode: Mode = "replace", kinds: Collection[Kind] = KINDS) -> list[Redacted]:
+def redact_all(texts: Sequence[str], mode: Mode = "replace", kinds: Collection[Kind] = KINDS, more: More | None = None) -> list[Redacted]:
     """Redact the texts of one conversation: a datum has the same tag in all of them, and one finding drops them all."""
-    found = [tuple(find(text, kinds)) for text in texts]
+    found = [tuple(find(text, kinds, more)) for text in texts]
     if mode != "replace":
         kept = mode == "review" or not any(found)
         return [Redacted(text, kept, findings) for text, findings in zip(texts, found, strict=True)]

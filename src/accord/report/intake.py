@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from accord.report import classifier_cards
 from accord.report.curves import framed
 from accord.report.markup import Html, both, tag
 from accord.report.plots import Line, draw
@@ -34,7 +35,12 @@ def intake(record: ProjectRecord) -> Html | None:
     summary = runs[-1].summary
     sets = {kind: table(summary.get(kind)) for kind in KINDS if number(table(summary.get(kind)).get("texts"))}
     pictures = tag("div", [part for part in (_lengths(sets), _shares(sets, summary)) if part], class_="charts")
-    return tag("div", tag("h3", both("What the texts are like", "文本概况"), " ", tag("span", runs[-1].name, class_="quiet")), pictures)
+    return tag(
+        "div",
+        tag("h3", both("What the texts are like", "文本概况"), " ", tag("span", runs[-1].name, class_="quiet")),
+        pictures,
+        classifier_cards.lines(summary),
+    )
 
 
 def _lengths(sets: dict[str, Table]) -> Html | None:

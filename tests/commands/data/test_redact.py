@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from asked import MAIL, prompts_of
+from name_models import known_names
 from sqlalchemy import insert, select
 
 from accord.commands.app import main
@@ -18,7 +19,7 @@ from accord.feedback import doubts, schema, tasks
 from accord.feedback.audit import entries
 from accord.feedback.store import Store
 from accord.feedback.tasks import Task
-from accord.records import Labeler
+from accord.records import Labeler, Message, Prompt
 from accord.runtime.project import Project
 
 
@@ -95,3 +96,38 @@ def test_notes_on_doubts_and_the_rules_made_of_them_are_rewritten(project: Proje
     with Store.open(project.store_url) as store, store.read() as connection:
         for column in (schema.doubt_notes.c.text, schema.guideline_rules.c.rule):
             assert connection.scalar(select(column)) == "Ask [EMAIL_1]."
+
+
+def test_a_model_that_finds_names_is_named_in_accord_toml_or_by_a_flag(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known_names(project.path / "names")
+    with Store.open(project.store_url) as store:
+        store.add(prompts=[Prompt("n", (Message("user", "bob works with ada lovelace ."),), user="u")])
+    before = redact(project.path, by="rules")["kinds"]["name"]
+    by_flag = redact(project.path, by="folder:names")
+    assert by_flag["kinds"]["name"] == before + 2
+    assert by_flag["measured_by"]["findings"]["card"] == "personal folder:names"
+    settings = project.path / "accord.toml"
+    settings.write_text(settings.read_text("utf-8") + '\n[classifiers]\npersonal = "folder:names"\n', "utf-8")
+    main(["redact", str(project.path)])
+    assert "never measured; run `accord classifiers PROJECT --task personal`" in capsys.readouterr().out
+    redact(project.path, mode="replace")
+    with Store.open(project.store_url) as store:
+        assert {p.id: p for p in store.prompts()}["n"].messages[0].content == "[NAME_1] works with [NAME_2] ."
+    text, out = tmp_path / "text.txt", tmp_path / "out.txt"
+    text.write_text("it rains . bob lives in london\n")
+    redact(text, mode="replace", by=f"folder:{project.path / 'names'}", out=out)
+    assert out.read_text() == "it rains . [NAME_1] lives in london\n"
+
+
+def test_what_does_not_say_where_is_refused_by_a_flag_and_passed_over_in_accord_toml(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="whether a text holds personal data, and not where"):
+        redact(project.path, by="llm:judge")
+    settings = project.path / "accord.toml"
+    settings.write_text(settings.read_text("utf-8") + '\n[classifiers]\npersonal = "llm:judge"\n', "utf-8")
+    found = redact(project.path)
+    assert (found["kinds"]["name"], found["measured_by"]["findings"]["card"]) == (2, "personal rules")
+    assert "llm:judge of [classifiers] tells whether a text is personal, not where" in capsys.readouterr().err

@@ -97,7 +97,9 @@ def inspect(
     suspects = {"answer_nothing": nothing, "near_identical": alike}
     metrics: dict[str, Any] = {kind: profile(part, threshold=config.near, classifiers=classifiers) for kind, part in texts.items()}
     metrics |= {kind: _counts(found) for kind, found in suspects.items()} | {"contradictions": contradicting, "left_out": unused}
-    metrics |= classifiers.basis(toxic=("toxicity", "toxic"), refusals=("stance", "refusal"), personal=("personal", "personal"))
+    metrics |= classifiers.basis(
+        toxic=("toxicity", "toxic"), refusals=("stance", "refusal"), personal=("personal", "personal"), languages=("language", "")
+    )
     nearly = nearly_held_out(asked, threshold=config.near)
     metrics["contamination"] = {"exact": len(leaked), "near": len(nearly)}
     strange, stated = unknown_to(opened, known_by, written, config) if known_by else ([], 0)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from accord.commands.data.redact_findings import Found, counts, write_findings, write_lines
 from accord.data.archives import kind_of, text_lines
 from accord.data.patterns import Kind
-from accord.data.personal import Mode, redact_all
+from accord.data.personal import Mode, More, redact_all
 from accord.data.pipeline import strings
 from accord.data.row_reader import read_rows
 from accord.errors import UsageError
@@ -20,7 +20,7 @@ Line = tuple[int, str, list[str], Callable[[list[str]], str]]
 """A line's number, the line, the texts in it, and how the line is written with others in their places."""
 
 
-def redact_file(path: Path, mode: Mode, kinds: Collection[Kind], *, out: Path | None) -> dict[str, Any]:
+def redact_file(path: Path, mode: Mode, kinds: Collection[Kind], *, out: Path | None, more: More | None = None) -> dict[str, Any]:
     """Find personal data in a file of text or rows.
 
     With ``replace`` and ``drop`` write ``out`` without it, whole or not at all, rows as JSON lines, text as it came; with ``review``
@@ -35,7 +35,7 @@ def redact_file(path: Path, mode: Mode, kinds: Collection[Kind], *, out: Path | 
     found, dropped, read = list[Found](), 0, 0
     with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as written:
         for number, line, texts, with_texts in _lines(path):
-            done = redact_all(texts, mode, kinds)
+            done = redact_all(texts, mode, kinds, more)
             read += 1
             for redacted in done:
                 found += [Found(path.name, str(number), finding) for finding in redacted.findings]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy import select
 
 from accord.commands.data.redact_findings import Found, counts, write_findings
 from accord.data.patterns import Kind
-from accord.data.personal import Mode, find, redact
+from accord.data.personal import Mode, More, find, redact
 from accord.data.pipeline import strings
 from accord.feedback import erasure, schema, withdrawals
 from accord.feedback.audit import OPERATOR
@@ -20,29 +21,33 @@ from accord.feedback.store import Store
 from accord.runtime.project import Project
 
 
-def redact_project(project: Project, mode: Mode, kinds: Collection[Kind], *, out: Path | None, why: str) -> dict[str, Any]:
+def redact_project(
+    project: Project, mode: Mode, kinds: Collection[Kind], *, out: Path | None, why: str, more: More | None = None
+) -> dict[str, Any]:
     """Find personal data in the database, and replace it, or withdraw the records that hold it.
 
     Args:
         mode: ``review`` changes nothing.
         out: where each finding is written as a JSON line, with the datum itself.
+        more: finds more, beside the rules.
     """
     with Store.open(project.store_url) as store:
-        found = list(_found(store, kinds))
+        found = list(_found(store, kinds, more))
         metrics = counts(found)
         write_findings(out, found)
         now = datetime.now(UTC)
         if mode == "replace":
-            metrics["changed"] = erasure.rewrite(store, lambda text: redact(text, "replace", kinds).text, by=OPERATOR, why=why, now=now)
+            clean = partial(redact, mode="replace", kinds=kinds, more=more)
+            metrics["changed"] = erasure.rewrite(store, lambda text: clean(text).text, by=OPERATOR, why=why, now=now)
         elif mode == "drop":
             metrics["withdrawn"] = _withdraw(store, found, now)
     runs = {path.parent.name for path in (project.path / "runs").glob("*/*.jsonl") if path.name != "metrics.jsonl"}
     return metrics | {"runs_with_copies": sorted(runs)}
 
 
-def _found(store: Store, kinds: Collection[Kind]) -> Iterator[Found]:
+def _found(store: Store, kinds: Collection[Kind], more: More | None) -> Iterator[Found]:
     for where, id, text in _texts(store):
-        for finding in find(text, kinds):
+        for finding in find(text, kinds, more):
             yield Found(where, id, finding)
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from accord.data import personal
 from accord.data.classifiers.interface import NONE, Text, Verdict, words_of
+from accord.data.patterns import Kind
 from accord.errors import ModelError
 
 FOUND = "personal"
@@ -26,6 +27,17 @@ _IMPERSONAL = frozenset(
     ]
 )
 """Entities that identify nobody by themselves, as CoNLL, OntoNotes and MSRA name them."""
+
+_NAMED: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+    ("secret", ("password", "secret", "pin", "cvv", "key", "token")),
+    ("email", ("email", "e_mail", "mail")),
+    ("card", ("card", "iban", "account", "bic")),
+    ("ip", ("ip", "ipv4", "ipv6", "mac")),
+    ("phone", ("phone", "tel", "telephone", "telephonenum", "phonenumber", "fax", "mobile")),
+    ("address", ("address", "street", "building", "buildingnum", "zip", "zipcode", "postcode")),
+    ("id", ("id", "ssn", "passport", "passportnum", "license", "licence", "driverlicensenum", "idcardnum", "socialnum", "taxnum", "vin")),
+)
+"""Words in the names of entities of models made for personal data, by the kind that is put in their place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,17 @@ class EntityFolder:
         """Return the entities of persons in a text, in order; all of it is read."""
         return self._read(text)[0]
 
+    def findings(self, text: str) -> list[personal.Finding]:
+        """Return these entities as what `accord redact` replaces."""
+        found = list[personal.Finding]()
+        for entity in self.find(text):
+            words = text[entity.start : entity.end]
+            start = entity.start + len(words) - len(words.lstrip())  # tokens of some models begin with the blank before the word
+            kind, end = kind_of(entity.label), entity.start + len(words.rstrip())
+            if start < end:
+                found.append(personal.Finding(kind, start, end, text[start:end], f"model {entity.label}"))
+        return found
+
     def _read(self, text: str) -> tuple[list[Entity], float]:
         """Return the entities of persons, and the least probability of a token that it belongs to none."""
         import torch
@@ -147,6 +170,13 @@ class EntityFolder:
 def entity_of(label: str) -> str:
     """Return the entity that a label of a token names, without its mark of place (B-, I-, ...)."""
     return label[2:] if label[:2] in ("B-", "I-", "E-", "S-", "L-", "U-", "M-") else label
+
+
+def kind_of(entity: str) -> Kind:
+    """Return the kind of personal data that an entity of a person is: a name, if its name says nothing else."""
+    words = set(entity.strip().lower().replace("-", "_").split("_"))
+    words.add(entity.strip().lower().replace("-", "_"))
+    return next((kind for kind, known in _NAMED if words & set(known)), "name")
 
 
 def is_personal(label: str) -> bool:

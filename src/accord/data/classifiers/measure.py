@@ -75,8 +75,8 @@ class Card:
         return [label for label, share in self.recall.items() if share.value < ROUGH]
 
     def line(self, *labels: str) -> str:
-        """Return what to print beside a figure that counts these labels."""
-        parts = list[str]()
+        """Return what to print beside a figure that counts these labels; without any, one that counts them all."""
+        parts = [] if labels else [f"right {self.right}"]
         for label in labels:
             named = f"{label}s: " if len(labels) > 1 else ""
             rough = ", rough" if label in self.rough else ""

@@ -9,9 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
+from accord.data.classifiers.entities import EntityFolder
 from accord.data.classifiers.interface import Classifier, Task, Text
 from accord.data.classifiers.measure import Card, cards
 from accord.data.classifiers.registry import Ask, names, needs_model, opened
+from accord.data.personal import More
 from accord.errors import AccordError
 from accord.runtime.project import FILE, Project
 from accord.settings import ClassifiersConfig
@@ -45,6 +47,11 @@ class ClassifierSet:
         if task not in self._opened:
             self._opened[task] = opened(task, self.name(task), root=self.root, ask=self.ask)
         return self._opened[task]
+
+    def places(self) -> More | None:
+        """Return what finds places of personal data beside the rules; None where the classifier tells only whether a text holds some."""
+        found = self.open("personal") if self.name("personal").startswith("folder:") else None
+        return found.findings if isinstance(found, EntityFolder) else None
 
     def labels(self, task: Task, texts: Sequence[Text]) -> list[str]:
         """Return the label of each text."""
