@@ -21,7 +21,7 @@ if [ -n "${GSM8K:-}" ]; then  # a folder with GSM8K's train.jsonl.gz and test.js
     printf '\n== gsm8k_steps\n'
     python "$HERE/gsm8k_steps.py" "$FOLDER" --data "$GSM8K" --seeds $SEEDS || failed=1
 fi
-for script in demonstrations_or_comparisons why_preferences whose_values fair_rewards patience; do
+for script in demonstrations_or_comparisons why_preferences whose_values fair_rewards patience changing_facts examples_by_size; do
     printf '\n== %s\n' "$script"
     python "$HERE/$script.py" "$FOLDER/small" --seeds $SEEDS || failed=1
 done
