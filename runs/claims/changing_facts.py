@@ -11,6 +11,8 @@ to a fact), it repairs more than they do, with the whole interval over seeds abo
 A thumb costs less than an answer, so that thumbs are held against a quarter as many demonstrations too. Repairing is worth nothing if
 it costs what did not change: corrections may lose 5 points there against demonstrations. Passes and batches are equal in all ways;
 KTO's rate is that of DPO in the built-in world, whose own is made for ten times as many thumbs.
+
+A first try (seed 0, 92 facts) was given up, since its model knew 4% of what it had been taught. Only the teaching was changed after it.
 """
 
 from __future__ import annotations

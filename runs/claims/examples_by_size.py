@@ -27,14 +27,14 @@ from accord.commands.evaluate.answers import Answers
 from accord.commands.models import compute_dtype
 from accord.world.arithmetic import Problem, problems
 
-SIZES: Mapping[str, Mapping[str, int]] = {
+SIZES: Mapping[str, Mapping[str, Any]] = {
     "small": {"hidden_size": 24, "heads": 1, "intermediate_size": 72},
     "middle": {"hidden_size": 48, "heads": 2, "intermediate_size": 144},
     "large": {"hidden_size": 96, "heads": 3, "intermediate_size": 288},
 }
 PARAMETERS = {"small": "0.03", "middle": "0.08", "large": "0.26"}
 """Millions, embeddings included."""
-TOKENS, VOCABULARY = 160_000, 400
+TOKENS, VOCABULARY = 100_000, 400
 MOST, TOLD, ASKED, TOGETHER = 8, 3000, 120, 5
 STYLES = {"worked": "Work it out.", "short": "Answer at once."}
 WAYS = ("", "answers", "worked", "prefix")

@@ -176,7 +176,10 @@ def kind_of(entity: str) -> Kind:
     """Return the kind of personal data that an entity of a person is: a name, if its name says nothing else."""
     words = set(entity.strip().lower().replace("-", "_").split("_"))
     words.add(entity.strip().lower().replace("-", "_"))
-    return next((kind for kind, known in _NAMED if words & set(known)), "name")
+    for kind, known in _NAMED:
+        if words & set(known):
+            return kind
+    return "name"
 
 
 def is_personal(label: str) -> bool:
