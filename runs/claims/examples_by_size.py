@@ -32,7 +32,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     "middle": {"hidden_size": 48, "heads": 2, "intermediate_size": 144},
     "large": {"hidden_size": 96, "heads": 3, "intermediate_size": 288},
 }
-PARAMETERS = {"small": "0.03", "middle": "0.08", "large": "0.26"}
+PARAMETERS = {"small": "0.02", "middle": "0.08", "large": "0.28"}
 """Millions, embeddings included."""
 TOKENS, VOCABULARY = 100_000, 400
 MOST, TOLD, ASKED, TOGETHER = 8, 3000, 120, 5
