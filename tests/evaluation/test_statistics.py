@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from accord.errors import InputError
 from accord.evaluation.best_of_n import best_of_n
-from accord.evaluation.statistics import best_of_n_kl, group_means, interval, outcomes, win_rate
+from accord.evaluation.statistics import best_of_n_kl, group_means, interval, mean_of, outcomes, rate, win_rate
 
 finite = st.floats(-1e6, 1e6)
 
@@ -53,6 +53,23 @@ def test_the_chunked_draw_counts_every_resample(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_interval_is_a_json_list() -> None:
     assert json.loads(json.dumps(interval([1.0, 1.0]))) == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("count", [3, 29, 30, 500])
+def test_values_that_are_all_0_or_all_1_still_have_an_interval(count: int) -> None:
+    """Its outer end is where such a sample has a chance of one in forty."""
+    none, all_of = rate([0.0] * count), rate([1.0] * count)
+    assert (none.mean, none.low) == (0.0, 0.0)
+    assert (1 - none.high) ** count == pytest.approx(0.025, rel=1e-6)
+    assert (all_of.mean, all_of.high) == (1.0, 1.0)
+    assert all_of.low == pytest.approx(1 - none.high)
+
+
+def test_a_mean_of_shares_has_the_interval_of_a_rate_and_any_other_that_of_a_bootstrap() -> None:
+    assert mean_of([0.0, 0.5, 1.0]) == rate([0.0, 0.5, 1.0])
+    assert mean_of([0.0, 0.5, 1.5]) == interval([0.0, 0.5, 1.5])
+    with pytest.raises(InputError, match="evaluation"):
+        mean_of([])
 
 
 @pytest.mark.parametrize("values", [[], [float("nan"), 1.0], [float("inf")], [[1.0, 2.0]]])

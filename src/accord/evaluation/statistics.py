@@ -59,16 +59,27 @@ def interval(values: Sequence[float] | Floats, *, resamples: int = 2000, seed: i
 def rate(values: Sequence[float] | Floats, *, resamples: int = 2000, seed: int = 0) -> Interval:
     """Return the mean of values between 0 and 1, one per prompt: exact below ``FEW`` prompts, else by bootstrap.
 
+    Values that are all 0 or all 1 have an exact interval however many they are: resampling them would claim certainty.
     The mean is inside its interval, whatever the resampling drew.
 
     Raises:
         InputError: there are no values, or one is not a number.
     """
     found = interval(values, resamples=1 if len(values) < FEW else resamples, seed=seed)
-    if len(values) >= FEW:
+    if len(values) >= FEW and found.mean not in (0.0, 1.0):
         return found
     low, high = clopper_pearson(float(np.sum(values)), len(values))
     return Interval(found.mean, min(low, found.mean), max(high, found.mean))
+
+
+def mean_of(values: Sequence[float] | Floats, *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Return the mean of one value per prompt with its interval: a rate's where all are between 0 and 1, else a bootstrap's.
+
+    Raises:
+        InputError: there are no values, or one is not finite.
+    """
+    shares = len(values) > 0 and all(0 <= value <= 1 for value in values)
+    return (rate if shares else interval)(values, resamples=resamples, seed=seed)
 
 
 def _resampled_means(sample: Floats, resamples: int, rng: np.random.Generator) -> Floats:

@@ -23,7 +23,7 @@ from accord.commands.models import LocalSpeaker, TextScorer, compute_dtype, dige
 from accord.errors import InputError, UsageError
 from accord.evaluation import mt_bench, reward_benchmarks
 from accord.evaluation.reward_benchmarks import Figures
-from accord.evaluation.statistics import FEW, Interval, interval, rate
+from accord.evaluation.statistics import FEW, Interval, interval, mean_of, rate
 from accord.protocols import Speaker
 from accord.records import Sampling
 from accord.runtime.device import choose_device
@@ -254,7 +254,7 @@ def side_by_side(by_model: Mapping[str, Figures], models: Sequence[str], config:
         rows[metric] = jsonable(
             {
                 "items": len(values[models[0]]),
-                "by_model": {model: mean([*each.values()], draw) for model, each in values.items() if each},
+                "by_model": {model: mean_of([*each.values()], **draw) for model, each in values.items() if each},
                 "change": changes,
             }
         )
@@ -264,11 +264,6 @@ def side_by_side(by_model: Mapping[str, Figures], models: Sequence[str], config:
 def known(values: Mapping[str, float]) -> dict[str, float]:
     """Return the items that have a value."""
     return {key: value for key, value in values.items() if not math.isnan(value)}
-
-
-def mean(values: Sequence[float], draw: Mapping[str, int]) -> Interval:
-    """Return a mean over items with its interval, exact where the values are shares of few items."""
-    return rate(values, **draw) if all(0 <= value <= 1 for value in values) else interval(values, **draw)
 
 
 def change(values: Sequence[float], draw: Mapping[str, int]) -> Interval:

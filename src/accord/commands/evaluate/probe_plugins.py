@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 from accord.commands.evaluate.held_out import held_out_prompts, shown_prompt
 from accord.commands.evaluate.probe_measure import MEASURES, SHOWN, Probing, sample_row
 from accord.errors import AccordError, InputError, RunError, UsageError
-from accord.evaluation.statistics import interval
+from accord.evaluation.statistics import mean_of
 from accord.evaluation.systems import System
 from accord.records import Message, Prompt, Role
 from accord.runtime import plugins
@@ -64,7 +64,7 @@ def _measured(probing: Probing, name: str, measure: MeasureFunction, system: Sys
     metrics: dict[str, Any] = {}
     for key, value in found.items():
         try:
-            metrics[key] = interval(value, **probing.draw) if isinstance(value, Sequence) else float(value)
+            metrics[key] = mean_of(value, **probing.draw) if isinstance(value, Sequence) else float(value)
         except (TypeError, ValueError) as error:
             hint = "it returns numbers by name, or lists of numbers, one per prompt"
             raise RunError(f"returned {value!r:.80} as {key!r}", where=where, hint=hint) from error

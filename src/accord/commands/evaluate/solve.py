@@ -18,7 +18,7 @@ from accord.commands.models import answerable, compute_dtype, load_model, respon
 from accord.engine.local import LocalSampler
 from accord.errors import InputError
 from accord.evaluation.majority import right
-from accord.evaluation.statistics import interval
+from accord.evaluation.statistics import rate
 from accord.feedback.answer_keys import NO_PROBLEMS, with_answer_keys
 from accord.feedback.store import Store
 from accord.records import Sampling
@@ -81,5 +81,5 @@ def solve(
 
 def accuracy(votes: Votes, keys: Sequence[Decimal], config: SolveConfig) -> list[float]:
     """Return the share of problems whose majority is right, with its interval."""
-    share = interval(right(votes, keys), resamples=config.bootstrap, seed=config.seed)
+    share = rate(right(votes, keys), resamples=config.bootstrap, seed=config.seed)
     return [round(value, 4) for value in share]
