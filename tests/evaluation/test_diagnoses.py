@@ -103,6 +103,23 @@ def test_a_policy_far_from_its_reference_is_named(stage: str, last: float, named
     assert not named or "1.6 nats per token" in findings["drifts_away"].what()
 
 
+@pytest.mark.parametrize(
+    ("told", "severity"), [([0.0], "high"), ([0.0] * 9, "high"), ([0.0, 0.1, 0.0, 0.0, 0.0], "medium"), ([0.0, 0.1], ""), ([0.05] * 9, "")]
+)
+def test_groups_whose_rewards_never_differ_are_named(told: list[float], severity: str) -> None:
+    metrics = Metrics({"step": np.arange(1.0, len(told) + 1), "telling_groups": np.array(told)}, len(told))
+    found = {finding.name: finding.severity for finding in diagnose(Facts("grpo", metrics))}
+    assert found == ({"equal_rewards": severity} if severity else {})
+
+
+@pytest.mark.learning
+def test_a_reward_that_is_the_same_for_all_is_named(tmp_path: Path) -> None:
+    assert (
+        found(grpo_run(tmp_path / "run", {"model": (1.0, lambda _: 0.0)}, steps=2, truncation="terminate"))["equal_rewards"].severity
+        == "high"
+    )
+
+
 def test_a_loss_that_stops_being_a_number_is_grave() -> None:
     line = np.array([3.0, 2.0, np.nan, np.nan])
     (finding,) = diagnose(Facts("sft", Metrics({"step": np.arange(1.0, 5), "loss": line}, 4)))

@@ -231,6 +231,17 @@ def not_moving(facts: Facts) -> Iterator[Finding]:
         yield Finding("not_moving", "medium", 0.95, metrics)
 
 
+def equal_rewards(facts: Facts) -> Iterator[Finding]:
+    """High when no group's rewards differed in the whole run, which then learned nothing; medium when fewer than a twentieth did."""
+    told = facts.metrics.values("telling_groups")
+    if not told.size or (share := float(told.mean())) >= 0.05:
+        return
+    if share == 0:
+        yield Finding("equal_rewards", "high", 0.99, {"share": _percent(share), "steps": float(told.size)})
+    elif told.size >= 5:
+        yield Finding("equal_rewards", "medium", 0.9, {"share": _percent(share), "steps": float(told.size)})
+
+
 def ptx_tax(facts: Facts) -> Iterator[Finding]:
     """Medium when the loss on the pretraining mix ends 15% higher, high from 40%."""
     loss = facts.metrics.values("ptx_loss")
@@ -402,7 +413,7 @@ def _three(value: Any) -> bool:
 Rule = Callable[[Facts], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     *(negative_kl, reference_differs, sampler_gap, no_eos, cut_samples, writes_on, value_not_learning, clip_fraction, entropy_collapse),
-    *(lr_too_high, not_moving, ptx_tax, not_learning, overfits, reward_at_chance, reward_overfits),
+    *(lr_too_high, not_moving, equal_rewards, ptx_tax, not_learning, overfits, reward_at_chance, reward_overfits),
     *(labels_at_chance, likelihood_falls, drifts_away, template_mismatch, parent_changed, contaminated, pad_is_eos, plain_path),
     makes_up_more,
 )

@@ -198,6 +198,25 @@ LEARNING: dict[str, Remedy] = {
             ),
         },
     ),
+    "equal_rewards": Remedy(
+        ("The responses to a prompt get the same reward", "同一提示词的回复得到同样的奖励"),
+        (
+            "Over {steps} steps the rewards differed in {share} of the groups: where they are all the same, nothing is learned.",
+            "{steps} 步里只有 {share} 的组内奖励有差别：组内奖励全都一样时，什么也学不到。",
+        ),
+        {
+            "level": (
+                "Ask prompts that the model sometimes gets right: easier ones, or after SFT on some solutions.",
+                "用模型有时能答对的提示词：换容易些的，或先用一些解答做 SFT。",
+            ),
+            "draws": ("Raise group_size, or set resample.", "提高 group_size，或设 resample。"),
+            "length": (
+                "Raise max_tokens if the responses are cut before what is rewarded.",
+                "若回复还没写到得分之处就被截断，提高 max_tokens。",
+            ),
+            "reward": ("Add a reward with steps between all and nothing.", "加一个在全有与全无之间有层次的奖励。"),
+        },
+    ),
     "ptx_tax": Remedy(
         ("The policy forgets its raw text", "策略在遗忘原始文本"),
         ("Loss on the pretraining mix rose from {first} to {last} nats per token.", "预训练混合的损失从每词元 {first} 升到 {last} nat。"),
