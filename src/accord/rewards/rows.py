@@ -49,8 +49,8 @@ class TextReward(Protocol):
 
 def plain(message: Message) -> dict[str, Any]:
     """Return a message as JSON: role and content, and whatever else it has."""
-    fields = dataclasses.asdict(message)
-    return {name: value for name, value in fields.items() if name in ("role", "content") or value not in (None, "", (), [], {})}
+    said: dict[str, Any] = {"role": message.role, "content": message.content}
+    return said | {"media": [dataclasses.asdict(one) for one in message.media]} if message.media else said
 
 
 def named(rows: Sequence[Said], place: int) -> str:
