@@ -12,7 +12,8 @@ A thumb costs less than an answer, so that thumbs are held against a quarter as 
 it costs what did not change: corrections may lose 5 points there against demonstrations. Passes and batches are equal in all ways;
 KTO's rate is that of DPO in the built-in world, whose own is made for ten times as many thumbs.
 
-A first try (seed 0, 92 facts) was given up, since its model knew 4% of what it had been taught. Only the teaching was changed after it.
+A first try (seed 0, 92 facts) was given up, since its model knew 4% of what it had been taught. After it the facts became fewer and
+better taught, and the later training got twice the passes; what counts as yes stayed.
 """
 
 from __future__ import annotations
