@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def make(project: Project, name: str, *parents: str, **data: str) -> Path:
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(name.encode())
     digests = {parent: lineage.digest_folder(project.model(parent)) for parent in parents}
-    lineage.write(folder, stage="sft", parents=digests, data=data, settings={"lr": 0.1}, metrics={"loss": 2.0})
+    lineage.write(folder, stage="sft", parents=digests, data=data, settings={"lr": 0.1}, metrics={"loss": 2.0, "accuracy": math.nan})
     return folder
 
 
@@ -31,6 +32,11 @@ def project(tmp_path: Path) -> Project:
     make(made, "reward", "sft", rankings="r2")
     make(made, "ppo", "sft", "reward", prompts="p3")
     return made
+
+
+def test_an_undefined_metric_is_left_out(project: Project) -> None:
+    assert "NaN" not in (project.model("sft") / lineage.LINEAGE).read_text()
+    assert lineage.metrics_of(lineage.read(project.model("sft"))) == {"loss": 2.0}
 
 
 def test_the_walk_reaches_every_ancestor_and_its_data(project: Project) -> None:

@@ -81,6 +81,17 @@ def test_resuming_what_was_never_begun_begins_it(tmp_path: Path) -> None:
     assert Run.start(tmp_path / "run", stage="toy", config=Config(), inputs=INPUTS, resume=True, seed=7).summary["x"] > 1
 
 
+def test_a_summary_is_json_where_a_metric_is_undefined(tmp_path: Path) -> None:
+    run = Run.start(tmp_path / "run", stage="toy", config=Config(), inputs=INPUTS, resume=False, seed=7)
+    run.finish(accuracy=math.nan, loss=0.5, parts={"ratio": math.inf, "count": 2})
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    text = (tmp_path / "run" / "summary.json").read_text()
+    assert json.loads(text, parse_constant=refuse) == {"loss": 0.5, "parts": {"count": 2}}
+
+
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     train(tmp_path / "run", stop_after=4)
     before = contents(tmp_path / "run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 
@@ -18,3 +19,14 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 4) if math.isfinite(value) else None
     return value
+
+
+def defined(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics without those that are NaN or infinite, for which JSON has no word: an accuracy over no pairs is left out."""
+    kept: dict[str, Any] = {}
+    for key, value in metrics.items():
+        if isinstance(value, dict):
+            kept[key] = defined(cast("dict[str, Any]", value))
+        elif not isinstance(value, float) or math.isfinite(value):
+            kept[key] = value
+    return kept

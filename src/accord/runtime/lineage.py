@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 from accord.errors import InputError
 from accord.runtime.files import write_atomic
+from accord.runtime.jsonable import defined
 from accord.runtime.model_card import CARD, About, card
 from accord.runtime.project import Project
 from accord.runtime.version import __version__
@@ -112,7 +113,7 @@ def write(
         "parents": dict(parents),
         "data": dict(data),
         "settings": dict(settings),
-        "metrics": dict(metrics),
+        "metrics": defined(metrics),
         "accord": __version__,
         "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     }

@@ -35,6 +35,7 @@ from accord.errors import AccordError, Preempted, RunError, UsageError
 from accord.runtime import checkpoints, owners, ranks
 from accord.runtime.device import environment, out_of_memory, peak_device_mb, peak_rss_mb
 from accord.runtime.files import append, clean, sync, write_atomic
+from accord.runtime.jsonable import defined
 from accord.runtime.preemption import NAMES, Preemption
 from accord.runtime.threads import keep_threads
 from accord.settings import PretrainConfig
@@ -349,7 +350,7 @@ class Run:
         self._written()
         if ranks.first():
             owners.check(self.folder)
-            write_atomic(self.folder / "summary.json", _json(_plain(summary)))
+            write_atomic(self.folder / "summary.json", _json(_plain(defined(summary))))
             self.forget_aside()
             owners.release(self.folder)
         ranks.barrier()
