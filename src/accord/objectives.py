@@ -7,7 +7,7 @@
 
 A mask is called ``keep`` and is True on the tokens that count. Shapes are in the signatures.
 
-Rankings          bradley_terry_loss, rao_kupper_loss, plackett_luce_loss, ranked_pairs, share_above
+Rankings          bradley_terry_loss, rao_kupper_loss, plackett_luce_loss, ranked_pairs, above, share_above
 Preferences       dpo_loss, robust_dpo_loss, ipo_loss, odds_ratio_loss, log_odds, kto_loss
 Policy gradients  gae, clipped_policy_loss, clipped_value_loss, importance_weights, whiten, masked_mean, explained_variance
 KL                kl_divergence, generalised_jsd, kl_estimate, kl_rewards, adapted_kl_coef, best_of_n_kl
@@ -33,6 +33,7 @@ from accord.algorithms.groupwise_objectives import (
     token_weights,
 )
 from accord.algorithms.objectives import (
+    above,
     adapted_kl_coef,
     bradley_terry_loss,
     clipped_policy_loss,
@@ -63,6 +64,7 @@ from accord.algorithms.objectives import (
 )
 
 __all__ = [
+    "above",
     "adapted_kl_coef",
     "best_of_n_kl",
     "best_rows",

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.algorithms.objectives import (
+    above,
     adapted_kl_coef,
     bradley_terry_loss,
     clipped_policy_loss,
@@ -230,3 +231,4 @@ def test_explained_variance_of_the_truth_is_1_and_of_the_mean_0() -> None:
 def test_equal_sides_count_half_and_nothing_else_does() -> None:
     assert share_above(torch.tensor([2.0, 1.0]), torch.tensor([1.5, 1.0])) == 0.75
     assert share_above(torch.tensor([2.0, 1.0]), torch.tensor([1.5, 1.0]), tie=1.0) == 0.5
+    assert above(torch.tensor([2.0, 1.0, 0.0]), torch.tensor([1.5, 1.0, 1.0])).tolist() == [1.0, 0.5, 0.0]

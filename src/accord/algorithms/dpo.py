@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from accord.algorithms.objectives import (
+    TIE,
     dpo_loss,
     ipo_loss,
     odds_ratio_loss,
@@ -43,8 +44,6 @@ from accord.settings import DpoConfig
 
 REFERENCE_FREE = ("orpo", "simpo")
 BY_MEAN = ("ipo", "orpo", "simpo")
-TIE = 1e-6
-"""Implied rewards closer than this are rounding noise: at the reference, all are 0."""
 
 
 @dataclass(frozen=True)

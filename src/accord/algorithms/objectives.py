@@ -150,13 +150,22 @@ def kl_divergence(p: Float[Tensor, "n vocabulary"], q: Float[Tensor, "n vocabula
     return (p.exp() * (p - q)).masked_fill(p == -torch.inf, 0.0).sum(-1)
 
 
+TIE = 1e-6
+"""Implied rewards closer than this are rounding noise: at the reference, all are 0."""
+
+
+def above(better: Float[Tensor, " pairs"], worse: Float[Tensor, " pairs"], tie: float = 0.0) -> Float[Tensor, " pairs"]:
+    """Return 1 for each pair whose better side is larger, 0.5 where the sides differ by no more than ``tie``, else 0."""
+    ahead = better - worse
+    return (ahead > tie).float() + (ahead.abs() <= tie).float() / 2
+
+
 def share_above(better: Float[Tensor, " pairs"], worse: Float[Tensor, " pairs"], tie: float = 0.0) -> float:
     """Return the share of pairs whose better side is larger; equal ones count half, so that ignorance scores 0.5. 0 without pairs.
 
     Sides that differ by no more than ``tie`` are equal.
     """
-    ahead = better - worse
-    return float(((ahead > tie).float() + (ahead.abs() <= tie).float() / 2).sum() / max(len(better), 1))
+    return float(above(better, worse, tie).sum() / max(len(better), 1))
 
 
 def kl_estimate(log_ratio: Float[Tensor, ...], estimator: str) -> Float[Tensor, ...]:

@@ -19,7 +19,7 @@ from accord.algorithms.correction import Gate
 from accord.algorithms.draws import Draws
 from accord.algorithms.early_stopping import Evaluations, HeldOut
 from accord.algorithms.groupwise_objectives import extreme_pairs, response_sums
-from accord.algorithms.objectives import dpo_loss, ipo_loss
+from accord.algorithms.objectives import TIE, above, dpo_loss, ipo_loss
 from accord.algorithms.optim import constant, make_optimizers, optimizer_states, restore_optimizers, scaled, update
 from accord.algorithms.rewards import Mixture
 from accord.algorithms.rollouts import (
@@ -170,7 +170,7 @@ def _losses(config: OnlineDpoConfig, policy: Any, rollout: Rollout, pairs: Tenso
         loss.backward()
         with torch.no_grad():
             implied = {"reward_better": config.beta * ahead.sum(), "reward_worse": config.beta * behind.sum()}
-            right = ((ahead > behind).float() + (ahead == behind).float() / 2).sum()
+            right = above(config.beta * ahead, config.beta * behind, TIE).sum()
             sums.append({"loss": loss.detach(), "accuracy": right, "margin": config.beta * (ahead - behind).sum()} | implied)
     return sums
 
