@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ CALLS = [
     {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2, "b": 2}'}},
     {"id": "c2", "type": "function", "function": {"name": "add", "arguments": {"a": 3, "b": 3}}},
 ]
+RECORDING = base64.b64encode(b"RIFF\x26\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\2\0\0\0\0\1").decode()
 CALLED = (
     '<tool_call>\n{"name": "add", "arguments": {"a": 2, "b": 2}}\n</tool_call>\n'
     '<tool_call>\n{"name": "add", "arguments": {"a": 3, "b": 3}}\n</tool_call>'
@@ -88,7 +90,9 @@ def test_reasoning_stands_before_the_answer(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ({"content": [{"type": "input_audio", "input_audio": {"data": "a"}}]}, "only text can be read, not 'input_audio'"),
+        ({"content": [{"type": "input_audio", "input_audio": {"data": "a"}}]}, "the recording is no base 64"),
+        ({"content": [{"type": "input_audio", "input_audio": {"data": RECORDING}}]}, "an answer holds a picture or a recording"),
+        ({"content": [{"type": "video", "video": "a"}]}, "only text can be read, not 'video'"),
         ({"content": None}, r'field "messages\[1\]\.content": missing'),
         ({"tool_calls": [{"function": {"name": "add", "arguments": "{2"}}]}, "the arguments of add are broken JSON"),
         ({"tool_calls": [{"function": {"name": "add", "arguments": "[2]"}}]}, r"the arguments of add are not an object: \[2\]"),
