@@ -122,7 +122,7 @@ def test_a_redirect_is_not_followed() -> None:
 
 
 def test_nothing_of_ours_asks_by_another_client() -> None:
-    """The chat's upstream, transcriptions and webhooks have a deadline of their own in the event loop; client.py runs in the programs of others."""
+    """What asks in the event loop has deadlines of its own there; client.py runs in the programs of others."""
     others = {"client.py", "serving/upstream.py", "serving/transcriptions.py", "serving/apps/webhooks.py", "runtime/bounded.py"}
     asks = re.compile(r"httpx\.(?:Async)?Client\((?!.*transport=Bounded)|httpx\.(?:get|post|stream|request)\(|urlopen|build_opener")
     found: dict[str, Any] = {path.relative_to(SOURCE).as_posix(): asks.findall(path.read_text("utf-8")) for path in SOURCE.rglob("*.py")}
