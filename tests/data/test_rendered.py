@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from accord.data.importers import Imported, read
-from accord.data.rendered import asked_in, told_in
+from accord.data.rendered import asked_in, told_in, without_ends
+from accord.data.rows import Row
 from accord.errors import InputError
 
 ROUNDS = ["u:Name a fish.", "a:Trout.", "u:And a bird?"]
@@ -139,3 +141,16 @@ def test_a_question_about_a_picture_that_is_not_there_is_refused(tmp_path: Path)
         read(wrote(tmp_path, {"conversations": turns, "image": "barn.jpg"}), drop=("image",))
     page = "Why is this film black?\n<video>\n<source src='a.mp4'></video>\nand <image>"
     assert talk(read(wrote(tmp_path, {"prompt": page, "response": "No idea."}))) == [f"u:{page}"]
+
+
+@pytest.mark.parametrize("filling", [" ", "\n", "</s> ", "<|im_end|>  ", "[INST] ", "### ", "\nUser", "<s> "])
+def test_a_text_of_marks_and_spaces_takes_time_in_proportion_to_its_length(filling: str) -> None:
+    """A pattern with spaces around a repeated mark tries every way to divide them: a row of 200 kB would take hours."""
+    for hint in ("<|im_start|>user\n", "[/INST]", "### Human:", "Human:", "<|assistant|>"):
+        text = f"{hint}{filling * (200_000 // len(filling))}x"
+        began = time.process_time()
+        asked_in(text)
+        told_in(text)
+        read_ends = without_ends(Row({"prompt": RENDERED["ChatML"], "response": text[:-1]}, Path("rows.jsonl"), 1), ("prompt",))
+        assert read_ends.value["prompt"] == RENDERED["ChatML"]
+        assert time.process_time() - began < 2

@@ -36,27 +36,27 @@ class _Marks:
     """A text without it has none of these marks."""
     turn: re.Pattern[str]
     """What begins a turn; its only group is the speaker."""
-    end: str = r"\s*</s>\s*"
-    """What ends a turn."""
+    ends: tuple[str, ...] = ("</s>",)
+    """What may end a turn."""
     words: bool = False
     """Whether the marks are words that people write too."""
 
 
 _FAMILIES = (
-    _Marks("<|im_start|>", re.compile(r"<\|im_start\|>(system|user|assistant)\n?"), r"\s*<\|im_end\|>\s*"),
+    _Marks("<|im_start|>", re.compile(r"<\|im_start\|>(system|user|assistant)\n?"), ("<|im_end|>",)),
     _Marks(
         "<|start_header_id|>",
         re.compile(r"(?:<\|begin_of_text\|>)?<\|start_header_id\|>(system|user|assistant)<\|end_header_id\|>\s*"),
-        r"\s*<\|eot_id\|>\s*",
+        ("<|eot_id|>",),
     ),
-    _Marks("<start_of_turn>", re.compile(r"(?:<bos>)?<start_of_turn>(user|model)\n?"), r"\s*<end_of_turn>\s*"),
+    _Marks("<start_of_turn>", re.compile(r"(?:<bos>)?<start_of_turn>(user|model)\n?"), ("<end_of_turn>",)),
     _Marks(
         "<|assistant|>",
         re.compile(r"<\|(system|user|prompter|assistant)\|>\s*"),
-        r"\s*(?:</s>|<\|end\|>|<\|endoftext\|>|<\|end_of_text\|>)\s*",
+        ("</s>", "<|end|>", "<|endoftext|>", "<|end_of_text|>"),
     ),
-    _Marks("[/INST]", re.compile(r"(?:<s>)?\s*(\[/?INST\])\s*")),
-    _Marks("### ", re.compile(r"(?:^|\n*)### (Instruction|Human|User|Response|Assistant): ?\n?")),
+    _Marks("[/INST]", re.compile(r"(?:<s>)? ?(\[/?INST\])")),
+    _Marks("### ", re.compile(r"### (Instruction|Human|User|Response|Assistant): ?\n?")),
     _Marks("Assistant:", re.compile(r"(?:^|\n)(Human|User|Assistant):[ \t]*"), words=True),
     _Marks("ASSISTANT:", re.compile(r"(?:^|\s|(?<=</s>))(USER|ASSISTANT):[ \t]*"), words=True),
 )
@@ -80,25 +80,33 @@ def without_ends(row: Row, names: tuple[str, ...]) -> Row:
     Args:
         names: columns that may hold the question.
     """
-    ends = {end for name in names if isinstance(text := row.peek(name), str) and (end := _turns(text)[1])}
+    ends = {end for name in names if isinstance(text := row.peek(name), str) for end in _turns(text)[1]}
     if not ends:
         return row
     value = dict[str, Any](row.value)
     for name, text in value.items():
-        if name not in names and isinstance(text, str):
-            for end in ends:
-                text = re.sub(rf"(?:{end})+$", "", text)
-            value[name] = text
+        if name not in names and isinstance(text, str) and text.rstrip().endswith(tuple(ends)):
+            value[name] = _without(text, tuple(ends))
     return row.like(value)
 
 
-def _turns(text: str, *, words: bool = True) -> tuple[tuple[Message, ...], str]:
-    """Return the turns of a rendered text, the last one perhaps empty, and the pattern of what ends each."""
+def _without(text: str, ends: tuple[str, ...]) -> str:
+    """Return a text without the marks at its end and the space around them. No pattern: its time could grow with the square of spaces."""
+    stop = len(text.rstrip())
+    while mark := next((end for end in ends if text.endswith(end, 0, stop)), ""):
+        stop -= len(mark)
+        while stop and text[stop - 1].isspace():
+            stop -= 1
+    return text[:stop]
+
+
+def _turns(text: str, *, words: bool = True) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """Return the turns of a rendered text, the last one perhaps empty, and what may end each."""
     if len(text) <= _LONGEST:
         for family in _FAMILIES:
             if family.hint in text and (words or not family.words) and (turns := _read(text.strip(), family)):
-                return turns, family.end
-    return (), ""
+                return turns, family.ends
+    return (), ()
 
 
 def _read(text: str, family: _Marks) -> tuple[Message, ...]:
@@ -107,7 +115,7 @@ def _read(text: str, family: _Marks) -> tuple[Message, ...]:
         return ()
     turns = list[Message]()
     for name, said in zip(parts[::2], parts[1::2], strict=True):
-        said = re.sub(rf"(?:{family.end})+$", "", said).strip()
+        said = _without(said, family.ends).strip()
         if not turns and (found := _SYSTEM.match(said)):
             turns.append(Message("system", found[1].strip()))
             said = said[found.end() :]
