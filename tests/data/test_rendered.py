@@ -147,7 +147,7 @@ def test_a_question_about_a_picture_that_is_not_there_is_refused(tmp_path: Path)
 def test_a_text_of_marks_and_spaces_takes_time_in_proportion_to_its_length(filling: str) -> None:
     """A pattern with spaces around a repeated mark tries every way to divide them: a row of 200 kB would take hours."""
     for hint in ("<|im_start|>user\n", "[/INST]", "### Human:", "Human:", "<|assistant|>"):
-        text = f"{hint}{filling * (200_000 // len(filling))}x"
+        text = f"{hint}y{filling * (200_000 // len(filling))}x"
         began = time.process_time()
         asked_in(text)
         told_in(text)
