@@ -83,13 +83,13 @@ def test_resuming_what_was_never_begun_begins_it(tmp_path: Path) -> None:
 
 def test_a_summary_is_json_where_a_metric_is_undefined(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", stage="toy", config=Config(), inputs=INPUTS, resume=False, seed=7)
-    run.finish(accuracy=math.nan, loss=0.5, parts={"ratio": math.inf, "count": 2})
+    run.finish(accuracy=math.nan, loss=0.5, parts={"ratio": math.inf, "count": 2}, interval=(0.5, math.nan))
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
 
     text = (tmp_path / "run" / "summary.json").read_text()
-    assert json.loads(text, parse_constant=refuse) == {"loss": 0.5, "parts": {"count": 2}}
+    assert json.loads(text, parse_constant=refuse) == {"loss": 0.5, "parts": {"count": 2}, "interval": [0.5, None]}
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:

@@ -22,11 +22,20 @@ def jsonable(value: Any) -> Any:
 
 
 def defined(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metrics without those that are NaN or infinite, for which JSON has no word: an accuracy over no pairs is left out."""
-    kept: dict[str, Any] = {}
-    for key, value in metrics.items():
-        if isinstance(value, dict):
-            kept[key] = defined(cast("dict[str, Any]", value))
-        elif not isinstance(value, float) or math.isfinite(value):
-            kept[key] = value
-    return kept
+    """Return metrics without those that are NaN or infinite, for which JSON has no word: an accuracy over no pairs is left out.
+
+    In a list, whose places mean something, such a number is null.
+    """
+    return {key: _defined(value) for key, value in metrics.items() if not _undefined(value)}
+
+
+def _defined(value: Any) -> Any:
+    if isinstance(value, dict):
+        return defined(cast("dict[str, Any]", value))
+    if isinstance(value, list | tuple):
+        return [None if _undefined(part) else _defined(part) for part in cast("list[Any]", value)]
+    return value
+
+
+def _undefined(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
