@@ -50,7 +50,9 @@ def test_below_thirty_prompts_a_rate_with_ties_is_inside_its_interval_at_least_9
         worst, worst_bootstrap = min(worst, covered), min(worst_bootstrap, covered_bootstrap)
     assert worst >= 0.95
     assert worst_bootstrap < 0.8
-    assert rate([1.0] * 40) == interval([1.0] * 40), "from thirty prompts on it is the bootstrap's"
+    some = [1.0] * 30 + [0.0] * 10
+    assert rate(some) == interval(some), "from thirty prompts on it is the bootstrap's"
+    assert rate([1.0] * 40).low == pytest.approx(0.025 ** (1 / 40)), "which would claim certainty here"
 
 
 def test_kappa_is_cohens_over_both_orders_of_each_pair() -> None:

@@ -26,9 +26,10 @@ PROMPTS = [Prompt(str(n), (Message("user", "?"),), use_case="chat" if n % 2 else
 GOOD, BAD = ["0.9"] * 40, ["0.1"] * 40
 
 
-def test_a_model_that_always_wins_has_rate_one_and_no_ties() -> None:
+def test_a_model_that_always_wins_has_rate_one_no_ties_and_an_exact_interval() -> None:
     rate = win_rate(Scripted(), PROMPTS, GOOD, BAD)
-    assert (rate.interval, rate.ties, rate.prompts) == ((1.0, 1.0, 1.0), 0.0, 40)
+    assert (rate.mean, rate.high, rate.ties, rate.prompts) == (1.0, 1.0, 0.0, 40)
+    assert rate.low == pytest.approx(0.025 ** (1 / 40)), "40 wins of 40 are seen in 2.5% of samples from a rate this low"
 
 
 def test_a_model_against_itself_ties_everywhere_at_one_half() -> None:

@@ -175,6 +175,7 @@ def test_a_job_whose_supervisor_was_killed_goes_on_and_is_lost_at_its_end(projec
     assert command
     os.kill(waits.pid, signal.SIGKILL)
     assert jobs.read(project, 1).state == "running"
+    until(lambda: owners.living(job.folder / "supervisor.json") is None)  # until then a request to stop goes to it
     jobs.stop(project, 1)
     job = jobs.wait(job, 60)
     assert (job.state, job.resumable) == ("lost", True)
@@ -182,6 +183,20 @@ def test_a_job_whose_supervisor_was_killed_goes_on_and_is_lost_at_its_end(projec
     jobs.advance(project)  # as a site does
     assert jobs.wait(after, 60).state == "done"
     assert jobs.stop(project, 1).state == "lost"
+
+
+def test_a_command_is_asked_again_when_its_supervisor_died_with_the_first_request(project: Project, one_at_a_time: None) -> None:
+    job = jobs.start(project, imported("slow"))
+    until(lambda: "waiting" in job.log())
+    waits = owners.living(job.folder / "supervisor.json")
+    assert waits
+    os.kill(waits.pid, signal.SIGSTOP)  # it takes the request, and dies before it hands it on
+    jobs.stop(project, 1)
+    os.kill(waits.pid, signal.SIGKILL)
+    until(lambda: owners.living(job.folder / "supervisor.json") is None)
+    assert jobs.read(project, 1).state == "running"
+    jobs.stop(project, 1)
+    assert jobs.wait(job, 60).state == "lost"
 
 
 def test_a_number_that_another_process_has_now_is_not_mistaken(project: Project) -> None:

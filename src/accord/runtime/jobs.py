@@ -254,7 +254,7 @@ def stop(project: Project, number: int, *, by: str = "", at_once: bool = False) 
             write_atomic(job.folder / "stop.json", json.dumps({"by": by, "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}) + "\n")
         if job.state == "queued":
             write_atomic(job.folder / "end.json", json.dumps({"exit": None}) + "\n")
-        elif not asked or at_once:
+        elif not asked or at_once or not owners.living(job.folder / "supervisor.json"):  # the first request may have met a dying supervisor
             _signal(job, at_once=at_once)
         return _read(job.folder)
 
