@@ -1,5 +1,8 @@
 """`python benchmarks/memory.py`: planned against measured memory, a fresh process a cell; writes the table of docs/memory.md.
 
+`--write` adds the cells to benchmarks/results/memory.json, in place of those with the same model, method and number format, and writes
+the table of all of them. A processor without bfloat16 measures with `--dtype float32`, which is much faster there.
+
 Eight models with random weights, five methods. A cell runs the real command for a few steps on texts that fill its passes, and reads the
 peak of its resident memory. What the process takes before it opens a model is measured in the same process and left out on both sides.
 """
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).parent.parent / "docs" / "memory.md"
+RESULTS = Path(__file__).parent / "results" / "memory.json"
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 MODELS: dict[str, dict[str, Any]] = {
     "llama 5M": {"kind": "Llama", "vocab_size": 8192, "hidden_size": 256, "layers": 4, "heads": 4, "kv": 4, "inner": 768},
@@ -160,17 +164,26 @@ def measured(model: str, method: str, extra: str, dtype: str, folder: Path) -> d
     done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     if done.returncode:
         raise SystemExit(done.stderr)
-    return {"model": model, "method": method, "extra": extra} | json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {"model": model, "method": method, "extra": extra, "dtype": dtype} | {key: found[key] for key in ("planned", "measured")}
 
 
 def table(cells: Sequence[Mapping[str, Any]]) -> str:
     """Return the cells as a Markdown table."""
-    lines = ["| model | method | planned MB | measured MB | planned / measured |", "|---|---|---|---|---|"]
+    lines = ["| model | method | numbers | planned MB | measured MB | planned / measured |", "|---|---|---|---|---|---|"]
     for cell in cells:
         ratio, name = cell["planned"] / cell["measured"], f"{cell['method']} {cell['extra']}".strip()
         mark = "" if abs(ratio - 1) <= 0.15 else " (outside)"
-        lines.append(f"| {cell['model']} | {name} | {cell['planned'] / 1e6:,.0f} | {cell['measured'] / 1e6:,.0f} | {ratio:.2f}{mark} |")
+        planned, measured = (f"{cell[key] / 1e6:,.0f}" for key in ("planned", "measured"))
+        lines.append(f"| {cell['model']} | {name} | {cell['dtype']} | {planned} | {measured} | {ratio:.2f}{mark} |")
     return "\n".join(lines)
+
+
+def joined(known: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the known cells with the new ones in their places, by model, method and number format."""
+    places = {name: place for place, name in enumerate([*MODELS, *SETTINGS, *EXTRAS])}
+    every = {tuple(cell[key] for key in ("model", "method", "extra", "dtype")): cell for cell in [*known, *new]}
+    return sorted(every.values(), key=lambda cell: [places[cell[key]] for key in ("model", "extra", "method")] + [len(cell["dtype"])])
 
 
 def main() -> None:
@@ -187,7 +200,7 @@ def main() -> None:
         folder, method, extra, dtype = asked.cell
         print(json.dumps(run_cell(Path(folder), method, extra, dtype)))
         return
-    cells: list[dict[str, Any]] = []
+    cells: list[Mapping[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for model in asked.models:
             make_project(Path(folder) / model, model)
@@ -197,6 +210,8 @@ def main() -> None:
                     print(json.dumps(cells[-1]), file=sys.stderr)
     print(table(cells))
     if asked.write:
+        cells = joined(json.loads(RESULTS.read_text("utf-8")), cells)
+        RESULTS.write_text("[\n" + ",\n".join(json.dumps(cell) for cell in cells) + "\n]\n", "utf-8")
         text = PAGE.read_text("utf-8")
         before, after = text.partition(BEGIN)[0], text.partition(END)[2]
         PAGE.write_text(f"{before}{BEGIN}\n\n{table(cells)}\n\n{END}{after}", "utf-8")

@@ -29,7 +29,6 @@ from accord.errors import InputError, RunError, UsageError
 from accord.models.decoder import context_of
 from accord.models.packing import pack
 from accord.models.policy import logprobs
-from accord.models.sharding import is_sharded
 from accord.records import Generation, Sampling
 from accord.runtime.files import append, write_atomic
 from accord.runtime.seeds import generator as stream
@@ -124,6 +123,8 @@ class VllmSampler:
         dtype: of the trainer's matrix products; the server computes in the same.
         folder: where the run notes synchronisations (syncs.jsonl) and the learned gap (gap.json).
         training: refuse samplings that learning from samples cannot undo: top-p, top-k, min-p, repetition penalty.
+        gather: returns the whole weights of a policy that processes shard, as they are now; all processes call it together, and so
+            ``refresh`` does. ``policy`` is what it returned last.
         encode: turns text into our token ids, to compare the server's tokenizer.
         revive: starts a server of ours that is gone; returns False where it is not ours.
         sleep: let servers give back the GPU's memory between rollouts, where trainer and server share one.
@@ -142,6 +143,7 @@ class VllmSampler:
         dtype: torch.dtype,
         folder: Path,
         training: bool = True,
+        gather: Callable[[], Any] | None = None,
         encode: Callable[[str], list[int]] | None = None,
         revive: Callable[[VllmServer], bool] | None = None,
         sleep: bool = False,
@@ -151,10 +153,8 @@ class VllmSampler:
         if getattr(policy, "guide", None):
             what = "a model that a Q network guides is sampled by the local engine alone"
             raise UsageError(what, where="--sampler", hint="--sampler local")
-        if is_sharded(policy):
-            what = "weights that processes shard cannot be brought to a server yet"
-            raise UsageError(what, where="--shard", hint="--shard replicate, or --sampler local")
         self.way, self.policy, self.stop, self.dtype, self.folder, self.note = way, policy, list(stop), dtype, folder, note
+        self.gather = gather
         self.training, self.revive, self.sleep, self.pause = training, revive, sleep, pause
         self.vocabulary = int(policy.get_input_embeddings().weight.shape[0])
         self.context = context_of(policy)
@@ -176,6 +176,8 @@ class VllmSampler:
 
     def refresh(self) -> None:
         """Note that the weights changed. They are brought to the servers when the next responses are drawn."""
+        if self.gather:
+            self.policy = self.way.policy = self.gather()
         self.stale = True
 
     def bring(self) -> None:

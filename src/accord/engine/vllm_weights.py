@@ -34,6 +34,9 @@ KEPT = 2
 class Way(Protocol):
     """How weights get to a server."""
 
+    policy: Any
+    """The model whose weights are brought: the policy, or its whole weights where processes shard it."""
+
     @property
     def name(self) -> str: ...
 

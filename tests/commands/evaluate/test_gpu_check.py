@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from accord.commands.evaluate import gpu_check as module
 from accord.commands.evaluate.gpu_check import LIMIT, STAGES, Agreement, difference
 from accord.commands.evaluate.gpu_check_speed import METHODS, PASSES
 from accord.settings.methods import METHODS as TABLE
+
+SERVER = Path(__file__).parents[2] / "engine" / "vllm_stand_in.py"
 
 
 def test_the_cpu_agrees_with_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,6 +27,21 @@ def test_the_cpu_agrees_with_itself(tmp_path: Path, capsys: pytest.CaptureFixtur
     (row,) = written["agreement"]
     assert row == {"stage": "grpo", "metrics": 0.0, "note": "", "right": True}
     assert written["environment"]["device"] == "cpu"
+
+
+def test_two_processes_and_a_server_on_the_same_device_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is a process that speaks vLLM's routes, in the place of vLLM's command; what it says is computed from the weights."""
+    stand_in = tmp_path / "vllm"
+    stand_in.write_text(f'#!/bin/sh\nexec {sys.executable} {SERVER} "$@"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("ACCORD_VLLM", str(stand_in))
+    out = tmp_path / "gpu.json"
+    asked = ["sft-torchrun", "grpo-vllm", "grpo-vllm-adapter"]
+    main(["gpu-check", "--device", "cpu", "--stages", *asked, "--sizes", "--out", str(out), "--json"])
+    rows = json.loads(out.read_text())["agreement"]
+    assert [row["stage"] for row in rows] == asked
+    assert all(row["right"] for row in rows), rows
+    assert all(0 < row["metrics"] < 1e-4 for row in rows[1:]), "a gap of exactly 0 would be no other computation"
 
 
 @pytest.mark.slow

@@ -248,13 +248,15 @@ def gone(pid: int) -> None:
     pytest.fail(f"process {pid} is still there")
 
 
-def test_two_processes_ask_a_server_as_one_does(project: Project, server: StandIn) -> None:
-    """The first process brings the weights and asks; the other learns from the same answers."""
-    config = GrpoConfig(**GROUPS, sampler=server.address)
+@pytest.mark.parametrize(("shard", "lora"), [("replicate", 0), ("full", 0), ("full", 2)])
+def test_two_processes_ask_a_server_as_one_does(project: Project, server: StandIn, shard: str, lora: int) -> None:
+    """The first process brings the weights and asks; the other learns from the same answers. Where both shard, the first gathers them."""
+    config = GrpoConfig(**GROUPS, sampler=server.address, sampler_sync="folder", lora_rank=lora)
     one = grpo(project, name="one", config=config, flags=FLAGS)
     asked = server.asked.count("/v1/completions")
     settings = [word for name, value in GROUPS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     words = ["grpo", str(project.path), "--name", "two", "--processes", "2", "--sampler", server.address, "--dtype", "float32", *settings]
+    words += ["--shard", shard, "--lora-rank", str(lora)]
     process = subprocess.Popen([sys.executable, "-m", "accord", *words], stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         _, errors = process.communicate(timeout=240)
@@ -265,3 +267,6 @@ def test_two_processes_ask_a_server_as_one_does(project: Project, server: StandI
     assert server.asked.count("/v1/completions") == 2 * asked
     for row, wanted in zip(metrics(Run(project.run("two"), "grpo", {})), metrics(one), strict=True):
         assert row == pytest.approx(wanted, abs=1e-5)
+    brought = syncs(Run(project.run("two"), "grpo", {}))
+    assert [row["way"] for row in brought] == ["folder"] * 3, "the server still had the weights of the run before"
+    assert all(row["gap"]["token"] < 1e-5 for row in brought), "the weights of each step, gathered whole"

@@ -15,15 +15,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from cyclopts import Parameter
 
 from accord.commands.app import Device, shows
 from accord.commands.evaluate.gpu_check_speed import SIZES, Speed, peak_tflops, speed_of
+from accord.engine.vllm_server import vllm_command
 from accord.errors import RunError, UsageError
 from accord.runtime.device import choose_device, environment, matmul_dtype
 from accord.runtime.files import write_atomic
@@ -58,6 +61,10 @@ STAGES: Mapping[str, Sequence[str]] = {
     "raft": ("--rounds", "1", "--batch-size", "12", "--group-size", "3", "--epochs", "1", "--max-tokens", "8"),
 }
 """Each stage with its flags, for a few steps."""
+BY_TORCHRUN: Mapping[str, str] = {"sft-torchrun": "sft", "grpo-torchrun": "grpo", "ppo-torchrun": "ppo"}
+"""Stages that torchrun starts, with sharded weights: a process for each GPU (one alone shares nothing), and two on a CPU."""
+BY_VLLM = {"grpo-vllm": ("folder", ()), "grpo-vllm-adapter": ("adapter", ("--lora-rank", "4"))}
+"""GRPO by a vLLM server that shares the device and sleeps while the policy learns: how its weights come, and further flags."""
 LIMIT = 1e-3
 """Largest difference, relative to 1 or to the value, that rounding of float32 explains in the metrics of a first step."""
 CLOCK = ("seconds", "per_second", "peak")
@@ -114,7 +121,7 @@ def gpu_check(
         UsageError: there is no such device, size or stage.
         RunError: the small world that is compared on could not be made; the error says why, a missing extra among the reasons.
     """
-    for what, asked, known in (("--sizes", sizes, SIZES), ("--stages", stages, STAGES)):
+    for what, asked, known in (("--sizes", sizes, SIZES), ("--stages", stages, (*STAGES, *BY_TORCHRUN, *BY_VLLM))):
         if unknown := [name for name in asked if name not in known]:
             raise UsageError(f"{unknown[0]!r} is not known", where=what, hint=f"one of {', '.join(known)}")
     chosen = choose_device(device)
@@ -122,7 +129,8 @@ def gpu_check(
     with tempfile.TemporaryDirectory(prefix="accord-gpu-check-") as folder:
         ground = Path(folder, "ground")
         _make(ground)
-        agreement = [_agreement(ground, stage, str(chosen), until) for stage in stages or STAGES]
+        asked = stages or (*STAGES, *BY_TORCHRUN, *(BY_VLLM if has_vllm() else ()))
+        agreement = [_checked(ground, stage, str(chosen), until) for stage in asked]
         tflops = peak_tflops(chosen, matmul_dtype(chosen)) if sizes else 0.0
         speed: list[Speed] = []
         for size in sizes:
@@ -152,25 +160,65 @@ def _make(ground: Path) -> None:
         raise RunError(_end(error.stderr), where=f"gpu-check, {stage}") from error
 
 
-def _agreement(ground: Path, stage: str, device: str, until: float) -> Agreement:
-    """Run a stage on the CPU and on the device, each in a copy of the ground, and compare their first steps."""
+def has_vllm() -> bool:
+    """Return whether `--sampler vllm` would find a vLLM to start."""
+    try:
+        return bool(vllm_command())
+    except UsageError:
+        return False
+
+
+def _checked(ground: Path, stage: str, device: str, until: float) -> Agreement:
+    """Run a stage on the device, and compare it with the CPU, or with a sampler's own proof."""
     if time.monotonic() > until:
         return Agreement(stage, 0.0, "no time was left")
+    try:
+        return _by_vllm(ground, stage, device) if stage in BY_VLLM else _agreement(ground, stage, device)
+    except subprocess.CalledProcessError as error:
+        return Agreement(stage, 0.0, _end(error.stderr))
+
+
+def _by_vllm(ground: Path, stage: str, device: str) -> Agreement:
+    """Learn from what a vLLM server draws on the same device; return how far its log-probabilities were from the policy's.
+
+    Other tokens are drawn than by our engine, so that no step is compared. The run itself stops when the server has other weights.
+    """
+    way, more = BY_VLLM[stage]
+    with _copied(ground, stage) as copy:
+        told = ("--sampler", "vllm", "--sampler-sync", way, *(("--sampler-sleep",) if device.startswith("cuda") else ()), *more)
+        _accord("grpo", copy, *STAGES["grpo"], *told, "--name", "checked", "--device", device, "--dtype", "float32")
+        columns = read_metrics(copy / "runs" / "checked" / "metrics.jsonl").columns
+        return Agreement(stage, max(map(float, columns["logprob_gap"])))
+
+
+def _agreement(ground: Path, stage: str, device: str) -> Agreement:
+    """Run a stage on the CPU and on the device, each in a copy of the ground, and compare their first steps."""
+    command = BY_TORCHRUN.get(stage, stage)
     first: list[dict[str, float]] = []
     for number, on in enumerate(("cpu", device)):
-        copy = ground.with_name(f"{stage}-{number}")
-        shutil.copytree(ground, copy)
-        try:
-            _accord(stage, copy, *STAGES[stage], "--name", "checked", "--device", on, "--dtype", "float32")
-        except subprocess.CalledProcessError as error:
-            return Agreement(stage, 0.0, _end(error.stderr))
-        columns = read_metrics(copy / "runs" / "checked" / "metrics.jsonl").columns
-        first.append({name: float(values[0]) for name, values in columns.items() if not any(word in name for word in CLOCK)})
-        shutil.rmtree(copy)
+        with _copied(ground, f"{stage}-{number}") as copy:
+            words = (command, copy, *STAGES[command], "--name", "checked", "--device", on, "--dtype", "float32")
+            if number and stage in BY_TORCHRUN:
+                _accord(*words, "--shard", "full", processes=_processes(device))
+            else:
+                _accord(*words)
+            columns = read_metrics(copy / "runs" / "checked" / "metrics.jsonl").columns
+            first.append({name: float(values[0]) for name, values in columns.items() if not any(word in name for word in CLOCK)})
     one, other = first
     if one.keys() != other.keys():
         return Agreement(stage, 0.0, f"other metrics: {sorted(one.keys() ^ other.keys())}")
     return Agreement(stage, max((difference(one[name], other[name]) for name in one), default=0.0))
+
+
+@contextmanager
+def _copied(ground: Path, name: str) -> Generator[Path]:
+    """Yield a copy of the ground, which is removed afterwards."""
+    copy = ground.with_name(name)
+    shutil.copytree(ground, copy)
+    try:
+        yield copy
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
 
 
 def difference(one: float, other: float) -> float:
@@ -180,13 +228,19 @@ def difference(one: float, other: float) -> float:
     return abs(one - other) / max(abs(one), 1.0)
 
 
-def _accord(*words: object) -> None:
-    """Run a command line in a process of its own.
+def _processes(device: str) -> int:
+    """Return how many processes torchrun starts: one for each GPU, unless one GPU is named, and two on a CPU."""
+    return 2 if device == "cpu" else torch.cuda.device_count() if device == "cuda" else 1
+
+
+def _accord(*words: object, processes: int = 0) -> None:
+    """Run a command line in a process of its own, or in so many that torchrun starts.
 
     Raises:
         CalledProcessError: it failed; ``stderr`` says why.
     """
-    command = [sys.executable, "-c", "from accord.commands.app import main; main()", *map(str, words)]
+    starter = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes else []
+    command = [sys.executable, *starter, "-m", "accord", *map(str, words)]
     subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from accord.errors import RunError, UsageError
 from accord.models.decoder import context_of
 from accord.models.heads import restrict
 from accord.models.pictures import sees
-from accord.models.sharding import is_sharded
+from accord.models.sharding import gathered, is_sharded
 from accord.protocols import Sampler
 from accord.records import Generation, Sampling
 from accord.runtime import ranks
@@ -36,15 +37,17 @@ class AskedByFirst:
 
     foreign = True
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+    def __init__(self, dtype: torch.dtype, gather: Callable[[], Any] | None) -> None:
+        self.dtype, self.gather = dtype, gather
 
     def sample(self, prompts: Sequence[Sequence[int]], *, n: int, sampling: Sampling, generator: torch.Generator) -> Generation:
         """Refuse to draw. Raises RunError."""
         raise RunError(f"process {ranks.rank()} asked for responses itself", hint="`rollouts.asked_of` asks a sampler by the first process")
 
     def refresh(self) -> None:
-        """Do nothing: the first process tells the servers."""
+        """Hand the first process this one's part of the weights, if they are sharded. It tells the servers."""
+        if self.gather:
+            self.gather()
 
 
 @contextmanager
@@ -90,19 +93,23 @@ def opened_sampler(
     if sees(policy):
         hint = "--sampler local, which draws in this process"
         raise UsageError("vLLM is asked by token ids, and a picture has none", where="--sampler", hint=hint)
-    if ranks.world() > 1 and is_sharded(policy):
-        hint = "--shard replicate, or --sampler local"
-        raise UsageError("vLLM is brought whole weights, and the processes shard them", where="--sampler", hint=hint)
+    rank = config.lora_rank if isinstance(config, Training) else 0
+    sync, gather = config.sampler_sync, None
+    if is_sharded(policy):
+        if sync not in ("auto", "folder"):
+            what = "weights that processes shard are brought through a folder"
+            raise UsageError(what, where=f"--sampler-sync {sync}", hint="--sampler-sync folder, or --shard replicate")
+        gather = partial(gathered, policy, everywhere=False)
+        policy = base = gather()
     if not ranks.first():
-        yield AskedByFirst(dtype)
+        yield AskedByFirst(dtype, gather)
         return
     from accord.engine.vllm import LENGTH, VllmSampler
     from accord.engine.vllm_api import VllmServer
     from accord.engine.vllm_server import OwnServer, room_for
     from accord.engine.vllm_weights import AdapterWay, FolderWay, NcclWay
 
-    rank = config.lora_rank if isinstance(config, Training) else 0
-    kind = config.sampler_sync if config.sampler_sync != "auto" else "adapter" if rank else "folder"
+    kind = sync if sync != "auto" else "adapter" if rank and not gather else "folder"
     if kind == "adapter" and not rank:
         raise UsageError("there are no adapters to bring: lora_rank is 0", where="--sampler-sync adapter", hint="--sampler-sync folder")
     folder = Path(config.sampler_folder).resolve() if config.sampler_folder else run.folder.resolve() / "sampler"
@@ -144,6 +151,7 @@ def opened_sampler(
             dtype=dtype,
             folder=run.folder / "sampler",
             training=training,
+            gather=gather,
             encode=encode,
             revive=own.revive if own else None,
             sleep=config.sampler_sleep,
