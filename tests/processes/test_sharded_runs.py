@@ -43,10 +43,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.path
 
 
-def torchrun(folder: Path, *names: str, **more: str) -> None:
-    """Run methods as two processes; where DIE says that one kills itself, they fail. Neither outlives the test."""
+def torchrun(folder: Path, *names: str, processes: int = 2, **more: str) -> None:
+    """Run methods as several processes; where DIE says that one kills itself, they fail. Neither outlives the test."""
     path = os.pathsep.join([*sys.path[:2], str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    words = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(HERE / "sharded_runs.py"), str(folder), *names]
+    words = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), str(HERE / "sharded_runs.py")]
+    words += [str(folder), *names]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen([sys.executable, "-m", *words], stdout=log, stderr=log, env=environment, start_new_session=True)
@@ -100,6 +101,15 @@ def alike(one: Path, two: Path, run: str) -> None:
 @pytest.mark.parametrize("method", RUNS)
 def test_sharded_over_two_processes_it_learns_what_one_learns(method: str, one: Path, two: Path) -> None:
     alike(one, two, NAMES.get(method, method))
+
+
+@pytest.mark.parametrize("processes", [3, pytest.param(5, marks=pytest.mark.slow)])
+def test_odd_numbers_of_processes_learn_what_one_learns(processes: int, project: Path, one: Path, tmp_path: Path) -> None:
+    """Batches, widths and vocabulary are no multiples of them, and of five some have no row of a minibatch of three."""
+    folder = Path(shutil.copytree(project, tmp_path / "p"))
+    torchrun(folder, "sft", "ppo", processes=processes)
+    for run in ("chat", "ppo"):
+        alike(one, folder, run)
 
 
 @pytest.mark.parametrize("method", RUNS)
