@@ -286,6 +286,14 @@ def test_splits_follow_the_user_and_keep_80_10_10() -> None:
     assert [i for i in range(25) if split_of(f"user {i}") != "train"] == [16, 20, 24]
 
 
+def test_a_split_that_is_kept_was_read(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "p")
+    path = write(tmp_path, {"prompt": "Why?", "split": "test", "shade": "red"})
+    told = import_(project, path, split="keep", dry_run=True, quiet=True)
+    assert set(told["unread"]) == {"shade"}
+    assert set(import_(project, path, split="train", dry_run=True, quiet=True)["unread"]) == {"shade", "split"}
+
+
 def test_a_user_and_a_conversation_stand_on_one_side(tmp_path: Path) -> None:
     mine = [{"prompt": f"Question {i}?", "user": f"u{i % 20}"} for i in range(200)]
     found = read(write(tmp_path, *mine))

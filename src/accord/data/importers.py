@@ -28,7 +28,7 @@ from accord.data.row_reader import rows_of
 from accord.data.row_records import Known, Record, Take, Taken
 from accord.data.row_turns import ASKED
 from accord.data.rows import HALF_A_PAIR, Fault, Row
-from accord.data.sources import Source, files_of, published_split
+from accord.data.sources import Source, files_of, published_split, split_in_column
 from accord.data.unread import name_of, refusal, value_at, without
 from accord.errors import InputError
 from accord.records import Demonstration, Labeler, MediaFile, Message, Prompt, Ranking, Response, Split, Thumb
@@ -154,6 +154,8 @@ class Intake:
                 name_of(path) if path.startswith("[") else path: value_at(row.value, path.removeprefix(row.inside)) for path in taken.unread
             }
             return replace(taken, records=tuple(with_extra(record, extra) for record in taken.records))
+        if self.split == "keep" and split_in_column(row):
+            names.pop("split", None)  # the prompts' split was read from it
         self.tally.unread.update(names)
         key = ", ".join(dict.fromkeys(taken.stops))
         if (

@@ -101,10 +101,13 @@ def data_files(folder: Path, inside: Path) -> list[Path]:
 
 def published_split(row: Row, source: Path) -> Split | None:
     """Return the split that a row's publisher put it in, by its column ``split``, its file's name, or its folder's inside the source."""
+    return split_in_column(row) or _split_in_names(row.file, source)
+
+
+def split_in_column(row: Row) -> Split | None:
+    """Return the split that a row's column ``split`` names."""
     told = row.raw("split") if row.has("split") else None
-    if isinstance(told, str) and (split := _SPLITS.get(told.strip().lower())):
-        return split
-    return _split_in_names(row.file, source)
+    return _SPLITS.get(told.strip().lower()) if isinstance(told, str) else None
 
 
 @lru_cache
