@@ -93,6 +93,13 @@ def commands(recipe: str, language: str) -> list[list[str]]:
     return [line.partition("  #")[0].split()[1:] for line in block.splitlines()]
 
 
+def over_turns(recipe: str, language: str) -> list[str]:
+    """The command below the others that trains in conversation with the recipe's user."""
+    page = (recipes.find(recipe) / ("README.md" if language == "en" else "README.zh-CN.md")).read_text("utf-8")
+    (line,) = re.findall(r"`accord (grpo [^`]* --environment users:[^`]*)`", page)
+    return line.split()
+
+
 def by_hand(folder: str, recipe: str, language: str) -> list[accord.Response]:
     """A good answer to each prompt that was sampled for, in words of the recipe's own."""
     with accord.store(folder) as store:
@@ -143,7 +150,8 @@ def test_a_recipe_runs_from_its_first_command_to_its_last(
         ranks = {id: rank for ranking in rankings for id, rank in zip(ranking.response_ids, ranking.ranks, strict=True)}
         if recipe in ("code", "recommend", "support"):  # nothing that a random model says is better there
             assert {rank for id, rank in ranks.items() if id.startswith("good-")} == {1}
-    assert {"dpo", "grpo"} <= set(project.models())
+    typed(*[str(tiny) if word.startswith("models/") else word for word in over_turns(recipe, language)], *SMALL["grpo"])
+    assert {"dpo", "grpo", "grpo-turns"} <= set(project.models())
     figures = json.loads((project.run("probe") / "summary.json").read_text("utf-8"))["measures"][f"measures:{recipe}"]
     assert set(figures) == {str(tiny), "dpo", "grpo"}
     for metrics in figures.values():
@@ -176,7 +184,18 @@ def test_commands_of_both_readmes_are_the_same_but_for_the_language() -> None:
     for recipe in NAMES:
         english, chinese = commands(recipe, "en"), commands(recipe, "zh")
         assert [[word.replace(".en.", ".zh.") for word in line] for line in english] == chinese
+        assert over_turns(recipe, "en") == over_turns(recipe, "zh")
         assert [line[0] for line in english] == ["init", "import", "sample", "label", "reward", "dpo", "grpo", "probe", "report"]
+
+
+@pytest.mark.parametrize(("language", "page"), [("en", "README.md"), ("zh", "README.zh-CN.md")])
+def test_a_new_project_names_the_readme_of_the_readers_language(
+    language: str, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACCORD_LANG", language)
+    main(["init", str(tmp_path / "p"), "--recipe", "code"])
+    assert f"{tmp_path / 'p'}/{page}\n" in capsys.readouterr().out
+    assert (tmp_path / "p" / page).is_file()
 
 
 @pytest.mark.parametrize("name", recipes.FILES)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from accord.commands import language
 from accord.commands.app import Flat, shows, table_of
 from accord.data.corpus import write_documents
 from accord.errors import UsageError
@@ -56,7 +57,9 @@ PICTURES: dict[str, Mapping[str, object]] = {
 def _show(metrics: Mapping[str, Any]) -> None:
     table_of(f"project {Path(metrics['folder']).name}", {name: value for name, value in metrics.items() if name != "files"})
     if "files" in metrics:
-        print(f"What to do next stands in {metrics['folder']}/README.md")
+        folder = metrics["folder"]
+        chinese = language.chosen() == "zh"
+        print(f"接下来的命令见 {folder}/README.zh-CN.md" if chinese else f"What to do next stands in {folder}/README.md")
 
 
 @shows(_show)

@@ -1,6 +1,6 @@
 """A colleague who runs the program and sends it back with the test that fails.
 
-    accord grpo my-project --environment users:Reviewer --max-turns 3
+    accord grpo my-project --environment users:Reviewer --rewards environment --max-turns 3
 
 A row's ``tests`` stand beside its prompt. The sandbox needs Linux.
 """

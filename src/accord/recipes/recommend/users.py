@@ -1,6 +1,6 @@
 """Somebody who looks for something, knows it when it comes, and says a little more when it does not.
 
-    accord grpo my-project --environment users:Shopper --max-turns 3
+    accord grpo my-project --environment users:Shopper --rewards environment --max-turns 3
 
 A row's ``options`` and ``goal`` stand beside its prompt. For a person played by a chat model, who knows the goal, take
 ``--environment user:MODEL@http://host:8000/v1``.

@@ -1,6 +1,6 @@
 """Whom a tutor works for: a pupil who should find the solution, or a teacher who sends back questions that the text does not answer.
 
-    accord grpo my-project --environment users:Classroom --max-turns 4
+    accord grpo my-project --environment users:Classroom --rewards environment --max-turns 4
 
 A row of help has ``solution`` and ``keys`` beside its prompt, a row of a quiz ``text`` and ``questions``. For a pupil played by a chat
 model, who knows the goal, take ``--environment user:MODEL@http://host:8000/v1``.

@@ -1,6 +1,6 @@
 """An editor who sends a text back: first what breaks the form, then a change of mind.
 
-    accord grpo my-project --environment users:Editor --max-turns 3
+    accord grpo my-project --environment users:Editor --rewards environment --max-turns 3
 
 A row's ``form`` stands beside its prompt, and perhaps ``then``: what the editor asks for next, with the form that holds from there. For an
 editor played by a chat model, who knows the goal, take ``--environment user:MODEL@http://host:8000/v1``.
