@@ -232,6 +232,7 @@ def test_writing_sees_one_poem_for_all_and_the_prompt_said_again() -> None:
     assert own["novelty"] == 1
     assert measured("writing", "zh", lambda _: "山高月小水落石出")["novelty"] == 0
     assert measured("writing", "en", lambda _: "no no no no no")["own_words"] < 0.5 < same["own_words"]
+    assert measured("writing", "zh", lambda _: "1. 春天来了春天来了春天来了春天来了")["own_words"] < 0.5, "the digit is not all of the text"
 
 
 def test_an_editor_sends_back_what_breaks_the_form_and_then_changes_its_mind() -> None:

@@ -110,7 +110,7 @@ def kept(prompts: object, responses: Sequence[str], form: Sequence[Mapping[str, 
 
 def own_words(text: str) -> float:
     """Return how little a text repeats itself: its share of different pairs of neighbouring words, 1 for a short one."""
-    tokens = _WORD.findall(text.lower()) or _HANZI.findall(text)
+    tokens = re.findall(f"{_WORD.pattern}|{_HANZI.pattern}", text.lower())  # of both languages: one digit is not all of a Chinese text
     neighbours = list(pairwise(tokens))
     return len(set(neighbours)) / len(neighbours) if neighbours else 1.0
 
