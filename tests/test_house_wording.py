@@ -17,6 +17,8 @@ CHINESE = (
     *sorted(ROOT.glob("src/accord/report/*.py")),
     *sorted(ROOT.glob("src/accord/report/page.*")),
     *sorted(ROOT.glob("src/accord/settings/question_sets/*.toml")),
+    *sorted(ROOT.glob("src/accord/recipes/*/*.zh-CN.md")),
+    *sorted(ROOT.glob("src/accord/recipes/*/questions.toml")),
 )
 ENGLISH = (
     ROOT / "README.md",
