@@ -52,8 +52,10 @@ def test_a_readme_is_typed_as_it_stands(recipe: str, page: str, home: Path) -> N
         words = line.partition("  #")[0].strip().replace("my-project", project)
         name = words.split()[1]
         run = [sys.executable, "-m", *shlex.split(words + SHORTER.get(name, ""))]
-        env = os.environ | {"OMP_NUM_THREADS": "1", "ACCORD_LANG": "en"}
+        env = os.environ | {"OMP_NUM_THREADS": "1", "ACCORD_LANG": "zh" if "zh" in page else "en"}
         done = subprocess.run(run, cwd=home, env=env, capture_output=True, text=True, timeout=1800, check=False)
+        with (home / f"{project}.log").open("a", encoding="utf-8") as log:
+            log.write(f"$ {shlex.join(run[2:])}\n{done.stdout}{done.stderr}\n")
         assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
     summary = json.loads((home / project / "runs" / "probe" / "summary.json").read_text("utf-8"))
