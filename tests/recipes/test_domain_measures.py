@@ -198,6 +198,7 @@ FORMS: list[tuple[dict[str, Any], str, str]] = [
     ({"starts": "Nobody"}, '"Nobody knew," he wrote.', "Everybody knew."),
     ({"ends": "？"}, "您有锤子吗？", "我有锤子。"),
     ({"dialogue": True}, "Lock: Wait.\nKey: I turn.", "Wait.\nI turn."),
+    ({"language": "zh", "avoid": ["雪"]}, "北风过境，OK 的。", "The north wind passes. 风"),
     ({"paragraphs": 2}, "One.\n\nTwo.", "One.\nTwo."),
     ({"words_a_line": 3}, "a b c\nd", "a b c d"),
 ]

@@ -122,7 +122,7 @@ def good(recipe: str, language: str, extra: Any) -> str:
             sentence = extra.get("text", "").split("。")[0]
             return f"问：{sentence[:-2]}什么？\n答：{sentence[-2:]}" if extra.get("questions") else "你先想想看？"
         case _:
-            return "\n".join(f"line {number}" for number in range(extra["form"].get("lines", 1)))
+            return "\n".join(f"line {number}" if english else f"第{number}行" for number in range(extra["form"].get("lines", 1)))
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

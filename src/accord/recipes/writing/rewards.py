@@ -38,6 +38,11 @@ def sentences_in(text: str) -> int:
     return len([each for each in re.split(r"[.!?。！？…]+[\"'”’」]?(?:\s+|$)|[。！？]", text) if re.search(r"\w", each)])
 
 
+def language_of(text: str) -> str:
+    """Return zh where a text has more Chinese characters than words in Latin letters, else en."""
+    return "zh" if len(_HANZI.findall(text)) > len(re.findall("[A-Za-z]+", text)) else "en"
+
+
 def syllables_in(line: str) -> int:
     """Return the syllables of an English line, by groups of vowels."""
     total = 0
@@ -58,6 +63,8 @@ def checks(text: str, form: Mapping[str, Any]) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for name, wanted in form.items():
         match name:
+            case "language":
+                found[name] = language_of(text) == wanted
             case "lines":
                 found[name] = len(lines) == wanted
             case "paragraphs":
@@ -98,9 +105,14 @@ def _holds(low: str, word: str) -> bool:
 
 
 def kept_share(text: str, form: Mapping[str, Any]) -> float:
-    """Return the share of a form's constraints that a text keeps; an empty text keeps none."""
+    """Return the share of a form's constraints that a text keeps; one that is empty or in another language than asked keeps none.
+
+    The language is no constraint among others: a word to avoid is always avoided in another language.
+    """
     found = checks(text, form)
-    return sum(found.values()) / len(found) if found and text.strip() else 0.0
+    if not text.strip() or not found.pop("language", True):
+        return 0.0
+    return sum(found.values()) / len(found) if found else 1.0
 
 
 def kept(prompts: object, responses: Sequence[str], form: Sequence[Mapping[str, Any]]) -> list[float]:

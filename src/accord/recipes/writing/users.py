@@ -15,6 +15,7 @@ from rewards import checks, kept_share
 
 NAMES = {
     "en": {
+        "language": "the language",
         "lines": "the number of lines",
         "paragraphs": "the number of paragraphs",
         "sentences": "the number of sentences",
@@ -31,6 +32,7 @@ NAMES = {
         "dialogue": "a name and a colon before each line",
     },
     "zh": {
+        "language": "语言",
         "lines": "行数",
         "paragraphs": "段数",
         "sentences": "句数",
