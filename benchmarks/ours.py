@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import three_turns
 import torch
 from measure import Lap, Outcome, Task, run, seconds_since_start
-from work import EOS, GROUP, RANKED, Pair, even_share, examples, pairs, prompts, rankings
+from work import EOS, GROUP, RANKED, Pair, Size, even_share, examples, pairs, prompts, rankings
 
-from accord import DpoConfig, GrpoConfig, LocalSampler, PpoConfig, RewardConfig, RewardModel, Run, Sampling, SftConfig
+from accord import DpoConfig, GrpoConfig, LocalSampler, Message, PpoConfig, Prompt, RewardConfig, RewardModel, Run, Sampling, SftConfig
 from accord.algorithms import dpo, grpo, ppo, reward, sft
+from accord.algorithms.episodes import EpisodeSampler
 from accord.algorithms.optim import adamw
-from accord.algorithms.rewards import Mixture, Term
+from accord.algorithms.rewards import Earned, Mixture, Term
 from accord.commands.train.run import trainable, with_reference
+from accord.data.templates import chat_format
 from accord.data.token_rows import RowWindow
+from accord.data.tokenizers import load_tokenizer
+from accord.environments.hosted import Environments
+from accord.environments.tools import calls_in
 from accord.models.folders import load_causal_lm, load_scalar_model, scalar_from
 from accord.models.scalar import new_head
+from accord.records import PromptTokens
 from accord.runtime.device import choose_device, keep_few_kernels, keep_freed_memory, matmul_dtype
 from accord.runtime.seeds import generator
 
@@ -167,6 +175,78 @@ def train_grpo(task: Task) -> Outcome:
     return Outcome(DTYPE_NAME, size.ppo_batch * task.steps / lap.seconds, "episodes/s", lap.seconds, _phases(counted, lap), checks)
 
 
+class Looking:
+    """The environment as ours want it: an object per episode, which reads the calls that TRL's parser reads for it."""
+
+    deterministic = True
+
+    def __init__(self, size: Size) -> None:
+        self.size, self.turns = size, 0
+
+    def reset(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
+        return row["messages"]
+
+    def step(self, messages: Sequence[Mapping[str, str]]) -> tuple[list[dict[str, str]], float, bool, dict[str, float]]:
+        (call,) = calls_in(messages[-1]["content"])
+        self.turns += 1
+        if self.turns == three_turns.TURNS:
+            return [], three_turns.reward(call.arguments["words"]), True, {}
+        return [{"role": "tool", "content": three_turns.reply(call.arguments["words"], self.size)}], 0.0, False, {}
+
+
+class Verified(EpisodeSampler):
+    """Verifies every episode before anything is learned of it."""
+
+    size: Size
+
+    def sample(self, prompts: Any, **how: Any) -> Any:
+        drawn = super().sample(prompts, **how)
+        for row in drawn.episodes:
+            if row.end != "done":
+                raise RuntimeError(f"an episode ended as {row.end}: {row.error}")
+            three_turns.require_mask(row.own, self.size)
+        return drawn
+
+
+def train_episodes(task: Task) -> Outcome:
+    """Episodes a second over whole iterations: groups of conversations of three turns with an environment, and an update on them."""
+    lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
+    folder = three_turns.caller(task.models, size)
+    config = GrpoConfig(
+        seed=task.seed, lora_rank=size.rank, lr=LR, steps=steps, batch_size=size.ppo_batch, group_size=GROUP, minibatch_size=size.ppo_batch,
+        epochs=1, max_tokens=size.turn, max_turns=three_turns.TURNS, environment="three turns", rewards="environment", save_every=steps,
+    )  # fmt: skip
+    policy, reference = with_reference(load_causal_lm(folder), config, lambda: load_causal_lm(folder), "bench")
+    written, timed = chat_format(load_tokenizer(folder), context=1024), _run(task, lap)
+    written.check_turns()
+    said = three_turns.conversations(size, size.ppo_batch // GROUP, task.seed)
+    asked = [Prompt(str(i), (Message("user", words),)) for i, words in enumerate(said)]
+    environments = Environments(partial(Looking, size), deterministic=True)
+    sampler = Verified(LocalSampler(policy, stop=written.stop, dtype=DTYPE), environments, written, config, window=1024)
+    sampler.size = size
+    grpo.train(
+        config, policy=policy, reference=reference, sampler=sampler, rewards=Mixture([Term("environment")], {"environment": Earned()}),
+        prompts=[PromptTokens(written.prompt(each.messages), each) for each in asked], decode=str, run=timed, dtype=DTYPE,
+    )  # fmt: skip
+    counted = timed.figures[task.warmup :]
+    rate = size.ppo_batch * task.steps / lap.seconds
+    return Outcome(DTYPE_NAME, rate, "episodes/s", lap.seconds, _phases(counted, lap), _played(size, counted))
+
+
+def _played(size: Size, figures: list[dict[str, float]]) -> dict[str, float]:
+    """Turns of an episode and trained tokens of an iteration, by the run's own metrics.
+
+    Raises:
+        RuntimeError: another number of either in an iteration.
+    """
+    found = {(row["turns"], round(row["response_length"] * size.ppo_batch)) for row in figures}
+    wanted = (three_turns.TURNS, size.ppo_batch * sum(three_turns.mask(size)))
+    if found != {wanted}:
+        raise RuntimeError(f"turns and tokens trained are {found}, not {wanted}")
+    gaps = {key: statistics.mean(row[key] for row in figures) for key in ("logprob_gap", "approx_kl")}
+    return {"turns": wanted[0], "tokens_trained": wanted[1], **gaps}
+
+
 def train_ppo(task: Task) -> Outcome:
     """Episodes a second over whole iterations: sample, score (measuring by reference and value model included), update."""
     lap, size, steps = Lap(task.warmup), task.size, task.steps + task.warmup
@@ -240,6 +320,7 @@ MEASURES = {
     "dpo": train_dpo,
     "ppo": train_ppo,
     "grpo": train_grpo,
+    "episodes": train_episodes,
     **{f"generate_b{batch}": generate for batch in (1, 8, 64)},
     "startup": startup,
 }

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import three_turns
 import torch
 from measure import Lap, Outcome, Task, run, seconds_since_start
 from transformers import TrainerCallback
@@ -303,6 +304,124 @@ def grpo(task: Task) -> Outcome:
     return Outcome(_dtype(seen), lap.rate, "episodes/s", lap.seconds, checks={"products": seen})
 
 
+RESPONSE = {
+    "defaults": {"role": "assistant"},
+    "start_anchor": "<assistant>",
+    "fields": {
+        "tool_calls": {
+            "open": "<tool_call>", "close_pattern": r"</tool_call>\s*", "repeats": True, "content": "json",
+            "transform": {"type": "function", "function": "{content}"},
+        },
+        "content": {"close_pattern": r"<eos>\s*", "content": "text"},
+    },
+}  # fmt: skip
+"""TRL's own response template of Qwen 3 (``chat_template_utils.qwen3_template``) with the marks of our template, and no thoughts."""
+
+
+def _looking(size: Any) -> type:
+    """The environment as TRL wants it: one instance per rollout, whose public methods are the tools."""
+
+    class Looking:
+        def reset(self, **row: Any) -> None:
+            """The prompt is the row's."""
+
+        def look(self, words: str) -> str:
+            """Look something up.
+
+            Args:
+                words: What to look for.
+
+            Returns:
+                What was found.
+            """
+            return three_turns.reply(words, size)
+
+    return Looking
+
+
+class _Played:
+    """Verifies every rollout of a trainer, counts what is trained on, and splits the time of an iteration."""
+
+    def __init__(self, trainer: Any, size: Any, lap: Lap) -> None:
+        self.size, self.lap = size, lap
+        self.seconds: dict[str, list[float]] = {"sample": [], "scored": []}
+        self.turns, self.learned = set[int](), set[int]()
+        trainer._generate = self._timed(trainer._generate, "sample", self._require_three_turns)
+        trainer._generate_and_score_completions = self._timed(trainer._generate_and_score_completions, "scored", self._count)
+
+    def _timed(self, function: Callable[..., Any], phase: str, look: Callable[[Any], None]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            self.seconds[phase].append(time.perf_counter() - start)
+            look(result)
+            return result
+
+        return timed
+
+    def _require_three_turns(self, generated: tuple[Any, ...]) -> None:
+        prompts, tokens, masks, completions, *_ = generated
+        if {len(row) for row in prompts} != {self.size.ppo_prompt + three_turns.AROUND}:
+            raise RuntimeError(f"prompts have {sorted({len(row) for row in prompts})} tokens")
+        for row, mask in zip(tokens, masks, strict=True):
+            three_turns.require_mask(list(map(bool, mask)), self.size)
+            if len(row) != len(mask):
+                raise RuntimeError(f"{len(row)} tokens have a mask of {len(mask)}")
+        self.turns |= {sum(message["role"] == "assistant" for message in messages) for messages in completions}
+
+    def _count(self, batch: dict[str, Any]) -> None:
+        """The mask that TRL's loss multiplies with."""
+        self.learned.add(int((batch["completion_mask"] * batch["tool_mask"]).sum()))
+
+    def checks(self) -> dict[str, Any]:
+        """Turns of an episode and trained tokens of an iteration.
+
+        Raises:
+            RuntimeError: another number of either anywhere.
+        """
+        wanted = self.size.ppo_batch * sum(three_turns.mask(self.size))
+        if (self.turns, self.learned) != ({three_turns.TURNS}, {wanted}):
+            raise RuntimeError(f"episodes of {self.turns} turns, {self.learned} tokens trained, not {three_turns.TURNS} and {wanted}")
+        return {"turns": three_turns.TURNS, "tokens_trained": wanted}
+
+    def phases(self) -> dict[str, float]:
+        """Seconds an iteration, over those that count; the reference is TRL's part of the scoring."""
+        timed = len(self.lap.marks) - self.lap.warmup
+        sample, scored = (sum(self.seconds[phase][self.lap.warmup :]) / timed for phase in ("sample", "scored"))
+        return {"sample": sample, "score": scored - sample, "update": self.lap.seconds / timed - scored}
+
+
+def episodes(task: Task) -> Outcome:
+    """Episodes a second over whole iterations: groups of conversations of three turns with an environment, and an update on them."""
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from trl import GRPOConfig, GRPOTrainer
+
+    size, lap, folder_of_model = task.size, Lap(task.warmup), str(three_turns.caller(task.models, task.size))
+
+    def last_turn(completions: list[list[dict[str, Any]]], **_: Any) -> list[float]:
+        calls = [messages[-1]["tool_calls"][0]["function"] for messages in completions]
+        return [three_turns.reward(call["arguments"]["words"]) for call in calls]
+
+    prompts_ = three_turns.conversations(size, size.ppo_batch // GROUP, task.seed)
+    rows = [{"prompt": [{"role": "user", "content": words}]} for words in prompts_]
+    tokenizer = AutoTokenizer.from_pretrained(folder_of_model)
+    tokenizer.response_template = RESPONSE
+    with tempfile.TemporaryDirectory() as folder:
+        config = GRPOConfig(
+            per_device_train_batch_size=size.ppo_batch, num_generations=GROUP, max_completion_length=len(three_turns.mask(size)),
+            temperature=1.0, num_iterations=1, max_steps=task.steps + task.warmup, beta=0.04,
+            max_tool_calling_iterations=three_turns.TURNS - 1, **_arguments(task, folder), **_attention(task),
+        )  # fmt: skip
+        trainer = GRPOTrainer(
+            model=folder_of_model, reward_funcs=last_turn, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+            environment_factory=_looking(size), callbacks=[_Rollouts(lap, replace(size, ppo_epochs=1))], **_adapters(task),
+        )  # fmt: skip
+        played, seen = _Played(trainer, size, lap), _watched_once(trainer)
+        trainer.train()
+    return Outcome(_dtype(seen), lap.rate, "episodes/s", lap.seconds, played.phases(), {"products": seen, **played.checks()})
+
+
 def startup(task: Task) -> Outcome:
     """Seconds from the start of the process to an SFT trainer that stands ready with its model and data."""
     with tempfile.TemporaryDirectory() as folder:
@@ -393,5 +512,16 @@ def ppo(task: Task) -> Outcome:
     return Outcome(_dtype(checks["products"]), lap.rate, "episodes/s", lap.seconds, phases.means(), checks)
 
 
+MEASURES = {
+    "sft": sft,
+    "reward": reward,
+    "reward_k9": reward_k9,
+    "dpo": dpo,
+    "ppo": ppo,
+    "grpo": grpo,
+    "episodes": episodes,
+    "startup": startup,
+}
+
 if __name__ == "__main__":
-    run({"sft": sft, "reward": reward, "reward_k9": reward_k9, "dpo": dpo, "ppo": ppo, "grpo": grpo, "startup": startup})
+    run(MEASURES)

@@ -111,6 +111,8 @@ GRPO = Job(
     ),
     (_tuned("sdpa", "fp32", bf16=False, **NO_RECOMPUTE),),
 )  # fmt: skip
+EPISODES = replace(GRPO, name="episodes")
+"""Its group's episodes have three turns in place of one."""
 GENERATE = tuple(
     Job(
         f"generate_b{batch}", "HF generate", "trl-1.16", "peer_generate.py", {"1M": 3, "15M": 2, "135M": 1},
@@ -123,7 +125,7 @@ GENERATE = tuple(
 STARTUP = Job(
     "startup", "TRL 1.16.0", "trl-1.16", "peer_trl.py", {"1M": 1, "15M": 1, "135M": 1}, Variant("as installed"), lower_is_better=True
 )  # fmt: skip
-JOBS = (SFT, REWARD, RANKINGS, DPO, PPO, GRPO, *GENERATE, STARTUP)
+JOBS = (SFT, REWARD, RANKINGS, DPO, PPO, GRPO, EPISODES, *GENERATE, STARTUP)
 
 
 def python_of(environment: str) -> Path:
@@ -152,9 +154,10 @@ def make_environment(name: str) -> None:
 def make_models(size: str, seed: int) -> Path:
     """The folder with a size's models, written by the peer's transformers unless it is there."""
     folder = BENCH / "models" / f"{size}-{seed}"
-    if not (folder / "reward" / "tokenizer_config.json").exists():
-        command = [python_of("trl-1.16"), str(HERE / "work.py"), size, str(folder), "--seed", str(seed)]
-        subprocess.run(command, check=True, env={**os.environ, **QUIET})
+    for last, script in (("reward", "work.py"), ("caller-real", "three_turns.py")):
+        if not (folder / last / "tokenizer_config.json").exists():
+            command = [python_of("trl-1.16"), str(HERE / script), size, str(folder), "--seed", str(seed)]
+            subprocess.run(command, check=True, env={**os.environ, **QUIET})
     return folder
 
 

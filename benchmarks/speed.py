@@ -22,6 +22,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import three_turns
 from measure import STARTED
 from peers import ENVIRONMENTS, HERE, JOBS, QUIET, STARTUP, Job, Variant, make_environment, make_models, python_of
 from rich.console import Console
@@ -146,6 +147,10 @@ def _try(job: Job, variant: Variant, size: Size, models: Path, sides: Sides, see
         console.print(f"[yellow]{job.name:12} {size.name:>4}  {job.peer_name:12} {variant.name:36} {error}")
 
 
+EPISODE_FLOPS = {"ppo": ppo_flops, "grpo": grpo_flops, "episodes": three_turns.flops}
+"""What counts the FLOPs of an episode, by measure."""
+
+
 def flops_per_unit(name: str, size: Size, seed: int) -> float | None:
     """Matrix-product FLOPs of one token, pair or episode: 6 a weight and token in training (4 with adapters), 2 in generation,
     attention excluded."""
@@ -161,8 +166,8 @@ def flops_per_unit(name: str, size: Size, seed: int) -> float | None:
         sample = pairs(size, 256, seed)
         tokens = statistics.mean(2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in sample)
         return float((2 + size.training) * size.params) * tokens
-    if name in ("ppo", "grpo"):
-        return ppo_flops(size) if name == "ppo" else grpo_flops(size)
+    if name in EPISODE_FLOPS:
+        return EPISODE_FLOPS[name](size)
     return 2.0 * size.params if name.startswith("generate") else None
 
 
@@ -253,6 +258,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- rows: written by benchmarks/speed.py --write -->", "<!-- end of the rows -->"
 NAMES = {
     "sft": "SFT", "reward": "reward model, K = 2", "reward_k9": "reward model, K = 9", "dpo": "DPO", "ppo": "PPO", "grpo": "GRPO, G = 8",
+    "episodes": "GRPO, three turns",
     "generate_b1": "generation, batch 1", "generate_b8": "generation, batch 8", "generate_b64": "generation, batch 64",
     "startup": "start-up",
 }  # fmt: skip

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 PAD, EOS, FIRST_WORD = 0, 1, 3
 """Special token ids (2 is the unknown word); content tokens are FIRST_WORD..vocab-1."""
@@ -50,6 +50,10 @@ class Size:
     generate_new: int = 64
     ranking_batch: int = 2
     """Rankings of RANKED responses that a step of the reward model takes."""
+    turn: int = 16
+    """Tokens of each of the model's turns in an episode."""
+    reply: int = 16
+    """Words of the environment between two of them."""
 
     @property
     def body(self) -> int:
@@ -90,7 +94,7 @@ def sized(name: str, lengths: str) -> Size:
         return SIZES[name]
     return replace(
         SIZES[name], lengths="real", prompt=(100, 300), response=(40, 120), generate_prompt=200, generate_new=80, ppo_prompt=200,
-        ppo_new=80, ppo_batch=REAL_PPO_BATCH[name],
+        ppo_new=80, ppo_batch=REAL_PPO_BATCH[name], turn=40, reply=40,
     )  # fmt: skip
 
 
@@ -186,37 +190,44 @@ def ppo_flops(size: Size) -> float:
     return float(tokens * (rollout + update))
 
 
-def write_models(size: Size, root: Path, seed: int) -> None:
-    """Writes ``root/policy`` and ``root/reward``."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+def llama_config(size: Size) -> LlamaConfig:
+    """The shape of a size's models."""
+    from transformers import LlamaConfig
 
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=size.vocab, hidden_size=size.hidden, intermediate_size=size.intermediate, num_hidden_layers=size.layers,
         num_attention_heads=size.heads, num_key_value_heads=size.kv_heads or size.heads, max_position_embeddings=1024,
         tie_word_embeddings=True,
         pad_token_id=PAD, eos_token_id=EOS, bos_token_id=None, num_labels=1,
     )  # fmt: skip
+
+
+def write_models(size: Size, root: Path, seed: int) -> None:
+    """Writes ``root/policy`` and ``root/reward``."""
+    import torch
+    from transformers import LlamaForCausalLM, LlamaForSequenceClassification
+
     torch.manual_seed(seed)
-    policy = LlamaForCausalLM(config)
-    reward = LlamaForSequenceClassification(config)
+    policy = LlamaForCausalLM(llama_config(size))
+    reward = LlamaForSequenceClassification(llama_config(size))
     reward.model.load_state_dict(policy.model.state_dict())
     torch.nn.init.normal_(reward.score.weight, std=(size.hidden + 1) ** -0.5)
+    words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(FIRST_WORD, size.vocab))]
+    template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
     for name, model in (("policy", policy), ("reward", reward)):
         model.save_pretrained(root / name)
-        _tokenizer(size).save_pretrained(root / name)
+        word_tokenizer(words, template).save_pretrained(root / name)
 
 
-def _tokenizer(size: Size) -> PreTrainedTokenizerFast:
+def word_tokenizer(words: list[str], template: str) -> PreTrainedTokenizerFast:
+    """A tokenizer whose tokens are the words between white space, and a chat template."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
-    words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(FIRST_WORD, size.vocab))]
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="left", chat_template=template
     )

@@ -208,7 +208,7 @@ def test_no_two_files_import_each_other() -> None:
 
 ROOT = SOURCE.parents[1]
 SCRIPTS = sorted([*(ROOT / "runs").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py"), *(ROOT / "examples").glob("*.py")])
-MOST_ARROWS = 117
+MOST_ARROWS = 119
 """Pairs of rooms joined by an import, scripts included. A new one has to be worth what it makes a reader look up."""
 
 

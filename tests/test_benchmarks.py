@@ -6,28 +6,38 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-ROWS = ("sft", "reward", "reward_k9", "dpo", "ppo", "grpo", "generate_b8", "startup")
+ROWS = ("sft", "reward", "reward_k9", "dpo", "ppo", "grpo", "episodes", "generate_b8", "startup")
 TINY = """
 import json, sys
 from dataclasses import asdict, replace
 from pathlib import Path
-import ours
+import ours, three_turns
 from measure import Task
 from work import SIZES, write_models
 size = replace(SIZES["1M"], vocab=64, hidden=32, layers=2, heads=4, intermediate=48, sft_batch=2, reward_batch=2, ppo_batch=8, ppo_prompt=4,
-               ppo_new=4, kv_heads=2, rank=int(sys.argv[2]))
+               ppo_new=4, turn=6, reply=4, kv_heads=2, rank=int(sys.argv[2]))
 write_models(size, Path(sys.argv[1]), 0)
+three_turns.write_caller(size, Path(sys.argv[1]), 0)
 found = {name: asdict(measure(Task(name, size, Path(sys.argv[1]), 1, 1, 0, {}))) for name, measure in ours.MEASURES.items()}
-print(json.dumps(found))
+three_turns.CERTAIN, refused = 0.0, ""
+three_turns.write_caller(size, Path(sys.argv[1]), 0)
+try:
+    ours.MEASURES["episodes"](Task("episodes", size, Path(sys.argv[1]), 1, 1, 0, {}))
+except RuntimeError as error:
+    refused = str(error)
+print(json.dumps([found, refused]))
 """
 
 
@@ -37,11 +47,34 @@ def test_each_row_of_the_bench_is_measured_on_our_side(tmp_path: Path, rank: int
     command = [sys.executable, "-c", TINY, str(tmp_path / "models"), str(rank)]
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found, refused = json.loads(done.stdout.splitlines()[-1])
     assert set(ROWS) <= set(found)
     for name, row in found.items():
         assert row["value"] > 0, name
         assert row["seconds"] > 0, name
+    assert found["episodes"]["checks"] | {"turns": 3, "tokens_trained": 8 * 3 * 6} == found["episodes"]["checks"]
+    assert "an episode ended as tokens" in refused, "a model that takes other turns was measured all the same"
+
+
+def test_an_episode_of_the_bench_trains_the_models_turns_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    three_turns, work = import_module("three_turns"), import_module("work")
+    size = replace(work.SIZES["1M"], turn=4, reply=1)
+    own = [True] * 4 + [False] * 3 + [True] * 4 + [False] * 3 + [True] * 4
+    three_turns.require_mask(own, size)
+    for wrong in ([True] * 18, own[:11], [*own, True], [not each for each in own], [*own[:4], True, *own[5:]]):
+        with pytest.raises(RuntimeError, match="tokens of the model"):
+            three_turns.require_mask(wrong, size)
+
+
+def test_every_word_of_the_bench_has_one_place_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    three_turns, work = import_module("three_turns"), import_module("work")
+    for size, lengths in product(work.SIZES, work.LENGTHS):
+        places = Counter(three_turns.classes(work.sized(size, lengths)))
+        turn = work.sized(size, lengths).turn
+        assert set(places) - {-1} == set(range(turn + 1)), "from the assistant's mark to EOS"
+        assert {place for place, tokens in places.items() if tokens == 1} == {0, 1, turn - 1, turn}, "words share a place, marks do not"
 
 
 def test_the_step_with_both_harnesses_fails_where_nothing_was_learned(capsys: pytest.CaptureFixture[str]) -> None:
