@@ -128,6 +128,7 @@ SHARED_PIECES = {
     "train.principles",
     "train.raw_text",
     "train.demonstrations",
+    "train.written_section",
     "evaluate.answers",
     "evaluate.held_out",
     "evaluate.kl",

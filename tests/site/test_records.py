@@ -114,3 +114,15 @@ def test_a_search_that_ends_early_says_so_and_goes_on(come: Come, monkeypatch: p
     assert "The search stopped after a second" in page
     assert "Search on" in page
     assert "There is no such record" not in page
+
+
+def test_a_records_page_shows_a_hint_of_a_model_with_its_worth_and_none_on_known_models(come: Come, store: Store) -> None:
+    said = "As an AI language model, I have no oven of my own, but I can explain how bread is baked on a stone in an ordinary oven at home."
+    prompt = Prompt("baking", (Message("user", "How is bread baked?"),))
+    store.add(prompts=[prompt], labelers=[Labeler("bot", "model")])
+    store.add(demonstrations=[Demonstration("d-ann", prompt, said, "ann")])
+    page = come("lead").get("/records/story?id=baking&kind=prompt").text
+    assert page.count("Hint: a model may have written this.") == 1
+    assert "A hint, not a verdict: it finds 21% of models&#39; texts, and where it errs most, people wrote 3 of 10" in page
+    store.add(demonstrations=[Demonstration("d-bot", prompt, said, "bot")])
+    assert come("lead").get("/records/story?id=baking&kind=prompt").text.count("Hint: a model may") == 1

@@ -84,7 +84,16 @@ class _Labels:
     rankings: Sequence[Ranking]
 
 
-def write(project: Project, folder: Path, *, stage: str, data: Mapping[str, str], kinds: str = "", held_out_group: str = "") -> str:
+def write(
+    project: Project,
+    folder: Path,
+    *,
+    stage: str,
+    data: Mapping[str, str],
+    kinds: str = "",
+    held_out_group: str = "",
+    more: Sequence[Section] = (),
+) -> str:
     """Write a run's data card beside its snapshots, and return its sections for the card of the model. Empty for a run without snapshots.
 
     A database that cannot be read by now costs the card its sections on labels, and the run nothing.
@@ -93,6 +102,7 @@ def write(project: Project, folder: Path, *, stage: str, data: Mapping[str, str]
         folder: of the run.
         data: digests of the snapshots by kind, as in the model's lineage. Other data are left out.
         kinds: kinds of labelers that it learned from; empty where nobody chose.
+        more: sections that others counted, such as hints of classifiers.
     """
     snapshots = {what: folder / f"{what}.jsonl" for what in data}
     found = {what: path for what, path in snapshots.items() if path.is_file() and snapshot_digest(path) == data[what]}
@@ -105,6 +115,7 @@ def write(project: Project, folder: Path, *, stage: str, data: Mapping[str, str]
             sections += asked(store, rows, kinds=kinds, profile=fields(project.settings.get("label.profile", {})))
     except StoreError:
         sections.append(Section("Not known", "The database could not be read when this card was written."))
+    sections += more
     heads = f"Learned by `accord {stage}`. Snapshots lie beside this file; the database was read when the model was saved."
     write_atomic(folder / DATA_CARD, f"# Data of {cell(folder.name)}\n\n{heads}\n\n{markdown(sections)}\n")
     return markdown(sections, level=3)

@@ -67,12 +67,18 @@ def _card(key: str, card: Card | None) -> Html:
     facts = [
         join(both("texts", "文本"), f": {card.texts} ({card.measured_on})" if card.measured_on else f": {card.texts}"),
         join(both("right", "判对"), f": {card.right}"),
-        join(both("false alarms on ordinary prompts", "普通提示词误报"), f": {card.false_alarms}") if card.false_alarms else None,
+        join(_alarms_on(task), f": {card.false_alarms}") if card.false_alarms else None,
         *(join(language, f": {share}") for language, share in card.by_language.items()),
         join(both("licence", "许可证"), f": {card.licence}") if card.licence else None,
         join(both("size", "大小"), f": {card.size / 1e6:.2g} MB") if card.size else None,
     ]
     return join(head, tag("ul", [tag("li", fact) for fact in facts if fact is not None]), _labels(card))
+
+
+def _alarms_on(task: str) -> Html:
+    if task == "written":
+        return both("false alarms on people's texts", "人写文本误报")
+    return both("false alarms on ordinary prompts", "普通提示词误报")
 
 
 def _labels(card: Card) -> Html:

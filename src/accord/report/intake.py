@@ -39,8 +39,25 @@ def intake(record: ProjectRecord) -> Html | None:
         "div",
         tag("h3", both("What the texts are like", "文本概况"), " ", tag("span", runs[-1].name, class_="quiet")),
         pictures,
+        _hints(summary),
         classifier_cards.lines(summary),
     )
+
+
+def _hints(summary: Table) -> Html | None:
+    """Return how many texts have a hint of a model, and how far it is to be believed."""
+    found = table(summary.get("machine_written"))
+    counts = {kind: number(table(found.get(kind)).get("hints")) for kind in ("prompts", "demonstrations")}
+    people = number(found.get("of_ten_by_people"))
+    if not any(counts.values()) or people is None:
+        return None
+    english = (
+        f"Hint: a model may have written {counts['prompts'] or 0:,.0f} prompts and {counts['demonstrations'] or 0:,.0f} demonstrations. "
+    )
+    chinese = f"线索：{counts['prompts'] or 0:,.0f} 条提示词和 {counts['demonstrations'] or 0:,.0f} 条示范可能由模型所写。"
+    english += f"No verdict: where it errs most, people wrote {people:.0f} of 10 texts with this hint."
+    chinese += f"这不是结论：在误报最多的来源中，10 条带此线索的文本里有 {people:.0f} 条是人写的。"
+    return tag("p", both(english, chinese), class_="quiet")
 
 
 def _lengths(sets: dict[str, Table]) -> Html | None:

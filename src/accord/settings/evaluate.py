@@ -226,5 +226,7 @@ class ClassifiersConfig(Settings):
     """The language of a text: `py3langid`, `rules`, `folder:PATH`, `llm:MODEL` or a plugin."""
     personal: str = ""
     """Personal data: `rules`, `folder:PATH`, `llm:MODEL` or a plugin."""
+    written: str = ""
+    """Machine-written text, as a hint: `rules`, `off`, `folder:PATH`, `llm:MODEL` or a plugin."""
     address: str = ""
     """Address of the server that `llm:MODEL` is asked at, such as http://127.0.0.1:8000/v1; empty takes a model of the project."""

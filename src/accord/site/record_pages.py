@@ -12,6 +12,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from accord.data import written_hints
+from accord.data.classifiers.interface import words_of
+from accord.data.classifiers.project_set import of_folder
 from accord.data.export_formats import SHAPES, shape
 from accord.data.row_writer import json_lines
 from accord.errors import StoreError
@@ -47,6 +50,13 @@ ONE_KIND = {"prompts": "prompt", "responses": "response", "rankings": "ranking",
     "demonstrations": "demonstration",
     "thumbs": "thumb",
 }
+HABITS = (
+    *(_("opens like an assistant"), _("closes like an assistant"), _("says what is important to note"), _("sums up")),
+    *(_("linking words"), _("weighs many factors"), _("roles and key parts"), _("words that models favour"), _("purposes and benefits")),
+    *(_("advises to consult somebody"), _("headings in a list"), _("bold text or headings"), _("both sides"), _("first, then, last")),
+    _("lists options"),
+)
+"""Habits by which the shipped rules tell, as hints name them."""
 MEGABYTES = 50
 """Size of all snapshots together up to which a record's page looks into them without being asked."""
 EXPORTS: Mapping[Kind, tuple[What, ...]] = {
@@ -104,6 +114,7 @@ def story_page(request: Request, id: str = "", kind: str = "", models: str = "")
         may_change=account.role == "lead",
         gone=_gone(told),
         line=jobs.command_line(project.path, ["remove", told.id]),
+        hints=_hints(found, told),
     )
 
 
@@ -182,6 +193,22 @@ def _plain(text: str) -> str:
     if len(text) > browse.LONGEST or "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise Refused("malformed", 400, "a filter")
     return text
+
+
+def _hints(found: Visit, told: story.Story) -> dict[str, Any]:
+    """Return why a model may have written what people are said to have, by record, and what such a hint is worth.
+
+    The classifier is the project's, as far as it needs no model to be opened.
+    """
+    classifiers = of_folder(project_site.of(found).project.path)
+    models = {person.id for person in found.site.store.labelers() if person.kind in ("model", "simulated")}
+    texts = {told.prompt.id: words_of(told.prompt.messages)}
+    texts |= {part.id: part.text for part in told.demonstrations if part.by not in models}
+    why = dict(zip(texts, written_hints.reasons(classifiers, list(texts.values())), strict=True))
+    card = classifiers.card("written")
+    recall = card.recall.get(written_hints.LABEL) if card else None
+    percent = round(100 * recall.value) if recall else None
+    return {"why": why, "people": written_hints.in_ten(classifiers), "percent": percent}
 
 
 def _gone(told: story.Story) -> story.Withdrawal | None:

@@ -11,7 +11,7 @@ import accord
 from accord.commands.app import main
 from accord.commands.data.inspect import inspect
 from accord.errors import InputError
-from accord.records import Message, Prompt, Split
+from accord.records import Demonstration, Labeler, Message, Prompt, Split
 from accord.runtime.project import Project
 from accord.settings import InspectConfig
 
@@ -67,3 +67,26 @@ def test_contamination_between_splits_is_found_exact_and_near(tmp_path: Path) ->
         ("contamination", ["b", "a"]),
         ("near_contamination", ("d", "c")),
     ]
+
+
+def test_hints_of_machine_written_text_change_nothing_and_can_be_switched_off(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "As an AI language model, I have no boiler of my own, but I can explain how a boiler is drained before the winter comes."
+    asked = Prompt("hinted", (Message("user", "How is a boiler drained?"),), user="u")
+    with accord.store(project) as store:
+        store.add(prompts=[asked], labelers=[Labeler("ann", "person"), Labeler("bot", "model")])
+        store.add(demonstrations=[Demonstration("d-ann", asked, said, "ann"), Demonstration("d-bot", asked, f"{said} ", "bot")])
+        before = [each.id for each in store.demonstrations()]
+    main(["inspect", str(project.path)])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "hints that a model may have written it" in shown
+    assert "A hint is no verdict: where it errs most, people wrote about 3 of 10" in shown
+    assert "written by rules: recall 21% (19% to 22%), precision 95% (93% to 97%), rough" in shown
+    summary = json.loads((project.run("inspect-001") / "summary.json").read_text("utf-8"))
+    assert (summary["machine_written"]["demonstrations"]["hints"], summary["machine_written"]["of_ten_by_people"]) == (1, 3)
+    samples = [json.loads(line) for line in (project.run("inspect-001") / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert [(row["id"], row["labeler"]) for row in samples if row["kind"] == "machine_written_demonstrations"] == [("d-ann", "ann")]
+    with accord.store(project) as store:
+        assert [each.id for each in store.demonstrations()] == before
+    settings = project.path / "accord.toml"
+    settings.write_text(settings.read_text("utf-8") + '\n[classifiers]\nwritten = "off"\n', "utf-8")
+    assert "machine_written" not in inspect(Project.open(project.path))

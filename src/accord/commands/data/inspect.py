@@ -20,6 +20,7 @@ from accord.commands.data.inspect_knowledge import Unknown, change, told, unknow
 from accord.data.classifiers.project_set import basis_lines, of_project
 from accord.data.pipeline import REASONS, whole_text
 from accord.data.quality import Suspect, answer_nothing, contradictions, near_identical, nearly_held_out, profile
+from accord.data.written_hints import Read, found_in
 from accord.errors import InputError, UsageError
 from accord.feedback import withdrawals
 from accord.feedback.leaks import leaks
@@ -47,7 +48,8 @@ def _show(metrics: Mapping[str, Any]) -> None:
     for key in (*SHOWN, *SHARES, *languages):
         rows.append([key, *(str(profile_.get(key, "0")) for profile_ in profiles.values())])
     table("what the project holds (shares of the texts)", ["metric", *profiles], rows)
-    table_of("what looks wrong", {key: value for key, value in metrics.items() if key not in (*KINDS, "measured_by")})
+    table_of("what looks wrong", {key: value for key, value in metrics.items() if key not in (*KINDS, "measured_by", "machine_written")})
+    _show_hints(metrics.get("machine_written", {}))
     for line in basis_lines(metrics):
         print(line)
 
@@ -82,10 +84,12 @@ def inspect(
     with Store.open(opened.store_url) as store:
         written = _sampled(store.demonstrations(), config, "demonstrations")
         asked = _sampled(store.prompts(), config, "prompts")
+        answered = _sampled(store.responses(), config, "responses")
+        models = {person.id for person in store.labelers() if person.kind in ("model", "simulated")}
         texts = {
             "prompts": [whole_text(prompt) for prompt in asked],
             "demonstrations": [demonstration.text for demonstration in written],
-            "responses": [response.text for response in _sampled(store.responses(), config, "responses")],
+            "responses": [response.text for response in answered],
         }
         if not any(texts.values()):
             raise InputError("there is nothing to look at", where=str(opened.path), hint="`accord import PROJECT FILE` reads something")
@@ -95,11 +99,15 @@ def inspect(
     nothing, alike = answer_nothing(written, short=config.short), near_identical(written, threshold=config.near)
     classifiers = of_project(opened)
     suspects = {"answer_nothing": nothing, "near_identical": alike}
+    hints, hinted = found_in(classifiers, Read(asked, written, answered, models), near_to=config.near)
     metrics: dict[str, Any] = {kind: profile(part, threshold=config.near, classifiers=classifiers) for kind, part in texts.items()}
     metrics |= {kind: _counts(found) for kind, found in suspects.items()} | {"contradictions": contradicting, "left_out": unused}
     metrics |= classifiers.basis(
         toxic=("toxicity", "toxic"), refusals=("stance", "refusal"), personal=("personal", "personal"), languages=("language", "")
     )
+    if hinted:
+        metrics["machine_written"] = hinted
+        metrics["measured_by"] |= classifiers.basis(machine_written=("written", "machine-written"))["measured_by"]
     nearly = nearly_held_out(asked, threshold=config.near)
     metrics["contamination"] = {"exact": len(leaked), "near": len(nearly)}
     strange, stated = unknown_to(opened, known_by, written, config) if known_by else ([], 0)
@@ -109,12 +117,22 @@ def inspect(
             counts = change(store, strange, unknown, run.folder.name, datetime.now(UTC))
         metrics["unknown"] = told(strange, stated, counts)
         suspects["unknown"] = strange
+    suspects |= hints
     for kind, found in suspects.items():
         run.samples(0, [{"kind": kind, **dataclasses.asdict(suspect)} for suspect in found])
     run.samples(0, [{"kind": "contamination", **dataclasses.asdict(leak)} for leak in leaked])
     run.samples(0, [{"kind": "near_contamination", **dataclasses.asdict(suspect)} for suspect in nearly])
     run.finish(**metrics)
     return metrics | {"run": run.folder.name}
+
+
+def _show_hints(hinted: Mapping[str, Any]) -> None:
+    """Print the hints of machine-written text under a heading that calls them hints, and how often they are wrong."""
+    if not hinted:
+        return
+    table_of("hints that a model may have written it", {key: value for key, value in hinted.items() if key != "of_ten_by_people"})
+    if (people := hinted["of_ten_by_people"]) is not None:
+        print(f"A hint is no verdict: where it errs most, people wrote about {people} of 10 that are flagged so. Nothing was changed.")
 
 
 def _counts(found: Sequence[Suspect]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from cyclopts import Parameter
 from accord.commands.app import Compute, ComputeFlags, Flat, shows
 from accord.commands.models import asks
 from accord.data.classifiers.interface import ABOUT, LABELS, TASKS, Task
-from accord.data.classifiers.measure import CARDS, Card, Labelled, as_json, cards, measured
+from accord.data.classifiers.measure import CARDS, Card, Labelled, as_json, cards, labelled, measured
 from accord.data.classifiers.project_set import MEASURED
-from accord.data.classifiers.registry import BUILT_IN, licence_and_size, names, opened
+from accord.data.classifiers.registry import BUILT_IN, OFF, licence_and_size, names, opened
 from accord.errors import InputError, UsageError
 from accord.runtime.files import write_atomic
 from accord.runtime.progress import table
@@ -61,6 +61,9 @@ def classifiers(
     found = list[Card]()
     for each in tasks:
         for name in [names(config)[each]] if home else BUILT_IN[each]:
+            if not (rows or labelled(each)):
+                found += _measured_elsewhere(each, name, asked=bool(task))
+                continue
             ask = asks(home, config.address, flags.dtype) if home else None
             root = home.path if home else None
             card = measured(each, name, opened(each, name, root=root, ask=ask), rows)
@@ -80,6 +83,19 @@ def classifiers(
             continue
         lines += [(card.task, card.name, label, str(card.recall[label]), str(card.precision[label])) for label in card.recall]
     return {"rows": lines, "cards": [as_json(card) for card in found]}
+
+
+def _measured_elsewhere(task: Task, name: str, *, asked: bool) -> list[Card]:
+    """Return the shipped card of a task that has no held-out set of ours.
+
+    Raises:
+        UsageError: the task was asked for, and this classifier has no card.
+    """
+    shipped = cards().get(f"{task} {name}")
+    if shipped is None and asked and name != OFF:
+        what = f"Accord brings no labelled texts for {task}"
+        raise UsageError(what, where=f"classifiers --task {task}", hint="give your own with --file")
+    return [shipped] if shipped else []
 
 
 def read_labelled(file: Path, task: Task) -> tuple[Labelled, ...]:
@@ -125,7 +141,8 @@ def page_of(found: list[Card]) -> str:
         parts.append(f"\n### {task}\n\nTells {'' if task == 'language' else 'whether '}{ABOUT[task]}.\n")
         for card in (each for each in found if each.task == task):
             by = ", ".join(f"{language} {share}" for language, share in card.by_language.items())
-            alarms = f" False alarms on ordinary prompts: {card.false_alarms}." if card.false_alarms else ""
+            on = "people's texts" if task == "written" else "ordinary prompts"
+            alarms = f" False alarms on {on}: {card.false_alarms}." if card.false_alarms else ""
             of_languages = f" By language: {by}." if by else ""
             size = f", {card.size / 1e6:.2g} MB" if card.size else ""
             about = f" {card.licence}{size}." if card.licence else ""

@@ -17,6 +17,7 @@ from accord.algorithms.draws import Replayed
 from accord.commands import COMMANDS
 from accord.commands.models import Model
 from accord.commands.scenes import scenes_input
+from accord.commands.train.written_section import hints_section
 from accord.data.template_variables import written_in
 from accord.data.templates import ChatFormat, end_at_stop
 from accord.data.token_rows import LongRows, RowWindow
@@ -416,7 +417,7 @@ def save(
 
 def _data_card(project: Project, run: Run, data: Mapping[str, str], config: Any) -> str:
     chosen = {name: getattr(config, name, "") for name in ("kinds", "held_out_group")}
-    return data_card.write(project, run.folder, stage=run.stage, data=data, **chosen)
+    return data_card.write(project, run.folder, stage=run.stage, data=data, more=hints_section(project, run.folder, data), **chosen)
 
 
 def _precision(config: Any) -> torch.dtype | None:

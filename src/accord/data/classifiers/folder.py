@@ -11,7 +11,8 @@ from accord.errors import ModelError
 
 BATCH = 16
 _HARMLESS = frozenset({"none", "safe", "benign", "normal", "neutral", "ok", "legit", "non-toxic", "nontoxic", "not toxic", "label_0"})
-"""Names that such models give to a text in which they find nothing."""
+_PEOPLE = frozenset({"human", "human-written", "person", "people", "real"})
+"""Names that such models give to a text in which they find nothing, and that those for machine-written text give to people's."""
 
 
 class FolderClassifier:
@@ -36,7 +37,7 @@ class FolderClassifier:
         self._model: Any = opened.eval()
         config: Any = opened.config
         names: dict[int, str] = cast("dict[int, str]", config.id2label)
-        self._labels: list[str] = [self._label(names[number], folder) for number in sorted(names)]
+        self._labels: list[str] = [self.label_of(task, names[number], folder) for number in sorted(names)]
 
     def __call__(self, texts: Sequence[Text]) -> list[Verdict]:
         """Return the likeliest label of each text."""
@@ -55,13 +56,19 @@ class FolderClassifier:
                 verdicts.append(Verdict(best, of_label[best]))
         return verdicts
 
-    def _label(self, name: str, folder: Path) -> str:
-        known, lower = LABELS[self.task], name.lower().replace("_", "-")
+    @staticmethod
+    def label_of(task: Task, name: str, folder: Path) -> str:
+        """Return the task's label for a model's.
+
+        Raises:
+            ModelError: it means none of them.
+        """
+        known, lower = LABELS[task], name.lower().replace("_", "-")
         if not known or lower in known:
             return lower
-        if NONE in known and name.lower() in _HARMLESS:
+        if NONE in known and name.lower() in (_HARMLESS | _PEOPLE if task == "written" else _HARMLESS):
             return NONE
         if NONE in known and len(known) == 2:
             return known[0]
-        what = f"its label {name!r} is none of the task {self.task}: {', '.join(known)}"
+        what = f"its label {name!r} is none of the task {task}: {', '.join(known)}"
         raise ModelError(what, where=str(folder), hint="rename the labels in id2label of its config.json")

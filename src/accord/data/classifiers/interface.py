@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from accord.records import Message
 
-Task = Literal["stance", "harm", "injection", "toxicity", "language", "personal"]
+Task = Literal["stance", "harm", "injection", "toxicity", "language", "personal", "written"]
 TASKS: tuple[Task, ...] = get_args(Task)
 NONE = "none"
 """The label of a text in which a task finds nothing."""
@@ -21,6 +21,7 @@ LABELS: Mapping[Task, tuple[str, ...]] = MappingProxyType(
         "toxicity": ("toxic", NONE),
         "language": (),
         "personal": ("personal", NONE),
+        "written": ("machine-written", NONE),
     }
 )
 """The labels of each task. Those of ``language`` are ISO 639-1 codes, and ``und`` where a text is too short to tell."""
@@ -32,6 +33,7 @@ ABOUT: Mapping[Task, str] = MappingProxyType(
         "toxicity": "a text insults, threatens or is obscene",
         "language": "the language of a text",
         "personal": "a text holds personal data",
+        "written": "a text may have been written by a model: a hint, never a verdict",
     }
 )
 Text = str | Sequence[Message]

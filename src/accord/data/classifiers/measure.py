@@ -96,7 +96,9 @@ def wilson(hits: int, of: int) -> Share:
 
 @cache
 def labelled(task: Task) -> tuple[Labelled, ...]:
-    """Return the held-out texts of a task."""
+    """Return the held-out texts of a task; none of ``written``, as a set of ours would be a model's or show one hand."""
+    if task == "written":
+        return ()
     found = list[Labelled]()
     for name in _HARMLESS_OF.get(task, (task, *(["ordinary"] if task == "personal" else []))):
         for line in (SETS / f"{name}.jsonl").read_text("utf-8").splitlines():

@@ -11,7 +11,7 @@ from typing import Any
 from accord.data import languages
 from accord.data.classifiers.entities import EntityFolder, holds_entities
 from accord.data.classifiers.folder import FolderClassifier
-from accord.data.classifiers.interface import LABELS, TASKS, Classifier, Task, Text, Verdict, words_of
+from accord.data.classifiers.interface import LABELS, NONE, TASKS, Classifier, Task, Text, Verdict, words_of
 from accord.data.classifiers.rubric import Answer, ByRubric
 from accord.data.classifiers.rules import by_rules
 from accord.data.classifiers.small import WEIGHTS, Small
@@ -26,8 +26,11 @@ BUILT_IN: Mapping[Task, tuple[str, ...]] = {
     "toxicity": ("small", "rules"),
     "language": ("py3langid", "rules"),
     "personal": ("rules",),
+    "written": ("rules",),
 }
 """The classifiers that are installed with Accord, the default first."""
+OFF = "off"
+"""Name by which `written` says nothing."""
 Ask = Callable[[str], Answer]
 """Function from a model's name to what answers questions by it; given where models can be asked."""
 
@@ -41,6 +44,7 @@ def names(config: ClassifiersConfig) -> dict[Task, str]:
         "toxicity": config.toxicity,
         "language": config.language,
         "personal": config.personal,
+        "written": config.written,
     }
     found: dict[Task, str] = {task: chosen[task] or BUILT_IN[task][0] for task in TASKS}
     if not config.language and not languages.has_model():
@@ -73,6 +77,8 @@ def opened(task: Task, name: str, *, root: Path | None = None, ask: Ask | None =
         if ask is None:
             raise UsageError("this command asks no language model", where=where, hint=f"take another one: {', '.join(BUILT_IN[task])}")
         return ByRubric(task, ask(which))
+    if task == "written" and name == OFF:
+        return by_nothing
     if name in BUILT_IN[task]:
         if name == "small":
             return Small(task)
@@ -112,6 +118,11 @@ def _licence_of(model_card: Path) -> str:
 def by_package(texts: Sequence[Text]) -> list[Verdict]:
     """Return the language of each text by py3langid."""
     return [Verdict(languages.language(words_of(text)), 1.0) for text in texts]
+
+
+def by_nothing(texts: Sequence[Text]) -> list[Verdict]:
+    """Return for each text that nothing was found."""
+    return [Verdict(NONE, 1.0) for _ in texts]
 
 
 def _checked(task: Task, name: str, function: Any) -> Classifier:

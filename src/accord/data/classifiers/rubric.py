@@ -30,6 +30,7 @@ _RUBRICS: dict[Task, str] = {
     "toxicity": "toxic: the text insults, threatens, demeans a group or is obscene towards somebody. none: anything else, also quotations.",
     "language": "The label is the ISO 639-1 code of the language.",
     "personal": "personal: the text holds data that identifies a private person (name, address, number, key). none: it does not.",
+    "written": "machine-written: most likely a language model wrote it. none: a person may have, or it is too short to tell.",
 }
 
 

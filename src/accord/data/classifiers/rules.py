@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from accord.data import languages, personal, refusal, toxicity
+from accord.data import languages, machine_written, personal, refusal, toxicity
 from accord.data.classifiers.concepts import concepts_in
 from accord.data.classifiers.interface import NONE, Task, Text, Verdict, words_of
 from accord.data.spelling import plain
@@ -66,6 +66,7 @@ _RULES: Mapping[Task, Callable[[str], str]] = {
     "toxicity": lambda text: "toxic" if toxicity.is_toxic(plain(text)) else NONE,
     "language": languages.by_words,
     "personal": lambda text: "personal" if personal.find(text) else NONE,
+    "written": lambda text: "machine-written" if machine_written.evidence(text) else NONE,
 }
 
 
