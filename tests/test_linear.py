@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from accord.data import attached, names, patterns, personal, refusal, retrieval, row_reader, tags
+from accord.data import attached, machine_written, names, patterns, personal, refusal, retrieval, row_reader, tags
 from accord.data.classifiers.concepts import CONCEPTS, concepts_in
 from accord.data.formats_fastchat import _NAMED
 from accord.data.formats_label_studio import _pairs
@@ -94,7 +94,7 @@ def _patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
             yield f"{rule.name}, unless", rule.unless
     for task, table in CONCEPTS.items():
         yield from ((f"{task}: {name}", pattern) for name, pattern in table.items())
-    for module in (names, patterns, moderation):
+    for module in (names, patterns, moderation, machine_written):
         for name, value in vars(module).items():
             for each in value.values() if isinstance(value, dict) else [value]:
                 if isinstance(each, re.Pattern):

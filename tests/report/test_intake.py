@@ -42,5 +42,16 @@ def test_the_last_look_at_the_texts_is_drawn(tmp_path: Path) -> None:
     page = write_report(project.path).read_text("utf-8")
     assert part in page
     cards = re.findall(r'href="#(card-[^"]+)"', part)
-    assert cards == ["card-toxicity-small", "card-stance-small", "card-personal-rules", "card-language-py3langid"]
+    assert cards == ["card-toxicity-small", "card-stance-small", "card-personal-rules", "card-language-py3langid", "card-written-rules"]
     assert all(f'id="{card}"' in page for card in cards), "every figure's card is one click away"
+
+
+def test_a_hint_of_a_model_stands_on_the_page_with_how_often_it_is_wrong(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "bakery")
+    said = "As an AI language model, I have no oven of my own, but I can explain how bread is baked on a stone in an ordinary oven at home."
+    prompt = Prompt("p", (Message("user", "How is bread baked?"),))
+    with Store.open(project.store_url) as store:
+        store.add(prompts=[prompt], labelers=[Labeler("ann", "person", "g")], demonstrations=[Demonstration("d", prompt, said, "ann")])
+    inspect(project)
+    part = str(intake(read_project(project.path)))
+    assert "Hint: a model may have written some (prompts: 0, demonstrations: 1). No verdict: where it errs most, people wrote 3 of" in part

@@ -51,10 +51,9 @@ def _hints(summary: Table) -> Html | None:
     people = number(found.get("of_ten_by_people"))
     if not any(counts.values()) or people is None:
         return None
-    english = (
-        f"Hint: a model may have written {counts['prompts'] or 0:,.0f} prompts and {counts['demonstrations'] or 0:,.0f} demonstrations. "
-    )
-    chinese = f"线索：{counts['prompts'] or 0:,.0f} 条提示词和 {counts['demonstrations'] or 0:,.0f} 条示范可能由模型所写。"
+    prompts, demonstrations = (f"{counts[kind] or 0:,.0f}" for kind in ("prompts", "demonstrations"))
+    english = f"Hint: a model may have written some (prompts: {prompts}, demonstrations: {demonstrations}). "
+    chinese = f"线索：{prompts} 条提示词和 {demonstrations} 条示范可能由模型所写。"
     english += f"No verdict: where it errs most, people wrote {people:.0f} of 10 texts with this hint."
     chinese += f"这不是结论：在误报最多的来源中，10 条带此线索的文本里有 {people:.0f} 条是人写的。"
     return tag("p", both(english, chinese), class_="quiet")
