@@ -94,7 +94,7 @@ ALLOWED: dict[str, set[str]] = {
     "commands.scenes": SHARED | {"runtime", "data", "feedback"},
     "commands.knowledge": SHARED | {"protocols", "runtime", "data", "models", "commands.models"},
     "commands.tastes": SHARED | {"runtime", "models", "commands.models"},
-    "commands.project": COMMAND | {"commands.picture_base"},
+    "commands.project": COMMAND | {"commands.picture_base", "commands.language"},
     "commands.picture_base": SHARED | {"runtime", "data", "models"},
     "commands.data": COMMAND | {"commands.models", "commands.knowledge"},
     "commands.feedback": COMMAND | {"evaluation", "rewards", "commands.models"},
