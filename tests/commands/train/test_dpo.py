@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from small_project import FLAGS, PLANNED, PROMPTS, labeled, learned, lineage_of, plain_model, rankings, written
 
+from accord.commands import language
 from accord.commands.train.dpo import dpo
 from accord.data.tokenizers import load_tokenizer
 from accord.errors import InputError
@@ -67,7 +68,10 @@ def test_rankings_that_it_cannot_use_are_refused_before_training(
     with pytest.raises(InputError) as error:
         dpo(project, name="new", config=config, flags=FLAGS)
     assert part in error.value.what
+    ties = all(len(set(ranking.ranks)) == 1 for ranking in given) and bool(given)
+    assert ("--max-tokens" in (error.value.hint or "")) == ties, "who has ties alone is told to sample more; nobody else is"
     assert error.value.hint
+    assert ("没有可学的一对回复" in language.error(str(error.value))) == ("none of the" in part)
     assert not project.run("new").exists() or not any(project.run("new").iterdir())
     assert not project.model("new").exists()
 

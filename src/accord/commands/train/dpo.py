@@ -74,7 +74,8 @@ def dpo(
         split = parts(usable, config.held_out_group)
         if not split.training:
             what = f"none of the {len(ranked)} rankings has a pair to learn from: they are ties, held out, or of prompts not for training"
-            raise InputError(what, where=opened.store_name, hint=SAMPLE_FIRST)
+            hint = SAMPLE_FIRST if usable else "rank responses that differ: `accord sample` with more --prompts, --k or --max-tokens"
+            raise InputError(what, where=opened.store_name, hint=hint)
         dtype = training_dtype(flags.dtype)
         plan_run(run, metrics, source, config, dtype)
         model = load_model(opened, sft, bits=config.lora_bits)
